@@ -1,0 +1,40 @@
+"""``gwctl api``: one verified call."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from gwctl.cli.call import Call, verb
+from gwctl.cli.output import Outcome, write
+from gwctl.cli.reaching import ask, parsed
+from gwctl.errors import GwctlError, Usage
+
+
+class CallRefused(GwctlError):
+    """The gateway or IBKR answered with a status that is no success."""
+
+    code = "http_error"
+
+
+@click.command("api")
+@click.argument("method", type=click.Choice(["GET", "POST", "PUT", "DELETE", "PATCH"], case_sensitive=False))
+@click.argument("path")
+@click.option("--data", metavar="JSON", help="The body, JSON.")
+@verb
+def command(call: Call, *, method: str, path: str, data: str | None) -> Outcome:
+    """Call the gateway: `gwctl api GET /portfolio/accounts`. The body goes to stdout."""
+    if data is not None:
+        try:
+            json.loads(data)
+        except ValueError:
+            raise Usage("--data is not JSON", hint="""--data '{"publish": true}'""") from None
+    answer = ask(call, method.upper(), path, data.encode() if data is not None else None)
+    text = answer.body.decode(errors="replace")
+    if not 200 <= answer.status < 300:
+        if not call.as_json:
+            write(text or f"HTTP {answer.status}", sys.stderr)
+        raise CallRefused(f"{method.upper()} {path} was answered {answer.status}", hint=call.command("status"))
+    return Outcome({"status": answer.status, "body": parsed(answer.body)}, text)

@@ -1,0 +1,113 @@
+"""One call of gwctl: the global options, wherever they stood, and what is derived from them."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec
+
+import click
+
+from gwctl.cli.output import Outcome, show_outcome, write
+from gwctl.config import Environment, Settings, load
+from gwctl.paths import Paths
+
+P = ParamSpec("P")
+
+
+@dataclass(slots=True)
+class Call:
+    """The options every verb has."""
+
+    profile: str | None = None
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    no_color: bool = False
+    no_input: bool = False
+    environment: Environment = field(default_factory=Environment)
+
+    @property
+    def profile_name(self) -> str:
+        """The profile: the option, else the variable, else ``default``."""
+        return self.profile or self.environment.profile
+
+    def settings(self, flags: Mapping[str, Any] | None = None) -> Settings:
+        """Return the profile's settings; raise Configuration."""
+        return load(self.profile_name, flags=flags, environment=self.environment)
+
+    @property
+    def paths(self) -> Paths:
+        """The profile's paths, without reading its settings: a broken file must not keep ``down`` from working."""
+        from gwctl.config import check_profile_name
+
+        return Paths.for_profile(check_profile_name(self.profile_name), self.environment.home)
+
+    def say(self, text: str) -> None:
+        """Tell a person on stderr, unless quiet or for machines."""
+        if not self.quiet and not self.as_json:
+            write(text, sys.stderr)
+
+    def command(self, rest: str) -> str:
+        """Return the command to type next for this profile."""
+        option = "" if self.profile_name == "default" else f" --profile {self.profile_name}"
+        return f"gwctl{option} {rest}"
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether a person can be asked."""
+        return not self.no_input and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    def callback(context: click.Context, _parameter: click.Parameter, value: Any) -> Any:  # noqa: ANN401 - click's own
+        if value:
+            setattr(context.ensure_object(Call), name, value)
+        return value
+
+    return callback
+
+
+def _flag(*names: str, attribute: str, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(*names, is_flag=True, expose_value=False, callback=_remember(attribute), help=text)
+
+
+_GLOBAL_OPTIONS: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
+    click.option(
+        "--profile", metavar="NAME", expose_value=False, callback=_remember("profile"), help="Profile to act on."
+    ),
+    _flag("--json", attribute="as_json", text="Print one JSON envelope."),
+    _flag("-q", "--quiet", attribute="quiet", text="Say nothing but errors."),
+    _flag("-v", "--verbose", attribute="verbose", text="Say more."),
+    _flag("--no-color", attribute="no_color", text="Use no colours."),
+    _flag("--no-input", attribute="no_input", text="Never ask anything."),
+]
+
+
+def global_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that every verb has."""
+    for option in reversed(_GLOBAL_OPTIONS):
+        function = option(function)
+    return function
+
+
+def verb(function: Callable[..., Outcome]) -> Callable[..., int]:
+    """Turn ``function(call, …) -> Outcome`` into a command's callback that prints the outcome and returns its code."""
+
+    @global_options
+    @click.pass_context
+    @functools.wraps(function)
+    def callback(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401 - the verbs' own options
+        call = context.ensure_object(Call)
+        outcome = function(call, **options)
+        show_outcome(command_name(context), outcome, as_json=call.as_json)
+        return outcome.exit_code
+
+    return callback
+
+
+def command_name(context: click.Context) -> str:
+    """Return the verb as the envelope names it, ``release install``."""
+    return context.command_path.partition(" ")[2] or "gwctl"

@@ -1,0 +1,131 @@
+"""Watch a supervisor come up: phases live on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gwctl.cli.call import Call
+from gwctl.errors import GwctlError, NeedsPerson, TimedOut
+from gwctl.supervisor.control import NoSupervisor, SupervisorClient
+
+_STEPS = {"step", "phase", "gateway", "adopted"}
+
+
+class Ended(GwctlError):
+    """The supervisor ended; carries the code and exit code it ended with."""
+
+    def __init__(self, message: str, *, code: str, exit_code: int, hint: str | None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code  # type: ignore[misc] # the supervisor's code, known only now
+        self.exit_code = exit_code  # type: ignore[misc] # likewise
+
+
+def describe(entry: dict[str, Any]) -> str | None:
+    """Return a journal entry as a line for a person, None if it is not for one."""
+    line: str | None = None
+    match entry:
+        case {"kind": "phase", "reason": reason}:
+            line = str(reason)
+        case {"kind": "gateway", "pid": pid, "port": port, "answered_s": answered_s}:
+            line = f"gateway answers on port {port} (pid {pid}, {answered_s} s)"
+        case {"kind": "adopted", "pid": pid}:
+            line = f"took over the running gateway (pid {pid})"
+        case {"kind": "step", "step": step}:
+            line = f"login: {str(step).replace('_', ' ')}"
+        case {"kind": "login", "outcome": outcome, "took_s": took_s}:
+            line = f"login: {str(outcome).replace('_', ' ')} after {took_s} s"
+        case {"kind": "warning", "text": text}:
+            line = str(text)
+    return line
+
+
+@contextmanager
+def shown(call: Call) -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows one line; on a terminal the last one turns until the next comes."""
+    if call.quiet or call.as_json:
+        yield lambda _text: None
+        return
+    if not sys.stderr.isatty():
+        yield call.say
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True, no_color=call.no_color or None, highlight=False)
+    began_s = time.monotonic()
+    current: list[tuple[str, float]] = []
+
+    def settle() -> None:
+        if current:
+            text, at_s = current.pop()
+            console.print(f"[green]✓[/] {text} [dim]{at_s - began_s:.1f} s[/]")
+
+    with console.status("starting") as spinner:
+
+        def show(text: str) -> None:
+            settle()
+            current.append((text, time.monotonic()))
+            spinner.update(text)
+
+        yield show
+        settle()
+
+
+def follow_until_ready(
+    call: Call, client: SupervisorClient, *, timeout_s: float, show: Callable[[str], None], since: int | None = None
+) -> dict[str, Any]:
+    """Return the status once the session is ready; with ``since``, ready again after that journal entry.
+
+    Raises Ended when the supervisor gives up, NeedsPerson when it waits for one, TimedOut after ``timeout_s``.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    last = "nothing was seen"
+    late = False
+    try:
+        for entry in client.events(since=since or 0, timeout_s=timeout_s):
+            line = describe(entry)
+            if line is not None:
+                last = line
+                show(line)
+            status = _settled(call, client, entry, from_now=since is not None)
+            if status is not None:
+                return status
+            late = time.monotonic() > deadline_s
+            if late:
+                break
+    except NoSupervisor:
+        pass
+    except TimedOut:
+        late = True
+    if late:
+        raise TimedOut(
+            f"not ready after {timeout_s:g} s ({last}); the supervisor goes on trying",
+            hint=f"{call.command('status')}, or {call.command('down')}",
+        )
+    raise Ended("the supervisor ended unexpectedly", code="unexpected", exit_code=1, hint=call.command("logs"))
+
+
+def _settled(call: Call, client: SupervisorClient, entry: dict[str, Any], *, from_now: bool) -> dict[str, Any] | None:
+    """Return the status if ``entry`` made it ready; raise if it is one that ends the wait."""
+    if entry["kind"] == "finish":
+        raise _ended(entry)
+    if entry["kind"] not in ({"phase"} if from_now else {"phase", "status"}):
+        return None
+    status = client.status()
+    if status["ready"]:
+        return status
+    if status["phase"] == "locked_out":
+        raise NeedsPerson(f"a person is needed: {status['reason']}", hint=call.command("login --reset-lockout"))
+    return None
+
+
+def _ended(entry: dict[str, Any]) -> Ended:
+    return Ended(
+        entry["text"] or "the supervisor was stopped",
+        code=entry["code"] or "stopped",
+        exit_code=int(entry["exit_code"]) or 75,
+        hint=entry["hint"],
+    )

@@ -1,0 +1,53 @@
+"""Supervise in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from gwctl.cli.call import Call
+from gwctl.cli.following import Ended, describe
+from gwctl.cli.output import Outcome, write
+from gwctl.config import Environment, load
+from gwctl.supervisor.handover import Handover
+from gwctl.supervisor.service import Order, Service, set_up_log
+
+
+def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool) -> Outcome:
+    """Run a supervisor until it ends, and return how; raises Ended with the supervisor's exit code."""
+    handover = Handover.from_line(sys.stdin.readline()) if handed_over else Handover()
+    environment = Environment({**os.environ, **handover.variables})
+    settings = load(call.profile_name, flags={**handover.flags, **flags}, environment=environment)
+    set_up_log(settings.paths, verbose=call.verbose)
+    if not sandbox and not handed_over:
+        _make_sure(call, flags)
+
+    def follow(entry: dict[str, Any]) -> None:
+        if call.as_json:
+            write(json.dumps(entry), sys.stdout)
+        elif not call.quiet and (line := describe(entry)) is not None:
+            write(line, sys.stderr)
+
+    service = Service(
+        Order(settings, environment, sandbox, handover.secrets, None if handed_over and call.quiet else follow)
+    )
+    finish = asyncio.run(service.run())
+    if service.ended_by is not None:
+        return Outcome(raw="", exit_code=143 if service.ended_by is signal.SIGTERM else 130)
+    if finish.exit_code != 0:
+        raise Ended(
+            finish.text or "stopped", code=finish.code or "unexpected", exit_code=finish.exit_code, hint=finish.hint
+        )
+    return Outcome(raw="")
+
+
+def _make_sure(call: Call, flags: Mapping[str, Any]) -> None:
+    """Have the release there before the loop begins, as the background `up` has."""
+    from gwctl.cli.release import ensure_release
+
+    ensure_release(call, call.settings(flags), call.say)

@@ -1,0 +1,145 @@
+"""The entry point: find the verb, run it, and turn whatever it raises into the contract's exit code."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from gwctl import __version__
+from gwctl.cli.call import Call, command_name, global_options
+from gwctl.cli.output import show_error
+from gwctl.errors import GwctlError, Usage
+
+VERBS = {
+    "up": "Start the gateway, log in, and keep the session alive.",
+    "down": "Log out and stop everything of the profile.",
+    "restart": "Restart the gateway; the session is restored.",
+    "status": "Show how the session is.",
+    "wait": "Wait until the session is ready.",
+    "exec": "Run a command with a ready session.",
+    "env": "Print what a client needs as export lines.",
+    "api": "Make one verified call to the gateway.",
+    "login": "Log in now.",
+    "tickle": "Tickle once and print the answer.",
+    "logs": "Show the supervisor's and the gateway's logs.",
+    "release": "Manage Standard Releases.",
+    "browser": "Manage the login's browser.",
+    "profile": "Manage profiles.",
+    "secret": "Manage secrets.",
+    "sandbox": "Steer the built-in stand-in for IBKR.",
+    "completion": "Print a shell's completion script.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a verb's module when the verb is used: a quick verb must not pay for a slow one."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return the verbs in the order people meet them."""
+        return list(VERBS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a verb."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"gwctl.cli.{cmd_name.replace('exec', 'exec_')}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest verb when there is no such one."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            raise Usage(f"there is no verb {args[0]!r}", hint=f"gwctl {near[0]}" if near else "gwctl --help") from error
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="gwctl")
+@global_options
+def cli() -> None:
+    """Keep an Interactive Brokers Client Portal API Gateway running and logged in.
+
+    The one command is `gwctl up`. Without an account: `gwctl up --sandbox`.
+    """
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; unwinds like Ctrl-C so that clean-up runs."""
+
+
+def _on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def _context_name(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return command_name(context) if context is not None else "gwctl"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one call and return the exit code."""
+    call = Call()
+    completing = call.environment.get("_GWCTL_COMPLETE")
+    if completing is not None:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, "gwctl", "_GWCTL_COMPLETE", completing)
+    plain = argv[: argv.index("--")] if "--" in argv else argv
+    # An error in the options themselves comes before they are parsed; it still has to look as asked.
+    call.as_json = "--json" in plain
+    call.no_color = "--no-color" in plain
+    command = next((word for word in plain if word in VERBS), "gwctl")
+    try:
+        with cli.make_context("gwctl", list(argv), obj=call) as context:
+            code = int(cli.invoke(context) or 0)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        code = 130
+    except Terminated:
+        code = 143
+    except click.ClickException as error:
+        code = _fail(_context_name(error), Usage(error.format_message(), hint=_usage_hint(error)), call)
+    except GwctlError as error:
+        code = _fail(command, error, call)
+    except Exception as error:  # noqa: BLE001 - the one handler; a trace is for -v only
+        if call.verbose:
+            import traceback
+
+            traceback.print_exc()
+        detail = f"{type(error).__name__} in gwctl itself"
+        code = _fail(command, GwctlError(detail, hint="run it again with -v and report what it prints"), call)
+    return code
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path} --help" if context is not None else "gwctl --help"
+
+
+def _fail(command: str, error: GwctlError, call: Call) -> int:
+    show_error(command, error, as_json=call.as_json, no_color=call.no_color)
+    return error.exit_code
+
+
+def main() -> NoReturn:
+    """Run gwctl and exit."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,73 @@
+"""The one renderer: an answer on stdout, everything else on stderr, an envelope with ``--json``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from gwctl.errors import GwctlError
+
+_RED, _DIM, _RESET = "\x1b[31m", "\x1b[2m", "\x1b[0m"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a verb answers: ``data`` for machines, ``text`` for people."""
+
+    data: dict[str, Any] | None = None
+    text: str = ""
+    exit_code: int = 0
+    raw: str | None = None
+    """Written to stdout as it is, with ``--json`` too: streams and scripts."""
+
+
+def wants_color(stream: TextIO, *, no_color: bool) -> bool:
+    """Return whether ``stream`` is a terminal that likes colour (no-color.org)."""
+    return not no_color and not os.environ.get("NO_COLOR") and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def envelope(command: str, exit_code: int, data: dict[str, Any] | None, error: dict[str, Any] | None) -> str:
+    """Return the contract's envelope as one line."""
+    body = {"gwctl": 1, "command": command, "exit_code": exit_code, "data": data, "error": error}
+    return json.dumps(body, ensure_ascii=False)
+
+
+def error_object(error: GwctlError) -> dict[str, Any]:
+    """Return the envelope's ``error``."""
+    return {"code": error.code, "message": error.message, "hint": error.hint}
+
+
+def write(text: str, stream: TextIO) -> None:
+    """Write a line; a reader that has gone is no error of ours."""
+    try:
+        stream.write(text if text.endswith("\n") else text + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        # Python would complain once more at exit about what it cannot flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def show_outcome(command: str, outcome: Outcome, *, as_json: bool) -> None:
+    """Print a verb's answer."""
+    if outcome.raw is not None:
+        if outcome.raw:
+            write(outcome.raw, sys.stdout)
+    elif as_json:
+        write(envelope(command, outcome.exit_code, outcome.data, None), sys.stdout)
+    elif outcome.text:
+        write(outcome.text, sys.stdout)
+
+
+def show_error(command: str, error: GwctlError, *, as_json: bool, no_color: bool) -> None:
+    """Print an error: one line and its hint on stderr, or the envelope on stdout."""
+    if as_json:
+        write(envelope(command, error.exit_code, None, error_object(error)), sys.stdout)
+        return
+    red, dim, reset = (_RED, _DIM, _RESET) if wants_color(sys.stderr, no_color=no_color) else ("", "", "")
+    message = " ".join(error.message.split())
+    write(f"{red}gwctl: {message}{reset}", sys.stderr)
+    if error.hint:
+        write(f"{dim}  try: {' '.join(error.hint.split())}{reset}", sys.stderr)

@@ -1,0 +1,27 @@
+"""``gwctl restart``: a new gateway process, the same session."""
+
+from __future__ import annotations
+
+import click
+
+from gwctl.cli.call import Call, verb
+from gwctl.cli.output import Outcome
+from gwctl.cli.reaching import require_supervisor
+from gwctl.errors import TryAgain
+
+
+@click.command("restart")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=180.0, show_default=True, metavar="S")
+@verb
+def command(call: Call, *, timeout_s: float) -> Outcome:
+    """Restart the gateway and wait until the supervisor has restored the session."""
+    from gwctl.cli.following import follow_until_ready, shown
+
+    client = require_supervisor(call)
+    before = client.status()
+    if before["gateway"]["pid"] is None:
+        raise TryAgain(f"there is no gateway to restart now: {before['reason']}", hint=call.command("wait"))
+    since = int(client.command("restart")["n"])
+    with shown(call) as show:
+        status = follow_until_ready(call, client, timeout_s=timeout_s, show=show, since=since)
+    return Outcome(status, "" if call.quiet else f"ready: {status['gateway']['base_url']}")

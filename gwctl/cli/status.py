@@ -1,0 +1,154 @@
+"""``gwctl status``: one screen."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from gwctl.cli.call import Call, verb
+from gwctl.cli.output import Outcome
+from gwctl.errors import GwctlError
+from gwctl.paths import Paths
+from gwctl.state_file import read_json
+from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
+
+READY, STOPPED, CANNOT_TELL, NOT_READY = 0, 3, 4, 150
+
+
+@click.command("status")
+@click.option("--healthcheck", is_flag=True, help="Print one word and exit 0 or 1, for containers.")
+@verb
+def command(call: Call, *, healthcheck: bool) -> Outcome:
+    """Show phase and reason, session, gateway, supervisor, login budget, and what happens next."""
+    try:
+        status, code = look(call)
+    except SupervisorHangs as error:
+        if healthcheck:
+            return Outcome(None, "hung", 1)
+        status, code = stopped_status(call), CANNOT_TELL
+        status["reason"] = status["last_error"] = error.message
+    if healthcheck:
+        return Outcome({"phase": status["phase"]}, status["phase"], 0 if code == READY else 1)
+    return Outcome(status, render(status), code)
+
+
+def look(call: Call) -> tuple[dict[str, Any], int]:
+    """Return the profile's status and the contract's exit code; raise SupervisorHangs when nobody can tell."""
+    client = SupervisorClient.find(call.paths)
+    if client is not None:
+        status = client.status()
+        return status, READY if status["ready"] else NOT_READY
+    status = stopped_status(call)
+    if _gateway_is_alone(call.paths):
+        status["phase"] = "degraded"
+        status["reason"] = f"the gateway runs without a supervisor; {call.command('up')} takes it over"
+        return status, NOT_READY
+    return status, STOPPED
+
+
+def _gateway_is_alone(paths: Paths) -> bool:
+    if not paths.gateway_state_file.exists():
+        return False
+    from gwctl.gateway.launch import adopt
+
+    return adopt(paths) is not None
+
+
+def stopped_status(call: Call) -> dict[str, Any]:
+    """Return the status of a profile without a supervisor, from what is on disk."""
+    paths = call.paths
+    ended, _ = read_json(paths.last_end_file)
+    at_s = float(ended["at_s"]) if ended else None
+    text = (ended or {}).get("text")
+    port: int | None = None
+    limit = 3
+    try:
+        settings = call.settings()
+        port, limit = settings["port"], settings["rejected_limit"]
+    except GwctlError as error:
+        text = error.message
+    return {
+        "profile": call.profile_name,
+        "phase": "stopped",
+        "reason": text or "not running",
+        "ready": False,
+        "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s)) if at_s else None,
+        "sandbox": False,
+        "gateway": {
+            "pid": None,
+            "port": port,
+            "base_url": f"https://localhost:{port}/v1/api" if port else None,
+            "ca_file": str(paths.ca_file),
+            "release": None,
+            "uptime_s": None,
+            "rss_bytes": None,
+            "restarts": 0,
+        },
+        "session": {
+            "authenticated": False,
+            "connected": False,
+            "competing": False,
+            "user_id": None,
+            "sso_expires_s": None,
+            "server_name": None,
+            "last_tickle_age_s": None,
+        },
+        "supervisor": None,
+        "login": _login(paths, limit),
+        "next": None,
+        "last_error": text,
+    }
+
+
+def _login(paths: Paths, limit: int) -> dict[str, Any]:
+    if paths.ledger_file.exists():
+        from gwctl.supervisor.ledger import Ledger
+
+        return Ledger(paths.ledger_file).summary(limit)
+    return {"last_at": None, "last_outcome": None, "rejected": 0, "rejected_limit": limit, "locked": False}
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{seconds:.0f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _megabytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1e6:.0f} MB"
+
+
+def render(status: dict[str, Any]) -> str:
+    """Return the screen; readable at 80 columns and without colour."""
+    gateway, session, supervisor, login = (status[name] for name in ("gateway", "session", "supervisor", "login"))
+    mark = "●" if status["ready"] else "○"
+    sandbox = " · sandbox" if status.get("sandbox") else ""
+    rows = [f"{mark} {status['profile']}: {status['phase']} - {status['reason']}{sandbox}"]
+    if gateway["pid"]:
+        rows.append(f"  gateway     {gateway['base_url']}")
+        rows.append(
+            f"              pid {gateway['pid']} · up {_duration(gateway['uptime_s'])} · "
+            f"{_megabytes(gateway['rss_bytes'])} · restarts {gateway['restarts']} · release {gateway['release']}"
+        )
+        words = [word for word in ("authenticated", "connected", "competing") if session[word]]
+        tickled = session["last_tickle_age_s"]
+        age = "" if tickled is None else f" · tickled {_duration(tickled)} ago"
+        rows.append(f"  session     {' · '.join(words) or 'none'}{age}")
+    if supervisor:
+        rows.append(
+            f"  supervisor  pid {supervisor['pid']} · up {_duration(supervisor['uptime_s'])} · "
+            f"{_megabytes(supervisor['rss_bytes'])} · {supervisor['health_url']}"
+        )
+    locked = " · LOCKED: gwctl login --reset-lockout" if login["locked"] else ""
+    last = f" · last {login['last_outcome']} at {login['last_at']}" if login["last_at"] else ""
+    rows.append(f"  login       {login['rejected']} of {login['rejected_limit']} refusals in 24 h{last}{locked}")
+    if status["next"]:
+        rows.append(f"  next        {status['next']['what']} in {_duration(status['next']['in_s'])}")
+    return "\n".join(rows)

@@ -1,0 +1,234 @@
+"""``gwctl up``: the one command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from gwctl.cli.call import Call, verb
+from gwctl.cli.output import Outcome
+from gwctl.config import Environment, Settings
+from gwctl.credentials import Found
+from gwctl.errors import CredentialsRejected, LockedOut, NeedsPerson, ProfileHeld
+from gwctl.supervisor.control import SupervisorClient
+
+START_LOCK_TIMEOUT_S = 60.0
+SPAWN_TIMEOUT_S = 30.0
+
+
+@click.command("up")
+@click.option("--foreground", is_flag=True, help="Supervise in this process, for units and containers.")
+@click.option("--sandbox", is_flag=True, help="Use the built-in stand-in for IBKR: no account, no internet.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=180.0, show_default=True, metavar="S",
+              help="Seconds to wait for the session.")  # fmt: skip
+@click.option("--port", type=int, help="Port of the gateway.")
+@click.option("--handed-over", is_flag=True, hidden=True)
+@verb
+def command(  # noqa: PLR0913 - one argument an option
+    call: Call, *, foreground: bool, sandbox: bool, timeout_s: float, port: int | None, handed_over: bool
+) -> Outcome:
+    """Start the gateway, log in, and keep the session alive in the background.
+
+    Returns when the session is ready; on a healthy profile it says so and touches nothing.
+    """
+    flags = {"port": port} if port is not None else {}
+    if foreground:
+        from gwctl.cli.foreground import supervise
+
+        return supervise(call, flags, sandbox=sandbox, handed_over=handed_over)
+    status, started = bring_up(call, flags, sandbox=sandbox, timeout_s=timeout_s)
+    text = f"{'ready' if started else 'already ready'}: {status['gateway']['base_url']} (profile {status['profile']})"
+    if status.get("sandbox"):
+        text += ", sandbox"
+    return Outcome(status, "" if call.quiet else text)
+
+
+def bring_up(
+    call: Call, flags: Mapping[str, Any], *, sandbox: bool, timeout_s: float, undo: bool = False
+) -> tuple[dict[str, Any], bool]:
+    """Return the ready profile's status and whether it was this call that started the supervisor; raise GwctlError.
+
+    Interrupted, what this call started is stopped again; with ``undo`` after any failure, else the supervisor goes on.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    settings = call.settings(flags)
+    client = SupervisorClient.find(call.paths)
+    if client is not None:
+        status = _check_kind(call, client, sandbox=sandbox).status()
+        if status["ready"]:
+            return status, False
+    from gwctl.cli.following import follow_until_ready, shown
+
+    started = False
+    with shown(call) as show:
+        try:
+            if client is None:
+                client, started = _start(call, settings, flags, sandbox=sandbox, show=show)
+            else:
+                _wake_if_waiting_for_person(call, client, settings)
+            status = follow_until_ready(call, client, timeout_s=max(1.0, deadline_s - time.monotonic()), show=show)
+        except BaseException as error:
+            if started and (undo or not isinstance(error, Exception)):
+                show("stopping what was started")
+                from gwctl.cli.down import bring_down
+
+                bring_down(call, keep_session=False)
+            raise
+    return status, started
+
+
+def _check_kind(call: Call, client: SupervisorClient, *, sandbox: bool) -> SupervisorClient:
+    if client.record.sandbox != sandbox:
+        running = "the sandbox" if client.record.sandbox else "a session at IBKR"
+        raise ProfileHeld(
+            f"profile {call.profile_name!r} is running {running}",
+            hint=f"{call.command('down')}, or another --profile",
+        )
+    return client
+
+
+def _wake_if_waiting_for_person(call: Call, client: SupervisorClient, settings: Settings) -> None:
+    """Have a supervisor that gave up on its password try another one, if there is another one."""
+    if client.record.sandbox or client.status()["phase"] != "locked_out":
+        return
+    found = look_for_secrets(call, settings)
+    check_law_2(call, settings, found)
+    from gwctl.supervisor.handover import Handover, revealed
+
+    client.command("login", {"secrets": revealed(Handover.make(call.environment, {}, found).secrets)})
+
+
+def look_for_secrets(call: Call, settings: Settings) -> dict[str, Found]:
+    """Return the secrets that were found, asking a person for the password last; raise CredentialsMissing."""
+    from gwctl.credentials import Sources, find, require
+    from gwctl.supervisor.service_secrets import run_secret_command
+
+    def ask(name: str) -> str:
+        return str(click.prompt(f"{name} of {settings['username']}", hide_input=True, err=True))
+
+    may_ask = call.may_ask and settings["username"] is not None
+    sources = Sources(call.environment, run_secret_command, {}, ask if may_ask else None)
+    password = find("password", settings, sources)
+    totp = find("totp_secret", settings, Sources(call.environment, run_secret_command))
+    require(settings["username"], password, totp, settings.profile)
+    return {name: one for name, one in (("password", password), ("totp_secret", totp)) if one is not None}
+
+
+def check_law_2(call: Call, settings: Settings, found: Mapping[str, Found]) -> None:
+    """Raise CredentialsRejected or LockedOut, before anything is started, where law 2 forbids the login."""
+    from gwctl.supervisor.ledger import Ledger
+    from gwctl.supervisor.service_secrets import login_context
+
+    ledger = Ledger(settings.paths.ledger_file)
+    if not settings.paths.ledger_file.exists():
+        return
+    context = login_context(settings, has_totp="totp_secret" in found)
+    permission = ledger.permission(found["password"].secret, context, int(settings["rejected_limit"]))
+    if permission.allowed or permission.wait_s is not None:
+        return
+    kind: type[NeedsPerson] = CredentialsRejected if permission.code == "credentials_rejected" else LockedOut
+    hint = f"correct the password, or {call.command('login --reset-lockout')}"
+    raise kind(permission.reason or "locked out", hint=hint)
+
+
+def _start(
+    call: Call, settings: Settings, flags: Mapping[str, Any], *, sandbox: bool, show: Callable[[str], None]
+) -> tuple[SupervisorClient, bool]:
+    """Start a supervisor unless somebody else just did, and return its client and whether it was us."""
+    from filelock import FileLock, Timeout
+
+    from gwctl.state_file import make_private_dir
+
+    make_private_dir(call.paths.profile_dir)
+    lock = FileLock(call.paths.start_lock, mode=0o600)
+    try:
+        lock.acquire(timeout=START_LOCK_TIMEOUT_S)
+    except Timeout:
+        raise ProfileHeld("another gwctl is starting or stopping the profile", hint=call.command("status")) from None
+    try:
+        client = SupervisorClient.find(call.paths)
+        if client is not None:
+            return _check_kind(call, client, sandbox=sandbox), False
+        found = {} if sandbox else look_for_secrets(call, settings)
+        if not sandbox:
+            from gwctl.cli.release import ensure_release
+
+            check_law_2(call, settings, found)
+            ensure_release(call, settings, show)
+        return _spawn(call, flags, found, sandbox=sandbox), True
+    finally:
+        lock.release()
+
+
+def _spawn(call: Call, flags: Mapping[str, Any], found: Mapping[str, Found], *, sandbox: bool) -> SupervisorClient:
+    from gwctl.gateway import process
+    from gwctl.state_file import make_private_dir
+    from gwctl.supervisor.handover import Handover
+
+    paths = call.paths
+    make_private_dir(paths.logs_dir)
+    argv = [sys.executable, "-m", "gwctl", "--profile", call.profile_name, "up", "--foreground", "--handed-over"]
+    argv += ["--sandbox"] if sandbox else []
+    argv += ["-v"] if call.verbose else []
+    spawned = process.spawn(
+        [*argv, "--quiet"],
+        cwd=paths.profile_dir,
+        env=process.child_environment({}, call.environment.variables),
+        log_file=paths.logs_dir / "start.log",
+        pipes=True,
+    )
+    if spawned.stdin is not None:
+        spawned.stdin.write(Handover.make(call.environment, flags, found).to_line())
+        spawned.stdin.close()
+    if spawned.stdout is not None:
+        spawned.stdout.close()
+    client = _await_answer(call, spawned.poll)
+    spawned.let_go()
+    return client
+
+
+def _await_answer(call: Call, poll: Callable[[], int | None]) -> SupervisorClient:
+    from gwctl.cli.following import Ended
+
+    deadline_s = time.monotonic() + SPAWN_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        ended = poll()
+        client = SupervisorClient.find(call.paths)
+        if client is not None:
+            return client
+        if ended is not None:
+            raise _why_ended(call, ended)
+        time.sleep(0.01)  # between two looks at a file and a port, until the deadline
+    raise Ended(
+        f"the supervisor did not begin within {SPAWN_TIMEOUT_S:g} s",
+        code="timed_out",
+        exit_code=75,
+        hint=call.command("logs"),
+    )
+
+
+def _why_ended(call: Call, exit_code: int) -> Exception:
+    """Return the error of a supervisor that ended before it could be asked: its last line has the reason."""
+    from gwctl.cli.following import Ended
+
+    try:
+        lines = [line for line in (call.paths.logs_dir / "start.log").read_text().splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    message = next((line.removeprefix("gwctl: ") for line in reversed(lines) if line.startswith("gwctl: ")), None)
+    return Ended(
+        message or "the supervisor ended at its start",
+        code="supervisor_failed",
+        exit_code=exit_code if exit_code > 0 else 1,
+        hint=call.command("logs"),
+    )
+
+
+def environment_with(variables: Mapping[str, str]) -> Environment:
+    """Return the process environment with what another gwctl handed over."""
+    return Environment({**os.environ, **variables})

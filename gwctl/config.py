@@ -1,0 +1,316 @@
+"""Settings and where each came from; the only reader of the environment and of ``config.toml``.
+
+Order, first found: a flag, the ``GWCTL_*`` variable, ``[profiles.NAME]``, ``[defaults]``, the built-in value.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gwctl.errors import Configuration
+from gwctl.paths import Paths
+
+OFFICIAL_RELEASE = "https://download2.interactivebrokers.com/portal/clientportal.gw.zip"
+DEFAULT_PROFILE = "default"
+PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value and the place it came from."""
+
+    value: Any
+    source: str
+
+
+def _parse_text(raw: object) -> str:
+    if not isinstance(raw, str) or not raw.strip():
+        raise ValueError("a text")
+    return raw.strip()
+
+
+def _parse_port(raw: object) -> int:
+    return _parse_whole(raw, 1, 65535)
+
+
+def _parse_any_port(raw: object) -> int:
+    return _parse_whole(raw, 0, 65535)
+
+
+def _parse_whole(raw: object, low: int, high: int) -> int:
+    text = f"a whole number from {low} to {high}"
+    if isinstance(raw, bool) or not isinstance(raw, int | str):
+        raise ValueError(text)  # noqa: TRY004 - one exception type for every bad value, caught in one place
+    try:
+        number = int(raw)
+    except ValueError:
+        raise ValueError(text) from None
+    if not low <= number <= high:
+        raise ValueError(text)
+    return number
+
+
+def _parse_seconds(low: float, high: float) -> Callable[[object], float]:
+    def parse(raw: object) -> float:
+        text = f"seconds from {low:g} to {high:g}"
+        if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+            raise ValueError(text)  # noqa: TRY004 - see _parse_whole
+        try:
+            number = float(raw)
+        except ValueError:
+            raise ValueError(text) from None
+        if not low <= number <= high:
+            raise ValueError(text)
+        return number
+
+    return parse
+
+
+def _parse_limit(raw: object) -> int:
+    return _parse_whole(raw, 1, 9)
+
+
+def _parse_delay_ms(raw: object) -> int:
+    return _parse_whole(raw, 0, 60_000)
+
+
+def _parse_choice(*allowed: str) -> Callable[[object], str]:
+    def parse(raw: object) -> str:
+        if raw not in allowed:
+            raise ValueError("one of " + ", ".join(allowed))
+        return str(raw)
+
+    return parse
+
+
+def _parse_list(raw: object) -> tuple[str, ...]:
+    if isinstance(raw, str):
+        raw = [part.strip() for part in raw.split(",") if part.strip()]
+    if not isinstance(raw, list) or not raw or not all(isinstance(entry, str) for entry in raw):
+        raise ValueError("a list of addresses")
+    return tuple(raw)
+
+
+def _parse_command(raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not raw or not all(isinstance(part, str) for part in raw):
+        raise ValueError('a list: the program and its arguments, as in ["pass", "show", "ibkr"]')
+    return tuple(raw)
+
+
+def _parse_page(raw: object) -> dict[str, list[str]]:
+    if not isinstance(raw, dict):
+        raise ValueError("a table of selectors")  # noqa: TRY004 - see _parse_whole
+    return {
+        str(name): [value] if isinstance(value, str) else [str(part) for part in value] for name, value in raw.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is known of one setting."""
+
+    parse: Callable[[object], Any]
+    default: Any
+    help: str
+    variable: bool = True
+
+
+KEYS: dict[str, Key] = {
+    "username": Key(_parse_text, None, "IBKR username"),
+    "mode": Key(_parse_choice("paper", "live"), "paper", "account kind: paper or live"),
+    "port": Key(_parse_port, 5000, "port the gateway listens on"),
+    "upstream": Key(_parse_text, "https://api.ibkr.com", "IBKR's address, scheme://host[:port]"),
+    "release": Key(_parse_text, OFFICIAL_RELEASE, "Standard Release: version, file or URL"),
+    "java": Key(_parse_text, None, "path of the java program"),
+    "java_options": Key(
+        _parse_text,
+        "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m",
+        "JAVA_TOOL_OPTIONS of the gateway",
+    ),
+    "browser": Key(_parse_text, None, "path or channel of the browser"),
+    "second_factor": Key(
+        _parse_choice("none", "totp", "push", "command", "prompt"),
+        None,
+        "how a second factor is given",
+    ),
+    "tickle_interval_s": Key(_parse_seconds(5, 240), 30.0, "seconds between two tickles"),
+    "check_interval_s": Key(_parse_seconds(1, 60), 5.0, "seconds between two checks of the session"),
+    "rejected_limit": Key(_parse_limit, 3, "refused logins in 24 h before nothing more is sent"),
+    "on_competing": Key(_parse_choice("yield", "take_over"), "yield", "what to do when another session competes"),
+    "allow_ips": Key(_parse_list, ("127.0.0.1",), "addresses that may use the gateway"),
+    "health_port": Key(_parse_any_port, 0, "port of the health server on loopback, 0 = any free"),
+    "auth_delay_ms": Key(_parse_delay_ms, None, "the gateway's authDelay in milliseconds"),
+    "password_command": Key(_parse_command, None, "program whose stdout is the password", variable=False),
+    "totp_secret_command": Key(_parse_command, None, "program whose stdout is the TOTP secret", variable=False),
+    "page": Key(_parse_page, None, "selectors that override the login page's", variable=False),
+}
+"""Every setting of the contract that this version acts on."""
+
+SECRET_KEYS = ("password", "totp_secret")
+
+
+def variable_of(key: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"GWCTL_{key.upper()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one profile, each with its source."""
+
+    profile: str
+    paths: Paths
+    values: Mapping[str, Setting]
+
+    def __getitem__(self, key: str) -> Any:  # noqa: ANN401 - one table of differently typed values
+        """Return a setting's value."""
+        return self.values[key].value
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every setting with its source."""
+        return {
+            name: {
+                "value": list(setting.value) if isinstance(setting.value, tuple) else setting.value,
+                "source": setting.source,
+            }
+            for name, setting in self.values.items()
+        }
+
+
+class Environment:
+    """The process environment, read in this module only."""
+
+    def __init__(self, variables: Mapping[str, str] | None = None) -> None:
+        self.variables: Mapping[str, str] = os.environ if variables is None else variables
+
+    def get(self, name: str) -> str | None:
+        """Return a variable, an empty one being none."""
+        return self.variables.get(name) or None
+
+    @property
+    def home(self) -> Path | None:
+        """``GWCTL_HOME``."""
+        home = self.get("GWCTL_HOME")
+        return Path(home) if home else None
+
+    @property
+    def profile(self) -> str:
+        """``GWCTL_PROFILE`` or the default profile's name."""
+        return self.get("GWCTL_PROFILE") or DEFAULT_PROFILE
+
+    def flag(self, name: str) -> bool:
+        """Return whether a variable is set to something that is not a no."""
+        return (self.get(name) or "").lower() not in {"", "0", "false", "no", "off"}
+
+
+def check_profile_name(name: str) -> str:
+    """Return ``name``; raise Configuration if it could not be a folder of its own."""
+    if not PROFILE_NAME.fullmatch(name):
+        raise Configuration(
+            f"profile name {name!r} is not usable",
+            hint="use letters, digits, '.', '_' and '-', at most 64, beginning with a letter or digit",
+        )
+    return name
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Return the parsed settings file, empty if there is none; raise Configuration naming the broken place."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise Configuration(f"cannot read {path}: {error.strerror}", hint=f"check the owner of {path}") from error
+    try:
+        return tomllib.loads(raw.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Configuration(f"{path} is not TOML: {error}", hint=f"mend {path}") from error
+
+
+def _check_tables(path: Path, content: Mapping[str, Any]) -> None:
+    for name, value in content.items():
+        if name not in {"defaults", "profiles"}:
+            _refuse_key(path, name, None, ["defaults", "profiles"])
+        if not isinstance(value, dict):
+            raise Configuration(f"[{name}] in {path} is not a table", hint=f"write [{name}] on a line of its own")
+    for name, table in content.get("profiles", {}).items():
+        check_profile_name(name)
+        if not isinstance(table, dict):
+            raise Configuration(f"profiles.{name} in {path} is not a table", hint=f"write [profiles.{name}]")
+        _check_keys(path, f"profiles.{name}", table)
+    _check_keys(path, "defaults", content.get("defaults", {}))
+
+
+def _check_keys(path: Path, where: str, table: Mapping[str, Any]) -> None:
+    for key in table:
+        if key in SECRET_KEYS:
+            raise Configuration(
+                f"{key} does not belong into {path} ([{where}]): the file is not a place for secrets",
+                hint=f"gwctl secret set {key}, or {key}_command, or GWCTL_{key.upper()}_FILE",
+            )
+        if key not in KEYS:
+            _refuse_key(path, key, where, list(KEYS))
+
+
+def _refuse_key(path: Path, key: str, where: str | None, known: list[str]) -> None:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    place = f" in [{where}]" if where else ""
+    raise Configuration(
+        f"unknown key {key!r}{place} of {path}",
+        hint=f"did you mean {near[0]!r}?" if near else "known keys: " + ", ".join(known),
+    )
+
+
+def load(
+    profile: str,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environment: Environment | None = None,
+) -> Settings:
+    """Return the settings of ``profile``.
+
+    Raises Configuration for an unknown key, a bad value or an unreadable file, each naming where it stands.
+    """
+    environment = environment or Environment()
+    check_profile_name(profile)
+    paths = Paths.for_profile(profile, environment.home)
+    content = read_file(paths.config_file)
+    _check_tables(paths.config_file, content)
+    own = content.get("profiles", {}).get(profile, {})
+    defaults = content.get("defaults", {})
+    values: dict[str, Setting] = {}
+    for name, key in KEYS.items():
+        candidates = [
+            ((flags or {}).get(name), "flag"),
+            (environment.get(variable_of(name)) if key.variable else None, f"${variable_of(name)}"),
+            (own.get(name), f"[profiles.{profile}] in {paths.config_file}"),
+            (defaults.get(name), f"[defaults] in {paths.config_file}"),
+        ]
+        raw, source = next(((raw, source) for raw, source in candidates if raw is not None), (None, "built in"))
+        if raw is None:
+            values[name] = Setting(key.default, source)
+            continue
+        try:
+            values[name] = Setting(key.parse(raw), source)
+        except ValueError as error:
+            raise Configuration(
+                f"{name} = {raw!r} ({source}) is not {error}",
+                hint=f"gwctl --profile {profile} profile show",
+            ) from None
+    return Settings(profile, paths, values)
+
+
+def profile_names(environment: Environment | None = None) -> list[str]:
+    """Return the profiles that the settings file names, or that have a folder, and always the default one."""
+    paths = Paths.for_profile(DEFAULT_PROFILE, (environment or Environment()).home)
+    names = {DEFAULT_PROFILE, *read_file(paths.config_file).get("profiles", {})}
+    if paths.profiles_dir.is_dir():
+        names |= {entry.name for entry in paths.profiles_dir.iterdir() if entry.is_dir()}
+    return sorted(names)

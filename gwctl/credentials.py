@@ -1,0 +1,189 @@
+"""Where secrets come from, and a Secret that does not print itself."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+from gwctl.config import SECRET_KEYS, Environment, Settings
+from gwctl.errors import Configuration, CredentialsMissing, Usage
+
+
+class Secret:
+    """Hold one secret; nothing but ``reveal`` gives it away."""
+
+    __slots__ = ("__value",)
+
+    def __init__(self, value: str) -> None:
+        self.__value = value
+
+    def reveal(self) -> str:
+        """Return the secret itself; call it at the pipe it goes into and nowhere else."""
+        return self.__value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self.__value.encode(), other.reveal().encode())
+
+    def __hash__(self) -> int:
+        return hash(Secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A secret and the source that had it."""
+
+    secret: Secret
+    source: str
+
+
+class RunCommand(Protocol):
+    """Run a program without a shell and return its stdout; raise OSError or ValueError if it fails."""
+
+    def __call__(self, argv: Sequence[str]) -> str:
+        """Run it."""
+        ...
+
+
+def fingerprint(secret: Secret, salt_hex: str) -> str:
+    """Return a salted scrypt hash that tells whether a password is the one that was used before."""
+    return hashlib.scrypt(secret.reveal().encode(), salt=bytes.fromhex(salt_hex), n=2**14, r=8, p=1, dklen=32).hex()
+
+
+def check_name(name: str) -> str:
+    """Return the secret's name; raise Usage if there is no such secret."""
+    normal = name.replace("-", "_").lower()
+    if normal not in SECRET_KEYS:
+        raise Usage(f"there is no secret called {name!r}", hint="gwctl secret check " + "|".join(SECRET_KEYS))
+    return normal
+
+
+def read_keyring(profile: str, name: str) -> str | None:
+    """Return the keyring's entry; None if there is none or the extra is not installed."""
+    try:
+        import keyring
+        import keyring.errors
+    except ImportError:
+        return None
+    try:
+        value = keyring.get_password(f"gwctl:{profile}", name)
+    except keyring.errors.KeyringError:
+        return None
+    return str(value) if value else None
+
+
+def _read_file(path: Path, what: str) -> Secret:
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise Configuration(f"cannot read the {what} from {path}: {reason}", hint=f"ls -l {path}") from error
+    if not text.strip("\r\n"):
+        raise Configuration(f"the {what} file {path} is empty", hint=f"write the {what} into {path}")
+    return Secret(text.strip("\r\n"))
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The ports a search for secrets needs; ``handed_over`` came from another gwctl process through a pipe."""
+
+    environment: Environment
+    run_command: RunCommand | None = None
+    handed_over: Mapping[str, Found] = field(default_factory=dict)
+    prompt: Callable[[str], str] | None = None
+
+
+def find(name: str, settings: Settings, sources: Sources) -> Found | None:
+    """Return the secret ``name`` from the first source of the contract that has it, or None.
+
+    Raises Configuration when a source is named but does not work: falling through to another one would log in with
+    what the user did not mean.
+    """
+    name = check_name(name)
+    searches = (_find_in_files, _find_by_command, _find_in_keyring, _find_in_variable, _find_handed_over, _ask)
+    for search in searches:
+        found = search(name, settings, sources)
+        if found is not None:
+            return found
+    return None
+
+
+def _find_in_files(name: str, _settings: Settings, sources: Sources) -> Found | None:
+    directory = sources.environment.get("CREDENTIALS_DIRECTORY")
+    if directory and (Path(directory) / name).exists():
+        return Found(_read_file(Path(directory) / name, name), f"$CREDENTIALS_DIRECTORY/{name}")
+    variable = f"GWCTL_{name.upper()}_FILE"
+    file = sources.environment.get(variable)
+    return Found(_read_file(Path(file).expanduser(), name), f"${variable}") if file else None
+
+
+def _find_by_command(name: str, settings: Settings, sources: Sources) -> Found | None:
+    command = settings[f"{name}_command"]
+    if not command or sources.run_command is None:
+        return None
+    try:
+        output = sources.run_command(command).splitlines()
+    except (OSError, ValueError) as error:
+        raise Configuration(f"{name}_command failed: {error}", hint=f"run {command[0]} by hand") from None
+    if not output or not output[0]:
+        raise Configuration(f"{name}_command printed nothing", hint=f"run {command[0]} by hand")
+    return Found(Secret(output[0]), f"{name}_command")
+
+
+def _find_in_keyring(name: str, settings: Settings, _sources: Sources) -> Found | None:
+    stored = read_keyring(settings.profile, name)
+    return Found(Secret(stored), "keyring") if stored else None
+
+
+def _find_in_variable(name: str, _settings: Settings, sources: Sources) -> Found | None:
+    value = sources.environment.get(f"GWCTL_{name.upper()}")
+    return Found(Secret(value), f"$GWCTL_{name.upper()}") if value else None
+
+
+def _find_handed_over(name: str, _settings: Settings, sources: Sources) -> Found | None:
+    return sources.handed_over.get(name)
+
+
+def _ask(name: str, _settings: Settings, sources: Sources) -> Found | None:
+    typed = sources.prompt(name) if sources.prompt is not None else None
+    return Found(Secret(typed), "prompt") if typed else None
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What one login needs."""
+
+    username: str
+    password: Secret
+    totp_secret: Secret | None
+    password_source: str
+
+
+def require(username: str | None, password: Found | None, totp: Found | None, profile: str) -> Credentials:
+    """Return complete credentials; raise CredentialsMissing naming what is missing."""
+    option = "" if profile == "default" else f" --profile {profile}"
+    if not username:
+        raise CredentialsMissing(
+            f"profile {profile!r} has no username",
+            hint=f"gwctl profile create {profile} --username NAME, or set GWCTL_USERNAME (or try: gwctl up --sandbox)",
+        )
+    if password is None:
+        raise CredentialsMissing(
+            f"no password was found for {username} in any source",
+            hint=f"gwctl{option} secret set password, or set GWCTL_PASSWORD_FILE",
+        )
+    return Credentials(username, password.secret, totp.secret if totp else None, password.source)

@@ -1,0 +1,1 @@
+"""One gateway on disk and in memory."""

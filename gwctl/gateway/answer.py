@@ -1,0 +1,195 @@
+"""Judge what the gateway answers; pure, and never raises whatever comes (gateway-facts.md, What a tickle may say)."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """What an answer says of the session."""
+
+    READY = "ready"
+    NOT_AUTHENTICATED = "not_authenticated"
+    """SSO lives, the brokerage session is not authenticated: not yet, or borrowed by another client."""
+    BROKERAGE_GONE = "brokerage_gone"
+    """SSO lives, there is no brokerage session; ``ssodh/init`` is the cure."""
+    COMPETING = "competing"
+    NO_SESSION = "no_session"
+    ACCESS_DENIED = "access_denied"
+    """Our address is not in ``ips.allow``."""
+    RATE_LIMITED = "rate_limited"
+    UPSTREAM_ILL = "upstream_ill"
+    NO_ANSWER = "no_answer"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionAnswer:
+    """A verdict, and what the answer held of the contract's ``session`` object (None: it did not say)."""
+
+    verdict: Verdict
+    http_status: int | None = None
+    authenticated: bool | None = None
+    connected: bool | None = None
+    competing: bool | None = None
+    user_id: int | None = None
+    sso_expires_s: float | None = None
+    server_name: str | None = None
+    message: str | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Authenticated and connected and not competing."""
+        return self.verdict is Verdict.READY
+
+
+@dataclass(frozen=True, slots=True)
+class SsoFacts:
+    """What ``sso/validate`` says of the login behind the session."""
+
+    user_id: int | None
+    user_name: str | None
+    login_type: int | None
+    """2 for a paper account."""
+    client_app: str | None
+    """Which client opened the session."""
+    expires_s: float | None
+
+
+NO_ANSWER = SessionAnswer(Verdict.NO_ANSWER)
+_LONGEST_MESSAGE = 200
+
+
+def parse_json(body: bytes) -> object:
+    """Return what ``body`` holds, or None if it is not JSON (HTML of a maintenance night, nothing, anything)."""
+    try:
+        value: object = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def judge_tickle(status: int, body: bytes) -> SessionAnswer:
+    """Return what a tickle says, judged by its fields where the status does not settle it."""
+    refusal = _judge_status(status, body)
+    if refusal is not None:
+        return refusal
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        return SessionAnswer(Verdict.UPSTREAM_ILL, status)
+    common = SessionAnswer(
+        Verdict.UPSTREAM_ILL,
+        status,
+        user_id=_whole(value.get("userId")),
+        sso_expires_s=_milliseconds(value.get("ssoExpires")),
+    )
+    brokerage = value.get("iserver")
+    auth_status = brokerage.get("authStatus") if isinstance(brokerage, dict) else None
+    if isinstance(auth_status, dict):
+        return _judge_auth_fields(common, auth_status)
+    if isinstance(brokerage, dict) and "error" in brokerage:
+        return replace(common, verdict=Verdict.BROKERAGE_GONE, message=_text(brokerage["error"]))
+    if "error" in value:
+        return _judge_error(common, value["error"])
+    return common
+
+
+def judge_auth_status(status: int, body: bytes) -> SessionAnswer:
+    """Return what ``iserver/auth/status`` says."""
+    refusal = _judge_status(status, body)
+    if refusal is not None:
+        return refusal
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        return SessionAnswer(Verdict.UPSTREAM_ILL, status)
+    common = SessionAnswer(Verdict.UPSTREAM_ILL, status)
+    if "error" in value and "authenticated" not in value:
+        return _judge_error(common, value["error"])
+    return _judge_auth_fields(common, value)
+
+
+def judge_validate(status: int, body: bytes) -> SsoFacts | None:
+    """Return the facts of the login; None if there is no valid one or the answer is not readable."""
+    value = parse_json(body)
+    if status != 200 or not isinstance(value, dict) or value.get("RESULT") is False or "error" in value:
+        return None
+    return SsoFacts(
+        user_id=_whole(value.get("USER_ID")),
+        user_name=_text(value.get("USER_NAME")),
+        login_type=_whole(value.get("LOGIN_TYPE")),
+        client_app=_text(value.get("CLIENT_APP")),
+        expires_s=_milliseconds(value.get("EXPIRES")),
+    )
+
+
+def _judge_status(status: int, body: bytes) -> SessionAnswer | None:
+    """Return what the status alone settles; None if the body decides."""
+    verdict: Verdict | None = None
+    if status == 401:
+        verdict = Verdict.NO_SESSION
+    elif status == 429:
+        verdict = Verdict.RATE_LIMITED
+    elif status == 404 and b"access denied" in body.lower():
+        verdict = Verdict.ACCESS_DENIED
+    elif status == 400 and b"no bridge" in body.lower():
+        verdict = Verdict.BROKERAGE_GONE
+    elif status != 200:
+        verdict = Verdict.UPSTREAM_ILL
+    return None if verdict is None else SessionAnswer(verdict, status)
+
+
+def _judge_error(common: SessionAnswer, error: object) -> SessionAnswer:
+    message = _text(error)
+    words = (message or "").lower()
+    verdict = Verdict.UPSTREAM_ILL
+    if "no session" in words or "not authenticated" in words or "not logged in" in words:
+        verdict = Verdict.NO_SESSION
+    elif "no bridge" in words:
+        verdict = Verdict.BROKERAGE_GONE
+    return replace(common, verdict=verdict, message=message)
+
+
+def _judge_auth_fields(common: SessionAnswer, fields: dict[str, object]) -> SessionAnswer:
+    authenticated, connected = _boolean(fields.get("authenticated")), _boolean(fields.get("connected"))
+    competing = _boolean(fields.get("competing"))
+    server = fields.get("serverInfo")
+    answer = replace(
+        common,
+        authenticated=authenticated,
+        connected=connected,
+        competing=competing,
+        server_name=_text(server.get("serverName")) if isinstance(server, dict) else None,
+        message=_text(fields.get("fail")) or _text(fields.get("message")),
+    )
+    if authenticated is None:
+        return answer
+    if competing:
+        return replace(answer, verdict=Verdict.COMPETING)
+    if not authenticated:
+        return replace(answer, verdict=Verdict.NOT_AUTHENTICATED)
+    return replace(answer, verdict=Verdict.READY if connected else Verdict.BROKERAGE_GONE)
+
+
+def _boolean(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _milliseconds(value: object) -> float | None:
+    """Return seconds; IBKR counts ``ssoExpires`` in milliseconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        seconds = value / 1000
+    except OverflowError:
+        return None
+    return seconds if math.isfinite(seconds) else None
+
+
+def _text(value: object) -> str | None:
+    return value[:_LONGEST_MESSAGE] if isinstance(value, str) and value else None

@@ -1,0 +1,149 @@
+"""The gateway's HTTP interface, typed; trusts our authority only and never waits without a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from gwctl.errors import GatewayUnreachable, TimedOut
+from gwctl.gateway import answer
+from gwctl.gateway.answer import SessionAnswer, SsoFacts
+from gwctl.gateway.door import Knock, knock, trust_only
+from gwctl.gateway.raw import USER_AGENT, RawAnswer
+
+_API = "/v1/api"
+_RESUME = "/sso/Dispatcher?forwardTo=22&RL=1&ip2loc=US"
+_SENDABLE_COOKIE = re.compile(r"[\x21-\x3a\x3c-\x7e]*")
+_PHASE_TIMEOUT_S = 120.0
+"""httpx counts each phase; the whole call is bounded in ``request``."""
+_KEEPALIVE_S = 2.0
+"""Shorter than the pause between two checks: a connection is never one that the gateway closed meanwhile."""
+
+
+class GatewayClient:
+    """Calls of one gateway on 127.0.0.1; close it, or use it in ``async with``."""
+
+    def __init__(self, port: int, ca_file: Path, leaf_der: bytes, *, timeout_s: float = 10.0) -> None:
+        self._port = port
+        self._leaf_der = leaf_der
+        self._timeout_s = timeout_s
+        self._context = trust_only(ca_file)
+        self._client = httpx.AsyncClient(
+            base_url=f"https://127.0.0.1:{port}",
+            verify=self._context,
+            trust_env=False,
+            headers={"User-Agent": USER_AGENT},
+            timeout=_PHASE_TIMEOUT_S,
+            limits=httpx.Limits(max_connections=4, max_keepalive_connections=2, keepalive_expiry=_KEEPALIVE_S),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._client.aclose()
+
+    async def front_door(self, *, timeout_s: float | None = None) -> Knock:
+        """Say whether the gateway itself answers, whatever IBKR does."""
+        return await knock(self._port, self._context, self._leaf_der, timeout_s=timeout_s or self._timeout_s)
+
+    async def tickle(self, *, timeout_s: float | None = None) -> SessionAnswer:
+        """Keep the session alive and say what it is; no answer is an answer."""
+        try:
+            said = await self.request("POST", f"{_API}/tickle", timeout_s=timeout_s)
+        except (TimedOut, GatewayUnreachable):
+            return answer.NO_ANSWER
+        return answer.judge_tickle(said.status, said.body)
+
+    async def auth_status(self, *, timeout_s: float | None = None) -> SessionAnswer:
+        """Say what the brokerage session is."""
+        return await self._auth("/iserver/auth/status", None, timeout_s)
+
+    async def ssodh_init(self, *, compete: bool, timeout_s: float | None = None) -> SessionAnswer:
+        """Open the brokerage session; with ``compete`` take it over from another client."""
+        return await self._auth("/iserver/auth/ssodh/init", {"publish": True, "compete": compete}, timeout_s)
+
+    async def validate(self, *, timeout_s: float | None = None) -> SsoFacts | None:
+        """Return the facts of the login, and extend it; None if there is none or no answer. Once a minute at most."""
+        try:
+            said = await self.request("GET", f"{_API}/sso/validate", timeout_s=timeout_s)
+        except (TimedOut, GatewayUnreachable):
+            return None
+        return answer.judge_validate(said.status, said.body)
+
+    async def reauthenticate(self, *, timeout_s: float | None = None) -> bool:
+        """Ask the gateway to repeat its hand-shake; return whether it began (False: it knows of no login)."""
+        try:
+            said = await self.request("POST", f"{_API}/iserver/reauthenticate", timeout_s=timeout_s)
+        except (TimedOut, GatewayUnreachable):
+            return False
+        return said.status == 200 and b"triggered" in said.body
+
+    async def logout(self, *, timeout_s: float | None = None) -> bool:
+        """End the session at IBKR; return whether that was confirmed (the body need not be JSON)."""
+        try:
+            said = await self.request("POST", f"{_API}/logout", timeout_s=timeout_s)
+        except (TimedOut, GatewayUnreachable):
+            return False
+        return said.status == 200 and (b"true" in said.body or b"logout succeeded" in said.body)
+
+    async def resume(self, cookies: Mapping[str, str], *, timeout_s: float | None = None) -> bool:
+        """Offer the SSO cookies of the last login to a gateway that starts anew; return whether IBKR took them."""
+        sendable = [
+            f"{name}={value}"
+            for name, value in cookies.items()
+            if _SENDABLE_COOKIE.fullmatch(name) and _SENDABLE_COOKIE.fullmatch(value)
+        ]
+        if not sendable:
+            return False
+        try:
+            said = await self.request("GET", _RESUME, headers={"Cookie": "; ".join(sendable)}, timeout_s=timeout_s)
+        except (TimedOut, GatewayUnreachable):
+            return False
+        return said.status == 200 and b"Client login succeeds" in said.body
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> RawAnswer:
+        """Call ``path`` (from the root, ``/v1/api/…``) and return the answer as it came.
+
+        Raises TimedOut when the whole of it took longer than ``timeout_s``, GatewayUnreachable when nobody with our key
+        answers or the connection breaks.
+        """
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                said = await self._client.request(method, path, json=json, headers=headers)
+        except TimeoutError:
+            raise TimedOut(f"{method} {path} was not answered within {limit_s:g} s", hint="gwctl status") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = type(error).__name__  # its text may quote what was sent
+            raise GatewayUnreachable(f"{method} {path} failed: {reason}", hint="gwctl status") from None
+        finally:
+            self._client.cookies.clear()  # the jar is the gateway's
+        return RawAnswer(said.status_code, said.content, said.headers.get("content-type", ""))
+
+    async def _auth(self, path: str, json: object, timeout_s: float | None) -> SessionAnswer:
+        try:
+            said = await self.request("POST", f"{_API}{path}", json=json, timeout_s=timeout_s)
+        except (TimedOut, GatewayUnreachable):
+            return answer.NO_ANSWER
+        return answer.judge_auth_status(said.status, said.body)

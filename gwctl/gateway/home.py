@@ -1,0 +1,181 @@
+"""Make the folder a gateway runs in: the shared release by links, ``root/`` our own (gateway-facts.md, Starting)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gwctl import state_file
+from gwctl.errors import Configuration, DiskTrouble, ReleaseBroken
+from gwctl.gateway.keystore import Leaf, ensure_leaf
+from gwctl.gateway.logback import render_logback
+from gwctl.gateway.settings import GatewaySettings, check_allow_ips, check_upstream
+from gwctl.paths import Paths
+
+STANDIN_MARKER = "gwctl-standin.json"
+_LINKED_FOLDERS = ("bin", "build", "dist")
+_SHIPPED_ADDRESS = b"localhost:5000"
+_REWRITTEN_KINDS = frozenset({".html", ".js"})
+_LEFT_OUT = frozenset({"vertx.jks"})
+"""The key of the shipped keystore is public: it must not even be served by mistake."""
+_DENIED = "255.255.255.255"
+"""With no deny list at all the gateway admits everybody; this entry denies nobody who exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedHome:
+    """A folder ready to be started in."""
+
+    gateway_dir: Path
+    port: int
+    leaf: Leaf
+    changed: tuple[Path, ...]
+    """What was written; nothing if all of it was as it should be."""
+
+
+def is_standin(release_path: Path) -> bool:
+    """Say whether a release is the built-in stand-in, which needs no Java."""
+    return (release_path / STANDIN_MARKER).is_file()
+
+
+def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings) -> PreparedHome:
+    """Make the profile's gateway folder as ``release_path`` and ``settings`` want it, writing only what differs.
+
+    Each file is replaced whole. Raises Configuration for a setting the gateway would misread, ReleaseBroken for a
+    release without what is needed, DiskTrouble; what was written until then is harmless and made good by the next call.
+    """
+    if not 1 <= settings.port <= 65535:
+        raise Configuration(f"port {settings.port} does not exist", hint="choose one from 1024 to 65535")
+    shipped = release_path / "root"
+    if not (shipped / "conf.yaml").is_file() or not (release_path / "bin" / "run.sh").is_file():
+        raise ReleaseBroken(f"{release_path} is not a Standard Release", hint="gwctl release install")
+    home = paths.gateway_dir
+    root = home / "root"
+    for folder in (paths.profile_dir, home, root, home / "logs", paths.logs_dir):
+        state_file.make_private_dir(folder)
+    leaf = ensure_leaf(paths)
+    changed = [home / name for name in _LINKED_FOLDERS if _link(home / name, release_path / name)]
+    wanted = {
+        root / "conf.yaml": render_conf(_read(shipped / "conf.yaml"), settings, leaf),
+        root / "logback.xml": render_logback(),
+    }
+    kept: set[Path] = set()
+    for source in _shipped_files(shipped):
+        target = root / source.relative_to(shipped)
+        kept.add(target)
+        content = _rewritten(source, settings.port)
+        if content is not None:
+            wanted[target] = content
+        elif _link(target, source):
+            changed.append(target)
+    changed += [target for target, content in wanted.items() if _write(target, content)]
+    changed += _drop_links_beyond(root, kept)
+    return PreparedHome(home, settings.port, leaf, tuple(changed))
+
+
+def render_conf(shipped: bytes, settings: GatewaySettings, leaf: Leaf) -> bytes:
+    """Return the release's ``conf.yaml`` with ours put in; raise ReleaseBroken or Configuration."""
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        conf = yaml.load(shipped, Loader=loader)  # noqa: S506 - it is a safe loader, the C one where it is built
+    except yaml.YAMLError:
+        conf = None
+    if not isinstance(conf, dict):
+        raise ReleaseBroken("the release's root/conf.yaml is not a YAML mapping", hint="gwctl release install")
+    upstream = check_upstream(settings.upstream)
+    conf["listenPort"] = settings.port
+    conf["listenSsl"] = True
+    conf["sslCert"] = leaf.keystore_file.name
+    conf["sslPwd"] = leaf.password
+    conf["proxyRemoteHost"] = upstream
+    conf["proxyRemoteSsl"] = upstream.startswith("https:")
+    # A Java pattern that the whole Origin must match; any other is answered 403, reads and writes alike. The page's
+    # own is needed: a browser sends it with the login form, too.
+    conf["cors"] = {
+        "origin.allowed": rf"https://(localhost|127\.0\.0\.1):{settings.port}",
+        "allowCredentials": False,
+    }
+    conf["ips"] = {"allow": list(check_allow_ips(settings.allow_ips)), "deny": [_DENIED]}
+    if settings.auth_delay_ms is not None:
+        if settings.auth_delay_ms < 0:
+            raise Configuration("auth_delay_ms is negative", hint="remove it: the release's own is 3000")
+        conf["authDelay"] = settings.auth_delay_ms
+    rendered: str = yaml.safe_dump(conf, sort_keys=False, default_flow_style=False)
+    return b"# Written by gwctl at every start; change the profile's settings instead.\n" + rendered.encode()
+
+
+def clear_leavings(gateway_dir: Path) -> None:
+    """Remove what a killed gateway left (Vert.x keeps a cache folder a run); only while none runs there."""
+    shutil.rmtree(gateway_dir / ".vertx", ignore_errors=True)
+
+
+def _shipped_files(shipped: Path) -> Iterator[Path]:
+    """Yield what of the release's ``root`` is served or read, without what we render or leave out."""
+    for entry in sorted(shipped.rglob("*")):
+        top = entry.relative_to(shipped).parts[0]
+        is_configuration = top == "logback.xml" or (top.startswith("conf.") and top.endswith(".yaml"))
+        if entry.is_file() and not is_configuration and top not in _LEFT_OUT:
+            yield entry
+
+
+def _drop_links_beyond(root: Path, kept: set[Path]) -> list[Path]:
+    """Remove the links that another release left, and return them."""
+    stale = [entry for entry in root.rglob("*") if entry.is_symlink() and entry not in kept]
+    for entry in stale:
+        entry.unlink(missing_ok=True)
+    return stale
+
+
+def _rewritten(source: Path, port: int) -> bytes | None:
+    """Return a page with its hard-coded address made the profile's; None if it can be linked as it is.
+
+    The demo page's script must reach this gateway: after a start it is what makes the login form work (reference).
+    """
+    if source.suffix not in _REWRITTEN_KINDS or f"localhost:{port}".encode() == _SHIPPED_ADDRESS:
+        return None
+    content = _read(source)
+    return content.replace(_SHIPPED_ADDRESS, f"localhost:{port}".encode()) if _SHIPPED_ADDRESS in content else None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DiskTrouble(f"cannot read {path}: {error.strerror}", hint="gwctl release verify") from error
+
+
+def _write(target: Path, content: bytes) -> bool:
+    """Make ``target`` a private file of our own with ``content``; return whether that changed anything."""
+    try:
+        if not target.is_symlink() and target.is_file() and target.read_bytes() == content:
+            target.chmod(0o600)
+            return False
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+    except OSError:
+        pass  # whatever it is, it is replaced
+    state_file.write_bytes(target, content)
+    return True
+
+
+def _link(link: Path, target: Path) -> bool:
+    """Make ``link`` point at ``target``; return whether that changed anything. A folder or file in its place goes."""
+    target = target.absolute()
+    temporary = link.with_name(f".{link.name}.new")
+    try:
+        if link.is_symlink() and link.readlink() == target:
+            return False
+        state_file.make_private_dir(link.parent)
+        if link.is_dir() and not link.is_symlink():
+            shutil.rmtree(link)
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(link)
+    except OSError as error:
+        raise DiskTrouble(f"cannot link {link}: {error.strerror}", hint=f"check the owner of {link.parent}") from error
+    return True

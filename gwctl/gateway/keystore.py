@@ -1,0 +1,327 @@
+"""Our own certificate authority, one a machine, and the gateway's certificate, one a profile.
+
+The authority may sign for localhost, 127.0.0.0/8 and ::1 only (name constraints), so that its key is worth little to a
+thief. ``cryptography`` is loaded only when something has to be made: what is there is recognised by its digests.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import ipaddress
+import secrets
+import ssl
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gwctl import state_file
+from gwctl.errors import DiskTrouble
+from gwctl.paths import Paths
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+_DAY_S = 86_400
+_CA_LIFE_DAYS = 3650
+_CA_RENEW_DAYS = 400
+_LEAF_LIFE_DAYS = 397
+_LEAF_RENEW_DAYS = 30
+_LOCK_TIMEOUT_S = 30.0
+_FRIENDLY_NAME = b"gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Where the machine's certificate authority is."""
+
+    ca_file: Path
+    key_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """The gateway's certificate: the keystore it serves with, and what to recognise it by."""
+
+    keystore_file: Path
+    password: str = field(repr=False)
+    spki_pin_base64: str
+    not_after: dt.datetime
+    leaf_pem: str
+
+    @property
+    def der(self) -> bytes:
+        """The certificate as it travels in a handshake."""
+        return ssl.PEM_cert_to_DER_cert(self.leaf_pem)
+
+
+def ensure_ca(ca_dir: Path) -> Authority:
+    """Make sure of a sound authority in ``ca_dir`` (0700; the key 0600), and return it.
+
+    A damaged one is set aside and made anew; one that ends within 400 days is renewed with its key, so that what it
+    signed stays good. Raises DiskTrouble.
+    """
+    authority = Authority(ca_dir / "ca.pem", ca_dir / "ca.key")
+    facts_file = ca_dir / "ca.json"
+    if _is_current(facts_file, (authority.ca_file, authority.key_file), _CA_RENEW_DAYS):
+        return authority
+    with _locked(ca_dir / ".lock"):
+        if _is_current(facts_file, (authority.ca_file, authority.key_file), _CA_RENEW_DAYS):
+            return authority
+        _make_or_renew_ca(authority, facts_file)
+    return authority
+
+
+def ensure_leaf(paths: Paths) -> Leaf:
+    """Make sure of a keystore for localhost signed by our authority, good for 30 days at least, and return it.
+
+    Called again it changes nothing; where anything is damaged all of it is made anew. Raises DiskTrouble.
+    """
+    authority = ensure_ca(paths.ca_dir)
+    files = (paths.leaf_file, paths.keystore_file, _password_file(paths), authority.ca_file)
+    facts_file = paths.leaf_file.with_suffix(".json")
+    if not _is_current(facts_file, files, _LEAF_RENEW_DAYS):
+        with _locked(paths.profile_dir / ".leaf.lock"):
+            if not _is_current(facts_file, files, _LEAF_RENEW_DAYS):
+                _make_leaf(paths, authority, facts_file)
+    return _read_leaf(paths, facts_file)
+
+
+def write_bundle(ca_dir: Path) -> Path:
+    """Write the public roots and ours into ``bundle.pem``, for programs that must verify others, too; return it."""
+    import certifi
+
+    bundle_file = ca_dir / "bundle.pem"
+    ours = _read(ensure_ca(ca_dir).ca_file) or b""
+    content = Path(certifi.where()).read_bytes().rstrip() + b"\n\n# gwctl, for localhost only\n" + ours
+    if _read(bundle_file) != content:
+        state_file.write_bytes(bundle_file, content, mode=0o644)
+    return bundle_file
+
+
+def _password_file(paths: Paths) -> Path:
+    return paths.leaf_file.with_name("keystore.password")
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DiskTrouble(f"cannot read {path}: {error.strerror}", hint=f"check the owner of {path}") from error
+
+
+def _digest(files: tuple[Path, ...]) -> str | None:
+    digest = hashlib.sha256()
+    for path in files:
+        content = _read(path)
+        if content is None:
+            return None
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
+def _is_current(facts_file: Path, files: tuple[Path, ...], days_left: int) -> bool:
+    """Say whether ``files`` are those the facts were written for, and end late enough."""
+    facts, _ = state_file.read_json(facts_file)
+    if facts is None or facts.get("sha256") != _digest(files):
+        return False
+    not_after_s = facts.get("not_after_s")
+    return isinstance(not_after_s, int) and not_after_s - time.time() > days_left * _DAY_S
+
+
+class _locked:  # noqa: N801 - reads as the verb it is in a with statement
+    """Hold a file lock, with a deadline; filelock is loaded only where something is made."""
+
+    def __init__(self, path: Path) -> None:
+        import filelock
+
+        state_file.make_private_dir(path.parent)
+        self._lock = filelock.FileLock(path, timeout=_LOCK_TIMEOUT_S, mode=0o600)
+
+    def __enter__(self) -> None:
+        import filelock
+
+        try:
+            self._lock.acquire()
+        except filelock.Timeout:
+            raise DiskTrouble(
+                f"{self._lock.lock_file} stayed locked for {_LOCK_TIMEOUT_S:g} s",
+                hint="see which gwctl hangs: `gwctl profile list`",
+            ) from None
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def _make_or_renew_ca(authority: Authority, facts_file: Path) -> None:
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = _load_ca_key(authority)
+    if key is None:
+        for damaged in (authority.ca_file, authority.key_file):
+            if damaged.exists():
+                state_file.set_aside(damaged)
+        key = ec.generate_private_key(ec.SECP256R1())
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        state_file.write_bytes(authority.key_file, pem)
+    certificate = _ca_certificate(key).sign(key, hashes.SHA256())
+    state_file.write_bytes(authority.ca_file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    facts = {
+        "sha256": _digest((authority.ca_file, authority.key_file)),
+        "not_after_s": int(certificate.not_valid_after_utc.timestamp()),
+    }
+    state_file.write_json(facts_file, facts)
+
+
+def _load_ca_key(authority: Authority) -> ec.EllipticCurvePrivateKey | None:
+    """Return the authority's key if it and the certificate belong together; None if either is missing or damaged."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key_pem, ca_pem = _read(authority.key_file), _read(authority.ca_file)
+    if key_pem is None or ca_pem is None:
+        return None
+    try:
+        key = serialization.load_pem_private_key(key_pem, None)
+        certificate = x509.load_pem_x509_certificate(ca_pem)
+    except (ValueError, TypeError):
+        return None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        return None
+    return key
+
+
+def _ca_certificate(key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    from cryptography import x509
+
+    permitted = [
+        x509.DNSName("localhost"),
+        x509.IPAddress(ipaddress.ip_network("127.0.0.0/8")),
+        x509.IPAddress(ipaddress.ip_network("::1/128")),
+    ]
+    usage = _key_usage(sign_certificates=True)
+    name = _ca_name(key)
+    return (
+        _certificate(name, name, key, _CA_LIFE_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.NameConstraints(permitted, None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _ca_name(key: ec.EllipticCurvePrivateKey) -> x509.Name:
+    """Return a name that stays the same for a key and differs between keys, so that no client mixes two up."""
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    short = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()[:8]
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"gwctl local gateways {short}")])
+
+
+def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    from cryptography import x509
+
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _certificate(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, life_days: int
+) -> x509.CertificateBuilder:
+    from cryptography import x509
+
+    # A day back, for clocks that differ between a container and its host.
+    begins = dt.datetime.now(dt.UTC).replace(microsecond=0) - dt.timedelta(days=1)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(begins + dt.timedelta(days=life_days))
+    )
+
+
+def _make_leaf(paths: Paths, authority: Authority, facts_file: Path) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import pkcs12
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    ca_key = _load_ca_key(authority)
+    ca_pem = _read(authority.ca_file)
+    if ca_key is None or ca_pem is None:
+        raise DiskTrouble(f"the authority in {authority.ca_file.parent} changed meanwhile", hint="try again")
+    ca = x509.load_pem_x509_certificate(ca_pem)
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    names = [
+        x509.DNSName("localhost"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        x509.IPAddress(ipaddress.ip_address("::1")),
+    ]
+    leaf = (
+        _certificate(subject, ca.subject, key, _LEAF_LIFE_DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(sign_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    password = "k" + secrets.token_hex(24)  # a letter first: YAML must never take it for a number
+    # What Java 8u192 can read; the password lies beside the file, so a stronger cipher would protect nobody.
+    encryption = (
+        serialization.PrivateFormat.PKCS12.encryption_builder()
+        .kdf_rounds(2048)
+        .key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC)
+        .hmac_hash(hashes.SHA1())  # noqa: S303 - same: Java 8u192 knows no other
+        .build(password.encode())
+    )
+    keystore = pkcs12.serialize_key_and_certificates(_FRIENDLY_NAME, key, leaf, [ca], encryption)
+    spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    state_file.write_bytes(_password_file(paths), password.encode())
+    state_file.write_bytes(paths.keystore_file, keystore)
+    state_file.write_bytes(paths.leaf_file, leaf.public_bytes(serialization.Encoding.PEM))
+    facts = {
+        "sha256": _digest((paths.leaf_file, paths.keystore_file, _password_file(paths), authority.ca_file)),
+        "not_after_s": int(leaf.not_valid_after_utc.timestamp()),
+        "spki_pin_base64": base64.b64encode(hashlib.sha256(spki).digest()).decode(),
+    }
+    state_file.write_json(facts_file, facts)
+
+
+def _read_leaf(paths: Paths, facts_file: Path) -> Leaf:
+    facts, _ = state_file.read_json(facts_file)
+    pem, password = _read(paths.leaf_file), _read(_password_file(paths))
+    if facts is None or pem is None or password is None:
+        raise DiskTrouble(f"the certificate in {paths.profile_dir} was removed meanwhile", hint="try again")
+    return Leaf(
+        keystore_file=paths.keystore_file,
+        password=password.decode(),
+        spki_pin_base64=str(facts["spki_pin_base64"]),
+        not_after=dt.datetime.fromtimestamp(int(facts["not_after_s"]), dt.UTC),
+        leaf_pem=pem.decode(),
+    )

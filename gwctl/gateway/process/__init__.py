@@ -1,0 +1,54 @@
+"""Spawn, recognise, watch and stop processes; the only user of psutil and subprocess.
+
+A process is known by its pid, the time it was created and its working directory (law 3): a pid alone is reused by the
+system. What only Linux offers (``/proc``, pidfd) stands behind one function each in ``identity``, with a portable twin.
+"""
+
+from gwctl.gateway.process.identity import (
+    Identity,
+    descendants,
+    identify,
+    inhabitants,
+    is_alive,
+    is_ours,
+    members_of_group,
+    reap,
+    rss_bytes,
+    wait_ended,
+)
+from gwctl.gateway.process.ports import Listener, find_listener, listens, port_is_free
+from gwctl.gateway.process.spawning import (
+    CompletedShort,
+    Spawned,
+    child_environment,
+    rotate_by_truncation,
+    run_short,
+    spawn,
+)
+from gwctl.gateway.process.stopping import LeftAlone, StopReport, stop
+
+__all__ = [
+    "CompletedShort",
+    "Identity",
+    "LeftAlone",
+    "Listener",
+    "Spawned",
+    "StopReport",
+    "child_environment",
+    "descendants",
+    "find_listener",
+    "identify",
+    "inhabitants",
+    "is_alive",
+    "is_ours",
+    "listens",
+    "members_of_group",
+    "port_is_free",
+    "reap",
+    "rotate_by_truncation",
+    "rss_bytes",
+    "run_short",
+    "spawn",
+    "stop",
+    "wait_ended",
+]

@@ -1,0 +1,38 @@
+"""Run a person's own command to its end, with our terminal, passing on the signals that are meant for it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from types import FrameType
+
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+def run_through(argv: Sequence[str], *, env: Mapping[str, str]) -> int:
+    """Run ``argv`` with our stdin, stdout and stderr and return its exit code, 128 + N if signal N ended it.
+
+    TERM and HUP that reach us are passed on and waited for; a Ctrl-C reaches the command by the terminal itself. Raises
+    FileNotFoundError or PermissionError if it cannot be started.
+    """
+    started: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        if not started:
+            early.append(number)
+        elif number != signal.SIGINT:
+            started[0].send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    try:
+        with subprocess.Popen(list(argv), env=dict(env)) as popen:
+            started.append(popen)
+            for number in early:
+                popen.send_signal(number)
+            code = popen.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code

@@ -1,0 +1,206 @@
+"""Recognise a process by its pid, the time it was created and its working directory (law 3), and see it end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_HAS_PROC = Path("/proc/self/stat").exists()
+_POLL_S = 0.02
+_DELETED = " (deleted)"
+_NOT_ALIVE = frozenset("ZXx")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One process, told apart from every other that ever has its pid.
+
+    ``created_s`` counts from the machine's start where that is known (then ``boot_id`` names the start, and a clock
+    that is set does no harm), otherwise from the epoch.
+    """
+
+    pid: int
+    created_s: float
+    cwd: str
+    boot_id: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object a state file keeps."""
+        return {"pid": self.pid, "created_s": self.created_s, "cwd": self.cwd, "boot_id": self.boot_id}
+
+    @classmethod
+    def from_json(cls, value: object) -> Identity | None:
+        """Return the identity kept in ``value``, or None if it is not one."""
+        match value:
+            case {
+                "pid": int(pid),
+                "created_s": int() | float() as created_s,
+                "cwd": str(cwd),
+                "boot_id": str(boot_id),
+            } if pid > 1:
+                return cls(pid, float(created_s), cwd, boot_id)
+            case _:
+                return None
+
+
+def _born_from_proc(pid: int) -> tuple[float, str] | None:
+    """Return when ``pid`` was created in seconds since the boot, and that boot's name; None if it is not alive."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    if fields[0] in _NOT_ALIVE:
+        return None
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK"), boot_id
+
+
+def _born_from_psutil(pid: int) -> tuple[float, str] | None:
+    """Do what ``_born_from_proc`` does on any system, counting from the epoch."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}:
+            return None
+        return process.create_time(), ""
+    except psutil.Error:
+        return None
+
+
+def _born(pid: int) -> tuple[float, str] | None:
+    return _born_from_proc(pid) if _HAS_PROC else _born_from_psutil(pid)
+
+
+def cwd_of(pid: int) -> str:
+    """Return the working directory of ``pid``, empty where we may not see it."""
+    if _HAS_PROC:
+        try:
+            return str(Path(f"/proc/{pid}/cwd").readlink()).removesuffix(_DELETED)
+        except OSError:
+            return ""
+    import psutil
+
+    try:
+        return psutil.Process(pid).cwd()
+    except psutil.Error:
+        return ""
+
+
+def identify(pid: int) -> Identity | None:
+    """Return who ``pid`` is now; None if there is no such process or it is a zombie."""
+    born = _born(pid)
+    return None if born is None else Identity(pid, born[0], cwd_of(pid), born[1])
+
+
+def is_alive(identity: Identity) -> bool:
+    """Say whether that very process (pid and creation time) is still running; a zombie is not."""
+    # A record made by the portable twin has no boot; it is compared with what the twin says now.
+    born = _born(identity.pid) if identity.boot_id else _born_from_psutil(identity.pid)
+    return born == (identity.created_s, identity.boot_id)
+
+
+def is_ours(identity: Identity) -> bool:
+    """Say whether the process is alive and works where we recorded it to: only then may it be signalled (law 3)."""
+    return is_alive(identity) and identity.cwd != "" and cwd_of(identity.pid) == identity.cwd
+
+
+def rss_bytes(identity: Identity) -> int | None:
+    """Return the resident memory of that process; None if it has ended."""
+    import psutil
+
+    try:
+        resident: int = psutil.Process(identity.pid).memory_info().rss
+    except psutil.Error:
+        return None
+    return resident if is_alive(identity) else None
+
+
+def descendants(identity: Identity) -> list[Identity]:
+    """Return the children of that process and theirs, now; empty if it has ended."""
+    import psutil
+
+    try:
+        children = psutil.Process(identity.pid).children(recursive=True)
+    except psutil.Error:
+        return []
+    if not is_alive(identity):
+        return []
+    return [known for child in children if (known := identify(child.pid)) is not None]
+
+
+def members_of_group(pgid: int) -> list[Identity]:
+    """Return the living members of a process group."""
+    import psutil
+
+    found: list[Identity] = []
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            if os.getpgid(pid) == pgid and (known := identify(pid)) is not None:
+                found.append(known)
+    return found
+
+
+def inhabitants(folder: Path) -> list[Identity]:
+    """Return the processes whose working directory is ``folder`` itself: what a lost state file leaves behind."""
+    import psutil
+
+    wanted = os.path.realpath(folder)
+    return [
+        known
+        for pid in psutil.pids()
+        if pid != os.getpid() and cwd_of(pid) == wanted and (known := identify(pid)) is not None
+    ]
+
+
+def open_pidfd(pid: int) -> int | None:
+    """Return a descriptor that becomes readable when ``pid`` ends; None where the system has none."""
+    opener = getattr(os, "pidfd_open", None)
+    if opener is None:
+        return None
+    try:
+        descriptor: int = opener(pid)
+    except OSError:
+        return None
+    return descriptor
+
+
+async def _wait_by_polling(identity: Identity) -> None:
+    """Be the portable twin of waiting on a pidfd."""
+    import asyncio
+
+    while is_alive(identity):  # noqa: ASYNC110 - where the system has nothing to wait on
+        await asyncio.sleep(_POLL_S)
+
+
+async def wait_ended(identity: Identity) -> None:
+    """Return as soon as that process has ended, ours by birth or adopted; no deadline of its own."""
+    import asyncio
+
+    descriptor = open_pidfd(identity.pid)
+    if descriptor is None:
+        await _wait_by_polling(identity)
+        return
+    try:
+        # The descriptor is bound to whoever has the pid now; if that is not our process, ours has ended.
+        if not is_alive(identity):
+            return
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def reap(identity: Identity) -> None:
+    """Collect a child's exit status if it became ours by its parent's death (as process 1 of a container)."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(identity.pid, os.WNOHANG)

@@ -1,0 +1,107 @@
+"""Say who holds a TCP port, and whether the gateway could have it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gwctl.gateway.process.identity import Identity, cwd_of, is_alive
+
+if TYPE_CHECKING:
+    import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who holds a TCP port, without its arguments: those may hold somebody's secret."""
+
+    pid: int | None
+    name: str
+    user: str
+    cwd: str | None
+
+    def describe(self) -> str:
+        """Return one short phrase for a message."""
+        if self.pid is None:
+            return "a process of another user"
+        where = f" in {self.cwd}" if self.cwd else ""
+        return f"{self.name} (pid {self.pid}, user {self.user}{where})"
+
+
+def _can_listen(family: socket.AddressFamily, address: str, port: int) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # The JVM sets this on Unix, so that a connection in TIME_WAIT does not count as a holder.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind((address, port))
+            probe.listen(1)
+    except OSError as error:
+        return error.errno not in {errno.EADDRINUSE, errno.EACCES}
+    return True
+
+
+def port_is_free(port: int) -> bool:
+    """Say whether the JVM could listen on 0.0.0.0 there, and nobody else would catch those who ask for localhost."""
+    everywhere = "0.0.0.0"  # noqa: S104 - where the gateway itself listens; this socket is closed at once
+    places = ((socket.AF_INET, everywhere), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+    return all(_can_listen(family, address, port) for family, address in places)
+
+
+def _describe_holder(process: psutil.Process) -> Listener:
+    import psutil
+
+    name, user = "unknown", "unknown"
+    with contextlib.suppress(psutil.Error, KeyError):
+        name = process.name()
+        user = process.username()
+    return Listener(process.pid, name, user, cwd_of(process.pid) or None)
+
+
+def find_listener(port: int) -> Listener | None:
+    """Return who listens on a TCP port; None if nobody does. A holder we may not look at has no pid."""
+    import psutil
+
+    try:
+        sockets = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied:
+        return _find_listener_process_by_process(port)
+    hidden: Listener | None = None
+    for one in sockets:
+        if one.status != psutil.CONN_LISTEN or not one.laddr or one.laddr.port != port:
+            continue
+        if one.pid is None:
+            hidden = Listener(None, "unknown", "unknown", None)
+            continue
+        with contextlib.suppress(psutil.Error):
+            return _describe_holder(psutil.Process(one.pid))
+    return hidden
+
+
+def _find_listener_process_by_process(port: int) -> Listener | None:
+    """Do what ``find_listener`` does where the whole table is for root only (macOS): look at our own processes."""
+    import psutil
+
+    for process in psutil.process_iter():
+        if _process_listens(process.pid, port):
+            return _describe_holder(process)
+    return None if port_is_free(port) else Listener(None, "unknown", "unknown", None)
+
+
+def _process_listens(pid: int, port: int) -> bool:
+    import psutil
+
+    try:
+        sockets = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.Error:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port for one in sockets)
+
+
+def listens(identity: Identity, port: int) -> bool:
+    """Say whether that very process holds the TCP port."""
+    return _process_listens(identity.pid, port) and is_alive(identity)

@@ -1,0 +1,183 @@
+"""Start children: in a group of their own, with a clean environment, their output in a log that outlives us."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from gwctl.errors import DiskTrouble, TimedOut
+from gwctl.gateway.process.identity import Identity, identify, wait_ended
+
+if TYPE_CHECKING:
+    import asyncio
+
+_PASSED_ON = frozenset(
+    {
+        "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TMP", "TEMP", "JAVA_HOME",
+        "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "DBUS_SESSION_BUS_ADDRESS", "SSL_CERT_FILE", "SSL_CERT_DIR",
+        "LD_LIBRARY_PATH", "PLAYWRIGHT_BROWSERS_PATH",
+    }
+)  # fmt: skip
+_PASSED_ON_PREFIXES = ("LC_", "XDG_")
+_NEVER_PASSED_ON_PREFIXES = ("GWCTL_PASSWORD", "GWCTL_TOTP")
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedShort:
+    """What a short command said."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+def child_environment(extra: Mapping[str, str], base: Mapping[str, str]) -> dict[str, str]:
+    """Return what a child may know: the harmless part of ``base`` and ``extra``, never a secret of gwctl (law 8)."""
+    passed = {name: value for name, value in base.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)}
+    passed.update(extra)
+    return {name: value for name, value in passed.items() if not name.startswith(_NEVER_PASSED_ON_PREFIXES)}
+
+
+@dataclass(slots=True)
+class Spawned:
+    """A child of ours in its own session and process group; ``pgid`` equals its pid."""
+
+    identity: Identity
+    popen: subprocess.Popen[bytes] = field(repr=False)
+
+    @property
+    def pid(self) -> int:
+        """Its pid."""
+        return self.popen.pid
+
+    @property
+    def pgid(self) -> int:
+        """Its process group, which it leads."""
+        return self.popen.pid
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """The pipe to it, if one was asked for."""
+        return self.popen.stdin
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """The pipe from it, if one was asked for."""
+        return self.popen.stdout
+
+    def poll(self) -> int | None:
+        """Return its exit code once it has ended (negative: the signal), else None; collects the zombie."""
+        return self.popen.poll()
+
+    async def wait_ended(self) -> int:
+        """Return its exit code as soon as it has ended; no deadline of its own."""
+        import asyncio
+
+        while (code := self.popen.poll()) is None:
+            await wait_ended(self.identity)
+            # Between "is a zombie" and "can be collected" lies at most the kernel's own moment.
+            if self.popen.poll() is None:
+                await asyncio.sleep(0.001)
+        return code
+
+    async def stdout_reader(self) -> asyncio.StreamReader:
+        """Return an asyncio reader on its stdout; it was spawned with ``pipes``. Call it once."""
+        import asyncio
+
+        reader = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self.popen.stdout)
+        return reader
+
+    def let_go(self) -> None:
+        """Leave it running when we end: whoever comes next adopts it (law 4). ``poll`` says nothing after this."""
+        if self.popen.returncode is None:
+            self.popen.returncode = 0
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    log_file: Path | None,
+    pipes: bool = False,
+) -> Spawned:
+    """Start ``argv`` in a session and process group of its own, its output appended to ``log_file`` (0600).
+
+    The descriptor is the child's own and opened for appending, so that it outlives us and rotation by truncation works.
+    Without ``log_file`` the output is dropped. With ``pipes`` its stdin and stdout are pipes to us. Raises DiskTrouble
+    if the log or the program cannot be opened.
+    """
+    target = os.devnull if log_file is None else str(log_file)
+    try:
+        log = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DiskTrouble(f"cannot write {target}: {error.strerror}", hint="check its owner and the space") from error
+    try:
+        popen = subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if pipes else log,
+            stderr=log,
+            start_new_session=True,
+            umask=0o077,
+        )
+    except OSError as error:
+        raise DiskTrouble(f"cannot start {argv[0]}: {error.strerror}", hint=f"check that {argv[0]} is there") from error
+    finally:
+        os.close(log)
+    identity = identify(popen.pid) or Identity(popen.pid, 0.0, os.path.realpath(cwd))
+    return Spawned(identity, popen)
+
+
+def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> CompletedShort:
+    """Run a short command to its end; raises OSError if it cannot be started and TimedOut, with all of it killed."""
+    with subprocess.Popen(
+        list(argv),
+        env=None if env is None else dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as popen:
+        try:
+            stdout, stderr = popen.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(popen.pid, signal.SIGKILL)
+            popen.communicate()
+            raise TimedOut(f"{argv[0]} did not answer within {timeout_s:g} s") from None
+    return CompletedShort(popen.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+
+def rotate_by_truncation(log_file: Path, *, max_bytes: int, keep: int) -> bool:
+    """Copy a log that grew over ``max_bytes`` to ``.1`` (older ones move up, ``keep`` stay) and empty it.
+
+    The writer keeps its descriptor; what it writes during the copy may be lost. Returns whether it rotated.
+    """
+    try:
+        if log_file.stat().st_size <= max_bytes:
+            return False
+        numbered = [log_file.with_name(f"{log_file.name}.{number}") for number in range(1, keep + 1)]
+        for older, newer in zip(reversed(numbered), [*reversed(numbered[:-1]), None], strict=True):
+            if newer is not None and newer.exists():
+                newer.replace(older)
+        if numbered:
+            shutil.copyfile(log_file, numbered[0])
+            numbered[0].chmod(0o600)
+        os.truncate(log_file, 0)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise DiskTrouble(f"cannot rotate {log_file}: {error.strerror}", hint="check the free space") from error
+    return True

@@ -1,0 +1,1 @@
+"""Where gwctl meets other systems."""

@@ -1,0 +1,1 @@
+"""One login at IBKR, in a bounded child process."""

@@ -1,0 +1,256 @@
+"""Finding a Chromium, starting it pinned to our gateway's key, installing one; the only user of Playwright."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gwctl.errors import BrowserMissing, DownloadFailed
+
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext
+
+INSTALL_HINT = "gwctl browser install"
+
+# Names on PATH and fixed places, by the channel a profile may name; the order is the order of preference.
+_NAMES: dict[str, tuple[str, ...]] = {
+    "chromium-headless-shell": ("chromium-headless-shell", "chrome-headless-shell"),
+    "chrome": ("google-chrome-stable", "google-chrome"),
+    "chromium": ("chromium", "chromium-browser"),
+    "msedge": ("microsoft-edge-stable", "microsoft-edge"),
+}
+_PLACES: dict[str, tuple[str, ...]] = {
+    "chrome": ("/opt/google/chrome/chrome", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"),
+    "chromium": ("/Applications/Chromium.app/Contents/MacOS/Chromium",),
+    "msedge": ("/opt/microsoft/msedge/msedge", "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge"),
+}
+# Where an executable lies inside a folder of Playwright's own downloads; the platform's folder differs by version.
+_DOWNLOADED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("chromium-headless-shell", "chromium_headless_shell", ("*/chrome-headless-shell", "*/headless_shell")),
+    ("chromium", "chromium", ("chrome-linux*/chrome", "chrome-mac*/*.app/Contents/MacOS/*")),
+)
+
+_INSTALLER_NEEDS = frozenset(
+    {"HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "NODE_EXTRA_CA_CERTS", "PLAYWRIGHT_DOWNLOAD_HOST"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Browser:
+    """A Chromium of some kind on this machine; ``source`` says where it was found, for a person."""
+
+    kind: str
+    executable: Path
+    source: str
+
+
+def find_browser(setting: str | None, environ: Mapping[str, str]) -> Browser:
+    """Return the browser to log in with: the setting, Playwright's own, then a Chromium, Chrome or Edge of the system.
+
+    ``setting`` is a path or one of ``chrome``, ``chromium``, ``chromium-headless-shell``, ``msedge``, ``playwright``.
+    Nothing is started and Playwright is not imported. Firefox is never taken: the login was seen to fail there.
+    Raises BrowserMissing.
+    """
+    if setting:
+        return _from_setting(setting, environ)
+    found = next(_everything(environ), None)
+    if found is None:
+        raise BrowserMissing("no Chromium, Chrome or Edge was found on this machine", hint=INSTALL_HINT)
+    return found
+
+
+def _from_setting(setting: str, environ: Mapping[str, str]) -> Browser:
+    if "firefox" in setting.lower():
+        raise BrowserMissing(f"the browser {setting} cannot be used: IBKR's login fails in Firefox", hint=INSTALL_HINT)
+    if "/" in setting:
+        path = Path(setting).expanduser()
+        if not _is_executable(path):
+            raise BrowserMissing(f"the browser {setting} is not there or cannot be executed", hint=INSTALL_HINT)
+        return Browser(_kind_of(path), path, "setting")
+    if setting == "playwright":
+        found = next(_of_playwright(environ), None)
+    elif setting in _NAMES:
+        found = next(_of_system(setting, environ, allow_snap=True), None)
+    else:
+        on_path = shutil.which(setting, path=environ.get("PATH", ""))
+        found = Browser(_kind_of(Path(on_path)), Path(on_path), "setting") if on_path else None
+    if found is None:
+        raise BrowserMissing(f"the browser {setting!r} was not found", hint=INSTALL_HINT)
+    return Browser(found.kind, found.executable, "setting")
+
+
+def _kind_of(path: Path) -> str:
+    name = path.name.lower()
+    if "headless" in name:
+        return "chromium-headless-shell"
+    if "edge" in name:
+        return "msedge"
+    return "chromium" if "chromium" in name else "chrome"
+
+
+def _everything(environ: Mapping[str, str]) -> Iterator[Browser]:
+    yield from _of_playwright(environ)
+    for channel in _NAMES:
+        yield from _of_system(channel, environ, allow_snap=False)
+
+
+def _of_system(channel: str, environ: Mapping[str, str], *, allow_snap: bool) -> Iterator[Browser]:
+    on_path = (shutil.which(name, path=environ.get("PATH", "")) for name in _NAMES[channel])
+    for candidate in (*on_path, *_PLACES.get(channel, ())):
+        if candidate and _is_executable(Path(candidate)) and (allow_snap or not _is_snap(Path(candidate))):
+            yield Browser(channel, Path(candidate), "system")
+
+
+def _is_executable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def _is_snap(path: Path) -> bool:
+    """Say whether a snap is behind ``path``: such a browser cannot write to a profile folder of ours."""
+    resolved = path.resolve()
+    if resolved.name == "snap" or resolved.is_relative_to("/snap"):
+        return True
+    with resolved.open("rb") as file:
+        start = file.read(4096)
+    return start.startswith(b"#!") and b"/snap/bin/" in start
+
+
+def _of_playwright(environ: Mapping[str, str]) -> Iterator[Browser]:
+    """Yield what Playwright's installer has downloaded, the revision of the installed Playwright first."""
+    package = _playwright_package()
+    if package is None:
+        return
+    downloads = _downloads_folder(package, environ)
+    wanted = _wanted_revision(package)
+    for kind, prefix, patterns in _DOWNLOADED:
+        folders = sorted(
+            (f for f in downloads.glob(f"{prefix}-*") if f.name.removeprefix(f"{prefix}-").isdecimal()),
+            key=lambda folder: (folder.name.endswith(f"-{wanted}"), int(folder.name.rpartition("-")[2])),
+            reverse=True,
+        )
+        for executable in (e for f in folders for pattern in patterns for e in sorted(f.glob(pattern))):
+            if _is_executable(executable):
+                yield Browser(kind, executable, "playwright")
+
+
+def _playwright_package() -> Path | None:
+    spec = importlib.util.find_spec("playwright")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations))) / "driver" / "package"
+
+
+def _downloads_folder(package: Path, environ: Mapping[str, str]) -> Path:
+    setting = environ.get("PLAYWRIGHT_BROWSERS_PATH", "")
+    if setting == "0":
+        return package / ".local-browsers"
+    if setting:
+        return Path(setting)
+    home = Path(environ.get("HOME") or Path.home())
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "ms-playwright"
+    return Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "ms-playwright"
+
+
+def _wanted_revision(package: Path) -> str:
+    try:
+        browsers = json.loads((package / "browsers.json").read_bytes())["browsers"]
+        return next(str(b["revision"]) for b in browsers if b["name"] == "chromium-headless-shell")
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return ""
+
+
+def arguments(spki_pin: str | None) -> list[str]:
+    """Return the flags of ours; Playwright adds its own (no first run, no sync, no crash reporter, mock key chain).
+
+    The pin makes Chromium accept exactly the gateway's key and no other that its roots do not know; it is heeded only
+    together with a profile folder of one's own.
+    """
+    flags = [
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-breakpad",
+        "--disable-extensions",
+        "--disable-domain-reliability",
+        "--disable-save-password-bubble",
+        "--no-first-run",
+        "--no-pings",
+        "--no-proxy-server",
+        "--disable-gpu",
+        "--mute-audio",
+    ]
+    if spki_pin:
+        flags.append(f"--ignore-certificate-errors-spki-list={spki_pin}")
+    return flags
+
+
+@contextlib.asynccontextmanager
+async def started(
+    browser: Browser, spki_pin: str | None, user_data_dir: Path, *, deadline_s: float, headless: bool = True
+) -> AsyncIterator[BrowserContext]:
+    """Run ``browser`` with ``user_data_dir`` as its profile for the length of the block; close it on every way out.
+
+    Raises Playwright's Error when it does not start within ``deadline_s``.
+    """
+    from playwright.async_api import Error, async_playwright
+
+    async with async_playwright() as playwright:
+        launch = functools.partial(
+            playwright.chromium.launch_persistent_context,
+            user_data_dir,
+            executable_path=browser.executable,
+            headless=headless,
+            args=arguments(spki_pin),
+            timeout=deadline_s * 1000,
+            handle_sigint=False,
+            handle_sigterm=False,
+            handle_sighup=False,
+            bypass_csp=True,
+            accept_downloads=False,
+            service_workers="block",
+            viewport={"width": 1280, "height": 900},
+        )
+        try:
+            # Chromium's own sandbox cannot be used by root, nor where the kernel forbids user namespaces.
+            context = await launch(chromium_sandbox=os.geteuid() != 0)
+        except Error as error:
+            if os.geteuid() == 0 or "sandbox" not in str(error).lower():
+                raise
+            context = await launch(chromium_sandbox=False)
+        try:
+            yield context
+        finally:
+            with contextlib.suppress(Error):
+                await context.close()
+
+
+def install_chromium(environ: Mapping[str, str], *, window: bool = False, timeout_s: float = 900.0) -> Browser:
+    """Run Playwright's own installer with our interpreter and return what it installed.
+
+    The headless shell is enough to log in; ``window`` gets the browser that can show one, too. Raises DownloadFailed
+    with the installer's last line; what it had downloaded before is its own to clear up.
+    """
+    from gwctl.gateway.process import child_environment, run_short
+
+    argv = [sys.executable, "-m", "playwright", "install", "chromium" if window else "chromium-headless-shell"]
+    passed = {name: value for name, value in environ.items() if name in _INSTALLER_NEEDS}
+    try:
+        done = run_short(argv, timeout_s=timeout_s, env=child_environment(passed, environ))
+    except OSError as error:
+        raise DownloadFailed(f"Playwright's installer does not start: {error.strerror}", hint=INSTALL_HINT) from error
+    if done.exit_code != 0:
+        lines = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
+        said = lines[-1] if lines else f"exit code {done.exit_code}"
+        raise DownloadFailed(f"Playwright's installer failed: {said}", hint="set GWCTL_BROWSER to a Chromium you have")
+    return find_browser("playwright", environ)

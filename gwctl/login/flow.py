@@ -1,0 +1,157 @@
+"""The steps of one login on a page, from the address bar to "Client login succeeds"."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from gwctl.login.challenge import Challenge
+from gwctl.login.form import Form
+from gwctl.login.hands import Hands, OnStep, Over, Permit, Task
+from gwctl.login.look import SUCCESS_TEXT, Asked, Ended, Look, Now, Submitted, judge
+from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
+from gwctl.login.page import Page, PageFailed
+from gwctl.login.pages import Element, describe_search
+from gwctl.login.second_factor import Clock, CodeSource, SystemClock
+
+_SLICE_S = 0.1
+_ROUNDS = 8
+
+
+class Flow:
+    """One login on one page; ``run`` is called once."""
+
+    def __init__(self, page: Page, task: Task, *, on_step: OnStep, permit: Permit, clock: Clock | None = None) -> None:
+        self._page = page
+        self._task = task
+        self._permit = permit
+        self._hands = Hands(page, task, on_step)
+        self._form = Form(self._hands)
+        self._codes = (
+            CodeSource(task.totp_secret, clock or SystemClock(), used_window=task.totp_used_window)
+            if task.totp_secret
+            else None
+        )
+        self._challenge = Challenge(self._hands, self._codes)
+        self._durations_ms: dict[str, float] = {}
+        self._late = LoginOutcome.PAGE_NEVER_CAME
+        self._submits = 0
+        self._workaround_used = False
+
+    async def run(self) -> LoginReport:
+        """Log in and return how it ended; raises nothing but cancellation.
+
+        A form that was swallowed, and after a gateway's start a page that never came, is tried once more after the demo
+        page was opened (gateway facts: the login is temperamental); that is no refusal.
+        """
+        cookies: tuple[SsoCookie, ...] = ()
+        try:
+            async with asyncio.timeout(self._task.deadline_s):
+                ended = await self._attempt()
+                if self._is_worth_the_demo(ended):
+                    await self._open_demo()
+                    ended = await self._attempt()
+                if ended.outcome is LoginOutcome.SUCCESS:
+                    cookies = await self._page.cookies(self._task.base_url)
+        except TimeoutError:
+            ended = Ended(self._late, f"not done within {self._task.deadline_s:g} s")
+        except PageFailed as error:
+            ended = Ended(LoginOutcome.BROWSER_FAILED, str(error))
+        self._hands.note(f"ended: {ended.outcome.value}")
+        self._durations_ms["total"] = self._hands.now_ms()
+        return LoginReport(
+            outcome=ended.outcome,
+            submits=self._submits,
+            text=tidy(ended.text, self._task.secrets),
+            steps=tuple(self._hands.steps),
+            cookies=cookies,
+            page_version=self._form.version,
+            durations_ms=self._durations_ms,
+            workaround_used=self._workaround_used,
+            totp_window=self._codes.used_window if self._codes else self._task.totp_used_window,
+        )
+
+    def _is_worth_the_demo(self, ended: Ended) -> bool:
+        if ended.outcome is LoginOutcome.SWALLOWED:
+            return True
+        return self._task.first_after_start and ended.outcome is LoginOutcome.PAGE_NEVER_CAME
+
+    async def _open_demo(self) -> None:
+        """Let the demo page's script call the API, answered or not."""
+        self._late = LoginOutcome.SWALLOWED
+        self._workaround_used = True
+        called = await self._page.open_and_await_call(
+            f"{self._task.base_url}/demo#/", "/v1/api/", timeout_s=self._task.patience.demo_s
+        )
+        self._hands.note("demo page called the API" if called else "demo page did not call the API")
+
+    async def _attempt(self) -> Ended:
+        """Go through the page once, up to its answer to the password and to what it asks after it."""
+        self._late = LoginOutcome.PAGE_NEVER_CAME
+        begun_ms = self._hands.now_ms()
+        try:
+            look = await self._form.open()
+            self._durations_ms["form"] = round(self._hands.now_ms() - begun_ms, 1)
+            look = await self._form.fill(await self._form.set_mode(look))
+            return await self._submit(look)
+        except Over as over:
+            return over.ended
+
+    async def _submit(self, look: Look) -> Ended:
+        """Send the password, if that is permitted, and follow the page to its end."""
+        if not await self._permit():
+            raise Over(LoginOutcome.CANCELLED, "the submit was not permitted")
+        look = await self._hands.look()
+        if not await self._form.is_filled(look):
+            look = await self._form.fill(look)
+        submitted = Submitted(look, self._page.traffic, time.monotonic())
+        self._late = LoginOutcome.TIMED_OUT
+        begun_ms = self._hands.now_ms()
+        try:
+            if not await self._hands.click(Element.SUBMIT):
+                raise Over(LoginOutcome.PAGE_UNKNOWN, f"nothing to click: {describe_search(self._hands.selectors)}")
+            self._hands.note("submitted")
+            return await self._follow(submitted)
+        finally:
+            self._submits += self._page.traffic.posts > submitted.traffic.posts
+            self._durations_ms["answer"] = round(self._hands.now_ms() - begun_ms, 1)
+
+    async def _follow(self, submitted: Submitted) -> Ended:
+        """Wait for the end, answering what the page asks for where we can."""
+        for _ in range(_ROUNDS):
+            verdict = await self._await_verdict(submitted)
+            if isinstance(verdict, Asked):
+                submitted = await self._challenge.answer(verdict.element, submitted)
+                continue
+            if verdict.outcome is not LoginOutcome.SECOND_FACTOR_REFUSED or not submitted.code:
+                return verdict
+            again = await self._challenge.send_code()
+            if again is None:
+                return verdict
+            submitted = again
+        return Ended(LoginOutcome.PAGE_UNKNOWN, "the page asks for more and more")
+
+    async def _await_verdict(self, submitted: Submitted) -> Ended | Asked:
+        """Race everything that may happen after a submit; the page's changes and the wire's wake it."""
+        patience = self._task.patience
+        look: Look | None = None
+        state: object = None
+        begun_s = changed_s = now_s = time.monotonic()
+        while now_s - begun_s < patience.answer_s:
+            look = await self._page.look(self._hands.selectors, look, timeout_s=_SLICE_S) or look
+            now_s = time.monotonic()
+            traffic = self._page.traffic
+            if (look, traffic) != state:
+                state, changed_s = (look, traffic), now_s
+                if look is not None:
+                    await self._hands.dismiss_cookie_dialog(look)
+            if look is None:
+                continue
+            verdict = judge(Now(look, traffic, now_s, now_s - changed_s), submitted, patience)
+            if verdict is not None:
+                self._hands.note(f"asked for {verdict.element}" if isinstance(verdict, Asked) else "answered")
+                return verdict
+        status = self._page.traffic.post_status or 0
+        if status >= 500 or (look is not None and look.banner):
+            return Ended(LoginOutcome.UPSTREAM_ILL, look.banner if look and look.banner else f"IBKR answered {status}")
+        return Ended(LoginOutcome.TIMED_OUT, f"neither {SUCCESS_TEXT!r} nor an error within {patience.answer_s:g} s")

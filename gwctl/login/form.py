@@ -1,0 +1,126 @@
+"""The form for username and password: waiting for it, its paper switch, filling it."""
+
+from __future__ import annotations
+
+import time
+
+from gwctl.login.hands import Hands, Over
+from gwctl.login.look import Look
+from gwctl.login.outcome import LoginOutcome, classify_error
+from gwctl.login.page import CERTIFICATE_ERROR, PageFailed, PageSilent
+from gwctl.login.pages import Element, describe_search, version_of
+
+_FILL_ROUNDS = 5
+
+
+class Form:
+    """The login form of one page."""
+
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+        self._task = hands.task
+        self._patience = hands.patience
+        self.version: str | None = None
+
+    async def open(self) -> Look:
+        """Return the look with the form on it; one free reload if it does not come. Raises Over and PageFailed."""
+        for name in ("page opened", "page reloaded"):
+            await self._open_page()
+            self._hands.note(name)
+            look = await self._await_form()
+            if look is not None:
+                alone = not look.shows(Element.PASSWORD)
+                self.version = version_of(look.visible[Element.USERNAME], username_alone=alone)
+                self._hands.note(f"form visible ({self.version})")
+                return look
+        raise Over(LoginOutcome.PAGE_NEVER_CAME, f"no form within twice {self._patience.form_s:g} s")
+
+    async def _open_page(self) -> None:
+        try:
+            status = await self._hands.page.open(f"{self._task.base_url}/", timeout_s=self._patience.form_s)
+        except PageSilent as error:
+            raise Over(LoginOutcome.PAGE_NEVER_CAME, str(error)) from None
+        except PageFailed as error:
+            if CERTIFICATE_ERROR in str(error):
+                raise Over(LoginOutcome.BROWSER_FAILED, f"the gateway's port does not show our key: {error}") from None
+            raise
+        if status >= 500:
+            raise Over(LoginOutcome.UPSTREAM_ILL, f"the login page answered {status}")
+
+    async def _await_form(self) -> Look | None:
+        """Wait until the form is visible: a script puts it there, after seconds at times (login-page facts)."""
+        begun_s = time.monotonic()
+        look: Look | None = None
+        while (left_s := begun_s + self._patience.form_s - time.monotonic()) > 0:
+            fresh = await self._hands.page.look(self._hands.selectors, look, timeout_s=min(left_s, 1.0))
+            look = fresh or look
+            if look is None:
+                continue
+            if fresh is not None:
+                await self._hands.dismiss_cookie_dialog(look)
+            if look.shows_form and look.shows(Element.SUBMIT, Element.USERNAME_SUBMIT):
+                return look
+            self._end_if_ill(look, time.monotonic() - begun_s)
+        if look is not None and look.inputs:
+            raise Over(LoginOutcome.PAGE_UNKNOWN, f"nothing visible of {describe_search(self._hands.selectors)}")
+        return None
+
+    def _end_if_ill(self, look: Look, waited_s: float) -> None:
+        outcome = classify_error(look.error) if look.error else None
+        if outcome in {LoginOutcome.UPSTREAM_ILL, LoginOutcome.COOKIES_DISABLED}:
+            raise Over(outcome, look.error)
+        if look.banner and not look.shows_form and waited_s >= self._patience.banner_s:
+            raise Over(LoginOutcome.UPSTREAM_ILL, look.banner)
+
+    async def set_mode(self, look: Look) -> Look:
+        """Read the paper switch, click it if it is wrong, and read it again: the form may be rebuilt by it."""
+        wanted = self._task.mode == "paper"
+        if look.paper is None or look.paper == wanted:
+            self._hands.note("no paper switch" if look.paper is None else f"mode is {self._task.mode}")
+            return look
+        await self._hands.click(Element.PAPER_LABEL if look.shows(Element.PAPER_LABEL) else Element.PAPER_SWITCH)
+        seen = await self._hands.watch(await self._hands.look(), lambda now: now.paper == wanted and now.shows_form)
+        if seen is None:
+            raise Over(LoginOutcome.PAGE_UNKNOWN, f"the paper switch does not go to {self._task.mode}")
+        self._hands.note(f"mode switched to {self._task.mode}")
+        return seen
+
+    async def fill(self, look: Look) -> Look:
+        """Put username and password in until they are there, in the right mode; raises Over if they do not stay."""
+        for _ in range(_FILL_ROUNDS):
+            if await self._fill_username(look) and await self._fill_password():
+                look = await self._hands.look()
+                if await self.is_filled(look):
+                    self._hands.note("form filled")
+                    return look
+            look = await self.set_mode(await self._hands.look())
+        searched = describe_search(self._hands.selectors)
+        raise Over(LoginOutcome.PAGE_UNKNOWN, f"the fields do not keep what is typed: {searched}")
+
+    async def _fill_username(self, look: Look) -> bool:
+        selector = look.visible.get(Element.USERNAME)
+        if selector is None:
+            return look.shows(Element.PASSWORD)  # the second half of the two-step form
+        return await self._hands.page.fill(selector, self._task.username, timeout_s=self._patience.action_s)
+
+    async def _fill_password(self) -> bool:
+        look = await self._hands.look()
+        if not look.shows(Element.PASSWORD) and look.shows(Element.USERNAME_SUBMIT):
+            await self._hands.click(Element.USERNAME_SUBMIT)
+            seen = await self._hands.watch(look, lambda now: now.shows(Element.PASSWORD) or bool(now.error))
+            look = seen or look
+            if look.error:
+                raise Over(classify_error(look.error), look.error)
+        selector = look.visible.get(Element.PASSWORD)
+        if selector is None:
+            return False
+        return await self._hands.page.fill(selector, self._task.password, timeout_s=self._patience.action_s)
+
+    async def is_filled(self, look: Look) -> bool:
+        """Say whether the visible fields hold exactly what they should, in the right mode."""
+        for element, text in ((Element.USERNAME, self._task.username), (Element.PASSWORD, self._task.password)):
+            selector = look.visible.get(element)
+            if selector and not await self._hands.page.holds(selector, text, timeout_s=self._patience.action_s):
+                return False
+        in_mode = look.paper is None or look.paper == (self._task.mode == "paper")
+        return look.shows(Element.PASSWORD) and in_mode

@@ -1,0 +1,110 @@
+"""What every step of a login uses: the task, the page, the notes of what was done, a click that gets through."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gwctl.login.look import Ended, Look, Patience
+from gwctl.login.outcome import LoginOutcome, Step
+from gwctl.login.page import Page, PageFailed
+from gwctl.login.pages import VERSIONS, Element, merged
+
+Mode = Literal["paper", "live"]
+OnStep = Callable[[Step], None]
+Permit = Callable[[], Awaitable[bool]]
+
+_WATCH_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to log in with; the secrets never show in a repr."""
+
+    base_url: str
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+    mode: Mode = "paper"
+    totp_secret: str | None = field(default=None, repr=False)
+    totp_used_window: int | None = None
+    overrides: Mapping[str, list[str]] = field(default_factory=dict)
+    first_after_start: bool = False
+    deadline_s: float = 150.0
+    patience: Patience = field(default_factory=Patience)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that must not be in a text we keep."""
+        return tuple(secret for secret in (self.password, self.totp_secret, self.username) if secret)
+
+
+class Over(Exception):
+    """The attempt is over, from wherever in its steps that became known."""
+
+    def __init__(self, outcome: LoginOutcome, text: str = "") -> None:
+        super().__init__(outcome.value)
+        self.ended = Ended(outcome, text)
+
+
+class Hands:
+    """One login's page, task and notes."""
+
+    def __init__(self, page: Page, task: Task, on_step: OnStep) -> None:
+        self.page = page
+        self.task = task
+        self.patience = task.patience
+        self.selectors = merged(VERSIONS, task.overrides)
+        self.steps: list[Step] = []
+        self._on_step = on_step
+        self._started_s = time.monotonic()
+
+    def now_ms(self) -> float:
+        """Return the milliseconds since the login began."""
+        return round((time.monotonic() - self._started_s) * 1000, 1)
+
+    def note(self, name: str) -> None:
+        """Keep and report a step."""
+        step = Step(name, self.now_ms())
+        self.steps.append(step)
+        self._on_step(step)
+
+    async def look(self) -> Look:
+        """Return how the page looks now; raises PageFailed if it does not answer its own browser."""
+        look = await self.page.look(self.selectors, None, timeout_s=self.patience.action_s)
+        if look is None:
+            raise PageFailed("the page does not answer its own browser")
+        return look
+
+    async def watch(self, look: Look, is_it: Callable[[Look], bool]) -> Look | None:
+        """Return the first look from ``look`` on that ``is_it``; None if none comes in time."""
+        deadline_s = time.monotonic() + self.patience.action_s
+        while not is_it(look):
+            if time.monotonic() >= deadline_s:
+                return None
+            look = await self.page.look(self.selectors, look, timeout_s=_WATCH_S) or look
+        return look
+
+    async def click(self, element: Element) -> bool:
+        """Click an element once, around a cookie dialog that may come back at any moment; False if it cannot be."""
+        deadline_s = time.monotonic() + self.patience.action_s
+        while time.monotonic() < deadline_s:
+            look = await self.look()
+            await self.dismiss_cookie_dialog(look)
+            selector = look.visible.get(element)
+            if selector is None:
+                return False
+            if await self.page.click(selector, timeout_s=_WATCH_S):
+                return True
+        return False
+
+    async def dismiss_cookie_dialog(self, look: Look) -> None:
+        """Take the cookie dialog away: by its own button, else out of the page."""
+        button = look.visible.get(Element.COOKIE_BUTTON)
+        if button is not None:
+            if await self.page.click(button, timeout_s=1.0):
+                self.note("cookie dialog dismissed")
+        elif look.shows(Element.COOKIE_COVER):
+            await self.page.remove(self.selectors[Element.COOKIE_COVER])
+            self.note("cookie dialog removed")

@@ -1,0 +1,229 @@
+"""One look at the login page, and what it means after a submit; pure but for the script that the page runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gwctl.login.outcome import LoginOutcome, classify_error
+from gwctl.login.pages import Element
+
+SUCCESS_TEXT = "Client login succeeds"
+
+# Returns null while the page looks as it did at the last look, so that waiting for a change is one call. It tells which
+# elements are visible and whether the fields hold something, never what they hold.
+LOOK_SCRIPT = """
+({selectors, known}) => {
+  const root = document.body;
+  if (!root) return null;
+  const shown = (e) => {
+    if (!e.checkVisibility({checkOpacity: true, checkVisibilityCSS: true})) return false;
+    const box = e.getBoundingClientRect();
+    return box.width > 0 && box.height > 0;
+  };
+  const every = (s) => { try { return [...document.querySelectorAll(s)]; } catch { return []; } };
+  const ids = (window.__gwctl ??= {seen: new WeakMap(), last: 0, page: Math.random().toString(36).slice(2)});
+  const id = (e) => { if (!ids.seen.has(e)) ids.seen.set(e, ++ids.last); return ids.seen.get(e); };
+  const visible = {}, found = {};
+  for (const [name, alternatives] of Object.entries(selectors)) {
+    for (const s of alternatives) {
+      const e = every(s).find(shown);
+      if (e) { visible[name] = s; found[name] = e; break; }
+    }
+  }
+  const text = (name) => found[name] ? found[name].innerText.trim() : "";
+  const box = (selectors.paper_switch || []).flatMap(every)[0];
+  const switchable = box && (found.paper_switch || found.paper_label);
+  const look = {
+    visible,
+    page: ids.page,
+    form: found.password ? id(found.password) : found.username ? id(found.username) : 0,
+    username_filled: !!(found.username && found.username.value),
+    password_filled: !!(found.password && found.password.value),
+    code_filled: !!(found.code_app && found.code_app.value),
+    paper: switchable ? !!box.checked : null,
+    error: text("error"),
+    banner: text("maintenance"),
+    inputs: every("input, select").filter(shown).length,
+    success: root.innerText.slice(0, 4000).includes("Client login succeeds"),
+  };
+  return JSON.stringify(look) === known ? null : look;
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is visible on the page; ``page`` changes with the document, ``form`` when the fields are rebuilt."""
+
+    visible: Mapping[str, str]
+    page: str = ""
+    form: int = 0
+    username_filled: bool = False
+    password_filled: bool = False
+    code_filled: bool = False
+    paper: bool | None = None
+    error: str = ""
+    banner: str = ""
+    inputs: int = 0
+    success: bool = False
+
+    @classmethod
+    def from_script(cls, value: Mapping[str, Any]) -> Look:
+        """Return the look that the script made."""
+        return cls(**value)
+
+    def shows(self, *elements: Element) -> bool:
+        """Say whether any of ``elements`` is visible."""
+        return any(element.value in self.visible for element in elements)
+
+    @property
+    def shows_form(self) -> bool:
+        """Whether the form for username and password (or its first half) is there."""
+        return self.shows(Element.USERNAME)
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What went over the wire so far: POSTs to ``/sso/``, how many of them wait, and HTTP statuses of the document."""
+
+    posts: int = 0
+    waiting: int = 0
+    post_status: int | None = None
+    document_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The page and the wire just before a submit, to tell what changed by it."""
+
+    look: Look
+    traffic: Traffic
+    at_s: float
+    code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the page is given for what, in seconds."""
+
+    form_s: float = 35.0
+    banner_s: float = 5.0
+    swallowed_s: float = 2.5
+    settled_s: float = 0.7
+    empty_error_s: float = 1.5
+    answer_s: float = 60.0
+    demo_s: float = 10.0
+    action_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The page asks for more: the element of the second factor or offer that is visible."""
+
+    element: Element
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The attempt is over."""
+
+    outcome: LoginOutcome
+    text: str = ""
+
+
+_QUESTIONS = (
+    Element.CODE_APP,
+    Element.DEVICE_CHOICE,
+    Element.OFFER_SKIP,
+    Element.CHALLENGE,
+    Element.CODE_EMAIL,
+    Element.CODE_CARD,
+    Element.EMAIL_CHECK,
+    Element.PASSKEY,
+    Element.PUSH,
+    Element.OFFER,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Page and wire at one moment, and for how long both have been as they are."""
+
+    look: Look
+    traffic: Traffic
+    at_s: float
+    unchanged_s: float
+
+
+def judge(now: Now, submitted: Submitted, patience: Patience) -> Ended | Asked | None:
+    """Return what the page's state means after a submit; None while nothing is decided yet.
+
+    A form that is there again after a POST is a refusal; without any POST the page swallowed it and the password never
+    left the browser.
+    """
+    if now.look.success:
+        return Ended(LoginOutcome.SUCCESS)
+    return (
+        _judge_error(now, submitted, patience)
+        or _judge_illness(now, submitted)
+        or _judge_question(now, submitted, patience)
+        or _judge_form(now, submitted, patience)
+    )
+
+
+def _posted(now: Now, submitted: Submitted) -> bool:
+    return now.traffic.posts > submitted.traffic.posts
+
+
+def _settled(now: Now, patience: Patience) -> bool:
+    return now.traffic.waiting == 0 and now.unchanged_s >= patience.settled_s
+
+
+def _judge_error(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
+    """Judge a visible error; a text that stood there before the submit speaks only when the answer has come."""
+    look = now.look
+    if not look.shows(Element.ERROR):
+        return None
+    if not look.error:
+        silent = now.traffic.waiting == 0 and now.unchanged_s >= patience.empty_error_s
+        return Ended(LoginOutcome.UNCLEAR) if silent else None
+    posted = _posted(now, submitted)
+    if look.error == submitted.look.error and not (posted and _settled(now, patience)):
+        return None
+    outcome = classify_error(look.error)
+    if outcome is LoginOutcome.UNKNOWN_TEXT and not posted:
+        outcome = LoginOutcome.SWALLOWED
+    return Ended(outcome, look.error)
+
+
+def _judge_illness(now: Now, submitted: Submitted) -> Ended | None:
+    status = now.traffic.document_status or 0
+    if status >= 500 and now.look.page != submitted.look.page:
+        return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")
+    if now.look.banner and now.look.banner != submitted.look.banner:
+        return Ended(LoginOutcome.UPSTREAM_ILL, now.look.banner)
+    return None
+
+
+def _judge_question(now: Now, submitted: Submitted, patience: Patience) -> Ended | Asked | None:
+    asked = next((element for element in _QUESTIONS if now.look.shows(element)), None)
+    if asked is not Element.CODE_APP or not submitted.code:
+        return None if asked is None else Asked(asked)
+    if _posted(now, submitted) and _settled(now, patience) and not now.look.code_filled:
+        return Ended(LoginOutcome.SECOND_FACTOR_REFUSED, "the code was asked for again")
+    return None
+
+
+def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
+    look, before = now.look, submitted.look
+    if not look.shows_form:
+        return None
+    posted = _posted(now, submitted)
+    anew = look.page != before.page or look.form != before.form or not look.password_filled
+    if anew and _settled(now, patience):
+        return Ended(LoginOutcome.FORM_AGAIN if posted else LoginOutcome.SWALLOWED)
+    if not posted and now.at_s - submitted.at_s >= patience.swallowed_s:
+        return Ended(LoginOutcome.SWALLOWED)
+    return None

@@ -1,0 +1,168 @@
+"""What a login can end in, what the page's texts mean, and the report that a login hands back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+TEXT_LIMIT_CHARS = 500
+
+
+class LoginOutcome(StrEnum):
+    """The end of one login; every end is its own value."""
+
+    SUCCESS = "success"
+    REFUSED = "refused"
+    FORM_AGAIN = "form_again"
+    LOCKED = "locked"
+    WRONG_MODE = "wrong_mode"
+    PAGE_UNKNOWN = "page_unknown"
+    PAGE_NEVER_CAME = "page_never_came"
+    TIMED_OUT = "timed_out"
+    BROWSER_FAILED = "browser_failed"
+    SECOND_FACTOR_NEEDED = "second_factor_needed"
+    SECOND_FACTOR_REFUSED = "second_factor_refused"
+    UPSTREAM_ILL = "upstream_ill"
+    SWALLOWED = "swallowed"
+    COOKIES_DISABLED = "cookies_disabled"
+    UNCLEAR = "unclear"
+    UNKNOWN_TEXT = "unknown_text"
+    CANCELLED = "cancelled"
+
+    @property
+    def counts_as_refusal(self) -> bool:
+        """Say whether IBKR may have counted this login as refused (law 2 counts what is in doubt, too)."""
+        return self in _REFUSALS
+
+    @property
+    def needs_person(self) -> bool:
+        """Say whether a further login is of no use until a person has done something.
+
+        A refusal of a password that has worked before is the supervisor's to judge; by itself it needs a person.
+        """
+        return self in _FOR_A_PERSON
+
+
+_REFUSALS = frozenset(
+    {
+        LoginOutcome.REFUSED,
+        LoginOutcome.FORM_AGAIN,
+        LoginOutcome.LOCKED,
+        LoginOutcome.SECOND_FACTOR_REFUSED,
+        LoginOutcome.UNCLEAR,
+        LoginOutcome.UNKNOWN_TEXT,
+    }
+)
+_FOR_A_PERSON = _REFUSALS | {
+    LoginOutcome.WRONG_MODE,
+    LoginOutcome.SECOND_FACTOR_NEEDED,
+    LoginOutcome.COOKIES_DISABLED,
+}
+
+# The page's error texts and their meaning, first match wins; login-page facts, table "Texts, and what they mean".
+ERROR_TEXTS: tuple[tuple[str, LoginOutcome], ...] = (
+    (r"account (is|has been) locked|too many failed", LoginOutcome.LOCKED),
+    (r"invalid user ?name,? (and |or |/ ?)?password", LoginOutcome.REFUSED),
+    (r"selected the \w+ account mode, but the specified user is", LoginOutcome.WRONG_MODE),
+    (r"please select the correct login mode", LoginOutcome.WRONG_MODE),
+    (r"(invalid|incorrect) security code", LoginOutcome.SECOND_FACTOR_REFUSED),
+    (r"network connectivity error", LoginOutcome.UPSTREAM_ILL),
+    (r"error occurred while communicating with the server", LoginOutcome.UPSTREAM_ILL),
+    (r"maintenance|(temporarily|service|currently) unavailable", LoginOutcome.UPSTREAM_ILL),
+    (r"cookies must be enabled", LoginOutcome.COOKIES_DISABLED),
+    (r"\A((authentication|login) )?(failed|error)?[.!]?\Z", LoginOutcome.UNCLEAR),
+)
+
+
+def classify_error(text: str) -> LoginOutcome:
+    """Return what a visible error text of the login page means; UNKNOWN_TEXT for one that is in no row."""
+    plain = " ".join(text.split())
+    for pattern, outcome in ERROR_TEXTS:
+        if re.search(pattern, plain, re.IGNORECASE):
+            return outcome
+    return LoginOutcome.UNKNOWN_TEXT
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Return ``text`` with every secret in it replaced, the longest first."""
+    for secret in sorted({secret for secret in secrets if secret}, key=len, reverse=True):
+        text = re.sub(re.escape(secret), "•••", text, flags=re.IGNORECASE)
+    return text
+
+
+def tidy(text: str, secrets: Iterable[str]) -> str:
+    """Return a text of the page on one line, redacted and cut to ``TEXT_LIMIT_CHARS``."""
+    return redact(" ".join(text.split()), secrets)[:TEXT_LIMIT_CHARS]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing a login did, and when: milliseconds after its start."""
+
+    name: str
+    at_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SsoCookie:
+    """One cookie of the login; its value never shows in a repr."""
+
+    name: str
+    value: str = field(repr=False)
+    domain: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginReport:
+    """What one login did and how it ended.
+
+    ``submits`` counts how often the password really left the browser; ``text`` is the page's own (or ours), redacted.
+    ``totp_window`` is the last 30 s window a code was spent in: hand it to the next login, for IBKR refuses a code that
+    is used twice. ``durations_ms`` has ``browser``, ``form``, ``answer`` and ``total`` as far as the login came.
+    """
+
+    outcome: LoginOutcome
+    submits: int = 0
+    text: str = ""
+    steps: tuple[Step, ...] = ()
+    cookies: tuple[SsoCookie, ...] = field(default=(), repr=False)
+    page_version: str | None = None
+    durations_ms: Mapping[str, float] = field(default_factory=dict)
+    workaround_used: bool = False
+    totp_window: int | None = None
+    evidence: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as the worker sends it through its pipe; it holds the cookies: never log it."""
+        return {
+            "outcome": self.outcome.value,
+            "submits": self.submits,
+            "text": self.text,
+            "steps": [[step.name, step.at_ms] for step in self.steps],
+            "cookies": [[c.name, c.value, c.domain, c.path] for c in self.cookies],
+            "page_version": self.page_version,
+            "durations_ms": dict(self.durations_ms),
+            "workaround_used": self.workaround_used,
+            "totp_window": self.totp_window,
+            "evidence": self.evidence,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> LoginReport:
+        """Return the report that ``to_json`` made; raises KeyError, TypeError or ValueError for anything else."""
+        return cls(
+            outcome=LoginOutcome(value["outcome"]),
+            submits=int(value["submits"]),
+            text=str(value["text"]),
+            steps=tuple(Step(str(name), float(at_ms)) for name, at_ms in value["steps"]),
+            cookies=tuple(SsoCookie(*map(str, cookie)) for cookie in value["cookies"]),
+            page_version=value["page_version"],
+            durations_ms={str(name): float(ms) for name, ms in value["durations_ms"].items()},
+            workaround_used=bool(value["workaround_used"]),
+            totp_window=value["totp_window"],
+            evidence=value["evidence"],
+        )

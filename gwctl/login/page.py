@@ -1,0 +1,234 @@
+"""A page of the browser as the login's steps see it; with ``browser`` the only user of Playwright."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gwctl.login.look import LOOK_SCRIPT, Look, Traffic
+from gwctl.login.outcome import SsoCookie
+
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext, Request, Response
+
+LOOK_EVERY_MS = 40
+CERTIFICATE_ERROR = "ERR_CERT_"
+
+
+class PageFailed(Exception):
+    """The browser could not do what it was told; the text is its first line."""
+
+
+class PageSilent(PageFailed):
+    """Nobody answered: no connection, or no answer within the deadline."""
+
+
+class Page:
+    """What the login's steps need of a browser's page; every call has a deadline."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self._context = context
+        self._page = context.pages[0]
+        self._waiting: set[Request] = set()
+        self.traffic = Traffic()
+        self._page.on("request", self._on_request)
+        self._page.on("response", self._on_response)
+        self._page.on("requestfinished", self._on_end)
+        self._page.on("requestfailed", self._on_end)
+
+    # What goes over the wire.
+
+    def _on_request(self, request: Request) -> None:
+        if request.method == "POST" and urlsplit(request.url).path.startswith("/sso/"):
+            self._waiting.add(request)
+            self.traffic = replace(self.traffic, posts=self.traffic.posts + 1, waiting=len(self._waiting))
+
+    def _on_response(self, response: Response) -> None:
+        request = response.request
+        if request in self._waiting:
+            self.traffic = replace(self.traffic, post_status=response.status)
+        if request.is_navigation_request() and request.frame == self._page.main_frame:
+            self.traffic = replace(self.traffic, document_status=response.status)
+
+    def _on_end(self, request: Request) -> None:
+        self._waiting.discard(request)
+        self.traffic = replace(self.traffic, waiting=len(self._waiting))
+
+    # What the steps do.
+
+    async def open(self, url: str, *, timeout_s: float) -> int:
+        """Go to ``url`` and return the HTTP status as soon as the document begins; raises PageFailed."""
+        from playwright.async_api import Error
+        from playwright.async_api import TimeoutError as PlaywrightTimeout
+
+        try:
+            response = await self._page.goto(url, wait_until="commit", timeout=timeout_s * 1000)
+        except PlaywrightTimeout:
+            raise PageSilent(f"no answer from {urlsplit(url).path} within {timeout_s:g} s") from None
+        except Error as error:
+            reason = first_line(error)
+            silent = "ERR_CONNECTION" in reason or "ERR_EMPTY_RESPONSE" in reason
+            raise (PageSilent(reason) if silent else PageFailed(reason)) from None
+        return response.status if response is not None else 200
+
+    async def look(self, selectors: Mapping[str, list[str]], known: Look | None, *, timeout_s: float) -> Look | None:
+        """Return the page's look as soon as it differs from ``known``; None if it does not within ``timeout_s``."""
+        from playwright.async_api import Error
+        from playwright.async_api import TimeoutError as PlaywrightTimeout
+
+        try:
+            handle = await self._page.wait_for_function(
+                LOOK_SCRIPT,
+                arg={"selectors": dict(selectors), "known": as_script(known)},
+                polling=LOOK_EVERY_MS,
+                timeout=max(timeout_s, 0.001) * 1000,
+            )
+            return Look.from_script(await handle.json_value())
+        except PlaywrightTimeout:
+            return None
+        except Error as error:
+            if self._is_gone():
+                raise PageFailed(first_line(error)) from None
+            return None  # the document was replaced in the middle of the look; the next one sees the new one
+
+    def _is_gone(self) -> bool:
+        return self._page.is_closed()
+
+    async def click(self, selector: str, *, timeout_s: float) -> bool:
+        """Click the first visible match; False if something lay over it, or it went away, until ``timeout_s``."""
+        return await self._act(self._page.locator(_visible(selector)).first.click(timeout=timeout_s * 1000))
+
+    async def fill(self, selector: str, text: str, *, timeout_s: float) -> bool:
+        """Put ``text`` into the first visible match and return whether it is in there."""
+        field = self._page.locator(_visible(selector)).first
+        return await self._act(field.fill(text, timeout=timeout_s * 1000)) and await self.holds(
+            selector, text, timeout_s=timeout_s
+        )
+
+    async def holds(self, selector: str, text: str, *, timeout_s: float) -> bool:
+        """Say whether the first visible match holds exactly ``text``."""
+        from playwright.async_api import Error
+
+        try:
+            field = self._page.locator(_visible(selector)).first
+            return await field.input_value(timeout=timeout_s * 1000) == text
+        except Error as error:
+            if self._is_gone():
+                raise PageFailed(first_line(error)) from None
+            return False
+
+    async def press_enter(self, selector: str, *, timeout_s: float) -> bool:
+        """Press Enter in the first visible match."""
+        field = self._page.locator(_visible(selector)).first
+        return await self._act(field.press("Enter", timeout=timeout_s * 1000, no_wait_after=True))
+
+    async def choose(self, selector: str, values: tuple[str, ...], label: str, *, timeout_s: float) -> bool:
+        """Choose an option of a list by value, else by a regular expression on its label."""
+        script = """(select, [values, label]) => {
+          const options = [...select.options];
+          const wanted = options.find((o) => values.includes(o.value))
+            ?? options.find((o) => new RegExp(label, "i").test(o.label));
+          return wanted ? options.indexOf(wanted) : -1;
+        }"""
+        from playwright.async_api import Error
+
+        box = self._page.locator(_visible(selector)).first
+        try:
+            index = await box.evaluate(script, [list(values), label], timeout=timeout_s * 1000)
+        except Error as error:
+            raise PageFailed(first_line(error)) from None
+        return index >= 0 and await self._act(box.select_option(index=index, timeout=timeout_s * 1000))
+
+    async def _act(self, action: Awaitable[object]) -> bool:
+        from playwright.async_api import Error
+
+        try:
+            await action
+        except Error as error:
+            if self._is_gone():
+                raise PageFailed(first_line(error)) from None
+            return False
+        return True
+
+    async def open_and_await_call(self, url: str, path: str, *, timeout_s: float) -> bool:
+        """Go to ``url`` and wait until a request of its script below ``path`` is answered or fails."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def on_end(request: Request) -> None:
+            if urlsplit(request.url).path.startswith(path) and not done.done():
+                done.set_result(None)
+
+        self._page.on("requestfinished", on_end)
+        self._page.on("requestfailed", on_end)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.open(url, timeout_s=timeout_s)
+                await done
+        except TimeoutError:
+            return False
+        finally:
+            self._page.remove_listener("requestfinished", on_end)
+            self._page.remove_listener("requestfailed", on_end)
+        return True
+
+    async def remove(self, selectors: list[str]) -> None:
+        """Take elements out of the page."""
+        script = "(selectors) => selectors.forEach((s) => document.querySelectorAll(s).forEach((e) => e.remove()))"
+        await self._act(self._page.evaluate(script, selectors))
+
+    async def cookies(self, url: str) -> tuple[SsoCookie, ...]:
+        """Return every cookie the browser holds for the host of ``url``."""
+        host = urlsplit(url).hostname or ""
+        jar = await self._context.cookies()
+        return tuple(
+            SsoCookie(c.get("name", ""), c.get("value", ""), c.get("domain", ""), c.get("path", "/"))
+            for c in jar
+            if c.get("domain", "").lstrip(".") == host
+        )
+
+    async def visible_text(self) -> str:
+        """Return the page's text as a person sees it."""
+        from playwright.async_api import Error
+
+        try:
+            return await self._page.locator("body").inner_text(timeout=2000)
+        except Error as error:
+            raise PageFailed(first_line(error)) from None
+
+    async def screenshot(self, hide_texts: tuple[str, ...]) -> bytes:
+        """Return a PNG of the page with every input and every element with one of the texts covered."""
+        from playwright.async_api import Error
+
+        covered = [self._page.locator("input, textarea, select")]
+        covered += [self._page.get_by_text(text) for text in hide_texts if text]
+        try:
+            return await self._page.screenshot(mask=covered, timeout=5000, animations="disabled")
+        except Error as error:
+            raise PageFailed(first_line(error)) from None
+
+
+def as_script(look: Look | None) -> str:
+    """Return a look as the script's own JSON text, so that the two can be compared there."""
+    if look is None:
+        return ""
+    values = {name: getattr(look, name) for name in Look.__slots__}
+    return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of Playwright's message, without the name of its call."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    with contextlib.suppress(ValueError):
+        head, tail = lines[0].split(": ", 1)
+        if "." in head and " " not in head:
+            return tail
+    return lines[0]
+
+
+def _visible(selector: str) -> str:
+    return f"css={selector} >> visible=true"

@@ -1,0 +1,140 @@
+"""What each version of IBKR's login page looks like, as data; a profile may override any element.
+
+Selectors are CSS, in the order in which they are tried; the first that matches something VISIBLE is meant, because
+every panel of every step sits hidden in the page. Source: the facts about the login page (captures of 2023 to 2026).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Element(StrEnum):
+    """The parts of the page that a login looks at."""
+
+    USERNAME = "username"
+    USERNAME_SUBMIT = "username_submit"
+    PASSWORD = "password"  # noqa: S105 - the name of a field of the page, not a password
+    SUBMIT = "submit"
+    PAPER_SWITCH = "paper_switch"
+    PAPER_LABEL = "paper_label"
+    ERROR = "error"
+    CODE_APP = "code_app"
+    CODE_EMAIL = "code_email"
+    CODE_CARD = "code_card"
+    CHALLENGE = "challenge"
+    DEVICE_CHOICE = "device_choice"
+    PUSH = "push"
+    OFFER = "offer"
+    OFFER_SKIP = "offer_skip"
+    PASSKEY = "passkey"
+    EMAIL_CHECK = "email_check"
+    COOKIE_BUTTON = "cookie_button"
+    COOKIE_COVER = "cookie_cover"
+    MAINTENANCE = "maintenance"
+
+
+Selectors = Mapping[Element, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class PageVersion:
+    """One version of the page: its elements' alternatives; the username field tells it from the others."""
+
+    name: str
+    elements: Selectors
+
+    def selectors(self, element: Element) -> tuple[str, ...]:
+        """Return the alternatives for ``element``, none if this version has no such thing."""
+        return self.elements.get(element, ())
+
+
+_COMMON: Selectors = {
+    Element.COOKIE_BUTTON: ("#gdpr-reject-all", "#btn_accept_cookies"),
+    Element.COOKIE_COVER: ("#cookie-modal", ".modal-backdrop"),
+    Element.MAINTENANCE: (".gstat",),
+    Element.EMAIL_CHECK: ("input[name=email-code]",),
+    Element.PASSKEY: ("form.xyzform-fido",),
+}
+
+CURRENT = PageVersion(
+    "current",
+    {
+        **_COMMON,
+        Element.USERNAME: ("#xyz-field-username", "[name=username]"),
+        Element.USERNAME_SUBMIT: (".xyzblock-username-submit button",),
+        Element.PASSWORD: ("#xyz-field-password", "[name=password]"),
+        Element.SUBMIT: (
+            ".xyz-button-login",
+            ".xyzblock-password-submit button",
+            "form.xyzform-username [type=submit]",
+        ),
+        Element.PAPER_SWITCH: ("input#toggle1[name=paperSwitch]", "input[name=paperSwitch]"),
+        Element.PAPER_LABEL: ("label[for=toggle1]",),
+        Element.ERROR: (".xyzblock-error .xyz-errormessage", ".xyz-errormessage"),
+        Element.CODE_APP: ("#xyz-field-silver-response",),
+        Element.CODE_EMAIL: ("#xyz-field-temp-response",),
+        Element.CODE_CARD: ("#xyz-field-bronze-response",),
+        Element.CHALLENGE: ("#xyz-field-gold-response", ".xyz-goldchallenge"),
+        Element.DEVICE_CHOICE: (".xyzblock-multiplesf select.xyz-multipleselect", "select.xyz-multipleselect"),
+        Element.PUSH: (".xyzblock-notification", ".xyz-resendnotification"),
+        Element.OFFER: (".xyzblock-enablepush", ".xyzblock-ibkey"),
+    },
+)
+
+LEGACY = PageVersion(
+    "legacy",
+    {
+        **_COMMON,
+        Element.USERNAME: ("[name=user_name]",),
+        Element.PASSWORD: ("[name=password]",),
+        Element.SUBMIT: ("#submitForm",),
+        Element.PAPER_SWITCH: ("#paperSwitch",),
+        Element.PAPER_LABEL: ("label[for=paperSwitch]",),
+        Element.ERROR: (".alert.alert-danger.margin-top-10", "#ERRORMSG"),
+        Element.CODE_APP: ("#twofactbase #chlginput", "#chlginput"),
+        Element.DEVICE_CHOICE: ("#sf_select",),
+        Element.PUSH: (".login-step-notification",),
+        Element.OFFER_SKIP: (".ibkey-promo-skip",),
+    },
+)
+
+VERSIONS: tuple[PageVersion, ...] = (CURRENT, LEGACY)
+
+# What a device is called in the list of second factors; the labels differ in case (login-page facts).
+TOTP_DEVICE_VALUES = ("4",)
+TOTP_DEVICE_LABEL = r"authenticator app|mobile auth|totp"
+
+
+def merged(versions: tuple[PageVersion, ...], overrides: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return for each element all alternatives in order: a profile's own alone if it has some, else every version's.
+
+    Raises ValueError for an override of an element that does not exist, naming those that do.
+    """
+    unknown = sorted(set(overrides) - set(Element))
+    if unknown:
+        raise ValueError(f"no such element of the login page: {', '.join(unknown)}; there are {', '.join(Element)}")
+    everything: dict[str, list[str]] = {}
+    for element in Element:
+        alternatives = list(overrides.get(element.value, ()))
+        if not alternatives:
+            for version in versions:
+                alternatives.extend(s for s in version.selectors(element) if s not in alternatives)
+        everything[element.value] = alternatives
+    return everything
+
+
+def version_of(selector: str, *, username_alone: bool) -> str:
+    """Return the name of the version whose username field ``selector`` found; ``custom`` for a profile's override."""
+    for version in VERSIONS:
+        if selector in version.selectors(Element.USERNAME):
+            return "two_step" if version is CURRENT and username_alone else version.name
+    return "custom"
+
+
+def describe_search(selectors: Mapping[str, list[str]]) -> str:
+    """Return one line that names what was looked for, for the error about a page that nobody knows."""
+    wanted = (Element.USERNAME, Element.PASSWORD, Element.SUBMIT)
+    return "; ".join(f"{element.value}: {', '.join(selectors[element.value])}" for element in wanted)

@@ -1,0 +1,245 @@
+"""The parent's side of one login: starts the worker, talks to it, and leaves nothing of it behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from gwctl.gateway.process import Spawned, child_environment, inhabitants, spawn, stop
+from gwctl.login.browser import Browser
+from gwctl.login.hands import Mode, OnStep
+from gwctl.login.look import Patience
+from gwctl.login.outcome import LoginOutcome, LoginReport, Step, tidy
+from gwctl.state_file import make_private_dir
+
+Permit = Callable[[], Awaitable[bool]]
+
+# A Unix socket's path is 107 bytes at most, and Chromium puts one some way below its temporary folder.
+_LONGEST_BASE_BYTES = 40
+_CLOSE_S = 2.0
+_GRACE_S = 0.5
+_OVERTIME_S = 15.0
+_SWEEPS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LoginJob:
+    """One login; the secrets never show in a repr. ``totp_used_window`` is the last report's ``totp_window``."""
+
+    base_url: str
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+    mode: Mode = "paper"
+    totp_secret: str | None = field(default=None, repr=False)
+    totp_used_window: int | None = None
+    pages: Mapping[str, list[str]] = field(default_factory=dict)
+    first_after_start: bool = False
+    deadline_s: float = 150.0
+    evidence_dir: Path | None = None
+    patience: Patience = field(default_factory=Patience)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the job as it goes through the pipe; it holds the secrets."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        evidence_dir = None if self.evidence_dir is None else str(self.evidence_dir)
+        return {**values, "pages": dict(self.pages), "evidence_dir": evidence_dir, "patience": asdict(self.patience)}
+
+
+@dataclass(frozen=True, slots=True)
+class StartLimits:
+    """How long the browser may take to start, and how long it then waits for a login."""
+
+    browser_s: float = 30.0
+    idle_s: float = 300.0
+
+
+_LIMITS = StartLimits()
+
+
+class WorkerEnded(Exception):
+    """The worker ended without a report."""
+
+
+class LoginWorker:
+    """A worker for one login: ``start`` warms its browser up, ``run`` logs in, ``close`` leaves nothing behind.
+
+    ``run`` is called at most once; ``close`` may be called at any time and again, and is what ``async with`` does.
+    """
+
+    def __init__(self, spawned: Spawned, folder: Path, start_deadline_s: float) -> None:
+        self._spawned = spawned
+        self._start_deadline_s = start_deadline_s
+        self._reader: asyncio.StreamReader | None = None
+        self._closed = False
+        self._permitted = 0
+        self.folder = folder
+
+    @classmethod
+    def start(
+        cls,
+        browser: Browser,
+        spki_pin: str | None,
+        scratch_dir: Path,
+        *,
+        environ: Mapping[str, str],
+        limits: StartLimits = _LIMITS,
+    ) -> LoginWorker:
+        """Spawn the worker and have it start its browser; returns at once.
+
+        Everything it writes is in one new folder (0700) below ``scratch_dir``, or below the system's own temporary
+        folder where that path would be too long. Raises DiskTrouble.
+        """
+        make_private_dir(scratch_dir)
+        base = scratch_dir if len(str(scratch_dir)) <= _LONGEST_BASE_BYTES else Path(tempfile.gettempdir())
+        folder = Path(tempfile.mkdtemp(prefix="gwctl-login-", dir=base)).resolve()
+        try:
+            spawned = spawn(
+                [sys.executable, "-P", "-m", "gwctl.login.worker"],
+                cwd=folder,
+                env=child_environment(_folders(folder), environ),
+                log_file=folder / "stderr.log",
+                pipes=True,
+            )
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        worker = cls(spawned, folder, limits.browser_s)
+        prepare = {
+            "kind": browser.kind,
+            "executable": str(browser.executable),
+            "spki_pin": spki_pin,
+            "user_data_dir": str(folder / "profile"),
+            "deadline_s": limits.browser_s,
+            "idle_s": limits.idle_s,
+        }
+        with contextlib.suppress(WorkerEnded):  # then run reports it
+            worker._tell({"prepare": prepare})
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """The worker's pid, which is its process group's number, too."""
+        return self._spawned.pid
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def run(self, job: LoginJob, on_step: OnStep, permit: Permit) -> LoginReport:
+        """Log in and return how it ended; ``permit`` is asked before every submit of the password.
+
+        A worker that does not end in time is killed with all it started (TIMED_OUT), one that ends early is
+        BROWSER_FAILED; ``submits`` then counts what was permitted, for more is not known. Cancelled, it closes first.
+        """
+        try:
+            async with asyncio.timeout(self._start_deadline_s + job.deadline_s + _OVERTIME_S):
+                return await self._talk(job, on_step, permit)
+        except TimeoutError:
+            await self.close()
+            return LoginReport(LoginOutcome.TIMED_OUT, self._permitted, "the login's worker did not end in time")
+        except WorkerEnded:
+            secrets = tuple(secret for secret in (job.password, job.totp_secret, job.username) if secret)
+            text = f"the login's worker ended: {tidy(self._last_words(), secrets)}"
+            await self.close()
+            return LoginReport(LoginOutcome.BROWSER_FAILED, self._permitted, text)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _talk(self, job: LoginJob, on_step: OnStep, permit: Permit) -> LoginReport:
+        self._tell({"go": job.to_json()})
+        while True:
+            said = await self._hear()
+            match said.get("event"):
+                case "step":
+                    on_step(Step(str(said["name"]), float(said["ms"])))
+                case "may_submit":
+                    allowed = await permit()
+                    self._permitted += allowed
+                    self._tell({"submit": allowed})
+                case "report":
+                    return LoginReport.from_json(said["report"])
+
+    def _tell(self, line: dict[str, Any]) -> None:
+        pipe = self._spawned.stdin
+        try:
+            if pipe is None:
+                raise WorkerEnded
+            pipe.write(json.dumps(line).encode() + b"\n")
+            pipe.flush()
+        except (OSError, ValueError):
+            raise WorkerEnded from None
+
+    async def _hear(self) -> dict[str, Any]:
+        if self._reader is None:
+            self._reader = await self._spawned.stdout_reader()
+        line = await self._reader.readline()
+        try:
+            said = json.loads(line)
+        except ValueError:
+            raise WorkerEnded from None
+        if not isinstance(said, dict):
+            raise WorkerEnded
+        return said
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = (self.folder / "stderr.log").read_text(errors="replace").splitlines()
+            return next((line for line in reversed(lines) if line.strip()), "without a word")
+        return "without a word"
+
+    async def close(self) -> None:
+        """End the worker, its browser and everything either started, and remove their folder.
+
+        The worker is asked first (the end of its standard input). What is left is found by its working directory, our
+        own folder: Playwright starts the browser in another process group, where it may outlive a killed parent.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.shield(asyncio.create_task(self._close()))
+
+    async def _close(self) -> None:
+        if self._spawned.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._spawned.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self._spawned.wait_ended()
+        for _ in range(_SWEEPS):
+            left = inhabitants(self.folder)
+            if not left:
+                break
+            await stop([self._spawned.identity, *left], grace_s=_GRACE_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self._spawned.wait_ended()
+        await self._close_stdout()
+        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+    async def _close_stdout(self) -> None:
+        """Read the pipe to its end, which closes it."""
+        if self._reader is None and self._spawned.stdout is not None:
+            self._spawned.stdout.close()
+        elif self._reader is not None:
+            with contextlib.suppress(TimeoutError, OSError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._reader.read()
+
+
+def _folders(folder: Path) -> dict[str, str]:
+    """Make the worker's folders and return the variables that keep it and its browser in there."""
+    names = {"TMPDIR": "tmp", "HOME": "home", "XDG_CONFIG_HOME": "home/config", "XDG_CACHE_HOME": "home/cache"}
+    for name in names.values():
+        make_private_dir(folder / name)
+    return {variable: str(folder / name) for variable, name in names.items()}

@@ -1,0 +1,153 @@
+"""The bounded child that drives one login: ``python -m gwctl.login.worker``, spoken to in JSON lines.
+
+In: ``{"prepare": …}`` starts the browser, ``{"go": …}`` the login, ``{"submit": true|false}`` answers ``may_submit``.
+Out: ``browser_ready``, ``step`` as they happen, ``may_submit`` before every submit of the password, at last ``report``.
+The end of standard input, SIGTERM or a deadline closes the browser and ends this process (law 7): a browser never
+outlives its login. Secrets come through the pipe and nowhere else (law 8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from gwctl.login.browser import Browser, started
+from gwctl.login.evidence import keep
+from gwctl.login.flow import Flow
+from gwctl.login.hands import Task
+from gwctl.login.look import Patience
+from gwctl.login.outcome import LoginOutcome, LoginReport, Step, tidy
+from gwctl.login.page import Page, first_line
+
+LINE_LIMIT_BYTES = 1 << 20
+CLOSE_S = 3.0
+
+
+class Parent:
+    """The pipe to the process that started us."""
+
+    def __init__(self, out_fd: int) -> None:
+        self._out_fd = out_fd
+        self._lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def listen(self) -> None:
+        """Take in lines until the parent closes the pipe or dies."""
+        reader = asyncio.StreamReader(limit=LINE_LIMIT_BYTES)
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        while line := await reader.readline():
+            self._lines.put_nowait(json.loads(line))
+
+    async def expect(self, key: str, deadline_s: float) -> Any:  # noqa: ANN401 - the JSON value that was sent
+        """Return the value of the next line, which must be about ``key``; raises TimeoutError and KeyError."""
+        async with asyncio.timeout(deadline_s):
+            return (await self._lines.get())[key]
+
+    def say(self, event: str, **values: Any) -> None:  # noqa: ANN401 - JSON values
+        """Write one line; a parent that is gone hears nothing."""
+        line = json.dumps({"event": event, **values}).encode() + b"\n"
+        try:
+            while line:
+                line = line[os.write(self._out_fd, line) :]
+        except BrokenPipeError:
+            return
+
+
+async def log_in(parent: Parent, prepared: dict[str, Any]) -> LoginReport:
+    """Start the browser, wait for the task, do it; the browser is closed when this returns or is cancelled."""
+    from playwright.async_api import Error
+
+    browser = Browser(prepared["kind"], Path(prepared["executable"]), "parent")
+    folder = Path(prepared["user_data_dir"])
+    begun_s = time.monotonic()
+    try:
+        async with started(browser, prepared["spki_pin"], folder, deadline_s=prepared["deadline_s"]) as context:
+            ready_ms = round((time.monotonic() - begun_s) * 1000, 1)
+            parent.say("browser_ready", ms=ready_ms)
+            report = await _do_task(parent, Page(context), await parent.expect("go", prepared["idle_s"]), ready_ms)
+            # Said before the browser closes: closing takes its time, and nobody needs to wait for it.
+            parent.say("report", report=report.to_json())
+            return report
+    except Error as error:
+        report = LoginReport(
+            LoginOutcome.BROWSER_FAILED, text=tidy(f"the browser does not start: {first_line(error)}", ())
+        )
+    except TimeoutError:
+        report = LoginReport(LoginOutcome.CANCELLED, text="no login was asked for in time")
+    parent.say("report", report=report.to_json())
+    return report
+
+
+async def _do_task(parent: Parent, page: Page, go: dict[str, Any], browser_ms: float) -> LoginReport:
+    task = Task(
+        base_url=go["base_url"],
+        username=go["username"],
+        password=go["password"],
+        mode=go["mode"],
+        totp_secret=go["totp_secret"],
+        totp_used_window=go["totp_used_window"],
+        overrides=go["pages"],
+        first_after_start=go["first_after_start"],
+        deadline_s=go["deadline_s"],
+        patience=Patience(**go["patience"]),
+    )
+
+    def on_step(step: Step) -> None:
+        parent.say("step", name=step.name, ms=step.at_ms)
+
+    async def permit() -> bool:
+        parent.say("may_submit")
+        return await parent.expect("submit", task.deadline_s) is True
+
+    report = await Flow(page, task, on_step=on_step, permit=permit).run()
+    durations_ms = {**report.durations_ms, "browser": browser_ms}
+    evidence_dir = Path(go["evidence_dir"]) if go["evidence_dir"] else None
+    kept = await keep(evidence_dir, report, page, task.secrets)
+    return LoginReport.from_json({**kept.to_json(), "durations_ms": durations_ms})
+
+
+async def run(out_fd: int) -> int:
+    """Serve one parent; return 0 once the report was said, 1 if it went away before."""
+    parent = Parent(out_fd)
+    listening = asyncio.create_task(parent.listen())
+    terminated = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
+    signalled = asyncio.create_task(terminated.wait())
+    prepared = asyncio.create_task(parent.expect("prepare", 30.0))
+    await asyncio.wait({listening, signalled, prepared}, return_when=asyncio.FIRST_COMPLETED)
+    if not prepared.done() or prepared.exception() is not None:
+        return 1
+    work = asyncio.create_task(log_in(parent, prepared.result()))
+    try:
+        await asyncio.wait({listening, signalled, work}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+            return 0
+        work.cancel()
+        await asyncio.wait({work}, timeout=CLOSE_S)
+        return 1
+    finally:
+        shutil.rmtree(prepared.result()["user_data_dir"], ignore_errors=True)
+
+
+def main() -> None:
+    """Run as a child process and end it without waiting for anything that hangs."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Only the protocol goes to the parent; whatever else prints goes to the log.
+    out_fd = os.dup(1)
+    os.dup2(2, 1)
+    code = asyncio.run(run(out_fd))
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Every path of a profile, in one frozen class; the only user of platformdirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where one profile's files are.
+
+    Nothing is created by looking. ``for_profile`` puts everything under ``home`` when one is given (``GWCTL_HOME``),
+    otherwise into the platform's own folders.
+    """
+
+    profile: str
+    config_dir: Path
+    data_dir: Path
+    state_dir: Path
+    cache_dir: Path
+
+    @classmethod
+    def for_profile(cls, profile: str, home: Path | None) -> Paths:
+        """Return the paths of ``profile``, all below ``home`` if it is given."""
+        if home is not None:
+            home = home.expanduser().absolute()
+            return cls(profile, home, home, home / "state", home / "cache")
+        dirs = platformdirs.PlatformDirs("gwctl", appauthor=False)
+        return cls(
+            profile,
+            Path(dirs.user_config_path),
+            Path(dirs.user_data_path),
+            Path(dirs.user_state_path),
+            Path(dirs.user_cache_path),
+        )
+
+    # Shared by all profiles.
+
+    @property
+    def config_file(self) -> Path:
+        """The one settings file."""
+        return self.config_dir / "config.toml"
+
+    @property
+    def releases_dir(self) -> Path:
+        """The installed Standard Releases, one folder each."""
+        return self.data_dir / "releases"
+
+    @property
+    def ca_dir(self) -> Path:
+        """The machine's certificate authority: ``ca.pem`` and ``ca.key`` (0600)."""
+        return self.data_dir / "ca"
+
+    @property
+    def profiles_dir(self) -> Path:
+        """The folder that holds a folder a profile."""
+        return self.state_dir / "profiles"
+
+    # One profile's own.
+
+    @property
+    def profile_dir(self) -> Path:
+        """Everything of this profile, 0700."""
+        return self.profiles_dir / self.profile
+
+    @property
+    def gateway_dir(self) -> Path:
+        """The gateway's working directory: ``root/`` is ours, ``bin``, ``build`` and ``dist`` are links."""
+        return self.profile_dir / "gateway"
+
+    @property
+    def keystore_file(self) -> Path:
+        """The PKCS12 keystore that the gateway serves TLS with."""
+        return self.gateway_dir / "root" / "gwctl.p12"
+
+    @property
+    def leaf_file(self) -> Path:
+        """The gateway's own certificate, PEM, without its key."""
+        return self.profile_dir / "leaf.pem"
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate that clients of the gateway verify against."""
+        return self.ca_dir / "ca.pem"
+
+    @property
+    def ca_bundle_file(self) -> Path:
+        """The public roots and ours in one file, for whole processes (``SSL_CERT_FILE``)."""
+        return self.ca_dir / "bundle.pem"
+
+    @property
+    def gateway_state_file(self) -> Path:
+        """Who the running gateway is: pids, creation times, release, port."""
+        return self.profile_dir / "gateway.json"
+
+    @property
+    def supervisor_state_file(self) -> Path:
+        """Who the running supervisor is and how to talk to it (0600: it holds the control token)."""
+        return self.profile_dir / "supervisor.json"
+
+    @property
+    def sandbox_state_file(self) -> Path:
+        """Who the running stand-in for IBKR is and its admin token (0600)."""
+        return self.profile_dir / "sandbox.json"
+
+    @property
+    def ledger_file(self) -> Path:
+        """Every login submit and its outcome (law 2)."""
+        return self.profile_dir / "ledger.json"
+
+    @property
+    def sandbox_ledger_file(self) -> Path:
+        """The same for logins at the stand-in, so that play never counts against an account."""
+        return self.profile_dir / "ledger.sandbox.json"
+
+    @property
+    def journal_file(self) -> Path:
+        """One JSON object a line: what happened."""
+        return self.profile_dir / "journal.jsonl"
+
+    @property
+    def last_end_file(self) -> Path:
+        """How the last supervisor ended, for ``status`` of a stopped profile."""
+        return self.profile_dir / "last-end.json"
+
+    @property
+    def login_scratch_dir(self) -> Path:
+        """Where a login's browser keeps its profile folder while it lives."""
+        return self.profile_dir / "login"
+
+    @property
+    def supervisor_lock(self) -> Path:
+        """Held by the supervisor for as long as it lives."""
+        return self.profile_dir / "supervisor.lock"
+
+    @property
+    def start_lock(self) -> Path:
+        """Held while somebody starts or stops the supervisor."""
+        return self.profile_dir / "start.lock"
+
+    @property
+    def logs_dir(self) -> Path:
+        """This profile's logs, 0700."""
+        return self.profile_dir / "logs"
+
+    @property
+    def gateway_log(self) -> Path:
+        """What the gateway's processes print."""
+        return self.logs_dir / "gateway.log"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """What the supervisor says."""
+        return self.logs_dir / "supervisor.log"
+
+    @property
+    def evidence_dir(self) -> Path:
+        """What was kept of failed logins."""
+        return self.profile_dir / "evidence"

@@ -1,0 +1,1 @@
+"""Getting the Standard Release: download, verify, unpack, choose."""

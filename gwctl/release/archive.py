@@ -1,0 +1,265 @@
+"""A release's zip: judged before a byte of it is written, then unpacked into an empty folder.
+
+Nothing in it is believed: not its names, its sizes, its modes or its checksums. What is refused is refused as a whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import struct
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gwctl.errors import ReleaseBroken
+from gwctl.release import shape
+from gwctl.release.disk import disk_trouble, sync_dir, write_all
+
+_CHUNK_BYTES = 1 << 18
+_END_RECORD = struct.Struct("<4s4H2LH")
+_END_SIGNATURE = b"PK\x05\x06"
+_ZIP64_LOCATOR = b"PK\x06\x07"
+_FLAG_ENCRYPTED = 0x1
+_RUNNABLE = frozenset({"bin/run.sh"})
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveLimits:
+    """The largest archive that is still a release; the real one has 42 files and 15 MB unpacked."""
+
+    entries: int = 5_000
+    total_bytes: int = 500_000_000
+    ratio: int = 200
+    # Small files may compress as well as they like: they cannot fill anything.
+    ratio_from_bytes: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackedFile:
+    """One file as it was written."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is going to be written: relative names with ``/`` and the entries they come from."""
+
+    members: tuple[tuple[str, zipfile.ZipInfo], ...]
+    kind: shape.Kind
+
+
+def broken(name: str, what: str) -> ReleaseBroken:
+    """Return the one error about an archive called ``name``."""
+    return ReleaseBroken(
+        f"{name} is not a sound Standard Release: {what}",
+        hint="download it again with a browser and type `gwctl release install FILE`; nothing was installed",
+    )
+
+
+@contextlib.contextmanager
+def opened(path: Path, name: str, limits: ArchiveLimits) -> Iterator[zipfile.ZipFile]:
+    """Open the zip ``path``, called ``name`` in errors; raise ReleaseBroken for what is no zip or a huge index."""
+    with disk_trouble("read", path), path.open("rb") as file:
+        head = file.read(512)
+        size_bytes = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size_bytes - 65_557))
+        tail = file.read()
+    _check_index(head, tail, name, limits)
+    with _reading(name):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        yield archive
+
+
+def planned(archive: zipfile.ZipFile, name: str, limits: ArchiveLimits) -> Plan:
+    """Judge every entry of ``archive`` and return what to write; raise ReleaseBroken, writing nothing.
+
+    An archive may have everything in one folder of any name; what a Mac's packer adds is left out.
+    """
+    entries = archive.infolist()
+    if len(entries) > limits.entries:
+        raise broken(name, f"it has more than {limits.entries} entries")
+    claimed = sum(entry.file_size for entry in entries)
+    if claimed > limits.total_bytes:
+        raise broken(name, f"it unpacks to more than {limits.total_bytes // 1_000_000} MB")
+    members: list[tuple[str, zipfile.ZipInfo]] = []
+    for entry in entries:
+        fault = name_fault(entry.orig_filename) or _entry_fault(entry, limits)
+        if fault is not None:
+            raise broken(name, f"its entry {_quoted(entry.orig_filename)} {fault}")
+        parts = entry.filename.rstrip("/").split("/")
+        if parts[0] != "__MACOSX" and parts[-1] != ".DS_Store":
+            members.append(("/".join(parts), entry))
+    _check_clashes(members, name)
+    files = _without_top_folder([(path, entry) for path, entry in members if not entry.is_dir()])
+    names = {path for path, _ in files}
+    missing = shape.missing_from(names)
+    if missing:
+        raise broken(name, f"it lacks {', '.join(missing)}")
+    return Plan(tuple(sorted(files, key=lambda member: member[0])), shape.kind_of(names))
+
+
+def unpack(
+    archive: zipfile.ZipFile, plan: Plan, top: Path, name: str, limits: ArchiveLimits
+) -> dict[str, UnpackedFile]:
+    """Write the plan's files below ``top``, which must be new, and return what was written; all of it is synced.
+
+    Raises ReleaseBroken when the archive is not what it claims and DiskTrouble; then ``top`` is half written, for the
+    caller to remove.
+    """
+    written: dict[str, UnpackedFile] = {}
+    left_bytes = limits.total_bytes
+    with disk_trouble("create", top):
+        top.mkdir(mode=0o755)
+    for path, entry in plan.members:
+        target = top.joinpath(*path.split("/"))
+        with disk_trouble("create", target.parent):
+            target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # 0644, not 0444: a copy of a file in a profile's own folder keeps the mode, and must be writable there.
+        mode = 0o755 if path in _RUNNABLE else 0o644
+        with disk_trouble("write", target):
+            handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        with os.fdopen(handle, "wb", buffering=0), disk_trouble("write", target):
+            written[path] = _copy_out(archive, entry, handle, name, min(left_bytes, entry.file_size))
+            os.fchmod(handle, mode)
+            os.fsync(handle)
+        left_bytes -= written[path].size_bytes
+    for folder, _, _ in os.walk(top, topdown=False):
+        with disk_trouble("write", Path(folder)):
+            Path(folder).chmod(0o755)
+            sync_dir(Path(folder))
+    return written
+
+
+def name_fault(name: str) -> str | None:
+    """Say what is wrong with an entry's name, or None: only plain relative paths with ``/`` are taken."""
+    parts = name.removesuffix("/").split("/")
+    faults = {
+        "has a backslash in its name": "\\" in name,
+        "has a colon in its name": ":" in name,
+        "has control characters in its name": any(unicodedata.category(each) in {"Cc", "Cs"} for each in name),
+        "is an absolute path": name.startswith("/"),
+        "leaves its folder": ".." in parts,
+        "has an empty part in its name": not {"", "."}.isdisjoint(parts),
+        "has a name too long for a file": len(name) > 500
+        or any(len(part.encode(errors="replace")) > 200 for part in parts),
+    }
+    return next((fault for fault, found in faults.items() if found), None)
+
+
+def _entry_fault(entry: zipfile.ZipInfo, limits: ArchiveLimits) -> str | None:
+    file_type = stat.S_IFMT(entry.external_attr >> 16)
+    packed_bytes = max(entry.compress_size, 1)
+    faults = {
+        "is a link": file_type == stat.S_IFLNK,
+        "is not a plain file": file_type not in {0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK},
+        "is a folder by its mode and a file by its name": file_type == stat.S_IFDIR and not entry.is_dir(),
+        "is a folder with content": entry.is_dir() and entry.file_size > 0,
+        "is encrypted": bool(entry.flag_bits & _FLAG_ENCRYPTED),
+        "is compressed by a method no release uses": entry.compress_type
+        not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED},
+        f"is packed more than {limits.ratio} times": entry.file_size >= limits.ratio_from_bytes
+        and entry.file_size > limits.ratio * packed_bytes,
+    }
+    return next((fault for fault, found in faults.items() if found), None)
+
+
+def _check_clashes(members: list[tuple[str, zipfile.ZipInfo]], name: str) -> None:
+    """Refuse two entries that a file system, which may ignore case, would take for one."""
+    files: set[str] = set()
+    folders: dict[str, str] = {}
+    for path, entry in members:
+        parts = path.split("/")
+        count = len(parts) + 1 if entry.is_dir() else len(parts)
+        for end in range(1, count):
+            folder = "/".join(parts[:end])
+            if folders.setdefault(_folded(folder), folder) != folder:
+                raise broken(name, f"its entry {_quoted(path)} differs from another only by case")
+        if not entry.is_dir():
+            if _folded(path) in files:
+                raise broken(name, f"its entry {_quoted(path)} is there twice, or differs from another only by case")
+            files.add(_folded(path))
+    both = files & folders.keys()
+    if both:
+        raise broken(name, f"its entry {_quoted(min(both))} is a file and a folder")
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def _without_top_folder(files: list[tuple[str, zipfile.ZipInfo]]) -> list[tuple[str, zipfile.ZipInfo]]:
+    tops = {path.split("/", 1)[0] for path, _ in files}
+    if len(tops) != 1 or any("/" not in path for path, _ in files):
+        return files
+    return [(path.split("/", 1)[1], entry) for path, entry in files]
+
+
+def _copy_out(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, handle: int, name: str, limit_bytes: int
+) -> UnpackedFile:
+    """Write one entry to ``handle``; raise ReleaseBroken for what is wrong with the archive, OSError for the disk."""
+    digest = hashlib.sha256()
+    size_bytes = 0
+    with contextlib.ExitStack() as stack:
+        with _reading(name):
+            packed = stack.enter_context(archive.open(entry))
+        while True:
+            with _reading(name):
+                chunk = packed.read(_CHUNK_BYTES)
+            if not chunk:
+                return UnpackedFile(digest.hexdigest(), size_bytes)
+            size_bytes += len(chunk)
+            if size_bytes > limit_bytes:
+                raise broken(name, f"its entry {_quoted(entry.filename)} is larger than the index says")
+            digest.update(chunk)
+            write_all(handle, chunk)
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Turn everything that ``zipfile`` may say about bad bytes into ReleaseBroken."""
+    try:
+        yield
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        KeyError,
+        OSError,
+        OverflowError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        raise broken(name, f"it is damaged or cut short ({error or type(error).__name__})") from error
+
+
+def _check_index(head: bytes, tail: bytes, name: str, limits: ArchiveLimits) -> None:
+    """Refuse what is no zip, and an index so long that reading it would fill the memory."""
+    if not head:
+        raise broken(name, "it is empty")
+    if head.lstrip()[:1] == b"<":
+        raise broken(name, "it is a web page saved under a zip's name")
+    position = tail.rfind(_END_SIGNATURE)
+    if position < 0 or position + _END_RECORD.size > len(tail):
+        raise broken(name, "it is cut short" if head.startswith(b"PK\x03\x04") else "it is not a zip")
+    _, _, _, _, count, index_bytes, _, _ = _END_RECORD.unpack_from(tail, position)
+    # An index for more than 65 534 entries stands behind a locator of its own; a release never needs one.
+    if tail[max(0, position - 20) : position].startswith(_ZIP64_LOCATOR) or count > limits.entries:
+        raise broken(name, f"it has more than {limits.entries} entries")
+    if index_bytes > limits.entries * 512:
+        raise broken(name, "its index is larger than a release's could be")
+
+
+def _quoted(name: str) -> str:
+    """Return an entry's name fit for a terminal: plain ASCII, in quotes, not longer than a line."""
+    return ascii(name if len(name) <= 60 else name[:57] + "...")

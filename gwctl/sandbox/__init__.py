@@ -1,0 +1,1 @@
+"""The stand-in for IBKR and a stand-in release: users' CI without an account."""

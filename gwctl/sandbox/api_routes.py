@@ -1,0 +1,218 @@
+"""``/v1/api`` and ``/v1/portal``: what a gateway asks of IBKR, with the sessions' real truth behind it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from gwctl.sandbox.sessions import MAC, SERVER, SsoSession
+from gwctl.sandbox.standin import StandIn
+
+Answer = Callable[[Request, SsoSession], Awaitable[Response]]
+NO_BRIDGE = {"error": "Bad Request: no bridge"}
+
+
+def api_routes(stand_in: StandIn) -> list[BaseRoute]:
+    """Return the API's routes under both of its names; every one is 401 for an unknown cookie."""
+    api = Api(stand_in)
+    table: dict[str, Answer] = {
+        "/tickle": api.tickle,
+        "/logout": api.logout,
+        "/sso/validate": api.validate,
+        "/one/user": api.user,
+        "/ssodh/init": api.key_exchange,
+        "/ssodh/st": api.key_exchanged,
+        "/iserver/auth/status": api.status,
+        "/iserver/auth/ssodh/init": api.open_brokerage,
+        "/iserver/auth/ssodh/response": api.complete_brokerage,
+        "/iserver/reauthenticate": api.reauthenticate,
+        "/iserver/accounts": api.brokerage_accounts,
+        "/portfolio/accounts": api.portfolio_accounts,
+        "/portfolio/validate": api.portfolio_validate,
+    }
+    routes: list[BaseRoute] = []
+    for prefix in ("/v1/api", "/v1/portal"):
+        routes += [
+            Route(prefix + path, api.guarded(path, answer), methods=["GET", "POST"]) for path, answer in table.items()
+        ]
+        routes.append(
+            Route(prefix + "/{path:path}", api.guarded("", api.unknown), methods=["GET", "POST", "PUT", "DELETE"])
+        )
+    return routes
+
+
+class Api:
+    """The answers of the API."""
+
+    def __init__(self, stand_in: StandIn) -> None:
+        self._stand_in = stand_in
+        self._sessions = stand_in.sessions
+
+    def guarded(self, path: str, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        """Return ``answer`` behind the check of the SSO cookie and, on ``/iserver``, of the brokerage session."""
+
+        async def guard(request: Request) -> Response:
+            if path == "/portfolio/accounts":
+                self._stand_in.demo_called(request.cookies)
+            session = self._stand_in.session_of(request.cookies)
+            if session is None:
+                return Response(status_code=401)
+            opens = path in ("/iserver/auth/ssodh/init", "/iserver/auth/ssodh/response")
+            if "/iserver/" in request.url.path and not opens and self._sessions.brokerage == "no_bridge":
+                return JSONResponse(NO_BRIDGE, status_code=400)
+            return await answer(request, session)
+
+        return guard
+
+    async def tickle(self, _request: Request, session: SsoSession) -> Response:
+        """Renew the session and say how both sessions are (IBKR's reference has this object)."""
+        left_ms = self._sessions.renew(session)
+        bridged = self._sessions.brokerage != "no_bridge"
+        return JSONResponse(
+            {
+                "session": session.public_id,
+                "ssoExpires": left_ms,
+                "collission": False,
+                "userId": self._stand_in.config.account.user_id,
+                "hmds": {"error": "no bridge"},
+                "iserver": {"authStatus": self.auth_status()} if bridged else {"error": "no bridge"},
+            }
+        )
+
+    async def logout(self, _request: Request, _session: SsoSession) -> Response:
+        """End both sessions."""
+        self._sessions.drop()
+        return JSONResponse({"status": True})
+
+    async def validate(self, _request: Request, session: SsoSession) -> Response:
+        """Return the session's facts and renew it."""
+        if "login_never_authenticates" in self._stand_in.scenarios:
+            return Response(status_code=401)
+        left_ms = self._sessions.renew(session)
+        account = self._stand_in.config.account
+        return JSONResponse(
+            {
+                "USER_ID": account.user_id,
+                "USER_NAME": account.username,
+                "RESULT": True,
+                "AUTH_TIME": int((time.time() - (time.monotonic() - session.began_s)) * 1000),
+                "SF_ENABLED": account.totp_secret is not None,
+                "IS_FREE_TRIAL": False,
+                "CREDENTIAL": account.username,
+                "IP": "127.0.0.1",
+                "EXPIRES": left_ms,
+                "QUALIFIED_FOR_MOBILE_AUTH": None,
+                "LANDING_APP": "UNIVERSAL",
+                "IS_MASTER": False,
+                "LOGIN_TYPE": account.login_type,
+                "CLIENT_APP": "sandbox",
+            }
+        )
+
+    async def user(self, _request: Request, _session: SsoSession) -> Response:
+        """Return the user."""
+        account = self._stand_in.config.account
+        return JSONResponse(
+            {"USER_ID": account.user_id, "USER_NAME": account.username, "isPaper": account.mode == "paper"}
+        )
+
+    async def key_exchange(self, _request: Request, _session: SsoSession) -> Response:
+        """Begin the gateway's key exchange."""
+        return JSONResponse({"success": True})
+
+    async def key_exchanged(self, _request: Request, session: SsoSession) -> Response:
+        """Return the session's token, hexadecimal."""
+        return JSONResponse({"st": session.public_id})
+
+    async def status(self, _request: Request, _session: SsoSession) -> Response:
+        """Return the brokerage session's state."""
+        return JSONResponse(self.auth_status())
+
+    async def open_brokerage(self, request: Request, session: SsoSession) -> Response:
+        """Open the brokerage session: at once for a client, by a challenge for a gateway (which names its machine)."""
+        wishes = await _object_in(request)
+        competing = self._stand_in.scenarios.get("competing")
+        if competing is not None and competing["take_over"] and wishes.get("compete") is True:
+            self._stand_in.set_scenario("competing", on=False, parameters={})
+        if "login_never_authenticates" in self._stand_in.scenarios:
+            return JSONResponse({"error": "not authenticated"})
+        if "machineId" in wishes and self._sessions.brokerage != "authenticated":
+            session.challenge_open = True
+            return JSONResponse({"challenge": secrets.token_hex(16)})
+        self._sessions.set_brokerage("authenticated")
+        return JSONResponse(self.auth_status())
+
+    async def complete_brokerage(self, request: Request, session: SsoSession) -> Response:
+        """Take the gateway's response to the challenge; its arithmetic is IBKR's own and not checked here."""
+        if not session.challenge_open or not (await _object_in(request)).get("response"):
+            return JSONResponse({"error": "no challenge"}, status_code=400)
+        session.challenge_open = False
+        self._sessions.set_brokerage("authenticated")
+        return JSONResponse({"passed": True, **self.auth_status()})
+
+    async def reauthenticate(self, _request: Request, _session: SsoSession) -> Response:
+        """Answer what IBKR answers; a gateway never forwards it."""
+        return JSONResponse({"message": "triggered"})
+
+    async def brokerage_accounts(self, _request: Request, _session: SsoSession) -> Response:
+        """Return the accounts one can trade."""
+        if self._sessions.brokerage != "authenticated":
+            return JSONResponse({"error": "not authenticated", "statusCode": 401}, status_code=401)
+        account_id = self._stand_in.config.account.account_id
+        return JSONResponse(
+            {"accounts": [account_id], "aliases": {account_id: account_id}, "selectedAccount": account_id}
+        )
+
+    async def portfolio_accounts(self, _request: Request, _session: SsoSession) -> Response:
+        """Return the accounts one can look at."""
+        account = self._stand_in.config.account
+        entry = {
+            "id": account.account_id,
+            "accountId": account.account_id,
+            "accountVan": account.account_id,
+            "accountTitle": "Sandbox",
+            "displayName": "Sandbox",
+            "currency": "USD",
+            "type": "DEMO" if account.mode == "paper" else "INDIVIDUAL",
+            "tradingType": "STKNOPT",
+        }
+        return JSONResponse([entry])
+
+    async def portfolio_validate(self, _request: Request, _session: SsoSession) -> Response:
+        """Accept the accounts."""
+        return JSONResponse({"result": True})
+
+    async def unknown(self, request: Request, _session: SsoSession) -> Response:
+        """Say that the sandbox has no such path."""
+        return JSONResponse({"error": f"not in the sandbox: {request.url.path}", "statusCode": 404}, status_code=404)
+
+    def auth_status(self) -> dict[str, Any]:
+        """Return the object that status, tickle and ``sts`` share."""
+        competing = self._stand_in.scenarios.get("competing")
+        ready = self._sessions.brokerage == "authenticated"
+        authenticated = ready and (competing is None or bool(competing["authenticated"]))
+        return {
+            "authenticated": authenticated,
+            "competing": competing is not None,
+            # Connected but not authenticated makes a gateway log out at its own next tickle [seen in its code].
+            "connected": authenticated,
+            "message": "",
+            "MAC": MAC,
+            "serverInfo": dict(SERVER),
+            "hardware_info": f"2486818e|{MAC}",
+        }
+
+
+async def _object_in(request: Request) -> dict[str, Any]:
+    try:
+        value = json.loads(await request.body() or b"{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

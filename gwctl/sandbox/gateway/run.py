@@ -1,0 +1,111 @@
+"""Start the stand-in gateway, with a JVM's habits: it does not end by itself, whatever goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import ssl
+import sys
+import tempfile
+from pathlib import Path
+
+from gwctl.errors import Configuration
+from gwctl.sandbox.gateway.conf import Conf, read_conf
+from gwctl.sandbox.gateway.handshake import Handshake
+from gwctl.sandbox.gateway.jar import CookieJar
+from gwctl.sandbox.gateway.journal import GatewayLog
+from gwctl.sandbox.gateway.proxy import GatewayApp
+from gwctl.sandbox.gateway.upstream import Upstream
+from gwctl.sandbox.serving import bound_socket, quiet_server, serve_until_terminated
+
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - the real gateway listens there and users must see the same
+TERMINATED = 143
+BANNER = """\
+ -> mount demo on /demo
+****************************************************
+version: gwctl stand-in, not the Client Portal Gateway
+****************************************************
+Open https://localhost:{port} to login
+App demo is available after you login under: https://localhost:{port}/demo#/"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run until a signal; return 143 as a JVM does after SIGTERM."""
+    log = GatewayLog(Path("logs"))
+    ready = _prepare(arguments, log)
+    if ready is None:
+        asyncio.run(_stay())
+    else:
+        asyncio.run(_serve(*ready, log))
+    return TERMINATED
+
+
+def _prepare(arguments: list[str], log: GatewayLog) -> tuple[Conf, ssl.SSLContext, socket.socket] | None:
+    """Return what is needed to serve, or None after having said why not in the places where the gateway says it."""
+    try:
+        conf = read_conf(_conf_path(arguments))
+    except Configuration as error:
+        log.write("ERROR", "OptionUtils", error.message)
+        return None
+    print(BANNER.format(port=conf.listen_port), flush=True)  # noqa: T201 - the gateway prints this
+    try:
+        return conf, _tls(conf), bound_socket(EVERY_ADDRESS, conf.listen_port)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        print(f"Server listen failed {reason}", file=sys.stderr, flush=True)  # noqa: T201 - as above
+        return None
+
+
+def _conf_path(arguments: list[str]) -> Path:
+    """Return the config's path: relative to its own folder on the class path, as run.sh passes it."""
+    given = dict(zip(arguments[::2], arguments[1::2], strict=False))
+    return Path(os.path.normpath(Path(given.get("--base", "root")) / given.get("--conf", "../root/conf.yaml")))
+
+
+def _tls(conf: Conf) -> ssl.SSLContext:
+    """Return a context with the PKCS12 keystore; raise OSError or ValueError if it cannot be read.
+
+    Python loads keys from files alone: the key goes through a temporary file, encrypted under a one-time password.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.serialization import pkcs12
+
+    key, leaf, others = pkcs12.load_key_and_certificates(
+        (conf.folder / conf.ssl_cert).read_bytes(), conf.ssl_pwd.encode()
+    )
+    if key is None or leaf is None:
+        raise ValueError("keystore without key or certificate")
+    password = secrets.token_bytes(32)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(password),
+    )
+    pem += b"".join(item.public_bytes(serialization.Encoding.PEM) for item in (leaf, *others))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile(prefix="gwctl-") as file:
+        file.write(pem)
+        file.flush()
+        context.load_cert_chain(file.name, password=password)
+    return context
+
+
+async def _serve(conf: Conf, tls: ssl.SSLContext, listener: socket.socket, log: GatewayLog) -> None:
+    jar = CookieJar()
+    upstream = Upstream(conf.remote_host, jar)
+    if not upstream.reachable:
+        log.write("ERROR", "HttpProxy", "the stand-in gateway speaks to loopback only; every call will hang")
+    handshake = Handshake(conf, upstream, log)
+    app = GatewayApp(conf, jar, upstream, handshake, Path("root/webapps"))
+    await serve_until_terminated(quiet_server(app, tls), listener)
+
+
+async def _stay() -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    await ended.wait()

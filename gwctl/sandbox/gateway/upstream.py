@@ -1,0 +1,110 @@
+"""The way to the IBKR side: one HTTP exchange a connection, on loopback only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import urllib.parse
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import h11
+
+from gwctl.sandbox.gateway.jar import CookieJar
+
+USER_AGENT: Final = "ClientPortalGW/1"
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost"})
+CHUNK_BYTES: Final = 65536
+
+
+class UpstreamGone(Exception):
+    """The IBKR side cannot be reached; the gateway's clients wait for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An upstream answer, whole."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def object(self) -> dict[str, Any] | None:
+        """Return the JSON object in the body, or None."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            return None
+        return value if isinstance(value, dict) else None
+
+
+class Upstream:
+    """Calls to the IBKR side, always with the jar's cookies."""
+
+    def __init__(self, remote_host: str, jar: CookieJar) -> None:
+        self.remote_host = remote_host
+        self._jar = jar
+        parts = urllib.parse.urlsplit(remote_host)
+        self._host = parts.hostname or ""
+        self._port = parts.port or 80
+        self.reachable = parts.scheme == "http" and self._host in LOOPBACK
+
+    @property
+    def web_socket_base(self) -> str:
+        """Where the IBKR side's WebSockets are."""
+        return f"ws://{self._host}:{self._port}"
+
+    async def call(
+        self, method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> Answer:
+        """Return the answer to one request; raise UpstreamGone when there is nobody or the connection breaks."""
+        if not self.reachable:
+            raise UpstreamGone
+        writer = None
+        try:
+            reader, writer = await asyncio.open_connection(self._host, self._port)
+            return await self._exchange(reader, writer, self._request(method, target, headers, body), body)
+        except (OSError, h11.ProtocolError) as error:
+            raise UpstreamGone from error
+        finally:
+            if writer is not None:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+
+    def _request(self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> h11.Request:
+        own = [
+            ("Host", f"{self._host}:{self._port}"),
+            ("Cookie", self._jar.header_for(target.partition("?")[0])),
+            ("Connection", "close"),
+            ("Content-Length", str(len(body))),
+        ]
+        replaced = {name.lower() for name, _ in own} | {"accept-encoding", "transfer-encoding", "upgrade"}
+        passed = [(name, value) for name, value in headers if name.lower() not in replaced]
+        if not any(name.lower() == "user-agent" for name, _ in passed):
+            passed.append(("User-Agent", USER_AGENT))
+        return h11.Request(method=method, target=target, headers=own + passed)
+
+    async def _exchange(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: h11.Request, body: bytes
+    ) -> Answer:
+        connection = h11.Connection(h11.CLIENT)
+        for event in (request, h11.Data(data=body), h11.EndOfMessage()):
+            writer.write(connection.send(event) or b"")
+        await writer.drain()
+        status, headers, chunks = 0, [], []
+        while True:
+            received = connection.next_event()
+            if received is h11.NEED_DATA:
+                connection.receive_data(await reader.read(CHUNK_BYTES))
+            elif isinstance(received, h11.Response):
+                status = received.status_code
+                headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in received.headers]
+            elif isinstance(received, h11.Data):
+                chunks.append(bytes(received.data))
+            elif isinstance(received, h11.EndOfMessage):
+                return Answer(status, headers, b"".join(chunks))
+            elif not isinstance(received, h11.InformationalResponse):
+                raise UpstreamGone

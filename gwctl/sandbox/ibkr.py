@@ -1,0 +1,112 @@
+"""The stand-in for IBKR: loopback only, plain HTTP; a child process of the supervisor, or a thread in tests.
+
+As a child it reads its configuration, one JSON object, from its standard input, prints ``{"port": P}`` when it
+listens, and goes on when its parent has ended; SIGTERM or SIGINT ends it. It writes nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from gwctl.errors import GwctlError, TimedOut
+from gwctl.sandbox.admin_routes import admin_routes
+from gwctl.sandbox.api_routes import api_routes
+from gwctl.sandbox.faults import Faults
+from gwctl.sandbox.pushes import push_routes
+from gwctl.sandbox.serving import bound_socket, quiet_server, serve_until_terminated
+from gwctl.sandbox.settings import StandInConfig
+from gwctl.sandbox.sso_routes import page_text, sso_routes
+from gwctl.sandbox.standin import StandIn
+
+LOOPBACK = "127.0.0.1"
+THREAD_DEADLINE_S = 10.0
+
+
+def build_app(stand_in: StandIn) -> ASGIApp:
+    """Return the whole stand-in as an ASGI application."""
+    routes = [*admin_routes(stand_in), *sso_routes(stand_in), *push_routes(stand_in), *api_routes(stand_in)]
+    return Faults(Starlette(routes=routes), stand_in)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStandIn:
+    """A stand-in that runs in this process; ``state`` is its live truth."""
+
+    port: int
+    admin_token: str
+    state: StandIn
+
+    @property
+    def url(self) -> str:
+        """What a gateway's ``proxyRemoteHost`` is set to."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+
+@contextlib.contextmanager
+def serve_in_thread(config: StandInConfig) -> Iterator[RunningStandIn]:
+    """Run a stand-in in a thread for the length of a ``with``; raise OSError if its port is taken."""
+    stand_in = StandIn(config)
+    listener = bound_socket(LOOPBACK, config.port)
+    port: int = listener.getsockname()[1]
+    server = quiet_server(build_app(stand_in))
+    thread = threading.Thread(
+        target=lambda: asyncio.run(server.serve(sockets=[listener])), name="gwctl-stand-in", daemon=True
+    )
+    thread.start()
+    try:
+        yield RunningStandIn(port, config.admin_token, stand_in)
+    finally:
+        server.end()
+        thread.join(THREAD_DEADLINE_S)
+        listener.close()
+        if thread.is_alive():
+            raise TimedOut(f"the stand-in's thread did not end within {THREAD_DEADLINE_S:.0f} s")
+
+
+def main() -> int:
+    """Run as a child process; return 0 after a signal, or an error's exit code with one line on standard error."""
+    try:
+        config = StandInConfig.from_json(_first_line())
+        page_text(config.page.variant)
+        listener = bound_socket(LOOPBACK, config.port)
+    except GwctlError as error:
+        print(error.message, file=sys.stderr)  # noqa: T201 - this is a program
+        return error.exit_code
+    except OSError as error:
+        print(f"the stand-in for IBKR cannot listen: {error.strerror}", file=sys.stderr)  # noqa: T201 - as above
+        return 69
+    server = quiet_server(build_app(StandIn(config)))
+    asyncio.run(serve_until_terminated(server, listener, lambda: _announce(listener.getsockname()[1])))
+    return 0
+
+
+def _first_line() -> Any:  # noqa: ANN401 - whatever JSON there is; from_json judges it
+    try:
+        return json.loads(sys.stdin.readline())
+    except ValueError:
+        return None
+
+
+def _announce(port: int) -> None:
+    """Print the one line, then let go of the parent's pipes: the child may outlive it."""
+    sys.stdout.write(json.dumps({"port": port}) + "\n")
+    sys.stdout.flush()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""What can be made to go wrong at the stand-in for IBKR, as two tables; docs/sandbox.md lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gwctl.errors import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One scenario or action: a sentence for the reader, its parameters with their defaults."""
+
+    summary: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+SCENARIOS: Final[Mapping[str, Entry]] = {
+    "http_503": Entry("Every answer is 503 without a body.", {"paths": "all"}),
+    "html_503": Entry("Every answer is 503 with IBKR's HTML maintenance page.", {"paths": "all"}),
+    "hang": Entry("Requests are accepted and never answered until this is switched off.", {"paths": "all"}),
+    "slow": Entry("Every answer comes late.", {"paths": "all", "delay_ms": 2000}),
+    "bad_json": Entry("API answers are 200 with a body that is not JSON.", {"paths": "api"}),
+    "http_429": Entry("Every answer is 429: the address has asked too often.", {"paths": "api"}),
+    "competing": Entry(
+        "Another client uses the brokerage session; `compete: true` takes it back if `take_over` is true.",
+        {"take_over": True, "authenticated": True},
+    ),
+    "temperamental": Entry(
+        "A gateway's login page swallows the form until its demo page's script has called the API.",
+    ),
+    "wrong_password": Entry("The right password is refused, with IBKR's text."),
+    "login_error": Entry("Every submit is answered with this text.", {"text": "Authentication failed"}),
+    "form_again": Entry("Every submit is answered by the empty form, without any text."),
+    "login_spins": Entry("A submit is accepted and the page waits for ever."),
+    "login_never_authenticates": Entry("The login succeeds, but `sso/validate` is 401 and no session comes of it."),
+    "maintenance_banner": Entry(
+        "The login page shows IBKR's banner and no form.", {"text": "System maintenance is in progress."}
+    ),
+    "login_page": Entry(
+        "The login page looks or behaves otherwise; a parameter left null stays as configured.",
+        {
+            "variant": None,
+            "form_delay_ms": None,
+            "form_never": None,
+            "cookie_dialog": None,
+            "cookie_dialog_returns": None,
+            "toggle": None,
+            "toggle_clears": None,
+            "two_step": None,
+        },
+    ),
+}
+
+ACTIONS: Final[Mapping[str, Entry]] = {
+    "drop_session": Entry("SSO and brokerage session are gone: the next API call is 401."),
+    "drop_brokerage": Entry(
+        "The brokerage session is gone, SSO lives; `how` is `no_bridge` (400 on /iserver) or `unauthenticated`.",
+        {"how": "no_bridge"},
+    ),
+    "restore_brokerage": Entry("The brokerage session is authenticated again, as if IBKR had mended itself."),
+    "unlock": Entry("The account's refusals are forgotten and it is no longer locked."),
+    "arm": Entry("Every gateway counts as freshly started (for `temperamental`)."),
+    "reset": Entry("All scenarios off, all sessions gone, all counts at zero."),
+}
+
+
+def known(table: Mapping[str, Entry], kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of ``name`` with ``given`` over the defaults.
+
+    Raises Usage, with everything that is known in its hint, for a name or parameter that is not in ``table``.
+    """
+    entry = table.get(name)
+    if entry is None:
+        raise Usage(f"unknown {kind} {name!r}", hint=f"known: {', '.join(table)}")
+    unknown = [key for key in given if key not in entry.parameters]
+    if unknown:
+        raise Usage(
+            f"{kind} {name} has no parameter {unknown[0]!r}",
+            hint=f"it takes: {', '.join(entry.parameters) or 'none'}",
+        )
+    return {**entry.parameters, **given}

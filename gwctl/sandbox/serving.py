@@ -1,0 +1,79 @@
+"""Uvicorn without its habits: no signals taken, no logs, one socket bound by us."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Generator
+from typing import Any
+
+import uvicorn
+
+
+class QuietServer(uvicorn.Server):
+    """A server that leaves signals alone and ends at once, also with requests it will never answer."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Take no signal: whoever runs the loop decides about them."""
+        yield
+
+    def end(self) -> None:
+        """Stop serving; open connections are closed, unanswered requests dropped."""
+        self.should_exit = True
+        self.force_exit = True
+
+
+def quiet_server(app: Any, tls: ssl.SSLContext | None = None) -> QuietServer:  # noqa: ANN401 - any ASGI application
+    """Return a server for ``app``: loop asyncio, h11, no access log, no proxy headers, no lifespan."""
+    # Whatever uvicorn would say about a request could hold a cookie or a query.
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi", "uvicorn.access", "websockets", "websockets.server"):
+        logger = logging.getLogger(name)
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+    config = uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="h11",
+        ws="websockets-sansio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=0,
+        ws_ping_interval=None,
+        ssl_context_factory=None if tls is None else (lambda _config, _default: tls),
+    )
+    return QuietServer(config)
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raise OSError if the address is taken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(256)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+async def serve_until_terminated(
+    server: QuietServer, listener: socket.socket, announce: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until SIGTERM or SIGINT, a hang-up is ignored; ``announce`` is called once signals are in hand."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.end)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    announce()
+    await server.serve(sockets=[listener])

@@ -1,0 +1,73 @@
+"""``/sso/*``: the login page, its rounds and the Dispatcher."""
+
+from __future__ import annotations
+
+import html
+import json
+import urllib.parse
+from dataclasses import asdict
+from functools import cache
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from gwctl.errors import Configuration
+from gwctl.sandbox.fixture_files import fixture
+from gwctl.sandbox.standin import GATEWAY_COOKIE, StandIn
+
+PLACE_OF_FLAGS = '"@@FLAGS@@"'
+
+
+@cache
+def page_text(variant: str) -> str:
+    """Return the text of one variant of the login page; raise Configuration if there is none of this name."""
+    if not variant.replace("-", "").isalnum():
+        raise Configuration(f"no login page is called {variant!r}")
+    return fixture(f"login/{variant}.html").read_text(encoding="utf-8")
+
+
+def sso_routes(stand_in: StandIn) -> list[Route]:
+    """Return the routes of IBKR's single sign-on."""
+
+    async def login_page(request: Request) -> Response:
+        gateway = stand_in.meet(request.cookies)
+        response = HTMLResponse(_render(stand_in, gateway))
+        # A gateway keeps both in its own jar: JSESSIONID for /sso alone, the other for every later upstream call.
+        response.set_cookie("JSESSIONID", f"{gateway}.sso", path="/sso", httponly=True)
+        response.set_cookie(GATEWAY_COOKIE, gateway, path="/", httponly=True)
+        return response
+
+    async def authenticator(request: Request) -> Response:
+        if request.method == "GET":
+            return JSONResponse({"result": "OK"})
+        fields = urllib.parse.parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
+        return JSONResponse(stand_in.desk.answer({key: values[0] for key, values in fields.items()}))
+
+    async def dispatcher(request: Request) -> Response:
+        if stand_in.session_of(request.cookies) is None:
+            # Not a redirect: the gateway takes every 302 of the Dispatcher for a login that has succeeded.
+            return await login_page(request)
+        return Response(status_code=302, headers={"Location": "/sso/Redirect"})
+
+    async def ping(request: Request) -> Response:
+        alive = stand_in.session_of(request.cookies) is not None
+        return PlainTextResponse("", status_code=200 if alive else 401)
+
+    return [
+        Route("/sso/Login", login_page),
+        Route("/sso/Authenticator", authenticator, methods=["GET", "POST"]),
+        Route("/sso/Dispatcher", dispatcher),
+        Route("/sso/ping", ping),
+    ]
+
+
+def _render(stand_in: StandIn, gateway: str) -> str:
+    options = stand_in.page()
+    banner = stand_in.scenarios.get("maintenance_banner")
+    flags = {
+        **asdict(options),
+        "swallow": stand_in.swallows(gateway),
+        "banner": None if banner is None else html.escape(str(banner["text"])),
+    }
+    return page_text(options.variant).replace(PLACE_OF_FLAGS, json.dumps(flags).replace("<", "\\u003c"))

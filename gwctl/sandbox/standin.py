@@ -1,0 +1,137 @@
+"""Everything the stand-in for IBKR knows while it runs, in one object without I/O."""
+
+from __future__ import annotations
+
+import collections
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from gwctl.errors import Usage
+from gwctl.sandbox.login import LoginDesk
+from gwctl.sandbox.scenarios import ACTIONS, SCENARIOS, known
+from gwctl.sandbox.sessions import Sessions, SsoSession
+from gwctl.sandbox.settings import PageOptions, StandInConfig
+
+GATEWAY_COOKIE = "web"
+
+
+class StandIn:
+    """The state of the stand-in: sessions, logins, scenarios, and which gateways it has met."""
+
+    def __init__(
+        self,
+        config: StandInConfig,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config
+        self.wall_clock = wall_clock
+        self.scenarios: dict[str, dict[str, Any]] = {}
+        self.sessions = Sessions(clock, config.idle_timeout_s)
+        self.desk = LoginDesk(
+            config.account,
+            self.sessions,
+            locked_at_refusals=config.locked_at_refusals,
+            scenarios=self.scenarios,
+            wall_clock=wall_clock,
+        )
+        self.requests: collections.Counter[str] = collections.Counter()
+        self._warmed: dict[str, bool] = {}
+        self._stranger_called = False
+
+    # Cookies and gateways.
+
+    def session_of(self, cookies: Mapping[str, str]) -> SsoSession | None:
+        """Return the living SSO session that these cookies name, or None."""
+        return self.sessions.find(cookies.get("XYZAB_AM.LOGIN") or cookies.get("XYZAB"))
+
+    def meet(self, cookies: Mapping[str, str]) -> str:
+        """Return the name of the gateway that asks for the login page; one without our cookie is freshly started.
+
+        A gateway keeps what the login page sets in its own jar, in memory, so its cookie is new after each start.
+        """
+        name = cookies.get(GATEWAY_COOKIE, "")
+        if name not in self._warmed:
+            name = secrets.token_hex(6)
+            self._warmed[name] = self._stranger_called
+            self._stranger_called = False
+        return name
+
+    def demo_called(self, cookies: Mapping[str, str]) -> None:
+        """Note that the demo page's script has called the API through the gateway with these cookies."""
+        name = cookies.get(GATEWAY_COOKIE, "")
+        if name in self._warmed:
+            self._warmed[name] = True
+        else:
+            self._stranger_called = True
+
+    def swallows(self, gateway: str) -> bool:
+        """Whether the login page given to this gateway swallows the form."""
+        return "temperamental" in self.scenarios and not self._warmed.get(gateway, False)
+
+    def page(self) -> PageOptions:
+        """Return how the login page looks now."""
+        return self.config.page.changed(self.scenarios.get("login_page", {}))
+
+    # What the admin does.
+
+    def set_scenario(self, name: str, *, on: bool, parameters: Mapping[str, Any]) -> None:
+        """Switch a scenario; raise Usage if it is unknown."""
+        merged = known(SCENARIOS, "scenario", name, parameters)
+        if on:
+            self.scenarios[name] = merged
+        else:
+            self.scenarios.pop(name, None)
+        if name == "temperamental":
+            self._arm()
+        self.sessions.announce()
+
+    def act(self, name: str, parameters: Mapping[str, Any]) -> None:
+        """Do an action; raise Usage if it is unknown."""
+        merged = known(ACTIONS, "action", name, parameters)
+        match name:
+            case "drop_session":
+                self.sessions.drop()
+            case "drop_brokerage":
+                how = merged["how"]
+                if how not in ("no_bridge", "unauthenticated"):
+                    raise Usage(f"drop_brokerage cannot be done {how!r}", hint="use no_bridge or unauthenticated")
+                self.sessions.set_brokerage(how)
+            case "restore_brokerage":
+                self.sessions.set_brokerage("authenticated")
+            case "unlock":
+                self.desk.unlock()
+            case "arm":
+                self._arm()
+            case "reset":
+                self.scenarios.clear()
+                self.sessions.drop()
+                self.desk.forget()
+                self.requests.clear()
+                self._arm()
+
+    def summary(self) -> dict[str, Any]:
+        """Return what ``GET /admin/state`` shows: no password, no token."""
+        account = self.config.account
+        return {
+            "account": {
+                "username": account.username,
+                "mode": account.mode,
+                "account_id": account.account_id,
+                "second_factor": "totp" if account.totp_secret is not None else None,
+            },
+            "sessions": self.sessions.summary(),
+            "login": self.desk.summary(),
+            "scenarios": self.scenarios,
+            "page": asdict(self.page()),
+            "gateways": len(self._warmed),
+            "requests": dict(self.requests),
+        }
+
+    def _arm(self) -> None:
+        self._warmed = dict.fromkeys(self._warmed, False)
+        self._stranger_called = False

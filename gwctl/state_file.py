@@ -1,0 +1,81 @@
+"""Write small files whole or not at all, and read them back without trusting them (law 9)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from gwctl.errors import DiskTrouble
+
+
+def make_private_dir(path: Path) -> None:
+    """Create ``path`` and its parents with mode 0700; raise DiskTrouble if that cannot be."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.stat().st_mode & 0o077 and path.stat().st_uid == os.getuid():
+            path.chmod(0o700)
+    except OSError as error:
+        raise DiskTrouble(
+            f"cannot create the folder {path}: {error.strerror}",
+            hint="set GWCTL_HOME to a folder you can write to",
+        ) from error
+
+
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Replace ``path`` by ``content`` atomically, leaving the old file on any failure; raise DiskTrouble."""
+    make_private_dir(path.parent)
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+        raise DiskTrouble(
+            f"cannot write {path}: {error.strerror}",
+            hint=f"check the free space and the owner of {path.parent}",
+        ) from error
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write one JSON object as ``write_bytes`` does, 0600."""
+    write_bytes(path, json.dumps(value, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file so that it can be looked at, and return its new name."""
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
+    with contextlib.suppress(OSError):
+        path.rename(aside)
+    return aside
+
+
+def read_json(path: Path) -> tuple[dict[str, Any] | None, Path | None]:
+    """Return the object in ``path`` and, if it was damaged, where it was set aside.
+
+    A missing file is ``(None, None)``; a damaged one ``(None, aside)``. A file that may not be read raises DiskTrouble.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        raise DiskTrouble(f"cannot read {path}: {error.strerror}", hint=f"check the owner of {path}") from error
+    try:
+        value = json.loads(raw)
+    except ValueError:
+        return None, set_aside(path)
+    if not isinstance(value, dict):
+        return None, set_aside(path)
+    return value, None

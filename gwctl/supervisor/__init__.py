@@ -1,0 +1,1 @@
+"""The loop that keeps one session alive: a pure core and its shell."""

@@ -1,0 +1,347 @@
+"""One login under law 2: the ledger is asked before the page is opened and written before each submit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from gwctl.config import Settings
+from gwctl.credentials import Credentials
+from gwctl.errors import BrowserMissing, GwctlError
+from gwctl.login.browser import find_browser
+from gwctl.login.outcome import LoginOutcome, LoginReport, Step
+from gwctl.login.session import LoginJob, LoginWorker
+from gwctl.supervisor.ledger import Ledger
+from gwctl.supervisor.policy import REFUSED, SUCCESS, UNCOUNTED, Permission
+from gwctl.supervisor.service_secrets import login_context
+from gwctl.supervisor.states import LoginDone, LoginResult
+
+log = logging.getLogger("gwctl.supervisor")
+
+LOGIN_DEADLINE_S = 90.0
+RESET_HINT = "mend the cause, then: gwctl login --reset-lockout"
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What an outcome of the page means for the ledger and for the loop."""
+
+    ledger: str
+    result: LoginResult
+    code: str
+    exit_code: int
+    text: str
+    hint: str | None = None
+
+
+_MEANINGS: dict[LoginOutcome, _Meaning] = {
+    LoginOutcome.SUCCESS: _Meaning(SUCCESS, LoginResult.SUCCESS, "success", 0, "logged in"),
+    LoginOutcome.REFUSED: _Meaning(
+        REFUSED,
+        LoginResult.REFUSED_BEFORE_IT_EVER_WORKED,
+        "credentials_rejected",
+        77,
+        "IBKR refused the username or the password",
+        "correct them, then: gwctl up (a changed password is tried at once)",
+    ),
+    LoginOutcome.FORM_AGAIN: _Meaning(
+        REFUSED,
+        LoginResult.REFUSED_BEFORE_IT_EVER_WORKED,
+        "credentials_rejected",
+        77,
+        "IBKR showed the login form again without a word, which is how it refuses",
+        "log in by hand at IBKR's website to see why",
+    ),
+    LoginOutcome.UNCLEAR: _Meaning(
+        REFUSED,
+        LoginResult.REFUSED_BEFORE_IT_EVER_WORKED,
+        "credentials_rejected",
+        77,
+        "IBKR ended the login without a clear reason; it counts as a refusal",
+        "log in by hand at IBKR's website to see why",
+    ),
+    LoginOutcome.LOCKED: _Meaning(
+        REFUSED,
+        LoginResult.NEEDS_PERSON,
+        "locked_out",
+        77,
+        "IBKR says that the account is locked",
+        RESET_HINT,
+    ),
+    LoginOutcome.UNKNOWN_TEXT: _Meaning(
+        REFUSED,
+        LoginResult.NEEDS_PERSON,
+        "login_unclear",
+        77,
+        "the login page says something gwctl does not know",
+        RESET_HINT,
+    ),
+    LoginOutcome.WRONG_MODE: _Meaning(
+        UNCOUNTED,
+        LoginResult.NEEDS_PERSON,
+        "wrong_mode",
+        77,
+        "the user is not of the profile's account kind",
+        "set mode to paper or live in the profile, then: gwctl up",
+    ),
+    LoginOutcome.SECOND_FACTOR_NEEDED: _Meaning(
+        UNCOUNTED,
+        LoginResult.NEEDS_PERSON,
+        "second_factor_needed",
+        77,
+        "IBKR asks for a second factor that gwctl cannot give",
+        "gwctl secret set totp_secret, then: gwctl up",
+    ),
+    LoginOutcome.SECOND_FACTOR_REFUSED: _Meaning(
+        REFUSED,
+        LoginResult.NEEDS_PERSON,
+        "second_factor_refused",
+        77,
+        "IBKR refused the security code",
+        RESET_HINT,
+    ),
+    LoginOutcome.UPSTREAM_ILL: _Meaning(
+        UNCOUNTED, LoginResult.IBKR_ILL, "upstream_unreachable", 75, "IBKR's login is not available"
+    ),
+    LoginOutcome.COOKIES_DISABLED: _Meaning(
+        UNCOUNTED, LoginResult.ENVIRONMENT, "browser_missing", 69, "the browser does not keep cookies"
+    ),
+    LoginOutcome.BROWSER_FAILED: _Meaning(
+        UNCOUNTED,
+        LoginResult.ENVIRONMENT,
+        "browser_missing",
+        69,
+        "the browser did not work",
+        "gwctl browser install",
+    ),
+    LoginOutcome.PAGE_UNKNOWN: _Meaning(
+        UNCOUNTED, LoginResult.TRANSIENT, "page_unknown", 75, "the login page is not one that gwctl knows"
+    ),
+    LoginOutcome.PAGE_NEVER_CAME: _Meaning(
+        UNCOUNTED, LoginResult.TRANSIENT, "page_never_came", 75, "the login form never came"
+    ),
+    LoginOutcome.TIMED_OUT: _Meaning(UNCOUNTED, LoginResult.TRANSIENT, "timed_out", 75, "the login took too long"),
+    LoginOutcome.SWALLOWED: _Meaning(
+        UNCOUNTED, LoginResult.TRANSIENT, "login_failed", 75, "the login page swallowed the form twice"
+    ),
+    LoginOutcome.CANCELLED: _Meaning(UNCOUNTED, LoginResult.TRANSIENT, "login_failed", 75, "the login was cancelled"),
+}
+
+
+class Authenticator:
+    """Implements the loop's LoginPort with a login worker.
+
+    ``credentials`` is called in a thread each time, so that a rotated password file is read anew; it raises GwctlError.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        ledger: Ledger,
+        *,
+        credentials: Callable[[], Credentials],
+        on_cookies: Callable[[tuple[tuple[str, str], ...]], None],
+    ) -> None:
+        self.settings = settings
+        self.environ = environ
+        self.ledger = ledger
+        self.credentials = credentials
+        self.on_cookies = on_cookies
+        self.pin: str | None = None
+        self._worker: LoginWorker | None = None
+        self._totp_window: int | None = None
+        self._busy = False
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether a browser waits that no login uses."""
+        return self._worker is not None and not self._busy
+
+    def prepare(self, pin: str) -> None:
+        """Start the browser now, while the gateway starts; a failure shows when the login needs it."""
+        self.pin = pin
+        if self._worker is None:
+            with contextlib.suppress(GwctlError):
+                self._worker = self._start_worker(pin)
+
+    def _start_worker(self, pin: str) -> LoginWorker:
+        browser = find_browser(self.settings["browser"], self.environ)
+        paths = self.settings.paths
+        return LoginWorker.start(
+            browser,
+            spki_pin=pin,
+            scratch_dir=paths.login_scratch_dir,
+            environ=self.environ,
+        )
+
+    async def log_in(self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[], None]) -> LoginDone:
+        """Drive the page to its end and return what it means; the browser is gone afterwards."""
+        try:
+            credentials = await asyncio.to_thread(self.credentials)
+        except GwctlError as error:
+            return LoginDone(
+                result=LoginResult.ENVIRONMENT,
+                text=error.message,
+                code=error.code,
+                exit_code=error.exit_code,
+                hint=error.hint,
+            )
+        limit = int(self.settings["rejected_limit"])
+        context = login_context(self.settings, has_totp=credentials.totp_secret is not None)
+        permission = await asyncio.to_thread(self.ledger.permission, credentials.password, context, limit)
+        if not permission.allowed:
+            return _denied(permission)
+        attempt = _Attempt(self.ledger, credentials, context, limit)
+        try:
+            report = await self._drive(credentials, attempt, first=first, on_step=on_step, on_asked=on_asked)
+        except BrowserMissing as error:
+            return LoginDone(
+                result=LoginResult.ENVIRONMENT,
+                text=error.message,
+                code=error.code,
+                exit_code=error.exit_code,
+                hint=error.hint,
+            )
+        finally:
+            await self.close()
+        return await self._conclude(report, attempt)
+
+    async def _drive(
+        self,
+        credentials: Credentials,
+        attempt: _Attempt,
+        *,
+        first: bool,
+        on_step: Callable[[str], None],
+        on_asked: Callable[[], None],
+    ) -> LoginReport:
+        if self._worker is None:
+            self._worker = self._start_worker(self.pin or "")
+        job = LoginJob(
+            base_url=f"https://localhost:{self.settings['port']}",
+            username=credentials.username,
+            password=credentials.password.reveal(),
+            totp_secret=credentials.totp_secret.reveal() if credentials.totp_secret else None,
+            mode=self.settings["mode"],
+            pages=self.settings["page"] or {},
+            first_after_start=first,
+            deadline_s=LOGIN_DEADLINE_S,
+            totp_used_window=self._totp_window,
+            evidence_dir=self.settings.paths.evidence_dir,
+        )
+
+        def seen(step: Step) -> None:
+            on_step(step.name)
+            if step.name.startswith("second_factor"):
+                on_asked()
+
+        self._busy = True
+        try:
+            return await self._worker.run(job, on_step=seen, permit=attempt.permit)
+        finally:
+            self._busy = False
+
+    async def _conclude(self, report: LoginReport, attempt: _Attempt) -> LoginDone:
+        if report.totp_window is not None:
+            self._totp_window = report.totp_window
+        if attempt.denied is not None and report.submits == 0 and report.outcome is not LoginOutcome.SUCCESS:
+            await attempt.withdraw()
+            return _denied(attempt.denied)
+        meaning = _MEANINGS[report.outcome]
+        succeeded = meaning.result is LoginResult.SUCCESS
+        text = f"{meaning.text}: {report.text}" if report.text and not succeeded else meaning.text
+        worked = await attempt.record(meaning, report, text)
+        if succeeded:
+            cookies = tuple((cookie.name, cookie.value) for cookie in report.cookies)
+            self.on_cookies(cookies)
+            return LoginDone(
+                result=LoginResult.SUCCESS, text=text, code="success", exit_code=0, resumable=bool(cookies)
+            )
+        result, retry_after_s = meaning.result, None
+        if result is LoginResult.REFUSED_BEFORE_IT_EVER_WORKED and worked:
+            permission = await asyncio.to_thread(attempt.permission)
+            if permission.wait_s is not None:
+                result, retry_after_s = LoginResult.REFUSED_AFTER_IT_WORKED, permission.wait_s
+            elif not permission.allowed:
+                return _denied(permission)
+        return LoginDone(
+            result=result,
+            text=text,
+            code=meaning.code,
+            exit_code=meaning.exit_code,
+            hint=meaning.hint,
+            retry_after_s=retry_after_s,
+        )
+
+    async def close(self) -> None:
+        """End the worker and its browser, warm or busy."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await worker.close()
+
+
+class _Attempt:
+    """One login's entries in the ledger."""
+
+    def __init__(self, ledger: Ledger, credentials: Credentials, context: str, limit: int) -> None:
+        self.ledger = ledger
+        self.password = credentials.password
+        self.context = context
+        self.limit = limit
+        self.open = False
+        self.denied: Permission | None = None
+
+    def permission(self) -> Permission:
+        return self.ledger.permission(self.password, self.context, self.limit)
+
+    async def permit(self) -> bool:
+        """Write a submit to disk if law 2 allows it; asked again, the one before never left the browser."""
+        await self.withdraw()
+        permission = await asyncio.to_thread(self.ledger.begin_submit, self.password, self.context, self.limit)
+        self.open = permission.allowed
+        if not permission.allowed:
+            self.denied = permission
+        return permission.allowed
+
+    async def withdraw(self) -> None:
+        """Note that the last permitted submit was not made."""
+        if self.open:
+            self.open = False
+            await asyncio.to_thread(self.ledger.end_submit, UNCOUNTED)
+
+    async def record(self, meaning: _Meaning, report: LoginReport, text: str) -> bool:
+        """Write the outcome; return whether the password has worked before."""
+        if not self.open:
+            return False
+        self.open = False
+        if report.outcome is LoginOutcome.BROWSER_FAILED:
+            # The answer was not seen: the submit stays without an outcome, which counts as refused.
+            return False
+        locked = text if report.outcome is LoginOutcome.LOCKED else None
+        worked = await asyncio.to_thread(self.ledger.end_submit, meaning.ledger, locked_reason=locked)
+        if meaning.result is LoginResult.NEEDS_PERSON and locked is None:
+            await asyncio.to_thread(self.ledger.block_last, self.context, meaning.code, text)
+        return worked
+
+
+def _denied(permission: Permission) -> LoginDone:
+    """Return the end of a login that law 2 does not allow."""
+    if permission.wait_s is not None:
+        return LoginDone(
+            result=LoginResult.PAUSED,
+            text=permission.reason or "waiting",
+            code="login_paused",
+            exit_code=75,
+            retry_after_s=permission.wait_s,
+        )
+    return LoginDone(
+        result=LoginResult.NEEDS_PERSON,
+        text=permission.reason or "locked out",
+        code=permission.code or "locked_out",
+        exit_code=77,
+        hint=RESET_HINT,
+    )

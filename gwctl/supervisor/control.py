@@ -1,0 +1,129 @@
+"""How another gwctl process talks to a profile's supervisor; the standard library's HTTP client, for a quick start."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from gwctl.errors import TimedOut
+from gwctl.paths import Paths
+from gwctl.state_file import read_json
+
+ANSWER_TIMEOUT_S = 5.0
+
+
+class NoSupervisor(Exception):
+    """No supervisor of this profile answers at its address."""
+
+
+class SupervisorHangs(TimedOut):
+    """Something accepts at the supervisor's address and does not answer."""
+
+    code = "supervisor_hangs"
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorRecord:
+    """What ``supervisor.json`` says; ``instance`` tells a supervisor from whoever got its port after it."""
+
+    pid: int
+    created_s: float
+    port: int
+    instance: str
+    sandbox: bool
+    token: str = field(repr=False)
+
+    @classmethod
+    def load(cls, paths: Paths) -> SupervisorRecord | None:
+        """Return the record, None if there is none or it is damaged."""
+        raw, _ = read_json(paths.supervisor_state_file)
+        if raw is None:
+            return None
+        try:
+            return cls(
+                pid=int(raw["pid"]),
+                created_s=float(raw["created_s"]),
+                port=int(raw["port"]),
+                instance=str(raw["instance"]),
+                sandbox=bool(raw["sandbox"]),
+                token=str(raw["token"]),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+class SupervisorClient:
+    """A supervisor that may be there. Every call has a deadline in seconds."""
+
+    def __init__(self, record: SupervisorRecord) -> None:
+        self.record = record
+
+    @classmethod
+    def find(cls, paths: Paths) -> SupervisorClient | None:
+        """Return a client for the profile's supervisor if it answers; raise SupervisorHangs if it only accepts."""
+        record = SupervisorRecord.load(paths)
+        if record is None:
+            return None
+        client = cls(record)
+        try:
+            client.status()
+        except NoSupervisor:
+            return None
+        return client
+
+    def _request(self, method: str, path: str, body: bytes | None, timeout_s: float) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", self.record.port, timeout=timeout_s)
+        try:
+            connection.request(method, path, body, {"Authorization": f"Bearer {self.record.token}"})
+            answer = connection.getresponse()
+        except TimeoutError:
+            connection.close()
+            raise SupervisorHangs(
+                f"the supervisor (pid {self.record.pid}) does not answer", hint="gwctl down, then gwctl up"
+            ) from None
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            raise NoSupervisor from None
+        if answer.headers.get("x-gwctl-instance") != self.record.instance:
+            connection.close()
+            raise NoSupervisor
+        return answer
+
+    def status(self, *, timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
+        """Return the contract's ``status`` object."""
+        with self._request("GET", "/status", None, timeout_s) as answer:
+            return _read_object(answer)
+
+    def command(
+        self, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> dict[str, Any]:
+        """Give a command; secrets may be in the body: it goes to our own process on loopback, under its token."""
+        with self._request("POST", f"/control/{verb}", json.dumps(body or {}).encode(), timeout_s) as answer:
+            return _read_object(answer)
+
+    def events(self, *, since: int, timeout_s: float) -> Iterator[dict[str, Any]]:
+        """Yield journal entries and a last ``finish`` entry; raise TimedOut when nothing comes for ``timeout_s``."""
+        with self._request("GET", f"/events?since={since}", None, timeout_s) as answer:
+            while True:
+                try:
+                    line = answer.readline()
+                except TimeoutError:
+                    raise TimedOut("the supervisor said nothing more", hint="gwctl status") from None
+                except (OSError, http.client.HTTPException):
+                    return
+                if not line:
+                    return
+                yield json.loads(line)
+
+
+def _read_object(answer: http.client.HTTPResponse) -> dict[str, Any]:
+    try:
+        value = json.loads(answer.read())
+    except (OSError, ValueError, http.client.HTTPException):
+        raise NoSupervisor from None
+    if not isinstance(value, dict):
+        raise NoSupervisor
+    return value

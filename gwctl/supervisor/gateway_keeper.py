@@ -1,0 +1,190 @@
+"""The gateway of one profile as the loop acts on it: get ready, launch or adopt, watch, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from gwctl.config import Settings
+from gwctl.errors import GatewayFailed, GwctlError, ReleaseMissing
+from gwctl.gateway import home, java, keystore, launch, process
+from gwctl.gateway.api import GatewayClient
+from gwctl.gateway.door import Knock
+from gwctl.gateway.settings import GatewaySettings
+from gwctl.login.browser import find_browser
+from gwctl.paths import Paths
+from gwctl.release.store import Release, ReleaseStore
+from gwctl.state_file import make_private_dir
+from gwctl.supervisor.probe import Probe
+from gwctl.supervisor.releases import choose_release
+from gwctl.supervisor.standin import ensure_stand_in, sandbox_release
+
+log = logging.getLogger("gwctl.supervisor")
+
+START_DEADLINE_S = 60.0
+STOP_GRACE_S = 5.0
+LOGOUT_TIMEOUT_S = 3.0
+ADOPTION_TIMEOUT_S = 3.0
+LOG_MAX_BYTES = 5_000_000
+LOGS_KEPT = 3
+
+
+class GatewayKeeper:
+    """Implements the loop's GatewayPort over real processes."""
+
+    def __init__(  # noqa: PLR0913 - what a gateway is made from
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        probe: Probe,
+        *,
+        sandbox: bool,
+        on_pin: Callable[[str], None],
+        on_note: Callable[..., object],
+    ) -> None:
+        self.settings = settings
+        self.paths: Paths = settings.paths
+        self.environ = environ
+        self.probe = probe
+        self.sandbox = sandbox
+        self.on_pin = on_pin
+        self.on_note = on_note
+        self.running: launch.RunningGateway | None = None
+        self.release: Release | None = None
+        self.base_url = f"https://localhost:{settings['port']}"
+        self._client: GatewayClient | None = None
+
+    async def start(self, *, adopt: bool) -> None:
+        """Launch or adopt, and have the probe look at the new gateway; raises GwctlError with nothing left running."""
+        self.probe.forget_session()
+        make_private_dir(self.paths.profile_dir)
+        store = ReleaseStore(self.paths.releases_dir, self.paths.cache_dir)
+        if adopt and await self._adopt(store):
+            return
+        await launch.clear_leftovers(self.paths, grace_s=STOP_GRACE_S)
+        began_s = time.monotonic()
+        release, upstream, java_found, leaf = await self._gather(store)
+        self.on_pin(leaf.spki_pin_base64)
+        self.release = release
+        prepared = await asyncio.to_thread(
+            home.prepare_home,
+            self.paths,
+            release.path,
+            GatewaySettings(
+                port=self.settings["port"],
+                upstream=upstream,
+                allow_ips=self.settings["allow_ips"],
+                auth_delay_ms=self.settings["auth_delay_ms"],
+                java_options=self.settings["java_options"],
+            ),
+        )
+        prepared_s = time.monotonic()
+        runtime = launch.Runtime(
+            release.path, java_found, self.environ, java_options=self.settings["java_options"], python=sys.executable
+        )
+        self.running = await launch.launch(self.paths, prepared, runtime, deadline_s=START_DEADLINE_S)
+        self.on_note(
+            "gateway",
+            pid=self.running.java.pid,
+            port=self.settings["port"],
+            release=release.version,
+            prepared_s=round(prepared_s - began_s, 3),
+            answered_s=round(time.monotonic() - prepared_s, 3),
+        )
+        await self._connect(leaf)
+
+    async def _gather(self, store: ReleaseStore) -> tuple[Release, str, java.Java | None, keystore.Leaf]:
+        """Find everything a gateway needs, at the same time."""
+        find_browser(self.settings["browser"], self.environ)
+        leaf_task = asyncio.create_task(asyncio.to_thread(keystore.ensure_leaf, self.paths))
+        stand_in_task = asyncio.create_task(ensure_stand_in(self.paths, self.environ)) if self.sandbox else None
+        java_task = asyncio.create_task(asyncio.to_thread(java.find_java, self.settings["java"], self.environ))
+        try:
+            release = await asyncio.to_thread(self._find_release, store)
+            leaf = await leaf_task
+            self.on_pin(leaf.spki_pin_base64)
+            java_found = None if release.kind == "standin" else await java_task
+            upstream = (await stand_in_task).url if stand_in_task is not None else str(self.settings["upstream"])
+        finally:
+            tasks = [task for task in (leaf_task, stand_in_task, java_task) if task is not None]
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return release, upstream, java_found, leaf
+
+    def _find_release(self, store: ReleaseStore) -> Release:
+        if self.sandbox:
+            return sandbox_release(store, self.paths.cache_dir)
+        release = choose_release(self.settings, store)
+        if release is None:
+            raise ReleaseMissing("no Standard Release is installed", hint="gwctl release install")
+        return release
+
+    async def _adopt(self, store: ReleaseStore) -> bool:
+        running = launch.adopt(self.paths)
+        if running is None or running.port != self.settings["port"]:
+            return False
+        leaf = await asyncio.to_thread(keystore.ensure_leaf, self.paths)
+        client = await self._connect(leaf)
+        if await client.front_door(timeout_s=ADOPTION_TIMEOUT_S) is not Knock.OURS:
+            log.warning("the running gateway (pid %s) does not answer; starting anew", running.java.pid)
+            return False
+        self.running = running
+        self.release = next((one for one in store.list() if one.path == running.release_path), None)
+        self.on_pin(leaf.spki_pin_base64)
+        self.on_note("adopted", pid=running.java.pid, port=running.port)
+        return True
+
+    async def _connect(self, leaf: keystore.Leaf) -> GatewayClient:
+        if self._client is not None:
+            await self._client.close()
+        self._client = GatewayClient(self.settings["port"], self.paths.ca_file, leaf.der)
+        self.probe.client = self._client
+        return self._client
+
+    async def wait_ended(self) -> None:
+        """Return when the gateway's process is gone."""
+        if self.running is None:
+            raise GatewayFailed("no gateway was started")
+        await self.running.wait_ended()
+
+    async def stop(self, *, logout: bool) -> None:
+        """Log out if asked, end every process of the gateway and forget it. Safe when nothing runs."""
+        running, client = self.running, self._client
+        self.running, self._client, self.probe.client = None, None, None
+        if client is not None:
+            if logout:
+                with contextlib.suppress(TimeoutError, GwctlError):
+                    async with asyncio.timeout(LOGOUT_TIMEOUT_S):
+                        await client.logout()
+            await client.close()
+        if running is not None:
+            report = await running.stop(STOP_GRACE_S)
+            for left in report.left_alone:
+                log.warning("left alone: pid %s, %s", left.pid, left.why)
+        await launch.clear_leftovers(self.paths, grace_s=STOP_GRACE_S)
+
+    def let_go(self) -> None:
+        """Leave the gateway running when the supervisor ends."""
+        if self.running is not None:
+            self.running.let_go()
+
+    def rotate_log(self) -> None:
+        """Keep ``gateway.log`` within its size."""
+        with contextlib.suppress(GwctlError):
+            process.rotate_by_truncation(self.paths.gateway_log, max_bytes=LOG_MAX_BYTES, keep=LOGS_KEPT)
+
+    def describe(self) -> dict[str, object]:
+        """Return the ``gateway`` object of ``status`` as far as it is the process's."""
+        running = self.running
+        return {
+            "pid": running.java.pid if running else None,
+            "port": self.settings["port"],
+            "base_url": f"{self.base_url}/v1/api",
+            "ca_file": str(self.paths.ca_file),
+            "release": self.release.version if self.release else None,
+            "uptime_s": round(time.time() - running.started_at_s, 1) if running else None,
+            "rss_bytes": running.rss_bytes() if running else None,
+        }

@@ -1,0 +1,56 @@
+"""What ``gwctl up`` gives the supervisor it starts: settings and secrets, through a pipe and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gwctl.config import SECRET_KEYS, Environment, variable_of
+from gwctl.credentials import Found, Secret
+
+_PASSED_ON = ("CREDENTIALS_DIRECTORY",)
+
+
+def revealed(secrets: Mapping[str, Found]) -> dict[str, dict[str, str]]:
+    """Return secrets as they go through a pipe or to our own process on loopback."""
+    return {name: {"secret": one.secret.reveal(), "source": one.source} for name, one in secrets.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """The first line of the supervisor's stdin. ``flags`` are settings given on the command line."""
+
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Found] = field(default_factory=dict)
+
+    @classmethod
+    def make(cls, environment: Environment, flags: Mapping[str, Any], found: Mapping[str, Found]) -> Handover:
+        """Collect what the supervisor cannot find by itself: our variables, and secrets from a variable or a prompt."""
+        secret_names = {variable_of(key) for key in SECRET_KEYS}
+        variables = {
+            name: value
+            for name, value in environment.variables.items()
+            if (name.startswith("GWCTL_") and name not in secret_names) or name in _PASSED_ON
+        }
+        fleeting = {
+            name: one for name, one in found.items() if one.source == "prompt" or one.source.startswith("$GWCTL_")
+        }
+        return cls(flags, variables, fleeting)
+
+    def to_line(self) -> bytes:
+        """Return the line for the pipe; it holds secrets."""
+        value = {"flags": dict(self.flags), "variables": dict(self.variables), "secrets": revealed(self.secrets)}
+        return json.dumps(value).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Handover:
+        """Return what ``to_line`` wrote; an empty line is an empty handover."""
+        value = json.loads(line) if line.strip() else {}
+        secrets = {
+            name: Found(Secret(str(one["secret"])), str(one["source"]))
+            for name, one in value.get("secrets", {}).items()
+        }
+        return cls(value.get("flags", {}), value.get("variables", {}), secrets)

@@ -1,0 +1,200 @@
+"""The supervisor's HTTP on loopback: health for probes, and control for other gwctl processes.
+
+Health (``/livez``, ``/readyz``, ``/status``) is open to local processes, as the contract says. ``/events`` and
+``/control/…`` want the token that stands in ``supervisor.json`` (0600). A request whose Host is not loopback is
+refused, so that no web page reaches it by a name of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+
+MAX_BODY_BYTES = 65_536
+REQUEST_TIMEOUT_S = 10.0
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer: JSON, or a word."""
+
+    status: int
+    body: dict[str, Any] | str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, read whole."""
+
+    method: str
+    path: str
+    host: str
+    token: str | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """What the server answers with; each is the supervisor's."""
+
+    status: Callable[[], dict[str, Any]]
+    is_live: Callable[[], bool]
+    control: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+    events: Callable[[int], AsyncIterator[dict[str, Any]]]
+
+
+class HealthServer:
+    """Listens on 127.0.0.1; ``port`` 0 takes any free one."""
+
+    def __init__(self, routes: Routes, token: str, instance: str) -> None:
+        self._routes = routes
+        self.token = token
+        self._instance = instance
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def start(self, port: int) -> int:
+        """Listen and return the port; raises OSError when it is taken."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Close every connection and stop listening."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let followers read to the end of their streams."""
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=timeout_s)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._connections.add(task)
+        try:
+            await self._one_request(reader, writer)
+        except (OSError, h11.RemoteProtocolError, h11.LocalProtocolError, TimeoutError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+            if task is not None:
+                self._connections.discard(task)
+
+    async def _one_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = h11.Connection(h11.SERVER)
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            request = await _read_request(connection, reader)
+        if request is None:
+            return
+        if request.host not in LOOPBACK_HOSTS:
+            await self._send(connection, writer, Answer(421, "not for this host\n"))
+            return
+        path, _, query = request.path.partition("?")
+        if path == "/events" and request.method == "GET":
+            if not self._is_trusted(request):
+                await self._send(connection, writer, Answer(401, "a token is needed\n"))
+                return
+            since = int(query.removeprefix("since=")) if query.removeprefix("since=").isdigit() else 0
+            await self._stream(connection, writer, self._routes.events(since))
+            return
+        await self._send(connection, writer, await self._answer(request, path))
+
+    def _is_trusted(self, request: Request) -> bool:
+        return request.token is not None and hmac.compare_digest(request.token.encode(), self.token.encode())
+
+    async def _answer(self, request: Request, path: str) -> Answer:
+        if request.method == "GET":
+            return self._look(path)
+        if request.method != "POST" or not path.startswith("/control/"):
+            return Answer(404, "not found\n")
+        if not self._is_trusted(request):
+            return Answer(401, "a token is needed\n")
+        try:
+            body = json.loads(request.body or b"{}")
+        except ValueError:
+            return Answer(400, "not JSON\n")
+        return Answer(200, await self._routes.control(path.removeprefix("/control/"), body))
+
+    def _look(self, path: str) -> Answer:
+        if path == "/livez":
+            return Answer(200, "ok\n") if self._routes.is_live() else Answer(503, "the loop does not turn\n")
+        if path == "/readyz":
+            status = self._routes.status()
+            return (
+                Answer(200, "ready\n") if status["ready"] else Answer(503, f"{status['phase']}: {status['reason']}\n")
+            )
+        if path == "/status":
+            return Answer(200, self._routes.status())
+        return Answer(404, "not found\n")
+
+    def _headers(self, content_type: str) -> list[tuple[str, str]]:
+        return [
+            ("content-type", content_type),
+            ("cache-control", "no-store"),
+            ("x-gwctl-instance", self._instance),
+            ("connection", "close"),
+        ]
+
+    async def _send(self, connection: h11.Connection, writer: asyncio.StreamWriter, answer: Answer) -> None:
+        is_text = isinstance(answer.body, str)
+        body = answer.body.encode() if isinstance(answer.body, str) else json.dumps(answer.body).encode() + b"\n"
+        headers = self._headers("text/plain; charset=utf-8" if is_text else "application/json")
+        headers.append(("content-length", str(len(body))))
+        await _write(connection, writer, h11.Response(status_code=answer.status, headers=headers))
+        await _write(connection, writer, h11.Data(data=body))
+        await _write(connection, writer, h11.EndOfMessage())
+
+    async def _stream(
+        self, connection: h11.Connection, writer: asyncio.StreamWriter, events: AsyncIterator[dict[str, Any]]
+    ) -> None:
+        await _write(connection, writer, h11.Response(status_code=200, headers=self._headers("application/x-ndjson")))
+        async with contextlib.aclosing(events) as entries:  # type: ignore[type-var] # an async generator has aclose
+            async for entry in entries:
+                await _write(connection, writer, h11.Data(data=json.dumps(entry).encode() + b"\n"))
+        await _write(connection, writer, h11.EndOfMessage())
+
+
+async def _write(connection: h11.Connection, writer: asyncio.StreamWriter, event: h11.Event) -> None:
+    data = connection.send(event)
+    if data:
+        writer.write(data)
+        await writer.drain()
+
+
+async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> Request | None:
+    head: h11.Request | None = None
+    body = bytearray()
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await reader.read(65_536))
+        elif isinstance(event, h11.Request):
+            head = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > MAX_BODY_BYTES:
+                return None
+        elif isinstance(event, h11.EndOfMessage) and head is not None:
+            headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
+            scheme, _, token = headers.get("authorization", "").partition(" ")
+            return Request(
+                head.method.decode(),
+                head.target.decode("latin-1"),
+                headers.get("host", "").rsplit(":", 1)[0],
+                token if scheme == "Bearer" else None,
+                bytes(body),
+            )
+        else:
+            return None

@@ -1,0 +1,168 @@
+"""Every login submit on disk before it happens, and law 2's answer from it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from gwctl.credentials import Secret, fingerprint
+from gwctl.errors import DiskTrouble, ProfileHeld
+from gwctl.state_file import make_private_dir, read_json, write_json
+from gwctl.supervisor.policy import (
+    DAY_S,
+    REFUSED,
+    SUCCESS,
+    Block,
+    LoginRecord,
+    Permission,
+    Question,
+    Submit,
+    may_submit,
+    refusals_within_day,
+)
+
+LOCK_TIMEOUT_S = 10.0
+KEPT_SUBMITS = 200
+
+
+class Ledger:
+    """The submits of one profile. Every method reads the file anew: other processes write it, too.
+
+    Fingerprints are salted scrypt; the password itself is never stored. ``wall_clock`` gives seconds since 1970.
+    """
+
+    def __init__(self, file: Path, *, wall_clock: Callable[[], float] = time.time) -> None:
+        self.file = file
+        self.wall_clock = wall_clock
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        make_private_dir(self.file.parent)
+        try:
+            with FileLock(f"{self.file}.lock", timeout=LOCK_TIMEOUT_S, mode=0o600):
+                yield
+        except Timeout:
+            raise ProfileHeld(f"another gwctl holds {self.file}.lock", hint="try again in a moment") from None
+        except PermissionError as error:
+            raise DiskTrouble(f"cannot write {self.file}", hint=f"check the owner of {self.file.parent}") from error
+
+    def _load(self) -> tuple[LoginRecord, str, Path | None]:
+        raw, aside = read_json(self.file)
+        if raw is not None:
+            try:
+                return _record_from(raw), str(raw["salt"]), None
+            except (KeyError, TypeError, ValueError):
+                aside = self.file.with_name(f"{self.file.name}.damaged-{int(self.wall_clock())}")
+                self.file.rename(aside)
+        # A new ledger knows no password that worked, so the next one is sent once at the most: the careful side.
+        return LoginRecord(), secrets.token_hex(16), aside
+
+    def _save(self, record: LoginRecord, salt: str) -> None:
+        now_s = self.wall_clock()
+        kept = tuple(submit for submit in record.submits if now_s - submit.at_s < 2 * DAY_S)[-KEPT_SUBMITS:]
+        write_json(self.file, {"salt": salt, **asdict(replace(record, submits=kept))})
+
+    def read(self) -> LoginRecord:
+        """Return the record as it is now; a damaged file is set aside and an empty record returned."""
+        with self._locked():
+            return self._load()[0]
+
+    def set_aside_if_damaged(self) -> Path | None:
+        """Return where a damaged ledger was moved to, None if it is sound or new."""
+        with self._locked():
+            record, salt, aside = self._load()
+            if aside is not None:
+                self._save(record, salt)
+            return aside
+
+    def permission(self, password: Secret, context: str, limit: int) -> Permission:
+        """Return law 2's answer for ``password`` without writing anything."""
+        with self._locked():
+            record, salt, _ = self._load()
+        return may_submit(record, Question(fingerprint(password, salt), context, limit), self.wall_clock())
+
+    def begin_submit(self, password: Secret, context: str, limit: int) -> Permission:
+        """Write a submit to disk if law 2 allows it, and say whether it does.
+
+        The check and the write are one: two processes cannot both get the last permission.
+        """
+        with self._locked():
+            record, salt, _ = self._load()
+            now_s = self.wall_clock()
+            question = Question(fingerprint(password, salt), context, limit)
+            permission = may_submit(record, question, now_s)
+            if permission.allowed:
+                self._save(replace(record, submits=(*record.submits, Submit(now_s, question.print, None))), salt)
+            return permission
+
+    def end_submit(self, outcome: str, *, locked_reason: str | None = None) -> bool:
+        """Write the outcome of the last submit; return whether its password has worked before.
+
+        ``outcome`` is ``success``, ``refused`` or ``uncounted`` (IBKR's trouble, not the password's).
+        """
+        with self._locked():
+            record, salt, _ = self._load()
+            if not record.submits:
+                return False
+            last = record.submits[-1]
+            record = replace(record, submits=(*record.submits[:-1], replace(last, outcome=outcome)))
+            if outcome == SUCCESS:
+                record = replace(record, worked_print=last.print, refused_print=None, block=None)
+            elif outcome == REFUSED and record.worked_print != last.print:
+                record = replace(record, refused_print=last.print)
+            if locked_reason is not None:
+                record = replace(record, locked_reason=locked_reason)
+            self._save(record, salt)
+            return record.worked_print == last.print
+
+    def block_last(self, context: str, code: str, reason: str) -> None:
+        """Keep the last submitted password from being sent again under the same settings."""
+        with self._locked():
+            record, salt, _ = self._load()
+            if record.submits:
+                block = Block(record.submits[-1].print, context, code, reason)
+                self._save(replace(record, block=block), salt)
+
+    def reset(self) -> None:
+        """Forget refusals and the lock-out, as a person asked; what has worked stays known."""
+        with self._locked():
+            record, salt, _ = self._load()
+            kept = tuple(submit for submit in record.submits if submit.outcome == SUCCESS)
+            self._save(replace(record, submits=kept, refused_print=None, locked_reason=None, block=None), salt)
+
+    def summary(self, limit: int) -> dict[str, Any]:
+        """Return the ``login`` object of ``status``."""
+        record = self.read()
+        refused = len(refusals_within_day(record, self.wall_clock()))
+        last = record.submits[-1] if record.submits else None
+        return {
+            "last_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(last.at_s)) if last else None,
+            "last_outcome": (last.outcome or "unknown") if last else None,
+            "rejected": refused,
+            "rejected_limit": limit,
+            "locked": refused >= limit
+            or any(stop is not None for stop in (record.locked_reason, record.refused_print, record.block)),
+        }
+
+
+def _record_from(raw: dict[str, Any]) -> LoginRecord:
+    bytes.fromhex(raw["salt"])
+    return LoginRecord(
+        submits=tuple(
+            Submit(
+                float(entry["at_s"]), str(entry["print"]), None if entry["outcome"] is None else str(entry["outcome"])
+            )
+            for entry in raw["submits"]
+        ),
+        worked_print=raw["worked_print"],
+        refused_print=raw["refused_print"],
+        locked_reason=raw["locked_reason"],
+        block=Block(**raw["block"]) if raw["block"] else None,
+    )

@@ -1,0 +1,220 @@
+"""The supervisor's core: ``step(snapshot, event, policy, now)``. Pure: no I/O, no clock, no randomness.
+
+Two orthogonal machines, each a table in which what is not listed raises. ``now`` is monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gwctl.supervisor.ladder import (
+    check,
+    give_up,
+    log_in,
+    never_settled,
+    on_checked,
+    on_login_done,
+    on_reauthenticated,
+    on_resumed,
+    on_second_factor,
+    recycle,
+    resume,
+    stop,
+)
+from gwctl.supervisor.policy import Policy, back_off_s
+from gwctl.supervisor.states import (
+    Action,
+    Arrow,
+    CancelLogin,
+    Checked,
+    Cure,
+    Event,
+    Finish,
+    GatewayAnswers,
+    GatewayCannotStart,
+    GatewayEnded,
+    GatewayFellOver,
+    GatewayGone,
+    LoginDone,
+    LoginWanted,
+    Process,
+    ReauthenticateDone,
+    RestartWanted,
+    ResumeDone,
+    SecondFactorAsked,
+    Session,
+    StartGateway,
+    StartWanted,
+    StopGateway,
+    StopWanted,
+    TimeOut,
+    Timer,
+    Warn,
+)
+from gwctl.supervisor.tables import ImpossibleTransition, Snapshot, Turn
+
+__all__ = ["ImpossibleTransition", "Snapshot", "step"]
+
+
+def step(snapshot: Snapshot, event: Event, policy: Policy, now: float) -> tuple[Snapshot, list[Action]]:
+    """Return the snapshot after ``event`` and what is to be done.
+
+    An event whose epoch is not the snapshot's answers a question that is no longer asked, and changes nothing. Raises
+    ImpossibleTransition when the tables do not know the arrow: a defect of the shell or of this module.
+    """
+    if event.epoch is not None and event.epoch != snapshot.epoch:
+        return snapshot, []
+    turn = Turn(snapshot, policy, now)
+    _HANDLERS[type(event)](turn, event)
+    return turn.snapshot, turn.actions
+
+
+# Commands.
+
+
+def _on_start(turn: Turn, event: StartWanted) -> None:
+    if turn.snapshot.process is not Process.STOPPED:
+        return
+    turn.move_process(Arrow.START)
+    turn.say("taking over the running gateway" if event.adopted else "starting the gateway")
+    turn.act(StartGateway(adopt=event.adopted))
+
+
+def _on_stop(turn: Turn, event: StopWanted) -> None:
+    if turn.snapshot.process is Process.STOPPED:
+        turn.act(turn.snapshot.finishing or Finish(0))
+        return
+    if turn.snapshot.process is Process.STOPPING:
+        return
+    logout = turn.snapshot.process is Process.RUNNING
+    turn.new_epoch()
+    turn.act(CancelLogin())
+    if event.keep_gateway:
+        turn.say("leaving the gateway to itself")
+        turn.act(Finish(0))
+        return
+    turn.set(finishing=turn.snapshot.finishing or Finish(0))
+    stop(turn, "stopping", logout=logout)
+
+
+def _on_restart(turn: Turn, _event: RestartWanted) -> None:
+    if turn.snapshot.process is Process.RUNNING:
+        recycle(turn, Arrow.RESTART, "restarting the gateway as asked")
+        turn.set(restart_times=())
+
+
+def _on_login_wanted(turn: Turn, _event: LoginWanted) -> None:
+    if turn.snapshot.process is not Process.RUNNING or turn.snapshot.cure is Cure.LOGIN:
+        return
+    log_in(turn)
+
+
+# The gateway.
+
+
+def _on_answers(turn: Turn, _event: GatewayAnswers) -> None:
+    turn.move_process(Arrow.ANSWERS)
+    turn.set(started_at=turn.now, first_login=True, resume_tried=False)
+    turn.wake(Timer.TICKLE, turn.policy.tickle_interval_s)
+    turn.move_session(Arrow.RESET)
+    if turn.snapshot.resumable:
+        resume(turn)
+    elif turn.snapshot.session is Session.LOCKED_OUT:
+        turn.wake(Timer.CHECK, turn.policy.check_interval_s)
+    else:
+        turn.say("looking whether a session is there")
+        check(turn)
+
+
+def _on_ended(turn: Turn, _event: GatewayEnded) -> None:
+    if turn.snapshot.process in {Process.RUNNING, Process.STARTING}:
+        recycle(turn, Arrow.LOST, "the gateway ended")
+
+
+def _on_gone(turn: Turn, _event: GatewayGone) -> None:
+    was = turn.snapshot.process
+    if was not in {Process.RECYCLING, Process.STOPPING, Process.FATAL}:
+        return
+    turn.move_process(Arrow.GONE)
+    if was is not Process.RECYCLING:
+        turn.say("stopped")
+        turn.act(turn.snapshot.finishing or Finish(0))
+        return
+    recent = tuple(at for at in turn.snapshot.restart_times if turn.now - at < 3600.0)
+    started_at = turn.snapshot.started_at
+    stable = started_at is not None and turn.now - started_at >= turn.policy.stable_after_s
+    quick = 0 if stable or not recent else sum(1 for at in recent if turn.now - at < 600.0)
+    pause_s = back_off_s(quick, turn.policy.start_pause_first_s, turn.policy.start_pause_max_s)
+    if len(recent) >= turn.policy.restarts_per_hour:
+        pause_s = max(pause_s, 3600.0 - (turn.now - recent[0]))
+        turn.act(Warn("restarted_often", f"{len(recent)} restarts in an hour"))
+    turn.set(restart_times=(*recent, turn.now), restarts=turn.snapshot.restarts + 1)
+    turn.wake(Timer.START, pause_s)
+    if pause_s == 0:
+        _on_timer(turn, TimeOut(timer=Timer.START))
+
+
+def _on_fell_over(turn: Turn, event: GatewayFellOver) -> None:
+    failed = turn.snapshot.failed_starts + 1
+    turn.set(failed_starts=failed)
+    if not turn.snapshot.ever_ready and failed >= turn.policy.start_tries_before_ready:
+        give_up(turn, Finish(69, "gateway_failed", event.text, "gwctl logs --gateway"))
+        return
+    turn.new_epoch()
+    turn.move_process(Arrow.FELL_OVER)
+    turn.say(event.text)
+    turn.wake(Timer.START, back_off_s(failed, turn.policy.start_pause_first_s, turn.policy.start_pause_max_s))
+
+
+def _on_cannot_start(turn: Turn, event: GatewayCannotStart) -> None:
+    if turn.snapshot.ever_ready:
+        _on_fell_over(turn, GatewayFellOver(text=event.text))
+        return
+    turn.new_epoch()
+    turn.move_process(Arrow.CANNOT_START)
+    turn.set(finishing=Finish(event.exit_code, event.code, event.text, event.hint))
+    turn.say(event.text)
+    turn.act(StopGateway(logout=False))
+
+
+# Time.
+
+
+def _on_timer(turn: Turn, event: TimeOut) -> None:
+    turn.unwake(event.timer)
+    snapshot = turn.snapshot
+    if event.timer is Timer.START and snapshot.process is Process.BACKOFF:
+        turn.move_process(Arrow.START)
+        turn.act(StartGateway())
+    if snapshot.process is not Process.RUNNING:
+        return
+    if event.timer is Timer.CHECK:
+        check(turn)
+    elif event.timer is Timer.TICKLE:
+        turn.wake(Timer.TICKLE, turn.policy.tickle_interval_s)
+        check(turn, tickle=True)
+    elif event.timer is Timer.LOGIN and snapshot.cure is None:
+        log_in(turn)
+    elif event.timer is Timer.SETTLE and snapshot.cure is Cure.SETTLE:
+        turn.set(cure=None)
+        never_settled(turn)
+
+
+_HANDLERS: dict[type[Event], Callable[[Turn, Any], None]] = {
+    StartWanted: _on_start,
+    StopWanted: _on_stop,
+    RestartWanted: _on_restart,
+    LoginWanted: _on_login_wanted,
+    GatewayAnswers: _on_answers,
+    GatewayEnded: _on_ended,
+    GatewayFellOver: _on_fell_over,
+    GatewayCannotStart: _on_cannot_start,
+    GatewayGone: _on_gone,
+    Checked: on_checked,
+    ReauthenticateDone: on_reauthenticated,
+    ResumeDone: on_resumed,
+    SecondFactorAsked: on_second_factor,
+    LoginDone: on_login_done,
+    TimeOut: _on_timer,
+}

@@ -1,0 +1,158 @@
+"""Back-off, budgets and law 2, pure: no clock, no I/O, the standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DAY_S = 86_400.0
+HARD_REFUSAL_LIMIT = 9
+"""IBKR locks an account at 10 refused logins in 24 hours (gateway-facts.md); nothing may configure us to reach it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The numbers the core decides by; seconds unless a name says otherwise."""
+
+    check_interval_s: float = 5.0
+    tickle_interval_s: float = 30.0
+    hung_confirm_s: float = 0.5
+    hung_checks: int = 2
+    settle_timeout_s: float = 30.0
+    resume_timeout_s: float = 6.0
+    settle_check_s: float = 0.25
+    settle_slow_check_s: float = 1.0
+    settle_quick_s: float = 10.0
+    reauthenticate_tries: int = 3
+    rate_limit_pause_s: float = 900.0
+    start_pause_first_s: float = 1.0
+    start_pause_max_s: float = 60.0
+    start_tries_before_ready: int = 3
+    stable_after_s: float = 60.0
+    restarts_per_hour: int = 12
+    login_pause_first_s: float = 5.0
+    login_pause_max_s: float = 900.0
+    ill_pause_s: float = 60.0
+    transient_logins_before_restart: int = 3
+    take_over: bool = False
+
+
+def back_off_s(attempt: int, first_s: float, max_s: float) -> float:
+    """Return the pause before the next attempt: ``first_s`` doubled for each attempt before, ``max_s`` at most."""
+    if attempt <= 0:
+        return 0.0
+    return min(max_s, first_s * 2.0 ** min(attempt - 1, 30))
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """One submitted password as the ledger has it; ``at_s`` is wall-clock seconds since 1970.
+
+    ``outcome`` is None between the submit and its answer: a crash in between leaves it so, and it then counts as
+    refused, because nobody can know better.
+    """
+
+    at_s: float
+    print: str
+    outcome: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A login that only a person can mend: the same password under the same settings is not sent again.
+
+    ``context`` is what the person may change (mode, second factor); ``code`` is the error's.
+    """
+
+    print: str
+    context: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRecord:
+    """What law 2 decides by: the submits of the last day and what has ever worked or been refused."""
+
+    submits: tuple[Submit, ...] = ()
+    worked_print: str | None = None
+    refused_print: str | None = None
+    locked_reason: str | None = None
+    block: Block | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Whether a password may be submitted now; else when (``wait_s``) or why a person is needed (``reason``)."""
+
+    allowed: bool
+    wait_s: float | None = None
+    code: str | None = None
+    reason: str | None = None
+
+
+REFUSED = "refused"
+SUCCESS = "success"
+UNCOUNTED = "uncounted"
+PAUSES_AFTER_REFUSAL_S = (900.0, 3600.0)
+
+
+def counts(submit: Submit) -> bool:
+    """Return whether a submit counts as refused: a refusal, or one whose answer nobody saw."""
+    return submit.outcome in {REFUSED, None}
+
+
+def refusals_within_day(record: LoginRecord, now_s: float) -> list[Submit]:
+    """Return the refused submits of the last 24 hours.
+
+    A submit that seems to lie in the future (the clock was set back) counts too: forgetting it would be the error
+    that locks the account.
+    """
+    return [submit for submit in record.submits if counts(submit) and now_s - submit.at_s < DAY_S]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What law 2 is asked about: a password's fingerprint, the settings it is sent under, the limit in 24 hours."""
+
+    print: str
+    context: str
+    limit: int
+
+
+def may_submit(record: LoginRecord, question: Question, now_s: float) -> Permission:
+    """Decide by law 2 whether a password may be submitted at ``now_s`` (wall-clock seconds)."""
+    print_, limit = question.print, question.limit
+    limit = min(limit, HARD_REFUSAL_LIMIT)
+    if record.locked_reason is not None:
+        return Permission(False, None, "locked_out", record.locked_reason)
+    block = record.block
+    if block is not None and (block.print, block.context) == (print_, question.context):
+        return Permission(False, None, block.code, block.reason)
+    refused = refusals_within_day(record, now_s)
+    if len(refused) >= limit:
+        return Permission(False, None, "locked_out", f"{len(refused)} refused logins in 24 h, the limit is {limit}")
+    if print_ != record.worked_print:
+        before = [submit for submit in refused if submit.print == print_]
+        if print_ == record.refused_print or before:
+            lost = print_ != record.refused_print and all(submit.outcome is None for submit in before)
+            happened = "was sent before and its answer was not seen" if lost else "was refused by IBKR before"
+            text = f"this password {happened}, and it has never worked: it is not sent again"
+            return Permission(False, None, "credentials_rejected", text)
+    return _pause(record, refused, now_s)
+
+
+def _pause(record: LoginRecord, refused: list[Submit], now_s: float) -> Permission:
+    """Return how long to wait after refusals since the last success, and after too many logins without an answer."""
+    last_success_s = max((submit.at_s for submit in record.submits if submit.outcome == SUCCESS), default=None)
+    row = [submit for submit in refused if last_success_s is None or submit.at_s > last_success_s]
+    if row:
+        pause_s = PAUSES_AFTER_REFUSAL_S[min(len(row), len(PAUSES_AFTER_REFUSAL_S)) - 1]
+        wait_s = max(submit.at_s for submit in row) + pause_s - now_s
+        if wait_s > 0:
+            return Permission(False, min(pause_s, wait_s), "login_paused", "waiting after a refused login")
+    # A page that answers nothing may hide a refusal: all that did not succeed together stay below IBKR's limit.
+    failed = [submit.at_s for submit in record.submits if submit.outcome != SUCCESS and now_s - submit.at_s < DAY_S]
+    if len(failed) >= HARD_REFUSAL_LIMIT:
+        wait_s = min(DAY_S, max(1.0, min(failed) + DAY_S - now_s))
+        return Permission(False, wait_s, "login_paused", f"{len(failed)} logins without success in 24 h")
+    return Permission(True)

@@ -1,0 +1,363 @@
+"""One supervisor's life: the lock, its record, its HTTP, its signals, and the loop in between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import logging.handlers
+import os
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from io import FileIO, TextIOWrapper
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from gwctl.config import Environment, Settings
+from gwctl.credentials import Credentials, Found, Secret, Sources, find, require
+from gwctl.errors import GwctlError, ProfileHeld, Unavailable
+from gwctl.gateway import process
+from gwctl.gateway.launch import adopt as find_running
+from gwctl.paths import Paths
+from gwctl.sandbox.account import SANDBOX_PASSWORD, SANDBOX_USERNAME
+from gwctl.state_file import make_private_dir, read_json, write_json
+from gwctl.supervisor.authenticator import Authenticator
+from gwctl.supervisor.gateway_keeper import GatewayKeeper
+from gwctl.supervisor.health import HealthServer, Routes
+from gwctl.supervisor.journal import Journal
+from gwctl.supervisor.ledger import Ledger
+from gwctl.supervisor.policy import Policy
+from gwctl.supervisor.probe import Probe
+from gwctl.supervisor.service_secrets import run_secret_command
+from gwctl.supervisor.shell import Ports, Shell
+from gwctl.supervisor.standin import stop_stand_in
+from gwctl.supervisor.states import Finish, LoginWanted, Phase, RestartWanted, StartWanted, StopWanted
+from gwctl.supervisor.tables import Snapshot, phase_of
+
+log = logging.getLogger("gwctl.supervisor")
+
+HOUSEKEEPING_S = 30.0
+DRAIN_S = 2.0
+LIVE_WITHIN_S = 120.0
+
+
+class MonotonicClock:
+    """The machine's monotonic clock."""
+
+    def now(self) -> float:
+        """Return seconds."""
+        return time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a supervisor is started with; ``handed_over`` came through a pipe."""
+
+    settings: Settings
+    environment: Environment
+    sandbox: bool = False
+    handed_over: Mapping[str, Found] = field(default_factory=dict)
+    follow: Callable[[dict[str, Any]], None] | None = None
+
+
+def policy_from(settings: Settings) -> Policy:
+    """Return the core's numbers as the profile has them."""
+    return Policy(
+        check_interval_s=settings["check_interval_s"],
+        tickle_interval_s=settings["tickle_interval_s"],
+        take_over=settings["on_competing"] == "take_over",
+    )
+
+
+def ledger_of(paths: Paths, *, sandbox: bool) -> Ledger:
+    """Return the ledger that counts: the sandbox has its own."""
+    return Ledger(paths.sandbox_ledger_file if sandbox else paths.ledger_file)
+
+
+def find_credentials(order: Order) -> Credentials:
+    """Return what to log in with: the play account in the sandbox, else what the sources have; raise GwctlError."""
+    if order.sandbox:
+        return Credentials(SANDBOX_USERNAME, Secret(SANDBOX_PASSWORD), None, "the sandbox's play account")
+    sources = Sources(order.environment, run_secret_command, order.handed_over)
+    password = find("password", order.settings, sources)
+    totp = find("totp_secret", order.settings, sources)
+    return require(order.settings["username"], password, totp, order.settings.profile)
+
+
+class Service:
+    """One supervisor. ``run`` returns how it ended; everything it held is let go by then."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.settings = order.settings
+        self.paths = order.settings.paths
+        self.instance = secrets.token_hex(8)
+        self.started_monotonic = time.monotonic()
+        self.journal = Journal(self.paths.journal_file)
+        self.ledger = ledger_of(self.paths, sandbox=order.sandbox)
+        self.probe = Probe()
+        self.keeper = GatewayKeeper(
+            self.settings,
+            order.environment.variables,
+            self.probe,
+            sandbox=order.sandbox,
+            on_pin=self._warm_up,
+            on_note=self._note,
+        )
+        self.authenticator = Authenticator(
+            self.settings,
+            order.environment.variables,
+            self.ledger,
+            credentials=lambda: find_credentials(self.order),
+            on_cookies=self._keep_cookies,
+        )
+        ports = Ports(MonotonicClock(), self.keeper, self.probe, self.authenticator)
+        self.shell = Shell(policy_from(self.settings), ports, self.journal, self._changed)
+        self.health = HealthServer(
+            Routes(self.status, self._is_live, self._control, self._events), secrets.token_urlsafe(24), self.instance
+        )
+        self._token = self.health.token
+        self._port: int | None = None
+        self._news = asyncio.Event()
+        self._turned_at = time.monotonic()
+        self._finish: dict[str, Any] | None = None
+        self._followed = 0
+        self._keep_gateway = False
+        self.ended_by: signal.Signals | None = None
+
+    # What the loop tells.
+
+    def _warm_up(self, pin: str) -> None:
+        if not self.probe.cookies:
+            self.authenticator.prepare(pin)
+        self.authenticator.pin = pin
+
+    def _note(self, kind: str, **fields: object) -> None:
+        self.journal.write(kind, **fields)
+        self._changed(self.shell.snapshot)
+
+    def _keep_cookies(self, cookies: tuple[tuple[str, str], ...]) -> None:
+        self.probe.cookies = cookies
+
+    def _changed(self, snapshot: Snapshot) -> None:
+        self._turned_at = time.monotonic()
+        if phase_of(snapshot) is Phase.READY:
+            self._close_idle_browser()
+        if self.order.follow is not None:
+            for entry in self.journal.since(self._followed):
+                self.order.follow(entry)
+            self._followed = self.journal.count
+        self._news.set()
+
+    def _close_idle_browser(self) -> None:
+        if self.authenticator.is_warm:
+            task = asyncio.get_running_loop().create_task(self.authenticator.close())
+            task.add_done_callback(lambda done: done.exception())
+
+    def _is_live(self) -> bool:
+        return time.monotonic() - self._turned_at < LIVE_WITHIN_S
+
+    # What others ask.
+
+    def status(self) -> dict[str, Any]:
+        """Return the contract's ``status`` object."""
+        snapshot = self.shell.snapshot
+        now = time.monotonic()
+        phase = phase_of(snapshot)
+        reason = snapshot.reason
+        if phase is Phase.READY:
+            reason = f"authenticated {round(now - snapshot.since)} s ago"
+        timers = sorted((due - now, timer) for timer, due in snapshot.timers.items())
+        since = time.gmtime(time.time() - (now - snapshot.since))
+        return {
+            "profile": self.settings.profile,
+            "phase": str(phase),
+            "reason": reason,
+            "ready": phase is Phase.READY,
+            "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", since),
+            "sandbox": self.order.sandbox,
+            "gateway": {**self.keeper.describe(), "restarts": snapshot.restarts},
+            "session": self._session(now),
+            "supervisor": self._supervisor(now),
+            "login": self.ledger.summary(self.settings["rejected_limit"]),
+            "next": {"what": str(timers[0][1]), "in_s": round(max(0.0, timers[0][0]), 1)} if timers else None,
+            "last_error": None if phase is Phase.READY else snapshot.reason,
+        }
+
+    def _session(self, now: float) -> dict[str, Any]:
+        seen = self.probe.seen
+        age = None if self.probe.tickled_at is None else round(now - self.probe.tickled_at, 1)
+        return {
+            "authenticated": bool(seen and seen.authenticated),
+            "connected": bool(seen and seen.connected),
+            "competing": bool(seen and seen.competing),
+            "user_id": seen.user_id if seen else None,
+            "sso_expires_s": seen.sso_expires_s if seen else None,
+            "server_name": seen.server_name if seen else None,
+            "last_tickle_age_s": age,
+        }
+
+    def _supervisor(self, now: float) -> dict[str, Any]:
+        me = process.identify(os.getpid())
+        return {
+            "pid": os.getpid(),
+            "uptime_s": round(now - self.started_monotonic, 1),
+            "rss_bytes": process.rss_bytes(me) if me else None,
+            "health_url": f"http://127.0.0.1:{self._port}",
+        }
+
+    async def _control(self, verb: str, body: dict[str, Any]) -> dict[str, Any]:
+        match verb:
+            case "stop":
+                self._keep_gateway = bool(body.get("keep_session"))
+                self.shell.post(StopWanted(keep_gateway=self._keep_gateway))
+            case "restart":
+                self.shell.post(RestartWanted())
+            case "login":
+                self._take_over_secrets(body)
+                self.shell.post(LoginWanted())
+            case _:
+                return {"ok": False, "error": f"no such command: {verb}"}
+        return {"ok": True, "n": self.journal.count}
+
+    def _take_over_secrets(self, body: dict[str, Any]) -> None:
+        handed = {
+            name: Found(Secret(str(value["secret"])), str(value["source"]))
+            for name, value in body.get("secrets", {}).items()
+        }
+        if handed:
+            self.order = replace(self.order, handed_over={**self.order.handed_over, **handed})
+
+    async def _events(self, since: int) -> AsyncIterator[dict[str, Any]]:
+        yield {"n": 0, "kind": "status", "status": self.status()}
+        while True:
+            self._news.clear()
+            for entry in self.journal.since(since):
+                since = entry["n"]
+                yield entry
+            if self._finish is not None:
+                yield self._finish
+                return
+            await self._news.wait()
+
+    # Its life.
+
+    async def run(self) -> Finish:
+        """Hold the profile, turn until the end, and let everything go; raises GwctlError if it cannot begin."""
+        make_private_dir(self.paths.profile_dir)
+        make_private_dir(self.paths.logs_dir)
+        lock = FileLock(self.paths.supervisor_lock, mode=0o600)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ProfileHeld(
+                f"another gwctl supervises profile {self.settings.profile!r}", hint="gwctl status"
+            ) from None
+        try:
+            return await self._run_locked()
+        finally:
+            lock.release()
+
+    async def _run_locked(self) -> Finish:
+        aside = self.ledger.set_aside_if_damaged()
+        if aside is not None:
+            self.journal.write("warning", code="damaged_state", text=f"the login ledger was damaged; it is now {aside}")
+            log.warning("the login ledger was damaged and is set aside as %s", aside)
+        try:
+            self._port = await self.health.start(self.settings["health_port"])
+        except OSError as error:
+            raise Unavailable(
+                f"the health port {self.settings['health_port']} cannot be used: {error.strerror}",
+                hint="set health_port to 0",
+            ) from None
+        self._record()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        housekeeping = loop.create_task(self._keep_house())
+        try:
+            running = find_running(self.paths)
+            finish = await self.shell.run(StartWanted(adopted=running is not None))
+            await self._end(finish)
+            return finish
+        finally:
+            housekeeping.cancel()
+            await asyncio.gather(housekeeping, return_exceptions=True)
+            await self.authenticator.close()
+            await self.health.stop()
+            self.paths.supervisor_state_file.unlink(missing_ok=True)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        log.info("%s: stopping", number.name)
+        self.ended_by = number
+        self.shell.post(StopWanted())
+
+    def _record(self) -> None:
+        me = process.identify(os.getpid())
+        write_json(
+            self.paths.supervisor_state_file,
+            {
+                "pid": os.getpid(),
+                "created_s": me.created_s if me else 0.0,
+                "identity": me.to_json() if me else None,
+                "port": self._port,
+                "instance": self.instance,
+                "token": self._token,
+                "sandbox": self.order.sandbox,
+                "gateway_port": self.settings["port"],
+            },
+        )
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            self.keeper.rotate_log()
+
+    async def _end(self, finish: Finish) -> None:
+        if self._keep_gateway:
+            self.keeper.let_go()
+        elif self.order.sandbox:
+            await stop_stand_in(self.paths)
+        self._finish = {
+            "n": 0,
+            "kind": "finish",
+            "exit_code": finish.exit_code,
+            "code": finish.code,
+            "text": finish.text,
+            "hint": finish.hint,
+        }
+        self.journal.write("end", exit_code=finish.exit_code, code=finish.code, text=finish.text)
+        with contextlib.suppress(GwctlError):
+            write_json(self.paths.last_end_file, {**self._finish, "at_s": time.time()})
+        self._changed(self.shell.snapshot)
+        await self.health.drain(DRAIN_S)
+
+
+class _PrivateLog(logging.handlers.RotatingFileHandler):
+    """A rotating log that only its owner may read."""
+
+    def _open(self) -> TextIOWrapper:
+        handle = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        return TextIOWrapper(FileIO(handle, "a"), encoding="utf-8", line_buffering=True)
+
+
+def set_up_log(paths: Paths, *, verbose: bool) -> None:
+    """Write the supervisor's log, capped; never DEBUG of libraries, which may hold cookies."""
+    make_private_dir(paths.logs_dir)
+    handler = _PrivateLog(paths.supervisor_log, maxBytes=2_000_000, backupCount=3)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger("gwctl")
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    root.propagate = False
+
+
+def last_end(paths: Paths) -> dict[str, Any] | None:
+    """Return how the last supervisor of a profile ended, None if that is not known."""
+    with contextlib.suppress(GwctlError):
+        return read_json(paths.last_end_file)[0]
+    return None

@@ -1,0 +1,24 @@
+"""What both the CLI and the supervisor ask about a login before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gwctl.config import Settings
+from gwctl.gateway import process
+
+COMMAND_TIMEOUT_S = 30.0
+
+
+def run_secret_command(argv: Sequence[str]) -> str:
+    """Run a password command without a shell and return its stdout; raise ValueError if it fails."""
+    done = process.run_short(list(argv), timeout_s=COMMAND_TIMEOUT_S)
+    if done.exit_code != 0:
+        raise ValueError(f"{argv[0]} ended with exit code {done.exit_code}")
+    return done.stdout
+
+
+def login_context(settings: Settings, *, has_totp: bool) -> str:
+    """Return what a person may change after a login that only a person could mend (law 2 blocks by it)."""
+    second_factor = "totp" if has_totp else settings["second_factor"] or "none"
+    return f"{settings['mode']}/{settings['username']}/{second_factor}"

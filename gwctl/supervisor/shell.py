@@ -1,0 +1,307 @@
+"""Do what the core says and feed back what happened. All waiting is here; all deciding is in ``model``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from gwctl.errors import Configuration, GwctlError, Unavailable
+from gwctl.supervisor.journal import Journal
+from gwctl.supervisor.model import Snapshot, step
+from gwctl.supervisor.policy import Policy
+from gwctl.supervisor.states import (
+    Action,
+    CancelLogin,
+    Check,
+    Checked,
+    Event,
+    Finish,
+    GatewayAnswers,
+    GatewayCannotStart,
+    GatewayEnded,
+    GatewayFellOver,
+    GatewayGone,
+    Login,
+    LoginDone,
+    LoginResult,
+    Reauthenticate,
+    ReauthenticateDone,
+    Resume,
+    ResumeDone,
+    SecondFactorAsked,
+    StartGateway,
+    StopGateway,
+    TimeOut,
+    Timer,
+    Verdict,
+    Warn,
+)
+from gwctl.supervisor.tables import phase_of
+
+log = logging.getLogger("gwctl.supervisor")
+
+
+class Clock(Protocol):
+    """Monotonic time in seconds."""
+
+    def now(self) -> float:
+        """Return the time."""
+        ...
+
+
+class GatewayPort(Protocol):
+    """One gateway process, whatever release it is."""
+
+    async def start(self, *, adopt: bool) -> None:
+        """Return when it answers with our key; raise GwctlError, leaving nothing running, if it does not."""
+        ...
+
+    async def wait_ended(self) -> None:
+        """Return when the process is gone."""
+        ...
+
+    async def stop(self, *, logout: bool) -> None:
+        """End it, after a logout if asked; nothing is left running afterwards. Safe when nothing runs."""
+        ...
+
+
+class SessionPort(Protocol):
+    """What can be asked of a gateway that answers. Every call has its own deadline."""
+
+    async def check(self, *, tickle: bool) -> Checked:
+        """Look at the session."""
+        ...
+
+    async def reauthenticate(self, *, compete: bool) -> bool:
+        """Open the brokerage session."""
+        ...
+
+    async def resume(self) -> bool:
+        """Send the kept SSO cookies; return whether IBKR honours them."""
+        ...
+
+
+class LoginPort(Protocol):
+    """One login at a time."""
+
+    async def log_in(self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[], None]) -> LoginDone:
+        """Drive the page to its end; the ledger is written before each submit."""
+        ...
+
+    async def close(self) -> None:
+        """End whatever login runs, its browser included."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the loop acts through."""
+
+    clock: Clock
+    gateway: GatewayPort
+    session: SessionPort
+    login: LoginPort
+
+
+class Shell:
+    """The loop around the core. It ends only by a Finish action, never by an error."""
+
+    def __init__(self, policy: Policy, ports: Ports, journal: Journal, on_change: Callable[[Snapshot], None]) -> None:
+        self.policy = policy
+        self.clock = ports.clock
+        self.gateway = ports.gateway
+        self.session = ports.session
+        self.login = ports.login
+        self.journal = journal
+        self.on_change = on_change
+        self.snapshot = Snapshot(since=self.clock.now())
+        self.finish: Finish | None = None
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def post(self, event: Event) -> None:
+        """Give the loop an event from outside: a command of the control API, a signal."""
+        self._events.put_nowait(event)
+
+    async def run(self, first: Event) -> Finish:
+        """Turn until the core says Finish, and return it."""
+        self.post(first)
+        while self.finish is None:
+            event = await self._next_event()
+            self._turn(event)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        return self.finish
+
+    async def _next_event(self) -> Event:
+        timers = self.snapshot.timers
+        if not timers:
+            return await self._events.get()
+        timer, due = min(timers.items(), key=lambda item: item[1])
+        try:
+            return await asyncio.wait_for(self._events.get(), max(0.0, due - self.clock.now()))
+        except TimeoutError:
+            return TimeOut(timer=timer)
+
+    def _turn(self, event: Event) -> None:
+        before = self.snapshot
+        try:
+            self.snapshot, actions = step(before, event, self.policy, self.clock.now())
+        except Exception:
+            # The loop never ends by an error (field-problems.md): the event is lost, the next check finds the truth.
+            log.exception("the core refused %s", type(event).__name__)
+            self.journal.write("defect", event=type(event).__name__, process=before.process, session=before.session)
+            self._look_again()
+            return
+        self._tell(before, event)
+        for action in actions:
+            self._perform(action)
+
+    def _look_again(self) -> None:
+        """Leave nothing of a refused event behind that would wake the loop at once or keep it from looking."""
+        now = self.clock.now()
+        timers = {timer: due for timer, due in self.snapshot.timers.items() if due > now}
+        timers[Timer.CHECK] = now + self.policy.check_interval_s
+        self.snapshot = replace(self.snapshot, timers=timers, checking=False)
+
+    def _tell(self, before: Snapshot, event: Event) -> None:
+        after = self.snapshot
+        if isinstance(event, TimeOut | Checked) and (before.process, before.session, before.reason) == (
+            after.process,
+            after.session,
+            after.reason,
+        ):
+            self.on_change(after)
+            return
+        phase, was = phase_of(after), phase_of(before)
+        if phase is not was or before.reason != after.reason:
+            waited_s = round(self.clock.now() - before.since, 3)
+            self.journal.write("phase", phase=phase, reason=after.reason, after_s=waited_s, event=type(event).__name__)
+            log.info("%s: %s", phase, after.reason)
+        self.on_change(after)
+
+    def _perform(self, action: Action) -> None:
+        epoch = self.snapshot.epoch
+        match action:
+            case StartGateway(adopt):
+                self._run("gateway", self._start(epoch, adopt=adopt), epoch)
+            case StopGateway(logout):
+                self._run("gateway", self._stop(logout=logout), epoch)
+            case Check(tickle):
+                self._run("check", self._check(epoch, tickle=tickle), epoch)
+            case Reauthenticate(compete):
+                self._run("cure", self._reauthenticate(epoch, compete=compete), epoch)
+            case Resume():
+                self._run("cure", self._resume(epoch), epoch)
+            case Login(first):
+                self._run("login", self._log_in(epoch, first=first), epoch)
+            case CancelLogin():
+                self._cancel("login")
+            case Warn(code, text):
+                self.journal.write("warning", code=code, text=text)
+                log.warning("%s: %s", code, text)
+            case Finish():
+                self.finish = action
+
+    def _cancel(self, name: str) -> None:
+        task = self._running.pop(name, None)
+        if task is not None:
+            task.cancel()
+
+    def _run(self, name: str, work: Coroutine[Any, Any, None], epoch: int) -> None:
+        """Run one kind of work at a time: a new one waits until what was cancelled has ended its own clean-up."""
+        self._cancel(name)
+        if name == "gateway":
+            self._cancel("login")
+        leaving = [task for task in self._tasks if task.cancelling()]
+
+        async def ordered() -> None:
+            try:
+                if leaving:
+                    await asyncio.wait(leaving)
+                await work
+            finally:
+                work.close()
+
+        task = asyncio.get_running_loop().create_task(self._guarded(name, ordered(), epoch))
+        self._running[name] = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, name: str, work: Coroutine[Any, Any, None], epoch: int) -> None:
+        """Turn a defect in ``work`` into an event, so that the core never waits for an answer that cannot come."""
+        try:
+            await work
+        except Exception as error:
+            log.exception("%s failed", name)
+            text = f"unexpected: {type(error).__name__}"
+            self.journal.write("defect", where=name, error=type(error).__name__)
+            self.post(
+                {
+                    "gateway": GatewayFellOver(epoch, text),
+                    "check": Checked(epoch, Verdict.UPSTREAM_ILL, text),
+                    "cure": ReauthenticateDone(epoch, ok=False),
+                    "login": LoginDone(epoch, LoginResult.TRANSIENT, text),
+                }[name]
+            )
+            if name == "cure":
+                self.post(ResumeDone(epoch, ok=False))
+
+    async def _start(self, epoch: int, *, adopt: bool) -> None:
+        try:
+            await self.gateway.start(adopt=adopt)
+        except (Unavailable, Configuration) as error:
+            retry = error.code == "gateway_failed"
+            self.post(
+                GatewayFellOver(epoch, error.message)
+                if retry
+                else GatewayCannotStart(epoch, error.message, error.hint, error.code, error.exit_code)
+            )
+            return
+        except GwctlError as error:
+            self.post(GatewayFellOver(epoch, error.message))
+            return
+        self.post(GatewayAnswers(epoch))
+        await self.gateway.wait_ended()
+        self.post(GatewayEnded(epoch))
+
+    async def _stop(self, *, logout: bool) -> None:
+        await self.login.close()
+        await self.gateway.stop(logout=logout)
+        self.post(GatewayGone())
+
+    async def _check(self, epoch: int, *, tickle: bool) -> None:
+        checked = await self.session.check(tickle=tickle)
+        self.post(replace(checked, epoch=epoch))
+
+    async def _reauthenticate(self, epoch: int, *, compete: bool) -> None:
+        self.journal.write("cure", rung="reauthenticate", reason=self.snapshot.reason)
+        self.post(ReauthenticateDone(epoch, ok=await self.session.reauthenticate(compete=compete)))
+
+    async def _resume(self, epoch: int) -> None:
+        began_s = self.clock.now()
+        ok = await self.session.resume()
+        self.journal.write(
+            "cure", rung="resume", reason=self.snapshot.reason, ok=ok, took_s=round(self.clock.now() - began_s, 3)
+        )
+        self.post(ResumeDone(epoch, ok=ok))
+
+    async def _log_in(self, epoch: int, *, first: bool) -> None:
+        began_s = self.clock.now()
+
+        def on_step(name: str) -> None:
+            self.journal.write("step", step=name, after_s=round(self.clock.now() - began_s, 3))
+
+        def on_asked() -> None:
+            self.post(SecondFactorAsked(epoch))
+
+        done = await self.login.log_in(first=first, on_step=on_step, on_asked=on_asked)
+        self.journal.write(
+            "login", outcome=done.result, code=done.code, text=done.text, took_s=round(self.clock.now() - began_s, 3)
+        )
+        self.post(replace(done, epoch=epoch))

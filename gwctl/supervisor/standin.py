@@ -1,0 +1,106 @@
+"""The sandbox's stand-in for IBKR as a process of the profile: started, adopted, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gwctl.errors import TimedOut, Unavailable
+from gwctl.gateway import process
+from gwctl.gateway.process import Identity
+from gwctl.paths import Paths
+from gwctl.release.store import Release, ReleaseStore
+from gwctl.sandbox.release import build_standin_release
+from gwctl.state_file import make_private_dir, read_json, write_json
+
+START_TIMEOUT_S = 20.0
+STOP_GRACE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class StandInRecord:
+    """Where the running stand-in is; the token opens its admin routes."""
+
+    identity: Identity
+    port: int
+    admin_token: str = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        """The upstream for the gateway's configuration."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @classmethod
+    def load(cls, paths: Paths) -> StandInRecord | None:
+        """Return the record of a stand-in that is alive, or None."""
+        raw, _ = read_json(paths.sandbox_state_file)
+        if raw is None:
+            return None
+        identity = Identity.from_json(raw.get("identity"))
+        if identity is None or not process.is_ours(identity):
+            return None
+        return cls(identity, int(raw["port"]), str(raw["admin_token"]))
+
+
+async def ensure_stand_in(paths: Paths, environ: Mapping[str, str]) -> StandInRecord:
+    """Return the profile's running stand-in, starting one if there is none; raise Unavailable if it does not start."""
+    record = StandInRecord.load(paths)
+    if record is not None:
+        return record
+    make_private_dir(paths.logs_dir)
+    spawned = process.spawn(
+        [sys.executable, "-m", "gwctl.sandbox.ibkr"],
+        cwd=paths.profile_dir,
+        env=process.child_environment({}, environ),
+        log_file=paths.logs_dir / "sandbox.log",
+        pipes=True,
+    )
+    token = secrets.token_urlsafe(24)
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            port = await _hand_over(spawned, token)
+    except TimeoutError:
+        await process.stop([spawned.identity], grace_s=0.5)
+        raise TimedOut("the stand-in for IBKR did not start", hint=f"cat {paths.logs_dir / 'sandbox.log'}") from None
+    if port is None:
+        raise Unavailable("the stand-in for IBKR ended at its start", hint=f"cat {paths.logs_dir / 'sandbox.log'}")
+    record = StandInRecord(spawned.identity, port, token)
+    write_json(
+        paths.sandbox_state_file,
+        {"identity": spawned.identity.to_json(), "port": port, "admin_token": token},
+    )
+    spawned.let_go()
+    return record
+
+
+async def _hand_over(spawned: process.Spawned, token: str) -> int | None:
+    if spawned.stdin is None:
+        return None
+    reader = await spawned.stdout_reader()
+    spawned.stdin.write(json.dumps({"admin_token": token}).encode() + b"\n")
+    spawned.stdin.close()
+    line = await reader.readline()
+    return int(json.loads(line)["port"]) if line else None
+
+
+async def stop_stand_in(paths: Paths) -> None:
+    """End the profile's stand-in if one runs."""
+    record = StandInRecord.load(paths)
+    if record is not None:
+        await process.stop([record.identity], grace_s=STOP_GRACE_S)
+    paths.sandbox_state_file.unlink(missing_ok=True)
+
+
+def sandbox_release(store: ReleaseStore, cache_dir: Path) -> Release:
+    """Return the installed Standard Release, or the stand-in release, installing it if need be."""
+    standard = store.current()
+    if standard is not None and standard.kind == "standard":
+        return standard
+    make_private_dir(cache_dir)
+    archive = build_standin_release(cache_dir / "standin-release.zip")
+    return store.install(str(archive), select=False).release

@@ -1,0 +1,188 @@
+"""The two tables of the core, the snapshot and the phase derived from it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from gwctl.supervisor.policy import Policy
+from gwctl.supervisor.states import (
+    Action,
+    Arrow,
+    Cure,
+    Finish,
+    Phase,
+    Process,
+    Session,
+    Timer,
+)
+
+PROCESS_TABLE: dict[Process, dict[Arrow, Process]] = {
+    Process.STOPPED: {Arrow.START: Process.STARTING, Arrow.STOP: Process.STOPPED},
+    Process.STARTING: {
+        Arrow.ANSWERS: Process.RUNNING,
+        Arrow.FELL_OVER: Process.BACKOFF,
+        Arrow.CANNOT_START: Process.FATAL,
+        Arrow.LOST: Process.RECYCLING,
+        Arrow.STOP: Process.STOPPING,
+    },
+    Process.RUNNING: {Arrow.LOST: Process.RECYCLING, Arrow.RESTART: Process.RECYCLING, Arrow.STOP: Process.STOPPING},
+    Process.RECYCLING: {Arrow.GONE: Process.BACKOFF, Arrow.STOP: Process.STOPPING},
+    Process.BACKOFF: {Arrow.START: Process.STARTING, Arrow.STOP: Process.STOPPING},
+    Process.STOPPING: {Arrow.GONE: Process.STOPPED, Arrow.STOP: Process.STOPPING},
+    Process.FATAL: {Arrow.STOP: Process.STOPPING, Arrow.GONE: Process.STOPPED},
+}
+
+_SEEN: dict[Arrow, Session] = {
+    Arrow.RESET: Session.LOGGED_OUT,
+    Arrow.READY: Session.AUTHENTICATED,
+    Arrow.OTHER: Session.COMPETING,
+    Arrow.ILL: Session.UNREACHABLE,
+    Arrow.MISSING: Session.LOGGED_OUT,
+    Arrow.FORBIDDEN: Session.LOCKED_OUT,
+    Arrow.BEGIN: Session.LOGGING_IN,
+}
+
+SESSION_TABLE: dict[Session, dict[Arrow, Session]] = {
+    Session.LOGGED_OUT: dict(_SEEN),
+    Session.LOGGING_IN: {
+        **_SEEN,
+        Arrow.ASKED: Session.AWAITING_SECOND_FACTOR,
+    },
+    Session.AWAITING_SECOND_FACTOR: {
+        Arrow.RESET: Session.LOGGED_OUT,
+        Arrow.ASKED: Session.AWAITING_SECOND_FACTOR,
+        Arrow.BEGIN: Session.LOGGING_IN,
+        Arrow.MISSING: Session.LOGGED_OUT,
+        Arrow.FORBIDDEN: Session.LOCKED_OUT,
+    },
+    Session.AUTHENTICATED: dict(_SEEN),
+    Session.COMPETING: dict(_SEEN),
+    Session.UNREACHABLE: dict(_SEEN),
+    Session.LOCKED_OUT: {
+        Arrow.RESET: Session.LOCKED_OUT,
+        Arrow.READY: Session.AUTHENTICATED,
+        Arrow.OTHER: Session.LOCKED_OUT,
+        Arrow.ILL: Session.LOCKED_OUT,
+        Arrow.MISSING: Session.LOCKED_OUT,
+        Arrow.BEGIN: Session.LOGGING_IN,
+        Arrow.FORBIDDEN: Session.LOCKED_OUT,
+    },
+}
+
+
+class ImpossibleTransition(Exception):
+    """An arrow that the tables do not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All the core knows. Times are monotonic seconds."""
+
+    process: Process = Process.STOPPED
+    session: Session = Session.LOGGED_OUT
+    epoch: int = 0
+    cure: Cure | None = None
+    cure_since: float = 0.0
+    settling: Cure | None = None
+    checking: bool = False
+    timers: Mapping[Timer, float] = field(default_factory=dict)
+    reason: str = "not started"
+    since: float = 0.0
+    ever_ready: bool = False
+    resumable: bool = False
+    resume_tried: bool = False
+    reauthentications: int = 0
+    took_over: bool = False
+    hung: int = 0
+    failed_starts: int = 0
+    failed_logins: int = 0
+    settle_restarted: bool = False
+    started_at: float | None = None
+    restart_times: tuple[float, ...] = ()
+    restarts: int = 0
+    first_login: bool = True
+    finishing: Finish | None = None
+
+
+def phase_of(snapshot: Snapshot) -> Phase:
+    """Return what a user sees of both machines."""
+    process, session = snapshot.process, snapshot.session
+    if process is Process.RUNNING:
+        return _running_phase(snapshot, session)
+    by_process = {
+        Process.STOPPED: Phase.STOPPED,
+        Process.FATAL: Phase.STOPPING,
+        Process.STOPPING: Phase.STOPPING,
+        Process.RECYCLING: Phase.RECOVERING,
+        Process.BACKOFF: Phase.BACKOFF,
+    }
+    return by_process.get(process, Phase.RECOVERING if snapshot.ever_ready else Phase.STARTING)
+
+
+def _running_phase(snapshot: Snapshot, session: Session) -> Phase:
+    by_session = {
+        Session.AUTHENTICATED: Phase.READY,
+        Session.AWAITING_SECOND_FACTOR: Phase.AWAITING_SECOND_FACTOR,
+        Session.COMPETING: Phase.DEGRADED,
+        Session.UNREACHABLE: Phase.DEGRADED,
+        Session.LOCKED_OUT: Phase.LOCKED_OUT,
+    }
+    if session in by_session:
+        return by_session[session]
+    if Timer.LOGIN in snapshot.timers:
+        return Phase.BACKOFF
+    if session is Session.LOGGING_IN and (snapshot.cure in {Cure.LOGIN, Cure.SETTLE} or not snapshot.ever_ready):
+        return Phase.LOGGING_IN
+    return Phase.RECOVERING if snapshot.ever_ready else Phase.STARTING
+
+
+class Turn:
+    """One step under way: the snapshot being changed and the actions being collected."""
+
+    def __init__(self, snapshot: Snapshot, policy: Policy, now: float) -> None:
+        self.snapshot = snapshot
+        self.policy = policy
+        self.now = now
+        self.actions: list[Action] = []
+
+    def set(self, **changes: object) -> None:
+        """Change fields of the snapshot."""
+        self.snapshot = replace(self.snapshot, **changes)  # type: ignore[arg-type] # fields by name
+
+    def act(self, *actions: Action) -> None:
+        """Add actions."""
+        self.actions.extend(actions)
+
+    def move_process(self, arrow: Arrow) -> None:
+        """Follow an arrow of the process table."""
+        before = self.snapshot.process
+        try:
+            self.set(process=PROCESS_TABLE[before][arrow])
+        except KeyError:
+            raise ImpossibleTransition(f"process {before} has no arrow {arrow.name}") from None
+
+    def move_session(self, arrow: Arrow) -> None:
+        """Follow an arrow of the session table."""
+        before = self.snapshot.session
+        try:
+            self.set(session=SESSION_TABLE[before][arrow])
+        except KeyError:
+            raise ImpossibleTransition(f"session {before} has no arrow {arrow.name}") from None
+
+    def say(self, reason: str) -> None:
+        """Set the reason a user sees, and since when."""
+        if reason != self.snapshot.reason:
+            self.set(reason=reason, since=self.now)
+
+    def wake(self, timer: Timer, in_s: float) -> None:
+        """Set a timer, replacing it if it was set."""
+        self.set(timers={**self.snapshot.timers, timer: self.now + in_s})
+
+    def unwake(self, *timers: Timer) -> None:
+        """Forget timers."""
+        self.set(timers={timer: due for timer, due in self.snapshot.timers.items() if timer not in timers})
+
+    def new_epoch(self) -> None:
+        """Make every answer still under way a stale one."""
+        self.set(epoch=self.snapshot.epoch + 1, checking=False, cure=None, settling=None, timers={}, hung=0)

@@ -1,0 +1,186 @@
+"""What the login's browser tests stand on: a TLS front with a key of its own, before the stand-in or a test's page."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import datetime as dt
+import hashlib
+import ipaddress
+import os
+import shutil
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from gwctl.login.browser import Browser, find_browser
+from gwctl.login.outcome import LoginReport, Step
+from gwctl.login.session import LoginJob, LoginWorker
+from gwctl.sandbox.fixture_files import fixture
+from gwctl.sandbox.gateway.conf import Conf, WebApp
+from gwctl.sandbox.gateway.handshake import Handshake
+from gwctl.sandbox.gateway.jar import CookieJar
+from gwctl.sandbox.gateway.journal import GatewayLog
+from gwctl.sandbox.gateway.proxy import GatewayApp
+from gwctl.sandbox.gateway.upstream import Upstream
+from gwctl.sandbox.serving import bound_socket, quiet_server
+
+USERNAME = "someuser7"
+PASSWORD = "correct-horse-9"
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key for localhost, ready to serve with, and its pin."""
+
+    context: ssl.SSLContext
+    pin: str
+
+
+def make_key(folder: Path) -> Key:
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    pem = folder / "server.pem"
+    pem.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    spki = private.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return Key(context, base64.b64encode(hashlib.sha256(spki).digest()).decode())
+
+
+@contextlib.contextmanager
+def serve(make_app: Any, key: Key) -> Iterator[str]:
+    """Serve ``make_app(port)`` over TLS in a thread and yield its base URL."""
+    listener = bound_socket("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    server = quiet_server(make_app(port), key.context)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
+    thread.start()
+    try:
+        yield f"https://localhost:{port}"
+    finally:
+        server.end()
+        thread.join(10)
+        listener.close()
+        assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def serve_gateway(upstream_url: str, key: Key, folder: Path) -> Iterator[str]:
+    """Serve the stand-in gateway, freshly started, before ``upstream_url``."""
+
+    def make(port: int) -> GatewayApp:
+        web_apps = folder / f"webapps-{port}"
+        shutil.copytree(fixture("release") / "root" / "webapps", web_apps)
+        index = web_apps / "demo" / "index.html"
+        index.write_text(index.read_text().replace("localhost:5000", f"localhost:{port}"))
+        conf = Conf(
+            folder=folder,
+            listen_port=port,
+            remote_host=upstream_url,
+            auth_delay_ms=0,
+            allow=("127.0.0.1",),
+            deny=(),
+            web_apps=(WebApp("demo", "index.html"),),
+        )
+        jar = CookieJar()
+        upstream = Upstream(conf.remote_host, jar)
+        return GatewayApp(conf, jar, upstream, Handshake(conf, upstream, GatewayLog(folder / "logs")), web_apps)
+
+    with serve(make, key) as url:
+        yield url
+
+
+@dataclass
+class PageServer:
+    """An ASGI application that shows one page, answers POSTs to /sso/Authenticator in turn, and counts them."""
+
+    html: str
+    answers: list[tuple[int, str]] = field(default_factory=list)
+    status: int = 200
+    posts: list[str] = field(default_factory=list)
+    opened: int = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        status, text, kind = self._answer(scope["method"], scope["path"], body.decode())
+        headers = [(b"content-type", kind.encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": text.encode()})
+
+    def _answer(self, method: str, path: str, body: str) -> tuple[int, str, str]:
+        if method == "POST" and path == "/sso/Authenticator":
+            self.posts.append(body)
+            status, text = self.answers.pop(0) if self.answers else (200, "{}")
+            return status, text, "text/html" if text.startswith("<") else "application/json"
+        if path == "/sso/Dispatcher":
+            return 200, "Client login succeeds", "text/plain"
+        if path == "/":
+            self.opened += 1
+            return self.status, self.html, "text/html"
+        return 404, "", "text/plain"
+
+
+def browser() -> Browser:
+    return find_browser(os.environ.get("GWCTL_BROWSER"), os.environ)
+
+
+@dataclass
+class Login:
+    """One login through a worker, and what was seen of it."""
+
+    report: LoginReport
+    steps: list[Step]
+    permits: int
+    folder: Path
+
+
+def log_in(job: LoginJob, pin: str, scratch: Path, *, permit: bool = True) -> Login:
+    steps: list[Step] = []
+    asked = 0
+
+    async def ask() -> bool:
+        nonlocal asked
+        asked += 1
+        return permit
+
+    async def run() -> tuple[LoginReport, Path]:
+        async with LoginWorker.start(browser(), pin, scratch, environ=os.environ) as worker:
+            return await worker.run(job, steps.append, ask), worker.folder
+
+    report, folder = asyncio.run(run())
+    assert not folder.exists()
+    return Login(report, steps, asked, folder)

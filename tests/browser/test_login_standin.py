@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import login_rig as rig
+import pyotp
+import pytest
+
+from gwctl.login.look import Patience
+from gwctl.login.outcome import LoginOutcome
+from gwctl.login.session import LoginJob
+from gwctl.sandbox.account import Account
+from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import PageOptions, StandInConfig
+
+pytestmark = pytest.mark.browser
+
+TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+
+
+@dataclass
+class Stand:
+    """The stand-in for IBKR behind a freshly started gateway."""
+
+    url: str
+    ibkr: RunningStandIn
+    pin: str
+    folder: Path
+    job: dict[str, Any] = field(default_factory=dict)
+
+    def log_in(self, *, permit: bool = True, pin: str | None = None, **changes: Any) -> rig.Login:
+        values = {
+            "base_url": self.url,
+            "username": rig.USERNAME,
+            "password": rig.PASSWORD,
+            "evidence_dir": self.folder / "evidence",
+            "deadline_s": 60.0,
+        }
+        return rig.log_in(LoginJob(**values | changes), pin or self.pin, self.folder / "scratch", permit=permit)
+
+    @property
+    def submits(self) -> list[str]:
+        """What IBKR's side saw, in order."""
+        return [submit.outcome for submit in self.ibkr.state.desk.submits]
+
+
+MakeStand = Callable[..., Stand]
+
+
+@pytest.fixture
+def make_stand(tmp_path: Path) -> Iterator[MakeStand]:
+    with ExitStack() as stack:
+
+        def make(*, account: Account | None = None, **page: Any) -> Stand:
+            key = rig.make_key(tmp_path)
+            options = PageOptions(**{"form_delay_ms": 0} | page)
+            config = StandInConfig("token", account or Account(rig.USERNAME, rig.PASSWORD), page=options)
+            ibkr = stack.enter_context(serve_in_thread(config))
+            url = stack.enter_context(rig.serve_gateway(ibkr.url, key, tmp_path))
+            return Stand(url, ibkr, key.pin, tmp_path)
+
+        yield make
+
+
+def test_a_login_succeeds_and_hands_over_its_cookies(make_stand: MakeStand) -> None:
+    """One submit, one permit, IBKR's cookies for a later resume, and no evidence of what went well."""
+    stand = make_stand()
+    login = stand.log_in()
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert (login.report.submits, login.permits, stand.submits) == (1, 1, ["success"])
+    assert {"XYZAB", "XYZAB_AM.LOGIN"} <= {cookie.name for cookie in login.report.cookies}
+    assert login.report.page_version == "current"
+    assert not login.report.workaround_used
+    names = [step.name for step in login.steps]
+    assert names == [step.name for step in login.report.steps]
+    assert names.index("mode switched to paper") < names.index("form filled") < names.index("submitted")
+    assert {"browser", "form", "answer", "total"} <= set(login.report.durations_ms)
+    assert not (stand.folder / "evidence").exists()
+
+
+def test_a_wrong_password_is_sent_exactly_once(make_stand: MakeStand) -> None:
+    """A refusal is an outcome of its own, counted once, never tried again (law 2)."""
+    stand = make_stand()
+    login = stand.log_in(password="not-the-password")
+    assert login.report.outcome is LoginOutcome.REFUSED
+    assert login.report.text == "Invalid username password combination"
+    assert (login.report.submits, login.permits, stand.submits) == (1, 1, ["refused"])
+    assert login.report.cookies == ()
+
+
+def test_without_permission_nothing_is_sent(make_stand: MakeStand) -> None:
+    """A submit that the ledger does not allow never happens: not one POST reaches IBKR (law 2)."""
+    stand = make_stand()
+    login = stand.log_in(permit=False)
+    assert login.report.outcome is LoginOutcome.CANCELLED
+    assert (login.report.submits, login.permits, stand.submits) == (0, 1, [])
+    assert not any("Authenticator" in path for path in stand.ibkr.state.requests)
+
+
+def test_the_wrong_mode_is_said_and_not_switched(make_stand: MakeStand) -> None:
+    """A paper account in live mode ends the login: the profile's mode is the law."""
+    stand = make_stand()
+    login = stand.log_in(mode="live")
+    assert login.report.outcome is LoginOutcome.WRONG_MODE
+    assert "Please select the correct Login mode" in login.report.text
+    assert (login.report.submits, stand.submits) == (1, ["wrong_mode"])
+
+
+def test_live_mode_leaves_the_switch_alone(make_stand: MakeStand) -> None:
+    """A live account logs in with the paper switch off."""
+    stand = make_stand(account=Account(rig.USERNAME, rig.PASSWORD, mode="live"))
+    login = stand.log_in(mode="live")
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert [submit.mode for submit in stand.ibkr.state.desk.submits] == ["live"]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"form_delay_ms": 2500},
+        {"toggle_clears": False},
+        {"cookie_dialog_returns": True},
+        {"cookie_dialog": False},
+        {"two_step": True},
+    ],
+    ids=lambda page: next(iter(page)),
+)
+def test_every_habit_of_the_page_is_coped_with(make_stand: MakeStand, page: dict[str, Any]) -> None:
+    """Late, two-step, cleared by its switch or covered by a cookie dialog: one submit, and in."""
+    stand = make_stand(**page)
+    login = stand.log_in()
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert (login.report.submits, stand.submits) == (1, ["success"])
+
+
+def test_a_page_without_a_switch_is_logged_in_by_username(make_stand: MakeStand) -> None:
+    """Where there is no paper switch, nothing is clicked for one."""
+    stand = make_stand(toggle=False, account=Account(rig.USERNAME, rig.PASSWORD, mode="live"))
+    login = stand.log_in(mode="paper")
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert "no paper switch" in [step.name for step in login.steps]
+
+
+def test_a_form_that_never_comes_gets_one_free_reload(make_stand: MakeStand) -> None:
+    """No form, then one reload, then an end of its own; no permit is asked and no password spent."""
+    stand = make_stand(form_never=True)
+    login = stand.log_in(patience=Patience(form_s=1.0))
+    assert login.report.outcome is LoginOutcome.PAGE_NEVER_CAME
+    assert [step.name for step in login.steps][:2] == ["page opened", "page reloaded"]
+    assert (login.report.submits, login.permits, stand.submits) == (0, 0, [])
+    assert not login.report.workaround_used
+
+
+def test_after_a_gateway_start_a_missing_form_is_worth_the_demo_page(make_stand: MakeStand) -> None:
+    """The first login of a gateway opens the demo page when no form comes, and tries once more."""
+    stand = make_stand(form_never=True)
+    login = stand.log_in(first_after_start=True, patience=Patience(form_s=0.7))
+    assert login.report.outcome is LoginOutcome.PAGE_NEVER_CAME
+    assert login.report.workaround_used
+    assert [step.name for step in login.steps].count("demo page called the API") == 1
+
+
+def test_a_temperamental_gateway_is_talked_round(make_stand: MakeStand) -> None:
+    """A swallowed form is no refusal: after the demo page the password is sent, once in all."""
+    stand = make_stand()
+    stand.ibkr.state.set_scenario("temperamental", on=True, parameters={})
+    login = stand.log_in()
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert login.report.workaround_used
+    assert (login.report.submits, login.permits, stand.submits) == (1, 2, ["success"])
+
+
+def test_a_form_swallowed_twice_is_the_end(make_stand: MakeStand) -> None:
+    """Swallowed again after the demo page: an outcome of its own, nothing sent, nothing counted."""
+    stand = make_stand()
+    stand.ibkr.state.set_scenario("temperamental", on=True, parameters={})
+    stand.ibkr.state.demo_called = lambda cookies: None  # type: ignore[method-assign] # the call does not help
+    login = stand.log_in(patience=Patience(swallowed_s=1.0))
+    assert login.report.outcome is LoginOutcome.SWALLOWED
+    assert not login.report.outcome.counts_as_refusal
+    assert (login.report.submits, stand.submits) == (0, [])
+
+
+def test_a_code_is_made_and_sent(make_stand: MakeStand) -> None:
+    """Asked for a code of the app, a login with the secret gives it and tells which window is used up."""
+    stand = make_stand(account=Account(rig.USERNAME, rig.PASSWORD, totp_secret=TOTP_SECRET))
+    login = stand.log_in(totp_secret=TOTP_SECRET)
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert stand.submits == ["second_factor_asked", "success"]
+    assert login.report.totp_window is not None
+    assert pyotp.TOTP(TOTP_SECRET).at(login.report.totp_window * 30) not in repr(login.report)
+
+
+@pytest.mark.parametrize(("secret", "text"), [(None, "authenticator app"), ("short", "base32")])
+def test_without_a_good_secret_a_person_is_needed(make_stand: MakeStand, secret: str | None, text: str) -> None:
+    """Asked for a code that cannot be made, the login ends and says what is missing."""
+    stand = make_stand(account=Account(rig.USERNAME, rig.PASSWORD, totp_secret=TOTP_SECRET))
+    login = stand.log_in(totp_secret=secret)
+    assert login.report.outcome is LoginOutcome.SECOND_FACTOR_NEEDED
+    assert text in login.report.text
+    assert stand.submits == ["second_factor_asked"]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "parameters", "outcome"),
+    [
+        ("form_again", {}, LoginOutcome.FORM_AGAIN),
+        ("login_error", {"text": "Authentication failed"}, LoginOutcome.UNCLEAR),
+        ("login_error", {"text": "The moon is full"}, LoginOutcome.UNKNOWN_TEXT),
+        ("login_error", {"text": "Your account is locked"}, LoginOutcome.LOCKED),
+        ("login_error", {"text": "Cookies must be enabled"}, LoginOutcome.COOKIES_DISABLED),
+        ("login_spins", {}, LoginOutcome.TIMED_OUT),
+    ],
+)
+def test_every_ending_is_its_own_outcome(
+    make_stand: MakeStand, scenario: str, parameters: dict[str, Any], outcome: LoginOutcome
+) -> None:
+    """Form again, each text, a spinner: told apart, after one submit and never a second."""
+    stand = make_stand()
+    stand.ibkr.state.set_scenario(scenario, on=True, parameters=parameters)
+    login = stand.log_in(patience=Patience(answer_s=3.0))
+    assert login.report.outcome is outcome
+    assert (login.report.submits, login.permits, len(stand.submits)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("scenario", ["maintenance_banner", "html_503"])
+def test_maintenance_spends_no_password(make_stand: MakeStand, scenario: str) -> None:
+    """A banner without a form, or a 503: IBKR is ill, and nothing is sent."""
+    stand = make_stand()
+    stand.ibkr.state.set_scenario(scenario, on=True, parameters={})
+    login = stand.log_in(patience=Patience(banner_s=0.5))
+    assert login.report.outcome is LoginOutcome.UPSTREAM_ILL
+    assert (login.report.submits, login.permits, stand.submits) == (0, 0, [])
+
+
+def test_another_key_is_never_talked_to(make_stand: MakeStand, tmp_path: Path) -> None:
+    """A port that shows another key than the pinned one gets no password (law 8: our TLS is verified)."""
+    stand = make_stand()
+    other = tmp_path / "other"
+    other.mkdir()
+    login = stand.log_in(pin=rig.make_key(other).pin)
+    assert login.report.outcome is LoginOutcome.BROWSER_FAILED
+    assert "does not show our key" in login.report.text
+    assert (login.report.submits, login.permits, stand.submits) == (0, 0, [])
+
+
+def test_evidence_is_kept_without_secrets(make_stand: MakeStand) -> None:
+    """A failed login leaves steps, text and picture, 0600 in 0700, and no secret in them (law 8)."""
+    stand = make_stand()
+    text = f"Hello {rig.USERNAME}, your password {rig.PASSWORD} is odd"
+    stand.ibkr.state.set_scenario("login_error", on=True, parameters={"text": text})
+    login = stand.log_in()
+    assert login.report.text == "Hello •••, your password ••• is odd"
+    assert login.report.evidence is not None
+    folder = Path(login.report.evidence)
+    assert {file.name for file in folder.iterdir()} == {"steps.json", "page.txt", "page.png"}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for file in folder.iterdir():
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert rig.USERNAME.encode() not in file.read_bytes()
+        assert rig.PASSWORD.encode() not in file.read_bytes()
+    assert "is odd" in (folder / "page.txt").read_text()
+    assert (folder / "page.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,295 @@
+"""The store on a real disk, with other processes beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_release_fakes import packed, release_files, release_zip, serving, silent
+
+from gwctl.errors import DiskTrouble, ReleaseBroken, ReleaseMissing, Usage
+from gwctl.release.store import ReleaseStore
+
+INSTALL = """
+import json, sys
+from pathlib import Path
+from gwctl.errors import GwctlError
+from gwctl.release.store import ReleaseStore
+store = ReleaseStore(Path(sys.argv[1]) / "releases", Path(sys.argv[1]) / "cache")
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    result = store.install(sys.argv[2])
+    print(json.dumps({"outcome": result.outcome, "version": result.release.version}))
+except GwctlError as error:
+    print(json.dumps({"code": error.code, "message": error.message, "hint": error.hint}))
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ReleaseStore:
+    return ReleaseStore(tmp_path / "releases", tmp_path / "cache")
+
+
+def zip_at(path: Path, conf: str = "listenPort: 5000\n") -> str:
+    path.write_bytes(release_zip(conf=conf.encode()))
+    return str(path)
+
+
+def started(home: Path, source: str, *, before: str = "") -> subprocess.Popen[str]:
+    """Start a process that installs `source` when a line is sent to it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", before + INSTALL, str(home), source],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_installed_release_is_listed_chosen_and_sound(store: ReleaseStore, tmp_path: Path) -> None:
+    """An installed release has a readable version, its source and checksum, is the current one and verifies."""
+    result = store.install(zip_at(tmp_path / "a.zip"))
+    release = result.release
+    assert (result.outcome, result.previous) == ("installed", None)
+    assert (release.version, release.kind) == ("20230424-a27ed421", "standard")
+    assert release.source == str(tmp_path / "a.zip")
+    assert release.installed_at.endswith("Z")
+    assert release.size_bytes == sum(map(len, release_files().values()))
+    assert store.list() == [release]
+    assert store.current() == store.get(release.version) == release
+    assert store.verify(release.version).ok
+    assert store.verify(release.version).checked == len(release_files())
+    assert stat.S_IMODE((tmp_path / "releases").stat().st_mode) == 0o700
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_looking_creates_nothing(store: ReleaseStore, tmp_path: Path) -> None:
+    """Listing an empty store leaves no folder behind and says what to type for a release that is not there."""
+    assert store.list() == []
+    assert store.current() is None
+    with pytest.raises(ReleaseMissing) as caught:
+        store.get("1")
+    assert caught.value.hint == "gwctl release install"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_same_bytes_rewrite_nothing(store: ReleaseStore, tmp_path: Path) -> None:
+    """The same bytes, under whatever name, are already installed, and no file is touched."""
+    store.install(zip_at(tmp_path / "a.zip"))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "releases").rglob("*") if ".lock" not in path.name}
+    result = store.install(zip_at(tmp_path / "b.zip"))
+    assert result.outcome == "already_installed"
+    assert result.release.source == str(tmp_path / "a.zip")
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "releases").rglob("*") if ".lock" not in path.name}
+    assert after == before
+
+
+def test_releases_stand_side_by_side(store: ReleaseStore, tmp_path: Path) -> None:
+    """Another archive of the same build gets its own folder, the newest is first, and `use` decides."""
+    first = store.install(zip_at(tmp_path / "a.zip")).release
+    result = store.install(zip_at(tmp_path / "b.zip", "listenPort: 5001\n"), select=False)
+    second = result.release
+    assert result.outcome == "installed"
+    assert second.version == f"{first.version}-{second.sha256[:8]}"
+    assert store.list() == [second, first]
+    assert store.current() == first
+    assert store.use(second.version) == second
+    assert store.current() == second
+    with pytest.raises(ReleaseMissing, match="'nope'"):
+        store.use("nope")
+    assert store.current() == second
+
+
+def test_file_with_other_bytes_is_a_new_release(store: ReleaseStore, tmp_path: Path) -> None:
+    """The same file with other bytes is not taken silently for the release it was."""
+    first = store.install(zip_at(tmp_path / "a.zip")).release
+    second = store.install(zip_at(tmp_path / "a.zip", "listenPort: 5001\n"))
+    assert (second.outcome, second.previous) == ("new_bytes", first)
+    assert store.verify(first.version).ok
+
+
+def test_choice_of_a_release_that_is_gone_falls_back(store: ReleaseStore, tmp_path: Path) -> None:
+    """A damaged or outdated choice gives the newest standard release."""
+    release = store.install(zip_at(tmp_path / "a.zip")).release
+    for content in ('{"version": "gone"}', "[]", "{", '{"version": 3}'):
+        (tmp_path / "releases" / "current.json").write_text(content)
+        assert store.current() == release
+
+
+def test_broken_entries_are_not_listed(store: ReleaseStore, tmp_path: Path) -> None:
+    """Leftovers, a damaged record and a renamed folder are not releases."""
+    release = store.install(zip_at(tmp_path / "a.zip")).release
+    entry = release.path.parent
+    good = (entry / "release.json").read_text()
+    for content in ("", "{", "[]", "{}", good.replace('"format": 1', '"format": 2'), good.replace("standard", "odd")):
+        (entry / "release.json").write_text(content)
+        assert store.list() == []
+    (entry / "release.json").write_text(good)
+    entry.rename(entry.with_name("other"))
+    (tmp_path / "releases" / ".staging-x").mkdir()
+    assert store.list() == []
+
+
+def test_verify_names_every_difference(store: ReleaseStore, tmp_path: Path) -> None:
+    """A changed, a missing, an added and a linked file are each found."""
+    release = store.install(zip_at(tmp_path / "a.zip")).release
+    (release.path / "root" / "conf.yaml").write_text("listenPort: 5002\n")
+    (release.path / "bin" / "run.sh").unlink()
+    (release.path / "bin" / "run.sh").symlink_to("/bin/sh")
+    (release.path / "root" / "logback.xml").unlink()
+    (release.path / "root" / "extra").symlink_to("/etc")
+    report = store.verify(release.version)
+    assert not report.ok
+    assert report.changed == ("bin/run.sh", "root/conf.yaml")
+    assert report.missing == ("root/logback.xml",)
+    assert report.extra == ("root/extra",)
+
+
+def test_installing_again_mends_a_damaged_release(store: ReleaseStore, tmp_path: Path) -> None:
+    """The same bytes over changed files put them right, under the same version."""
+    release = store.install(zip_at(tmp_path / "a.zip")).release
+    (release.path / "root" / "conf.yaml").unlink()
+    result = store.install(zip_at(tmp_path / "a.zip"))
+    assert (result.outcome, result.release.version) == ("installed", release.version)
+    assert store.verify(release.version).ok
+    assert len(store.list()) == 1
+
+
+def test_broken_entry_of_the_same_name_is_not_written_over(store: ReleaseStore, tmp_path: Path) -> None:
+    """A folder that has the version's name and is no release stays as it is; the release gets another name."""
+    mine = tmp_path / "releases" / "20230424-a27ed421"
+    mine.mkdir(parents=True)
+    (mine / "notes.txt").write_text("mine")
+    release = store.install(zip_at(tmp_path / "a.zip")).release
+    assert release.version == f"20230424-a27ed421-{release.sha256[:8]}"
+    assert store.prune(set()) == []
+    assert (mine / "notes.txt").read_text() == "mine"
+
+
+def test_prune_keeps_the_current_and_what_it_is_told(store: ReleaseStore, tmp_path: Path) -> None:
+    """Prune removes the other releases, leftovers, broken entries and half downloads, and nothing else."""
+    releases = [
+        store.install(zip_at(tmp_path / "a.zip", f"listenPort: {port}\n")).release for port in range(5000, 5004)
+    ]
+    store.use(releases[0].version)
+    (tmp_path / "releases" / ".staging-old").mkdir()
+    (tmp_path / "releases" / ".trash-old").mkdir()
+    (releases[3].path.parent / "release.json").write_text("{")
+    (tmp_path / "cache" / "x.part").write_text("half")
+    (tmp_path / "cache" / "x.part.json").write_text("{}")
+    (tmp_path / "cache" / "other").write_text("not ours")
+    assert store.prune({releases[1].version}) == [releases[2]]
+    assert {release.version for release in store.list()} == {releases[0].version, releases[1].version}
+    left = {path.name for path in (tmp_path / "releases").iterdir()} - {".install.lock", ".tree.lock", "current.json"}
+    assert left == {releases[0].version, releases[1].version}
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("named", "error"), [("folder", Usage), ("", Usage), ("pipe", Usage), ("none", ReleaseMissing)]
+)
+def test_source_that_is_no_file_is_said_kindly(
+    store: ReleaseStore, tmp_path: Path, named: str, error: type[Exception]
+) -> None:
+    """A folder, nothing, a pipe and a missing file are each refused with what to type, before anything is made."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(error) as caught:
+        store.install(str(tmp_path / named) if named else "")
+    assert isinstance(caught.value, Usage | ReleaseMissing)
+    assert "gwctl release install" in str(caught.value.hint)
+    assert not (tmp_path / "releases").exists()
+
+
+@pytest.mark.parametrize("pin", ["", "abc", "g" * 64])
+def test_pin_that_is_no_checksum_is_a_usage_error(store: ReleaseStore, tmp_path: Path, pin: str) -> None:
+    """A pin of the wrong form never counts as no pin."""
+    with pytest.raises(Usage):
+        store.install(zip_at(tmp_path / "a.zip"), sha256=pin)
+
+
+def test_file_that_is_pinned_to_other_bytes_is_refused(store: ReleaseStore, tmp_path: Path) -> None:
+    """A pin holds for files as for addresses."""
+    with pytest.raises(ReleaseBroken, match="not the pinned"):
+        store.install(zip_at(tmp_path / "a.zip"), sha256="0" * 64)
+    assert store.list() == []
+
+
+def test_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """A home below a file is DiskTrouble with a hint, for the releases and for the cache."""
+    (tmp_path / "file").write_text("")
+    source = zip_at(tmp_path / "a.zip")
+    for releases, cache in ((tmp_path / "file" / "r", tmp_path / "c"), (tmp_path / "r", tmp_path / "file" / "c")):
+        with pytest.raises(DiskTrouble) as caught:
+            ReleaseStore(releases, cache).install(source)
+        assert "GWCTL_HOME" in str(caught.value.hint)
+
+
+def test_two_installations_at_once_make_one_release(tmp_path: Path) -> None:
+    """Of several processes that install the same at the same moment one does it; the others say it is done."""
+    source = zip_at(tmp_path / "a.zip")
+    processes = [started(tmp_path, source) for _ in range(3)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+    assert sorted(one["outcome"] for one in said) == ["already_installed", "already_installed", "installed"]
+    assert len({one["version"] for one in said}) == 1
+    store = ReleaseStore(tmp_path / "releases", tmp_path / "cache")
+    assert len(store.list()) == 1
+    assert store.verify(said[0]["version"]).ok
+
+
+def test_full_disk_is_said_and_leaves_no_release(tmp_path: Path) -> None:
+    """When the system takes no more bytes, it is DiskTrouble with what to do, and no release and no staging is left."""
+    path = tmp_path / "a.zip"
+    path.write_bytes(packed({**release_files(), "doc/a.txt": b"x" * 900_000}))
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+    said = json.loads(started(tmp_path, str(path), before=limit).communicate("go\n", timeout=60)[0])
+    assert said["code"] == "disk_trouble"
+    assert "doc/a.txt" in said["message"]
+    assert "gwctl release prune" in said["hint"]
+    assert ReleaseStore(tmp_path / "releases", tmp_path / "cache").list() == []
+    assert [path.name for path in (tmp_path / "releases").iterdir()] == [".install.lock"]
+
+
+def test_killed_installation_leaves_no_release_and_no_lock(store: ReleaseStore, tmp_path: Path) -> None:
+    """After kill -9 in the middle of a download the next installation goes through at once."""
+    with serving(release_zip()) as server:
+        server.answers = [silent]
+        process = started(tmp_path, server.url())
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        deadline_s = time.monotonic() + 30
+        while not server.requests:
+            assert time.monotonic() < deadline_s
+            assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=30)
+        (tmp_path / "releases" / ".staging-killed").mkdir()
+        assert store.list() == []
+        assert store.install(server.url()).outcome == "installed"
+    assert not (tmp_path / "releases" / ".staging-killed").exists()
+
+
+def test_looking_at_releases_loads_no_http_library() -> None:
+    """Importing the store and listing loads neither httpx nor anything else that is slow."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom gwctl.release.store import ReleaseStore\n"
+        "ReleaseStore(Path('/nonexistent/r'), Path('/nonexistent/c')).current()\n"
+        "print(sorted({'httpx', 'filelock', 'cryptography', 'yaml', 'playwright'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,60 @@
+"""The cause of a login that succeeds and never authenticates, from logs as the real gateway writes them."""
+
+from pathlib import Path
+
+import pytest
+
+from gwctl.gateway.cause import Cause, read_cause
+
+_REFUSED = """\
+2026-11-22T23:04:29.387Z INFO  GatewayHttpProxy : Client login succeeds
+2026-11-22T23:04:29.401Z WARN  BaseServiceProxy : failed /v1/portal/sso/validate
+2026-11-22T23:04:29.404Z ERROR GatewayHttpProxy : authentication to cp failed, retry 1
+io.vertx.core.impl.NoStackTraceThrowable: Access Denied
+"""
+
+
+def _logs(folder: Path, text: str, name: str = "gw.2026-11-22.0.log") -> Path:
+    (folder / "logs").mkdir(exist_ok=True)
+    (folder / "logs" / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("", Cause.NONE),
+        (_REFUSED, Cause.LOGIN_NOT_VALIDATED),
+        (_REFUSED + "2026-11-22T23:04:41.432Z ERROR GatewayHttpProxy : giving up ...\n", Cause.GAVE_UP),
+        (_REFUSED + "23:04:41.432 ERROR vert.x GatewayHttpProxy : giving up ...\n", Cause.GAVE_UP),
+        (_REFUSED + "2026-11-22T23:05:00.000Z INFO  GatewayHttpProxy : authenticated to cp\n", Cause.NONE),
+        (
+            "2026-11-22T23:05:00.000Z WARN  ClientPortalService : Reauthentication failed 5 times, stopping\n",
+            Cause.REAUTHENTICATION_STOPPED,
+        ),
+        (_REFUSED + "java.net.ConnectException: Connection refused\n", Cause.UPSTREAM_UNREACHABLE),
+        ("\x00\xff\n" * 10, Cause.NONE),
+    ],
+)
+def test_the_latest_trouble_is_named(tmp_path: Path, text: str, cause: Cause) -> None:
+    """Each sign the jar writes has its cause, and a success forgets what came before."""
+    assert read_cause(_logs(tmp_path, text)) is cause
+
+
+def test_what_is_older_than_asked_does_not_count(tmp_path: Path) -> None:
+    """The trouble of an earlier login is not taken for this one's, whatever zone the log was written in."""
+    _logs(tmp_path, _REFUSED.replace("Z ", "+02:00 "))
+    assert read_cause(tmp_path, since_s=1795381500.0) is Cause.NONE
+    assert read_cause(tmp_path, since_s=1795381400.0) is Cause.LOGIN_NOT_VALIDATED
+
+
+def test_reading_is_bounded_and_missing_logs_are_no_cause(tmp_path: Path) -> None:
+    """A huge log costs no more than its tail; no log at all is no error."""
+    assert read_cause(tmp_path) is Cause.NONE
+    _logs(tmp_path, _REFUSED + "x" * 300_000 + "\n")
+    assert read_cause(tmp_path) is Cause.NONE
+
+
+def test_no_text_holds_a_line_of_the_log(tmp_path: Path) -> None:
+    """What a person is told are our own words (law 8)."""
+    assert all(cause.text and "Access Denied" not in cause.text for cause in Cause)

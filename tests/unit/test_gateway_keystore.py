@@ -1,0 +1,205 @@
+"""Our authority and the gateway's certificate, verified by the standard library over a real socket."""
+
+import base64
+import concurrent.futures
+import contextlib
+import datetime as dt
+import hashlib
+import ipaddress
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from gwctl.gateway.keystore import Leaf, ensure_ca, ensure_leaf, write_bundle
+from gwctl.paths import Paths
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths.for_profile("one", tmp_path)
+
+
+def _opened(leaf: Leaf) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    key, certificate, _ = pkcs12.load_key_and_certificates(leaf.keystore_file.read_bytes(), leaf.password.encode())
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    assert certificate is not None
+    return key, certificate
+
+
+def _handshake(key_and_chain: Path, context: ssl.SSLContext, name: str) -> bytes | None:
+    """Serve one TLS connection with ``key_and_chain`` and return the certificate the client accepted."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(key_and_chain)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError), listener.accept()[0] as raw:
+            server.wrap_socket(raw, server_side=True).close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with (
+            socket.create_connection(listener.getsockname(), 10) as raw,
+            context.wrap_socket(raw, server_hostname=name) as wrapped,
+        ):
+            return wrapped.getpeercert(binary_form=True)
+    finally:
+        thread.join(10)
+        listener.close()
+
+
+def _pem(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, target: Path) -> Path:
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    target.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    return target
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1"])
+def test_a_client_that_trusts_our_authority_accepts_the_leaf(paths: Paths, tmp_path: Path, name: str) -> None:
+    """The leaf is good for each name of this machine's own, under strict verification."""
+    leaf = ensure_leaf(paths)
+    context = ssl.create_default_context(cafile=paths.ca_file)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    assert _handshake(_pem(*_opened(leaf), tmp_path / "pair.pem"), context, name) == leaf.der
+
+
+@pytest.mark.parametrize("name", ["bank.example", "10.0.0.1"])
+def test_our_authority_cannot_vouch_for_others(paths: Paths, tmp_path: Path, name: str) -> None:
+    """A certificate that a thief of our authority's key makes for another host is refused (name constraints)."""
+    authority = ensure_ca(paths.ca_dir)
+    ca_key = serialization.load_pem_private_key(authority.key_file.read_bytes(), None)
+    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    ca = x509.load_pem_x509_certificate(authority.ca_file.read_bytes())
+    key = ec.generate_private_key(ec.SECP256R1())
+    try:
+        alternative: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        alternative = x509.DNSName(name)
+    now = dt.datetime.now(dt.UTC)
+    forged = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(ca.subject)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([alternative]), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    with pytest.raises(ssl.SSLCertVerificationError, match="permitted subtree"):
+        _handshake(_pem(key, forged, tmp_path / "f.pem"), ssl.create_default_context(cafile=paths.ca_file), name)
+
+
+def test_the_pin_is_the_digest_of_the_key_and_files_are_private(paths: Paths) -> None:
+    """The pin is what Chromium's switch takes; private keys are 0600; a leaf lives 397 days at most."""
+    leaf = ensure_leaf(paths)
+    key, certificate = _opened(leaf)
+    spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    assert leaf.spki_pin_base64 == base64.b64encode(hashlib.sha256(spki).digest()).decode()
+    for private in (leaf.keystore_file, paths.ca_dir / "ca.key", paths.profile_dir / "keystore.password"):
+        assert private.stat().st_mode & 0o777 == 0o600
+    assert paths.ca_dir.stat().st_mode & 0o777 == 0o700
+    assert certificate.not_valid_after_utc - certificate.not_valid_before_utc <= dt.timedelta(days=397)
+    assert leaf.password not in repr(leaf)
+    assert leaf.password not in (paths.profile_dir / "leaf.json").read_text()
+
+
+def test_again_it_changes_nothing_and_loads_no_cryptography(paths: Paths) -> None:
+    """A restart finds the leaf as it was, without the library that made it."""
+    first = ensure_leaf(paths)
+    program = (
+        "import sys; from pathlib import Path; from gwctl.paths import Paths; from gwctl.gateway.keystore import *\n"
+        "leaf = ensure_leaf(Paths.for_profile('one', Path(sys.argv[1])))\n"
+        "assert not {'cryptography', 'filelock', 'yaml'} & set(sys.modules)\nprint(leaf.spki_pin_base64)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program, str(paths.config_dir)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert said.stdout.strip() == first.spki_pin_base64
+
+
+@pytest.mark.parametrize(
+    "name", ["one/gateway/root/gwctl.p12", "one/leaf.pem", "one/leaf.json", "one/keystore.password"]
+)
+@pytest.mark.parametrize("damage", [b"", b"garbage"])
+def test_a_damaged_leaf_is_made_anew(paths: Paths, name: str, damage: bytes) -> None:
+    """Whatever file of the leaf is damaged, the next start has a whole one that its password opens."""
+    first = ensure_leaf(paths)
+    (paths.profiles_dir / name).write_bytes(damage)
+    second = ensure_leaf(paths)
+    assert second.spki_pin_base64 != first.spki_pin_base64
+    _opened(second)
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "ca.key"])
+def test_a_damaged_authority_is_set_aside_and_its_leaves_follow(paths: Paths, name: str) -> None:
+    """A new authority is made, the damaged file kept to look at, and the leaf signed anew."""
+    first = ensure_leaf(paths)
+    (paths.ca_dir / name).write_bytes(b"garbage")
+    second = ensure_leaf(paths)
+    assert second.spki_pin_base64 != first.spki_pin_base64
+    assert list(paths.ca_dir.glob(f"{name}.damaged-*"))
+
+
+def _age(facts_file: Path, days_left: int) -> None:
+    facts = json.loads(facts_file.read_text())
+    facts["not_after_s"] = int(dt.datetime.now(dt.UTC).timestamp()) + days_left * 86_400
+    facts_file.write_text(json.dumps(facts))
+
+
+def test_a_leaf_is_renewed_in_its_last_30_days(paths: Paths) -> None:
+    """With 31 days left it stays, with 29 it is renewed."""
+    first = ensure_leaf(paths)
+    facts_file = paths.profile_dir / "leaf.json"
+    _age(facts_file, 31)
+    assert ensure_leaf(paths).leaf_pem == first.leaf_pem
+    _age(facts_file, 29)
+    assert ensure_leaf(paths).leaf_pem != first.leaf_pem
+
+
+def test_a_renewed_authority_still_vouches_for_what_it_signed(paths: Paths, tmp_path: Path) -> None:
+    """An authority near its end is renewed with its key: a gateway that runs on is still believed."""
+    leaf = ensure_leaf(paths)
+    old = paths.ca_file.read_bytes()
+    pair = _pem(*_opened(leaf), tmp_path / "pair.pem")
+    _age(paths.ca_dir / "ca.json", 399)
+    ensure_ca(paths.ca_dir)
+    assert paths.ca_file.read_bytes() != old
+    assert _handshake(pair, ssl.create_default_context(cafile=paths.ca_file), "localhost") == leaf.der
+
+
+def test_profiles_that_start_together_share_one_authority(tmp_path: Path) -> None:
+    """Concurrent first starts make one authority, and every leaf is signed by it."""
+    profiles = [Paths.for_profile(f"p{number}", tmp_path) for number in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        leaves = list(pool.map(ensure_leaf, profiles))
+    ca = x509.load_pem_x509_certificate(profiles[0].ca_file.read_bytes())
+    for leaf in leaves:
+        x509.load_pem_x509_certificate(leaf.leaf_pem.encode()).verify_directly_issued_by(ca)
+    assert not list(profiles[0].ca_dir.glob("*.damaged-*"))
+
+
+def test_the_bundle_holds_the_public_roots_and_ours(paths: Paths) -> None:
+    """A child with the bundle verifies the world and our gateway; a second call leaves the file as it is."""
+    bundle_file = write_bundle(paths.ca_dir)
+    assert bundle_file == paths.ca_bundle_file
+    context = ssl.create_default_context(cafile=bundle_file)
+    assert len(context.get_ca_certs()) > 50
+    assert ssl.PEM_cert_to_DER_cert(paths.ca_file.read_text()) in context.get_ca_certs(binary_form=True)
+    inode = bundle_file.stat().st_ino
+    write_bundle(paths.ca_dir)
+    assert bundle_file.stat().st_ino == inode

@@ -1,0 +1,85 @@
+"""What a profile may say about its gateway."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gwctl.errors import Configuration
+from gwctl.gateway.settings import check_allow_ips, check_upstream
+
+
+@pytest.mark.parametrize("pattern", ["10.*", "192.168.*", "192.168.1.*", "127.0.0.1", "255.255.255.255"])
+def test_patterns_the_gateway_knows_pass(pattern: str) -> None:
+    """What the gateway parses is handed over unchanged."""
+    assert pattern in check_allow_ips([pattern])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("*", "192.168.1.*"),
+        ("0.0.0.0/0", "192.168.1.*"),
+        ("10.0.0.0/8", "10.*"),
+        ("172.17.0.0/16", "172.17.*"),
+        ("192.168.1.0/24", "192.168.1.*"),
+        ("172.16.0.0/12", "172.16.*"),
+        ("192.168.1.4/30", "192.168.1.4, 192.168.1.5"),
+        ("::1", "IPv4 only"),
+        ("fd00::/8", "IPv4 only"),
+        ("1.2.3.256", "allow_ips"),
+        ("1.2.3", "allow_ips"),
+        ("1.*.3.4", "allow_ips"),
+        ("1.2.3.4.*", "allow_ips"),
+        ("", "allow_ips"),
+    ],
+)
+def test_patterns_the_gateway_ignores_are_refused_with_a_suggestion(pattern: str, hint: str) -> None:
+    """An entry that would silently do nothing is an error that says what to write."""
+    with pytest.raises(Configuration) as caught:
+        check_allow_ips([pattern])
+    assert hint in (caught.value.hint or "")
+
+
+def test_gwctl_itself_is_always_let_in() -> None:
+    """127.0.0.1 is on the list unless a pattern covers it."""
+    assert check_allow_ips(["10.*"]) == ("127.0.0.1", "10.*")
+    assert check_allow_ips(["127.*"]) == ("127.*",)
+    assert check_allow_ips([]) == ("127.0.0.1",)
+
+
+@given(st.text(alphabet="0123456789.*/:a ", max_size=18))
+def test_whatever_passes_is_a_pattern_the_gateway_parses(pattern: str) -> None:
+    """Nothing but the four known shapes gets into conf.yaml."""
+    try:
+        checked = check_allow_ips([pattern])
+    except Configuration as error:
+        assert error.hint  # noqa: PT017 - the property holds for either outcome
+        return
+    assert all(re.fullmatch(r"(\d{1,3}\.){1,3}\*|(\d{1,3}\.){3}\d{1,3}", one) for one in checked)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "expected"),
+    [
+        ("https://api.ibkr.com", "https://api.ibkr.com"),
+        ("https://api.ibkr.com/", "https://api.ibkr.com"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+    ],
+)
+def test_an_upstream_is_scheme_host_and_port(upstream: str, expected: str) -> None:
+    """What the gateway needs passes."""
+    assert check_upstream(upstream) == expected
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    ["", "api.ibkr.com", "ftp://x", "https://", "https://x/path", "https://x?q", "https://u:p@x", "https://x:99999",
+     "https://x#f", "https://a b", "https://[x"],
+)  # fmt: skip
+def test_any_other_upstream_is_a_configuration_error_without_its_secrets(upstream: str) -> None:
+    """A wrong address is named before the gateway is started, and a password in it is not repeated."""
+    with pytest.raises(Configuration) as caught:
+        check_upstream(upstream)
+    assert "u:p" not in caught.value.message

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from gwctl.login.look import Asked, Ended, Look, Now, Patience, Submitted, Traffic, judge
+from gwctl.login.outcome import LoginOutcome
+from gwctl.login.page import as_script, first_line
+from gwctl.login.pages import Element
+
+FORM = {"username": "#u", "password": "#p", "submit": "#s"}
+FILLED = Look(FORM, page="one", form=1, username_filled=True, password_filled=True)
+PATIENCE = Patience()
+
+
+def verdict(
+    look: Look, *, posts: int = 1, waiting: int = 0, unchanged_s: float = 9.0, after_s: float = 1.0, **more: Any
+) -> Any:
+    """Judge ``look`` some time after a submit of the filled form."""
+    submitted = Submitted(more.pop("before", FILLED), Traffic(), 100.0, code=more.pop("code", False))
+    traffic = Traffic(posts=posts, waiting=waiting, **more)
+    return judge(Now(look, traffic, 100.0 + after_s, unchanged_s), submitted, PATIENCE)
+
+
+def form(**changes: Any) -> Look:
+    """Return the form as it stands in the page, with changes."""
+    values = {name: getattr(FILLED, name) for name in Look.__slots__} | changes
+    return Look(**values)
+
+
+def error(text: str) -> Look:
+    return form(visible={**FORM, "error": "#e"}, error=text)
+
+
+def test_success_is_a_text() -> None:
+    """The gateway's own words are the success, whatever else is there."""
+    assert verdict(Look({}, page="two", success=True), waiting=1) == Ended(LoginOutcome.SUCCESS)
+
+
+def test_nothing_is_decided_while_an_answer_is_on_its_way() -> None:
+    """A form that is still filled, or emptied while a POST waits, means nothing yet."""
+    assert verdict(form(), waiting=1) is None
+    assert verdict(form(password_filled=False), waiting=1) is None
+    assert verdict(form(password_filled=False), unchanged_s=0.1) is None
+
+
+def test_an_error_text_ends_it() -> None:
+    """A visible error is classified and carried on as text."""
+    text = "Invalid username password combination"
+    assert verdict(error(text)) == Ended(LoginOutcome.REFUSED, text)
+
+
+def test_an_old_error_speaks_only_after_the_answer() -> None:
+    """A text that stood there before the submit is not taken for its answer."""
+    old = error("Invalid security code")
+    assert verdict(old, before=old, waiting=1) is None
+    assert verdict(old, before=old, posts=0) is None
+    assert verdict(old, before=old).outcome is LoginOutcome.SECOND_FACTOR_REFUSED
+
+
+def test_an_error_block_that_stays_empty_is_unclear() -> None:
+    """An error without a text counts, but only once it stays so."""
+    assert verdict(error(""), unchanged_s=0.1) is None
+    assert verdict(error("")) == Ended(LoginOutcome.UNCLEAR)
+
+
+def test_an_unknown_text_without_a_post_is_not_ibkrs() -> None:
+    """What the page says by itself, the password never sent, is a swallowed form."""
+    assert verdict(error("Please wait"), posts=0).outcome is LoginOutcome.SWALLOWED
+    assert verdict(error("Please wait"), posts=1).outcome is LoginOutcome.UNKNOWN_TEXT
+
+
+@pytest.mark.parametrize("changes", [{"page": "two"}, {"form": 2}, {"password_filled": False}])
+def test_the_form_again_after_a_post_is_a_refusal(changes: dict[str, Any]) -> None:
+    """A new page, a rebuilt or an emptied form after the password was sent is a refused login without a text."""
+    assert verdict(form(**changes)) == Ended(LoginOutcome.FORM_AGAIN)
+
+
+@pytest.mark.parametrize("changes", [{"page": "two"}, {"form": 2}, {"password_filled": False}])
+def test_the_form_again_without_a_post_was_swallowed(changes: dict[str, Any]) -> None:
+    """The same, nothing sent, is no refusal."""
+    assert verdict(form(**changes), posts=0) == Ended(LoginOutcome.SWALLOWED)
+
+
+def test_a_form_that_does_nothing_was_swallowed() -> None:
+    """A filled form that sends nothing for some seconds was swallowed; one that was sent goes on waiting."""
+    assert verdict(form(), posts=0, after_s=1.0) is None
+    assert verdict(form(), posts=0, after_s=PATIENCE.swallowed_s) == Ended(LoginOutcome.SWALLOWED)
+    assert verdict(form(), posts=1, after_s=30.0) is None
+
+
+def test_ibkrs_illness_is_no_refusal() -> None:
+    """A 5xx document or a banner that was not there before is IBKR's trouble."""
+    assert verdict(Look({}, page="two"), document_status=503).outcome is LoginOutcome.UPSTREAM_ILL
+    banner = form(visible={**FORM, "maintenance": ".gstat"}, banner="System maintenance")
+    assert verdict(banner) == Ended(LoginOutcome.UPSTREAM_ILL, "System maintenance")
+    assert verdict(banner, before=banner) is None
+
+
+@pytest.mark.parametrize(
+    "element",
+    [Element.CODE_APP, Element.DEVICE_CHOICE, Element.PUSH, Element.PASSKEY, Element.CODE_EMAIL, Element.OFFER],
+)
+def test_a_visible_panel_is_a_question(element: Element) -> None:
+    """Each panel of the second factor is its own question."""
+    assert verdict(Look({element.value: "#x"}, page="one")) == Asked(element)
+
+
+def test_a_code_asked_for_again_was_refused() -> None:
+    """After a code, the empty field again without a text is a refused code; the filled one is still waiting."""
+    panel = {"code_app": "#c"}
+    before = Look(panel, page="one", code_filled=True)
+    assert verdict(before, before=before, code=True) is None
+    again = Look(panel, page="one")
+    assert verdict(again, before=before, code=True).outcome is LoginOutcome.SECOND_FACTOR_REFUSED
+
+
+def test_a_look_goes_back_into_the_page_as_the_page_wrote_it() -> None:
+    """The look's JSON is what the page's own JSON.stringify makes, or waiting for a change would never wait."""
+    text = as_script(Look({"error": "#é"}, page="one", error="ü „x“"))
+    assert text.startswith('{"visible":{"error":"#é"},"page":"one","form":0,"username_filled":false')
+    assert Look.from_script(json.loads(text)).error == "ü „x“"
+    assert as_script(None) == ""
+
+
+def test_playwrights_messages_are_cut_to_their_point() -> None:
+    """An error of the browser is one line without the name of a call."""
+    assert first_line(ValueError("Page.goto: net::ERR_X at https://h/\nCall log:\n - x")) == "net::ERR_X at https://h/"
+    assert first_line(ValueError("")) == "ValueError"

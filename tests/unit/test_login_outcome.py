@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gwctl.login.outcome import (
+    LoginOutcome,
+    LoginReport,
+    SsoCookie,
+    Step,
+    classify_error,
+    redact,
+    tidy,
+)
+
+LIVE_BUT_PAPER = (
+    "You have selected the Live Account Mode, but the specified user is a Paper Trading user. "
+    "Please select the correct Login mode."
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("Invalid username password combination", LoginOutcome.REFUSED),
+        ("  invalid username\n password  combination. ", LoginOutcome.REFUSED),
+        ("Your account is locked", LoginOutcome.LOCKED),
+        ("There were too many failed login attempts", LoginOutcome.LOCKED),
+        ("Invalid username password combination: too many failed attempts", LoginOutcome.LOCKED),
+        (LIVE_BUT_PAPER, LoginOutcome.WRONG_MODE),
+        (LIVE_BUT_PAPER.replace("Live", "Paper", 1), LoginOutcome.WRONG_MODE),
+        ("Invalid security code", LoginOutcome.SECOND_FACTOR_REFUSED),
+        ("Incorrect security code, please try again", LoginOutcome.SECOND_FACTOR_REFUSED),
+        ("failed", LoginOutcome.UNCLEAR),
+        ("ERROR", LoginOutcome.UNCLEAR),
+        ("Authentication failed", LoginOutcome.UNCLEAR),
+        ("", LoginOutcome.UNCLEAR),
+        ("   ", LoginOutcome.UNCLEAR),
+        ("Network connectivity error: Unable to reach server", LoginOutcome.UPSTREAM_ILL),
+        ("An error occurred while communicating with the server", LoginOutcome.UPSTREAM_ILL),
+        ("System maintenance is in progress.", LoginOutcome.UPSTREAM_ILL),
+        ("Service unavailable", LoginOutcome.UPSTREAM_ILL),
+        ("Cookies must be enabled", LoginOutcome.COOKIES_DISABLED),
+        ("The moon is in the wrong phase", LoginOutcome.UNKNOWN_TEXT),
+        ("The transfer failed", LoginOutcome.UNKNOWN_TEXT),
+    ],
+)
+def test_each_text_of_the_page_has_its_meaning(text: str, outcome: LoginOutcome) -> None:
+    """Every row of the table of texts is classified as the login-page facts say."""
+    assert classify_error(text) is outcome
+
+
+def test_what_counts_as_refused_and_what_does_not() -> None:
+    """Whatever IBKR may have counted as refused counts; its own illness, the browser's and the mode's do not."""
+    counted = {outcome for outcome in LoginOutcome if outcome.counts_as_refusal}
+    assert counted == {
+        LoginOutcome.REFUSED,
+        LoginOutcome.FORM_AGAIN,
+        LoginOutcome.LOCKED,
+        LoginOutcome.SECOND_FACTOR_REFUSED,
+        LoginOutcome.UNCLEAR,
+        LoginOutcome.UNKNOWN_TEXT,
+    }
+    assert all(outcome.needs_person for outcome in counted)
+
+
+def test_what_needs_a_person() -> None:
+    """What time alone can mend never asks for a person."""
+    by_themselves = {outcome for outcome in LoginOutcome if not outcome.needs_person}
+    assert by_themselves == {
+        LoginOutcome.SUCCESS,
+        LoginOutcome.PAGE_UNKNOWN,
+        LoginOutcome.PAGE_NEVER_CAME,
+        LoginOutcome.TIMED_OUT,
+        LoginOutcome.BROWSER_FAILED,
+        LoginOutcome.UPSTREAM_ILL,
+        LoginOutcome.SWALLOWED,
+        LoginOutcome.CANCELLED,
+    }
+
+
+def test_a_report_survives_the_pipe() -> None:
+    """A report read from its own JSON is the same report."""
+    report = LoginReport(
+        LoginOutcome.SUCCESS,
+        submits=1,
+        text="x",
+        steps=(Step("form filled", 12.5),),
+        cookies=(SsoCookie("XYZAB", "v", "localhost", "/"),),
+        page_version="current",
+        durations_ms={"total": 3.0},
+        workaround_used=True,
+        totp_window=7,
+        evidence="/somewhere",
+    )
+    assert LoginReport.from_json(json.loads(json.dumps(report.to_json()))) == report
+
+
+def test_a_report_does_not_print_its_cookies() -> None:
+    """No cookie's value is in a repr (law 8)."""
+    cookie = SsoCookie("XYZAB", "very-secret", "localhost", "/")
+    assert "very-secret" not in repr(cookie) + repr(LoginReport(LoginOutcome.SUCCESS, cookies=(cookie,)))
+
+
+def test_texts_are_redacted_whatever_their_case() -> None:
+    """A secret in a text of the page is replaced, the longer of two first; an empty one hides nothing."""
+    assert redact("User SOMEUSER7 (someuser7x)", ["someuser7", "", "someuser7x"]) == "User ••• (•••)"
+    assert tidy("  a\n b\tsecret ", ["secret"]) == "a b •••"
+    assert len(tidy("x" * 9000, [])) == 500
