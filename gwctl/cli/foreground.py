@@ -15,11 +15,18 @@ from gwctl.cli.following import Ended, describe
 from gwctl.cli.output import Outcome, write
 from gwctl.config import Environment, load
 from gwctl.supervisor.handover import Handover
-from gwctl.supervisor.service import Order, Service, set_up_log
+
+UNUSED_MODULES = ("httpx._main",)
+"""httpx's own command line, which it imports with rich and pygments where they are installed, for nothing of ours."""
 
 
 def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool) -> Outcome:
     """Run a supervisor until it ends, and return how; raises Ended with the supervisor's exit code."""
+    for name in UNUSED_MODULES:
+        # An entry of None makes the import fail, as the language defines it; httpx goes on without.
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type] # typeshed knows modules only
+    from gwctl.supervisor.service import Order, Service, set_up_log
+
     handover = Handover.from_line(sys.stdin.readline()) if handed_over else Handover()
     environment = Environment({**os.environ, **handover.variables})
     settings = load(call.profile_name, flags={**handover.flags, **flags}, environment=environment)

@@ -146,7 +146,7 @@ def render(status: dict[str, Any]) -> str:
             f"  supervisor  pid {supervisor['pid']} · up {_duration(supervisor['uptime_s'])} · "
             f"{_megabytes(supervisor['rss_bytes'])} · {supervisor['health_url']}"
         )
-    locked = " · LOCKED: gwctl login --reset-lockout" if login["locked"] else ""
+    locked = " · LOCKED, a person is needed" if login["locked"] else ""
     last = f" · last {login['last_outcome']} at {login['last_at']}" if login["last_at"] else ""
     rows.append(f"  login       {login['rejected']} of {login['rejected_limit']} refusals in 24 h{last}{locked}")
     if status["next"]:

@@ -156,13 +156,25 @@ def _start(
             return _check_kind(call, client, sandbox=sandbox), False
         found = {} if sandbox else look_for_secrets(call, settings)
         if not sandbox:
-            from gwctl.cli.release import ensure_release
-
             check_law_2(call, settings, found)
-            ensure_release(call, settings, show)
+        _prepare(call, settings, show, sandbox=sandbox)
         return _spawn(call, flags, found, sandbox=sandbox), True
     finally:
         lock.release()
+
+
+def _prepare(call: Call, settings: Settings, show: Callable[[str], None], *, sandbox: bool) -> None:
+    """Do here, once, what needs large libraries, so that the supervisor need never load them."""
+    from gwctl.cli.release import ensure_release, store_of
+    from gwctl.gateway.keystore import ensure_leaf
+
+    if sandbox:
+        from gwctl.supervisor.standin import sandbox_release
+
+        sandbox_release(store_of(call.paths), call.paths.cache_dir)
+    else:
+        ensure_release(call, settings, show)
+    ensure_leaf(call.paths)
 
 
 def _spawn(call: Call, flags: Mapping[str, Any], found: Mapping[str, Found], *, sandbox: bool) -> SupervisorClient:
@@ -178,7 +190,7 @@ def _spawn(call: Call, flags: Mapping[str, Any], found: Mapping[str, Found], *, 
     spawned = process.spawn(
         [*argv, "--quiet"],
         cwd=paths.profile_dir,
-        env=process.child_environment({}, call.environment.variables),
+        env=process.child_environment(process.FRUGAL_MALLOC, call.environment.variables),
         log_file=paths.logs_dir / "start.log",
         pipes=True,
     )

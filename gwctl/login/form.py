@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from gwctl.login.hands import Hands, Over
@@ -118,9 +119,13 @@ class Form:
 
     async def is_filled(self, look: Look) -> bool:
         """Say whether the visible fields hold exactly what they should, in the right mode."""
-        for element, text in ((Element.USERNAME, self._task.username), (Element.PASSWORD, self._task.password)):
-            selector = look.visible.get(element)
-            if selector and not await self._hands.page.holds(selector, text, timeout_s=self._patience.action_s):
-                return False
+        wanted = ((Element.USERNAME, self._task.username), (Element.PASSWORD, self._task.password))
+        checks = [
+            self._hands.page.holds(look.visible[element], text, timeout_s=self._patience.action_s)
+            for element, text in wanted
+            if look.shows(element)
+        ]
+        if not all(await asyncio.gather(*checks)):
+            return False
         in_mode = look.paper is None or look.paper == (self._task.mode == "paper")
         return look.shows(Element.PASSWORD) and in_mode

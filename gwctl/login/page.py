@@ -104,11 +104,8 @@ class Page:
         return await self._act(self._page.locator(_visible(selector)).first.click(timeout=timeout_s * 1000))
 
     async def fill(self, selector: str, text: str, *, timeout_s: float) -> bool:
-        """Put ``text`` into the first visible match and return whether it is in there."""
-        field = self._page.locator(_visible(selector)).first
-        return await self._act(field.fill(text, timeout=timeout_s * 1000)) and await self.holds(
-            selector, text, timeout_s=timeout_s
-        )
+        """Put ``text`` into the first visible match; whether it stays there, ``holds`` tells."""
+        return await self._act(self._page.locator(_visible(selector)).first.fill(text, timeout=timeout_s * 1000))
 
     async def holds(self, selector: str, text: str, *, timeout_s: float) -> bool:
         """Say whether the first visible match holds exactly ``text``."""

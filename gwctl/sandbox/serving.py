@@ -35,6 +35,7 @@ def quiet_server(app: Any, tls: ssl.SSLContext | None = None) -> QuietServer:  #
         logger = logging.getLogger(name)
         logger.addHandler(logging.NullHandler())
         logger.propagate = False
+        logger.disabled = True
     config = uvicorn.Config(
         app,
         loop="asyncio",

@@ -42,6 +42,7 @@ log = logging.getLogger("gwctl.supervisor")
 
 HOUSEKEEPING_S = 30.0
 DRAIN_S = 2.0
+TIDY_AFTER_S = 1.0
 LIVE_WITHIN_S = 120.0
 
 
@@ -127,6 +128,7 @@ class Service:
         self._finish: dict[str, Any] | None = None
         self._followed = 0
         self._keep_gateway = False
+        self._was_ready = False
         self.ended_by: signal.Signals | None = None
 
     # What the loop tells.
@@ -145,8 +147,11 @@ class Service:
 
     def _changed(self, snapshot: Snapshot) -> None:
         self._turned_at = time.monotonic()
-        if phase_of(snapshot) is Phase.READY:
+        ready = phase_of(snapshot) is Phase.READY
+        if ready and not self._was_ready:
             self._close_idle_browser()
+            asyncio.get_running_loop().call_later(TIDY_AFTER_S, process.give_back_memory)
+        self._was_ready = ready
         if self.order.follow is not None:
             for entry in self.journal.since(self._followed):
                 self.order.follow(entry)

@@ -178,7 +178,7 @@ def test_a_form_swallowed_twice_is_the_end(make_stand: MakeStand) -> None:
     """Swallowed again after the demo page: an outcome of its own, nothing sent, nothing counted."""
     stand = make_stand()
     stand.ibkr.state.set_scenario("temperamental", on=True, parameters={})
-    stand.ibkr.state.demo_called = lambda cookies: None  # type: ignore[method-assign] # the call does not help
+    stand.ibkr.state.demo_called = lambda _cookies: None  # type: ignore[method-assign] # the call does not help
     login = stand.log_in(patience=Patience(swallowed_s=1.0))
     assert login.report.outcome is LoginOutcome.SWALLOWED
     assert not login.report.outcome.counts_as_refusal
@@ -195,7 +195,7 @@ def test_a_code_is_made_and_sent(make_stand: MakeStand) -> None:
     assert pyotp.TOTP(TOTP_SECRET).at(login.report.totp_window * 30) not in repr(login.report)
 
 
-@pytest.mark.parametrize(("secret", "text"), [(None, "authenticator app"), ("short", "base32")])
+@pytest.mark.parametrize(("secret", "text"), [(None, "authenticator app"), ("not base 32!", "base32")])
 def test_without_a_good_secret_a_person_is_needed(make_stand: MakeStand, secret: str | None, text: str) -> None:
     """Asked for a code that cannot be made, the login ends and says what is missing."""
     stand = make_stand(account=Account(rig.USERNAME, rig.PASSWORD, totp_secret=TOTP_SECRET))

@@ -20,6 +20,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ AUTH_DELAY_MS = 100
 
 @pytest.fixture(params=["standin", pytest.param("real", marks=pytest.mark.real_gateway)])
 def release(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A release, unpacked into a gateway's own folder."""
+    """Return a release, unpacked into a gateway's own folder."""
     if request.param == "real":
         archive = Path(os.environ["GWCTL_TEST_RELEASE_ZIP"])
     else:
@@ -291,12 +292,23 @@ def test_a_taken_port_is_printed_and_survived(release: Path, ibkr: RunningStandI
             assert gateway.process.poll() is None
 
 
-def test_a_bad_value_is_only_in_the_log(release: Path, ibkr: RunningStandIn) -> None:
-    """A bad value in conf.yaml ends nothing and is said in the log file alone."""
+def test_a_bad_value_is_said_and_survived(release: Path, ibkr: RunningStandIn) -> None:
+    """A bad value in conf.yaml is printed and logged with the property's name, and ends nothing."""
     with running(release, ibkr.url, listenPort="many") as gateway:
-        until(lambda: "ERROR" in gateway.logged())
+        until(lambda: "property=listenPort" in gateway.logged())
+        until(lambda: "Failed to load configuration file" in gateway.printed())
         assert gateway.process.poll() is None
-        assert "listenPort" not in gateway.printed()
+
+
+def test_a_keystore_it_cannot_open_is_not_printed(release: Path, ibkr: RunningStandIn) -> None:
+    """With a wrong keystore password it says nothing anywhere, serves nothing and does not end."""
+    with running(release, ibkr.url, sslPwd="wrong") as gateway:
+        until(lambda: "config ../root/conf.yaml" in gateway.logged())
+        with pytest.raises(subprocess.TimeoutExpired):
+            gateway.process.wait(timeout=2.0)
+        assert not answers(gateway.web)
+        assert "failed" not in gateway.printed().lower()
+        assert "ERROR" not in gateway.logged()
 
 
 def test_a_deeper_config_is_not_found(release: Path, ibkr: RunningStandIn) -> None:
@@ -390,16 +402,23 @@ def test_a_login_that_never_authenticates_gives_up(release: Path, ibkr: RunningS
         until(lambda: answers(gateway.web))
         dispatch(gateway.web, log_in(gateway.web))
         until(lambda: "giving up ..." in gateway.logged())
-        assert ibkr.state.requests["/v1/portal/sso/validate"] == 6
+        assert ibkr.state.requests["/v1/portal/sso/validate"] == 5
         assert is_ready(gateway.web) is False
 
 
 def test_a_competitor_who_holds_on_stops_the_handshake(release: Path, ibkr: RunningStandIn) -> None:
-    """While another client holds the session the hand-shake tries five times and stops."""
+    """While another client holds the session each hand-shake is one attempt, and after five it says that it stops."""
     ibkr.state.set_scenario("competing", on=True, parameters={"take_over": False})
     with running(release, ibkr.url) as gateway:
         until(lambda: answers(gateway.web))
         dispatch(gateway.web, log_in(gateway.web))
+
+        def repeated(times: int) -> bool:
+            return gateway.logged().count("chanllenge already sent") >= times
+
+        for said in range(1, 6):
+            until(partial(repeated, said))
+            gateway.web.post("/v1/api/iserver/reauthenticate")
         until(lambda: "Reauthentication failed 5 times, stopping" in gateway.logged())
 
 

@@ -35,7 +35,7 @@ def test_no_browser_names_the_one_command(nowhere: dict[str, str]) -> None:
 
 
 def test_playwrights_own_comes_first(nowhere: dict[str, str], tmp_path: Path) -> None:
-    """Playwright's download goes before the system's, a newer one before an older, the headless shell before a window."""
+    """Playwright's download goes before the system's, a newer before an older, the headless shell before a window."""
     program(tmp_path / "bin", "google-chrome")
     program(tmp_path / "pw" / "chromium-1" / "chrome-linux64", "chrome")
     assert find_browser(None, nowhere).source == "playwright"

@@ -16,6 +16,7 @@ from gwctl.gateway.process.identity import (
     rss_bytes,
     wait_ended,
 )
+from gwctl.gateway.process.memory import FRUGAL_MALLOC, give_back_memory
 from gwctl.gateway.process.ports import Listener, find_listener, listens, port_is_free
 from gwctl.gateway.process.spawning import (
     CompletedShort,
@@ -28,6 +29,7 @@ from gwctl.gateway.process.spawning import (
 from gwctl.gateway.process.stopping import LeftAlone, StopReport, stop
 
 __all__ = [
+    "FRUGAL_MALLOC",
     "CompletedShort",
     "Identity",
     "LeftAlone",
@@ -37,6 +39,7 @@ __all__ = [
     "child_environment",
     "descendants",
     "find_listener",
+    "give_back_memory",
     "identify",
     "inhabitants",
     "is_alive",

@@ -54,7 +54,8 @@ def _born_from_proc(pid: int) -> tuple[float, str] | None:
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
-    if fields[0] in _NOT_ALIVE:
+    # While other threads still end, the first one is a zombie already and the process holds its sockets yet.
+    if fields[0] in _NOT_ALIVE and int(fields[17]) <= 1:
         return None
     return int(fields[19]) / os.sysconf("SC_CLK_TCK"), boot_id
 

@@ -59,7 +59,7 @@ class Handshake:
         await self._bring_up(status, str(user.get("USER_NAME", "")))
 
     async def _validated(self) -> dict[str, Any] | None:
-        for attempt in range(1 + RETRIES):
+        for attempt in range(1, RETRIES + 1):
             user = await self._get("/sso/validate?gw=1")
             if user is not None:
                 self._log.write("INFO", "GatewayHttpProxy", "authenticated to cp")
@@ -79,11 +79,13 @@ class Handshake:
                 return
             if opened.get("authenticated"):
                 self._attempts += 1
-                if self._attempts > RETRIES:
-                    self._log.write("WARN", "ClientPortalService", "Reauthentication failed 5 times, stopping")
-                    return
-                status = opened
-                continue
+                if not opened.get("competing"):
+                    break
+                # It goes no further by itself: each reauthenticate is one attempt [seen].
+                failed = self._attempts > RETRIES
+                said = "Reauthentication failed 5 times, stopping" if failed else "chanllenge already sent true"
+                self._log.write("WARN" if failed else "INFO", "ClientPortalService", said)
+                return
             answered = await self._post("/iserver/auth/ssodh/response", {"response": secrets.token_hex(20)})
             if answered is None:
                 self._log.write("ERROR", "ClientPortalService", "sso sh response failed")

@@ -48,14 +48,21 @@ def _prepare(arguments: list[str], log: GatewayLog) -> tuple[Conf, ssl.SSLContex
     try:
         conf = read_conf(_conf_path(arguments))
     except Configuration as error:
-        log.write("ERROR", "OptionUtils", error.message)
+        said = f"Failed to load configuration file: ../root/conf.yaml\n{error.message}"
+        print(said, file=sys.stderr, flush=True)  # noqa: T201 - the gateway prints this
+        log.write("ERROR", "GatewayStart", f"loading configuration file error:{error.message}")
         return None
-    print(BANNER.format(port=conf.listen_port), flush=True)  # noqa: T201 - the gateway prints this
+    log.write("INFO", "GatewayStart", "config ../root/conf.yaml")
     try:
-        return conf, _tls(conf), bound_socket(EVERY_ADDRESS, conf.listen_port)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        print(f"Server listen failed {reason}", file=sys.stderr, flush=True)  # noqa: T201 - as above
+        tls = _tls(conf)
+    except (OSError, ValueError):
+        # Not a word, nowhere: so does the real one [seen].
+        return None
+    print(BANNER.format(port=conf.listen_port), flush=True)  # noqa: T201 - as above
+    try:
+        return conf, tls, bound_socket(EVERY_ADDRESS, conf.listen_port)
+    except OSError as error:
+        print(f"Server listen failed {error.strerror}", file=sys.stderr, flush=True)  # noqa: T201 - as above
         return None
 
 

@@ -1,0 +1,211 @@
+"""Pages that the stand-in for IBKR does not serve: the legacy one, and every panel after the password."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import login_rig as rig
+import pytest
+
+from gwctl.login.browser import Browser
+from gwctl.login.look import Patience
+from gwctl.login.outcome import LoginOutcome, LoginReport
+from gwctl.login.session import LoginJob, LoginWorker
+
+pytestmark = pytest.mark.browser
+
+TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+PATIENCE = Patience(form_s=3.0, answer_s=5.0, swallowed_s=1.0, action_s=3.0, banner_s=0.5)
+
+# A page in the legacy shape, which posts its form as a form and is a new document after it.
+LEGACY = """<body><form method="post" action="/sso/Authenticator">
+<input name="user_name"><input name="password" type="password">
+<input type="checkbox" id="paperSwitch"><label for="paperSwitch">Paper</label>
+<button id="submitForm">Login</button></form>
+<div class="alert alert-danger margin-top-10" hidden></div></body>"""
+
+# A page in the current shape that shows the panel which the answer to its POST names.
+CURRENT = """<body><div class="xyzblock-error" hidden><p class="xyz-errormessage"></p></div>
+<form id="first"><input id="xyz-field-username" name="username"><input id="xyz-field-password" type="password">
+<button class="xyz-button-login">Login</button></form>
+%s
+<form class="xyzform-silver" data-panel="silver" hidden><input id="xyz-field-silver-response">
+<button class="xyz-button-login">Login</button></form>
+<script>
+const panels = document.querySelectorAll("[data-panel]");
+const show = (name) => panels.forEach((p) => { p.hidden = p.dataset.panel !== name; });
+async function send(event, text) {
+  if (event) event.preventDefault();
+  const answer = await (await fetch("/sso/Authenticator", {method: "POST", body: text})).json();
+  document.getElementById("first").hidden = !!answer.panel;
+  if (answer.panel) show(answer.panel);
+  if (answer.banner) document.querySelector(".gstat").hidden = false;
+  if (answer.done) location.href = "/sso/Dispatcher";
+}
+document.getElementById("first").addEventListener("submit", (e) => send(e, "password"));
+document.querySelector(".xyzform-silver").addEventListener("submit",
+  (e) => send(e, "code " + document.getElementById("xyz-field-silver-response").value));
+const select = document.querySelector("select");
+if (select) select.addEventListener("change", () => send(null, "device " + select.value));
+</script></body>"""
+
+Serve = Callable[[rig.PageServer], str]
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> rig.Key:
+    return rig.make_key(tmp_path)
+
+
+@pytest.fixture
+def serve(key: rig.Key) -> Iterator[Serve]:
+    with ExitStack() as stack:
+        yield lambda page: stack.enter_context(rig.serve(lambda _port: page, key))
+
+
+@pytest.fixture
+def log_in(key: rig.Key, serve: Serve, tmp_path: Path) -> Callable[..., rig.Login]:
+    def do(page: rig.PageServer, **changes: Any) -> rig.Login:
+        values: dict[str, Any] = {
+            "base_url": serve(page),
+            "username": rig.USERNAME,
+            "password": rig.PASSWORD,
+            "deadline_s": 40.0,
+            "patience": PATIENCE,
+        }
+        return rig.log_in(LoginJob(**values | changes), key.pin, tmp_path / "scratch")
+
+    return do
+
+
+LogIn = Callable[..., rig.Login]
+
+
+def test_the_legacy_page_is_logged_in(log_in: LogIn) -> None:
+    """The page of before March 2023 works, too: its switch, its fields, its submit."""
+    page = rig.PageServer(LEGACY, [(200, '<body><script>location.href = "/sso/Dispatcher"</script></body>')])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert (login.report.page_version, login.report.submits) == ("legacy", 1)
+    assert "mode switched to paper" in [step.name for step in login.steps]
+    assert rig.PASSWORD in page.posts[0]
+
+
+def test_the_legacy_form_again_is_a_refusal(log_in: LogIn) -> None:
+    """The "redirect loop": the whole page again without a text counts as refused, and is not sent twice."""
+    page = rig.PageServer(LEGACY, [(200, LEGACY)] * 3)
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.FORM_AGAIN
+    assert (login.report.submits, len(page.posts)) == (1, 1)
+
+
+def test_an_answer_of_503_is_ibkrs_illness(log_in: LogIn) -> None:
+    """A 503 document after the submit is no refusal."""
+    login = log_in(rig.PageServer(LEGACY, [(503, "<body>Service down</body>")]))
+    assert login.report.outcome is LoginOutcome.UPSTREAM_ILL
+    assert login.report.submits == 1
+
+
+def test_a_banner_after_the_submit_is_ibkrs_illness(log_in: LogIn) -> None:
+    """Maintenance that begins during the login is no refusal."""
+    html = CURRENT % '<div class="gstat" hidden>System maintenance</div>'
+    login = log_in(rig.PageServer(html, [(200, '{"banner": true}')]))
+    assert login.report.outcome is LoginOutcome.UPSTREAM_ILL
+
+
+@pytest.mark.parametrize(
+    ("panel", "word"),
+    [
+        ('<form class="xyzform-fido" data-panel="x" hidden><button>Passkey</button></form>', "passkey"),
+        ('<div class="xyzblock-notification" data-panel="x" hidden>Sent</div>', "push"),
+        ('<div data-panel="x" hidden><input id="xyz-field-temp-response"></div>', "e-mail"),
+        ('<div data-panel="x" hidden><input id="xyz-field-bronze-response"></div>', "card"),
+        ('<div data-panel="x" hidden><p class="xyz-goldchallenge">123 456</p></div>', "challenge"),
+        ('<div class="xyzblock-enablepush" data-panel="x" hidden>Offer</div>', "offer"),
+    ],
+    ids=["passkey", "push", "e-mail", "card", "challenge", "offer"],
+)
+def test_what_only_a_person_can_answer_ends_the_login(log_in: LogIn, panel: str, word: str) -> None:
+    """Each panel for a person ends the login at once and says what IBKR asks for."""
+    page = rig.PageServer(CURRENT % panel, [(200, '{"panel": "x"}')])
+    login = log_in(page, totp_secret=TOTP_SECRET)
+    assert login.report.outcome is LoginOutcome.SECOND_FACTOR_NEEDED
+    assert word in login.report.text
+    assert page.posts == ["password"]
+
+
+def test_the_authenticator_app_is_chosen_from_the_devices(log_in: LogIn) -> None:
+    """Of several devices the app is chosen by its value, and its code sent."""
+    choice = """<div class="xyzblock-multiplesf" data-panel="choice" hidden><select class="xyz-multipleselect">
+    <option value="">Select</option><option value="5.2a">IB Key</option><option value="4.2">SMS</option>
+    <option value="4">mobile authenticator APP</option></select></div>"""
+    answers = [(200, '{"panel": "choice"}'), (200, '{"panel": "silver"}'), (200, '{"done": true}')]
+    page = rig.PageServer(CURRENT % choice, answers)
+    login = log_in(page, totp_secret=TOTP_SECRET)
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert page.posts[:2] == ["password", "device 4"]
+    assert page.posts[2].startswith("code ")
+    assert login.report.submits == 1
+
+
+def test_a_page_nobody_knows_names_what_was_looked_for(log_in: LogIn) -> None:
+    """A page with other fields is unknown, not absent, and nothing is typed into it."""
+    page = rig.PageServer('<body><input name="login"><input name="pin" type="password"></body>')
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.PAGE_UNKNOWN
+    assert "#xyz-field-username" in login.report.text
+    assert (login.permits, page.posts) == (0, [])
+
+
+def test_a_profile_can_teach_gwctl_a_new_page(log_in: LogIn) -> None:
+    """The same page with the profile's own selectors is logged in."""
+    html = CURRENT.replace("xyz-field-username", "who").replace('name="username"', "").replace("xyz-button-login", "go")
+    page = rig.PageServer(html % "", [(200, '{"done": true}')])
+    login = log_in(page, pages={"username": ["#who"], "submit": ["#first .go"]})
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert login.report.page_version == "custom"
+
+
+def test_a_cookie_cover_without_a_button_is_taken_away(log_in: LogIn) -> None:
+    """A dialog that has none of the known buttons does not keep the login from its submit."""
+    cover = '<div id="cookie-modal" style="position:fixed;inset:0">Cookies!</div>'
+    login = log_in(rig.PageServer(CURRENT % cover, [(200, '{"done": true}')]))
+    assert login.report.outcome is LoginOutcome.SUCCESS
+
+
+def test_a_login_page_of_503_spends_nothing(log_in: LogIn) -> None:
+    """An ill login page ends the login before anything is typed."""
+    page = rig.PageServer("<body>down</body>", status=503)
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.UPSTREAM_ILL
+    assert login.permits == 0
+
+
+def test_a_port_where_nobody_answers_is_a_page_that_never_came(key: rig.Key, serve: Serve, tmp_path: Path) -> None:
+    """A gateway that ended meanwhile is told from a browser that failed."""
+    with rig.serve(lambda _port: rig.PageServer(""), key) as url:
+        pass
+    login = rig.log_in(LoginJob(url, rig.USERNAME, rig.PASSWORD, patience=PATIENCE), key.pin, tmp_path / "scratch")
+    assert login.report.outcome is LoginOutcome.PAGE_NEVER_CAME
+    assert "ERR_CONNECTION_REFUSED" in login.report.text
+
+
+def test_a_browser_that_does_not_start_is_said(tmp_path: Path) -> None:
+    """A program that is no browser ends in an outcome of its own, with nothing left behind."""
+
+    async def run() -> LoginReport:
+        browser = Browser("chrome", Path("/bin/false"), "setting")
+        async with LoginWorker.start(browser, "x", tmp_path, environ=os.environ) as worker:
+            job = LoginJob("https://localhost:1", rig.USERNAME, rig.PASSWORD)
+            return await worker.run(job, lambda _step: None, lambda: asyncio.sleep(0, result=True))
+
+    report = asyncio.run(run())
+    assert report.outcome is LoginOutcome.BROWSER_FAILED
+    assert "does not start" in report.text
+    assert json.dumps(report.to_json())
