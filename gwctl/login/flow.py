@@ -49,8 +49,7 @@ class Flow:
             async with asyncio.timeout(self._task.deadline_s):
                 ended = await self._attempt()
                 if self._is_worth_the_demo(ended):
-                    await self._open_demo()
-                    ended = await self._attempt()
+                    ended = await self._attempt_after_demo()
                 if ended.outcome is LoginOutcome.SUCCESS:
                     cookies = await self._page.cookies(self._task.base_url)
         except TimeoutError:
@@ -76,14 +75,22 @@ class Flow:
             return True
         return self._task.first_after_start and ended.outcome is LoginOutcome.PAGE_NEVER_CAME
 
-    async def _open_demo(self) -> None:
-        """Let the demo page's script call the API, answered or not."""
+    async def _attempt_after_demo(self) -> Ended:
+        """Let the demo page's script call the API, answered or not, and try once more.
+
+        Should the form have been sent after all while we turned away, its answer is lost: nothing more is sent.
+        """
         self._late = LoginOutcome.SWALLOWED
         self._workaround_used = True
+        posts = self._page.traffic.posts
         called = await self._page.open_and_await_call(
             f"{self._task.base_url}/demo#/", "/v1/api/", timeout_s=self._task.patience.demo_s
         )
         self._hands.note("demo page called the API" if called else "demo page did not call the API")
+        if self._page.traffic.posts > posts:
+            self._submits += 1
+            return Ended(LoginOutcome.UNCLEAR, "the form was sent late and its answer was not seen")
+        return await self._attempt()
 
     async def _attempt(self) -> Ended:
         """Go through the page once, up to its answer to the password and to what it asks after it."""

@@ -135,7 +135,9 @@ async def run(out_fd: int) -> int:
         await asyncio.wait({work}, timeout=CLOSE_S)
         return 1
     finally:
-        shutil.rmtree(prepared.result()["user_data_dir"], ignore_errors=True)
+        profile = Path(prepared.result()["user_data_dir"])
+        # A parent that still lives removes the rest itself, after it has read our last words.
+        shutil.rmtree(profile.parent if listening.done() else profile, ignore_errors=True)
 
 
 def main() -> None:

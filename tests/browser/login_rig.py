@@ -129,6 +129,7 @@ class PageServer:
     status: int = 200
     posts: list[str] = field(default_factory=list)
     opened: int = 0
+    demo_delay_s: float = 0.0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         body = b""
@@ -136,6 +137,8 @@ class PageServer:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
+        if scope["path"] == "/demo":
+            await asyncio.sleep(self.demo_delay_s)
         status, text, kind = self._answer(scope["method"], scope["path"], body.decode())
         headers = [(b"content-type", kind.encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -205,11 +205,7 @@ asyncio.run(main())
             os.kill(int(pid), signal.SIGTERM)
         wait_until(lambda: mentions(Path(folder)) == [])
         parent.wait(10)
-    wait_until(lambda: not (Path(folder) / "profile").exists())
-    if how != "kill":
-        assert not Path(folder).exists()
-    for leftover in Path(folder).rglob("*"):
-        assert leftover.is_dir() or b"something" not in leftover.read_bytes()
+    wait_until(lambda: not Path(folder).exists())
 
 
 def test_no_secret_is_in_any_process(

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,19 @@ def test_a_cookie_cover_without_a_button_is_taken_away(log_in: LogIn) -> None:
     cover = '<div id="cookie-modal" style="position:fixed;inset:0">Cookies!</div>'
     login = log_in(rig.PageServer(CURRENT % cover, [(200, '{"done": true}')]))
     assert login.report.outcome is LoginOutcome.SUCCESS
+
+
+def test_a_form_sent_after_all_is_not_sent_again(log_in: LogIn) -> None:
+    """A page that posts while it is being left was not swallowed: it counts, and is not submitted again (law 2)."""
+    late = """<script>document.getElementById("first").addEventListener("submit", (e) => {
+      e.preventDefault(); e.stopImmediatePropagation();
+      setTimeout(() => fetch("/sso/Authenticator", {method: "POST", body: "late"}), 1500);
+    }, true);</script>"""
+    page = rig.PageServer(CURRENT % late, demo_delay_s=4.0)
+    login = log_in(page, patience=replace(PATIENCE, swallowed_s=0.5, demo_s=6.0))
+    assert login.report.outcome is LoginOutcome.UNCLEAR
+    assert login.report.outcome.counts_as_refusal
+    assert (login.report.submits, login.permits, page.posts) == (1, 1, ["late"])
 
 
 def test_a_login_page_of_503_spends_nothing(log_in: LogIn) -> None:

@@ -102,6 +102,26 @@ def test_pipes_are_readable_by_the_loop(started: list[Spawned], tmp_path: Path) 
     assert asyncio.run(run()) == [b"one\n", b"two\n"]
 
 
+def test_a_process_lives_until_its_last_thread_has_let_go(tmp_path: Path, started: list[Spawned]) -> None:
+    """Ended means that its port is free, even where the first thread is a zombie before the others are gone."""
+    program = (
+        "import socket, threading, time\n"
+        "server = socket.create_server(('127.0.0.1', 0))\n"
+        "for _ in range(20): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        "print(server.getsockname()[1], flush=True)\n"
+        "time.sleep(60)"
+    )
+    for _ in range(10):
+        spawned = process.spawn([sys.executable, "-c", program], cwd=tmp_path, env=_ENV, log_file=None, pipes=True)
+        started.append(spawned)
+        assert spawned.stdout is not None
+        port = int(spawned.stdout.readline())
+        os.kill(spawned.pid, signal.SIGTERM)
+        while process.is_alive(spawned.identity):
+            pass
+        assert process.port_is_free(port)
+
+
 @pytest.mark.parametrize("twin", [False, True])
 def test_the_end_of_an_adopted_process_is_seen(
     tmp_path: Path, started: list[Spawned], monkeypatch: pytest.MonkeyPatch, *, twin: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -308,24 +309,37 @@ def test_no_pushes_for_strangers(ibkr: RunningStandIn) -> None:
         pass
 
 
-def start_child(config: Mapping[str, Any] | None, **streams: Any) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def started_child(config: Mapping[str, Any] | None) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the stand-in as the supervisor does; whatever the test does, no child is left behind."""
     child = subprocess.Popen(
-        stand_in_argv(sys.executable), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, **streams
+        stand_in_argv(sys.executable),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
-    assert child.stdin is not None
-    child.stdin.write(json.dumps(config).encode() + b"\n")
-    child.stdin.flush()
-    return child
+    with child:
+        try:
+            assert child.stdin is not None
+            child.stdin.write(json.dumps(config).encode() + b"\n")
+            child.stdin.flush()
+            yield child
+        finally:
+            child.kill()
+
+
+def port_of(child: subprocess.Popen[bytes]) -> int:
+    assert child.stdout is not None
+    port: int = json.loads(child.stdout.readline())["port"]
+    return port
 
 
 @pytest.mark.parametrize("with_a_hanging_request", [False, True])
 def test_a_child_says_its_port_and_ends_on_term(*, with_a_hanging_request: bool) -> None:
     """The child prints one line with its port, serves, writes nothing else, and ends at once on SIGTERM."""
-    child = start_child(StandInConfig(admin_token=TOKEN).to_json(), stderr=subprocess.PIPE)
-    try:
-        assert child.stdout is not None
-        port = json.loads(child.stdout.readline())["port"]
-        url = f"http://127.0.0.1:{port}"
+    with started_child(StandInConfig(admin_token=TOKEN).to_json()) as child:
+        url = f"http://127.0.0.1:{port_of(child)}"
         assert read_state(url, TOKEN)["login"]["submits"] == []
         if with_a_hanging_request:
             set_scenario(url, TOKEN, "hang")
@@ -334,26 +348,18 @@ def test_a_child_says_its_port_and_ends_on_term(*, with_a_hanging_request: bool)
         child.send_signal(signal.SIGTERM)
         out, err = child.communicate(timeout=DEADLINE_S)
         assert (child.returncode, out, err) == (0, b"", b"")
-    finally:
-        child.kill()
-        child.communicate(timeout=DEADLINE_S)
 
 
 def test_a_child_outlives_its_pipes_and_hang_ups() -> None:
     """When whoever started it closes all pipes and the session hangs up, it goes on serving."""
-    child = start_child(StandInConfig(admin_token=TOKEN).to_json(), stderr=subprocess.DEVNULL)
-    try:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        port = json.loads(child.stdout.readline())["port"]
-        child.stdin.close()
-        child.stdout.close()
+    with started_child(StandInConfig(admin_token=TOKEN).to_json()) as child:
+        url = f"http://127.0.0.1:{port_of(child)}"
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            assert pipe is not None
+            pipe.close()
         os.kill(child.pid, signal.SIGHUP)
-        assert read_state(f"http://127.0.0.1:{port}", TOKEN)["gateways"] == 0
+        assert read_state(url, TOKEN)["gateways"] == 0
         assert child.poll() is None
-    finally:
-        child.terminate()
-        child.wait(timeout=DEADLINE_S)
 
 
 def test_a_child_listens_on_loopback_only(ibkr: RunningStandIn) -> None:
@@ -365,13 +371,13 @@ def test_a_child_listens_on_loopback_only(ibkr: RunningStandIn) -> None:
 @pytest.mark.parametrize("config", [None, {}, {"admin_token": "t", "page": {"variant": "../x"}}])
 def test_a_child_refuses_a_bad_configuration(config: Mapping[str, Any] | None) -> None:
     """A bad configuration ends the child with 78 and one line on stderr."""
-    child = start_child(config, stderr=subprocess.PIPE)
-    out, err = child.communicate(timeout=DEADLINE_S)
-    assert (child.returncode, out, err.count(b"\n")) == (78, b"", 1)
+    with started_child(config) as child:
+        out, err = child.communicate(timeout=DEADLINE_S)
+        assert (child.returncode, out, err.count(b"\n")) == (78, b"", 1)
 
 
 def test_a_child_says_that_its_port_is_taken(ibkr: RunningStandIn) -> None:
     """A taken port ends the child with 69 and one line on stderr."""
-    child = start_child(StandInConfig(admin_token=TOKEN, port=ibkr.port).to_json(), stderr=subprocess.PIPE)
-    _, err = child.communicate(timeout=DEADLINE_S)
-    assert (child.returncode, err.count(b"\n")) == (69, 1)
+    with started_child(StandInConfig(admin_token=TOKEN, port=ibkr.port).to_json()) as child:
+        _, err = child.communicate(timeout=DEADLINE_S)
+        assert (child.returncode, err.count(b"\n")) == (69, 1)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pyotp
 import pytest
-from playwright.sync_api import Page, TimeoutError as PlaywrightTimeout, expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from gwctl.sandbox.account import Account
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
@@ -94,7 +95,7 @@ def test_refused_wrong_mode_then_success(page: Page, ibkr: RunningStandIn) -> No
 
 
 def test_the_code_panel(page: Page) -> None:
-    """With a second factor the code's panel appears after the password, refuses a wrong code and takes the right one."""
+    """With a second factor its panel follows the password, refuses a wrong code and takes the right one."""
     secret = pyotp.random_base32()
     options = PageOptions(cookie_dialog=False, two_step=True, form_delay_ms=0)
     config = StandInConfig(admin_token="t", account=Account(mode="live", totp_secret=secret), page=options)
@@ -115,7 +116,7 @@ def test_the_code_panel(page: Page) -> None:
 
 
 def test_endings_of_the_page(page: Page, ibkr: RunningStandIn) -> None:
-    """Swallowed: nothing is sent; form again: empty fields, no text; spinning: the button stays shut; banner: no form."""
+    """Swallowed: nothing is sent; again: empty fields, no text; spinning: the button stays shut; banner: no form."""
     switch = ibkr.state.set_scenario
     switch("login_page", on=True, parameters={"cookie_dialog": False})
     switch("temperamental", on=True, parameters={})

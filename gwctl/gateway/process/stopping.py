@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gwctl.gateway.process.identity import (
     Identity,
+    cwd_of,
     descendants,
     identify,
     is_alive,
@@ -109,6 +110,8 @@ async def stop(identities: Iterable[Identity], *, grace_s: float) -> StopReport:
     what was killed, what was left alone and why, and what survived even SIGKILL. Already stopped: an empty report.
     """
     asked = list(identities)
+    # One that is just ending shows no folder any more: it needs no signal, only a moment.
+    await _wait_all([one for one in asked if is_alive(one) and not cwd_of(one.pid)], grace_s)
     left_alone = tuple(reason for one in asked if (reason := _judge(one)) is not None)
     members = _with_families([one for one in asked if is_ours(one)])
     for one in members.values():

@@ -1,0 +1,28 @@
+"""What every test shares."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+# Fakes are imported by name from any test folder.
+sys.path.insert(0, str(Path(__file__).parent / "fakes"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_a_person() -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in [name for name in os.environ if name.startswith("GWCTL_") and not name.startswith("GWCTL_TEST_")]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def real_release_zip() -> Path:
+    """Return the real Standard Release; without it a test fails, for a skipped test did not run."""
+    named = os.environ.get("GWCTL_TEST_RELEASE_ZIP")
+    if not named or not Path(named).is_file():
+        pytest.fail("GWCTL_TEST_RELEASE_ZIP does not name the release: run scripts/test")
+    return Path(named)

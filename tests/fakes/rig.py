@@ -1,0 +1,139 @@
+"""Drive the real program as a person would: one home, one port, a stand-in for IBKR."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from gwctl.sandbox.account import Account
+from gwctl.sandbox.ibkr import RunningStandIn
+
+T = TypeVar("T")
+CALL_TIMEOUT_S = 110
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(fact: Callable[[], T], timeout_s: float, what: str) -> T:
+    """Return the fact once it is true; fail after ``timeout_s``."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        value = fact()
+        if value:
+            return value
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"not within {timeout_s} s: {what}")
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Done:
+    """One call of gwctl."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    def check(self, exit_code: int) -> Done:
+        """Assert the exit code and return the call."""
+        assert self.exit_code == exit_code, (self.exit_code, self.stdout, self.stderr)
+        return self
+
+    @property
+    def envelope(self) -> dict[str, Any]:
+        """The JSON envelope."""
+        value: dict[str, Any] = json.loads(self.stdout)
+        return value
+
+
+class Rig:
+    """One home with one profile that talks to a stand-in for IBKR, as if that were IBKR."""
+
+    def __init__(self, home: Path, port: int, account: Account, stand_in: RunningStandIn) -> None:
+        self.home = home / "home"
+        self.port = port
+        self.account = account
+        self.stand_in = stand_in
+        self.password_file = home / "password"
+        self.password_file.write_text(account.password)
+        self.password_file.chmod(0o600)
+        self.settings = {
+            "GWCTL_HOME": str(self.home),
+            "GWCTL_PORT": str(port),
+            "GWCTL_UPSTREAM": stand_in.url,
+            "GWCTL_USERNAME": account.username,
+            "GWCTL_PASSWORD_FILE": str(self.password_file),
+        }
+
+    @property
+    def profile_dir(self) -> Path:
+        """The profile's folder."""
+        return self.home / "state" / "profiles" / "default"
+
+    def gwctl(self, *argv: str, **variables: str) -> Done:
+        """Run one call to its end."""
+        done = subprocess.run(
+            [sys.executable, "-m", "gwctl", *argv],
+            env={**os.environ, **self.settings, **variables},
+            capture_output=True,
+            text=True,
+            timeout=CALL_TIMEOUT_S,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def status(self) -> dict[str, Any]:
+        """Return the ``data`` of status."""
+        data: dict[str, Any] = self.gwctl("status", "--json").envelope["data"]
+        return data
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Return what happened."""
+        return [json.loads(line) for line in (self.profile_dir / "journal.jsonl").read_text().splitlines()]
+
+    def submits(self) -> int:
+        """Return how often the password arrived at IBKR."""
+        return len(self.stand_in.state.desk.summary()["submits"])
+
+    def wait_ready_after(self, entries: int, timeout_s: float) -> list[dict[str, Any]]:
+        """Return the journal from entry ``entries`` on, once it has become ready again."""
+
+        def fresh() -> list[dict[str, Any]]:
+            new = self.journal()[entries:]
+            phases = [entry["phase"] for entry in new if entry["kind"] == "phase"]
+            return new if phases[-1:] == ["ready"] else []
+
+        return wait_for(fresh, timeout_s, f"ready after entry {entries}: {self.journal()[entries:]}")
+
+    def processes_left(self) -> list[str]:
+        """Return what still works in the home or names it in its arguments."""
+        home = str(self.home)
+        left = []
+        for process in psutil.process_iter():
+            try:
+                text = " ".join(process.cmdline())
+                if home in text or process.cwd().startswith(home):
+                    left.append(f"{process.pid} {text[:200]}")
+            except psutil.Error:
+                continue
+        return left
+
+    def listens(self) -> bool:
+        """Say whether anybody accepts on the port."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
