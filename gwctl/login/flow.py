@@ -12,7 +12,7 @@ from gwctl.login.look import SUCCESS_TEXT, Asked, Ended, Look, Now, Submitted, j
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.pages import Element, describe_search
-from gwctl.login.second_factor import Clock, CodeSource, SystemClock
+from gwctl.login.second_factor import BadSecret, Clock, CodeSource, SystemClock
 
 _SLICE_S = 0.1
 _ROUNDS = 8
@@ -106,6 +106,11 @@ class Flow:
 
     async def _submit(self, look: Look) -> Ended:
         """Send the password, if that is permitted, and follow the page to its end."""
+        if self._codes is not None:
+            try:
+                self._codes.check()
+            except BadSecret as error:
+                raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, str(error)) from None
         if not await self._permit():
             raise Over(LoginOutcome.CANCELLED, "the submit was not permitted")
         look = await self._hands.look()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import binascii
 import time
 from dataclasses import dataclass
@@ -68,14 +69,19 @@ def code_at(secret: str, window: int) -> str:
     """Return the code of ``window``; raises BadSecret, whose text does not hold the secret."""
     import pyotp
 
+    class IssuedTotp(pyotp.TOTP):
+        """A TOTP whose secret somebody else has chosen: how long it is, is IBKR's decision (pyotp wants 112 bits)."""
+
+        def byte_secret(self) -> bytes:
+            return base64.b32decode(self.secret + "=" * (-len(self.secret) % 8), casefold=True)
+
+    plain = "".join(secret.split()).replace("-", "").rstrip("=")
     try:
-        plain = "".join(secret.split()).replace("-", "")
-        return pyotp.TOTP(plain, interval=PERIOD_S).at(datetime.fromtimestamp(window * PERIOD_S, tz=UTC))
+        if not plain:
+            raise BadSecret("the TOTP secret is empty")
+        return IssuedTotp(plain, interval=PERIOD_S).at(datetime.fromtimestamp(window * PERIOD_S, tz=UTC))
     except binascii.Error:
         raise BadSecret("the TOTP secret is not base32 text") from None
-    except ValueError:
-        # pyotp's own rule (NIST SP 800-63B); a secret of 16 letters has 80 bits.
-        raise BadSecret("the TOTP secret is shorter than the 112 bits that pyotp asks for") from None
 
 
 class CodeSource:
@@ -86,6 +92,10 @@ class CodeSource:
         self._clock = clock
         self._tries = 0
         self.used_window = used_window
+
+    def check(self) -> None:
+        """Raise BadSecret now, before a password is spent on a login that cannot be finished."""
+        code_at(self._secret, 0)
 
     async def next_code(self) -> str | None:
         """Wait until a code is good and return it; None when no further one may be tried. Raises BadSecret."""

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ class Journal:
         self.file = file
         self.recent: deque[dict[str, Any]] = deque(maxlen=remembered)
         self.count = 0
+        self.on_entry: Callable[[], None] | None = None
 
     def write(self, kind: str, **fields: object) -> dict[str, Any]:
         """Append one event and return it. A full disk loses the line, never the loop."""
@@ -32,6 +34,8 @@ class Journal:
         self.recent.append(entry)
         with contextlib.suppress(OSError):
             self._append(json.dumps(entry, separators=(",", ":")) + "\n")
+        if self.on_entry is not None:
+            self.on_entry()
         return entry
 
     def _append(self, line: str) -> None:

@@ -48,7 +48,7 @@ def on_checked(turn: Turn, event: Checked) -> None:
         return
     turn.wake(Timer.CHECK, turn.policy.check_interval_s)
     if event.verdict is not Verdict.HUNG:
-        turn.set(hung=0)
+        turn.set(hung=0, ill=event.verdict in {Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED})
     _VERDICTS[event.verdict](turn, event)
 
 
@@ -58,14 +58,16 @@ def _seen_ready(turn: Turn, _event: Checked) -> None:
         return
     turn.move_session(Arrow.READY)
     turn.unwake(Timer.LOGIN, Timer.SETTLE)
+    if turn.snapshot.cure is Cure.SETTLE:
+        turn.set(cure=None)
     turn.set(
-        cure=None,
         settling=None,
         ever_ready=True,
         reauthentications=0,
         took_over=False,
         failed_starts=0,
         failed_logins=0,
+        login_not_before=0.0,
         settle_restarted=False,
         resume_tried=False,
         first_login=False,
@@ -83,13 +85,21 @@ def _seen_no_session(turn: Turn, event: Checked) -> None:
     if turn.snapshot.resumable and not turn.snapshot.resume_tried:
         resume(turn)
     else:
-        log_in(turn)
+        turn.set(resumable=False)
+        _log_in_when_due(turn)
 
 
 def _is_settling(turn: Turn) -> bool:
     """Return whether a session is just coming up, and look again soon if so."""
-    if turn.snapshot.cure is not Cure.SETTLE:
+    snapshot = turn.snapshot
+    if snapshot.cure is not Cure.SETTLE:
         return False
+    if snapshot.session is Session.UNREACHABLE:
+        # Law 5: the time in which IBKR could not be reached does not count against the session.
+        _wait_for_session(turn)
+    elif Timer.SETTLE not in snapshot.timers:
+        never_settled(turn)
+        return True
     quick = turn.now - turn.snapshot.cure_since < turn.policy.settle_quick_s
     turn.wake(Timer.CHECK, turn.policy.settle_check_s if quick else turn.policy.settle_slow_check_s)
     return True
@@ -102,12 +112,16 @@ def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
     if turn.snapshot.session is Session.LOCKED_OUT:
         return
     turn.say(event.text or "the brokerage session is gone")
-    if turn.snapshot.reauthentications < turn.policy.reauthenticate_tries:
-        turn.set(reauthentications=turn.snapshot.reauthentications + 1)
+    tried = turn.snapshot.reauthentications
+    if tried and turn.now - turn.snapshot.cure_since < turn.policy.reauthenticate_wait_s:
+        # IBKR may take a while to open what it was asked to open.
+        turn.wake(Timer.CHECK, turn.policy.settle_slow_check_s)
+    elif tried < turn.policy.reauthenticate_tries:
+        turn.set(reauthentications=tried + 1)
         _begin(turn, Cure.REAUTHENTICATE)
         turn.act(Reauthenticate(compete=turn.policy.take_over))
     else:
-        log_in(turn)
+        _log_in_when_due(turn)
 
 
 def _seen_competing(turn: Turn, event: Checked) -> None:
@@ -116,11 +130,19 @@ def _seen_competing(turn: Turn, event: Checked) -> None:
     turn.unwake(Timer.SETTLE, Timer.LOGIN)
     turn.set(cure=None)
     turn.move_session(Arrow.OTHER)
+    if turn.snapshot.session is Session.LOCKED_OUT:
+        return
     turn.say(event.text or "another session of this username competes")
-    if turn.policy.take_over and not turn.snapshot.took_over and turn.snapshot.session is Session.COMPETING:
-        turn.set(took_over=True)
+    if turn.policy.take_over and not turn.snapshot.took_over and not _took_over_just_now(turn):
+        turn.set(took_over=True, took_over_at=turn.now)
         _begin(turn, Cure.REAUTHENTICATE)
         turn.act(Reauthenticate(compete=True))
+
+
+def _took_over_just_now(turn: Turn) -> bool:
+    """Return whether the other side took back at once what was taken from it: a second time would be a fight."""
+    at = turn.snapshot.took_over_at
+    return at is not None and turn.now - at < turn.policy.stable_after_s
 
 
 def _seen_ill(turn: Turn, event: Checked) -> None:
@@ -128,8 +150,10 @@ def _seen_ill(turn: Turn, event: Checked) -> None:
         return
     # Law 5: while IBKR is ill no deadline may lead to a restart and no timer to a login.
     turn.unwake(Timer.SETTLE, Timer.LOGIN)
-    turn.set(cure=None)
     turn.move_session(Arrow.ILL)
+    if turn.snapshot.session is Session.LOCKED_OUT:
+        return
+    turn.set(resume_tried=False)
     turn.say(event.text or "IBKR cannot be reached")
 
 
@@ -159,6 +183,15 @@ def _seen_hung(turn: Turn, event: Checked) -> None:
 # The ladder.
 
 
+def _log_in_when_due(turn: Turn) -> None:
+    """Log in, or wait for what is left of the pause after the last attempt."""
+    left_s = turn.snapshot.login_not_before - turn.now
+    if left_s > 0:
+        turn.wake(Timer.LOGIN, left_s)
+    else:
+        log_in(turn)
+
+
 def _begin(turn: Turn, cure: Cure) -> None:
     turn.move_session(Arrow.BEGIN)
     turn.set(cure=cure, cure_since=turn.now)
@@ -174,25 +207,41 @@ def resume(turn: Turn) -> None:
 def log_in(turn: Turn) -> None:
     """Drive the login page; whether a password may be sent is law 2's to say, at the ledger."""
     turn.unwake(Timer.LOGIN, Timer.SETTLE)
+    turn.set(login_wanted=False, settling=None)
     _begin(turn, Cure.LOGIN)
     turn.say("logging in")
     turn.act(Login(first=turn.snapshot.first_login))
 
 
 def _settle(turn: Turn, after: Cure) -> None:
-    _begin(turn, Cure.SETTLE)
     turn.set(settling=after)
-    turn.say("logged in, waiting for the session")
-    resumed = after is Cure.RESUME
-    turn.wake(Timer.SETTLE, turn.policy.resume_timeout_s if resumed else turn.policy.settle_timeout_s)
+    _wait_for_session(turn)
     check(turn)
+
+
+def _wait_for_session(turn: Turn) -> None:
+    _begin(turn, Cure.SETTLE)
+    turn.say("logged in, waiting for the session")
+    resumed = turn.snapshot.settling is Cure.RESUME
+    turn.wake(Timer.SETTLE, turn.policy.resume_timeout_s if resumed else turn.policy.settle_timeout_s)
+
+
+def _is_over(turn: Turn, cure: Cure) -> bool:
+    """Let go of a cure that has ended; return whether nothing more is to come of it."""
+    if turn.snapshot.cure is not cure:
+        return True
+    turn.set(cure=None)
+    if turn.snapshot.login_wanted:
+        log_in(turn)
+        return True
+    # A check may have seen the session ready while the cure was under way.
+    return turn.snapshot.session is Session.AUTHENTICATED
 
 
 def on_reauthenticated(turn: Turn, event: ReauthenticateDone) -> None:
     """Look at the session at once, or leave it to the next check."""
-    if turn.snapshot.cure is not Cure.REAUTHENTICATE:
+    if _is_over(turn, Cure.REAUTHENTICATE):
         return
-    turn.set(cure=None)
     if event.ok:
         check(turn)
     else:
@@ -200,15 +249,14 @@ def on_reauthenticated(turn: Turn, event: ReauthenticateDone) -> None:
 
 
 def on_resumed(turn: Turn, event: ResumeDone) -> None:
-    """Wait for the session, or log in where IBKR no longer honours the cookies."""
-    if turn.snapshot.cure is not Cure.RESUME:
+    """Wait for the session; where the cookies did not help, look first whether it is IBKR that is ill (law 5)."""
+    if _is_over(turn, Cure.RESUME):
         return
-    turn.set(cure=None)
     if event.ok:
         _settle(turn, Cure.RESUME)
     else:
-        turn.set(resumable=False)
-        log_in(turn)
+        turn.move_session(Arrow.MISSING)
+        check(turn)
 
 
 def on_second_factor(turn: Turn, _event: SecondFactorAsked) -> None:
@@ -239,7 +287,7 @@ def _needs_person(turn: Turn, event: LoginDone) -> None:
         give_up(turn, Finish(event.exit_code, event.code, event.text, event.hint))
         return
     turn.move_session(Arrow.FORBIDDEN)
-    turn.set(resumable=False)
+    turn.set(resumable=False, settling=None, locked_reason=event.text)
     turn.say(event.text)
     turn.act(Warn(event.code, event.text))
 
@@ -250,20 +298,25 @@ def _pause_login(turn: Turn, event: LoginDone) -> None:
     failed = turn.snapshot.failed_logins + (0 if event.result is LoginResult.PAUSED else 1)
     turn.set(failed_logins=failed)
     turn.say(event.text)
-    if event.result is LoginResult.TRANSIENT and failed == policy.transient_logins_before_restart:
+    restart = event.result is LoginResult.TRANSIENT and failed == policy.transient_logins_before_restart
+    if restart and not turn.snapshot.ill:
         recycle(turn, Arrow.RESTART, f"{event.text}; restarting the gateway")
         return
     pause_s = back_off_s(failed, policy.login_pause_first_s, policy.login_pause_max_s)
     if event.result is LoginResult.IBKR_ILL:
         pause_s = max(policy.ill_pause_s, pause_s)
-    turn.wake(Timer.LOGIN, pause_s if event.retry_after_s is None else event.retry_after_s)
+    pause_s = pause_s if event.retry_after_s is None else event.retry_after_s
+    turn.set(login_not_before=turn.now + pause_s)
+    if not turn.snapshot.ill:
+        turn.wake(Timer.LOGIN, pause_s)
 
 
 def never_settled(turn: Turn) -> None:
     """Act on a login that succeeded and never authenticated: one clean restart, then a person (field-problems.md)."""
+    turn.set(cure=None)
     if turn.snapshot.settling is Cure.RESUME:
         turn.set(resumable=False)
-        log_in(turn)
+        _log_in_when_due(turn)
         return
     if not turn.snapshot.settle_restarted:
         turn.set(settle_restarted=True, resumable=False)

@@ -102,12 +102,17 @@ def _on_restart(turn: Turn, _event: RestartWanted) -> None:
     if turn.snapshot.process is Process.RUNNING:
         recycle(turn, Arrow.RESTART, "restarting the gateway as asked")
         turn.set(restart_times=())
+    elif turn.snapshot.process is Process.BACKOFF:
+        _on_timer(turn, TimeOut(timer=Timer.START))
 
 
 def _on_login_wanted(turn: Turn, _event: LoginWanted) -> None:
-    if turn.snapshot.process is not Process.RUNNING or turn.snapshot.cure is Cure.LOGIN:
-        return
-    log_in(turn)
+    snapshot = turn.snapshot
+    if snapshot.process is Process.RUNNING and snapshot.cure in {None, Cure.SETTLE}:
+        log_in(turn)
+    elif snapshot.cure is not Cure.LOGIN:
+        # Law 1: one cure at a time. Whatever is under way comes to its end first.
+        turn.set(login_wanted=True)
 
 
 # The gateway.
@@ -118,9 +123,12 @@ def _on_answers(turn: Turn, _event: GatewayAnswers) -> None:
     turn.set(started_at=turn.now, first_login=True, resume_tried=False)
     turn.wake(Timer.TICKLE, turn.policy.tickle_interval_s)
     turn.move_session(Arrow.RESET)
-    if turn.snapshot.resumable:
+    if turn.snapshot.login_wanted:
+        log_in(turn)
+    elif turn.snapshot.resumable:
         resume(turn)
     elif turn.snapshot.session is Session.LOCKED_OUT:
+        turn.say(turn.snapshot.locked_reason)
         turn.wake(Timer.CHECK, turn.policy.check_interval_s)
     else:
         turn.say("looking whether a session is there")
@@ -156,6 +164,9 @@ def _on_gone(turn: Turn, _event: GatewayGone) -> None:
 
 
 def _on_fell_over(turn: Turn, event: GatewayFellOver) -> None:
+    if turn.snapshot.process is not Process.STARTING:
+        _on_ended(turn, GatewayEnded())
+        return
     failed = turn.snapshot.failed_starts + 1
     turn.set(failed_starts=failed)
     if not turn.snapshot.ever_ready and failed >= turn.policy.start_tries_before_ready:
@@ -192,12 +203,13 @@ def _on_timer(turn: Turn, event: TimeOut) -> None:
     if event.timer is Timer.CHECK:
         check(turn)
     elif event.timer is Timer.TICKLE:
-        turn.wake(Timer.TICKLE, turn.policy.tickle_interval_s)
+        # A look under way comes first; the tickle follows it.
+        turn.wake(Timer.TICKLE, turn.policy.settle_slow_check_s if snapshot.checking else turn.policy.tickle_interval_s)
         check(turn, tickle=True)
     elif event.timer is Timer.LOGIN and snapshot.cure is None:
         log_in(turn)
-    elif event.timer is Timer.SETTLE and snapshot.cure is Cure.SETTLE:
-        turn.set(cure=None)
+    elif event.timer is Timer.SETTLE and snapshot.cure is Cure.SETTLE and not snapshot.checking:
+        # A look under way decides: it may find that IBKR cannot be reached (law 5).
         never_settled(turn)
 
 

@@ -23,6 +23,7 @@ class Policy:
     settle_slow_check_s: float = 1.0
     settle_quick_s: float = 10.0
     reauthenticate_tries: int = 3
+    reauthenticate_wait_s: float = 5.0
     rate_limit_pause_s: float = 900.0
     start_pause_first_s: float = 1.0
     start_pause_max_s: float = 60.0

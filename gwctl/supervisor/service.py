@@ -128,6 +128,7 @@ class Service:
         self._finish: dict[str, Any] | None = None
         self._followed = 0
         self._keep_gateway = False
+        self.journal.on_entry = self._tell_followers
         self._was_ready = False
         self.ended_by: signal.Signals | None = None
 
@@ -152,10 +153,14 @@ class Service:
             self._close_idle_browser()
             asyncio.get_running_loop().call_later(TIDY_AFTER_S, process.give_back_memory)
         self._was_ready = ready
+        self._tell_followers()
+
+    def _tell_followers(self) -> None:
+        """Hand on each entry as it is written, not when the phase next changes."""
         if self.order.follow is not None:
-            for entry in self.journal.since(self._followed):
+            entries, self._followed = self.journal.since(self._followed), self.journal.count
+            for entry in entries:
                 self.order.follow(entry)
-            self._followed = self.journal.count
         self._news.set()
 
     def _close_idle_browser(self) -> None:

@@ -94,9 +94,14 @@ class Snapshot:
     resume_tried: bool = False
     reauthentications: int = 0
     took_over: bool = False
+    took_over_at: float | None = None
+    ill: bool = False
     hung: int = 0
     failed_starts: int = 0
     failed_logins: int = 0
+    login_not_before: float = 0.0
+    login_wanted: bool = False
+    locked_reason: str = ""
     settle_restarted: bool = False
     started_at: float | None = None
     restart_times: tuple[float, ...] = ()

@@ -1,0 +1,37 @@
+"""The README's picture shows what a run really shows."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rig import free_port
+
+ROOT = Path(__file__).parents[2]
+_TEXT = re.compile(r'<text class="[^"]*-r\d+" x="([\d.]+)" y="([\d.]+)"[^>]*>(.*?)</text>')
+
+
+def lines_of(svg: str) -> set[str]:
+    """Return the terminal's lines in a picture, every number replaced: they differ from run to run."""
+    rows: dict[float, list[tuple[float, str]]] = {}
+    for x, y, text in _TEXT.findall(svg):
+        rows.setdefault(float(y), []).append((float(x), html.unescape(text).replace("\xa0", " ")))
+    joined = ("".join(text for _, text in sorted(row)).strip() for row in rows.values())
+    return {re.sub(r"\d+(\.\d+)?", "N", line) for line in joined if line}
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(180)
+def test_picture_is_true(tmp_path: Path) -> None:
+    """A run of today shows the same lines as docs/run.svg, numbers aside."""
+    drawn = tmp_path / "run.svg"
+    variables = {**os.environ, "GWCTL_PORT": str(free_port())}
+    subprocess.run([sys.executable, ROOT / "scripts" / "render-run", drawn], env=variables, check=True, timeout=150)
+    kept = lines_of((ROOT / "docs" / "run.svg").read_text())
+    assert any(line.startswith("ready: https://localhost:N/vN/api") for line in kept)
+    assert lines_of(drawn.read_text()) == kept
