@@ -107,9 +107,10 @@ def _parse_command(raw: object) -> tuple[str, ...]:
 def _parse_page(raw: object) -> dict[str, list[str]]:
     if not isinstance(raw, dict):
         raise ValueError("a table of selectors")  # noqa: TRY004 - see _parse_whole
-    return {
-        str(name): [value] if isinstance(value, str) else [str(part) for part in value] for name, value in raw.items()
-    }
+    page = {str(name): [value] if isinstance(value, str) else value for name, value in raw.items()}
+    if not all(isinstance(parts, list) and all(isinstance(part, str) for part in parts) for parts in page.values()):
+        raise ValueError("a table of selectors, each a text or a list of texts")
+    return page
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +311,9 @@ def load(
 def profile_names(environment: Environment | None = None) -> list[str]:
     """Return the profiles that the settings file names, or that have a folder, and always the default one."""
     paths = Paths.for_profile(DEFAULT_PROFILE, (environment or Environment()).home)
-    names = {DEFAULT_PROFILE, *read_file(paths.config_file).get("profiles", {})}
+    content = read_file(paths.config_file)
+    _check_tables(paths.config_file, content)
+    names = {DEFAULT_PROFILE, *content.get("profiles", {})}
     if paths.profiles_dir.is_dir():
         names |= {entry.name for entry in paths.profiles_dir.iterdir() if entry.is_dir()}
     return sorted(names)

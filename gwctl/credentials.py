@@ -88,10 +88,12 @@ def read_keyring(profile: str, name: str) -> str | None:
 
 def _read_file(path: Path, what: str) -> Secret:
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise Configuration(f"cannot read the {what} from {path}: {reason}", hint=f"ls -l {path}") from error
+        text = path.read_bytes().decode(errors="replace")
+    except OSError as error:
+        raise Configuration(f"cannot read the {what} from {path}: {error.strerror}", hint=f"ls -l {path}") from error
+    if "\ufffd" in text:
+        # Said without the decoder's own error, which holds what it could not decode.
+        raise Configuration(f"cannot read the {what} from {path}: not UTF-8 text", hint=f"file {path}")
     if not text.strip("\r\n"):
         raise Configuration(f"the {what} file {path} is empty", hint=f"write the {what} into {path}")
     return Secret(text.strip("\r\n"))

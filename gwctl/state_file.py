@@ -38,6 +38,7 @@ def write_bytes(path: Path, content: bytes, *, mode: int = 0o600) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
+        _sync_dir(path.parent)
     except OSError as error:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -46,6 +47,16 @@ def write_bytes(path: Path, content: bytes, *, mode: int = 0o600) -> None:
             f"cannot write {path}: {error.strerror}",
             hint=f"check the free space and the owner of {path.parent}",
         ) from error
+
+
+def _sync_dir(path: Path) -> None:
+    """Put the rename itself on disk, where the file system knows how."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -74,7 +85,7 @@ def read_json(path: Path) -> tuple[dict[str, Any] | None, Path | None]:
         raise DiskTrouble(f"cannot read {path}: {error.strerror}", hint=f"check the owner of {path}") from error
     try:
         value = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, set_aside(path)
     if not isinstance(value, dict):
         return None, set_aside(path)

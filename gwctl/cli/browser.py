@@ -6,9 +6,10 @@ import click
 
 from gwctl.cli.call import Call, global_options, verb
 from gwctl.cli.output import Outcome
+from gwctl.cli.parsing import SuggestingGroup
 
 
-@click.group("browser")
+@click.group("browser", cls=SuggestingGroup)
 @global_options
 def command() -> None:
     """Install the login's browser, or show which one is used."""

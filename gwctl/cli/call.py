@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import click
@@ -15,6 +17,21 @@ from gwctl.config import Environment, Settings, load
 from gwctl.paths import Paths
 
 P = ParamSpec("P")
+
+_PATHS = ("GWCTL_HOME", "GWCTL_PASSWORD_FILE", "GWCTL_TOTP_SECRET_FILE", "CREDENTIALS_DIRECTORY")
+_PATHS_OR_WORDS = ("GWCTL_JAVA", "GWCTL_BROWSER", "GWCTL_RELEASE")
+
+
+def own_environment() -> Environment:
+    """Return the process environment with its paths made absolute: the supervisor works in another folder than we."""
+    environment = Environment()
+    variables = dict(environment.variables)
+    for name in (*_PATHS, *_PATHS_OR_WORDS):
+        value = environment.get(name)
+        is_path = value is not None and (name in _PATHS or ("/" in value and "://" not in value))
+        if value is not None and is_path:
+            variables[name] = str(Path(os.path.expanduser(value)).absolute())  # noqa: PTH111 - expanduser() may raise
+    return Environment(variables)
 
 
 @dataclass(slots=True)
@@ -27,7 +44,13 @@ class Call:
     verbose: bool = False
     no_color: bool = False
     no_input: bool = False
-    environment: Environment = field(default_factory=Environment)
+    environment: Environment = field(default_factory=own_environment)
+    verb_name: str | None = None
+    """The verb as the envelope names it, once it is known."""
+    streams: bool = False
+    """Whether stdout is a stream of objects, which an interruption ends without one of its own."""
+    undone: str = ""
+    """What was done when the call was interrupted, for the last line."""
 
     @property
     def profile_name(self) -> str:
@@ -101,8 +124,9 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., int]:
     @functools.wraps(function)
     def callback(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401 - the verbs' own options
         call = context.ensure_object(Call)
+        call.verb_name = command_name(context)
         outcome = function(call, **options)
-        show_outcome(command_name(context), outcome, as_json=call.as_json)
+        show_outcome(call.verb_name, outcome, as_json=call.as_json)
         return outcome.exit_code
 
     return callback

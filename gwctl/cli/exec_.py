@@ -7,13 +7,14 @@ import click
 from gwctl.cli.call import Call, global_options
 from gwctl.cli.down import bring_down
 from gwctl.cli.env import variables_of
+from gwctl.cli.parsing import Seconds
 from gwctl.cli.up import bring_up
 from gwctl.errors import Unavailable
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True})
 @click.option("--sandbox", is_flag=True, help="Use the built-in stand-in for IBKR.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=180.0, show_default=True, metavar="S")
+@click.option("--timeout", "timeout_s", type=Seconds(1), default=180.0, show_default=True, metavar="S")
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD…")
 @global_options
 @click.pass_context

@@ -6,13 +6,14 @@ import click
 
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
+from gwctl.cli.parsing import Seconds
 from gwctl.errors import GatewayUnreachable
 from gwctl.supervisor.control import SupervisorClient
 
 
 @click.command("login")
 @click.option("--reset-lockout", is_flag=True, help="Forget refusals, after a person has mended their cause.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=180.0, show_default=True, metavar="S")
+@click.option("--timeout", "timeout_s", type=Seconds(1), default=180.0, show_default=True, metavar="S")
 @verb
 def command(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
     """Log in now, in the running profile; with --reset-lockout also while it is stopped."""

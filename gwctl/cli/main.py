@@ -13,8 +13,10 @@ import click
 
 from gwctl import __version__
 from gwctl.cli.call import Call, command_name, global_options
-from gwctl.cli.output import show_error
-from gwctl.errors import GwctlError, Usage
+from gwctl.cli.output import show_error, write
+from gwctl.cli.parsing import SuggestingGroup
+from gwctl.cli.unwinding import Terminated
+from gwctl.errors import DiskTrouble, GatewayUnreachable, GwctlError, Usage
 
 VERBS = {
     "up": "Start the gateway, log in, and keep the session alive.",
@@ -37,7 +39,7 @@ VERBS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(SuggestingGroup):
     """Imports a verb's module when the verb is used: a quick verb must not pay for a slow one."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
@@ -51,18 +53,6 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"gwctl.cli.{cmd_name.replace('exec', 'exec_')}")
         command: click.Command = module.command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the nearest verb when there is no such one."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            import difflib
-
-            near = difflib.get_close_matches(args[0], VERBS, n=1)
-            raise Usage(f"there is no verb {args[0]!r}", hint=f"gwctl {near[0]}" if near else "gwctl --help") from error
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs without importing them."""
@@ -80,8 +70,13 @@ def cli() -> None:
     """
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived; unwinds like Ctrl-C so that clean-up runs."""
+class Stopped(GwctlError):
+    """The call was ended by a signal."""
+
+    def __init__(self, word: str, exit_code: int, undone: str) -> None:
+        super().__init__(f"{word}{'; ' if undone else ''}{undone}")
+        self.code = word  # type: ignore[misc] # one class for both signals
+        self.exit_code = exit_code  # type: ignore[misc] # likewise
 
 
 def _on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -112,21 +107,45 @@ def run(argv: Sequence[str]) -> int:
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except (KeyboardInterrupt, click.Abort):
-        code = 130
+        code = _stop(command, Stopped("interrupted", 130, call.undone), call)
     except Terminated:
-        code = 143
+        code = _stop(command, Stopped("terminated", 143, call.undone), call)
+    except click.exceptions.NoArgsIsHelpError as error:
+        if not call.as_json:
+            write(error.format_message(), sys.stderr)
+            return Usage.exit_code
+        code = _fail(_context_name(error), Usage("no verb was given", hint=_usage_hint(error)), call)
     except click.ClickException as error:
         code = _fail(_context_name(error), Usage(error.format_message(), hint=_usage_hint(error)), call)
     except GwctlError as error:
-        code = _fail(command, error, call)
+        code = _fail(call.verb_name or command, error, call)
     except Exception as error:  # noqa: BLE001 - the one handler; a trace is for -v only
         if call.verbose:
             import traceback
 
             traceback.print_exc()
-        detail = f"{type(error).__name__} in gwctl itself"
-        code = _fail(command, GwctlError(detail, hint="run it again with -v and report what it prints"), call)
+        code = _fail(call.verb_name or command, _as_ours(error, call), call)
     return code
+
+
+def _as_ours(error: Exception, call: Call) -> GwctlError:
+    """Return what an exception of the system or a library means to a person."""
+    from gwctl.supervisor.control import NoSupervisor
+
+    match error:
+        case NoSupervisor():
+            return GatewayUnreachable(
+                f"the supervisor of profile {call.profile_name!r} ended meanwhile", hint=call.command("status")
+            )
+        case OSError(filename=str() as file, strerror=str() as reason):
+            return DiskTrouble(f"{file}: {reason}", hint=f"check the owner of {file} and the free space")
+        case _:
+            detail = f"{type(error).__name__} in gwctl itself"
+            return GwctlError(detail, hint="run it again with -v and report what it prints")
+
+
+def _stop(command: str, stopped: Stopped, call: Call) -> int:
+    return stopped.exit_code if call.streams else _fail(call.verb_name or command, stopped, call)
 
 
 def _usage_hint(error: click.ClickException) -> str:

@@ -40,14 +40,19 @@ def error_object(error: GwctlError) -> dict[str, Any]:
     return {"code": error.code, "message": error.message, "hint": error.hint}
 
 
-def write(text: str, stream: TextIO) -> None:
-    """Write a line; a reader that has gone is no error of ours."""
+def write(text: str, stream: TextIO) -> bool:
+    """Write a line and return whether there was a reader; one that has gone is no error of ours."""
+    text = text if text.endswith("\n") else text + "\n"
     try:
-        stream.write(text if text.endswith("\n") else text + "\n")
+        stream.write(text)
         stream.flush()
+    except UnicodeEncodeError:
+        return write(text.encode("ascii", "replace").decode(), stream)
     except BrokenPipeError:
         # Python would complain once more at exit about what it cannot flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return False
+    return True
 
 
 def show_outcome(command: str, outcome: Outcome, *, as_json: bool) -> None:

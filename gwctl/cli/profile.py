@@ -9,6 +9,7 @@ import click
 
 from gwctl.cli.call import Call, global_options, verb
 from gwctl.cli.output import Outcome
+from gwctl.cli.parsing import SuggestingGroup
 from gwctl.config import KEYS, check_profile_name, load, profile_names, read_file
 from gwctl.errors import Configuration, ProfileHeld, Usage
 from gwctl.paths import Paths
@@ -16,7 +17,7 @@ from gwctl.state_file import write_bytes
 from gwctl.supervisor.control import SupervisorClient
 
 
-@click.group("profile")
+@click.group("profile", cls=SuggestingGroup)
 @global_options
 def command() -> None:
     """List, show, create and delete profiles."""

@@ -11,6 +11,7 @@ import click
 
 from gwctl.cli.call import Call, global_options, verb
 from gwctl.cli.output import Outcome
+from gwctl.cli.parsing import SuggestingGroup
 from gwctl.config import OFFICIAL_RELEASE, Settings
 from gwctl.errors import ReleaseBroken, ReleaseMissing
 from gwctl.paths import Paths
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 MEGABYTE = 1_000_000
 
 
-@click.group("release")
+@click.group("release", cls=SuggestingGroup)
 @global_options
 def command() -> None:
     """Install, list, choose, check and remove Standard Releases."""

@@ -6,12 +6,13 @@ import click
 
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
+from gwctl.cli.parsing import Seconds
 from gwctl.cli.reaching import require_supervisor
 from gwctl.errors import TryAgain
 
 
 @click.command("restart")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=180.0, show_default=True, metavar="S")
+@click.option("--timeout", "timeout_s", type=Seconds(1), default=180.0, show_default=True, metavar="S")
 @verb
 def command(call: Call, *, timeout_s: float) -> Outcome:
     """Restart the gateway and wait until the supervisor has restored the session."""

@@ -9,10 +9,11 @@ import click
 
 from gwctl.cli.call import Call, global_options, verb
 from gwctl.cli.output import Outcome
+from gwctl.cli.parsing import SuggestingGroup
 from gwctl.errors import GatewayUnreachable, Usage
 
 
-@click.group("sandbox")
+@click.group("sandbox", cls=SuggestingGroup)
 @global_options
 def command() -> None:
     """Switch faults of the running sandbox on and off, or show its state."""

@@ -9,13 +9,14 @@ import click
 
 from gwctl.cli.call import Call, global_options, verb
 from gwctl.cli.output import Outcome
+from gwctl.cli.parsing import SuggestingGroup
 from gwctl.credentials import Sources, check_name, find
 from gwctl.errors import CredentialsMissing, Unavailable, Usage
 
 _NO_KEYRING = "pipx inject gwctl keyring, or put the secret into a file and set GWCTL_{}_FILE"
 
 
-@click.group("secret")
+@click.group("secret", cls=SuggestingGroup)
 @global_options
 def command() -> None:
     """Manage `password` and `totp_secret`."""

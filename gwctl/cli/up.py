@@ -12,6 +12,7 @@ import click
 
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
+from gwctl.cli.parsing import Seconds
 from gwctl.config import Environment, Settings
 from gwctl.credentials import Found
 from gwctl.errors import CredentialsRejected, LockedOut, NeedsPerson, ProfileHeld
@@ -24,7 +25,7 @@ SPAWN_TIMEOUT_S = 30.0
 @click.command("up")
 @click.option("--foreground", is_flag=True, help="Supervise in this process, for units and containers.")
 @click.option("--sandbox", is_flag=True, help="Use the built-in stand-in for IBKR: no account, no internet.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=180.0, show_default=True, metavar="S",
+@click.option("--timeout", "timeout_s", type=Seconds(1), default=180.0, show_default=True, metavar="S",
               help="Seconds to wait for the session.")  # fmt: skip
 @click.option("--port", type=int, help="Port of the gateway.")
 @click.option("--handed-over", is_flag=True, hidden=True)

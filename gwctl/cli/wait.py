@@ -8,6 +8,7 @@ import click
 
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
+from gwctl.cli.parsing import Seconds
 from gwctl.cli.status import STOPPED, look
 from gwctl.errors import TimedOut, TryAgain
 
@@ -16,7 +17,7 @@ LOOK_EVERY_S = 0.2
 
 @click.command("wait")
 @click.option("--for", "wanted", type=click.Choice(["ready", "stopped"]), default="ready", show_default=True)
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), default=180.0, show_default=True, metavar="S")
+@click.option("--timeout", "timeout_s", type=Seconds(0), default=180.0, show_default=True, metavar="S")
 @verb
 def command(call: Call, *, wanted: str, timeout_s: float) -> Outcome:
     """Wait until the session is ready, or the profile stopped; touches nothing."""

@@ -25,6 +25,12 @@ class SupervisorHangs(TimedOut):
     code = "supervisor_hangs"
 
 
+class SupervisorTrouble(SupervisorHangs):
+    """The supervisor is there and could not do what it was asked."""
+
+    code = "supervisor_trouble"
+
+
 @dataclass(frozen=True, slots=True)
 class SupervisorRecord:
     """What ``supervisor.json`` says; ``instance`` tells a supervisor from whoever got its port after it."""
@@ -90,6 +96,10 @@ class SupervisorClient:
         if answer.headers.get("x-gwctl-instance") != self.record.instance:
             connection.close()
             raise NoSupervisor
+        if answer.status != 200:
+            with answer:
+                text = _read(answer).decode(errors="replace").strip()
+            raise SupervisorTrouble(text or f"HTTP {answer.status}", hint="gwctl logs --supervisor")
         return answer
 
     def status(self, *, timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
@@ -114,15 +124,24 @@ class SupervisorClient:
                     raise TimedOut("the supervisor said nothing more", hint="gwctl status") from None
                 except (OSError, http.client.HTTPException):
                     return
-                if not line:
+                if not line.endswith(b"\n"):
                     return
                 yield json.loads(line)
 
 
+def _read(answer: http.client.HTTPResponse) -> bytes:
+    try:
+        return answer.read()
+    except TimeoutError:
+        raise SupervisorHangs("the supervisor stopped in the middle of its answer", hint="gwctl status") from None
+    except (OSError, http.client.HTTPException):
+        raise NoSupervisor from None
+
+
 def _read_object(answer: http.client.HTTPResponse) -> dict[str, Any]:
     try:
-        value = json.loads(answer.read())
-    except (OSError, ValueError, http.client.HTTPException):
+        value = json.loads(_read(answer))
+    except ValueError:
         raise NoSupervisor from None
     if not isinstance(value, dict):
         raise NoSupervisor

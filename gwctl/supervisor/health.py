@@ -11,14 +11,21 @@ import asyncio
 import contextlib
 import hmac
 import json
+import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import h11
 
+from gwctl.errors import GwctlError
+
+log = logging.getLogger("gwctl.supervisor")
+
 MAX_BODY_BYTES = 65_536
 REQUEST_TIMEOUT_S = 10.0
+_PORT = re.compile(r":\d*$")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -94,8 +101,15 @@ class HealthServer:
 
     async def _one_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER)
-        async with asyncio.timeout(REQUEST_TIMEOUT_S):
-            request = await _read_request(connection, reader)
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                request = await _read_request(connection, reader)
+        except h11.RemoteProtocolError:
+            await self._send(connection, writer, Answer(400, "not HTTP\n"))
+            return
+        except _TooLong:
+            await self._send(connection, writer, Answer(413, f"more than {MAX_BODY_BYTES} bytes\n"))
+            return
         if request is None:
             return
         if request.host not in LOOPBACK_HOSTS:
@@ -109,7 +123,14 @@ class HealthServer:
             since = int(query.removeprefix("since=")) if query.removeprefix("since=").isdigit() else 0
             await self._stream(connection, writer, self._routes.events(since))
             return
-        await self._send(connection, writer, await self._answer(request, path))
+        try:
+            answer = await self._answer(request, path)
+        except Exception as error:
+            # Without an answer the other side would take the supervisor for stopped.
+            log.exception("%s could not be answered", path)
+            said = error.message if isinstance(error, GwctlError) else type(error).__name__
+            answer = Answer(500, f"the supervisor could not answer: {said}\n")
+        await self._send(connection, writer, answer)
 
     def _is_trusted(self, request: Request) -> bool:
         return request.token is not None and hmac.compare_digest(request.token.encode(), self.token.encode())
@@ -125,6 +146,8 @@ class HealthServer:
             body = json.loads(request.body or b"{}")
         except ValueError:
             return Answer(400, "not JSON\n")
+        if not isinstance(body, dict):
+            return Answer(400, "not a JSON object\n")
         return Answer(200, await self._routes.control(path.removeprefix("/control/"), body))
 
     def _look(self, path: str) -> Answer:
@@ -173,6 +196,10 @@ async def _write(connection: h11.Connection, writer: asyncio.StreamWriter, event
         await writer.drain()
 
 
+class _TooLong(Exception):
+    """A body that no command of ours has."""
+
+
 async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> Request | None:
     head: h11.Request | None = None
     body = bytearray()
@@ -185,14 +212,14 @@ async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader
         elif isinstance(event, h11.Data):
             body += event.data
             if len(body) > MAX_BODY_BYTES:
-                return None
+                raise _TooLong
         elif isinstance(event, h11.EndOfMessage) and head is not None:
             headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
             scheme, _, token = headers.get("authorization", "").partition(" ")
             return Request(
                 head.method.decode(),
                 head.target.decode("latin-1"),
-                headers.get("host", "").rsplit(":", 1)[0],
+                _PORT.sub("", headers.get("host", "")).lower(),
                 token if scheme == "Bearer" else None,
                 bytes(body),
             )

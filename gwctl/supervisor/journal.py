@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gwctl.errors import DiskTrouble
 from gwctl.state_file import make_private_dir
 
 MAX_BYTES = 4_000_000
@@ -32,7 +33,7 @@ class Journal:
         self.count += 1
         entry = {"n": self.count, "at": stamp, "kind": kind, **fields}
         self.recent.append(entry)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, DiskTrouble):
             self._append(json.dumps(entry, separators=(",", ":")) + "\n")
         if self.on_entry is not None:
             self.on_entry()

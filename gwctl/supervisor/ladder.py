@@ -128,7 +128,7 @@ def _seen_competing(turn: Turn, event: Checked) -> None:
     if turn.snapshot.cure is not None and turn.snapshot.cure is not Cure.SETTLE:
         return
     turn.unwake(Timer.SETTLE, Timer.LOGIN)
-    turn.set(cure=None)
+    turn.set(cure=None, settling=None)
     turn.move_session(Arrow.OTHER)
     if turn.snapshot.session is Session.LOCKED_OUT:
         return
@@ -313,8 +313,9 @@ def _pause_login(turn: Turn, event: LoginDone) -> None:
 
 def never_settled(turn: Turn) -> None:
     """Act on a login that succeeded and never authenticated: one clean restart, then a person (field-problems.md)."""
-    turn.set(cure=None)
-    if turn.snapshot.settling is Cure.RESUME:
+    after = turn.snapshot.settling
+    turn.set(cure=None, settling=None)
+    if after is Cure.RESUME:
         turn.set(resumable=False)
         _log_in_when_due(turn)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -14,22 +15,27 @@ from filelock import FileLock, Timeout
 
 from gwctl.credentials import Secret, fingerprint
 from gwctl.errors import DiskTrouble, ProfileHeld
-from gwctl.state_file import make_private_dir, read_json, write_json
+from gwctl.state_file import make_private_dir, read_json, set_aside, write_json
 from gwctl.supervisor.policy import (
-    DAY_S,
+    FORGIVEN,
     REFUSED,
     SUCCESS,
+    UNCOUNTED,
     Block,
     LoginRecord,
     Permission,
     Question,
     Submit,
+    counts,
     may_submit,
+    reached_limit,
     refusals_within_day,
 )
 
 LOCK_TIMEOUT_S = 10.0
-KEPT_SUBMITS = 200
+KEPT_SUBMITS = 100
+
+log = logging.getLogger("gwctl.supervisor")
 
 
 class Ledger:
@@ -50,8 +56,10 @@ class Ledger:
                 yield
         except Timeout:
             raise ProfileHeld(f"another gwctl holds {self.file}.lock", hint="try again in a moment") from None
-        except PermissionError as error:
-            raise DiskTrouble(f"cannot write {self.file}", hint=f"check the owner of {self.file.parent}") from error
+        except OSError as error:
+            raise DiskTrouble(
+                f"cannot write {self.file}: {error.strerror}", hint=f"check the owner of {self.file.parent}"
+            ) from error
 
     def _load(self) -> tuple[LoginRecord, str, Path | None]:
         raw, aside = read_json(self.file)
@@ -59,14 +67,18 @@ class Ledger:
             try:
                 return _record_from(raw), str(raw["salt"]), None
             except (KeyError, TypeError, ValueError):
-                aside = self.file.with_name(f"{self.file.name}.damaged-{int(self.wall_clock())}")
-                self.file.rename(aside)
+                aside = set_aside(self.file)
+        if aside is not None:
+            log.warning("the login ledger was damaged and is set aside as %s", aside)
         # A new ledger knows no password that worked, so the next one is sent once at the most: the careful side.
         return LoginRecord(), secrets.token_hex(16), aside
 
     def _save(self, record: LoginRecord, salt: str) -> None:
-        now_s = self.wall_clock()
-        kept = tuple(submit for submit in record.submits if now_s - submit.at_s < 2 * DAY_S)[-KEPT_SUBMITS:]
+        # Pruned by number, not by age: a clock that jumps forward and back again must not make it forget. A refusal is
+        # kept longest; law 2 lets in too few for them to fill the file.
+        quiet = [submit for submit in record.submits if not counts(submit)]
+        dropped = set(quiet[: max(0, len(quiet) - KEPT_SUBMITS)])
+        kept = tuple(submit for submit in record.submits if submit not in dropped)
         write_json(self.file, {"salt": salt, **asdict(replace(record, submits=kept))})
 
     def read(self) -> LoginRecord:
@@ -112,6 +124,8 @@ class Ledger:
             if not record.submits:
                 return False
             last = record.submits[-1]
+            if last.outcome not in {None, FORGIVEN}:
+                return record.worked_print == last.print
             record = replace(record, submits=(*record.submits[:-1], replace(last, outcome=outcome)))
             if outcome == SUCCESS:
                 record = replace(record, worked_print=last.print, refused_print=None, block=None)
@@ -131,23 +145,31 @@ class Ledger:
                 self._save(replace(record, block=block), salt)
 
     def reset(self) -> None:
-        """Forget refusals and the lock-out, as a person asked; what has worked stays known."""
+        """Forgive refusals and the lock-out, as a person asked; what has worked stays known.
+
+        The forgiven stay below IBKR's own limit of 24 hours: a person who resets again and again does not reach it.
+        """
         with self._locked():
             record, salt, _ = self._load()
-            kept = tuple(submit for submit in record.submits if submit.outcome == SUCCESS)
+            kept = tuple(
+                replace(submit, outcome=FORGIVEN) if counts(submit) else submit
+                for submit in record.submits
+                if submit.outcome != UNCOUNTED
+            )
             self._save(replace(record, submits=kept, refused_print=None, locked_reason=None, block=None), salt)
 
     def summary(self, limit: int) -> dict[str, Any]:
         """Return the ``login`` object of ``status``."""
         record = self.read()
-        refused = len(refusals_within_day(record, self.wall_clock()))
+        now_s = self.wall_clock()
+        refused = len(refusals_within_day(record, now_s))
         last = record.submits[-1] if record.submits else None
         return {
             "last_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(last.at_s)) if last else None,
             "last_outcome": (last.outcome or "unknown") if last else None,
             "rejected": refused,
             "rejected_limit": limit,
-            "locked": refused >= limit
+            "locked": reached_limit(record, limit, now_s)
             or any(stop is not None for stop in (record.locked_reason, record.refused_print, record.block)),
         }
 

@@ -87,15 +87,15 @@ def _on_stop(turn: Turn, event: StopWanted) -> None:
         return
     if turn.snapshot.process is Process.STOPPING:
         return
-    logout = turn.snapshot.process is Process.RUNNING
+    running = turn.snapshot.process is Process.RUNNING
     turn.new_epoch()
     turn.act(CancelLogin())
-    if event.keep_gateway:
+    if event.keep_gateway and running:
         turn.say("leaving the gateway to itself")
         turn.act(Finish(0))
         return
     turn.set(finishing=turn.snapshot.finishing or Finish(0))
-    stop(turn, "stopping", logout=logout)
+    stop(turn, "stopping", logout=running)
 
 
 def _on_restart(turn: Turn, _event: RestartWanted) -> None:

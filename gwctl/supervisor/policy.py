@@ -94,6 +94,8 @@ class Permission:
 REFUSED = "refused"
 SUCCESS = "success"
 UNCOUNTED = "uncounted"
+FORGIVEN = "forgiven"
+"""A refusal that a person has reset: it blocks nothing any more, and still counts below IBKR's own limit."""
 PAUSES_AFTER_REFUSAL_S = (900.0, 3600.0)
 
 
@@ -109,6 +111,14 @@ def refusals_within_day(record: LoginRecord, now_s: float) -> list[Submit]:
     that locks the account.
     """
     return [submit for submit in record.submits if counts(submit) and now_s - submit.at_s < DAY_S]
+
+
+def reached_limit(record: LoginRecord, limit: int, now_s: float) -> bool:
+    """Return whether ``limit`` refusals lie within 24 hours, now or since a person's last reset: only that ends it."""
+    if len(refusals_within_day(record, now_s)) >= limit:
+        return True
+    times = sorted(submit.at_s for submit in record.submits if counts(submit))
+    return any(last - first < DAY_S for first, last in zip(times, times[limit - 1 :], strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +139,11 @@ def may_submit(record: LoginRecord, question: Question, now_s: float) -> Permiss
     block = record.block
     if block is not None and (block.print, block.context) == (print_, question.context):
         return Permission(False, None, block.code, block.reason)
+    if reached_limit(record, limit, now_s):
+        return Permission(False, None, "locked_out", f"{limit} refused logins in 24 h is the limit, and it is reached")
     refused = refusals_within_day(record, now_s)
-    if len(refused) >= limit:
-        return Permission(False, None, "locked_out", f"{len(refused)} refused logins in 24 h, the limit is {limit}")
     if print_ != record.worked_print:
-        before = [submit for submit in refused if submit.print == print_]
+        before = [submit for submit in record.submits if counts(submit) and submit.print == print_]
         if print_ == record.refused_print or before:
             lost = print_ != record.refused_print and all(submit.outcome is None for submit in before)
             happened = "was sent before and its answer was not seen" if lost else "was refused by IBKR before"

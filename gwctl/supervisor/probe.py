@@ -67,6 +67,7 @@ class Probe:
         self.seen: SessionAnswer | None = None
         self.tickled_at: float | None = None
         self.cookies: tuple[tuple[str, str], ...] = ()
+        self._refused: tuple[tuple[str, str], ...] | None = None
 
     def forget_session(self) -> None:
         """Forget what was seen: another gateway is coming."""
@@ -85,6 +86,8 @@ class Probe:
         if answer is None:
             return Checked(verdict=Verdict.HUNG, text="the gateway hangs: it accepts and does not answer")
         self._remember(answer, tickle=tickle)
+        if answer.verdict is Said.NO_SESSION and self.cookies == self._refused:
+            self.cookies = ()
         verdict, text = _VERDICTS[answer.verdict]
         if answer.verdict is Said.UPSTREAM_ILL and answer.http_status is not None:
             text = f"IBKR answers with an error (HTTP {answer.http_status})"
@@ -134,10 +137,10 @@ class Probe:
         return await client.reauthenticate()
 
     async def resume(self) -> bool:
-        """Send the kept cookies; they are forgotten when IBKR does not honour them."""
+        """Send the kept cookies; they are forgotten when the next check says that IBKR did not honour them."""
         if self.client is None or not self.cookies:
             return False
-        ok = await self.client.resume(dict(self.cookies))
-        if not ok:
-            self.cookies = ()
+        offered = self.cookies
+        ok = await self.client.resume(dict(offered))
+        self._refused = None if ok else offered
         return ok

@@ -43,6 +43,10 @@ from gwctl.supervisor.tables import phase_of
 
 log = logging.getLogger("gwctl.supervisor")
 
+CLOSE_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 45.0
+LEAVE_TIMEOUT_S = 20.0
+
 
 class Clock(Protocol):
     """Monotonic time in seconds."""
@@ -135,7 +139,8 @@ class Shell:
             self._turn(event)
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LEAVE_TIMEOUT_S)
         return self.finish
 
     async def _next_event(self) -> Event:
@@ -158,7 +163,10 @@ class Shell:
             self.journal.write("defect", event=type(event).__name__, process=before.process, session=before.session)
             self._look_again()
             return
-        self._tell(before, event)
+        try:
+            self._tell(before, event)
+        except Exception:
+            log.exception("nobody could be told of %s", type(event).__name__)
         for action in actions:
             self._perform(action)
 
@@ -223,7 +231,7 @@ class Shell:
         async def ordered() -> None:
             try:
                 if leaving:
-                    await asyncio.wait(leaving)
+                    await asyncio.wait(leaving, timeout=LEAVE_TIMEOUT_S)
                 await work
             finally:
                 work.close()
@@ -271,9 +279,18 @@ class Shell:
         self.post(GatewayEnded(epoch))
 
     async def _stop(self, *, logout: bool) -> None:
-        await self.login.close()
-        await self.gateway.stop(logout=logout)
+        """End the login, then the gateway; whatever fails on the way, the loop gets its answer (law 10)."""
+        await self._bounded("login", self.login.close(), CLOSE_TIMEOUT_S)
+        await self._bounded("gateway", self.gateway.stop(logout=logout), STOP_TIMEOUT_S)
         self.post(GatewayGone())
+
+    async def _bounded(self, name: str, work: Coroutine[Any, Any, None], timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await work
+        except Exception as error:
+            log.exception("ending the %s failed", name)
+            self.journal.write("defect", where=f"ending the {name}", error=type(error).__name__)
 
     async def _check(self, epoch: int, *, tickle: bool) -> None:
         checked = await self.session.check(tickle=tickle)
