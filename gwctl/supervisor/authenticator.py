@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from gwctl.config import Settings
 from gwctl.credentials import Credentials
@@ -131,13 +132,31 @@ _MEANINGS: dict[LoginOutcome, _Meaning] = {
 }
 
 
+class Worker(Protocol):
+    """One login under way."""
+
+    async def run(
+        self, job: LoginJob, on_step: Callable[[Step], None], permit: Callable[[], Awaitable[bool]]
+    ) -> LoginReport:
+        """Log in, asking ``permit`` before each submit."""
+        ...
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+        ...
+
+
+StartWorker = Callable[[str], Worker]
+"""Start a worker whose browser accepts the key with this pin; raises GwctlError."""
+
+
 class Authenticator:
     """Implements the loop's LoginPort with a login worker.
 
     ``credentials`` is called in a thread each time, so that a rotated password file is read anew; it raises GwctlError.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a port
         self,
         settings: Settings,
         environ: Mapping[str, str],
@@ -145,16 +164,19 @@ class Authenticator:
         *,
         credentials: Callable[[], Credentials],
         on_cookies: Callable[[tuple[tuple[str, str], ...]], None],
+        start_worker: StartWorker | None = None,
     ) -> None:
         self.settings = settings
         self.environ = environ
         self.ledger = ledger
         self.credentials = credentials
         self.on_cookies = on_cookies
+        self._start_worker = start_worker or self._start_browser_worker
         self.pin: str | None = None
-        self._worker: LoginWorker | None = None
+        self._worker: Worker | None = None
         self._totp_window: int | None = None
         self._busy = False
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def is_warm(self) -> bool:
@@ -168,7 +190,7 @@ class Authenticator:
             with contextlib.suppress(GwctlError):
                 self._worker = self._start_worker(pin)
 
-    def _start_worker(self, pin: str) -> LoginWorker:
+    def _start_browser_worker(self, pin: str) -> LoginWorker:
         browser = find_browser(self.settings["browser"], self.environ)
         paths = self.settings.paths
         return LoginWorker.start(
@@ -180,6 +202,8 @@ class Authenticator:
 
     async def log_in(self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[], None]) -> LoginDone:
         """Drive the page to its end and return what it means; the browser is gone afterwards."""
+        if self._closing is not None:
+            await asyncio.wait([self._closing])
         try:
             credentials = await asyncio.to_thread(self.credentials)
         except GwctlError as error:
@@ -207,7 +231,7 @@ class Authenticator:
                 hint=error.hint,
             )
         finally:
-            await self.close()
+            self._closing = asyncio.create_task(self.close())
         return await self._conclude(report, attempt)
 
     async def _drive(
@@ -282,6 +306,9 @@ class Authenticator:
         worker, self._worker = self._worker, None
         if worker is not None:
             await worker.close()
+        closing = self._closing
+        if closing is not None and closing is not asyncio.current_task():
+            await asyncio.wait([closing])
 
 
 class _Attempt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gwctl.supervisor.policy import back_off_s
+from gwctl.supervisor.policy import back_off_s, settle_pause_s
 from gwctl.supervisor.states import (
     Arrow,
     CancelLogin,
@@ -100,8 +100,7 @@ def _is_settling(turn: Turn) -> bool:
     elif Timer.SETTLE not in snapshot.timers:
         never_settled(turn)
         return True
-    quick = turn.now - turn.snapshot.cure_since < turn.policy.settle_quick_s
-    turn.wake(Timer.CHECK, turn.policy.settle_check_s if quick else turn.policy.settle_slow_check_s)
+    turn.wake(Timer.CHECK, settle_pause_s(turn.policy, turn.now - turn.snapshot.cure_since))
     return True
 
 
@@ -142,7 +141,7 @@ def _seen_competing(turn: Turn, event: Checked) -> None:
 def _took_over_just_now(turn: Turn) -> bool:
     """Return whether the other side took back at once what was taken from it: a second time would be a fight."""
     at = turn.snapshot.took_over_at
-    return at is not None and turn.now - at < turn.policy.stable_after_s
+    return at is not None and turn.now - at < turn.policy.take_over_pause_s
 
 
 def _seen_ill(turn: Turn, event: Checked) -> None:

@@ -19,9 +19,10 @@ class Policy:
     hung_checks: int = 2
     settle_timeout_s: float = 30.0
     resume_timeout_s: float = 6.0
-    settle_check_s: float = 0.25
+    settle_expected_s: float = 3.0
+    settle_check_s: float = 0.1
+    settle_check_for_s: float = 1.0
     settle_slow_check_s: float = 1.0
-    settle_quick_s: float = 10.0
     reauthenticate_tries: int = 3
     reauthenticate_wait_s: float = 5.0
     rate_limit_pause_s: float = 900.0
@@ -35,6 +36,7 @@ class Policy:
     ill_pause_s: float = 60.0
     transient_logins_before_restart: int = 3
     take_over: bool = False
+    take_over_pause_s: float = 600.0
 
 
 def back_off_s(attempt: int, first_s: float, max_s: float) -> float:
@@ -42,6 +44,21 @@ def back_off_s(attempt: int, first_s: float, max_s: float) -> float:
     if attempt <= 0:
         return 0.0
     return min(max_s, first_s * 2.0 ** min(attempt - 1, 30))
+
+
+def settle_pause_s(policy: Policy, passed_s: float) -> float:
+    """Return when to look next for a session that is coming up, ``passed_s`` after its login.
+
+    The gateway opens the brokerage session ``authDelay`` after the login (gateway-facts.md): until then a look is
+    rarely of use, from then on quick ones are, for a while. A resumed session is there within moments, before all that.
+    """
+    if passed_s < policy.settle_check_s:
+        return policy.settle_check_s
+    if passed_s < policy.settle_expected_s:
+        return min(policy.settle_slow_check_s, policy.settle_expected_s - passed_s)
+    if passed_s < policy.settle_expected_s + policy.settle_check_for_s:
+        return policy.settle_check_s
+    return policy.settle_slow_check_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ log = logging.getLogger("gwctl.supervisor")
 
 HOUSEKEEPING_S = 30.0
 DRAIN_S = 2.0
+DEFAULT_AUTH_DELAY_S = 3.0
+"""The release's own ``authDelay`` (gateway-facts.md)."""
 TIDY_AFTER_S = 1.0
 LIVE_WITHIN_S = 120.0
 
@@ -67,9 +69,11 @@ class Order:
 
 def policy_from(settings: Settings) -> Policy:
     """Return the core's numbers as the profile has them."""
+    delay_ms = settings["auth_delay_ms"]
     return Policy(
         check_interval_s=settings["check_interval_s"],
         tickle_interval_s=settings["tickle_interval_s"],
+        settle_expected_s=DEFAULT_AUTH_DELAY_S if delay_ms is None else delay_ms / 1000,
         take_over=settings["on_competing"] == "take_over",
     )
 

@@ -96,9 +96,7 @@ def test_a_secret_is_taken_as_people_copy_it() -> None:
     assert code_at("jbsw y3dp-ehpk 3pxp JBSWY3DPEHPK3PXP", 100) == pyotp.TOTP(SECRET).at(3000)
 
 
-@pytest.mark.parametrize(
-    ("secret", "why"), [("not-base32-at-all-1890-and-long-enough", "base32"), (" - ", "empty")]
-)
+@pytest.mark.parametrize(("secret", "why"), [("not-base32-at-all-1890-and-long-enough", "base32"), (" - ", "empty")])
 def test_a_bad_secret_is_said_without_showing_it(secret: str, why: str) -> None:
     """A secret that no code can be made of is an error that says why and does not hold it (law 8)."""
     with pytest.raises(BadSecret, match=why) as caught:
@@ -108,5 +106,5 @@ def test_a_bad_secret_is_said_without_showing_it(secret: str, why: str) -> None:
 
 
 def test_a_short_secret_works() -> None:
-    """How long the secret is, is decided by who issues it: one of 16 letters gives the codes every authenticator gives."""
+    """How long the secret is, its issuer decides: one of 16 letters gives the codes that every authenticator gives."""
     assert [code_at("JBSW Y3DP EHPK 3PXP", window) for window in (0, 1)] == ["282760", "996554"]

@@ -1,0 +1,180 @@
+"""One login under law 2: what each end of it means for the ledger and for the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gwctl.config import Environment, load
+from gwctl.credentials import Credentials, Secret
+from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, Step
+from gwctl.login.session import LoginJob
+from gwctl.supervisor.authenticator import _MEANINGS, Authenticator
+from gwctl.supervisor.ledger import Ledger
+from gwctl.supervisor.policy import REFUSED, SUCCESS
+from gwctl.supervisor.states import LoginDone, LoginResult
+
+PASSWORD = "first-password"
+
+
+class ScriptedLogin:
+    """A worker that ends as told, after as many permitted submits as told; a swallowed form asks twice."""
+
+    def __init__(self, outcome: LoginOutcome, *, asks: int = 1, text: str = "") -> None:
+        self.outcome = outcome
+        self.asks = asks
+        self.text = text
+        self.permitted = 0
+        self.closed = 0
+
+    async def run(
+        self, job: LoginJob, on_step: Callable[[Step], None], permit: Callable[[], Awaitable[bool]]
+    ) -> LoginReport:
+        for _ in range(self.asks):
+            if not await permit():
+                return LoginReport(LoginOutcome.CANCELLED, self.permitted)
+            self.permitted += 1
+        cookies = (SsoCookie("XYZAB", "1", "localhost", "/"),) if self.outcome is LoginOutcome.SUCCESS else ()
+        return LoginReport(self.outcome, min(self.asks, 1), self.text, cookies=cookies)
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+class Desk:
+    """An authenticator with a real ledger whose workers are scripted."""
+
+    def __init__(self, home: Path) -> None:
+        settings = load("default", flags={"username": "reader01"}, environment=Environment({"GWCTL_HOME": str(home)}))
+        self.now_s = 1_000_000.0
+        self.ledger = Ledger(settings.paths.ledger_file, wall_clock=lambda: self.now_s)
+        self.password = PASSWORD
+        self.cookies: list[tuple[tuple[str, str], ...]] = []
+        self.workers: list[ScriptedLogin] = []
+        self.next_worker = ScriptedLogin(LoginOutcome.SUCCESS)
+        self.runner = asyncio.Runner()
+        self.authenticator = Authenticator(
+            settings,
+            {},
+            self.ledger,
+            credentials=lambda: Credentials("reader01", Secret(self.password), None, "a test"),
+            on_cookies=self.cookies.append,
+            start_worker=self._start,
+        )
+
+    def _start(self, _pin: str) -> ScriptedLogin:
+        self.workers.append(self.next_worker)
+        return self.next_worker
+
+    def log_in(self, outcome: LoginOutcome, *, asks: int = 1, text: str = "") -> LoginDone:
+        self.next_worker = ScriptedLogin(outcome, asks=asks, text=text)
+
+        async def once() -> LoginDone:
+            done = await self.authenticator.log_in(first=True, on_step=lambda _name: None, on_asked=lambda: None)
+            await self.authenticator.close()
+            return done
+
+        return self.runner.run(once())
+
+    @property
+    def outcomes(self) -> list[str | None]:
+        return [submit.outcome for submit in self.ledger.read().submits]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path)
+    with desk.runner:
+        yield desk
+
+
+@pytest.mark.parametrize("outcome", list(LoginOutcome))
+def test_every_end_has_a_meaning(outcome: LoginOutcome) -> None:
+    """Each end of a login has its meaning, and counts in the ledger exactly where the login page's facts say so."""
+    meaning = _MEANINGS[outcome]
+    assert (meaning.ledger == REFUSED) == outcome.counts_as_refusal
+    assert (meaning.ledger == SUCCESS) == (outcome is LoginOutcome.SUCCESS)
+    in_the_environment = outcome is LoginOutcome.COOKIES_DISABLED
+    assert (meaning.exit_code == 77) == (outcome.needs_person and not in_the_environment)
+
+
+def test_success_keeps_the_cookies(desk: Desk) -> None:
+    """A login that succeeds is in the ledger as such and hands on its cookies for a later resume."""
+    done = desk.log_in(LoginOutcome.SUCCESS)
+    assert (done.result, done.resumable) == (LoginResult.SUCCESS, True)
+    assert desk.cookies == [(("XYZAB", "1"),)]
+    assert desk.outcomes == ["success"]
+    assert desk.workers[0].closed == 1
+
+
+def test_refused_password_is_sent_once(desk: Desk) -> None:
+    """A refused password that never worked is not sent again, a changed one is sent at once (law 2)."""
+    assert desk.log_in(LoginOutcome.REFUSED).result is LoginResult.REFUSED_BEFORE_IT_EVER_WORKED
+    for _ in range(3):
+        again = desk.log_in(LoginOutcome.SUCCESS)
+        assert (again.result, again.exit_code) == (LoginResult.NEEDS_PERSON, 77)
+    assert len(desk.workers) == 1
+    desk.password = "second-password"
+    assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.SUCCESS
+    assert desk.outcomes == ["refused", "success"]
+
+
+def test_refused_after_it_worked_waits(desk: Desk) -> None:
+    """A password that has worked and is refused is tried again after 15 minutes, then an hour, then never (law 2)."""
+    desk.log_in(LoginOutcome.SUCCESS)
+    first = desk.log_in(LoginOutcome.REFUSED)
+    assert (first.result, first.retry_after_s) == (LoginResult.REFUSED_AFTER_IT_WORKED, 900)
+    early = desk.log_in(LoginOutcome.REFUSED)
+    assert (early.result, early.retry_after_s) == (LoginResult.PAUSED, 900)
+    desk.now_s += 901
+    second = desk.log_in(LoginOutcome.REFUSED)
+    assert (second.result, second.retry_after_s) == (LoginResult.REFUSED_AFTER_IT_WORKED, 3600)
+    desk.now_s += 3601
+    third = desk.log_in(LoginOutcome.REFUSED)
+    assert (third.result, third.exit_code) == (LoginResult.NEEDS_PERSON, 77)
+    assert desk.outcomes == ["success", "refused", "refused", "refused"]
+
+
+def test_swallowed_form_counts_once(desk: Desk) -> None:
+    """A form that was swallowed and sent again is one submit that never left and one that succeeded."""
+    desk.log_in(LoginOutcome.SUCCESS, asks=2)
+    assert desk.outcomes == ["uncounted", "success"]
+
+
+def test_unseen_answer_counts(desk: Desk) -> None:
+    """A submit whose answer nobody saw stays open in the ledger, and its password is not sent again (law 2)."""
+    desk.log_in(LoginOutcome.BROWSER_FAILED)
+    assert desk.outcomes == [None]
+    assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.NEEDS_PERSON
+    assert len(desk.workers) == 1
+
+
+@pytest.mark.parametrize("outcome", [LoginOutcome.WRONG_MODE, LoginOutcome.SECOND_FACTOR_NEEDED])
+def test_what_only_a_person_mends_is_not_repeated(desk: Desk, outcome: LoginOutcome) -> None:
+    """A login that a person must mend is no refusal, and is not repeated under the same settings, even by cron."""
+    assert desk.log_in(outcome).result is LoginResult.NEEDS_PERSON
+    assert desk.outcomes == ["uncounted"]
+    assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.NEEDS_PERSON
+    assert len(desk.workers) == 1
+    desk.ledger.reset()
+    assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.SUCCESS
+
+
+def test_locked_account(desk: Desk) -> None:
+    """What IBKR itself has locked is left alone until a person resets, a changed password included."""
+    assert desk.log_in(LoginOutcome.LOCKED, text="account is locked").code == "locked_out"
+    desk.password = "second-password"
+    assert desk.log_in(LoginOutcome.SUCCESS).code == "locked_out"
+    assert len(desk.workers) == 1
+
+
+@pytest.mark.parametrize("outcome", [LoginOutcome.UPSTREAM_ILL, LoginOutcome.TIMED_OUT])
+def test_ibkrs_trouble_does_not_count(desk: Desk, outcome: LoginOutcome) -> None:
+    """IBKR's own failures and timeouts are no refusals: the login may be tried again, but not without end."""
+    for _ in range(9):
+        assert desk.log_in(outcome).result in {LoginResult.IBKR_ILL, LoginResult.TRANSIENT}
+    assert desk.log_in(outcome).result is LoginResult.PAUSED
+    assert desk.outcomes == ["uncounted"] * 9

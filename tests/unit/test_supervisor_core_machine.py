@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from supervisor_fakes import Core
+
+from gwctl.supervisor.policy import Policy
+from gwctl.supervisor.states import (
+    Action,
+    CancelLogin,
+    Check,
+    Checked,
+    Cure,
+    Event,
+    Finish,
+    GatewayAnswers,
+    GatewayCannotStart,
+    GatewayEnded,
+    GatewayFellOver,
+    GatewayGone,
+    Login,
+    LoginDone,
+    LoginResult,
+    LoginWanted,
+    Phase,
+    Process,
+    Reauthenticate,
+    ReauthenticateDone,
+    RestartWanted,
+    Resume,
+    ResumeDone,
+    SecondFactorAsked,
+    Session,
+    StartGateway,
+    StartWanted,
+    StopGateway,
+    StopWanted,
+    TimeOut,
+    Timer,
+    Verdict,
+)
+
+ILL = {Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED}
+CURES = (Reauthenticate, Resume, Login)
+results = st.sampled_from([result for result in LoginResult if result is not LoginResult.SUCCESS])
+
+
+class AnyShell(RuleBasedStateMachine):
+    """Be a shell that obeys every action, answers each question once at the most, and meets the worst of worlds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = Core()
+        self.gateway: str | None = None
+        self.gateway_epoch = 0
+        self.asked: dict[str, int] = {}
+        self.finished = False
+        self.stop_wanted = False
+        self.only_ill = False
+        self.stale: list[Event] = []
+
+    # What a shell does with what the core says.
+
+    def give(self, event: Event) -> None:
+        by_person = isinstance(event, LoginWanted | RestartWanted | StopWanted)
+        for action in self.core.feed(event):
+            assert not self.finished, "nothing is done after the end"
+            self.obey(action, event, by_person=by_person)
+
+    def obey(self, action: Action, event: Event, *, by_person: bool) -> None:
+        core = self.core
+        if isinstance(action, StartGateway):
+            assert self.gateway is None, "law 1: never two gateways"
+            self.gateway, self.gateway_epoch = "starting", core.snapshot.epoch
+        elif isinstance(action, StopGateway):
+            if self.gateway == "running" and not by_person and not isinstance(event, GatewayEnded):
+                restart = core.snapshot.process is Process.RECYCLING
+                assert not (restart and self.only_ill), "law 5: no restart while IBKR is away"
+            self.gateway = "stopping"
+            self.asked.clear()
+        elif isinstance(action, Check):
+            assert "check" not in self.asked, "one check in flight, never two"
+            self.asked["check"] = core.snapshot.epoch
+        elif isinstance(action, CURES):
+            assert self.gateway == "running"
+            assert not self.asked.keys() & {"login", "cure"}, "law 1: one cure at a time"
+            is_login = isinstance(action, Login)
+            if is_login and not by_person:
+                assert not self.only_ill or core.snapshot.login_wanted or self.person_waits, "law 5"
+            self.asked["login" if is_login else "cure"] = core.snapshot.epoch
+        elif isinstance(action, CancelLogin):
+            self.asked.pop("login", None)
+        elif isinstance(action, Finish):
+            self.finished = True
+
+    person_waits = False
+
+    def answer(self, name: str, make: Callable[[int], Event]) -> None:
+        self.give(make(self.asked.pop(name)))
+
+    @initialize(adopted=st.booleans(), take_over=st.booleans())
+    def begin(self, *, adopted: bool, take_over: bool) -> None:
+        self.core.policy = Policy(take_over=take_over)
+        self.give(StartWanted(adopted=adopted))
+
+    alive = precondition(lambda self: not self.finished)
+
+    # The gateway.
+
+    @precondition(lambda self: self.gateway == "starting")
+    @rule()
+    def gateway_answers(self) -> None:
+        self.gateway = "running"
+        self.person_waits = self.core.snapshot.login_wanted
+        self.give(GatewayAnswers(self.gateway_epoch))
+
+    @precondition(lambda self: self.gateway == "starting")
+    @rule(cannot=st.booleans())
+    def gateway_falls_over(self, *, cannot: bool) -> None:
+        self.gateway = None
+        make = GatewayCannotStart if cannot else GatewayFellOver
+        self.give(make(self.gateway_epoch, "it fell over"))
+
+    @precondition(lambda self: self.gateway == "running")
+    @rule(watched=st.booleans())
+    def gateway_ends(self, *, watched: bool) -> None:
+        self.gateway = None
+        self.give((GatewayEnded if watched else GatewayFellOver)(self.gateway_epoch))
+
+    @precondition(lambda self: self.gateway == "stopping" and not self.finished)
+    @rule()
+    def gateway_is_gone(self) -> None:
+        self.gateway = None
+        self.give(GatewayGone())
+
+    # The session.
+
+    @precondition(lambda self: "check" in self.asked)
+    @rule(verdict=st.sampled_from(Verdict))
+    def check_comes_back(self, verdict: Verdict) -> None:
+        self.only_ill = verdict in ILL or (verdict is Verdict.HUNG and self.only_ill and self.core.snapshot.hung == 0)
+        self.answer("check", lambda epoch: Checked(epoch, verdict))
+
+    @precondition(lambda self: "check" in self.asked)
+    @rule()
+    def ibkr_stays_away(self) -> None:
+        self.check_comes_back(Verdict.UPSTREAM_ILL)
+
+    @precondition(lambda self: "cure" in self.asked)
+    @rule(ok=st.booleans())
+    def cure_comes_back(self, *, ok: bool) -> None:
+        self.person_waits = self.core.snapshot.login_wanted
+        make = ResumeDone if self.core.snapshot.cure is Cure.RESUME else ReauthenticateDone
+        self.answer("cure", lambda epoch: make(epoch, ok=ok))
+        self.person_waits = False
+
+    @precondition(lambda self: "login" in self.asked)
+    @rule(result=results, retry_after_s=st.sampled_from([None, 0.0, 900.0]))
+    def login_fails(self, result: LoginResult, retry_after_s: float | None) -> None:
+        self.answer("login", lambda epoch: LoginDone(epoch, result, "it failed", retry_after_s=retry_after_s))
+
+    @precondition(lambda self: "login" in self.asked)
+    @rule(resumable=st.booleans())
+    def login_succeeds(self, *, resumable: bool) -> None:
+        self.answer("login", lambda epoch: LoginDone(epoch, LoginResult.SUCCESS, "in", resumable=resumable))
+
+    @precondition(lambda self: "login" in self.asked)
+    @rule()
+    def second_factor_is_asked(self) -> None:
+        self.give(SecondFactorAsked(self.asked["login"]))
+
+    # Time and people.
+
+    @precondition(lambda self: self.core.snapshot.timers and not self.finished)
+    @rule(late_s=st.sampled_from([0.0, 0.0, 2.0, 4000.0]))
+    def time_passes(self, late_s: float) -> None:
+        timers = self.core.snapshot.timers
+        timer = min(timers, key=lambda one: timers[one])
+        self.core.now = max(self.core.now, timers[timer]) + late_s
+        self.person_waits = self.core.snapshot.login_wanted
+        self.give(TimeOut(timer=timer))
+        self.person_waits = False
+
+    @alive
+    @rule()
+    def person_restarts(self) -> None:
+        self.give(RestartWanted())
+
+    @alive
+    @rule()
+    def person_logs_in(self) -> None:
+        self.give(LoginWanted())
+
+    @alive
+    @rule()
+    def somebody_starts_again(self) -> None:
+        self.give(StartWanted(adopted=True))
+
+    @precondition(lambda self: not self.finished and self.core.count(Check) > 15)
+    @rule(keep=st.booleans())
+    def person_stops(self, *, keep: bool) -> None:
+        self.stop_wanted = True
+        self.give(StopWanted(keep_gateway=keep))
+
+    @precondition(lambda self: self.core.snapshot.epoch > 0 and not self.finished)
+    @rule(
+        event=st.sampled_from(
+            [
+                GatewayAnswers(0),
+                GatewayEnded(0),
+                GatewayFellOver(0),
+                GatewayCannotStart(0),
+                Checked(0, Verdict.NO_SESSION),
+                ReauthenticateDone(0),
+                ResumeDone(0),
+                SecondFactorAsked(0),
+                LoginDone(0),
+            ]
+        ),
+        back=st.integers(1, 3),
+    )
+    def stale_answer_arrives(self, event: Event, back: int) -> None:
+        before = self.core.snapshot
+        assert self.core.feed(replace(event, epoch=before.epoch - back)) == []
+        assert self.core.snapshot == before
+
+    @precondition(lambda self: self.finished)
+    @rule()
+    def nothing_more_happens(self) -> None:
+        assert self.core.feed(StopWanted()) in ([], [self.core.snapshot.finishing or Finish(0)]) or self.stop_wanted
+
+    # What always holds.
+
+    @invariant()
+    def there_is_a_way_forward(self) -> None:
+        """No dead state: a timer, a question under way, or a gateway of which an answer is due."""
+        snapshot = self.core.snapshot
+        if self.finished or snapshot.process is Process.STOPPED:
+            return
+        assert snapshot.timers or self.asked or self.gateway in {"starting", "stopping"}
+        if snapshot.process is Process.RUNNING:
+            assert {Timer.CHECK, Timer.TICKLE} & set(snapshot.timers), "a running gateway is looked at again"
+        if snapshot.process is Process.BACKOFF:
+            assert Timer.START in snapshot.timers
+        if snapshot.cure is Cure.SETTLE:
+            assert snapshot.session in {Session.LOGGING_IN, Session.UNREACHABLE}
+        if snapshot.checking:
+            assert "check" in self.asked
+
+    @invariant()
+    def ready_means_running(self) -> None:
+        """What is shown as ready has a gateway."""
+        if self.core.phase is Phase.READY and not self.finished:
+            assert self.gateway == "running"
+
+    @invariant()
+    def pauses_lie_in_the_future(self) -> None:
+        """No timer makes the loop spin."""
+        assert all(due >= self.core.now - 4000.0 for due in self.core.snapshot.timers.values())
+
+    def teardown(self) -> None:
+        """Law 10: wherever the machine has come to, a stop ends it."""
+        if self.finished or self.core.snapshot.process is Process.STOPPED:
+            return
+        self.give(StopWanted())
+        if not self.finished:
+            assert self.gateway == "stopping"
+            self.gateway_is_gone()
+        assert self.finished
+
+
+AnyShell.TestCase.settings = settings(
+    max_examples=250,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+TestAnyShell = pytest.mark.timeout(300)(AnyShell.TestCase)
+TestAnyShell.__doc__ = "Laws 1, 5 and 10, and that there is no dead state, hold for every shell and every world."
