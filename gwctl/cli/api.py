@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from urllib.parse import quote
 
 import click
 
@@ -11,6 +12,8 @@ from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome, write
 from gwctl.cli.reaching import ask, parsed
 from gwctl.errors import GwctlError, Usage
+
+URL_CHARACTERS = "/?#[]@!$&'()*+,;=:%-._~"
 
 
 class CallRefused(GwctlError):
@@ -30,11 +33,13 @@ def command(call: Call, *, method: str, path: str, data: str | None) -> Outcome:
         try:
             json.loads(data)
         except ValueError:
-            raise Usage("--data is not JSON", hint="""--data '{"publish": true}'""") from None
+            raise Usage("--data is not JSON", hint="""gwctl api POST PATH --data '{"publish": true}'""") from None
+    # A space or a letter of another alphabet in a URL is the shell's or a person's, and means itself.
+    path = quote(path, safe=URL_CHARACTERS)
     answer = ask(call, method.upper(), path, data.encode() if data is not None else None)
     text = answer.body.decode(errors="replace")
     if not 200 <= answer.status < 300:
-        if not call.as_json:
-            write(text or f"HTTP {answer.status}", sys.stderr)
+        if text:
+            write(text, sys.stderr)
         raise CallRefused(f"{method.upper()} {path} was answered {answer.status}", hint=call.command("status"))
     return Outcome({"status": answer.status, "body": parsed(answer.body)}, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,7 @@ class Call:
     """The verb as the envelope names it, once it is known."""
     streams: bool = False
     """Whether stdout is a stream of objects, which an interruption ends without one of its own."""
+    began_s: float = field(default_factory=time.time)
     undone: str = ""
     """What was done when the call was interrupted, for the last line."""
 

@@ -12,7 +12,10 @@ from gwctl.errors import GwctlError, ProfileHeld, TimedOut
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
 
 STOP_TIMEOUT_S = 30.0
-START_LOCK_TIMEOUT_S = 60.0
+LOCK_TIMEOUT_S = 60.0
+UNRECORDED_AFTER_S = 1.0
+SUPERVISOR_GRACE_S = 10.0
+LOOK_EVERY_S = 0.02
 
 
 @click.command("down")
@@ -31,13 +34,12 @@ def bring_down(call: Call, *, keep_session: bool) -> bool:
     paths = call.paths
     if not paths.profile_dir.is_dir():
         return False
-    was = _stop_supervisor(call, keep_session=keep_session)
-    if not keep_session:
-        was = _stop_what_is_left(call) or was
-    return was
+    was = _stop_recorded(call, keep_session=keep_session)
+    return _stop_what_is_left(call, keep_session=keep_session) or was
 
 
-def _stop_supervisor(call: Call, *, keep_session: bool) -> bool:
+def _stop_recorded(call: Call, *, keep_session: bool) -> bool:
+    """Stop the supervisor that the record names and return whether there was one."""
     from gwctl.gateway import process
     from gwctl.state_file import read_json
 
@@ -59,7 +61,7 @@ def _stop_supervisor(call: Call, *, keep_session: bool) -> bool:
             call.say("the supervisor does not come to its end; ending its process")
             _end(identity)
             break
-        time.sleep(0.02)  # between two looks at another process, until the deadline
+        time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
     return True
 
 
@@ -69,25 +71,43 @@ def _end(identity: object) -> None:
     from gwctl.gateway import process
 
     if isinstance(identity, process.Identity):
-        asyncio.run(process.stop([identity], grace_s=3.0))
+        asyncio.run(process.stop([identity], grace_s=SUPERVISOR_GRACE_S))
 
 
-def _stop_what_is_left(call: Call) -> bool:
-    """Stop a gateway and a stand-in that have no supervisor (it was killed); only what is provably ours."""
+def _stop_what_is_left(call: Call, *, keep_session: bool) -> bool:
+    """Take the supervisor's lock, ending who holds it without a record, and stop what has no supervisor."""
     import asyncio
 
     from filelock import FileLock, Timeout
 
-    paths = call.paths
-    try:
-        with FileLock(paths.supervisor_lock, timeout=START_LOCK_TIMEOUT_S, mode=0o600):
-            return asyncio.run(_clear(call))
-    except Timeout:
-        raise ProfileHeld("another gwctl holds the profile", hint=call.command("down")) from None
+    lock = FileLock(call.paths.supervisor_lock, mode=0o600)
+    deadline_s = time.monotonic() + LOCK_TIMEOUT_S
+    was = False
+    while True:
+        try:
+            with lock.acquire(timeout=UNRECORDED_AFTER_S):
+                cleared = False if keep_session else asyncio.run(_clear(call))
+                return was or cleared
+        except Timeout:
+            # It holds the lock: it was just about to write its record, or the record was lost.
+            was = _stop_recorded(call, keep_session=keep_session) or _stop_unrecorded(call) or was
+        if time.monotonic() > deadline_s:
+            raise ProfileHeld("another gwctl holds the profile", hint=call.command("down"))
+
+
+def _stop_unrecorded(call: Call) -> bool:
+    from gwctl.cli.holding import unrecorded_supervisors
+
+    found = unrecorded_supervisors(call.paths)
+    for one in found:
+        call.say(f"the supervisor (pid {one.pid}) has lost its record; ending its process")
+        _end(one)
+    return bool(found)
 
 
 async def _clear(call: Call) -> bool:
-    from gwctl.gateway import launch
+    from gwctl.cli.holding import unrecorded_gateway, unrecorded_stand_ins
+    from gwctl.gateway import launch, process
     from gwctl.supervisor.standin import StandInRecord, stop_stand_in
 
     paths = call.paths
@@ -98,11 +118,24 @@ async def _clear(call: Call) -> bool:
         await _log_out(call, running.port)
     report = await launch.clear_leftovers(paths, grace_s=5.0)
     await stop_stand_in(paths)
-    if report.survivors:
-        pids = ", ".join(str(one.pid) for one in report.survivors)
+    lost = [*unrecorded_stand_ins(paths), *unrecorded_gateway(paths, _port(call))]
+    lost_report = await process.stop(lost, grace_s=5.0)
+    survivors = (*report.survivors, *lost_report.survivors)
+    if survivors:
+        pids = " ".join(str(one.pid) for one in survivors)
         raise TimedOut(f"these processes of the gateway do not end: {pids}", hint=f"kill -9 {pids}")
     paths.supervisor_state_file.unlink(missing_ok=True)
-    return found or bool(report.ended or report.killed)
+    return found or bool(lost or report.ended or report.killed)
+
+
+def _port(call: Call) -> int:
+    """Return the port of a gateway whose record is lost: what it was started with, as far as that is known."""
+    from gwctl.config import KEYS
+
+    try:
+        return int(call.settings()["port"])
+    except GwctlError:
+        return int(KEYS["port"].default)
 
 
 async def _log_out(call: Call, port: int) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+
 import click
 
-from gwctl.cli.call import Call, global_options
+from gwctl.cli.call import Call, command_name, global_options
 from gwctl.cli.down import bring_down
 from gwctl.cli.env import variables_of
 from gwctl.cli.parsing import Seconds
+from gwctl.cli.unwinding import undisturbed
 from gwctl.cli.up import bring_up
 from gwctl.errors import Unavailable
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": True})
+@click.command("exec", context_settings={"allow_interspersed_args": False})
 @click.option("--sandbox", is_flag=True, help="Use the built-in stand-in for IBKR.")
-@click.option("--timeout", "timeout_s", type=Seconds(1), default=180.0, show_default=True, metavar="S")
+@click.option(
+    "--timeout", "timeout_s", type=Seconds(1), default=180, show_default=True, metavar="S", help="Seconds to wait."
+)
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD…")
 @global_options
 @click.pass_context
@@ -26,6 +31,10 @@ def command(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tu
     from gwctl.gateway.process.foreground import run_through
 
     call = context.ensure_object(Call)
+    call.verb_name = command_name(context)
+    if shutil.which(argv[0], path=call.environment.get("PATH")) is None:
+        # Known before anything is started: a login is too dear for a misspelt command.
+        raise Unavailable(f"there is no program {argv[0]!r} that can be run", hint="check the command after --")
     _, started = bring_up(call, {}, sandbox=sandbox, timeout_s=timeout_s, undo=True)
     try:
         variables = {**call.environment.variables, **variables_of(call.settings())}
@@ -33,10 +42,11 @@ def command(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tu
             variables.pop(name, None)
         try:
             return run_through(list(argv), env=variables)
-        except FileNotFoundError:
-            raise Unavailable(f"there is no program {argv[0]!r}", hint="check the command after --") from None
-        except PermissionError:
-            raise Unavailable(f"{argv[0]!r} cannot be run", hint=f"chmod +x {argv[0]}") from None
+        except OSError as error:
+            raise Unavailable(
+                f"{argv[0]!r} cannot be run: {error.strerror}", hint="check the command after --"
+            ) from None
     finally:
         if started:
-            bring_down(call, keep_session=False)
+            with undisturbed():
+                bring_down(call, keep_session=False)

@@ -10,9 +10,11 @@ from typing import Any
 
 from gwctl.cli.call import Call
 from gwctl.errors import GwctlError, NeedsPerson, TimedOut
+from gwctl.state_file import read_json
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 
-_STEPS = {"step", "phase", "gateway", "adopted"}
+END_TIMEOUT_S = 10.0
+LOOK_EVERY_S = 0.01
 
 
 class Ended(GwctlError):
@@ -34,6 +36,8 @@ def describe(entry: dict[str, Any]) -> str | None:
             line = f"gateway answers on port {port} (pid {pid}, {answered_s} s)"
         case {"kind": "adopted", "pid": pid}:
             line = f"took over the running gateway (pid {pid})"
+        case {"kind": "step", "step": str(step)} if step.startswith("ended: "):
+            line = None  # the login's own entry follows, with how long it took
         case {"kind": "step", "step": step}:
             line = f"login: {str(step).replace('_', ' ')}"
         case {"kind": "login", "outcome": outcome, "took_s": took_s}:
@@ -53,24 +57,29 @@ def shown(call: Call) -> Iterator[Callable[[str], None]]:
         yield call.say
         return
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(stderr=True, no_color=call.no_color or None, highlight=False)
     began_s = time.monotonic()
     current: list[tuple[str, float]] = []
 
-    def settle() -> None:
+    def settle(mark: str = "[green]✓[/]") -> None:
         if current:
             text, at_s = current.pop()
-            console.print(f"[green]✓[/] {text} [dim]{at_s - began_s:.1f} s[/]")
+            console.print(f"{mark} {escape(text)} [dim]{at_s - began_s:.1f} s[/]")
 
     with console.status("starting") as spinner:
 
         def show(text: str) -> None:
             settle()
             current.append((text, time.monotonic()))
-            spinner.update(text)
+            spinner.update(escape(text))
 
-        yield show
+        try:
+            yield show
+        except BaseException:
+            settle("[red]✗[/]")
+            raise
         settle()
 
 
@@ -105,12 +114,37 @@ def follow_until_ready(
             f"not ready after {timeout_s:g} s ({last}); the supervisor goes on trying",
             hint=f"{call.command('status')}, or {call.command('down')}",
         )
-    raise Ended("the supervisor ended unexpectedly", code="unexpected", exit_code=1, hint=call.command("logs"))
+    _await_its_end(client)
+    raise last_words(call) or Ended(
+        "the supervisor ended unexpectedly", code="unexpected", exit_code=1, hint=call.command("logs")
+    )
+
+
+def last_words(call: Call) -> Ended | None:
+    """Return how a supervisor ended since this call began, None if it did not write that down."""
+    entry, _ = read_json(call.paths.last_end_file)
+    try:
+        return _ended(entry) if entry is not None and float(entry["at_s"]) >= call.began_s else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _await_its_end(client: SupervisorClient) -> None:
+    """Wait until the process is gone: who was told of an end may look whether anything is left."""
+    from gwctl.gateway import process
+
+    identity = process.identify(client.record.pid)
+    if identity is None or abs(identity.created_s - client.record.created_s) > 1.0:
+        return
+    deadline_s = time.monotonic() + END_TIMEOUT_S
+    while process.is_alive(identity) and time.monotonic() < deadline_s:
+        time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
 
 
 def _settled(call: Call, client: SupervisorClient, entry: dict[str, Any], *, from_now: bool) -> dict[str, Any] | None:
     """Return the status if ``entry`` made it ready; raise if it is one that ends the wait."""
     if entry["kind"] == "finish":
+        _await_its_end(client)
         raise _ended(entry)
     if entry["kind"] not in ({"phase"} if from_now else {"phase", "status"}):
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -13,7 +12,9 @@ from typing import Any
 from gwctl.cli.call import Call
 from gwctl.cli.following import Ended, describe
 from gwctl.cli.output import Outcome, write
-from gwctl.config import Environment, load
+from gwctl.config import Environment, Settings, load
+from gwctl.credentials import Found
+from gwctl.errors import TryAgain
 from gwctl.supervisor.handover import Handover
 
 UNUSED_MODULES = ("httpx._main",)
@@ -27,12 +28,12 @@ def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_ove
         sys.modules.setdefault(name, None)  # type: ignore[arg-type] # typeshed knows modules only
     from gwctl.supervisor.service import Order, Service, set_up_log
 
-    handover = Handover.from_line(sys.stdin.readline()) if handed_over else Handover()
-    environment = Environment({**os.environ, **handover.variables})
+    call.streams = call.as_json
+    handover = _take_over() if handed_over else Handover()
+    environment = Environment({**call.environment.variables, **handover.variables})
     settings = load(call.profile_name, flags={**handover.flags, **flags}, environment=environment)
+    secrets = handover.secrets if sandbox or handed_over else _make_sure(call, settings)
     set_up_log(settings.paths, verbose=call.verbose)
-    if not sandbox and not handed_over:
-        _make_sure(call, flags)
 
     def follow(entry: dict[str, Any]) -> None:
         if call.as_json:
@@ -40,9 +41,7 @@ def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_ove
         elif not call.quiet and (line := describe(entry)) is not None:
             write(line, sys.stderr)
 
-    service = Service(
-        Order(settings, environment, sandbox, handover.secrets, None if handed_over and call.quiet else follow)
-    )
+    service = Service(Order(settings, environment, sandbox, secrets, None if handed_over and call.quiet else follow))
     finish = asyncio.run(service.run())
     if service.ended_by is not None:
         return Outcome(raw="", exit_code=143 if service.ended_by is signal.SIGTERM else 130)
@@ -53,8 +52,20 @@ def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_ove
     return Outcome(raw="")
 
 
-def _make_sure(call: Call, flags: Mapping[str, Any]) -> None:
-    """Have the release there before the loop begins, as the background `up` has."""
-    from gwctl.cli.release import ensure_release
+def _take_over() -> Handover:
+    """Read what the `up` that started us hands over; without it we would supervise another home than it meant."""
+    line = sys.stdin.readline()
+    if not line.strip():
+        raise TryAgain("the gwctl that started this supervisor ended first", hint="gwctl up")
+    return Handover.from_line(line)
 
-    ensure_release(call, call.settings(flags), call.say)
+
+def _make_sure(call: Call, settings: Settings) -> Mapping[str, Found]:
+    """Have secrets, law 2's consent and the release before the loop begins, as the background `up` has."""
+    from gwctl.cli.release import ensure_release
+    from gwctl.cli.up import check_law_2, look_for_secrets
+
+    found = look_for_secrets(call, settings)
+    check_law_2(call, settings, found)
+    ensure_release(call, settings, call.say)
+    return Handover.make(call.environment, {}, found).secrets

@@ -13,7 +13,9 @@ from gwctl.supervisor.control import SupervisorClient
 
 @click.command("login")
 @click.option("--reset-lockout", is_flag=True, help="Forget refusals, after a person has mended their cause.")
-@click.option("--timeout", "timeout_s", type=Seconds(1), default=180.0, show_default=True, metavar="S")
+@click.option(
+    "--timeout", "timeout_s", type=Seconds(1), default=180, show_default=True, metavar="S", help="Seconds to wait."
+)
 @verb
 def command(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
     """Log in now, in the running profile; with --reset-lockout also while it is stopped."""

@@ -110,13 +110,8 @@ def run(argv: Sequence[str]) -> int:
         code = _stop(command, Stopped("interrupted", 130, call.undone), call)
     except Terminated:
         code = _stop(command, Stopped("terminated", 143, call.undone), call)
-    except click.exceptions.NoArgsIsHelpError as error:
-        if not call.as_json:
-            write(error.format_message(), sys.stderr)
-            return Usage.exit_code
-        code = _fail(_context_name(error), Usage("no verb was given", hint=_usage_hint(error)), call)
     except click.ClickException as error:
-        code = _fail(_context_name(error), Usage(error.format_message(), hint=_usage_hint(error)), call)
+        code = _refuse(error, call)
     except GwctlError as error:
         code = _fail(call.verb_name or command, error, call)
     except Exception as error:  # noqa: BLE001 - the one handler; a trace is for -v only
@@ -146,6 +141,17 @@ def _as_ours(error: Exception, call: Call) -> GwctlError:
 
 def _stop(command: str, stopped: Stopped, call: Call) -> int:
     return stopped.exit_code if call.streams else _fail(call.verb_name or command, stopped, call)
+
+
+def _refuse(error: click.ClickException, call: Call) -> int:
+    """Say what is wrong with the command line; one without a verb is answered by the help, as people expect."""
+    message = error.format_message()
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        if not call.as_json:
+            write(message, sys.stderr)
+            return Usage.exit_code
+        message = "no verb was given"
+    return _fail(_context_name(error), Usage(message, hint=_usage_hint(error)), call)
 
 
 def _usage_hint(error: click.ClickException) -> str:

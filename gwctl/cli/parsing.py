@@ -11,7 +11,7 @@ from gwctl.errors import Usage
 LONGEST_WAIT_S = 7 * 86_400.0
 
 
-class Seconds(click.ParamType):
+class Seconds(click.ParamType):  # type: ignore[type-arg] # generic from Click 8.4 on only
     """Seconds from ``least`` to a week: longer is not a wait but a mistake, and sockets take no infinity."""
 
     name = "seconds"

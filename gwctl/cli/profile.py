@@ -10,7 +10,7 @@ import click
 from gwctl.cli.call import Call, global_options, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import SuggestingGroup
-from gwctl.config import KEYS, check_profile_name, load, profile_names, read_file
+from gwctl.config import KEYS, SECRET_KEYS, check_profile_name, load, profile_names, read_file
 from gwctl.errors import Configuration, ProfileHeld, Usage
 from gwctl.paths import Paths
 from gwctl.state_file import write_bytes
@@ -53,7 +53,7 @@ def _shown(value: object) -> str:
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Any setting; may be given several times.")
 @click.option("--username", help="IBKR username.")
 @click.option("--mode", type=click.Choice(["paper", "live"]), help="Account kind.")
-@click.option("--port", type=int, help="Port of the gateway.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Port of the gateway.")
 @verb
 def create(  # noqa: PLR0913 - one argument an option
     call: Call, *, name: str, pairs: tuple[str, ...], username: str | None, mode: str | None, port: int | None
@@ -65,15 +65,17 @@ def create(  # noqa: PLR0913 - one argument an option
     wanted: dict[str, Any] = {"username": username, "mode": mode, "port": port}
     wanted |= dict(_pair(text) for text in pairs)
     file = Paths.for_profile(name, call.environment.home).config_file
+    load(name, environment=call.environment)  # a file with a mistake in it is not written to
     if name in read_file(file).get("profiles", {}):
         raise Configuration(f"profile {name!r} exists in {file}", hint=f"edit {file}, or gwctl profile delete {name}")
     table = tomlkit.table()
     for key, value in wanted.items():
         if value is not None:
             table[key] = _checked(key, value)
-    document = tomlkit.parse(file.read_text() if file.exists() else "")
-    profiles = document.setdefault("profiles", tomlkit.table(is_super_table=True))
-    profiles[name] = table
+    document: Any = tomlkit.parse(file.read_text() if file.exists() else "")
+    if "profiles" not in document:
+        document["profiles"] = tomlkit.table(is_super_table=True)
+    document["profiles"][name] = table
     write_bytes(file, tomlkit.dumps(document).encode())
     settings = load(name, environment=call.environment)
     return Outcome(
@@ -86,7 +88,10 @@ def create(  # noqa: PLR0913 - one argument an option
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or key not in KEYS:
-        raise Usage(f"--set {text!r} is not KEY=VALUE with a known key", hint="known keys: " + ", ".join(KEYS))
+        if key in SECRET_KEYS:
+            raise Usage(f"{key} does not belong into config.toml", hint=f"gwctl secret set {key}")
+        # The value may be a secret of the wrong place: it is not repeated.
+        raise Usage(f"--set {key!r} is not KEY=VALUE with a known key", hint="known keys: " + ", ".join(KEYS))
     return key, value
 
 
@@ -105,8 +110,10 @@ def delete(call: Call, *, name: str) -> Outcome:
     """Delete profile NAME from config.toml and its folder; its count of refused logins goes with it."""
     import tomlkit
 
+    from gwctl.gateway.launch import adopt
+
     paths = Paths.for_profile(check_profile_name(name), call.environment.home)
-    if SupervisorClient.find(paths) is not None:
+    if SupervisorClient.find(paths) is not None or adopt(paths) is not None:
         raise ProfileHeld(f"profile {name!r} is running", hint=f"gwctl --profile {name} down")
     if name not in profile_names(call.environment):
         raise Configuration(f"there is no profile {name!r}", hint="gwctl profile list")

@@ -12,7 +12,9 @@ from gwctl.errors import TryAgain
 
 
 @click.command("restart")
-@click.option("--timeout", "timeout_s", type=Seconds(1), default=180.0, show_default=True, metavar="S")
+@click.option(
+    "--timeout", "timeout_s", type=Seconds(1), default=180, show_default=True, metavar="S", help="Seconds to wait."
+)
 @verb
 def command(call: Call, *, timeout_s: float) -> Outcome:
     """Restart the gateway and wait until the supervisor has restored the session."""

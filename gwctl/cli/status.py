@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from typing import Any
 
 import click
 
 from gwctl.cli.call import Call, verb
-from gwctl.cli.output import Outcome
+from gwctl.cli.output import Outcome, write
 from gwctl.errors import GwctlError
 from gwctl.paths import Paths
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
 
 READY, STOPPED, CANNOT_TELL, NOT_READY = 0, 3, 4, 150
+WATCH_EVERY_S = 1.0
+CLEAR_SCREEN = "\x1b[H\x1b[J"
 
 
 @click.command("status")
 @click.option("--healthcheck", is_flag=True, help="Print one word and exit 0 or 1, for containers.")
+@click.option("--watch", is_flag=True, help="Draw it again every second, until Ctrl-C.")
 @verb
-def command(call: Call, *, healthcheck: bool) -> Outcome:
+def command(call: Call, *, healthcheck: bool, watch: bool) -> Outcome:
     """Show phase and reason, session, gateway, supervisor, login budget, and what happens next."""
-    try:
-        status, code = look(call)
-    except SupervisorHangs as error:
-        if healthcheck:
-            return Outcome(None, "hung", 1)
-        status, code = stopped_status(call), CANNOT_TELL
-        status["reason"] = status["last_error"] = error.message
     if healthcheck:
-        return Outcome({"phase": status["phase"]}, status["phase"], 0 if code == READY else 1)
+        status, code = _look_always(call)
+        word = "hung" if code == CANNOT_TELL else status["phase"]
+        return Outcome({"phase": word}, word, 0 if code == READY else 1)
+    if watch:
+        return _watch(call)
+    status, code = _look_always(call)
     return Outcome(status, render(status), code)
+
+
+def _watch(call: Call) -> Outcome:
+    call.streams = True
+    clear = CLEAR_SCREEN if sys.stdout.isatty() else ""
+    while True:
+        status, _ = _look_always(call)
+        text = json.dumps(status, ensure_ascii=False) if call.as_json else clear + render(status)
+        if not write(text, sys.stdout):
+            return Outcome(raw="")
+        time.sleep(WATCH_EVERY_S)  # between two drawings; a person ends it
+
+
+def _look_always(call: Call) -> tuple[dict[str, Any], int]:
+    """Return what ``look`` does, and of a supervisor that hangs what is known of it, with code 4."""
+    try:
+        return look(call)
+    except SupervisorHangs as error:
+        # Not "stopped": the gateway may serve on. Nobody can say, which is what the exit code says.
+        reason = f"{error.message}; {call.command('down')} ends it"
+        return {**stopped_status(call), "phase": "degraded", "reason": reason, "last_error": reason}, CANNOT_TELL
 
 
 def look(call: Call) -> tuple[dict[str, Any], int]:
@@ -59,16 +83,14 @@ def _gateway_is_alone(paths: Paths) -> bool:
 def stopped_status(call: Call) -> dict[str, Any]:
     """Return the status of a profile without a supervisor, from what is on disk."""
     paths = call.paths
-    ended, _ = read_json(paths.last_end_file)
-    at_s = float(ended["at_s"]) if ended else None
-    text = (ended or {}).get("text")
+    at_s, text = _last_end(paths)
     port: int | None = None
     limit = 3
     try:
         settings = call.settings()
         port, limit = settings["port"], settings["rejected_limit"]
     except GwctlError as error:
-        text = error.message
+        text = f"{error.message} ({error.hint})" if error.hint else error.message
     return {
         "profile": call.profile_name,
         "phase": "stopped",
@@ -100,6 +122,16 @@ def stopped_status(call: Call) -> dict[str, Any]:
         "next": None,
         "last_error": text,
     }
+
+
+def _last_end(paths: Paths) -> tuple[float | None, str | None]:
+    """Return when and why the last supervisor ended, as far as that is written down."""
+    ended, _ = read_json(paths.last_end_file)
+    match ended:
+        case {"at_s": int() | float() as at_s, "text": str() | None as text}:
+            return float(at_s), text
+        case _:
+            return None, None
 
 
 def _login(paths: Paths, limit: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,9 +13,10 @@ import click
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import Seconds
-from gwctl.config import Environment, Settings
+from gwctl.cli.unwinding import Terminated, undisturbed
+from gwctl.config import Settings
 from gwctl.credentials import Found
-from gwctl.errors import CredentialsRejected, LockedOut, NeedsPerson, ProfileHeld
+from gwctl.errors import CredentialsRejected, LockedOut, NeedsPerson, ProfileHeld, TimedOut, TryAgain
 from gwctl.supervisor.control import SupervisorClient
 
 START_LOCK_TIMEOUT_S = 60.0
@@ -25,9 +26,9 @@ SPAWN_TIMEOUT_S = 30.0
 @click.command("up")
 @click.option("--foreground", is_flag=True, help="Supervise in this process, for units and containers.")
 @click.option("--sandbox", is_flag=True, help="Use the built-in stand-in for IBKR: no account, no internet.")
-@click.option("--timeout", "timeout_s", type=Seconds(1), default=180.0, show_default=True, metavar="S",
+@click.option("--timeout", "timeout_s", type=Seconds(1), default=180, show_default=True, metavar="S",
               help="Seconds to wait for the session.")  # fmt: skip
-@click.option("--port", type=int, help="Port of the gateway.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Port of the gateway.")
 @click.option("--handed-over", is_flag=True, hidden=True)
 @verb
 def command(  # noqa: PLR0913 - one argument an option
@@ -61,6 +62,7 @@ def bring_up(
     client = SupervisorClient.find(call.paths)
     if client is not None:
         status = _check_kind(call, client, sandbox=sandbox).status()
+        _check_port(call, status, flags)
         if status["ready"]:
             return status, False
     from gwctl.cli.following import follow_until_ready, shown
@@ -75,12 +77,28 @@ def bring_up(
             status = follow_until_ready(call, client, timeout_s=max(1.0, deadline_s - time.monotonic()), show=show)
         except BaseException as error:
             if started and (undo or not isinstance(error, Exception)):
-                show("stopping what was started")
-                from gwctl.cli.down import bring_down
-
-                bring_down(call, keep_session=False)
+                with undisturbed():
+                    show("stopping what was started")
+                    _undo(call)
             raise
     return status, started
+
+
+def _undo(call: Call) -> None:
+    from gwctl.cli.down import bring_down
+
+    with undisturbed():
+        bring_down(call, keep_session=False)
+    call.undone = "what was started is stopped again"
+
+
+def _check_port(call: Call, status: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
+    port = status["gateway"]["port"]
+    if flags.get("port", port) != port:
+        raise ProfileHeld(
+            f"profile {call.profile_name!r} is running on port {port}",
+            hint=f"{call.command('down')}, then {call.command('up --port ' + str(flags['port']))}",
+        )
 
 
 def _check_kind(call: Call, client: SupervisorClient, *, sandbox: bool) -> SupervisorClient:
@@ -185,28 +203,36 @@ def _spawn(call: Call, flags: Mapping[str, Any], found: Mapping[str, Found], *, 
 
     paths = call.paths
     make_private_dir(paths.logs_dir)
+    start_log = paths.logs_dir / "start.log"
+    offset = start_log.stat().st_size if start_log.exists() else 0
     argv = [sys.executable, "-m", "gwctl", "--profile", call.profile_name, "up", "--foreground", "--handed-over"]
     argv += ["--sandbox"] if sandbox else []
     argv += ["-v"] if call.verbose else []
-    spawned = process.spawn(
-        [*argv, "--quiet"],
-        cwd=paths.profile_dir,
-        env=process.child_environment(process.FRUGAL_MALLOC, call.environment.variables),
-        log_file=paths.logs_dir / "start.log",
-        pipes=True,
-    )
-    if spawned.stdin is not None:
-        spawned.stdin.write(Handover.make(call.environment, flags, found).to_line())
-        spawned.stdin.close()
-    if spawned.stdout is not None:
-        spawned.stdout.close()
-    client = _await_answer(call, spawned.poll)
+    handover = Handover.make(call.environment, flags, found).to_line()
+    try:
+        spawned = process.spawn(
+            [*argv, "--quiet"],
+            cwd=paths.profile_dir,
+            env=process.child_environment(process.FRUGAL_MALLOC, call.environment.variables),
+            log_file=start_log,
+            pipes=True,
+        )
+        with contextlib.suppress(BrokenPipeError):  # it ended already; why is in its log
+            if spawned.stdin is not None:
+                spawned.stdin.write(handover)
+                spawned.stdin.close()
+        if spawned.stdout is not None:
+            spawned.stdout.close()
+        client = _await_answer(call, spawned.poll, offset)
+    except (KeyboardInterrupt, Terminated, TryAgain):
+        # Still under the start lock, so that what is stopped here is what was started here.
+        _undo(call)
+        raise
     spawned.let_go()
     return client
 
 
-def _await_answer(call: Call, poll: Callable[[], int | None]) -> SupervisorClient:
-    from gwctl.cli.following import Ended
+def _await_answer(call: Call, poll: Callable[[], int | None], offset: int) -> SupervisorClient:
 
     deadline_s = time.monotonic() + SPAWN_TIMEOUT_S
     while time.monotonic() < deadline_s:
@@ -215,33 +241,26 @@ def _await_answer(call: Call, poll: Callable[[], int | None]) -> SupervisorClien
         if client is not None:
             return client
         if ended is not None:
-            raise _why_ended(call, ended)
+            raise _why_ended(call, ended, offset)
         time.sleep(0.01)  # between two looks at a file and a port, until the deadline
-    raise Ended(
-        f"the supervisor did not begin within {SPAWN_TIMEOUT_S:g} s",
-        code="timed_out",
-        exit_code=75,
-        hint=call.command("logs"),
-    )
+    raise TimedOut(f"the supervisor did not begin within {SPAWN_TIMEOUT_S:g} s", hint=call.command("logs"))
 
 
-def _why_ended(call: Call, exit_code: int) -> Exception:
-    """Return the error of a supervisor that ended before it could be asked: its last line has the reason."""
-    from gwctl.cli.following import Ended
+def _why_ended(call: Call, exit_code: int, offset: int) -> Exception:
+    """Return the error of a supervisor that ended before it could be asked: what it printed has the reason."""
+    from gwctl.cli.following import Ended, last_words
 
+    words = last_words(call)
+    if words is not None:
+        return words
     try:
-        lines = [line for line in (call.paths.logs_dir / "start.log").read_text().splitlines() if line.strip()]
+        printed = (call.paths.logs_dir / "start.log").read_bytes()[offset:].decode(errors="replace")
     except OSError:
-        lines = []
-    message = next((line.removeprefix("gwctl: ") for line in reversed(lines) if line.startswith("gwctl: ")), None)
-    return Ended(
-        message or "the supervisor ended at its start",
-        code="supervisor_failed",
-        exit_code=exit_code if exit_code > 0 else 1,
-        hint=call.command("logs"),
-    )
-
-
-def environment_with(variables: Mapping[str, str]) -> Environment:
-    """Return the process environment with what another gwctl handed over."""
-    return Environment({**os.environ, **variables})
+        printed = ""
+    message, hint = "the supervisor ended at its start", call.command("logs")
+    for line in printed.splitlines():
+        if line.startswith("gwctl: "):
+            message = line.removeprefix("gwctl: ")
+        elif line.startswith("  try: "):
+            hint = line.removeprefix("  try: ")
+    return Ended(message, code="supervisor_failed", exit_code=exit_code if exit_code > 0 else 1, hint=hint)

@@ -16,8 +16,17 @@ LOOK_EVERY_S = 0.2
 
 
 @click.command("wait")
-@click.option("--for", "wanted", type=click.Choice(["ready", "stopped"]), default="ready", show_default=True)
-@click.option("--timeout", "timeout_s", type=Seconds(0), default=180.0, show_default=True, metavar="S")
+@click.option(
+    "--for",
+    "wanted",
+    type=click.Choice(["ready", "stopped"]),
+    default="ready",
+    show_default=True,
+    help="The fact to wait for.",
+)
+@click.option(
+    "--timeout", "timeout_s", type=Seconds(0), default=180, show_default=True, metavar="S", help="Seconds to wait."
+)
 @verb
 def command(call: Call, *, wanted: str, timeout_s: float) -> Outcome:
     """Wait until the session is ready, or the profile stopped; touches nothing."""

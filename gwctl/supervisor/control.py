@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,27 +81,35 @@ class SupervisorClient:
             return None
         return client
 
-    def _request(self, method: str, path: str, body: bytes | None, timeout_s: float) -> http.client.HTTPResponse:
+    @contextmanager
+    def _request(
+        self, method: str, path: str, body: bytes | None, timeout_s: float
+    ) -> Iterator[http.client.HTTPResponse]:
         connection = http.client.HTTPConnection("127.0.0.1", self.record.port, timeout=timeout_s)
         try:
-            connection.request(method, path, body, {"Authorization": f"Bearer {self.record.token}"})
-            answer = connection.getresponse()
-        except TimeoutError:
+            answer = self._ask(connection, method, path, body)
+            with answer:
+                if answer.headers.get("x-gwctl-instance") != self.record.instance:
+                    raise NoSupervisor
+                if answer.status != 200:
+                    text = _read(answer).decode(errors="replace").strip()
+                    raise SupervisorTrouble(text or f"HTTP {answer.status}", hint="gwctl logs --supervisor")
+                yield answer
+        finally:
             connection.close()
+
+    def _ask(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None
+    ) -> http.client.HTTPResponse:
+        try:
+            connection.request(method, path, body, {"Authorization": f"Bearer {self.record.token}"})
+            return connection.getresponse()
+        except TimeoutError:
             raise SupervisorHangs(
                 f"the supervisor (pid {self.record.pid}) does not answer", hint="gwctl down, then gwctl up"
             ) from None
         except (OSError, http.client.HTTPException):
-            connection.close()
             raise NoSupervisor from None
-        if answer.headers.get("x-gwctl-instance") != self.record.instance:
-            connection.close()
-            raise NoSupervisor
-        if answer.status != 200:
-            with answer:
-                text = _read(answer).decode(errors="replace").strip()
-            raise SupervisorTrouble(text or f"HTTP {answer.status}", hint="gwctl logs --supervisor")
-        return answer
 
     def status(self, *, timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
         """Return the contract's ``status`` object."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -17,23 +18,21 @@ from gwctl.credentials import Secret, fingerprint
 from gwctl.errors import DiskTrouble, ProfileHeld
 from gwctl.state_file import make_private_dir, read_json, set_aside, write_json
 from gwctl.supervisor.policy import (
-    FORGIVEN,
-    REFUSED,
-    SUCCESS,
-    UNCOUNTED,
+    OUTCOMES,
     Block,
     LoginRecord,
     Permission,
     Question,
     Submit,
-    counts,
+    begun,
+    ended,
+    forgiven,
     may_submit,
     reached_limit,
     refusals_within_day,
 )
 
 LOCK_TIMEOUT_S = 10.0
-KEPT_SUBMITS = 100
 
 log = logging.getLogger("gwctl.supervisor")
 
@@ -66,7 +65,7 @@ class Ledger:
         if raw is not None:
             try:
                 return _record_from(raw), str(raw["salt"]), None
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 aside = set_aside(self.file)
         if aside is not None:
             log.warning("the login ledger was damaged and is set aside as %s", aside)
@@ -74,12 +73,7 @@ class Ledger:
         return LoginRecord(), secrets.token_hex(16), aside
 
     def _save(self, record: LoginRecord, salt: str) -> None:
-        # Pruned by number, not by age: a clock that jumps forward and back again must not make it forget. A refusal is
-        # kept longest; law 2 lets in too few for them to fill the file.
-        quiet = [submit for submit in record.submits if not counts(submit)]
-        dropped = set(quiet[: max(0, len(quiet) - KEPT_SUBMITS)])
-        kept = tuple(submit for submit in record.submits if submit not in dropped)
-        write_json(self.file, {"salt": salt, **asdict(replace(record, submits=kept))})
+        write_json(self.file, {"salt": salt, **asdict(record)})
 
     def read(self) -> LoginRecord:
         """Return the record as it is now; a damaged file is set aside and an empty record returned."""
@@ -111,7 +105,7 @@ class Ledger:
             question = Question(fingerprint(password, salt), context, limit)
             permission = may_submit(record, question, now_s)
             if permission.allowed:
-                self._save(replace(record, submits=(*record.submits, Submit(now_s, question.print, None))), salt)
+                self._save(begun(record, question.print, now_s), salt)
             return permission
 
     def end_submit(self, outcome: str, *, locked_reason: str | None = None) -> bool:
@@ -123,18 +117,9 @@ class Ledger:
             record, salt, _ = self._load()
             if not record.submits:
                 return False
-            last = record.submits[-1]
-            if last.outcome not in {None, FORGIVEN}:
-                return record.worked_print == last.print
-            record = replace(record, submits=(*record.submits[:-1], replace(last, outcome=outcome)))
-            if outcome == SUCCESS:
-                record = replace(record, worked_print=last.print, refused_print=None, block=None)
-            elif outcome == REFUSED and record.worked_print != last.print:
-                record = replace(record, refused_print=last.print)
-            if locked_reason is not None:
-                record = replace(record, locked_reason=locked_reason)
+            record = ended(record, outcome, locked_reason)
             self._save(record, salt)
-            return record.worked_print == last.print
+            return record.worked_print == record.submits[-1].print
 
     def block_last(self, context: str, code: str, reason: str) -> None:
         """Keep the last submitted password from being sent again under the same settings."""
@@ -151,12 +136,7 @@ class Ledger:
         """
         with self._locked():
             record, salt, _ = self._load()
-            kept = tuple(
-                replace(submit, outcome=FORGIVEN) if counts(submit) else submit
-                for submit in record.submits
-                if submit.outcome != UNCOUNTED
-            )
-            self._save(replace(record, submits=kept, refused_print=None, locked_reason=None, block=None), salt)
+            self._save(forgiven(record), salt)
 
     def summary(self, limit: int) -> dict[str, Any]:
         """Return the ``login`` object of ``status``."""
@@ -174,17 +154,30 @@ class Ledger:
         }
 
 
+def _time_from(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("not a time")
+    return float(value)
+
+
+def _text_from(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
 def _record_from(raw: dict[str, Any]) -> LoginRecord:
     bytes.fromhex(raw["salt"])
     return LoginRecord(
         submits=tuple(
             Submit(
-                float(entry["at_s"]), str(entry["print"]), None if entry["outcome"] is None else str(entry["outcome"])
+                _time_from(entry["at_s"]),
+                str(entry["print"]),
+                # An outcome that nobody knows counts as refused.
+                entry["outcome"] if entry["outcome"] in OUTCOMES else None,
             )
             for entry in raw["submits"]
         ),
-        worked_print=raw["worked_print"],
-        refused_print=raw["refused_print"],
-        locked_reason=raw["locked_reason"],
-        block=Block(**raw["block"]) if raw["block"] else None,
+        worked_print=_text_from(raw["worked_print"]),
+        refused_print=_text_from(raw["refused_print"]),
+        locked_reason=_text_from(raw["locked_reason"]),
+        block=Block(**{name: str(value) for name, value in raw["block"].items()}) if raw["block"] else None,
     )

@@ -122,6 +122,7 @@ def _on_answers(turn: Turn, _event: GatewayAnswers) -> None:
     turn.move_process(Arrow.ANSWERS)
     turn.set(started_at=turn.now, first_login=True, resume_tried=False)
     turn.wake(Timer.TICKLE, turn.policy.tickle_interval_s)
+    turn.wake(Timer.CHECK, turn.policy.check_interval_s)
     turn.move_session(Arrow.RESET)
     if turn.snapshot.login_wanted:
         log_in(turn)
@@ -129,7 +130,6 @@ def _on_answers(turn: Turn, _event: GatewayAnswers) -> None:
         resume(turn)
     elif turn.snapshot.session is Session.LOCKED_OUT:
         turn.say(turn.snapshot.locked_reason)
-        turn.wake(Timer.CHECK, turn.policy.check_interval_s)
     else:
         turn.say("looking whether a session is there")
         check(turn)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 
 DAY_S = 86_400.0
 HARD_REFUSAL_LIMIT = 9
@@ -113,6 +114,7 @@ SUCCESS = "success"
 UNCOUNTED = "uncounted"
 FORGIVEN = "forgiven"
 """A refusal that a person has reset: it blocks nothing any more, and still counts below IBKR's own limit."""
+OUTCOMES = frozenset({REFUSED, SUCCESS, UNCOUNTED, FORGIVEN})
 PAUSES_AFTER_REFUSAL_S = (900.0, 3600.0)
 
 
@@ -131,10 +133,19 @@ def refusals_within_day(record: LoginRecord, now_s: float) -> list[Submit]:
 
 
 def reached_limit(record: LoginRecord, limit: int, now_s: float) -> bool:
-    """Return whether ``limit`` refusals lie within 24 hours, now or since a person's last reset: only that ends it."""
+    """Return whether ``limit`` refusals lie within the last 24 hours, or did so since the last success.
+
+    What was reached stays reached until a person resets, as law 2 says.
+    """
     if len(refusals_within_day(record, now_s)) >= limit:
         return True
-    times = sorted(submit.at_s for submit in record.submits if counts(submit))
+    row: list[float] = []
+    for submit in record.submits:
+        if submit.outcome == SUCCESS:
+            row.clear()
+        elif counts(submit):
+            row.append(submit.at_s)
+    times = sorted(row)
     return any(last - first < DAY_S for first, last in zip(times, times[limit - 1 :], strict=False))
 
 
@@ -166,13 +177,16 @@ def may_submit(record: LoginRecord, question: Question, now_s: float) -> Permiss
             happened = "was sent before and its answer was not seen" if lost else "was refused by IBKR before"
             text = f"this password {happened}, and it has never worked: it is not sent again"
             return Permission(False, None, "credentials_rejected", text)
-    return _pause(record, refused, now_s)
+    return _pause(record, refused, print_, now_s)
 
 
-def _pause(record: LoginRecord, refused: list[Submit], now_s: float) -> Permission:
-    """Return how long to wait after refusals since the last success, and after too many logins without an answer."""
-    last_success_s = max((submit.at_s for submit in record.submits if submit.outcome == SUCCESS), default=None)
-    row = [submit for submit in refused if last_success_s is None or submit.at_s > last_success_s]
+def _pause(record: LoginRecord, refused: list[Submit], print_: str, now_s: float) -> Permission:
+    """Return how long to wait after this password's refusals in a row, and after too many logins without success.
+
+    What comes after what is told by the ledger's order: the wall clock may have been set back in between.
+    """
+    later = itertools.takewhile(lambda submit: submit.outcome != SUCCESS, reversed(record.submits))
+    row = [submit for submit in later if submit in refused and submit.print == print_]
     if row:
         pause_s = PAUSES_AFTER_REFUSAL_S[min(len(row), len(PAUSES_AFTER_REFUSAL_S)) - 1]
         wait_s = max(submit.at_s for submit in row) + pause_s - now_s
@@ -184,3 +198,50 @@ def _pause(record: LoginRecord, refused: list[Submit], now_s: float) -> Permissi
         wait_s = min(DAY_S, max(1.0, min(failed) + DAY_S - now_s))
         return Permission(False, wait_s, "login_paused", f"{len(failed)} logins without success in 24 h")
     return Permission(True)
+
+
+# How a record changes.
+
+KEPT_SUBMITS = 100
+
+
+def begun(record: LoginRecord, print_: str, at_s: float) -> LoginRecord:
+    """Return the record with one more submit, whose answer is not known yet."""
+    return _pruned(replace(record, submits=(*record.submits, Submit(at_s, print_, None))))
+
+
+def ended(record: LoginRecord, outcome: str, locked_reason: str | None = None) -> LoginRecord:
+    """Return the record with the outcome of its last submit; one that has an outcome keeps it."""
+    if not record.submits or record.submits[-1].outcome not in {None, FORGIVEN}:
+        return record
+    last = record.submits[-1]
+    record = replace(record, submits=(*record.submits[:-1], replace(last, outcome=outcome)))
+    if outcome == SUCCESS:
+        record = replace(record, worked_print=last.print, refused_print=None, block=None)
+    elif outcome == REFUSED and record.worked_print != last.print:
+        record = replace(record, refused_print=last.print)
+    return record if locked_reason is None else replace(record, locked_reason=locked_reason)
+
+
+def forgiven(record: LoginRecord) -> LoginRecord:
+    """Return the record without refusals and lock-out, as a person asked; what has worked stays known.
+
+    The forgiven stay below IBKR's own limit of 24 hours: a person who resets again and again does not reach it.
+    """
+    kept = tuple(
+        replace(submit, outcome=FORGIVEN) if counts(submit) else submit
+        for submit in record.submits
+        if submit.outcome != UNCOUNTED
+    )
+    return replace(record, submits=kept, refused_print=None, locked_reason=None, block=None)
+
+
+def _pruned(record: LoginRecord) -> LoginRecord:
+    """Drop the oldest successes and the like, by number and not by age.
+
+    A clock that jumps forward and back again must not make the ledger forget. Refusals are kept: law 2 lets in too few
+    of them to fill the file.
+    """
+    quiet = [submit for submit in record.submits if not counts(submit)]
+    dropped = set(quiet[: max(0, len(quiet) - KEPT_SUBMITS)])
+    return replace(record, submits=tuple(submit for submit in record.submits if submit not in dropped))

@@ -151,6 +151,15 @@ class AnyShell(RuleBasedStateMachine):
     def ibkr_stays_away(self) -> None:
         self.check_comes_back(Verdict.UPSTREAM_ILL)
 
+    @precondition(lambda self: self.gateway == "running" and not self.finished)
+    @rule(looks=st.integers(1, 12))
+    def ibkr_is_away_for_long(self, looks: int) -> None:
+        for _ in range(looks):
+            if "check" in self.asked:
+                self.check_comes_back(Verdict.UPSTREAM_ILL)
+            elif self.gateway == "running" and self.core.snapshot.timers:
+                self.time_passes(0.0)
+
     @precondition(lambda self: "cure" in self.asked)
     @rule(ok=st.booleans())
     def cure_comes_back(self, *, ok: bool) -> None:
@@ -244,7 +253,8 @@ class AnyShell(RuleBasedStateMachine):
             return
         assert snapshot.timers or self.asked or self.gateway in {"starting", "stopping"}
         if snapshot.process is Process.RUNNING:
-            assert {Timer.CHECK, Timer.TICKLE} & set(snapshot.timers), "a running gateway is looked at again"
+            assert snapshot.checking or Timer.CHECK in snapshot.timers, "a running gateway is looked at again"
+            assert Timer.TICKLE in snapshot.timers, "a running gateway is tickled again"
         if snapshot.process is Process.BACKOFF:
             assert Timer.START in snapshot.timers
         if snapshot.cure is Cure.SETTLE:
@@ -254,7 +264,7 @@ class AnyShell(RuleBasedStateMachine):
 
     @invariant()
     def ready_means_running(self) -> None:
-        """What is shown as ready has a gateway."""
+        """Show ready only for what has a gateway."""
         if self.core.phase is Phase.READY and not self.finished:
             assert self.gateway == "running"
 

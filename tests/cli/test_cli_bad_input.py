@@ -1,0 +1,243 @@
+"""Bad input, tried: each is one clear line with a hint, the contract's exit code, and nothing left running."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from cli_fakes import PROGRAM, Done, Home, one_line_with_hint
+
+from gwctl.sandbox.release import build_standin_release
+
+USER = {"GWCTL_USERNAME": "reader01", "GWCTL_PASSWORD": "canary-bad-input"}
+
+
+def refused(home: Home, done: Done, exit_code: int) -> str:
+    """Assert the code, one line with a hint, nothing running and no secret; return line and hint."""
+    text = one_line_with_hint(done.check(exit_code))
+    assert "canary" not in done.stderr
+    assert home.left() == []
+    return text
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("[defaults]\nprot = 5001\n", ["unknown key 'prot' in [defaults]", "did you mean 'port'?"]),
+        ("[profiles.default]\nuser = 'x'\n", ["unknown key 'user' in [profiles.default]", "'username'"]),
+        ("[default]\nport = 5001\n", ["unknown key 'default'", "'defaults'"]),
+        ("[defaults\nport = 1\n", ["is not TOML", "mend"]),
+        ("[defaults]\nport = 'many'\n", ["port = 'many'", "a whole number from 1 to 65535"]),
+        ("[defaults]\nmode = 'demo'\n", ["mode = 'demo'", "one of paper, live"]),
+        ("[defaults]\npassword = 'canary-in-file'\n", ["password does not belong", "gwctl secret set password"]),
+        ("profiles = 3\n", ["[profiles]", "not a table"]),
+    ],
+)
+def test_a_mistake_in_config_toml(home: Home, config: str, said: list[str]) -> None:
+    """A mistake in config.toml is 78, names file and place, and what was meant; `down` works all the same."""
+    home.write_config(config)
+    text = refused(home, home.gwctl("up", "--sandbox", GWCTL_PORT=None), 78)
+    assert all(part in text for part in said), text
+    assert str(home.home / "config.toml") in text
+    home.gwctl("down").check(0)
+    home.gwctl("status").check(3)
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"GWCTL_PORT": "abc"}, "port = 'abc' ($GWCTL_PORT) is not a whole number from 1 to 65535"),
+        ({"GWCTL_PORT": "70000"}, "port = '70000' ($GWCTL_PORT)"),
+        ({"GWCTL_MODE": "demo"}, "one of paper, live"),
+        ({"GWCTL_REJECTED_LIMIT": "10"}, "from 1 to 9"),
+        ({"GWCTL_PROFILE": "a/b"}, "profile name 'a/b' is not usable"),
+        ({"GWCTL_PROFILE": ".."}, "profile name '..' is not usable"),
+    ],
+)
+def test_a_mistake_in_a_variable(home: Home, variables: dict[str, str], said: str) -> None:
+    """A wrong variable is 78 and named."""
+    assert said in refused(home, home.gwctl("up", "--sandbox", **variables), 78)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["up", "--port", "abc"], "--port"),
+        (["up", "--port", "0"], "--port"),
+        (["up", "--port", "65536"], "--port"),
+        (["up", "--timeout", "0"], "--timeout"),
+        (["up", "--timeout", "-1"], "--timeout"),
+        (["up", "--timeout", "nan"], "--timeout"),
+        (["up", "--timeout", "inf"], "--timeout"),
+        (["wait", "--timeout", "1e9"], "--timeout"),
+        (["up", "--sandbocks"], "--sandbocks"),
+        (["up", "extra"], "extra"),
+        (["stauts"], "gwctl status"),
+        (["release", "verfy"], "gwctl release verify"),
+        (["wait", "--for", "rain"], "rain"),
+        (["logs", "--since", "yesterday"], "gwctl logs --since 10m"),
+        (["logs", "-n", "-1"], "-1"),
+        (["exec"], "CMD"),
+        (["completion", "tcsh"], "tcsh"),
+        (["sandbox", "on", "slow", "500"], "KEY=VALUE"),
+    ],
+)
+def test_a_mistake_on_the_command_line(home: Home, argv: list[str], said: str) -> None:
+    """A wrong option, value or verb is 2 and named, with what to type instead."""
+    if argv[0] == "sandbox":
+        # Only a running sandbox can be steered; that is found out first.
+        assert "no sandbox is running" in refused(home, home.gwctl(*argv), 75)
+        return
+    assert said in refused(home, home.gwctl(*argv), 2)
+
+
+def test_no_username_and_no_password(home: Home) -> None:
+    """Missing credentials are 78 before anything is fetched or started, and the sandbox is offered."""
+    assert "gwctl up --sandbox" in refused(home, home.gwctl("up"), 78)
+    text = refused(home, home.gwctl("up", GWCTL_USERNAME="reader01"), 78)
+    assert "no password was found for reader01" in text
+    assert not (home.home / "releases").exists()
+    refused(home, home.gwctl("up", "--foreground"), 78)
+
+
+def test_a_password_file_that_cannot_be_read(home: Home) -> None:
+    """A password file that is missing or empty is 78: falling through to another source would use the wrong one."""
+    empty = home.folder / "empty"
+    empty.write_text("\n")
+    for file, said in (("/nowhere/file", "No such file"), (str(empty), "is empty")):
+        done = home.gwctl("up", GWCTL_PASSWORD_FILE=file, **USER)
+        assert said in refused(home, done, 78)
+
+
+def test_a_busy_port_says_who_holds_it(home: Home) -> None:
+    """A port that somebody holds is 69 with pid and name, and a port that is free; nothing is left, nobody killed."""
+    name = psutil.Process().name()
+    with socket.create_server(("127.0.0.1", home.port)) as holder:
+        for argv in (["up", "--sandbox"], ["up", "--sandbox", "--foreground"]):
+            text = refused(home, home.gwctl(*argv), 69)
+            assert f"port {home.port} is held by {name} (pid {os.getpid()}" in text
+            assert "GWCTL_PORT=" in text
+        assert holder.fileno() > 0
+    assert home.gwctl("status").check(3).stdout.count("is held by") == 1
+
+
+def test_no_browser(home: Home) -> None:
+    """A browser that is not there is 69 and names the command that installs one."""
+    text = refused(home, home.gwctl("up", "--sandbox", GWCTL_BROWSER="/nowhere/chromium"), 69)
+    assert "gwctl browser install" in text
+    refused(home, home.gwctl("browser", "show", GWCTL_BROWSER="/nowhere/chromium"), 69)
+
+
+def _truncated(folder: Path) -> Path:
+    whole = build_standin_release(folder / "whole.zip").read_bytes()
+    file = folder / "truncated.zip"
+    file.write_bytes(whole[: len(whole) // 2])
+    return file
+
+
+def _climbing(folder: Path) -> Path:
+    file = build_standin_release(folder / "climbing.zip")
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("../../climbed", "out")
+    return file
+
+
+def _empty(folder: Path) -> Path:
+    file = folder / "empty.zip"
+    buffer = io.BytesIO()
+    zipfile.ZipFile(buffer, "w").close()
+    file.write_bytes(buffer.getvalue())
+    return file
+
+
+def _missing(folder: Path) -> Path:
+    return folder / "missing.zip"
+
+
+@pytest.mark.parametrize("make", [_truncated, _climbing, _empty, _missing])
+def test_a_broken_release(home: Home, make: Callable[[Path], Path]) -> None:
+    """An archive that is cut off, climbs out, is empty or missing is 69; no release comes of it, by either way in."""
+    file = make(home.folder)
+    for done in (home.gwctl("release", "install", str(file)), home.gwctl("up", GWCTL_RELEASE=str(file), **USER)):
+        text = refused(home, done, 69)
+        assert file.name in text
+    assert home.gwctl("release", "list", "--json").check(0).envelope["data"]["releases"] == []
+    assert not list(home.folder.rglob("climbed"))
+
+
+def test_a_release_that_is_not_installed(home: Home) -> None:
+    """A version that nobody installed is 69, not a download."""
+    assert "20990101" in refused(home, home.gwctl("up", GWCTL_RELEASE="20990101", **USER), 69)
+
+
+def test_a_home_that_is_no_folder(home: Home) -> None:
+    """A home below a regular file is one line that names it, whichever verb meets it first."""
+    file = home.folder / "file"
+    file.write_text("")
+    for argv in (["up", "--sandbox"], ["status"], ["release", "list"], ["profile", "create", "x"]):
+        done = home.gwctl(*argv, GWCTL_HOME=str(file / "home"))
+        if done.exit_code not in {0, 3}:
+            assert str(file) in one_line_with_hint(done)
+            assert done.exit_code in {69, 78}
+    assert home.gwctl("up", "--sandbox", GWCTL_HOME=str(file / "home")).exit_code in {69, 78}
+
+
+def _without_root(argv: list[str]) -> list[str]:
+    """Return the command such that file modes hold for it, when the tests are root's."""
+    if os.getuid() != 0:
+        return argv
+    assert shutil.which("setpriv"), "setpriv (util-linux) is needed to test as root"
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-all", *argv]
+
+
+@pytest.mark.parametrize("verb", [["up", "--sandbox"], ["release", "install"], ["profile", "create", "x"], ["env"]])
+def test_an_unwritable_home(home: Home, verb: list[str]) -> None:
+    """A home that may not be written to is 69, names it, and says what to do."""
+    home.home.mkdir()
+    home.home.chmod(0o500)
+    archive = build_standin_release(home.folder / "release.zip")
+    argv = [*verb, str(archive)] if verb == ["release", "install"] else verb
+    try:
+        done = subprocess.run(
+            _without_root([*PROGRAM, *argv]),
+            env=home.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        home.home.chmod(0o755)
+    assert str(home.home) in refused(home, Done(done.returncode, done.stdout, done.stderr), 69)
+
+
+def test_an_unwritable_state(home: Home) -> None:
+    """A profile's folder that may not be written to is 69 and named, not a trace."""
+    home.profile_dir.mkdir(parents=True)
+    home.profile_dir.chmod(0o500)
+    try:
+        done = subprocess.run(
+            _without_root([*PROGRAM, "up", "--sandbox"]),
+            env=home.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        home.profile_dir.chmod(0o700)
+    assert str(home.profile_dir) in refused(home, Done(done.returncode, done.stdout, done.stderr), 69)
+
+
+def test_an_upstream_that_is_none(home: Home) -> None:
+    """An upstream that is not scheme://host is 78 with the setting's name."""
+    done = home.gwctl("up", "--sandbox", GWCTL_ALLOW_IPS="10.0.0.0/8")
+    assert "10.0.0.0/8" in refused(home, done, 78)

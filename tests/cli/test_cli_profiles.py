@@ -1,0 +1,95 @@
+"""Profiles in config.toml, and secrets beside it."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from cli_fakes import Home, one_line_with_hint
+
+CONFIG = """# mine, do not touch
+[defaults]
+tickle_interval_s = 45  # slower
+
+[profiles.one]   # the first
+username = "one"
+# port of the first
+port = 5101
+"""
+
+
+def test_create_and_delete_keep_what_a_person_wrote(home: Home) -> None:
+    """`profile create` and `delete` change their own table only: comments, order and spaces stay."""
+    home.write_config(CONFIG)
+    done = home.gwctl("profile", "create", "two", "--username", "u2", "--mode", "live", "--port", "5102")
+    assert "gwctl --profile two" in done.check(0).stdout
+    text = (home.home / "config.toml").read_text()
+    assert text.startswith(CONFIG)
+    assert tomllib.loads(text)["profiles"]["two"] == {"username": "u2", "mode": "live", "port": 5102}
+    assert (home.home / "config.toml").stat().st_mode & 0o077 == 0
+    home.gwctl("profile", "delete", "two").check(0)
+    assert (home.home / "config.toml").read_text().rstrip() == CONFIG.rstrip()
+    assert home.gwctl("profile", "list").check(0).stdout == "default\none\n"
+
+
+def test_create_in_a_file_with_scattered_tables(home: Home) -> None:
+    """Tables of profiles that do not stand together are legal TOML and survive."""
+    home.write_config('[profiles.a]\nport = 1\n\n[defaults]\nmode = "live"\n\n[profiles.b]\nport = 2\n')
+    home.gwctl("profile", "create", "c", "--set", "rejected_limit=2", "--set", "allow_ips=127.0.0.1,10.0.*").check(0)
+    parsed = tomllib.loads((home.home / "config.toml").read_text())
+    assert parsed["profiles"]["c"] == {"rejected_limit": 2, "allow_ips": ["127.0.0.1", "10.0.*"]}
+    assert (parsed["profiles"]["a"], parsed["profiles"]["b"]) == ({"port": 1}, {"port": 2})
+    home.gwctl("profile", "delete", "a").check(0)
+    assert set(tomllib.loads((home.home / "config.toml").read_text())["profiles"]) == {"b", "c"}
+
+
+def test_show_names_each_source(home: Home) -> None:
+    """`profile show` gives each setting with the place it came from, in the contract's order."""
+    home.write_config(CONFIG)
+    settings = home.gwctl("profile", "show", "one", "--json", GWCTL_PORT="5200").check(0).envelope["data"]["settings"]
+    assert settings["port"] == {"value": 5200, "source": "$GWCTL_PORT"}
+    assert settings["username"]["value"] == "one"
+    assert settings["username"]["source"].startswith("[profiles.one] in ")
+    assert settings["tickle_interval_s"]["source"].startswith("[defaults] in ")
+    assert settings["mode"] == {"value": "paper", "source": "built in"}
+    shown = home.gwctl("profile", "show", "one", GWCTL_PORT=None).check(0).stdout
+    assert f"5101  ([profiles.one] in {home.home / 'config.toml'})" in shown
+
+
+@pytest.mark.parametrize(
+    ("argv", "exit_code", "said"),
+    [
+        (["create", "one"], 78, "exists"),
+        (["create", "a/b"], 78, "not usable"),
+        (["create", "new", "--set", "prot=1"], 2, "known key"),
+        (["create", "new", "--set", "password=canary"], 2, "gwctl secret set password"),
+        (["create", "new", "--set", "mode=demo"], 78, "one of paper, live"),
+        (["create", "new", "--port", "0"], 2, "--port"),
+        (["delete", "nobody"], 78, "there is no profile 'nobody'"),
+        (["show", ".."], 78, "not usable"),
+    ],
+)
+def test_mistakes_change_nothing(home: Home, argv: list[str], exit_code: int, said: str) -> None:
+    """A mistake is one line, and the file is as it was."""
+    home.write_config(CONFIG)
+    done = home.gwctl("profile", *argv).check(exit_code)
+    assert said in one_line_with_hint(done)
+    assert "canary" not in done.stderr
+    assert (home.home / "config.toml").read_text() == CONFIG
+
+
+def test_a_broken_file_is_not_written_to(home: Home) -> None:
+    """A file with a mistake elsewhere is not touched by `profile create`."""
+    broken = CONFIG + "\n[profiles.bad]\nprot = 1\n"
+    home.write_config(broken)
+    assert "unknown key 'prot'" in one_line_with_hint(home.gwctl("profile", "create", "new").check(78))
+    assert (home.home / "config.toml").read_text() == broken
+
+
+def test_a_password_command(home: Home) -> None:
+    """`secret check` runs the profile's password_command and names it, never what it printed."""
+    home.write_config("[profiles.default]\npassword_command = ['echo', 'canary-command']\n")
+    done = home.gwctl("secret", "check").check(0)
+    assert (done.stdout, done.stderr) == ("password: password_command\n", "")
+    home.write_config("[profiles.default]\npassword_command = ['false']\n")
+    assert "password_command failed" in one_line_with_hint(home.gwctl("secret", "check").check(78))

@@ -1,0 +1,93 @@
+"""On a real (pseudo) terminal: phases live, colours only where wanted, Ctrl-C from the keyboard."""
+
+from __future__ import annotations
+
+import re
+
+import pexpect
+import pytest
+from cli_fakes import PROGRAM, QUICK, Home
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9]m|\x1b\[[0-9;]*9[0-9]m")
+
+
+def on_terminal(home: Home, *argv: str, **variables: str) -> pexpect.spawn[str]:
+    """Start a call whose stdin, stdout and stderr are a terminal of 100 columns."""
+    environment = home.environment(**{"TERM": "xterm-256color", "NO_COLOR": None, "CI": None, **QUICK, **variables})
+    return pexpect.spawn(
+        PROGRAM[0], [*PROGRAM[1:], *argv], env=environment, dimensions=(40, 100), timeout=60, encoding="utf-8"
+    )
+
+
+def test_phases_are_shown_as_they_pass(home: Home) -> None:
+    """Each phase stands on a line of its own with a mark, and the answer comes last; a second call is short."""
+    child = on_terminal(home, "up", "--sandbox")
+    for phase in ("starting the gateway", "gateway answers on port", "logging in", "form filled", "authenticated"):
+        child.expect(f"✓.{{0,20}}{phase}")
+    child.expect(rf"ready: https://localhost:{home.port}/v1/api")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    again = on_terminal(home, "up", "--sandbox")
+    again.expect(pexpect.EOF)
+    assert "already ready" in (again.before or "")
+    assert "✓" not in (again.before or "")
+    again.close()
+    assert again.exitstatus == 0
+
+
+def test_ctrl_c_on_the_keyboard(home: Home) -> None:
+    """Ctrl-C in the middle: the broken phase is marked, what was started is stopped, exit 130, nothing is left."""
+    child = on_terminal(home, "up", "--sandbox")
+    child.expect("gateway answers on port")
+    child.sendintr()
+    child.expect("stopping what was started")
+    child.expect("gwctl: interrupted; what was started is stopped again")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130
+    assert home.left() == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "variables", "coloured"),
+    [
+        ([], {}, True),
+        (["--no-color"], {}, False),
+        ([], {"NO_COLOR": "1"}, False),
+        ([], {"TERM": "dumb"}, False),
+        (["--json"], {}, False),
+    ],
+)
+def test_colours_only_where_wanted(home: Home, argv: list[str], variables: dict[str, str], coloured: bool) -> None:  # noqa: FBT001 - a parameter of the table
+    """An error is coloured on a terminal, and not with --no-color, NO_COLOR, a dumb terminal or --json."""
+    child = on_terminal(home, *argv, "tickle", **variables)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 75
+    assert bool(COLOUR.search(child.before or "")) is coloured
+
+
+def test_phases_without_colour(home: Home) -> None:
+    """`up --no-color` shows the same phases without a colour, whatever fails."""
+    child = on_terminal(home, "up", "--sandbox", "--no-color", GWCTL_BROWSER="/nowhere/chromium")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 69
+    assert "gwctl browser install" in (child.before or "")
+    assert COLOUR.search(child.before or "") is None
+
+
+def test_a_password_is_asked_for_and_not_echoed(home: Home) -> None:
+    """Without a source a person is asked on the terminal; --no-input never asks. Ctrl-C there is 130."""
+    child = on_terminal(home, "up", GWCTL_USERNAME="reader01")
+    child.expect("password of reader01")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130
+    child = on_terminal(home, "up", "--no-input", GWCTL_USERNAME="reader01")
+    child.expect("no password was found for reader01")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 78

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gwctl.config import KEYS, SECRET_KEYS, Environment, Settings, check_profile_name, load, profile_names, variable_of
+from gwctl.errors import Configuration
+
+# For each key: what a flag, the variable, the profile and the defaults say, and what each becomes.
+SAMPLES: dict[str, list[Any]] = {
+    "username": ["f", "v", "p", "d"],
+    "mode": ["live", "live", "live", "live"],
+    "port": [5001, "5002", 5003, 5004],
+    "upstream": ["https://f", "https://v", "https://p", "https://d"],
+    "release": ["f", "v", "p", "d"],
+    "java": ["/f", "/v", "/p", "/d"],
+    "java_options": ["-f", "-v", "-p", "-d"],
+    "browser": ["/f", "/v", "/p", "/d"],
+    "second_factor": ["none", "totp", "push", "prompt"],
+    "tickle_interval_s": [10, "11", 12.5, 13],
+    "check_interval_s": [1, "2", 3.5, 4],
+    "rejected_limit": [1, "2", 4, 5],
+    "on_competing": ["take_over", "take_over", "take_over", "take_over"],
+    "allow_ips": [["10.0.0.1"], "10.0.0.2, 10.0.0.3", ["10.0.0.4"], ["10.*"]],
+    "health_port": [1, "2", 3, 0],
+    "auth_delay_ms": [1, "0", 3, 4],
+}
+BECOMES = {("allow_ips", 1): ("10.0.0.2", "10.0.0.3")}
+
+
+def toml(value: object) -> str:
+    return repr(value).replace("'", '"')
+
+
+def write(home: Path, text: str) -> Path:
+    (home / "config.toml").write_text(text)
+    return home
+
+
+def load_from(home: Path, profile: str = "default", flags: dict[str, Any] | None = None, **variables: str) -> Settings:
+    return load(profile, flags=flags, environment=Environment({"GWCTL_HOME": str(home), **variables}))
+
+
+@pytest.mark.parametrize("highest", range(5), ids=["flag", "variable", "profile", "defaults", "built-in"])
+@pytest.mark.parametrize("key", SAMPLES)
+def test_first_source_wins(tmp_path: Path, key: str, highest: int) -> None:
+    """A flag beats the variable, that the profile, that the defaults, those what is built in; the source is told."""
+    samples = SAMPLES[key]
+    lines = []
+    if highest <= 3:
+        lines += ["[defaults]", f"{key} = {toml(samples[3])}"]
+    if highest <= 2:
+        lines += ["[profiles.mine]", f"{key} = {toml(samples[2])}"]
+    write(tmp_path, "\n".join(lines))
+    variables = {variable_of(key): samples[1]} if highest <= 1 else {}
+    flags = {key: samples[0] if highest == 0 else None}
+    setting = load_from(tmp_path, "mine", flags, **variables).values[key]
+    config = tmp_path / "config.toml"
+    places = ["flag", f"${variable_of(key)}", f"[profiles.mine] in {config}", f"[defaults] in {config}", "built in"]
+    assert setting.source == places[highest]
+    if highest == 4:
+        assert setting.value == KEYS[key].default
+    else:
+        value = BECOMES.get((key, highest), samples[highest])
+        expected = type(KEYS[key].parse(samples[highest]))(value)
+        assert setting.value == expected
+
+
+def test_every_key_has_a_sample() -> None:
+    """A new key is tried in every source; those that have no variable are lists and tables of the file."""
+    assert set(SAMPLES) == {name for name, key in KEYS.items() if key.variable}
+    assert {name for name, key in KEYS.items() if not key.variable} == {
+        "password_command",
+        "totp_secret_command",
+        "page",
+    }
+
+
+def test_empty_variable_is_none(tmp_path: Path) -> None:
+    """A variable that is set to nothing is not set."""
+    assert load_from(tmp_path, GWCTL_PORT="")["port"] == 5000
+
+
+def test_profiles_do_not_mix(tmp_path: Path) -> None:
+    """A profile sees its own table and the defaults, nothing of another's."""
+    write(tmp_path, '[profiles.one]\nusername = "one"\n[profiles.two]\nport = 5002\n')
+    assert load_from(tmp_path, "one")["username"] == "one"
+    assert load_from(tmp_path, "two")["username"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("[defaults]\nusrname = 'a'", r"unknown key 'usrname' in \[defaults\]", "did you mean 'username'?"),
+        ("[profiles.a]\nprot = 1", r"unknown key 'prot' in \[profiles.a\]", "did you mean 'port'?"),
+        ("[profile.a]\nport = 1", "unknown key 'profile' of", "did you mean 'profiles'?"),
+        ("[defaults]\nxyzzy = 1", "unknown key 'xyzzy'", "known keys: username, mode"),
+        ("port = 1", "unknown key 'port' of", "known keys: defaults, profiles"),
+    ],
+)
+def test_unknown_key_is_refused_with_a_suggestion(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    """A typing error is not a setting that silently does nothing."""
+    with pytest.raises(Configuration, match=message) as caught:
+        load_from(write(tmp_path, text))
+    assert caught.value.exit_code == 78
+    assert (caught.value.hint or "").startswith(hint)
+
+
+@pytest.mark.parametrize("where", ["defaults", "profiles.default", "profiles.another"])
+@pytest.mark.parametrize("key", SECRET_KEYS)
+def test_secrets_in_the_file_are_refused(tmp_path: Path, key: str, where: str) -> None:
+    """Law 8: config.toml is not a place for secrets, and the error does not repeat them."""
+    with pytest.raises(Configuration, match=key) as caught:
+        load_from(write(tmp_path, f'[{where}]\n{key} = "hunter2"\n'))
+    assert "hunter2" not in str(caught.value) + (caught.value.hint or "")
+    assert f"gwctl secret set {key}" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("username", 5),
+        ("username", "  "),
+        ("mode", "demo"),
+        ("mode", ["paper"]),
+        ("port", 0),
+        ("port", 65_536),
+        ("port", "http"),
+        ("port", True),
+        ("port", 5000.0),
+        ("health_port", -1),
+        ("tickle_interval_s", 4),
+        ("tickle_interval_s", 241),
+        ("tickle_interval_s", "nan"),
+        ("tickle_interval_s", True),
+        ("tickle_interval_s", "soon"),
+        ("check_interval_s", "inf"),
+        ("rejected_limit", 10),
+        ("rejected_limit", 0),
+        ("on_competing", "fight"),
+        ("second_factor", "sms"),
+        ("allow_ips", []),
+        ("allow_ips", [5]),
+        ("allow_ips", 5),
+        ("auth_delay_ms", 60_001),
+        ("password_command", "pass show ibkr"),
+        ("password_command", []),
+        ("totp_secret_command", [5]),
+    ],
+)
+def test_bad_value_is_named_with_its_place(tmp_path: Path, key: str, value: object) -> None:
+    """The error names key, value and where it stands."""
+    raw = toml(value).replace("True", "true")
+    with pytest.raises(Configuration) as caught:
+        load_from(write(tmp_path, f"[defaults]\n{key} = {raw}\n"))
+    message = caught.value.message
+    assert message.startswith(f"{key} = {value!r} ([defaults] in {tmp_path / 'config.toml'}) is not ")
+    assert "profile show" in (caught.value.hint or "")
+
+
+def test_bad_variable_is_named(tmp_path: Path) -> None:
+    """A bad value from the environment is told by its variable."""
+    with pytest.raises(Configuration, match=r"port = 'x' \(\$GWCTL_PORT\) is not a whole number from 1 to 65535"):
+        load_from(tmp_path, GWCTL_PORT="x")
+
+
+@pytest.mark.parametrize("page", ["5", '"a"', "{ username = 5 }", "{ username = [5] }", "{ username = { a = 1 } }"])
+def test_bad_page_is_named(tmp_path: Path, page: str) -> None:
+    """Selectors are texts; anything else is said, not crashed on."""
+    with pytest.raises(Configuration, match="is not a table of selectors"):
+        load_from(write(tmp_path, f"[defaults]\npage = {page}\n"))
+
+
+def test_page_and_commands_are_read(tmp_path: Path) -> None:
+    """One selector or several; a command with its arguments."""
+    write(tmp_path, '[defaults]\npage = { username = "#a", submit = ["#b", "#c"] }\npassword_command = ["pass", "a"]\n')
+    settings = load_from(tmp_path)
+    assert settings["page"] == {"username": ["#a"], "submit": ["#b", "#c"]}
+    assert settings["password_command"] == ("pass", "a")
+    assert settings.to_json()["password_command"]["value"] == ["pass", "a"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[defaults\n", "is not TOML"),
+        (b"\xff", "is not TOML"),
+        (b"defaults = 3\n", r"\[defaults\] in .* is not a table"),
+        (b"profiles = []\n", r"\[profiles\] in .* is not a table"),
+        (b"[profiles]\nmine = 3\n", r"profiles.mine in .* is not a table"),
+        (b'[profiles."../x"]\n', "profile name '../x' is not usable"),
+    ],
+)
+def test_broken_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    """A file that cannot be understood is said with its path, by every reader of it."""
+    (tmp_path / "config.toml").write_bytes(content)
+    with pytest.raises(Configuration, match=message) as caught:
+        load_from(tmp_path)
+    assert caught.value.hint
+    with pytest.raises(Configuration, match=message):
+        profile_names(Environment({"GWCTL_HOME": str(tmp_path)}))
+
+
+def test_unreadable_file_is_named(tmp_path: Path) -> None:
+    """What is there and cannot be read is not taken for absent."""
+    (tmp_path / "config.toml").mkdir()
+    with pytest.raises(Configuration, match="cannot read"):
+        load_from(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["default", "a", "A-1_b.c", "x" * 64])
+def test_good_profile_names(name: str) -> None:
+    """A profile's name is a folder's name."""
+    assert check_profile_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/b", "-a", "_a", "a b", "a\n", "ü", "x" * 65, "a\0"])
+def test_bad_profile_names(name: str) -> None:
+    """No name leads out of the folder of profiles."""
+    with pytest.raises(Configuration, match="is not usable"):
+        check_profile_name(name)
+    with pytest.raises(Configuration, match="is not usable"):
+        load(name, environment=Environment({}))
+
+
+def test_profile_names_are_those_of_file_and_folder(tmp_path: Path) -> None:
+    """A profile is there when it is configured or has run."""
+    write(tmp_path, "[profiles.configured]\n")
+    (tmp_path / "state" / "profiles" / "ran").mkdir(parents=True)
+    (tmp_path / "state" / "profiles" / "a-file").write_text("")
+    assert profile_names(Environment({"GWCTL_HOME": str(tmp_path)})) == ["configured", "default", "ran"]
+
+
+@pytest.mark.parametrize(
+    ("value", "is_set"), [("1", True), ("yes", True), ("0", False), ("No", False), ("off", False), ("", False)]
+)
+def test_flag_variables(value: str, is_set: bool) -> None:  # noqa: FBT001 - parametrised
+    """A no is a no."""
+    assert Environment({"X": value}).flag("X") is is_set
+    assert Environment({}).profile == "default"
+    assert Environment({"GWCTL_PROFILE": "mine"}).profile == "mine"
+    assert Environment({}).home is None

@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import pickle
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+
+from gwctl.config import Environment, Settings, load
+from gwctl.credentials import (
+    Credentials,
+    Found,
+    Secret,
+    Sources,
+    check_name,
+    find,
+    fingerprint,
+    read_keyring,
+    require,
+)
+from gwctl.errors import Configuration, CredentialsMissing, Usage
+
+VALUE = "hunter2-ünd-more"
+KEYRING = {
+    "__init__.py": """
+from . import errors
+def get_password(service, name):
+    assert service == "gwctl:default"
+    if name == "totp_secret":
+        raise errors.KeyringError("locked")
+    return "of the keyring" if name == "password" else None
+""",
+    "errors.py": "class KeyringError(Exception):\n    pass\n",
+}
+
+
+@dataclass(frozen=True)
+class Holder:
+    secret: Secret
+
+
+def settings_of(home: Path, text: str = "") -> Settings:
+    (home / "config.toml").write_text(text)
+    return load("default", environment=Environment({"GWCTL_HOME": str(home)}))
+
+
+def run_pass(argv: Sequence[str]) -> str:
+    assert argv == ("pass", "show")
+    return "of the command\nnot this line\n"
+
+
+@pytest.fixture
+def keyring(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a keyring of our own."""
+    package = tmp_path_factory.mktemp("site") / "keyring"
+    package.mkdir()
+    for name, text in KEYRING.items():
+        (package / name).write_text(text)
+    for name in ("keyring", "keyring.errors"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(package.parent)
+
+
+@pytest.fixture
+def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the extra not installed."""
+    monkeypatch.setitem(sys.modules, "keyring", None)
+
+
+SOURCES = ["directory", "file", "command", "keyring", "variable", "handed-over", "prompt", "none"]
+
+
+@pytest.mark.parametrize("first", range(len(SOURCES)), ids=SOURCES)
+def test_first_source_wins(tmp_path: Path, first: int, request: pytest.FixtureRequest) -> None:
+    """The order of the contract, each source in its turn with all that come after it."""
+    request.getfixturevalue("keyring" if first <= 3 else "no_keyring")
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    variables = {"CREDENTIALS_DIRECTORY": str(credentials)}
+    if first <= 0:
+        (credentials / "password").write_text("of the directory\n")
+    if first <= 1:
+        (tmp_path / "file").write_text("of the file\r\n")
+        variables["GWCTL_PASSWORD_FILE"] = str(tmp_path / "file")
+    if first <= 4:
+        variables["GWCTL_PASSWORD"] = "of the variable"
+    sources = Sources(
+        Environment(variables),
+        run_pass,
+        {"password": Found(Secret("handed over"), "prompt")} if first <= 5 else {},
+        (lambda name: f"{name} of the prompt") if first <= 6 else None,
+    )
+    settings = settings_of(tmp_path, '[defaults]\npassword_command = ["pass", "show"]\n' if first <= 2 else "")
+    found = find("password", settings, sources)
+    expected = [
+        ("of the directory", "$CREDENTIALS_DIRECTORY/password"),
+        ("of the file", "$GWCTL_PASSWORD_FILE"),
+        ("of the command", "password_command"),
+        ("of the keyring", "keyring"),
+        ("of the variable", "$GWCTL_PASSWORD"),
+        ("handed over", "prompt"),
+        ("password of the prompt", "prompt"),
+        None,
+    ][first]
+    assert (found and (found.secret.reveal(), found.source)) == expected
+
+
+def test_secret_does_not_give_itself_away() -> None:
+    """Law 8: no way of printing, formatting, copying or serialising a secret shows it."""
+    secret = Secret(VALUE)
+    shown = [
+        repr(secret),
+        str(secret),
+        f"{secret}",
+        f"{secret!r:>40}",
+        f"{secret:>40}",
+        "%s" % secret,  # noqa: UP031 - one of the ways
+        "{}".format(secret),  # noqa: UP032 - one of the ways
+        repr([secret]),
+        repr({"a": secret}),
+        repr(Holder(secret)),
+        repr(Found(secret, "prompt")),
+        repr(Credentials("me", secret, secret, "prompt")),
+        str(hash(secret)),
+        str(vars(type(secret))),
+    ]
+    assert not [text for text in shown if "hunter2" in text]
+    assert not hasattr(secret, "__dict__")
+    refused = [
+        lambda: pickle.dumps(secret),
+        lambda: copy.copy(secret),
+        lambda: copy.deepcopy(Holder(secret)),
+        lambda: asdict(Holder(secret)),
+        lambda: json.dumps({"a": secret}),
+    ]
+    for way in refused:
+        with pytest.raises(TypeError) as caught:
+            way()
+        assert "hunter2" not in str(caught.value)
+
+
+def fail_with(*things: object) -> None:
+    raise ValueError("it failed", *things)
+
+
+def test_secret_in_a_log_or_traceback_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    """Law 8: neither an error that is logged with its locals nor a message shows it."""
+    secret = Secret(VALUE)
+    with caplog.at_level(logging.DEBUG):
+        try:
+            fail_with(Holder(secret), secret)
+        except ValueError as error:
+            logging.getLogger("gwctl.test").exception("with %s and %r", secret, Holder(secret))
+            shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    # The name of the value itself is a global of this module, not a local of the function.
+    assert "hunter2" not in caplog.text
+    assert "hunter2" not in shown
+
+
+def test_secrets_are_compared_by_what_they_hold() -> None:
+    """The same secret from two sources is the same."""
+    assert Secret(VALUE) == Secret(VALUE)
+    assert Secret(VALUE) != Secret("another")
+    assert Secret(VALUE) != VALUE
+    assert len({Secret(VALUE), Secret(VALUE)}) == 1
+
+
+def test_fingerprint_tells_passwords_apart_and_salts_them() -> None:
+    """The same password under the same salt, and nothing else, has the same fingerprint."""
+    one = fingerprint(Secret(VALUE), "00" * 16)
+    assert one == fingerprint(Secret(VALUE), "00" * 16)
+    assert one != fingerprint(Secret(VALUE), "01" * 16)
+    assert one != fingerprint(Secret(VALUE + "x"), "00" * 16)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n\r\n"])
+def test_empty_file_is_an_error(tmp_path: Path, content: bytes) -> None:
+    """A source that is named and empty is not passed over: the user meant it."""
+    (tmp_path / "file").write_bytes(content)
+    sources = Sources(Environment({"GWCTL_PASSWORD_FILE": str(tmp_path / "file"), "GWCTL_PASSWORD": "another"}))
+    with pytest.raises(Configuration, match="is empty"):
+        find("password", settings_of(tmp_path), sources)
+
+
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
+    """A source that is named and not there is not passed over."""
+    sources = Sources(Environment({"GWCTL_PASSWORD_FILE": str(tmp_path / "none"), "GWCTL_PASSWORD": "another"}))
+    with pytest.raises(Configuration, match="No such file") as caught:
+        find("password", settings_of(tmp_path), sources)
+    assert str(tmp_path / "none") in caught.value.message
+
+
+def test_file_that_is_no_text_is_an_error_that_shows_nothing_of_it(tmp_path: Path) -> None:
+    """Law 8: the error about a file does not carry what stands in it, nor does any error behind it."""
+    (tmp_path / "file").write_bytes(b"hunter2\xff\xfe")
+    sources = Sources(Environment({"GWCTL_PASSWORD_FILE": str(tmp_path / "file")}))
+    with pytest.raises(Configuration, match="not UTF-8") as caught:
+        find("password", settings_of(tmp_path), sources)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert "hunter2" not in repr(caught.value)
+
+
+def test_spaces_of_a_password_are_kept(tmp_path: Path) -> None:
+    """Only the line's end is not part of it."""
+    (tmp_path / "file").write_text("  a b \n")
+    found = find(
+        "password", settings_of(tmp_path), Sources(Environment({"GWCTL_PASSWORD_FILE": str(tmp_path / "file")}))
+    )
+    assert found is not None
+    assert found.secret.reveal() == "  a b "
+
+
+def failing(_argv: Sequence[str]) -> str:
+    raise ValueError("pass ended with exit code 2")
+
+
+def missing(_argv: Sequence[str]) -> str:
+    raise FileNotFoundError(2, "No such file or directory", "pass")
+
+
+def silent(_argv: Sequence[str]) -> str:
+    return "\n"
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [(failing, "ended with exit code 2"), (missing, "No such file"), (silent, "printed nothing")],
+)
+def test_command_that_fails_is_an_error(tmp_path: Path, run: object, message: str) -> None:
+    """A source that is named and does not work is not passed over."""
+    settings = settings_of(tmp_path, '[defaults]\npassword_command = ["pass", "show"]\n')
+    sources = Sources(Environment({"GWCTL_PASSWORD": "another"}), run)  # type: ignore[arg-type] # the three above
+    with pytest.raises(Configuration, match=message) as caught:
+        find("password", settings, sources)
+    assert caught.value.hint == "run pass by hand"
+
+
+def test_command_without_a_way_to_run_it_is_not_asked(tmp_path: Path, no_keyring: None) -> None:
+    """Whoever cannot run programs looks at the other sources."""
+    settings = settings_of(tmp_path, '[defaults]\npassword_command = ["pass", "show"]\n')
+    assert find("password", settings, Sources(Environment({}))) is None
+
+
+def test_keyring_that_is_locked_or_absent_has_nothing(keyring: None) -> None:
+    """A keyring is one source among others; that it does not open is no error."""
+    assert read_keyring("default", "password") == "of the keyring"
+    assert read_keyring("default", "totp_secret") is None
+
+
+def test_keyring_that_is_not_installed_has_nothing(no_keyring: None) -> None:
+    """The extra is an extra."""
+    assert read_keyring("default", "password") is None
+
+
+def test_names_of_secrets() -> None:
+    """A secret's name is written either way; any other is a usage error."""
+    assert check_name("totp-secret") == check_name("TOTP_SECRET") == "totp_secret"
+    with pytest.raises(Usage, match="no secret called 'pin'"):
+        check_name("pin")
+
+
+def test_require_says_what_is_missing() -> None:
+    """Each thing that a login needs is asked for by its own sentence and its own command."""
+    password = Found(Secret(VALUE), "keyring")
+    assert require("me", password, None, "default") == Credentials("me", password.secret, None, "keyring")
+    assert require("me", password, password, "default").totp_secret == password.secret
+    with pytest.raises(CredentialsMissing, match="has no username") as caught:
+        require(None, password, None, "mine")
+    assert "gwctl profile create mine" in (caught.value.hint or "")
+    with pytest.raises(CredentialsMissing, match="no password was found for me") as caught:
+        require("me", None, None, "mine")
+    assert (caught.value.hint or "").startswith("gwctl --profile mine secret set password")
+    with pytest.raises(CredentialsMissing) as caught:
+        require("me", None, None, "default")
+    assert (caught.value.hint or "").startswith("gwctl secret set password")

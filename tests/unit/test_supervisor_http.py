@@ -1,0 +1,501 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from gwctl.errors import DiskTrouble, TimedOut
+from gwctl.paths import Paths
+from gwctl.state_file import write_json
+from gwctl.supervisor.control import (
+    NoSupervisor,
+    SupervisorClient,
+    SupervisorHangs,
+    SupervisorRecord,
+    SupervisorTrouble,
+)
+from gwctl.supervisor.health import MAX_BODY_BYTES, HealthServer, Routes
+
+T = TypeVar("T")
+TOKEN = "a token of the test"
+INSTANCE = "0123456789abcdef"
+
+
+class World:
+    """What a supervisor would answer with."""
+
+    def __init__(self) -> None:
+        self.ready = True
+        self.live = True
+        self.broken = False
+        self.commands: list[tuple[str, dict[str, Any]]] = []
+        self.more = asyncio.Event()
+        self.finished = asyncio.Event()
+
+    def status(self) -> dict[str, Any]:
+        if self.broken:
+            raise DiskTrouble("cannot read the ledger")
+        return {"ready": self.ready, "phase": "ready" if self.ready else "starting", "reason": "because"}
+
+    async def control(self, verb: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.commands.append((verb, body))
+        return {"ok": True, "n": 7}
+
+    async def events(self, since: int) -> AsyncIterator[dict[str, Any]]:
+        yield {"n": since + 1, "kind": "phase"}
+        await self.finished.wait()
+        yield {"n": 0, "kind": "finish", "exit_code": 0}
+
+    async def serve(self) -> tuple[HealthServer, int]:
+        server = HealthServer(Routes(self.status, lambda: self.live, self.control, self.events), TOKEN, INSTANCE)
+        return server, await server.start(0)
+
+
+async def say(port: int, raw: bytes, *, end: bool = False) -> bytes:
+    """Send bytes and return all that comes back until the other side closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(raw)
+        if end:
+            writer.write_eof()
+        async with asyncio.timeout(10):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.transport.abort()
+
+
+async def ask(
+    port: int,
+    target: str,
+    *,
+    method: str = "GET",
+    token: str | None = None,
+    host: str = "127.0.0.1:1",
+    body: bytes = b"",
+) -> tuple[int, str]:
+    """Make one request and return status and body."""
+    head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n"
+    if token is not None:
+        head += f"Authorization: Bearer {token}\r\n"
+    raw = await say(port, head.encode() + b"\r\n" + body)
+    top, _, rest = raw.partition(b"\r\n\r\n")
+    assert f"x-gwctl-instance: {INSTANCE}".encode() in top
+    return int(top.split()[1]), rest.decode()
+
+
+def go(story: Callable[[World, int], Awaitable[T]]) -> T:
+    """Run a story against a server of its own; nothing that asyncio complains of may happen."""
+    complaints: list[dict[str, Any]] = []
+
+    async def run() -> T:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+        world = World()
+        server, port = await world.serve()
+        try:
+            async with asyncio.timeout(30):
+                return await story(world, port)
+        finally:
+            world.finished.set()
+            await server.drain(1.0)
+            await server.stop()
+
+    value = asyncio.run(run())
+    assert complaints == []
+    return value
+
+
+def test_probes_tell_live_from_ready() -> None:
+    """A supervisor that is not ready is alive: a container is not restarted for it."""
+
+    async def story(world: World, port: int) -> None:
+        assert await ask(port, "/livez") == (200, "ok\n")
+        assert await ask(port, "/readyz") == (200, "ready\n")
+        world.ready = False
+        assert await ask(port, "/livez") == (200, "ok\n")
+        assert await ask(port, "/readyz") == (503, "starting: because\n")
+        world.live = False
+        assert (await ask(port, "/livez"))[0] == 503
+        status, body = await ask(port, "/status")
+        assert (status, json.loads(body)["phase"]) == (200, "starting")
+
+    go(story)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"), [("GET", "/"), ("GET", "/control/stop"), ("POST", "/status"), ("PUT", "/control/stop")]
+)
+def test_what_is_not_there_is_404(method: str, target: str) -> None:
+    """Nothing answers but what is documented."""
+
+    async def story(world: World, port: int) -> None:
+        assert (await ask(port, target, method=method, token=TOKEN))[0] == 404
+        assert world.commands == []
+
+    go(story)
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", TOKEN + "x", "ä"])
+def test_commands_and_events_want_the_token(token: str | None) -> None:
+    """A local process that cannot read supervisor.json cannot stop the session nor read its journal."""
+
+    async def story(world: World, port: int) -> None:
+        assert (await ask(port, "/control/stop", method="POST", token=token))[0] == 401
+        assert (await ask(port, "/events?since=0", token=token))[0] == 401
+        assert world.commands == []
+
+    go(story)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "192.168.0.1:1"])
+def test_foreign_hosts_are_turned_away(host: str) -> None:
+    """A web page that has its own name point at loopback gets nothing, token or not."""
+
+    async def story(world: World, port: int) -> None:
+        assert (await ask(port, "/status", host=host))[0] == 421
+        assert (await ask(port, "/control/stop", method="POST", token=TOKEN, host=host))[0] == 421
+        assert world.commands == []
+
+    go(story)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]", "[::1]:99"])
+def test_loopback_by_any_of_its_names(host: str) -> None:
+    """Whoever names loopback is at home."""
+
+    async def story(_world: World, port: int) -> None:
+        assert (await ask(port, "/livez", host=host))[0] == 200
+
+    go(story)
+
+
+def test_command_reaches_the_supervisor() -> None:
+    """A command's body arrives as it was sent."""
+
+    async def story(world: World, port: int) -> None:
+        assert (await ask(port, "/control/stop", method="POST", token=TOKEN, body=b'{"keep_session": true}'))[0] == 200
+        assert (await ask(port, "/control/restart", method="POST", token=TOKEN))[0] == 200
+        assert world.commands == [("stop", {"keep_session": True}), ("restart", {})]
+
+    go(story)
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'"stop"', b"\xff"])
+def test_bodies_that_are_no_object_are_400(body: bytes) -> None:
+    """Nonsense is refused and reaches nobody."""
+
+    async def story(world: World, port: int) -> None:
+        assert (await ask(port, "/control/stop", method="POST", token=TOKEN, body=body))[0] == 400
+        assert world.commands == []
+
+    go(story)
+
+
+def test_oversized_body_is_413() -> None:
+    """A body that no command has is not read to its end."""
+
+    async def story(world: World, port: int) -> None:
+        body = b"x" * (MAX_BODY_BYTES + 1)
+        assert (await ask(port, "/control/stop", method="POST", token=TOKEN, body=body))[0] == 413
+        assert world.commands == []
+
+    go(story)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"\x00" * 70_000,
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"",
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab",
+        "GET /ü HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(),
+    ],
+)
+def test_garbage_does_not_disturb_the_server(raw: bytes) -> None:
+    """Bytes that are no request end their own connection and nothing else."""
+
+    async def story(_world: World, port: int) -> None:
+        answer = await say(port, raw, end=True)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+        assert await ask(port, "/livez") == (200, "ok\n")
+
+    go(story)
+
+
+def test_slow_clients_do_not_block_others() -> None:
+    """A client that sends nothing, or reads nothing, costs the others no time."""
+
+    async def story(_world: World, port: int) -> None:
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+        for _reader, writer in idle[:10]:
+            writer.write(b"POST /control/stop HTTP/1.1\r\nHost: local")
+        async with asyncio.timeout(5):
+            for _ in range(20):
+                assert (await ask(port, "/readyz"))[0] == 200
+        for _reader, writer in idle:
+            writer.transport.abort()
+
+    go(story)
+
+
+def test_status_that_fails_is_said_and_not_taken_for_stopped() -> None:
+    """A supervisor that cannot answer is there all the same."""
+
+    async def story(world: World, port: int) -> None:
+        world.broken = True
+        status, body = await ask(port, "/status")
+        assert status == 500
+        assert "cannot read the ledger" in body
+        assert (await ask(port, "/livez"))[0] == 200
+
+    go(story)
+
+
+def test_events_stream_until_the_end() -> None:
+    """A follower gets every entry as it happens, and the finish as the last."""
+
+    async def story(world: World, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            f"GET /events?since=4 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+        )
+        seen = b""
+        while b'"phase"' not in seen:
+            seen += await reader.read(1000)
+        assert b'{"n": 5, "kind": "phase"}' in seen
+        world.finished.set()
+        seen += await reader.read()
+        assert b'"kind": "finish"' in seen
+        writer.transport.abort()
+
+    go(story)
+
+
+def test_taken_port_is_an_error() -> None:
+    """A health port that somebody holds is said to the caller."""
+
+    async def story(world: World, port: int) -> None:
+        server = HealthServer(Routes(world.status, lambda: True, world.control, world.events), TOKEN, INSTANCE)
+        with pytest.raises(OSError, match="address already in use"):
+            await server.start(port)
+        await server.stop()
+
+    go(story)
+
+
+# The other side.
+
+
+def record(port: int, *, instance: str = INSTANCE, token: str = TOKEN) -> SupervisorRecord:
+    return SupervisorRecord(1, 0.0, port, instance, sandbox=False, token=token)
+
+
+def in_thread(act: Callable[[SupervisorClient, World], T], **of_record: str) -> T:
+    """Run a client against a server, the client being the blocking one that it is."""
+
+    async def story(world: World, port: int) -> T:
+        return await asyncio.to_thread(act, SupervisorClient(record(port, **of_record)), world)
+
+    return go(story)
+
+
+def test_client_reads_status_and_gives_commands() -> None:
+    """The two sides understand each other."""
+
+    def act(client: SupervisorClient, world: World) -> None:
+        assert client.status()["phase"] == "ready"
+        assert client.command("login", {"secrets": {}}) == {"ok": True, "n": 7}
+        assert world.commands == [("login", {"secrets": {}})]
+
+    in_thread(act)
+
+
+def test_client_follows_events_and_stops_waiting() -> None:
+    """A follower that hears nothing more is told so, with a deadline."""
+
+    def act(client: SupervisorClient, _world: World) -> None:
+        events = client.events(since=2, timeout_s=0.3)
+        assert next(events) == {"n": 3, "kind": "phase"}
+        with pytest.raises(TimedOut, match="said nothing more"):
+            next(events)
+        events.close()
+
+    in_thread(act)
+
+
+def test_client_follows_events_to_the_end() -> None:
+    """The stream ends by itself after the finish."""
+
+    async def story(world: World, port: int) -> list[dict[str, Any]]:
+        world.finished.set()
+        client = SupervisorClient(record(port))
+        return await asyncio.to_thread(lambda: list(client.events(since=0, timeout_s=5)))
+
+    assert [entry["kind"] for entry in go(story)] == ["phase", "finish"]
+
+
+def test_client_does_not_talk_to_another_instance() -> None:
+    """Law 3 for ports: whoever got the port after our supervisor is not our supervisor."""
+
+    def act(client: SupervisorClient, world: World) -> None:
+        with pytest.raises(NoSupervisor):
+            client.status()
+        assert world.commands == []
+
+    in_thread(act, instance="another")
+
+
+def test_client_says_what_the_supervisor_could_not_do() -> None:
+    """An answer that is an error is neither a status nor a stopped profile."""
+
+    def act(client: SupervisorClient, world: World) -> None:
+        world.broken = True
+        with pytest.raises(SupervisorTrouble, match="cannot read the ledger"):
+            client.status()
+
+    in_thread(act)
+
+
+def test_client_with_a_wrong_token_is_told() -> None:
+    """A record that does not fit its supervisor is said."""
+
+    def act(client: SupervisorClient, _world: World) -> None:
+        with pytest.raises(SupervisorTrouble, match="a token is needed"):
+            client.command("stop")
+
+    in_thread(act, token="wrong")
+
+
+@contextmanager
+def answering(raw: bytes | None) -> Iterator[int]:
+    """Accept one connection; answer ``raw`` and close, or stay silent until the end."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        over = threading.Event()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(10_000)
+                if raw is None:
+                    over.wait(10)
+                else:
+                    connection.sendall(raw)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            over.set()
+            thread.join(10)
+
+
+def test_hung_supervisor_is_told_from_none() -> None:
+    """Something that accepts and stays silent is a hung supervisor, not a stopped one."""
+    with answering(None) as port, pytest.raises(SupervisorHangs, match="does not answer") as caught:
+        SupervisorClient(record(port)).status(timeout_s=0.2)
+    assert caught.value.hint
+
+
+HEAD = f"HTTP/1.1 200 OK\r\nx-gwctl-instance: {INSTANCE}\r\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"220 mail.example ESMTP\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        f"{HEAD}Content-Length: 2\r\n\r\n[]".encode(),
+        f"{HEAD}Content-Length: 2\r\n\r\n{{x".encode(),
+        f"{HEAD}Content-Length: 50\r\n\r\n{{}}".encode(),
+    ],
+)
+def test_others_on_the_port_are_no_supervisor(raw: bytes) -> None:
+    """A mail server, another web server or half an answer is not taken for a status."""
+    with answering(raw) as port, pytest.raises(NoSupervisor):
+        SupervisorClient(record(port)).status(timeout_s=5)
+
+
+def test_answer_that_stops_halfway_is_a_hang() -> None:
+    """Every wait has a deadline, also the one for the rest of an answer."""
+
+    def serve(listener: socket.socket, over: threading.Event) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(10_000)
+            connection.sendall(f"{HEAD}Content-Length: 50\r\n\r\n{{".encode())
+            over.wait(10)
+
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener, over))
+        thread.start()
+        with pytest.raises(SupervisorHangs):
+            SupervisorClient(record(int(listener.getsockname()[1]))).status(timeout_s=0.2)
+        over.set()
+        thread.join(10)
+
+
+def test_event_stream_that_breaks_ends() -> None:
+    """A supervisor that is killed in the middle of a line ends the stream, not the follower."""
+    raw = f"{HEAD}\r\n".encode() + b'{"n": 1}\n{"n": 2'
+    with answering(raw) as port:
+        assert list(SupervisorClient(record(port)).events(since=0, timeout_s=5)) == [{"n": 1}]
+
+
+def paths_of(tmp_path: Path) -> Paths:
+    return Paths.for_profile("default", tmp_path)
+
+
+def test_profile_without_a_record_has_no_supervisor(tmp_path: Path) -> None:
+    """Nothing written down, nothing there."""
+    assert SupervisorClient.find(paths_of(tmp_path)) is None
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b'{"pid": "x"}'])
+def test_damaged_record_is_no_record(tmp_path: Path, content: bytes) -> None:
+    """Law 9: a damaged file is not trusted and does not stop anybody."""
+    paths = paths_of(tmp_path)
+    paths.profile_dir.mkdir(parents=True)
+    paths.supervisor_state_file.write_bytes(content)
+    assert SupervisorClient.find(paths) is None
+
+
+def test_record_of_a_dead_supervisor_finds_none_and_shows_no_token(tmp_path: Path) -> None:
+    """A record whose port nobody holds is history; its repr holds no token (law 8)."""
+    paths = paths_of(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    value = {"pid": 1, "created_s": 1.0, "port": port, "instance": INSTANCE, "sandbox": False, "token": TOKEN}
+    write_json(paths.supervisor_state_file, value)
+    assert SupervisorClient.find(paths) is None
+    assert TOKEN not in repr(SupervisorRecord.load(paths))
+
+
+def test_client_is_found_by_its_record(tmp_path: Path) -> None:
+    """What the supervisor wrote is enough to reach it."""
+    paths = paths_of(tmp_path)
+
+    async def story(_world: World, port: int) -> None:
+        write_json(
+            paths.supervisor_state_file,
+            {"pid": 1, "created_s": 1.0, "port": port, "instance": INSTANCE, "sandbox": True, "token": TOKEN},
+        )
+        client = await asyncio.to_thread(SupervisorClient.find, paths)
+        assert client is not None
+        assert client.record.sandbox
+
+    go(story)
