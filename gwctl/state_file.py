@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,25 @@ from gwctl.errors import DiskTrouble
 
 
 def make_private_dir(path: Path) -> None:
-    """Create ``path`` and its parents with mode 0700; raise DiskTrouble if that cannot be."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make ``path`` a folder of mode 0700, and what is missing above it; raise DiskTrouble if that cannot be."""
+    _make_missing(path)
+    with _folder_trouble(path):
         if path.stat().st_mode & 0o077 and path.stat().st_uid == os.getuid():
             path.chmod(0o700)
+
+
+def _make_missing(path: Path) -> None:
+    """Create what is missing of ``path``, all of it 0700; what exists may be a person's and stays as it is."""
+    with _folder_trouble(path):
+        for folder in [*reversed(path.parents), path]:
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _folder_trouble(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise DiskTrouble(
             f"cannot create the folder {path}: {error.strerror}",
@@ -28,7 +43,7 @@ def make_private_dir(path: Path) -> None:
 
 def write_bytes(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Replace ``path`` by ``content`` atomically, leaving the old file on any failure; raise DiskTrouble."""
-    make_private_dir(path.parent)
+    _make_missing(path.parent)
     temporary: str | None = None
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -141,13 +141,14 @@ def look_for_secrets(call: Call, settings: Settings) -> dict[str, Found]:
 def check_law_2(call: Call, settings: Settings, found: Mapping[str, Found]) -> None:
     """Raise CredentialsRejected or LockedOut, before anything is started, where law 2 forbids the login."""
     from gwctl.supervisor.ledger import Ledger
-    from gwctl.supervisor.service_secrets import login_context
+    from gwctl.supervisor.service_secrets import ledger_secret, login_context
 
     ledger = Ledger(settings.paths.ledger_file)
     if not settings.paths.ledger_file.exists():
         return
     context = login_context(settings, has_totp="totp_secret" in found)
-    permission = ledger.permission(found["password"].secret, context, int(settings["rejected_limit"]))
+    secret = ledger_secret(str(settings["username"]), found["password"].secret)
+    permission = ledger.permission(secret, context, int(settings["rejected_limit"]))
     if permission.allowed or permission.wait_s is not None:
         return
     kind: type[NeedsPerson] = CredentialsRejected if permission.code == "credentials_rejected" else LockedOut

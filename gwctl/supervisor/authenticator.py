@@ -17,7 +17,7 @@ from gwctl.login.outcome import LoginOutcome, LoginReport, Step
 from gwctl.login.session import LoginJob, LoginWorker
 from gwctl.supervisor.ledger import Ledger
 from gwctl.supervisor.policy import REFUSED, SUCCESS, UNCOUNTED, Permission
-from gwctl.supervisor.service_secrets import login_context
+from gwctl.supervisor.service_secrets import ledger_secret, login_context
 from gwctl.supervisor.states import LoginDone, LoginResult
 
 log = logging.getLogger("gwctl.supervisor")
@@ -216,10 +216,10 @@ class Authenticator:
             )
         limit = int(self.settings["rejected_limit"])
         context = login_context(self.settings, has_totp=credentials.totp_secret is not None)
-        permission = await asyncio.to_thread(self.ledger.permission, credentials.password, context, limit)
+        attempt = _Attempt(self.ledger, credentials, context, limit)
+        permission = await asyncio.to_thread(attempt.permission)
         if not permission.allowed:
             return _denied(permission)
-        attempt = _Attempt(self.ledger, credentials, context, limit)
         try:
             report = await self._drive(credentials, attempt, first=first, on_step=on_step, on_asked=on_asked)
         except BrowserMissing as error:
@@ -316,7 +316,7 @@ class _Attempt:
 
     def __init__(self, ledger: Ledger, credentials: Credentials, context: str, limit: int) -> None:
         self.ledger = ledger
-        self.password = credentials.password
+        self.password = ledger_secret(credentials.username, credentials.password)
         self.context = context
         self.limit = limit
         self.open = False

@@ -36,7 +36,8 @@ class Journal:
         with contextlib.suppress(OSError, DiskTrouble):
             self._append(json.dumps(entry, separators=(",", ":")) + "\n")
         if self.on_entry is not None:
-            self.on_entry()
+            with contextlib.suppress(Exception):  # a follower's trouble is not the loop's
+                self.on_entry()
         return entry
 
     def _append(self, line: str) -> None:

@@ -332,7 +332,7 @@ class Service:
             self.keeper.rotate_log()
 
     async def _end(self, finish: Finish) -> None:
-        if self._keep_gateway:
+        if self._keep_gateway and self.keeper.running is not None:
             self.keeper.let_go()
         elif self.order.sandbox:
             await stop_stand_in(self.paths)

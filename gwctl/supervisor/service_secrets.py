@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gwctl.config import Settings
+from gwctl.credentials import Secret
 from gwctl.gateway import process
 
 COMMAND_TIMEOUT_S = 30.0
@@ -18,7 +19,12 @@ def run_secret_command(argv: Sequence[str]) -> str:
     return done.stdout
 
 
+def ledger_secret(username: str, password: Secret) -> Secret:
+    """Return what the ledger fingerprints: another username with the same password is another login."""
+    return Secret(f"{username}\n{password.reveal()}")
+
+
 def login_context(settings: Settings, *, has_totp: bool) -> str:
     """Return what a person may change after a login that only a person could mend (law 2 blocks by it)."""
     second_factor = "totp" if has_totp else settings["second_factor"] or "none"
-    return f"{settings['mode']}/{settings['username']}/{second_factor}"
+    return f"{settings['mode']}/{second_factor}"

@@ -52,6 +52,7 @@ class Desk:
         self.now_s = 1_000_000.0
         self.ledger = Ledger(settings.paths.ledger_file, wall_clock=lambda: self.now_s)
         self.password = PASSWORD
+        self.username = "reader01"
         self.cookies: list[tuple[tuple[str, str], ...]] = []
         self.workers: list[ScriptedLogin] = []
         self.next_worker = ScriptedLogin(LoginOutcome.SUCCESS)
@@ -60,7 +61,7 @@ class Desk:
             settings,
             {},
             self.ledger,
-            credentials=lambda: Credentials("reader01", Secret(self.password), None, "a test"),
+            credentials=lambda: Credentials(self.username, Secret(self.password), None, "a test"),
             on_cookies=self.cookies.append,
             start_worker=self._start,
         )
@@ -120,6 +121,14 @@ def test_refused_password_is_sent_once(desk: Desk) -> None:
     desk.password = "second-password"
     assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.SUCCESS
     assert desk.outcomes == ["refused", "success"]
+
+
+def test_corrected_username_is_another_login(desk: Desk) -> None:
+    """A refused login whose username was wrong may be tried with the right one and the same password."""
+    desk.username = "raeder01"
+    desk.log_in(LoginOutcome.REFUSED)
+    desk.username = "reader01"
+    assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.SUCCESS
 
 
 def test_refused_after_it_worked_waits(desk: Desk) -> None:
