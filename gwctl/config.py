@@ -225,7 +225,7 @@ def read_file(path: Path) -> dict[str, Any]:
     """Return the parsed settings file, empty if there is none; raise Configuration naming the broken place."""
     try:
         raw = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise Configuration(f"cannot read {path}: {error.strerror}", hint=f"check the owner of {path}") from error

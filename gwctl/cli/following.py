@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from gwctl.cli.call import Call
-from gwctl.errors import GwctlError, NeedsPerson, TimedOut
+from gwctl.errors import GwctlError, NeedsPerson, TimedOut, TryAgain
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 
+PATIENCE_S = 60.0
 END_TIMEOUT_S = 10.0
 LOOK_EVERY_S = 0.01
 
@@ -99,7 +100,7 @@ def follow_until_ready(
             if line is not None:
                 last = line
                 show(line)
-            status = _settled(call, client, entry, from_now=since is not None)
+            status = _settled(call, client, entry, from_now=since is not None, deadline_s=deadline_s)
             if status is not None:
                 return status
             late = time.monotonic() > deadline_s
@@ -141,7 +142,9 @@ def _await_its_end(client: SupervisorClient) -> None:
         time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
 
 
-def _settled(call: Call, client: SupervisorClient, entry: dict[str, Any], *, from_now: bool) -> dict[str, Any] | None:
+def _settled(
+    call: Call, client: SupervisorClient, entry: dict[str, Any], *, from_now: bool, deadline_s: float
+) -> dict[str, Any] | None:
     """Return the status if ``entry`` made it ready; raise if it is one that ends the wait."""
     if entry["kind"] == "finish":
         _await_its_end(client)
@@ -153,6 +156,12 @@ def _settled(call: Call, client: SupervisorClient, entry: dict[str, Any], *, fro
         return status
     if status["phase"] == "locked_out":
         raise NeedsPerson(f"a person is needed: {status['reason']}", hint=call.command("login --reset-lockout"))
+    coming = status["next"] or {"what": None, "in_s": 0.0}
+    if coming["what"] == "login" and coming["in_s"] > max(PATIENCE_S, deadline_s - time.monotonic()):
+        minutes = max(1, round(coming["in_s"] / 60))
+        raise TryAgain(
+            f"{status['reason']}; the supervisor logs in again in {minutes} min", hint=call.command("status")
+        )
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gwctl.gateway.process import Identity, inhabitants
+from gwctl.gateway.process import Identity, has_open, inhabitants
 from gwctl.paths import Paths
 
 
@@ -32,21 +32,11 @@ def unrecorded_gateway(paths: Paths, port: int) -> list[Identity]:
 
 
 def _leaders_with(paths: Paths, file: Path) -> list[Identity]:
-    return [one for one in inhabitants(paths.profile_dir) if _leads_session(one.pid) and _has_open(one.pid, file)]
+    return [one for one in inhabitants(paths.profile_dir) if _leads_session(one.pid) and has_open(one, file)]
 
 
 def _leads_session(pid: int) -> bool:
     try:
         return os.getsid(pid) == pid
     except OSError:
-        return False
-
-
-def _has_open(pid: int, file: Path) -> bool:
-    import psutil
-
-    wanted = os.path.realpath(file)
-    try:
-        return any(one.path == wanted for one in psutil.Process(pid).open_files())
-    except psutil.Error:
         return False

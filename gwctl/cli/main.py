@@ -166,5 +166,8 @@ def _fail(command: str, error: GwctlError, call: Call) -> int:
 
 def main() -> NoReturn:
     """Run gwctl and exit."""
+    if sys.platform == "win32":
+        sys.stderr.write("gwctl: Windows itself is not supported\n  try: wsl --install, then gwctl in there\n")
+        sys.exit(69)
     signal.signal(signal.SIGTERM, _on_sigterm)
     sys.exit(run(sys.argv[1:]))

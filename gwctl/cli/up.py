@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,8 +19,12 @@ from gwctl.credentials import Found
 from gwctl.errors import CredentialsRejected, LockedOut, NeedsPerson, ProfileHeld, TimedOut, TryAgain
 from gwctl.supervisor.control import SupervisorClient
 
+if TYPE_CHECKING:
+    from gwctl.gateway.process import Spawned
+
 START_LOCK_TIMEOUT_S = 60.0
 SPAWN_TIMEOUT_S = 30.0
+DISMISS_TIMEOUT_S = 5.0
 
 
 @click.command("up")
@@ -174,11 +178,7 @@ def _start(
         client = SupervisorClient.find(call.paths)
         if client is not None:
             return _check_kind(call, client, sandbox=sandbox), False
-        found = {} if sandbox else look_for_secrets(call, settings)
-        if not sandbox:
-            check_law_2(call, settings, found)
-        _prepare(call, settings, show, sandbox=sandbox)
-        return _spawn(call, flags, found, sandbox=sandbox), True
+        return _spawn(call, settings, flags, sandbox=sandbox, show=show), True
     finally:
         lock.release()
 
@@ -197,10 +197,42 @@ def _prepare(call: Call, settings: Settings, show: Callable[[str], None], *, san
     ensure_leaf(call.paths)
 
 
-def _spawn(call: Call, flags: Mapping[str, Any], found: Mapping[str, Found], *, sandbox: bool) -> SupervisorClient:
+def _spawn(
+    call: Call, settings: Settings, flags: Mapping[str, Any], *, sandbox: bool, show: Callable[[str], None]
+) -> SupervisorClient:
+    """Start a supervisor and return its client; raise GwctlError with nothing left running.
+
+    Its process is started first: while it loads, this one does what may still forbid the start.
+    """
+    from gwctl.supervisor.handover import Handover
+
+    spawned, offset = _start_waiting(call, sandbox=sandbox)
+    try:
+        found = {} if sandbox else look_for_secrets(call, settings)
+        if not sandbox:
+            check_law_2(call, settings, found)
+        _prepare(call, settings, show, sandbox=sandbox)
+    except BaseException:
+        _dismiss(spawned)
+        raise
+    try:
+        with contextlib.suppress(BrokenPipeError):  # it ended already; why is in its log
+            if spawned.stdin is not None:
+                spawned.stdin.write(Handover.make(call.environment, flags, found).to_line())
+                spawned.stdin.close()
+        client = _await_answer(call, spawned.poll, offset)
+    except (KeyboardInterrupt, Terminated, TryAgain):
+        # Still under the start lock, so that what is stopped here is what was started here.
+        _undo(call)
+        raise
+    spawned.let_go()
+    return client
+
+
+def _start_waiting(call: Call, *, sandbox: bool) -> tuple[Spawned, int]:
+    """Start the supervisor's process, which waits for its handover, and return where its own lines begin in the log."""
     from gwctl.gateway import process
     from gwctl.state_file import make_private_dir
-    from gwctl.supervisor.handover import Handover
 
     paths = call.paths
     make_private_dir(paths.logs_dir)
@@ -209,28 +241,33 @@ def _spawn(call: Call, flags: Mapping[str, Any], found: Mapping[str, Found], *, 
     argv = [sys.executable, "-m", "gwctl", "--profile", call.profile_name, "up", "--foreground", "--handed-over"]
     argv += ["--sandbox"] if sandbox else []
     argv += ["-v"] if call.verbose else []
-    handover = Handover.make(call.environment, flags, found).to_line()
-    try:
-        spawned = process.spawn(
-            [*argv, "--quiet"],
-            cwd=paths.profile_dir,
-            env=process.child_environment(process.FRUGAL_MALLOC, call.environment.variables),
-            log_file=start_log,
-            pipes=True,
-        )
-        with contextlib.suppress(BrokenPipeError):  # it ended already; why is in its log
-            if spawned.stdin is not None:
-                spawned.stdin.write(handover)
-                spawned.stdin.close()
-        if spawned.stdout is not None:
-            spawned.stdout.close()
-        client = _await_answer(call, spawned.poll, offset)
-    except (KeyboardInterrupt, Terminated, TryAgain):
-        # Still under the start lock, so that what is stopped here is what was started here.
-        _undo(call)
-        raise
-    spawned.let_go()
-    return client
+    spawned = process.spawn(
+        [*argv, "--quiet"],
+        cwd=paths.profile_dir,
+        env=process.child_environment(process.FRUGAL_MALLOC, call.environment.variables),
+        log_file=start_log,
+        pipes=True,
+    )
+    if spawned.stdout is not None:
+        spawned.stdout.close()
+    return spawned, offset
+
+
+def _dismiss(spawned: Spawned) -> None:
+    """End a supervisor that was never handed anything: without a handover it ends by itself."""
+    import asyncio
+
+    from gwctl.gateway import process
+
+    with undisturbed():
+        if spawned.stdin is not None:
+            spawned.stdin.close()
+        deadline_s = time.monotonic() + DISMISS_TIMEOUT_S
+        while spawned.poll() is None and time.monotonic() < deadline_s:
+            time.sleep(0.01)  # between two looks at our own child, until the deadline
+        if spawned.poll() is None:
+            asyncio.run(process.stop([spawned.identity], grace_s=1.0))
+            spawned.poll()
 
 
 def _await_answer(call: Call, poll: Callable[[], int | None], offset: int) -> SupervisorClient:

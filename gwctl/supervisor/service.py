@@ -35,7 +35,7 @@ from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.service_secrets import run_secret_command
 from gwctl.supervisor.shell import Ports, Shell
 from gwctl.supervisor.standin import stop_stand_in
-from gwctl.supervisor.states import Finish, LoginWanted, Phase, RestartWanted, StartWanted, StopWanted
+from gwctl.supervisor.states import Finish, LoginWanted, Phase, RestartWanted, StartWanted, StopWanted, Timer
 from gwctl.supervisor.tables import Snapshot, phase_of
 
 log = logging.getLogger("gwctl.supervisor")
@@ -45,6 +45,7 @@ DRAIN_S = 2.0
 DEFAULT_AUTH_DELAY_S = 3.0
 """The release's own ``authDelay`` (gateway-facts.md)."""
 TIDY_AFTER_S = 1.0
+HEARTBEAT_S = 1.0
 LIVE_WITHIN_S = 120.0
 
 
@@ -185,7 +186,7 @@ class Service:
         reason = snapshot.reason
         if phase is Phase.READY:
             reason = f"authenticated {round(now - snapshot.since)} s ago"
-        timers = sorted((due - now, timer) for timer, due in snapshot.timers.items())
+        coming = _what_comes_next(snapshot, now)
         since = time.gmtime(time.time() - (now - snapshot.since))
         return {
             "profile": self.settings.profile,
@@ -198,7 +199,7 @@ class Service:
             "session": self._session(now),
             "supervisor": self._supervisor(now),
             "login": self.ledger.summary(self.settings["rejected_limit"]),
-            "next": {"what": str(timers[0][1]), "in_s": round(max(0.0, timers[0][0]), 1)} if timers else None,
+            "next": coming,
             "last_error": None if phase is Phase.READY else snapshot.reason,
         }
 
@@ -256,7 +257,11 @@ class Service:
             if self._finish is not None:
                 yield self._finish
                 return
-            await self._news.wait()
+            try:
+                await asyncio.wait_for(self._news.wait(), HEARTBEAT_S)
+            except TimeoutError:
+                # A follower's own deadline must not wait for the next thing to happen.
+                yield {"n": 0, "kind": "alive"}
 
     # Its life.
 
@@ -368,6 +373,17 @@ def set_up_log(paths: Paths, *, verbose: bool) -> None:
     root.addHandler(handler)
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     root.propagate = False
+
+
+def _what_comes_next(snapshot: Snapshot, now: float) -> dict[str, Any] | None:
+    """Return the contract's ``next``: what will be tried, before what is only looked at."""
+    timers = snapshot.timers
+    tried = [timer for timer in (Timer.START, Timer.LOGIN) if timer in timers]
+    nearest = sorted(timers, key=lambda timer: timers[timer])
+    if not nearest:
+        return None
+    timer = (tried or nearest)[0]
+    return {"what": str(timer), "in_s": round(max(0.0, timers[timer] - now), 1)}
 
 
 def last_end(paths: Paths) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gwctl.config import Settings
+from gwctl.config import SECRET_KEYS, Environment, Settings
 from gwctl.credentials import Secret
 from gwctl.gateway import process
 
@@ -13,7 +13,9 @@ COMMAND_TIMEOUT_S = 30.0
 
 def run_secret_command(argv: Sequence[str]) -> str:
     """Run a password command without a shell and return its stdout; raise ValueError if it fails."""
-    done = process.run_short(list(argv), timeout_s=COMMAND_TIMEOUT_S)
+    ours = tuple(f"GWCTL_{name.upper()}" for name in SECRET_KEYS)
+    variables = {name: value for name, value in Environment().variables.items() if not name.startswith(ours)}
+    done = process.run_short(list(argv), timeout_s=COMMAND_TIMEOUT_S, env=variables)
     if done.exit_code != 0:
         raise ValueError(f"{argv[0]} ended with exit code {done.exit_code}")
     return done.stdout

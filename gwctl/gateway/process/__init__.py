@@ -7,6 +7,7 @@ system. What only Linux offers (``/proc``, pidfd) stands behind one function eac
 from gwctl.gateway.process.identity import (
     Identity,
     descendants,
+    has_open,
     identify,
     inhabitants,
     is_alive,
@@ -40,6 +41,7 @@ __all__ = [
     "descendants",
     "find_listener",
     "give_back_memory",
+    "has_open",
     "identify",
     "inhabitants",
     "is_alive",

@@ -158,6 +158,17 @@ def inhabitants(folder: Path) -> list[Identity]:
     ]
 
 
+def has_open(identity: Identity, file: Path) -> bool:
+    """Say whether a process has ``file`` open; False where that cannot be known."""
+    import psutil
+
+    wanted = os.path.realpath(file)
+    try:
+        return any(one.path == wanted for one in psutil.Process(identity.pid).open_files())
+    except (psutil.Error, OSError):
+        return False
+
+
 def open_pidfd(pid: int) -> int | None:
     """Return a descriptor that becomes readable when ``pid`` ends; None where the system has none."""
     opener = getattr(os, "pidfd_open", None)
