@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -46,6 +47,8 @@ class Call:
     no_color: bool = False
     no_input: bool = False
     environment: Environment = field(default_factory=own_environment)
+    display_paused: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Holds back what is drawn meanwhile, for a question to a person."""
     verb_name: str | None = None
     """The verb as the envelope names it, once it is known."""
     streams: bool = False

@@ -76,6 +76,15 @@ def shown(call: Call) -> Iterator[Callable[[str], None]]:
             current.append((text, time.monotonic()))
             spinner.update(escape(text))
 
+        @contextmanager
+        def paused() -> Iterator[None]:
+            spinner.stop()
+            try:
+                yield
+            finally:
+                spinner.start()
+
+        call.display_paused = paused
         try:
             yield show
         except BaseException:

@@ -132,7 +132,8 @@ def look_for_secrets(call: Call, settings: Settings) -> dict[str, Found]:
     from gwctl.supervisor.service_secrets import run_secret_command
 
     def ask(name: str) -> str:
-        return str(click.prompt(f"{name} of {settings['username']}", hide_input=True, err=True))
+        with call.display_paused():
+            return str(click.prompt(f"{name} of {settings['username']}", hide_input=True, err=True))
 
     may_ask = call.may_ask and settings["username"] is not None
     sources = Sources(call.environment, run_secret_command, {}, ask if may_ask else None)
