@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,6 +19,8 @@ from gwctl.cli.output import show_error, write
 from gwctl.cli.parsing import SuggestingGroup
 from gwctl.cli.unwinding import Terminated
 from gwctl.errors import DiskTrouble, GatewayUnreachable, GwctlError, Usage
+
+INTERRUPTED = 130
 
 VERBS = {
     "up": "Start the gateway, log in, and keep the session alive.",
@@ -107,7 +111,7 @@ def run(argv: Sequence[str]) -> int:
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except (KeyboardInterrupt, click.Abort):
-        code = _stop(command, Stopped("interrupted", 130, call.undone), call)
+        code = _stop(command, Stopped("interrupted", INTERRUPTED, call.undone), call)
     except Terminated:
         code = _stop(command, Stopped("terminated", 143, call.undone), call)
     except click.ClickException as error:
@@ -170,4 +174,12 @@ def main() -> NoReturn:
         sys.stderr.write("gwctl: Windows itself is not supported\n  try: wsl --install, then gwctl in there\n")
         sys.exit(69)
     signal.signal(signal.SIGTERM, _on_sigterm)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == INTERRUPTED:
+        # Where Ctrl-C struck while a class was being made (exec of its text), Python remembers it and ends by the
+        # signal, whatever was caught: leave with the contract's code, everything being done.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -12,6 +12,23 @@ class Terminated(BaseException):
 
 
 @contextmanager
+def postponed() -> Iterator[None]:
+    """Keep SIGINT and SIGTERM until the end of a ``with``: what is done in it is done whole."""
+    seen: list[int] = []
+    before = {
+        number: signal.signal(number, lambda arrived, _frame: seen.append(arrived))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if seen:
+        signal.raise_signal(seen[0])
+
+
+@contextmanager
 def undisturbed() -> Iterator[None]:
     """Ignore SIGINT and SIGTERM for the length of a ``with``; what is done in it has its own deadlines."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}

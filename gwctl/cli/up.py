@@ -13,7 +13,7 @@ import click
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import Seconds
-from gwctl.cli.unwinding import Terminated, undisturbed
+from gwctl.cli.unwinding import Terminated, postponed, undisturbed
 from gwctl.config import Settings
 from gwctl.credentials import Found
 from gwctl.errors import CredentialsRejected, LockedOut, NeedsPerson, ProfileHeld, TimedOut, TryAgain
@@ -207,14 +207,17 @@ def _spawn(
     """
     from gwctl.supervisor.handover import Handover
 
-    spawned, offset = _start_waiting(call, sandbox=sandbox)
+    spawned: Spawned | None = None
     try:
+        with postponed():
+            spawned, offset = _start_waiting(call, sandbox=sandbox)
         found = {} if sandbox else look_for_secrets(call, settings)
         if not sandbox:
             check_law_2(call, settings, found)
         _prepare(call, settings, show, sandbox=sandbox)
     except BaseException:
-        _dismiss(spawned)
+        if spawned is not None:
+            _dismiss(spawned)
         raise
     try:
         with contextlib.suppress(BrokenPipeError):  # it ended already; why is in its log
