@@ -97,6 +97,11 @@ class Paths:
         return self.profile_dir / "gateway.json"
 
     @property
+    def gateway_served_file(self) -> Path:
+        """Whom the gateway serves: IBKR or the sandbox, by which address, for which user (a salted hash)."""
+        return self.profile_dir / "gateway-serves.json"
+
+    @property
     def supervisor_state_file(self) -> Path:
         """Who the running supervisor is and how to talk to it (0600: it holds the control token)."""
         return self.profile_dir / "supervisor.json"

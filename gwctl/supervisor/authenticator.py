@@ -11,7 +11,7 @@ from typing import Protocol
 
 from gwctl.config import Settings
 from gwctl.credentials import Credentials
-from gwctl.errors import BrowserMissing, GwctlError
+from gwctl.errors import GwctlError
 from gwctl.login.browser import find_browser
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step
 from gwctl.login.session import LoginJob, LoginWorker
@@ -222,7 +222,7 @@ class Authenticator:
             return _denied(permission)
         try:
             report = await self._drive(credentials, attempt, first=first, on_step=on_step, on_asked=on_asked)
-        except BrowserMissing as error:
+        except GwctlError as error:
             return LoginDone(
                 result=LoginResult.ENVIRONMENT,
                 text=error.message,

@@ -21,7 +21,8 @@ from gwctl.release.store import Release, ReleaseStore
 from gwctl.state_file import make_private_dir
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.releases import choose_release
-from gwctl.supervisor.standin import ensure_stand_in, sandbox_release
+from gwctl.supervisor.served import Served
+from gwctl.supervisor.standin import StandInRecord, ensure_stand_in, sandbox_release
 
 log = logging.getLogger("gwctl.supervisor")
 
@@ -82,6 +83,7 @@ class GatewayKeeper:
                 java_options=self.settings["java_options"],
             ),
         )
+        Served.now(self.settings, sandbox=self.sandbox, upstream=upstream).save(self.paths)
         prepared_s = time.monotonic()
         runtime = launch.Runtime(
             release.path, java_found, self.environ, java_options=self.settings["java_options"], python=sys.executable
@@ -124,7 +126,7 @@ class GatewayKeeper:
 
     async def _adopt(self, store: ReleaseStore) -> bool:
         running = launch.adopt(self.paths)
-        if running is None or running.port != self.settings["port"]:
+        if running is None or running.port != self.settings["port"] or not self._serves_us():
             return False
         leaf = await asyncio.to_thread(keystore.ensure_leaf, self.paths)
         client = await self._connect(leaf)
@@ -136,6 +138,16 @@ class GatewayKeeper:
         self.on_pin(leaf.spki_pin_base64)
         self.on_note("adopted", pid=running.java.pid, port=running.port)
         return True
+
+    def _serves_us(self) -> bool:
+        """Say whether the recorded gateway was launched for what this supervisor is to serve."""
+        served = Served.load(self.paths)
+        if self.sandbox:
+            stand_in = StandInRecord.load(self.paths)
+            upstream = stand_in.url if stand_in is not None else None
+        else:
+            upstream = str(self.settings["upstream"])
+        return served is not None and served.is_for(self.settings, sandbox=self.sandbox, upstream=upstream)
 
     async def _connect(self, leaf: keystore.Leaf) -> GatewayClient:
         if self._client is not None:

@@ -32,6 +32,7 @@ from gwctl.supervisor.journal import Journal
 from gwctl.supervisor.ledger import Ledger
 from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.probe import Probe
+from gwctl.supervisor.served import refuse_other_kind
 from gwctl.supervisor.service_secrets import run_secret_command
 from gwctl.supervisor.shell import Ports, Shell
 from gwctl.supervisor.standin import stop_stand_in
@@ -282,6 +283,7 @@ class Service:
             lock.release()
 
     async def _run_locked(self) -> Finish:
+        refuse_other_kind(self.paths, self.settings.profile, sandbox=self.order.sandbox)
         aside = self.ledger.set_aside_if_damaged()
         if aside is not None:
             self.journal.write("warning", code="damaged_state", text=f"the login ledger was damaged; it is now {aside}")

@@ -165,7 +165,7 @@ class Shell:
             return
         try:
             self._tell(before, event)
-        except Exception:
+        except Exception:  # a follower's trouble is not the loop's
             log.exception("nobody could be told of %s", type(event).__name__)
         for action in actions:
             self._perform(action)
@@ -245,7 +245,7 @@ class Shell:
         """Turn a defect in ``work`` into an event, so that the core never waits for an answer that cannot come."""
         try:
             await work
-        except Exception as error:
+        except Exception as error:  # whatever it is, the core gets an answer
             log.exception("%s failed", name)
             text = f"unexpected: {type(error).__name__}"
             self.journal.write("defect", where=name, error=type(error).__name__)
@@ -288,7 +288,7 @@ class Shell:
         try:
             async with asyncio.timeout(timeout_s):
                 await work
-        except Exception as error:
+        except Exception as error:  # law 10: a stop goes on whatever fails in it
             log.exception("ending the %s failed", name)
             self.journal.write("defect", where=f"ending the {name}", error=type(error).__name__)
 

@@ -47,7 +47,7 @@ def wait_until(fact: Callable[[], bool], deadline_s: float = 10.0) -> None:
     end_s = time.monotonic() + deadline_s
     while not fact():
         assert time.monotonic() < end_s, "the fact did not come true in time"
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks at a fact, until the deadline
 
 
 class Running:

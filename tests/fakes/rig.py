@@ -38,7 +38,7 @@ def wait_for(fact: Callable[[], T], timeout_s: float, what: str) -> T:
             return value
         if time.monotonic() > deadline_s:
             raise AssertionError(f"not within {timeout_s} s: {what}")
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks at a fact, until the deadline
 
 
 @dataclass(frozen=True)

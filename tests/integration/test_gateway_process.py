@@ -49,7 +49,7 @@ def _until(fact: Callable[[], bool], deadline_s: float = 10.0) -> None:
     end_s = time.monotonic() + deadline_s
     while not fact():
         assert time.monotonic() < end_s, "the fact never came"
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks at a fact, until the deadline
 
 
 def _printed(folder: Path, text: str) -> Callable[[], bool]:
@@ -210,7 +210,7 @@ def test_one_held_by_sigstop_still_ends(tmp_path: Path, started: list[Spawned]) 
 def test_what_does_not_match_is_left_alone(tmp_path: Path, started: list[Spawned], wrong: dict[str, object]) -> None:
     """A pid with another creation time, boot or folder is somebody else's: no signal, and the report says so."""
     spawned = _start(started, tmp_path, "sleep 60")
-    stranger = dataclasses.replace(spawned.identity, **wrong)  # type: ignore[arg-type]
+    stranger = dataclasses.replace(spawned.identity, **wrong)  # type: ignore[arg-type] # one field each, by name
     report = asyncio.run(process.stop([stranger], grace_s=0.1))
     assert [one.pid for one in report.left_alone] == [spawned.pid]
     assert report.left_alone[0].why

@@ -381,7 +381,7 @@ def test_the_web_socket_is_relayed(release: Path, ibkr: RunningStandIn) -> None:
         until(lambda: answers(gateway.web))
         dispatch(gateway.web, log_in(gateway.web))
         until(lambda: is_ready(gateway.web))
-        trusted = gateway.web._transport._pool._ssl_context  # type: ignore[attr-defined]
+        trusted = gateway.web._transport._pool._ssl_context  # type: ignore[attr-defined] # httpx shows its context nowhere
         address = f"wss://localhost:{gateway.port}/v1/api/ws"
         with connect(address, ssl=trusted, proxy=None) as pushes:
             seen: list[dict[str, Any]] = []

@@ -52,7 +52,7 @@ def fill_and_submit(page: Page, password: str) -> None:
 
 
 def error_text(page: Page) -> str:
-    return page.wait_for_selector(".xyzblock-error .xyz-errormessage", state="visible").inner_text()  # type: ignore[union-attr]
+    return page.wait_for_selector(".xyzblock-error .xyz-errormessage", state="visible").inner_text()  # type: ignore[union-attr] # visible: it is there
 
 
 def test_the_dialog_lies_over_the_button_and_the_toggle_clears(page: Page, ibkr: RunningStandIn) -> None:

@@ -104,7 +104,7 @@ def test_logging_is_quiet_and_capped(paths: Paths, release: Path) -> None:
     """Nothing below WARN but the proxy's own milestones, and a bound on size and history."""
     home = prepare_home(paths, release, _settings()).gateway_dir
     tree = ET.parse(home / "root/logback.xml")  # noqa: S314 - we wrote it
-    assert tree.getroot().find("root").get("level") == "WARN"  # type: ignore[union-attr]
+    assert tree.getroot().find("root").get("level") == "WARN"  # type: ignore[union-attr] # there is a root logger
     assert tree.findtext(".//rollingPolicy/totalSizeCap") == "20MB"
     assert tree.findtext(".//rollingPolicy/maxFileSize") == "5MB"
     assert {one.get("level") for one in tree.iter("logger")} == {"INFO", "WARN"}

@@ -1,0 +1,75 @@
+"""Whom a gateway serves: written before it is launched, compared before it is adopted.
+
+A gateway of ours on our port is not enough to adopt it: a sandbox taken for a session at IBKR, or a session at IBKR for
+the sandbox, would have somebody trade who only meant to test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+
+from gwctl.config import Settings
+from gwctl.errors import ProfileHeld
+from gwctl.gateway.launch import adopt
+from gwctl.paths import Paths
+from gwctl.state_file import read_json, write_json
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a gateway was launched for; ``user`` is a salted hash of username and account kind, no name."""
+
+    sandbox: bool
+    upstream: str
+    salt: str
+    user: str
+
+    @classmethod
+    def now(cls, settings: Settings, *, sandbox: bool, upstream: str) -> Served:
+        """Return what a gateway launched now would serve."""
+        salt = secrets.token_hex(16)
+        return cls(sandbox, upstream, salt, _user(settings, salt, sandbox=sandbox))
+
+    @classmethod
+    def load(cls, paths: Paths) -> Served | None:
+        """Return the record of the last launch; None if there is none or it is damaged (then it is set aside)."""
+        raw, _ = read_json(paths.gateway_served_file)
+        match raw:
+            case {"sandbox": bool(sandbox), "upstream": str(upstream), "salt": str(salt), "user": str(user)}:
+                return cls(sandbox, upstream, salt, user)
+            case _:
+                return None
+
+    def save(self, paths: Paths) -> None:
+        """Write the record whole; raise DiskTrouble."""
+        write_json(
+            paths.gateway_served_file,
+            {"sandbox": self.sandbox, "upstream": self.upstream, "salt": self.salt, "user": self.user},
+        )
+
+    def is_for(self, settings: Settings, *, sandbox: bool, upstream: str | None) -> bool:
+        """Say whether a gateway launched for this may be adopted for that."""
+        if (self.sandbox, self.upstream) != (sandbox, upstream):
+            return False
+        return hmac.compare_digest(self.user, _user(settings, self.salt, sandbox=sandbox))
+
+
+def _user(settings: Settings, salt: str, *, sandbox: bool) -> str:
+    # The sandbox has one play account, whatever the profile says.
+    who = "sandbox" if sandbox else f"{settings['mode']}\n{settings['username']}"
+    return hashlib.sha256(f"{salt}\n{who}".encode()).hexdigest()
+
+
+def refuse_other_kind(paths: Paths, profile: str, *, sandbox: bool) -> None:
+    """Raise ProfileHeld, touching nothing, if a gateway was left running that serves the other kind."""
+    served = Served.load(paths)
+    if served is None or served.sandbox == sandbox or adopt(paths) is None:
+        return
+    left = "the sandbox" if served.sandbox else "a session at IBKR"
+    option = "" if profile == "default" else f" --profile {profile}"
+    raise ProfileHeld(
+        f"profile {profile!r} has a gateway left running with {left}", hint=f"gwctl{option} down, or another --profile"
+    )
