@@ -40,7 +40,7 @@ def test_a_record_survives_the_file_and_names_nobody(settings: Settings) -> None
     ],
 )
 def test_another_user_kind_or_address_may_not_adopt(
-    settings: Settings, tmp_path: Path, flags: dict[str, object], sandbox: bool, upstream: str | None
+    settings: Settings, tmp_path: Path, *, flags: dict[str, object], sandbox: bool, upstream: str | None
 ) -> None:
     """Each difference alone is enough to refuse the adoption; no difference allows it."""
     served = Served.now(settings, sandbox=False, upstream="https://api.ibkr.com")
