@@ -104,6 +104,20 @@ def _parse_command(raw: object) -> tuple[str, ...]:
     return tuple(raw)
 
 
+def _parse_windows(raw: object) -> tuple[str, ...]:
+    from gwctl.windows import BadWindow, Windows
+
+    if isinstance(raw, str):
+        raw = [raw]
+    if not isinstance(raw, list) or not all(isinstance(entry, str) for entry in raw):
+        raise ValueError("a list of windows, as in ['23:45-01:45 America/New_York'], or of regions, as in ['europe']")
+    try:
+        Windows.parse(raw)
+    except BadWindow as error:
+        raise ValueError(f"a list of windows or regions: {error}") from None
+    return tuple(raw)
+
+
 def _parse_page(raw: object) -> dict[str, list[str]]:
     if not isinstance(raw, dict):
         raise ValueError("a table of selectors")  # noqa: TRY004 - see _parse_whole
@@ -132,7 +146,7 @@ KEYS: dict[str, Key] = {
     "java": Key(_parse_text, None, "path of the java program"),
     "java_options": Key(
         _parse_text,
-        "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m",
+        "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m -XX:+ExitOnOutOfMemoryError",
         "JAVA_TOOL_OPTIONS of the gateway",
     ),
     "browser": Key(_parse_text, None, "path or channel of the browser"),
@@ -145,6 +159,12 @@ KEYS: dict[str, Key] = {
     "check_interval_s": Key(_parse_seconds(1, 60), 5.0, "seconds between two checks of the session"),
     "rejected_limit": Key(_parse_limit, 3, "refused logins in 24 h before nothing more is sent"),
     "on_competing": Key(_parse_choice("yield", "take_over"), "yield", "what to do when another session competes"),
+    "maintenance": Key(
+        _parse_windows,
+        ("north-america",),
+        "IBKR's maintenance windows: north-america, europe, asia, or '23:45-01:45 America/New_York'",
+        variable=False,
+    ),
     "allow_ips": Key(_parse_list, ("127.0.0.1",), "addresses that may use the gateway"),
     "health_port": Key(_parse_any_port, 0, "port of the health server on loopback, 0 = any free"),
     "auth_delay_ms": Key(_parse_delay_ms, None, "the gateway's authDelay in milliseconds"),

@@ -127,6 +127,16 @@ class Paths:
         return self.profile_dir / "journal.jsonl"
 
     @property
+    def journal_seen_file(self) -> Path:
+        """Until when the supervisor that writes the journal is known to have lived."""
+        return self.profile_dir / "journal.seen"
+
+    @property
+    def budget_file(self) -> Path:
+        """How often each cure was tried of late, and when the next login may be."""
+        return self.profile_dir / "budgets.json"
+
+    @property
     def last_end_file(self) -> Path:
         """How the last supervisor ended, for ``status`` of a stopped profile."""
         return self.profile_dir / "last-end.json"

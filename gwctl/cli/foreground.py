@@ -26,7 +26,8 @@ def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_ove
     for name in UNUSED_MODULES:
         # An entry of None makes the import fail, as the language defines it; httpx goes on without.
         sys.modules.setdefault(name, None)  # type: ignore[arg-type] # typeshed knows modules only
-    from gwctl.supervisor.service import Order, Service, set_up_log
+    from gwctl.supervisor.log import set_up_log
+    from gwctl.supervisor.service import Order, Service
 
     call.streams = call.as_json
     handover = _take_over() if handed_over else Handover()

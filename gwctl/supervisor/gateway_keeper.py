@@ -13,6 +13,7 @@ from gwctl.config import Settings
 from gwctl.errors import GatewayFailed, GwctlError, ReleaseMissing
 from gwctl.gateway import home, java, keystore, launch, process
 from gwctl.gateway.api import GatewayClient
+from gwctl.gateway.cause import Cause, read_cause
 from gwctl.gateway.door import Knock
 from gwctl.gateway.settings import GatewaySettings
 from gwctl.login.browser import find_browser
@@ -28,6 +29,7 @@ log = logging.getLogger("gwctl.supervisor")
 
 START_DEADLINE_S = 60.0
 STOP_GRACE_S = 5.0
+HARD_GRACE_S = 0.2
 LOGOUT_TIMEOUT_S = 3.0
 ADOPTION_TIMEOUT_S = 3.0
 LOG_MAX_BYTES = 5_000_000
@@ -162,8 +164,12 @@ class GatewayKeeper:
             raise GatewayFailed("no gateway was started")
         await self.running.wait_ended()
 
-    async def stop(self, *, logout: bool) -> None:
-        """Log out if asked, end every process of the gateway and forget it. Safe when nothing runs."""
+    async def stop(self, *, logout: bool, hard: bool = False) -> None:
+        """Log out if asked, end every process of the gateway and forget it. Safe when nothing runs.
+
+        ``hard`` is for one that hangs: SIGKILL follows SIGTERM at once, because there is nothing it could finish.
+        """
+        grace_s = HARD_GRACE_S if hard else STOP_GRACE_S
         running, client = self.running, self._client
         self.running, self._client, self.probe.client = None, None, None
         if client is not None:
@@ -173,10 +179,16 @@ class GatewayKeeper:
                         await client.logout()
             await client.close()
         if running is not None:
-            report = await running.stop(STOP_GRACE_S)
+            report = await running.stop(grace_s)
             for left in report.left_alone:
                 log.warning("left alone: pid %s, %s", left.pid, left.why)
-        await launch.clear_leftovers(self.paths, grace_s=STOP_GRACE_S)
+        await launch.clear_leftovers(self.paths, grace_s=grace_s)
+
+    def why(self) -> str:
+        """Return what the gateway's log has named since its start as the cause of its trouble, empty if nothing."""
+        since_s = self.running.started_at_s if self.running is not None else 0.0
+        cause = read_cause(self.paths.gateway_dir, since_s=since_s)
+        return "" if cause is Cause.NONE else cause.text
 
     def let_go(self) -> None:
         """Leave the gateway running when the supervisor ends."""

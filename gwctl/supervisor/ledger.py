@@ -48,6 +48,7 @@ class Ledger:
     def __init__(self, file: Path, *, wall_clock: Callable[[], float] = time.time) -> None:
         self.file = file
         self.wall_clock = wall_clock
+        self._known: tuple[LoginRecord, str] | None = None
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -66,9 +67,14 @@ class Ledger:
         raw, aside = read_json(self.file)
         if raw is not None:
             try:
-                return _record_from(raw), str(raw["salt"]), None
+                self._known = _record_from(raw), str(raw["salt"])
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 aside = set_aside(self.file)
+            else:
+                return *self._known, None
+        elif aside is None and self._known is not None:
+            # The file was deleted under a living supervisor: what it said still holds, and the next submit writes it.
+            return *self._known, None
         if aside is not None:
             log.warning("the login ledger was damaged and is set aside as %s", aside)
         # A new ledger knows no password that worked, so the next one is sent once at the most: the careful side.
@@ -76,6 +82,7 @@ class Ledger:
 
     def _save(self, record: LoginRecord, salt: str) -> None:
         write_json(self.file, {"salt": salt, **asdict(record)})
+        self._known = record, salt
 
     def read(self) -> LoginRecord:
         """Return the record as it is now; a damaged file is set aside and an empty record returned."""

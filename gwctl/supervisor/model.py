@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gwctl.supervisor.budget import Rung
 from gwctl.supervisor.ladder import (
+    can_resume,
     check,
     give_up,
     log_in,
+    mend,
     never_settled,
-    on_checked,
+    on_cause,
     on_login_done,
     on_reauthenticated,
     on_resumed,
@@ -23,14 +26,18 @@ from gwctl.supervisor.ladder import (
     stop,
 )
 from gwctl.supervisor.policy import Policy, back_off_s
+from gwctl.supervisor.sight import check_anew, on_checked, on_pushed
 from gwctl.supervisor.states import (
     Action,
     Arrow,
     CancelLogin,
+    CauseRead,
     Checked,
+    ClockJumped,
     Cure,
     Event,
     Finish,
+    FolderLost,
     GatewayAnswers,
     GatewayCannotStart,
     GatewayEnded,
@@ -44,6 +51,7 @@ from gwctl.supervisor.states import (
     ResumeDone,
     SecondFactorAsked,
     Session,
+    SessionPushed,
     StartGateway,
     StartWanted,
     StopGateway,
@@ -51,6 +59,7 @@ from gwctl.supervisor.states import (
     TimeOut,
     Timer,
     Warn,
+    WindowChanged,
 )
 from gwctl.supervisor.tables import ImpossibleTransition, Snapshot, Turn
 
@@ -101,7 +110,7 @@ def _on_stop(turn: Turn, event: StopWanted) -> None:
 def _on_restart(turn: Turn, _event: RestartWanted) -> None:
     if turn.snapshot.process is Process.RUNNING:
         recycle(turn, Arrow.RESTART, "restarting the gateway as asked")
-        turn.set(restart_times=())
+        turn.set(spent=turn.snapshot.spent.without(Rung.RESTART))
     elif turn.snapshot.process is Process.BACKOFF:
         _on_timer(turn, TimeOut(timer=Timer.START))
 
@@ -126,7 +135,7 @@ def _on_answers(turn: Turn, _event: GatewayAnswers) -> None:
     turn.move_session(Arrow.RESET)
     if turn.snapshot.login_wanted:
         log_in(turn)
-    elif turn.snapshot.resumable:
+    elif can_resume(turn):
         resume(turn)
     elif turn.snapshot.session is Session.LOCKED_OUT:
         turn.say(turn.snapshot.locked_reason)
@@ -149,21 +158,32 @@ def _on_gone(turn: Turn, _event: GatewayGone) -> None:
         turn.say("stopped")
         turn.act(turn.snapshot.finishing or Finish(0))
         return
-    recent = tuple(at for at in turn.snapshot.restart_times if turn.now - at < 3600.0)
+    _start_anew(turn)
+
+
+def _start_anew(turn: Turn) -> None:
+    """Start again at once, or after a pause that grows with the restarts in a row, or when the budget has room."""
+    policy = turn.policy
     started_at = turn.snapshot.started_at
-    stable = started_at is not None and turn.now - started_at >= turn.policy.stable_after_s
-    quick = 0 if stable or not recent else sum(1 for at in recent if turn.now - at < 600.0)
-    pause_s = back_off_s(quick, turn.policy.start_pause_first_s, turn.policy.start_pause_max_s)
-    if len(recent) >= turn.policy.restarts_per_hour:
-        pause_s = max(pause_s, 3600.0 - (turn.now - recent[0]))
-        turn.act(Warn("restarted_often", f"{len(recent)} restarts in an hour"))
-    turn.set(restart_times=(*recent, turn.now), restarts=turn.snapshot.restarts + 1)
+    stable = started_at is not None and turn.now - started_at >= policy.stable_after_s
+    quick = 0 if stable else len(turn.snapshot.spent.within(Rung.RESTART, policy.quiet_s, turn.now))
+    pause_s = turn.jittered(back_off_s(quick, policy.start_pause_first_s, policy.start_pause_max_s))
+    room_in_s = turn.room_in_s(Rung.RESTART)
+    if room_in_s > 0:
+        turn.act(Warn("restarted_often", "the budget of restarts within an hour or a day is spent"))
+    pause_s = max(pause_s, room_in_s)
+    turn.spend(Rung.RESTART)
+    turn.set(restarts=turn.snapshot.restarts + 1)
     turn.wake(Timer.START, pause_s)
     if pause_s == 0:
         _on_timer(turn, TimeOut(timer=Timer.START))
 
 
 def _on_fell_over(turn: Turn, event: GatewayFellOver) -> None:
+    _fell_over(turn, event, turn.policy.start_pause_max_s)
+
+
+def _fell_over(turn: Turn, event: GatewayFellOver, longest_s: float) -> None:
     if turn.snapshot.process is not Process.STARTING:
         _on_ended(turn, GatewayEnded())
         return
@@ -175,12 +195,13 @@ def _on_fell_over(turn: Turn, event: GatewayFellOver) -> None:
     turn.new_epoch()
     turn.move_process(Arrow.FELL_OVER)
     turn.say(event.text)
-    turn.wake(Timer.START, back_off_s(failed, turn.policy.start_pause_first_s, turn.policy.start_pause_max_s))
+    turn.wake(Timer.START, turn.jittered(back_off_s(failed, turn.policy.start_pause_first_s, longest_s)))
 
 
 def _on_cannot_start(turn: Turn, event: GatewayCannotStart) -> None:
     if turn.snapshot.ever_ready:
-        _on_fell_over(turn, GatewayFellOver(text=event.text))
+        # A port taken, a disk full: nobody but this machine is asked when it is tried again soon.
+        _fell_over(turn, GatewayFellOver(text=event.text), turn.policy.local_pause_max_s)
         return
     turn.new_epoch()
     turn.move_process(Arrow.CANNOT_START)
@@ -207,10 +228,36 @@ def _on_timer(turn: Turn, event: TimeOut) -> None:
         turn.wake(Timer.TICKLE, turn.policy.settle_slow_check_s if snapshot.checking else turn.policy.tickle_interval_s)
         check(turn, tickle=True)
     elif event.timer is Timer.LOGIN and snapshot.cure is None:
-        log_in(turn)
+        mend(turn)
     elif event.timer is Timer.SETTLE and snapshot.cure is Cure.SETTLE and not snapshot.checking:
         # A look under way decides: it may find that IBKR cannot be reached (law 5).
         never_settled(turn)
+
+
+def _on_window(turn: Turn, event: WindowChanged) -> None:
+    turn.set(window_until=event.until)
+
+
+def _on_clock_jumped(turn: Turn, event: ClockJumped) -> None:
+    """Look at once; what was to be waited for has been waited for in sleep."""
+    snapshot = turn.snapshot
+    if event.asleep_s > 0:
+        waited = {Timer.LOGIN, Timer.START}
+        turn.set(
+            timers={
+                timer: max(turn.now, due - event.asleep_s) if timer in waited else due
+                for timer, due in snapshot.timers.items()
+            },
+            login_not_before=max(0.0, snapshot.login_not_before - event.asleep_s),
+            spent=snapshot.spent.shifted(-event.asleep_s),
+        )
+    if snapshot.process is Process.RUNNING:
+        check_anew(turn, tickle=True)
+
+
+def _on_folder_lost(turn: Turn, _event: FolderLost) -> None:
+    if turn.snapshot.process is Process.RUNNING:
+        recycle(turn, Arrow.RESTART, "the profile's folder was deleted; restarting the gateway in a new one")
 
 
 _HANDLERS: dict[type[Event], Callable[[Turn, Any], None]] = {
@@ -229,4 +276,9 @@ _HANDLERS: dict[type[Event], Callable[[Turn, Any], None]] = {
     SecondFactorAsked: on_second_factor,
     LoginDone: on_login_done,
     TimeOut: _on_timer,
+    SessionPushed: on_pushed,
+    WindowChanged: _on_window,
+    ClockJumped: _on_clock_jumped,
+    FolderLost: _on_folder_lost,
+    CauseRead: on_cause,
 }

@@ -3,37 +3,65 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from gwctl.supervisor.budget import Budget, Rung
 
 DAY_S = 86_400.0
 HARD_REFUSAL_LIMIT = 9
 """IBKR locks an account at 10 refused logins in 24 hours (gateway-facts.md); nothing may configure us to reach it."""
 
 
+def default_budgets() -> dict[Rung, Budget]:
+    """Return how often each rung may be climbed: above what a bad day needs, below what hurts at IBKR's door."""
+    return {
+        Rung.REAUTHENTICATE: Budget(30, 200),
+        Rung.RESUME: Budget(20, 100),
+        Rung.LOGIN: Budget(10, 40),
+        Rung.RESTART: Budget(12, 60),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The numbers the core decides by; seconds unless a name says otherwise."""
+    """The numbers the core decides by; seconds unless a name says otherwise.
 
+    ``seed`` is what tells one machine's chance from another's; growing pauses are shortened by up to the part
+    ``jitter``, so that machines that failed together do not try again together.
+    """
+
+    seed: int = 0
+    jitter: float = 0.25
+    budgets: Mapping[Rung, Budget] = field(default_factory=default_budgets)
+    quiet_s: float = 600.0
+    spread_s: float = 120.0
+    spread_after_ill_s: float = 300.0
     check_interval_s: float = 5.0
     tickle_interval_s: float = 30.0
-    hung_confirm_s: float = 0.5
+    hung_confirm_s: float = 0.1
     hung_checks: int = 2
     settle_timeout_s: float = 30.0
     resume_timeout_s: float = 6.0
     settle_expected_s: float = 3.0
     settle_check_s: float = 0.1
+    settle_second_check_s: float = 0.6
+    settle_late_check_s: float = 0.3
     settle_check_for_s: float = 1.0
     settle_slow_check_s: float = 1.0
     reauthenticate_tries: int = 3
     reauthenticate_wait_s: float = 5.0
-    rate_limit_pause_s: float = 900.0
+    rate_limit_pause_first_s: float = 15.0
+    rate_limit_pause_max_s: float = 900.0
+    borrowed_retry_s: float = 60.0
     start_pause_first_s: float = 1.0
     start_pause_max_s: float = 60.0
+    local_pause_max_s: float = 5.0
     start_tries_before_ready: int = 3
     stable_after_s: float = 60.0
-    restarts_per_hour: int = 12
     login_pause_first_s: float = 5.0
     login_pause_max_s: float = 900.0
+    environment_pause_max_s: float = 30.0
     ill_pause_s: float = 60.0
     transient_logins_before_restart: int = 3
     take_over: bool = False
@@ -55,10 +83,12 @@ def settle_pause_s(policy: Policy, passed_s: float) -> float:
     """
     if passed_s < policy.settle_check_s:
         return policy.settle_check_s
+    if passed_s < min(policy.settle_second_check_s, policy.settle_expected_s):
+        return min(policy.settle_second_check_s, policy.settle_expected_s) - policy.settle_check_s
     if passed_s < policy.settle_expected_s:
-        return min(policy.settle_slow_check_s, policy.settle_expected_s - passed_s)
+        return policy.settle_expected_s - passed_s
     if passed_s < policy.settle_expected_s + policy.settle_check_for_s:
-        return policy.settle_check_s
+        return policy.settle_late_check_s
     return policy.settle_slow_check_s
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
-from gwctl.gateway.answer import SessionAnswer
+from gwctl.gateway.answer import SessionAnswer, SsoFacts
 from gwctl.gateway.answer import Verdict as Said
 from gwctl.gateway.door import Knock
 from gwctl.supervisor.states import Checked, Verdict
@@ -27,8 +27,27 @@ _VERDICTS: dict[Said, tuple[Verdict, str]] = {
 
 
 ANSWER_TIMEOUT_S = 8.0
-SILENCE_S = 1.5
+SILENCE_S = 1.0
 KNOCK_TIMEOUT_S = 2.0
+WHO_INTERVAL_S = 60.0
+"""``sso/validate`` may be asked once a minute (gateway-facts.md)."""
+
+
+class Pace:
+    """Requests to IBKR: a few at once, few in the long run, below one a second over any ten (gateway-facts.md)."""
+
+    def __init__(self, *, burst: float = 5.0, per_s: float = 0.4) -> None:
+        self.burst = burst
+        self.per_s = per_s
+        self._tokens = burst
+        self._at_s: float | None = None
+
+    def take(self, now: float) -> float:
+        """Take the next place in the row and return in how many seconds it comes."""
+        passed_s = 0.0 if self._at_s is None else max(0.0, now - self._at_s)
+        self._tokens = min(self.burst, self._tokens + passed_s * self.per_s) - 1.0
+        self._at_s = now
+        return max(0.0, -self._tokens / self.per_s)
 
 
 class AskGateway(Protocol):
@@ -44,6 +63,10 @@ class AskGateway(Protocol):
 
     async def front_door(self, *, timeout_s: float | None = None) -> Knock:
         """Say whether the gateway itself answers, IBKR or not."""
+        ...
+
+    async def validate(self) -> SsoFacts | None:
+        """Return the facts of the login behind the session."""
         ...
 
     async def reauthenticate(self) -> bool:
@@ -62,17 +85,24 @@ class AskGateway(Protocol):
 class Probe:
     """The session as last seen, and the calls that look at it or mend it."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace | None = None) -> None:
+        self.pace = pace or Pace()
         self.client: AskGateway | None = None
         self.seen: SessionAnswer | None = None
         self.tickled_at: float | None = None
         self.cookies: tuple[tuple[str, str], ...] = ()
         self._refused: tuple[tuple[str, str], ...] | None = None
+        self._silent = False
+        self._our_app: str | None = None
+        self._other_app: str | None = None
+        self._asked_who_at: float | None = None
 
     def forget_session(self) -> None:
         """Forget what was seen: another gateway is coming."""
         self.seen = None
         self.tickled_at = None
+        self._silent = False
+        self._other_app = None
 
     async def check(self, *, tickle: bool) -> Checked:
         """Return what the session is like now; a tickle is spent when it is due or the first sight of a ready one."""
@@ -80,32 +110,68 @@ class Probe:
         if client is None:
             return Checked(verdict=Verdict.HUNG, text="there is no gateway")
         ask = client.tickle if tickle else client.auth_status
-        answer = await self._ask(client, ask(timeout_s=ANSWER_TIMEOUT_S))
+        answer = await self._ask(client, ask)
         if answer is not None and answer.verdict is Said.READY and not tickle and self.tickled_at is None:
-            answer, tickle = await self._ask(client, client.tickle(timeout_s=ANSWER_TIMEOUT_S)), True
+            answer, tickle = await self._ask(client, client.tickle), True
+        self._silent = answer is None
         if answer is None:
             return Checked(verdict=Verdict.HUNG, text="the gateway hangs: it accepts and does not answer")
         self._remember(answer, tickle=tickle)
         if answer.verdict is Said.NO_SESSION and self.cookies == self._refused:
             self.cookies = ()
+        await self._look_who(client, answer, tickle=tickle)
+        return self._checked(answer)
+
+    def _checked(self, answer: SessionAnswer) -> Checked:
         verdict, text = _VERDICTS[answer.verdict]
+        other = self._other_app
         if answer.verdict is Said.UPSTREAM_ILL and answer.http_status is not None:
             text = f"IBKR answers with an error (HTTP {answer.http_status})"
+        elif answer.verdict is Said.COMPETING and other is not None:
+            text = f"{text}: {other}"
+        elif answer.verdict is Said.NOT_AUTHENTICATED and other is not None:
+            return Checked(verdict=Verdict.BORROWED, text=f"another client has borrowed the session: {other}")
         return Checked(verdict=verdict, text=text)
 
-    async def _ask(self, client: AskGateway, question: Coroutine[Any, Any, SessionAnswer]) -> SessionAnswer | None:
+    async def _look_who(self, client: AskGateway, answer: SessionAnswer, *, tickle: bool) -> None:
+        """Learn from ``sso/validate`` which client the session is of: ours while all is well, whose when it is not.
+
+        Nobody else's name is known until ours is: a session that never was ready is borrowed by nobody.
+        """
+        if answer.verdict is Said.READY:
+            self._other_app = None
+            # Not together with the tickle, and not in the first moments: it is never urgent.
+            wanted = self._our_app is None and not tickle and self.tickled_at is not None
+        else:
+            wanted = self._our_app is not None and answer.verdict in {Said.NOT_AUTHENTICATED, Said.COMPETING}
+        now = time.monotonic()
+        recently = self._asked_who_at is not None and now - self._asked_who_at < WHO_INTERVAL_S
+        if not wanted or recently:
+            return
+        self._asked_who_at = now
+        await asyncio.sleep(self.pace.take(now))
+        facts = await client.validate()
+        if facts is None or facts.client_app is None:
+            return
+        if answer.verdict is Said.READY:
+            self._our_app = facts.client_app
+        else:
+            self._other_app = facts.client_app if facts.client_app != self._our_app else None
+
+    async def _ask(self, client: AskGateway, ask: Callable[..., Awaitable[SessionAnswer]]) -> SessionAnswer | None:
         """Return the answer, or None if the gateway itself is silent.
 
         What IBKR answers comes through the gateway: while it is awaited, a knock at the gateway's own door tells which
-        of the two is ill (gateway-facts.md, Failing).
+        of the two is ill (gateway-facts.md, Failing). One that was silent the last time is knocked at without delay.
         """
-        asked = asyncio.ensure_future(question)
+        await asyncio.sleep(self.pace.take(time.monotonic()))
+        asked = asyncio.ensure_future(ask(timeout_s=ANSWER_TIMEOUT_S))
         try:
-            await asyncio.wait([asked], timeout=SILENCE_S)
+            await asyncio.wait([asked], timeout=0.0 if self._silent else SILENCE_S)
             if asked.done() and asked.result().verdict is not Said.NO_ANSWER:
                 return asked.result()
             if await client.front_door(timeout_s=KNOCK_TIMEOUT_S) is not Knock.OURS:
-                return None
+                return asked.result() if asked.done() and asked.result().verdict is not Said.NO_ANSWER else None
             return await asked
         finally:
             asked.cancel()
@@ -131,15 +197,18 @@ class Probe:
         client = self.client
         if client is None:
             return False
+        await asyncio.sleep(self.pace.take(time.monotonic()))
         answer = await client.ssodh_init(compete=compete)
-        if answer.http_status == 200:
-            return True
+        if answer.http_status == 200 or self._other_app is not None:
+            # The gateway's own hand-shake takes the session over (``compete:true``), which was not asked for.
+            return answer.http_status == 200
         return await client.reauthenticate()
 
     async def resume(self) -> bool:
         """Send the kept cookies; they are forgotten when the next check says that IBKR did not honour them."""
         if self.client is None or not self.cookies:
             return False
+        await asyncio.sleep(self.pace.take(time.monotonic()))
         offered = self.cookies
         ok = await self.client.resume(dict(offered))
         self._refused = None if ok else offered

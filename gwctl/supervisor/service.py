@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import logging.handlers
 import os
 import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from io import FileIO, TextIOWrapper
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from gwctl.config import Environment, Settings
 from gwctl.credentials import Credentials, Found, Secret, Sources, find, require
@@ -28,20 +24,27 @@ from gwctl.state_file import make_private_dir, read_json, write_json
 from gwctl.supervisor.authenticator import Authenticator
 from gwctl.supervisor.gateway_keeper import GatewayKeeper
 from gwctl.supervisor.health import HealthServer, Routes
+from gwctl.supervisor.hold import Hold
 from gwctl.supervisor.journal import Journal
 from gwctl.supervisor.ledger import Ledger
+from gwctl.supervisor.log import reopen_log
+from gwctl.supervisor.memory import recall, remember
 from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.served import refuse_other_kind
 from gwctl.supervisor.service_secrets import run_secret_command
 from gwctl.supervisor.shell import Ports, Shell
 from gwctl.supervisor.standin import stop_stand_in
-from gwctl.supervisor.states import Finish, LoginWanted, Phase, RestartWanted, StartWanted, StopWanted, Timer
+from gwctl.supervisor.states import Finish, FolderLost, LoginWanted, Phase, RestartWanted, StartWanted, StopWanted
+from gwctl.supervisor.status import describe_phase, describe_session
 from gwctl.supervisor.tables import Snapshot, phase_of
+from gwctl.windows import Windows
 
 log = logging.getLogger("gwctl.supervisor")
 
 HOUSEKEEPING_S = 30.0
+OTHER_HOLDER_S = 60.0
+"""How long another supervisor that began in a deleted folder may take to find that the port is ours, and end."""
 DRAIN_S = 2.0
 DEFAULT_AUTH_DELAY_S = 3.0
 """The release's own ``authDelay`` (gateway-facts.md)."""
@@ -50,12 +53,21 @@ HEARTBEAT_S = 1.0
 LIVE_WITHIN_S = 120.0
 
 
-class MonotonicClock:
-    """The machine's monotonic clock."""
+class MachineClock:
+    """The machine's clocks."""
 
     def now(self) -> float:
-        """Return seconds."""
+        """Return monotonic seconds."""
         return time.monotonic()
+
+    def wall(self) -> float:
+        """Return seconds since 1970."""
+        return time.time()
+
+    def asleep(self) -> float:
+        """Return the seconds of sleep since the machine's start; 0 where the system does not tell."""
+        boottime = getattr(time, "CLOCK_BOOTTIME", None)
+        return 0.0 if boottime is None else time.clock_gettime(boottime) - time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,7 @@ def policy_from(settings: Settings) -> Policy:
     """Return the core's numbers as the profile has them."""
     delay_ms = settings["auth_delay_ms"]
     return Policy(
+        seed=secrets.randbits(64),
         check_interval_s=settings["check_interval_s"],
         tickle_interval_s=settings["tickle_interval_s"],
         settle_expected_s=DEFAULT_AUTH_DELAY_S if delay_ms is None else delay_ms / 1000,
@@ -122,7 +135,8 @@ class Service:
             credentials=lambda: find_credentials(self.order),
             on_cookies=self._keep_cookies,
         )
-        ports = Ports(MonotonicClock(), self.keeper, self.probe, self.authenticator)
+        calendar = Windows.parse(self.settings["maintenance"])
+        ports = Ports(MachineClock(), self.keeper, self.probe, self.authenticator, calendar)
         self.shell = Shell(policy_from(self.settings), ports, self.journal, self._changed)
         self.health = HealthServer(
             Routes(self.status, self._is_live, self._control, self._events), secrets.token_urlsafe(24), self.instance
@@ -136,6 +150,9 @@ class Service:
         self._keep_gateway = False
         self.journal.on_entry = self._tell_followers
         self._was_ready = False
+        self.hold = Hold(self.paths.supervisor_lock)
+        self._hold_lost_at: float | None = None
+        self._remembered: tuple[object, ...] = ()
         self.ended_by: signal.Signals | None = None
 
     # What the loop tells.
@@ -154,6 +171,8 @@ class Service:
 
     def _changed(self, snapshot: Snapshot) -> None:
         self._turned_at = time.monotonic()
+        self._guard_folder()
+        self._remember(snapshot)
         ready = phase_of(snapshot) is Phase.READY
         if ready and not self._was_ready:
             self._close_idle_browser()
@@ -169,6 +188,43 @@ class Service:
                 self.order.follow(entry)
         self._news.set()
 
+    def _remember(self, snapshot: Snapshot) -> None:
+        """Keep what has to outlive this process whenever it changes; attempts in the sandbox cost nobody anything."""
+        kept = (snapshot.spent.times, snapshot.failed_logins, snapshot.login_not_before)
+        if self.order.sandbox or kept == self._remembered:
+            return
+        self._remembered = kept
+        with contextlib.suppress(GwctlError):  # a full disk; the limits of this process still hold
+            write_json(self.paths.budget_file, remember(snapshot, time.time() - time.monotonic()))
+
+    def _recall(self) -> None:
+        if not self.order.sandbox:
+            kept, _ = read_json(self.paths.budget_file)
+            now = time.monotonic()
+            self.shell.snapshot = recall(self.shell.snapshot, kept or {}, time.time() - now, now)
+
+    def _guard_folder(self) -> None:
+        """Hold the profile anew if its folder was deleted; end if somebody else has it by now and keeps it."""
+        if self._port is None or self._finish is not None or self.hold.is_intact():
+            return
+        now = time.monotonic()
+        with contextlib.suppress(GwctlError, OSError):
+            if self.hold.take():
+                self._hold_lost_at = None
+                reopen_log(self.paths)
+                log.warning("the folder %s was deleted; it is made anew", self.paths.profile_dir)
+                self._record()
+                self._remembered = ()
+                self.journal.write("warning", code="folder_lost", text="the profile's folder was deleted")
+                self.shell.post(FolderLost())
+                return
+            if self._hold_lost_at is None:
+                self._hold_lost_at = now
+            elif now - self._hold_lost_at > OTHER_HOLDER_S:
+                log.error("the folder was deleted and another supervisor holds the profile: leaving it the field")
+                self._hold_lost_at = now
+                self.shell.post(StopWanted())
+
     def _close_idle_browser(self) -> None:
         if self.authenticator.is_warm:
             task = asyncio.get_running_loop().create_task(self.authenticator.close())
@@ -183,38 +239,14 @@ class Service:
         """Return the contract's ``status`` object."""
         snapshot = self.shell.snapshot
         now = time.monotonic()
-        phase = phase_of(snapshot)
-        reason = snapshot.reason
-        if phase is Phase.READY:
-            reason = f"authenticated {round(now - snapshot.since)} s ago"
-        coming = _what_comes_next(snapshot, now)
-        since = time.gmtime(time.time() - (now - snapshot.since))
         return {
             "profile": self.settings.profile,
-            "phase": str(phase),
-            "reason": reason,
-            "ready": phase is Phase.READY,
-            "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", since),
+            **describe_phase(snapshot, now),
             "sandbox": self.order.sandbox,
             "gateway": {**self.keeper.describe(), "restarts": snapshot.restarts},
-            "session": self._session(now),
+            "session": describe_session(self.probe.seen, self.probe.tickled_at, now),
             "supervisor": self._supervisor(now),
             "login": self.ledger.summary(self.settings["rejected_limit"]),
-            "next": coming,
-            "last_error": None if phase is Phase.READY else snapshot.reason,
-        }
-
-    def _session(self, now: float) -> dict[str, Any]:
-        seen = self.probe.seen
-        age = None if self.probe.tickled_at is None else round(now - self.probe.tickled_at, 1)
-        return {
-            "authenticated": bool(seen and seen.authenticated),
-            "connected": bool(seen and seen.connected),
-            "competing": bool(seen and seen.competing),
-            "user_id": seen.user_id if seen else None,
-            "sso_expires_s": seen.sso_expires_s if seen else None,
-            "server_name": seen.server_name if seen else None,
-            "last_tickle_age_s": age,
         }
 
     def _supervisor(self, now: float) -> dict[str, Any]:
@@ -268,19 +300,13 @@ class Service:
 
     async def run(self) -> Finish:
         """Hold the profile, turn until the end, and let everything go; raises GwctlError if it cannot begin."""
-        make_private_dir(self.paths.profile_dir)
         make_private_dir(self.paths.logs_dir)
-        lock = FileLock(self.paths.supervisor_lock, mode=0o600)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise ProfileHeld(
-                f"another gwctl supervises profile {self.settings.profile!r}", hint="gwctl status"
-            ) from None
+        if not self.hold.take():
+            raise ProfileHeld(f"another gwctl supervises profile {self.settings.profile!r}", hint="gwctl status")
         try:
             return await self._run_locked()
         finally:
-            lock.release()
+            self.hold.release()
 
     async def _run_locked(self) -> Finish:
         refuse_other_kind(self.paths, self.settings.profile, sandbox=self.order.sandbox)
@@ -296,6 +322,7 @@ class Service:
                 hint="set health_port to 0",
             ) from None
         self._record()
+        self._recall()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
@@ -351,45 +378,12 @@ class Service:
             "text": finish.text,
             "hint": finish.hint,
         }
+        if finish.exit_code == 0:
+            # Somebody stopped it who may start it again at once: what was limited was what it does by itself.
+            with contextlib.suppress(OSError):
+                self.paths.budget_file.unlink(missing_ok=True)
         self.journal.write("end", exit_code=finish.exit_code, code=finish.code, text=finish.text)
         with contextlib.suppress(GwctlError):
             write_json(self.paths.last_end_file, {**self._finish, "at_s": time.time()})
         self._changed(self.shell.snapshot)
         await self.health.drain(DRAIN_S)
-
-
-class _PrivateLog(logging.handlers.RotatingFileHandler):
-    """A rotating log that only its owner may read."""
-
-    def _open(self) -> TextIOWrapper:
-        handle = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        return TextIOWrapper(FileIO(handle, "a"), encoding="utf-8", line_buffering=True)
-
-
-def set_up_log(paths: Paths, *, verbose: bool) -> None:
-    """Write the supervisor's log, capped; never DEBUG of libraries, which may hold cookies."""
-    make_private_dir(paths.logs_dir)
-    handler = _PrivateLog(paths.supervisor_log, maxBytes=2_000_000, backupCount=3)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root = logging.getLogger("gwctl")
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG if verbose else logging.INFO)
-    root.propagate = False
-
-
-def _what_comes_next(snapshot: Snapshot, now: float) -> dict[str, Any] | None:
-    """Return the contract's ``next``: what will be tried, before what is only looked at."""
-    timers = snapshot.timers
-    tried = [timer for timer in (Timer.START, Timer.LOGIN) if timer in timers]
-    nearest = sorted(timers, key=lambda timer: timers[timer])
-    if not nearest:
-        return None
-    timer = (tried or nearest)[0]
-    return {"what": str(timer), "in_s": round(max(0.0, timers[timer] - now), 1)}
-
-
-def last_end(paths: Paths) -> dict[str, Any] | None:
-    """Return how the last supervisor of a profile ended, None if that is not known."""
-    with contextlib.suppress(GwctlError):
-        return read_json(paths.last_end_file)[0]
-    return None

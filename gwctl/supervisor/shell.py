@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gwctl.errors import Configuration, GwctlError, Unavailable
@@ -15,9 +16,12 @@ from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.states import (
     Action,
     CancelLogin,
+    CauseRead,
     Check,
     Checked,
+    ClockJumped,
     Event,
+    Explain,
     Finish,
     GatewayAnswers,
     GatewayCannotStart,
@@ -38,6 +42,7 @@ from gwctl.supervisor.states import (
     Timer,
     Verdict,
     Warn,
+    WindowChanged,
 )
 from gwctl.supervisor.tables import phase_of
 
@@ -46,14 +51,50 @@ log = logging.getLogger("gwctl.supervisor")
 CLOSE_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 45.0
 LEAVE_TIMEOUT_S = 20.0
+CALENDAR_S = 3600.0
+BOUND_S = 0.01
+JUMP_S = 2.0
+"""How far two clocks may drift apart between two looks at them, five seconds as a rule, before it is a jump."""
 
 
 class Clock(Protocol):
-    """Monotonic time in seconds."""
+    """The machine's clocks, in seconds."""
 
     def now(self) -> float:
-        """Return the time."""
+        """Return the monotonic time, by which everything is decided."""
         ...
+
+    def wall(self) -> float:
+        """Return the seconds since 1970."""
+        ...
+
+    def asleep(self) -> float:
+        """Return how long the machine has slept since its start, which the monotonic clock does not count."""
+        ...
+
+
+class Calendar(Protocol):
+    """IBKR's maintenance windows, in seconds since 1970."""
+
+    def until(self, wall_s: float) -> float | None:
+        """Return when the window now open ends; None if none is open."""
+        ...
+
+    def next_change(self, wall_s: float) -> float | None:
+        """Return when the next window opens or the open one ends; None if never."""
+        ...
+
+
+class NoWindows:
+    """A calendar without windows."""
+
+    def until(self, _wall_s: float) -> float | None:
+        """Return None: no window is ever open."""
+        return None
+
+    def next_change(self, _wall_s: float) -> float | None:
+        """Return None: nothing ever changes."""
+        return None
 
 
 class GatewayPort(Protocol):
@@ -67,8 +108,12 @@ class GatewayPort(Protocol):
         """Return when the process is gone."""
         ...
 
-    async def stop(self, *, logout: bool) -> None:
-        """End it, after a logout if asked; nothing is left running afterwards. Safe when nothing runs."""
+    async def stop(self, *, logout: bool, hard: bool = False) -> None:
+        """End it, after a logout if asked, at once if ``hard``; nothing is left running. Safe when nothing runs."""
+        ...
+
+    def why(self) -> str:
+        """Return what its own log names as the cause of its trouble, empty if nothing."""
         ...
 
 
@@ -108,6 +153,7 @@ class Ports:
     gateway: GatewayPort
     session: SessionPort
     login: LoginPort
+    calendar: Calendar = field(default_factory=NoWindows)
 
 
 class Shell:
@@ -119,6 +165,7 @@ class Shell:
         self.gateway = ports.gateway
         self.session = ports.session
         self.login = ports.login
+        self.calendar = ports.calendar
         self.journal = journal
         self.on_change = on_change
         self.snapshot = Snapshot(since=self.clock.now())
@@ -126,6 +173,9 @@ class Shell:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._wall_ahead_s = self.clock.wall() - self.clock.now()
+        self._asleep_s = self.clock.asleep()
+        self._window_due = self.clock.now()
 
     def post(self, event: Event) -> None:
         """Give the loop an event from outside: a command of the control API, a signal."""
@@ -144,14 +194,44 @@ class Shell:
         return self.finish
 
     async def _next_event(self) -> Event:
-        timers = self.snapshot.timers
-        if not timers:
-            return await self._events.get()
-        timer, due = min(timers.items(), key=lambda item: item[1])
-        try:
-            return await asyncio.wait_for(self._events.get(), max(0.0, due - self.clock.now()))
-        except TimeoutError:
-            return TimeOut(timer=timer)
+        while True:
+            self._look_at_clocks()
+            timers = self.snapshot.timers
+            timer = min(timers, key=lambda one: timers[one]) if timers else None
+            due = min(self._window_due, math.inf if timer is None else timers[timer])
+            left_s = None if due == math.inf else max(0.0, due - self.clock.now())
+            try:
+                return await asyncio.wait_for(self._events.get(), left_s)
+            except TimeoutError:
+                if timer is not None and timers[timer] <= self.clock.now():
+                    return TimeOut(timer=timer)
+
+    def _look_at_clocks(self) -> None:
+        """Tell the core of a sleep, of a wall clock that was set, and of maintenance windows that open and close."""
+        now, wall = self.clock.now(), self.clock.wall()
+        ahead_s, asleep_s = wall - now, self.clock.asleep()
+        jumped_s, slept_s = ahead_s - self._wall_ahead_s, asleep_s - self._asleep_s
+        self._wall_ahead_s, self._asleep_s = ahead_s, asleep_s
+        if max(abs(jumped_s), slept_s) > JUMP_S:
+            self.journal.write("clock", asleep_s=round(slept_s, 1), jumped_s=round(jumped_s, 1))
+            log.warning("the wall clock jumped by %.0f s, %.0f s of them asleep", jumped_s, slept_s)
+            self.post(ClockJumped(asleep_s=slept_s if slept_s > JUMP_S else 0.0))
+            self._window_due = now
+        if now >= self._window_due:
+            self._look_at_calendar(now, wall)
+
+    def _look_at_calendar(self, now: float, wall: float) -> None:
+        change = self.calendar.next_change(wall)
+        # A window is looked for just after its bound, and now and then, because the wall clock may be slewed.
+        self._window_due = math.inf if change is None else now + min(change - wall, CALENDAR_S) + BOUND_S
+        until = self.calendar.until(wall)
+        until = None if until is None else until - wall + now
+        known = self.snapshot.window_until
+        if (until is None) is (known is None) and (until is None or abs(until - (known or 0.0)) < JUMP_S):
+            return
+        if (until is None) is not (known is None):
+            self.journal.write("window", open=until is not None, for_s=None if until is None else round(until - now))
+        self.post(WindowChanged(until=until))
 
     def _turn(self, event: Event) -> None:
         before = self.snapshot
@@ -194,12 +274,25 @@ class Shell:
         self.on_change(after)
 
     def _perform(self, action: Action) -> None:
-        epoch = self.snapshot.epoch
+        match action:
+            case CancelLogin():
+                self._cancel("login")
+            case Explain():
+                self._explain()
+            case Warn(code, text):
+                self.journal.write("warning", code=code, text=text)
+                log.warning("%s: %s", code, text)
+            case Finish():
+                self.finish = action
+            case _:
+                self._begin(action, self.snapshot.epoch)
+
+    def _begin(self, action: Action, epoch: int) -> None:
         match action:
             case StartGateway(adopt):
                 self._run("gateway", self._start(epoch, adopt=adopt), epoch)
-            case StopGateway(logout):
-                self._run("gateway", self._stop(logout=logout), epoch)
+            case StopGateway(logout, hard):
+                self._run("gateway", self._stop(logout=logout, hard=hard), epoch)
             case Check(tickle):
                 self._run("check", self._check(epoch, tickle=tickle), epoch)
             case Reauthenticate(compete):
@@ -208,13 +301,6 @@ class Shell:
                 self._run("cure", self._resume(epoch), epoch)
             case Login(first):
                 self._run("login", self._log_in(epoch, first=first), epoch)
-            case CancelLogin():
-                self._cancel("login")
-            case Warn(code, text):
-                self.journal.write("warning", code=code, text=text)
-                log.warning("%s: %s", code, text)
-            case Finish():
-                self.finish = action
 
     def _cancel(self, name: str) -> None:
         task = self._running.pop(name, None)
@@ -278,10 +364,18 @@ class Shell:
         await self.gateway.wait_ended()
         self.post(GatewayEnded(epoch))
 
-    async def _stop(self, *, logout: bool) -> None:
+    def _explain(self) -> None:
+        try:
+            cause = self.gateway.why()
+        except Exception:  # no cause is worth the loop
+            log.exception("the gateway's log could not be read")
+            cause = ""
+        self.post(CauseRead(text=cause))
+
+    async def _stop(self, *, logout: bool, hard: bool) -> None:
         """End the login, then the gateway; whatever fails on the way, the loop gets its answer (law 10)."""
         await self._bounded("login", self.login.close(), CLOSE_TIMEOUT_S)
-        await self._bounded("gateway", self.gateway.stop(logout=logout), STOP_TIMEOUT_S)
+        await self._bounded("gateway", self.gateway.stop(logout=logout, hard=hard), STOP_TIMEOUT_S)
         self.post(GatewayGone())
 
     async def _bounded(self, name: str, work: Coroutine[Any, Any, None], timeout_s: float) -> None:

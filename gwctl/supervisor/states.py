@@ -84,6 +84,7 @@ class Verdict(StrEnum):
     NO_SESSION = auto()
     NO_BROKERAGE = auto()
     COMPETING = auto()
+    BORROWED = auto()
     UPSTREAM_ILL = auto()
     HUNG = auto()
     RATE_LIMITED = auto()
@@ -200,6 +201,37 @@ class TimeOut(Event):
     timer: Timer = Timer.CHECK
 
 
+@dataclass(frozen=True, slots=True)
+class SessionPushed(Event):
+    """The gateway's WebSocket said that the session has changed: a hint to look, never the truth itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowChanged(Event):
+    """A maintenance window of IBKR's opened, ``until`` monotonic seconds; None: none is open any more."""
+
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockJumped(Event):
+    """The machine slept for ``asleep_s`` seconds that the monotonic clock does not count, or its wall clock was set."""
+
+    asleep_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FolderLost(Event):
+    """The profile's folder was deleted under the running gateway and has been made anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class CauseRead(Event):
+    """What the gateway's own log names as the cause of a session that never came; empty: it names none."""
+
+    text: str = ""
+
+
 class Arrow(Enum):
     """The inputs of the two tables; ``step`` derives them from events."""
 
@@ -232,9 +264,10 @@ class StartGateway:
 
 @dataclass(frozen=True, slots=True)
 class StopGateway:
-    """End every process of the gateway; with ``logout`` say goodbye to IBKR first."""
+    """End every process of the gateway; with ``logout`` say goodbye to IBKR first, with ``hard`` ask it nothing."""
 
     logout: bool = False
+    hard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +302,11 @@ class CancelLogin:
 
 
 @dataclass(frozen=True, slots=True)
+class Explain:
+    """Read the cause of the gateway's trouble from its log while the log is still that of this gateway."""
+
+
+@dataclass(frozen=True, slots=True)
 class Warn:
     """Tell whoever listens."""
 
@@ -286,4 +324,4 @@ class Finish:
     hint: str | None = None
 
 
-Action = StartGateway | StopGateway | Check | Reauthenticate | Resume | Login | CancelLogin | Warn | Finish
+Action = StartGateway | StopGateway | Check | Reauthenticate | Resume | Login | CancelLogin | Explain | Warn | Finish

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from gwctl.supervisor.budget import Rung, Spent, uniform
 from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.states import (
     Action,
@@ -103,9 +104,17 @@ class Snapshot:
     login_wanted: bool = False
     locked_reason: str = ""
     settle_restarted: bool = False
+    cause: str = ""
     started_at: float | None = None
-    restart_times: tuple[float, ...] = ()
     restarts: int = 0
+    spent: Spent = field(default_factory=Spent)
+    draws: int = 0
+    ready_since: float | None = None
+    window_until: float | None = None
+    ill_since: float | None = None
+    spread: bool = False
+    rate_limited: int = 0
+    look_again: bool = False
     first_login: bool = True
     finishing: Finish | None = None
 
@@ -188,6 +197,32 @@ class Turn:
         """Forget timers."""
         self.set(timers={timer: due for timer, due in self.snapshot.timers.items() if timer not in timers})
 
+    def draw(self) -> float:
+        """Return the next number in [0, 1) of this machine's chance."""
+        self.set(draws=self.snapshot.draws + 1)
+        return uniform(self.policy.seed, self.snapshot.draws)
+
+    def jittered(self, pause_s: float) -> float:
+        """Return a pause shortened by chance."""
+        return pause_s * (1.0 - self.policy.jitter * self.draw())
+
+    def spend(self, rung: Rung) -> None:
+        """Write down that a rung is climbed."""
+        self.set(spent=self.snapshot.spent.plus(rung, self.now))
+
+    def room_in_s(self, rung: Rung) -> float:
+        """Return in how many seconds a rung may be climbed, 0 if it may now."""
+        return self.snapshot.spent.room_in_s(rung, self.policy.budgets[rung], self.now)
+
     def new_epoch(self) -> None:
         """Make every answer still under way a stale one."""
-        self.set(epoch=self.snapshot.epoch + 1, checking=False, cure=None, settling=None, timers={}, hung=0)
+        self.set(
+            epoch=self.snapshot.epoch + 1,
+            checking=False,
+            cure=None,
+            settling=None,
+            timers={},
+            hung=0,
+            look_again=False,
+            ready_since=None,
+        )

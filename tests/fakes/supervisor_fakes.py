@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -40,7 +41,7 @@ SWALLOWED = LoginDone(result=LoginResult.TRANSIENT, text="the page swallowed the
 class Core:
     """Drive ``step`` by hand: no clock but ``now``, no I/O; every action is remembered."""
 
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = field(default_factory=lambda: Policy(jitter=0.0))
     now: float = 1000.0
     snapshot: Snapshot = field(default_factory=Snapshot)
     done: list[Action] = field(default_factory=list)
@@ -85,7 +86,7 @@ class Core:
 
 def started(policy: Policy | None = None, *, adopted: bool = False) -> Core:
     """Return a core whose gateway is being started."""
-    core = Core(policy or Policy())
+    core = Core(policy or Policy(jitter=0.0))
     core.feed(StartWanted(adopted=adopted))
     return core
 
@@ -100,6 +101,14 @@ class VirtualClock:
         """Return it."""
         return self.seconds
 
+    def wall(self) -> float:
+        """Return it, counted from another day."""
+        return self.seconds + 1_700_000_000.0
+
+    def asleep(self) -> float:
+        """Return that the machine never slept."""
+        return 0.0
+
 
 class RealClock:
     """The event loop's own time."""
@@ -107,6 +116,14 @@ class RealClock:
     def now(self) -> float:
         """Return it."""
         return asyncio.get_running_loop().time()
+
+    def wall(self) -> float:
+        """Return the real wall clock."""
+        return time.time()
+
+    def asleep(self) -> float:
+        """Return that the machine never slept."""
+        return 0.0
 
 
 @dataclass
@@ -134,9 +151,12 @@ class SoundGateway(GatewayPort):
     async def wait_ended(self) -> None:
         await self.ended.wait()
 
-    async def stop(self, *, logout: bool) -> None:
+    async def stop(self, *, logout: bool, hard: bool = False) -> None:
         self.told.calls.append("gateway.logout+stop" if logout else "gateway.stop")
         self.ended.set()
+
+    def why(self) -> str:
+        return "its log names the cause"
 
 
 class SlowGateway(SoundGateway):
@@ -197,7 +217,7 @@ class BrokenGateway(SoundGateway):
         self._break("wait_ended")
         await super().wait_ended()
 
-    async def stop(self, *, logout: bool) -> None:
+    async def stop(self, *, logout: bool, hard: bool = False) -> None:
         await super().stop(logout=logout)
         self._break("stop")
 
@@ -205,7 +225,7 @@ class BrokenGateway(SoundGateway):
 class StubbornGateway(SoundGateway):
     """Does not come to its end when it is stopped."""
 
-    async def stop(self, *, logout: bool) -> None:
+    async def stop(self, *, logout: bool, hard: bool = False) -> None:
         await super().stop(logout=logout)
         await asyncio.Event().wait()
 

@@ -75,6 +75,7 @@ def test_every_key_has_a_sample() -> None:
         "password_command",
         "totp_secret_command",
         "page",
+        "maintenance",
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from gwctl.gateway.answer import SessionAnswer
+from gwctl.gateway.answer import SessionAnswer, SsoFacts
 from gwctl.gateway.answer import Verdict as Said
 from gwctl.gateway.door import Knock
 from gwctl.supervisor import probe as probe_module
@@ -24,6 +24,9 @@ class AnsweringGateway:
         self.calls: list[str] = []
         self.honours = True
         self.knows_login = True
+
+    async def validate(self) -> SsoFacts | None:
+        return None
 
     async def tickle(self, *, timeout_s: float | None = None) -> SessionAnswer:
         self.calls.append("tickle")

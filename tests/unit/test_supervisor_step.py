@@ -195,7 +195,7 @@ def test_hung_gateway_is_restarted_at_the_second_sight() -> None:
     core = ready()
     assert core.see(Verdict.HUNG) == []
     assert core.snapshot.timers[Timer.CHECK] == core.now + core.policy.hung_confirm_s
-    assert core.see(Verdict.HUNG, "the gateway hangs") == [CancelLogin(), StopGateway(logout=False)]
+    assert core.see(Verdict.HUNG, "the gateway hangs") == [CancelLogin(), StopGateway(logout=False, hard=True)]
     assert core.snapshot.reason == "the gateway hangs"
 
 
@@ -470,7 +470,7 @@ def test_login_that_never_settles_restarts_once_then_asks_for_a_person() -> None
 
 @pytest.mark.parametrize(
     ("passed_s", "pause_s"),
-    [(0.0, 0.1), (0.1, 1.0), (1.5, 1.0), (2.5, 0.5), (3.0, 0.1), (3.9, 0.1), (4.0, 1.0), (20.0, 1.0)],
+    [(0.0, 0.1), (0.1, 0.5), (0.6, 2.4), (2.5, 0.5), (3.0, 0.3), (3.9, 0.3), (4.0, 1.0), (20.0, 1.0)],
 )
 def test_settling_is_looked_at_when_it_is_likely(passed_s: float, pause_s: float) -> None:
     """A resumed session is seen at once, a logged-in one when the gateway's own delay is over; else looks are few."""
@@ -632,10 +632,17 @@ def test_refused_address_after_ready_is_waited_out() -> None:
 
 
 def test_rate_limited_checks_and_tickles_pause() -> None:
-    """A 429 quiets us for IBKR's quarter of an hour."""
+    """A 429 quiets us, each one for twice as long as the one before, up to IBKR's quarter of an hour."""
     core = ready()
+    pauses = []
+    for _ in range(9):
+        core.see(Verdict.RATE_LIMITED)
+        pauses.append(min(core.snapshot.timers.values()) - core.now)
+        core.fire(Timer.CHECK)
+    assert pauses == [15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 900.0, 900.0, 900.0]
+    core.see(Verdict.READY)
     core.see(Verdict.RATE_LIMITED)
-    assert min(core.snapshot.timers.values()) == core.now + core.policy.rate_limit_pause_s
+    assert min(core.snapshot.timers.values()) - core.now == 15.0
 
 
 def test_tickle_that_meets_a_look_follows_it_soon() -> None:

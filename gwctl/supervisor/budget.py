@@ -1,0 +1,75 @@
+"""How often each rung of the ladder may be climbed, and how chance is drawn. Pure: the standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum, auto
+
+HOUR_S = 3600.0
+DAY_S = 86_400.0
+
+
+class Rung(StrEnum):
+    """A cure that costs something: requests at IBKR's door, or the session of whoever else uses the gateway."""
+
+    REAUTHENTICATE = auto()
+    RESUME = auto()
+    LOGIN = auto()
+    RESTART = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How often a rung may be climbed within any hour and any day."""
+
+    per_hour: int
+    per_day: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """When each rung was climbed, in seconds of any one clock; ``calm_at`` is when all had long been well last."""
+
+    times: Mapping[Rung, tuple[float, ...]] = field(default_factory=dict)
+    calm_at: float = -DAY_S
+
+    def plus(self, rung: Rung, now: float) -> Spent:
+        """Return this with one more climb; what is older than a day is forgotten."""
+        kept = tuple(at for at in self.times.get(rung, ()) if now - at < DAY_S)
+        return replace(self, times={**self.times, rung: (*kept, now)})
+
+    def without(self, rung: Rung) -> Spent:
+        """Return this as if the rung had never been climbed."""
+        return replace(self, times={known: at for known, at in self.times.items() if known is not rung})
+
+    def within(self, rung: Rung, span_s: float, now: float) -> tuple[float, ...]:
+        """Return the climbs of the last ``span_s`` seconds since all was calm, oldest first."""
+        return tuple(at for at in self.times.get(rung, ()) if now - at < span_s and at > self.calm_at)
+
+    def room_in_s(self, rung: Rung, budget: Budget, now: float) -> float:
+        """Return in how many seconds the budget has room for one more; 0 if it has now."""
+        hour = self.within(rung, HOUR_S, now)
+        day = [at for at in self.times.get(rung, ()) if now - at < DAY_S]
+        waits = [0.0]
+        if len(hour) >= budget.per_hour:
+            waits.append(hour[-budget.per_hour] + HOUR_S - now)
+        if len(day) >= budget.per_day:
+            waits.append(day[-budget.per_day] + DAY_S - now)
+        return max(waits)
+
+    def shifted(self, by_s: float) -> Spent:
+        """Return this in the seconds of another clock, or of the same one after it stood still."""
+        moved = {rung: tuple(at + by_s for at in times) for rung, times in self.times.items()}
+        return Spent(moved, self.calm_at + by_s)
+
+
+_MASK = (1 << 64) - 1
+
+
+def uniform(seed: int, draw: int) -> float:
+    """Return the ``draw``-th number of ``seed``'s sequence in [0, 1), by SplitMix64: ``step`` may not be random."""
+    mixed = (seed + (draw + 1) * 0x9E3779B97F4A7C15) & _MASK
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+    return float(mixed ^ (mixed >> 31)) / 2.0**64

@@ -1,0 +1,56 @@
+"""What of the core outlives its process: the budgets and the pause before the next login. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from gwctl.supervisor.budget import DAY_S, Rung, Spent
+from gwctl.supervisor.tables import Snapshot
+
+LONGEST_PAUSE_S = 6 * 3600.0
+"""Longer than any maintenance window, so that a damaged file or a clock set back cannot hold a login for ever."""
+
+
+def remember(snapshot: Snapshot, wall_minus_monotonic_s: float) -> dict[str, Any]:
+    """Return what is to be kept, in wall-clock seconds: a monotonic clock does not outlive the machine."""
+    spent = snapshot.spent.shifted(wall_minus_monotonic_s)
+    not_before = snapshot.login_not_before
+    return {
+        "spent": {str(rung): [round(at, 3) for at in times] for rung, times in spent.times.items()},
+        "calm_at": round(spent.calm_at, 3),
+        "failed_logins": snapshot.failed_logins,
+        "login_not_before": round(not_before + wall_minus_monotonic_s, 3) if not_before else 0.0,
+    }
+
+
+def recall(snapshot: Snapshot, kept: Mapping[str, Any], wall_minus_monotonic_s: float, now: float) -> Snapshot:
+    """Return the snapshot with what was kept; whatever cannot be read is as if it had not been kept.
+
+    What seems to lie in the future (the clock was set back) counts as just now.
+    """
+    raw = kept.get("spent")
+    raw = raw if isinstance(raw, Mapping) else {}
+    times: dict[Rung, tuple[float, ...]] = {}
+    for rung in Rung:
+        listed = raw.get(str(rung))
+        known = [_number(at) for at in listed] if isinstance(listed, list) else []
+        monotonic = sorted(min(now, at - wall_minus_monotonic_s) for at in known if at is not None)
+        times[rung] = tuple(at for at in monotonic if now - at < DAY_S)
+    calm_at = _number(kept.get("calm_at"))
+    failed = kept.get("failed_logins")
+    not_before = _number(kept.get("login_not_before")) or 0.0
+    return replace(
+        snapshot,
+        spent=Spent(times, min(now, calm_at - wall_minus_monotonic_s) if calm_at is not None else now - DAY_S),
+        failed_logins=failed if isinstance(failed, int) and not isinstance(failed, bool) and 0 <= failed < 1000 else 0,
+        login_not_before=min(now + LONGEST_PAUSE_S, not_before - wall_minus_monotonic_s) if not_before else 0.0,
+    )
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)

@@ -1,0 +1,263 @@
+"""What each sight of the session leads to. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gwctl.supervisor.budget import Rung
+from gwctl.supervisor.ladder import (
+    begin,
+    check,
+    give_up,
+    mend,
+    mend_when_due,
+    never_settled,
+    recycle,
+    wait_for_session,
+)
+from gwctl.supervisor.policy import back_off_s, settle_pause_s
+from gwctl.supervisor.states import (
+    Arrow,
+    Checked,
+    Cure,
+    Finish,
+    Process,
+    Reauthenticate,
+    Session,
+    SessionPushed,
+    Timer,
+    Verdict,
+)
+from gwctl.supervisor.tables import Turn
+
+PUSH_PAUSE_S = 0.1
+
+
+def on_pushed(turn: Turn, _event: SessionPushed) -> None:
+    """Look at once, unless IBKR has asked for fewer requests."""
+    if turn.snapshot.process is Process.RUNNING and not turn.snapshot.rate_limited:
+        check_anew(turn)
+
+
+def check_anew(turn: Turn, *, tickle: bool = False) -> None:
+    """Look at the session; a look under way began before what is to be seen, so another one follows it."""
+    if turn.snapshot.checking:
+        turn.set(look_again=True)
+    else:
+        check(turn, tickle=tickle)
+
+
+def on_checked(turn: Turn, event: Checked) -> None:
+    """Act on what a check saw, and see to it that another one follows."""
+    again = turn.snapshot.look_again
+    turn.set(checking=False, look_again=False)
+    if turn.snapshot.process is not Process.RUNNING:
+        return
+    turn.wake(Timer.CHECK, turn.policy.check_interval_s)
+    if event.verdict is not Verdict.HUNG:
+        turn.set(hung=0, ill=event.verdict in {Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED})
+    if event.verdict is not Verdict.READY:
+        turn.set(ready_since=None)
+    _VERDICTS[event.verdict](turn, event)
+    if (
+        again
+        and turn.snapshot.timers.get(Timer.CHECK, 0.0) > turn.now + PUSH_PAUSE_S
+        and not turn.snapshot.rate_limited
+    ):
+        turn.wake(Timer.CHECK, PUSH_PAUSE_S)
+
+
+def _seen_ready(turn: Turn, _event: Checked) -> None:
+    if turn.snapshot.cure is Cure.LOGIN:
+        # The login's own end is near and brings the cookies that a later resume needs.
+        return
+    turn.move_session(Arrow.READY)
+    turn.unwake(Timer.LOGIN, Timer.SETTLE)
+    if turn.snapshot.cure is Cure.SETTLE:
+        turn.set(cure=None)
+    since = turn.now if turn.snapshot.ready_since is None else turn.snapshot.ready_since
+    turn.set(
+        settling=None,
+        ever_ready=True,
+        ready_since=since,
+        reauthentications=0,
+        took_over=False,
+        failed_starts=0,
+        failed_logins=0,
+        login_not_before=0.0,
+        settle_restarted=False,
+        resume_tried=False,
+        first_login=False,
+        ill_since=None,
+        spread=False,
+        rate_limited=0,
+        cause="",
+    )
+    if turn.now - since >= turn.policy.quiet_s:
+        turn.set(spent=replace(turn.snapshot.spent, calm_at=turn.now))
+    turn.say("authenticated")
+
+
+def _is_busy(turn: Turn) -> bool:
+    """Return whether a cure is under way or waits for its time, so that what is seen changes nothing."""
+    return _is_settling(turn) or turn.snapshot.cure is not None or Timer.LOGIN in turn.snapshot.timers
+
+
+def _seen_no_session(turn: Turn, event: Checked) -> None:
+    if _is_busy(turn):
+        return
+    turn.move_session(Arrow.MISSING)
+    if turn.snapshot.session is Session.LOCKED_OUT:
+        return
+    turn.say(event.text or "no session at IBKR")
+    if _all_lost_theirs(turn):
+        turn.set(spread=True)
+        turn.say(f"{turn.snapshot.reason}; as everybody's is gone, not everybody comes back at once")
+        turn.wake(Timer.LOGIN, turn.policy.spread_s * turn.draw())
+    else:
+        mend(turn)
+
+
+def _all_lost_theirs(turn: Turn) -> bool:
+    """Return whether the session went with everybody else's: then chance decides who comes back when."""
+    snapshot, policy = turn.snapshot, turn.policy
+    if snapshot.spread or not snapshot.ever_ready:
+        return False
+    was_ill_for_s = 0.0 if snapshot.ill_since is None else turn.now - snapshot.ill_since
+    return snapshot.window_until is not None or was_ill_for_s >= policy.spread_after_ill_s
+
+
+def _is_settling(turn: Turn) -> bool:
+    """Return whether a session is just coming up, and look again soon if so."""
+    snapshot = turn.snapshot
+    if snapshot.cure is not Cure.SETTLE:
+        return False
+    if snapshot.session is Session.UNREACHABLE:
+        # Law 5: the time in which IBKR could not be reached does not count against the session.
+        wait_for_session(turn)
+    elif Timer.SETTLE not in snapshot.timers:
+        never_settled(turn)
+        return True
+    turn.wake(Timer.CHECK, settle_pause_s(turn.policy, turn.now - turn.snapshot.cure_since))
+    return True
+
+
+def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
+    if _is_busy(turn):
+        return
+    turn.move_session(Arrow.MISSING)
+    if turn.snapshot.session is Session.LOCKED_OUT:
+        return
+    turn.say(event.text or "the brokerage session is gone")
+    tried = turn.snapshot.reauthentications
+    if tried and turn.now - turn.snapshot.cure_since < turn.policy.reauthenticate_wait_s:
+        # IBKR may take a while to open what it was asked to open.
+        turn.wake(Timer.CHECK, turn.policy.settle_slow_check_s)
+    elif tried < turn.policy.reauthenticate_tries and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
+        turn.set(reauthentications=tried + 1)
+        _reauthenticate(turn, compete=turn.policy.take_over)
+    else:
+        mend_when_due(turn)
+
+
+def _reauthenticate(turn: Turn, *, compete: bool) -> None:
+    turn.spend(Rung.REAUTHENTICATE)
+    begin(turn, Cure.REAUTHENTICATE)
+    turn.act(Reauthenticate(compete=compete))
+
+
+def _seen_competing(turn: Turn, event: Checked) -> None:
+    if not _somebody_else_has_it(turn, event.text or "another session of this username competes"):
+        return
+    if _may_take_over(turn):
+        turn.set(took_over=True, took_over_at=turn.now)
+        _reauthenticate(turn, compete=True)
+
+
+def _seen_borrowed(turn: Turn, event: Checked) -> None:
+    """Wait for whoever borrowed the session, or take it back by what alone helps: a restart (gateway-facts.md)."""
+    snapshot = turn.snapshot
+    if snapshot.cure is Cure.SETTLE or Timer.LOGIN in snapshot.timers:
+        _is_settling(turn)
+        return
+    waits = turn.now - snapshot.cure_since < turn.policy.borrowed_retry_s
+    if not _somebody_else_has_it(turn, event.text or "another client has borrowed the session"):
+        return
+    if _may_take_over(turn):
+        turn.set(took_over=True, took_over_at=turn.now, resumable=False)
+        recycle(turn, Arrow.RESTART, f"{turn.snapshot.reason}; restarting the gateway to take it back")
+    elif not turn.policy.take_over and not waits and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
+        _reauthenticate(turn, compete=False)
+
+
+def _somebody_else_has_it(turn: Turn, text: str) -> bool:
+    """Show who has the session; return whether something may be done about it."""
+    if turn.snapshot.cure is not None and turn.snapshot.cure is not Cure.SETTLE:
+        return False
+    turn.unwake(Timer.SETTLE, Timer.LOGIN)
+    turn.set(cure=None, settling=None)
+    turn.move_session(Arrow.OTHER)
+    if turn.snapshot.session is Session.LOCKED_OUT:
+        return False
+    turn.say(text)
+    return True
+
+
+def _may_take_over(turn: Turn) -> bool:
+    """Return whether to take the session: once a loss, and never again from who took it back at once."""
+    snapshot = turn.snapshot
+    at = snapshot.took_over_at
+    just_now = at is not None and turn.now - at < turn.policy.take_over_pause_s
+    return turn.policy.take_over and not snapshot.took_over and not just_now
+
+
+def _seen_ill(turn: Turn, event: Checked) -> None:
+    if turn.snapshot.cure not in {None, Cure.SETTLE}:
+        return
+    # Law 5: while IBKR is ill no deadline may lead to a restart and no timer to a login.
+    turn.unwake(Timer.SETTLE, Timer.LOGIN)
+    turn.move_session(Arrow.ILL)
+    if turn.snapshot.session is Session.LOCKED_OUT:
+        return
+    turn.set(resume_tried=False, ill_since=turn.now if turn.snapshot.ill_since is None else turn.snapshot.ill_since)
+    turn.say(event.text or "IBKR cannot be reached")
+
+
+def _seen_rate_limited(turn: Turn, event: Checked) -> None:
+    limited = turn.snapshot.rate_limited + 1
+    turn.set(rate_limited=limited)
+    _seen_ill(turn, replace(event, text=event.text or "IBKR asks for fewer requests"))
+    policy = turn.policy
+    pause_s = turn.jittered(back_off_s(limited, policy.rate_limit_pause_first_s, policy.rate_limit_pause_max_s))
+    turn.wake(Timer.CHECK, pause_s)
+    turn.wake(Timer.TICKLE, pause_s + policy.tickle_interval_s)
+
+
+def _seen_denied(turn: Turn, event: Checked) -> None:
+    text = event.text or "the gateway refuses requests from 127.0.0.1"
+    if turn.snapshot.ever_ready:
+        _seen_ill(turn, replace(event, text=text))
+    else:
+        give_up(turn, Finish(78, "configuration", text, "put 127.0.0.1 into allow_ips"))
+
+
+def _seen_hung(turn: Turn, event: Checked) -> None:
+    hung = turn.snapshot.hung + 1
+    turn.set(hung=hung)
+    if hung >= turn.policy.hung_checks:
+        recycle(turn, Arrow.LOST, event.text or "the gateway hangs", hard=True)
+    else:
+        turn.wake(Timer.CHECK, turn.policy.hung_confirm_s)
+
+
+_VERDICTS = {
+    Verdict.READY: _seen_ready,
+    Verdict.NO_SESSION: _seen_no_session,
+    Verdict.NO_BROKERAGE: _seen_no_brokerage,
+    Verdict.COMPETING: _seen_competing,
+    Verdict.BORROWED: _seen_borrowed,
+    Verdict.UPSTREAM_ILL: _seen_ill,
+    Verdict.HUNG: _seen_hung,
+    Verdict.RATE_LIMITED: _seen_rate_limited,
+    Verdict.ACCESS_DENIED: _seen_denied,
+}

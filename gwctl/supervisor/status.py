@@ -1,0 +1,63 @@
+"""The contract's ``status`` object, from what the loop and the probe know."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from gwctl.gateway.answer import SessionAnswer
+from gwctl.supervisor.states import Cure, Phase, Process, Timer
+from gwctl.supervisor.tables import Snapshot, phase_of
+
+
+def describe_phase(snapshot: Snapshot, now: float) -> dict[str, Any]:
+    """Return phase, reason, since when, what comes next and the last error; ``now`` is monotonic seconds."""
+    phase = phase_of(snapshot)
+    ready = phase is Phase.READY
+    since = time.gmtime(time.time() - (now - snapshot.since))
+    return {
+        "phase": str(phase),
+        "reason": f"authenticated {round(now - snapshot.since)} s ago" if ready else snapshot.reason,
+        "ready": ready,
+        "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", since),
+        "next": what_comes_next(snapshot, now),
+        "last_error": None if ready else snapshot.reason,
+    }
+
+
+def describe_session(seen: SessionAnswer | None, tickled_at: float | None, now: float) -> dict[str, Any]:
+    """Return the ``session`` object."""
+    return {
+        "authenticated": bool(seen and seen.authenticated),
+        "connected": bool(seen and seen.connected),
+        "competing": bool(seen and seen.competing),
+        "user_id": seen.user_id if seen else None,
+        "sso_expires_s": seen.sso_expires_s if seen else None,
+        "server_name": seen.server_name if seen else None,
+        "last_tickle_age_s": None if tickled_at is None else round(now - tickled_at, 1),
+    }
+
+
+def what_comes_next(snapshot: Snapshot, now: float) -> dict[str, Any]:
+    """Return the contract's ``next``: what is under way (in 0 s), else what will be tried, else the next look."""
+    under_way = _under_way(snapshot)
+    if under_way is not None:
+        return {"what": under_way, "in_s": 0.0}
+    timers = snapshot.timers
+    tried = [timer for timer in (Timer.START, Timer.LOGIN) if timer in timers]
+    nearest = sorted(timers, key=lambda timer: timers[timer])
+    if not nearest:
+        return {"what": "check", "in_s": 0.0}
+    timer = (tried or nearest)[0]
+    return {"what": str(timer), "in_s": round(max(0.0, timers[timer] - now), 1)}
+
+
+def _under_way(snapshot: Snapshot) -> str | None:
+    match snapshot.process:
+        case Process.STARTING | Process.RECYCLING:
+            return "start"
+        case Process.STOPPING | Process.STOPPED | Process.FATAL:
+            return "stop"
+        case _:
+            pass
+    return None if snapshot.cure in {None, Cure.SETTLE} else str(snapshot.cure)
