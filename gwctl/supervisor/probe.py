@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -33,21 +34,26 @@ WHO_INTERVAL_S = 60.0
 """``sso/validate`` may be asked once a minute (gateway-facts.md)."""
 
 
-class Pace:
-    """Requests to IBKR: a few at once, few in the long run, below one a second over any ten (gateway-facts.md)."""
+PACE_REQUESTS = 9
+PACE_SPAN_S = 10.0
 
-    def __init__(self, *, burst: float = 5.0, per_s: float = 0.4) -> None:
-        self.burst = burst
-        self.per_s = per_s
-        self._tokens = burst
-        self._at_s: float | None = None
+
+class Pace:
+    """Requests to IBKR: below one a second over any ten (gateway-facts.md), and at once as long as that allows it.
+
+    A session that is just coming back needs several looks within moments, one that is well a few a minute.
+    """
+
+    def __init__(self, *, requests: int = PACE_REQUESTS, span_s: float = PACE_SPAN_S) -> None:
+        self.span_s = span_s
+        self._at_s: deque[float] = deque(maxlen=requests)
 
     def take(self, now: float) -> float:
         """Take the next place in the row and return in how many seconds it comes."""
-        passed_s = 0.0 if self._at_s is None else max(0.0, now - self._at_s)
-        self._tokens = min(self.burst, self._tokens + passed_s * self.per_s) - 1.0
-        self._at_s = now
-        return max(0.0, -self._tokens / self.per_s)
+        full = len(self._at_s) == self._at_s.maxlen
+        at_s = max(now, self._at_s[0] + self.span_s) if full else now
+        self._at_s.append(at_s)
+        return at_s - now
 
 
 class AskGateway(Protocol):

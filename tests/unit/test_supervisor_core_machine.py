@@ -1,23 +1,35 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from supervisor_fakes import Core
 
+from gwctl.supervisor.budget import Budget, Rung
 from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.states import (
     Action,
     CancelLogin,
+    CauseRead,
     Check,
     Checked,
+    ClockJumped,
     Cure,
     Event,
     Finish,
+    FolderLost,
     GatewayAnswers,
     GatewayCannotStart,
     GatewayEnded,
@@ -36,6 +48,7 @@ from gwctl.supervisor.states import (
     ResumeDone,
     SecondFactorAsked,
     Session,
+    SessionPushed,
     StartGateway,
     StartWanted,
     StopGateway,
@@ -43,6 +56,7 @@ from gwctl.supervisor.states import (
     TimeOut,
     Timer,
     Verdict,
+    WindowChanged,
 )
 
 ILL = {Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED}
@@ -52,6 +66,8 @@ results = st.sampled_from([result for result in LoginResult if result is not Log
 
 class AnyShell(RuleBasedStateMachine):
     """Be a shell that obeys every action, answers each question once at the most, and meets the worst of worlds."""
+
+    steps = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,6 +83,8 @@ class AnyShell(RuleBasedStateMachine):
     # What a shell does with what the core says.
 
     def give(self, event: Event) -> None:
+        AnyShell.steps += 1
+        self.before = self.core.snapshot
         by_person = isinstance(event, LoginWanted | RestartWanted | StopWanted)
         for action in self.core.feed(event):
             assert not self.finished, "nothing is done after the end"
@@ -92,6 +110,9 @@ class AnyShell(RuleBasedStateMachine):
             is_login = isinstance(action, Login)
             if is_login and not by_person:
                 assert not self.only_ill or core.snapshot.login_wanted or self.person_waits, "law 5"
+                self.is_due(by_person=self.before.login_wanted or self.person_waits)
+            elif isinstance(action, Resume):
+                assert self.room_in_s(Rung.RESUME) == 0.0, "no more resumes than the budget has"
             self.asked["login" if is_login else "cure"] = core.snapshot.epoch
         elif isinstance(action, CancelLogin):
             self.asked.pop("login", None)
@@ -100,12 +121,28 @@ class AnyShell(RuleBasedStateMachine):
 
     person_waits = False
 
+    def is_due(self, *, by_person: bool) -> None:
+        """Assert that a login of the loop's own respects the budget, the pause and IBKR's maintenance."""
+        if by_person:
+            return
+        before, now = self.before, self.core.now
+        assert self.room_in_s(Rung.LOGIN) == 0.0, "no more logins than the budget has"
+        assert before.login_not_before <= now, "no login before its time"
+        if before.window_until is not None:
+            # The window may be one that nobody has told the core is over.
+            assert not before.failed_logins or now >= before.window_until, "what failed is not repeated in maintenance"
+
+    def room_in_s(self, rung: Rung) -> float:
+        return self.before.spent.room_in_s(rung, self.core.policy.budgets[rung], self.core.now)
+
     def answer(self, name: str, make: Callable[[int], Event]) -> None:
         self.give(make(self.asked.pop(name)))
 
-    @initialize(adopted=st.booleans(), take_over=st.booleans())
-    def begin(self, *, adopted: bool, take_over: bool) -> None:
-        self.core.policy = Policy(take_over=take_over)
+    @initialize(adopted=st.booleans(), take_over=st.booleans(), narrow=st.booleans(), chance=st.integers(0, 5))
+    def begin(self, *, adopted: bool, take_over: bool, narrow: bool, chance: int) -> None:
+        self.core.policy = Policy(take_over=take_over, seed=chance)
+        if narrow:
+            self.core.policy = replace(self.core.policy, budgets=dict.fromkeys(Rung, Budget(1, 3)))
         self.give(StartWanted(adopted=adopted))
 
     alive = precondition(lambda self: not self.finished)
@@ -198,6 +235,62 @@ class AnyShell(RuleBasedStateMachine):
         self.person_waits = False
 
     @alive
+    @rule(for_s=st.sampled_from([None, 60.0, 7200.0]))
+    def window_changes(self, for_s: float | None) -> None:
+        self.give(WindowChanged(until=None if for_s is None else self.core.now + for_s))
+
+    @precondition(lambda self: "login" in self.asked)
+    @rule(result=results, before=st.booleans())
+    def maintenance_meets_a_failed_login(self, result: LoginResult, *, before: bool) -> None:
+        if before:
+            self.window_changes(7200.0)
+        self.login_fails(result, None)
+        if not before and not self.finished:
+            self.window_changes(7200.0)
+        self.no_session_for_long()
+
+    @precondition(lambda self: self.gateway == "running" and not self.finished)
+    @rule()
+    def no_session_for_long(self) -> None:
+        for _ in range(8):
+            if "check" in self.asked:
+                self.check_comes_back(Verdict.NO_SESSION)
+            elif self.gateway == "running" and not self.finished and self.core.snapshot.timers:
+                self.time_passes(0.0)
+
+    @precondition(lambda self: "login" in self.asked and self.gateway == "running")
+    @rule(times=st.integers(1, 3))
+    def session_is_lost_again_and_again(self, times: int) -> None:
+        for _ in range(times):
+            if "login" in self.asked:
+                self.login_succeeds(resumable=False)
+                self.check_comes_back(Verdict.READY)
+                self.session_is_pushed(1)
+                self.check_comes_back(Verdict.NO_SESSION)
+
+    @alive
+    @rule(asleep_s=st.sampled_from([0.0, 30.0, 3600.0]))
+    def clock_jumps(self, asleep_s: float) -> None:
+        self.give(ClockJumped(asleep_s=asleep_s))
+
+    @alive
+    @rule(times=st.integers(1, 3))
+    def session_is_pushed(self, times: int) -> None:
+        for _ in range(times):
+            self.give(SessionPushed())
+
+    @alive
+    @rule()
+    def folder_is_deleted(self) -> None:
+        self.only_ill = False
+        self.give(FolderLost())
+
+    @alive
+    @rule(text=st.sampled_from(["", "the log names it"]))
+    def cause_is_read(self, text: str) -> None:
+        self.give(CauseRead(text=text))
+
+    @alive
     @rule()
     def person_restarts(self) -> None:
         self.give(RestartWanted())
@@ -286,11 +379,55 @@ class AnyShell(RuleBasedStateMachine):
         assert self.finished
 
 
-AnyShell.TestCase.settings = settings(
-    max_examples=250,
-    stateful_step_count=50,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
-TestAnyShell = pytest.mark.timeout(300)(AnyShell.TestCase)
-TestAnyShell.__doc__ = "Laws 1, 5 and 10, and that there is no dead state, hold for every shell and every world."
+EXAMPLES = 1_150 if os.environ.get("CI") else 250
+STEPS = 50
+PARTS = 4
+
+
+def _run(part: int) -> None:
+    """Run one part of the steps; together they are 200,000 at least where CI counts."""
+    AnyShell.steps = 0
+    machine = seed(part)(AnyShell)
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            database=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        ),
+    )
+    if os.environ.get("CI"):
+        assert AnyShell.steps >= 200_000 / PARTS, AnyShell.steps
+
+
+# Classes of their own, so that they run side by side.
+
+
+@pytest.mark.timeout(600)
+class TestAnyShell0:
+    def test_the_laws_hold_for_every_shell_and_world(self) -> None:
+        """Laws 1, 5 and 10, budgets and windows, and that there is no dead state, whatever happens."""
+        _run(0)
+
+
+@pytest.mark.timeout(600)
+class TestAnyShell1:
+    def test_the_laws_hold_for_every_shell_and_world(self) -> None:
+        """As above, from another seed."""
+        _run(1)
+
+
+@pytest.mark.timeout(600)
+class TestAnyShell2:
+    def test_the_laws_hold_for_every_shell_and_world(self) -> None:
+        """As above, from another seed."""
+        _run(2)
+
+
+@pytest.mark.timeout(600)
+class TestAnyShell3:
+    def test_the_laws_hold_for_every_shell_and_world(self) -> None:
+        """As above, from another seed."""
+        _run(3)

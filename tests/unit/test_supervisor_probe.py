@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gwctl.gateway.answer import SessionAnswer, SsoFacts
 from gwctl.gateway.answer import Verdict as Said
 from gwctl.gateway.door import Knock
 from gwctl.supervisor import probe as probe_module
-from gwctl.supervisor.probe import Probe
+from gwctl.supervisor.probe import Pace, Probe
 from gwctl.supervisor.states import Verdict
 
 COOKIES = (("JSESSIONID", "made up"),)
@@ -24,9 +26,11 @@ class AnsweringGateway:
         self.calls: list[str] = []
         self.honours = True
         self.knows_login = True
+        self.app: str | None = None
 
     async def validate(self) -> SsoFacts | None:
-        return None
+        self.calls.append("validate")
+        return SsoFacts(None, None, None, self.app, None)
 
     async def tickle(self, *, timeout_s: float | None = None) -> SessionAnswer:
         self.calls.append("tickle")
@@ -142,7 +146,7 @@ def test_first_sight_of_a_ready_session_is_tickled_once() -> None:
         await probe.check(tickle=False)
 
     asyncio.run(story())
-    assert client.calls == ["auth_status", "tickle", "auth_status"]
+    assert client.calls == ["auth_status", "tickle", "auth_status", "validate"]
     assert probe.seen is not None
     assert (probe.seen.user_id, probe.seen.sso_expires_s, probe.seen.server_name) == (5, 60.0, "S")
     probe.forget_session()
@@ -193,3 +197,109 @@ def test_resume_without_cookies_or_gateway_asks_nobody() -> None:
     client = AnsweringGateway(SessionAnswer(Said.READY))
     assert not asyncio.run(probe_of(client).resume())
     assert client.calls == []
+
+
+# Who else has it.
+
+
+def _see(said: list[tuple[Said, str | None]]) -> tuple[list[tuple[Verdict, str]], AnsweringGateway]:
+    client = AnsweringGateway(SessionAnswer(Said.READY, 200))
+    probe = probe_of(client)
+    seen = []
+
+    async def story() -> None:
+        for verdict, app in said:
+            client.said, client.app = SessionAnswer(verdict, 200), app
+            checked = await probe.check(tickle=False)
+            seen.append((checked.verdict, checked.text))
+
+    asyncio.run(story())
+    return seen, client
+
+
+OURS = [(Said.READY, "PORTAL"), (Said.READY, "PORTAL")]
+
+
+def test_a_borrower_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unauthenticated session that is another client's by `sso/validate` is borrowed, and by whom is said."""
+    monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
+    seen, _ = _see([*OURS, (Said.NOT_AUTHENTICATED, "TWS"), (Said.COMPETING, "TWS")])
+    assert seen[2] == (Verdict.BORROWED, "another client has borrowed the session: TWS")
+    assert seen[3] == (Verdict.COMPETING, "another session of this username competes: TWS")
+
+
+def test_our_own_client_borrows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same client's unauthenticated session is one to be opened, not one to be waited for."""
+    monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
+    seen, _ = _see([*OURS, (Said.NOT_AUTHENTICATED, "PORTAL"), (Said.NOT_AUTHENTICATED, None)])
+    assert [verdict for verdict, _ in seen[2:]] == [Verdict.NO_BROKERAGE, Verdict.NO_BROKERAGE]
+
+
+def test_who_never_was_ready_is_robbed_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before our own client's name is known another's tells nothing, and is not asked for."""
+    monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
+    seen, client = _see([(Said.NOT_AUTHENTICATED, "TWS")])
+    assert seen[0][0] is Verdict.NO_BROKERAGE
+    assert "validate" not in client.calls
+
+
+def test_who_is_asked_once_a_minute_at_most() -> None:
+    """IBKR allows one `sso/validate` a minute."""
+    _, client = _see([*OURS, *[(Said.NOT_AUTHENTICATED, "TWS")] * 4])
+    assert client.calls.count("validate") == 1
+
+
+def test_borrowed_session_is_not_taken_by_the_gateways_own_hand_shake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway's hand-shake competes: while somebody else has the session it is not asked for."""
+    monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
+    client = AnsweringGateway(SessionAnswer(Said.READY, 200))
+    probe = probe_of(client)
+
+    async def story() -> None:
+        client.app = "PORTAL"
+        await probe.check(tickle=False)
+        await probe.check(tickle=False)
+        client.said, client.app = SessionAnswer(Said.NOT_AUTHENTICATED, 500), "TWS"
+        await probe.check(tickle=False)
+        assert not await probe.reauthenticate(compete=False)
+
+    asyncio.run(story())
+    assert "reauthenticate" not in client.calls
+
+
+# How much is asked.
+
+
+@given(
+    waits=st.lists(st.floats(0.0, 20.0) | st.just(0.0), max_size=80),
+    requests=st.integers(1, 9),
+)
+def test_no_ten_seconds_hold_more_than_their_requests(waits: list[float], requests: int) -> None:
+    """Whenever somebody asks, every span stays below its bound, and nothing is delayed without need."""
+    pace = Pace(requests=requests)
+    now, sent = 0.0, []
+    for wait in waits:
+        now += wait
+        delay = pace.take(now)
+        if sum(1 for at in sent if at > now - 10.0) < requests:
+            assert delay == 0.0
+        now += delay
+        sent.append(now)
+    for at in sent:
+        assert sum(1 for other in sent if at <= other < at + 9.999) <= requests
+
+
+def test_a_silent_gateway_is_knocked_at_without_delay_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second look at a hung gateway does not wait for the silence again."""
+    client = SilentGateway(SessionAnswer(Said.NO_ANSWER), Knock.SILENT)
+    probe = probe_of(client)
+
+    async def story() -> None:
+        monkeypatch.setattr(probe_module, "SILENCE_S", 0.01)
+        assert (await probe.check(tickle=False)).verdict is Verdict.HUNG
+        monkeypatch.setattr(probe_module, "SILENCE_S", 60.0)
+        async with asyncio.timeout(5.0):
+            assert (await probe.check(tickle=False)).verdict is Verdict.HUNG
+
+    asyncio.run(story())
+    assert client.calls == ["knock", "knock"]

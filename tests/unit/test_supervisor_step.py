@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from cores import end_login, gateway_comes_back, logging_in, ready, running, settling
 from supervisor_fakes import REFUSED, SUCCESS, SWALLOWED, Core, started
 
 from gwctl.supervisor.policy import Policy
@@ -43,46 +44,6 @@ from gwctl.supervisor.states import (
 
 ILL = (Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED)
 NEEDS_PERSON = LoginDone(result=LoginResult.NEEDS_PERSON, text="locked", code="locked_out", exit_code=77, hint="reset")
-
-
-def running(policy: Policy | None = None) -> Core:
-    """Return a core whose gateway has just answered; a check is under way."""
-    core = started(policy)
-    core.feed(GatewayAnswers(core.snapshot.epoch))
-    return core
-
-
-def logging_in(policy: Policy | None = None) -> Core:
-    core = running(policy)
-    core.see(Verdict.NO_SESSION)
-    return core
-
-
-def end_login(core: Core, done: LoginDone) -> None:
-    core.feed(replace(done, epoch=core.snapshot.epoch))
-
-
-def settling(policy: Policy | None = None) -> Core:
-    core = logging_in(policy)
-    end_login(core, SUCCESS)
-    return core
-
-
-def ready(policy: Policy | None = None) -> Core:
-    core = settling(policy)
-    core.see(Verdict.READY)
-    assert core.phase is Phase.READY
-    core.now += 120.0
-    core.done.clear()
-    return core
-
-
-def gateway_comes_back(core: Core) -> None:
-    """Let the stop that is under way end and the next start succeed."""
-    core.feed(GatewayGone())
-    if core.snapshot.process is Process.BACKOFF:
-        core.fire(Timer.START)
-    core.feed(GatewayAnswers(core.snapshot.epoch))
 
 
 def test_cold_start_logs_in_and_gets_ready() -> None:

@@ -1,0 +1,252 @@
+"""Each rung of the ladder has limits that outlive the process, and chance that is the machine's own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from cores import ready, running
+from hypothesis import given
+from hypothesis import strategies as st
+from supervisor_fakes import SUCCESS, SWALLOWED, Core
+
+from gwctl.supervisor.budget import DAY_S, HOUR_S, Budget, Rung, Spent, uniform
+from gwctl.supervisor.memory import LONGEST_PAUSE_S, recall, remember
+from gwctl.supervisor.policy import Policy
+from gwctl.supervisor.states import (
+    GatewayAnswers,
+    GatewayGone,
+    LoginDone,
+    LoginResult,
+    LoginWanted,
+    Process,
+    RestartWanted,
+    Resume,
+    ResumeDone,
+    StartGateway,
+    Timer,
+    Verdict,
+    Warn,
+)
+from gwctl.supervisor.tables import Snapshot
+
+times_s = st.lists(st.floats(0.0, 2 * DAY_S), max_size=60).map(sorted)
+budgets = st.builds(Budget, st.integers(1, 10), st.integers(1, 40))
+
+
+@given(times=times_s, budget=budgets, now=st.floats(0.0, 3 * DAY_S))
+def test_whatever_was_spent_no_hour_and_no_day_exceeds_the_budget(
+    times: list[float], budget: Budget, now: float
+) -> None:
+    """Whoever waits for as long as there is no room, climbs at most so often within any hour and any day."""
+    spent = Spent()
+    climbed: list[float] = []
+    for at in [at for at in times if at <= now]:
+        if spent.room_in_s(Rung.LOGIN, budget, at) == 0.0:
+            spent = spent.plus(Rung.LOGIN, at)
+            climbed.append(at)
+    for at in climbed:
+        assert sum(1 for other in climbed if 0.0 <= at - other < HOUR_S) <= budget.per_hour
+        assert sum(1 for other in climbed if 0.0 <= at - other < DAY_S) <= budget.per_day
+
+
+@given(times=times_s, budget=budgets)
+def test_room_comes_when_it_was_said_to_come(times: list[float], budget: Budget) -> None:
+    """After the seconds that were named there is room, and not before."""
+    spent = Spent({Rung.LOGIN: tuple(times)}, calm_at=-1.0)
+    now = times[-1] if times else 0.0
+    wait_s = spent.room_in_s(Rung.LOGIN, budget, now)
+    assert spent.room_in_s(Rung.LOGIN, budget, now + wait_s + 0.001) == 0.0
+    if wait_s > 1.0:
+        assert spent.room_in_s(Rung.LOGIN, budget, now + wait_s - 1.0) > 0.0
+
+
+def _drop_and_log_in(core: Core) -> None:
+    core.see(Verdict.NO_SESSION)
+    core.feed(replace(SUCCESS, epoch=core.snapshot.epoch, resumable=False))
+    core.see(Verdict.READY)
+
+
+def test_logins_without_end_wait_for_the_hour_and_say_so() -> None:
+    """A session that is lost again and again costs ten logins an hour, then a wait that is named."""
+    core = ready()
+    core.snapshot = replace(core.snapshot, resumable=False, spent=Spent())
+    for _ in range(10):
+        _drop_and_log_in(core)
+    before = core.logins
+    actions = core.see(Verdict.NO_SESSION)
+    assert any(isinstance(action, Warn) and action.code == "logged_in_often" for action in actions)
+    assert core.logins == before
+    assert core.snapshot.timers[Timer.LOGIN] > core.now
+    first = core.snapshot.spent.times[Rung.LOGIN][0]
+    assert core.snapshot.timers[Timer.LOGIN] == pytest.approx(first + HOUR_S)
+    core.fire(Timer.LOGIN)
+    assert core.logins == before + 1
+
+
+def test_person_may_log_in_whatever_is_spent() -> None:
+    """The budget limits what the loop does by itself."""
+    core = ready()
+    core.snapshot = replace(core.snapshot, spent=Spent({Rung.LOGIN: (core.now,) * 40}))
+    before = core.logins
+    core.feed(LoginWanted())
+    assert core.logins == before + 1
+
+
+def test_quiet_time_gives_the_hour_back_but_not_the_day() -> None:
+    """Ten minutes without trouble and the hour's limit begins anew; the day's counts on."""
+    core = ready()
+    core.snapshot = replace(core.snapshot, spent=Spent({Rung.LOGIN: (core.now,) * 10}))
+    core.now += core.policy.quiet_s + 1.0
+    core.see(Verdict.READY)
+    spent = core.snapshot.spent
+    assert spent.room_in_s(Rung.LOGIN, Budget(10, 100), core.now) == 0.0
+    assert spent.room_in_s(Rung.LOGIN, Budget(100, 10), core.now) > 0.0
+
+
+def test_trouble_within_the_quiet_time_gives_nothing_back() -> None:
+    """Ten minutes that a loss interrupts are not quiet."""
+    core = ready()
+    core.snapshot = replace(core.snapshot, spent=Spent({Rung.RESTART: (core.now,) * 12}))
+    core.now += core.policy.quiet_s - 1.0
+    core.see(Verdict.UPSTREAM_ILL)
+    core.now += 2.0
+    core.see(Verdict.READY)
+    assert core.snapshot.spent.room_in_s(Rung.RESTART, core.policy.budgets[Rung.RESTART], core.now) > 0.0
+
+
+def test_resume_that_is_spent_leads_to_a_login() -> None:
+    """The next rung is climbed where one has no room."""
+    core = ready()
+    core.snapshot = replace(core.snapshot, resumable=True, resume_tried=False)
+    core.snapshot = replace(core.snapshot, spent=Spent({Rung.RESUME: (core.now,) * 20}))
+    before = core.logins
+    core.see(Verdict.NO_SESSION)
+    assert core.count(Resume) == 0
+    assert core.logins == before + 1
+
+
+def test_spent_reauthentication_leads_to_a_login() -> None:
+    """A brokerage session that is lost without end is asked for thirty times an hour at most."""
+    core = ready()
+    core.snapshot = replace(core.snapshot, spent=Spent({Rung.REAUTHENTICATE: (core.now,) * 30}))
+    before = core.logins
+    core.see(Verdict.NO_BROKERAGE)
+    assert core.logins == before + 1
+
+
+def test_restarts_without_end_wait_for_the_hour() -> None:
+    """Twelve restarts an hour, then a wait until there is room; a person's restart clears the count."""
+    core = ready()
+    spent_at = core.now
+    core.snapshot = replace(core.snapshot, spent=Spent({Rung.RESTART: (spent_at,) * 12}))
+    for _ in range(2):
+        core.see(Verdict.HUNG)
+    actions = core.feed(GatewayGone())
+    assert any(isinstance(action, Warn) and action.code == "restarted_often" for action in actions)
+    assert core.snapshot.process is Process.BACKOFF
+    assert core.snapshot.timers[Timer.START] == pytest.approx(spent_at + HOUR_S)
+    assert core.feed(RestartWanted()) == [StartGateway()]
+    core.feed(GatewayAnswers(core.snapshot.epoch))
+    core.feed(RestartWanted())
+    assert Rung.RESTART not in core.snapshot.spent.times
+
+
+# What outlives the process.
+
+
+@given(
+    times=st.dictionaries(st.sampled_from(Rung), st.lists(st.floats(-DAY_S + 1, 0.0), max_size=5).map(sorted)),
+    failed=st.integers(0, 50),
+    pause_s=st.floats(1.0, LONGEST_PAUSE_S - 10.0),
+    reboot_s=st.floats(-1e6, 1e6),
+)
+def test_what_is_remembered_is_recalled_by_another_clock(
+    times: dict[Rung, list[float]], failed: int, pause_s: float, reboot_s: float
+) -> None:
+    """Counts and pauses go on after a restart of the machine, whose monotonic clock begins anew."""
+    now = 1_000_000.0
+    spent = Spent({rung: tuple(now + at for at in listed) for rung, listed in times.items()}, now - 5.0)
+    snapshot = replace(Snapshot(), spent=spent, failed_logins=failed, login_not_before=now + pause_s)
+    kept = json.loads(json.dumps(remember(snapshot, 700_000_000.0)))
+    then = recall(Snapshot(), kept, 700_000_000.0 - reboot_s, now + reboot_s)
+    assert then.failed_logins == failed
+    assert then.login_not_before - (now + reboot_s) == pytest.approx(pause_s, abs=0.01)
+    for rung in Rung:
+        expected = list(times.get(rung, []))
+        assert [at - now - reboot_s for at in then.spent.times.get(rung, ())] == pytest.approx(expected, abs=0.01)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    kept=st.dictionaries(
+        st.sampled_from(["spent", "calm_at", "failed_logins", "login_not_before"]),
+        json_values | st.dictionaries(st.sampled_from([str(rung) for rung in Rung]), json_values),
+    )
+)
+def test_a_damaged_memory_never_stops_the_start_nor_holds_it_for_ever(kept: dict[str, object]) -> None:
+    """Whatever the file says, a supervisor begins, and its next login is some hours away at most."""
+    snapshot = recall(Snapshot(), kept, 0.0, 5000.0)
+    assert snapshot.login_not_before <= 5000.0 + LONGEST_PAUSE_S
+    assert snapshot.failed_logins >= 0
+    assert all(at <= 5000.0 for at in snapshot.spent.times[Rung.LOGIN])
+
+
+def test_a_failed_login_counts_on_in_the_next_process() -> None:
+    """A supervisor that is killed in its pause does not log in at once when it is started again."""
+    core = running()
+    core.see(Verdict.NO_SESSION)
+    core.feed(replace(SWALLOWED, epoch=core.snapshot.epoch))
+    kept = remember(core.snapshot, 0.0)
+    again = running()
+    again.snapshot = recall(again.snapshot, kept, again.now - core.now, again.now)
+    before = again.logins
+    again.see(Verdict.NO_SESSION)
+    assert again.logins == before
+    assert again.snapshot.timers[Timer.LOGIN] > again.now
+
+
+# Chance.
+
+
+@given(seed=st.integers(0, 2**64 - 1), draw=st.integers(0, 10_000))
+def test_chance_lies_between_nought_and_one(seed: int, draw: int) -> None:
+    """Every draw of every machine lies in [0, 1), and is the same again."""
+    assert 0.0 <= uniform(seed, draw) < 1.0
+    assert uniform(seed, draw) == uniform(seed, draw)
+
+
+def test_neighbouring_seeds_spread_evenly() -> None:
+    """Ten thousand machines, numbered one by one, fill every tenth of the range as evenly as chance would."""
+    tenths = [0] * 10
+    for seed in range(10_000):
+        tenths[int(uniform(seed, 0) * 10)] += 1
+    assert all(880 < count < 1120 for count in tenths), tenths
+
+
+def test_machines_that_fail_together_do_not_try_again_together() -> None:
+    """The same failure at the same moment leads to different pauses on different machines, none longer than meant."""
+    pauses = set()
+    for seed in range(50):
+        core = running(Policy(seed=seed))
+        core.see(Verdict.NO_SESSION)
+        core.feed(LoginDone(core.snapshot.epoch, LoginResult.TRANSIENT, "it failed"))
+        pauses.add(core.snapshot.timers[Timer.LOGIN] - core.now)
+    assert len(pauses) == 50
+    assert all(5.0 * 0.75 < pause <= 5.0 for pause in pauses)
+
+
+def test_resumed_session_costs_a_resume() -> None:
+    """What is climbed is written down, rung by rung."""
+    core = ready()
+    core.snapshot = replace(core.snapshot, resumable=True, resume_tried=False)
+    core.see(Verdict.NO_SESSION)
+    core.feed(ResumeDone(core.snapshot.epoch, ok=True))
+    assert len(core.snapshot.spent.times[Rung.RESUME]) == 1

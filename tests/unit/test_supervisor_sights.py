@@ -1,0 +1,234 @@
+"""Pushes, sleeps, lost folders, borrowed sessions and named causes: what each leads to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from cores import end_login, gateway_comes_back, ready, running, settling
+from supervisor_fakes import SUCCESS, SWALLOWED, Core
+
+from gwctl.supervisor.budget import Rung
+from gwctl.supervisor.policy import Policy
+from gwctl.supervisor.states import (
+    CancelLogin,
+    CauseRead,
+    Check,
+    Checked,
+    ClockJumped,
+    Cure,
+    Explain,
+    Finish,
+    FolderLost,
+    GatewayCannotStart,
+    GatewayGone,
+    Phase,
+    Process,
+    Reauthenticate,
+    ReauthenticateDone,
+    SessionPushed,
+    StopGateway,
+    TimeOut,
+    Timer,
+    Verdict,
+    Warn,
+)
+
+
+def test_push_is_looked_at_at_once() -> None:
+    """What the WebSocket says is a hint: the truth is looked at without waiting for the next check."""
+    core = ready()
+    assert core.feed(SessionPushed()) == [Check(tickle=False)]
+
+
+def test_push_during_a_look_is_followed_by_another_look() -> None:
+    """A look that began before the change may not have seen it."""
+    core = ready()
+    core.fire(Timer.CHECK)
+    assert core.feed(SessionPushed()) == []
+    core.see(Verdict.READY)
+    assert core.snapshot.timers[Timer.CHECK] - core.now == pytest.approx(0.1)
+    core.fire(Timer.CHECK)
+    core.see(Verdict.READY)
+    assert core.snapshot.timers[Timer.CHECK] - core.now == core.policy.check_interval_s
+
+
+def test_push_is_not_followed_while_ibkr_asks_for_fewer_requests() -> None:
+    """A 429 outlasts whatever is pushed."""
+    core = ready()
+    core.see(Verdict.RATE_LIMITED)
+    assert core.feed(SessionPushed()) == []
+
+
+def test_push_to_a_gateway_that_is_not_there_is_nothing() -> None:
+    """A late push of a gateway that was stopped changes nothing."""
+    core = ready()
+    for _ in range(2):
+        core.see(Verdict.HUNG)
+    before = core.snapshot
+    assert core.feed(SessionPushed()) == []
+    assert core.snapshot == before
+
+
+def test_sleep_is_looked_at_at_once_by_a_tickle() -> None:
+    """After an hour asleep the session is looked at, not believed in."""
+    core = ready()
+    assert core.feed(ClockJumped(asleep_s=3600.0)) == [Check(tickle=True)]
+
+
+def test_sleep_counts_as_waiting() -> None:
+    """Pauses pass in sleep, too: the next login is due when the clock on the wall says so."""
+    core = running()
+    core.see(Verdict.NO_SESSION)
+    end_login(core, replace(SWALLOWED, retry_after_s=900.0))
+    core.feed(ClockJumped(asleep_s=600.0))
+    assert core.snapshot.timers[Timer.LOGIN] - core.now == pytest.approx(300.0)
+    assert core.snapshot.login_not_before - core.now == pytest.approx(300.0)
+    core.feed(ClockJumped(asleep_s=3600.0))
+    assert core.snapshot.timers[Timer.LOGIN] == core.now
+
+
+def test_clock_that_was_set_shortens_no_pause() -> None:
+    """Only sleep is waiting: whoever sets the clock forward does not get an earlier login."""
+    core = running()
+    core.see(Verdict.NO_SESSION)
+    end_login(core, replace(SWALLOWED, retry_after_s=900.0))
+    before = core.snapshot.timers[Timer.LOGIN]
+    core.feed(ClockJumped(asleep_s=0.0))
+    assert core.snapshot.timers[Timer.LOGIN] == before
+
+
+def test_deleted_folder_costs_a_restart_and_no_login() -> None:
+    """A gateway whose folder is gone is started in a new one and its session resumed."""
+    core = ready()
+    assert core.feed(FolderLost()) == [CancelLogin(), StopGateway(logout=False)]
+    assert "folder was deleted" in core.snapshot.reason
+    gateway_comes_back(core)
+    assert core.snapshot.cure is Cure.RESUME
+
+
+def test_folder_lost_while_the_gateway_starts_is_left_to_the_start() -> None:
+    """There is nothing to restart: the start itself fails or makes the folder."""
+    core = ready()
+    for _ in range(2):
+        core.see(Verdict.HUNG)
+    assert core.feed(FolderLost()) == []
+
+
+# Borrowed (gateway-facts.md, What a tickle may say).
+
+
+def test_borrowed_session_is_waited_for() -> None:
+    """Under `yield` nothing is taken: who has it is said, and once a minute it is asked for without taking it over."""
+    core = ready()
+    core.snapshot = replace(core.snapshot, cure_since=core.now - 61.0)
+    actions = core.see(Verdict.BORROWED, "another client has borrowed the session: TWS")
+    assert actions == [Reauthenticate(compete=False)]
+    core.feed(ReauthenticateDone(core.snapshot.epoch, ok=False))
+    logins = core.logins
+    asked_at = []
+    for _ in range(60):
+        if any(isinstance(action, Reauthenticate) for action in core.see(Verdict.BORROWED, "TWS has it")):
+            asked_at.append(core.now)
+            core.feed(ReauthenticateDone(core.snapshot.epoch, ok=False))
+        assert core.count(StopGateway) == 0
+    assert core.logins == logins
+    assert len(asked_at) >= 4
+    assert all(later - earlier >= 60.0 for earlier, later in pairwise(asked_at))
+    assert core.phase in {Phase.DEGRADED, Phase.RECOVERING}
+    core.see(Verdict.READY)
+    assert core.phase is Phase.READY
+
+
+def test_borrowed_session_is_taken_back_by_one_restart() -> None:
+    """Under `take_over` a restart and a login clear it, once a loss; a second time would be a fight."""
+    core = ready(Policy(take_over=True))
+    assert StopGateway(logout=False) in core.see(Verdict.BORROWED, "TWS has it")
+    assert "to take it back" in core.snapshot.reason
+    gateway_comes_back(core)
+    assert core.see(Verdict.NO_SESSION)
+    assert core.snapshot.cure is Cure.LOGIN
+    end_login(core, SUCCESS)
+    core.see(Verdict.READY)
+    before = core.count(StopGateway)
+    core.see(Verdict.BORROWED, "TWS has it")
+    assert core.count(StopGateway) == before
+    assert core.phase is Phase.DEGRADED
+
+
+def test_sight_of_a_borrower_while_a_session_comes_up_is_no_sight() -> None:
+    """Until a login has settled, an unauthenticated session is one that is not there yet."""
+    core = settling()
+    core.see(Verdict.BORROWED)
+    assert core.snapshot.cure is Cure.SETTLE
+
+
+# A login that never authenticates.
+
+
+def _never_settle(core: Core) -> list[object]:
+    while Timer.SETTLE in core.snapshot.timers:
+        if core.snapshot.checking:
+            core.see(Verdict.NO_BROKERAGE)
+        else:
+            core.fire_next()
+    return list(core.done)
+
+
+def test_cause_is_read_before_the_log_is_another_gateways() -> None:
+    """The gateway's log is read before its gateway is stopped, and its cause is in what a person is told."""
+    core = settling()
+    done = _never_settle(core)
+    assert [type(action) for action in done if isinstance(action, Explain | StopGateway)] == [Explain, StopGateway]
+    assert core.feed(CauseRead(text="IBKR refused to validate it")) == [
+        Warn("never_authenticated", "IBKR refused to validate it")
+    ]
+    gateway_comes_back(core)
+    core.see(Verdict.NO_SESSION)
+    end_login(core, SUCCESS)
+    _never_settle(core)
+    finish = core.snapshot.finishing
+    assert isinstance(finish, Finish)
+    assert finish.exit_code == 77
+    assert finish.text == "the login succeeds but IBKR never opens the session: IBKR refused to validate it"
+
+
+def test_log_that_names_no_cause_warns_of_nothing() -> None:
+    """No cause is no news."""
+    assert settling().feed(CauseRead(text="")) == []
+
+
+# What is this machine's own trouble is tried again soon.
+
+
+def test_port_that_was_stolen_is_tried_again_within_seconds() -> None:
+    """Nobody at IBKR is asked when the gateway cannot be started here, so the pause stays short."""
+    core = ready()
+    for _ in range(2):
+        core.see(Verdict.HUNG)
+    core.feed(GatewayGone())
+    for _ in range(20):
+        if core.snapshot.process is Process.BACKOFF:
+            core.fire(Timer.START)
+        core.feed(GatewayCannotStart(core.snapshot.epoch, "the port is taken", None, "port_busy", 69))
+        assert core.snapshot.timers[Timer.START] - core.now <= 5.0
+        assert core.phase is Phase.BACKOFF
+
+
+def test_stale_look_of_a_stopped_gateway_is_not_followed() -> None:
+    """The flag that asks for another look does not outlive its gateway."""
+    core = ready()
+    core.fire(Timer.CHECK)
+    core.feed(SessionPushed())
+    core.feed(FolderLost())
+    assert not core.snapshot.look_again
+    assert core.feed(Checked(core.snapshot.epoch - 1, Verdict.READY)) == []
+
+
+def test_take_over_spends_the_budget_of_its_rung() -> None:
+    """Taking over counts as a reauthentication."""
+    core = ready(Policy(take_over=True))
+    core.see(Verdict.COMPETING)
+    assert len(core.snapshot.spent.times[Rung.REAUTHENTICATE]) == 1
+    assert core.feed(TimeOut(timer=Timer.CHECK)) == [Check(tickle=False)]

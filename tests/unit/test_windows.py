@@ -1,0 +1,95 @@
+"""IBKR's maintenance windows are wall-clock times of their zones, summer time included."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gwctl.windows import REGIONS, BadWindow, Windows
+
+
+def _wall_s(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+def _text(wall_s: float | None) -> str | None:
+    return None if wall_s is None else datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M")
+
+
+@pytest.mark.parametrize(
+    ("window", "at", "until"),
+    [
+        # New York is five hours behind in winter, four in summer.
+        ("23:45-01:45 America/New_York", "2026-11-25T04:44", None),
+        ("23:45-01:45 America/New_York", "2026-11-25T04:45", "2026-11-25T06:45"),
+        ("23:45-01:45 America/New_York", "2026-11-25T06:44", "2026-11-25T06:45"),
+        ("23:45-01:45 America/New_York", "2026-11-25T06:45", None),
+        ("23:45-01:45 America/New_York", "2026-07-25T03:45", "2026-07-25T05:45"),
+        # The night in which the clock is set forward (2 to 3 o'clock) and the one in which it is set back.
+        ("01:30-04:00 America/New_York", "2026-03-08T06:30", "2026-03-08T08:00"),
+        ("01:30-04:00 America/New_York", "2026-11-01T05:30", "2026-11-01T09:00"),
+        # A whole window inside the hour that does not exist opens nowhere else.
+        ("Fri 23:00-Sat 03:00 America/New_York", "2026-11-28T03:59", None),
+        ("Fri 23:00-Sat 03:00 America/New_York", "2026-11-28T04:00", "2026-11-28T08:00"),
+        ("Fri 23:00-Sat 03:00 America/New_York", "2026-11-27T05:00", None),
+        ("20:15-21:15 Asia/Hong_Kong", "2026-11-25T12:30", "2026-11-25T13:15"),
+        ("Sat 01:00 - Mon 02:00 UTC", "2026-11-29T23:00", "2026-11-30T02:00"),
+        # Windows that overlap are one.
+        ("north-america", "2026-11-28T04:50", "2026-11-28T08:00"),
+    ],
+)
+def test_a_window_is_open_from_its_begin_to_its_end(window: str, at: str, until: str | None) -> None:
+    """The end that is named is the end, in the zone's own time."""
+    assert _text(Windows.parse([window]).until(_wall_s(at))) == until
+
+
+def test_the_next_change_is_an_opening_or_the_end() -> None:
+    """Outside of a window its opening comes next, inside its end; without windows nothing ever comes."""
+    windows = Windows.parse(["23:45-01:45 America/New_York"])
+    assert _text(windows.next_change(_wall_s("2026-11-25T12:00"))) == "2026-11-26T04:45"
+    assert _text(windows.next_change(_wall_s("2026-11-26T05:00"))) == "2026-11-26T06:45"
+    assert Windows.parse([]).next_change(0.0) is None
+    assert Windows.parse([]).until(0.0) is None
+
+
+@given(wall_s=st.floats(1.6e9, 2.2e9), region=st.sampled_from(sorted(REGIONS)))
+def test_changes_lead_from_window_to_window(wall_s: float, region: str) -> None:
+    """From any moment on the changes alternate, lie ahead, and within a day and a half of each other."""
+    windows = Windows.parse([region])
+    for _ in range(6):
+        was_open = windows.until(wall_s) is not None
+        change_s = windows.next_change(wall_s)
+        assert change_s is not None
+        assert 0.0 < change_s - wall_s < 36 * 3600.0
+        assert (windows.until(change_s + 0.01) is not None) is not was_open
+        wall_s = change_s + 0.01
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("midnight", "is not like"),
+        ("23:45-01:45", "is not like"),
+        ("25:00-01:45 UTC", "not a time of day"),
+        ("23:45-01:45 America/Nowhere", "no time zone"),
+        ("23:45-01:45 ../../etc/passwd", "is not like"),
+        ("Fri 23:00-03:00 UTC", "one side only"),
+        ("10:00-10:00 UTC", "no length"),
+        ("Fri 10:00-Fri 09:00 UTC", "ends before"),
+    ],
+)
+def test_what_is_no_window_is_named(text: str, why: str) -> None:
+    """A window that cannot be read is an error that says what is wrong with it."""
+    with pytest.raises(BadWindow, match=why):
+        Windows.parse([text])
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_window_or_a_bad_one(text: str) -> None:
+    """Nothing else than BadWindow, with a text, comes out of a text."""
+    with contextlib.suppress(BadWindow):
+        assert Windows.parse([text]).windows
