@@ -78,7 +78,7 @@ def _parse_limit(raw: object) -> int:
 
 
 def _parse_delay_ms(raw: object) -> int:
-    return _parse_whole(raw, 0, 60_000)
+    return _parse_whole(raw, 1, 60_000)
 
 
 def _parse_choice(*allowed: str) -> Callable[[object], str]:

@@ -1,7 +1,8 @@
 """IBKR's maintenance windows: wall-clock times of a zone, every day or from one day of the week to another.
 
 Source of the defaults: IBKR's two published versions (gateway-facts.md, IBKR's session rules); a window here is the
-union of both, because neither can be told to be wrong.
+union of both, because neither can be told to be wrong. The region's midnight, at which its sessions are reset, is one
+everywhere.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 _WEEKEND = "Fri 23:00-Sat 03:00 America/New_York"
 REGIONS: dict[str, tuple[str, ...]] = {
     "north-america": ("23:45-01:45 America/New_York", _WEEKEND),
-    "europe": ("05:45-07:45 Europe/Zurich", _WEEKEND),
+    "europe": ("23:55-00:30 Europe/Zurich", "05:45-07:45 Europe/Zurich", _WEEKEND),
     "asia": (
+        "23:55-00:30 Asia/Hong_Kong",
         "16:45-17:45 America/New_York",
         "20:15-21:15 Asia/Hong_Kong",
         "04:45-06:05 Asia/Hong_Kong",

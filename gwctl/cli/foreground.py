@@ -11,6 +11,7 @@ from typing import Any
 
 from gwctl.cli.call import Call
 from gwctl.cli.following import Ended, describe
+from gwctl.cli.holding import record_lost_gateway
 from gwctl.cli.output import Outcome, write
 from gwctl.config import Environment, Settings, load
 from gwctl.credentials import Found
@@ -27,7 +28,8 @@ def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_ove
         # An entry of None makes the import fail, as the language defines it; httpx goes on without.
         sys.modules.setdefault(name, None)  # type: ignore[arg-type] # typeshed knows modules only
     from gwctl.supervisor.log import set_up_log
-    from gwctl.supervisor.service import Order, Service
+    from gwctl.supervisor.order import Order
+    from gwctl.supervisor.service import Service
 
     call.streams = call.as_json
     handover = _take_over() if handed_over else Handover()
@@ -35,6 +37,7 @@ def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_ove
     settings = load(call.profile_name, flags={**handover.flags, **flags}, environment=environment)
     secrets = handover.secrets if sandbox or handed_over else _make_sure(call, settings)
     set_up_log(settings.paths, verbose=call.verbose)
+    record_lost_gateway(settings.paths, settings["port"])
 
     def follow(entry: dict[str, Any]) -> None:
         if call.as_json:
@@ -42,7 +45,7 @@ def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_ove
         elif not call.quiet and (line := describe(entry)) is not None:
             write(line, sys.stderr)
 
-    service = Service(Order(settings, environment, sandbox, secrets, None if handed_over and call.quiet else follow))
+    service = Service(Order(settings, environment, sandbox, secrets, None if handed_over else follow))
     finish = asyncio.run(service.run())
     if service.ended_by is not None:
         return Outcome(raw="", exit_code=143 if service.ended_by is signal.SIGTERM else 130)

@@ -9,12 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
-
 from gwctl.errors import GatewayUnreachable, TimedOut
 from gwctl.gateway import answer
 from gwctl.gateway.answer import SessionAnswer, SsoFacts
 from gwctl.gateway.door import Knock, knock, trust_only
+from gwctl.gateway.lean import httpx
 from gwctl.gateway.raw import USER_AGENT, RawAnswer
 
 _API = "/v1/api"

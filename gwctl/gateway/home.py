@@ -102,8 +102,9 @@ def render_conf(shipped: bytes, settings: GatewaySettings, leaf: Leaf) -> bytes:
     }
     conf["ips"] = {"allow": list(check_allow_ips(settings.allow_ips)), "deny": [_DENIED]}
     if settings.auth_delay_ms is not None:
-        if settings.auth_delay_ms < 0:
-            raise Configuration("auth_delay_ms is negative", hint="remove it: the release's own is 3000")
+        if settings.auth_delay_ms < 1:
+            # With 0 the gateway's hand-shake fails: it cannot schedule a timer of less than 1 ms [seen].
+            raise Configuration("auth_delay_ms is less than 1", hint="remove it: the release's own is 3000")
         conf["authDelay"] = settings.auth_delay_ms
     rendered: str = yaml.safe_dump(conf, sort_keys=False, default_flow_style=False)
     return b"# Written by gwctl at every start; change the profile's settings instead.\n" + rendered.encode()

@@ -28,7 +28,13 @@ def push_routes(stand_in: StandIn) -> list[BaseRoute]:
         await socket.send_text(json.dumps({**greeting, "isPaper": account.mode == "paper"}))
         changed = asyncio.Event()
         changed.set()
-        stop_listening = stand_in.sessions.listen(changed.set)
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            # Tests change the session from a thread of their own, which alone would not wake the loop.
+            loop.call_soon_threadsafe(changed.set)
+
+        stop_listening = stand_in.sessions.listen(wake)
         reader = asyncio.create_task(_answer_tics(socket))
         try:
             await _push(socket, stand_in, api, changed, reader)

@@ -177,6 +177,7 @@ class Authenticator:
         self._totp_window: int | None = None
         self._busy = False
         self._closing: asyncio.Task[None] | None = None
+        self._last: _Attempt | None = None
 
     @property
     def is_warm(self) -> bool:
@@ -216,7 +217,7 @@ class Authenticator:
             )
         limit = int(self.settings["rejected_limit"])
         context = login_context(self.settings, has_totp=credentials.totp_secret is not None)
-        attempt = _Attempt(self.ledger, credentials, context, limit)
+        attempt = self._last = _Attempt(self.ledger, credentials, context, limit)
         permission = await asyncio.to_thread(attempt.permission)
         if not permission.allowed:
             return _denied(permission)
@@ -300,6 +301,15 @@ class Authenticator:
             hint=meaning.hint,
             retry_after_s=retry_after_s,
         )
+
+    async def block(self, code: str, text: str) -> None:
+        """Keep the last submitted password from being sent again under the same settings; raise GwctlError."""
+        if self._last is not None:
+            await asyncio.to_thread(self.ledger.block_last, self._last.context, code, text)
+
+    async def lift_block(self) -> None:
+        """Let it be sent again; raise GwctlError."""
+        await asyncio.to_thread(self.ledger.lift_block)
 
     async def close(self) -> None:
         """End the worker and its browser, warm or busy."""

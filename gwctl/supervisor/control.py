@@ -58,7 +58,7 @@ class SupervisorRecord:
                 sandbox=bool(raw["sandbox"]),
                 token=str(raw["token"]),
             )
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
 

@@ -15,6 +15,7 @@ from gwctl.gateway import home, java, keystore, launch, process
 from gwctl.gateway.api import GatewayClient
 from gwctl.gateway.cause import Cause, read_cause
 from gwctl.gateway.door import Knock
+from gwctl.gateway.push import PushListener
 from gwctl.gateway.settings import GatewaySettings
 from gwctl.login.browser import find_browser
 from gwctl.paths import Paths
@@ -48,6 +49,7 @@ class GatewayKeeper:
         sandbox: bool,
         on_pin: Callable[[str], None],
         on_note: Callable[..., object],
+        on_push: Callable[[bool | None], None],
     ) -> None:
         self.settings = settings
         self.paths: Paths = settings.paths
@@ -60,6 +62,9 @@ class GatewayKeeper:
         self.release: Release | None = None
         self.base_url = f"https://localhost:{settings['port']}"
         self._client: GatewayClient | None = None
+        self._leaf: keystore.Leaf | None = None
+        self._pushes = PushListener(on_push)
+        self._listens = False
 
     async def start(self, *, adopt: bool) -> None:
         """Launch or adopt, and have the probe look at the new gateway; raises GwctlError with nothing left running."""
@@ -155,8 +160,17 @@ class GatewayKeeper:
         if self._client is not None:
             await self._client.close()
         self._client = GatewayClient(self.settings["port"], self.paths.ca_file, leaf.der)
+        self._leaf = leaf
         self.probe.client = self._client
         return self._client
+
+    def session_is(self, *, up: bool) -> None:
+        """Take note that the session has come up or gone: only while there is one is the WebSocket worth opening."""
+        if self._listens:
+            self._pushes.poke(up=up)
+        elif up and self._leaf is not None and self._client is not None:
+            self._listens = True
+            self._pushes.start(self.settings["port"], self.paths.ca_file, self._leaf.der)
 
     async def wait_ended(self) -> None:
         """Return when the gateway's process is gone."""
@@ -172,6 +186,8 @@ class GatewayKeeper:
         grace_s = HARD_GRACE_S if hard else STOP_GRACE_S
         running, client = self.running, self._client
         self.running, self._client, self.probe.client = None, None, None
+        self._listens = False
+        await self._pushes.close()
         if client is not None:
             if logout:
                 with contextlib.suppress(TimeoutError, GwctlError):
@@ -194,6 +210,11 @@ class GatewayKeeper:
         """Leave the gateway running when the supervisor ends."""
         if self.running is not None:
             self.running.let_go()
+
+    async def close(self) -> None:
+        """Stop listening; what runs goes on."""
+        self._listens = False
+        await self._pushes.close()
 
     def rotate_log(self) -> None:
         """Keep ``gateway.log`` within its size."""

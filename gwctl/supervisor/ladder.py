@@ -6,6 +6,7 @@ from gwctl.supervisor.budget import Rung
 from gwctl.supervisor.policy import back_off_s
 from gwctl.supervisor.states import (
     Arrow,
+    BlockLogin,
     CancelLogin,
     CauseRead,
     Check,
@@ -102,7 +103,11 @@ def log_in(turn: Turn) -> None:
 def _settle(turn: Turn, after: Cure) -> None:
     turn.set(settling=after)
     wait_for_session(turn)
-    check(turn)
+    if after is Cure.RESUME:
+        check(turn)
+    else:
+        # The gateway's own hand-shake comes first; a look before it is worth little (gateway-facts.md).
+        turn.wake(Timer.CHECK, turn.policy.settle_second_check_s)
 
 
 def wait_for_session(turn: Turn) -> None:
@@ -206,8 +211,9 @@ def never_settled(turn: Turn) -> None:
     after = turn.snapshot.settling
     turn.set(cure=None, settling=None)
     if after is Cure.RESUME:
+        # What is seen now says which cure is next: the login's SSO session may live without a brokerage session.
         turn.set(resumable=False)
-        mend_when_due(turn)
+        check(turn)
         return
     if not turn.snapshot.settle_restarted:
         turn.set(settle_restarted=True, resumable=False)
@@ -215,16 +221,17 @@ def never_settled(turn: Turn) -> None:
         recycle(turn, Arrow.RESTART, "the login succeeded but the session never came; restarting the gateway")
         return
     cause = f": {turn.snapshot.cause}" if turn.snapshot.cause else ""
-    _needs_person(
-        turn,
-        LoginDone(
-            result=LoginResult.NEEDS_PERSON,
-            text=f"the login succeeds but IBKR never opens the session{cause}",
-            code="needs_person",
-            exit_code=77,
-            hint="log in once at IBKR's website, log out there, then: gwctl login",
-        ),
+    done = LoginDone(
+        result=LoginResult.NEEDS_PERSON,
+        text=f"the login succeeds but IBKR never opens the session{cause}",
+        code="needs_person",
+        exit_code=77,
+        hint="log in once at IBKR's website, log out there, then: gwctl login --reset-lockout",
     )
+    # The next supervisor, which cron may start in five minutes, must not do it all over again.
+    turn.set(blocked=True)
+    turn.act(BlockLogin(done.code, done.text))
+    _needs_person(turn, done)
 
 
 def on_cause(turn: Turn, event: CauseRead) -> None:

@@ -144,6 +144,13 @@ class Ledger:
                 block = Block(record.submits[-1].print, context, code, reason)
                 self._save(replace(record, block=block), salt)
 
+    def lift_block(self) -> None:
+        """Let the blocked password be sent again; what it was refused for stays counted."""
+        with self._locked():
+            record, salt, _ = self._load()
+            if record.block is not None:
+                self._save(replace(record, block=None), salt)
+
     def reset(self) -> None:
         """Forgive refusals and the lock-out, as a person asked; what has worked stays known.
 

@@ -91,10 +91,10 @@ def _on_start(turn: Turn, event: StartWanted) -> None:
 
 
 def _on_stop(turn: Turn, event: StopWanted) -> None:
-    if turn.snapshot.process is Process.STOPPED:
-        turn.act(turn.snapshot.finishing or Finish(0))
-        return
-    if turn.snapshot.process is Process.STOPPING:
+    if turn.snapshot.process in {Process.STOPPED, Process.STOPPING}:
+        turn.move_process(Arrow.STOP)
+        if turn.snapshot.process is Process.STOPPED:
+            turn.act(turn.snapshot.finishing or Finish(0))
         return
     running = turn.snapshot.process is Process.RUNNING
     turn.new_epoch()

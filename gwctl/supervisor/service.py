@@ -9,33 +9,39 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
-from gwctl.config import Environment, Settings
-from gwctl.credentials import Credentials, Found, Secret, Sources, find, require
+from gwctl import __version__
+from gwctl.credentials import Found, Secret
 from gwctl.errors import GwctlError, ProfileHeld, Unavailable
 from gwctl.gateway import process
 from gwctl.gateway.launch import adopt as find_running
-from gwctl.paths import Paths
-from gwctl.sandbox.account import SANDBOX_PASSWORD, SANDBOX_USERNAME
 from gwctl.state_file import make_private_dir, read_json, write_json
 from gwctl.supervisor.authenticator import Authenticator
 from gwctl.supervisor.gateway_keeper import GatewayKeeper
 from gwctl.supervisor.health import HealthServer, Routes
 from gwctl.supervisor.hold import Hold
 from gwctl.supervisor.journal import Journal
-from gwctl.supervisor.ledger import Ledger
 from gwctl.supervisor.log import reopen_log
 from gwctl.supervisor.memory import recall, remember
-from gwctl.supervisor.policy import Policy
+from gwctl.supervisor.order import MachineClock, Order, find_credentials, ledger_of, policy_from
+from gwctl.supervisor.ports import Ports
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.served import refuse_other_kind
-from gwctl.supervisor.service_secrets import run_secret_command
-from gwctl.supervisor.shell import Ports, Shell
+from gwctl.supervisor.shell import Shell
 from gwctl.supervisor.standin import stop_stand_in
-from gwctl.supervisor.states import Finish, FolderLost, LoginWanted, Phase, RestartWanted, StartWanted, StopWanted
+from gwctl.supervisor.states import (
+    Finish,
+    FolderLost,
+    LoginWanted,
+    Phase,
+    RestartWanted,
+    SessionPushed,
+    StartWanted,
+    StopWanted,
+)
 from gwctl.supervisor.status import describe_phase, describe_session
 from gwctl.supervisor.tables import Snapshot, phase_of
 from gwctl.windows import Windows
@@ -46,66 +52,9 @@ HOUSEKEEPING_S = 30.0
 OTHER_HOLDER_S = 60.0
 """How long another supervisor that began in a deleted folder may take to find that the port is ours, and end."""
 DRAIN_S = 2.0
-DEFAULT_AUTH_DELAY_S = 3.0
-"""The release's own ``authDelay`` (gateway-facts.md)."""
 TIDY_AFTER_S = 1.0
 HEARTBEAT_S = 1.0
 LIVE_WITHIN_S = 120.0
-
-
-class MachineClock:
-    """The machine's clocks."""
-
-    def now(self) -> float:
-        """Return monotonic seconds."""
-        return time.monotonic()
-
-    def wall(self) -> float:
-        """Return seconds since 1970."""
-        return time.time()
-
-    def asleep(self) -> float:
-        """Return the seconds of sleep since the machine's start; 0 where the system does not tell."""
-        boottime = getattr(time, "CLOCK_BOOTTIME", None)
-        return 0.0 if boottime is None else time.clock_gettime(boottime) - time.monotonic()
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a supervisor is started with; ``handed_over`` came through a pipe."""
-
-    settings: Settings
-    environment: Environment
-    sandbox: bool = False
-    handed_over: Mapping[str, Found] = field(default_factory=dict)
-    follow: Callable[[dict[str, Any]], None] | None = None
-
-
-def policy_from(settings: Settings) -> Policy:
-    """Return the core's numbers as the profile has them."""
-    delay_ms = settings["auth_delay_ms"]
-    return Policy(
-        seed=secrets.randbits(64),
-        check_interval_s=settings["check_interval_s"],
-        tickle_interval_s=settings["tickle_interval_s"],
-        settle_expected_s=DEFAULT_AUTH_DELAY_S if delay_ms is None else delay_ms / 1000,
-        take_over=settings["on_competing"] == "take_over",
-    )
-
-
-def ledger_of(paths: Paths, *, sandbox: bool) -> Ledger:
-    """Return the ledger that counts: the sandbox has its own."""
-    return Ledger(paths.sandbox_ledger_file if sandbox else paths.ledger_file)
-
-
-def find_credentials(order: Order) -> Credentials:
-    """Return what to log in with: the play account in the sandbox, else what the sources have; raise GwctlError."""
-    if order.sandbox:
-        return Credentials(SANDBOX_USERNAME, Secret(SANDBOX_PASSWORD), None, "the sandbox's play account")
-    sources = Sources(order.environment, run_secret_command, order.handed_over)
-    password = find("password", order.settings, sources)
-    totp = find("totp_secret", order.settings, sources)
-    return require(order.settings["username"], password, totp, order.settings.profile)
 
 
 class Service:
@@ -127,6 +76,7 @@ class Service:
             sandbox=order.sandbox,
             on_pin=self._warm_up,
             on_note=self._note,
+            on_push=self._pushed,
         )
         self.authenticator = Authenticator(
             self.settings,
@@ -166,6 +116,9 @@ class Service:
         self.journal.write(kind, **fields)
         self._changed(self.shell.snapshot)
 
+    def _pushed(self, ready: bool | None) -> None:  # noqa: FBT001 - the listener's shape
+        self.shell.post(SessionPushed(ready=ready))
+
     def _keep_cookies(self, cookies: tuple[tuple[str, str], ...]) -> None:
         self.probe.cookies = cookies
 
@@ -177,6 +130,8 @@ class Service:
         if ready and not self._was_ready:
             self._close_idle_browser()
             asyncio.get_running_loop().call_later(TIDY_AFTER_S, process.give_back_memory)
+        if ready is not self._was_ready:
+            self.keeper.session_is(up=ready)
         self._was_ready = ready
         self._tell_followers()
 
@@ -322,6 +277,7 @@ class Service:
                 hint="set health_port to 0",
             ) from None
         self._record()
+        self.journal.begin(sandbox=self.order.sandbox, version=__version__)
         self._recall()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -335,6 +291,7 @@ class Service:
         finally:
             housekeeping.cancel()
             await asyncio.gather(housekeeping, return_exceptions=True)
+            await self.keeper.close()
             await self.authenticator.close()
             await self.health.stop()
             self.paths.supervisor_state_file.unlink(missing_ok=True)
@@ -364,6 +321,8 @@ class Service:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             self.keeper.rotate_log()
+            if self.hold.is_intact():
+                self.journal.seen(ready=self._was_ready)
 
     async def _end(self, finish: Finish) -> None:
         if self._keep_gateway and self.keeper.running is not None:

@@ -6,15 +6,17 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 from gwctl.errors import Configuration, GwctlError, Unavailable
 from gwctl.supervisor.journal import Journal
 from gwctl.supervisor.model import Snapshot, step
 from gwctl.supervisor.policy import Policy
+from gwctl.supervisor.ports import Ports
 from gwctl.supervisor.states import (
     Action,
+    BlockLogin,
     CancelLogin,
     CauseRead,
     Check,
@@ -28,6 +30,7 @@ from gwctl.supervisor.states import (
     GatewayEnded,
     GatewayFellOver,
     GatewayGone,
+    LiftBlock,
     Login,
     LoginDone,
     LoginResult,
@@ -51,109 +54,11 @@ log = logging.getLogger("gwctl.supervisor")
 CLOSE_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 45.0
 LEAVE_TIMEOUT_S = 20.0
+NOTE_TIMEOUT_S = 15.0
 CALENDAR_S = 3600.0
 BOUND_S = 0.01
 JUMP_S = 2.0
 """How far two clocks may drift apart between two looks at them, five seconds as a rule, before it is a jump."""
-
-
-class Clock(Protocol):
-    """The machine's clocks, in seconds."""
-
-    def now(self) -> float:
-        """Return the monotonic time, by which everything is decided."""
-        ...
-
-    def wall(self) -> float:
-        """Return the seconds since 1970."""
-        ...
-
-    def asleep(self) -> float:
-        """Return how long the machine has slept since its start, which the monotonic clock does not count."""
-        ...
-
-
-class Calendar(Protocol):
-    """IBKR's maintenance windows, in seconds since 1970."""
-
-    def until(self, wall_s: float) -> float | None:
-        """Return when the window now open ends; None if none is open."""
-        ...
-
-    def next_change(self, wall_s: float) -> float | None:
-        """Return when the next window opens or the open one ends; None if never."""
-        ...
-
-
-class NoWindows:
-    """A calendar without windows."""
-
-    def until(self, _wall_s: float) -> float | None:
-        """Return None: no window is ever open."""
-        return None
-
-    def next_change(self, _wall_s: float) -> float | None:
-        """Return None: nothing ever changes."""
-        return None
-
-
-class GatewayPort(Protocol):
-    """One gateway process, whatever release it is."""
-
-    async def start(self, *, adopt: bool) -> None:
-        """Return when it answers with our key; raise GwctlError, leaving nothing running, if it does not."""
-        ...
-
-    async def wait_ended(self) -> None:
-        """Return when the process is gone."""
-        ...
-
-    async def stop(self, *, logout: bool, hard: bool = False) -> None:
-        """End it, after a logout if asked, at once if ``hard``; nothing is left running. Safe when nothing runs."""
-        ...
-
-    def why(self) -> str:
-        """Return what its own log names as the cause of its trouble, empty if nothing."""
-        ...
-
-
-class SessionPort(Protocol):
-    """What can be asked of a gateway that answers. Every call has its own deadline."""
-
-    async def check(self, *, tickle: bool) -> Checked:
-        """Look at the session."""
-        ...
-
-    async def reauthenticate(self, *, compete: bool) -> bool:
-        """Open the brokerage session."""
-        ...
-
-    async def resume(self) -> bool:
-        """Send the kept SSO cookies; return whether IBKR honours them."""
-        ...
-
-
-class LoginPort(Protocol):
-    """One login at a time."""
-
-    async def log_in(self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[], None]) -> LoginDone:
-        """Drive the page to its end; the ledger is written before each submit."""
-        ...
-
-    async def close(self) -> None:
-        """End whatever login runs, its browser included."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """What the loop acts through."""
-
-    clock: Clock
-    gateway: GatewayPort
-    session: SessionPort
-    login: LoginPort
-    calendar: Calendar = field(default_factory=NoWindows)
 
 
 class Shell:
@@ -279,6 +184,10 @@ class Shell:
                 self._cancel("login")
             case Explain():
                 self._explain()
+            case BlockLogin(code, text):
+                self._note(self.login.block(code, text))
+            case LiftBlock():
+                self._note(self.login.lift_block())
             case Warn(code, text):
                 self.journal.write("warning", code=code, text=text)
                 log.warning("%s: %s", code, text)
@@ -301,6 +210,12 @@ class Shell:
                 self._run("cure", self._resume(epoch), epoch)
             case Login(first):
                 self._run("login", self._log_in(epoch, first=first), epoch)
+
+    def _note(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something written down; nobody waits for it but the loop's own end."""
+        task = asyncio.get_running_loop().create_task(self._bounded("ledger", work, NOTE_TIMEOUT_S))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _cancel(self, name: str) -> None:
         task = self._running.pop(name, None)
@@ -383,16 +298,19 @@ class Shell:
             async with asyncio.timeout(timeout_s):
                 await work
         except Exception as error:  # law 10: a stop goes on whatever fails in it
-            log.exception("ending the %s failed", name)
-            self.journal.write("defect", where=f"ending the {name}", error=type(error).__name__)
+            log.exception("the work at the %s failed", name)
+            self.journal.write("defect", where=name, error=type(error).__name__)
 
     async def _check(self, epoch: int, *, tickle: bool) -> None:
         checked = await self.session.check(tickle=tickle)
         self.post(replace(checked, epoch=epoch))
 
     async def _reauthenticate(self, epoch: int, *, compete: bool) -> None:
-        self.journal.write("cure", rung="reauthenticate", reason=self.snapshot.reason)
-        self.post(ReauthenticateDone(epoch, ok=await self.session.reauthenticate(compete=compete)))
+        began_s, reason = self.clock.now(), self.snapshot.reason
+        ok = await self.session.reauthenticate(compete=compete)
+        took_s = round(self.clock.now() - began_s, 3)
+        self.journal.write("cure", rung="reauthenticate", reason=reason, ok=ok, took_s=took_s)
+        self.post(ReauthenticateDone(epoch, ok=ok))
 
     async def _resume(self, epoch: int) -> None:
         began_s = self.clock.now()

@@ -21,6 +21,7 @@ from gwctl.supervisor.states import (
     Checked,
     Cure,
     Finish,
+    LiftBlock,
     Process,
     Reauthenticate,
     Session,
@@ -33,9 +34,11 @@ from gwctl.supervisor.tables import Turn
 PUSH_PAUSE_S = 0.1
 
 
-def on_pushed(turn: Turn, _event: SessionPushed) -> None:
-    """Look at once, unless IBKR has asked for fewer requests."""
-    if turn.snapshot.process is Process.RUNNING and not turn.snapshot.rate_limited:
+def on_pushed(turn: Turn, event: SessionPushed) -> None:
+    """Look at once, unless it is no news or IBKR has asked for fewer requests."""
+    snapshot = turn.snapshot
+    known = event.ready is True and snapshot.session is Session.AUTHENTICATED
+    if snapshot.process is Process.RUNNING and not known and not snapshot.rate_limited:
         check_anew(turn)
 
 
@@ -93,6 +96,9 @@ def _seen_ready(turn: Turn, _event: Checked) -> None:
         rate_limited=0,
         cause="",
     )
+    if turn.snapshot.blocked:
+        turn.set(blocked=False)
+        turn.act(LiftBlock())
     if turn.now - since >= turn.policy.quiet_s:
         turn.set(spent=replace(turn.snapshot.spent, calm_at=turn.now))
     turn.say("authenticated")
@@ -184,7 +190,7 @@ def _seen_borrowed(turn: Turn, event: Checked) -> None:
     if not _somebody_else_has_it(turn, event.text or "another client has borrowed the session"):
         return
     if _may_take_over(turn):
-        turn.set(took_over=True, took_over_at=turn.now, resumable=False)
+        turn.set(took_over=True, took_over_at=turn.now)
         recycle(turn, Arrow.RESTART, f"{turn.snapshot.reason}; restarting the gateway to take it back")
     elif not turn.policy.take_over and not waits and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
         _reauthenticate(turn, compete=False)
@@ -214,6 +220,9 @@ def _may_take_over(turn: Turn) -> bool:
 def _seen_ill(turn: Turn, event: Checked) -> None:
     if turn.snapshot.cure not in {None, Cure.SETTLE}:
         return
+    if Timer.LOGIN in turn.snapshot.timers:
+        # Whoever still waited for his turn waits for another one, or all would come when IBKR is well again.
+        turn.set(spread=False)
     # Law 5: while IBKR is ill no deadline may lead to a restart and no timer to a login.
     turn.unwake(Timer.SETTLE, Timer.LOGIN)
     turn.move_session(Arrow.ILL)

@@ -203,7 +203,9 @@ class TimeOut(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionPushed(Event):
-    """The gateway's WebSocket said that the session has changed: a hint to look, never the truth itself."""
+    """The gateway's WebSocket said whether the session is ready; None: it was lost. A hint to look, never the truth."""
+
+    ready: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +309,19 @@ class Explain:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockLogin:
+    """Write down that the last password is not to be sent again under the same settings until a person resets."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiftBlock:
+    """Take back what ``BlockLogin`` wrote: a session that somebody brought about shows that its cause is gone."""
+
+
+@dataclass(frozen=True, slots=True)
 class Warn:
     """Tell whoever listens."""
 
@@ -324,4 +339,17 @@ class Finish:
     hint: str | None = None
 
 
-Action = StartGateway | StopGateway | Check | Reauthenticate | Resume | Login | CancelLogin | Explain | Warn | Finish
+Action = (
+    StartGateway
+    | StopGateway
+    | Check
+    | Reauthenticate
+    | Resume
+    | Login
+    | CancelLogin
+    | BlockLogin
+    | LiftBlock
+    | Explain
+    | Warn
+    | Finish
+)

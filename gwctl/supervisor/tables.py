@@ -40,7 +40,6 @@ _SEEN: dict[Arrow, Session] = {
     Arrow.OTHER: Session.COMPETING,
     Arrow.ILL: Session.UNREACHABLE,
     Arrow.MISSING: Session.LOGGED_OUT,
-    Arrow.FORBIDDEN: Session.LOCKED_OUT,
     Arrow.BEGIN: Session.LOGGING_IN,
 }
 
@@ -49,6 +48,7 @@ SESSION_TABLE: dict[Session, dict[Arrow, Session]] = {
     Session.LOGGING_IN: {
         **_SEEN,
         Arrow.ASKED: Session.AWAITING_SECOND_FACTOR,
+        Arrow.FORBIDDEN: Session.LOCKED_OUT,
     },
     Session.AWAITING_SECOND_FACTOR: {
         Arrow.RESET: Session.LOGGED_OUT,
@@ -67,7 +67,6 @@ SESSION_TABLE: dict[Session, dict[Arrow, Session]] = {
         Arrow.ILL: Session.LOCKED_OUT,
         Arrow.MISSING: Session.LOCKED_OUT,
         Arrow.BEGIN: Session.LOGGING_IN,
-        Arrow.FORBIDDEN: Session.LOCKED_OUT,
     },
 }
 
@@ -104,6 +103,7 @@ class Snapshot:
     login_wanted: bool = False
     locked_reason: str = ""
     settle_restarted: bool = False
+    blocked: bool = False
     cause: str = ""
     started_at: float | None = None
     restarts: int = 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from gwctl.errors import GatewayFailed
 from gwctl.supervisor.model import Snapshot, step
 from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.shell import GatewayPort, LoginPort, SessionPort
+from gwctl.supervisor.ports import GatewayPort, LoginPort, SessionPort
 from gwctl.supervisor.states import (
     Action,
     Checked,
@@ -311,6 +311,12 @@ class AcceptingLogin(LoginPort):
         if outcome.result is LoginResult.SUCCESS:
             self.session.verdict = Verdict.READY
         return outcome
+
+    async def block(self, code: str, text: str) -> None:
+        self.told.calls.append(f"block {code}")
+
+    async def lift_block(self) -> None:
+        self.told.calls.append("lift block")
 
     async def close(self) -> None:
         self.told.calls.append("login.close")

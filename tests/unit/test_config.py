@@ -25,7 +25,7 @@ SAMPLES: dict[str, list[Any]] = {
     "on_competing": ["take_over", "take_over", "take_over", "take_over"],
     "allow_ips": [["10.0.0.1"], "10.0.0.2, 10.0.0.3", ["10.0.0.4"], ["10.*"]],
     "health_port": [1, "2", 3, 0],
-    "auth_delay_ms": [1, "0", 3, 4],
+    "auth_delay_ms": [5, "2", 3, 4],
 }
 BECOMES = {("allow_ips", 1): ("10.0.0.2", "10.0.0.3")}
 

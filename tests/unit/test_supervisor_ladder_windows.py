@@ -118,6 +118,17 @@ def test_session_lost_in_a_window_comes_back_spread_out() -> None:
     assert min(waits) < 10.0
 
 
+def test_relapse_of_ibkr_draws_the_turn_anew() -> None:
+    """Who still waited for his turn when IBKR fell ill does not come with all the others when it is well again."""
+    core = ready()
+    _open_window(core)
+    core.see(Verdict.NO_SESSION)
+    core.see(Verdict.UPSTREAM_ILL)
+    core.see(Verdict.NO_SESSION)
+    assert core.snapshot.cure is None
+    assert Timer.LOGIN in core.snapshot.timers
+
+
 def test_spread_is_waited_once_a_loss() -> None:
     """After the wait each cure follows the other at once."""
     core = ready()

@@ -257,3 +257,24 @@ def test_ledger_that_cannot_be_written_permits_nothing(tmp_path: Path) -> None:
     (tmp_path / "other" / "ledger.json.lock").mkdir(parents=True)
     with pytest.raises(DiskTrouble):
         Ledger(tmp_path / "other" / "ledger.json").begin_submit(PASSWORD, "paper", 3)
+
+
+def test_block_that_is_lifted_blocks_nothing_and_forgives_nothing(ledger: Ledger) -> None:
+    """Lifting a block lets the password be sent again; refusals stay counted."""
+    assert ledger.begin_submit(PASSWORD, "context", 3).allowed
+    ledger.end_submit("success")
+    ledger.block_last("context", "needs_person", "never authenticates")
+    assert ledger.permission(PASSWORD, "context", 3).code == "needs_person"
+    submits = ledger.read().submits
+    ledger.lift_block()
+    assert ledger.permission(PASSWORD, "context", 3).allowed
+    assert ledger.read().submits == submits
+
+
+def test_deleted_ledger_is_remembered_by_who_has_read_it(ledger: Ledger) -> None:
+    """A folder that is deleted under a living supervisor makes it forget no refusal."""
+    assert ledger.begin_submit(PASSWORD, "context", 3).allowed
+    ledger.end_submit("refused")
+    ledger.file.unlink()
+    assert not ledger.permission(PASSWORD, "context", 3).allowed
+    assert Ledger(ledger.file).permission(PASSWORD, "context", 3).allowed

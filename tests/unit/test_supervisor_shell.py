@@ -31,7 +31,8 @@ from gwctl.errors import JavaMissing, PortBusy
 from gwctl.supervisor import shell as shell_module
 from gwctl.supervisor.journal import Journal
 from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.shell import GatewayPort, LoginPort, Ports, SessionPort, Shell
+from gwctl.supervisor.ports import GatewayPort, LoginPort, Ports, SessionPort
+from gwctl.supervisor.shell import Shell
 from gwctl.supervisor.states import (
     Finish,
     LoginWanted,

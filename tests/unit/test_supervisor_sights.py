@@ -12,6 +12,7 @@ from supervisor_fakes import SUCCESS, SWALLOWED, Core
 from gwctl.supervisor.budget import Rung
 from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.states import (
+    BlockLogin,
     CancelLogin,
     CauseRead,
     Check,
@@ -23,10 +24,12 @@ from gwctl.supervisor.states import (
     FolderLost,
     GatewayCannotStart,
     GatewayGone,
+    LiftBlock,
     Phase,
     Process,
     Reauthenticate,
     ReauthenticateDone,
+    ResumeDone,
     SessionPushed,
     StopGateway,
     TimeOut,
@@ -40,6 +43,16 @@ def test_push_is_looked_at_at_once() -> None:
     """What the WebSocket says is a hint: the truth is looked at without waiting for the next check."""
     core = ready()
     assert core.feed(SessionPushed()) == [Check(tickle=False)]
+
+
+def test_push_of_what_is_known_is_no_news() -> None:
+    """A session that is ready and is said to be ready costs no request."""
+    core = ready()
+    assert core.feed(SessionPushed(ready=True)) == []
+    assert core.feed(SessionPushed(ready=False)) == [Check(tickle=False)]
+    core.see(Verdict.NO_BROKERAGE)
+    core.feed(ReauthenticateDone(core.snapshot.epoch, ok=False))
+    assert core.feed(SessionPushed(ready=True)) == [Check(tickle=False)]
 
 
 def test_push_during_a_look_is_followed_by_another_look() -> None:
@@ -147,9 +160,8 @@ def test_borrowed_session_is_taken_back_by_one_restart() -> None:
     assert StopGateway(logout=False) in core.see(Verdict.BORROWED, "TWS has it")
     assert "to take it back" in core.snapshot.reason
     gateway_comes_back(core)
-    assert core.see(Verdict.NO_SESSION)
-    assert core.snapshot.cure is Cure.LOGIN
-    end_login(core, SUCCESS)
+    assert core.snapshot.cure is Cure.RESUME
+    core.feed(ResumeDone(core.snapshot.epoch, ok=True))
     core.see(Verdict.READY)
     before = core.count(StopGateway)
     core.see(Verdict.BORROWED, "TWS has it")
@@ -192,6 +204,18 @@ def test_cause_is_read_before_the_log_is_another_gateways() -> None:
     assert isinstance(finish, Finish)
     assert finish.exit_code == 77
     assert finish.text == "the login succeeds but IBKR never opens the session: IBKR refused to validate it"
+
+
+def test_never_authenticated_is_written_down_until_somebody_logs_in() -> None:
+    """The next supervisor must not try it all over again; a session that a person brought about takes that back."""
+    core = settling()
+    core.snapshot = replace(core.snapshot, ever_ready=True, settle_restarted=True)
+    assert any(isinstance(action, BlockLogin) and action.code == "needs_person" for action in _never_settle(core))
+    assert core.phase is Phase.LOCKED_OUT
+    assert core.see(Verdict.NO_SESSION) == []
+    assert core.see(Verdict.READY) == [LiftBlock()]
+    assert core.phase is Phase.READY
+    assert core.see(Verdict.READY) == []
 
 
 def test_log_that_names_no_cause_warns_of_nothing() -> None:

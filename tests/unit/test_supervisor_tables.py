@@ -35,9 +35,9 @@ SESSION_ARROWS = """
 {seen} -OTHER->     competing
 {seen} -ILL->       unreachable
 {seen} -MISSING->   logged_out
-{seen} -FORBIDDEN-> locked_out
 {seen} -BEGIN->     logging_in
 logging_in -ASKED-> awaiting_second_factor
+logging_in -FORBIDDEN-> locked_out
 awaiting_second_factor -RESET->     logged_out
 awaiting_second_factor -ASKED->     awaiting_second_factor
 awaiting_second_factor -BEGIN->     logging_in
@@ -49,7 +49,6 @@ locked_out -OTHER->     locked_out
 locked_out -ILL->       locked_out
 locked_out -MISSING->   locked_out
 locked_out -BEGIN->     logging_in
-locked_out -FORBIDDEN-> locked_out
 """
 SEEN = ("logged_out", "logging_in", "authenticated", "competing", "unreachable")
 

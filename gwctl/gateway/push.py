@@ -1,0 +1,318 @@
+"""The gateway's WebSocket, listened to: a session's change is heard before the next check would see it.
+
+What is heard is a hint, never a fact: whoever is told looks for himself. What was seen of the real gateway's
+``/v1/api/ws`` (build of 24 Apr 2023, a stand-in for IBKR behind it) [seen], and of IBKR itself as others report it:
+
+- It needs nothing of its client: every path is answered 101 and asked of IBKR with the gateway's own cookies, whatever
+  cookies the client sends. There is no 401 and no 404. What IBKR sends comes as binary frames, frame by frame.
+- Where IBKR refuses it (no session, or a dead one) or cannot be reached, the connection stays open and is silent for
+  ever, also once somebody has logged in. So a connection counts when IBKR has spoken on it, and one that was opened
+  without a session must be replaced when there is one.
+- One that speaks survives the loss of the session and tells of the next one; ``sts`` comes within milliseconds when
+  the session is dropped, taken or given back. When the way to IBKR breaks it is closed at once (1000); where packets
+  are lost, or the gateway is stopped, it is silent and goes on afterwards.
+- Five at most reach IBKR at a time, those of the user included; the sixth is silent until another is closed. A
+  connection that is closed before IBKR has answered keeps its place until the gateway ends. So one that may yet be
+  answered is never closed while the gateway runs on, and none is opened while there is no session.
+- IBKR greets with ``system`` and ``sts``, beats every 10 s, says ``{"message":"waiting for session"}`` where the
+  cookies are not enough, advises ``tic`` once a minute (IBKR's reference), and may send ``sts`` with one field only
+  (Voyz/ibind 25).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gwctl.gateway.door import trust_only
+from gwctl.gateway.sts import Said, read_push, says_something
+from gwctl.gateway.wire import ConnectionEnded, Wire
+
+log = logging.getLogger("gwctl.gateway")
+
+CONNECT_TIMEOUT_S: Final = 5.0
+CLOSE_TIMEOUT_S: Final = 1.0
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
+STEADY_S: Final = 60.0
+"""A connection that spoke for so long was a good one: the pauses begin anew."""
+TIC_INTERVAL_S: Final = 60.0
+LONGEST_SILENCE_S: Final = 75.0
+"""Longer than a tic and its answer."""
+LONGEST_PAUSE_OF_BEATS_S: Final = 25.0
+"""Two beats may be missing."""
+ANSWERED_WITHIN_S: Final = 5.0
+"""IBKR has accepted or refused a connection by then, if it answers at all."""
+SAID_WITHIN_S: Final = 2.0
+"""A connection that is up to date says by then what a check has found."""
+CHUNK_BYTES: Final = 4096
+
+
+class Line:
+    """One connection to the gateway and what was heard on it."""
+
+    def __init__(self, wire: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._wire = wire
+        self._reader = reader
+        self._writer = writer
+        self._loop = asyncio.get_running_loop()
+        self._reconsidering: asyncio.TimerHandle | None = None
+        self.opened_s = self._loop.time()
+        self.heard_s: float | None = None
+        self.beats = False
+        self.tic_s = self.opened_s
+        self.said = Said()
+        self.has_session = False
+        """Whether it was opened while a session was known to be up: then IBKR may yet answer."""
+        self.replaced = False
+
+    async def upgrade(self, leaf_der: bytes) -> list[bytes | str]:
+        """Return once the gateway of this certificate has accepted, with what came with that.
+
+        Raises ConnectionEnded, OSError; a stranger is sent nothing.
+        """
+        if self._writer.get_extra_info("ssl_object").getpeercert(binary_form=True) != leaf_der:
+            raise ConnectionEnded("a stranger's certificate")
+        await self._flush()
+        messages: list[bytes | str] = []
+        while not self._wire.accepted:
+            messages += await self.receive()
+        return messages
+
+    async def receive(self) -> list[bytes | str]:
+        """Return the next messages, maybe none; raise ConnectionEnded, OSError."""
+        data = b"" if self._wire.over is not None else await self._reader.read(CHUNK_BYTES)
+        messages = self._wire.receive(data)
+        await self._flush()
+        return messages
+
+    async def send_tic(self) -> None:
+        """Say that somebody is here."""
+        self.tic_s = self._loop.time()
+        self._wire.say("tic")
+        await self._flush()
+
+    def patience_s(self) -> float | None:
+        """Return how long to wait for the next word; None, for ever, until IBKR has spoken first."""
+        if self.heard_s is None:
+            return None
+        return max(0.0, min(self._mute_at_s(self.heard_s), self.tic_s + TIC_INTERVAL_S) - self._loop.time())
+
+    def is_mute(self) -> bool:
+        """Whether it has said nothing for longer than a living one does."""
+        return self.heard_s is not None and self._loop.time() >= self._mute_at_s(self.heard_s)
+
+    def _mute_at_s(self, heard_s: float) -> float:
+        return heard_s + (LONGEST_PAUSE_OF_BEATS_S if self.beats else LONGEST_SILENCE_S)
+
+    def reconsider(self) -> None:
+        """Give it up if it does not soon say that the session is up, unless IBKR may yet answer."""
+        self._cancel_reconsidering()
+        if self.heard_s is not None:
+            delay_s = SAID_WITHIN_S
+        elif self.has_session:
+            return
+        else:
+            delay_s = max(0.0, self.opened_s + ANSWERED_WITHIN_S - self._loop.time())
+        self._reconsidering = self._loop.call_later(delay_s, self._give_up_unless_ready)
+
+    def _give_up_unless_ready(self) -> None:
+        if not self.said.ready:
+            self.replaced = True
+            self._writer.transport.abort()
+
+    def _cancel_reconsidering(self) -> None:
+        if self._reconsidering is not None:
+            self._reconsidering.cancel()
+
+    async def close(self) -> None:
+        """Say goodbye and leave nothing open; never raises."""
+        self._cancel_reconsidering()
+        if self._wire.accepted:  # a stranger is sent nothing
+            self._wire.say_goodbye()
+            self._writer.write(self._take_to_send())
+        self._writer.transport.abort()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._writer.wait_closed()
+
+    async def _flush(self) -> None:
+        if self._wire.to_send:
+            self._writer.write(self._take_to_send())
+            await self._writer.drain()
+
+    def _take_to_send(self) -> bytes:
+        data, self._wire.to_send = self._wire.to_send, b""
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    port: int
+    ca_file: Path
+    leaf_der: bytes
+
+
+class PushListener:
+    """Keep at most one connection to a gateway's WebSocket, and say what is heard on it.
+
+    ``on_change`` is called with whether the session is ready, as far as ``sts`` says (False when another client
+    competes), at every ``sts`` that says it; and with None when a connection that had spoken is lost. Both are hints.
+    """
+
+    def __init__(self, on_change: Callable[[bool | None], None]) -> None:
+        self._on_change = on_change
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._line: Line | None = None
+        self._woken = asyncio.Event()
+        self._pause_s = FIRST_PAUSE_S
+        self._session: bool | None = None
+        self._heard_s: float | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection on which IBKR has spoken; the gateway alone would accept any."""
+        return self._line is not None and self._line.heard_s is not None
+
+    @property
+    def last_frame_age_s(self) -> float | None:
+        """How long ago IBKR last spoke, on whatever connection; None if never."""
+        return None if self._heard_s is None else asyncio.get_running_loop().time() - self._heard_s
+
+    def start(self, port: int, ca_file: Path, leaf_der: bytes) -> None:
+        """Listen to the gateway on 127.0.0.1 whose certificate is ``leaf_der``, in the background, from now on.
+
+        Begins at once; before there is a session that is of no use (the module's docstring says why) and costs a few
+        seconds at the first ``poke``. Called again, it leaves the former gateway for this one.
+        """
+        before = self._cancel_all()
+        self._session = None
+        self._pause_s = FIRST_PAUSE_S
+        work = self._run(_Place(port, ca_file, leaf_der), before)
+        task = asyncio.get_running_loop().create_task(work, name="gwctl-push")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def poke(self, *, up: bool = True) -> None:
+        """Take note that a session has just come up, or, with ``up=False``, gone. Only changes are to be told.
+
+        Up: connects now if there is no connection, and replaces one that does not know of the session. Gone: a
+        connection that speaks is kept, and one that is lost comes back when the session does.
+        """
+        self._session = up
+        self._pause_s = FIRST_PAUSE_S
+        if self._line is None:
+            self._woken.set()
+        elif up:
+            self._line.reconsider()
+        else:
+            self._line.has_session = False
+
+    async def close(self) -> None:
+        """Stop listening and leave nothing behind; nobody is told anything afterwards. Safe at any time."""
+        if leaving := self._cancel_all():
+            await asyncio.wait(leaving)
+
+    def _cancel_all(self) -> set[asyncio.Task[None]]:
+        leaving = set(self._tasks)
+        for task in leaving:
+            task.cancel()
+        return leaving
+
+    async def _run(self, place: _Place, before: set[asyncio.Task[None]]) -> None:
+        if before:
+            await asyncio.wait(before)
+        while True:
+            while self._session is False:
+                self._woken.clear()
+                await self._woken.wait()
+            self._woken.clear()
+            if await self._listen(place):
+                continue
+            pause_s = self._pause_s
+            self._pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._woken.wait()
+
+    async def _listen(self, place: _Place) -> bool:
+        """Use one connection until it ends; return whether another one is to take its place at once."""
+        has_session = self._session is True
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                line, messages = await _open(place)
+        except (OSError, ConnectionEnded) as error:  # a time-out and a wrong certificate are OSErrors
+            log.debug("no WebSocket: %s", type(error).__name__)
+            return False
+        except Exception:  # the supervisor goes on without hints
+            log.exception("the WebSocket could not be opened")
+            return False
+        line.has_session = has_session
+        self._line = line
+        if self._woken.is_set() and self._session:
+            self._woken.clear()  # told while it was being opened
+            line.reconsider()
+        try:
+            await self._follow(line, messages)
+        except (OSError, ConnectionEnded) as error:
+            log.debug("the WebSocket ended: %s", type(error).__name__)
+        except Exception:  # as above
+            log.exception("the WebSocket could not be read")
+        finally:
+            self._line = None
+            await line.close()
+        if asyncio.get_running_loop().time() - line.opened_s >= STEADY_S:
+            self._pause_s = FIRST_PAUSE_S
+        if line.heard_s is not None and not line.replaced:
+            self._tell(None)
+        return line.replaced
+
+    async def _follow(self, line: Line, messages: list[bytes | str]) -> None:
+        while True:
+            for message in messages:
+                self._take(line, message)
+            messages = []
+            try:
+                async with asyncio.timeout(line.patience_s()) as patience:
+                    messages = await line.receive()
+            except TimeoutError:
+                if line.is_mute() or not patience.expired():  # the other time-out is the socket's own
+                    raise ConnectionEnded("mute") from None
+                await line.send_tic()
+
+    def _take(self, line: Line, message: bytes | str) -> None:
+        push = read_push(message)
+        if push is None:
+            return
+        line.heard_s = self._heard_s = asyncio.get_running_loop().time()
+        line.beats = line.beats or push.beats
+        if push.topic != "sts":
+            return
+        line.said = line.said.and_then(push.args)
+        if says_something(push.args) and line.said.ready is not None:
+            self._tell(line.said.ready)
+
+    def _tell(self, ready: bool | None) -> None:  # noqa: FBT001 - the shape of on_change
+        try:
+            self._on_change(ready)
+        except Exception:  # a listener's trouble is not the connection's
+            log.exception("nobody could be told of a push")
+
+
+async def _open(place: _Place) -> tuple[Line, list[bytes | str]]:
+    """Return a connection that the gateway has accepted, and what came with that; raise OSError, ConnectionEnded."""
+    context = trust_only(place.ca_file)
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", place.port, ssl=context, server_hostname="localhost", limit=CHUNK_BYTES
+    )
+    line = Line(Wire(place.port), reader, writer)
+    try:
+        return line, await line.upgrade(place.leaf_der)
+    except BaseException:
+        await line.close()
+        raise

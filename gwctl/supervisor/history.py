@@ -1,0 +1,272 @@
+"""What a journal tells a person: uptime per day, outages with cause and cure, logins, restarts. Pure: no I/O, no clock.
+
+Uptime is the share of the time in which the session was wanted (nobody had stopped it) that it was seen ready. What
+nobody watched counts against it: it is shown on its own, and never claimed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gwctl.supervisor.replay import BEFORE, LINES_LOST, Deed, Login, Replay, Restart, State, Stretch, merged
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """From the moment the session was no longer known to be ready until it was, or was stopped.
+
+    ``cures`` is what brought it back, in order; ``unknown_s`` is how much of it nobody watched; ``ended_s`` is None
+    while it lasts. ``maintenance`` says that a maintenance window of IBKR's was open meanwhile.
+    """
+
+    began_s: float
+    ended_s: float | None
+    length_s: float
+    unknown_s: float
+    cause: str
+    cures: tuple[str, ...]
+    maintenance: bool
+    sandbox: bool
+
+    @property
+    def cure(self) -> str:
+        """What brought it back, in words."""
+        return ", ".join(self.cures)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long each state lasted, seconds."""
+
+    by_state: Mapping[State, float]
+
+    def __getitem__(self, state: State) -> float:
+        return self.by_state.get(state, 0.0)
+
+    @property
+    def span_s(self) -> float:
+        """All of it."""
+        return sum(self.by_state.values())
+
+    @property
+    def wanted_s(self) -> float:
+        """All of it but what was stopped."""
+        return sum(seconds for state, seconds in self.by_state.items() if state is not State.STOPPED)
+
+    @property
+    def supervised_s(self) -> float:
+        """How long a supervisor is known to have watched."""
+        return self[State.READY] + self[State.STARTING] + self[State.DOWN]
+
+    @property
+    def uptime(self) -> float | None:
+        """The share of the wanted time in which the session was ready, None if it was never wanted."""
+        return self[State.READY] / self.wanted_s if self.wanted_s > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One calendar day; ``began_s`` and ``ended_s`` are its midnights, the stretches what the journal knows of it."""
+
+    date: str
+    began_s: float
+    ended_s: float
+    stretches: tuple[Stretch, ...]
+    times: Times
+    outages: int
+    logins: int
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What happened between ``began_s`` and ``ended_s``; both None where the journal is empty."""
+
+    began_s: float | None
+    ended_s: float | None
+    state: State | None
+    words: str
+    stretches: tuple[Stretch, ...]
+    times: Times
+    days: tuple[Day, ...]
+    outages: tuple[Outage, ...]
+    logins: tuple[Login, ...]
+    restarts: tuple[Restart, ...]
+    lost_lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastSign:
+    """The last sign of life of a supervisor that has not said that it ended; ``ready`` if it said so of the session."""
+
+    at_s: float
+    ready: bool | None = None
+
+
+def tell(
+    entries: Iterable[Mapping[str, Any]],
+    *,
+    now_s: float,
+    last_sign: LastSign | None = None,
+    since_s: float = 0.0,
+    zone: dt.tzinfo | None = None,
+) -> History:
+    """Return what the entries say of the time from ``since_s`` to ``now_s``, days being those of ``zone``.
+
+    ``last_sign`` is the running supervisor's, or what a killed one left; without it the last entry is. ``zone`` None
+    is the machine's own.
+    """
+    replay = Replay(now_s)
+    for entry in entries:
+        replay.take(entry)
+    replay.finish(last_sign.at_s if last_sign else None, ready=last_sign.ready if last_sign else None)
+    # The journal's oldest part may be gone: the history begins with the first thing that is known.
+    whole = list(itertools.dropwhile(lambda one: one.words == BEFORE, merged(replay.stretches)))
+    outages = tuple(one for one in _outages(whole, replay) if one.ended_s is None or one.ended_s > since_s)
+    stretches = tuple(_within(one, since_s, now_s) for one in whole if one.ended_s > since_s)
+    logins = tuple(one for one in replay.logins if one.at_s >= since_s)
+    restarts = tuple(one for one in replay.restarts if one.at_s >= since_s)
+    known = replay.cursor_s is not None
+    return History(
+        began_s=stretches[0].began_s if stretches else replay.cursor_s,
+        ended_s=replay.cursor_s,
+        state=replay.state if known else None,
+        words=replay.words if known else "",
+        stretches=stretches,
+        times=_times(stretches),
+        days=tuple(_days(stretches, outages, logins, restarts, zone)),
+        outages=outages,
+        logins=logins,
+        restarts=restarts,
+        lost_lines=replay.lost_lines,
+    )
+
+
+def _outages(stretches: list[Stretch], replay: Replay) -> Iterator[Outage]:
+    """Yield each run of stretches in which the session was not there, or nobody knows."""
+    run: list[Stretch] = []
+    for one in stretches:
+        if one.state in {State.DOWN, State.UNKNOWN}:
+            run.append(one)
+        elif run:
+            yield _outage(run, one.state, replay)
+            run = []
+    if run:
+        yield _outage(run, None, replay)
+
+
+def _outage(run: list[Stretch], after: State | None, replay: Replay) -> Outage:
+    began_s, ended_s = run[0].began_s, run[-1].ended_s
+    # A line that says why is better than that lines were lost before it.
+    cause = next((one.words for one in run if one.words not in {BEFORE, LINES_LOST}), LINES_LOST)
+    return Outage(
+        began_s=began_s,
+        ended_s=None if after is None else ended_s,
+        length_s=ended_s - began_s,
+        unknown_s=sum(one.length_s for one in run if one.state is State.UNKNOWN),
+        cause=cause,
+        cures=_cures(_between(replay.deeds, began_s, ended_s), after),
+        maintenance=any(began_s <= closed_s and opened_s <= ended_s for opened_s, closed_s in replay.windows),
+        sandbox=run[-1].sandbox,
+    )
+
+
+def _between(deeds: list[tuple[float, Deed]], began_s: float, ended_s: float) -> Iterator[Deed]:
+    at = bisect_right(deeds, began_s, key=lambda deed: deed[0])
+    while at < len(deeds) and deeds[at][0] <= ended_s:
+        yield deeds[at][1]
+        at += 1
+
+
+def _cures(deeds: Iterable[Deed], after: State | None) -> tuple[str, ...]:
+    """Return what brought the session back: the last that was done to the gateway, then to the session."""
+    if after is None:
+        return ()
+    if after is State.STOPPED:
+        return ("stopped",)
+    gateway: Deed | None = None
+    session: Deed | None = None
+    by_hand = False
+    for deed in deeds:
+        match deed:
+            case Deed.BEGIN:
+                gateway = session = None
+            case Deed.RESTART | Deed.ADOPTED:
+                gateway, session = deed, None
+            case Deed.PERSON:
+                by_hand = True
+            case _:
+                session = deed
+    done = tuple(str(deed) for deed in (gateway, session) if deed is not None)
+    if by_hand:
+        return ("by hand", *done)
+    return done or ("by itself",)
+
+
+def _times(stretches: Iterable[Stretch]) -> Times:
+    by_state = dict.fromkeys(State, 0.0)
+    for one in stretches:
+        by_state[one.state] += one.length_s
+    return Times(by_state)
+
+
+def _days(
+    stretches: tuple[Stretch, ...],
+    outages: tuple[Outage, ...],
+    logins: tuple[Login, ...],
+    restarts: tuple[Restart, ...],
+    zone: dt.tzinfo | None,
+) -> Iterator[Day]:
+    if not stretches:
+        return
+    began, tried, renewed = (
+        Counter(_date(at_s, zone) for at_s in times)
+        for times in (
+            (one.began_s for one in outages),
+            (one.at_s for one in logins),
+            (one.at_s for one in restarts),
+        )
+    )
+    at = 0
+    for date, began_s, ended_s in calendar(stretches[0].began_s, stretches[-1].ended_s, zone):
+        parts: list[Stretch] = []
+        while at < len(stretches) and stretches[at].began_s < ended_s:
+            parts.append(_within(stretches[at], began_s, ended_s))
+            if stretches[at].ended_s > ended_s:
+                break
+            at += 1
+        counts = began[date], tried[date], renewed[date]
+        yield Day(date.isoformat(), began_s, ended_s, tuple(parts), _times(parts), *counts)
+
+
+def _within(stretch: Stretch, began_s: float, ended_s: float) -> Stretch:
+    """Return the part of a stretch that lies between two times."""
+    if began_s <= stretch.began_s and stretch.ended_s <= ended_s:
+        return stretch
+    return replace(stretch, began_s=max(stretch.began_s, began_s), ended_s=min(stretch.ended_s, ended_s))
+
+
+def _date(at_s: float, zone: dt.tzinfo | None) -> dt.date:
+    return dt.datetime.fromtimestamp(at_s, zone).date()
+
+
+def midnight_s(date: dt.date, zone: dt.tzinfo | None) -> float:
+    """Return when a day begins."""
+    return dt.datetime.combine(date, dt.time.min, tzinfo=zone).timestamp()
+
+
+def calendar(first_s: float, last_s: float, zone: dt.tzinfo | None) -> Iterator[tuple[dt.date, float, float]]:
+    """Yield each day that the time between two times touches, with its midnights; days have 23 to 25 hours."""
+    date = _date(first_s, zone)
+    began_s = min(midnight_s(date, zone), first_s)
+    while began_s < last_s:
+        following = date + dt.timedelta(days=1)
+        ended_s = max(midnight_s(following, zone), began_s)
+        yield date, began_s, ended_s
+        date, began_s = following, ended_s

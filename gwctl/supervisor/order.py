@@ -1,0 +1,75 @@
+"""What a supervisor is started with, and what follows from it: the core's numbers, the ledger, the credentials."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gwctl.config import Environment, Settings
+from gwctl.credentials import Credentials, Found, Secret, Sources, find, require
+from gwctl.paths import Paths
+from gwctl.sandbox.account import SANDBOX_PASSWORD, SANDBOX_USERNAME
+from gwctl.supervisor.ledger import Ledger
+from gwctl.supervisor.policy import Policy
+from gwctl.supervisor.service_secrets import run_secret_command
+
+DEFAULT_AUTH_DELAY_S = 3.0
+"""The release's own ``authDelay`` (gateway-facts.md)."""
+
+
+class MachineClock:
+    """The machine's clocks."""
+
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Return seconds since 1970."""
+        return time.time()
+
+    def asleep(self) -> float:
+        """Return the seconds of sleep since the machine's start; 0 where the system does not tell."""
+        boottime = getattr(time, "CLOCK_BOOTTIME", None)
+        return 0.0 if boottime is None else time.clock_gettime(boottime) - time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a supervisor is started with; ``handed_over`` came through a pipe."""
+
+    settings: Settings
+    environment: Environment
+    sandbox: bool = False
+    handed_over: Mapping[str, Found] = field(default_factory=dict)
+    follow: Callable[[dict[str, Any]], None] | None = None
+
+
+def policy_from(settings: Settings) -> Policy:
+    """Return the core's numbers as the profile has them."""
+    delay_ms = settings["auth_delay_ms"]
+    return Policy(
+        seed=secrets.randbits(64),
+        check_interval_s=settings["check_interval_s"],
+        tickle_interval_s=settings["tickle_interval_s"],
+        settle_expected_s=DEFAULT_AUTH_DELAY_S if delay_ms is None else delay_ms / 1000,
+        take_over=settings["on_competing"] == "take_over",
+    )
+
+
+def ledger_of(paths: Paths, *, sandbox: bool) -> Ledger:
+    """Return the ledger that counts: the sandbox has its own."""
+    return Ledger(paths.sandbox_ledger_file if sandbox else paths.ledger_file)
+
+
+def find_credentials(order: Order) -> Credentials:
+    """Return what to log in with: the play account in the sandbox, else what the sources have; raise GwctlError."""
+    if order.sandbox:
+        return Credentials(SANDBOX_USERNAME, Secret(SANDBOX_PASSWORD), None, "the sandbox's play account")
+    sources = Sources(order.environment, run_secret_command, order.handed_over)
+    password = find("password", order.settings, sources)
+    totp = find("totp_secret", order.settings, sources)
+    return require(order.settings["username"], password, totp, order.settings.profile)

@@ -1,0 +1,116 @@
+"""What the loop acts through: the machine's clocks, a gateway, its session, a login, IBKR's calendar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gwctl.supervisor.states import Checked, LoginDone
+
+
+class Clock(Protocol):
+    """The machine's clocks, in seconds."""
+
+    def now(self) -> float:
+        """Return the monotonic time, by which everything is decided."""
+        ...
+
+    def wall(self) -> float:
+        """Return the seconds since 1970."""
+        ...
+
+    def asleep(self) -> float:
+        """Return how long the machine has slept since its start, which the monotonic clock does not count."""
+        ...
+
+
+class Calendar(Protocol):
+    """IBKR's maintenance windows, in seconds since 1970."""
+
+    def until(self, wall_s: float) -> float | None:
+        """Return when the window now open ends; None if none is open."""
+        ...
+
+    def next_change(self, wall_s: float) -> float | None:
+        """Return when the next window opens or the open one ends; None if never."""
+        ...
+
+
+class NoWindows:
+    """A calendar without windows."""
+
+    def until(self, _wall_s: float) -> float | None:
+        """Return None: no window is ever open."""
+        return None
+
+    def next_change(self, _wall_s: float) -> float | None:
+        """Return None: nothing ever changes."""
+        return None
+
+
+class GatewayPort(Protocol):
+    """One gateway process, whatever release it is."""
+
+    async def start(self, *, adopt: bool) -> None:
+        """Return when it answers with our key; raise GwctlError, leaving nothing running, if it does not."""
+        ...
+
+    async def wait_ended(self) -> None:
+        """Return when the process is gone."""
+        ...
+
+    async def stop(self, *, logout: bool, hard: bool = False) -> None:
+        """End it, after a logout if asked, at once if ``hard``; nothing is left running. Safe when nothing runs."""
+        ...
+
+    def why(self) -> str:
+        """Return what its own log names as the cause of its trouble, empty if nothing."""
+        ...
+
+
+class SessionPort(Protocol):
+    """What can be asked of a gateway that answers. Every call has its own deadline."""
+
+    async def check(self, *, tickle: bool) -> Checked:
+        """Look at the session."""
+        ...
+
+    async def reauthenticate(self, *, compete: bool) -> bool:
+        """Open the brokerage session."""
+        ...
+
+    async def resume(self) -> bool:
+        """Send the kept SSO cookies; return whether IBKR honours them."""
+        ...
+
+
+class LoginPort(Protocol):
+    """One login at a time."""
+
+    async def log_in(self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[], None]) -> LoginDone:
+        """Drive the page to its end; the ledger is written before each submit."""
+        ...
+
+    async def block(self, code: str, text: str) -> None:
+        """Write down that the last password is not to be sent again until a person resets."""
+        ...
+
+    async def lift_block(self) -> None:
+        """Take that back."""
+        ...
+
+    async def close(self) -> None:
+        """End whatever login runs, its browser included."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the loop acts through."""
+
+    clock: Clock
+    gateway: GatewayPort
+    session: SessionPort
+    login: LoginPort
+    calendar: Calendar = field(default_factory=NoWindows)

@@ -1,0 +1,336 @@
+"""Play a journal back into what the session was when, and what was done about it. Pure: no I/O, no clock.
+
+The journal says when something changed, so the state at any time is that of the last change before it. In three cases
+nobody can know, and the state is UNKNOWN: no supervisor lived, the machine was asleep, or lines were lost in between
+(each supervisor numbers its lines).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum, auto
+from typing import Any
+
+WAKE_S = 60.0
+"""A session found gone this soon after the machine's wake did not live through its sleep."""
+TOLERANCE_S = 1.0
+"""How far an entry's two clocks, the time of day and how long a phase lasted, may disagree."""
+PERSON_CODES = frozenset({69, 77, 78})
+"""The exit codes of a supervisor that only a person brings back (the command line's contract)."""
+
+KILLED = "the supervisor ended unexpectedly"
+MACHINE_DOWN = "the machine went down"
+ASLEEP = "the machine was asleep"
+CLOCK_JUMPED = "the machine was asleep, or its clock was set"
+LINES_LOST = "lines of the journal were lost"
+BEFORE = "before the first entry"
+_GOES_WELL = frozenset({"starting", "logging_in", "awaiting_second_factor"})
+
+
+class State(StrEnum):
+    """What a stretch of time was, as far as is known."""
+
+    READY = auto()
+    STARTING = auto()
+    DOWN = auto()
+    UNKNOWN = auto()
+    STOPPED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Time in which nothing changed; wall-clock seconds since 1970."""
+
+    state: State
+    began_s: float
+    ended_s: float
+    words: str
+    sandbox: bool = False
+
+    @property
+    def length_s(self) -> float:
+        """How long it was."""
+        return self.ended_s - self.began_s
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """One login; ``outcome`` and ``text`` are the journal's."""
+
+    at_s: float
+    outcome: str
+    text: str
+    took_s: float | None
+    sandbox: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """A gateway launched in the place of another."""
+
+    at_s: float
+    reason: str
+    sandbox: bool
+
+
+class Deed(StrEnum):
+    """What may have brought a session back."""
+
+    BEGIN = auto()
+    RESTART = auto()
+    ADOPTED = auto()
+    RESUME = auto()
+    REAUTHENTICATE = auto()
+    LOGIN = auto()
+    PERSON = auto()
+
+
+@dataclass(slots=True)
+class Replay:
+    """Takes the entries in the order they were written; the stretches follow one another without a gap.
+
+    Times never run backwards here: where a stamp does, or is later than ``now_s``, the machine's clock was wrong, and
+    the time of the entry before it is taken.
+    """
+
+    now_s: float
+    stretches: list[Stretch] = field(default_factory=list)
+    deeds: list[tuple[float, Deed]] = field(default_factory=list)
+    logins: list[Login] = field(default_factory=list)
+    restarts: list[Restart] = field(default_factory=list)
+    windows: list[tuple[float, float]] = field(default_factory=list)
+    lost_lines: int = 0
+    state: State = State.UNKNOWN
+    words: str = BEFORE
+    sandbox: bool = False
+    cursor_s: float | None = None
+    """Until when there are stretches; None before the first entry."""
+    _latest_s: float = 0.0
+    _died_s: float = 0.0
+    _number: int | None = None
+    _begun: bool = False
+    _ended: bool = True
+    _has_gateway: bool = False
+    _boot: object = None
+    _run_began_s: float = 0.0
+    _phase_s: float = 0.0
+    _trouble: str = ""
+    _doubt: bool = False
+
+    def take(self, entry: Mapping[str, Any]) -> None:
+        """Go on with one entry."""
+        before_s, now_s = self._latest_s, self._time_of(entry)
+        if now_s == 0.0:
+            return  # nothing before has a time either
+        self._count(entry, before_s)
+        kind = entry["kind"]
+        if not self._begun and kind != "warning":
+            self._begin(now_s, entry if kind == "start" else {})
+        match kind:
+            case "phase":
+                self._phase(now_s, entry)
+            case "gateway" | "adopted":
+                self._gateway(now_s, Deed.RESTART if kind == "gateway" else Deed.ADOPTED)
+            case "cure":
+                self._cure(now_s, entry)
+            case "login":
+                self._login(now_s, entry)
+            case "window":
+                self._window(now_s, number_in(entry, "for_s") or 0.0, opens=entry.get("open") is True)
+            case "clock":
+                self._clock(now_s, *(number_in(entry, key) or 0.0 for key in ("asleep_s", "jumped_s")))
+            case "end":
+                self._end(now_s, entry)
+
+    def finish(self, lived_until_s: float | None = None, *, ready: bool | None = None) -> None:
+        """Draw the rest, until now.
+
+        A supervisor that has not ended is known to have lived until ``lived_until_s``, or its last entry if that is
+        later; ``ready`` is what it then said of the session, if it did.
+        """
+        if self.cursor_s is None:
+            return
+        if not self._ended and self.state is not State.STOPPED:
+            self._lived_until(max(lived_until_s or 0.0, self._latest_s), ready)
+            if self.cursor_s < self.now_s:
+                self._set(State.UNKNOWN, KILLED)
+        self._draw(self.now_s)
+        self._mend_wakes()
+
+    # Where an entry stands.
+
+    def _time_of(self, entry: Mapping[str, Any]) -> float:
+        said_s = seconds_at(entry, "at")
+        if said_s is not None and self._latest_s < said_s <= self.now_s:
+            self._latest_s = said_s
+        return self._latest_s
+
+    def _count(self, entry: Mapping[str, Any], before_s: float) -> None:
+        last, number = self._number, entry.get("n")
+        self._number = number if isinstance(number, int) else (last or 0) + 1
+        if last is None and self._number > 1 and entry["kind"] != "start":
+            # The journal's oldest part is gone: this is in the middle of a supervisor's life.
+            self._begun, self._ended, self._has_gateway = True, False, True
+            self.cursor_s = self._phase_s = self._run_began_s = self._latest_s
+        elif last is None or self._number <= last:
+            self._begun, self._died_s = False, before_s
+        elif self._number > last + 1:
+            self.lost_lines += self._number - last - 1
+            self._doubt = True
+
+    # What it says.
+
+    def _begin(self, now_s: float, start: Mapping[str, Any]) -> None:
+        """Note that another supervisor lives, and what became of the one before it."""
+        boot, self._boot = self._boot, start.get("boot")
+        self._begun = True
+        if self.cursor_s is None:
+            self.cursor_s = now_s
+            self._set(State.STARTING, "starting")
+        elif self._ended or self.state is State.STOPPED:
+            self._draw(now_s)
+            if self.state is State.STOPPED:
+                self._set(State.STARTING, "starting")
+        else:
+            said_s = seconds_at(start, "last_seen")
+            lived_s = self._died_s if said_s is None or said_s > now_s else max(said_s, self._died_s)
+            self._lived_until(lived_s, start.get("last_ready"))
+            other_boot = boot is not None and self._boot is not None and boot != self._boot
+            self._trouble = MACHINE_DOWN if other_boot else KILLED
+            self._set(State.UNKNOWN, self._trouble)
+            self._draw(now_s)
+            self._set(State.DOWN, self._trouble)
+        self._ended = self._doubt = False
+        self._phase_s = self._run_began_s = now_s
+        self.sandbox = start.get("sandbox") is True
+        self.deeds.append((now_s, Deed.BEGIN))
+
+    def _lived_until(self, lived_s: float, ready: object) -> None:
+        if isinstance(ready, bool) and ready is not (self.state is State.READY):
+            self._doubt = True  # the line that says so is missing
+        self._draw(min(lived_s, self.now_s))
+
+    def _phase(self, now_s: float, entry: Mapping[str, Any]) -> None:
+        phase, reason, event = (str(entry.get(key)) for key in ("phase", "reason", "event"))
+        lasted_s = number_in(entry, "after_s")
+        if lasted_s is not None and now_s - lasted_s <= self._phase_s + TOLERANCE_S:
+            self._doubt = False  # whatever was lost, no change of phase was
+        self._draw(now_s)
+        self._phase_s = now_s
+        if phase == "ready":
+            self._set(State.READY, reason)
+        elif phase == "stopped":
+            pass
+        elif phase == "stopping" and event == "StopWanted":
+            self._set(State.STOPPED, reason)
+        elif phase in _GOES_WELL and (self.state is State.STARTING or self.words == BEFORE):
+            self._set(State.STARTING, reason)
+        else:
+            words = "a login was asked for" if event == "LoginWanted" else reason
+            self._trouble = self._trouble if phase in _GOES_WELL and self.state is State.DOWN else words
+            self._set(State.DOWN, words)
+        if phase == "locked_out":
+            self.deeds.append((now_s, Deed.PERSON))
+
+    def _gateway(self, now_s: float, deed: Deed) -> None:
+        if deed is Deed.RESTART and self.state is State.DOWN and self._has_gateway:
+            self.restarts.append(Restart(now_s, self._trouble, self.sandbox))
+            self.deeds.append((now_s, deed))
+        elif deed is Deed.ADOPTED:
+            self.deeds.append((now_s, deed))
+        self._has_gateway = True
+
+    def _cure(self, now_s: float, entry: Mapping[str, Any]) -> None:
+        for deed in (Deed.RESUME, Deed.REAUTHENTICATE):
+            if entry.get("rung") == deed and entry.get("ok") is not False:
+                self.deeds.append((now_s, deed))
+
+    def _login(self, now_s: float, entry: Mapping[str, Any]) -> None:
+        outcome, text = str(entry.get("outcome")), str(entry.get("text") or "")
+        self.logins.append(Login(now_s, outcome, text, number_in(entry, "took_s"), self.sandbox))
+        if outcome == "success":
+            self.deeds.append((now_s, Deed.LOGIN))
+
+    def _window(self, now_s: float, for_s: float, *, opens: bool) -> None:
+        if opens:
+            self.windows.append((now_s, now_s + for_s))
+        elif self.windows:
+            began_s, ended_s = self.windows[-1]
+            self.windows[-1] = (began_s, min(now_s, ended_s))
+
+    def _clock(self, now_s: float, asleep_s: float, jumped_s: float) -> None:
+        """Paint over what seemed to go on while the machine slept; what followed at once on its wake goes with it.
+
+        Where the system does not tell sleep from a clock that was set forward, the time in between is as little known.
+        """
+        self._draw(now_s)
+        began_s = max(now_s - max(asleep_s, jumped_s), self._run_began_s)
+        if self.state is State.STOPPED or began_s >= now_s:
+            return
+        while self.stretches and self.stretches[-1].began_s >= began_s:
+            self.stretches.pop()
+        if self.stretches:
+            self.stretches[-1] = replace(self.stretches[-1], ended_s=began_s)
+        self.cursor_s = began_s
+        self._draw_as(now_s, State.UNKNOWN, ASLEEP if asleep_s >= jumped_s / 2 else CLOCK_JUMPED)
+
+    def _end(self, now_s: float, entry: Mapping[str, Any]) -> None:
+        self._draw(now_s)
+        code = entry.get("exit_code")
+        self._ended, self._has_gateway = True, False
+        if code == 0:
+            self._set(State.STOPPED, "stopped")
+            return
+        self._set(State.DOWN, str(entry.get("text") or f"ended with exit code {code}"))
+        self._trouble = self.words
+        if isinstance(code, int) and code in PERSON_CODES:
+            self.deeds.append((now_s, Deed.PERSON))
+
+    # Drawing.
+
+    def _set(self, state: State, words: str) -> None:
+        self.state, self.words = state, words
+
+    def _draw(self, to_s: float) -> None:
+        if self._doubt and self.state is not State.STOPPED:
+            self._draw_as(to_s, State.UNKNOWN, LINES_LOST)
+        else:
+            self._draw_as(to_s, self.state, self.words)
+        self._doubt = False
+
+    def _draw_as(self, to_s: float, state: State, words: str) -> None:
+        if self.cursor_s is not None and to_s > self.cursor_s:
+            self.stretches.append(Stretch(state, self.cursor_s, to_s, words, self.sandbox))
+            self.cursor_s = to_s
+
+    def _mend_wakes(self) -> None:
+        """Do not believe in the moments of readiness between a wake and the first look at the session."""
+        for index in range(1, len(self.stretches) - 1):
+            slept, moment, found = self.stretches[index - 1 : index + 2]
+            brief = moment.state is State.READY and moment.length_s <= WAKE_S
+            if brief and slept.words in {ASLEEP, CLOCK_JUMPED} and found.state is State.DOWN:
+                self.stretches[index] = replace(moment, state=State.UNKNOWN, words=slept.words)
+
+
+def seconds_at(entry: Mapping[str, Any], key: str) -> float | None:
+    """Return a stamp as seconds since 1970, None if there is none that makes sense."""
+    try:
+        return max(0.0, dt.datetime.fromisoformat(entry[key]).timestamp())
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def number_in(entry: Mapping[str, Any], key: str) -> float | None:
+    """Return a length of time in seconds, None if there is none that makes sense."""
+    value = entry.get(key)
+    return float(value) if isinstance(value, int | float) and 0 <= value < float("inf") else None
+
+
+def merged(stretches: list[Stretch]) -> Iterator[Stretch]:
+    """Yield the stretches with those joined that tell the same."""
+    for _, same in itertools.groupby(stretches, key=lambda one: (one.state, one.words, one.sandbox)):
+        first, *more = same
+        yield replace(first, ended_s=more[-1].ended_s) if more else first
