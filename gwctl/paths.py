@@ -7,13 +7,22 @@ from pathlib import Path
 
 import platformdirs
 
+from gwctl.errors import Configuration
+
+
+def _no_home() -> Configuration:
+    return Configuration(
+        "this account has no home folder: neither HOME nor the user database names one",
+        hint="set GWCTL_HOME to a folder that is yours",
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:
     """Where one profile's files are.
 
     Nothing is created by looking. ``for_profile`` puts everything under ``home`` when one is given (``GWCTL_HOME``),
-    otherwise into the platform's own folders.
+    otherwise into the platform's own folders; it raises Configuration where there is no home for those.
     """
 
     profile: str
@@ -29,13 +38,14 @@ class Paths:
             home = home.expanduser().absolute()
             return cls(profile, home, home, home / "state", home / "cache")
         dirs = platformdirs.PlatformDirs("gwctl", appauthor=False)
-        return cls(
-            profile,
-            Path(dirs.user_config_path),
-            Path(dirs.user_data_path),
-            Path(dirs.user_state_path),
-            Path(dirs.user_cache_path),
-        )
+        try:
+            own = (dirs.user_config_path, dirs.user_data_path, dirs.user_state_path, dirs.user_cache_path)
+        except RuntimeError:
+            raise _no_home() from None
+        if not all(folder.is_absolute() for folder in own):
+            # Older platformdirs answer "~/…", which would be a folder of that name wherever we stand.
+            raise _no_home()
+        return cls(profile, *own)
 
     # Shared by all profiles.
 

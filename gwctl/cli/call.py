@@ -16,6 +16,7 @@ import click
 
 from gwctl.cli.output import Outcome, show_outcome, write
 from gwctl.config import Environment, Settings, load
+from gwctl.errors import Configuration
 from gwctl.paths import Paths
 
 P = ParamSpec("P")
@@ -32,8 +33,17 @@ def own_environment() -> Environment:
         value = environment.get(name)
         is_path = value is not None and (name in _PATHS or ("/" in value and "://" not in value))
         if value is not None and is_path:
-            variables[name] = str(Path(os.path.expanduser(value)).absolute())  # noqa: PTH111 - expanduser() may raise
+            variables[name] = _absolute(name, os.path.expanduser(value))  # noqa: PTH111 - expanduser() may raise
     return Environment(variables)
+
+
+def _absolute(name: str, path: str) -> str:
+    try:
+        return str(Path(path).absolute())
+    except FileNotFoundError:
+        raise Configuration(
+            f"{name} is the relative path {path}, and the current folder is gone", hint=f"set {name} to a whole path"
+        ) from None
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 PATIENCE_S = 60.0
 END_TIMEOUT_S = 10.0
 LOOK_EVERY_S = 0.01
+_TRIED = {"login": "logs in again", "start": "starts the gateway again"}
 
 
 class Ended(GwctlError):
@@ -25,6 +26,10 @@ class Ended(GwctlError):
         super().__init__(message, hint=hint)
         self.code = code  # type: ignore[misc] # the supervisor's code, known only now
         self.exit_code = exit_code  # type: ignore[misc] # likewise
+
+
+class Vanished(Ended):
+    """The supervisor is gone without a last word: it was killed."""
 
 
 def describe(entry: dict[str, Any]) -> str | None:
@@ -98,7 +103,8 @@ def follow_until_ready(
 ) -> dict[str, Any]:
     """Return the status once the session is ready; with ``since``, ready again after that journal entry.
 
-    Raises Ended when the supervisor gives up, NeedsPerson when it waits for one, TimedOut after ``timeout_s``.
+    Raises Ended when the supervisor gives up, Vanished when it was killed, NeedsPerson when it waits for one, TimedOut
+    after ``timeout_s``.
     """
     deadline_s = time.monotonic() + timeout_s
     last = "nothing was seen"
@@ -121,11 +127,11 @@ def follow_until_ready(
         late = True
     if late:
         raise TimedOut(
-            f"not ready after {timeout_s:g} s ({last}); the supervisor goes on trying",
+            f"not ready after {round(timeout_s, 1):g} s ({last}); the supervisor goes on trying",
             hint=f"{call.command('status')}, or {call.command('down')}",
         )
     _await_its_end(client)
-    raise last_words(call) or Ended(
+    raise last_words(call) or Vanished(
         "the supervisor ended unexpectedly", code="unexpected", exit_code=1, hint=call.command("logs")
     )
 
@@ -166,11 +172,10 @@ def _settled(
     if status["phase"] == "locked_out":
         raise NeedsPerson(f"a person is needed: {status['reason']}", hint=call.command("login --reset-lockout"))
     coming = status["next"] or {"what": None, "in_s": 0.0}
-    if coming["what"] == "login" and coming["in_s"] > max(PATIENCE_S, deadline_s - time.monotonic()):
+    if coming["what"] in _TRIED and coming["in_s"] > max(PATIENCE_S, deadline_s - time.monotonic()):
         minutes = max(1, round(coming["in_s"] / 60))
-        raise TryAgain(
-            f"{status['reason']}; the supervisor logs in again in {minutes} min", hint=call.command("status")
-        )
+        again = _TRIED[coming["what"]]
+        raise TryAgain(f"{status['reason']}; the supervisor {again} in {minutes} min", hint=call.command("status"))
     return None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gwctl.gateway.process import Identity, has_open, inhabitants
 from gwctl.paths import Paths
+from gwctl.state_file import write_json
 
 
 def unrecorded_supervisors(paths: Paths) -> list[Identity]:
@@ -29,6 +30,21 @@ def unrecorded_gateway(paths: Paths, port: int) -> list[Identity]:
 
     known = find_unrecorded(paths, port, paths.gateway_dir)
     return [] if known is None else [known.java]
+
+
+def record_lost_gateway(paths: Paths, port: int) -> None:
+    """Write the record of a running gateway anew where it was lost or damaged: it is adopted, not in our way (law 4).
+
+    Who adopts it asks first whether it answers with our key. Raises DiskTrouble.
+    """
+    from gwctl.gateway import launch, process
+
+    if process.port_is_free(port) or launch.adopt(paths) is not None:
+        return
+    release_path = (paths.gateway_dir / "bin").resolve().parent
+    lost = launch.find_unrecorded(paths, port, release_path)
+    if lost is not None:
+        write_json(paths.gateway_state_file, lost.to_json())
 
 
 def _leaders_with(paths: Paths, file: Path) -> list[Identity]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,10 +18,13 @@ from gwctl import __version__
 from gwctl.cli.call import Call, command_name, global_options
 from gwctl.cli.output import show_error, write
 from gwctl.cli.parsing import SuggestingGroup
+from gwctl.cli.surroundings import settle_in
 from gwctl.cli.unwinding import Terminated
+from gwctl.config import Environment
 from gwctl.errors import DiskTrouble, GatewayUnreachable, GwctlError, Usage
 
 INTERRUPTED = 130
+_QUIET = re.compile(r"-v*qv*|--quiet")
 
 VERBS = {
     "up": "Start the gateway, log in, and keep the session alive.",
@@ -34,6 +38,7 @@ VERBS = {
     "login": "Log in now.",
     "tickle": "Tickle once and print the answer.",
     "logs": "Show the supervisor's and the gateway's logs.",
+    "history": "Show uptime per day, outages, logins and restarts.",
     "release": "Manage Standard Releases.",
     "browser": "Manage the login's browser.",
     "profile": "Manage profiles.",
@@ -92,19 +97,34 @@ def _context_name(error: click.ClickException) -> str:
     return command_name(context) if context is not None else "gwctl"
 
 
+def _as_asked(call: Call, plain: Sequence[str]) -> Call:
+    """Have an error look as the words ask for that could not be parsed."""
+    call.as_json = "--json" in plain
+    call.no_color = "--no-color" in plain
+    call.quiet = call.quiet or any(_QUIET.fullmatch(word) for word in plain)
+    return call
+
+
 def run(argv: Sequence[str]) -> int:
     """Run one call and return the exit code."""
-    call = Call()
+    plain = argv[: argv.index("--")] if "--" in argv else argv
+    command = next((word for word in plain if word in VERBS), "gwctl")
+    try:
+        call = Call()
+    except GwctlError as error:
+        return _fail(command, error, _as_asked(Call(environment=Environment({})), plain))
     completing = call.environment.get("_GWCTL_COMPLETE")
     if completing is not None:
         from click.shell_completion import shell_complete
 
         return shell_complete(cli, {}, "gwctl", "_GWCTL_COMPLETE", completing)
-    plain = argv[: argv.index("--")] if "--" in argv else argv
+    return _answer(call, command, argv, plain)
+
+
+def _answer(call: Call, command: str, argv: Sequence[str], plain: Sequence[str]) -> int:
     # An error in the options themselves comes before they are parsed; it still has to look as asked.
     call.as_json = "--json" in plain
     call.no_color = "--no-color" in plain
-    command = next((word for word in plain if word in VERBS), "gwctl")
     try:
         with cli.make_context("gwctl", list(argv), obj=call) as context:
             code = int(cli.invoke(context) or 0)
@@ -115,7 +135,9 @@ def run(argv: Sequence[str]) -> int:
     except Terminated:
         code = _stop(command, Stopped("terminated", 143, call.undone), call)
     except click.ClickException as error:
-        code = _refuse(error, call)
+        code = _refuse(error, _as_asked(call, plain))
+    except Usage as error:
+        code = _fail(call.verb_name or command, error, _as_asked(call, plain))
     except GwctlError as error:
         code = _fail(call.verb_name or command, error, call)
     except Exception as error:  # noqa: BLE001 - the one handler; a trace is for -v only
@@ -151,7 +173,7 @@ def _refuse(error: click.ClickException, call: Call) -> int:
     """Say what is wrong with the command line; one without a verb is answered by the help, as people expect."""
     message = error.format_message()
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        if not call.as_json:
+        if not call.as_json and not call.quiet:
             write(message, sys.stderr)
             return Usage.exit_code
         message = "no verb was given"
@@ -164,7 +186,7 @@ def _usage_hint(error: click.ClickException) -> str:
 
 
 def _fail(command: str, error: GwctlError, call: Call) -> int:
-    show_error(command, error, as_json=call.as_json, no_color=call.no_color)
+    show_error(command, error, as_json=call.as_json, quiet=call.quiet, no_color=call.no_color)
     return error.exit_code
 
 
@@ -173,6 +195,7 @@ def main() -> NoReturn:
     if sys.platform == "win32":
         sys.stderr.write("gwctl: Windows itself is not supported\n  try: wsl --install, then gwctl in there\n")
         sys.exit(69)
+    settle_in()
     signal.signal(signal.SIGTERM, _on_sigterm)
     code = run(sys.argv[1:])
     if code == INTERRUPTED:

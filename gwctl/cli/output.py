@@ -66,13 +66,18 @@ def show_outcome(command: str, outcome: Outcome, *, as_json: bool) -> None:
         write(outcome.text, sys.stdout)
 
 
-def show_error(command: str, error: GwctlError, *, as_json: bool, no_color: bool) -> None:
-    """Print an error: one line and its hint on stderr, or the envelope on stdout."""
+def show_error(command: str, error: GwctlError, *, as_json: bool, quiet: bool, no_color: bool) -> None:
+    """Print an error: one line and its hint on stderr, both in one line if quiet, or the envelope on stdout."""
     if as_json:
         write(envelope(command, error.exit_code, None, error_object(error)), sys.stdout)
         return
     red, dim, reset = (_RED, _DIM, _RESET) if wants_color(sys.stderr, no_color=no_color) else ("", "", "")
     message = " ".join(error.message.split())
+    hint = " ".join((error.hint or "").split())
+    if quiet:
+        joined = f"{message.removesuffix('.')}; try: {hint}" if hint else message
+        write(f"{red}gwctl: {joined}{reset}", sys.stderr)
+        return
     write(f"{red}gwctl: {message}{reset}", sys.stderr)
-    if error.hint:
-        write(f"{dim}  try: {' '.join(error.hint.split())}{reset}", sys.stderr)
+    if hint:
+        write(f"{dim}  try: {hint}{reset}", sys.stderr)

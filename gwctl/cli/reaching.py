@@ -9,7 +9,8 @@ from pathlib import Path
 from gwctl.cli.call import Call
 from gwctl.errors import GatewayUnreachable
 from gwctl.gateway.raw import RawAnswer, RawRequest, request_once
-from gwctl.supervisor.control import SupervisorClient
+from gwctl.state_file import read_json
+from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
 
 CALL_TIMEOUT_S = 30.0
 
@@ -25,6 +26,24 @@ class Reached:
     def origin(self) -> str:
         """The address without the API's path."""
         return self.base_url.removesuffix("/v1/api")
+
+
+def find_supervisor(call: Call) -> SupervisorClient | None:
+    """Return a client for the running supervisor; raise SupervisorHangs if it is there and does not answer.
+
+    After a `kill -9` its record is left, and its port may be another program's, which accepts and says nothing: who is
+    provably gone does not hang.
+    """
+    before, _ = read_json(call.paths.supervisor_state_file)
+    try:
+        return SupervisorClient.find(call.paths)
+    except SupervisorHangs:
+        from gwctl.gateway import process
+
+        identity = process.Identity.from_json((before or {}).get("identity"))
+        if identity is None or process.is_alive(identity):
+            raise
+        return None
 
 
 def require_supervisor(call: Call) -> SupervisorClient:

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,11 +14,20 @@ import click
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import Seconds
+from gwctl.cli.reaching import find_supervisor
 from gwctl.cli.unwinding import Terminated, postponed, undisturbed
 from gwctl.config import Settings
 from gwctl.credentials import Found
-from gwctl.errors import CredentialsRejected, LockedOut, NeedsPerson, ProfileHeld, TimedOut, TryAgain
-from gwctl.supervisor.control import SupervisorClient
+from gwctl.errors import (
+    CredentialsMissing,
+    CredentialsRejected,
+    LockedOut,
+    NeedsPerson,
+    ProfileHeld,
+    TimedOut,
+    TryAgain,
+)
+from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 
 if TYPE_CHECKING:
     from gwctl.gateway.process import Spawned
@@ -25,6 +35,8 @@ if TYPE_CHECKING:
 START_LOCK_TIMEOUT_S = 60.0
 SPAWN_TIMEOUT_S = 30.0
 DISMISS_TIMEOUT_S = 5.0
+REPLACEMENTS = 2
+"""How often one call replaces a supervisor that is killed; more often it is not chance."""
 
 
 @click.command("up")
@@ -63,29 +75,64 @@ def bring_up(
     """
     deadline_s = time.monotonic() + timeout_s
     settings = call.settings(flags)
-    client = SupervisorClient.find(call.paths)
+    client = find_supervisor(call)
     if client is not None:
         status = _check_kind(call, client, sandbox=sandbox).status()
         _check_port(call, status, flags)
         if status["ready"]:
             return status, False
-    from gwctl.cli.following import follow_until_ready, shown
+    from gwctl.cli.following import shown
 
-    started = False
     with shown(call) as show:
+        rise = _Rise(call, settings, flags, sandbox, show)
         try:
-            if client is None:
-                client, started = _start(call, settings, flags, sandbox=sandbox, show=show)
-            else:
-                _wake_if_waiting_for_person(call, client, settings)
-            status = follow_until_ready(call, client, timeout_s=max(1.0, deadline_s - time.monotonic()), show=show)
+            status = rise.until_ready(client, deadline_s)
         except BaseException as error:
-            if started and (undo or not isinstance(error, Exception)):
+            if rise.started and (undo or not isinstance(error, Exception)):
                 with undisturbed():
                     show("stopping what was started")
                     _undo(call)
             raise
-    return status, started
+    return status, rise.started
+
+
+@dataclass(slots=True)
+class _Rise:
+    """One call's way to a ready session."""
+
+    call: Call
+    settings: Settings
+    flags: Mapping[str, Any]
+    sandbox: bool
+    show: Callable[[str], None]
+    started: bool = False
+
+    def until_ready(self, client: SupervisorClient | None, deadline_s: float) -> dict[str, Any]:
+        """Return the ready status; a supervisor that is killed on the way is replaced, its gateway adopted (law 4)."""
+        from gwctl.cli.following import Vanished
+
+        left = REPLACEMENTS
+        while True:
+            try:
+                return self._follow(client, deadline_s)
+            except (NoSupervisor, Vanished):
+                if left == 0 or time.monotonic() > deadline_s:
+                    raise
+            left -= 1
+            self.show("the supervisor was killed; starting another one")
+            client = find_supervisor(self.call)
+
+    def _follow(self, client: SupervisorClient | None, deadline_s: float) -> dict[str, Any]:
+        from gwctl.cli.following import follow_until_ready
+
+        since: int | None = None
+        if client is None:
+            client, ours = _start(self.call, self.settings, self.flags, sandbox=self.sandbox, show=self.show)
+            self.started = self.started or ours
+        else:
+            since = _wake_if_waiting_for_person(self.call, client, self.settings)
+        left_s = max(1.0, deadline_s - time.monotonic())
+        return follow_until_ready(self.call, client, timeout_s=left_s, show=self.show, since=since)
 
 
 def _undo(call: Call) -> None:
@@ -115,15 +162,24 @@ def _check_kind(call: Call, client: SupervisorClient, *, sandbox: bool) -> Super
     return client
 
 
-def _wake_if_waiting_for_person(call: Call, client: SupervisorClient, settings: Settings) -> None:
-    """Have a supervisor that gave up on its password try another one, if there is another one."""
-    if client.record.sandbox or client.status()["phase"] != "locked_out":
-        return
+def _wake_if_waiting_for_person(call: Call, client: SupervisorClient, settings: Settings) -> int | None:
+    """Have a supervisor that gave up on its password try another one, if there is another one.
+
+    Returns the journal entry after which to look for what comes of it, None where nothing was asked for. Raises
+    NeedsPerson, CredentialsRejected or LockedOut where only a person can go on: cron asks again and again.
+    """
+    status = client.status()
+    if client.record.sandbox or status["phase"] != "locked_out":
+        return None
+    if status["login"]["last_outcome"] == "success":
+        # The password is right and no session comes of it: one more login a call would mend nothing.
+        raise NeedsPerson(f"a person is needed: {status['reason']}", hint=call.command("login"))
     found = look_for_secrets(call, settings)
     check_law_2(call, settings, found)
     from gwctl.supervisor.handover import Handover, revealed
 
-    client.command("login", {"secrets": revealed(Handover.make(call.environment, {}, found).secrets)})
+    answer = client.command("login", {"secrets": revealed(Handover.make(call.environment, {}, found).secrets)})
+    return int(answer["n"])
 
 
 def look_for_secrets(call: Call, settings: Settings) -> dict[str, Found]:
@@ -176,7 +232,7 @@ def _start(
     except Timeout:
         raise ProfileHeld("another gwctl is starting or stopping the profile", hint=call.command("status")) from None
     try:
-        client = SupervisorClient.find(call.paths)
+        client = find_supervisor(call)
         if client is not None:
             return _check_kind(call, client, sandbox=sandbox), False
         return _spawn(call, settings, flags, sandbox=sandbox, show=show), True
@@ -211,9 +267,7 @@ def _spawn(
     try:
         with postponed():
             spawned, offset = _start_waiting(call, sandbox=sandbox)
-        found = {} if sandbox else look_for_secrets(call, settings)
-        if not sandbox:
-            check_law_2(call, settings, found)
+        found = {} if sandbox else _what_a_login_needs(call, settings)
         _prepare(call, settings, show, sandbox=sandbox)
     except BaseException:
         if spawned is not None:
@@ -233,6 +287,31 @@ def _spawn(
     return client
 
 
+def _what_a_login_needs(call: Call, settings: Settings) -> dict[str, Found]:
+    """Return the secrets; raise what forbids a login, unless a gateway is there to adopt, which may need none (law 4).
+
+    Where it needs one after all, the supervisor asks the same questions before it logs in.
+    """
+    found: dict[str, Found] = {}
+    try:
+        found = look_for_secrets(call, settings)
+        check_law_2(call, settings, found)
+    except (CredentialsMissing, NeedsPerson):
+        if not _has_gateway_to_adopt(settings):
+            raise
+    return found
+
+
+def _has_gateway_to_adopt(settings: Settings) -> bool:
+    from gwctl.gateway import launch
+    from gwctl.supervisor.served import Served
+
+    served = Served.load(settings.paths)
+    ours = served is not None and served.is_for(settings, sandbox=False, upstream=str(settings["upstream"]))
+    running = launch.adopt(settings.paths) if ours else None
+    return running is not None and running.port == settings["port"]
+
+
 def _start_waiting(call: Call, *, sandbox: bool) -> tuple[Spawned, int]:
     """Start the supervisor's process, which waits for its handover, and return where its own lines begin in the log."""
     from gwctl.gateway import process
@@ -246,7 +325,7 @@ def _start_waiting(call: Call, *, sandbox: bool) -> tuple[Spawned, int]:
     argv += ["--sandbox"] if sandbox else []
     argv += ["-v"] if call.verbose else []
     spawned = process.spawn(
-        [*argv, "--quiet"],
+        argv,
         cwd=paths.profile_dir,
         env=process.child_environment(process.FRUGAL_MALLOC, call.environment.variables),
         log_file=start_log,
@@ -275,11 +354,10 @@ def _dismiss(spawned: Spawned) -> None:
 
 
 def _await_answer(call: Call, poll: Callable[[], int | None], offset: int) -> SupervisorClient:
-
     deadline_s = time.monotonic() + SPAWN_TIMEOUT_S
     while time.monotonic() < deadline_s:
         ended = poll()
-        client = SupervisorClient.find(call.paths)
+        client = find_supervisor(call)
         if client is not None:
             return client
         if ended is not None:
@@ -290,11 +368,14 @@ def _await_answer(call: Call, poll: Callable[[], int | None], offset: int) -> Su
 
 def _why_ended(call: Call, exit_code: int, offset: int) -> Exception:
     """Return the error of a supervisor that ended before it could be asked: what it printed has the reason."""
-    from gwctl.cli.following import Ended, last_words
+    from gwctl.cli.following import Ended, Vanished, last_words
 
     words = last_words(call)
     if words is not None:
         return words
+    if exit_code < 0:
+        killed = f"the supervisor was killed at its start (signal {-exit_code})"
+        return Vanished(killed, code="supervisor_failed", exit_code=1, hint=call.command("logs"))
     try:
         printed = (call.paths.logs_dir / "start.log").read_bytes()[offset:].decode(errors="replace")
     except OSError:

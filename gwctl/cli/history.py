@@ -1,0 +1,190 @@
+"""``gwctl history``: the journal as uptime per day, outages, logins and restarts; and as a picture."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import math
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gwctl.cli.call import Call, verb
+from gwctl.cli.history_text import Look, render
+from gwctl.cli.output import Outcome, wants_color
+from gwctl.cli.spelling import DAY_S, HOUR_S
+from gwctl.errors import DiskTrouble, Usage
+from gwctl.paths import Paths
+from gwctl.state_file import write_bytes
+from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
+from gwctl.supervisor.history import History, LastSign, Times, midnight_s, tell
+from gwctl.supervisor.journal import Seen, read_entries
+from gwctl.supervisor.journal import stamp as journal_stamp
+from gwctl.supervisor.replay import State
+
+LOOK_TIMEOUT_S = 2.0
+_AGE = re.compile(r"(\d{1,6})\s*(m|h|d|w)")
+_UNIT_S = {"m": 60, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
+
+
+@click.command("history")
+@click.option("--since", default="30d", show_default=True, metavar="WHEN",
+              help="From when: a date, an age such as 12h, 7d or 4w (days are whole ones), or all.")  # fmt: skip
+@click.option("--utc", is_flag=True, help="Days and times of UTC instead of this machine's zone.")
+@click.option("--svg", "svg_file", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+              help="Draw a timeline, one row a day, into FILE; - is stdout.")  # fmt: skip
+@verb
+def command(call: Call, *, since: str, utc: bool, svg_file: Path | None) -> Outcome:
+    """Show uptime per day, each outage with its cause, cure and length, logins and restarts.
+
+    Uptime is the share of the time not stopped by a person in which the session was seen ready; time that nobody
+    watched counts against it.
+    """
+    paths = call.paths
+    entries = read_entries(paths)
+    zone = dt.UTC if utc else None
+    now_s = time.time()
+    history = tell(
+        entries,
+        now_s=now_s,
+        last_sign=_last_sign(paths, now_s),
+        since_s=_since_s(since, now_s, zone),
+        zone=zone,
+    )
+    data: dict[str, Any] = {}
+    if call.as_json:
+        data = {"profile": call.profile_name, **_data(history, utc=utc), "damaged_lines": entries.damaged}
+    if svg_file is not None:
+        from gwctl.cli.timeline import draw
+
+        picture = draw(history, call.profile_name, utc=utc)
+        if str(svg_file) == "-":
+            return Outcome(raw=picture)
+        _save(svg_file, picture)
+        data["svg"] = str(svg_file.absolute())
+        call.say(f"drawn: {svg_file}")
+    if history.state is None:
+        call.say(f"nothing is recorded yet; {call.command('up')} begins")
+        return Outcome(data)
+    missing = entries.damaged + history.lost_lines
+    if missing:
+        call.say(f"damaged or lost lines of the journal: {missing}; what they said counts as unknown")
+    look = Look(
+        utc=utc,
+        strip=sys.stdout.isatty(),
+        color=wants_color(sys.stdout, no_color=call.no_color),
+        blocks=(sys.stdout.encoding or "").lower().startswith("utf"),
+    )
+    return Outcome(data, "\n".join(render(history, call.profile_name, look)))
+
+
+def _last_sign(paths: Paths, now_s: float) -> LastSign | None:
+    """Return until when the supervisor lived: now if it answers, else what it last left on disk."""
+    record = SupervisorRecord.load(paths)
+    if record is not None:
+        with contextlib.suppress(NoSupervisor, SupervisorHangs):
+            SupervisorClient(record).status(timeout_s=LOOK_TIMEOUT_S)
+            return LastSign(now_s)
+    seen = Seen.load(paths.journal_seen_file)
+    with contextlib.suppress(ValueError):
+        return None if seen is None else LastSign(dt.datetime.fromisoformat(seen.at).timestamp(), seen.ready)
+    return None
+
+
+def _since_s(text: str, now_s: float, zone: dt.tzinfo | None) -> float:
+    """Return the time from which on history is told; an age in days or weeks begins at a midnight, today included."""
+    if text == "all":
+        return 0.0
+    found = _AGE.fullmatch(text.strip())
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        if found is None:
+            said = dt.datetime.fromisoformat(text.strip())
+            return (said if said.tzinfo else said.replace(tzinfo=zone)).timestamp()
+        age_s = int(found[1]) * _UNIT_S[found[2]]
+        if found[2] in {"m", "h"}:
+            return now_s - age_s
+        today = dt.datetime.fromtimestamp(now_s, zone).date()
+        return midnight_s(today - dt.timedelta(days=max(0, age_s // DAY_S - 1)), zone)
+    raise Usage(f"--since {text!r} is neither a date nor an age", hint="gwctl history --since 7d")
+
+
+def _save(file: Path, picture: str) -> None:
+    """Write the picture whole; what is no ordinary file, a pipe or a device, is written to and never replaced."""
+    target = file.resolve()
+    if not target.parent.is_dir():
+        raise DiskTrouble(f"cannot write {file}: there is no folder {target.parent}", hint=f"mkdir -p {target.parent}")
+    if target.is_file() or not target.exists():
+        write_bytes(target, picture.encode(), mode=0o644)
+        return
+    try:
+        with target.open("wb", buffering=0) as stream:
+            stream.write(picture.encode())
+    except OSError as error:
+        raise DiskTrouble(f"cannot write {file}: {error.strerror}", hint="gwctl history --svg history.svg") from error
+
+
+# For machines.
+
+
+def _data(history: History, *, utc: bool) -> dict[str, Any]:
+    return {
+        "began": _iso(history.began_s),
+        "ended": _iso(history.ended_s),
+        "zone": "UTC" if utc else "local",
+        "state": None if history.state is None else str(history.state),
+        "reason": history.words or None,
+        **_seconds(history.times),
+        "days": [
+            {
+                "date": day.date,
+                **_seconds(day.times),
+                "outages": day.outages,
+                "logins": day.logins,
+                "restarts": day.restarts,
+            }
+            for day in history.days
+        ],
+        "outages": [
+            {
+                "began": _iso(one.began_s),
+                "ended": _iso(one.ended_s),
+                "length_s": round(one.length_s, 3),
+                "unknown_s": round(one.unknown_s, 3),
+                "cause": one.cause,
+                "cure": one.cure or None,
+                "cures": list(one.cures),
+                "maintenance": one.maintenance,
+                "sandbox": one.sandbox,
+            }
+            for one in history.outages
+        ],
+        "logins": [
+            {
+                "at": _iso(one.at_s),
+                "outcome": one.outcome,
+                "text": one.text,
+                "took_s": one.took_s,
+                "sandbox": one.sandbox,
+            }
+            for one in history.logins
+        ],
+        "restarts": [{"at": _iso(one.at_s), "reason": one.reason, "sandbox": one.sandbox} for one in history.restarts],
+        "lost_lines": history.lost_lines,
+    }
+
+
+def _iso(at_s: float | None) -> str | None:
+    return None if at_s is None else journal_stamp(at_s)
+
+
+def _seconds(times: Times) -> dict[str, Any]:
+    uptime = times.uptime
+    return {
+        "uptime": None if uptime is None else math.floor(uptime * 1e6) / 1e6,
+        **{f"{state}_s": round(times[state], 3) for state in State},
+        "supervised_s": round(times.supervised_s, 3),
+    }
