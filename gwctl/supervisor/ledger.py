@@ -144,6 +144,12 @@ class Ledger:
                 block = Block(record.submits[-1].print, context, code, reason)
                 self._save(replace(record, block=block), salt)
 
+    def restore(self) -> None:
+        """Write what was read last if the file was deleted since: refusals outlive the folder; raise DiskTrouble."""
+        with self._locked():
+            if self._known is not None and not self.file.exists():
+                self._save(*self._known)
+
     def lift_block(self) -> None:
         """Let the blocked password be sent again; what it was refused for stays counted."""
         with self._locked():

@@ -129,7 +129,7 @@ def _on_login_wanted(turn: Turn, _event: LoginWanted) -> None:
 
 def _on_answers(turn: Turn, _event: GatewayAnswers) -> None:
     turn.move_process(Arrow.ANSWERS)
-    turn.set(started_at=turn.now, first_login=True, resume_tried=False)
+    turn.set(started_at=turn.now, first_login=True, resume_tried=False, ready_here=False)
     turn.wake(Timer.TICKLE, turn.policy.tickle_interval_s)
     turn.wake(Timer.CHECK, turn.policy.check_interval_s)
     turn.move_session(Arrow.RESET)

@@ -52,7 +52,7 @@ class Policy:
     reauthenticate_tries: int = 3
     reauthenticate_wait_s: float = 5.0
     rate_limit_pause_first_s: float = 15.0
-    rate_limit_pause_max_s: float = 900.0
+    rate_limit_pause_max_s: float = 240.0
     borrowed_retry_s: float = 60.0
     start_pause_first_s: float = 1.0
     start_pause_max_s: float = 60.0

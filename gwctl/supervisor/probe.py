@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from gwctl.errors import GwctlError
 from gwctl.gateway.answer import SessionAnswer, SsoFacts
 from gwctl.gateway.answer import Verdict as Said
 from gwctl.gateway.door import Knock
@@ -28,7 +30,7 @@ _VERDICTS: dict[Said, tuple[Verdict, str]] = {
 
 
 ANSWER_TIMEOUT_S = 8.0
-SILENCE_S = 1.0
+SILENCE_S = 0.5
 KNOCK_TIMEOUT_S = 2.0
 WHO_INTERVAL_S = 60.0
 """``sso/validate`` may be asked once a minute (gateway-facts.md)."""
@@ -101,6 +103,8 @@ class Probe:
         self._silent = False
         self._our_app: str | None = None
         self._other_app: str | None = None
+        self._known_ours = False
+        self._learning: asyncio.Future[None] | None = None
         self._asked_who_at: float | None = None
 
     def forget_session(self) -> None:
@@ -125,10 +129,10 @@ class Probe:
         self._remember(answer, tickle=tickle)
         if answer.verdict is Said.NO_SESSION and self.cookies == self._refused:
             self.cookies = ()
-        await self._look_who(client, answer, tickle=tickle)
-        return self._checked(answer)
+        certain = await self._look_who(client, answer)
+        return self._checked(answer, certain=certain)
 
-    def _checked(self, answer: SessionAnswer) -> Checked:
+    def _checked(self, answer: SessionAnswer, *, certain: bool) -> Checked:
         verdict, text = _VERDICTS[answer.verdict]
         other = self._other_app
         if answer.verdict is Said.UPSTREAM_ILL and answer.http_status is not None:
@@ -137,32 +141,47 @@ class Probe:
             text = f"{text}: {other}"
         elif answer.verdict is Said.NOT_AUTHENTICATED and other is not None:
             return Checked(verdict=Verdict.BORROWED, text=f"another client has borrowed the session: {other}")
-        return Checked(verdict=verdict, text=text)
+        return Checked(verdict=verdict, text=text, certain=certain)
 
-    async def _look_who(self, client: AskGateway, answer: SessionAnswer, *, tickle: bool) -> None:
+    async def _look_who(self, client: AskGateway, answer: SessionAnswer) -> bool:
         """Learn from ``sso/validate`` which client the session is of: ours while all is well, whose when it is not.
 
-        Nobody else's name is known until ours is: a session that never was ready is borrowed by nobody.
+        Nobody else's name is known until ours is: a session that never was ready is borrowed by nobody. Returns
+        whether it is known whose the session is; False where it may not be asked again yet.
         """
         if answer.verdict is Said.READY:
-            self._other_app = None
-            # Not together with the tickle, and not in the first moments: it is never urgent.
-            wanted = self._our_app is None and not tickle and self.tickled_at is not None
-        else:
-            wanted = self._our_app is not None and answer.verdict in {Said.NOT_AUTHENTICATED, Said.COMPETING}
-        now = time.monotonic()
-        recently = self._asked_who_at is not None and now - self._asked_who_at < WHO_INTERVAL_S
-        if not wanted or recently:
-            return
-        self._asked_who_at = now
-        await asyncio.sleep(self.pace.take(now))
+            self._other_app, self._known_ours = None, False
+            if self._our_app is None and self._may_ask_who():
+                # Nobody waits for it: that the session is ready is news, whose it is is not.
+                self._learning = asyncio.ensure_future(self._learn_our_app(client))
+            return True
+        if self._our_app is None or answer.verdict not in {Said.NOT_AUTHENTICATED, Said.COMPETING}:
+            return True
+        if not self._may_ask_who():
+            return self._other_app is not None or self._known_ours
+        app = await self._app_of_session(client)
+        if app is not None:
+            self._known_ours = app == self._our_app
+            self._other_app = None if self._known_ours else app
+        return True
+
+    def _may_ask_who(self) -> bool:
+        return self._asked_who_at is None or time.monotonic() - self._asked_who_at >= WHO_INTERVAL_S
+
+    async def _app_of_session(self, client: AskGateway) -> str | None:
+        self._asked_who_at = time.monotonic()
+        await asyncio.sleep(self.pace.take(self._asked_who_at))
         facts = await client.validate()
-        if facts is None or facts.client_app is None:
-            return
-        if answer.verdict is Said.READY:
-            self._our_app = facts.client_app
-        else:
-            self._other_app = facts.client_app if facts.client_app != self._our_app else None
+        return None if facts is None else facts.client_app
+
+    async def _learn_our_app(self, client: AskGateway) -> None:
+        with contextlib.suppress(GwctlError):
+            self._our_app = await self._app_of_session(client)
+
+    async def settle(self) -> None:
+        """Return when nothing that nobody waited for is under way any more."""
+        if self._learning is not None:
+            await asyncio.wait([self._learning])
 
     async def _ask(self, client: AskGateway, ask: Callable[..., Awaitable[SessionAnswer]]) -> SessionAnswer | None:
         """Return the answer, or None if the gateway itself is silent.

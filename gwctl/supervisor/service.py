@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from gwctl import __version__
@@ -49,12 +50,18 @@ from gwctl.windows import Windows
 log = logging.getLogger("gwctl.supervisor")
 
 HOUSEKEEPING_S = 30.0
-OTHER_HOLDER_S = 60.0
-"""How long another supervisor that began in a deleted folder may take to find that the port is ours, and end."""
 DRAIN_S = 2.0
 TIDY_AFTER_S = 1.0
 HEARTBEAT_S = 1.0
 LIVE_WITHIN_S = 120.0
+
+
+def _stand_on(folder: Path) -> None:
+    """Work in ``folder`` if the working directory was deleted: law 3 knows us by it, and children need one."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        os.chdir(folder)
 
 
 class Service:
@@ -101,7 +108,7 @@ class Service:
         self.journal.on_entry = self._tell_followers
         self._was_ready = False
         self.hold = Hold(self.paths.supervisor_lock)
-        self._hold_lost_at: float | None = None
+        self._abdicated = False
         self._remembered: tuple[object, ...] = ()
         self.ended_by: signal.Signals | None = None
 
@@ -159,26 +166,24 @@ class Service:
             self.shell.snapshot = recall(self.shell.snapshot, kept or {}, time.time() - now, now)
 
     def _guard_folder(self) -> None:
-        """Hold the profile anew if its folder was deleted; end if somebody else has it by now and keeps it."""
-        if self._port is None or self._finish is not None or self.hold.is_intact():
+        """Hold the profile anew if its folder was deleted; leave it to whoever has taken it meanwhile."""
+        if self._port is None or self._finish is not None or self._abdicated or self.hold.is_intact():
             return
-        now = time.monotonic()
         with contextlib.suppress(GwctlError, OSError):
-            if self.hold.take():
-                self._hold_lost_at = None
-                reopen_log(self.paths)
-                log.warning("the folder %s was deleted; it is made anew", self.paths.profile_dir)
-                self._record()
-                self._remembered = ()
-                self.journal.write("warning", code="folder_lost", text="the profile's folder was deleted")
-                self.shell.post(FolderLost())
-                return
-            if self._hold_lost_at is None:
-                self._hold_lost_at = now
-            elif now - self._hold_lost_at > OTHER_HOLDER_S:
+            if not self.hold.take():
+                # Law 1: never two. The other one adopts the gateway, if it has not yet.
                 log.error("the folder was deleted and another supervisor holds the profile: leaving it the field")
-                self._hold_lost_at = now
-                self.shell.post(StopWanted())
+                self._abdicated = self._keep_gateway = True
+                self.shell.post(StopWanted(keep_gateway=True))
+                return
+            _stand_on(self.paths.profile_dir)
+            reopen_log(self.paths)
+            log.warning("the folder %s was deleted; it is made anew", self.paths.profile_dir)
+            self._record()
+            self.ledger.restore()
+            self._remembered = ()
+            self.journal.write("warning", code="folder_lost", text="the profile's folder was deleted")
+            self.shell.post(FolderLost())
 
     def _close_idle_browser(self) -> None:
         if self.authenticator.is_warm:
@@ -294,7 +299,8 @@ class Service:
             await self.keeper.close()
             await self.authenticator.close()
             await self.health.stop()
-            self.paths.supervisor_state_file.unlink(missing_ok=True)
+            if not self._abdicated:
+                self.paths.supervisor_state_file.unlink(missing_ok=True)
 
     def _on_signal(self, number: signal.Signals) -> None:
         log.info("%s: stopping", number.name)
@@ -337,6 +343,8 @@ class Service:
             "text": finish.text,
             "hint": finish.hint,
         }
+        if self._abdicated:
+            return
         if finish.exit_code == 0:
             # Somebody stopped it who may start it again at once: what was limited was what it does by itself.
             with contextlib.suppress(OSError):

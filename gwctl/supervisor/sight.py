@@ -83,6 +83,7 @@ def _seen_ready(turn: Turn, _event: Checked) -> None:
         settling=None,
         ever_ready=True,
         ready_since=since,
+        ready_here=True,
         reauthentications=0,
         took_over=False,
         failed_starts=0,
@@ -127,7 +128,8 @@ def _seen_no_session(turn: Turn, event: Checked) -> None:
 def _all_lost_theirs(turn: Turn) -> bool:
     """Return whether the session went with everybody else's: then chance decides who comes back when."""
     snapshot, policy = turn.snapshot, turn.policy
-    if snapshot.spread or not snapshot.ever_ready:
+    if snapshot.spread or not snapshot.ready_here:
+        # What this gateway never had was not taken from everybody: it was lost with the gateway before it.
         return False
     was_ill_for_s = 0.0 if snapshot.ill_since is None else turn.now - snapshot.ill_since
     return snapshot.window_until is not None or was_ill_for_s >= policy.spread_after_ill_s
@@ -162,7 +164,8 @@ def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
     elif tried < turn.policy.reauthenticate_tries and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
         turn.set(reauthentications=tried + 1)
         _reauthenticate(turn, compete=turn.policy.take_over)
-    else:
+    elif event.certain:
+        # A login does not help where another client has borrowed the session, so it waits until that is known.
         mend_when_due(turn)
 
 

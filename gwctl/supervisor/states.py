@@ -160,6 +160,8 @@ class Checked(Event):
 
     verdict: Verdict = Verdict.READY
     text: str = ""
+    certain: bool = True
+    """False while it cannot be told yet whether another client has the session."""
 
 
 @dataclass(frozen=True, slots=True)

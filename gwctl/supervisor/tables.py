@@ -110,6 +110,7 @@ class Snapshot:
     spent: Spent = field(default_factory=Spent)
     draws: int = 0
     ready_since: float | None = None
+    ready_here: bool = False
     window_until: float | None = None
     ill_since: float | None = None
     spread: bool = False

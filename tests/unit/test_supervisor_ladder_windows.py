@@ -156,6 +156,18 @@ def test_gateway_killed_in_a_window_is_resumed_at_once() -> None:
     assert core.snapshot.cure is Cure.RESUME
 
 
+def test_crash_in_a_window_is_ones_own_loss() -> None:
+    """Cookies that are no longer honoured after a crash are no sign that everybody's session is gone."""
+    core = ready()
+    core.snapshot = replace(core.snapshot, resumable=False)
+    _open_window(core)
+    core.feed(GatewayEnded(core.snapshot.epoch))
+    core.feed(GatewayGone())
+    core.feed(GatewayAnswers(core.snapshot.epoch))
+    core.see(Verdict.NO_SESSION)
+    assert core.snapshot.cure is Cure.LOGIN
+
+
 def test_loss_after_a_long_outage_is_everybodys() -> None:
     """IBKR away for minutes and the session gone: the same crowd at the same door."""
     core = ready()

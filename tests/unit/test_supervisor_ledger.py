@@ -278,3 +278,5 @@ def test_deleted_ledger_is_remembered_by_who_has_read_it(ledger: Ledger) -> None
     ledger.file.unlink()
     assert not ledger.permission(PASSWORD, "context", 3).allowed
     assert Ledger(ledger.file).permission(PASSWORD, "context", 3).allowed
+    ledger.restore()
+    assert not Ledger(ledger.file).permission(PASSWORD, "context", 3).allowed

@@ -12,7 +12,7 @@ from gwctl.gateway.answer import Verdict as Said
 from gwctl.gateway.door import Knock
 from gwctl.supervisor import probe as probe_module
 from gwctl.supervisor.probe import Pace, Probe
-from gwctl.supervisor.states import Verdict
+from gwctl.supervisor.states import Checked, Verdict
 
 COOKIES = (("JSESSIONID", "made up"),)
 
@@ -142,11 +142,13 @@ def test_first_sight_of_a_ready_session_is_tickled_once() -> None:
 
     async def story() -> None:
         await probe.check(tickle=False)
+        await probe.settle()
         client.said = SessionAnswer(Said.READY, 200)
         await probe.check(tickle=False)
+        await probe.settle()
 
     asyncio.run(story())
-    assert client.calls == ["auth_status", "tickle", "auth_status", "validate"]
+    assert client.calls == ["auth_status", "tickle", "validate", "auth_status"]
     assert probe.seen is not None
     assert (probe.seen.user_id, probe.seen.sso_expires_s, probe.seen.server_name) == (5, 60.0, "S")
     probe.forget_session()
@@ -202,7 +204,7 @@ def test_resume_without_cookies_or_gateway_asks_nobody() -> None:
 # Who else has it.
 
 
-def _see(said: list[tuple[Said, str | None]]) -> tuple[list[tuple[Verdict, str]], AnsweringGateway]:
+def _see(said: list[tuple[Said, str | None]]) -> tuple[list[Checked], AnsweringGateway]:
     client = AnsweringGateway(SessionAnswer(Said.READY, 200))
     probe = probe_of(client)
     seen = []
@@ -211,42 +213,45 @@ def _see(said: list[tuple[Said, str | None]]) -> tuple[list[tuple[Verdict, str]]
         for verdict, app in said:
             client.said, client.app = SessionAnswer(verdict, 200), app
             checked = await probe.check(tickle=False)
-            seen.append((checked.verdict, checked.text))
+            await probe.settle()
+            seen.append(checked)
 
     asyncio.run(story())
     return seen, client
 
 
-OURS = [(Said.READY, "PORTAL"), (Said.READY, "PORTAL")]
+OURS = [(Said.READY, "PORTAL")]
 
 
 def test_a_borrower_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unauthenticated session that is another client's by `sso/validate` is borrowed, and by whom is said."""
     monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
     seen, _ = _see([*OURS, (Said.NOT_AUTHENTICATED, "TWS"), (Said.COMPETING, "TWS")])
-    assert seen[2] == (Verdict.BORROWED, "another client has borrowed the session: TWS")
-    assert seen[3] == (Verdict.COMPETING, "another session of this username competes: TWS")
+    assert seen[1] == Checked(verdict=Verdict.BORROWED, text="another client has borrowed the session: TWS")
+    assert seen[2].text == "another session of this username competes: TWS"
 
 
 def test_our_own_client_borrows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same client's unauthenticated session is one to be opened, not one to be waited for."""
     monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
     seen, _ = _see([*OURS, (Said.NOT_AUTHENTICATED, "PORTAL"), (Said.NOT_AUTHENTICATED, None)])
-    assert [verdict for verdict, _ in seen[2:]] == [Verdict.NO_BROKERAGE, Verdict.NO_BROKERAGE]
+    assert [one.verdict for one in seen[1:]] == [Verdict.NO_BROKERAGE, Verdict.NO_BROKERAGE]
+    assert all(one.certain for one in seen)
 
 
 def test_who_never_was_ready_is_robbed_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before our own client's name is known another's tells nothing, and is not asked for."""
     monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
     seen, client = _see([(Said.NOT_AUTHENTICATED, "TWS")])
-    assert seen[0][0] is Verdict.NO_BROKERAGE
+    assert seen[0].verdict is Verdict.NO_BROKERAGE
     assert "validate" not in client.calls
 
 
 def test_who_is_asked_once_a_minute_at_most() -> None:
     """IBKR allows one `sso/validate` a minute."""
-    _, client = _see([*OURS, *[(Said.NOT_AUTHENTICATED, "TWS")] * 4])
+    seen, client = _see([*OURS, *[(Said.NOT_AUTHENTICATED, "TWS")] * 4])
     assert client.calls.count("validate") == 1
+    assert not any(one.certain for one in seen[1:]), "until it may be asked, nobody knows whose the session is"
 
 
 def test_borrowed_session_is_not_taken_by_the_gateways_own_hand_shake(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +263,7 @@ def test_borrowed_session_is_not_taken_by_the_gateways_own_hand_shake(monkeypatc
     async def story() -> None:
         client.app = "PORTAL"
         await probe.check(tickle=False)
-        await probe.check(tickle=False)
+        await probe.settle()
         client.said, client.app = SessionAnswer(Said.NOT_AUTHENTICATED, 500), "TWS"
         await probe.check(tickle=False)
         assert not await probe.reauthenticate(compete=False)

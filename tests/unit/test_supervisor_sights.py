@@ -169,6 +169,18 @@ def test_borrowed_session_is_taken_back_by_one_restart() -> None:
     assert core.phase is Phase.DEGRADED
 
 
+def test_login_waits_until_it_is_known_who_has_the_session() -> None:
+    """A login does not help against a borrower: while `sso/validate` may not be asked, none is spent."""
+    core = ready()
+    core.snapshot = replace(core.snapshot, reauthentications=core.policy.reauthenticate_tries)
+    core.fire(Timer.CHECK)
+    assert core.feed(Checked(core.snapshot.epoch, Verdict.NO_BROKERAGE, certain=False)) == []
+    assert core.snapshot.cure is None
+    core.fire(Timer.CHECK)
+    core.feed(Checked(core.snapshot.epoch, Verdict.NO_BROKERAGE, certain=True))
+    assert core.snapshot.cure is Cure.LOGIN
+
+
 def test_sight_of_a_borrower_while_a_session_comes_up_is_no_sight() -> None:
     """Until a login has settled, an unauthenticated session is one that is not there yet."""
     core = settling()

@@ -597,14 +597,14 @@ def test_refused_address_after_ready_is_waited_out() -> None:
 
 
 def test_rate_limited_checks_and_tickles_pause() -> None:
-    """A 429 quiets us, each one for twice as long as the one before, up to IBKR's quarter of an hour."""
+    """A 429 quiets us, each one for twice as long as the one before, up to a request in four minutes."""
     core = ready()
     pauses = []
     for _ in range(9):
         core.see(Verdict.RATE_LIMITED)
         pauses.append(min(core.snapshot.timers.values()) - core.now)
         core.fire(Timer.CHECK)
-    assert pauses == pytest.approx([15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 900.0, 900.0, 900.0])
+    assert pauses == pytest.approx([15.0, 30.0, 60.0, 120.0, 240.0, 240.0, 240.0, 240.0, 240.0])
     core.see(Verdict.READY)
     core.see(Verdict.RATE_LIMITED)
     assert min(core.snapshot.timers.values()) - core.now == 15.0

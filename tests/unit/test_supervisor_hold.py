@@ -1,0 +1,84 @@
+"""One supervisor holds a profile, by a lock that nobody's death leaves behind and no deleted file fools."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from gwctl.supervisor.hold import Hold
+
+HOLDER = """
+import sys
+from pathlib import Path
+from gwctl.supervisor.hold import Hold
+hold = Hold(Path(sys.argv[1]))
+print(hold.take(), flush=True)
+sys.stdin.read()
+"""
+
+
+def _another(file: Path) -> subprocess.Popen[str]:
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "True\n"
+    return other
+
+
+def _end(other: subprocess.Popen[str]) -> None:
+    other.kill()
+    other.communicate()
+
+
+def test_one_holds_and_the_other_does_not_wait(tmp_path: Path) -> None:
+    """Law 1: while one process holds the profile, another is told so at once."""
+    file = tmp_path / "profile" / "supervisor.lock"
+    other = _another(file)
+    try:
+        assert not Hold(file).take()
+    finally:
+        _end(other)
+
+
+def test_lock_of_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
+    """What a killed process leaves behind is a file, not a lock."""
+    file = tmp_path / "supervisor.lock"
+    _end(_another(file))
+    assert file.exists()
+    hold = Hold(file)
+    assert hold.take()
+    assert hold.is_intact()
+    hold.release()
+    assert not hold.is_intact()
+
+
+def test_deleted_folder_is_noticed_and_held_anew(tmp_path: Path) -> None:
+    """A lock on a file that nobody can find any more keeps nobody out: its holder takes the new one's."""
+    file = tmp_path / "profile" / "supervisor.lock"
+    hold = Hold(file)
+    assert hold.take()
+    shutil.rmtree(file.parent)
+    assert not hold.is_intact()
+    assert hold.take()
+    assert hold.is_intact()
+    assert not Hold(file).take()
+    hold.release()
+
+
+def test_deleted_folder_that_somebody_else_holds_stays_theirs(tmp_path: Path) -> None:
+    """Law 1: who comes first to the new file has the profile."""
+    file = tmp_path / "profile" / "supervisor.lock"
+    hold = Hold(file)
+    assert hold.take()
+    shutil.rmtree(file.parent)
+    other = _another(file)
+    try:
+        assert not hold.is_intact()
+        assert not hold.take()
+    finally:
+        _end(other)
+    assert hold.take()
+    hold.release()
