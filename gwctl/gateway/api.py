@@ -98,8 +98,11 @@ class GatewayClient:
             return False
         return said.status == 200 and (b"true" in said.body or b"logout succeeded" in said.body)
 
-    async def resume(self, cookies: Mapping[str, str], *, timeout_s: float | None = None) -> bool:
-        """Offer the SSO cookies of the last login to a gateway that starts anew; return whether IBKR took them."""
+    async def resume(self, cookies: Mapping[str, str], *, timeout_s: float | None = None) -> bool | None:
+        """Offer the SSO cookies of the last login to a gateway that starts anew.
+
+        Returns whether IBKR took them; None if IBKR did not answer or was ill, which says nothing of the cookies.
+        """
         sendable = [
             f"{name}={value}"
             for name, value in cookies.items()
@@ -110,7 +113,9 @@ class GatewayClient:
         try:
             said = await self.request("GET", _RESUME, headers={"Cookie": "; ".join(sendable)}, timeout_s=timeout_s)
         except (TimedOut, GatewayUnreachable):
-            return False
+            return None
+        if said.status >= 500 or said.status == 429:
+            return None
         return said.status == 200 and b"Client login succeeds" in said.body
 
     async def request(

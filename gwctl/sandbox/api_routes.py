@@ -112,7 +112,7 @@ class Api:
                 "LANDING_APP": "UNIVERSAL",
                 "IS_MASTER": False,
                 "LOGIN_TYPE": account.login_type,
-                "CLIENT_APP": "sandbox",
+                "CLIENT_APP": self._stand_in.client_app(),
             }
         )
 
@@ -196,7 +196,7 @@ class Api:
     def auth_status(self) -> dict[str, Any]:
         """Return the object that status, tickle and ``sts`` share."""
         competing = self._stand_in.scenarios.get("competing")
-        ready = self._sessions.brokerage == "authenticated"
+        ready = self._sessions.brokerage == "authenticated" and "borrowed" not in self._stand_in.scenarios
         authenticated = ready and (competing is None or bool(competing["authenticated"]))
         return {
             "authenticated": authenticated,

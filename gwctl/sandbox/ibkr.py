@@ -22,9 +22,10 @@ from starlette.types import ASGIApp
 from gwctl.errors import GwctlError, TimedOut
 from gwctl.sandbox.admin_routes import admin_routes
 from gwctl.sandbox.api_routes import api_routes
+from gwctl.sandbox.door import RefusingServer
 from gwctl.sandbox.faults import Faults
 from gwctl.sandbox.pushes import push_routes
-from gwctl.sandbox.serving import bound_socket, quiet_server, serve_until_terminated
+from gwctl.sandbox.serving import bound_socket, quiet_config, serve_until_terminated
 from gwctl.sandbox.settings import StandInConfig
 from gwctl.sandbox.sso_routes import page_text, sso_routes
 from gwctl.sandbox.standin import StandIn
@@ -37,6 +38,11 @@ def build_app(stand_in: StandIn) -> ASGIApp:
     """Return the whole stand-in as an ASGI application."""
     routes = [*admin_routes(stand_in), *sso_routes(stand_in), *push_routes(stand_in), *api_routes(stand_in)]
     return Faults(Starlette(routes=routes), stand_in)
+
+
+def server_of(stand_in: StandIn, port: int) -> RefusingServer:
+    """Return the stand-in's server; what it listens on at first is given to ``serve``."""
+    return RefusingServer(quiet_config(build_app(stand_in)), stand_in, (LOOPBACK, port))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ def serve_in_thread(config: StandInConfig) -> Iterator[RunningStandIn]:
     stand_in = StandIn(config)
     listener = bound_socket(LOOPBACK, config.port)
     port: int = listener.getsockname()[1]
-    server = quiet_server(build_app(stand_in))
+    server = server_of(stand_in, port)
     thread = threading.Thread(
         target=lambda: asyncio.run(server.serve(sockets=[listener])), name="gwctl-stand-in", daemon=True
     )
@@ -86,8 +92,9 @@ def main() -> int:
     except OSError as error:
         print(f"the stand-in for IBKR cannot listen: {error.strerror}", file=sys.stderr)  # noqa: T201 - as above
         return 69
-    server = quiet_server(build_app(StandIn(config)))
-    asyncio.run(serve_until_terminated(server, listener, lambda: _announce(listener.getsockname()[1])))
+    port: int = listener.getsockname()[1]
+    server = server_of(StandIn(config), port)
+    asyncio.run(serve_until_terminated(server, listener, lambda: _announce(port)))
     return 0
 
 

@@ -20,13 +20,28 @@ class Entry:
 SCENARIOS: Final[Mapping[str, Entry]] = {
     "http_503": Entry("Every answer is 503 without a body.", {"paths": "all"}),
     "html_503": Entry("Every answer is 503 with IBKR's HTML maintenance page.", {"paths": "all"}),
+    "http_error": Entry(
+        "Every answer is this status, with a JSON error or an HTML page.",
+        {"paths": "all", "status": 500, "html": False},
+    ),
     "hang": Entry("Requests are accepted and never answered until this is switched off.", {"paths": "all"}),
     "slow": Entry("Every answer comes late.", {"paths": "all", "delay_ms": 2000}),
     "bad_json": Entry("API answers are 200 with a body that is not JSON.", {"paths": "api"}),
+    "wrong_types": Entry(
+        "API answers are 200 with JSON in which every field has a type that it never has.", {"paths": "api"}
+    ),
+    "huge": Entry(
+        "Answers on paths that end so are 200 with a JSON string of so many megabytes.",
+        {"path": "/sso/validate", "megabytes": 300},
+    ),
     "http_429": Entry("Every answer is 429: the address has asked too often.", {"paths": "api"}),
     "competing": Entry(
         "Another client uses the brokerage session; `compete: true` takes it back if `take_over` is true.",
-        {"take_over": True, "authenticated": True},
+        {"take_over": True, "authenticated": True, "client_app": "TWS"},
+    ),
+    "borrowed": Entry(
+        "Another client holds the session: not authenticated, not competing, and renewed, until a new gateway comes.",
+        {"client_app": "MobileTWS"},
     ),
     "temperamental": Entry(
         "A gateway's login page swallows the form until its demo page's script has called the API.",
@@ -61,6 +76,7 @@ ACTIONS: Final[Mapping[str, Entry]] = {
         {"how": "no_bridge"},
     ),
     "restore_brokerage": Entry("The brokerage session is authenticated again, as if IBKR had mended itself."),
+    "refuse": Entry("Nobody listens for so many seconds: connections are refused, open ones end.", {"for_s": 5}),
     "unlock": Entry("The account's refusals are forgotten and it is no longer locked."),
     "arm": Entry("Every gateway counts as freshly started (for `temperamental`)."),
     "reset": Entry("All scenarios off, all sessions gone, all counts at zero."),

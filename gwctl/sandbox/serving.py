@@ -29,14 +29,19 @@ class QuietServer(uvicorn.Server):
 
 
 def quiet_server(app: Any, tls: ssl.SSLContext | None = None) -> QuietServer:  # noqa: ANN401 - any ASGI application
-    """Return a server for ``app``: loop asyncio, h11, no access log, no proxy headers, no lifespan."""
+    """Return a server for ``app`` with ``quiet_config``."""
+    return QuietServer(quiet_config(app, tls))
+
+
+def quiet_config(app: Any, tls: ssl.SSLContext | None = None) -> uvicorn.Config:  # noqa: ANN401 - as above
+    """Return a configuration for ``app``: loop asyncio, h11, no access log, no proxy headers, no lifespan."""
     # Whatever uvicorn would say about a request could hold a cookie or a query.
     for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi", "uvicorn.access", "websockets", "websockets.server"):
         logger = logging.getLogger(name)
         logger.addHandler(logging.NullHandler())
         logger.propagate = False
         logger.disabled = True
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
         loop="asyncio",
         http="h11",
@@ -51,7 +56,6 @@ def quiet_server(app: Any, tls: ssl.SSLContext | None = None) -> QuietServer:  #
         ws_ping_interval=None,
         ssl_context_factory=None if tls is None else (lambda _config, _default: tls),
     )
-    return QuietServer(config)
 
 
 def bound_socket(host: str, port: int) -> socket.socket:

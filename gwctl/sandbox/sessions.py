@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from typing import Any, Literal
 BrokerageState = Literal["none", "unauthenticated", "no_bridge", "authenticated"]
 Clock = Callable[[], float]
 
+KEPT_TOKENS = 1000
 MAC = "F4:03:43:DC:B4:60"
 SERVER = {"serverName": "JifZ34060", "serverVersion": "Build 10.33.1f, Feb 5, 2025 10:21:09 AM"}
 
@@ -23,6 +25,7 @@ class SsoSession:
     began_s: float
     last_request_s: float
     challenge_open: bool = False
+    dispatched: bool = False
 
     @property
     def public_id(self) -> str:
@@ -38,6 +41,8 @@ class Sessions:
         self._idle_timeout_s = idle_timeout_s
         self._alive: dict[str, SsoSession] = {}
         self._listeners: set[Callable[[], None]] = set()
+        self.given: deque[str] = deque(maxlen=KEPT_TOKENS)
+        """The tokens handed out last, for who looks whether they lie about; shown to nobody."""
         self.brokerage: BrokerageState = "none"
 
     def begin(self) -> SsoSession:
@@ -45,6 +50,7 @@ class Sessions:
         now = self._clock()
         session = SsoSession(secrets.token_hex(20), now, now)
         self._alive = {session.token: session}
+        self.given.append(session.token)
         self.set_brokerage("unauthenticated")
         return session
 

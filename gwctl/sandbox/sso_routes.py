@@ -45,7 +45,7 @@ def sso_routes(stand_in: StandIn) -> list[Route]:
         return JSONResponse(stand_in.desk.answer({key: values[0] for key, values in fields.items()}))
 
     async def dispatcher(request: Request) -> Response:
-        if stand_in.session_of(request.cookies) is None:
+        if not stand_in.dispatch(request.cookies):
             # Not a redirect: the gateway takes every 302 of the Dispatcher for a login that has succeeded.
             return await login_page(request)
         return Response(status_code=302, headers={"Location": "/sso/Redirect"})

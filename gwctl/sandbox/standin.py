@@ -16,6 +16,12 @@ from gwctl.sandbox.sessions import Sessions, SsoSession
 from gwctl.sandbox.settings import PageOptions, StandInConfig
 
 GATEWAY_COOKIE = "web"
+OTHERS_HAVE_IT = ("borrowed", "competing")
+"""The scenarios that change what ``sts`` tells; an IBKR that is ill does not tell when it is well again."""
+REFUSAL_BEGINS_AFTER_S = 0.1
+"""Whoever asks for it over HTTP still gets an answer."""
+LONGEST_REFUSAL_S = 3600.0
+"""While connections are refused nobody can end that over HTTP."""
 
 
 class StandIn:
@@ -29,6 +35,7 @@ class StandIn:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
+        self.clock = clock
         self.wall_clock = wall_clock
         self.scenarios: dict[str, dict[str, Any]] = {}
         self.sessions = Sessions(clock, config.idle_timeout_s)
@@ -42,12 +49,36 @@ class StandIn:
         self.requests: collections.Counter[str] = collections.Counter()
         self._warmed: dict[str, bool] = {}
         self._stranger_called = False
+        self._refused_s = (0.0, 0.0)
 
     # Cookies and gateways.
 
     def session_of(self, cookies: Mapping[str, str]) -> SsoSession | None:
         """Return the living SSO session that these cookies name, or None."""
         return self.sessions.find(cookies.get("XYZAB_AM.LOGIN") or cookies.get("XYZAB"))
+
+    def dispatch(self, cookies: Mapping[str, str]) -> bool:
+        """Return whether the Dispatcher honours these cookies; a login that comes again comes by a new gateway."""
+        session = self.session_of(cookies)
+        if session is None:
+            return False
+        if session.dispatched:
+            self._new_gateway_came()
+        session.dispatched = True
+        return True
+
+    @property
+    def refuses(self) -> bool:
+        """Whether nobody is to listen now; who serves this looks at it."""
+        begin_s, end_s = self._refused_s
+        return begin_s <= self.clock() < end_s
+
+    def client_app(self) -> str:
+        """Return who has the session, as ``sso/validate`` names it."""
+        for name in OTHERS_HAVE_IT:
+            if name in self.scenarios:
+                return str(self.scenarios[name]["client_app"])
+        return "sandbox"
 
     def meet(self, cookies: Mapping[str, str]) -> str:
         """Return the name of the gateway that asks for the login page; one without our cookie is freshly started.
@@ -59,6 +90,7 @@ class StandIn:
             name = secrets.token_hex(6)
             self._warmed[name] = self._stranger_called
             self._stranger_called = False
+            self._new_gateway_came()
         return name
 
     def demo_called(self, cookies: Mapping[str, str]) -> None:
@@ -88,7 +120,8 @@ class StandIn:
             self.scenarios.pop(name, None)
         if name == "temperamental":
             self._arm()
-        self.sessions.announce()
+        if name in OTHERS_HAVE_IT:
+            self.sessions.announce()
 
     def act(self, name: str, parameters: Mapping[str, Any]) -> None:
         """Do an action; raise Usage if it is unknown."""
@@ -103,6 +136,9 @@ class StandIn:
                 self.sessions.set_brokerage(how)
             case "restore_brokerage":
                 self.sessions.set_brokerage("authenticated")
+            case "refuse":
+                begins_s = self.clock() + REFUSAL_BEGINS_AFTER_S
+                self._refused_s = (begins_s, begins_s + _seconds(merged["for_s"]))
             case "unlock":
                 self.desk.unlock()
             case "arm":
@@ -132,6 +168,17 @@ class StandIn:
             "requests": dict(self.requests),
         }
 
+    def _new_gateway_came(self) -> None:
+        """Give the session back that another client has borrowed (gateway-facts.md: a restarted gateway gets it)."""
+        if self.scenarios.pop("borrowed", None) is not None:
+            self.sessions.announce()
+
     def _arm(self) -> None:
         self._warmed = dict.fromkeys(self._warmed, False)
         self._stranger_called = False
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LONGEST_REFUSAL_S:
+        raise Usage(f"for_s cannot be {value!r}", hint=f"seconds, {LONGEST_REFUSAL_S:g} at most")
+    return float(value)

@@ -196,9 +196,8 @@ def _pause_login(turn: Turn, event: LoginDone) -> None:
         return
     environment = event.result is LoginResult.ENVIRONMENT
     longest_s = policy.environment_pause_max_s if environment else policy.login_pause_max_s
-    pause_s = back_off_s(failed, policy.login_pause_first_s, longest_s)
-    if event.result is LoginResult.IBKR_ILL:
-        pause_s = max(policy.ill_pause_s, pause_s)
+    first_s = policy.ill_pause_s if event.result is LoginResult.IBKR_ILL else policy.login_pause_first_s
+    pause_s = back_off_s(failed, first_s, longest_s)
     pause_s = turn.jittered(pause_s) if event.retry_after_s is None else event.retry_after_s
     turn.set(login_not_before=turn.now + pause_s)
     _hold_in_window(turn)

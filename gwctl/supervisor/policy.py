@@ -62,7 +62,7 @@ class Policy:
     login_pause_first_s: float = 5.0
     login_pause_max_s: float = 900.0
     environment_pause_max_s: float = 30.0
-    ill_pause_s: float = 60.0
+    ill_pause_s: float = 15.0
     transient_logins_before_restart: int = 3
     take_over: bool = False
     take_over_pause_s: float = 600.0

@@ -85,8 +85,8 @@ class AskGateway(Protocol):
         """Open the brokerage session."""
         ...
 
-    async def resume(self, cookies: Mapping[str, str]) -> bool:
-        """Send SSO cookies; return whether IBKR honours them."""
+    async def resume(self, cookies: Mapping[str, str]) -> bool | None:
+        """Send SSO cookies; return whether IBKR honours them, None if it did not say."""
         ...
 
 
@@ -236,5 +236,5 @@ class Probe:
         await asyncio.sleep(self.pace.take(time.monotonic()))
         offered = self.cookies
         ok = await self.client.resume(dict(offered))
-        self._refused = None if ok else offered
-        return ok
+        self._refused = offered if ok is False else None
+        return ok is True

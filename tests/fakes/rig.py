@@ -69,6 +69,9 @@ class Rig:
         self.port = port
         self.account = account
         self.stand_in = stand_in
+        self.python = sys.executable
+        self.prefix: list[str] = []
+        """What stands before every call: a namespace of its own, say."""
         self.password_file = home / "password"
         self.password_file.write_text(account.password)
         self.password_file.chmod(0o600)
@@ -88,7 +91,7 @@ class Rig:
     def gwctl(self, *argv: str, **variables: str) -> Done:
         """Run one call to its end."""
         done = subprocess.run(
-            [sys.executable, "-m", "gwctl", *argv],
+            [*self.prefix, self.python, "-m", "gwctl", *argv],
             env={**os.environ, **self.settings, **variables},
             capture_output=True,
             text=True,

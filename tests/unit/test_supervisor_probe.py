@@ -24,7 +24,7 @@ class AnsweringGateway:
         self.said = said
         self.door = door
         self.calls: list[str] = []
-        self.honours = True
+        self.honours: bool | None = True
         self.knows_login = True
         self.app: str | None = None
 
@@ -52,7 +52,7 @@ class AnsweringGateway:
         self.calls.append(f"ssodh_init {compete}")
         return self.said
 
-    async def resume(self, cookies: Mapping[str, str]) -> bool:
+    async def resume(self, cookies: Mapping[str, str]) -> bool | None:
         self.calls.append("resume")
         return self.honours
 
@@ -191,6 +191,22 @@ def test_cookies_are_kept_until_ibkr_has_answered_without_them() -> None:
 
     asyncio.run(story())
     assert client.calls.count("resume") == 2
+
+
+def test_cookies_that_an_ill_ibkr_did_not_answer_are_kept() -> None:
+    """A 5xx to the cookies is no refusal: a new gateway's empty jar afterwards does not cost them."""
+    client = AnsweringGateway(SessionAnswer(Said.NO_SESSION, 401))
+    client.honours = None
+    probe = probe_of(client)
+    probe.cookies = COOKIES
+
+    async def story() -> None:
+        assert not await probe.resume()
+        await probe.check(tickle=False)
+        client.honours = True
+        assert await probe.resume()
+
+    asyncio.run(story())
 
 
 def test_resume_without_cookies_or_gateway_asks_nobody() -> None:

@@ -19,10 +19,12 @@ from gwctl.sandbox.gateway.jar import CookieJar
 from gwctl.sandbox.gateway.journal import GatewayLog
 from gwctl.sandbox.gateway.proxy import GatewayApp
 from gwctl.sandbox.gateway.upstream import Upstream
-from gwctl.sandbox.serving import bound_socket, quiet_server, serve_until_terminated
+from gwctl.sandbox.serving import QuietServer, bound_socket, quiet_server, serve_until_terminated
 
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - the real gateway listens there and users must see the same
 TERMINATED = 143
+OUT_OF_MEMORY = 3
+"""How a JVM ends by ``-XX:+ExitOnOutOfMemoryError``."""
 BANNER = """\
  -> mount demo on /demo
 ****************************************************
@@ -33,7 +35,7 @@ App demo is available after you login under: https://localhost:{port}/demo#/"""
 
 
 def main(arguments: list[str]) -> int:
-    """Run until a signal; return 143 as a JVM does after SIGTERM."""
+    """Run until a signal; return 143 as a JVM does after SIGTERM. docs/sandbox.md has what SIGUSR1 and 2 do."""
     log = GatewayLog(Path("logs"))
     ready = _prepare(arguments, log)
     if ready is None:
@@ -107,7 +109,17 @@ async def _serve(conf: Conf, tls: ssl.SSLContext, listener: socket.socket, log: 
         log.write("ERROR", "HttpProxy", "the stand-in gateway speaks to loopback only; every call will hang")
     handshake = Handshake(conf, upstream, log)
     app = GatewayApp(conf, jar, upstream, handshake, Path("root/webapps"))
-    await serve_until_terminated(quiet_server(app, tls), listener)
+    server = quiet_server(app, tls)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, _close_port, server)
+    loop.add_signal_handler(signal.SIGUSR2, os._exit, OUT_OF_MEMORY)
+    await serve_until_terminated(server, listener)
+
+
+def _close_port(server: QuietServer) -> None:
+    """Listen no more and stay alive, as a JVM does whose acceptor has died."""
+    for one in server.servers:
+        one.close()
 
 
 async def _stay() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import urllib.parse
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from gwctl.sandbox.gateway.jar import CookieJar
 
 USER_AGENT: Final = "ClientPortalGW/1"
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost"})
+LOOPBACK_NAMES: Final = ".localhost"
+"""Reserved for loopback (RFC 6761); where a name really leads is looked at before each connection."""
 CHUNK_BYTES: Final = 65536
 
 
@@ -48,23 +51,42 @@ class Upstream:
         self._jar = jar
         parts = urllib.parse.urlsplit(remote_host)
         self._host = parts.hostname or ""
-        self._port = parts.port or 80
-        self.reachable = parts.scheme == "http" and self._host in LOOPBACK
+        self.port = parts.port or 80
+        self.reachable = parts.scheme == "http" and (self._host in LOOPBACK or self._host.endswith(LOOPBACK_NAMES))
 
     @property
     def web_socket_base(self) -> str:
-        """Where the IBKR side's WebSockets are."""
-        return f"ws://{self._host}:{self._port}"
+        """How the IBKR side's WebSockets are called; ``address`` and ``port`` say where they are."""
+        return f"ws://{self._host}:{self.port}"
+
+    async def address(self) -> str:
+        """Return where the IBKR side is, always on loopback; raise UpstreamGone if its name leads elsewhere or nowhere.
+
+        The name is asked for each time, so that a resolver that has gone is felt.
+        """
+        if not self.reachable:
+            raise UpstreamGone
+        if self._host in LOOPBACK:
+            return self._host
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(
+                self._host, self.port, family=socket.AF_INET, type=socket.SOCK_STREAM
+            )
+        except OSError as error:
+            raise UpstreamGone from error
+        address = str(found[0][4][0]) if found else ""
+        if not address.startswith("127."):
+            raise UpstreamGone
+        return address
 
     async def call(
         self, method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
     ) -> Answer:
         """Return the answer to one request; raise UpstreamGone when there is nobody or the connection breaks."""
-        if not self.reachable:
-            raise UpstreamGone
+        address = await self.address()
         writer = None
         try:
-            reader, writer = await asyncio.open_connection(self._host, self._port)
+            reader, writer = await asyncio.open_connection(address, self.port)
             return await self._exchange(reader, writer, self._request(method, target, headers, body), body)
         except (OSError, h11.ProtocolError) as error:
             raise UpstreamGone from error
@@ -76,7 +98,7 @@ class Upstream:
 
     def _request(self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> h11.Request:
         own = [
-            ("Host", f"{self._host}:{self._port}"),
+            ("Host", f"{self._host}:{self.port}"),
             ("Cookie", self._jar.header_for(target.partition("?")[0])),
             ("Connection", "close"),
             ("Content-Length", str(len(body))),

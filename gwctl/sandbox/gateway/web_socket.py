@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gwctl.sandbox.gateway.jar import CookieJar
-from gwctl.sandbox.gateway.upstream import USER_AGENT, Upstream
+from gwctl.sandbox.gateway.upstream import USER_AGENT, Upstream, UpstreamGone
 
 
 async def relay(
@@ -35,16 +35,19 @@ async def relay(
     await receive()
     await send({"type": "websocket.accept"})
     path: str = scope["path"]
-    with contextlib.suppress(OSError, WebSocketException):
-        if upstream.reachable:
-            headers = {"Cookie": jar.header_for(path)}
-            async with connect(
-                upstream.web_socket_base + path, additional_headers=headers, user_agent_header=USER_AGENT, proxy=None
-            ) as remote:
-                tasks = {asyncio.create_task(down(remote)), asyncio.create_task(up(remote))}
-                _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in pending:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+    with contextlib.suppress(OSError, WebSocketException, UpstreamGone):
+        async with connect(
+            upstream.web_socket_base + path,
+            host=await upstream.address(),
+            port=upstream.port,
+            additional_headers={"Cookie": jar.header_for(path)},
+            user_agent_header=USER_AGENT,
+            proxy=None,
+        ) as remote:
+            tasks = {asyncio.create_task(down(remote)), asyncio.create_task(up(remote))}
+            _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
     with contextlib.suppress(RuntimeError):
         await send({"type": "websocket.close", "code": 1000})
