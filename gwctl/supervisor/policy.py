@@ -18,7 +18,7 @@ def default_budgets() -> dict[Rung, Budget]:
     return {
         Rung.REAUTHENTICATE: Budget(30, 200),
         Rung.RESUME: Budget(20, 100),
-        Rung.LOGIN: Budget(10, 40),
+        Rung.LOGIN: Budget(20, 60),
         Rung.RESTART: Budget(12, 60),
     }
 

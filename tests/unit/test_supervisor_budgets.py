@@ -69,10 +69,10 @@ def _drop_and_log_in(core: Core) -> None:
 
 
 def test_logins_without_end_wait_for_the_hour_and_say_so() -> None:
-    """A session that is lost again and again costs ten logins an hour, then a wait that is named."""
+    """A session that is lost again and again costs twenty logins an hour, then a wait that is named."""
     core = ready()
     core.snapshot = replace(core.snapshot, resumable=False, spent=Spent())
-    for _ in range(10):
+    for _ in range(20):
         _drop_and_log_in(core)
     before = core.logins
     actions = core.see(Verdict.NO_SESSION)
@@ -88,7 +88,7 @@ def test_logins_without_end_wait_for_the_hour_and_say_so() -> None:
 def test_person_may_log_in_whatever_is_spent() -> None:
     """The budget limits what the loop does by itself."""
     core = ready()
-    core.snapshot = replace(core.snapshot, spent=Spent({Rung.LOGIN: (core.now,) * 40}))
+    core.snapshot = replace(core.snapshot, spent=Spent({Rung.LOGIN: (core.now,) * 60}))
     before = core.logins
     core.feed(LoginWanted())
     assert core.logins == before + 1
