@@ -1,0 +1,207 @@
+"""What the simulation found, as text, as the page in docs, and whether it is good."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from simulation.fleet import peak
+from simulation.many import Fleet
+from simulation.rates import Rates
+from simulation.tally import CAUSES, Total
+from simulation.world import DAY_S, YEAR_S
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The outages of one cause; ``ready_in_s`` from the end of the cause, or the fault itself, to ready."""
+
+    name: str
+    number: int
+    ready_in_s: tuple[float, float, float]
+    down_s: float
+
+    @property
+    def what(self) -> str:
+        """The cause in words."""
+        return CAUSES[self.name]
+
+
+def quantile(ordered: Sequence[float], part: float) -> float:
+    """Return the value below which so large a part of a sorted, non-empty row lies."""
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def by_cause(outages: Iterable[tuple[str, float, float, float]]) -> list[Cause]:
+    """Return the outages by cause, the gravest cause first."""
+    times: dict[str, list[float]] = {}
+    down_s: dict[str, float] = {}
+    for cause, began, ended, ready_in_s in outages:
+        times.setdefault(cause, []).append(ready_in_s)
+        down_s[cause] = down_s.get(cause, 0.0) + ended - began
+    found = []
+    for name in CAUSES:
+        row = sorted(times.get(name, ()))
+        if row:
+            figures = (statistics.median(row), quantile(row, 0.95), row[-1])
+            found.append(Cause(name, len(row), figures, down_s[name]))
+    return found
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a table that reads well as text and is Markdown, too."""
+    lines = [list(head), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    spelled = [
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
+    ]
+    return [spelled[0], f"|{'|'.join('-' * (width + 2) for width in widths)}|", *spelled[1:]]
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.3f} %" if whole else "-"
+
+
+def figures(total: Total) -> list[tuple[str, str]]:
+    """Return what is true of all accounts together."""
+    days, counts = total.account_s / DAY_S, total.counts
+    return [
+        ("account-years", f"{total.account_s / YEAR_S:,.1f}"),
+        ("ready, of all time", _share(total.well_s, total.account_s)),
+        ("ready, of the time in which IBKR itself was well", _share(total.well_of_that_s, total.ibkr_well_s)),
+        (
+            "ready, of the time in which IBKR, the address, the username and the machine were free, too",
+            _share(total.well_of_possible_s, total.possible_s),
+        ),
+        ("logins a day", f"{counts['logins'] / days:.3f}"),
+        ("submitted passwords a day", f"{counts['submits'] / days:.3f}"),
+        (
+            "resumes a day, of them with success",
+            f"{counts['resumes'] / days:.3f}, {counts['resumes that helped'] / days:.3f}",
+        ),
+        ("brokerage sessions opened anew a day", f"{counts['reauthentications'] / days:.3f}"),
+        ("gateway starts a day", f"{counts['starts'] / days:.3f}"),
+        ("supervisors started a day", f"{counts['supervisors'] / days:.3f}"),
+        ("refused logins, in all", f"{counts['refusals']:,}"),
+        ("refused logins within 24 h of one account, at most (IBKR locks at 10)", str(total.worst_refusals)),
+        ("times a person was needed, a year", f"{counts['fault person'] / days * 365:.2f}"),
+        ("requests a second, mean", f"{total.requests / total.account_s:.3f}"),
+        ("requests a second, in the worst 10 s", f"{total.worst_10_s / 10:.1f}"),
+        ("outages of unknown cause", str(sum(cause == "unknown" for cause, *_ in total.outages))),
+        ("laws broken, events the core refused", str(len(total.broken))),
+    ]
+
+
+def figures_table(total: Total) -> list[str]:
+    """Return the figures as a table."""
+    return _table(("", ""), figures(total))
+
+
+def causes_table(total: Total) -> list[str]:
+    """Return the times to ready as a table."""
+    years = total.account_s / YEAR_S
+    rows = (
+        (
+            one.what,
+            f"{one.number / years:,.2f}",
+            f"{one.number:,}",
+            *(_span(value) for value in one.ready_in_s),
+            f"{one.down_s / 3600 / years:.2f}",
+        )
+        for one in by_cause(total.outages)
+    )
+    return _table(("cause", "a year", "n", "median", "p95", "worst", "hours down a year"), rows)
+
+
+def fleet_table(found: Sequence[Fleet]) -> list[str]:
+    """Return what came to IBKR's door as a table."""
+    rows = [
+        (
+            one.night.what,
+            "yes" if one.by_chance else "no",
+            f"{len(one.submits):,}",
+            f"{peak(one.submits, 1.0):,}",
+            f"{peak(one.submits, 10.0) / 10:,.1f}",
+            _span(statistics.median(one.ready_at)) if one.ready_at else "-",
+            _span(one.ready_at[-1]) if one.ready_at else "-",
+            str(one.lost),
+        )
+        for one in found
+    ]
+    head = (
+        "night",
+        "jitter",
+        "logins",
+        "peak, 1 s",
+        "peak, 10 s (a second)",
+        "ready after, median",
+        "last",
+        "not back",
+    )
+    return _table(head, rows)
+
+
+def rates_table(rates: Rates) -> list[str]:
+    """Return the rates, each with its source."""
+    rows = (
+        (
+            rate.what,
+            f"{rate.value:g}" + (f" (p95 {rate.p95:g})" if rate.p95 is not None else ""),
+            rate.unit,
+            rate.source or "guess",
+        )
+        for rate in rates.values()
+    )
+    return _table(("what", "value", "unit", "source"), rows)
+
+
+def page(total: Total, found: Sequence[Fleet], rates: Rates, command: str) -> str:
+    """Return docs/simulation.md."""
+    guesses = sum(rate.guess for rate in rates.values())
+    profiles = max((len(one.ready_at) + one.lost for one in found), default=0)
+    lines = [
+        "# The simulation",
+        "",
+        f"Written by `{command}`. `scripts/simulate` drives the core that supervises real",
+        "gateways (`model.step`, `policy`, `memory`, `windows`, the probe's pace) in virtual time, against a model",
+        "of IBKR and of a machine, drawn by chance. Nothing here was measured at IBKR: the results are worth what the",
+        f"rates below are worth, and {guesses} of those {len(rates)} are guesses. It shows what the rules do together.",
+        "",
+        "![Time to ready by cause, and the logins of a fleet](simulation.svg)",
+        "",
+        "## Availability",
+        "",
+        *figures_table(total),
+        "",
+        "Ready means: the supervisor says so and a client of the gateway has a session. A supervisor that is killed",
+        "does not end the session; its row below is the time in which the next one has not looked yet.",
+        "",
+        "## Time to ready, by cause",
+        "",
+        "From the end of the cause, or the fault itself where it has no duration, to ready. An outage with several",
+        "causes is listed under the gravest, in the order of this table, and counts from the end of the last.",
+        "",
+        *causes_table(total),
+        "",
+        f"## {profiles:,} profiles on one night",
+        "",
+        "Submitted passwords at IBKR's door; times count from the reset. Without jitter means",
+        "`Policy(jitter=0, spread_s=0)`.",
+        "",
+        *fleet_table(found),
+        "",
+        "## Rates",
+        "",
+        *rates_table(rates),
+        "",
+        "Not modelled: live users' second factors, a borrowed session, `on_competing = take_over`, a full disk,",
+        "deleted folders, stolen ports, users' own requests.",
+    ]
+    return "\n".join(lines) + "\n"
