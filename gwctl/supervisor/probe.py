@@ -47,15 +47,21 @@ class Pace:
     """
 
     def __init__(self, *, requests: int = PACE_REQUESTS, span_s: float = PACE_SPAN_S) -> None:
+        self.requests = requests
         self.span_s = span_s
-        self._at_s: deque[float] = deque(maxlen=requests)
+        # Twice as many as count: what is given back uncovers those before it.
+        self._at_s: deque[float] = deque(maxlen=2 * requests)
 
     def take(self, now: float) -> float:
         """Take the next place in the row and return in how many seconds it comes."""
-        full = len(self._at_s) == self._at_s.maxlen
-        at_s = max(now, self._at_s[0] + self.span_s) if full else now
+        full = len(self._at_s) >= self.requests
+        at_s = max(now, self._at_s[-self.requests] + self.span_s) if full else now
         self._at_s.append(at_s)
         return at_s - now
+
+    def give_back(self) -> None:
+        """Leave the last place in the row to somebody else."""
+        self._at_s.pop()
 
 
 class AskGateway(Protocol):
@@ -170,7 +176,7 @@ class Probe:
 
     async def _app_of_session(self, client: AskGateway) -> str | None:
         self._asked_who_at = time.monotonic()
-        await asyncio.sleep(self.pace.take(self._asked_who_at))
+        await self._in_turn()
         facts = await client.validate()
         return None if facts is None else facts.client_app
 
@@ -183,13 +189,22 @@ class Probe:
         if self._learning is not None:
             await asyncio.wait([self._learning])
 
+    async def _in_turn(self) -> None:
+        """Return when a request may go out."""
+        wait_s = self.pace.take(time.monotonic())
+        try:
+            await asyncio.sleep(wait_s)
+        except asyncio.CancelledError:
+            self.pace.give_back()
+            raise
+
     async def _ask(self, client: AskGateway, ask: Callable[..., Awaitable[SessionAnswer]]) -> SessionAnswer | None:
         """Return the answer, or None if the gateway itself is silent.
 
         What IBKR answers comes through the gateway: while it is awaited, a knock at the gateway's own door tells which
         of the two is ill (gateway-facts.md, Failing). One that was silent the last time is knocked at without delay.
         """
-        await asyncio.sleep(self.pace.take(time.monotonic()))
+        await self._in_turn()
         asked = asyncio.ensure_future(ask(timeout_s=ANSWER_TIMEOUT_S))
         try:
             await asyncio.wait([asked], timeout=0.0 if self._silent else SILENCE_S)
@@ -222,7 +237,7 @@ class Probe:
         client = self.client
         if client is None:
             return False
-        await asyncio.sleep(self.pace.take(time.monotonic()))
+        await self._in_turn()
         answer = await client.ssodh_init(compete=compete)
         if answer.http_status == 200 or self._other_app is not None:
             # The gateway's own hand-shake takes the session over (``compete:true``), which was not asked for.
@@ -233,7 +248,7 @@ class Probe:
         """Send the kept cookies; they are forgotten when the next check says that IBKR did not honour them."""
         if self.client is None or not self.cookies:
             return False
-        await asyncio.sleep(self.pace.take(time.monotonic()))
+        await self._in_turn()
         offered = self.cookies
         ok = await self.client.resume(dict(offered))
         self._refused = offered if ok is False else None

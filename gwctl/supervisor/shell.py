@@ -226,7 +226,9 @@ class Shell:
         """Run one kind of work at a time: a new one waits until what was cancelled has ended its own clean-up."""
         self._cancel(name)
         if name == "gateway":
-            self._cancel("login")
+            # What was asked of the gateway before is answered by nobody, or by its successor to the wrong question.
+            for other in ("login", "cure", "check"):
+                self._cancel(other)
         leaving = [task for task in self._tasks if task.cancelling()]
 
         async def ordered() -> None:

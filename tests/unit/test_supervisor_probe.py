@@ -310,6 +310,15 @@ def test_no_ten_seconds_hold_more_than_their_requests(waits: list[float], reques
         assert sum(1 for other in sent if at <= other < at + 9.999) <= requests
 
 
+def test_place_that_is_given_back_makes_no_room_before_its_time() -> None:
+    """Whoever leaves the row takes nothing from those before him: the span still holds its requests and no more."""
+    pace = Pace(requests=3)
+    assert [pace.take(0.0) for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert pace.take(1.0) == 9.0
+    pace.give_back()
+    assert pace.take(2.0) == 8.0
+
+
 def test_a_silent_gateway_is_knocked_at_without_delay_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second look at a hung gateway does not wait for the silence again."""
     client = SilentGateway(SessionAnswer(Said.NO_ANSWER), Knock.SILENT)
