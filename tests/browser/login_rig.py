@@ -107,7 +107,7 @@ def serve_gateway(upstream_url: str, key: Key, folder: Path) -> Iterator[str]:
             folder=folder,
             listen_port=port,
             remote_host=upstream_url,
-            auth_delay_ms=0,
+            auth_delay_ms=1,
             allow=("127.0.0.1",),
             deny=(),
             web_apps=(WebApp("demo", "index.html"),),

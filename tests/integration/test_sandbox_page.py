@@ -55,10 +55,18 @@ def error_text(page: Page) -> str:
     return page.wait_for_selector(".xyzblock-error .xyz-errormessage", state="visible").inner_text()  # type: ignore[union-attr] # visible: it is there
 
 
+def test_the_form_comes_late(page: Page) -> None:
+    """A page that has loaded has no form yet; it comes when its script is done."""
+    options = PageOptions(form_delay_ms=3000)
+    with serve_in_thread(StandInConfig(admin_token="t", page=options)) as ibkr:
+        page.goto(f"{ibkr.url}/sso/Login")
+        assert page.locator(USERNAME).count() == 0
+        page.wait_for_selector(USERNAME, state="visible")
+
+
 def test_the_dialog_lies_over_the_button_and_the_toggle_clears(page: Page, ibkr: RunningStandIn) -> None:
-    """The form comes late, the cookie dialog takes the click, the paper toggle empties the fields and renames Login."""
+    """The cookie dialog takes the click, the paper toggle empties the fields and renames Login."""
     page.goto(f"{ibkr.url}/sso/Login")
-    assert page.locator(USERNAME).count() == 0
     page.wait_for_selector(USERNAME, state="visible")
     with pytest.raises(PlaywrightTimeout):
         page.click(SUBMIT, timeout=500)
@@ -85,9 +93,8 @@ def test_refused_wrong_mode_then_success(page: Page, ibkr: RunningStandIn) -> No
     page.click("label[for=toggle1]")
     fill_and_submit(page, "not-the-password")
     expect(page.locator(".xyz-errormessage")).to_have_text(REFUSED)
-    fill_and_submit(page, "sandbox")
     with page.expect_request("**/sso/Dispatcher?forwardTo=22&RL=1&ip2loc=US"):
-        pass
+        fill_and_submit(page, "sandbox")
     names = {cookie.get("name") for cookie in page.context.cookies()}
     assert names >= {"XYZAB", "XYZAB_AM.LOGIN"}
     assert not [line for line in sent if "not-the-password" in line]

@@ -54,7 +54,7 @@ def _free_port() -> int:
 
 def _prepare(paths: Paths, release: Path, upstream_port: int | None = None) -> tuple[PreparedHome, Runtime]:
     upstream = f"http://127.0.0.1:{upstream_port or _free_port()}"
-    prepared = prepare_home(paths, release, GatewaySettings(_free_port(), upstream, auth_delay_ms=0))
+    prepared = prepare_home(paths, release, GatewaySettings(_free_port(), upstream, auth_delay_ms=1))
     return prepared, Runtime(release, find_java(None, os.environ), os.environ, _OPTIONS)
 
 

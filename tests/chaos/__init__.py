@@ -1,0 +1,1 @@
+"""Faults thrown at the whole program, and what must hold after each."""

@@ -1,0 +1,136 @@
+"""The command line of scripts/chaos."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from random import SystemRandom
+from types import FrameType
+
+from chaos import machine, report
+from chaos.catalogue import BY_NAME, FAULTS
+from chaos.drawing import draw, worlds_of
+from chaos.fault import Fault
+from chaos.rounds import Result, can_be_injected, play_all
+from chaos.soak import soak
+from chaos.worlds import Interrupted, Run, release_of
+
+ROUNDS = 100
+REAL_ROUNDS = 25
+LANES = 3
+REAL_LANES = 2
+
+
+def main(arguments: list[str], root: Path) -> int:
+    """Run and return the exit code."""
+    parser = _parser()
+    wish = parser.parse_args(arguments)
+    if wish.markdown:
+        Path(wish.markdown).write_text(report.page())
+        return 0
+    unknown = [name for name in wish.only if name not in BY_NAME]
+    if unknown:
+        parser.error(f"no fault is called {unknown[0]}; there are: {', '.join(BY_NAME)}")
+    faults = tuple(BY_NAME[name] for name in wish.only) or FAULTS
+    possible = tuple(fault for fault in faults if can_be_injected(fault, root=machine.IS_ROOT))
+    if left_out := [fault.name for fault in faults if fault not in possible]:
+        _say(f"not played, for root only: {', '.join(left_out)}")
+    if not possible:
+        return 1
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        return _run(wish, root, possible)
+    except KeyboardInterrupt:
+        _say("interrupted; nothing is left running")
+        return 130
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/chaos", description="Throw faults at gwctl and check the laws.")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds to play ({ROUNDS}; {REAL_ROUNDS} with --real)")
+    parser.add_argument("--seed", type=int, metavar="S", help="what everything is drawn from (a new one)")
+    parser.add_argument("--real", action="store_true", help="the real gateway's jar instead of the stand-in gateway")
+    parser.add_argument("--hours", type=float, metavar="H", help="one home for so long, a fault every 20 to 60 s")
+    parser.add_argument(
+        "--lanes", type=int, metavar="K", help=f"homes at the same time ({LANES}; {REAL_LANES} with --real)"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="FAULT", help="this fault alone; may be repeated"
+    )
+    parser.add_argument("--round", type=int, metavar="N", help="of all rounds of the seed only the world of this one")
+    parser.add_argument("--markdown", metavar="FILE", help="write the catalogue as a page, and do nothing else")
+    return parser
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # Once is enough: a second one would end the ending, and leave things running.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _run(wish: argparse.Namespace, root: Path, faults: tuple[Fault, ...]) -> int:
+    seed = SystemRandom().randrange(1 << 31) if wish.seed is None else wish.seed
+    rounds = wish.rounds or (REAL_ROUNDS if wish.real else ROUNDS)
+    lanes = wish.lanes or (REAL_LANES if wish.real else LANES)
+    results: queue.Queue[Result] = queue.Queue()
+    played: list[Result] = []
+    printer = threading.Thread(target=_tell, args=(results, played), daemon=True)
+    began_s = time.time()
+    told: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="gwctl-chaos-") as name:
+        run = Run(Path(name), release_of(Path(name), _real_zip(root) if wish.real else None), real=wish.real)
+        _say(f"seed {seed}, {'the real gateway' if wish.real else 'the stand-in gateway'}")
+        printer.start()
+        try:
+            if wish.hours:
+                told = soak(run, wish.hours, seed, faults, results)
+            else:
+                worlds = list(worlds_of(draw(seed, rounds, faults)))
+                if wish.round:
+                    worlds = [world for world in worlds if wish.round in {one.number for one in world}]
+                play_all(run, worlds, lanes, results)
+        except Interrupted:
+            raise KeyboardInterrupt from None
+        finally:
+            results.put(None)  # type: ignore[arg-type] # the printer's end
+            printer.join()
+    _say("")
+    _say(report.table(played))
+    _say("\n".join(told))
+    replay = f"scripts/chaos --seed {seed} --rounds {rounds}" + (" --real" if wish.real else "")
+    replay += "".join(f" --only {name}" for name in wish.only)
+    bad = [result for result in played if not result.is_good]
+    if bad:
+        _say(report.broken(bad, replay))
+    count = sum(bool(result.round.faults) for result in played)
+    _say(f"\n{count} rounds in {time.time() - began_s:.0f} s, {len(bad)} broken, seed {seed}")
+    return 1 if bad or not count else 0
+
+
+def _tell(results: queue.Queue[Result], played: list[Result]) -> None:
+    while (result := results.get()) is not None:
+        played.append(result)
+        _say(report.line(result))
+
+
+def _real_zip(root: Path) -> str:
+    named = os.environ.get("GWCTL_TEST_RELEASE_ZIP")
+    if named:
+        return named
+    command = [sys.executable, str(root / "scripts" / "standard-release")]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

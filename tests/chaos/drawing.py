@@ -1,0 +1,115 @@
+"""Which faults come in which order: all of it from one seed, whatever the number of lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from chaos.fault import Fault
+
+PAIR_ONE_IN = 4
+ROUNDS_IN_A_WORLD = 5
+LOGIN_S = 10.0
+"""What a login may take where a resume was expected."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One or two faults, and the number that every other choice in the round is drawn from."""
+
+    number: int
+    faults: tuple[Fault, ...]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        return " + ".join(fault.name for fault in self.faults)
+
+    @property
+    def replaces_gateway(self) -> bool:
+        """Whether the gateway does not live through it."""
+        return any(not fault.same_gateway for fault in self.faults)
+
+    @property
+    def forgets(self) -> bool:
+        """Whether it costs the login's cookies."""
+        return any(fault.forgets for fault in self.faults)
+
+    @property
+    def needs_cookies(self) -> bool:
+        """Whether it is cured by the login's cookies."""
+        return any(fault.cookies for fault in self.faults)
+
+    @property
+    def needs_login(self) -> bool:
+        """Whether one of its faults costs the cookies that the other's cure needs: then a login is the cure."""
+        return self.forgets and self.needs_cookies
+
+    @property
+    def bound_s(self) -> float:
+        """Return the bound: of two at once the sum, since one cure may have to wait for the other."""
+        return sum(fault.bound_s for fault in self.faults) + LOGIN_S * self.needs_login
+
+    @property
+    def submits(self) -> int:
+        """Return how many submits it may cost."""
+        return sum(fault.submits for fault in self.faults) + self.needs_login
+
+    @property
+    def is_felt(self) -> bool:
+        """Whether the session is lost for a while."""
+        return any(fault.felt for fault in self.faults)
+
+    @property
+    def world(self) -> str:
+        """What it needs of its home; only faults that come alone need anything."""
+        return self.faults[0].world if len(self.faults) == 1 else ""
+
+
+def may_overlap(one: Fault, other: Fault) -> bool:
+    """Say whether two faults can be in one round: each at another place, and neither with a course of its own.
+
+    Two that are cured by the login's cookies are one after the other: cookies that are taken from a gateway to which
+    they were just given are not offered again at once, and that is a login.
+    """
+    return one.kind != other.kind and not one.alone and not other.alone and not (one.cookies and other.cookies)
+
+
+def draw(seed: int, rounds: int, faults: tuple[Fault, ...]) -> list[Round]:
+    """Return the rounds of a seed: each fault comes up before one comes again, about one round in four has two."""
+    random = Random(seed)  # noqa: S311 - a drawing that can be repeated
+    deck: list[Fault] = []
+    drawn: list[Round] = []
+    while len(drawn) < rounds:
+        if not deck:
+            deck = random.sample(faults, len(faults))
+        first = deck.pop()
+        partners = [fault for fault in faults if may_overlap(first, fault)]
+        # Faults that can only come alone make the others come in pairs more often, so that it is one in four in all.
+        share = sum(not fault.alone for fault in faults) / len(faults)
+        pair = bool(partners) and random.random() < 1 / (PAIR_ONE_IN * share)
+        chosen = (first, random.choice(partners)) if pair else (first,)
+        drawn.append(Round(len(drawn) + 1, chosen, random.randrange(1 << 32)))
+    return drawn
+
+
+def worlds_of(rounds: list[Round]) -> Iterator[list[Round]]:
+    """Yield the rounds of one world after the other.
+
+    A gateway is replaced once in a world: from the second time on the supervisor waits a little before it starts one
+    (its restart budget), which is not what the bounds are about. What has cost the login's cookies is followed by
+    nothing that needs them.
+    """
+    world: list[Round] = []
+    for one in rounds:
+        full = len(world) == ROUNDS_IN_A_WORLD
+        second = one.replaces_gateway and any(before.replaces_gateway for before in world)
+        lost = one.needs_cookies and any(before.forgets for before in world)
+        if world and (full or second or lost or one.world != world[0].world):
+            yield world
+            world = []
+        world.append(one)
+    if world:
+        yield world

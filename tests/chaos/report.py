@@ -1,0 +1,90 @@
+"""What is told of a run: a line a round, a table a run, and the page of the catalogue."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable
+
+from chaos.catalogue import BY_NAME, FAULTS
+from chaos.rounds import Result
+
+PAGE_HEAD = """\
+# Faults
+
+What can happen to a session, how the supervisor sees it, what it does, and how soon the session is ready again at the
+latest. Written by `scripts/chaos --markdown docs/faults.md` from `tests/chaos/catalogue.py`; edit that instead of this
+page.
+
+`scripts/chaos` throws these faults, singly and two at a time, at the stand-in gateway and (`--real`) at the real one,
+and looks after each whether the laws held: one gateway, one supervisor, no browser left, no submit more than is said
+here, no secret in any file under the home, nor in any process's arguments or environment. The bound counts from the
+cause's end, or from the fault where it is over at once, with the gateway's own `authDelay` of 3 s; for two at once it
+is the sum; it holds on a machine that is busy with other worlds, too, and the aim in brackets is for one that is not.
+*Submits* is how often the password may be sent for it at most. A supervisor that was killed has forgotten
+the login's cookies: what is cured by a resume then takes a login instead, one submit and 10 s more.
+
+| fault | how it is brought about | how it is seen | cure | bound (aim) | submits | gateway | test |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """Return docs/faults.md."""
+    rows = []
+    for fault in FAULTS:
+        how = f"{fault.injected}; ends: {fault.cleared}"
+        gateway = "the same" if fault.same_gateway else "a new one"
+        cells = (
+            f"{fault.title} (`{fault.name}`)",
+            how,
+            fault.seen,
+            fault.cure,
+            f"{fault.bound_s:g} s" + ("" if fault.aim_s is None else f" ({fault.aim_s:g} s)"),
+            str(fault.submits),
+            gateway,
+            f"`{fault.test}`",
+        )
+        rows.append("| " + " | ".join(cells) + " |")
+    return PAGE_HEAD + "\n".join(rows) + "\n"
+
+
+def line(result: Result) -> str:
+    """Return one round for whoever watches."""
+    took = "never" if result.ready_s is None else f"{result.ready_s:.2f} s"
+    said = "ok" if result.is_good else "BROKEN: " + "; ".join(result.broken)
+    return f"{result.round.number:>4}  {result.round.name or 'down':<44} {took:>9}  {said}"
+
+
+def table(results: Iterable[Result]) -> str:
+    """Return the table of a run: first the faults that came alone, then those that came in pairs."""
+    by_name: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        if result.round.faults:
+            by_name[result.round.name].append(result)
+    names = sorted(
+        by_name, key=lambda name: (name not in BY_NAME, list(BY_NAME).index(name) if name in BY_NAME else 0, name)
+    )
+    lines = [f"{'fault':<46}{'rounds':>6}{'median':>9}{'worst':>9}{'aim':>6}{'bound':>8}  result"]
+    for name in names:
+        rounds = by_name[name]
+        times = [one.ready_s for one in rounds if one.ready_s is not None]
+        median = f"{statistics.median(times):.2f}" if times else "-"
+        worst = f"{max(times):.2f}" if times and len(times) == len(rounds) else "never"
+        bad = sum(not one.is_good for one in rounds)
+        said = "ok" if not bad else f"{bad} BROKEN"
+        aim_s = BY_NAME[name].aim_s if name in BY_NAME else None
+        aim = "" if aim_s is None else f"{aim_s:g}"
+        lines.append(f"{name:<46}{len(rounds):>6}{median:>9}{worst:>9}{aim:>6}{rounds[0].round.bound_s:>8g}  {said}")
+    return "\n".join(lines)
+
+
+def broken(results: Iterable[Result], replay: str) -> str:
+    """Return what broke, with what happened and the command that plays it again."""
+    told = []
+    for result in results:
+        if not result.is_good:
+            told.append(f"\nround {result.round.number}, {result.round.name or 'down'}: {'; '.join(result.broken)}")
+            told += [f"    {entry}" for entry in result.tail]
+            told.append(f"  again: {replay} --round {result.round.number}")
+    return "\n".join(told)
