@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from gwctl.config import Settings
@@ -15,32 +14,18 @@ from gwctl.errors import GwctlError
 from gwctl.login.browser import find_browser
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step
 from gwctl.login.session import LoginJob, LoginWorker
+from gwctl.supervisor.attempt import RESET_HINT, Attempt, Meaning, denied, environment_trouble
 from gwctl.supervisor.ledger import Ledger
-from gwctl.supervisor.policy import REFUSED, SUCCESS, UNCOUNTED, Permission
-from gwctl.supervisor.service_secrets import ledger_secret, login_context
+from gwctl.supervisor.policy import REFUSED, SUCCESS, UNCOUNTED
+from gwctl.supervisor.service_secrets import login_context
 from gwctl.supervisor.states import LoginDone, LoginResult
 
 log = logging.getLogger("gwctl.supervisor")
 
 LOGIN_DEADLINE_S = 90.0
-RESET_HINT = "mend the cause, then: gwctl login --reset-lockout"
-
-
-@dataclass(frozen=True, slots=True)
-class _Meaning:
-    """What an outcome of the page means for the ledger and for the loop."""
-
-    ledger: str
-    result: LoginResult
-    code: str
-    exit_code: int
-    text: str
-    hint: str | None = None
-
-
-_MEANINGS: dict[LoginOutcome, _Meaning] = {
-    LoginOutcome.SUCCESS: _Meaning(SUCCESS, LoginResult.SUCCESS, "success", 0, "logged in"),
-    LoginOutcome.REFUSED: _Meaning(
+_MEANINGS: dict[LoginOutcome, Meaning] = {
+    LoginOutcome.SUCCESS: Meaning(SUCCESS, LoginResult.SUCCESS, "success", 0, "logged in"),
+    LoginOutcome.REFUSED: Meaning(
         REFUSED,
         LoginResult.REFUSED_BEFORE_IT_EVER_WORKED,
         "credentials_rejected",
@@ -48,7 +33,7 @@ _MEANINGS: dict[LoginOutcome, _Meaning] = {
         "IBKR refused the username or the password",
         "correct them, then: gwctl up (a changed password is tried at once)",
     ),
-    LoginOutcome.FORM_AGAIN: _Meaning(
+    LoginOutcome.FORM_AGAIN: Meaning(
         REFUSED,
         LoginResult.REFUSED_BEFORE_IT_EVER_WORKED,
         "credentials_rejected",
@@ -56,7 +41,7 @@ _MEANINGS: dict[LoginOutcome, _Meaning] = {
         "IBKR showed the login form again without a word, which is how it refuses",
         "log in by hand at IBKR's website to see why",
     ),
-    LoginOutcome.UNCLEAR: _Meaning(
+    LoginOutcome.UNCLEAR: Meaning(
         REFUSED,
         LoginResult.REFUSED_BEFORE_IT_EVER_WORKED,
         "credentials_rejected",
@@ -64,7 +49,7 @@ _MEANINGS: dict[LoginOutcome, _Meaning] = {
         "IBKR ended the login without a clear reason; it counts as a refusal",
         "log in by hand at IBKR's website to see why",
     ),
-    LoginOutcome.LOCKED: _Meaning(
+    LoginOutcome.LOCKED: Meaning(
         REFUSED,
         LoginResult.NEEDS_PERSON,
         "locked_out",
@@ -72,7 +57,7 @@ _MEANINGS: dict[LoginOutcome, _Meaning] = {
         "IBKR says that the account is locked",
         RESET_HINT,
     ),
-    LoginOutcome.UNKNOWN_TEXT: _Meaning(
+    LoginOutcome.UNKNOWN_TEXT: Meaning(
         REFUSED,
         LoginResult.NEEDS_PERSON,
         "login_unclear",
@@ -80,7 +65,7 @@ _MEANINGS: dict[LoginOutcome, _Meaning] = {
         "the login page says something gwctl does not know",
         RESET_HINT,
     ),
-    LoginOutcome.WRONG_MODE: _Meaning(
+    LoginOutcome.WRONG_MODE: Meaning(
         UNCOUNTED,
         LoginResult.NEEDS_PERSON,
         "wrong_mode",
@@ -88,7 +73,7 @@ _MEANINGS: dict[LoginOutcome, _Meaning] = {
         "the user is not of the profile's account kind",
         "set mode to paper or live in the profile, then: gwctl up",
     ),
-    LoginOutcome.SECOND_FACTOR_NEEDED: _Meaning(
+    LoginOutcome.SECOND_FACTOR_NEEDED: Meaning(
         UNCOUNTED,
         LoginResult.NEEDS_PERSON,
         "second_factor_needed",
@@ -96,7 +81,7 @@ _MEANINGS: dict[LoginOutcome, _Meaning] = {
         "IBKR asks for a second factor that gwctl cannot give",
         "gwctl secret set totp_secret, then: gwctl up",
     ),
-    LoginOutcome.SECOND_FACTOR_REFUSED: _Meaning(
+    LoginOutcome.SECOND_FACTOR_REFUSED: Meaning(
         REFUSED,
         LoginResult.NEEDS_PERSON,
         "second_factor_refused",
@@ -104,13 +89,13 @@ _MEANINGS: dict[LoginOutcome, _Meaning] = {
         "IBKR refused the security code",
         RESET_HINT,
     ),
-    LoginOutcome.UPSTREAM_ILL: _Meaning(
+    LoginOutcome.UPSTREAM_ILL: Meaning(
         UNCOUNTED, LoginResult.IBKR_ILL, "upstream_unreachable", 75, "IBKR's login is not available"
     ),
-    LoginOutcome.COOKIES_DISABLED: _Meaning(
+    LoginOutcome.COOKIES_DISABLED: Meaning(
         UNCOUNTED, LoginResult.ENVIRONMENT, "browser_missing", 69, "the browser does not keep cookies"
     ),
-    LoginOutcome.BROWSER_FAILED: _Meaning(
+    LoginOutcome.BROWSER_FAILED: Meaning(
         UNCOUNTED,
         LoginResult.ENVIRONMENT,
         "browser_missing",
@@ -118,17 +103,17 @@ _MEANINGS: dict[LoginOutcome, _Meaning] = {
         "the browser did not work",
         "gwctl browser install",
     ),
-    LoginOutcome.PAGE_UNKNOWN: _Meaning(
+    LoginOutcome.PAGE_UNKNOWN: Meaning(
         UNCOUNTED, LoginResult.TRANSIENT, "page_unknown", 75, "the login page is not one that gwctl knows"
     ),
-    LoginOutcome.PAGE_NEVER_CAME: _Meaning(
+    LoginOutcome.PAGE_NEVER_CAME: Meaning(
         UNCOUNTED, LoginResult.TRANSIENT, "page_never_came", 75, "the login form never came"
     ),
-    LoginOutcome.TIMED_OUT: _Meaning(UNCOUNTED, LoginResult.TRANSIENT, "timed_out", 75, "the login took too long"),
-    LoginOutcome.SWALLOWED: _Meaning(
+    LoginOutcome.TIMED_OUT: Meaning(UNCOUNTED, LoginResult.TRANSIENT, "timed_out", 75, "the login took too long"),
+    LoginOutcome.SWALLOWED: Meaning(
         UNCOUNTED, LoginResult.TRANSIENT, "login_failed", 75, "the login page swallowed the form twice"
     ),
-    LoginOutcome.CANCELLED: _Meaning(UNCOUNTED, LoginResult.TRANSIENT, "login_failed", 75, "the login was cancelled"),
+    LoginOutcome.CANCELLED: Meaning(UNCOUNTED, LoginResult.TRANSIENT, "login_failed", 75, "the login was cancelled"),
 }
 
 
@@ -177,7 +162,7 @@ class Authenticator:
         self._totp_window: int | None = None
         self._busy = False
         self._closing: asyncio.Task[None] | None = None
-        self._last: _Attempt | None = None
+        self._last: Attempt | None = None
 
     @property
     def is_warm(self) -> bool:
@@ -208,44 +193,40 @@ class Authenticator:
         try:
             credentials = await asyncio.to_thread(self.credentials)
         except GwctlError as error:
-            return LoginDone(
-                result=LoginResult.ENVIRONMENT,
-                text=error.message,
-                code=error.code,
-                exit_code=error.exit_code,
-                hint=error.hint,
-            )
+            self._let_browser_go()
+            return environment_trouble(error)
         limit = int(self.settings["rejected_limit"])
         context = login_context(self.settings, has_totp=credentials.totp_secret is not None)
-        attempt = self._last = _Attempt(self.ledger, credentials, context, limit)
-        permission = await asyncio.to_thread(attempt.permission)
+        attempt = self._last = Attempt(self.ledger, credentials, context, limit)
+        try:
+            permission = await asyncio.to_thread(attempt.permission)
+        except GwctlError as error:
+            self._let_browser_go()
+            return environment_trouble(error)
         if not permission.allowed:
-            return _denied(permission)
+            self._let_browser_go()
+            return denied(permission)
         try:
             report = await self._drive(credentials, attempt, first=first, on_step=on_step, on_asked=on_asked)
         except GwctlError as error:
-            return LoginDone(
-                result=LoginResult.ENVIRONMENT,
-                text=error.message,
-                code=error.code,
-                exit_code=error.exit_code,
-                hint=error.hint,
-            )
+            return environment_trouble(error)
         finally:
-            self._closing = asyncio.create_task(self.close())
+            self._let_browser_go()
         return await self._conclude(report, attempt)
+
+    def _let_browser_go(self) -> None:
+        """End whatever browser there is, in the background: nobody knows when the next login is."""
+        self._closing = asyncio.create_task(self.close())
 
     async def _drive(
         self,
         credentials: Credentials,
-        attempt: _Attempt,
+        attempt: Attempt,
         *,
         first: bool,
         on_step: Callable[[str], None],
         on_asked: Callable[[], None],
     ) -> LoginReport:
-        if self._worker is None:
-            self._worker = self._start_worker(self.pin or "")
         job = LoginJob(
             base_url=f"https://localhost:{self.settings['port']}",
             username=credentials.username,
@@ -264,22 +245,43 @@ class Authenticator:
             if step.name.startswith("second_factor"):
                 on_asked()
 
+        waited = self._worker is not None
         self._busy = True
         try:
-            return await self._worker.run(job, on_step=seen, permit=attempt.permit)
+            report = await self._run(job, seen, attempt)
+            if waited and report.outcome is LoginOutcome.BROWSER_FAILED and not report.submits:
+                # A browser that was started early ends by itself when it is not used: that says nothing of the next.
+                await self._end_worker()
+                report = await self._run(job, seen, attempt)
+            return report
         finally:
             self._busy = False
 
-    async def _conclude(self, report: LoginReport, attempt: _Attempt) -> LoginDone:
+    async def _run(self, job: LoginJob, seen: Callable[[Step], None], attempt: Attempt) -> LoginReport:
+        if self._worker is None:
+            self._worker = self._start_worker(self.pin or "")
+        return await self._worker.run(job, on_step=seen, permit=attempt.permit)
+
+    async def _end_worker(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await worker.close()
+
+    async def _conclude(self, report: LoginReport, attempt: Attempt) -> LoginDone:
         if report.totp_window is not None:
             self._totp_window = report.totp_window
         if attempt.denied is not None and report.submits == 0 and report.outcome is not LoginOutcome.SUCCESS:
             await attempt.withdraw()
-            return _denied(attempt.denied)
+            return denied(attempt.denied)
         meaning = _MEANINGS[report.outcome]
         succeeded = meaning.result is LoginResult.SUCCESS
         text = f"{meaning.text}: {report.text}" if report.text and not succeeded else meaning.text
-        worked = await attempt.record(meaning, report, text)
+        try:
+            worked = await attempt.record(meaning, report, text)
+        except GwctlError as error:
+            # What cannot be written now is written later by the ledger; what happened has happened.
+            log.warning("the login's outcome could not be written: %s", error.message)
+            worked = succeeded
         if succeeded:
             cookies = tuple((cookie.name, cookie.value) for cookie in report.cookies)
             self.on_cookies(cookies)
@@ -292,7 +294,7 @@ class Authenticator:
             if permission.wait_s is not None:
                 result, retry_after_s = LoginResult.REFUSED_AFTER_IT_WORKED, permission.wait_s
             elif not permission.allowed:
-                return _denied(permission)
+                return denied(permission)
         return LoginDone(
             result=result,
             text=text,
@@ -313,72 +315,7 @@ class Authenticator:
 
     async def close(self) -> None:
         """End the worker and its browser, warm or busy."""
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            await worker.close()
+        await self._end_worker()
         closing = self._closing
         if closing is not None and closing is not asyncio.current_task():
             await asyncio.wait([closing])
-
-
-class _Attempt:
-    """One login's entries in the ledger."""
-
-    def __init__(self, ledger: Ledger, credentials: Credentials, context: str, limit: int) -> None:
-        self.ledger = ledger
-        self.password = ledger_secret(credentials.username, credentials.password)
-        self.context = context
-        self.limit = limit
-        self.open = False
-        self.denied: Permission | None = None
-
-    def permission(self) -> Permission:
-        return self.ledger.permission(self.password, self.context, self.limit)
-
-    async def permit(self) -> bool:
-        """Write a submit to disk if law 2 allows it; asked again, the one before never left the browser."""
-        await self.withdraw()
-        permission = await asyncio.to_thread(self.ledger.begin_submit, self.password, self.context, self.limit)
-        self.open = permission.allowed
-        if not permission.allowed:
-            self.denied = permission
-        return permission.allowed
-
-    async def withdraw(self) -> None:
-        """Note that the last permitted submit was not made."""
-        if self.open:
-            self.open = False
-            await asyncio.to_thread(self.ledger.end_submit, UNCOUNTED)
-
-    async def record(self, meaning: _Meaning, report: LoginReport, text: str) -> bool:
-        """Write the outcome; return whether the password has worked before."""
-        if not self.open:
-            return False
-        self.open = False
-        if report.outcome is LoginOutcome.BROWSER_FAILED:
-            # The answer was not seen: the submit stays without an outcome, which counts as refused.
-            return False
-        locked = text if report.outcome is LoginOutcome.LOCKED else None
-        worked = await asyncio.to_thread(self.ledger.end_submit, meaning.ledger, locked_reason=locked)
-        if meaning.result is LoginResult.NEEDS_PERSON and locked is None:
-            await asyncio.to_thread(self.ledger.block_last, self.context, meaning.code, text)
-        return worked
-
-
-def _denied(permission: Permission) -> LoginDone:
-    """Return the end of a login that law 2 does not allow."""
-    if permission.wait_s is not None:
-        return LoginDone(
-            result=LoginResult.PAUSED,
-            text=permission.reason or "waiting",
-            code="login_paused",
-            exit_code=75,
-            retry_after_s=permission.wait_s,
-        )
-    return LoginDone(
-        result=LoginResult.NEEDS_PERSON,
-        text=permission.reason or "locked out",
-        code=permission.code or "locked_out",
-        exit_code=77,
-        hint=RESET_HINT,
-    )

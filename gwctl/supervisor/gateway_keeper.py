@@ -65,6 +65,8 @@ class GatewayKeeper:
         self._leaf: keystore.Leaf | None = None
         self._pushes = PushListener(on_push)
         self._listens = False
+        self.abdicated = False
+        """Whether another supervisor has the profile: what is recorded there is its own."""
 
     async def start(self, *, adopt: bool) -> None:
         """Launch or adopt, and have the probe look at the new gateway; raises GwctlError with nothing left running."""
@@ -198,7 +200,8 @@ class GatewayKeeper:
             report = await running.stop(grace_s)
             for left in report.left_alone:
                 log.warning("left alone: pid %s, %s", left.pid, left.why)
-        await launch.clear_leftovers(self.paths, grace_s=grace_s)
+        if not self.abdicated:
+            await launch.clear_leftovers(self.paths, grace_s=grace_s)
 
     def why(self) -> str:
         """Return what the gateway's log has named since its start as the cause of its trouble, empty if nothing."""

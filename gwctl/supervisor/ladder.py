@@ -164,7 +164,7 @@ def on_login_done(turn: Turn, event: LoginDone) -> None:
         return
     turn.set(cure=None, first_login=False)
     if event.result is LoginResult.SUCCESS:
-        turn.set(resumable=event.resumable, resume_tried=True, failed_logins=0)
+        turn.set(resumable=event.resumable, resume_tried=True)
         _settle(turn, Cure.LOGIN)
     elif event.result in {LoginResult.REFUSED_BEFORE_IT_EVER_WORKED, LoginResult.NEEDS_PERSON}:
         _needs_person(turn, event)
@@ -214,10 +214,18 @@ def never_settled(turn: Turn) -> None:
         turn.set(resumable=False)
         check(turn)
         return
+    if turn.snapshot.window_until is not None:
+        # In maintenance a session that does not come is IBKR's trouble, and nobody's hidden question.
+        _pause_login(turn, _NEVER_CAME)
+        return
     if not turn.snapshot.settle_restarted:
         turn.set(settle_restarted=True, resumable=False)
         turn.act(Explain())
         recycle(turn, Arrow.RESTART, "the login succeeded but the session never came; restarting the gateway")
+        return
+    if turn.snapshot.sso_lives and turn.snapshot.ever_ready:
+        # IBKR has validated the login: what does not come is the brokerage session, and it may yet.
+        _pause_login(turn, _NEVER_CAME)
         return
     cause = f": {turn.snapshot.cause}" if turn.snapshot.cause else ""
     done = LoginDone(
@@ -231,6 +239,9 @@ def never_settled(turn: Turn) -> None:
     turn.set(blocked=True)
     turn.act(BlockLogin(done.code, done.text))
     _needs_person(turn, done)
+
+
+_NEVER_CAME = LoginDone(result=LoginResult.IBKR_ILL, text="the login succeeded but the session never came")
 
 
 def on_cause(turn: Turn, event: CauseRead) -> None:

@@ -49,6 +49,7 @@ class Ledger:
         self.file = file
         self.wall_clock = wall_clock
         self._known: tuple[LoginRecord, str] | None = None
+        self._unwritten = False
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -64,6 +65,8 @@ class Ledger:
             ) from error
 
     def _load(self) -> tuple[LoginRecord, str, Path | None]:
+        if self._unwritten and self._known is not None:
+            return *self._known, None
         raw, aside = read_json(self.file)
         if raw is not None:
             try:
@@ -82,7 +85,15 @@ class Ledger:
 
     def _save(self, record: LoginRecord, salt: str) -> None:
         write_json(self.file, {"salt": salt, **asdict(record)})
-        self._known = record, salt
+        self._known, self._unwritten = (record, salt), False
+
+    def _save_or_keep(self, record: LoginRecord, salt: str) -> None:
+        """Write what has happened; on a full disk it is kept, holds for this process, and is written by ``restore``."""
+        try:
+            self._save(record, salt)
+        except DiskTrouble:
+            self._known, self._unwritten = (record, salt), True
+            raise
 
     def read(self) -> LoginRecord:
         """Return the record as it is now; a damaged file is set aside and an empty record returned."""
@@ -133,7 +144,7 @@ class Ledger:
             if not record.submits:
                 return False
             record = ended(record, outcome, locked_reason)
-            self._save(record, salt)
+            self._save_or_keep(record, salt)
             return record.worked_print == record.submits[-1].print
 
     def block_last(self, context: str, code: str, reason: str) -> None:
@@ -142,12 +153,17 @@ class Ledger:
             record, salt, _ = self._load()
             if record.submits:
                 block = Block(record.submits[-1].print, context, code, reason)
-                self._save(replace(record, block=block), salt)
+                self._save_or_keep(replace(record, block=block), salt)
 
     def restore(self) -> None:
-        """Write what was read last if the file was deleted since: refusals outlive the folder; raise DiskTrouble."""
+        """Write what is known if it could not be written, or if the file was deleted since; raise DiskTrouble.
+
+        Refusals outlive the folder, and an answer the disk that was full.
+        """
+        if self._known is None or (self.file.exists() and not self._unwritten):
+            return
         with self._locked():
-            if self._known is not None and not self.file.exists():
+            if self._unwritten or not self.file.exists():
                 self._save(*self._known)
 
     def lift_block(self) -> None:
@@ -155,7 +171,7 @@ class Ledger:
         with self._locked():
             record, salt, _ = self._load()
             if record.block is not None:
-                self._save(replace(record, block=None), salt)
+                self._save_or_keep(replace(record, block=None), salt)
 
     def reset(self) -> None:
         """Forgive refusals and the lock-out, as a person asked; what has worked stays known.

@@ -14,14 +14,19 @@ LONGEST_PAUSE_S = 6 * 3600.0
 """Longer than any maintenance window, so that a damaged file or a clock set back cannot hold a login for ever."""
 
 
-def remember(snapshot: Snapshot, wall_minus_monotonic_s: float) -> dict[str, Any]:
-    """Return what is to be kept, in wall-clock seconds: a monotonic clock does not outlive the machine."""
+def remember(snapshot: Snapshot, wall_minus_monotonic_s: float, now: float) -> dict[str, Any]:
+    """Return what is to be kept, in wall-clock seconds: a monotonic clock does not outlive the machine.
+
+    The pause that is left is kept as well: a machine may begin with a clock that is years behind.
+    """
     spent = snapshot.spent.shifted(wall_minus_monotonic_s)
     not_before = snapshot.login_not_before
     return {
         "spent": {str(rung): [round(at, 3) for at in times] for rung, times in spent.times.items()},
         "calm_at": round(spent.calm_at, 3),
         "failed_logins": snapshot.failed_logins,
+        "blocked": snapshot.blocked,
+        "login_pause_s": round(max(0.0, not_before - now), 3),
         "login_not_before": round(not_before + wall_minus_monotonic_s, 3) if not_before else 0.0,
     }
 
@@ -42,11 +47,14 @@ def recall(snapshot: Snapshot, kept: Mapping[str, Any], wall_minus_monotonic_s: 
     calm_at = _number(kept.get("calm_at"))
     failed = kept.get("failed_logins")
     not_before = _number(kept.get("login_not_before")) or 0.0
+    pause_s = _number(kept.get("login_pause_s"))
+    longest_s = LONGEST_PAUSE_S if pause_s is None else min(LONGEST_PAUSE_S, max(0.0, pause_s))
     return replace(
         snapshot,
         spent=Spent(times, min(now, calm_at - wall_minus_monotonic_s) if calm_at is not None else now - DAY_S),
         failed_logins=failed if isinstance(failed, int) and not isinstance(failed, bool) and 0 <= failed < 1000 else 0,
-        login_not_before=min(now + LONGEST_PAUSE_S, not_before - wall_minus_monotonic_s) if not_before else 0.0,
+        blocked=kept.get("blocked") is True,
+        login_not_before=min(now + longest_s, not_before - wall_minus_monotonic_s) if not_before else 0.0,
     )
 
 

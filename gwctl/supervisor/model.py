@@ -256,8 +256,9 @@ def _on_clock_jumped(turn: Turn, event: ClockJumped) -> None:
 
 
 def _on_folder_lost(turn: Turn, _event: FolderLost) -> None:
-    if turn.snapshot.process is Process.RUNNING:
-        recycle(turn, Arrow.RESTART, "the profile's folder was deleted; restarting the gateway in a new one")
+    arrow = {Process.RUNNING: Arrow.RESTART, Process.STARTING: Arrow.LOST}.get(turn.snapshot.process)
+    if arrow is not None:
+        recycle(turn, arrow, "the profile's folder was deleted; restarting the gateway in a new one")
 
 
 _HANDLERS: dict[type[Event], Callable[[Turn, Any], None]] = {

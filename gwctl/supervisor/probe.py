@@ -239,7 +239,8 @@ class Probe:
             return False
         await self._in_turn()
         answer = await client.ssodh_init(compete=compete)
-        if answer.http_status == 200 or self._other_app is not None:
+        ours = self._our_app is None or self._known_ours
+        if answer.http_status == 200 or not (compete or ours):
             # The gateway's own hand-shake takes the session over (``compete:true``), which was not asked for.
             return answer.http_status == 200
         return await client.reauthenticate()

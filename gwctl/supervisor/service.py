@@ -101,14 +101,13 @@ class Service:
         self._token = self.health.token
         self._port: int | None = None
         self._news = asyncio.Event()
-        self._turned_at = time.monotonic()
         self._finish: dict[str, Any] | None = None
         self._followed = 0
         self._keep_gateway = False
         self.journal.on_entry = self._tell_followers
         self._was_ready = False
         self.hold = Hold(self.paths.supervisor_lock)
-        self._abdicated = False
+        self._abdicated = self._mending = False
         self._remembered: tuple[object, ...] = ()
         self.ended_by: signal.Signals | None = None
 
@@ -130,7 +129,6 @@ class Service:
         self.probe.cookies = cookies
 
     def _changed(self, snapshot: Snapshot) -> None:
-        self._turned_at = time.monotonic()
         self._guard_folder()
         self._remember(snapshot)
         ready = phase_of(snapshot) is Phase.READY
@@ -152,12 +150,13 @@ class Service:
 
     def _remember(self, snapshot: Snapshot) -> None:
         """Keep what has to outlive this process whenever it changes; attempts in the sandbox cost nobody anything."""
-        kept = (snapshot.spent.times, snapshot.failed_logins, snapshot.login_not_before)
+        kept = (snapshot.spent.times, snapshot.failed_logins, snapshot.login_not_before, snapshot.blocked)
         if self.order.sandbox or kept == self._remembered:
             return
         self._remembered = kept
         with contextlib.suppress(GwctlError):  # a full disk; the limits of this process still hold
-            write_json(self.paths.budget_file, remember(snapshot, time.time() - time.monotonic()))
+            now = time.monotonic()
+            write_json(self.paths.budget_file, remember(snapshot, time.time() - now, now))
 
     def _recall(self) -> None:
         if not self.order.sandbox:
@@ -167,21 +166,30 @@ class Service:
 
     def _guard_folder(self) -> None:
         """Hold the profile anew if its folder was deleted; leave it to whoever has taken it meanwhile."""
-        if self._port is None or self._finish is not None or self._abdicated or self.hold.is_intact():
+        if self._port is None or self._finish is not None or self._abdicated:
             return
-        with contextlib.suppress(GwctlError, OSError):
-            if not self.hold.take():
-                # Law 1: never two. The other one adopts the gateway, if it has not yet.
-                log.error("the folder was deleted and another supervisor holds the profile: leaving it the field")
-                self._abdicated = self._keep_gateway = True
-                self.shell.post(StopWanted(keep_gateway=True))
-                return
-            _stand_on(self.paths.profile_dir)
-            reopen_log(self.paths)
-            log.warning("the folder %s was deleted; it is made anew", self.paths.profile_dir)
-            self._record()
-            self.ledger.restore()
-            self._remembered = ()
+        with contextlib.suppress(GwctlError, OSError):  # a full disk: the next look tries again
+            if not self.hold.is_intact():
+                self._hold_anew()
+            if self._mending and not self._abdicated:
+                self._record()
+                self.ledger.restore()
+                self._remembered = ()
+                self._mending = False
+
+    def _hold_anew(self) -> None:
+        lost = not self.paths.gateway_dir.exists()
+        if not self.hold.take():
+            # Law 1: never two. The other one adopts the gateway, if it has not yet.
+            log.error("the folder was deleted and another supervisor holds the profile: leaving it the field")
+            self._abdicated = self._keep_gateway = self.keeper.abdicated = True
+            self.shell.post(StopWanted(keep_gateway=True))
+            return
+        self._mending = True
+        _stand_on(self.paths.profile_dir)
+        reopen_log(self.paths)
+        log.warning("the lock of %s was deleted; it is held anew", self.paths.profile_dir)
+        if lost:
             self.journal.write("warning", code="folder_lost", text="the profile's folder was deleted")
             self.shell.post(FolderLost())
 
@@ -191,7 +199,7 @@ class Service:
             task.add_done_callback(lambda done: done.exception())
 
     def _is_live(self) -> bool:
-        return time.monotonic() - self._turned_at < LIVE_WITHIN_S
+        return time.monotonic() - self.shell.turned_at < LIVE_WITHIN_S
 
     # What others ask.
 
@@ -329,11 +337,13 @@ class Service:
             self.keeper.rotate_log()
             if self.hold.is_intact():
                 self.journal.seen(ready=self._was_ready)
+                with contextlib.suppress(GwctlError):
+                    await asyncio.to_thread(self.ledger.restore)
 
     async def _end(self, finish: Finish) -> None:
         if self._keep_gateway and self.keeper.running is not None:
             self.keeper.let_go()
-        elif self.order.sandbox:
+        elif self.order.sandbox and not self._abdicated:
             await stop_stand_in(self.paths)
         self._finish = {
             "n": 0,

@@ -57,6 +57,8 @@ LEAVE_TIMEOUT_S = 20.0
 NOTE_TIMEOUT_S = 15.0
 CALENDAR_S = 3600.0
 BOUND_S = 0.01
+TURN_S = 30.0
+"""How often the loop turns when nothing is due: whoever asks whether it lives need not know what it waits for."""
 JUMP_S = 2.0
 """How far two clocks may drift apart between two looks at them, five seconds as a rule, before it is a jump."""
 
@@ -80,7 +82,7 @@ class Shell:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wall_ahead_s = self.clock.wall() - self.clock.now()
         self._asleep_s = self.clock.asleep()
-        self._window_due = self.clock.now()
+        self._window_due = self.turned_at = self.clock.now()
 
     def post(self, event: Event) -> None:
         """Give the loop an event from outside: a command of the control API, a signal."""
@@ -100,11 +102,12 @@ class Shell:
 
     async def _next_event(self) -> Event:
         while True:
+            self.turned_at = self.clock.now()
             self._look_at_clocks()
             timers = self.snapshot.timers
             timer = min(timers, key=lambda one: timers[one]) if timers else None
             due = min(self._window_due, math.inf if timer is None else timers[timer])
-            left_s = None if due == math.inf else max(0.0, due - self.clock.now())
+            left_s = min(TURN_S, max(0.0, due - self.clock.now()))
             try:
                 return await asyncio.wait_for(self._events.get(), left_s)
             except TimeoutError:

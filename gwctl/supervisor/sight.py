@@ -61,6 +61,8 @@ def on_checked(turn: Turn, event: Checked) -> None:
         turn.set(hung=0, ill=event.verdict in {Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED})
     if event.verdict is not Verdict.READY:
         turn.set(ready_since=None)
+    if event.verdict in {Verdict.NO_SESSION, Verdict.NO_BROKERAGE}:
+        turn.set(sso_lives=event.verdict is Verdict.NO_BROKERAGE)
     _VERDICTS[event.verdict](turn, event)
     if (
         again
@@ -163,7 +165,10 @@ def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
         turn.wake(Timer.CHECK, turn.policy.settle_slow_check_s)
     elif tried < turn.policy.reauthenticate_tries and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
         turn.set(reauthentications=tried + 1)
-        _reauthenticate(turn, compete=turn.policy.take_over)
+        compete = event.certain and _may_take_over(turn)
+        if compete:
+            turn.set(took_over_at=turn.now)
+        _reauthenticate(turn, compete=compete)
     elif event.certain:
         # A login does not help where another client has borrowed the session, so it waits until that is known.
         mend_when_due(turn)

@@ -104,6 +104,7 @@ class Snapshot:
     locked_reason: str = ""
     settle_restarted: bool = False
     blocked: bool = False
+    sso_lives: bool = False
     cause: str = ""
     started_at: float | None = None
     restarts: int = 0

@@ -13,7 +13,20 @@ import pytest
 from cli_fakes import Done, Home, one_line_with_hint, wait_for
 
 VERBS = [
-    *(["up"], ["down"], ["restart"], ["status"], ["wait"], ["exec"], ["env"], ["api"], ["login"], ["tickle"], ["logs"], ["history"]),
+    *(
+        ["up"],
+        ["down"],
+        ["restart"],
+        ["status"],
+        ["wait"],
+        ["exec"],
+        ["env"],
+        ["api"],
+        ["login"],
+        ["tickle"],
+        ["logs"],
+        ["history"],
+    ),
     *(["release"], ["release", "install"], ["release", "list"], ["release", "use"], ["release", "verify"]),
     *(["release", "prune"], ["browser"], ["browser", "install"], ["profile"], ["profile", "list"]),
     *(["profile", "show"], ["profile", "create"], ["profile", "delete"]),

@@ -165,12 +165,13 @@ class Account(Hands):
 
     def _remember(self, before: Snapshot, after: Snapshot) -> None:
         """Keep what has to outlive the process whenever it changes, as ``service`` does."""
-        if (before.spent.times, before.failed_logins, before.login_not_before) != (
+        if (before.spent.times, before.failed_logins, before.login_not_before, before.blocked) != (
             after.spent.times,
             after.failed_logins,
             after.login_not_before,
+            after.blocked,
         ):
-            self.kept = remember(after, self.ahead_s)
+            self.kept = remember(after, self.ahead_s, self.now)
 
     def _broken(self, what: str) -> None:
         told = "; ".join(f"{at:.3f} {event!r}" for at, event in self.trace)

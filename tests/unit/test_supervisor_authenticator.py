@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -187,3 +188,72 @@ def test_ibkrs_trouble_does_not_count(desk: Desk, outcome: LoginOutcome) -> None
         assert desk.log_in(outcome).result in {LoginResult.IBKR_ILL, LoginResult.TRANSIENT}
     assert desk.log_in(outcome).result is LoginResult.PAUSED
     assert desk.outcomes == ["uncounted"] * 9
+
+
+def test_browser_that_died_waiting_is_replaced(desk: Desk) -> None:
+    """One that was started early and ended unused says nothing of the next; no submit was made, so none is lost."""
+    dead = ScriptedLogin(LoginOutcome.BROWSER_FAILED, asks=0)
+    desk.next_worker = dead
+
+    async def prepared() -> None:
+        desk.authenticator.prepare("pin")
+
+    desk.runner.run(prepared())
+    done = desk.log_in(LoginOutcome.SUCCESS)
+    assert done.result is LoginResult.SUCCESS
+    assert dead.closed == 1
+    assert len(desk.workers) == 2
+    assert len(desk.ledger.read().submits) == 1
+
+
+def test_browser_that_fails_at_once_fails(desk: Desk) -> None:
+    """A browser that does not run is tried once, not for ever."""
+    done = desk.log_in(LoginOutcome.BROWSER_FAILED, asks=0)
+    assert done.result is LoginResult.ENVIRONMENT
+    assert len(desk.workers) == 1
+
+
+def test_waiting_browser_is_let_go_when_no_login_may_be_made(desk: Desk) -> None:
+    """A login that law 2 does not allow uses no browser, and leaves none."""
+    desk.log_in(LoginOutcome.REFUSED)
+    waiting = ScriptedLogin(LoginOutcome.SUCCESS)
+    desk.next_worker = waiting
+
+    async def prepared() -> None:
+        desk.authenticator.prepare("pin")
+
+    desk.runner.run(prepared())
+    assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.NEEDS_PERSON
+    assert waiting.closed == 1
+
+
+def test_success_that_cannot_be_written_is_a_success_still(desk: Desk) -> None:
+    """A disk that is full at the end of a good login costs nothing: it holds now, and is written when there is room."""
+
+    class FullOnce(ScriptedLogin):
+        async def run(
+            self, job: LoginJob, on_step: Callable[[Step], None], permit: Callable[[], Awaitable[bool]]
+        ) -> LoginReport:
+            report = await super().run(job, on_step, permit)
+            limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+            after.append(limits)
+            return report
+
+    after: list[tuple[int, int]] = []
+    desk.next_worker = FullOnce(LoginOutcome.SUCCESS)
+
+    async def once() -> LoginDone:
+        done = await desk.authenticator.log_in(first=True, on_step=lambda _name: None, on_asked=lambda: None)
+        await desk.authenticator.close()
+        return done
+
+    try:
+        done = desk.runner.run(once())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, after[0])
+    assert done.result is LoginResult.SUCCESS
+    assert desk.cookies
+    assert Ledger(desk.ledger.file).read().submits[-1].outcome is None
+    desk.ledger.restore()
+    assert Ledger(desk.ledger.file).read().submits[-1].outcome == "success"

@@ -169,7 +169,7 @@ def test_what_is_remembered_is_recalled_by_another_clock(
     now = 1_000_000.0
     spent = Spent({rung: tuple(now + at for at in listed) for rung, listed in times.items()}, now - 5.0)
     snapshot = replace(Snapshot(), spent=spent, failed_logins=failed, login_not_before=now + pause_s)
-    kept = json.loads(json.dumps(remember(snapshot, 700_000_000.0)))
+    kept = json.loads(json.dumps(remember(snapshot, 700_000_000.0, now)))
     then = recall(Snapshot(), kept, 700_000_000.0 - reboot_s, now + reboot_s)
     assert then.failed_logins == failed
     assert then.login_not_before - (now + reboot_s) == pytest.approx(pause_s, abs=0.01)
@@ -204,7 +204,7 @@ def test_a_failed_login_counts_on_in_the_next_process() -> None:
     core = running()
     core.see(Verdict.NO_SESSION)
     core.feed(replace(SWALLOWED, epoch=core.snapshot.epoch))
-    kept = remember(core.snapshot, 0.0)
+    kept = remember(core.snapshot, 0.0, core.now)
     again = running()
     again.snapshot = recall(again.snapshot, kept, again.now - core.now, again.now)
     before = again.logins

@@ -499,3 +499,25 @@ def test_journal_that_cannot_be_written_does_not_end_the_loop(tmp_path: Path) ->
         assert "phase" in rig.kinds()
 
     go(story())
+
+
+def test_loop_turns_though_nothing_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks whether the loop lives need not know for how long it has nothing to do."""
+    monkeypatch.setattr(shell_module, "TURN_S", 0.01)
+
+    async def story() -> None:
+        told = Told()
+        session = Session(told)
+        rig = Rig(tmp_path, told, SlowGateway(told), session, AcceptingLogin(told, session))
+
+        async def act() -> None:
+            seen = {rig.shell.turned_at}
+            async with asyncio.timeout(10):
+                while len(seen) < 5:
+                    await asyncio.sleep(0.005)  # between two looks at a fact, until the deadline
+                    seen.add(rig.shell.turned_at)
+            assert rig.shell.snapshot.timers == {}
+
+        await with_shell(rig, act)
+
+    go(story())

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 from cores import end_login, gateway_comes_back, ready, running, settling
-from supervisor_fakes import SUCCESS, SWALLOWED, Core
+from supervisor_fakes import SUCCESS, SWALLOWED, Core, started
 
 from gwctl.supervisor.budget import Rung
 from gwctl.supervisor.policy import Policy
@@ -36,6 +36,7 @@ from gwctl.supervisor.states import (
     Timer,
     Verdict,
     Warn,
+    WindowChanged,
 )
 
 
@@ -121,8 +122,14 @@ def test_deleted_folder_costs_a_restart_and_no_login() -> None:
     assert core.snapshot.cure is Cure.RESUME
 
 
-def test_folder_lost_while_the_gateway_starts_is_left_to_the_start() -> None:
-    """There is nothing to restart: the start itself fails or makes the folder."""
+def test_folder_lost_while_the_gateway_starts_is_started_anew() -> None:
+    """A gateway that was being started in the deleted folder would run in it for months."""
+    core = started()
+    assert core.feed(FolderLost()) == [CancelLogin(), StopGateway(logout=False)]
+
+
+def test_folder_lost_while_the_gateway_stops_is_nothing() -> None:
+    """There is nothing to restart: the next start makes its folder."""
     core = ready()
     for _ in range(2):
         core.see(Verdict.HUNG)
@@ -169,6 +176,26 @@ def test_borrowed_session_is_taken_back_by_one_restart() -> None:
     assert core.phase is Phase.DEGRADED
 
 
+def test_session_is_not_taken_over_before_it_is_known_whose_it_is() -> None:
+    """Under `take_over` too: once a loss, and never from somebody whose name may not be asked yet."""
+    core = ready(Policy(take_over=True))
+    core.fire(Timer.CHECK)
+    assert core.feed(Checked(core.snapshot.epoch, Verdict.NO_BROKERAGE, certain=False)) == [
+        Reauthenticate(compete=False)
+    ]
+    core.feed(ReauthenticateDone(core.snapshot.epoch, ok=False))
+    core.now += 10.0
+    core.fire(Timer.CHECK)
+    assert core.feed(Checked(core.snapshot.epoch, Verdict.NO_BROKERAGE)) == [Reauthenticate(compete=True)]
+    core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
+    core.see(Verdict.READY)
+    for _ in range(10):
+        for action in core.see(Verdict.NO_BROKERAGE):
+            assert action == Reauthenticate(compete=False)
+            core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
+        core.see(Verdict.READY)
+
+
 def test_login_waits_until_it_is_known_who_has_the_session() -> None:
     """A login does not help against a borrower: while `sso/validate` may not be asked, none is spent."""
     core = ready()
@@ -191,10 +218,10 @@ def test_sight_of_a_borrower_while_a_session_comes_up_is_no_sight() -> None:
 # A login that never authenticates.
 
 
-def _never_settle(core: Core) -> list[object]:
+def _never_settle(core: Core, verdict: Verdict = Verdict.NO_SESSION) -> list[object]:
     while Timer.SETTLE in core.snapshot.timers:
         if core.snapshot.checking:
-            core.see(Verdict.NO_BROKERAGE)
+            core.see(verdict)
         else:
             core.fire_next()
     return list(core.done)
@@ -228,6 +255,37 @@ def test_never_authenticated_is_written_down_until_somebody_logs_in() -> None:
     assert core.see(Verdict.READY) == [LiftBlock()]
     assert core.phase is Phase.READY
     assert core.see(Verdict.READY) == []
+
+
+def test_session_that_does_not_come_in_maintenance_is_ibkrs_trouble() -> None:
+    """In a window a login that never authenticates costs no restart, no second submit and no person."""
+    core = settling()
+    until = core.now + 7200.0
+    core.feed(WindowChanged(until=until))
+    done = _never_settle(core)
+    assert not [action for action in done if isinstance(action, StopGateway | BlockLogin)]
+    assert core.logins == 1
+    assert core.snapshot.timers[Timer.LOGIN] >= until
+
+
+def test_brokerage_session_that_does_not_come_is_waited_for() -> None:
+    """A login that IBKR has validated hides no question: after one restart it is tried in growing pauses."""
+    core = ready()
+    core.snapshot = replace(core.snapshot, resumable=False)
+    core.see(Verdict.NO_SESSION)
+    pauses = []
+    for attempt in range(5):
+        end_login(core, replace(SUCCESS, resumable=False))
+        _never_settle(core, Verdict.NO_BROKERAGE)
+        if attempt == 0:
+            gateway_comes_back(core)
+            core.see(Verdict.NO_SESSION)
+            continue
+        assert core.phase is Phase.BACKOFF
+        pauses.append(core.snapshot.timers[Timer.LOGIN] - core.now)
+        core.fire(Timer.LOGIN)
+    assert core.count(StopGateway) == 1
+    assert pauses == pytest.approx([15.0, 30.0, 60.0, 120.0])
 
 
 def test_log_that_names_no_cause_warns_of_nothing() -> None:

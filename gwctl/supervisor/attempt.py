@@ -1,0 +1,103 @@
+"""One login's entries in the ledger, and the ends of a login that was not begun."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from gwctl.credentials import Credentials
+from gwctl.errors import GwctlError
+from gwctl.login.outcome import LoginOutcome, LoginReport
+from gwctl.supervisor.ledger import Ledger
+from gwctl.supervisor.policy import UNCOUNTED, Permission
+from gwctl.supervisor.service_secrets import ledger_secret
+from gwctl.supervisor.states import LoginDone, LoginResult
+
+RESET_HINT = "mend the cause, then: gwctl login --reset-lockout"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What an outcome of the page means for the ledger and for the loop."""
+
+    ledger: str
+    result: LoginResult
+    code: str
+    exit_code: int
+    text: str
+    hint: str | None = None
+
+
+class Attempt:
+    """One login's entries in the ledger."""
+
+    def __init__(self, ledger: Ledger, credentials: Credentials, context: str, limit: int) -> None:
+        self.ledger = ledger
+        self.password = ledger_secret(credentials.username, credentials.password)
+        self.context = context
+        self.limit = limit
+        self.open = False
+        self.denied: Permission | None = None
+
+    def permission(self) -> Permission:
+        """Return law 2's answer without writing anything; raise GwctlError."""
+        return self.ledger.permission(self.password, self.context, self.limit)
+
+    async def permit(self) -> bool:
+        """Write a submit to disk if law 2 allows it; asked again, the one before never left the browser."""
+        await self.withdraw()
+        permission = await asyncio.to_thread(self.ledger.begin_submit, self.password, self.context, self.limit)
+        self.open = permission.allowed
+        if not permission.allowed:
+            self.denied = permission
+        return permission.allowed
+
+    async def withdraw(self) -> None:
+        """Note that the last permitted submit was not made."""
+        if self.open:
+            self.open = False
+            await asyncio.to_thread(self.ledger.end_submit, UNCOUNTED)
+
+    async def record(self, meaning: Meaning, report: LoginReport, text: str) -> bool:
+        """Write the outcome; return whether the password has worked before."""
+        if not self.open:
+            return False
+        self.open = False
+        if report.outcome is LoginOutcome.BROWSER_FAILED:
+            # The answer was not seen: the submit stays without an outcome, which counts as refused.
+            return False
+        locked = text if report.outcome is LoginOutcome.LOCKED else None
+        worked = await asyncio.to_thread(self.ledger.end_submit, meaning.ledger, locked_reason=locked)
+        if meaning.result is LoginResult.NEEDS_PERSON and locked is None:
+            await asyncio.to_thread(self.ledger.block_last, self.context, meaning.code, text)
+        return worked
+
+
+def environment_trouble(error: GwctlError) -> LoginDone:
+    """Return the end of a login that something on this machine kept from beginning."""
+    return LoginDone(
+        result=LoginResult.ENVIRONMENT,
+        text=error.message,
+        code=error.code,
+        exit_code=error.exit_code,
+        hint=error.hint,
+    )
+
+
+def denied(permission: Permission) -> LoginDone:
+    """Return the end of a login that law 2 does not allow."""
+    if permission.wait_s is not None:
+        return LoginDone(
+            result=LoginResult.PAUSED,
+            text=permission.reason or "waiting",
+            code="login_paused",
+            exit_code=75,
+            retry_after_s=permission.wait_s,
+        )
+    return LoginDone(
+        result=LoginResult.NEEDS_PERSON,
+        text=permission.reason or "locked out",
+        code=permission.code or "locked_out",
+        exit_code=77,
+        hint=RESET_HINT,
+    )

@@ -1,0 +1,125 @@
+"""A supervisor whose folder is deleted mends it, as often as it takes, or leaves it to whoever has it by now."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gwctl.config import Environment, load
+from gwctl.errors import DiskTrouble
+from gwctl.gateway import process
+from gwctl.supervisor import service as service_module
+from gwctl.supervisor.hold import Hold
+from gwctl.supervisor.order import Order
+from gwctl.supervisor.service import Service
+from gwctl.supervisor.states import Event, FolderLost, StopWanted
+
+
+@pytest.fixture
+def posted() -> list[Event]:
+    """Return what the loop was given."""
+    return []
+
+
+@pytest.fixture
+def service(tmp_path: Path, posted: list[Event], monkeypatch: pytest.MonkeyPatch) -> Service:
+    """Return a supervisor that holds its profile and has written its record, its loop not turning."""
+    monkeypatch.chdir(tmp_path)
+    environment = Environment({"GWCTL_HOME": str(tmp_path / "home")})
+    made = Service(Order(load("default", flags={"username": "reader"}, environment=environment), environment))
+    monkeypatch.setattr(made.shell, "post", posted.append)
+    made._port = 1
+    assert made.hold.take()
+    made.paths.gateway_dir.mkdir(mode=0o700)
+    made._record()
+    return made
+
+
+def _no_room(*_: object) -> None:
+    raise DiskTrouble("no space left")
+
+
+def test_deleted_folder_is_mended_once_there_is_room(
+    service: Service, posted: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be written at the first look is written at the next; the gateway is replaced once."""
+    shutil.rmtree(service.paths.profile_dir)
+    with monkeypatch.context() as full:
+        full.setattr(service_module, "write_json", _no_room)
+        service._guard_folder()
+    assert not service.paths.supervisor_state_file.exists()
+    for _ in range(3):
+        service._guard_folder()
+    assert service.paths.supervisor_state_file.exists()
+    assert [type(event) for event in posted] == [FolderLost]
+    assert service.hold.is_intact()
+    service.hold.release()
+
+
+def test_deleted_lock_alone_costs_no_session(service: Service, posted: list[Event]) -> None:
+    """Whoever tidies lock files away leaves the gateway where it is."""
+    service.paths.supervisor_lock.unlink()
+    service._guard_folder()
+    assert posted == []
+    assert service.hold.is_intact()
+    service.hold.release()
+
+
+def test_folder_that_somebody_else_holds_is_left_to_them(service: Service, posted: list[Event]) -> None:
+    """Law 1: the one who came second to the new folder goes, and takes nothing with it."""
+    shutil.rmtree(service.paths.profile_dir)
+    other = Hold(service.paths.supervisor_lock)
+    assert other.take()
+    for _ in range(2):
+        service._guard_folder()
+    assert posted == [StopWanted(keep_gateway=True)]
+    assert not service.paths.supervisor_state_file.exists()
+    other.release()
+
+
+@pytest.mark.parametrize("abdicated", [False, True])
+def test_who_leaves_the_field_ends_nobody_elses_gateway(
+    service: Service, ended: Callable[[], bool], *, abdicated: bool
+) -> None:
+    """Laws 1 and 3: what is recorded in a folder that another supervisor has is that one's own."""
+    service.keeper.abdicated = abdicated
+    asyncio.run(service.keeper.stop(logout=False, hard=True))
+    assert ended() is not abdicated
+    service.hold.release()
+
+
+@pytest.fixture
+def ended(service: Service) -> Iterator[Callable[[], bool]]:
+    """Record a process as the profile's gateway, and return whether it has ended."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"],
+        cwd=service.paths.gateway_dir,
+        start_new_session=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+    assert child.stdout is not None
+    child.stdout.readline()
+    known = process.identify(child.pid)
+    assert known is not None
+    record = {"java": known.to_json(), "shell": None, "port": 1, "release": "x", "started_at_s": 1.0}
+    service.paths.gateway_state_file.write_text(json.dumps(record))
+
+    def has_ended() -> bool:
+        try:
+            child.wait(0.5)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    yield has_ended
+    child.kill()
+    child.communicate()
