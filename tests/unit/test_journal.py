@@ -73,7 +73,7 @@ def test_kill_in_the_middle_of_writing(tmp_path: Path) -> None:
         before = len(read(paths)[0])
         writer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(WRITER), str(paths.journal_file)])
         try:
-            wait_for(lambda before=before: len(read(paths)[0]) > before + 50, 30, "the writer writes")  # type: ignore[misc]
+            wait_for(lambda before=before: len(read(paths)[0]) > before + 50, 30, "the writer writes")  # type: ignore[misc] # a default that binds
         finally:
             writer.send_signal(signal.SIGKILL)
             writer.wait(timeout=20)

@@ -177,14 +177,14 @@ def test_each_rate_has_a_source_or_is_a_guess(rates: Rates) -> None:
     assert all(bool(one.source) is not one.guess and one.what and one.unit for one in rates.values())
     for fields in ({}, {"source": "somewhere", "guess": True}):
         with pytest.raises(ValueError, match="either a source or a guess"):
-            Rate("x", "s", 1.0, None, **fields)  # type: ignore[arg-type]
+            Rate("x", "s", 1.0, None, **fields)  # type: ignore[arg-type] # wrong on purpose
 
 
 def test_the_hastened_copy_is_the_real_one() -> None:
     """What the turns copy with in the simulation gives what ``dataclasses.replace`` gives."""
     snapshot, _ = ready(Policy())
     changes = {"epoch": 7, "reason": "x", "timers": {Timer.CHECK: 3.0}}
-    assert swift_replace(snapshot, **changes) == replace(snapshot, **changes)  # type: ignore[arg-type]
+    assert swift_replace(snapshot, **changes) == replace(snapshot, **changes)  # type: ignore[arg-type] # by name
 
 
 def test_the_calendar_knows_midnights_and_summer_time() -> None:
