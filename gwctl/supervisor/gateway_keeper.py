@@ -204,10 +204,14 @@ class GatewayKeeper:
             await launch.clear_leftovers(self.paths, grace_s=grace_s)
 
     def why(self) -> str:
-        """Return what the gateway's log has named since its start as the cause of its trouble, empty if nothing."""
+        """Return why IBKR does not validate the login, if the gateway's log says so since its start; else empty.
+
+        That is what only a person can mend; whatever else the log names (IBKR cannot be reached, the brokerage
+        session was refused) passes by itself.
+        """
         since_s = self.running.started_at_s if self.running is not None else 0.0
         cause = read_cause(self.paths.gateway_dir, since_s=since_s)
-        return "" if cause is Cause.NONE else cause.text
+        return cause.text if cause in {Cause.LOGIN_NOT_VALIDATED, Cause.GAVE_UP} else ""
 
     def let_go(self) -> None:
         """Leave the gateway running when the supervisor ends."""

@@ -223,8 +223,8 @@ def never_settled(turn: Turn) -> None:
         turn.act(Explain())
         recycle(turn, Arrow.RESTART, "the login succeeded but the session never came; restarting the gateway")
         return
-    if turn.snapshot.sso_lives and turn.snapshot.ever_ready:
-        # IBKR has validated the login: what does not come is the brokerage session, and it may yet.
+    if turn.snapshot.sso_lives and turn.snapshot.ever_ready and not turn.snapshot.cause:
+        # The login was not refused by anybody: what does not come is the brokerage session, and it may yet.
         _pause_login(turn, _NEVER_CAME)
         return
     cause = f": {turn.snapshot.cause}" if turn.snapshot.cause else ""

@@ -65,7 +65,7 @@ class GatewayPort(Protocol):
         ...
 
     def why(self) -> str:
-        """Return what its own log names as the cause of its trouble, empty if nothing."""
+        """Return why IBKR does not validate the login, if its own log says so; else empty."""
         ...
 
 

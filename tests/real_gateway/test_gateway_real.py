@@ -161,7 +161,7 @@ def test_a_conf_it_refuses_is_an_error_at_once(paths: Paths, release: Path) -> N
     """A value of the wrong type ends the start with a word about conf.yaml, not with a deadline."""
     prepared, runtime = _prepare(paths, release)
     conf = paths.gateway_dir / "root/conf.yaml"
-    conf.write_text(conf.read_text().replace("authDelay: 0", "authDelay: soon"))
+    conf.write_text(conf.read_text().replace("authDelay: 1", "authDelay: soon"))
     with pytest.raises(GatewayFailed, match=r"conf\.yaml"):
         asyncio.run(launch(paths, prepared, runtime))
 

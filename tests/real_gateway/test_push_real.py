@@ -130,6 +130,12 @@ def test_it_takes_one_place_of_the_users_and_gives_it_back(
     asyncio.run(run())
 
 
+def _is_stopped(pid: int) -> bool:
+    """Whether every thread stands still: a signal takes a moment to reach them all."""
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(thread.read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+
+
 def test_a_stopped_gateway_goes_on_and_a_killed_one_is_told_at_once(
     paths: Paths, runtime: Runtime, ibkr: RunningStandIn
 ) -> None:
@@ -141,6 +147,7 @@ def test_a_stopped_gateway_goes_on_and_a_killed_one_is_told_at_once(
             rig.listen()
             await rig.ears.until(1)
             os.kill(rig.gateway.java.pid, signal.SIGSTOP)
+            await until(lambda: _is_stopped(rig.gateway.java.pid))
             ibkr.state.act("drop_brokerage", {"how": "no_bridge"})
             await asyncio.sleep(1.0)  # what is said meanwhile
             assert rig.ears.told == [True]

@@ -421,7 +421,7 @@ class AnyShell(RuleBasedStateMachine):
     @invariant()
     def pauses_lie_in_the_future(self) -> None:
         """No timer makes the loop spin."""
-        assert all(due >= self.core.now - 4000.0 for due in self.core.snapshot.timers.values())
+        assert all(due >= self.core.now - 4000.001 for due in self.core.snapshot.timers.values())
 
     def teardown(self) -> None:
         """Law 10: wherever the machine has come to, a stop ends it."""
@@ -460,9 +460,47 @@ def _run(part: int) -> None:
         patch.setattr(Turn, "move_process", noted_process)
         patch.setattr(Turn, "move_session", noted_session)
         _walk(part)
+        _go_rare_ways()
     if os.environ.get("CI"):
         assert AnyShell.steps >= 200_000 / PARTS, AnyShell.steps
         assert ARROWS - taken == set(), "each arrow of the tables is taken, or it should not be there"
+
+
+def _go_rare_ways() -> None:
+    """Take the arrows that chance takes rarely: what follows a second factor, and what is seen while locked out."""
+    for end in (LoginResult.TRANSIENT, LoginResult.NEEDS_PERSON, LoginResult.SUCCESS, None):
+        machine = _that_logs_in_again()
+        for _ in range(2):
+            machine.give(SecondFactorAsked(machine.asked["login"]))
+        if end is None:
+            machine.gateway_ends(watched=True)
+        elif end is LoginResult.SUCCESS:
+            machine.login_succeeds(resumable=False)
+        else:
+            machine.login_fails(end, None)
+    for verdict in (Verdict.READY, Verdict.COMPETING, Verdict.UPSTREAM_ILL, Verdict.NO_SESSION, None):
+        machine = _that_logs_in_again()
+        machine.login_fails(LoginResult.NEEDS_PERSON, None)
+        assert machine.core.snapshot.session is Session.LOCKED_OUT
+        if verdict is not None:
+            machine.sees(verdict)
+        else:
+            machine.give(RestartWanted())
+            machine.gateway_is_gone()
+            machine.give(LoginWanted())
+            machine.world_is_kind(2)
+            assert machine.core.snapshot.session is Session.LOGGING_IN
+
+
+def _that_logs_in_again() -> AnyShell:
+    machine = AnyShell()
+    machine.begin(adopted=False, take_over=False, narrow=False, chance=0)
+    machine.world_is_kind(8)
+    assert machine.core.phase is Phase.READY
+    machine.session_is_lost()
+    machine.sees(Verdict.NO_SESSION)
+    assert "login" in machine.asked
+    return machine
 
 
 def _walk(part: int) -> None:

@@ -288,6 +288,21 @@ def test_brokerage_session_that_does_not_come_is_waited_for() -> None:
     assert pauses == pytest.approx([15.0, 30.0, 60.0, 120.0])
 
 
+def test_login_that_is_not_validated_needs_a_person_whatever_the_status_says() -> None:
+    """Where the gateway's log names the refusal, an unauthenticated status is no reason to go on trying."""
+    core = ready()
+    core.snapshot = replace(core.snapshot, resumable=False)
+    core.see(Verdict.NO_SESSION)
+    end_login(core, replace(SUCCESS, resumable=False))
+    _never_settle(core, Verdict.NO_BROKERAGE)
+    core.feed(CauseRead(text="IBKR refused to validate it"))
+    gateway_comes_back(core)
+    core.see(Verdict.NO_SESSION)
+    end_login(core, replace(SUCCESS, resumable=False))
+    assert any(isinstance(action, BlockLogin) for action in _never_settle(core, Verdict.NO_BROKERAGE))
+    assert core.phase is Phase.LOCKED_OUT
+
+
 def test_log_that_names_no_cause_warns_of_nothing() -> None:
     """No cause is no news."""
     assert settling().feed(CauseRead(text="")) == []
