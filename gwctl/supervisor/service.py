@@ -178,7 +178,9 @@ class Service:
                 self._mending = False
 
     def _hold_anew(self) -> None:
-        lost = not self.paths.gateway_dir.exists()
+        # A gateway that goes on writing its log may leave its folder there, with nothing else in it.
+        needed = (self.paths.gateway_state_file, self.paths.gateway_dir / "root" / "conf.yaml")
+        lost = not all(file.exists() for file in needed)
         if not self.hold.take():
             # Law 1: never two. The other one adopts the gateway, if it has not yet.
             log.error("the folder was deleted and another supervisor holds the profile: leaving it the field")

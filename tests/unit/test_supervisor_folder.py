@@ -37,7 +37,9 @@ def service(tmp_path: Path, posted: list[Event], monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(made.shell, "post", posted.append)
     made._port = 1
     assert made.hold.take()
-    made.paths.gateway_dir.mkdir(mode=0o700)
+    (made.paths.gateway_dir / "root").mkdir(mode=0o700, parents=True)
+    (made.paths.gateway_dir / "root" / "conf.yaml").touch()
+    made.paths.gateway_state_file.write_text("{}")
     made._record()
     return made
 
@@ -60,6 +62,15 @@ def test_deleted_folder_is_mended_once_there_is_room(
     assert service.paths.supervisor_state_file.exists()
     assert [type(event) for event in posted] == [FolderLost]
     assert service.hold.is_intact()
+    service.hold.release()
+
+
+def test_folder_that_is_left_with_a_log_is_lost_all_the_same(service: Service, posted: list[Event]) -> None:
+    """A gateway that writes while its folder is deleted keeps the folder, and nothing that it needs."""
+    shutil.rmtree(service.paths.profile_dir)
+    (service.paths.gateway_dir / "logs").mkdir(parents=True)
+    service._guard_folder()
+    assert [type(event) for event in posted] == [FolderLost]
     service.hold.release()
 
 
