@@ -14,10 +14,11 @@ from cli_fakes import Home
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_reference_is_what_the_parser_says() -> None:
-    """docs/cli.md has not drifted from the parser."""
+@pytest.mark.parametrize("script", ["cli-reference", "supervisor-reference"])
+def test_the_reference_is_what_the_program_says(script: str) -> None:
+    """docs/cli.md has not drifted from the parser, nor docs/supervisor.md from the core."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "cli-reference"), "--check"],
+        [sys.executable, str(ROOT / "scripts" / script), "--check"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -5,6 +5,7 @@ What the real shell awaits is an event on the timeline here; what it cancels is 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 
 from gwctl.supervisor.model import Snapshot
@@ -72,7 +73,7 @@ class Life:
         self.cookies = session
 
 
-class Hands:
+class Hands(ABC):
     """Does the core's actions. One kind of work at a time; an answer to what was cancelled reaches nobody."""
 
     def __init__(self, world: World, door: Door) -> None:
@@ -84,17 +85,17 @@ class Hands:
         self._tasks = 0
 
     @property
+    @abstractmethod
     def now(self) -> float:
         """Monotonic seconds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def feed(self, event: Event) -> None:
         """Give the core an event."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finished(self, finish: Finish) -> None:
         """End the supervisor."""
-        raise NotImplementedError
 
     def _begin(self, life: Life, name: str) -> int:
         self._tasks += 1
