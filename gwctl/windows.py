@@ -36,6 +36,7 @@ _SHAPE = re.compile(
     re.IGNORECASE,
 )
 _SEARCHED_DAYS = 9
+DAY_S = 86_400.0
 
 
 class BadWindow(ValueError):
@@ -125,9 +126,9 @@ class Windows:
         return min((begin for begin, _ in self._spans(wall_s) if begin > wall_s), default=None)
 
     def _spans(self, wall_s: float) -> list[tuple[float, float]]:
-        return _spans(self.windows, int(wall_s // 3600))
+        return _spans(self.windows, int(wall_s // DAY_S))
 
 
 @lru_cache(maxsize=4)
-def _spans(windows: tuple[Window, ...], hour: int) -> list[tuple[float, float]]:
-    return [span for window in windows for span in window.around(hour * 3600.0)]
+def _spans(windows: tuple[Window, ...], day: int) -> list[tuple[float, float]]:
+    return [span for window in windows for span in window.around(day * DAY_S)]

@@ -75,7 +75,7 @@ class ImpossibleTransition(Exception):
     """An arrow that the tables do not have."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """All the core knows. Times are monotonic seconds."""
 
@@ -197,7 +197,8 @@ class Turn:
 
     def unwake(self, *timers: Timer) -> None:
         """Forget timers."""
-        self.set(timers={timer: due for timer, due in self.snapshot.timers.items() if timer not in timers})
+        if any(timer in self.snapshot.timers for timer in timers):
+            self.set(timers={timer: due for timer, due in self.snapshot.timers.items() if timer not in timers})
 
     def draw(self) -> float:
         """Return the next number in [0, 1) of this machine's chance."""

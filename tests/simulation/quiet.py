@@ -17,20 +17,21 @@ The timers' own rhythm is not written down here: it is read from the stepped pai
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
-from operator import attrgetter
+from dataclasses import dataclass, replace
 
 from gwctl.supervisor.model import step
 from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.states import Check, Checked, Process, TimeOut, Timer, Verdict
 from gwctl.supervisor.tables import Snapshot
+from simulation.swift import replace as swift_replace
 from simulation.timeline import TICKS_A_SECOND, to_tick
 
 LISTED_CYCLES = 2
 LONG_S = 1.0
 """Checks that take longer are stepped together with a tickle, too; a tickle that meets a shorter one ends the skip."""
 _WALKED = (Timer.CHECK, Timer.TICKLE)
-_told_by = attrgetter(*(field.name for field in fields(Snapshot) if field.name not in {"timers", "spent"}))
+_TIME_OUTS = {timer: TimeOut(timer=timer) for timer in _WALKED}
+_CHECKS = {timer: [Check(tickle=timer is Timer.TICKLE)] for timer in _WALKED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +133,8 @@ def _rhythm(snapshot: Snapshot, policy: Policy, answer: Answer) -> _Rhythm | Non
 def _again_in_s(snapshot: Snapshot, policy: Policy) -> float | None:
     """Return in how many seconds a tickle that meets a check is tried again; None if it does more than wait."""
     fired_at = snapshot.timers[Timer.CHECK]
-    asked, _ = step(snapshot, TimeOut(timer=Timer.CHECK), policy, fired_at)
-    after, actions = step(asked, TimeOut(timer=Timer.TICKLE), policy, fired_at)
+    asked, _ = step(snapshot, _TIME_OUTS[Timer.CHECK], policy, fired_at)
+    after, actions = step(asked, _TIME_OUTS[Timer.TICKLE], policy, fired_at)
     again_in_s = after.timers.get(Timer.TICKLE, fired_at) - fired_at
     if actions or again_in_s <= 0 or replace(after, timers=asked.timers) != asked:
         return None
@@ -142,14 +143,14 @@ def _again_in_s(snapshot: Snapshot, policy: Policy) -> float | None:
 
 def _beat(snapshot: Snapshot, timer: Timer, policy: Policy, answer: Answer) -> _Beat | None:
     fired_at = snapshot.timers[timer]
-    asked, actions = step(snapshot, TimeOut(timer=timer), policy, fired_at)
-    if actions != [Check(tickle=timer is Timer.TICKLE)]:
+    asked, actions = step(snapshot, _TIME_OUTS[timer], policy, fired_at)
+    if actions != _CHECKS[timer]:
         return None
     answered_at = fired_at + answer.latency_s
     after, actions = step(asked, Checked(asked.epoch, answer.verdict, answer.text), policy, answered_at)
-    if actions or set(after.timers) != set(snapshot.timers):
+    if actions or after.timers.keys() != snapshot.timers.keys():
         return None
-    if _told_by(after) != _told_by(snapshot):
+    if {**vars(after), "timers": None, "spent": None} != {**vars(snapshot), "timers": None, "spent": None}:
         return None
     calm_at = after.spent.calm_at
     follows = calm_at == answered_at
@@ -242,7 +243,7 @@ class _Walk:
 
     def at_its_last(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with both timers at what was walked last."""
-        return replace(
+        return swift_replace(
             snapshot, timers={**snapshot.timers, Timer.CHECK: self.last_check, Timer.TICKLE: self.last_tickle}
         )
 
@@ -251,4 +252,4 @@ class _Walk:
         follows = self.rhythm.check.calm_follows
         spent = replace(snapshot.spent, calm_at=self.last_answer) if follows else snapshot.spent
         timers = {**snapshot.timers, Timer.CHECK: self.check, Timer.TICKLE: self.tickle}
-        return replace(snapshot, timers=timers, spent=spent)
+        return swift_replace(snapshot, timers=timers, spent=spent)

@@ -21,12 +21,13 @@ from simulation.rates import Rate, Rates, load_rates
 from simulation.report import by_cause, page
 from simulation.run import Account, Options, account, live
 from simulation.swift import replace as swift_replace
+from simulation.swift import set_fields
 from simulation.tally import Tally, Total
 
-from gwctl.supervisor import tables
 from gwctl.supervisor.model import Snapshot, step
 from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.states import Checked, Event, GatewayAnswers, StartWanted, TimeOut, Timer, Verdict
+from gwctl.supervisor.tables import Turn
 
 DAY_S = 86_400.0
 SCRIPT = Path(__file__).parents[2] / "scripts" / "simulate"
@@ -36,7 +37,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "simulate"
 def _hastened() -> Iterator[None]:
     """Have the core copied quickly, as the script has it; one test compares the copies."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "replace", swift_replace)
+        patch.setattr(Turn, "set", set_fields)
         yield
 
 
@@ -184,7 +185,10 @@ def test_the_hastened_copy_is_the_real_one() -> None:
     """What the turns copy with in the simulation gives what ``dataclasses.replace`` gives."""
     snapshot, _ = ready(Policy())
     changes = {"epoch": 7, "reason": "x", "timers": {Timer.CHECK: 3.0}}
-    assert swift_replace(snapshot, **changes) == replace(snapshot, **changes)  # type: ignore[arg-type] # by name
+    expected = replace(snapshot, **changes)  # type: ignore[arg-type] # by name
+    turn = Turn(snapshot, Policy(), 0.0)
+    set_fields(turn, **changes)
+    assert swift_replace(snapshot, **changes) == turn.snapshot == expected != snapshot
 
 
 def test_the_calendar_knows_midnights_and_summer_time() -> None:
