@@ -155,6 +155,11 @@ KEYS: dict[str, Key] = {
         None,
         "how a second factor is given",
     ),
+    "second_factor_command": Key(
+        _parse_command, None, "program whose stdout is the second factor's code", variable=False
+    ),
+    "second_factor_device": Key(_parse_text, None, "device to choose: its value, or a part of its label"),
+    "notify_command": Key(_parse_command, None, "program that is told what a person should know", variable=False),
     "tickle_interval_s": Key(_parse_seconds(5, 240), 30.0, "seconds between two tickles"),
     "check_interval_s": Key(_parse_seconds(1, 60), 5.0, "seconds between two checks of the session"),
     "rejected_limit": Key(_parse_limit, 3, "refused logins in 24 h before nothing more is sent"),

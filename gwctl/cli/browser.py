@@ -16,13 +16,14 @@ def command() -> None:
 
 
 @command.command("install")
+@click.option("--window", is_flag=True, help="The one that can show a window, too, for `login --manual`.")
 @verb
-def install(call: Call) -> Outcome:
+def install(call: Call, *, window: bool) -> Outcome:
     """Install Playwright's Chromium with gwctl's own interpreter."""
     from gwctl.login.browser import install_chromium
 
     call.say("installing Playwright's Chromium (about 110 MB)")
-    browser = install_chromium(call.environment.variables)
+    browser = install_chromium(call.environment.variables, window=window)
     return Outcome({"executable": str(browser.executable), "kind": browser.kind}, f"installed {browser.executable}")
 
 

@@ -35,7 +35,7 @@ def command(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tu
     if shutil.which(argv[0], path=call.environment.get("PATH")) is None:
         # Known before anything is started: a login is too dear for a misspelt command.
         raise Unavailable(f"there is no program {argv[0]!r} that can be run", hint="check the command after --")
-    _, started = bring_up(call, {}, sandbox=sandbox, timeout_s=timeout_s, undo=True)
+    _, started = bring_up(call, {}, sandbox=sandbox, timeout_s=timeout_s, undo_failed=True)
     try:
         variables = {**call.environment.variables, **variables_of(call.settings())}
         for name in ("GWCTL_PASSWORD", "GWCTL_TOTP_SECRET"):

@@ -14,6 +14,8 @@ from gwctl.state_file import read_json
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 
 PATIENCE_S = 60.0
+PERSON_S = 200.0
+"""How long a second factor may take: 180 s, as long as a notification is good for, and a while to go on from there."""
 END_TIMEOUT_S = 10.0
 LOOK_EVERY_S = 0.01
 _TRIED = {"login": "logs in again", "start": "starts the gateway again"}
@@ -48,7 +50,7 @@ def describe(entry: dict[str, Any]) -> str | None:
             line = f"login: {str(step).replace('_', ' ')}"
         case {"kind": "login", "outcome": outcome, "took_s": took_s}:
             line = f"login: {str(outcome).replace('_', ' ')} after {took_s} s"
-        case {"kind": "warning", "text": text}:
+        case {"kind": "warning" | "question", "text": text}:
             line = str(text)
     return line
 
@@ -103,6 +105,8 @@ def follow_until_ready(
 ) -> dict[str, Any]:
     """Return the status once the session is ready; with ``since``, ready again after that journal entry.
 
+    The time in which IBKR waits for a second factor does not count; a code is asked for at a terminal.
+
     Raises Ended when the supervisor gives up, Vanished when it was killed, NeedsPerson when it waits for one, TimedOut
     after ``timeout_s``.
     """
@@ -115,6 +119,10 @@ def follow_until_ready(
             if line is not None:
                 last = line
                 show(line)
+            if entry["kind"] == "question":
+                # What a person takes is not the session's time.
+                deadline_s = max(deadline_s, time.monotonic() + PERSON_S)
+                _ask(call, client, entry)
             status = _settled(call, client, entry, from_now=since is not None, deadline_s=deadline_s)
             if status is not None:
                 return status
@@ -134,6 +142,19 @@ def follow_until_ready(
     raise last_words(call) or Vanished(
         "the supervisor ended unexpectedly", code="unexpected", exit_code=1, hint=call.command("logs")
     )
+
+
+def _ask(call: Call, client: SupervisorClient, entry: dict[str, Any]) -> None:
+    """Ask the person at the terminal for the code that the supervisor waits for, if it still does."""
+    asked = client.status().get("question") if call.may_ask else None
+    if not entry.get("wants_code") or not asked or asked["id"] != entry.get("id"):
+        return
+    import click
+
+    with call.display_paused():
+        code = str(click.prompt(str(asked["text"]), err=True))
+    if not client.command("answer", {"id": asked["id"], "code": code}).get("ok"):
+        call.say("that came too late: the login has ended")
 
 
 def last_words(call: Call) -> Ended | None:

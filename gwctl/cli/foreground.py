@@ -45,7 +45,17 @@ def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_ove
         elif not call.quiet and (line := describe(entry)) is not None:
             write(line, sys.stderr)
 
-    service = Service(Order(settings, environment, sandbox, secrets, None if handed_over else follow))
+    service = Service(
+        Order(
+            settings,
+            environment,
+            sandbox,
+            secrets,
+            None if handed_over else follow,
+            attended=handover.attended,
+            by_hand=handover.by_hand,
+        )
+    )
     finish = asyncio.run(service.run())
     if service.ended_by is not None:
         return Outcome(raw="", exit_code=143 if service.ended_by is signal.SIGTERM else 130)
@@ -66,8 +76,8 @@ def _take_over() -> Handover:
 
 def _make_sure(call: Call, settings: Settings) -> Mapping[str, Found]:
     """Have secrets, law 2's consent and the release before the loop begins, as the background `up` has."""
+    from gwctl.cli.permission import check_law_2, look_for_secrets
     from gwctl.cli.release import ensure_release
-    from gwctl.cli.up import check_law_2, look_for_secrets
 
     found = look_for_secrets(call, settings)
     check_law_2(call, settings, found)

@@ -7,21 +7,47 @@ import click
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import Seconds
-from gwctl.errors import GatewayUnreachable
+from gwctl.credentials import Found
+from gwctl.errors import GatewayUnreachable, SecondFactorNeeded, Usage
+from gwctl.paths import Paths
 from gwctl.supervisor.control import SupervisorClient
+
+TIMEOUT_S = 180.0
+MANUAL_TIMEOUT_S = 600.0
 
 
 @click.command("login")
 @click.option("--reset-lockout", is_flag=True, help="Forget refusals, after a person has mended their cause.")
-@click.option(
-    "--timeout", "timeout_s", type=Seconds(1), default=180, show_default=True, metavar="S", help="Seconds to wait."
-)
+@click.option("--manual", is_flag=True, help="Open a window for a person, or print the address, and wait.")
+@click.option("--probe", is_flag=True, help="Look at the login page and say what it is like; submit nothing.")
+@click.option("--explain", is_flag=True, help="Say in plain words how the last failed login ended, and what to do.")
+@click.option("--timeout", "timeout_s", type=Seconds(1), metavar="S",
+              help=f"Seconds to wait.  [default: {TIMEOUT_S:g}; with --manual: {MANUAL_TIMEOUT_S:g}]")  # fmt: skip
 @verb
-def command(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
+def command(  # noqa: PLR0913 - one argument an option
+    call: Call, *, reset_lockout: bool, manual: bool, probe: bool, explain: bool, timeout_s: float | None
+) -> Outcome:
     """Log in now, in the running profile; with --reset-lockout also while it is stopped."""
+    if sum((reset_lockout, manual, probe, explain)) > 1:
+        raise Usage("--reset-lockout, --manual, --probe and --explain exclude each other", hint="gwctl login --help")
+    if manual:
+        from gwctl.cli.login_by_hand import log_in_by_hand
+
+        return log_in_by_hand(call, timeout_s=timeout_s or MANUAL_TIMEOUT_S)
+    if probe:
+        from gwctl.cli.login_probe import probe_page
+
+        return probe_page(call)
+    if explain:
+        from gwctl.cli.login_explain import explain_last
+
+        return explain_last(call)
+    return _log_in(call, reset_lockout=reset_lockout, timeout_s=timeout_s or TIMEOUT_S)
+
+
+def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
     from gwctl.cli.following import follow_until_ready, shown
-    from gwctl.cli.up import check_law_2, look_for_secrets
-    from gwctl.supervisor.handover import Handover, revealed
+    from gwctl.cli.permission import check_law_2, look_for_secrets, wish_login
     from gwctl.supervisor.ledger import Ledger
 
     client = SupervisorClient.find(call.paths)
@@ -35,14 +61,21 @@ def command(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
         if reset_lockout:
             return Outcome({"reset": True, "logged_in": False}, f"next: {call.command('up')}")
         raise GatewayUnreachable(f"profile {call.profile_name!r} is not running", hint=call.command("up"))
-    body: dict[str, object] = {}
+    found: dict[str, Found] = {}
     if not sandbox:
         settings = call.settings()
         found = look_for_secrets(call, settings)
+        _lift_what_waits_for_a_person(call.paths)
         check_law_2(call, settings, found)
-        secrets = Handover.make(call.environment, {}, found).secrets
-        body = {"secrets": revealed(secrets)}
-    since = int(client.command("login", body)["n"])
+    since = wish_login(call, client, found)
     with shown(call) as show:
         status = follow_until_ready(call, client, timeout_s=timeout_s, show=show, since=since)
     return Outcome(status, "" if call.quiet else "logged in")
+
+
+def _lift_what_waits_for_a_person(paths: Paths) -> None:
+    """Let a login be tried that no second factor was given for: nothing was refused, and now somebody is there."""
+    from gwctl.supervisor.ledger import Ledger
+
+    if paths.ledger_file.exists():
+        Ledger(paths.ledger_file).lift_block(code=SecondFactorNeeded.code)

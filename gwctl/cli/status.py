@@ -121,6 +121,7 @@ def stopped_status(call: Call) -> dict[str, Any]:
         "login": _login(paths, limit),
         "next": None,
         "last_error": text,
+        "question": None,
     }
 
 

@@ -14,14 +14,13 @@ import click
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import Seconds
+from gwctl.cli.permission import check_law_2, look_for_secrets, wish_login
 from gwctl.cli.reaching import find_supervisor
 from gwctl.cli.unwinding import Terminated, postponed, undisturbed
 from gwctl.config import Settings
 from gwctl.credentials import Found
 from gwctl.errors import (
     CredentialsMissing,
-    CredentialsRejected,
-    LockedOut,
     NeedsPerson,
     ProfileHeld,
     TimedOut,
@@ -67,11 +66,11 @@ def command(  # noqa: PLR0913 - one argument an option
 
 
 def bring_up(
-    call: Call, flags: Mapping[str, Any], *, sandbox: bool, timeout_s: float, undo: bool = False
+    call: Call, flags: Mapping[str, Any], *, sandbox: bool, timeout_s: float, undo_failed: bool = False
 ) -> tuple[dict[str, Any], bool]:
     """Return the ready profile's status and whether it was this call that started the supervisor; raise GwctlError.
 
-    Interrupted, what this call started is stopped again; with ``undo`` after any failure, else the supervisor goes on.
+    Interrupted, what this call started is stopped again; with ``undo_failed`` after any failure, too.
     """
     deadline_s = time.monotonic() + timeout_s
     settings = call.settings(flags)
@@ -88,10 +87,10 @@ def bring_up(
         try:
             status = rise.until_ready(client, deadline_s)
         except BaseException as error:
-            if rise.started and (undo or not isinstance(error, Exception)):
+            if rise.started and (undo_failed or not isinstance(error, Exception)):
                 with undisturbed():
                     show("stopping what was started")
-                    _undo(call)
+                    undo(call)
             raise
     return status, rise.started
 
@@ -105,6 +104,7 @@ class _Rise:
     flags: Mapping[str, Any]
     sandbox: bool
     show: Callable[[str], None]
+    by_hand: bool = False
     started: bool = False
 
     def until_ready(self, client: SupervisorClient | None, deadline_s: float) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class _Rise:
 
         since: int | None = None
         if client is None:
-            client, ours = _start(self.call, self.settings, self.flags, sandbox=self.sandbox, show=self.show)
+            client, ours = _start(self)
             self.started = self.started or ours
         else:
             since = _wake_if_waiting_for_person(self.call, client, self.settings)
@@ -135,7 +135,8 @@ class _Rise:
         return follow_until_ready(self.call, client, timeout_s=left_s, show=self.show, since=since)
 
 
-def _undo(call: Call) -> None:
+def undo(call: Call) -> None:
+    """Stop what this call started, undisturbed by a second signal."""
     from gwctl.cli.down import bring_down
 
     with undisturbed():
@@ -176,55 +177,21 @@ def _wake_if_waiting_for_person(call: Call, client: SupervisorClient, settings: 
         raise NeedsPerson(f"a person is needed: {status['reason']}", hint=call.command("login"))
     found = look_for_secrets(call, settings)
     check_law_2(call, settings, found)
-    from gwctl.supervisor.handover import Handover, revealed
-
-    answer = client.command("login", {"secrets": revealed(Handover.make(call.environment, {}, found).secrets)})
-    return int(answer["n"])
+    return wish_login(call, client, found)
 
 
-def look_for_secrets(call: Call, settings: Settings) -> dict[str, Found]:
-    """Return the secrets that were found, asking a person for the password last; raise CredentialsMissing."""
-    from gwctl.credentials import Sources, find, require
-    from gwctl.supervisor.service_secrets import run_secret_command
-
-    def ask(name: str) -> str:
-        with call.display_paused():
-            return str(click.prompt(f"{name} of {settings['username']}", hide_input=True, err=True))
-
-    may_ask = call.may_ask and settings["username"] is not None
-    sources = Sources(call.environment, run_secret_command, {}, ask if may_ask else None)
-    password = find("password", settings, sources)
-    totp = find("totp_secret", settings, Sources(call.environment, run_secret_command))
-    require(settings["username"], password, totp, settings.profile)
-    return {name: one for name, one in (("password", password), ("totp_secret", totp)) if one is not None}
+def start_for_hand(call: Call, settings: Settings, show: Callable[[str], None]) -> tuple[SupervisorClient, bool]:
+    """Start a supervisor that makes no login of its own, unless one runs; return its client and whether it was us."""
+    return _start(_Rise(call, settings, {}, sandbox=False, show=show, by_hand=True))
 
 
-def check_law_2(call: Call, settings: Settings, found: Mapping[str, Found]) -> None:
-    """Raise CredentialsRejected or LockedOut, before anything is started, where law 2 forbids the login."""
-    from gwctl.supervisor.ledger import Ledger
-    from gwctl.supervisor.service_secrets import ledger_secret, login_context
-
-    ledger = Ledger(settings.paths.ledger_file)
-    if not settings.paths.ledger_file.exists():
-        return
-    context = login_context(settings, has_totp="totp_secret" in found)
-    secret = ledger_secret(str(settings["username"]), found["password"].secret)
-    permission = ledger.permission(secret, context, int(settings["rejected_limit"]))
-    if permission.allowed or permission.wait_s is not None:
-        return
-    kind: type[NeedsPerson] = CredentialsRejected if permission.code == "credentials_rejected" else LockedOut
-    hint = f"correct the password, or {call.command('login --reset-lockout')}"
-    raise kind(permission.reason or "locked out", hint=hint)
-
-
-def _start(
-    call: Call, settings: Settings, flags: Mapping[str, Any], *, sandbox: bool, show: Callable[[str], None]
-) -> tuple[SupervisorClient, bool]:
+def _start(rise: _Rise) -> tuple[SupervisorClient, bool]:
     """Start a supervisor unless somebody else just did, and return its client and whether it was us."""
     from filelock import FileLock, Timeout
 
     from gwctl.state_file import make_private_dir
 
+    call = rise.call
     make_private_dir(call.paths.profile_dir)
     lock = FileLock(call.paths.start_lock, mode=0o600)
     try:
@@ -234,41 +201,41 @@ def _start(
     try:
         client = find_supervisor(call)
         if client is not None:
-            return _check_kind(call, client, sandbox=sandbox), False
-        return _spawn(call, settings, flags, sandbox=sandbox, show=show), True
+            return _check_kind(call, client, sandbox=rise.sandbox), False
+        return _spawn(rise), True
     finally:
         lock.release()
 
 
-def _prepare(call: Call, settings: Settings, show: Callable[[str], None], *, sandbox: bool) -> None:
+def _prepare(rise: _Rise) -> None:
     """Do here, once, what needs large libraries, so that the supervisor need never load them."""
     from gwctl.cli.release import ensure_release, store_of
     from gwctl.gateway.keystore import ensure_leaf
 
-    if sandbox:
+    paths = rise.call.paths
+    if rise.sandbox:
         from gwctl.supervisor.standin import sandbox_release
 
-        sandbox_release(store_of(call.paths), call.paths.cache_dir)
+        sandbox_release(store_of(paths), paths.cache_dir)
     else:
-        ensure_release(call, settings, show)
-    ensure_leaf(call.paths)
+        ensure_release(rise.call, rise.settings, rise.show)
+    ensure_leaf(paths)
 
 
-def _spawn(
-    call: Call, settings: Settings, flags: Mapping[str, Any], *, sandbox: bool, show: Callable[[str], None]
-) -> SupervisorClient:
+def _spawn(rise: _Rise) -> SupervisorClient:
     """Start a supervisor and return its client; raise GwctlError with nothing left running.
 
     Its process is started first: while it loads, this one does what may still forbid the start.
     """
     from gwctl.supervisor.handover import Handover
 
+    call = rise.call
     spawned: Spawned | None = None
     try:
         with postponed():
-            spawned, offset = _start_waiting(call, sandbox=sandbox)
-        found = {} if sandbox else _what_a_login_needs(call, settings)
-        _prepare(call, settings, show, sandbox=sandbox)
+            spawned, offset = _start_waiting(call, sandbox=rise.sandbox)
+        found = {} if rise.sandbox or rise.by_hand else _what_a_login_needs(call, rise.settings)
+        _prepare(rise)
     except BaseException:
         if spawned is not None:
             _dismiss(spawned)
@@ -276,12 +243,15 @@ def _spawn(
     try:
         with contextlib.suppress(BrokenPipeError):  # it ended already; why is in its log
             if spawned.stdin is not None:
-                spawned.stdin.write(Handover.make(call.environment, flags, found).to_line())
+                handover = Handover.make(
+                    call.environment, rise.flags, found, attended=call.may_ask, by_hand=rise.by_hand
+                )
+                spawned.stdin.write(handover.to_line())
                 spawned.stdin.close()
         client = _await_answer(call, spawned.poll, offset)
     except (KeyboardInterrupt, Terminated, TryAgain):
         # Still under the start lock, so that what is stopped here is what was started here.
-        _undo(call)
+        undo(call)
         raise
     spawned.let_go()
     return client

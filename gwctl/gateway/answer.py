@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 
 class Verdict(StrEnum):
@@ -45,6 +46,10 @@ class SessionAnswer:
         return self.verdict is Verdict.READY
 
 
+AccountKind = Literal["paper", "live"]
+PAPER_LOGIN_TYPE = 2
+
+
 @dataclass(frozen=True, slots=True)
 class SsoFacts:
     """What ``sso/validate`` says of the login behind the session."""
@@ -56,6 +61,13 @@ class SsoFacts:
     client_app: str | None
     """Which client opened the session."""
     expires_s: float | None
+
+    @property
+    def kind(self) -> AccountKind | None:
+        """What kind of account the login is of; None if it does not tell."""
+        if self.login_type is None:
+            return None
+        return "paper" if self.login_type == PAPER_LOGIN_TYPE else "live"
 
 
 NO_ANSWER = SessionAnswer(Verdict.NO_ANSWER)
@@ -122,6 +134,24 @@ def judge_validate(status: int, body: bytes) -> SsoFacts | None:
         client_app=_text(value.get("CLIENT_APP")),
         expires_s=_milliseconds(value.get("EXPIRES")),
     )
+
+
+def judge_accounts(status: int, body: bytes) -> AccountKind | None:
+    """Return the kind of the accounts that ``iserver/accounts`` lists; None if it does not tell.
+
+    IBKR's reference has ``isPaper``; where it is missing, paper accounts are known by their numbers, which begin ``D``
+    (``DU`` as a rule).
+    """
+    value = parse_json(body)
+    if status != 200 or not isinstance(value, dict):
+        return None
+    paper = _boolean(value.get("isPaper"))
+    if paper is not None:
+        return "paper" if paper else "live"
+    listed = value.get("accounts")
+    numbers = [one for one in listed if isinstance(one, str) and one != "All"] if isinstance(listed, list) else []
+    begins = {number.startswith("D") for number in numbers}
+    return None if len(begins) != 1 else "paper" if begins.pop() else "live"
 
 
 def _judge_status(status: int, body: bytes) -> SessionAnswer | None:

@@ -11,7 +11,7 @@ from typing import Self
 
 from gwctl.errors import GatewayUnreachable, TimedOut
 from gwctl.gateway import answer
-from gwctl.gateway.answer import SessionAnswer, SsoFacts
+from gwctl.gateway.answer import AccountKind, SessionAnswer, SsoFacts
 from gwctl.gateway.door import Knock, knock, trust_only
 from gwctl.gateway.lean import httpx
 from gwctl.gateway.raw import USER_AGENT, RawAnswer
@@ -81,6 +81,14 @@ class GatewayClient:
         except (TimedOut, GatewayUnreachable):
             return None
         return answer.judge_validate(said.status, said.body)
+
+    async def account_kind(self, *, timeout_s: float | None = None) -> AccountKind | None:
+        """Say by the accounts that can be traded whether they are paper or live; None if that is not told."""
+        try:
+            said = await self.request("GET", f"{_API}/iserver/accounts", timeout_s=timeout_s)
+        except (TimedOut, GatewayUnreachable):
+            return None
+        return answer.judge_accounts(said.status, said.body)
 
     async def reauthenticate(self, *, timeout_s: float | None = None) -> bool:
         """Ask the gateway to repeat its hand-shake; return whether it began (False: it knows of no login)."""

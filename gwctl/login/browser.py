@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
 
 INSTALL_HINT = "gwctl browser install"
+HEADLESS = "chromium-headless-shell"
 
 # Names on PATH and fixed places, by the channel a profile may name; the order is the order of preference.
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -68,6 +69,20 @@ def find_browser(setting: str | None, environ: Mapping[str, str]) -> Browser:
     return found
 
 
+def find_window_browser(setting: str | None, environ: Mapping[str, str]) -> Browser:
+    """Return a browser that can show a window, the setting's if it can; raises BrowserMissing."""
+    if setting:
+        found = _from_setting(setting, environ)
+        if found.kind != HEADLESS:
+            return found
+    window = next((one for one in _everything(environ) if one.kind != HEADLESS), None)
+    if window is None:
+        raise BrowserMissing(
+            "no browser that can show a window was found on this machine", hint="gwctl browser install --window"
+        )
+    return window
+
+
 def _from_setting(setting: str, environ: Mapping[str, str]) -> Browser:
     if "firefox" in setting.lower():
         raise BrowserMissing(f"the browser {setting} cannot be used: IBKR's login fails in Firefox", hint=INSTALL_HINT)
@@ -91,7 +106,7 @@ def _from_setting(setting: str, environ: Mapping[str, str]) -> Browser:
 def _kind_of(path: Path) -> str:
     name = path.name.lower()
     if "headless" in name:
-        return "chromium-headless-shell"
+        return HEADLESS
     if "edge" in name:
         return "msedge"
     return "chromium" if "chromium" in name else "chrome"

@@ -1,83 +1,223 @@
-"""What the page asks for after the password: a code is given, all else is for a person."""
+"""What the page asks for after the password: given as the profile says, else for a person."""
 
 from __future__ import annotations
 
+import re
 import time
 
 from gwctl.login.hands import Hands, Over
 from gwctl.login.look import Submitted
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.pages import TOTP_DEVICE_LABEL, TOTP_DEVICE_VALUES, Element
-from gwctl.login.second_factor import BadSecret, CodeSource
+from gwctl.login.pages import AUTHENTICATOR_APP, CODE_FIELDS, IB_KEY, SKIP_TEXT, SMS, Device, Element, named_device
+from gwctl.login.second_factor import (
+    KIND_OF,
+    TRIES,
+    WRONG_CLOCK_S,
+    Answer,
+    BadSecret,
+    CodeSource,
+    Kind,
+    Method,
+    Question,
+)
 
 _WHAT = {
-    Element.CODE_APP: "a code of the authenticator app",
     Element.DEVICE_CHOICE: "the choice of a device for the second factor",
-    Element.CHALLENGE: "a challenge and response",
-    Element.CODE_EMAIL: "a code sent by e-mail",
-    Element.CODE_CARD: "a code of the security card",
     Element.EMAIL_CHECK: "a check of the e-mail address",
-    Element.PASSKEY: "a passkey, which cannot be automated",
-    Element.PUSH: "the approval of a push notification",
+    Element.PASSKEY: "a passkey, which cannot be automated: use another second factor at IBKR, or gwctl login --manual",
+    Element.OFFER: "an answer to an offer in between",
+    Element.OFFER_SKIP: "an answer to an offer in between",
 }
 
 
 class Challenge:
     """The second factor of one login."""
 
-    def __init__(self, hands: Hands, codes: CodeSource | None) -> None:
+    def __init__(self, hands: Hands, codes: CodeSource | None, answer: Answer) -> None:
         self._hands = hands
         self._codes = codes
+        self._answer = answer
+        self._method = Method.TOTP if codes is not None else hands.task.method
+        self._by_sms = False
+        self._tries = 0
+        self._told = self._resent = False
 
     async def answer(self, element: Element, submitted: Submitted) -> Submitted:
         """Do what the page asks for and return the state to judge from; raises Over (SECOND_FACTOR_NEEDED)."""
-        if element is Element.OFFER_SKIP and await self._hands.click(element):
-            return Submitted(await self._hands.look(), self._hands.page.traffic, time.monotonic())
-        if self._codes is not None and element is Element.DEVICE_CHOICE:
+        if element in {Element.OFFER, Element.OFFER_SKIP}:
+            return await self._skip(element)
+        if element is Element.EMAIL_CHECK and await self._click_way_past("body"):
+            self._hands.note("e-mail check skipped")
+            return await self._state(element)
+        if self._method is Method.NONE or element is Element.PASSKEY:
+            raise self._needed(element)
+        if element is Element.DEVICE_CHOICE:
             return await self._choose(submitted)
-        if self._codes is not None and element is Element.CODE_APP:
-            sent = await self.send_code()
+        if element is Element.PUSH:
+            return await self._await_approval()
+        if element in CODE_FIELDS:
+            sent = await self.send_code(element)
             if sent is not None:
                 return sent
-        raise Over(
-            LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {_WHAT.get(element, 'an answer to an offer in between')}"
-        )
+        raise self._needed(element)
 
-    async def send_code(self) -> Submitted | None:
-        """Send the next code that may be sent and return the state just before; None when there is none."""
-        if self._codes is None:
-            return None
-        try:
-            code = await self._codes.next_code()
-        except BadSecret as error:
-            raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, str(error)) from None
-        look = await self._hands.look()
-        selector = look.visible.get(Element.CODE_APP)
-        if code is None or selector is None:
-            return None
-        await self._hands.dismiss_cookie_dialog(look)
-        action_s = self._hands.patience.action_s
-        if not await self._hands.page.fill(selector, code, timeout_s=action_s):
-            return None
-        submitted = Submitted(await self._hands.look(), self._hands.page.traffic, time.monotonic(), code=True)
-        await self._hands.page.press_enter(selector, timeout_s=action_s)
-        self._hands.note("code submitted")
-        return submitted
+    def _needed(self, element: Element) -> Over:
+        kind = KIND_OF.get(element)
+        if kind is Kind.APP and self._by_sms:
+            kind = Kind.SMS
+        what = _WHAT.get(element) or (kind.text if kind else "something unknown")
+        return Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {what}")
+
+    async def _state(self, answered: Element | None) -> Submitted:
+        return Submitted(await self._hands.look(), self._hands.page.traffic, time.monotonic(), answered)
+
+    # Ways past.
+
+    async def _skip(self, element: Element) -> Submitted:
+        before = await self._hands.look()
+        selector = before.visible.get(element, "")
+        skipped = await self._hands.click(element) if element is Element.OFFER_SKIP else False
+        if not skipped and not await self._click_way_past(selector):
+            raise self._needed(element)
+        self._hands.note("offer skipped")
+        await self._hands.watch(before, lambda now: now.visible.get(element) != selector)
+        return await self._state(None)
+
+    async def _click_way_past(self, selector: str) -> bool:
+        await self._hands.dismiss_cookie_dialog(await self._hands.look())
+        return await self._hands.page.click_text(selector, SKIP_TEXT, timeout_s=self._hands.patience.action_s)
+
+    # Devices.
+
+    def _wanted_devices(self) -> tuple[Device, ...]:
+        named = self._hands.task.device
+        if named:
+            return (named_device(named),)
+        match self._method:
+            case Method.TOTP:
+                return (AUTHENTICATOR_APP,)
+            case Method.PUSH:
+                return (IB_KEY,)
+            case Method.COMMAND | Method.PROMPT:
+                return (AUTHENTICATOR_APP, SMS)
+            case _:
+                return (IB_KEY, AUTHENTICATOR_APP, SMS)
 
     async def _choose(self, submitted: Submitted) -> Submitted:
-        """Choose the authenticator app; some pages take the choice at once, some want their button clicked."""
+        """Choose the device; some pages take the choice at once, some want their button clicked."""
         look = await self._hands.look()
         selector = look.visible.get(Element.DEVICE_CHOICE, "")
         action_s = self._hands.patience.action_s
-        if not await self._hands.page.choose(selector, TOTP_DEVICE_VALUES, TOTP_DEVICE_LABEL, timeout_s=action_s):
-            raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, "the authenticator app is not among the devices offered")
-        self._hands.note("authenticator app chosen")
+        wanted = self._wanted_devices()
+        label: str | None = None
+        for device in wanted:
+            if device is IB_KEY:
+                # Choosing it sends the notification: whoever has to approve it is told first.
+                await self._tell_of_notification()
+            label = await self._hands.page.choose(selector, device.values, device.label, timeout_s=action_s)
+            if label is not None:
+                self._by_sms = re.search(SMS.label, label, re.IGNORECASE) is not None
+                break
+        if label is None:
+            offered = ", ".join(await self._hands.page.options(selector, timeout_s=action_s))
+            raise Over(
+                LoginOutcome.SECOND_FACTOR_NEEDED,
+                f"the device for the second factor is not among those IBKR offers: {offered}",
+            )
+        self._hands.note(f"device chosen: {label}")
         look = await self._hands.look()
-        if look.shows(Element.SUBMIT) and not look.shows(Element.CODE_APP):
+        if look.shows(Element.SUBMIT) and not look.shows(*CODE_FIELDS, Element.PUSH):
             await self._hands.click(Element.SUBMIT)
         seen = await self._hands.watch(
-            look, lambda now: now.shows(Element.CODE_APP) or not now.shows(Element.DEVICE_CHOICE)
+            look, lambda now: now.shows(*CODE_FIELDS, Element.PUSH) or not now.shows(Element.DEVICE_CHOICE)
         )
         if seen is None:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, "the choice of a device was not taken")
         return Submitted(seen, submitted.traffic, time.monotonic())
+
+    # Notifications.
+
+    async def _await_approval(self) -> Submitted:
+        """Tell of the notification; the flow waits. Who gives codes takes the challenge instead, where there is one."""
+        if self._method in {Method.COMMAND, Method.PROMPT} and await self._hands.click(Element.SHOW_CHALLENGE):
+            self._hands.note("challenge shown instead of the notification")
+            look = await self._hands.look()
+            await self._hands.watch(look, lambda now: not now.shows(Element.PUSH))
+            return await self._state(None)
+        if self._method is Method.TOTP:
+            raise Over(
+                LoginOutcome.SECOND_FACTOR_NEEDED,
+                "IBKR sent a notification to a device, and the profile gives codes of the authenticator app",
+            )
+        await self._tell_of_notification()
+        self._hands.note("notification sent")
+        self._hands.grant(self._hands.patience.push_s)
+        return await self._state(Element.PUSH)
+
+    async def _tell_of_notification(self) -> None:
+        if not self._told:
+            self._told = True
+            await self._answer(Question(Kind.PUSH))
+
+    async def resend(self) -> Submitted | None:
+        """Have the notification sent once more (never more often: login-page facts); None if that cannot be done."""
+        if self._resent or not (await self._hands.look()).shows(Element.PUSH_RESEND):
+            return None
+        self._resent = True
+        await self._answer(Question(Kind.PUSH, again=True))
+        if not await self._hands.click(Element.PUSH_RESEND):
+            return None
+        self._hands.note("notification sent again")
+        self._hands.grant(self._hands.patience.push_s)
+        return await self._state(Element.PUSH)
+
+    # Codes.
+
+    async def send_code(self, element: Element) -> Submitted | None:
+        """Send the next code that may be sent and return the state just before; None when there is none."""
+        if self._tries >= TRIES:
+            return None
+        code = await self._next_code(element)
+        look = await self._hands.look()
+        selector = look.visible.get(element)
+        if not code or selector is None:
+            return None
+        self._tries += 1
+        self._hands.codes.append(code)
+        await self._hands.dismiss_cookie_dialog(look)
+        action_s = self._hands.patience.action_s
+        if not await self._hands.page.fill(selector, code, timeout_s=action_s):
+            return None
+        submitted = await self._state(element)
+        await self._hands.page.press_enter(selector, timeout_s=action_s)
+        self._hands.note("code submitted")
+        return submitted
+
+    async def _next_code(self, element: Element) -> str | None:
+        if self._codes is not None and element is Element.CODE_APP and not self._by_sms:
+            return await self._code_by_time(self._codes)
+        if not self._method.asks_for_codes:
+            return None
+        kind = Kind.SMS if element is Element.CODE_APP and self._by_sms else KIND_OF[element]
+        self._hands.note(f"asking for {kind.text}")
+        self._hands.grant(self._hands.patience.person_s)
+        look = await self._hands.look()
+        code = await self._answer(Question(kind, look.challenge, again=self._tries > 0))
+        code = "".join((code or "").split())
+        # The same code a second time would be one more refusal.
+        return None if code in self._hands.codes else code
+
+    async def _code_by_time(self, codes: CodeSource) -> str | None:
+        if self._tries == 0:
+            self._correct_clock(codes)
+        try:
+            return await codes.next_code()
+        except BadSecret as error:
+            raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, str(error)) from None
+
+    def _correct_clock(self, codes: CodeSource) -> None:
+        """Go by IBKR's clock where this machine's is wrong: a code of another moment would be a refusal."""
+        ahead_s = self._hands.page.server_ahead_s
+        if ahead_s is not None and abs(ahead_s) >= WRONG_CLOCK_S:
+            codes.correct(ahead_s)
+            self._hands.note(f"this machine's clock is {abs(ahead_s):.0f} s {'behind' if ahead_s > 0 else 'ahead'}")

@@ -11,8 +11,8 @@ from gwctl.login.hands import Hands, OnStep, Over, Permit, Task
 from gwctl.login.look import SUCCESS_TEXT, Asked, Ended, Look, Now, Submitted, judge
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
 from gwctl.login.page import Page, PageFailed
-from gwctl.login.pages import Element, describe_search
-from gwctl.login.second_factor import BadSecret, Clock, CodeSource, SystemClock
+from gwctl.login.pages import CODE_FIELDS, Element, describe_search
+from gwctl.login.second_factor import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
 
 _SLICE_S = 0.1
 _ROUNDS = 8
@@ -21,7 +21,16 @@ _ROUNDS = 8
 class Flow:
     """One login on one page; ``run`` is called once."""
 
-    def __init__(self, page: Page, task: Task, *, on_step: OnStep, permit: Permit, clock: Clock | None = None) -> None:
+    def __init__(  # noqa: PLR0913 - one argument a port
+        self,
+        page: Page,
+        task: Task,
+        *,
+        on_step: OnStep,
+        permit: Permit,
+        answer: Answer = nobody,
+        clock: Clock | None = None,
+    ) -> None:
         self._page = page
         self._task = task
         self._permit = permit
@@ -29,10 +38,10 @@ class Flow:
         self._form = Form(self._hands)
         self._codes = (
             CodeSource(task.totp_secret, clock or SystemClock(), used_window=task.totp_used_window)
-            if task.totp_secret
+            if task.totp_secret and task.method in {Method.TOTP, Method.AUTO}
             else None
         )
-        self._challenge = Challenge(self._hands, self._codes)
+        self._challenge = Challenge(self._hands, self._codes, answer)
         self._durations_ms: dict[str, float] = {}
         self._late = LoginOutcome.PAGE_NEVER_CAME
         self._submits = 0
@@ -46,7 +55,7 @@ class Flow:
         """
         cookies: tuple[SsoCookie, ...] = ()
         try:
-            async with asyncio.timeout(self._task.deadline_s):
+            async with asyncio.timeout(self._task.deadline_s) as self._hands.limit:
                 ended = await self._attempt()
                 if self._is_worth_the_demo(ended):
                     ended = await self._attempt_after_demo()
@@ -61,7 +70,7 @@ class Flow:
         return LoginReport(
             outcome=ended.outcome,
             submits=self._submits,
-            text=tidy(ended.text, self._task.secrets),
+            text=tidy(ended.text, self.secrets),
             steps=tuple(self._hands.steps),
             cookies=cookies,
             page_version=self._form.version,
@@ -69,6 +78,11 @@ class Flow:
             workaround_used=self._workaround_used,
             totp_window=self._codes.used_window if self._codes else self._task.totp_used_window,
         )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that must be in nothing that is kept: the task's secrets and the codes that were typed."""
+        return (*self._task.secrets, *self._hands.codes)
 
     def _is_worth_the_demo(self, ended: Ended) -> bool:
         if ended.outcome is LoginOutcome.SWALLOWED:
@@ -135,9 +149,13 @@ class Flow:
             if isinstance(verdict, Asked):
                 submitted = await self._challenge.answer(verdict.element, submitted)
                 continue
-            if verdict.outcome is not LoginOutcome.SECOND_FACTOR_REFUSED or not submitted.code:
-                return verdict
-            again = await self._challenge.send_code()
+            again: Submitted | None = None
+            answered = submitted.answered
+            if verdict.outcome is LoginOutcome.SECOND_FACTOR_REFUSED and answered in CODE_FIELDS:
+                again = await self._challenge.send_code(answered)
+            elif verdict.outcome is LoginOutcome.TIMED_OUT and answered is Element.PUSH:
+                again = await self._challenge.resend()
+                verdict = Ended(LoginOutcome.SECOND_FACTOR_NEEDED, "nobody approved the notification on the device")
             if again is None:
                 return verdict
             submitted = again
@@ -146,10 +164,11 @@ class Flow:
     async def _await_verdict(self, submitted: Submitted) -> Ended | Asked:
         """Race everything that may happen after a submit; the page's changes and the wire's wake it."""
         patience = self._task.patience
+        longest_s = patience.push_s if submitted.answered is Element.PUSH else patience.answer_s
         look: Look | None = None
         state: object = None
         begun_s = changed_s = now_s = time.monotonic()
-        while now_s - begun_s < patience.answer_s:
+        while now_s - begun_s < longest_s:
             look = await self._page.look(self._hands.selectors, look, timeout_s=_SLICE_S) or look
             now_s = time.monotonic()
             traffic = self._page.traffic
@@ -166,4 +185,4 @@ class Flow:
         status = self._page.traffic.post_status or 0
         if status >= 500 or (look is not None and look.banner):
             return Ended(LoginOutcome.UPSTREAM_ILL, look.banner if look and look.banner else f"IBKR answered {status}")
-        return Ended(LoginOutcome.TIMED_OUT, f"neither {SUCCESS_TEXT!r} nor an error within {patience.answer_s:g} s")
+        return Ended(LoginOutcome.TIMED_OUT, f"neither {SUCCESS_TEXT!r} nor an error within {longest_s:g} s")

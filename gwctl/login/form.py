@@ -38,7 +38,9 @@ class Form:
 
     async def _open_page(self) -> None:
         try:
-            status = await self._hands.page.open(f"{self._task.base_url}/", timeout_s=self._patience.form_s)
+            status = await self._hands.page.open(
+                self._task.base_url + self._task.page_path, timeout_s=self._patience.form_s
+            )
         except PageSilent as error:
             raise Over(LoginOutcome.PAGE_NEVER_CAME, str(error)) from None
         except PageFailed as error:

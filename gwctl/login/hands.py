@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from gwctl.login.look import Ended, Look, Patience
 from gwctl.login.outcome import LoginOutcome, Step
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.pages import VERSIONS, Element, merged
+from gwctl.login.second_factor import Method
 
 Mode = Literal["paper", "live"]
 OnStep = Callable[[Step], None]
@@ -29,8 +31,11 @@ class Task:
     mode: Mode = "paper"
     totp_secret: str | None = field(default=None, repr=False)
     totp_used_window: int | None = None
+    method: Method = Method.AUTO
+    device: str | None = None
     overrides: Mapping[str, list[str]] = field(default_factory=dict)
     first_after_start: bool = False
+    page_path: str = "/"
     deadline_s: float = 150.0
     patience: Patience = field(default_factory=Patience)
 
@@ -57,12 +62,21 @@ class Hands:
         self.patience = task.patience
         self.selectors = merged(VERSIONS, task.overrides)
         self.steps: list[Step] = []
+        self.codes: list[str] = []
+        """The codes that were typed, which are in nothing that is kept."""
+        self.limit: asyncio.Timeout | None = None
         self._on_step = on_step
         self._started_s = time.monotonic()
 
     def now_ms(self) -> float:
         """Return the milliseconds since the login began."""
         return round((time.monotonic() - self._started_s) * 1000, 1)
+
+    def grant(self, further_s: float) -> None:
+        """Put the login's deadline off: what a person takes is not the page's time."""
+        when = self.limit.when() if self.limit is not None else None
+        if self.limit is not None and when is not None:
+            self.limit.reschedule(when + further_s)
 
     def note(self, name: str) -> None:
         """Keep and report a step."""
@@ -72,10 +86,13 @@ class Hands:
 
     async def look(self) -> Look:
         """Return how the page looks now; raises PageFailed if it does not answer its own browser."""
-        look = await self.page.look(self.selectors, None, timeout_s=self.patience.action_s)
-        if look is None:
-            raise PageFailed("the page does not answer its own browser")
-        return look
+        deadline_s = time.monotonic() + self.patience.action_s
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            # None at once: the document was being replaced; the next look sees the new one.
+            look = await self.page.look(self.selectors, None, timeout_s=left_s)
+            if look is not None:
+                return look
+        raise PageFailed("the page does not answer its own browser")
 
     async def watch(self, look: Look, is_it: Callable[[Look], bool]) -> Look | None:
         """Return the first look from ``look`` on that ``is_it``; None if none comes in time."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gwctl.login.outcome import LoginOutcome, classify_error
-from gwctl.login.pages import Element
+from gwctl.login.pages import CODE_FIELDS, Element
 
 SUCCESS_TEXT = "Client login succeeds"
 
@@ -41,7 +41,9 @@ LOOK_SCRIPT = """
     form: found.password ? id(found.password) : found.username ? id(found.username) : 0,
     username_filled: !!(found.username && found.username.value),
     password_filled: !!(found.password && found.password.value),
-    code_filled: !!(found.code_app && found.code_app.value),
+    code_filled: ["code_app", "code_email", "code_card", "challenge", "email_check"].some(
+      (name) => found[name] && found[name].value),
+    challenge: text("challenge_text"),
     paper: switchable ? !!box.checked : null,
     error: text("error"),
     banner: text("maintenance"),
@@ -49,6 +51,24 @@ LOOK_SCRIPT = """
     success: root.innerText.slice(0, 4000).includes("Client login succeeds"),
   };
   return JSON.stringify(look) === known ? null : look;
+}
+"""
+
+
+# Returns for each element how it was found, visible before hidden: for a person who wants to know the page.
+FIND_SCRIPT = """
+(selectors) => {
+  const shown = (e) => e.checkVisibility({checkOpacity: true, checkVisibilityCSS: true})
+    && e.getBoundingClientRect().width > 0 && e.getBoundingClientRect().height > 0;
+  const every = (s) => { try { return [...document.querySelectorAll(s)]; } catch { return []; } };
+  const found = {};
+  for (const [name, alternatives] of Object.entries(selectors)) {
+    const visible = alternatives.find((s) => every(s).some(shown));
+    const hidden = alternatives.find((s) => every(s).length > 0);
+    if (visible) found[name] = `visible ${visible}`;
+    else if (hidden) found[name] = `hidden ${hidden}`;
+  }
+  return found;
 }
 """
 
@@ -63,6 +83,7 @@ class Look:
     username_filled: bool = False
     password_filled: bool = False
     code_filled: bool = False
+    challenge: str = ""
     paper: bool | None = None
     error: str = ""
     banner: str = ""
@@ -96,12 +117,15 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The page and the wire just before a submit, to tell what changed by it."""
+    """The page and the wire just before a submit, to tell what changed by it.
+
+    ``answered`` is the question of the second factor that was answered by it, None for the password.
+    """
 
     look: Look
     traffic: Traffic
     at_s: float
-    code: bool = False
+    answered: Element | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +140,8 @@ class Patience:
     answer_s: float = 60.0
     demo_s: float = 10.0
     action_s: float = 5.0
+    push_s: float = 180.0
+    person_s: float = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +164,7 @@ _QUESTIONS = (
     Element.DEVICE_CHOICE,
     Element.OFFER_SKIP,
     Element.CHALLENGE,
+    Element.CHALLENGE_TEXT,
     Element.CODE_EMAIL,
     Element.CODE_CARD,
     Element.EMAIL_CHECK,
@@ -193,6 +220,8 @@ def _judge_error(now: Now, submitted: Submitted, patience: Patience) -> Ended | 
     if look.error == submitted.look.error and not (posted and _settled(now, patience)):
         return None
     outcome = classify_error(look.error)
+    if outcome is LoginOutcome.UNCLEAR and submitted.answered is not None:
+        outcome = LoginOutcome.SECOND_FACTOR_REFUSED
     if outcome is LoginOutcome.UNKNOWN_TEXT and not posted:
         outcome = LoginOutcome.SWALLOWED
     return Ended(outcome, look.error)
@@ -209,9 +238,10 @@ def _judge_illness(now: Now, submitted: Submitted) -> Ended | None:
 
 def _judge_question(now: Now, submitted: Submitted, patience: Patience) -> Ended | Asked | None:
     asked = next((element for element in _QUESTIONS if now.look.shows(element)), None)
-    if asked is not Element.CODE_APP or not submitted.code:
+    if asked is None or asked is not submitted.answered:
         return None if asked is None else Asked(asked)
-    if _posted(now, submitted) and _settled(now, patience) and not now.look.code_filled:
+    answered_anew = _posted(now, submitted) or now.look.page != submitted.look.page
+    if asked in CODE_FIELDS and answered_anew and _settled(now, patience) and not now.look.code_filled:
         return Ended(LoginOutcome.SECOND_FACTOR_REFUSED, "the code was asked for again")
     return None
 

@@ -135,6 +135,8 @@ class LoginReport:
     workaround_used: bool = False
     totp_window: int | None = None
     evidence: str | None = None
+    elements: Mapping[str, str] = field(default_factory=dict)
+    """What a probe found: for each element of the page ``visible`` or ``hidden``, and the selector that found it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as the worker sends it through its pipe; it holds the cookies: never log it."""
@@ -149,6 +151,7 @@ class LoginReport:
             "workaround_used": self.workaround_used,
             "totp_window": self.totp_window,
             "evidence": self.evidence,
+            "elements": dict(self.elements),
         }
 
     @classmethod
@@ -165,4 +168,5 @@ class LoginReport:
             workaround_used=bool(value["workaround_used"]),
             totp_window=value["totp_window"],
             evidence=value["evidence"],
+            elements={str(name): str(found) for name, found in value["elements"].items()},
         )

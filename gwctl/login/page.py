@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import Awaitable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from gwctl.login.look import LOOK_SCRIPT, Look, Traffic
+from gwctl.login.look import FIND_SCRIPT, LOOK_SCRIPT, Look, Traffic
 from gwctl.login.outcome import SsoCookie
+from gwctl.login.wire import Wire
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Request, Response
+    from playwright.async_api import BrowserContext, Request
 
 LOOK_EVERY_MS = 40
 CERTIFICATE_ERROR = "ERR_CERT_"
@@ -34,30 +35,21 @@ class Page:
     def __init__(self, context: BrowserContext) -> None:
         self._context = context
         self._page = context.pages[0]
-        self._waiting: set[Request] = set()
-        self.traffic = Traffic()
-        self._page.on("request", self._on_request)
-        self._page.on("response", self._on_response)
-        self._page.on("requestfinished", self._on_end)
-        self._page.on("requestfailed", self._on_end)
+        self._wire = Wire(self._page)
 
-    # What goes over the wire.
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the wire so far."""
+        return self._wire.traffic
 
-    def _on_request(self, request: Request) -> None:
-        if request.method == "POST" and urlsplit(request.url).path.startswith("/sso/"):
-            self._waiting.add(request)
-            self.traffic = replace(self.traffic, posts=self.traffic.posts + 1, waiting=len(self._waiting))
+    @property
+    def server_ahead_s(self) -> float | None:
+        """How many seconds the gateway's clock, which is IBKR's, is ahead of this machine's; None: not known."""
+        return self._wire.server_ahead_s
 
-    def _on_response(self, response: Response) -> None:
-        request = response.request
-        if request in self._waiting:
-            self.traffic = replace(self.traffic, post_status=response.status)
-        if request.is_navigation_request() and request.frame == self._page.main_frame:
-            self.traffic = replace(self.traffic, document_status=response.status)
-
-    def _on_end(self, request: Request) -> None:
-        self._waiting.discard(request)
-        self.traffic = replace(self.traffic, waiting=len(self._waiting))
+    def summary(self) -> dict[str, Any]:
+        """Return the requests and console messages so far, for evidence."""
+        return self._wire.summary()
 
     # What the steps do.
 
@@ -92,11 +84,23 @@ class Page:
         except PlaywrightTimeout:
             return None
         except Error as error:
-            if self._is_gone():
+            if self.is_gone:
                 raise PageFailed(first_line(error)) from None
             return None  # the document was replaced in the middle of the look; the next one sees the new one
 
-    def _is_gone(self) -> bool:
+    async def find(self, selectors: Mapping[str, list[str]]) -> dict[str, str]:
+        """Return how each element was found: ``visible SELECTOR``, ``hidden SELECTOR``, or not at all."""
+        from playwright.async_api import Error
+
+        try:
+            found = await self._page.evaluate(FIND_SCRIPT, dict(selectors))
+        except Error as error:
+            raise PageFailed(first_line(error)) from None
+        return {str(name): str(how) for name, how in found.items()}
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the page, or the whole browser, was closed."""
         return self._page.is_closed()
 
     async def click(self, selector: str, *, timeout_s: float) -> bool:
@@ -115,7 +119,7 @@ class Page:
             field = self._page.locator(_visible(selector)).first
             return await field.input_value(timeout=timeout_s * 1000) == text
         except Error as error:
-            if self._is_gone():
+            if self.is_gone:
                 raise PageFailed(first_line(error)) from None
             return False
 
@@ -124,22 +128,44 @@ class Page:
         field = self._page.locator(_visible(selector)).first
         return await self._act(field.press("Enter", timeout=timeout_s * 1000, no_wait_after=True))
 
-    async def choose(self, selector: str, values: tuple[str, ...], label: str, *, timeout_s: float) -> bool:
-        """Choose an option of a list by value, else by a regular expression on its label."""
+    async def click_text(self, selector: str, pattern: str, *, timeout_s: float) -> bool:
+        """Click the first visible button or link in ``selector`` whose text a regular expression matches, if any."""
+        wanted = re.compile(pattern, re.IGNORECASE)
+        inside = self._page.locator(f"css={selector}")
+        ways = inside.locator("button, a, input[type=button], [role=button]").filter(has_text=wanted, visible=True)
+        if await ways.count() == 0:
+            return False
+        return await self._act(ways.first.click(timeout=timeout_s * 1000))
+
+    async def choose(self, selector: str, values: tuple[str, ...], label: str, *, timeout_s: float) -> str | None:
+        """Choose an option of a list by value, else by a regular expression on its label; return its label."""
         script = """(select, [values, label]) => {
           const options = [...select.options];
           const wanted = options.find((o) => values.includes(o.value))
             ?? options.find((o) => new RegExp(label, "i").test(o.label));
-          return wanted ? options.indexOf(wanted) : -1;
+          return wanted ? [options.indexOf(wanted), wanted.label] : null;
         }"""
         from playwright.async_api import Error
 
         box = self._page.locator(_visible(selector)).first
         try:
-            index = await box.evaluate(script, [list(values), label], timeout=timeout_s * 1000)
+            found = await box.evaluate(script, [list(values), label], timeout=timeout_s * 1000)
         except Error as error:
             raise PageFailed(first_line(error)) from None
-        return index >= 0 and await self._act(box.select_option(index=index, timeout=timeout_s * 1000))
+        if found is None or not await self._act(box.select_option(index=found[0], timeout=timeout_s * 1000)):
+            return None
+        return str(found[1])
+
+    async def options(self, selector: str, *, timeout_s: float) -> list[str]:
+        """Return the labels of a list's options."""
+        from playwright.async_api import Error
+
+        script = "(select) => [...select.options].filter((o) => o.value).map((o) => o.label)"
+        try:
+            labels = await self._page.locator(_visible(selector)).first.evaluate(script, timeout=timeout_s * 1000)
+        except Error as error:
+            raise PageFailed(first_line(error)) from None
+        return [str(label) for label in labels]
 
     async def _act(self, action: Awaitable[object]) -> bool:
         from playwright.async_api import Error
@@ -147,7 +173,7 @@ class Page:
         try:
             await action
         except Error as error:
-            if self._is_gone():
+            if self.is_gone:
                 raise PageFailed(first_line(error)) from None
             return False
         return True

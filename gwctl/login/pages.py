@@ -6,6 +6,7 @@ every panel of every step sits hidden in the page. Source: the facts about the l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,8 +26,11 @@ class Element(StrEnum):
     CODE_EMAIL = "code_email"
     CODE_CARD = "code_card"
     CHALLENGE = "challenge"
+    CHALLENGE_TEXT = "challenge_text"
+    SHOW_CHALLENGE = "show_challenge"
     DEVICE_CHOICE = "device_choice"
     PUSH = "push"
+    PUSH_RESEND = "push_resend"
     OFFER = "offer"
     OFFER_SKIP = "offer_skip"
     PASSKEY = "passkey"
@@ -77,9 +81,12 @@ CURRENT = PageVersion(
         Element.CODE_APP: ("#xyz-field-silver-response",),
         Element.CODE_EMAIL: ("#xyz-field-temp-response",),
         Element.CODE_CARD: ("#xyz-field-bronze-response",),
-        Element.CHALLENGE: ("#xyz-field-gold-response", ".xyz-goldchallenge"),
+        Element.CHALLENGE: ("#xyz-field-gold-response",),
+        Element.CHALLENGE_TEXT: (".xyz-goldchallenge",),
+        Element.SHOW_CHALLENGE: (".xyz-showchallenge",),
         Element.DEVICE_CHOICE: (".xyzblock-multiplesf select.xyz-multipleselect", "select.xyz-multipleselect"),
         Element.PUSH: (".xyzblock-notification", ".xyz-resendnotification"),
+        Element.PUSH_RESEND: (".xyz-resendnotification",),
         Element.OFFER: (".xyzblock-enablepush", ".xyzblock-ibkey"),
     },
 )
@@ -103,9 +110,31 @@ LEGACY = PageVersion(
 
 VERSIONS: tuple[PageVersion, ...] = (CURRENT, LEGACY)
 
-# What a device is called in the list of second factors; the labels differ in case (login-page facts).
-TOTP_DEVICE_VALUES = ("4",)
-TOTP_DEVICE_LABEL = r"authenticator app|mobile auth|totp"
+CODE_FIELDS = (Element.CODE_APP, Element.CODE_EMAIL, Element.CODE_CARD, Element.CHALLENGE, Element.EMAIL_CHECK)
+"""What a code is typed into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device in the list of second factors, by the values of its option, else by a pattern of its label.
+
+    The labels differ in case (login-page facts).
+    """
+
+    values: tuple[str, ...]
+    label: str
+
+
+AUTHENTICATOR_APP = Device(("4",), r"authenticator app|mobile auth|totp")
+IB_KEY = Device(("5.2a", "5.2i"), r"ib ?key")
+SMS = Device(("4.2",), r"\bsms\b|text message")
+SKIP_TEXT = r"^\s*(not now|skip( verification)?|(maybe )?later|no,? thanks?|remind me later|continue without.*)\s*$"
+"""What the way past an offer, or past a check of the e-mail address, is called."""
+
+
+def named_device(name: str) -> Device:
+    """Return the device a profile names, by the value of its option or by what its label holds."""
+    return Device((name,), re.escape(name))
 
 
 def merged(versions: tuple[PageVersion, ...], overrides: Mapping[str, list[str]]) -> dict[str, list[str]]:

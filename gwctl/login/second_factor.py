@@ -1,4 +1,4 @@
-"""Codes by time (TOTP): when one may be used, and which."""
+"""The second factor: how it is given, what is asked for, and codes by time (TOTP): when one may be used, and which."""
 
 from __future__ import annotations
 
@@ -6,13 +6,89 @@ import asyncio
 import base64
 import binascii
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Protocol
+
+from gwctl.login.pages import Element
 
 PERIOD_S = 30
 MARGIN_S = 8.0
 TRIES = 2
+
+
+WRONG_CLOCK_S = 3.0
+"""From this difference on the gateway's ``Date`` is believed and not this machine's clock; it is exact to a second."""
+
+
+class Method(StrEnum):
+    """How a second factor is given. AUTO: a notification is waited for, a code is given by whoever is there."""
+
+    NONE = "none"
+    TOTP = "totp"
+    PUSH = "push"
+    COMMAND = "command"
+    PROMPT = "prompt"
+    AUTO = "auto"
+
+    @property
+    def asks_for_codes(self) -> bool:
+        """Whether a code comes from outside this login."""
+        return self in {Method.COMMAND, Method.PROMPT, Method.AUTO}
+
+
+class Kind(StrEnum):
+    """What IBKR asks for."""
+
+    APP = "app"
+    SMS = "sms"
+    EMAIL = "email"
+    CARD = "card"
+    CHALLENGE = "challenge"
+    PUSH = "push"
+
+    @property
+    def text(self) -> str:
+        """What it is called, for a person."""
+        return _TEXTS[self]
+
+
+_TEXTS = {
+    Kind.APP: "a code of the authenticator app",
+    Kind.SMS: "a code sent by SMS",
+    Kind.EMAIL: "a code sent by e-mail",
+    Kind.CARD: "a code of the security card",
+    Kind.CHALLENGE: "the response to a challenge",
+    Kind.PUSH: "the approval of a notification on the device",
+}
+KIND_OF: dict[Element, Kind] = {
+    Element.CODE_APP: Kind.APP,
+    Element.CODE_EMAIL: Kind.EMAIL,
+    Element.EMAIL_CHECK: Kind.EMAIL,
+    Element.CODE_CARD: Kind.CARD,
+    Element.CHALLENGE: Kind.CHALLENGE,
+    Element.CHALLENGE_TEXT: Kind.CHALLENGE,
+    Element.PUSH: Kind.PUSH,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What IBKR asks for; ``again`` when a first answer was refused or, for a notification, nobody answered it."""
+
+    kind: Kind
+    challenge: str = ""
+    again: bool = False
+
+
+Answer = Callable[[Question], Awaitable[str | None]]
+"""Tell whoever has to know of a question and return its code; None if there is none, and for a notification."""
+
+
+async def nobody(_question: Question) -> None:
+    """Answer nothing."""
 
 
 class Clock(Protocol):
@@ -35,6 +111,22 @@ class SystemClock:
     async def wait_s(self, duration_s: float) -> None:
         """Return after ``duration_s`` seconds."""
         await asyncio.sleep(duration_s)
+
+
+class ShiftedClock:
+    """Another clock, so many seconds ahead."""
+
+    def __init__(self, clock: Clock, ahead_s: float) -> None:
+        self._clock = clock
+        self._ahead_s = ahead_s
+
+    def now_s(self) -> float:
+        """Return seconds since 1970."""
+        return self._clock.now_s() + self._ahead_s
+
+    async def wait_s(self, duration_s: float) -> None:
+        """Return after ``duration_s`` seconds."""
+        await self._clock.wait_s(duration_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +184,10 @@ class CodeSource:
         self._clock = clock
         self._tries = 0
         self.used_window = used_window
+
+    def correct(self, ahead_s: float) -> None:
+        """Go by a clock that is so many seconds ahead of ours: IBKR's, where ours is wrong."""
+        self._clock = ShiftedClock(self._clock, ahead_s)
 
     def check(self) -> None:
         """Raise BadSecret now, before a password is spent on a login that cannot be finished."""

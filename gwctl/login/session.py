@@ -11,13 +11,14 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from gwctl.gateway.process import Spawned, child_environment, inhabitants, spawn, stop
 from gwctl.login.browser import Browser
 from gwctl.login.hands import Mode, OnStep
 from gwctl.login.look import Patience
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step, tidy
+from gwctl.login.second_factor import Answer, Kind, Method, Question, nobody
 from gwctl.state_file import make_private_dir
 
 Permit = Callable[[], Awaitable[bool]]
@@ -40,8 +41,13 @@ class LoginJob:
     mode: Mode = "paper"
     totp_secret: str | None = field(default=None, repr=False)
     totp_used_window: int | None = None
+    method: Method = Method.AUTO
+    device: str | None = None
     pages: Mapping[str, list[str]] = field(default_factory=dict)
     first_after_start: bool = False
+    page_path: str = "/"
+    visit: Literal["probe", "by_hand"] | None = None
+    """A visit that submits nothing, in the login's place: then there is neither username nor password."""
     deadline_s: float = 150.0
     evidence_dir: Path | None = None
     patience: Patience = field(default_factory=Patience)
@@ -83,7 +89,7 @@ class LoginWorker:
         self.folder = folder
 
     @classmethod
-    def start(
+    def start(  # noqa: PLR0913 - what a browser starts with
         cls,
         browser: Browser,
         spki_pin: str | None,
@@ -91,8 +97,9 @@ class LoginWorker:
         *,
         environ: Mapping[str, str],
         limits: StartLimits = _LIMITS,
+        headless: bool = True,
     ) -> LoginWorker:
-        """Spawn the worker and have it start its browser; returns at once.
+        """Spawn the worker and have it start its browser, in a window if not ``headless``; returns at once.
 
         Everything it writes is in one new folder (0700) below ``scratch_dir``, or below the system's own temporary
         folder where that path would be too long. Raises DiskTrouble.
@@ -104,7 +111,7 @@ class LoginWorker:
             spawned = spawn(
                 [sys.executable, "-P", "-m", "gwctl.login.worker"],
                 cwd=folder,
-                env=child_environment(_folders(folder), environ),
+                env=child_environment({**_display_key(environ), **_folders(folder)}, environ),
                 log_file=folder / "stderr.log",
                 pipes=True,
             )
@@ -116,6 +123,7 @@ class LoginWorker:
             "kind": browser.kind,
             "executable": str(browser.executable),
             "spki_pin": spki_pin,
+            "headless": headless,
             "user_data_dir": str(folder / "profile"),
             "deadline_s": limits.browser_s,
             "idle_s": limits.idle_s,
@@ -135,15 +143,18 @@ class LoginWorker:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def run(self, job: LoginJob, on_step: OnStep, permit: Permit) -> LoginReport:
+    async def run(self, job: LoginJob, on_step: OnStep, permit: Permit, answer: Answer = nobody) -> LoginReport:
         """Log in and return how it ended; ``permit`` is asked before every submit of the password.
+
+        ``answer`` is asked for codes that the job does not hold, and told of notifications; what a person takes for it
+        is not counted.
 
         A worker that does not end in time is killed with all it started (TIMED_OUT), one that ends early is
         BROWSER_FAILED; ``submits`` then counts what was permitted, for more is not known. Cancelled, it closes first.
         """
         try:
-            async with asyncio.timeout(self._start_deadline_s + job.deadline_s + _OVERTIME_S):
-                return await self._talk(job, on_step, permit)
+            async with asyncio.timeout(self._start_deadline_s + job.deadline_s + _OVERTIME_S) as limit:
+                return await self._talk(job, on_step, permit, answer, limit)
         except TimeoutError:
             await self.close()
             return LoginReport(LoginOutcome.TIMED_OUT, self._permitted, "the login's worker did not end in time")
@@ -156,7 +167,9 @@ class LoginWorker:
             await self.close()
             raise
 
-    async def _talk(self, job: LoginJob, on_step: OnStep, permit: Permit) -> LoginReport:
+    async def _talk(
+        self, job: LoginJob, on_step: OnStep, permit: Permit, answer: Answer, limit: asyncio.Timeout
+    ) -> LoginReport:
         self._tell({"go": job.to_json()})
         while True:
             said = await self._hear()
@@ -167,6 +180,12 @@ class LoginWorker:
                     allowed = await permit()
                     self._permitted += allowed
                     self._tell({"submit": allowed})
+                case "question":
+                    when = limit.when()
+                    if when is not None:
+                        limit.reschedule(when + float(said["limit_s"]))
+                    question = Question(Kind(said["kind"]), str(said["challenge"]), bool(said["again"]))
+                    self._tell({"code": await answer(question)})
                 case "report":
                     return LoginReport.from_json(said["report"])
 
@@ -235,6 +254,12 @@ class LoginWorker:
             with contextlib.suppress(TimeoutError, OSError):
                 async with asyncio.timeout(_CLOSE_S):
                     await self._reader.read()
+
+
+def _display_key(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return where the key to the display is: a browser with another HOME would not find it."""
+    own = Path(environ.get("HOME") or "/nonexistent") / ".Xauthority"
+    return {} if environ.get("XAUTHORITY") or not own.exists() else {"XAUTHORITY": str(own)}
 
 
 def _folders(folder: Path) -> dict[str, str]:

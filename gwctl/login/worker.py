@@ -1,7 +1,8 @@
 """The bounded child that drives one login: ``python -m gwctl.login.worker``, spoken to in JSON lines.
 
-In: ``{"prepare": …}`` starts the browser, ``{"go": …}`` the login, ``{"submit": true|false}`` answers ``may_submit``.
-Out: ``browser_ready``, ``step`` as they happen, ``may_submit`` before every submit of the password, at last ``report``.
+In: ``{"prepare": …}`` starts the browser, ``{"go": …}`` the login, ``{"submit": true|false}`` answers ``may_submit``,
+``{"code": "…"|null}`` a ``question``. Out: ``browser_ready``, ``step`` as they happen, ``may_submit`` before every
+submit of the password, ``question`` where a second factor is asked for that the task does not hold, at last ``report``.
 The end of standard input, SIGTERM or a deadline closes the browser and ends this process (law 7): a browser never
 outlives its login. Secrets come through the pipe and nowhere else (law 8).
 """
@@ -16,6 +17,7 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,13 @@ from gwctl.login.hands import Task
 from gwctl.login.look import Patience
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step, tidy
 from gwctl.login.page import Page, first_line
+from gwctl.login.second_factor import Method, Question
+from gwctl.login.visit import by_hand, probe
 
 LINE_LIMIT_BYTES = 1 << 20
 CLOSE_S = 3.0
+ANSWER_MARGIN_S = 10.0
+"""How much longer than the person the parent may take: it is its deadline that counts."""
 
 
 class Parent:
@@ -69,7 +75,14 @@ async def log_in(parent: Parent, prepared: dict[str, Any]) -> LoginReport:
     folder = Path(prepared["user_data_dir"])
     begun_s = time.monotonic()
     try:
-        async with started(browser, prepared["spki_pin"], folder, deadline_s=prepared["deadline_s"]) as context:
+        starting = started(
+            browser,
+            prepared["spki_pin"],
+            folder,
+            deadline_s=prepared["deadline_s"],
+            headless=prepared["headless"],
+        )
+        async with starting as context:
             ready_ms = round((time.monotonic() - begun_s) * 1000, 1)
             parent.say("browser_ready", ms=ready_ms)
             report = await _do_task(parent, Page(context), await parent.expect("go", prepared["idle_s"]), ready_ms)
@@ -94,8 +107,11 @@ async def _do_task(parent: Parent, page: Page, go: dict[str, Any], browser_ms: f
         mode=go["mode"],
         totp_secret=go["totp_secret"],
         totp_used_window=go["totp_used_window"],
+        method=Method(go["method"]),
+        device=go["device"],
         overrides=go["pages"],
         first_after_start=go["first_after_start"],
+        page_path=go["page_path"],
         deadline_s=go["deadline_s"],
         patience=Patience(**go["patience"]),
     )
@@ -107,10 +123,25 @@ async def _do_task(parent: Parent, page: Page, go: dict[str, Any], browser_ms: f
         parent.say("may_submit")
         return await parent.expect("submit", task.deadline_s) is True
 
-    report = await Flow(page, task, on_step=on_step, permit=permit).run()
+    async def answer(question: Question) -> str | None:
+        limit_s = task.patience.person_s + ANSWER_MARGIN_S
+        parent.say("question", **asdict(question), limit_s=limit_s)
+        code = await parent.expect("code", limit_s)
+        return None if code is None else str(code)
+
+    secrets = task.secrets
+    match go["visit"]:
+        case "probe":
+            report = await probe(page, task, on_step)
+        case "by_hand":
+            report = await by_hand(page, task, on_step)
+        case _:
+            flow = Flow(page, task, on_step=on_step, permit=permit, answer=answer)
+            report = await flow.run()
+            secrets = flow.secrets
     durations_ms = {**report.durations_ms, "browser": browser_ms}
     evidence_dir = Path(go["evidence_dir"]) if go["evidence_dir"] else None
-    kept = await keep(evidence_dir, report, page, task.secrets)
+    kept = await keep(evidence_dir, report, page, secrets)
     return LoginReport.from_json({**kept.to_json(), "durations_ms": durations_ms})
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from gwctl.sandbox.account import Account, Mode
+from gwctl.sandbox.second_factor import STEP_OF_KIND, Kind, SecondFactor
 from gwctl.sandbox.sessions import Sessions, SsoSession
 
 # The texts are IBKR's, as users report them.
@@ -25,11 +26,12 @@ PAPER_BUT_LIVE: Final = (
     "Please select the correct Login mode."
 )
 WRONG_CODE: Final = "Invalid security code"
+DENIED: Final = "Authentication failed"
 STALE: Final = "ERROR"
 
 Outcome = Literal[
-    "success", "refused", "wrong_mode", "locked", "second_factor_asked", "second_factor_refused", "error_text",
-    "form_again", "spins",
+    "success", "refused", "wrong_mode", "locked", "second_factor_asked", "second_factor_refused", "offer",
+    "error_text", "form_again", "spins",
 ]  # fmt: skip
 
 
@@ -45,12 +47,15 @@ class Submit:
 
 @dataclass(slots=True)
 class Round:
-    """A login between its rounds."""
+    """A login between its rounds; it waits for ``kind`` (the offer, once nothing else is left to ask)."""
 
     username: str
     mode: Mode
     nonce: str
-    password_proved: bool = False
+    factor: SecondFactor | None = None
+    kind: Kind | Literal["offer"] | None = None
+    pushed_s: float = 0.0
+    resends: int = 0
 
 
 def proof_of(password: str, nonce: str) -> str:
@@ -79,9 +84,11 @@ class LoginDesk:
         self._scenarios = scenarios
         self._wall_clock = wall_clock
         self._rounds: dict[str, Round] = {}
+        self._used_totps: set[str] = set()
         self._used_codes: set[str] = set()
         self.submits: list[Submit] = []
         self.refusals = 0
+        self.resends = 0
 
     @property
     def locked(self) -> bool:
@@ -92,9 +99,15 @@ class LoginDesk:
         """Forget the refusals."""
         self.refusals = 0
 
+    def renew_codes(self) -> None:
+        """Make the codes that a scenario has fixed good once more; a TOTP code never is."""
+        self._used_codes.clear()
+
     def forget(self) -> None:
         """Forget everything."""
         self.unlock()
+        self.renew_codes()
+        self.resends = 0
         self.submits.clear()
         self._rounds.clear()
 
@@ -103,14 +116,15 @@ class LoginDesk:
         action = form.get("ACTION")
         if action == "INIT":
             return self._init(form)
-        login = self._rounds.get(form.get("AUTH_ID", ""))
+        auth_id = form.get("AUTH_ID", "")
+        login = self._rounds.get(auth_id)
         if login is None:
             return {"error": STALE}
         if action == "COMPLETEAUTH":
-            return self._judge(form.get("AUTH_ID", ""), login, form.get("PROOF", ""))
-        if action == "SILVER" and login.password_proved:
-            return self._judge_code(form.get("AUTH_ID", ""), login, form.get("CODE", ""))
-        return {"error": STALE}
+            return self._judge(auth_id, login, form.get("PROOF", ""))
+        if login.factor is None or login.kind is None:
+            return {"error": STALE}
+        return self._go_on(auth_id, login, login.factor, form)
 
     def summary(self) -> dict[str, Any]:
         """Return what the admin may see."""
@@ -118,6 +132,7 @@ class LoginDesk:
             "submits": [asdict(submit) for submit in self.submits],
             "refusals": self.refusals,
             "locked": self.locked,
+            "resends": self.resends,
         }
 
     def _init(self, form: dict[str, str]) -> dict[str, Any]:
@@ -137,11 +152,12 @@ class LoginDesk:
         if login.mode != self._account.mode:
             text = LIVE_BUT_PAPER if self._account.mode == "paper" else PAPER_BUT_LIVE
             return self._close(auth_id, login, "wrong_mode", {"error": text})
-        if self._account.totp_secret is not None:
-            login.password_proved = True
-            self._note(login, "second_factor_asked")
-            return {"step": "silver"}
-        return self._succeed(auth_id, login)
+        factor = self._factor()
+        login.factor = factor
+        if factor.kind == "none" or factor.remembered:
+            return self._offer_or_succeed(auth_id, login, factor)
+        self._note(login, "second_factor_asked")
+        return self._ask(login, factor, factor.kind)
 
     def _staged(self) -> tuple[Outcome, dict[str, Any]] | None:
         """Return the ending that does not depend on what was typed, if there is one now."""
@@ -155,15 +171,85 @@ class LoginDesk:
             return "form_again", {"again": True}
         return ("spins", {"spin": True}) if "login_spins" in self._scenarios else None
 
-    def _judge_code(self, auth_id: str, login: Round, code: str) -> dict[str, Any]:
-        import pyotp
+    def _factor(self) -> SecondFactor:
+        """Return what is asked for after the password now."""
+        staged = self._staged_factor()
+        return staged or SecondFactor.of_kind("none" if self._account.totp_secret is None else "app")
 
-        secret = self._account.totp_secret or ""
-        right = pyotp.TOTP(secret).verify(code, for_time=dt.datetime.fromtimestamp(self._wall_clock(), dt.UTC))
-        if not right or code in self._used_codes:
-            return self._refuse(auth_id, login, "second_factor_refused", WRONG_CODE, keep=True)
-        self._used_codes.add(code)
-        return self._succeed(auth_id, login)
+    def _staged_factor(self) -> SecondFactor | None:
+        parameters = self._scenarios.get("second_factor")
+        return None if parameters is None else SecondFactor.from_parameters(parameters)
+
+    def _ask(self, login: Round, factor: SecondFactor, kind: Kind) -> dict[str, Any]:
+        login.kind = kind
+        if kind == "push":
+            login.pushed_s = self._wall_clock()
+        return factor.asks(kind)
+
+    def _go_on(self, auth_id: str, login: Round, factor: SecondFactor, form: dict[str, str]) -> dict[str, Any]:
+        """Judge a round after the password: what it may be depends on what this login waits for."""
+        answer: dict[str, Any] = {"error": STALE}
+        match form.get("ACTION"), login.kind:
+            case "SKIP", "offer":
+                answer = self._succeed(auth_id, login)
+            case "SKIP", "email_check":
+                answer = self._offer_or_succeed(auth_id, login, factor)
+            case "CHOICE", "choice":
+                kind = factor.kind_of_device(form.get("DEVICE", ""))
+                answer = answer if kind is None else self._ask(login, factor, kind)
+            case "SHOWCHALLENGE", "push":
+                answer = self._ask(login, factor, "challenge")
+            case "PUSH", "push":
+                answer = self._poll(auth_id, login, factor)
+            case "RESEND", "push":
+                answer = self._resend(login)
+            case action, ("app" | "sms" | "email" | "card" | "challenge" | "email_check") as kind:
+                if action == STEP_OF_KIND[kind].upper():
+                    answer = self._judge_code(auth_id, login, factor, kind, form.get("CODE", ""))
+        return answer
+
+    def _resend(self, login: Round) -> dict[str, Any]:
+        self.resends += 1
+        login.resends += 1
+        login.pushed_s = self._wall_clock()
+        return {"pending": True}
+
+    def _poll(self, auth_id: str, login: Round, asked: SecondFactor) -> dict[str, Any]:
+        """Say how the push goes; whoever holds the telephone may change their mind while the page waits."""
+        now = self._staged_factor() or asked
+        approved = now.approves(self._wall_clock() - login.pushed_s, login.resends)
+        if approved is None:
+            return {"pending": True}
+        if approved:
+            return self._offer_or_succeed(auth_id, login, asked)
+        return self._refuse(auth_id, login, "second_factor_refused", DENIED)
+
+    def _judge_code(self, auth_id: str, login: Round, factor: SecondFactor, kind: Kind, code: str) -> dict[str, Any]:
+        if not self._takes_code(factor, kind, code):
+            return self._refuse(auth_id, login, "second_factor_refused", WRONG_CODE, again=factor.asks(kind))
+        return self._offer_or_succeed(auth_id, login, factor)
+
+    def _takes_code(self, factor: SecondFactor, kind: Kind, code: str) -> bool:
+        """Return whether this code is right and has not been used; from now on it has."""
+        if kind == "app" and self._account.totp_secret is not None:
+            import pyotp
+
+            now = dt.datetime.fromtimestamp(self._wall_clock(), dt.UTC)
+            right, used = pyotp.TOTP(self._account.totp_secret).verify(code, for_time=now), self._used_totps
+        else:
+            wanted = factor.response if kind == "challenge" else factor.code
+            right, used = hmac.compare_digest(code.encode(), wanted.encode()), self._used_codes
+        if not right or code in used:
+            return False
+        used.add(code)
+        return True
+
+    def _offer_or_succeed(self, auth_id: str, login: Round, factor: SecondFactor) -> dict[str, Any]:
+        if factor.offer is None:
+            return self._succeed(auth_id, login)
+        login.kind = "offer"
+        self._note(login, "offer")
+        return {"step": factor.offer}
 
     def _succeed(self, auth_id: str, login: Round) -> dict[str, Any]:
         session: SsoSession = self._sessions.begin()
@@ -174,13 +260,16 @@ class LoginDesk:
         }
         return self._close(auth_id, login, "success", {"ok": True, "cookies": cookies})
 
-    def _refuse(self, auth_id: str, login: Round, outcome: Outcome, text: str, *, keep: bool = False) -> dict[str, Any]:
+    def _refuse(
+        self, auth_id: str, login: Round, outcome: Outcome, text: str, *, again: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Count a refusal and end this login, unless the page is to ask ``again``."""
         self.refusals += 1
         if self.locked:
             return self._close(auth_id, login, outcome, {"error": LOCKED})
-        if keep:
+        if again is not None:
             self._note(login, outcome)
-            return {"error": text, "step": "silver"}
+            return {"error": text, **again}
         return self._close(auth_id, login, outcome, {"error": text})
 
     def _close(self, auth_id: str, login: Round, outcome: Outcome, answer: dict[str, Any]) -> dict[str, Any]:

@@ -65,6 +65,22 @@ SCENARIOS: Final[Mapping[str, Entry]] = {
             "toggle": None,
             "toggle_clears": None,
             "two_step": None,
+            "form_on_load": None,
+        },
+    ),
+    "second_factor": Entry(
+        "A right password is answered with this second factor, whatever the account has.",
+        {
+            "kind": "app",
+            "code": "135790",
+            "challenge": "482 913",
+            "response": "24681357",
+            "devices": (("5.2a", "IB Key"), ("4", "Mobile Authenticator App"), ("4.2", "SMS")),
+            "choice_needs_button": False,
+            "approve": "approved",
+            "approve_after_ms": 300,
+            "offer": False,
+            "remembered": False,
         },
     ),
 }

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from gwctl.errors import Configuration
+from gwctl.errors import Configuration, Usage
 from gwctl.sandbox.account import Account
+
+PAGE_VARIANTS: Final = ("current", "legacy")
+"""IBKR's page since March 2023, and the one before."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageOptions:
-    """How the login page looks and behaves: a file of ``fixtures/login`` and its flags."""
+    """How the login page looks and behaves: a file of ``fixtures/login`` and its flags.
+
+    ``form_on_load`` is the load of the page, counted by gateway, from which on its form comes: 2 is after one reload.
+    """
 
     variant: str = "current"
     form_delay_ms: int = 150
@@ -22,10 +28,16 @@ class PageOptions:
     toggle: bool = True
     toggle_clears: bool = True
     two_step: bool = False
+    form_on_load: int = 1
 
     def changed(self, overrides: dict[str, Any]) -> PageOptions:
-        """Return these options with every override that is not None."""
-        return dataclasses.replace(self, **{key: value for key, value in overrides.items() if value is not None})
+        """Return these options with every override that is not None; raise Usage for a page that there is not."""
+        changed = dataclasses.replace(self, **{key: value for key, value in overrides.items() if value is not None})
+        if changed.variant not in PAGE_VARIANTS:
+            raise Usage(f"no login page is called {changed.variant!r}", hint=f"one of: {', '.join(PAGE_VARIANTS)}")
+        if type(changed.form_on_load) is not int or changed.form_on_load < 1:
+            raise Usage(f"form_on_load cannot be {changed.form_on_load!r}", hint="1 or more; 2 is after one reload")
+        return changed
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,25 @@ from starlette.routing import Route
 
 from gwctl.errors import Configuration
 from gwctl.sandbox.fixture_files import fixture
+from gwctl.sandbox.settings import PAGE_VARIANTS
 from gwctl.sandbox.standin import GATEWAY_COOKIE, StandIn
 
 PLACE_OF_FLAGS = '"@@FLAGS@@"'
+PLACE_OF_SCRIPT = '"@@SCRIPT@@";\n'
+
+
+def page_text(variant: str) -> str:
+    """Return the text of one variant of the login page; raise Configuration if there is none of this name."""
+    if variant not in PAGE_VARIANTS:
+        raise Configuration(f"no login page is called {variant!r}")
+    return _with_script(variant)
 
 
 @cache
-def page_text(variant: str) -> str:
-    """Return the text of one variant of the login page; raise Configuration if there is none of this name."""
-    if not variant.replace("-", "").isalnum():
-        raise Configuration(f"no login page is called {variant!r}")
-    return fixture(f"login/{variant}.html").read_text(encoding="utf-8")
+def _with_script(name: str) -> str:
+    """Return one of the pages in ``fixtures/login`` with the script that they share."""
+    script = fixture("login/page.js").read_text(encoding="utf-8")
+    return fixture(f"login/{name}.html").read_text(encoding="utf-8").replace(PLACE_OF_SCRIPT, script)
 
 
 def sso_routes(stand_in: StandIn) -> list[Route]:
@@ -37,6 +45,9 @@ def sso_routes(stand_in: StandIn) -> list[Route]:
         response.set_cookie("JSESSIONID", f"{gateway}.sso", path="/sso", httponly=True)
         response.set_cookie(GATEWAY_COOKIE, gateway, path="/", httponly=True)
         return response
+
+    async def email_page(_request: Request) -> Response:
+        return HTMLResponse(_with_flags(_with_script("restricted"), _flags(stand_in)))
 
     async def authenticator(request: Request) -> Response:
         if request.method == "GET":
@@ -56,6 +67,7 @@ def sso_routes(stand_in: StandIn) -> list[Route]:
 
     return [
         Route("/sso/Login", login_page),
+        Route("/sso/restricted/", email_page),
         Route("/sso/Authenticator", authenticator, methods=["GET", "POST"]),
         Route("/sso/Dispatcher", dispatcher),
         Route("/sso/ping", ping),
@@ -63,11 +75,20 @@ def sso_routes(stand_in: StandIn) -> list[Route]:
 
 
 def _render(stand_in: StandIn, gateway: str) -> str:
-    options = stand_in.page()
     banner = stand_in.scenarios.get("maintenance_banner")
     flags = {
-        **asdict(options),
+        **_flags(stand_in),
+        "form_never": not stand_in.form_comes(gateway),
         "swallow": stand_in.swallows(gateway),
         "banner": None if banner is None else html.escape(str(banner["text"])),
     }
-    return page_text(options.variant).replace(PLACE_OF_FLAGS, json.dumps(flags).replace("<", "\\u003c"))
+    return _with_flags(page_text(stand_in.page().variant), flags)
+
+
+def _flags(stand_in: StandIn) -> dict[str, object]:
+    """Return what the pages' script is told, for a page whose form comes and works."""
+    return {**asdict(stand_in.page()), "form_never": False, "swallow": False, "banner": None}
+
+
+def _with_flags(text: str, flags: dict[str, object]) -> str:
+    return text.replace(PLACE_OF_FLAGS, json.dumps(flags).replace("<", "\\u003c"))

@@ -12,6 +12,7 @@ from typing import Any
 from gwctl.errors import Usage
 from gwctl.sandbox.login import LoginDesk
 from gwctl.sandbox.scenarios import ACTIONS, SCENARIOS, known
+from gwctl.sandbox.second_factor import SecondFactor
 from gwctl.sandbox.sessions import Sessions, SsoSession
 from gwctl.sandbox.settings import PageOptions, StandInConfig
 
@@ -48,6 +49,7 @@ class StandIn:
         )
         self.requests: collections.Counter[str] = collections.Counter()
         self._warmed: dict[str, bool] = {}
+        self._loads: collections.Counter[str] = collections.Counter()
         self._stranger_called = False
         self._refused_s = (0.0, 0.0)
 
@@ -105,6 +107,12 @@ class StandIn:
         """Whether the login page given to this gateway swallows the form."""
         return "temperamental" in self.scenarios and not self._warmed.get(gateway, False)
 
+    def form_comes(self, gateway: str) -> bool:
+        """Note that this gateway has loaded the login page, and return whether the form comes this time."""
+        self._loads[gateway] += 1
+        options = self.page()
+        return not options.form_never and self._loads[gateway] >= options.form_on_load
+
     def page(self) -> PageOptions:
         """Return how the login page looks now."""
         return self.config.page.changed(self.scenarios.get("login_page", {}))
@@ -112,8 +120,14 @@ class StandIn:
     # What the admin does.
 
     def set_scenario(self, name: str, *, on: bool, parameters: Mapping[str, Any]) -> None:
-        """Switch a scenario; raise Usage if it is unknown."""
+        """Switch a scenario; raise Usage if it, a parameter, or a value that has to be one of a few is unknown."""
         merged = known(SCENARIOS, "scenario", name, parameters)
+        if name == "second_factor":
+            SecondFactor.from_parameters(merged)
+            self.desk.renew_codes()
+        if name == "login_page":
+            self.config.page.changed(merged)
+            self._loads.clear()
         if on:
             self.scenarios[name] = merged
         else:
@@ -148,6 +162,7 @@ class StandIn:
                 self.sessions.drop()
                 self.desk.forget()
                 self.requests.clear()
+                self._loads.clear()
                 self._arm()
 
     def summary(self) -> dict[str, Any]:

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from gwctl.credentials import Credentials
 from gwctl.errors import GwctlError
 from gwctl.login.outcome import LoginOutcome, LoginReport
 from gwctl.supervisor.ledger import Ledger
+from gwctl.supervisor.meanings import RESET_HINT, Meaning
 from gwctl.supervisor.policy import UNCOUNTED, Permission
 from gwctl.supervisor.service_secrets import ledger_secret
 from gwctl.supervisor.states import LoginDone, LoginResult
-
-RESET_HINT = "mend the cause, then: gwctl login --reset-lockout"
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What an outcome of the page means for the ledger and for the loop."""
-
-    ledger: str
-    result: LoginResult
-    code: str
-    exit_code: int
-    text: str
-    hint: str | None = None
 
 
 class Attempt:

@@ -5,125 +5,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 from gwctl.config import Settings
 from gwctl.credentials import Credentials
-from gwctl.errors import GwctlError
+from gwctl.errors import Configuration, CredentialsMissing, GwctlError
+from gwctl.gateway.cause import read_cause
 from gwctl.login.browser import find_browser
+from gwctl.login.evidence import keep_cause, keep_never_authenticated
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step
+from gwctl.login.second_factor import Answer, Method, Question, nobody
 from gwctl.login.session import LoginJob, LoginWorker
-from gwctl.supervisor.attempt import RESET_HINT, Attempt, Meaning, denied, environment_trouble
+from gwctl.supervisor.attempt import Attempt, denied, environment_trouble
 from gwctl.supervisor.ledger import Ledger
-from gwctl.supervisor.policy import REFUSED, SUCCESS, UNCOUNTED
-from gwctl.supervisor.service_secrets import login_context
+from gwctl.supervisor.meanings import MEANINGS
+from gwctl.supervisor.questions import Questions
+from gwctl.supervisor.service_secrets import login_context, method_of
 from gwctl.supervisor.states import LoginDone, LoginResult
 
 log = logging.getLogger("gwctl.supervisor")
 
 LOGIN_DEADLINE_S = 90.0
-_MEANINGS: dict[LoginOutcome, Meaning] = {
-    LoginOutcome.SUCCESS: Meaning(SUCCESS, LoginResult.SUCCESS, "success", 0, "logged in"),
-    LoginOutcome.REFUSED: Meaning(
-        REFUSED,
-        LoginResult.REFUSED_BEFORE_IT_EVER_WORKED,
-        "credentials_rejected",
-        77,
-        "IBKR refused the username or the password",
-        "correct them, then: gwctl up (a changed password is tried at once)",
-    ),
-    LoginOutcome.FORM_AGAIN: Meaning(
-        REFUSED,
-        LoginResult.REFUSED_BEFORE_IT_EVER_WORKED,
-        "credentials_rejected",
-        77,
-        "IBKR showed the login form again without a word, which is how it refuses",
-        "log in by hand at IBKR's website to see why",
-    ),
-    LoginOutcome.UNCLEAR: Meaning(
-        REFUSED,
-        LoginResult.REFUSED_BEFORE_IT_EVER_WORKED,
-        "credentials_rejected",
-        77,
-        "IBKR ended the login without a clear reason; it counts as a refusal",
-        "log in by hand at IBKR's website to see why",
-    ),
-    LoginOutcome.LOCKED: Meaning(
-        REFUSED,
-        LoginResult.NEEDS_PERSON,
-        "locked_out",
-        77,
-        "IBKR says that the account is locked",
-        RESET_HINT,
-    ),
-    LoginOutcome.UNKNOWN_TEXT: Meaning(
-        REFUSED,
-        LoginResult.NEEDS_PERSON,
-        "login_unclear",
-        77,
-        "the login page says something gwctl does not know",
-        RESET_HINT,
-    ),
-    LoginOutcome.WRONG_MODE: Meaning(
-        UNCOUNTED,
-        LoginResult.NEEDS_PERSON,
-        "wrong_mode",
-        77,
-        "the user is not of the profile's account kind",
-        "set mode to paper or live in the profile, then: gwctl up",
-    ),
-    LoginOutcome.SECOND_FACTOR_NEEDED: Meaning(
-        UNCOUNTED,
-        LoginResult.NEEDS_PERSON,
-        "second_factor_needed",
-        77,
-        "IBKR asks for a second factor that gwctl cannot give",
-        "gwctl secret set totp_secret, then: gwctl up",
-    ),
-    LoginOutcome.SECOND_FACTOR_REFUSED: Meaning(
-        REFUSED,
-        LoginResult.NEEDS_PERSON,
-        "second_factor_refused",
-        77,
-        "IBKR refused the security code",
-        RESET_HINT,
-    ),
-    LoginOutcome.UPSTREAM_ILL: Meaning(
-        UNCOUNTED, LoginResult.IBKR_ILL, "upstream_unreachable", 75, "IBKR's login is not available"
-    ),
-    LoginOutcome.COOKIES_DISABLED: Meaning(
-        UNCOUNTED, LoginResult.ENVIRONMENT, "browser_missing", 69, "the browser does not keep cookies"
-    ),
-    LoginOutcome.BROWSER_FAILED: Meaning(
-        UNCOUNTED,
-        LoginResult.ENVIRONMENT,
-        "browser_missing",
-        69,
-        "the browser did not work",
-        "gwctl browser install",
-    ),
-    LoginOutcome.PAGE_UNKNOWN: Meaning(
-        UNCOUNTED, LoginResult.TRANSIENT, "page_unknown", 75, "the login page is not one that gwctl knows"
-    ),
-    LoginOutcome.PAGE_NEVER_CAME: Meaning(
-        UNCOUNTED, LoginResult.TRANSIENT, "page_never_came", 75, "the login form never came"
-    ),
-    LoginOutcome.TIMED_OUT: Meaning(UNCOUNTED, LoginResult.TRANSIENT, "timed_out", 75, "the login took too long"),
-    LoginOutcome.SWALLOWED: Meaning(
-        UNCOUNTED, LoginResult.TRANSIENT, "login_failed", 75, "the login page swallowed the form twice"
-    ),
-    LoginOutcome.CANCELLED: Meaning(UNCOUNTED, LoginResult.TRANSIENT, "login_failed", 75, "the login was cancelled"),
-}
 
 
 class Worker(Protocol):
     """One login under way."""
 
     async def run(
-        self, job: LoginJob, on_step: Callable[[Step], None], permit: Callable[[], Awaitable[bool]]
+        self, job: LoginJob, on_step: Callable[[Step], None], permit: Callable[[], Awaitable[bool]], answer: Answer
     ) -> LoginReport:
-        """Log in, asking ``permit`` before each submit."""
+        """Log in, asking ``permit`` before each submit and ``answer`` for the codes that the job does not hold."""
         ...
 
     async def close(self) -> None:
@@ -149,6 +63,7 @@ class Authenticator:
         *,
         credentials: Callable[[], Credentials],
         on_cookies: Callable[[tuple[tuple[str, str], ...]], None],
+        questions: Questions | None = None,
         start_worker: StartWorker | None = None,
     ) -> None:
         self.settings = settings
@@ -156,6 +71,7 @@ class Authenticator:
         self.ledger = ledger
         self.credentials = credentials
         self.on_cookies = on_cookies
+        self.questions = questions
         self._start_worker = start_worker or self._start_browser_worker
         self.pin: str | None = None
         self._worker: Worker | None = None
@@ -163,6 +79,7 @@ class Authenticator:
         self._busy = False
         self._closing: asyncio.Task[None] | None = None
         self._last: Attempt | None = None
+        self._report: LoginReport | None = None
 
     @property
     def is_warm(self) -> bool:
@@ -186,12 +103,15 @@ class Authenticator:
             environ=self.environ,
         )
 
-    async def log_in(self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[], None]) -> LoginDone:
+    async def log_in(
+        self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[str], None]
+    ) -> LoginDone:
         """Drive the page to its end and return what it means; the browser is gone afterwards."""
         if self._closing is not None:
             await asyncio.wait([self._closing])
         try:
             credentials = await asyncio.to_thread(self.credentials)
+            method = self._method(credentials)
         except GwctlError as error:
             self._let_browser_go()
             return environment_trouble(error)
@@ -207,7 +127,11 @@ class Authenticator:
             self._let_browser_go()
             return denied(permission)
         try:
-            report = await self._drive(credentials, attempt, first=first, on_step=on_step, on_asked=on_asked)
+            ask = self._asker(method, on_asked)
+            began_s = time.time()
+            report = await self._drive(self._job(credentials, method, first=first), attempt, on_step, ask)
+            self._report = report
+            await asyncio.to_thread(self._keep_cause, report, began_s)
         except GwctlError as error:
             return environment_trouble(error)
         finally:
@@ -218,20 +142,39 @@ class Authenticator:
         """End whatever browser there is, in the background: nobody knows when the next login is."""
         self._closing = asyncio.create_task(self.close())
 
-    async def _drive(
-        self,
-        credentials: Credentials,
-        attempt: Attempt,
-        *,
-        first: bool,
-        on_step: Callable[[str], None],
-        on_asked: Callable[[], None],
-    ) -> LoginReport:
-        job = LoginJob(
+    def _method(self, credentials: Credentials) -> Method:
+        """Return how a second factor is given; raise Configuration if it is to be given by what is not there."""
+        has_totp = credentials.totp_secret is not None
+        method = method_of(self.settings, has_totp=has_totp)
+        if method is Method.TOTP and not has_totp:
+            raise CredentialsMissing(
+                "second_factor is totp, and no totp_secret was found in any source",
+                hint="gwctl secret set totp_secret, or GWCTL_TOTP_SECRET_FILE",
+            )
+        if method is Method.COMMAND and not self.settings["second_factor_command"]:
+            raise Configuration(
+                "second_factor is command, and there is no second_factor_command", hint="set it in the profile"
+            )
+        return method
+
+    def _asker(self, method: Method, on_asked: Callable[[str], None]) -> Answer:
+        questions = self.questions
+        if questions is None:
+            return nobody
+
+        async def ask(question: Question) -> str | None:
+            return await questions.answer(method, question, on_asked)
+
+        return ask
+
+    def _job(self, credentials: Credentials, method: Method, *, first: bool) -> LoginJob:
+        return LoginJob(
             base_url=f"https://localhost:{self.settings['port']}",
             username=credentials.username,
             password=credentials.password.reveal(),
             totp_secret=credentials.totp_secret.reveal() if credentials.totp_secret else None,
+            method=method,
+            device=self.settings["second_factor_device"],
             mode=self.settings["mode"],
             pages=self.settings["page"] or {},
             first_after_start=first,
@@ -240,32 +183,37 @@ class Authenticator:
             evidence_dir=self.settings.paths.evidence_dir,
         )
 
+    async def _drive(self, job: LoginJob, attempt: Attempt, on_step: Callable[[str], None], ask: Answer) -> LoginReport:
         def seen(step: Step) -> None:
             on_step(step.name)
-            if step.name.startswith("second_factor"):
-                on_asked()
 
         waited = self._worker is not None
         self._busy = True
         try:
-            report = await self._run(job, seen, attempt)
+            report = await self._run(job, seen, attempt, ask)
             if waited and report.outcome is LoginOutcome.BROWSER_FAILED and not report.submits:
                 # A browser that was started early ends by itself when it is not used: that says nothing of the next.
                 await self._end_worker()
-                report = await self._run(job, seen, attempt)
+                report = await self._run(job, seen, attempt, ask)
             return report
         finally:
             self._busy = False
 
-    async def _run(self, job: LoginJob, seen: Callable[[Step], None], attempt: Attempt) -> LoginReport:
+    async def _run(self, job: LoginJob, seen: Callable[[Step], None], attempt: Attempt, ask: Answer) -> LoginReport:
         if self._worker is None:
             self._worker = self._start_worker(self.pin or "")
-        return await self._worker.run(job, on_step=seen, permit=attempt.permit)
+        return await self._worker.run(job, on_step=seen, permit=attempt.permit, answer=ask)
 
     async def _end_worker(self) -> None:
         worker, self._worker = self._worker, None
         if worker is not None:
             await worker.close()
+
+    def _keep_cause(self, report: LoginReport, began_s: float) -> None:
+        """Put beside a failed login's evidence what the gateway's own log says of the time since it began."""
+        if report.evidence:
+            cause = read_cause(self.settings.paths.gateway_dir, since_s=began_s)
+            keep_cause(Path(report.evidence), str(cause), cause.text)
 
     async def _conclude(self, report: LoginReport, attempt: Attempt) -> LoginDone:
         if report.totp_window is not None:
@@ -273,7 +221,7 @@ class Authenticator:
         if attempt.denied is not None and report.submits == 0 and report.outcome is not LoginOutcome.SUCCESS:
             await attempt.withdraw()
             return denied(attempt.denied)
-        meaning = _MEANINGS[report.outcome]
+        meaning = MEANINGS[report.outcome]
         succeeded = meaning.result is LoginResult.SUCCESS
         text = f"{meaning.text}: {report.text}" if report.text and not succeeded else meaning.text
         try:
@@ -306,6 +254,9 @@ class Authenticator:
 
     async def block(self, code: str, text: str) -> None:
         """Keep the last submitted password from being sent again under the same settings; raise GwctlError."""
+        if self._report is not None and self._report.outcome is LoginOutcome.SUCCESS and code == "needs_person":
+            evidence_dir = self.settings.paths.evidence_dir
+            await asyncio.to_thread(keep_never_authenticated, evidence_dir, self._report, text)
         if self._last is not None:
             await asyncio.to_thread(self.ledger.block_last, self._last.context, code, text)
 

@@ -25,9 +25,21 @@ class Handover:
     flags: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Found] = field(default_factory=dict)
+    attended: bool = False
+    """Whether a person who can be asked waits for what comes of it."""
+    by_hand: bool = False
+    """Whether a person logs in by hand."""
 
     @classmethod
-    def make(cls, environment: Environment, flags: Mapping[str, Any], found: Mapping[str, Found]) -> Handover:
+    def make(
+        cls,
+        environment: Environment,
+        flags: Mapping[str, Any],
+        found: Mapping[str, Found],
+        *,
+        attended: bool = False,
+        by_hand: bool = False,
+    ) -> Handover:
         """Collect what the supervisor cannot find by itself: our variables, and secrets from a variable or a prompt."""
         secret_names = {variable_of(key) for key in SECRET_KEYS}
         variables = {
@@ -38,11 +50,16 @@ class Handover:
         fleeting = {
             name: one for name, one in found.items() if one.source == "prompt" or one.source.startswith("$GWCTL_")
         }
-        return cls(flags, variables, fleeting)
+        return cls(flags, variables, fleeting, attended, by_hand)
 
     def to_line(self) -> bytes:
         """Return the line for the pipe; it holds secrets."""
-        value = {"flags": dict(self.flags), "variables": dict(self.variables), "secrets": revealed(self.secrets)}
+        value: dict[str, Any] = {
+            "flags": dict(self.flags),
+            "variables": dict(self.variables),
+            "secrets": revealed(self.secrets),
+        }
+        value |= {"attended": self.attended, "by_hand": self.by_hand}
         return json.dumps(value).encode() + b"\n"
 
     @classmethod
@@ -53,4 +70,10 @@ class Handover:
             name: Found(Secret(str(one["secret"])), str(one["source"]))
             for name, one in value.get("secrets", {}).items()
         }
-        return cls(value.get("flags", {}), value.get("variables", {}), secrets)
+        return cls(
+            value.get("flags", {}),
+            value.get("variables", {}),
+            secrets,
+            value.get("attended") is True,
+            value.get("by_hand") is True,
+        )

@@ -100,7 +100,8 @@ def log_in(turn: Turn) -> None:
     turn.act(Login(first=turn.snapshot.first_login))
 
 
-def _settle(turn: Turn, after: Cure) -> None:
+def settle(turn: Turn, after: Cure) -> None:
+    """Look for the session that comes of a login or a resume."""
     turn.set(settling=after)
     wait_for_session(turn)
     if after is Cure.RESUME:
@@ -145,17 +146,17 @@ def on_resumed(turn: Turn, event: ResumeDone) -> None:
     if _is_over(turn, Cure.RESUME):
         return
     if event.ok:
-        _settle(turn, Cure.RESUME)
+        settle(turn, Cure.RESUME)
     else:
         turn.move_session(Arrow.MISSING)
         check(turn)
 
 
-def on_second_factor(turn: Turn, _event: SecondFactorAsked) -> None:
+def on_second_factor(turn: Turn, event: SecondFactorAsked) -> None:
     """Show that somebody has to act."""
     if turn.snapshot.cure is Cure.LOGIN and turn.snapshot.session is not Session.LOCKED_OUT:
         turn.move_session(Arrow.ASKED)
-        turn.say("waiting for a second factor")
+        turn.say(event.text)
 
 
 def on_login_done(turn: Turn, event: LoginDone) -> None:
@@ -165,7 +166,7 @@ def on_login_done(turn: Turn, event: LoginDone) -> None:
     turn.set(cure=None, first_login=False)
     if event.result is LoginResult.SUCCESS:
         turn.set(resumable=event.resumable, resume_tried=True)
-        _settle(turn, Cure.LOGIN)
+        settle(turn, Cure.LOGIN)
     elif event.result in {LoginResult.REFUSED_BEFORE_IT_EVER_WORKED, LoginResult.NEEDS_PERSON}:
         _needs_person(turn, event)
     elif event.result is LoginResult.ENVIRONMENT and not turn.snapshot.ever_ready:

@@ -166,11 +166,11 @@ class Ledger:
             if self._unwritten or not self.file.exists():
                 self._save(*self._known)
 
-    def lift_block(self) -> None:
-        """Let the blocked password be sent again; what it was refused for stays counted."""
+    def lift_block(self, *, code: str | None = None) -> None:
+        """Let the blocked password be sent again, if it is blocked by ``code``; what was refused stays counted."""
         with self._locked():
             record, salt, _ = self._load()
-            if record.block is not None:
+            if record.block is not None and code in {None, record.block.code}:
                 self._save_or_keep(replace(record, block=None), salt)
 
     def reset(self) -> None:

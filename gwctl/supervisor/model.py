@@ -23,6 +23,7 @@ from gwctl.supervisor.ladder import (
     on_second_factor,
     recycle,
     resume,
+    settle,
     stop,
 )
 from gwctl.supervisor.policy import Policy, back_off_s
@@ -30,6 +31,7 @@ from gwctl.supervisor.sight import check_anew, on_checked, on_pushed
 from gwctl.supervisor.states import (
     Action,
     Arrow,
+    ByHandWanted,
     CancelLogin,
     CauseRead,
     Checked,
@@ -43,6 +45,7 @@ from gwctl.supervisor.states import (
     GatewayEnded,
     GatewayFellOver,
     GatewayGone,
+    LoggedInByHand,
     LoginDone,
     LoginWanted,
     Process,
@@ -63,7 +66,9 @@ from gwctl.supervisor.states import (
 )
 from gwctl.supervisor.tables import ImpossibleTransition, Snapshot, Turn
 
-__all__ = ["ImpossibleTransition", "Snapshot", "step"]
+__all__ = ["BY_HAND", "ImpossibleTransition", "Snapshot", "step"]
+
+BY_HAND = "waiting for a login by hand"
 
 
 def step(snapshot: Snapshot, event: Event, policy: Policy, now: float) -> tuple[Snapshot, list[Action]]:
@@ -122,6 +127,28 @@ def _on_login_wanted(turn: Turn, _event: LoginWanted) -> None:
     elif snapshot.cure is not Cure.LOGIN:
         # Law 1: one cure at a time. Whatever is under way comes to its end first.
         turn.set(login_wanted=True)
+
+
+def _on_by_hand_wanted(turn: Turn, _event: ByHandWanted) -> None:
+    snapshot = turn.snapshot
+    stopping = snapshot.process in {Process.STOPPED, Process.STOPPING, Process.FATAL}
+    under_way = snapshot.cure not in {None, Cure.SETTLE}
+    if stopping or under_way or snapshot.session is Session.AUTHENTICATED:
+        # Law 1: one login at a time. Who wants to log in by hand sees that another one is under way.
+        return
+    turn.unwake(Timer.LOGIN, Timer.SETTLE)
+    turn.move_session(Arrow.BEGIN)
+    turn.move_session(Arrow.FORBIDDEN)
+    turn.set(cure=None, settling=None, login_wanted=False, locked_reason=BY_HAND)
+    turn.say(BY_HAND)
+
+
+def _on_logged_in_by_hand(turn: Turn, event: LoggedInByHand) -> None:
+    snapshot = turn.snapshot
+    if snapshot.process is Process.RUNNING and snapshot.cure is None:
+        turn.set(resumable=event.resumable, resume_tried=True)
+        if snapshot.session is not Session.AUTHENTICATED:
+            settle(turn, Cure.LOGIN)
 
 
 # The gateway.
@@ -266,6 +293,8 @@ _HANDLERS: dict[type[Event], Callable[[Turn, Any], None]] = {
     StopWanted: _on_stop,
     RestartWanted: _on_restart,
     LoginWanted: _on_login_wanted,
+    ByHandWanted: _on_by_hand_wanted,
+    LoggedInByHand: _on_logged_in_by_hand,
     GatewayAnswers: _on_answers,
     GatewayEnded: _on_ended,
     GatewayFellOver: _on_fell_over,

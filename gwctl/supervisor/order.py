@@ -14,6 +14,7 @@ from gwctl.paths import Paths
 from gwctl.sandbox.account import SANDBOX_PASSWORD, SANDBOX_USERNAME
 from gwctl.supervisor.ledger import Ledger
 from gwctl.supervisor.policy import Policy
+from gwctl.supervisor.ports import Notifier, ToNobody
 from gwctl.supervisor.service_secrets import run_secret_command
 
 DEFAULT_AUTH_DELAY_S = 3.0
@@ -46,6 +47,10 @@ class Order:
     sandbox: bool = False
     handed_over: Mapping[str, Found] = field(default_factory=dict)
     follow: Callable[[dict[str, Any]], None] | None = None
+    attended: bool = False
+    """Whether somebody is at the terminal of the call that started it, and can be asked for a code."""
+    by_hand: bool = False
+    """Whether a person logs in by hand: the loop makes no login of its own until it is told to."""
 
 
 def policy_from(settings: Settings) -> Policy:
@@ -58,6 +63,16 @@ def policy_from(settings: Settings) -> Policy:
         settle_expected_s=DEFAULT_AUTH_DELAY_S if delay_ms is None else delay_ms / 1000,
         take_over=settings["on_competing"] == "take_over",
     )
+
+
+def notifier_of(order: Order) -> Notifier:
+    """Return who is told what a person should know; the sandbox tells nobody."""
+    argv = order.settings["notify_command"]
+    if not argv or order.sandbox:
+        return ToNobody()
+    from gwctl.integrations.notify import CommandNotifier
+
+    return CommandNotifier(argv, order.settings.profile, order.environment.variables)
 
 
 def ledger_of(paths: Paths, *, sandbox: bool) -> Ledger:

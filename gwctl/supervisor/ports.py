@@ -88,8 +88,13 @@ class SessionPort(Protocol):
 class LoginPort(Protocol):
     """One login at a time."""
 
-    async def log_in(self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[], None]) -> LoginDone:
-        """Drive the page to its end; the ledger is written before each submit."""
+    async def log_in(
+        self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[str], None]
+    ) -> LoginDone:
+        """Drive the page to its end; the ledger is written before each submit.
+
+        ``on_asked`` is given what IBKR asks for as a second factor, in words.
+        """
         ...
 
     async def block(self, code: str, text: str) -> None:
@@ -105,6 +110,21 @@ class LoginPort(Protocol):
         ...
 
 
+class Notifier(Protocol):
+    """Whoever is told what a person should know."""
+
+    def tell(self, code: str, text: str) -> None:
+        """Begin to tell it, and return at once whatever becomes of it."""
+        ...
+
+
+class ToNobody:
+    """A notifier that tells nobody."""
+
+    def tell(self, code: str, text: str) -> None:
+        """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """What the loop acts through."""
@@ -114,3 +134,4 @@ class Ports:
     session: SessionPort
     login: LoginPort
     calendar: Calendar = field(default_factory=NoWindows)
+    notifier: Notifier = field(default_factory=ToNobody)

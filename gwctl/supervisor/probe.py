@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from gwctl.errors import GwctlError
-from gwctl.gateway.answer import SessionAnswer, SsoFacts
+from gwctl.gateway.answer import AccountKind, SessionAnswer, SsoFacts
 from gwctl.gateway.answer import Verdict as Said
 from gwctl.gateway.door import Knock
 from gwctl.supervisor.states import Checked, Verdict
@@ -83,6 +83,10 @@ class AskGateway(Protocol):
         """Return the facts of the login behind the session."""
         ...
 
+    async def account_kind(self) -> AccountKind | None:
+        """Say by the accounts whether they are paper or live; None if that is not told."""
+        ...
+
     async def reauthenticate(self) -> bool:
         """Have the gateway repeat its hand-shake."""
         ...
@@ -99,8 +103,11 @@ class AskGateway(Protocol):
 class Probe:
     """The session as last seen, and the calls that look at it or mend it."""
 
-    def __init__(self, pace: Pace | None = None) -> None:
+    def __init__(self, pace: Pace | None = None, *, wanted_kind: AccountKind | None = None) -> None:
         self.pace = pace or Pace()
+        self.wanted_kind = wanted_kind
+        """What the profile says of the account; a session is not ready before it is known to be of that kind."""
+        self._kind: AccountKind | None = None
         self.client: AskGateway | None = None
         self.seen: SessionAnswer | None = None
         self.tickled_at: float | None = None
@@ -119,6 +126,7 @@ class Probe:
         self.tickled_at = None
         self._silent = False
         self._other_app = None
+        self._kind = None
 
     async def check(self, *, tickle: bool) -> Checked:
         """Return what the session is like now; a tickle is spent when it is due or the first sight of a ready one."""
@@ -133,8 +141,14 @@ class Probe:
         if answer is None:
             return Checked(verdict=Verdict.HUNG, text="the gateway hangs: it accepts and does not answer")
         self._remember(answer, tickle=tickle)
-        if answer.verdict is Said.NO_SESSION and self.cookies == self._refused:
-            self.cookies = ()
+        if answer.verdict is Said.NO_SESSION:
+            self._kind = None
+            if self.cookies == self._refused:
+                self.cookies = ()
+        if answer.verdict is Said.READY and self.wanted_kind is not None:
+            wrong = await self._look_at_kind(client, self.wanted_kind)
+            if wrong is not None:
+                return wrong
         certain = await self._look_who(client, answer)
         return self._checked(answer, certain=certain)
 
@@ -148,6 +162,28 @@ class Probe:
         elif answer.verdict is Said.NOT_AUTHENTICATED and other is not None:
             return Checked(verdict=Verdict.BORROWED, text=f"another client has borrowed the session: {other}")
         return Checked(verdict=verdict, text=text, certain=certain)
+
+    async def _look_at_kind(self, client: AskGateway, wanted: AccountKind) -> Checked | None:
+        """Return what keeps a session from being ready: it is of the other kind, or it cannot be told; else None.
+
+        Nobody is to trade live by accident; a live profile whose kind cannot be told trades what it asked for.
+        """
+        if self._kind is None:
+            self._kind = await self._learn_kind(client)
+        if self._kind == wanted or (self._kind is None and wanted == "live"):
+            return None
+        if self._kind is None:
+            return Checked(verdict=Verdict.UPSTREAM_ILL, text="IBKR does not tell whether the account is paper or live")
+        text = f"the account is {self._kind}, and the profile says {wanted}: logging out"
+        return Checked(verdict=Verdict.WRONG_KIND, text=text)
+
+    async def _learn_kind(self, client: AskGateway) -> AccountKind | None:
+        if self._may_ask_who():
+            facts = await self._facts_of_session(client)
+            if facts is not None and facts.kind is not None:
+                return facts.kind
+        await self._in_turn()
+        return await client.account_kind()
 
     async def _look_who(self, client: AskGateway, answer: SessionAnswer) -> bool:
         """Learn from ``sso/validate`` which client the session is of: ours while all is well, whose when it is not.
@@ -174,15 +210,21 @@ class Probe:
     def _may_ask_who(self) -> bool:
         return self._asked_who_at is None or time.monotonic() - self._asked_who_at >= WHO_INTERVAL_S
 
-    async def _app_of_session(self, client: AskGateway) -> str | None:
+    async def _facts_of_session(self, client: AskGateway) -> SsoFacts | None:
         self._asked_who_at = time.monotonic()
         await self._in_turn()
         facts = await client.validate()
+        if facts is not None and self._our_app is None and self.seen is not None and self.seen.is_ready:
+            self._our_app = facts.client_app
+        return facts
+
+    async def _app_of_session(self, client: AskGateway) -> str | None:
+        facts = await self._facts_of_session(client)
         return None if facts is None else facts.client_app
 
     async def _learn_our_app(self, client: AskGateway) -> None:
         with contextlib.suppress(GwctlError):
-            self._our_app = await self._app_of_session(client)
+            await self._facts_of_session(client)
 
     async def settle(self) -> None:
         """Return when nothing that nobody waited for is under way any more."""

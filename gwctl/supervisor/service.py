@@ -27,18 +27,23 @@ from gwctl.supervisor.hold import Hold
 from gwctl.supervisor.journal import Journal
 from gwctl.supervisor.log import reopen_log
 from gwctl.supervisor.memory import recall, remember
-from gwctl.supervisor.order import MachineClock, Order, find_credentials, ledger_of, policy_from
+from gwctl.supervisor.model import BY_HAND
+from gwctl.supervisor.order import MachineClock, Order, find_credentials, ledger_of, notifier_of, policy_from
 from gwctl.supervisor.ports import Ports
 from gwctl.supervisor.probe import Probe
+from gwctl.supervisor.questions import Questions
 from gwctl.supervisor.served import refuse_other_kind
 from gwctl.supervisor.shell import Shell
 from gwctl.supervisor.standin import stop_stand_in
 from gwctl.supervisor.states import (
+    ByHandWanted,
     Finish,
     FolderLost,
+    LoggedInByHand,
     LoginWanted,
     Phase,
     RestartWanted,
+    Session,
     SessionPushed,
     StartWanted,
     StopWanted,
@@ -75,7 +80,7 @@ class Service:
         self.started_monotonic = time.monotonic()
         self.journal = Journal(self.paths.journal_file)
         self.ledger = ledger_of(self.paths, sandbox=order.sandbox)
-        self.probe = Probe()
+        self.probe = Probe(wanted_kind=self.settings["mode"])
         self.keeper = GatewayKeeper(
             self.settings,
             order.environment.variables,
@@ -85,15 +90,21 @@ class Service:
             on_note=self._note,
             on_push=self._pushed,
         )
+        self.notifier = notifier_of(order)
+        self.questions = Questions(
+            self.settings, order.environment.variables, on_note=self._note, tell=self.notifier.tell
+        )
+        self.questions.attended = order.attended
         self.authenticator = Authenticator(
             self.settings,
             order.environment.variables,
             self.ledger,
             credentials=lambda: find_credentials(self.order),
             on_cookies=self._keep_cookies,
+            questions=self.questions,
         )
         calendar = Windows.parse(self.settings["maintenance"])
-        ports = Ports(MachineClock(), self.keeper, self.probe, self.authenticator, calendar)
+        ports = Ports(MachineClock(), self.keeper, self.probe, self.authenticator, calendar, self.notifier)
         self.shell = Shell(policy_from(self.settings), ports, self.journal, self._changed)
         self.health = HealthServer(
             Routes(self.status, self._is_live, self._control, self._events), secrets.token_urlsafe(24), self.instance
@@ -217,6 +228,7 @@ class Service:
             "session": describe_session(self.probe.seen, self.probe.tickled_at, now),
             "supervisor": self._supervisor(now),
             "login": self.ledger.summary(self.settings["rejected_limit"]),
+            "question": self.questions.describe_open(),
         }
 
     def _supervisor(self, now: float) -> dict[str, Any]:
@@ -237,7 +249,17 @@ class Service:
                 self.shell.post(RestartWanted())
             case "login":
                 self._take_over_secrets(body)
+                self.questions.attended = self.questions.attended or body.get("attended") is True
                 self.shell.post(LoginWanted())
+            case "by_hand":
+                self.shell.post(ByHandWanted())
+            case "logged_in_by_hand":
+                cookies = tuple((str(name), str(value)) for name, value in body.get("cookies", []))
+                self._keep_cookies(cookies)
+                self.shell.post(LoggedInByHand(resumable=bool(cookies)))
+            case "answer":
+                if not self.questions.give(int(body.get("id", 0)), str(body.get("code", ""))):
+                    return {"ok": False, "error": "nothing is asked for any more"}
             case _:
                 return {"ok": False, "error": f"no such command: {verb}"}
         return {"ok": True, "n": self.journal.count}
@@ -299,6 +321,10 @@ class Service:
             loop.add_signal_handler(number, self._on_signal, number)
         housekeeping = loop.create_task(self._keep_house())
         try:
+            if self.order.by_hand:
+                self.shell.snapshot = replace(
+                    self.shell.snapshot, session=Session.LOCKED_OUT, locked_reason=BY_HAND, reason=BY_HAND
+                )
             running = find_running(self.paths)
             finish = await self.shell.run(StartWanted(adopted=running is not None))
             await self._end(finish)

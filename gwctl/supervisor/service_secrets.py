@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gwctl.config import SECRET_KEYS, Environment, Settings
 from gwctl.credentials import Secret
 from gwctl.gateway import process
+from gwctl.login.second_factor import Method
 
 COMMAND_TIMEOUT_S = 30.0
 
 
+def command_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return what a command of the user's may know: all of our environment but the secrets."""
+    ours = tuple(f"GWCTL_{name.upper()}" for name in SECRET_KEYS)
+    return {name: value for name, value in variables.items() if not name.startswith(ours)}
+
+
 def run_secret_command(argv: Sequence[str]) -> str:
     """Run a password command without a shell and return its stdout; raise ValueError if it fails."""
-    ours = tuple(f"GWCTL_{name.upper()}" for name in SECRET_KEYS)
-    variables = {name: value for name, value in Environment().variables.items() if not name.startswith(ours)}
+    variables = command_environment(Environment().variables)
     done = process.run_short(list(argv), timeout_s=COMMAND_TIMEOUT_S, env=variables)
     if done.exit_code != 0:
         raise ValueError(f"{argv[0]} ended with exit code {done.exit_code}")
@@ -28,5 +34,16 @@ def ledger_secret(username: str, password: Secret) -> Secret:
 
 def login_context(settings: Settings, *, has_totp: bool) -> str:
     """Return what a person may change after a login that only a person could mend (law 2 blocks by it)."""
-    second_factor = "totp" if has_totp else settings["second_factor"] or "none"
-    return f"{settings['mode']}/{second_factor}"
+    method = method_of(settings, has_totp=has_totp)
+    second_factor = "none" if method is Method.AUTO else str(method)
+    device = settings["second_factor_device"]
+    return f"{settings['mode']}/{second_factor}" + (f"/{device}" if device else "")
+
+
+def method_of(settings: Settings, *, has_totp: bool) -> Method:
+    """Return how a second factor is given: as the profile says, else by what there is to give it with."""
+    if settings["second_factor"]:
+        return Method(settings["second_factor"])
+    if has_totp:
+        return Method.TOTP
+    return Method.COMMAND if settings["second_factor_command"] else Method.AUTO

@@ -73,6 +73,7 @@ class Shell:
         self.session = ports.session
         self.login = ports.login
         self.calendar = ports.calendar
+        self.notifier = ports.notifier
         self.journal = journal
         self.on_change = on_change
         self.snapshot = Snapshot(since=self.clock.now())
@@ -80,6 +81,7 @@ class Shell:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._notes: set[asyncio.Task[None]] = set()
         self._wall_ahead_s = self.clock.wall() - self.clock.now()
         self._asleep_s = self.clock.asleep()
         self._window_due = self.turned_at = self.clock.now()
@@ -94,6 +96,8 @@ class Shell:
         while self.finish is None:
             event = await self._next_event()
             self._turn(event)
+        if self._notes:
+            await asyncio.wait(self._notes, timeout=NOTE_TIMEOUT_S)
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
@@ -194,6 +198,7 @@ class Shell:
             case Warn(code, text):
                 self.journal.write("warning", code=code, text=text)
                 log.warning("%s: %s", code, text)
+                self.notifier.tell(code, text)
             case Finish():
                 self.finish = action
             case _:
@@ -217,8 +222,8 @@ class Shell:
     def _note(self, work: Coroutine[Any, Any, None]) -> None:
         """Have something written down; nobody waits for it but the loop's own end."""
         task = asyncio.get_running_loop().create_task(self._bounded("ledger", work, NOTE_TIMEOUT_S))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
 
     def _cancel(self, name: str) -> None:
         task = self._running.pop(name, None)
@@ -331,8 +336,8 @@ class Shell:
         def on_step(name: str) -> None:
             self.journal.write("step", step=name, after_s=round(self.clock.now() - began_s, 3))
 
-        def on_asked() -> None:
-            self.post(SecondFactorAsked(epoch))
+        def on_asked(text: str) -> None:
+            self.post(SecondFactorAsked(epoch, text))
 
         done = await self.login.log_in(first=first, on_step=on_step, on_asked=on_asked)
         self.journal.write(

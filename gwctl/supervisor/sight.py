@@ -18,6 +18,7 @@ from gwctl.supervisor.ladder import (
 from gwctl.supervisor.policy import back_off_s, settle_pause_s
 from gwctl.supervisor.states import (
     Arrow,
+    BlockLogin,
     Checked,
     Cure,
     Finish,
@@ -258,6 +259,16 @@ def _seen_denied(turn: Turn, event: Checked) -> None:
         give_up(turn, Finish(78, "configuration", text, "put 127.0.0.1 into allow_ips"))
 
 
+def _seen_wrong_kind(turn: Turn, event: Checked) -> None:
+    """Log out and end: what is logged in is not what the profile is for, and nobody is to trade live by accident."""
+    if turn.snapshot.cure is Cure.LOGIN:
+        # As with a ready session: the login's own end is near, and the next look follows it.
+        return
+    text = event.text or "the account is not of the profile's kind"
+    turn.act(BlockLogin("wrong_mode", text))
+    give_up(turn, Finish(77, "wrong_mode", text, "set mode and username in the profile, then: gwctl up"))
+
+
 def _seen_hung(turn: Turn, event: Checked) -> None:
     hung = turn.snapshot.hung + 1
     turn.set(hung=hung)
@@ -277,4 +288,5 @@ _VERDICTS = {
     Verdict.HUNG: _seen_hung,
     Verdict.RATE_LIMITED: _seen_rate_limited,
     Verdict.ACCESS_DENIED: _seen_denied,
+    Verdict.WRONG_KIND: _seen_wrong_kind,
 }

@@ -89,6 +89,7 @@ class Verdict(StrEnum):
     HUNG = auto()
     RATE_LIMITED = auto()
     ACCESS_DENIED = auto()
+    WRONG_KIND = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,18 @@ class RestartWanted(Event):
 @dataclass(frozen=True, slots=True)
 class LoginWanted(Event):
     """A person wants a login now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByHandWanted(Event):
+    """A person is going to log in by hand: no login of the loop's own until somebody says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedInByHand(Event):
+    """A person has logged in at the gateway's page; ``resumable`` if the cookies of it were kept."""
+
+    resumable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +193,9 @@ class ResumeDone(Event):
 
 @dataclass(frozen=True, slots=True)
 class SecondFactorAsked(Event):
-    """The login waits for a second factor."""
+    """The login waits for a second factor; ``text`` says which."""
+
+    text: str = "waiting for a second factor"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import os
 import shutil
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from cryptography.x509.oid import NameOID
 
 from gwctl.login.browser import Browser, find_browser
 from gwctl.login.outcome import LoginReport, Step
+from gwctl.login.second_factor import Question
 from gwctl.login.session import LoginJob, LoginWorker
 from gwctl.sandbox.fixture_files import fixture
 from gwctl.sandbox.gateway.conf import Conf, WebApp
@@ -169,11 +170,24 @@ class Login:
     steps: list[Step]
     permits: int
     folder: Path
+    questions: list[Question]
 
 
-def log_in(job: LoginJob, pin: str, scratch: Path, *, permit: bool = True) -> Login:
+def log_in(
+    job: LoginJob,
+    pin: str,
+    scratch: Path,
+    *,
+    permit: bool = True,
+    answer: Callable[[Question], str | None] | None = None,
+) -> Login:
     steps: list[Step] = []
+    questions: list[Question] = []
     asked = 0
+
+    async def reply(question: Question) -> str | None:
+        questions.append(question)
+        return None if answer is None else answer(question)
 
     async def ask() -> bool:
         nonlocal asked
@@ -182,8 +196,8 @@ def log_in(job: LoginJob, pin: str, scratch: Path, *, permit: bool = True) -> Lo
 
     async def run() -> tuple[LoginReport, Path]:
         async with LoginWorker.start(browser(), pin, scratch, environ=os.environ) as worker:
-            return await worker.run(job, steps.append, ask), worker.folder
+            return await worker.run(job, steps.append, ask, reply), worker.folder
 
     report, folder = asyncio.run(run())
     assert not folder.exists()
-    return Login(report, steps, asked, folder)
+    return Login(report, steps, asked, folder, questions)

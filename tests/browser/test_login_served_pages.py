@@ -124,7 +124,7 @@ def test_a_banner_after_the_submit_is_ibkrs_illness(log_in: LogIn) -> None:
     ("panel", "word"),
     [
         ('<form class="xyzform-fido" data-panel="x" hidden><button>Passkey</button></form>', "passkey"),
-        ('<div class="xyzblock-notification" data-panel="x" hidden>Sent</div>', "push"),
+        ('<div class="xyzblock-notification" data-panel="x" hidden>Sent</div>', "notification"),
         ('<div data-panel="x" hidden><input id="xyz-field-temp-response"></div>', "e-mail"),
         ('<div data-panel="x" hidden><input id="xyz-field-bronze-response"></div>', "card"),
         ('<div data-panel="x" hidden><p class="xyz-goldchallenge">123 456</p></div>', "challenge"),

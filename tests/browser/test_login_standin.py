@@ -262,7 +262,7 @@ def test_evidence_is_kept_without_secrets(make_stand: MakeStand) -> None:
     assert login.report.text == "Hello •••, your password ••• is odd"
     assert login.report.evidence is not None
     folder = Path(login.report.evidence)
-    assert {file.name for file in folder.iterdir()} == {"steps.json", "page.txt", "page.png"}
+    assert {file.name for file in folder.iterdir()} == {"steps.json", "browser.json", "page.txt", "page.png"}
     assert folder.stat().st_mode & 0o777 == 0o700
     for file in folder.iterdir():
         assert file.stat().st_mode & 0o777 == 0o600

@@ -49,6 +49,7 @@ STATUS_KEYS: dict[str, Any] = {
     "login": {"last_at": str, "last_outcome": str, "rejected": int, "rejected_limit": int, "locked": bool},
     "next": {"what": str, "in_s": float},
     "last_error": OPTIONAL,
+    "question": OPTIONAL,
 }
 PHASES = {
     *("stopped", "starting", "logging_in", "awaiting_second_factor", "ready", "degraded", "recovering", "backoff"),
@@ -67,7 +68,7 @@ def check_shape(value: dict[str, Any], shape: dict[str, Any]) -> None:
 
 
 def test_status_has_exactly_the_keys_of_the_contract(sandbox: Home) -> None:
-    """The data of a ready status has the contract's keys, each of its type, and `sandbox`; nothing else."""
+    """The data of a ready status has the contract's keys, each of its type, `sandbox` and `question`; nothing else."""
     envelope = check_envelope(sandbox.gwctl("status", "--json"), "status", 0)
     status = envelope["data"]
     check_shape(status, STATUS_KEYS)

@@ -304,7 +304,9 @@ class AcceptingLogin(LoginPort):
         self.session = session
         self.outcomes = list(outcomes)
 
-    async def log_in(self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[], None]) -> LoginDone:
+    async def log_in(
+        self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[str], None]
+    ) -> LoginDone:
         self.told.calls.append("login.first" if first else "login")
         on_step("submitted")
         outcome = self.outcomes.pop(0) if self.outcomes else SUCCESS
@@ -325,7 +327,9 @@ class AcceptingLogin(LoginPort):
 class RejectingLogin(AcceptingLogin):
     """Is refused, always."""
 
-    async def log_in(self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[], None]) -> LoginDone:
+    async def log_in(
+        self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[str], None]
+    ) -> LoginDone:
         self.told.calls.append("login.first" if first else "login")
         return replace(REFUSED)
 
@@ -337,9 +341,11 @@ class WaitingLogin(AcceptingLogin):
         super().__init__(told, session)
         self.waits = asyncio.Event()
 
-    async def log_in(self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[], None]) -> LoginDone:
+    async def log_in(
+        self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[str], None]
+    ) -> LoginDone:
         self.told.calls.append("login")
-        on_asked()
+        on_asked("IBKR asks for a code")
         self.waits.set()
         try:
             await asyncio.Event().wait()
@@ -355,7 +361,9 @@ class CrashingLogin(AcceptingLogin):
         super().__init__(told, session)
         self.crashes = 1
 
-    async def log_in(self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[], None]) -> LoginDone:
+    async def log_in(
+        self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[str], None]
+    ) -> LoginDone:
         if self.crashes:
             self.crashes -= 1
             self.told.calls.append("login")

@@ -19,6 +19,7 @@ SAMPLES: dict[str, list[Any]] = {
     "java_options": ["-f", "-v", "-p", "-d"],
     "browser": ["/f", "/v", "/p", "/d"],
     "second_factor": ["none", "totp", "push", "prompt"],
+    "second_factor_device": ["5.2a", "IB Key", "sms", "4"],
     "tickle_interval_s": [10, "11", 12.5, 13],
     "check_interval_s": [1, "2", 3.5, 4],
     "rejected_limit": [1, "2", 4, 5],
@@ -74,6 +75,8 @@ def test_every_key_has_a_sample() -> None:
     assert {name for name, key in KEYS.items() if not key.variable} == {
         "password_command",
         "totp_secret_command",
+        "second_factor_command",
+        "notify_command",
         "page",
         "maintenance",
     }

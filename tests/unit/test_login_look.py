@@ -19,7 +19,7 @@ def verdict(
     look: Look, *, posts: int = 1, waiting: int = 0, unchanged_s: float = 9.0, after_s: float = 1.0, **more: Any
 ) -> Any:
     """Judge ``look`` some time after a submit of the filled form."""
-    submitted = Submitted(more.pop("before", FILLED), Traffic(), 100.0, code=more.pop("code", False))
+    submitted = Submitted(more.pop("before", FILLED), Traffic(), 100.0, answered=more.pop("answered", None))
     traffic = Traffic(posts=posts, waiting=waiting, **more)
     return judge(Now(look, traffic, 100.0 + after_s, unchanged_s), submitted, PATIENCE)
 
@@ -112,9 +112,9 @@ def test_a_code_asked_for_again_was_refused() -> None:
     """After a code, the empty field again without a text is a refused code; the filled one is still waiting."""
     panel = {"code_app": "#c"}
     before = Look(panel, page="one", code_filled=True)
-    assert verdict(before, before=before, code=True) is None
+    assert verdict(before, before=before, answered=Element.CODE_APP) is None
     again = Look(panel, page="one")
-    assert verdict(again, before=before, code=True).outcome is LoginOutcome.SECOND_FACTOR_REFUSED
+    assert verdict(again, before=before, answered=Element.CODE_APP).outcome is LoginOutcome.SECOND_FACTOR_REFUSED
 
 
 def test_a_look_goes_back_into_the_page_as_the_page_wrote_it() -> None:

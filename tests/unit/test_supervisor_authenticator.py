@@ -12,9 +12,11 @@ import pytest
 from gwctl.config import Environment, load
 from gwctl.credentials import Credentials, Secret
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, Step
+from gwctl.login.second_factor import Answer
 from gwctl.login.session import LoginJob
-from gwctl.supervisor.authenticator import _MEANINGS, Authenticator
+from gwctl.supervisor.authenticator import Authenticator
 from gwctl.supervisor.ledger import Ledger
+from gwctl.supervisor.meanings import MEANINGS
 from gwctl.supervisor.policy import REFUSED, SUCCESS
 from gwctl.supervisor.states import LoginDone, LoginResult
 
@@ -32,7 +34,11 @@ class ScriptedLogin:
         self.closed = 0
 
     async def run(
-        self, job: LoginJob, on_step: Callable[[Step], None], permit: Callable[[], Awaitable[bool]]
+        self,
+        job: LoginJob,
+        on_step: Callable[[Step], None],
+        permit: Callable[[], Awaitable[bool]],
+        answer: Answer,
     ) -> LoginReport:
         for _ in range(self.asks):
             if not await permit():
@@ -75,7 +81,7 @@ class Desk:
         self.next_worker = ScriptedLogin(outcome, asks=asks, text=text)
 
         async def once() -> LoginDone:
-            done = await self.authenticator.log_in(first=True, on_step=lambda _name: None, on_asked=lambda: None)
+            done = await self.authenticator.log_in(first=True, on_step=lambda _name: None, on_asked=lambda _text: None)
             await self.authenticator.close()
             return done
 
@@ -96,7 +102,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 @pytest.mark.parametrize("outcome", list(LoginOutcome))
 def test_every_end_has_a_meaning(outcome: LoginOutcome) -> None:
     """Each end of a login has its meaning, and counts in the ledger exactly where the login page's facts say so."""
-    meaning = _MEANINGS[outcome]
+    meaning = MEANINGS[outcome]
     assert (meaning.ledger == REFUSED) == outcome.counts_as_refusal
     assert (meaning.ledger == SUCCESS) == (outcome is LoginOutcome.SUCCESS)
     in_the_environment = outcome is LoginOutcome.COOKIES_DISABLED
@@ -232,9 +238,13 @@ def test_success_that_cannot_be_written_is_a_success_still(desk: Desk) -> None:
 
     class FullOnce(ScriptedLogin):
         async def run(
-            self, job: LoginJob, on_step: Callable[[Step], None], permit: Callable[[], Awaitable[bool]]
+            self,
+            job: LoginJob,
+            on_step: Callable[[Step], None],
+            permit: Callable[[], Awaitable[bool]],
+            answer: Answer,
         ) -> LoginReport:
-            report = await super().run(job, on_step, permit)
+            report = await super().run(job, on_step, permit, answer)
             limits = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
             after.append(limits)
@@ -244,7 +254,7 @@ def test_success_that_cannot_be_written_is_a_success_still(desk: Desk) -> None:
     desk.next_worker = FullOnce(LoginOutcome.SUCCESS)
 
     async def once() -> LoginDone:
-        done = await desk.authenticator.log_in(first=True, on_step=lambda _name: None, on_asked=lambda: None)
+        done = await desk.authenticator.log_in(first=True, on_step=lambda _name: None, on_asked=lambda _text: None)
         await desk.authenticator.close()
         return done
 

@@ -22,6 +22,7 @@ from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.states import (
     Action,
     Arrow,
+    ByHandWanted,
     CancelLogin,
     CauseRead,
     Check,
@@ -36,6 +37,7 @@ from gwctl.supervisor.states import (
     GatewayEnded,
     GatewayFellOver,
     GatewayGone,
+    LoggedInByHand,
     Login,
     LoginDone,
     LoginResult,
@@ -62,6 +64,8 @@ from gwctl.supervisor.states import (
 from gwctl.supervisor.tables import PROCESS_TABLE, SESSION_TABLE, Turn
 
 ILL = {Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED}
+SIGHTS = [one for one in Verdict if one is not Verdict.WRONG_KIND]
+"""What does not end everything at once: that has a rule of its own."""
 CURES = (Reauthenticate, Resume, Login)
 results = st.sampled_from([result for result in LoginResult if result is not LoginResult.SUCCESS])
 
@@ -183,10 +187,17 @@ class AnyShell(RuleBasedStateMachine):
     # The session.
 
     @precondition(lambda self: "check" in self.asked)
-    @rule(verdict=st.sampled_from(Verdict))
+    @rule(verdict=st.sampled_from(SIGHTS))
     def check_comes_back(self, verdict: Verdict) -> None:
         self.only_ill = verdict in ILL or (verdict is Verdict.HUNG and self.only_ill and self.core.snapshot.hung == 0)
         self.answer("check", lambda epoch: Checked(epoch, verdict))
+
+    @precondition(lambda self: "check" in self.asked and self.undisturbed > 40)
+    @rule()
+    def account_is_of_the_other_kind(self) -> None:
+        during_login = self.core.snapshot.cure is Cure.LOGIN
+        self.answer("check", lambda epoch: Checked(epoch, Verdict.WRONG_KIND))
+        assert during_login or self.core.snapshot.finishing is not None, "nobody trades live by accident"
 
     def sees(self, verdict: Verdict) -> None:
         """Let the next look see this; one that is not under way is pushed for."""
@@ -290,6 +301,8 @@ class AnyShell(RuleBasedStateMachine):
                 CauseRead(text=""),
                 CauseRead(text="the log names it"),
                 LoginWanted(),
+                ByHandWanted(),
+                LoggedInByHand(resumable=True),
                 StartWanted(adopted=True),
             ]
         ),
@@ -309,7 +322,7 @@ class AnyShell(RuleBasedStateMachine):
 
     @precondition(lambda self: self.gateway == "running" and not self.finished)
     @rule(
-        verdicts=st.lists(st.sampled_from([one for one in Verdict if one is not Verdict.HUNG]), min_size=2, max_size=6)
+        verdicts=st.lists(st.sampled_from([one for one in SIGHTS if one is not Verdict.HUNG]), min_size=2, max_size=6)
     )
     def sights_follow_each_other(self, verdicts: list[Verdict]) -> None:
         for verdict in verdicts:
@@ -322,7 +335,7 @@ class AnyShell(RuleBasedStateMachine):
                 self.cure_comes_back(ok=verdict is Verdict.READY)
 
     @precondition(lambda self: "login" in self.asked and self.core.snapshot.ever_ready)
-    @rule(asked=st.booleans(), helped=st.booleans(), verdicts=st.lists(st.sampled_from(Verdict), max_size=4))
+    @rule(asked=st.booleans(), helped=st.booleans(), verdicts=st.lists(st.sampled_from(SIGHTS), max_size=4))
     def person_is_needed(self, *, asked: bool, helped: bool, verdicts: list[Verdict]) -> None:
         if asked:
             self.give(SecondFactorAsked(self.asked["login"]))

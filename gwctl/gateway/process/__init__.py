@@ -25,6 +25,7 @@ from gwctl.gateway.process.spawning import (
     child_environment,
     rotate_by_truncation,
     run_short,
+    run_watched,
     spawn,
 )
 from gwctl.gateway.process.stopping import LeftAlone, StopReport, stop
@@ -53,6 +54,7 @@ __all__ = [
     "rotate_by_truncation",
     "rss_bytes",
     "run_short",
+    "run_watched",
     "spawn",
     "stop",
     "wait_ended",

@@ -160,6 +160,34 @@ def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] |
     return CompletedShort(popen.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
 
+async def run_watched(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]) -> CompletedShort:
+    """Run a command to its end without holding up the loop; cancelled or late, all of it is killed.
+
+    Raises OSError if it cannot be started and TimedOut.
+    """
+    import asyncio
+
+    child = await asyncio.create_subprocess_exec(
+        *argv,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(timeout_s):
+            stdout, stderr = await child.communicate()
+    except TimeoutError:
+        raise TimedOut(f"{argv[0]} did not answer within {timeout_s:g} s") from None
+    finally:
+        # Whatever it started is in its group, also when it has ended itself.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        await child.wait()
+    return CompletedShort(child.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+
 def rotate_by_truncation(log_file: Path, *, max_bytes: int, keep: int) -> bool:
     """Copy a log that grew over ``max_bytes`` to ``.1`` (older ones move up, ``keep`` stay) and empty it.
 

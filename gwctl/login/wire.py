@@ -1,0 +1,122 @@
+"""What goes over the wire of one login, and what the browser's console says: counted, and summed up for evidence.
+
+Kept are methods, paths, statuses and times; never a query, a header, a body or a cookie. Of the headers only ``Date``
+is looked at, which is IBKR's clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from gwctl.login.look import Traffic
+
+if TYPE_CHECKING:
+    from playwright.async_api import ConsoleMessage, Request, Response
+    from playwright.async_api import Page as BrowserPage
+
+KEPT_REQUESTS = 200
+KEPT_MESSAGES = 100
+MESSAGE_LIMIT_CHARS = 300
+_HALF_SECOND_S = 0.5
+"""``Date`` has whole seconds: on the average it is this much behind."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request: ``status`` is None while it is not answered, ``failed`` says how it broke."""
+
+    method: str
+    path: str
+    kind: str
+    at_s: float
+    status: int | None = None
+    took_ms: float | None = None
+    failed: str | None = None
+
+
+class Wire:
+    """Listens to one page of the browser."""
+
+    def __init__(self, page: BrowserPage) -> None:
+        self._page = page
+        self._began_s = time.monotonic()
+        self._waiting: set[Request] = set()
+        self._exchanges: dict[Request, Exchange] = {}
+        self._messages: list[tuple[float, str, str]] = []
+        self.traffic = Traffic()
+        self.server_ahead_s: float | None = None
+        """How far the clock of whoever served the page is ahead of this machine's; None: it did not say."""
+        page.on("request", self._on_request)
+        page.on("response", self._on_response)
+        page.on("requestfinished", self._on_end)
+        page.on("requestfailed", self._on_failed)
+        page.on("console", self._on_message)
+
+    def _on_request(self, request: Request) -> None:
+        path = urlsplit(request.url).path
+        if len(self._exchanges) < KEPT_REQUESTS:
+            at_s = time.monotonic() - self._began_s
+            self._exchanges[request] = Exchange(request.method, path, request.resource_type, at_s)
+        if request.method == "POST" and path.startswith("/sso/"):
+            self._waiting.add(request)
+            self.traffic = replace(self.traffic, posts=self.traffic.posts + 1, waiting=len(self._waiting))
+
+    def _on_response(self, response: Response) -> None:
+        request = response.request
+        exchange = self._exchanges.get(request)
+        if exchange is not None:
+            exchange.status = response.status
+        if request in self._waiting:
+            self.traffic = replace(self.traffic, post_status=response.status)
+        if request.is_navigation_request() and request.frame == self._page.main_frame:
+            self.traffic = replace(self.traffic, document_status=response.status)
+        self._look_at_clock(response)
+
+    def _look_at_clock(self, response: Response) -> None:
+        date = response.headers.get("date")
+        if date is not None and response.status < 500:
+            with contextlib.suppress(ValueError, TypeError, OverflowError):
+                self.server_ahead_s = parsedate_to_datetime(date).timestamp() + _HALF_SECOND_S - time.time()
+
+    def _on_end(self, request: Request) -> None:
+        exchange = self._exchanges.get(request)
+        if exchange is not None:
+            exchange.took_ms = round((time.monotonic() - self._began_s - exchange.at_s) * 1000, 1)
+        self._waiting.discard(request)
+        self.traffic = replace(self.traffic, waiting=len(self._waiting))
+
+    def _on_failed(self, request: Request) -> None:
+        exchange = self._exchanges.get(request)
+        if exchange is not None:
+            exchange.failed = request.failure or "failed"
+        self._on_end(request)
+
+    def _on_message(self, message: ConsoleMessage) -> None:
+        if len(self._messages) < KEPT_MESSAGES:
+            at_s = time.monotonic() - self._began_s
+            self._messages.append((at_s, message.type, message.text[:MESSAGE_LIMIT_CHARS]))
+
+    def summary(self) -> dict[str, Any]:
+        """Return requests and console messages in order, each with its time in milliseconds; nothing that was sent."""
+        return {
+            "requests": [
+                {
+                    "at_ms": round(one.at_s * 1000, 1),
+                    "method": one.method,
+                    "path": one.path,
+                    "kind": one.kind,
+                    "status": one.status,
+                    "took_ms": one.took_ms,
+                    "failed": one.failed,
+                }
+                for one in self._exchanges.values()
+            ],
+            "console": [
+                {"at_ms": round(at_s * 1000, 1), "type": kind, "text": text} for at_s, kind, text in self._messages
+            ],
+        }

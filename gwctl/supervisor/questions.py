@@ -1,0 +1,127 @@
+"""Who answers what IBKR asks for after the password: a program, or a person at a terminal; who is told of it first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gwctl.config import Settings
+from gwctl.errors import GwctlError
+from gwctl.gateway import process
+from gwctl.login.second_factor import Kind, Method, Question
+from gwctl.supervisor.service_secrets import command_environment
+
+log = logging.getLogger("gwctl.supervisor")
+
+ANSWER_TIMEOUT_S = 180.0
+"""IB Key's notification is good for about as long (gateway-facts.md); a code that comes later is of another login."""
+
+
+@dataclass(slots=True)
+class _Open:
+    number: int
+    question: Question
+    answer: asyncio.Future[str] = field(repr=False)
+
+
+def describe(question: Question) -> str:
+    """Return a question in words for whoever has to act."""
+    if question.kind is Kind.PUSH:
+        again = "once more " if question.again else ""
+        return f"IBKR sends a notification {again}to your device: approve it within {ANSWER_TIMEOUT_S:.0f} s"
+    again = " again: the first one was refused" if question.again else ""
+    shown = f" (challenge {question.challenge})" if question.challenge else ""
+    return f"IBKR asks for {question.kind.text}{shown}{again}"
+
+
+class Questions:
+    """The second factor of one profile. One question is open at a time; codes are kept and written nowhere."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        variables: Mapping[str, str],
+        *,
+        on_note: Callable[..., object],
+        tell: Callable[[str, str], None],
+    ) -> None:
+        self.settings = settings
+        self.variables = variables
+        self.on_note = on_note
+        self.tell = tell
+        self.attended = False
+        """Whether somebody is at a terminal and can be asked."""
+        self._open: _Open | None = None
+        self._asked = 0
+
+    def describe_open(self) -> dict[str, Any] | None:
+        """Return the question that waits for a code, for ``status``."""
+        if self._open is None:
+            return None
+        question = self._open.question
+        return {
+            "id": self._open.number,
+            "what": str(question.kind),
+            "challenge": question.challenge or None,
+            "text": describe(question),
+        }
+
+    def give(self, number: int, code: str) -> bool:
+        """Answer the open question; return False if it is not open any more."""
+        if self._open is None or self._open.number != number or self._open.answer.done():
+            return False
+        self._open.answer.set_result(code)
+        return True
+
+    async def answer(self, method: Method, question: Question, on_asked: Callable[[str], None]) -> str | None:
+        """Tell of a question, then return its code; None for a notification, or where nobody can give one."""
+        text = describe(question)
+        code_by_person = method is Method.PROMPT or (method is Method.AUTO and self.attended)
+        if question.kind is not Kind.PUSH and not code_by_person and method is not Method.COMMAND:
+            return None
+        if question.kind is Kind.PUSH or code_by_person:
+            self.tell("second_factor", text)
+        on_asked(text)
+        if question.kind is Kind.PUSH:
+            self.on_note("question", what=str(question.kind), text=text, wants_code=False)
+            return None
+        return await (self._ask_person(question, text) if code_by_person else self._run_command(question))
+
+    async def _ask_person(self, question: Question, text: str) -> str | None:
+        self._asked += 1
+        self._open = _Open(self._asked, question, asyncio.get_running_loop().create_future())
+        self.on_note("question", id=self._asked, what=str(question.kind), text=text, wants_code=True)
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await self._open.answer
+        except TimeoutError:
+            return None
+        finally:
+            self._open = None
+
+    async def _run_command(self, question: Question) -> str | None:
+        """Return the first line that the program prints, which is written nowhere."""
+        argv = list(self.settings["second_factor_command"] or ())
+        asked = {"GWCTL_SECOND_FACTOR": str(question.kind), "GWCTL_CHALLENGE": question.challenge}
+        variables = {**command_environment(self.variables), **asked}
+        try:
+            done = await process.run_watched(argv, timeout_s=ANSWER_TIMEOUT_S, env=variables)
+        except OSError as error:
+            self._complain(f"second_factor_command does not start: {error.strerror}")
+            return None
+        except GwctlError as error:
+            self._complain(f"second_factor_command: {error.message}")
+            return None
+        lines = done.stdout.split("\n", 1)
+        if done.exit_code != 0 or not lines[0].strip():
+            what = f"ended with exit code {done.exit_code}" if done.exit_code else "printed nothing"
+            self._complain(f"second_factor_command {what}")
+            return None
+        return lines[0].strip()
+
+    def _complain(self, text: str) -> None:
+        log.warning("%s", text)
+        self.on_note("warning", code="second_factor_command", text=text)

@@ -1,0 +1,204 @@
+"""The login's matrix as data: how the page looks, what second factor it asks for, how the login ends.
+
+``test_login_matrix`` plays every case with a real Chromium; docs/login-matrix.md is written from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gwctl.login.look import Patience
+from gwctl.login.outcome import LoginOutcome
+from gwctl.login.second_factor import Kind, Method, Question
+
+TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+CODE, RESPONSE = "135790", "24681357"
+QUICK = Patience(form_s=4.0, banner_s=0.3, answer_s=4.0, push_s=1.2, person_s=5.0)
+"""As long as is needed to tell what comes late from what never comes, and no longer."""
+
+Reply = Callable[[Question], str | None]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One look of the page: the stand-in's page options."""
+
+    name: str
+    page: Mapping[str, Any]
+    legacy: bool = False
+    mode: Literal["paper", "live"] = "paper"
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One second factor: the stand-in's scenario, what the profile says, who answers."""
+
+    name: str
+    scenario: Mapping[str, Any] | None = None
+    method: Method = Method.AUTO
+    device: str | None = None
+    totp: bool = False
+    reply: Reply | None = None
+    asked: tuple[Kind, ...] = ()
+    legacy: bool = True
+    """Whether the page before March 2023 has it."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """One end of a login: what the stand-in does besides, and what has to come of it."""
+
+    name: str
+    outcome: LoginOutcome
+    scenarios: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    job: Mapping[str, Any] = field(default_factory=dict)
+    submits: int = 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """One login."""
+
+    variant: Variant
+    factor: Factor
+    ending: Ending
+
+    def __str__(self) -> str:
+        """Return its name in the test run."""
+        return f"{self.variant.name}-{self.factor.name}-{self.ending.name}".replace(" ", "_")
+
+
+def _code(_question: Question) -> str:
+    return CODE
+
+
+def _response(question: Question) -> str | None:
+    return RESPONSE if question.challenge == "482 913" else None
+
+
+def _wrong(question: Question) -> str:
+    return "000002" if question.again else "000001"
+
+
+VARIANTS = (
+    Variant("current", {"toggle_clears": False}),
+    Variant("no switch", {"toggle": False}, mode="live"),
+    Variant("two-step", {"two_step": True}),
+    Variant("switch clears", {"toggle_clears": True}),
+    Variant("cookie dialog", {"cookie_dialog": True, "cookie_dialog_returns": True}),
+    Variant("second load", {"form_on_load": 2}),
+    Variant("legacy", {"variant": "legacy"}, legacy=True),
+)
+LATE = Variant("form after 10 s", {"form_delay_ms": 10_000})
+
+NONE = Factor("none")
+_COMMAND = {"method": Method.COMMAND, "reply": _code}
+FACTORS = (
+    NONE,
+    Factor("remembered", {"kind": "app", "remembered": True}),
+    Factor("totp", {"kind": "app"}, Method.TOTP, totp=True),
+    Factor("app, command", {"kind": "app"}, asked=(Kind.APP,), **_COMMAND),  # type: ignore[arg-type]
+    Factor("sms, choice", {"kind": "choice"}, device="sms", asked=(Kind.SMS,), **_COMMAND),  # type: ignore[arg-type]
+    Factor("e-mail", {"kind": "email"}, asked=(Kind.EMAIL,), legacy=False, **_COMMAND),  # type: ignore[arg-type]
+    Factor("card", {"kind": "card"}, asked=(Kind.CARD,), legacy=False, **_COMMAND),  # type: ignore[arg-type]
+    Factor("challenge", {"kind": "challenge"}, Method.PROMPT, reply=_response, asked=(Kind.CHALLENGE,), legacy=False),
+    Factor("choice, totp", {"kind": "choice", "choice_needs_button": True}, Method.TOTP, totp=True),
+    Factor("push", {"kind": "push"}, Method.PUSH, asked=(Kind.PUSH,)),
+    Factor("choice, push", {"kind": "choice"}, Method.PUSH, asked=(Kind.PUSH,)),
+    Factor("push, second", {"kind": "push", "approve": "second"}, asked=(Kind.PUSH, Kind.PUSH), legacy=False),
+    Factor(
+        "push, challenge",
+        {"kind": "push", "approve": "never"},
+        Method.COMMAND,
+        reply=_response,
+        asked=(Kind.CHALLENGE,),
+        legacy=False,
+    ),
+    Factor("offer", {"kind": "none", "offer": "enablepush"}, legacy=False),
+    Factor("offer, IB Key", {"kind": "app", "offer": "ibkey"}, Method.TOTP, totp=True, legacy=False),
+    Factor("e-mail check", {"kind": "email_check"}, legacy=False),
+)
+PROMO = Factor("offer, promo", {"kind": "app", "offer": "promo"}, Method.TOTP, totp=True)
+
+SUCCESS = Ending("success", LoginOutcome.SUCCESS)
+ENDINGS = (
+    Ending("refused", LoginOutcome.REFUSED, {"wrong_password": {}}),
+    Ending("form again", LoginOutcome.FORM_AGAIN, {"form_again": {}}),
+    Ending("error text", LoginOutcome.UNCLEAR, {"login_error": {"text": "Authentication failed"}}),
+    Ending("unknown text", LoginOutcome.UNKNOWN_TEXT, {"login_error": {"text": "Please call your broker"}}),
+    Ending("locked", LoginOutcome.LOCKED, {"login_error": {"text": "Your account is locked"}}),
+    Ending(
+        "IBKR ill",
+        LoginOutcome.UPSTREAM_ILL,
+        {"login_error": {"text": "An error occurred while communicating with the server"}},
+    ),
+    Ending("spinner", LoginOutcome.TIMED_OUT, {"login_spins": {}}),
+    Ending("banner", LoginOutcome.UPSTREAM_ILL, {"maintenance_banner": {}}, submits=0),
+    Ending("503 page", LoginOutcome.UPSTREAM_ILL, {"html_503": {"paths": "sso"}}, submits=0),
+    Ending("form never", LoginOutcome.PAGE_NEVER_CAME, {"login_page": {"form_never": True}}, {"short": True}, 0),
+)
+WRONG_MODE = Ending("wrong mode", LoginOutcome.WRONG_MODE, job={"mode": "live"})
+
+_REFUSED = Ending("refused twice", LoginOutcome.SECOND_FACTOR_REFUSED)
+_NEEDED = Ending("not given", LoginOutcome.SECOND_FACTOR_NEEDED)
+FACTOR_ENDINGS: tuple[tuple[Factor, Ending], ...] = (
+    (Factor("app, wrong code", {"kind": "app"}, Method.COMMAND, reply=_wrong, asked=(Kind.APP, Kind.APP)), _REFUSED),
+    (
+        Factor(
+            "e-mail, wrong code", {"kind": "email"}, Method.COMMAND, reply=_wrong, asked=(Kind.EMAIL,) * 2, legacy=False
+        ),
+        _REFUSED,
+    ),
+    (
+        Factor(
+            "challenge, wrong",
+            {"kind": "challenge"},
+            Method.PROMPT,
+            reply=_wrong,
+            asked=(Kind.CHALLENGE,) * 2,
+            legacy=False,
+        ),
+        _REFUSED,
+    ),
+    (
+        Factor("the same code again", {"kind": "app", "code": "975310"}, asked=(Kind.APP,) * 2, **_COMMAND),  # type: ignore[arg-type]
+        _REFUSED,
+    ),
+    (Factor("app, nobody", {"kind": "app"}, asked=(Kind.APP,)), _NEEDED),
+    (Factor("app, none", {"kind": "app"}, Method.NONE), _NEEDED),
+    (Factor("device missing", {"kind": "choice"}, Method.PUSH, device="Fax"), _NEEDED),
+    (Factor("passkey", {"kind": "passkey"}, legacy=False), _NEEDED),
+    (Factor("push, totp", {"kind": "push"}, Method.TOTP, totp=True), _NEEDED),
+    (
+        Factor("push, denied", {"kind": "push", "approve": "denied"}, Method.PUSH, asked=(Kind.PUSH,)),
+        Ending("denied", LoginOutcome.SECOND_FACTOR_REFUSED),
+    ),
+    (
+        Factor(
+            "push, never", {"kind": "push", "approve": "never"}, Method.PUSH, asked=(Kind.PUSH, Kind.PUSH), legacy=False
+        ),
+        Ending("never approved", LoginOutcome.SECOND_FACTOR_NEEDED),
+    ),
+)
+
+
+def cases() -> list[Case]:
+    """Return every case: all factors on all pages, all other ends on all pages, each factor's own ends where it is."""
+    found = [
+        Case(variant, factor, SUCCESS)
+        for variant in VARIANTS
+        for factor in (*FACTORS, PROMO)
+        if (factor.legacy or not variant.legacy) and (factor is not PROMO or variant.legacy)
+    ]
+    found += [Case(variant, NONE, ending) for variant in VARIANTS for ending in ENDINGS]
+    found += [Case(variant, NONE, WRONG_MODE) for variant in VARIANTS if variant.mode == "paper"]
+    found += [
+        Case(variant, factor, ending)
+        for variant in (VARIANTS[0], VARIANTS[2], VARIANTS[-1])
+        for factor, ending in FACTOR_ENDINGS
+        if factor.legacy or not variant.legacy
+    ]
+    found += [Case(LATE, factor, SUCCESS) for factor in FACTORS[:3]]
+    return found
