@@ -32,3 +32,21 @@ def real_release_zip() -> Path:
     if not named or not Path(named).is_file():
         pytest.fail("GWCTL_TEST_RELEASE_ZIP does not name the release: run scripts/test")
     return Path(named)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the login's matrix, if it was played: for each cell the seconds from the first page to the login's end."""
+    told: dict[str, dict[tuple[str, str, str], str]] = {}
+    for how, word in (("passed", ""), ("failed", "FAILED ")):
+        for report in terminalreporter.stats.get(how, []):
+            for name, value in getattr(report, "user_properties", []):
+                if name == "login_matrix":
+                    gateway, variant, factor, ending, took_s = value
+                    told.setdefault(gateway, {})[variant, factor, ending] = f"{word}{took_s:.1f} s"
+    if not told:
+        return
+    from login_matrix_table import results
+
+    for gateway, cells in sorted(told.items()):
+        terminalreporter.section(f"logins through the {gateway} gateway: {len(cells)}")
+        terminalreporter.write_line(results(cells))

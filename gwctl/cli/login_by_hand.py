@@ -6,16 +6,19 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gwctl.cli.call import Call
 from gwctl.cli.output import Outcome
 from gwctl.cli.reaching import find_supervisor
 from gwctl.config import Settings
-from gwctl.errors import NeedsPerson, ProfileHeld, TimedOut
-from gwctl.supervisor.control import SupervisorClient
+from gwctl.errors import BrowserMissing, NeedsPerson, ProfileHeld, TimedOut, TryAgain, UpstreamUnreachable
+from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 
 if TYPE_CHECKING:
+    from gwctl.login.browser import Browser
     from gwctl.login.outcome import LoginReport
 
 GATEWAY_TIMEOUT_S = 60.0
@@ -23,6 +26,8 @@ OTHER_LOGIN_S = 30.0
 LOOK_EVERY_S = 0.1
 TAKEOVER_S = 60.0
 """How long the session may take to come after the person is through."""
+COOKIES_S = 3.0
+"""How much longer a window stays whose session is there: its login may just be at its end, and has the cookies."""
 
 
 def log_in_by_hand(call: Call, *, timeout_s: float) -> Outcome:
@@ -32,72 +37,26 @@ def log_in_by_hand(call: Call, *, timeout_s: float) -> Outcome:
     if nothing comes of it.
     """
     from gwctl.cli.following import shown
-    from gwctl.cli.unwinding import undisturbed
-    from gwctl.cli.up import start_for_hand, undo
+    from gwctl.cli.up import start_for_hand
 
     settings = call.settings()
-    with shown(call) as show:
-        client, ours = find_supervisor(call), False
-        if client is None:
-            client, ours = start_for_hand(call, settings, show)
-        try:
-            status = _accompany(call, settings, client, show, time.monotonic() + timeout_s)
-        except BaseException:
-            if ours:
-                with undisturbed():
-                    undo(call)
-            raise
-    return Outcome(status, "" if call.quiet else "logged in")
-
-
-def _accompany(
-    call: Call, settings: Settings, client: SupervisorClient, show: Callable[[str], None], deadline_s: float
-) -> dict[str, Any]:
-    from gwctl.cli.following import follow_until_ready
-
-    if _make_way(call, client, show):
-        return client.status()
-    address = f"https://localhost:{settings['port']}/"
-    report: LoginReport | None = None
-    if has_display(call):
-        show(f"a window opens {address}: log in there")
-        report = asyncio.run(_in_window(call, settings, address, deadline_s))
-    else:
-        show(f"open {address} in a browser and log in there (its certificate is of {call.paths.ca_file})")
-        _await_ready(client, deadline_s)
-    if report is not None and not client.status()["ready"]:
-        _judge(call, report)
-        cookies = [[cookie.name, cookie.value] for cookie in report.cookies]
-        client.command("logged_in_by_hand", {"cookies": cookies})
-    return follow_until_ready(call, client, timeout_s=TAKEOVER_S, show=show)
-
-
-def _make_way(call: Call, client: SupervisorClient, show: Callable[[str], None]) -> bool:
-    """Have the loop leave the login to a person; return whether there is a session already."""
-    gateway_by_s = time.monotonic() + GATEWAY_TIMEOUT_S
-    other_by_s: float | None = None
-    told = ""
-    while True:
+    client, ours = find_supervisor(call), False
+    if client is not None:
         status = client.status()
         if status["ready"]:
-            return True
-        now_s = time.monotonic()
-        phase = status["phase"]
-        if phase == "locked_out" and status["gateway"]["pid"]:
-            client.command("by_hand")
-            return False
-        if phase in {"logging_in", "awaiting_second_factor"}:
-            other_by_s = other_by_s or now_s + OTHER_LOGIN_S
-            if now_s > other_by_s:
-                raise ProfileHeld("a login is under way already", hint=call.command("status"))
-        elif now_s > gateway_by_s:
-            raise TimedOut(f"the gateway does not come up: {status['reason']}", hint=call.command("logs --gateway"))
-        else:
-            client.command("by_hand")
-        if status["reason"] != told:
-            told = str(status["reason"])
-            show(told)
-        time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
+            return Outcome(status, "" if call.quiet else "already logged in")
+    # What cannot be shown is said before a gateway is started for it.
+    browser = _find_browser(call, settings) if has_display(call) else None
+    with shown(call) as show:
+        if client is None:
+            client, ours = start_for_hand(call, settings, show)
+        visit = _Visit(call, settings, client, show, browser, timeout_s)
+        try:
+            status = visit.until_ready()
+        except BaseException:
+            visit.leave(ours=ours)
+            raise
+    return Outcome(status, "" if call.quiet else "logged in")
 
 
 def has_display(call: Call) -> bool:
@@ -106,52 +65,171 @@ def has_display(call: Call) -> bool:
     return sys.platform == "darwin" or bool(variables.get("DISPLAY") or variables.get("WAYLAND_DISPLAY"))
 
 
-async def _in_window(call: Call, settings: Settings, address: str, deadline_s: float) -> LoginReport:
-    """Show the page until the person is through, or until the session is ready without us."""
-    from gwctl.gateway.keystore import ensure_leaf
+def _find_browser(call: Call, settings: Settings) -> Browser:
     from gwctl.login.browser import find_window_browser
-    from gwctl.login.session import LoginJob, LoginWorker
 
-    browser = find_window_browser(settings["browser"], call.environment.variables)
-    leaf = await asyncio.to_thread(ensure_leaf, call.paths)
-    job = LoginJob(
-        base_url=address.rstrip("/"),
-        username="",
-        password="",
-        mode=settings["mode"],
-        pages=settings["page"] or {},
-        visit="by_hand",
-        deadline_s=max(1.0, deadline_s - time.monotonic()),
-    )
-
-    async def never() -> bool:
-        return False
-
-    worker = LoginWorker.start(
-        browser,
-        leaf.spki_pin_base64,
-        call.paths.login_scratch_dir,
-        environ=call.environment.variables,
-        headless=False,
-    )
-    async with worker:
-        return await worker.run(job, lambda _step: None, never)
+    return find_window_browser(settings["browser"], call.environment.variables)
 
 
-def _await_ready(client: SupervisorClient, deadline_s: float) -> None:
-    """Return when the supervisor has noticed that somebody is logged in."""
-    while not client.status()["ready"]:
-        if time.monotonic() > deadline_s:
-            raise TimedOut("nobody has logged in", hint="gwctl login --manual --timeout 600")
-        time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
+@dataclass(slots=True)
+class _Visit:
+    """One person's login; ``browser`` shows the page in a window, None where a browser of the person's own does."""
 
+    call: Call
+    settings: Settings
+    client: SupervisorClient
+    show: Callable[[str], None]
+    browser: Browser | None
+    timeout_s: float
+    _interrupts: bool = False
+    """Whether the supervisor would have logged in by itself, had it not been asked to leave that to a person."""
 
-def _judge(call: Call, report: LoginReport) -> None:
-    from gwctl.login.outcome import LoginOutcome
+    def until_ready(self) -> dict[str, Any]:
+        """Return the ready status; raises Ended or Vanished where the supervisor gave up meanwhile."""
+        try:
+            if self._make_way():
+                return self.client.status()
+            report = self._let_in()
+            if report is not None:
+                self._judge(report)
+                cookies = [[cookie.name, cookie.value] for cookie in report.cookies]
+                self.client.command("logged_in_by_hand", {"cookies": cookies})
+            return self._follow()
+        except NoSupervisor:
+            self._say_why_it_ended()
 
-    if report.outcome is LoginOutcome.CANCELLED:
-        raise NeedsPerson(report.text, hint=call.command("login --manual"))
-    if report.outcome is LoginOutcome.TIMED_OUT:
-        raise TimedOut(report.text, hint=call.command("login --manual --timeout 600"))
-    if report.outcome is not LoginOutcome.SUCCESS:
-        raise NeedsPerson(f"the window could not be shown: {report.text}", hint=call.command("login --manual"))
+    def leave(self, *, ours: bool) -> None:
+        """Stop what was started for this login; a supervisor that ran before is given the login back.
+
+        Whether it may send a password is law 2's to say, as before. One that waited for a person goes on waiting.
+        """
+        from gwctl.cli.unwinding import undisturbed
+        from gwctl.cli.up import undo
+
+        with undisturbed():
+            if ours:
+                undo(self.call)
+            elif self._interrupts:
+                with suppress(NoSupervisor, TryAgain):
+                    self.client.command("login")
+
+    def _follow(self) -> dict[str, Any]:
+        from gwctl.cli.following import follow_until_ready
+
+        return follow_until_ready(self.call, self.client, timeout_s=TAKEOVER_S, show=self.show)
+
+    def _say_why_it_ended(self) -> NoReturn:
+        """Raise what a supervisor that is gone has written down last."""
+        self._follow()
+        raise NoSupervisor
+
+    def _make_way(self) -> bool:
+        """Have the loop leave the login to a person; return whether there is a session already."""
+        from gwctl.supervisor.model import BY_HAND
+
+        gateway_by_s = time.monotonic() + GATEWAY_TIMEOUT_S
+        other_by_s: float | None = None
+        told = "it is starting"
+        while True:
+            status = self.client.status()
+            if status["ready"]:
+                return True
+            now_s = time.monotonic()
+            phase, reason = status["phase"], str(status["reason"])
+            if phase == "locked_out" and status["gateway"]["pid"]:
+                self.client.command("by_hand")
+                return False
+            if phase in {"logging_in", "awaiting_second_factor"}:
+                other_by_s = other_by_s or now_s + OTHER_LOGIN_S
+                if now_s > other_by_s:
+                    raise ProfileHeld("a login is under way already", hint=self.call.command("status"))
+            elif now_s > gateway_by_s:
+                raise TimedOut(f"the gateway does not come up: {told}", hint=self.call.command("logs --gateway"))
+            else:
+                self._interrupts = self._interrupts or reason != BY_HAND
+                self.client.command("by_hand")
+            if reason not in {told, BY_HAND}:
+                told = reason
+                self.show(told)
+            time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
+
+    def _let_in(self) -> LoginReport | None:
+        """Return what became of the window; None where the session is ready by a browser of the person's own."""
+        # The gateway may be on another port than the profile's now: the supervisor was started with that one.
+        address = f"https://localhost:{self.client.status()['gateway']['port']}/"
+        deadline_s = time.monotonic() + self.timeout_s
+        if self.browser is not None:
+            self.show(f"a window opens {address}: log in there")
+            return asyncio.run(self._in_window(self.browser, address, deadline_s))
+        self.show(f"open {address} in a browser and log in there (its certificate is of {self.call.paths.ca_file})")
+        while not self.client.status()["ready"]:
+            if time.monotonic() > deadline_s:
+                raise TimedOut("nobody has logged in", hint=self.call.command("login --manual --timeout 600"))
+            time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
+        return None
+
+    async def _in_window(self, browser: Browser, address: str, deadline_s: float) -> LoginReport | None:
+        """Show the page until the person is through, or until the session is ready without us."""
+        from gwctl.gateway.keystore import ensure_leaf
+        from gwctl.login.session import LoginJob, LoginWorker
+
+        leaf = await asyncio.to_thread(ensure_leaf, self.call.paths)
+        job = LoginJob(
+            base_url=address.rstrip("/"),
+            username="",
+            password="",
+            mode=self.settings["mode"],
+            pages=self.settings["page"] or {},
+            visit="by_hand",
+            deadline_s=max(1.0, deadline_s - time.monotonic()),
+        )
+
+        async def never() -> bool:
+            return False
+
+        worker = LoginWorker.start(
+            browser,
+            leaf.spki_pin_base64,
+            self.call.paths.login_scratch_dir,
+            environ=self.call.environment.variables,
+            headless=False,
+        )
+        async with worker:
+            window = asyncio.create_task(worker.run(job, lambda _step: None, never))
+            elsewhere = asyncio.create_task(self._await_ready())
+            try:
+                await asyncio.wait({window, elsewhere}, return_when=asyncio.FIRST_COMPLETED)
+                if elsewhere.done():
+                    elsewhere.result()
+                    await asyncio.wait({window}, timeout=COOKIES_S)
+                return window.result() if window.done() else None
+            finally:
+                window.cancel()
+                elsewhere.cancel()
+                await asyncio.gather(window, elsewhere, return_exceptions=True)
+
+    async def _await_ready(self) -> None:
+        """Return when somebody is logged in; raises NoSupervisor when there is nobody any more to log in for."""
+        while True:
+            status = await asyncio.to_thread(self.client.status)
+            if status["ready"]:
+                return
+            await asyncio.sleep(LOOK_EVERY_S)  # between two looks at another process; the window has the deadline
+
+    def _judge(self, report: LoginReport) -> None:
+        """Raise what a window means that nobody has logged in at."""
+        from gwctl.login.outcome import LoginOutcome
+
+        command = self.call.command
+        match report.outcome:
+            case LoginOutcome.SUCCESS:
+                return
+            case LoginOutcome.CANCELLED:
+                raise NeedsPerson(report.text, hint=command("login --manual"))
+            case LoginOutcome.TIMED_OUT:
+                raise TimedOut(report.text, hint=command("login --manual --timeout 600"))
+            case LoginOutcome.PAGE_NEVER_CAME | LoginOutcome.UPSTREAM_ILL:
+                raise UpstreamUnreachable(f"the login page did not come: {report.text}", hint=command("login --probe"))
+            case _:
+                hint = f"DISPLAY= {command('login --manual')}, which prints an address for a browser of your own"
+                raise BrowserMissing(f"the window could not be shown: {report.text}", hint=hint)

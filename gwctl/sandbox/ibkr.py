@@ -12,7 +12,8 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,9 +61,12 @@ class RunningStandIn:
 
 
 @contextlib.contextmanager
-def serve_in_thread(config: StandInConfig) -> Iterator[RunningStandIn]:
-    """Run a stand-in in a thread for the length of a ``with``; raise OSError if its port is taken."""
-    stand_in = StandIn(config)
+def serve_in_thread(config: StandInConfig, *, wall_clock: Callable[[], float] = time.time) -> Iterator[RunningStandIn]:
+    """Run a stand-in in a thread for the length of a ``with``; raise OSError if its port is taken.
+
+    ``wall_clock`` is IBKR's own, in seconds since 1970.
+    """
+    stand_in = StandIn(config, wall_clock=wall_clock)
     listener = bound_socket(LOOPBACK, config.port)
     port: int = listener.getsockname()[1]
     server = server_of(stand_in, port)

@@ -6,6 +6,7 @@ import html
 import json
 import urllib.parse
 from dataclasses import asdict
+from email.utils import formatdate
 from functools import cache
 
 from starlette.requests import Request
@@ -44,6 +45,8 @@ def sso_routes(stand_in: StandIn) -> list[Route]:
         # A gateway keeps both in its own jar: JSESSIONID for /sso alone, the other for every later upstream call.
         response.set_cookie("JSESSIONID", f"{gateway}.sso", path="/sso", httponly=True)
         response.set_cookie(GATEWAY_COOKIE, gateway, path="/", httponly=True)
+        # IBKR's clock, by which codes are made where this machine's is wrong.
+        response.headers["Date"] = formatdate(stand_in.wall_clock(), usegmt=True)
         return response
 
     async def email_page(_request: Request) -> Response:

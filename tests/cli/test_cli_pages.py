@@ -14,7 +14,7 @@ from cli_fakes import Home
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("script", ["cli-reference", "supervisor-reference"])
+@pytest.mark.parametrize("script", ["cli-reference", "supervisor-reference", "login-matrix"])
 def test_the_reference_is_what_the_program_says(script: str) -> None:
     """docs/cli.md has not drifted from the parser, nor docs/supervisor.md from the core."""
     done = subprocess.run(

@@ -1,0 +1,48 @@
+"""One cell of the login's matrix: what the stand-in is told, what the login is told, what the table is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import login_matrix as matrix
+import login_rig as rig
+
+from gwctl.login.look import Patience
+from gwctl.login.session import LoginJob
+from gwctl.sandbox.ibkr import RunningStandIn
+
+SHORT = Patience(form_s=1.5)
+
+
+def job_of(case: matrix.Case, url: str) -> LoginJob:
+    """Return the login of a cell."""
+    wishes: dict[str, Any] = {"mode": case.variant.mode} | dict(case.ending.job)
+    patience = SHORT if wishes.pop("short", False) else matrix.QUICK
+    if case.variant is matrix.LATE:
+        patience = Patience()
+    return LoginJob(
+        base_url=url,
+        username=rig.USERNAME,
+        password=rig.PASSWORD,
+        totp_secret=matrix.TOTP_SECRET if case.factor.totp else None,
+        method=case.factor.method,
+        device=case.factor.device,
+        patience=patience,
+        deadline_s=60.0,
+        **wishes,
+    )
+
+
+def stage(case: matrix.Case, ibkr: RunningStandIn) -> None:
+    """Have the stand-in play a cell."""
+    if case.factor.scenario is not None:
+        ibkr.state.set_scenario("second_factor", on=True, parameters=dict(case.factor.scenario))
+    for name, parameters in case.ending.scenarios.items():
+        ibkr.state.set_scenario(name, on=True, parameters=dict(parameters))
+
+
+def record(tell: Callable[[str, object], None], case: matrix.Case, login: rig.Login, *, gateway: str) -> None:
+    """Hand a cell's result to the table that the run prints at its end."""
+    took_s = round(login.report.durations_ms["total"] / 1000, 2)
+    tell("login_matrix", [gateway, case.variant.name, case.factor.name, case.ending.name, took_s])

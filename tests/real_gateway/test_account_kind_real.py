@@ -1,0 +1,53 @@
+"""Nobody trades live by accident, on the real gateway: a page without a switch logs a live user in on paper."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rig import Rig, free_port
+
+from gwctl.sandbox.account import Account
+from gwctl.sandbox.ibkr import serve_in_thread
+from gwctl.sandbox.settings import PageOptions, StandInConfig
+
+pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def live_user(tmp_path: Path, real_release_zip: Path) -> Iterator[Rig]:
+    """Yield a rig whose user is a live one, at a page that tells paper from live by the username alone."""
+    account = Account(username="trader01", password=f"canary-{secrets.token_hex(8)}", mode="live")
+    config = StandInConfig(secrets.token_hex(8), account, page=PageOptions(form_delay_ms=0, toggle=False))
+    with serve_in_thread(config) as stand_in:
+        rig = Rig(tmp_path, free_port(), account, stand_in)
+        rig.gwctl("release", "install", str(real_release_zip)).check(0)
+        try:
+            yield rig
+        finally:
+            rig.gwctl("down")
+        assert rig.processes_left() == []
+
+
+def test_paper_profile_is_never_ready_with_a_live_account(live_user: Rig) -> None:
+    """The login succeeds, is seen to be live before anything is ready, and ends: logged out, not tried again."""
+    up = live_user.gwctl("up", "--json").check(77)
+    error = up.envelope["error"]
+    assert error["code"] == "wrong_mode"
+    assert "the account is live, and the profile says paper" in error["message"]
+    assert "mode" in error["hint"]
+    assert not any(entry.get("phase") == "ready" for entry in live_user.journal())
+    assert live_user.stand_in.state.sessions.summary()["sso"] == [], "it was logged out at IBKR"
+    assert live_user.processes_left() == []
+    assert not live_user.listens()
+    assert live_user.submits() == 1
+
+    again = live_user.gwctl("up", "--quiet").check(77)
+    assert "the account is live" in again.stderr
+    assert live_user.submits() == 1, "the next call from cron sends nothing"
+
+    live_user.gwctl("up", GWCTL_MODE="live").check(0)
+    assert live_user.status()["ready"]
+    assert live_user.submits() == 2

@@ -1,0 +1,165 @@
+"""Nobody trades live by accident: a session is ready only when its account is of the profile's kind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+
+import pytest
+from supervisor_fakes import Core, started
+
+from gwctl.gateway.answer import AccountKind, SessionAnswer, SsoFacts, judge_accounts
+from gwctl.gateway.answer import Verdict as Said
+from gwctl.gateway.door import Knock
+from gwctl.supervisor.probe import Probe
+from gwctl.supervisor.states import (
+    BlockLogin,
+    Checked,
+    Finish,
+    GatewayAnswers,
+    GatewayGone,
+    Process,
+    StopGateway,
+    Verdict,
+)
+
+READY = SessionAnswer(Said.READY, 200)
+
+
+@dataclass
+class TellingGateway:
+    """Has a ready session whose account is of some kind, and tells it in the ways that it is told to."""
+
+    login_type: int | None = 2
+    listed: AccountKind | None = "paper"
+    said: SessionAnswer = READY
+    calls: list[str] = field(default_factory=list)
+
+    async def tickle(self, *, timeout_s: float | None = None) -> SessionAnswer:
+        self.calls.append("tickle")
+        return self.said
+
+    async def auth_status(self, *, timeout_s: float | None = None) -> SessionAnswer:
+        self.calls.append("auth_status")
+        return self.said
+
+    async def front_door(self, *, timeout_s: float | None = None) -> Knock:
+        return Knock.OURS
+
+    async def validate(self) -> SsoFacts | None:
+        self.calls.append("validate")
+        return SsoFacts(None, None, self.login_type, "ours", None)
+
+    async def account_kind(self) -> AccountKind | None:
+        self.calls.append("accounts")
+        return self.listed
+
+    async def reauthenticate(self) -> bool:
+        return True
+
+    async def ssodh_init(self, *, compete: bool) -> SessionAnswer:
+        return self.said
+
+    async def resume(self, cookies: object) -> bool | None:
+        return True
+
+
+def look(gateway: TellingGateway, wanted: AccountKind, times: int = 1) -> list[Checked]:
+    probe = Probe(wanted_kind=wanted)
+    probe.client = gateway
+
+    async def story() -> list[Checked]:
+        return [await probe.check(tickle=False) for _ in range(times)]
+
+    return asyncio.run(story())
+
+
+@pytest.mark.parametrize("wanted", ["paper", "live"])
+@pytest.mark.parametrize(("login_type", "listed"), [(2, None), (1, None), (None, "paper"), (None, "live")])
+def test_kind_is_told_by_the_login_or_by_the_accounts(
+    wanted: AccountKind, login_type: int | None, listed: AccountKind | None
+) -> None:
+    """Ready if the account is of the profile's kind, whichever way IBKR tells it; else the other kind is said."""
+    kind = listed or ("paper" if login_type == 2 else "live")
+    (seen,) = look(TellingGateway(login_type, listed), wanted)
+    if kind == wanted:
+        assert seen.verdict is Verdict.READY
+    else:
+        assert seen == Checked(
+            verdict=Verdict.WRONG_KIND, text=f"the account is {kind}, and the profile says {wanted}: logging out"
+        )
+
+
+def test_paper_profile_waits_until_the_kind_is_told() -> None:
+    """Where IBKR does not tell, a paper profile is not ready, and nothing is restarted or sent for it."""
+    (seen,) = look(TellingGateway(None, None), "paper")
+    assert (seen.verdict, "paper or live" in seen.text) == (Verdict.UPSTREAM_ILL, True)
+    (seen,) = look(TellingGateway(None, None), "live")
+    assert seen.verdict is Verdict.READY
+
+
+def test_kind_is_asked_once_a_session() -> None:
+    """A session that goes on is not asked again; the login's facts may be asked once a minute."""
+    gateway = TellingGateway()
+    look(gateway, "paper", times=4)
+    assert gateway.calls.count("validate") == 1
+    assert gateway.calls.count("accounts") == 0
+
+
+def test_kind_is_asked_anew_after_the_session_was_gone() -> None:
+    """Whoever logs in next may be somebody else; within the minute the accounts tell it."""
+    gateway = TellingGateway()
+    probe = Probe(wanted_kind="paper")
+    probe.client = gateway
+
+    async def story() -> Checked:
+        await probe.check(tickle=False)
+        gateway.said = SessionAnswer(Said.NO_SESSION, 401)
+        await probe.check(tickle=False)
+        gateway.said, gateway.login_type, gateway.listed = READY, 1, "live"
+        return await probe.check(tickle=False)
+
+    assert asyncio.run(story()).verdict is Verdict.WRONG_KIND
+    assert gateway.calls[-1] == "accounts"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"accounts": ["DU1", "DU2"]}, "paper"),
+        ({"accounts": ["DF1", "All"]}, "paper"),
+        ({"accounts": ["U1"], "isPaper": False}, "live"),
+        ({"accounts": ["U1"], "isPaper": True}, "paper"),
+        ({"accounts": ["U1"]}, "live"),
+        ({"accounts": ["U1", "DU1"]}, None),
+        ({"accounts": []}, None),
+        ({"accounts": "DU1"}, None),
+        ({"error": "no bridge"}, None),
+        ([], None),
+    ],
+)
+def test_accounts_tell_their_kind_or_nothing(body: object, kind: AccountKind | None) -> None:
+    """Mixed, missing or odd accounts are not guessed about."""
+    assert judge_accounts(200, json.dumps(body).encode()) == kind
+    assert judge_accounts(500, json.dumps(body).encode()) is None
+
+
+def settled() -> Core:
+    core = started()
+    core.feed(GatewayAnswers(core.snapshot.epoch))
+    return core
+
+
+@pytest.mark.parametrize("was_ready", [False, True])
+def test_account_of_the_other_kind_is_logged_out_and_ends_it(was_ready: bool) -> None:  # noqa: FBT001 - parametrised
+    """Logged out, blocked for the next call from cron, ended with 77: whether it ever was ready or not."""
+    core = settled()
+    if was_ready:
+        core.see(Verdict.READY)
+    actions = core.see(Verdict.WRONG_KIND, "the account is live")
+    assert BlockLogin("wrong_mode", "the account is live") in actions
+    assert StopGateway(logout=True) in actions
+    assert core.snapshot.process is Process.STOPPING
+    (finish,) = [action for action in core.feed(GatewayGone()) if isinstance(action, Finish)]
+    assert (finish.exit_code, finish.code) == (77, "wrong_mode")
