@@ -23,9 +23,11 @@ from gwctl.supervisor.policy import (
     OUTCOMES,
     Block,
     LoginRecord,
+    Now,
     Permission,
     Question,
     Submit,
+    Uptime,
     begun,
     ended,
     forgiven,
@@ -33,6 +35,7 @@ from gwctl.supervisor.policy import (
     reached_limit,
     refusals_within_day,
 )
+from gwctl.supervisor.uptime import uptime as machine_uptime
 
 LOCK_TIMEOUT_S = 10.0
 
@@ -42,12 +45,20 @@ log = logging.getLogger("gwctl.supervisor")
 class Ledger:
     """The submits of one profile. Every method reads the file anew: other processes write it, too.
 
-    Fingerprints are salted scrypt; the password itself is never stored. ``wall_clock`` gives seconds since 1970.
+    Fingerprints are salted scrypt; the password itself is never stored. ``wall_clock`` gives seconds since 1970,
+    ``uptime`` what nobody can set.
     """
 
-    def __init__(self, file: Path, *, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        file: Path,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+        uptime: Callable[[], Uptime | None] = machine_uptime,
+    ) -> None:
         self.file = file
         self.wall_clock = wall_clock
+        self.uptime = uptime
         self._known: tuple[LoginRecord, str] | None = None
         self._unwritten = False
 
@@ -95,6 +106,9 @@ class Ledger:
             self._known, self._unwritten = (record, salt), True
             raise
 
+    def _now(self) -> Now:
+        return Now(self.wall_clock(), self.uptime())
+
     def read(self) -> LoginRecord:
         """Return the record as it is now; a damaged file is set aside and an empty record returned."""
         with self._locked():
@@ -118,7 +132,7 @@ class Ledger:
         """Return law 2's answer for ``password`` without writing anything."""
         with self._locked():
             record, salt, _ = self._load()
-        return may_submit(record, Question(fingerprint(password, salt), context, limit), self.wall_clock())
+        return may_submit(record, Question(fingerprint(password, salt), context, limit), self._now())
 
     def begin_submit(self, password: Secret, context: str, limit: int) -> Permission:
         """Write a submit to disk if law 2 allows it, and say whether it does.
@@ -127,11 +141,11 @@ class Ledger:
         """
         with self._locked():
             record, salt, _ = self._load()
-            now_s = self.wall_clock()
+            now = self._now()
             question = Question(fingerprint(password, salt), context, limit)
-            permission = may_submit(record, question, now_s)
+            permission = may_submit(record, question, now)
             if permission.allowed:
-                self._save(begun(record, question.print, now_s), salt)
+                self._save(begun(record, question.print, now), salt)
             return permission
 
     def end_submit(self, outcome: str, *, locked_reason: str | None = None) -> bool:
@@ -185,15 +199,15 @@ class Ledger:
     def summary(self, limit: int) -> dict[str, Any]:
         """Return the ``login`` object of ``status``."""
         record = self._look()
-        now_s = self.wall_clock()
-        refused = len(refusals_within_day(record, now_s))
+        now = self._now()
+        refused = len(refusals_within_day(record, now))
         last = record.submits[-1] if record.submits else None
         return {
             "last_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(last.at_s)) if last else None,
             "last_outcome": (last.outcome or "unknown") if last else None,
             "rejected": refused,
             "rejected_limit": limit,
-            "locked": reached_limit(record, limit, now_s)
+            "locked": reached_limit(record, limit, now)
             or any(stop is not None for stop in (record.locked_reason, record.refused_print, record.block)),
         }
 
@@ -202,6 +216,14 @@ def _time_from(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError("not a time")
     return float(value)
+
+
+def _uptime_from(value: object) -> Uptime | None:
+    match value:
+        case {"boot": str() as boot, "up_s": int() | float() as up_s}:
+            return Uptime(boot, _time_from(up_s))
+        case _:
+            return None
 
 
 def _text_from(value: object) -> str | None:
@@ -217,6 +239,7 @@ def _record_from(raw: dict[str, Any]) -> LoginRecord:
                 str(entry["print"]),
                 # An outcome that nobody knows counts as refused.
                 entry["outcome"] if entry["outcome"] in OUTCOMES else None,
+                _uptime_from(entry.get("uptime")),
             )
             for entry in raw["submits"]
         ),

@@ -93,16 +93,52 @@ def settle_pause_s(policy: Policy, passed_s: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class Uptime:
+    """A moment by a clock that nobody sets: the machine's start, by a name of its own, and the seconds since then."""
+
+    boot: str
+    up_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Submit:
     """One submitted password as the ledger has it; ``at_s`` is wall-clock seconds since 1970.
 
     ``outcome`` is None between the submit and its answer: a crash in between leaves it so, and it then counts as
-    refused, because nobody can know better.
+    refused, because nobody can know better. ``uptime`` is None where the machine does not tell it.
     """
 
     at_s: float
     print: str
     outcome: str | None
+    uptime: Uptime | None = None
+
+    def age_s(self, now: Now) -> float:
+        """Return how long ago it was: by the clock that nobody sets while the machine runs on, else by the wall's."""
+        since = _between_s(self.uptime, now.uptime)
+        return now.at_s - self.at_s if since is None else since
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The present, by both clocks."""
+
+    at_s: float
+    uptime: Uptime | None = None
+
+
+def _between_s(first: Uptime | None, last: Uptime | None) -> float | None:
+    """Return the seconds between two moments of one run of the machine; None if they are not of one."""
+    if first is None or last is None or first.boot != last.boot:
+        return None
+    return last.up_s - first.up_s
+
+
+def _apart_s(first: Submit, last: Submit) -> float:
+    """Return how far two submits lie apart at least: across a restart of the machine its clocks prove nothing."""
+    if first.uptime is None or last.uptime is None:
+        return last.at_s - first.at_s
+    return _between_s(first.uptime, last.uptime) or 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,30 +189,37 @@ def counts(submit: Submit) -> bool:
     return submit.outcome in {REFUSED, None}
 
 
-def refusals_within_day(record: LoginRecord, now_s: float) -> list[Submit]:
-    """Return the refused submits of the last 24 hours.
+def _now(now: float | Now) -> Now:
+    return now if isinstance(now, Now) else Now(now)
+
+
+def refusals_within_day(record: LoginRecord, now: float | Now) -> list[Submit]:
+    """Return the refused submits of the last 24 hours; ``now`` alone is wall-clock seconds.
 
     A submit that seems to lie in the future (the clock was set back) counts too: forgetting it would be the error
     that locks the account.
     """
-    return [submit for submit in record.submits if counts(submit) and now_s - submit.at_s < DAY_S]
+    now = _now(now)
+    return [submit for submit in record.submits if counts(submit) and submit.age_s(now) < DAY_S]
 
 
-def reached_limit(record: LoginRecord, limit: int, now_s: float) -> bool:
+def reached_limit(record: LoginRecord, limit: int, now: float | Now) -> bool:
     """Return whether ``limit`` refusals lie within the last 24 hours, or did so since the last success.
 
-    What was reached stays reached until a person resets, as law 2 says.
+    What was reached stays reached until a person resets, as law 2 says. Refusals in a row of which nobody can prove
+    that a day lies between them, because the machine was started anew, count as of one day.
     """
-    if len(refusals_within_day(record, now_s)) >= limit:
+    if len(refusals_within_day(record, now)) >= limit:
         return True
-    row: list[float] = []
+    row: list[Submit] = []
     for submit in record.submits:
         if submit.outcome == SUCCESS:
             row.clear()
         elif counts(submit):
-            row.append(submit.at_s)
-    times = sorted(row)
-    return any(last - first < DAY_S for first, last in zip(times, times[limit - 1 :], strict=False))
+            row.append(submit)
+    if any(submit.uptime is None for submit in row):
+        row.sort(key=lambda submit: submit.at_s)
+    return any(_apart_s(first, last) < DAY_S for first, last in zip(row, row[limit - 1 :], strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +231,9 @@ class Question:
     limit: int
 
 
-def may_submit(record: LoginRecord, question: Question, now_s: float) -> Permission:
-    """Decide by law 2 whether a password may be submitted at ``now_s`` (wall-clock seconds)."""
+def may_submit(record: LoginRecord, question: Question, now: float | Now) -> Permission:
+    """Decide by law 2 whether a password may be submitted now; ``now`` alone is wall-clock seconds."""
+    now = _now(now)
     print_, limit = question.print, question.limit
     limit = min(limit, HARD_REFUSAL_LIMIT)
     if record.locked_reason is not None:
@@ -197,9 +241,9 @@ def may_submit(record: LoginRecord, question: Question, now_s: float) -> Permiss
     block = record.block
     if block is not None and (block.print, block.context) == (print_, question.context):
         return Permission(False, None, block.code, block.reason)
-    if reached_limit(record, limit, now_s):
+    if reached_limit(record, limit, now):
         return Permission(False, None, "locked_out", f"{limit} refused logins in 24 h is the limit, and it is reached")
-    refused = refusals_within_day(record, now_s)
+    refused = refusals_within_day(record, now)
     if print_ != record.worked_print:
         before = [submit for submit in record.submits if counts(submit) and submit.print == print_]
         if print_ == record.refused_print or before:
@@ -207,10 +251,10 @@ def may_submit(record: LoginRecord, question: Question, now_s: float) -> Permiss
             happened = "was sent before and its answer was not seen" if lost else "was refused by IBKR before"
             text = f"this password {happened}, and it has never worked: it is not sent again"
             return Permission(False, None, "credentials_rejected", text)
-    return _pause(record, refused, print_, now_s)
+    return _pause(record, refused, print_, now)
 
 
-def _pause(record: LoginRecord, refused: list[Submit], print_: str, now_s: float) -> Permission:
+def _pause(record: LoginRecord, refused: list[Submit], print_: str, now: Now) -> Permission:
     """Return how long to wait after this password's refusals in a row, and after too many logins without success.
 
     What comes after what is told by the ledger's order: the wall clock may have been set back in between.
@@ -219,13 +263,14 @@ def _pause(record: LoginRecord, refused: list[Submit], print_: str, now_s: float
     row = [submit for submit in later if submit in refused and submit.print == print_]
     if row:
         pause_s = PAUSES_AFTER_REFUSAL_S[min(len(row), len(PAUSES_AFTER_REFUSAL_S)) - 1]
-        wait_s = max(submit.at_s for submit in row) + pause_s - now_s
+        wait_s = pause_s - min(submit.age_s(now) for submit in row)
         if wait_s > 0:
             return Permission(False, min(pause_s, wait_s), "login_paused", "waiting after a refused login")
     # A page that answers nothing may hide a refusal: all that did not succeed together stay below IBKR's limit.
-    failed = [submit.at_s for submit in record.submits if submit.outcome != SUCCESS and now_s - submit.at_s < DAY_S]
+    ages_s = [submit.age_s(now) for submit in record.submits if submit.outcome != SUCCESS]
+    failed = [age_s for age_s in ages_s if age_s < DAY_S]
     if len(failed) >= HARD_REFUSAL_LIMIT:
-        wait_s = min(DAY_S, max(1.0, min(failed) + DAY_S - now_s))
+        wait_s = min(DAY_S, max(1.0, DAY_S - max(failed)))
         return Permission(False, wait_s, "login_paused", f"{len(failed)} logins without success in 24 h")
     return Permission(True)
 
@@ -235,9 +280,10 @@ def _pause(record: LoginRecord, refused: list[Submit], print_: str, now_s: float
 KEPT_SUBMITS = 100
 
 
-def begun(record: LoginRecord, print_: str, at_s: float) -> LoginRecord:
+def begun(record: LoginRecord, print_: str, now: float | Now) -> LoginRecord:
     """Return the record with one more submit, whose answer is not known yet."""
-    return _pruned(replace(record, submits=(*record.submits, Submit(at_s, print_, None))))
+    now = _now(now)
+    return _pruned(replace(record, submits=(*record.submits, Submit(now.at_s, print_, None, now.uptime))))
 
 
 def ended(record: LoginRecord, outcome: str, locked_reason: str | None = None) -> LoginRecord:

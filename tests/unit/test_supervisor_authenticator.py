@@ -57,7 +57,7 @@ class Desk:
     def __init__(self, home: Path) -> None:
         settings = load("default", flags={"username": "reader01"}, environment=Environment({"GWCTL_HOME": str(home)}))
         self.now_s = 1_000_000.0
-        self.ledger = Ledger(settings.paths.ledger_file, wall_clock=lambda: self.now_s)
+        self.ledger = Ledger(settings.paths.ledger_file, wall_clock=lambda: self.now_s, uptime=lambda: None)
         self.password = PASSWORD
         self.username = "reader01"
         self.cookies: list[tuple[tuple[str, str], ...]] = []

@@ -231,7 +231,7 @@ def test_end_without_a_beginning_changes_nothing(ledger: Ledger) -> None:
 def test_clock_set_back_still_counts(file: Path) -> None:
     """Law 2: a refusal does not go away because the clock was set back."""
     now_s = [1_800_000_000.0]
-    ledger = Ledger(file, wall_clock=lambda: now_s[0])
+    ledger = Ledger(file, wall_clock=lambda: now_s[0], uptime=lambda: None)
     ledger.begin_submit(PASSWORD, "paper", 3)
     ledger.end_submit(REFUSED)
     now_s[0] -= 400 * 86_400.0
