@@ -202,6 +202,6 @@ def page(total: Total, found: Sequence[Fleet], rates: Rates, command: str) -> st
         *rates_table(rates),
         "",
         "Not modelled: live users' second factors, a borrowed session, `on_competing = take_over`, a full disk,",
-        "deleted folders, stolen ports, users' own requests.",
+        "deleted folders, stolen ports, users' own requests, the one question a session for the account's kind.",
     ]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,63 @@
+"""docs/login.md tells of every ending, setting and kind of question that the program has, in its words."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gwctl.config import KEYS
+from gwctl.login.evidence import NEVER_AUTHENTICATED
+from gwctl.login.kept import EXPLANATIONS
+from gwctl.login.outcome import ERROR_TEXTS, LoginOutcome, classify_error
+from gwctl.login.second_factor import Kind, Method
+
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "login.md").read_text(encoding="utf-8")
+
+
+def test_every_ending_has_its_row() -> None:
+    """What `gwctl login --explain` says of an ending the page says, word for word, and of no others."""
+    assert set(EXPLANATIONS) == {*LoginOutcome, NEVER_AUTHENTICATED}
+    rows = {f"| `{name}` | {what} | {todo} |" for name, (what, todo) in EXPLANATIONS.items() if name != "success"}
+    endings = TEXT.split("| ending |")[1].split("\n\n")[0]
+    assert {line for line in endings.splitlines() if line.startswith("| `")} == rows
+
+
+def test_what_counts_is_what_counts() -> None:
+    """The endings that count as refusals are named."""
+    counted = ", ".join(f"`{outcome}`" for outcome in LoginOutcome if outcome.counts_as_refusal)
+    assert f"These count: {counted}." in " ".join(TEXT.split())
+
+
+def test_every_way_and_kind_of_a_second_factor_is_told() -> None:
+    """Each value of `second_factor` has its row, each kind of question its word, each setting its name."""
+    for method in Method:
+        assert method is Method.AUTO or f"| `{method}` |" in TEXT
+    for kind in Kind:
+        assert kind is Kind.PUSH or f"`{kind}`" in TEXT
+    for key in ("second_factor", "second_factor_command", "second_factor_device", "notify_command"):
+        assert key in KEYS
+        assert key in TEXT
+
+
+@pytest.mark.parametrize(
+    "text", re.findall(r"`([^`]+)`", TEXT.split("### What the page's texts mean")[1].split("##")[0])
+)
+def test_every_text_of_the_page_is_one_that_is_known(text: str) -> None:
+    """What the page's table quotes the program recognises; only the settings' names in it are no texts of the page."""
+    assert text == "mode" or classify_error(text) is not LoginOutcome.UNKNOWN_TEXT
+
+
+def test_every_meaning_of_a_text_is_told() -> None:
+    """No outcome that a text of the page can have is missing from the table."""
+    quoted = re.findall(r"`([^`]+)`", TEXT.split("### What the page's texts mean")[1].split("##")[0])
+    assert {outcome for _, outcome in ERROR_TEXTS} <= {classify_error(text) for text in quoted}
+
+
+def test_every_picture_is_there() -> None:
+    """The page's pictures exist."""
+    pictures = re.findall(r"\]\((pictures/[^)]+)\)", TEXT)
+    assert len(pictures) >= 3
+    assert all((DOCS / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
