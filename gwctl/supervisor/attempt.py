@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from gwctl.credentials import Credentials
 from gwctl.errors import GwctlError
@@ -43,6 +44,12 @@ class Attempt:
         if self.open:
             self.open = False
             await asyncio.to_thread(self.ledger.end_submit, UNCOUNTED)
+
+    async def second_factor(self, *, answered: bool) -> None:
+        """Write down that a second factor is waited for, or was given; a full disk costs the note, never the login."""
+        if self.open:
+            with contextlib.suppress(GwctlError):
+                await asyncio.to_thread(self.ledger.wait_for_second_factor, answered=answered)
 
     async def record(self, meaning: Meaning, report: LoginReport, text: str) -> bool:
         """Write the outcome; return whether the password has worked before."""

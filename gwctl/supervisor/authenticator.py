@@ -127,7 +127,7 @@ class Authenticator:
             self._let_browser_go()
             return denied(permission)
         try:
-            ask = self._asker(method, on_asked)
+            ask = self._asker(method, attempt, on_asked)
             began_s = time.time()
             report = await self._drive(self._job(credentials, method, first=first), attempt, on_step, ask)
             self._report = report
@@ -157,13 +157,17 @@ class Authenticator:
             )
         return method
 
-    def _asker(self, method: Method, on_asked: Callable[[str], None]) -> Answer:
+    def _asker(self, method: Method, attempt: Attempt, on_asked: Callable[[str], None]) -> Answer:
         questions = self.questions
         if questions is None:
             return nobody
 
         async def ask(question: Question) -> str | None:
-            return await questions.answer(method, question, on_asked)
+            await attempt.second_factor(answered=False)
+            code = await questions.answer(method, question, on_asked)
+            if code is not None:
+                await attempt.second_factor(answered=True)
+            return code
 
         return ask
 

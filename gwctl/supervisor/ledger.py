@@ -28,6 +28,7 @@ from gwctl.supervisor.policy import (
     Question,
     Submit,
     Uptime,
+    asked,
     begun,
     ended,
     forgiven,
@@ -160,6 +161,15 @@ class Ledger:
             record = ended(record, outcome, locked_reason)
             self._save_or_keep(record, salt)
             return record.worked_print == record.submits[-1].print
+
+    def wait_for_second_factor(self, *, answered: bool) -> None:
+        """Write down that the last submit waits for a second factor, or that one was given and is not judged yet.
+
+        A login that is stopped while it waits was refused by nobody; one that is stopped after an answer may have been.
+        """
+        with self._locked():
+            record, salt, _ = self._load()
+            self._save_or_keep(asked(record, answered=answered), salt)
 
     def block_last(self, context: str, code: str, reason: str) -> None:
         """Keep the last submitted password from being sent again under the same settings."""

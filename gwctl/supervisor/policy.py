@@ -178,9 +178,11 @@ class Permission:
 REFUSED = "refused"
 SUCCESS = "success"
 UNCOUNTED = "uncounted"
+ASKED = "asked"
+"""The password was taken and IBKR asks for a second factor that nobody has answered yet: no refusal, and no success."""
 FORGIVEN = "forgiven"
 """A refusal that a person has reset: it blocks nothing any more, and still counts below IBKR's own limit."""
-OUTCOMES = frozenset({REFUSED, SUCCESS, UNCOUNTED, FORGIVEN})
+OUTCOMES = frozenset({REFUSED, SUCCESS, UNCOUNTED, ASKED, FORGIVEN})
 PAUSES_AFTER_REFUSAL_S = (900.0, 3600.0)
 
 
@@ -287,8 +289,8 @@ def begun(record: LoginRecord, print_: str, now: float | Now) -> LoginRecord:
 
 
 def ended(record: LoginRecord, outcome: str, locked_reason: str | None = None) -> LoginRecord:
-    """Return the record with the outcome of its last submit; one that has an outcome keeps it."""
-    if not record.submits or record.submits[-1].outcome not in {None, FORGIVEN}:
+    """Return the record with the outcome of its last submit; one that has a last outcome keeps it."""
+    if not record.submits or record.submits[-1].outcome not in {None, ASKED, FORGIVEN}:
         return record
     last = record.submits[-1]
     record = replace(record, submits=(*record.submits[:-1], replace(last, outcome=outcome)))
@@ -299,15 +301,25 @@ def ended(record: LoginRecord, outcome: str, locked_reason: str | None = None) -
     return record if locked_reason is None else replace(record, locked_reason=locked_reason)
 
 
+def asked(record: LoginRecord, *, answered: bool) -> LoginRecord:
+    """Return the record while its last submit waits for a second factor; ``answered``: what comes of it is unknown."""
+    if not record.submits or record.submits[-1].outcome not in {None, ASKED}:
+        return record
+    last = replace(record.submits[-1], outcome=None if answered else ASKED)
+    return replace(record, submits=(*record.submits[:-1], last))
+
+
 def forgiven(record: LoginRecord) -> LoginRecord:
     """Return the record without refusals and lock-out, as a person asked; what has worked stays known.
 
     The forgiven stay below IBKR's own limit of 24 hours: a person who resets again and again does not reach it.
     """
+    # The last one may be under way: its answer is still to be written, and to nobody else's entry.
+    under_way = record.submits[-1:] if record.submits and record.submits[-1].outcome == ASKED else ()
     kept = tuple(
         replace(submit, outcome=FORGIVEN) if counts(submit) else submit
         for submit in record.submits
-        if submit.outcome != UNCOUNTED
+        if submit.outcome not in {UNCOUNTED, ASKED} or submit in under_way
     )
     return replace(record, submits=kept, refused_print=None, locked_reason=None, block=None)
 

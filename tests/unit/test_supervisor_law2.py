@@ -16,6 +16,7 @@ from gwctl.supervisor.policy import (
     LoginRecord,
     Question,
     Submit,
+    asked,
     back_off_s,
     begun,
     counts,
@@ -212,6 +213,14 @@ def test_reset_during_a_login_keeps_its_submit() -> None:
     assert [submit.outcome for submit in record.submits] == [SUCCESS, REFUSED]
     assert record.worked_print == "a"
     assert record.refused_print == "b"
+
+
+def test_reset_while_a_second_factor_is_waited_for_keeps_its_submit() -> None:
+    """The answer falls on the login that is under way; one that was stopped long ago goes with the reset."""
+    record = asked(begun(LoginRecord(), "a", MIDNIGHT_S), answered=False)
+    record = asked(begun(record, "b", MIDNIGHT_S + 1), answered=False)
+    record = ended(forgiven(record), REFUSED)
+    assert [(submit.print, submit.outcome) for submit in record.submits] == [("b", REFUSED)]
 
 
 def test_record_is_bounded_and_keeps_refusals() -> None:

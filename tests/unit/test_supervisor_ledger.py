@@ -280,3 +280,25 @@ def test_deleted_ledger_is_remembered_by_who_has_read_it(ledger: Ledger) -> None
     assert Ledger(ledger.file).permission(PASSWORD, "context", 3).allowed
     ledger.restore()
     assert not Ledger(ledger.file).permission(PASSWORD, "context", 3).allowed
+
+
+def test_login_that_waits_for_a_second_factor_was_refused_by_nobody(tmp_path: Path) -> None:
+    """Stopped while it waits, the password may be sent again; stopped after an answer, what came of it is unknown."""
+    ledger = Ledger(tmp_path / "ledger.json")
+    password = Secret("first")
+    assert ledger.begin_submit(password, "paper", 3).allowed
+    ledger.wait_for_second_factor(answered=False)
+    assert ledger.permission(password, "paper", 3).allowed
+    assert ledger.summary(3)["rejected"] == 0
+    ledger.wait_for_second_factor(answered=True)
+    assert ledger.permission(password, "paper", 3).code == "credentials_rejected"
+    ledger.wait_for_second_factor(answered=False)
+    ledger.end_submit("refused")
+    ledger.wait_for_second_factor(answered=False)
+    assert ledger.summary(3) | {"last_at": None} == {
+        "last_at": None,
+        "last_outcome": "refused",
+        "rejected": 1,
+        "rejected_limit": 3,
+        "locked": True,
+    }
