@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gwctl.cli.call import Call
-from gwctl.cli.output import Outcome
+from gwctl.cli.output import Outcome, write
 from gwctl.cli.reaching import find_supervisor
 from gwctl.config import Settings
 from gwctl.errors import BrowserMissing, NeedsPerson, ProfileHeld, TimedOut, TryAgain, UpstreamUnreachable
@@ -90,11 +90,10 @@ class _Visit:
             if self._make_way():
                 return self.client.status()
             report = self._let_in()
-            if report is not None:
-                self._judge(report)
-                cookies = [[cookie.name, cookie.value] for cookie in report.cookies]
-                self.client.command("logged_in_by_hand", {"cookies": cookies})
-            return self._follow()
+            if report is None:
+                return self.client.status()
+            self._judge(report)
+            return self._hand_over(report)
         except NoSupervisor:
             self._say_why_it_ended()
 
@@ -113,14 +112,22 @@ class _Visit:
                 with suppress(NoSupervisor, TryAgain):
                     self.client.command("login")
 
-    def _follow(self) -> dict[str, Any]:
+    def _hand_over(self, report: LoginReport) -> dict[str, Any]:
+        """Give the supervisor the cookies of the window, for a later resume, and return once it is ready."""
         from gwctl.cli.following import follow_until_ready
 
-        return follow_until_ready(self.call, self.client, timeout_s=TAKEOVER_S, show=self.show)
+        cookies = [[cookie.name, cookie.value] for cookie in report.cookies]
+        since = int(self.client.command("logged_in_by_hand", {"cookies": cookies})["n"])
+        status = self.client.status()
+        if status["ready"]:
+            return status
+        return follow_until_ready(self.call, self.client, timeout_s=TAKEOVER_S, show=self.show, since=since)
 
     def _say_why_it_ended(self) -> NoReturn:
         """Raise what a supervisor that is gone has written down last."""
-        self._follow()
+        from gwctl.cli.following import follow_until_ready
+
+        follow_until_ready(self.call, self.client, timeout_s=TAKEOVER_S, show=lambda _text: None)
         raise NoSupervisor
 
     def _make_way(self) -> bool:
@@ -161,7 +168,11 @@ class _Visit:
         if self.browser is not None:
             self.show(f"a window opens {address}: log in there")
             return asyncio.run(self._in_window(self.browser, address, deadline_s))
-        self.show(f"open {address} in a browser and log in there (its certificate is of {self.call.paths.ca_file})")
+        where = f"open {address} in a browser and log in there (its certificate is of {self.call.paths.ca_file})"
+        if self.call.as_json and not self.call.quiet:
+            # Whoever reads the envelope has to be told before there is one.
+            write(where, sys.stderr)
+        self.show(where)
         while not self.client.status()["ready"]:
             if time.monotonic() > deadline_s:
                 raise TimedOut("nobody has logged in", hint=self.call.command("login --manual --timeout 600"))

@@ -12,11 +12,13 @@ def explain_last(call: Call) -> Outcome:
     kept = latest(call.paths.evidence_dir)
     if kept is None:
         return Outcome({"login": None}, f"no failed login of profile {call.profile_name!r} is kept")
-    return Outcome({"login": kept.to_json()}, render(kept))
+    # The commands to type are for this profile.
+    todo = kept.todo.replace("gwctl ", call.command(""))
+    return Outcome({"login": {**kept.to_json(), "todo": todo}}, render(kept, todo))
 
 
-def render(kept: Kept) -> str:
-    """Return the explanation as a person reads it."""
+def render(kept: Kept, todo: str) -> str:
+    """Return the explanation as a person reads it, with ``todo`` as what to do."""
     lines = [f"{kept.at or 'a login'}: {kept.what}"]
     if kept.text:
         lines.append(f"  the page said   {kept.text}")
@@ -24,7 +26,7 @@ def render(kept: Kept) -> str:
         lines.append(f"  the gateway     {kept.cause}")
     times = {0: "nothing", 1: "the password, once"}.get(kept.submits, f"the password, {kept.submits} times")
     lines.append(f"  submitted       {times}")
-    lines.append(f"  what to do      {kept.todo}")
+    lines.append(f"  what to do      {todo}")
     lines.append("  what happened")
     lines += [f"    {at_ms / 1000:7.2f} s  {name}" for name, at_ms in kept.steps]
     lines.append(f"  kept in         {kept.folder} ({', '.join(kept.files)})")

@@ -16,27 +16,29 @@ if TYPE_CHECKING:
 LOGIN_PATH = "/sso/Login?forwardTo=22&RL=1&ip2loc=US"
 """Where the gateway itself sends a browser that asks for ``/`` (gateway-facts.md)."""
 DEADLINE_S = 90.0
+LOAD_SHARE = 0.45
+"""How much of the time one of two loads of the page may take until its form is there."""
 
 
-def probe_page(call: Call) -> Outcome:
+def probe_page(call: Call, *, timeout_s: float | None = None) -> Outcome:
     """Open IBKR's login page itself, not through the gateway, whose session would be touched; return what is there.
 
-    Raises LoginFailed, UpstreamUnreachable or BrowserMissing with what was looked for.
+    Raises LoginFailed, UpstreamUnreachable or BrowserMissing with what was looked for, after ``timeout_s`` (90 s) at
+    the latest.
     """
     settings = call.settings()
     upstream = _upstream_of(call, settings)
     call.say(f"looking at {upstream}/sso/Login")
-    report = asyncio.run(_probe(call, settings, upstream))
+    report = asyncio.run(_probe(call, settings, upstream, timeout_s or DEADLINE_S))
+    if not _is_known(report):
+        _complain(call, report)
     data = {
         "url": upstream + LOGIN_PATH,
-        "outcome": str(report.outcome) if _is_known(report) is False else "known",
+        "outcome": "known",
         "version": report.page_version,
         "elements": dict(report.elements),
         "steps": [{"name": step.name, "at_ms": step.at_ms} for step in report.steps],
-        "evidence": report.evidence,
     }
-    if not _is_known(report):
-        _complain(call, report)
     return Outcome(data, _render(report))
 
 
@@ -49,8 +51,9 @@ def _upstream_of(call: Call, settings: Settings) -> str:
     return (record.url if record is not None else str(settings["upstream"])).rstrip("/")
 
 
-async def _probe(call: Call, settings: Settings, upstream: str) -> LoginReport:
+async def _probe(call: Call, settings: Settings, upstream: str, deadline_s: float) -> LoginReport:
     from gwctl.login.browser import find_browser
+    from gwctl.login.look import Patience
     from gwctl.login.session import LoginJob, LoginWorker
 
     browser = find_browser(settings["browser"], call.environment.variables)
@@ -62,7 +65,9 @@ async def _probe(call: Call, settings: Settings, upstream: str) -> LoginReport:
         pages=settings["page"] or {},
         page_path=LOGIN_PATH,
         visit="probe",
-        deadline_s=DEADLINE_S,
+        deadline_s=deadline_s,
+        # The page is loaded twice before it is given up.
+        patience=Patience(form_s=min(Patience().form_s, deadline_s * LOAD_SHARE)),
         evidence_dir=call.paths.evidence_dir,
     )
 
@@ -83,23 +88,31 @@ def _is_known(report: LoginReport) -> bool:
 def _complain(call: Call, report: LoginReport) -> None:
     from gwctl.login.outcome import LoginOutcome
 
+    text = report.text.removesuffix(".")
     kept = f"; what was seen is in {report.evidence}" if report.evidence else ""
+    again = f"{call.command('login --probe')}, later"
     match report.outcome:
+        case _ if "net::ERR_" in text:
+            # No answer came, or none that can be believed: the browser is well.
+            raise UpstreamUnreachable(f"IBKR's login page cannot be reached: {text}{kept}", hint=again)
         case LoginOutcome.BROWSER_FAILED:
-            raise BrowserMissing(f"the browser did not work: {report.text}", hint="gwctl browser install")
+            raise BrowserMissing(f"the browser did not work: {text}", hint="gwctl browser install")
         case LoginOutcome.UPSTREAM_ILL:
-            raise UpstreamUnreachable(f"IBKR's login is not available: {report.text}{kept}", hint="try again later")
+            raise UpstreamUnreachable(f"IBKR's login is not available: {text}{kept}", hint=again)
         case LoginOutcome.PAGE_UNKNOWN:
+            call.say("\n".join(["found, all the same:", *_lines(report)] if report.elements else ["nothing was found"]))
             raise LoginFailed(
-                f"the login page is not one that gwctl knows: {report.text}{kept}",
+                f"the login page is not one that gwctl knows: {text}{kept}",
                 hint=f"set the selectors in [profiles.{call.profile_name}.page]",
             )
         case _:
-            raise LoginFailed(f"the login page did not come: {report.text}{kept}", hint=call.command("login --probe"))
+            raise LoginFailed(f"the login form did not come: {text}{kept}", hint=again)
 
 
 def _render(report: LoginReport) -> str:
+    return "\n".join([f"login page: version {report.page_version}, nothing was submitted", *_lines(report)])
+
+
+def _lines(report: LoginReport) -> list[str]:
     width = max(len(name) for name in report.elements)
-    lines = [f"login page: version {report.page_version}, nothing was submitted"]
-    lines += [f"  {name:<{width}}  {found}" for name, found in report.elements.items()]
-    return "\n".join(lines)
+    return [f"  {name:<{width}}  {found}" for name, found in report.elements.items()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 from gwctl.login.hands import Hands, Over
@@ -39,6 +38,7 @@ class Challenge:
         self._answer = answer
         self._method = Method.TOTP if codes is not None else hands.task.method
         self._by_sms = False
+        self._by_time: str | None = None
         self._tries = 0
         self._told = self._resent = False
 
@@ -108,22 +108,21 @@ class Challenge:
         look = await self._hands.look()
         selector = look.visible.get(Element.DEVICE_CHOICE, "")
         action_s = self._hands.patience.action_s
-        wanted = self._wanted_devices()
-        label: str | None = None
-        for device in wanted:
-            if device is IB_KEY:
-                # Choosing it sends the notification: whoever has to approve it is told first.
-                await self._tell_of_notification()
-            label = await self._hands.page.choose(selector, device.values, device.label, timeout_s=action_s)
-            if label is not None:
-                self._by_sms = re.search(SMS.label, label, re.IGNORECASE) is not None
-                break
-        if label is None:
-            offered = ", ".join(await self._hands.page.options(selector, timeout_s=action_s))
+        options = await self._hands.page.options(selector, timeout_s=action_s)
+        chosen = next((one for device in self._wanted_devices() for one in options if device.is_option(*one)), None)
+        if chosen is None:
+            offered = ", ".join(label for _, label in options)
             raise Over(
                 LoginOutcome.SECOND_FACTOR_NEEDED,
                 f"the device for the second factor is not among those IBKR offers: {offered}",
             )
+        value, label = chosen
+        self._by_sms = SMS.is_option(value, label)
+        if IB_KEY.is_option(value, label):
+            # Choosing it sends the notification: whoever has to approve it is told first.
+            await self._tell_of_notification()
+        if not await self._hands.page.choose(selector, value, timeout_s=action_s):
+            raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"the device {label} could not be chosen")
         self._hands.note(f"device chosen: {label}")
         look = await self._hands.look()
         if look.shows(Element.SUBMIT) and not look.shows(*CODE_FIELDS, Element.PUSH):
@@ -188,6 +187,11 @@ class Challenge:
         action_s = self._hands.patience.action_s
         if not await self._hands.page.fill(selector, code, timeout_s=action_s):
             return None
+        if self._codes is not None and code == self._by_time and not self._codes.is_fresh:
+            self._hands.note("code expired before it was sent")
+            self._codes.take_back()
+            self._tries -= 1
+            return await self.send_code(element)
         submitted = await self._state(element)
         await self._hands.page.press_enter(selector, timeout_s=action_s)
         self._hands.note("code submitted")
@@ -211,9 +215,10 @@ class Challenge:
         if self._tries == 0:
             self._correct_clock(codes)
         try:
-            return await codes.next_code()
+            self._by_time = await codes.next_code()
         except BadSecret as error:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, str(error)) from None
+        return self._by_time
 
     def _correct_clock(self, codes: CodeSource) -> None:
         """Go by IBKR's clock where this machine's is wrong: a code of another moment would be a refusal."""

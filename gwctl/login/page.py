@@ -137,35 +137,21 @@ class Page:
             return False
         return await self._act(ways.first.click(timeout=timeout_s * 1000))
 
-    async def choose(self, selector: str, values: tuple[str, ...], label: str, *, timeout_s: float) -> str | None:
-        """Choose an option of a list by value, else by a regular expression on its label; return its label."""
-        script = """(select, [values, label]) => {
-          const options = [...select.options];
-          const wanted = options.find((o) => values.includes(o.value))
-            ?? options.find((o) => new RegExp(label, "i").test(o.label));
-          return wanted ? [options.indexOf(wanted), wanted.label] : null;
-        }"""
-        from playwright.async_api import Error
-
+    async def choose(self, selector: str, value: str, *, timeout_s: float) -> bool:
+        """Choose an option of a list by its value."""
         box = self._page.locator(_visible(selector)).first
-        try:
-            found = await box.evaluate(script, [list(values), label], timeout=timeout_s * 1000)
-        except Error as error:
-            raise PageFailed(first_line(error)) from None
-        if found is None or not await self._act(box.select_option(index=found[0], timeout=timeout_s * 1000)):
-            return None
-        return str(found[1])
+        return await self._act(box.select_option(value=value, timeout=timeout_s * 1000))
 
-    async def options(self, selector: str, *, timeout_s: float) -> list[str]:
-        """Return the labels of a list's options."""
+    async def options(self, selector: str, *, timeout_s: float) -> list[tuple[str, str]]:
+        """Return value and label of a list's options, without those that stand for none."""
         from playwright.async_api import Error
 
-        script = "(select) => [...select.options].filter((o) => o.value).map((o) => o.label)"
+        script = "(select) => [...select.options].filter((o) => o.value).map((o) => [o.value, o.label])"
         try:
-            labels = await self._page.locator(_visible(selector)).first.evaluate(script, timeout=timeout_s * 1000)
+            found = await self._page.locator(_visible(selector)).first.evaluate(script, timeout=timeout_s * 1000)
         except Error as error:
             raise PageFailed(first_line(error)) from None
-        return [str(label) for label in labels]
+        return [(str(value), str(label)) for value, label in found]
 
     async def _act(self, action: Awaitable[object]) -> bool:
         from playwright.async_api import Error

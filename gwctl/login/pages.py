@@ -124,6 +124,10 @@ class Device:
     values: tuple[str, ...]
     label: str
 
+    def is_option(self, value: str, label: str) -> bool:
+        """Say whether an option of the list is this device."""
+        return value in self.values or re.search(self.label, label, re.IGNORECASE) is not None
+
 
 AUTHENTICATOR_APP = Device(("4",), r"authenticator app|mobile auth|totp")
 IB_KEY = Device(("5.2a", "5.2i"), r"ib ?key")

@@ -140,8 +140,9 @@ class CodePlan:
 def plan_code(now_s: float, used_window: int | None, tries: int) -> CodePlan | None:
     """Return when the next code may be used, or None when ``tries`` codes were enough.
 
-    A code has at least ``MARGIN_S`` left when it is used and comes from a later window than ``used_window``: IBKR
-    refuses a code near the rollover and one that is used twice.
+    A code has at least ``MARGIN_S`` left when it is used, is not used before a clock that lags ``WRONG_CLOCK_S`` has
+    reached its window, and comes from a later window than ``used_window``: IBKR refuses a code near the rollover and
+    one that is used twice.
     """
     if tries >= TRIES:
         return None
@@ -150,7 +151,7 @@ def plan_code(now_s: float, used_window: int | None, tries: int) -> CodePlan | N
         window += 1
     if used_window is not None and window <= used_window:
         window = used_window + 1
-    return CodePlan(window, max(0.0, window * PERIOD_S - now_s))
+    return CodePlan(window, max(0.0, window * PERIOD_S + WRONG_CLOCK_S - now_s))
 
 
 class BadSecret(ValueError):
@@ -192,6 +193,17 @@ class CodeSource:
     def check(self) -> None:
         """Raise BadSecret now, before a password is spent on a login that cannot be finished."""
         code_at(self._secret, 0)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the code that was handed out last is still good; a busy machine may have taken its time."""
+        if self.used_window is None:
+            return False
+        return (self.used_window + 1) * PERIOD_S - self._clock.now_s() >= WRONG_CLOCK_S
+
+    def take_back(self) -> None:
+        """Note that the code that was handed out last was not sent; its window is left out all the same."""
+        self._tries -= 1
 
     async def next_code(self) -> str | None:
         """Wait until a code is good and return it; None when no further one may be tried. Raises BadSecret."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Mapping
 
 from gwctl.login.form import Form
 from gwctl.login.hands import Hands, OnStep, Over, Task
-from gwctl.login.look import Ended
+from gwctl.login.look import Ended, Look
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
 from gwctl.login.page import Page, PageFailed
 
+LOOK_S = 1.0
+SOON_S = 0.1
+NETWORK_ERROR = "net::ERR_"
 PROBED = "the page was looked at; nothing was submitted"
 
 
@@ -23,15 +28,35 @@ async def probe(page: Page, task: Task, on_step: OnStep) -> LoginReport:
         async with asyncio.timeout(task.deadline_s) as hands.limit:
             try:
                 await form.open()
+                elements = await page.find(hands.selectors)
                 ended = Ended(LoginOutcome.CANCELLED, PROBED)
             except Over as over:
-                ended = over.ended
-            elements = await page.find(hands.selectors)
+                ended = _unreachable(over.ended.text) or over.ended
+                with contextlib.suppress(PageFailed):
+                    elements = await page.find(hands.selectors)
     except TimeoutError:
         ended = Ended(LoginOutcome.PAGE_NEVER_CAME, f"not done within {task.deadline_s:g} s")
     except PageFailed as error:
-        ended = Ended(LoginOutcome.BROWSER_FAILED, str(error))
+        ended = _unreachable(str(error)) or Ended(LoginOutcome.BROWSER_FAILED, str(error))
     return _report(hands, ended, version=form.version, elements=elements)
+
+
+def _unreachable(text: str) -> Ended | None:
+    """Return the end of a probe that no server was there for: it goes past the gateway, whose door and key are ours."""
+    at = text.find(NETWORK_ERROR)
+    return None if at < 0 else Ended(LoginOutcome.PAGE_NEVER_CAME, text[at:])
+
+
+async def _await_success(page: Page, hands: Hands) -> None:
+    """Return when the page says that the login succeeds, however often the person reloads it until then."""
+    look: Look | None = None
+    while look is None or not look.success:
+        asked_s = time.monotonic()
+        fresh = await page.look(hands.selectors, look, timeout_s=LOOK_S)
+        look = fresh or look
+        if fresh is None:
+            # A page that has crashed says so at once, again and again, until the person reloads it.
+            await asyncio.sleep(max(0.0, SOON_S - (time.monotonic() - asked_s)))
 
 
 async def by_hand(page: Page, task: Task, on_step: OnStep) -> LoginReport:
@@ -42,14 +67,12 @@ async def by_hand(page: Page, task: Task, on_step: OnStep) -> LoginReport:
         async with asyncio.timeout(task.deadline_s):
             await page.open(task.base_url + task.page_path, timeout_s=task.patience.form_s)
             hands.note("window open")
-            look = None
-            while look is None or not look.success:
-                look = await page.look(hands.selectors, look, timeout_s=1.0) or look
+            await _await_success(page, hands)
             hands.note("logged in by hand")
             cookies = await page.cookies(task.base_url)
             ended = Ended(LoginOutcome.SUCCESS)
     except TimeoutError:
-        ended = Ended(LoginOutcome.TIMED_OUT, f"nobody was through within {task.deadline_s:g} s")
+        ended = Ended(LoginOutcome.TIMED_OUT, f"nobody logged in within {task.deadline_s:.0f} s")
     except PageFailed as error:
         gone = page.is_gone
         ended = (
@@ -68,7 +91,8 @@ def _report(
     elements: Mapping[str, str] | None = None,
     cookies: tuple[SsoCookie, ...] = (),
 ) -> LoginReport:
-    hands.note(f"ended: {ended.outcome.value}")
+    if ended.text != PROBED:
+        hands.note(f"ended: {ended.outcome.value}")
     return LoginReport(
         outcome=ended.outcome,
         text=tidy(ended.text, hands.task.secrets),

@@ -7,6 +7,7 @@ is looked at, which is IBKR's clock.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 KEPT_REQUESTS = 200
 KEPT_MESSAGES = 100
 MESSAGE_LIMIT_CHARS = 300
-_HALF_SECOND_S = 0.5
-"""``Date`` has whole seconds: on the average it is this much behind."""
+_WHOLE_SECOND_S = 1.0
+"""``Date`` has whole seconds."""
 
 
 @dataclass(slots=True)
@@ -49,6 +50,7 @@ class Wire:
         self._exchanges: dict[Request, Exchange] = {}
         self._messages: list[tuple[float, str, str]] = []
         self.traffic = Traffic()
+        self._unsure_s = math.inf
         self.server_ahead_s: float | None = None
         """How far the clock of whoever served the page is ahead of this machine's; None: it did not say."""
         page.on("request", self._on_request)
@@ -75,13 +77,25 @@ class Wire:
             self.traffic = replace(self.traffic, post_status=response.status)
         if request.is_navigation_request() and request.frame == self._page.main_frame:
             self.traffic = replace(self.traffic, document_status=response.status)
-        self._look_at_clock(response)
+        if urlsplit(request.url).path.startswith("/sso/"):
+            self._look_at_clock(response)
 
     def _look_at_clock(self, response: Response) -> None:
-        date = response.headers.get("date")
-        if date is not None and response.status < 500:
-            with contextlib.suppress(ValueError, TypeError, OverflowError):
-                self.server_ahead_s = parsedate_to_datetime(date).timestamp() + _HALF_SECOND_S - time.time()
+        """Note IBKR's clock, by the browser's own times, for we may hear of it late; the quickest answer tells most.
+
+        What is not of the login's paths may come from a cache, with the date of that day.
+        """
+        date, timing = response.headers.get("date"), response.request.timing
+        sent_ms, came_ms = timing["requestStart"], timing["responseStart"]
+        if date is None or response.status >= 500 or sent_ms < 0 or came_ms < sent_ms:
+            return
+        # It was written between the two, and it has whole seconds.
+        unsure_s = (came_ms - sent_ms) / 1000 + _WHOLE_SECOND_S
+        ours_s = (timing["startTime"] + (sent_ms + came_ms) / 2) / 1000
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            ahead_s = parsedate_to_datetime(date).timestamp() + _WHOLE_SECOND_S / 2 - ours_s
+            if unsure_s < self._unsure_s:
+                self.server_ahead_s, self._unsure_s = ahead_s, unsure_s
 
     def _on_end(self, request: Request) -> None:
         exchange = self._exchanges.get(request)

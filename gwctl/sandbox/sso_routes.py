@@ -45,8 +45,7 @@ def sso_routes(stand_in: StandIn) -> list[Route]:
         # A gateway keeps both in its own jar: JSESSIONID for /sso alone, the other for every later upstream call.
         response.set_cookie("JSESSIONID", f"{gateway}.sso", path="/sso", httponly=True)
         response.set_cookie(GATEWAY_COOKIE, gateway, path="/", httponly=True)
-        # IBKR's clock, by which codes are made where this machine's is wrong.
-        response.headers["Date"] = formatdate(stand_in.wall_clock(), usegmt=True)
+        response.headers.update(_date(stand_in))
         return response
 
     async def email_page(_request: Request) -> Response:
@@ -56,7 +55,8 @@ def sso_routes(stand_in: StandIn) -> list[Route]:
         if request.method == "GET":
             return JSONResponse({"result": "OK"})
         fields = urllib.parse.parse_qs((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
-        return JSONResponse(stand_in.desk.answer({key: values[0] for key, values in fields.items()}))
+        answer = stand_in.desk.answer({key: values[0] for key, values in fields.items()})
+        return JSONResponse(answer, headers=_date(stand_in))
 
     async def dispatcher(request: Request) -> Response:
         if not stand_in.dispatch(request.cookies):
@@ -75,6 +75,11 @@ def sso_routes(stand_in: StandIn) -> list[Route]:
         Route("/sso/Dispatcher", dispatcher),
         Route("/sso/ping", ping),
     ]
+
+
+def _date(stand_in: StandIn) -> dict[str, str]:
+    """Return IBKR's clock, by which codes are made where this machine's is wrong."""
+    return {"Date": formatdate(stand_in.wall_clock(), usegmt=True)}
 
 
 def _render(stand_in: StandIn, gateway: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from random import Random
 
@@ -13,8 +14,12 @@ from chaos.drawing import Round
 from chaos.fault import Fault
 from chaos.rounds import Result, play
 from chaos.worlds import Run, World, WorldLost, a_world, bring_down
+from gwctl.supervisor.budget import HOUR_S, Rung
+from gwctl.supervisor.policy import Policy
 
 GAP_S = (20.0, 60.0)
+SPARE = 3
+"""So many of an hour's logins and resumes are left for what one fault may cost."""
 REPLACED_AGAIN_AFTER_S = 620.0
 """Restarts have a budget: each further one within ten minutes waits a little longer, which the bounds leave out."""
 
@@ -41,6 +46,24 @@ def cost_of(world: World) -> Cost:
     return Cost(pages * 4096, machine.open_files(pid), requests, time.time())
 
 
+def affordable(world: World, faults: list[Fault], now_s: float) -> list[Fault]:
+    """Return the faults whose cures the budgets of this hour still have room for.
+
+    A fault a minute, for hours, is more than the budgets are made for: what they hold back then is no defect.
+    """
+    recent = [one for one in world.journal() if now_s - datetime.fromisoformat(one["at"]).timestamp() < HOUR_S]
+    logins = sum(one["kind"] == "login" for one in recent)
+    resumes = sum(one["kind"] == "cure" and one.get("rung") == "resume" for one in recent)
+    budgets = Policy().budgets
+    may_log_in = logins + SPARE < budgets[Rung.LOGIN].per_hour
+    may_resume = resumes + SPARE < budgets[Rung.RESUME].per_hour
+    return [
+        fault
+        for fault in faults
+        if (may_log_in or not fault.submits) and (may_resume or not (fault.cookies or not fault.same_gateway))
+    ]
+
+
 def soak(run: Run, hours: float, seed: int, faults: tuple[Fault, ...], results: queue.Queue[Result]) -> list[str]:
     """Play for so many hours in one world; return what to print at the end.
 
@@ -55,7 +78,8 @@ def soak(run: Run, hours: float, seed: int, faults: tuple[Fault, ...], results: 
         while time.time() < end_s:
             run.pause(random.uniform(*GAP_S))
             fresh = time.time() - replaced_s < REPLACED_AGAIN_AFTER_S
-            fault = random.choice([one for one in chosen if one.same_gateway or not fresh])
+            affords = affordable(world, chosen, time.time())
+            fault = random.choice([one for one in affords if one.same_gateway or not fresh])
             number += 1
             one = Round(number, (fault,), random.randrange(1 << 32))
             try:

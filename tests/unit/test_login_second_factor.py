@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gwctl.login.second_factor import (
     MARGIN_S,
     PERIOD_S,
+    WRONG_CLOCK_S,
     BadSecret,
     CodePlan,
     CodeSource,
@@ -37,18 +38,23 @@ class SteppedClock:
 
 def test_a_fresh_window_is_used_at_once() -> None:
     """A code with enough time left is used without waiting."""
-    assert plan_code(3000.0, None, 0) == CodePlan(100, 0.0)
+    assert plan_code(3000.0 + WRONG_CLOCK_S, None, 0) == CodePlan(100, 0.0)
     assert plan_code(3000.0 + PERIOD_S - MARGIN_S, None, 0) == CodePlan(100, 0.0)
+
+
+def test_a_code_is_not_used_before_a_lagging_clock_has_come_to_it() -> None:
+    """A clock that is off by less than is corrected does not make a code one of the future."""
+    assert plan_code(3000.5, None, 0) == CodePlan(100, WRONG_CLOCK_S - 0.5)
 
 
 def test_a_code_about_to_expire_is_not_used() -> None:
     """With less than the margin left, the next window's code is waited for."""
-    assert plan_code(3023.0, None, 0) == CodePlan(101, 7.0)
+    assert plan_code(3023.0, None, 0) == CodePlan(101, 7.0 + WRONG_CLOCK_S)
 
 
 def test_a_window_is_used_once() -> None:
     """A code is never sent twice: after one of this window the next is waited for."""
-    assert plan_code(3001.0, 100, 1) == CodePlan(101, 29.0)
+    assert plan_code(3001.0, 100, 1) == CodePlan(101, 29.0 + WRONG_CLOCK_S)
 
 
 def test_two_codes_are_enough() -> None:
@@ -64,9 +70,9 @@ def test_every_plan_keeps_the_rules(now_s: float, used: int | None, tries: int) 
     assert plan is not None
     used_at_s = now_s + plan.wait_s
     assert (plan.window + 1) * PERIOD_S - used_at_s >= MARGIN_S - 1e-3
-    assert plan.window * PERIOD_S <= used_at_s + 1e-3
+    assert plan.window * PERIOD_S + WRONG_CLOCK_S <= used_at_s + 1e-3
     assert used is None or plan.window > used
-    assert plan.wait_s <= 2 * PERIOD_S + MARGIN_S
+    assert plan.wait_s <= 2 * PERIOD_S + MARGIN_S + WRONG_CLOCK_S
 
 
 def test_a_source_hands_out_two_different_codes_and_no_third() -> None:
@@ -80,8 +86,25 @@ def test_a_source_hands_out_two_different_codes_and_no_third() -> None:
     codes = asyncio.run(take())
     totp = pyotp.TOTP(SECRET)
     assert codes == [totp.at(3000), totp.at(3030), None]
-    assert clock.waits == [25.0]
+    assert clock.waits == [25.0 + WRONG_CLOCK_S]
     assert source.used_window == 101
+
+
+def test_a_code_that_was_too_slow_is_not_sent_and_does_not_count() -> None:
+    """On a machine that took its time the code of a later window is taken, and there are still two tries."""
+    clock = SteppedClock(3005.0)
+    source = CodeSource(SECRET, clock)
+
+    async def take() -> list[str | None]:
+        first = await source.next_code()
+        assert source.is_fresh
+        clock.time_s += 23.0
+        assert not source.is_fresh
+        source.take_back()
+        return [first, *[await source.next_code() for _ in range(3)]]
+
+    totp = pyotp.TOTP(SECRET)
+    assert asyncio.run(take()) == [totp.at(3000), totp.at(3030), totp.at(3060), None]
 
 
 def test_a_second_login_does_not_repeat_the_first_ones_code() -> None:
