@@ -12,7 +12,6 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from gwctl.errors import DiskTrouble
 from gwctl.login.outcome import LoginOutcome, LoginReport, redact
@@ -41,7 +40,10 @@ async def keep(evidence_dir: Path | None, report: LoginReport, page: Page, secre
         make_private_dir(evidence_dir)
         make_private_dir(folder)
         _write_steps(folder, report)
-        write_json(folder / BROWSER_FILE, redacted(page.summary(), secrets))
+        with contextlib.suppress(PageFailed, TimeoutError):
+            async with asyncio.timeout(DEADLINE_S):
+                secrets = (*secrets, *await page.cookie_values())
+        write_json(folder / BROWSER_FILE, page.summary(secrets))
         with contextlib.suppress(PageFailed, TimeoutError):
             async with asyncio.timeout(DEADLINE_S):
                 text = redact(await page.visible_text(), secrets)[:TEXT_LIMIT_CHARS]
@@ -74,19 +76,6 @@ def _new_folder(evidence_dir: Path, ending: str) -> Path:
     """Return a new name; the names sort by time, whatever the zone."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     return evidence_dir / f"{stamp}-{time.monotonic_ns() % 10**9:09}-{ending}"
-
-
-def redacted(value: Any, secrets: tuple[str, ...]) -> Any:  # noqa: ANN401 - any JSON value
-    """Return a JSON value with every secret in its texts replaced."""
-    match value:
-        case str():
-            return redact(value, secrets)
-        case list():
-            return [redacted(one, secrets) for one in value]
-        case dict():
-            return {name: redacted(one, secrets) for name, one in value.items()}
-        case _:
-            return value
 
 
 def _write_steps(folder: Path, report: LoginReport, *, outcome: str | None = None) -> None:

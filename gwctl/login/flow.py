@@ -82,7 +82,7 @@ class Flow:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Everything that must be in nothing that is kept: the task's secrets and the codes that were typed."""
-        return (*self._task.secrets, *self._hands.codes)
+        return self._hands.secrets
 
     def _is_worth_the_demo(self, ended: Ended) -> bool:
         if ended.outcome is LoginOutcome.SWALLOWED:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gwctl.login.look import Ended, Look, Patience
-from gwctl.login.outcome import LoginOutcome, Step
+from gwctl.login.outcome import LoginOutcome, Step, redact
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.pages import VERSIONS, Element, merged
 from gwctl.login.second_factor import Method
@@ -68,6 +68,11 @@ class Hands:
         self._on_step = on_step
         self._started_s = time.monotonic()
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that must be in nothing that is kept or told: the task's secrets and the codes that were typed."""
+        return (*self.task.secrets, *self.codes)
+
     def now_ms(self) -> float:
         """Return the milliseconds since the login began."""
         return round((time.monotonic() - self._started_s) * 1000, 1)
@@ -79,8 +84,8 @@ class Hands:
             self.limit.reschedule(when + further_s)
 
     def note(self, name: str) -> None:
-        """Keep and report a step."""
-        step = Step(name, self.now_ms())
+        """Keep and report a step; the page may have a word in its name, and in that a secret."""
+        step = Step(redact(name, self.secrets), self.now_ms())
         self.steps.append(step)
         self._on_step(step)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_MS = 40
 CERTIFICATE_ERROR = "ERR_CERT_"
+COOKIE_SECRET_CHARS = 8
 
 
 class PageFailed(Exception):
@@ -47,9 +48,9 @@ class Page:
         """How many seconds the gateway's clock, which is IBKR's, is ahead of this machine's; None: not known."""
         return self._wire.server_ahead_s
 
-    def summary(self) -> dict[str, Any]:
-        """Return the requests and console messages so far, for evidence."""
-        return self._wire.summary()
+    def summary(self, secrets: tuple[str, ...]) -> dict[str, Any]:
+        """Return the requests and console messages so far, redacted, for evidence."""
+        return self._wire.summary(secrets)
 
     # What the steps do.
 
@@ -200,6 +201,16 @@ class Page:
             if c.get("domain", "").lstrip(".") == host
         )
 
+    async def cookie_values(self) -> tuple[str, ...]:
+        """Return what in the browser's cookies is long enough to be a secret."""
+        from playwright.async_api import Error
+
+        try:
+            jar = await self._context.cookies()
+        except Error as error:
+            raise PageFailed(first_line(error)) from None
+        return tuple(value for cookie in jar if len(value := cookie.get("value", "")) >= COOKIE_SECRET_CHARS)
+
     async def visible_text(self) -> str:
         """Return the page's text as a person sees it."""
         from playwright.async_api import Error
@@ -213,8 +224,9 @@ class Page:
         """Return a PNG of the page with every input and every element with one of the texts covered."""
         from playwright.async_api import Error
 
-        covered = [self._page.locator("input, textarea, select")]
-        covered += [self._page.get_by_text(text) for text in hide_texts if text]
+        frames = self._page.frames
+        covered = [frame.locator("input, textarea, select") for frame in frames]
+        covered += [frame.get_by_text(text) for frame in frames for text in hide_texts if text]
         try:
             return await self._page.screenshot(mask=covered, timeout=5000, animations="disabled")
         except Error as error:

@@ -1,20 +1,22 @@
 """What goes over the wire of one login, and what the browser's console says: counted, and summed up for evidence.
 
-Kept are methods, paths, statuses and times; never a query, a header, a body or a cookie. Of the headers only ``Date``
-is looked at, which is IBKR's clock.
+Kept are methods, paths, statuses and times; never a query, a path's parameters, a header, a body or a cookie. Of the
+headers only ``Date`` is looked at, which is IBKR's clock.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import re
 import time
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from gwctl.login.look import Traffic
+from gwctl.login.outcome import redact
 
 if TYPE_CHECKING:
     from playwright.async_api import ConsoleMessage, Request, Response
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 KEPT_REQUESTS = 200
 KEPT_MESSAGES = 100
 MESSAGE_LIMIT_CHARS = 300
+MESSAGE_HELD_CHARS = 10_000
+"""A message is cut to its limit when it is kept, behind the redaction: half a secret would not be known for one."""
 _WHOLE_SECOND_S = 1.0
 """``Date`` has whole seconds."""
 
@@ -113,16 +117,16 @@ class Wire:
     def _on_message(self, message: ConsoleMessage) -> None:
         if len(self._messages) < KEPT_MESSAGES:
             at_s = time.monotonic() - self._began_s
-            self._messages.append((at_s, message.type, message.text[:MESSAGE_LIMIT_CHARS]))
+            self._messages.append((at_s, message.type, message.text[:MESSAGE_HELD_CHARS]))
 
-    def summary(self) -> dict[str, Any]:
-        """Return requests and console messages in order, each with its time in milliseconds; nothing that was sent."""
+    def summary(self, secrets: tuple[str, ...]) -> dict[str, Any]:
+        """Return requests and console messages in order, redacted, each with its time in ms; nothing that was sent."""
         return {
             "requests": [
                 {
                     "at_ms": round(one.at_s * 1000, 1),
                     "method": one.method,
-                    "path": one.path,
+                    "path": redact(_shown(one.path), secrets),
                     "kind": one.kind,
                     "status": one.status,
                     "took_ms": one.took_ms,
@@ -131,6 +135,12 @@ class Wire:
                 for one in self._exchanges.values()
             ],
             "console": [
-                {"at_ms": round(at_s * 1000, 1), "type": kind, "text": text} for at_s, kind, text in self._messages
+                {"at_ms": round(at_s * 1000, 1), "type": kind, "text": redact(text, secrets)[:MESSAGE_LIMIT_CHARS]}
+                for at_s, kind, text in self._messages
             ],
         }
+
+
+def _shown(path: str) -> str:
+    """Return a path as it reads, without the parameters of its parts: a Java server puts its session's cookie there."""
+    return unquote(re.sub(r";[^/]*", "", path))

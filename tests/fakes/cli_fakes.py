@@ -147,9 +147,9 @@ class RealHome(Home):
 
 
 @contextmanager
-def a_real_home(folder: Path, release_zip: Path) -> Iterator[RealHome]:
+def a_real_home(folder: Path, release_zip: Path, account: Account | None = None) -> Iterator[RealHome]:
     """Yield a real home, stopped again at the end with nothing left."""
-    account = Account(username="reader01", password=f"canary{secrets.token_hex(12)}")
+    account = account or Account(username="reader01", password=f"canary{secrets.token_hex(12)}")
     with serve_in_thread(StandInConfig(admin_token=secrets.token_hex(8), account=account)) as stand_in:
         home = RealHome(folder, account, stand_in)
         home.gwctl("release", "install", str(release_zip)).check(0)

@@ -1,0 +1,123 @@
+"""Logins that fail in every way that keeps evidence, with secrets planted in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import login_rig as rig
+from canaries import Canaries
+
+from gwctl.login.look import Patience
+from gwctl.login.outcome import LoginOutcome
+from gwctl.login.second_factor import Method, Question
+from gwctl.login.session import LoginJob
+from gwctl.sandbox.account import Account
+from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import PageOptions, StandInConfig
+
+USERNAME, PASSWORD = "magpieuser7", "Quail-Harbor-5521"
+TOTP_SECRET = "GEZDGNBVGY3TQOJQHERONHERONHERON2"
+RIGHT_CODE, WRONG_CODE = "73529146", "86420975"
+PLANTED = Canaries(
+    {
+        "username": USERNAME,
+        "password": PASSWORD,
+        "TOTP secret": TOTP_SECRET,
+        "right code": RIGHT_CODE,
+        "wrong code": WRONG_CODE,
+    }
+)
+QUICK = Patience(form_s=1.5, answer_s=1.5, push_s=0.8, person_s=5.0)
+BY_COMMAND = {"method": Method.COMMAND}
+ALONE = ("current",)
+DEVICES = (("9", f"Telephone of {USERNAME.title()}"), ("4.2", f"SMS to {USERNAME.upper()}"))
+
+Reply = Callable[[Question], str | None]
+Prepare = Callable[[RunningStandIn], None]
+
+
+def wrong_code(_question: Question) -> str:
+    """Give the same wrong code each time, of which the second is not sent."""
+    return WRONG_CODE
+
+
+def as_it_is(_ibkr: RunningStandIn) -> None:
+    """Leave the stand-in alone."""
+
+
+def echoing(ibkr: RunningStandIn) -> None:
+    """Have every error text name the user, the password and the code that was typed, in other letters."""
+    answer = ibkr.state.desk.answer
+
+    def echo(form: dict[str, str]) -> dict[str, Any]:
+        said = answer(form)
+        heard = f": {USERNAME.upper()}, {PASSWORD.swapcase()} {form.get('CODE', '')}"
+        return said | {"error": said["error"] + heard} if "error" in said else said
+
+    ibkr.state.desk.answer = echo  # type: ignore[method-assign]
+
+
+def forgetting(ibkr: RunningStandIn) -> None:
+    """Give the browser the cookies of a login, then show the login page once more."""
+    ibkr.state.dispatch = lambda _cookies: False  # type: ignore[method-assign]
+
+
+def asking_for(kind: str, **parameters: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Return the scenario in which IBKR asks for this."""
+    return {"second_factor": {"kind": kind, "code": RIGHT_CODE, "response": RIGHT_CODE, **parameters}}
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to fail: what the stand-in does, what the profile says, who answers, and which pages have it."""
+
+    name: str
+    outcome: LoginOutcome
+    scenarios: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    job: Mapping[str, Any] = field(default_factory=dict)
+    reply: Reply | None = None
+    prepare: Prepare = as_it_is
+    pages: tuple[str, ...] = ("current", "legacy")
+
+    def log_in(self, url: str, pin: str, folder: Path) -> rig.Login:
+        """Fail once; what is kept is in ``folder``/evidence."""
+        job = LoginJob(url, USERNAME, PASSWORD, evidence_dir=folder / "evidence", patience=QUICK, **self.job)
+        return rig.log_in(job, pin, folder / "scratch", answer=self.reply)
+
+
+_NEEDED, _NO_CODE = LoginOutcome.SECOND_FACTOR_NEEDED, LoginOutcome.SECOND_FACTOR_REFUSED
+WAYS = (
+    Way("refused", LoginOutcome.REFUSED, {"wrong_password": {}}),
+    Way("echo", LoginOutcome.UNKNOWN_TEXT, {"login_error": {"text": "Please mind"}}, prepare=echoing),
+    Way("unknown text", LoginOutcome.UNKNOWN_TEXT, {"login_error": {"text": "Call your broker"}}, pages=ALONE),
+    Way("form again", LoginOutcome.FORM_AGAIN, {"form_again": {}}),
+    Way("spinner", LoginOutcome.TIMED_OUT, {"login_spins": {}}),
+    Way("page unknown", LoginOutcome.PAGE_UNKNOWN, job={"pages": {"password": ["#nowhere"]}}),
+    Way("no code", _NEEDED, asking_for("app"), BY_COMMAND),
+    Way("code refused", _NO_CODE, asking_for("app"), BY_COMMAND, wrong_code, echoing),
+    Way("device named", _NO_CODE, asking_for("choice", devices=DEVICES), BY_COMMAND | {"device": "sms"}, wrong_code),
+    Way("login forgotten", LoginOutcome.FORM_AGAIN, job={"totp_secret": TOTP_SECRET}, prepare=forgetting),
+    Way("passkey", _NEEDED, asking_for("passkey"), pages=ALONE),
+    Way("push never", _NEEDED, asking_for("push", approve="never"), {"method": Method.PUSH}, pages=ALONE),
+    Way("e-mail code", _NO_CODE, asking_for("email"), BY_COMMAND, wrong_code, echoing, ALONE),
+    Way("response", _NO_CODE, asking_for("challenge"), BY_COMMAND, wrong_code, echoing, ALONE),
+)
+
+
+@contextmanager
+def standing(folder: Path, way: Way, variant: str) -> Iterator[tuple[str, str, RunningStandIn]]:
+    """Yield address and pin of a gateway whose IBKR fails logins in this way, and that IBKR."""
+    key = rig.make_key(folder)
+    account = Account(USERNAME, PASSWORD, totp_secret=way.job.get("totp_secret"))
+    page = PageOptions(variant, form_delay_ms=0, cookie_dialog=False)
+    with ExitStack() as stack:
+        ibkr = stack.enter_context(serve_in_thread(StandInConfig("token", account, page=page)))
+        url = stack.enter_context(rig.serve_gateway(ibkr.url, key, folder))
+        for name, parameters in way.scenarios.items():
+            ibkr.state.set_scenario(name, on=True, parameters=dict(parameters))
+        way.prepare(ibkr)
+        yield url, key.pin, ibkr

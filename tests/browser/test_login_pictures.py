@@ -1,0 +1,64 @@
+"""The pictures in the docs show what the login pages, and a failed login's evidence, look like today."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pictures
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "docs" / "pictures"
+LARGEST_BYTES = 25_000
+SAYS = {
+    "login-current": "Paper",
+    "login-code": "Security code",
+    "login-devices": "Mobile Authenticator App",
+    "login-push": "A notification was sent to your device",
+    "login-legacy": "Paper Trading",
+    "login-evidence": "Invalid username password combination",
+}
+
+
+def words_of(text: str) -> set[str]:
+    """Return the words of three letters and more: what is shorter, or no word, tesseract may see in a frame or mask."""
+    return set(re.findall(r"[a-z]{3,}", text.lower()))
+
+
+def differences(some: str, others: str) -> set[str]:
+    """Return the words of either text that have no like in the other: one letter of five may be read otherwise."""
+    one, two = words_of(some), words_of(others)
+    return {word for word in one if not _has_like(word, two)} | {word for word in two if not _has_like(word, one)}
+
+
+def _has_like(word: str, words: set[str]) -> bool:
+    return bool(difflib.get_close_matches(word, words, n=1, cutoff=0.8))
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(180)
+def test_pictures_are_true(tmp_path: Path) -> None:
+    """Each picture in docs is small and says, word for word, what the same one says when it is taken anew."""
+    subprocess.run([sys.executable, ROOT / "scripts" / "render-login", tmp_path], check=True, timeout=150)
+    assert {file.stem for file in KEPT.glob("login-*.png")} == {file.stem for file in tmp_path.glob("*")} == set(SAYS)
+    kept = {name: pictures.read(KEPT / f"{name}.png") for name in SAYS}
+    anew = {name: pictures.read(tmp_path / f"{name}.png") for name in SAYS}
+    assert {name: gone for name in SAYS if (gone := differences(kept[name], anew[name]))} == {}
+    assert [name for name, said in SAYS.items() if said not in " ".join(kept[name].split())] == []
+    assert [name for name in SAYS if (KEPT / f"{name}.png").stat().st_size > LARGEST_BYTES] == []
+    # No two are taken for each other: one that was exchanged, or had stayed as it was, would be found.
+    assert [pair for pair in itertools.combinations(SAYS, 2) if not differences(kept[pair[0]], anew[pair[1]])] == []
+
+
+def test_one_other_word_is_a_difference() -> None:
+    """A word that was changed, added or taken away is found; a letter that was misread is not."""
+    page = "Sandbox: not Interactive Brokers\n\nPaper\n\nUsername"
+    assert differences(page, page.replace("Username", "Usernarne")) == set()
+    assert differences(page, page.replace("Paper", "Simulated")) == {"paper", "simulated"}
+    assert differences(page, page + "\nPassword") == {"password"}
+    assert differences(page, "") == words_of(page)

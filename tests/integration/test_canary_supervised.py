@@ -1,0 +1,135 @@
+"""Made-up secrets go through the whole program on the real gateway, and are then looked for in all that it left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyotp
+import pytest
+from canaries import Canaries, Watch
+from cli_fakes import RealHome, a_real_home, wait_for
+
+from gwctl.login.second_factor import PERIOD_S
+from gwctl.sandbox.account import Account
+
+pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(240)]
+
+USERNAME, PASSWORD = "magpieuser7", "Quail-Harbor-5521"
+TOTP_SECRET = "GEZDGNBVGY3TQOJQHERONHERONHERON2"
+RIGHT_CODE, WRONG_CODE = "73529146", "86420975"
+PRINTED = (
+    ["login", "--explain"],
+    ["login", "--explain", "--json"],
+    ["status", "--json"],
+    ["history", "--json"],
+    ["logs", "-n", "9999"],
+    ["logs", "--supervisor", "-n", "9999"],
+    ["secret", "check"],
+)
+
+
+class Hoard:
+    """Secrets in files outside the home, as a person keeps them, and what the profile is told of them."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700)
+        self.password = self._keep(folder / "password", PASSWORD)
+        self.totp_secret = self._keep(folder / "totp", TOTP_SECRET)
+        self.code = self._keep(folder / "code", RIGHT_CODE)
+
+    def _keep(self, file: Path, text: str) -> Path:
+        file.write_text(f"{text}\n")
+        file.chmod(0o600)
+        return file
+
+    def command(self, key: str, file: Path) -> str:
+        """Return the profile's line for a program that prints what a file holds."""
+        return f"{key} = {json.dumps(['cat', str(file)])}\n"
+
+
+@contextmanager
+def a_watched_home(folder: Path, release_zip: Path, account: Account) -> Iterator[tuple[RealHome, Watch]]:
+    """Yield a real home and the watch over everybody in it."""
+    with a_real_home(folder, release_zip, account) as real, Watch((real.home,)) as watch:
+        yield real, watch
+
+
+def fail_and_look(real: RealHome, watch: Watch, planted: Canaries, said: str) -> None:
+    """Lose the session, wait for the login that then fails, and find nothing in what is printed, kept and told."""
+    real.stand_in.state.act("drop_session", {})
+    wait_for(lambda: list(real.profile_dir.glob("evidence/*/cause.json")), 60, f"a failed login: {real.journal()}")
+    calls = [real.gwctl(*argv) for argv in PRINTED]
+    real.gwctl("down").check(0)
+    assert said in calls[0].stdout
+    assert all(call.stdout for call in calls), calls
+    printed = "".join(call.stdout + call.stderr for call in calls)
+    assert planted.in_bytes(printed.encode()) == []
+    assert planted.in_files(real.home) == []
+    # The username is a setting, and here it is in the variables of whoever calls gwctl.
+    assert planted.without("username").in_processes(watch.told) == []
+    # What was searched was there.
+    assert {file.name for file in real.profile_dir.glob("evidence/*/*")} >= {"page.png", "page.txt", "steps.json"}
+    assert [file for file in real.home.rglob("gw.*.log") if file.stat().st_size]
+    assert all(watch.saw(word) for word in ("--handed-over", "gwctl.login.worker", "--type=renderer", "GatewayStart"))
+
+
+def cookies(real: RealHome) -> dict[str, str]:
+    """Return every cookie that IBKR has given out."""
+    state = real.stand_in.state
+    assert state.sessions.given
+    return {f"cookie {n}": token for n, token in enumerate((*state.sessions.given, *state._warmed))}
+
+
+def test_a_code_of_a_command_is_nowhere(tmp_path: Path, real_release_zip: Path) -> None:
+    """Law 8: password by file, code by command, a login that is let in and one whose code is refused: no trace."""
+    hoard = Hoard(tmp_path / "hoard")
+    account = Account(USERNAME, PASSWORD)
+    with a_watched_home(tmp_path, real_release_zip, account) as (real, watch):
+        asked = {"kind": "app", "code": RIGHT_CODE}
+        real.stand_in.state.set_scenario("second_factor", on=True, parameters=asked)
+        real.write_config(
+            '[defaults]\nsecond_factor = "command"\n' + hoard.command("second_factor_command", hoard.code)
+        )
+        real.variables |= {
+            "GWCTL_PASSWORD_FILE": str(hoard.password),
+            "GWCTL_TOTP_SECRET_FILE": str(hoard.totp_secret),
+        }
+        real.gwctl("up", "-v").check(0)
+        hoard.code.write_text(f"{WRONG_CODE}\n")
+        planted = Canaries(
+            {
+                "username": USERNAME,
+                "password": PASSWORD,
+                "TOTP secret": TOTP_SECRET,
+                "right code": RIGHT_CODE,
+                "wrong code": WRONG_CODE,
+                **cookies(real),
+            }
+        )
+        fail_and_look(real, watch, planted, "IBKR refused the second factor")
+
+
+def test_a_code_by_time_is_nowhere(tmp_path: Path, real_release_zip: Path) -> None:
+    """Law 8: password by command, code by time, a login that is let in and one whose page names the user: no trace."""
+    hoard = Hoard(tmp_path / "hoard")
+    account = Account(USERNAME, PASSWORD, totp_secret=TOTP_SECRET)
+    with a_watched_home(tmp_path, real_release_zip, account) as (real, watch):
+        real.write_config("[defaults]\n" + hoard.command("password_command", hoard.password))
+        real.variables |= {"GWCTL_TOTP_SECRET_FILE": str(hoard.totp_secret)}
+        real.gwctl("up", "-v").check(0)
+        window_s = [submit.at_s for submit in real.stand_in.state.desk.submits if submit.outcome == "success"][-1]
+        planted = Canaries(
+            {
+                "username": USERNAME,
+                "password": PASSWORD,
+                "TOTP secret": TOTP_SECRET,
+                "code by time": pyotp.TOTP(TOTP_SECRET).at(int(window_s // PERIOD_S * PERIOD_S)),
+                **cookies(real),
+            }
+        )
+        text = f"{USERNAME.upper()} may not have {PASSWORD.swapcase()}"
+        real.stand_in.state.set_scenario("login_error", on=True, parameters={"text": text})
+        fail_and_look(real, watch, planted, "says something that gwctl does not know")
