@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +18,8 @@ from typing import Any, TypeVar
 import psutil
 
 from gwctl.sandbox.account import Account
-from gwctl.sandbox.ibkr import RunningStandIn
+from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import PageOptions, StandInConfig
 
 T = TypeVar("T")
 CALL_TIMEOUT_S = 110
@@ -140,3 +143,17 @@ class Rig:
         """Say whether anybody accepts on the port."""
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@contextlib.contextmanager
+def a_rig(folder: Path, release_zip: Path, account: Account, page: PageOptions | None = None) -> Iterator[Rig]:
+    """Yield a rig whose profile is an ordinary one; at the end everything is stopped and nothing may be left."""
+    config = StandInConfig(secrets.token_hex(8), account, page=page or PageOptions())
+    with serve_in_thread(config) as stand_in:
+        rig = Rig(folder, free_port(), account, stand_in)
+        rig.gwctl("release", "install", str(release_zip)).check(0)
+        try:
+            yield rig
+        finally:
+            rig.gwctl("down")
+        assert rig.processes_left() == []

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rig import Rig, free_port
+from rig import Rig, a_rig
 
 from gwctl.sandbox.account import Account
-from gwctl.sandbox.ibkr import serve_in_thread
-from gwctl.sandbox.settings import PageOptions, StandInConfig
+from gwctl.sandbox.settings import PageOptions
 
 pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -20,15 +19,9 @@ pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout
 def live_user(tmp_path: Path, real_release_zip: Path) -> Iterator[Rig]:
     """Yield a rig whose user is a live one, at a page that tells paper from live by the username alone."""
     account = Account(username="trader01", password=f"canary-{secrets.token_hex(8)}", mode="live")
-    config = StandInConfig(secrets.token_hex(8), account, page=PageOptions(form_delay_ms=0, toggle=False))
-    with serve_in_thread(config) as stand_in:
-        rig = Rig(tmp_path, free_port(), account, stand_in)
-        rig.gwctl("release", "install", str(real_release_zip)).check(0)
-        try:
-            yield rig
-        finally:
-            rig.gwctl("down")
-        assert rig.processes_left() == []
+    page = PageOptions(form_delay_ms=0, toggle=False)
+    with a_rig(tmp_path, real_release_zip, account, page) as rig:
+        yield rig
 
 
 def test_paper_profile_is_never_ready_with_a_live_account(live_user: Rig) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, field
 
 import pytest
+from probe_fakes import AnsweringGateway
 from supervisor_fakes import Core, started
 
-from gwctl.gateway.answer import AccountKind, SessionAnswer, SsoFacts, judge_accounts
+from gwctl.gateway.answer import AccountKind, SessionAnswer, judge_accounts
 from gwctl.gateway.answer import Verdict as Said
-from gwctl.gateway.door import Knock
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.states import (
     BlockLogin,
@@ -27,42 +26,14 @@ from gwctl.supervisor.states import (
 READY = SessionAnswer(Said.READY, 200)
 
 
-@dataclass
-class TellingGateway:
+class TellingGateway(AnsweringGateway):
     """Has a ready session whose account is of some kind, and tells it in the ways that it is told to."""
 
-    login_type: int | None = 2
-    listed: AccountKind | None = "paper"
-    said: SessionAnswer = READY
-    calls: list[str] = field(default_factory=list)
-
-    async def tickle(self, *, timeout_s: float | None = None) -> SessionAnswer:
-        self.calls.append("tickle")
-        return self.said
-
-    async def auth_status(self, *, timeout_s: float | None = None) -> SessionAnswer:
-        self.calls.append("auth_status")
-        return self.said
-
-    async def front_door(self, *, timeout_s: float | None = None) -> Knock:
-        return Knock.OURS
-
-    async def validate(self) -> SsoFacts | None:
-        self.calls.append("validate")
-        return SsoFacts(None, None, self.login_type, "ours", None)
-
-    async def account_kind(self) -> AccountKind | None:
-        self.calls.append("accounts")
-        return self.listed
-
-    async def reauthenticate(self) -> bool:
-        return True
-
-    async def ssodh_init(self, *, compete: bool) -> SessionAnswer:
-        return self.said
-
-    async def resume(self, cookies: object) -> bool | None:
-        return True
+    def __init__(self, login_type: int | None = 2, listed: AccountKind | None = "paper") -> None:
+        super().__init__(READY)
+        self.login_type = login_type
+        self.listed = listed
+        self.app = "ours"
 
 
 def look(gateway: TellingGateway, wanted: AccountKind, times: int = 1) -> list[Checked]:

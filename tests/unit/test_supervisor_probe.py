@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from probe_fakes import AnsweringGateway
 
-from gwctl.gateway.answer import SessionAnswer, SsoFacts
+from gwctl.gateway.answer import SessionAnswer
 from gwctl.gateway.answer import Verdict as Said
 from gwctl.gateway.door import Knock
 from gwctl.supervisor import probe as probe_module
@@ -15,46 +15,6 @@ from gwctl.supervisor.probe import Pace, Probe
 from gwctl.supervisor.states import Checked, Verdict
 
 COOKIES = (("JSESSIONID", "made up"),)
-
-
-class AnsweringGateway:
-    """Says what it is told to say, at once."""
-
-    def __init__(self, said: SessionAnswer, door: Knock = Knock.OURS) -> None:
-        self.said = said
-        self.door = door
-        self.calls: list[str] = []
-        self.honours: bool | None = True
-        self.knows_login = True
-        self.app: str | None = None
-
-    async def validate(self) -> SsoFacts | None:
-        self.calls.append("validate")
-        return SsoFacts(None, None, None, self.app, None)
-
-    async def tickle(self, *, timeout_s: float | None = None) -> SessionAnswer:
-        self.calls.append("tickle")
-        return self.said
-
-    async def auth_status(self, *, timeout_s: float | None = None) -> SessionAnswer:
-        self.calls.append("auth_status")
-        return self.said
-
-    async def front_door(self, *, timeout_s: float | None = None) -> Knock:
-        self.calls.append("knock")
-        return self.door
-
-    async def reauthenticate(self) -> bool:
-        self.calls.append("reauthenticate")
-        return self.knows_login
-
-    async def ssodh_init(self, *, compete: bool) -> SessionAnswer:
-        self.calls.append(f"ssodh_init {compete}")
-        return self.said
-
-    async def resume(self, cookies: Mapping[str, str]) -> bool | None:
-        self.calls.append("resume")
-        return self.honours
 
 
 class SilentGateway(AnsweringGateway):

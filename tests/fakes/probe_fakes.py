@@ -1,0 +1,55 @@
+"""Gateways as the probe asks them, named by how they behave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gwctl.gateway.answer import AccountKind, SessionAnswer, SsoFacts
+from gwctl.gateway.door import Knock
+
+
+class AnsweringGateway:
+    """Says what it is told to say, at once."""
+
+    login_type: int | None = None
+    listed: AccountKind | None = None
+
+    def __init__(self, said: SessionAnswer, door: Knock = Knock.OURS) -> None:
+        self.said = said
+        self.door = door
+        self.calls: list[str] = []
+        self.honours: bool | None = True
+        self.knows_login = True
+        self.app: str | None = None
+
+    async def validate(self) -> SsoFacts | None:
+        self.calls.append("validate")
+        return SsoFacts(None, None, self.login_type, self.app, None)
+
+    async def account_kind(self) -> AccountKind | None:
+        self.calls.append("accounts")
+        return self.listed
+
+    async def tickle(self, *, timeout_s: float | None = None) -> SessionAnswer:
+        self.calls.append("tickle")
+        return self.said
+
+    async def auth_status(self, *, timeout_s: float | None = None) -> SessionAnswer:
+        self.calls.append("auth_status")
+        return self.said
+
+    async def front_door(self, *, timeout_s: float | None = None) -> Knock:
+        self.calls.append("knock")
+        return self.door
+
+    async def reauthenticate(self) -> bool:
+        self.calls.append("reauthenticate")
+        return self.knows_login
+
+    async def ssodh_init(self, *, compete: bool) -> SessionAnswer:
+        self.calls.append(f"ssodh_init {compete}")
+        return self.said
+
+    async def resume(self, cookies: Mapping[str, str]) -> bool | None:
+        self.calls.append("resume")
+        return self.honours
