@@ -18,12 +18,13 @@ from simulation.swift import hasten
 from simulation.tally import Total
 from simulation.world import YEAR_S
 
+_NIGHTS_KEPT = 100
 _Result = TypeVar("_Result")
 
 
 def _ready() -> None:
     hasten()
-    gc.disable()  # nothing here makes cycles that matter, and a worker lives for minutes
+    gc.disable()  # an account is one cycle, and is collected whole when its year is over
 
 
 def _spread(work: Callable[[int], _Result], seeds: Sequence[int]) -> Iterator[_Result]:
@@ -33,7 +34,9 @@ def _spread(work: Callable[[int], _Result], seeds: Sequence[int]) -> Iterator[_R
 
 
 def _year(rates: Rates, seed: int) -> Total:
-    return live(account(seed, rates), YEAR_S)
+    total = live(account(seed, rates), YEAR_S)
+    gc.collect()
+    return total
 
 
 def years(rates: Rates, number: int, seed: int, on_done: Callable[[int], None]) -> Total:
@@ -58,7 +61,10 @@ class Fleet:
 
 
 def _night(rates: Rates, night: Night, policy: Policy, seed: int) -> Came:
-    return one_night(seed, rates, night, policy)
+    came = one_night(seed, rates, night, policy)
+    if seed % _NIGHTS_KEPT == 0:
+        gc.collect()
+    return came
 
 
 def fleets(rates: Rates, profiles: int, seed: int, on_done: Callable[[str], None]) -> list[Fleet]:
