@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gwctl.cli.call import Call
-from gwctl.errors import GwctlError, NeedsPerson, TimedOut, TryAgain
+from gwctl.errors import GwctlError, NeedsPerson, SecondFactorNeeded, TimedOut, TryAgain
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 
@@ -111,7 +111,7 @@ def follow_until_ready(
     after ``timeout_s``.
     """
     deadline_s = time.monotonic() + timeout_s
-    last = "nothing was seen"
+    last, code = "nothing was seen", ""
     late = False
     try:
         for entry in client.events(since=since or 0, timeout_s=timeout_s):
@@ -119,11 +119,14 @@ def follow_until_ready(
             if line is not None:
                 last = line
                 show(line)
-            if entry["kind"] == "question":
+            question = _question_in(entry)
+            if question is not None:
                 # What a person takes is not the session's time.
                 deadline_s = max(deadline_s, time.monotonic() + PERSON_S)
-                _ask(call, client, entry)
-            status = _settled(call, client, entry, from_now=since is not None, deadline_s=deadline_s)
+                _ask(call, client, question)
+            if entry["kind"] == "login":
+                code = str(entry.get("code"))
+            status = _settled(call, client, entry, from_now=since is not None, deadline_s=deadline_s, code=code)
             if status is not None:
                 return status
             late = time.monotonic() > deadline_s
@@ -142,6 +145,14 @@ def follow_until_ready(
     raise last_words(call) or Vanished(
         "the supervisor ended unexpectedly", code="unexpected", exit_code=1, hint=call.command("logs")
     )
+
+
+def _question_in(entry: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the question that an entry brings, or that was open already when this call came."""
+    if entry["kind"] == "status":
+        pending = entry["status"].get("question")
+        return {"id": pending["id"], "wants_code": True} if pending else None
+    return entry if entry["kind"] == "question" else None
 
 
 def _ask(call: Call, client: SupervisorClient, entry: dict[str, Any]) -> None:
@@ -178,8 +189,8 @@ def _await_its_end(client: SupervisorClient) -> None:
         time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
 
 
-def _settled(
-    call: Call, client: SupervisorClient, entry: dict[str, Any], *, from_now: bool, deadline_s: float
+def _settled(  # noqa: PLR0913 - what ends the wait
+    call: Call, client: SupervisorClient, entry: dict[str, Any], *, from_now: bool, deadline_s: float, code: str
 ) -> dict[str, Any] | None:
     """Return the status if ``entry`` made it ready; raise if it is one that ends the wait."""
     if entry["kind"] == "finish":
@@ -191,13 +202,21 @@ def _settled(
     if status["ready"]:
         return status
     if status["phase"] == "locked_out":
-        raise NeedsPerson(f"a person is needed: {status['reason']}", hint=call.command("login --reset-lockout"))
+        raise _person_needed(call, str(status["reason"]), code)
     coming = status["next"] or {"what": None, "in_s": 0.0}
     if coming["what"] in _TRIED and coming["in_s"] > max(PATIENCE_S, deadline_s - time.monotonic()):
         minutes = max(1, round(coming["in_s"] / 60))
         again = _TRIED[coming["what"]]
         raise TryAgain(f"{status['reason']}; the supervisor {again} in {minutes} min", hint=call.command("status"))
     return None
+
+
+def _person_needed(call: Call, reason: str, code: str) -> NeedsPerson:
+    """Return what a person has to do whose last login ended with ``code``."""
+    if code == SecondFactorNeeded.code:
+        hint = f"{call.command('login')} at a terminal; {call.command('login --explain')} says what was asked for"
+        return SecondFactorNeeded(f"a person is needed: {reason}", hint=hint)
+    return NeedsPerson(f"a person is needed: {reason}", hint=call.command("login --reset-lockout"))
 
 
 def _ended(entry: dict[str, Any]) -> Ended:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from gwctl.cli.call import Call, verb
@@ -9,7 +11,6 @@ from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import Seconds
 from gwctl.credentials import Found
 from gwctl.errors import GatewayUnreachable, SecondFactorNeeded, Usage
-from gwctl.paths import Paths
 from gwctl.supervisor.control import SupervisorClient
 
 TIMEOUT_S = 180.0
@@ -37,7 +38,7 @@ def command(  # noqa: PLR0913 - one argument an option
     if probe:
         from gwctl.cli.login_probe import probe_page
 
-        return probe_page(call)
+        return probe_page(call, timeout_s=timeout_s)
     if explain:
         from gwctl.cli.login_explain import explain_last
 
@@ -52,8 +53,8 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
 
     client = SupervisorClient.find(call.paths)
     sandbox = client is not None and client.record.sandbox
+    ledger_file = call.paths.sandbox_ledger_file if sandbox else call.paths.ledger_file
     if reset_lockout:
-        ledger_file = call.paths.sandbox_ledger_file if sandbox else call.paths.ledger_file
         if call.paths.profile_dir.is_dir():
             Ledger(ledger_file).reset()
         call.say("refused logins are forgotten")
@@ -65,7 +66,8 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
     if not sandbox:
         settings = call.settings()
         found = look_for_secrets(call, settings)
-        _lift_what_waits_for_a_person(call.paths)
+    _lift_what_waits_for_a_person(ledger_file)
+    if not sandbox:
         check_law_2(call, settings, found)
     since = wish_login(call, client, found)
     with shown(call) as show:
@@ -73,9 +75,9 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
     return Outcome(status, "" if call.quiet else "logged in")
 
 
-def _lift_what_waits_for_a_person(paths: Paths) -> None:
+def _lift_what_waits_for_a_person(ledger_file: Path) -> None:
     """Let a login be tried that no second factor was given for: nothing was refused, and now somebody is there."""
     from gwctl.supervisor.ledger import Ledger
 
-    if paths.ledger_file.exists():
-        Ledger(paths.ledger_file).lift_block(code=SecondFactorNeeded.code)
+    if ledger_file.exists():
+        Ledger(ledger_file).lift_block(code=SecondFactorNeeded.code)

@@ -110,7 +110,7 @@ class _Visit:
                 undo(self.call)
             elif self._interrupts:
                 with suppress(NoSupervisor, TryAgain):
-                    self.client.command("login")
+                    self.client.command("by_hand", {"over": True})
 
     def _hand_over(self, report: LoginReport) -> dict[str, Any]:
         """Give the supervisor the cookies of the window, for a later resume, and return once it is ready."""

@@ -169,9 +169,17 @@ def _wake_if_waiting_for_person(call: Call, client: SupervisorClient, settings: 
     Returns the journal entry after which to look for what comes of it, None where nothing was asked for. Raises
     NeedsPerson, CredentialsRejected or LockedOut where only a person can go on: cron asks again and again.
     """
+    from gwctl.supervisor.model import BY_HAND
+
     status = client.status()
-    if client.record.sandbox or status["phase"] != "locked_out":
+    if status["phase"] != "locked_out" or (client.record.sandbox and status["reason"] != BY_HAND):
         return None
+    if status["reason"] == BY_HAND:
+        # Law 1: one login at a time, and this one is a person's.
+        raise ProfileHeld(
+            f"profile {call.profile_name!r} is {BY_HAND}",
+            hint=f"{call.command('login --manual')}, or {call.command('login')}",
+        )
     if status["login"]["last_outcome"] == "success":
         # The password is right and no session comes of it: one more login a call would mend nothing.
         raise NeedsPerson(f"a person is needed: {status['reason']}", hint=call.command("login"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import threading
 from collections.abc import Mapping, Sequence
 
 from gwctl.errors import GwctlError
@@ -25,25 +25,34 @@ class CommandNotifier:
         self._argv = list(argv)
         self._profile = profile
         self._environ = environ
-        self._room = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._under_way: set[asyncio.Task[None]] = set()
 
     def tell(self, code: str, text: str) -> None:
         """Begin to tell and return at once; where too many are under way, the news is in the log only."""
-        if not self._room.acquire(blocking=False):
+        if len(self._under_way) >= MOST_AT_ONCE:
             log.warning("nobody was notified of %s: too many notifications are under way", code)
             return
-        threading.Thread(target=self._run, args=(code, text), name="gwctl-notify", daemon=True).start()
+        task = asyncio.get_running_loop().create_task(self._run(code, text))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
-    def _run(self, code: str, text: str) -> None:
+    async def close(self, *, grace_s: float) -> None:
+        """Leave what is under way ``grace_s`` to come to its end, then kill it: nothing of ours outlives us."""
+        if self._under_way:
+            await asyncio.wait(set(self._under_way), timeout=grace_s)
+        left = list(self._under_way)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def _run(self, code: str, text: str) -> None:
         extra = {"GWCTL_EVENT": code, "GWCTL_TEXT": text, "GWCTL_PROFILE": self._profile}
+        env = process.child_environment(extra, self._environ)
         try:
-            env = process.child_environment(extra, self._environ)
-            done = process.run_short(self._argv, timeout_s=TIMEOUT_S, env=env)
+            done = await process.run_watched(self._argv, timeout_s=TIMEOUT_S, env=env)
             if done.exit_code != 0:
                 log.warning("notify_command ended with exit code %d", done.exit_code)
         except OSError as error:
             log.warning("notify_command does not start: %s", error.strerror)
         except GwctlError as error:
             log.warning("notify_command: %s", error.message)
-        finally:
-            self._room.release()

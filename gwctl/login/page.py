@@ -192,9 +192,14 @@ class Page:
         await self._act(self._page.evaluate(script, selectors))
 
     async def cookies(self, url: str) -> tuple[SsoCookie, ...]:
-        """Return every cookie the browser holds for the host of ``url``."""
+        """Return every cookie the browser holds for the host of ``url``; none of one that was closed."""
+        from playwright.async_api import Error
+
         host = urlsplit(url).hostname or ""
-        jar = await self._context.cookies()
+        try:
+            jar = await self._context.cookies()
+        except Error:
+            return ()
         return tuple(
             SsoCookie(c.get("name", ""), c.get("value", ""), c.get("domain", ""), c.get("path", "/"))
             for c in jar

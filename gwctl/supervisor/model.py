@@ -129,8 +129,11 @@ def _on_login_wanted(turn: Turn, _event: LoginWanted) -> None:
         turn.set(login_wanted=True)
 
 
-def _on_by_hand_wanted(turn: Turn, _event: ByHandWanted) -> None:
+def _on_by_hand_wanted(turn: Turn, event: ByHandWanted) -> None:
     snapshot = turn.snapshot
+    if event.over:
+        _on_by_hand_over(turn)
+        return
     stopping = snapshot.process in {Process.STOPPED, Process.STOPPING, Process.FATAL}
     under_way = snapshot.cure not in {None, Cure.SETTLE}
     if stopping or under_way or snapshot.session is Session.AUTHENTICATED:
@@ -141,6 +144,17 @@ def _on_by_hand_wanted(turn: Turn, _event: ByHandWanted) -> None:
     turn.move_session(Arrow.FORBIDDEN)
     turn.set(cure=None, settling=None, login_wanted=False, locked_reason=BY_HAND)
     turn.say(BY_HAND)
+
+
+def _on_by_hand_over(turn: Turn) -> None:
+    """Go on as before a person wanted to log in: what is seen next says whether a login is needed."""
+    if turn.snapshot.session is Session.LOCKED_OUT and turn.snapshot.locked_reason == BY_HAND:
+        turn.move_session(Arrow.BEGIN)
+        turn.move_session(Arrow.MISSING)
+        turn.set(locked_reason="")
+        turn.say("nobody has logged in by hand")
+        if turn.snapshot.process is Process.RUNNING:
+            check_anew(turn)
 
 
 def _on_logged_in_by_hand(turn: Turn, event: LoggedInByHand) -> None:

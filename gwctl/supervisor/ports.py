@@ -117,11 +117,18 @@ class Notifier(Protocol):
         """Begin to tell it, and return at once whatever becomes of it."""
         ...
 
+    async def close(self, *, grace_s: float) -> None:
+        """Leave what is under way ``grace_s`` seconds to come to its end, then end it."""
+        ...
+
 
 class ToNobody:
     """A notifier that tells nobody."""
 
     def tell(self, code: str, text: str) -> None:
+        """Do nothing."""
+
+    async def close(self, *, grace_s: float) -> None:
         """Do nothing."""
 
 

@@ -59,6 +59,8 @@ DRAIN_S = 2.0
 TIDY_AFTER_S = 1.0
 HEARTBEAT_S = 1.0
 LIVE_WITHIN_S = 120.0
+NEWS_S = 5.0
+"""How long the end waits for a program that tells of it; where a person has asked for the end, it does not."""
 
 
 def _stand_on(folder: Path) -> None:
@@ -114,7 +116,7 @@ class Service:
         self._news = asyncio.Event()
         self._finish: dict[str, Any] | None = None
         self._followed = 0
-        self._keep_gateway = False
+        self._keep_gateway = self._gave_up = False
         self.journal.on_entry = self._tell_followers
         self._was_ready = False
         self.hold = Hold(self.paths.supervisor_lock)
@@ -125,7 +127,7 @@ class Service:
     # What the loop tells.
 
     def _warm_up(self, pin: str) -> None:
-        if not self.probe.cookies:
+        if not self.probe.cookies and self.shell.snapshot.session is not Session.LOCKED_OUT:
             self.authenticator.prepare(pin)
         self.authenticator.pin = pin
 
@@ -145,6 +147,8 @@ class Service:
         ready = phase_of(snapshot) is Phase.READY
         if ready and not self._was_ready:
             self._close_idle_browser()
+            # Whoever brought it up has gone: the next login is nobody's who sits at a terminal.
+            self.questions.attended = False
             asyncio.get_running_loop().call_later(TIDY_AFTER_S, process.give_back_memory)
         if ready is not self._was_ready:
             self.keeper.session_is(up=ready)
@@ -249,10 +253,10 @@ class Service:
                 self.shell.post(RestartWanted())
             case "login":
                 self._take_over_secrets(body)
-                self.questions.attended = self.questions.attended or body.get("attended") is True
+                self.questions.attended = body.get("attended") is True
                 self.shell.post(LoginWanted())
             case "by_hand":
-                self.shell.post(ByHandWanted())
+                self.shell.post(ByHandWanted(over=body.get("over") is True))
             case "logged_in_by_hand":
                 cookies = tuple((str(name), str(value)) for name, value in body.get("cookies", []))
                 self._keep_cookies(cookies)
@@ -334,6 +338,7 @@ class Service:
             await asyncio.gather(housekeeping, return_exceptions=True)
             await self.keeper.close()
             await self.authenticator.close()
+            await self.notifier.close(grace_s=NEWS_S if self._gave_up else 0.0)
             await self.health.stop()
             if not self._abdicated:
                 self.paths.supervisor_state_file.unlink(missing_ok=True)
@@ -383,6 +388,7 @@ class Service:
         }
         if self._abdicated:
             return
+        self._gave_up = finish.exit_code != 0
         if finish.exit_code == 0:
             # Somebody stopped it who may start it again at once: what was limited was what it does by itself.
             with contextlib.suppress(OSError):

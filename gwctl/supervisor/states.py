@@ -125,7 +125,9 @@ class LoginWanted(Event):
 
 @dataclass(frozen=True, slots=True)
 class ByHandWanted(Event):
-    """A person is going to log in by hand: no login of the loop's own until somebody says so."""
+    """A person is going to log in by hand: no login of the loop's own until ``over``, or until somebody says so."""
+
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)

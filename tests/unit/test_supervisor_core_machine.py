@@ -192,10 +192,11 @@ class AnyShell(RuleBasedStateMachine):
         self.only_ill = verdict in ILL or (verdict is Verdict.HUNG and self.only_ill and self.core.snapshot.hung == 0)
         self.answer("check", lambda epoch: Checked(epoch, verdict))
 
-    @precondition(lambda self: "check" in self.asked and self.undisturbed > 40)
+    @precondition(lambda self: "check" in self.asked and not self.finished and self.undisturbed > 40)
     @rule()
     def account_is_of_the_other_kind(self) -> None:
-        during_login = self.core.snapshot.cure is Cure.LOGIN
+        stale = self.asked["check"] != self.core.snapshot.epoch
+        during_login = stale or self.core.snapshot.cure is Cure.LOGIN
         self.answer("check", lambda epoch: Checked(epoch, Verdict.WRONG_KIND))
         assert during_login or self.core.snapshot.finishing is not None, "nobody trades live by accident"
 
@@ -302,6 +303,7 @@ class AnyShell(RuleBasedStateMachine):
                 CauseRead(text="the log names it"),
                 LoginWanted(),
                 ByHandWanted(),
+                ByHandWanted(over=True),
                 LoggedInByHand(resumable=True),
                 StartWanted(adopted=True),
             ]

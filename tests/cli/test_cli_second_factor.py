@@ -1,0 +1,207 @@
+"""The second factor from the outside: a code asked for at a terminal, a program that gives it, one that is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import psutil
+import pytest
+from chaos.worlds import plain_release
+from cli_fakes import Home, RealHome, a_home, a_real_home, one_line_with_hint, wait_for
+from test_cli_terminal import on_terminal
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+CODE = "86420975"
+ASKED = "IBKR asks for a code of the authenticator app"
+ASKED_AGAIN = f"{ASKED} again: the first one was refused"
+OURS = ("GWCTL_PASSWORD", "GWCTL_TOTP")
+
+
+def expect_end(child: pexpect.spawn[str], exit_code: int) -> str:
+    """Wait until a call at a terminal has ended, and return what it showed since the last question."""
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == exit_code, child.before
+    return str(child.before)
+
+
+def interrupt(child: pexpect.spawn[str]) -> None:
+    """Press Ctrl-C until the call ends: just before it reads the keyboard, Python itself misses the first one."""
+    for _ in range(20):
+        child.sendintr()
+        if child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=3) == 0:
+            break
+    child.close()
+    assert child.exitstatus == 130, child.before
+    assert "gwctl: interrupted" in str(child.before)
+
+
+def demand(home: Home, kind: str, **parameters: str) -> None:
+    """Have IBKR ask for a second factor after the password; the codes that it fixes are good once more."""
+    words = [f"{name}={value}" for name, value in {"kind": kind, **parameters}.items()]
+    home.gwctl("sandbox", "on", "second_factor", *words).check(0)
+
+
+def questions(home: Home, since: int) -> list[str]:
+    """Return what was asked of a person since a journal entry."""
+    return [entry["text"] for entry in home.journal()[since:] if entry["kind"] == "question"]
+
+
+def files_with(home: Home, secret: str) -> list[str]:
+    """Return the files below the home that hold a text."""
+    found = [file for file in home.home.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()]
+    return [str(file) for file in found]
+
+
+def test_a_code_is_asked_for_where_somebody_is(sandbox: Home) -> None:
+    """Without a terminal nobody is asked: 77 and what to type. At one it is asked for, leads in and is nowhere."""
+    entries = len(sandbox.journal())
+    demand(sandbox, "app", code=CODE)
+    text = one_line_with_hint(sandbox.gwctl("login").check(77))
+    assert f"the second factor was not given: {ASKED}" in text
+    assert "\ngwctl login at a terminal" in text
+    assert questions(sandbox, entries) == []
+    assert sandbox.status()["phase"] == "locked_out"
+
+    child = on_terminal(sandbox, "login")
+    child.expect(f"{ASKED}: ")
+    assert sandbox.status()["phase"] == "awaiting_second_factor"
+    child.sendline(CODE)
+    assert "logged in" in expect_end(child, 0)
+    assert sandbox.status()["ready"]
+    assert questions(sandbox, entries) == [ASKED]
+    assert files_with(sandbox, CODE) == []
+
+
+def test_two_wrong_codes_are_enough(sandbox: Home) -> None:
+    """Ctrl-C leaves the question to whoever comes next; a wrong code is asked for once more, the second ends in 77."""
+    demand(sandbox, "app", code=CODE)
+    before = sandbox.gwctl("sandbox", "show", "--json").envelope["data"]["login"]["submits"]
+    child = on_terminal(sandbox, "login")
+    child.expect(f"{ASKED}: ")
+    interrupt(child)
+    assert sandbox.status()["phase"] == "awaiting_second_factor"
+    child = on_terminal(sandbox, "login")
+    child.expect(f"{ASKED}: ")
+    child.sendline("111111")
+    child.expect(f"{ASKED_AGAIN}: ")
+    child.sendline("222222")
+    shown = expect_end(child, 77)
+    assert "IBKR refused the security code" in shown
+    assert "gwctl login --reset-lockout" in shown
+    after = sandbox.gwctl("sandbox", "show", "--json").envelope["data"]["login"]["submits"]
+    refused = ["second_factor_asked", "second_factor_refused", "second_factor_refused"]
+    assert [submit["outcome"] for submit in after[len(before) :]] == refused
+    assert files_with(sandbox, "111111") == files_with(sandbox, "222222") == []
+
+
+# A program that gives the code.
+
+GIVES = """#!/bin/sh
+env > {folder}/env
+echo $$ > {folder}/pid
+{work}
+"""
+
+
+class Program:
+    """A program of the user's, which can be changed while gwctl runs."""
+
+    def __init__(self, folder: Path, work: str) -> None:
+        self.folder = folder
+        self.file = folder / "program"
+        self.does(work)
+
+    def does(self, work: str) -> None:
+        """Have it do something else from now on."""
+        self.file.write_text(GIVES.format(folder=self.folder, work=work))
+        self.file.chmod(0o700)
+        (self.folder / "pid").unlink(missing_ok=True)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What it was told when it ran."""
+        lines = (self.folder / "env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def process(self) -> psutil.Process | None:
+        """Return the running program, None if it is not there."""
+        try:
+            return psutil.Process(int((self.folder / "pid").read_text()))
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            return None
+
+    @property
+    def toml(self) -> str:
+        """The program as a setting's value."""
+        return json.dumps([str(self.file)])
+
+
+@pytest.fixture
+def commanded(tmp_path: Path) -> Iterator[tuple[Home, Program]]:
+    """Yield a ready sandbox whose second factor comes from a program, and the program."""
+    program = Program(tmp_path, f"echo '{CODE} '; echo and more")
+    secrets = {"GWCTL_PASSWORD": "canary-password", "GWCTL_TOTP_SECRET": "canary-totp"}
+    with a_home(tmp_path, **secrets) as home:
+        home.write_config(f"[profiles.default]\nsecond_factor_command = {program.toml}\n")
+        home.gwctl("up", "--sandbox").check(0)
+        yield home, program
+
+
+def test_a_program_gives_the_code(commanded: tuple[Home, Program]) -> None:
+    """Its first line is the code; it is told what is asked for and no secret; one that hangs ends with `down`."""
+    home, program = commanded
+    demand(home, "challenge", response=CODE, challenge="482 913")
+    home.gwctl("login").check(0)
+    told = program.environment
+    assert (told["GWCTL_SECOND_FACTOR"], told["GWCTL_CHALLENGE"]) == ("challenge", "482 913")
+    assert [name for name in told if name.startswith(OURS)] == []
+    assert files_with(home, CODE) == []
+
+    program.does("sleep 600")
+    call = home.start("login")
+    hanging = wait_for(program.process, 40, "the program runs")
+    home.gwctl("down").check(0)
+    assert not hanging.is_running()
+    assert home.left() == []
+    call.communicate(timeout=30)
+    assert call.returncode == 75
+
+
+# A program that is told.
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[tuple[RealHome, Program]]:
+    """Yield an ordinary profile, and a program that is told what a person should know and never ends."""
+    program = Program(tmp_path, "sleep 600")
+    with a_real_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
+        home.write_config(f"[profiles.default]\nnotify_command = {program.toml}\n")
+        yield home, program
+
+
+def test_somebody_is_told_of_a_notification(told: tuple[RealHome, Program]) -> None:
+    """Who has to approve a notification is told before it is approved; a program that hangs delays nothing."""
+    home, program = told
+    ibkr = home.stand_in.state
+    ibkr.set_scenario("second_factor", on=True, parameters={"kind": "push", "approve": "never"})
+    call = home.start("up", GWCTL_PASSWORD=home.account.password)
+    hanging = wait_for(program.process, 60, "somebody is told")
+    wait_for(lambda: home.status()["phase"] == "awaiting_second_factor", 20, "it waits for the approval")
+    known = program.environment
+    assert (known["GWCTL_EVENT"], known["GWCTL_PROFILE"]) == ("second_factor", "default")
+    assert known["GWCTL_TEXT"].startswith("IBKR sends a notification to your device: approve it within ")
+    assert [name for name in known if name.startswith(OURS)] == []
+    assert [submit.outcome for submit in ibkr.desk.submits] == ["second_factor_asked"]
+
+    ibkr.set_scenario("second_factor", on=True, parameters={"kind": "push", "approve": "approved"})
+    _, stderr = call.communicate(timeout=60)
+    assert call.returncode == 0, stderr
+    assert hanging.is_running()
+    home.gwctl("down").check(0)
+    assert not hanging.is_running()
+    assert home.left() == []

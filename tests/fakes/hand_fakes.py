@@ -1,0 +1,122 @@
+"""A person at a screen: a display of their own, the login window on it, and their hands on mouse and keyboard."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from cli_fakes import RealHome
+from rig import wait_for
+
+from gwctl.sandbox.account import Account, Mode
+from gwctl.sandbox.ibkr import serve_in_thread
+from gwctl.sandbox.settings import PageOptions, StandInConfig
+
+WINDOW_S = 60
+HANDS_TIMEOUT_S = 20
+
+
+class Screen:
+    """One X display without a window manager, and the person before it."""
+
+    def __init__(self, display: str) -> None:
+        self.display = display
+
+    def hands(self, *argv: str) -> str:
+        """Do something with mouse or keyboard and return what xdotool prints."""
+        done = subprocess.run(
+            ["xdotool", *argv],
+            env={**os.environ, "DISPLAY": self.display},
+            capture_output=True,
+            text=True,
+            timeout=HANDS_TIMEOUT_S,
+            check=False,
+        )
+        return done.stdout.strip()
+
+    def browsers(self) -> list[psutil.Process]:
+        """Return the processes of browsers on this display, and of what drives them, the oldest first.
+
+        Their working directory may be anywhere: it is in the system's temporary folder where the home's path is long.
+        """
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                drives = "chrom" in process.name() or "gwctl.login.worker" in process.cmdline()
+                if drives and process.environ().get("DISPLAY") == self.display:
+                    found.append(process)
+        return sorted(found, key=lambda one: one.create_time())
+
+    def login_window(self) -> str:
+        """Return the window that shows the login page, as soon as it does."""
+        search = ("search", "--onlyvisible", "--name", "Login - sandbox")
+        return wait_for(lambda: self.hands(*search).partition("\n")[0], WINDOW_S, "the login window is there")
+
+    def log_in(self, account: Account) -> None:
+        """Type username and password into the page and send them, as a person would."""
+        window = self.login_window()
+        # Into an empty part of the page, low in the window: the next Tab goes to the first field.
+        self.hands("mousemove", "--window", window, "700", "800", "click", "1")
+        self.hands("key", "Tab")
+        self.hands("type", "--delay", "4", account.username)
+        self.hands("key", "Tab")
+        self.hands("type", "--delay", "4", account.password)
+        self.hands("key", "Return")
+
+    def close_window(self) -> None:
+        """Close the window's one tab, as a person who has changed their mind."""
+        window = self.login_window()
+        self.hands("mousemove", "--window", window, "700", "800", "click", "1")
+        self.hands("key", "ctrl+w")
+
+
+@contextmanager
+def a_screen() -> Iterator[Screen]:
+    """Run an X server on a display that is free, for the length of a ``with``."""
+    reading, writing = os.pipe()
+    argv = ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1400x1100x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(argv, pass_fds=[writing], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            # The number is told as soon as the socket listens; nothing, if the server has ended.
+            number = pipe.readline().strip()
+        assert number, f"Xvfb ended with {server.wait()}"
+        yield Screen(f":{number}")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextmanager
+def a_live_home(folder: Path, release_zip: Path, *, mode: Mode = "live") -> Iterator[RealHome]:
+    """Yield a home whose account is live and whose profile has no password; its login page is the plainest."""
+    account = Account(username="reader01", password=f"canary{secrets.token_hex(4)}", mode="live")
+    page = PageOptions(toggle=False, form_delay_ms=0, cookie_dialog=False)
+    with serve_in_thread(StandInConfig(admin_token=secrets.token_hex(8), account=account, page=page)) as stand_in:
+        home = RealHome(folder, account, stand_in)
+        home.variables.pop("GWCTL_USERNAME")
+        home.variables |= {"GWCTL_MODE": mode}
+        home.gwctl("release", "install", str(release_zip)).check(0)
+        try:
+            yield home
+        finally:
+            home.gwctl("down", "--quiet")
+        assert home.left() == []
+
+
+def kinds(home: RealHome) -> set[str]:
+    """Return what runs in a home: supervisor, gateway, or else the words of it."""
+    found = set()
+    for process in home.processes():
+        with contextlib.suppress(psutil.Error):
+            words = " ".join(process.cmdline())
+            known = {"--handed-over": "supervisor", "root/conf.yaml": "gateway"}
+            found.add(next((kind for mark, kind in known.items() if mark in words), words[:200]))
+    return found
