@@ -5,11 +5,12 @@ Order, first found: a flag, the ``GWCTL_*`` variable, ``[profiles.NAME]``, ``[de
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,20 @@ class Environment:
     def flag(self, name: str) -> bool:
         """Return whether a variable is set to something that is not a no."""
         return (self.get(name) or "").lower() not in {"", "0", "false", "no", "off"}
+
+
+@contextlib.contextmanager
+def secrets_out_of_reach() -> Iterator[None]:
+    """Keep our secrets' variables out of this process's environment for the length of a ``with``.
+
+    For libraries that start programs of their own accord, which inherit it (law 8).
+    """
+    ours = tuple(f"GWCTL_{name.upper()}" for name in SECRET_KEYS)
+    taken = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(ours)}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
 
 
 def check_profile_name(name: str) -> str:

@@ -7,9 +7,9 @@ import hmac
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
-from gwctl.config import SECRET_KEYS, Environment, Settings
+from gwctl.config import SECRET_KEYS, Environment, Settings, secrets_out_of_reach
 from gwctl.errors import Configuration, CredentialsMissing, Usage
 
 
@@ -72,15 +72,26 @@ def check_name(name: str) -> str:
     return normal
 
 
+def import_keyring() -> Any:  # noqa: ANN401 - an optional library without types
+    """Return the keyring library; raise ImportError where the extra is not installed.
+
+    On its way in it looks for the backends of every system, and starts compilers for it.
+    """
+    with secrets_out_of_reach():
+        import keyring
+        import keyring.errors
+    return keyring
+
+
 def read_keyring(profile: str, name: str) -> str | None:
     """Return the keyring's entry; None if there is none or the extra is not installed."""
     try:
-        import keyring
-        import keyring.errors
+        keyring = import_keyring()
     except ImportError:
         return None
     try:
-        value = keyring.get_password(f"gwctl:{profile}", name)
+        with secrets_out_of_reach():
+            value = keyring.get_password(f"gwctl:{profile}", name)
     except keyring.errors.KeyringError:
         return None
     return str(value) if value else None

@@ -100,15 +100,21 @@ def shown(call: Call) -> Iterator[Callable[[str], None]]:
         settle()
 
 
-def follow_until_ready(
-    call: Call, client: SupervisorClient, *, timeout_s: float, show: Callable[[str], None], since: int | None = None
+def follow_until_ready(  # noqa: PLR0913 - what is followed, and for how long
+    call: Call,
+    client: SupervisorClient,
+    *,
+    timeout_s: float,
+    show: Callable[[str], None],
+    since: int | None = None,
+    waited_s: float = 0.0,
 ) -> dict[str, Any]:
     """Return the status once the session is ready; with ``since``, ready again after that journal entry.
 
     The time in which IBKR waits for a second factor does not count; a code is asked for at a terminal.
 
     Raises Ended when the supervisor gives up, Vanished when it was killed, NeedsPerson when it waits for one, TimedOut
-    after ``timeout_s``.
+    after ``timeout_s``; ``waited_s`` is what the call had waited before, for what is said then.
     """
     deadline_s = time.monotonic() + timeout_s
     last, code = "nothing was seen", ""
@@ -138,7 +144,7 @@ def follow_until_ready(
         late = True
     if late:
         raise TimedOut(
-            f"not ready after {round(timeout_s, 1):g} s ({last}); the supervisor goes on trying",
+            f"not ready after {round(waited_s + timeout_s, 1):g} s ({last}); the supervisor goes on trying",
             hint=f"{call.command('status')}, or {call.command('down')}",
         )
     _await_its_end(client)

@@ -10,7 +10,7 @@ import click
 from gwctl.cli.call import Call, global_options, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import SuggestingGroup
-from gwctl.credentials import Sources, check_name, find
+from gwctl.credentials import Sources, check_name, find, import_keyring
 from gwctl.errors import CredentialsMissing, Unavailable, Usage
 
 _NO_KEYRING = "pipx inject gwctl keyring, or put the secret into a file and set GWCTL_{}_FILE"
@@ -24,11 +24,9 @@ def command() -> None:
 
 def _keyring(name: str) -> Any:  # noqa: ANN401 - an optional library without types
     try:
-        import keyring
-        import keyring.errors
+        return import_keyring()
     except ImportError:
         raise Unavailable("the keyring extra is not installed", hint=_NO_KEYRING.format(name.upper())) from None
-    return keyring
 
 
 @command.command("set")

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -72,7 +72,8 @@ def bring_up(
 
     Interrupted, what this call started is stopped again; with ``undo_failed`` after any failure, too.
     """
-    deadline_s = time.monotonic() + timeout_s
+    began_s = time.monotonic()
+    deadline_s = began_s + timeout_s
     settings = call.settings(flags)
     client = find_supervisor(call)
     if client is not None:
@@ -83,7 +84,7 @@ def bring_up(
     from gwctl.cli.following import shown
 
     with shown(call) as show:
-        rise = _Rise(call, settings, flags, sandbox, show)
+        rise = _Rise(call, settings, flags, sandbox, show, began_s=began_s)
         try:
             status = rise.until_ready(client, deadline_s)
         except BaseException as error:
@@ -106,6 +107,7 @@ class _Rise:
     show: Callable[[str], None]
     by_hand: bool = False
     started: bool = False
+    began_s: float = field(default_factory=time.monotonic)
 
     def until_ready(self, client: SupervisorClient | None, deadline_s: float) -> dict[str, Any]:
         """Return the ready status; a supervisor that is killed on the way is replaced, its gateway adopted (law 4)."""
@@ -131,8 +133,10 @@ class _Rise:
             self.started = self.started or ours
         else:
             since = _wake_if_waiting_for_person(self.call, client, self.settings)
-        left_s = max(1.0, deadline_s - time.monotonic())
-        return follow_until_ready(self.call, client, timeout_s=left_s, show=self.show, since=since)
+        now_s = time.monotonic()
+        left_s = max(1.0, deadline_s - now_s)
+        waited_s = now_s - self.began_s
+        return follow_until_ready(self.call, client, timeout_s=left_s, show=self.show, since=since, waited_s=waited_s)
 
 
 def undo(call: Call) -> None:

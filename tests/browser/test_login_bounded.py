@@ -184,7 +184,7 @@ def test_the_worker_does_not_outlive_its_parent(url_and_pin: tuple[str, str], tm
     code = f"""
 import asyncio, os, sys
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(rig.__file__).parent)!r})
 import login_rig as rig
 from gwctl.login.session import LoginJob, LoginWorker
 async def main():

@@ -63,7 +63,7 @@ def _succeeding(cells: Mapping[Cell, str]) -> str:
 
 
 def _ending(cells: Mapping[Cell, str]) -> str:
-    variants = [one.name for one in matrix.VARIANTS]
+    variants = [one.name for one in matrix.FEW_VARIANTS]
     names = [one.name for one in (*matrix.ENDINGS, matrix.WRONG_MODE)]
     rows = {name: [(variant, matrix.NONE.name, name) for variant in variants] for name in names}
     return _table("ending", rows, variants, cells)
