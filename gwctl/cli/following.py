@@ -107,14 +107,14 @@ def follow_until_ready(  # noqa: PLR0913 - what is followed, and for how long
     timeout_s: float,
     show: Callable[[str], None],
     since: int | None = None,
-    waited_s: float = 0.0,
+    asked_s: float | None = None,
 ) -> dict[str, Any]:
     """Return the status once the session is ready; with ``since``, ready again after that journal entry.
 
     The time in which IBKR waits for a second factor does not count; a code is asked for at a terminal.
 
     Raises Ended when the supervisor gives up, Vanished when it was killed, NeedsPerson when it waits for one, TimedOut
-    after ``timeout_s``; ``waited_s`` is what the call had waited before, for what is said then.
+    after ``timeout_s``; ``asked_s`` is what the whole call was given, for what is said then.
     """
     deadline_s = time.monotonic() + timeout_s
     last, code = "nothing was seen", ""
@@ -144,7 +144,7 @@ def follow_until_ready(  # noqa: PLR0913 - what is followed, and for how long
         late = True
     if late:
         raise TimedOut(
-            f"not ready after {round(waited_s + timeout_s, 1):g} s ({last}); the supervisor goes on trying",
+            f"not ready after {round(asked_s or timeout_s, 1):g} s ({last}); the supervisor goes on trying",
             hint=f"{call.command('status')}, or {call.command('down')}",
         )
     _await_its_end(client)

@@ -133,10 +133,9 @@ class _Rise:
             self.started = self.started or ours
         else:
             since = _wake_if_waiting_for_person(self.call, client, self.settings)
-        now_s = time.monotonic()
-        left_s = max(1.0, deadline_s - now_s)
-        waited_s = now_s - self.began_s
-        return follow_until_ready(self.call, client, timeout_s=left_s, show=self.show, since=since, waited_s=waited_s)
+        left_s = max(1.0, deadline_s - time.monotonic())
+        asked_s = deadline_s - self.began_s
+        return follow_until_ready(self.call, client, timeout_s=left_s, show=self.show, since=since, asked_s=asked_s)
 
 
 def undo(call: Call) -> None:
