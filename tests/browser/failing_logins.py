@@ -58,12 +58,12 @@ def echoing(ibkr: RunningStandIn) -> None:
         heard = f": {USERNAME.upper()}, {PASSWORD.swapcase()} {form.get('CODE', '')}"
         return said | {"error": said["error"] + heard} if "error" in said else said
 
-    ibkr.state.desk.answer = echo  # type: ignore[method-assign]
+    ibkr.state.desk.answer = echo  # type: ignore[method-assign] # a fault is played
 
 
 def forgetting(ibkr: RunningStandIn) -> None:
     """Give the browser the cookies of a login, then show the login page once more."""
-    ibkr.state.dispatch = lambda _cookies: False  # type: ignore[method-assign]
+    ibkr.state.dispatch = lambda _cookies: False  # type: ignore[method-assign] # a fault is played
 
 
 def asking_for(kind: str, **parameters: Any) -> Mapping[str, Mapping[str, Any]]:
