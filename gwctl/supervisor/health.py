@@ -13,8 +13,8 @@ import hmac
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import h11
@@ -31,10 +31,23 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: JSON, or a word."""
+    """One answer: JSON, or a text, whose type is plain text unless ``content_type`` says otherwise."""
 
     status: int
-    body: dict[str, Any] | str
+    body: dict[str, Any] | str | bytes
+    content_type: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further headers."""
+
+    def encode(self) -> tuple[str, bytes]:
+        """Return the content type and the body as they are sent."""
+        match self.body:
+            case bytes() as body:
+                return self.content_type or "application/octet-stream", body
+            case str() as text:
+                return self.content_type or "text/plain; charset=utf-8", text.encode()
+            case value:
+                return self.content_type or "application/json", json.dumps(value).encode() + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,10 @@ class Routes:
     is_live: Callable[[], bool]
     control: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
     events: Callable[[int], AsyncIterator[dict[str, Any]]]
+    pages: Mapping[str, Callable[[], Answer]] = field(default_factory=dict)
+    """Further paths to GET, as open as ``/status``."""
+    streams: Mapping[str, Callable[[], AsyncIterator[bytes]]] = field(default_factory=dict)
+    """Paths to GET that are answered by server-sent events (text/event-stream), each item being written as it is."""
 
 
 class HealthServer:
@@ -116,12 +133,12 @@ class HealthServer:
             await self._send(connection, writer, Answer(421, "not for this host\n"))
             return
         path, _, query = request.path.partition("?")
-        if path == "/events" and request.method == "GET":
-            if not self._is_trusted(request):
-                await self._send(connection, writer, Answer(401, "a token is needed\n"))
-                return
-            since = int(query.removeprefix("since=")) if query.removeprefix("since=").isdigit() else 0
-            await self._stream(connection, writer, self._routes.events(since))
+        if path == "/events" and request.method == "GET" and not self._is_trusted(request):
+            await self._send(connection, writer, Answer(401, "a token is needed\n"))
+            return
+        stream = self._stream_at(request, path, query)
+        if stream is not None:
+            await self._stream(connection, writer, *stream)
             return
         try:
             answer = await self._answer(request, path)
@@ -131,6 +148,17 @@ class HealthServer:
             said = error.message if isinstance(error, GwctlError) else type(error).__name__
             answer = Answer(500, f"the supervisor could not answer: {said}\n")
         await self._send(connection, writer, answer)
+
+    def _stream_at(self, request: Request, path: str, query: str) -> tuple[str, AsyncIterator[bytes]] | None:
+        """Return the content type and the chunks of what is answered piece by piece, None for everything else."""
+        if request.method != "GET":
+            return None
+        if path == "/events":
+            since = int(query.removeprefix("since=")) if query.removeprefix("since=").isdigit() else 0
+            entries = self._routes.events(since)
+            return "application/x-ndjson", (json.dumps(entry).encode() + b"\n" async for entry in entries)
+        opened = self._routes.streams.get(path)
+        return None if opened is None else ("text/event-stream", opened())
 
     def _is_trusted(self, request: Request) -> bool:
         return request.token is not None and hmac.compare_digest(request.token.encode(), self.token.encode())
@@ -160,6 +188,8 @@ class HealthServer:
             )
         if path == "/status":
             return Answer(200, self._routes.status())
+        if path in self._routes.pages:
+            return self._routes.pages[path]()
         return Answer(404, "not found\n")
 
     def _headers(self, content_type: str) -> list[tuple[str, str]]:
@@ -171,21 +201,19 @@ class HealthServer:
         ]
 
     async def _send(self, connection: h11.Connection, writer: asyncio.StreamWriter, answer: Answer) -> None:
-        is_text = isinstance(answer.body, str)
-        body = answer.body.encode() if isinstance(answer.body, str) else json.dumps(answer.body).encode() + b"\n"
-        headers = self._headers("text/plain; charset=utf-8" if is_text else "application/json")
-        headers.append(("content-length", str(len(body))))
+        content_type, body = answer.encode()
+        headers = [*self._headers(content_type), *answer.headers, ("content-length", str(len(body)))]
         await _write(connection, writer, h11.Response(status_code=answer.status, headers=headers))
         await _write(connection, writer, h11.Data(data=body))
         await _write(connection, writer, h11.EndOfMessage())
 
     async def _stream(
-        self, connection: h11.Connection, writer: asyncio.StreamWriter, events: AsyncIterator[dict[str, Any]]
+        self, connection: h11.Connection, writer: asyncio.StreamWriter, content_type: str, chunks: AsyncIterator[bytes]
     ) -> None:
-        await _write(connection, writer, h11.Response(status_code=200, headers=self._headers("application/x-ndjson")))
-        async with contextlib.aclosing(events) as entries:  # type: ignore[type-var] # an async generator has aclose
-            async for entry in entries:
-                await _write(connection, writer, h11.Data(data=json.dumps(entry).encode() + b"\n"))
+        await _write(connection, writer, h11.Response(status_code=200, headers=self._headers(content_type)))
+        async with contextlib.aclosing(chunks) as items:  # type: ignore[type-var] # an async generator has aclose
+            async for item in items:
+                await _write(connection, writer, h11.Data(data=item))
         await _write(connection, writer, h11.EndOfMessage())
 
 

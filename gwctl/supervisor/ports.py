@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from gwctl.supervisor.states import Checked, LoginDone
+
+Witness = Callable[[dict[str, Any]], None]
+"""Is given each journal entry as it is written, in the loop: it returns at once, and what it raises is logged only."""
 
 
 class Clock(Protocol):

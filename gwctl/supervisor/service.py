@@ -19,17 +19,17 @@ from gwctl.credentials import Found, Secret
 from gwctl.errors import GwctlError, ProfileHeld, Unavailable
 from gwctl.gateway import process
 from gwctl.gateway.launch import adopt as find_running
-from gwctl.state_file import make_private_dir, read_json, write_json
+from gwctl.state_file import make_private_dir, write_json
 from gwctl.supervisor.authenticator import Authenticator
 from gwctl.supervisor.gateway_keeper import GatewayKeeper
 from gwctl.supervisor.health import HealthServer, Routes
 from gwctl.supervisor.hold import Hold
 from gwctl.supervisor.journal import Journal
+from gwctl.supervisor.kept_budgets import KeptBudgets
 from gwctl.supervisor.log import reopen_log
-from gwctl.supervisor.memory import recall, remember
 from gwctl.supervisor.model import BY_HAND
 from gwctl.supervisor.order import MachineClock, Order, find_credentials, ledger_of, notifier_of, policy_from
-from gwctl.supervisor.ports import Ports
+from gwctl.supervisor.ports import Ports, Witness
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.questions import Questions
 from gwctl.supervisor.served import refuse_other_kind
@@ -48,7 +48,7 @@ from gwctl.supervisor.states import (
     StartWanted,
     StopWanted,
 )
-from gwctl.supervisor.status import describe_phase, describe_session
+from gwctl.supervisor.status import describe_phase, describe_session, describe_supervisor
 from gwctl.supervisor.tables import Snapshot, phase_of
 from gwctl.windows import Windows
 
@@ -114,6 +114,7 @@ class Service:
         self._token = self.health.token
         self._port: int | None = None
         self._news = asyncio.Event()
+        self.witnesses: list[Witness] = [] if order.follow is None else [order.follow]
         self._finish: dict[str, Any] | None = None
         self._followed = 0
         self._keep_gateway = self._gave_up = False
@@ -121,7 +122,7 @@ class Service:
         self._was_ready = False
         self.hold = Hold(self.paths.supervisor_lock)
         self._abdicated = self._mending = False
-        self._remembered: tuple[object, ...] = ()
+        self.budgets = None if order.sandbox else KeptBudgets(self.paths.budget_file)
         self.ended_by: signal.Signals | None = None
 
     # What the loop tells.
@@ -143,7 +144,8 @@ class Service:
 
     def _changed(self, snapshot: Snapshot) -> None:
         self._guard_folder()
-        self._remember(snapshot)
+        if self.budgets is not None:
+            self.budgets.keep(snapshot)
         ready = phase_of(snapshot) is Phase.READY
         if ready and not self._was_ready:
             self._close_idle_browser()
@@ -156,28 +158,15 @@ class Service:
         self._tell_followers()
 
     def _tell_followers(self) -> None:
-        """Hand on each entry as it is written, not when the phase next changes."""
-        if self.order.follow is not None:
-            entries, self._followed = self.journal.since(self._followed), self.journal.count
-            for entry in entries:
-                self.order.follow(entry)
+        """Hand on each entry as it is written, not when the phase next changes; no witness's trouble is the loop's."""
+        entries, self._followed = self.journal.since(self._followed), self.journal.count
+        for entry in entries:
+            for saw in self.witnesses:
+                try:
+                    saw(entry)
+                except Exception:  # whatever it is, the session comes first
+                    log.exception("a witness of the journal failed")
         self._news.set()
-
-    def _remember(self, snapshot: Snapshot) -> None:
-        """Keep what has to outlive this process whenever it changes; attempts in the sandbox cost nobody anything."""
-        kept = (snapshot.spent.times, snapshot.failed_logins, snapshot.login_not_before, snapshot.blocked)
-        if self.order.sandbox or kept == self._remembered:
-            return
-        self._remembered = kept
-        with contextlib.suppress(GwctlError):  # a full disk; the limits of this process still hold
-            now = time.monotonic()
-            write_json(self.paths.budget_file, remember(snapshot, time.time() - now, now))
-
-    def _recall(self) -> None:
-        if not self.order.sandbox:
-            kept, _ = read_json(self.paths.budget_file)
-            now = time.monotonic()
-            self.shell.snapshot = recall(self.shell.snapshot, kept or {}, time.time() - now, now)
 
     def _guard_folder(self) -> None:
         """Hold the profile anew if its folder was deleted; leave it to whoever has taken it meanwhile."""
@@ -189,7 +178,8 @@ class Service:
             if self._mending and not self._abdicated:
                 self._record()
                 self.ledger.restore()
-                self._remembered = ()
+                if self.budgets is not None:
+                    self.budgets.lose()
                 self._mending = False
 
     def _hold_anew(self) -> None:
@@ -230,18 +220,9 @@ class Service:
             "sandbox": self.order.sandbox,
             "gateway": {**self.keeper.describe(), "restarts": snapshot.restarts},
             "session": describe_session(self.probe.seen, self.probe.tickled_at, now),
-            "supervisor": self._supervisor(now),
+            "supervisor": describe_supervisor(now - self.started_monotonic, self._port),
             "login": self.ledger.summary(self.settings["rejected_limit"]),
             "question": self.questions.describe_open(),
-        }
-
-    def _supervisor(self, now: float) -> dict[str, Any]:
-        me = process.identify(os.getpid())
-        return {
-            "pid": os.getpid(),
-            "uptime_s": round(now - self.started_monotonic, 1),
-            "rss_bytes": process.rss_bytes(me) if me else None,
-            "health_url": f"http://127.0.0.1:{self._port}",
         }
 
     async def _control(self, verb: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -319,7 +300,8 @@ class Service:
             ) from None
         self._record()
         self.journal.begin(sandbox=self.order.sandbox, version=__version__)
-        self._recall()
+        if self.budgets is not None:
+            self.shell.snapshot = self.budgets.recall(self.shell.snapshot)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
@@ -391,8 +373,7 @@ class Service:
         self._gave_up = finish.exit_code != 0
         if finish.exit_code == 0:
             # Somebody stopped it who may start it again at once: what was limited was what it does by itself.
-            with contextlib.suppress(OSError):
-                self.paths.budget_file.unlink(missing_ok=True)
+            KeptBudgets(self.paths.budget_file).forget()
         self.journal.write("end", exit_code=finish.exit_code, code=finish.code, text=finish.text)
         with contextlib.suppress(GwctlError):
             write_json(self.paths.last_end_file, {**self._finish, "at_s": time.time()})

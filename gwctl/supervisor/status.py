@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
+from gwctl.gateway import process
 from gwctl.gateway.answer import SessionAnswer
 from gwctl.supervisor.states import Cure, Phase, Process, Timer
 from gwctl.supervisor.tables import Snapshot, phase_of
@@ -35,6 +37,17 @@ def describe_session(seen: SessionAnswer | None, tickled_at: float | None, now: 
         "sso_expires_s": seen.sso_expires_s if seen else None,
         "server_name": seen.server_name if seen else None,
         "last_tickle_age_s": None if tickled_at is None else round(now - tickled_at, 1),
+    }
+
+
+def describe_supervisor(uptime_s: float, port: int | None) -> dict[str, Any]:
+    """Return the ``supervisor`` object of this very process; ``port`` is its health server's."""
+    me = process.identify(os.getpid())
+    return {
+        "pid": os.getpid(),
+        "uptime_s": round(uptime_s, 1),
+        "rss_bytes": process.rss_bytes(me) if me else None,
+        "health_url": f"http://127.0.0.1:{port}",
     }
 
 
