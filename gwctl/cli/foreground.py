@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from gwctl.cli.call import Call
-from gwctl.cli.following import Ended, describe
+from gwctl.cli.following import Ended
 from gwctl.cli.holding import record_lost_gateway
 from gwctl.cli.output import Outcome, write
 from gwctl.config import Environment, Settings, load
 from gwctl.credentials import Found
 from gwctl.errors import TryAgain
 from gwctl.supervisor.handover import Handover
+from gwctl.supervisor.words import describe
 
 UNUSED_MODULES = ("httpx._main",)
 """httpx's own command line, which it imports with rich and pygments where they are installed, for nothing of ours."""

@@ -51,7 +51,7 @@ def command(call: Call, *, since: str, utc: bool, svg_file: Path | None) -> Outc
     history = tell(
         entries,
         now_s=now_s,
-        last_sign=_last_sign(paths, now_s),
+        last_sign=last_sign_of(paths, now_s),
         since_s=_since_s(since, now_s, zone),
         zone=zone,
     )
@@ -82,7 +82,7 @@ def command(call: Call, *, since: str, utc: bool, svg_file: Path | None) -> Outc
     return Outcome(data, "\n".join(render(history, call.profile_name, look)))
 
 
-def _last_sign(paths: Paths, now_s: float) -> LastSign | None:
+def last_sign_of(paths: Paths, now_s: float) -> LastSign | None:
     """Return until when the supervisor lived: now if it answers, else what it last left on disk."""
     record = SupervisorRecord.load(paths)
     if record is not None:

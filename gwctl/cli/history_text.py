@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from gwctl.cli.spelling import duration, percent, printable, stamp
 from gwctl.supervisor.history import Day, History, Outage
-from gwctl.supervisor.replay import Login, Restart, State
+from gwctl.supervisor.replay import Login, Restart, State, Stretch
 
 T = TypeVar("T")
 SHOWN = 20
@@ -18,10 +18,10 @@ SHOWN = 20
 CELLS = 24
 _HOURS = "0     6     12    18    "
 # From the least to the worst: a cell of the strip shows the worst of its hour. Each can be told without colours.
-_SIGNS = {State.STOPPED: ".", State.READY: "#", State.STARTING: "+", State.UNKNOWN: "?", State.DOWN: "x"}
-_BLOCKS = {**_SIGNS, State.READY: "█", State.STARTING: "▒"}
-_COLORS = {State.STOPPED: 2, State.READY: 34, State.STARTING: 33, State.UNKNOWN: 35, State.DOWN: 31}
-_WORST = list(_SIGNS)
+SIGNS = {State.STOPPED: ".", State.READY: "#", State.STARTING: "+", State.UNKNOWN: "?", State.DOWN: "x"}
+BLOCKS = {**SIGNS, State.READY: "█", State.STARTING: "▒"}
+COLORS = {State.STOPPED: 2, State.READY: 34, State.STARTING: 33, State.UNKNOWN: 35, State.DOWN: 31}
+WORST = list(SIGNS)
 _ESCAPE = re.compile(r"\x1b\[\d+m")
 
 
@@ -36,8 +36,8 @@ class Look:
 
     def sign(self, state: State, count: int = 1) -> str:
         """Return a state's sign, ``count`` times."""
-        text = (_BLOCKS if self.blocks else _SIGNS)[state] * count
-        return f"\x1b[{_COLORS[state]}m{text}\x1b[0m" if self.color else text
+        text = (BLOCKS if self.blocks else SIGNS)[state] * count
+        return f"\x1b[{COLORS[state]}m{text}\x1b[0m" if self.color else text
 
 
 def render(history: History, profile: str, look: Look) -> Iterator[str]:
@@ -51,7 +51,7 @@ def render(history: History, profile: str, look: Look) -> Iterator[str]:
     header = ["day", "uptime", *strip, "down", "unknown", "stopped", "logins", "restarts"]
     yield from _table([header, *(_day(day, look) for day in history.days)])
     if look.strip:
-        yield "  " + "   ".join(f"{look.sign(state)} {state}" for state in reversed(_WORST))
+        yield "  " + "   ".join(f"{look.sign(state)} {state}" for state in reversed(WORST))
     yield from _section("outages", ["began", "length", "cure", "cause"], history.outages, _outage, look)
     yield from _section("logins", ["at", "took", "outcome"], history.logins, _login, look)
     yield from _section("restarts", ["at", "reason"], history.restarts, _restart, look)
@@ -66,17 +66,23 @@ def _day(day: Day, look: Look) -> list[str]:
 
 
 def _strip(day: Day, look: Look) -> str:
-    cells: list[State | None] = [None] * CELLS
-    scale = CELLS / max(1.0, day.ended_s - day.began_s)
-    for one in day.stretches:
-        first = int((one.began_s - day.began_s) * scale)
-        last = min(CELLS - 1, int((one.ended_s - day.began_s) * scale))
-        for place in range(min(first, last), last + 1):
-            cell = cells[place]
-            if cell is None or _WORST.index(one.state) > _WORST.index(cell):
-                cells[place] = one.state
+    cells = worst_by_cell(day.stretches, day.began_s, day.ended_s, CELLS)
     runs = ((state, len(list(run))) for state, run in itertools.groupby(cells))
     return "".join(" " * count if state is None else look.sign(state, count) for state, count in runs)
+
+
+def worst_by_cell(stretches: Iterable[Stretch], began_s: float, ended_s: float, count: int) -> list[State | None]:
+    """Return the worst state of each of ``count`` equal parts of a time; None where nothing is known to have been."""
+    cells: list[State | None] = [None] * count
+    scale = count / max(1.0, ended_s - began_s)
+    for one in stretches:
+        first = max(0, int((one.began_s - began_s) * scale))
+        last = min(count - 1, int((one.ended_s - began_s) * scale))
+        for place in range(min(first, last), last + 1):
+            cell = cells[place]
+            if cell is None or WORST.index(one.state) > WORST.index(cell):
+                cells[place] = one.state
+    return cells
 
 
 def _outage(one: Outage, look: Look) -> list[str]:

@@ -2,53 +2,52 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from typing import Any
 
 import click
 
 from gwctl.cli.call import Call, verb
-from gwctl.cli.output import Outcome, write
+from gwctl.cli.output import Outcome
 from gwctl.errors import GwctlError
 from gwctl.paths import Paths
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
 
 READY, STOPPED, CANNOT_TELL, NOT_READY = 0, 3, 4, 150
-WATCH_EVERY_S = 1.0
-CLEAR_SCREEN = "\x1b[H\x1b[J"
 
 
 @click.command("status")
 @click.option("--healthcheck", is_flag=True, help="Print one word and exit 0 or 1, for containers.")
-@click.option("--watch", is_flag=True, help="Draw it again every second, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Draw it live, with the last day, until Ctrl-C; a line a change elsewhere.")
+@click.option(
+    "--web", is_flag=True, help="Open the page for it in the browser, and print its address."
+)
 @verb
-def command(call: Call, *, healthcheck: bool, watch: bool) -> Outcome:
+def command(call: Call, *, healthcheck: bool, watch: bool, web: bool) -> Outcome:
     """Show phase and reason, session, gateway, supervisor, login budget, and what happens next."""
     if healthcheck:
-        status, code = _look_always(call)
+        status, code = look_always(call)
         word = "hung" if code == CANNOT_TELL else status["phase"]
         return Outcome({"phase": word}, word, 0 if code == READY else 1)
+    if web:
+        return _open_page(call)
     if watch:
-        return _watch(call)
-    status, code = _look_always(call)
+        from gwctl.cli.watch import watch as watch_it
+
+        return watch_it(call, look_always)
+    status, code = look_always(call)
     return Outcome(status, render(status), code)
 
 
-def _watch(call: Call) -> Outcome:
-    call.streams = True
-    clear = CLEAR_SCREEN if sys.stdout.isatty() else ""
-    while True:
-        status, _ = _look_always(call)
-        text = json.dumps(status, ensure_ascii=False) if call.as_json else clear + render(status)
-        if not write(text, sys.stdout):
-            return Outcome(raw="")
-        time.sleep(WATCH_EVERY_S)  # between two drawings; a person ends it
+def _open_page(call: Call) -> Outcome:
+    from gwctl.cli.page import open_page
+    from gwctl.cli.reaching import require_supervisor
+
+    return open_page(call, str(require_supervisor(call).status()["supervisor"]["health_url"]) + "/")
 
 
-def _look_always(call: Call) -> tuple[dict[str, Any], int]:
+def look_always(call: Call) -> tuple[dict[str, Any], int]:
     """Return what ``look`` does, and of a supervisor that hangs what is known of it, with code 4."""
     try:
         return look(call)
@@ -122,6 +121,8 @@ def stopped_status(call: Call) -> dict[str, Any]:
         "next": None,
         "last_error": text,
         "question": None,
+        "tickles": None,
+        "budget": None,
     }
 
 

@@ -34,6 +34,7 @@ SILENCE_S = 0.5
 KNOCK_TIMEOUT_S = 2.0
 WHO_INTERVAL_S = 60.0
 """``sso/validate`` may be asked once a minute (gateway-facts.md)."""
+REMEMBERED_TICKLES = 120
 
 
 PACE_REQUESTS = 9
@@ -111,6 +112,9 @@ class Probe:
         self.client: AskGateway | None = None
         self.seen: SessionAnswer | None = None
         self.tickled_at: float | None = None
+        self.latencies_s: deque[float] = deque(maxlen=REMEMBERED_TICKLES)
+        """How long each of the last tickles took from the request to its answer, oldest first."""
+        self._took_s = 0.0
         self.cookies: tuple[tuple[str, str], ...] = ()
         self._refused: tuple[tuple[str, str], ...] | None = None
         self._silent = False
@@ -247,7 +251,7 @@ class Probe:
         of the two is ill (gateway-facts.md, Failing). One that was silent the last time is knocked at without delay.
         """
         await self._in_turn()
-        asked = asyncio.ensure_future(ask(timeout_s=ANSWER_TIMEOUT_S))
+        asked = asyncio.ensure_future(self._timed(ask))
         try:
             await asyncio.wait([asked], timeout=0.0 if self._silent else SILENCE_S)
             if asked.done() and asked.result().verdict is not Said.NO_ANSWER:
@@ -258,11 +262,18 @@ class Probe:
         finally:
             asked.cancel()
 
+    async def _timed(self, ask: Callable[..., Awaitable[SessionAnswer]]) -> SessionAnswer:
+        began_s = time.monotonic()
+        answer = await ask(timeout_s=ANSWER_TIMEOUT_S)
+        self._took_s = time.monotonic() - began_s
+        return answer
+
     def _remember(self, answer: SessionAnswer, *, tickle: bool) -> None:
         if answer.http_status is None:
             return
         if tickle and answer.http_status == 200:
             self.tickled_at = time.monotonic()
+            self.latencies_s.append(self._took_s)
         before = self.seen
         if before is not None and not tickle:
             # Only a tickle tells these; a status in between does not unsay them.

@@ -29,6 +29,7 @@ from gwctl.supervisor.kept_budgets import KeptBudgets
 from gwctl.supervisor.log import reopen_log
 from gwctl.supervisor.model import BY_HAND
 from gwctl.supervisor.order import MachineClock, Order, find_credentials, ledger_of, notifier_of, policy_from
+from gwctl.supervisor.page import Page
 from gwctl.supervisor.ports import Ports, Witness
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.questions import Questions
@@ -48,7 +49,13 @@ from gwctl.supervisor.states import (
     StartWanted,
     StopWanted,
 )
-from gwctl.supervisor.status import describe_phase, describe_session, describe_supervisor
+from gwctl.supervisor.status import (
+    describe_budget,
+    describe_phase,
+    describe_session,
+    describe_supervisor,
+    describe_tickles,
+)
 from gwctl.supervisor.tables import Snapshot, phase_of
 from gwctl.windows import Windows
 
@@ -108,9 +115,9 @@ class Service:
         calendar = Windows.parse(self.settings["maintenance"])
         ports = Ports(MachineClock(), self.keeper, self.probe, self.authenticator, calendar, self.notifier)
         self.shell = Shell(policy_from(self.settings), ports, self.journal, self._changed)
-        self.health = HealthServer(
-            Routes(self.status, self._is_live, self._control, self._events), secrets.token_urlsafe(24), self.instance
-        )
+        page = Page(self.status, self.paths, lambda: self.journal.count)
+        routes = Routes(self.status, self._is_live, self._control, self._events, page.pages, page.streams)
+        self.health = HealthServer(routes, secrets.token_urlsafe(24), self.instance)
         self._token = self.health.token
         self._port: int | None = None
         self._news = asyncio.Event()
@@ -223,6 +230,8 @@ class Service:
             "supervisor": describe_supervisor(now - self.started_monotonic, self._port),
             "login": self.ledger.summary(self.settings["rejected_limit"]),
             "question": self.questions.describe_open(),
+            "tickles": describe_tickles(self.probe.latencies_s),
+            "budget": describe_budget(snapshot.spent, self.shell.policy.budgets, now),
         }
 
     async def _control(self, verb: str, body: dict[str, Any]) -> dict[str, Any]:

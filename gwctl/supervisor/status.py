@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import statistics
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gwctl.gateway import process
 from gwctl.gateway.answer import SessionAnswer
+from gwctl.supervisor.budget import DAY_S, HOUR_S, Budget, Rung, Spent
 from gwctl.supervisor.states import Cure, Phase, Process, Timer
 from gwctl.supervisor.tables import Snapshot, phase_of
 
@@ -37,6 +40,31 @@ def describe_session(seen: SessionAnswer | None, tickled_at: float | None, now: 
         "sso_expires_s": seen.sso_expires_s if seen else None,
         "server_name": seen.server_name if seen else None,
         "last_tickle_age_s": None if tickled_at is None else round(now - tickled_at, 1),
+    }
+
+
+def describe_tickles(latencies_s: Sequence[float]) -> dict[str, Any] | None:
+    """Return how long the last tickles took, in seconds, oldest first; None before the first one."""
+    if not latencies_s:
+        return None
+    return {
+        "last_s": round(latencies_s[-1], 4),
+        "median_s": round(statistics.median(latencies_s), 4),
+        "worst_s": round(max(latencies_s), 4),
+        "recent_s": [round(latency_s, 4) for latency_s in latencies_s],
+    }
+
+
+def describe_budget(spent: Spent, budgets: Mapping[Rung, Budget], now: float) -> dict[str, Any]:
+    """Return how often each cure was tried within the last hour and day, and how often it may be."""
+    return {
+        str(rung): {
+            "hour": len(spent.within(rung, HOUR_S, now)),
+            "per_hour": budget.per_hour,
+            "day": sum(now - at < DAY_S for at in spent.times.get(rung, ())),
+            "per_day": budget.per_day,
+        }
+        for rung, budget in budgets.items()
     }
 
 

@@ -1,0 +1,237 @@
+"""``gwctl status --watch``: a live screen on a terminal, a line a change elsewhere, an object a second for machines."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gwctl.cli.call import Call
+from gwctl.cli.output import Outcome, write
+from gwctl.cli.spelling import duration, percent, printable
+from gwctl.errors import GwctlError
+from gwctl.supervisor.replay import State
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from gwctl.supervisor.lately import Lately
+
+EVERY_S = 1.0
+DAY_EVERY_S = 30.0
+LABEL = 12
+WIDEST = 100
+NARROWEST = 40
+_PHASE_STYLES = {"ready": "bold green", "stopped": "dim", "stopping": "dim", "locked_out": "bold red"}
+_STATE_STYLES = {
+    State.READY: "green",
+    State.STARTING: "yellow",
+    State.DOWN: "red",
+    State.UNKNOWN: "magenta",
+    State.STOPPED: "dim",
+}
+_SPARKS, _PLAIN_SPARKS = "▁▂▃▄▅▆▇█", "_.-=*#"
+
+Look = Callable[[Call], tuple[dict[str, Any], int]]
+
+
+def watch(call: Call, look: Look) -> Outcome:
+    """Show the status again and again until Ctrl-C, or until nobody reads any more."""
+    call.streams = True
+    if call.as_json:
+        return _stream(call, look, lambda status: json.dumps(status, ensure_ascii=False))
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return _stream(call, look, _changes())
+    return _live(call, look)
+
+
+def _stream(call: Call, look: Look, line_of: Callable[[dict[str, Any]], str | None]) -> Outcome:
+    while True:
+        line = line_of(look(call)[0])
+        if line is not None and not write(line, sys.stdout):
+            return Outcome(raw="")
+        time.sleep(EVERY_S)  # between two looks; a person ends it
+
+
+def _changes() -> Callable[[dict[str, Any]], str | None]:
+    """Return what gives a line for a status that differs from the one before in more than the time that passed."""
+    last: list[tuple[object, ...]] = [()]
+
+    def line_of(status: dict[str, Any]) -> str | None:
+        # The reason of a ready session counts the seconds: it changes and says nothing new.
+        state = (status["phase"], None if status["ready"] else status["reason"])
+        if state == last[0]:
+            return None
+        last[0] = state
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        coming = status["next"]
+        after = f"; next: {_next(coming)}" if coming and not status["ready"] else ""
+        return f"{at} {status['profile']}: {status['phase']} - {printable(status['reason'])}{after}"
+
+    return line_of
+
+
+def _live(call: Call, look: Look) -> Outcome:
+    from rich.console import Console, Group
+    from rich.live import Live
+
+    console = Console(no_color=call.no_color or None, highlight=False)
+    blocks = (sys.stdout.encoding or "").lower().startswith("utf")
+    day, read_at_s = None, 0.0
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            status, _ = look(call)
+            now_s = time.monotonic()
+            if day is None or now_s - read_at_s > DAY_EVERY_S:
+                day, read_at_s = _look_back(call), now_s
+            # The size is asked for each time: windows are resized.
+            width = min(WIDEST, max(NARROWEST, shutil.get_terminal_size().columns))
+            live.update(Group(*screen(status, day, width, blocks=blocks)), refresh=True)
+            time.sleep(EVERY_S)  # between two drawings; a person ends it
+
+
+def _look_back(call: Call) -> Lately | None:
+    from gwctl.cli.history import last_sign_of
+    from gwctl.supervisor.lately import look_back
+
+    now_s = time.time()
+    try:
+        return look_back(call.paths, now_s, last_sign_of(call.paths, now_s))
+    except GwctlError:
+        return None
+
+
+def screen(status: dict[str, Any], day: Lately | None, width: int, *, blocks: bool) -> list[Text]:
+    """Return the lines of the screen, none longer than ``width``; with ``blocks`` in signs that only UTF-8 has."""
+    from rich.text import Text
+
+    lines = [_headline(status, width, blocks=blocks), Text("  " + printable(status["reason"] or ""))]
+    if status["question"]:
+        lines.append(
+            Text(f"  asked: {printable(str(status['question'].get('text', 'a second factor')))}", "bold yellow")
+        )
+    lines.append(Text())
+    lines += _day(day, width, blocks=blocks)
+    lines += [_row(label, text) for label, text in _facts(status, width, blocks=blocks)]
+    if day is not None and day.lines:
+        lines.append(Text())
+        for event in day.lines:
+            at = time.strftime("%H:%M:%S", time.localtime(event.at_s))
+            lines.append(Text.assemble(("  " + at, "dim"), "  " + printable(event.text)))
+    for line in lines:
+        line.truncate(width, overflow="ellipsis" if blocks else "crop")
+    return lines
+
+
+def _headline(status: dict[str, Any], width: int, *, blocks: bool) -> Text:
+    from rich.text import Text
+
+    marks = ("●", "○") if blocks else ("*", "o")
+    text = Text.assemble(
+        f"{marks[0] if status['ready'] else marks[1]} {status['profile']}: ",
+        (str(status["phase"]).replace("_", " "), _PHASE_STYLES.get(status["phase"], "bold yellow")),
+        "  (sandbox)" if status.get("sandbox") else "",
+    )
+    clock = time.strftime("%H:%M:%S")
+    room = width - len(text) - len(clock)
+    return text if room < 1 else Text.assemble(text, " " * room, (clock, "dim"))
+
+
+def _row(label: str, text: str) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(("  " + label.ljust(LABEL), "dim"), text)
+
+
+def _day(day: Lately | None, width: int, *, blocks: bool) -> list[Text]:
+    """Return the timeline of the last day: a bar, its hours, and what is in it."""
+    from rich.text import Text
+
+    from gwctl.cli.history_text import BLOCKS, SIGNS, worst_by_cell
+
+    if day is None:
+        return [_row("last day", "cannot be read: gwctl history")]
+    room = width - LABEL - 4
+    signs = BLOCKS if blocks else SIGNS
+    bar = Text("  " + "last day".ljust(LABEL), "dim")
+    cells = worst_by_cell(day.history.stretches, day.began_s, day.ended_s, room)
+    for state, run in itertools.groupby(cells):
+        count = len(list(run))
+        bar.append(" " * count if state is None else signs[state] * count, _STATE_STYLES[state] if state else "")
+    first, middle = (
+        time.strftime("%H:%M", time.localtime(at_s)) for at_s in (day.began_s, (day.began_s + day.ended_s) / 2)
+    )
+    axis = first + middle.center(room - len(first) - len("now")) + "now"
+    history, found = day.history, dict.fromkeys(cells)
+    uptime = history.times.uptime
+    share = "no session was wanted" if uptime is None else f"{percent(uptime)} ready"
+    counts = (("outage", history.outages), ("login", history.logins), ("restart", history.restarts))
+    words = [share, *(f"{len(of)} {name}{'' if len(of) == 1 else 's'}" for name, of in counts)]
+    legend = "  ".join(f"{signs[state]} {state}" for state in State if state in found)
+    return [bar, _row("", axis), _row("", " · ".join(words)), *([_row("", legend)] if legend else []), Text()]
+
+
+def _facts(status: dict[str, Any], width: int, *, blocks: bool) -> list[tuple[str, str]]:
+    gateway, session, supervisor = status["gateway"], status["session"], status["supervisor"]
+    rows = [("tickle", _tickles(status["tickles"], width, blocks=blocks))]
+    words = [word for word in ("authenticated", "connected", "competing") if session[word]]
+    age_s = session["last_tickle_age_s"]
+    rows.append(
+        ("session", " · ".join(words or ["none"]) + ("" if age_s is None else f" · tickled {duration(age_s)} ago"))
+    )
+    rows += _budget(status)
+    if gateway["pid"]:
+        parts = [f"pid {gateway['pid']}", f"port {gateway['port']}", f"up {duration(gateway['uptime_s'] or 0.0)}"]
+        rows.append(("gateway", " · ".join([*parts, _megabytes(gateway["rss_bytes"])])))
+    if supervisor:
+        parts = [f"pid {supervisor['pid']}", f"up {duration(supervisor['uptime_s'])}"]
+        rows.append(("supervisor", " · ".join([*parts, _megabytes(supervisor["rss_bytes"]), supervisor["health_url"]])))
+    if status["next"]:
+        rows.append(("next", _next(status["next"])))
+    return rows
+
+
+def _budget(status: dict[str, Any]) -> list[tuple[str, str]]:
+    login = status["login"]
+    locked = " · LOCKED, a person is needed" if login["locked"] else ""
+    rows = [("logins", f"{login['rejected']} of {login['rejected_limit']} refusals in 24 h{locked}")]
+    if login["last_at"]:
+        rows.append(("", f"last {str(login['last_outcome']).replace('_', ' ')} at {login['last_at']}"))
+    if status["budget"]:
+        spent = (f"{rung} {one['hour']}/{one['per_hour']}" for rung, one in status["budget"].items())
+        rows.append(("this hour", " · ".join(spent)))
+    return rows
+
+
+def _tickles(tickles: dict[str, Any] | None, width: int, *, blocks: bool) -> str:
+    if not tickles:
+        return "none yet"
+    words = (
+        f"{_latency(tickles['last_s'])} · median {_latency(tickles['median_s'])} · worst {_latency(tickles['worst_s'])}"
+    )
+    room = width - LABEL - 4 - len(words)
+    return f"{words}  {_spark(tickles['recent_s'][-room:], blocks=blocks)}" if room > 0 else words
+
+
+def _spark(values: Sequence[float], *, blocks: bool) -> str:
+    levels = _SPARKS if blocks else _PLAIN_SPARKS
+    top = max([*values, 0.001])
+    return "".join(levels[min(len(levels) - 1, int(value / top * len(levels)))] for value in values)
+
+
+def _latency(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def _megabytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1e6:.0f} MB"
+
+
+def _next(coming: dict[str, Any]) -> str:
+    what = str(coming["what"]).replace("_", " ")
+    return f"{what} in {duration(coming['in_s'])}" if coming["in_s"] > 0 else f"{what} now"

@@ -1,0 +1,155 @@
+"use strict";
+// Shows what /live says. Texts go in as text, never as HTML; drawings are elements of SVG with attributes.
+
+const SVG = "http://www.w3.org/2000/svg";
+const $ = (id) => document.getElementById(id);
+const GOOD = new Set(["ready"]);
+const BAD = new Set(["locked_out", "degraded", "backoff"]);
+const OFF = new Set(["stopped", "stopping"]);
+const LABELS = { locked_out: "locked out", logging_in: "logging in", awaiting_second_factor: "waiting for a second factor" };
+
+function duration(s) {
+  if (s === null || s === undefined) return "–";
+  if (s < 9.95) return s.toFixed(1) + " s";
+  const whole = Math.round(s);
+  if (whole < 60) return whole + " s";
+  if (whole < 3600) return Math.floor(whole / 60) + " min " + (whole % 60) + " s";
+  if (whole < 86400) return Math.floor(whole / 3600) + " h " + Math.floor((whole % 3600) / 60) + " min";
+  return Math.floor(whole / 86400) + " d " + Math.floor((whole % 86400) / 3600) + " h";
+}
+const milliseconds = (s) => (s < 1 ? Math.round(s * 1000) + " ms" : s.toFixed(2) + " s");
+const megabytes = (b) => (b ? Math.round(b / 1e6) + " MB" : "–");
+const time = (s) => new Date(s * 1000).toLocaleTimeString("en-GB");
+const percent = (share) => (Math.floor(share * 10000) / 100).toFixed(2) + " %";
+const many = (n, word) => n + " " + word + (n === 1 ? "" : "s");
+
+// A text that stays as it is is not touched: a screen reader would say it again.
+function put(id, text) {
+  const place = $(id);
+  if (place.textContent !== text) place.textContent = text;
+  place.hidden = text === "" && place.getAttribute("role") === "alert";
+}
+
+function element(name, text, attributes) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  for (const [key, value] of Object.entries(attributes || {})) made.setAttribute(key, value);
+  return made;
+}
+
+function row(cells) {
+  const made = element("tr");
+  for (const cell of cells) made.append(element("td", cell));
+  return made;
+}
+
+function rectangle(x, y, width, height, kind, title) {
+  const made = document.createElementNS(SVG, "rect");
+  for (const [key, value] of Object.entries({ x, y, width, height })) made.setAttribute(key, value.toFixed(2));
+  if (kind) made.setAttribute("class", kind);
+  if (title) {
+    const words = document.createElementNS(SVG, "title");
+    words.textContent = title;
+    made.append(words);
+  }
+  return made;
+}
+
+function showStatus(status) {
+  const phase = status.phase;
+  document.title = phase.replaceAll("_", " ") + " · " + status.profile + " · gwctl";
+  put("profile", status.profile + (status.sandbox ? " (sandbox)" : ""));
+  put("phase-word", LABELS[phase] || phase);
+  $("phase-word").className = "badge " + (GOOD.has(phase) ? "good" : BAD.has(phase) ? "bad" : OFF.has(phase) ? "off" : "");
+  put("reason", status.reason || "");
+  put("question", status.question ? status.question.text || "A second factor is asked for" : "");
+  put("next", status.next ? "next: " + status.next.what.replaceAll("_", " ") + (status.next.in_s > 0 ? " in " + duration(status.next.in_s) : " now") : "");
+  put("clock", new Date().toLocaleString("en-GB"));
+  const login = status.login;
+  put("login", login.rejected + " of " + login.rejected_limit + " refused logins in 24 h" +
+    (login.last_at ? ", the last login " + String(login.last_outcome).replaceAll("_", " ") + " at " + login.last_at : "") +
+    (login.locked ? ". LOCKED: a person is needed" : ""));
+  showTickles(status.tickles, status.session);
+  $("budget").replaceChildren(...Object.entries(status.budget || {}).map(([rung, spent]) =>
+    row([rung, spent.hour + " of " + spent.per_hour, spent.day + " of " + spent.per_day])));
+  showParts(status);
+}
+
+function showTickles(tickles, session) {
+  if (!tickles) {
+    put("tickle-words", "none yet");
+    $("tickles").replaceChildren();
+    return;
+  }
+  const age = session.last_tickle_age_s;
+  put("tickle-words", "answered in " + milliseconds(tickles.last_s) + (age === null ? "" : ", " + duration(age) + " ago") +
+    "; median " + milliseconds(tickles.median_s) + ", worst " + milliseconds(tickles.worst_s));
+  const top = Math.max(tickles.worst_s, 0.01);
+  $("tickles").replaceChildren(...tickles.recent_s.map((s, at) => {
+    const height = Math.max(1, (30 * s) / top);
+    return rectangle(at, 30 - height, 0.8, height, "", milliseconds(s));
+  }));
+}
+
+function showParts(status) {
+  const gateway = status.gateway, session = status.session, supervisor = status.supervisor;
+  const words = ["authenticated", "connected", "competing"].filter((word) => session[word]).join(", ") || "none";
+  const facts = [
+    ["session", words + (session.server_name ? ", " + session.server_name : "")],
+    ["address", gateway.base_url || "–"],
+    ["gateway", gateway.pid ? "pid " + gateway.pid + ", up " + duration(gateway.uptime_s) + ", " + megabytes(gateway.rss_bytes) + ", " + many(gateway.restarts, "restart") : "not running"],
+    ["release", gateway.release || "–"],
+    ["supervisor", supervisor ? "pid " + supervisor.pid + ", up " + duration(supervisor.uptime_s) + ", " + megabytes(supervisor.rss_bytes) : "–"],
+  ];
+  const list = $("parts");
+  if (list.children.length !== 2 * facts.length) {
+    list.replaceChildren(...facts.flatMap(([name]) => [element("dt", name), element("dd", "")]));
+  }
+  facts.forEach(([, text], at) => {
+    const place = list.children[2 * at + 1];
+    if (place.textContent !== text) place.textContent = text;
+  });
+}
+
+function showDay(day) {
+  if (day.error) {
+    put("day-words", day.error);
+    return;
+  }
+  const span = day.ended_s - day.began_s;
+  const x = (s) => (1000 * (s - day.began_s)) / span;
+  // What is short and bad is drawn last and never thinner than can be seen.
+  const weight = { stopped: 0, ready: 1, starting: 2, unknown: 3, down: 4 };
+  const stretches = [...day.stretches].sort((a, b) => weight[a.state] - weight[b.state]);
+  $("day").replaceChildren(...stretches.map((one) => {
+    const width = x(one.ended_s) - x(one.began_s);
+    return rectangle(Math.max(0, x(one.began_s)), 0, weight[one.state] > 1 ? Math.max(3, width) : width, 28, one.state,
+      one.state + ": " + one.words + "\n" + time(one.began_s) + ", " + duration(one.ended_s - one.began_s));
+  }));
+  const hours = [0, 0.25, 0.5, 0.75, 1].map((part) => (part === 1 ? "now" : time(day.began_s + part * span).slice(0, 5)));
+  $("hours").replaceChildren(...hours.map((hour) => element("span", hour)));
+  put("day-words", (day.uptime === null ? "no session was wanted" : percent(day.uptime) + " ready") + ", " +
+    many(day.outages, "outage") + ", " + many(day.logins, "login") + ", " + many(day.restarts, "restart"));
+  $("stretches").replaceChildren(...[...day.stretches].reverse().map((one) =>
+    row([time(one.began_s), duration(one.ended_s - one.began_s), one.state, one.words])));
+  $("lines").replaceChildren(...[...day.lines].reverse().map((line) => {
+    const item = element("li");
+    item.append(element("time", time(line.at_s), { datetime: new Date(line.at_s * 1000).toISOString() }), line.text);
+    return item;
+  }));
+}
+
+let heard = Date.now();
+const live = new EventSource("/live");
+live.addEventListener("status", (event) => {
+  heard = Date.now();
+  put("lost", "");
+  showStatus(JSON.parse(event.data));
+});
+live.addEventListener("day", (event) => showDay(JSON.parse(event.data)));
+live.addEventListener("busy", () => put("lost", "Too many windows look at this page: close one"));
+setInterval(() => {
+  if (Date.now() - heard < 5000) return;
+  put("lost", "The supervisor has not answered since " + time(heard / 1000) + ". Ask gwctl status.");
+  $("phase-word").className = "badge off";
+}, 1000);
