@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pictures
 import pytest
+from pictures import differences, words_of
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "pictures"
@@ -23,21 +22,6 @@ SAYS = {
     "login-legacy": "Paper Trading",
     "login-evidence": "Invalid username password combination",
 }
-
-
-def words_of(text: str) -> set[str]:
-    """Return the words of three letters and more: what is shorter, or no word, tesseract may see in a frame or mask."""
-    return set(re.findall(r"[a-z]{3,}", text.lower()))
-
-
-def differences(some: str, others: str) -> set[str]:
-    """Return the words of either text that have no like in the other: one letter of five may be read otherwise."""
-    one, two = words_of(some), words_of(others)
-    return {word for word in one if not _has_like(word, two)} | {word for word in two if not _has_like(word, one)}
-
-
-def _has_like(word: str, words: set[str]) -> bool:
-    return bool(difflib.get_close_matches(word, words, n=1, cutoff=0.8))
 
 
 @pytest.mark.browser

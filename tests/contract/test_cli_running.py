@@ -50,6 +50,11 @@ STATUS_KEYS: dict[str, Any] = {
     "next": {"what": str, "in_s": float},
     "last_error": OPTIONAL,
     "question": OPTIONAL,
+    "tickles": {"last_s": float, "median_s": float, "worst_s": float, "recent_s": list},
+    "budget": {
+        rung: {"hour": int, "per_hour": int, "day": int, "per_day": int}
+        for rung in ("reauthenticate", "resume", "login", "restart")
+    },
 }
 PHASES = {
     *("stopped", "starting", "logging_in", "awaiting_second_factor", "ready", "degraded", "recovering", "backoff"),
@@ -68,7 +73,7 @@ def check_shape(value: dict[str, Any], shape: dict[str, Any]) -> None:
 
 
 def test_status_has_exactly_the_keys_of_the_contract(sandbox: Home) -> None:
-    """The data of a ready status has the contract's keys, each of its type, `sandbox` and `question`; nothing else."""
+    """The data of a ready status has the contract's keys and ours, each of its type; nothing else."""
     envelope = check_envelope(sandbox.gwctl("status", "--json"), "status", 0)
     status = envelope["data"]
     check_shape(status, STATUS_KEYS)

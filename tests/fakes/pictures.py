@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import difflib
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -49,3 +51,18 @@ def _enlarge(picture: Path, enlarged: Path) -> None:
     for pix in (small, large):
         leptonica.pixDestroy(ctypes.byref(pix))
     assert not failed, f"{enlarged} cannot be written"
+
+
+def words_of(text: str) -> set[str]:
+    """Return the words of three letters and more: what is shorter, or no word, tesseract may see in a frame or mask."""
+    return set(re.findall(r"[a-z]{3,}", text.lower()))
+
+
+def differences(some: str, others: str) -> set[str]:
+    """Return the words of either text that have no like in the other: one letter of five may be read otherwise."""
+    one, two = words_of(some), words_of(others)
+    return {word for word in one if not _has_like(word, two)} | {word for word in two if not _has_like(word, one)}
+
+
+def _has_like(word: str, words: set[str]) -> bool:
+    return bool(difflib.get_close_matches(word, words, n=1, cutoff=0.8))

@@ -1,0 +1,251 @@
+"""`gwctl status --watch` and `--web`: the live screen, the lines, the page."""
+
+from __future__ import annotations
+
+import copy
+import http.client
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import page_rig
+import pexpect
+import pyte
+import pytest
+from cli_fakes import PROGRAM, Home, wait_for
+
+from gwctl.cli.watch import screen
+from gwctl.paths import Paths
+from gwctl.supervisor.history import LastSign
+from gwctl.supervisor.lately import Lately, look_back
+
+NOW_S = 1_790_000_000.0
+ROWS, COLUMNS = 32, 80
+
+
+@pytest.fixture
+def day(tmp_path: Path) -> Lately:
+    """Return a day with two outages."""
+    paths = Paths.for_profile("trader", tmp_path)
+    page_rig.write_journal(paths.journal_file, NOW_S)
+    return look_back(paths, NOW_S, LastSign(NOW_S))
+
+
+def _plain(status: dict[str, Any], day: Lately | None, width: int = COLUMNS, *, blocks: bool = True) -> list[str]:
+    return [line.plain.rstrip() for line in screen(status, day, width, blocks=blocks)]
+
+
+def test_the_screen_says_everything(day: Lately) -> None:
+    """Phase, timeline, latency, budget and next action are there, in words that need no colour."""
+    text = "\n".join(_plain(page_rig.READY, day))
+    for said in (
+        "● trader: ready",
+        "authenticated 41 s ago",
+        "2 outages · 2 logins · 1 restart",
+        "42 ms · median 40 ms · worst 210 ms",
+        "0 of 3 refusals in 24 h",
+        "reauthenticate 1/30 · resume 0/20 · login 0/20 · restart 0/12",
+        "next        tickle in 12 s",
+        "█ ready  ",
+        "x down",
+        "the gateway ended",
+    ):
+        assert said in text, text
+
+
+@pytest.mark.parametrize("blocks", [True, False])
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_no_line_is_longer_than_the_terminal(day: Lately, width: int, *, blocks: bool) -> None:
+    """At any width nothing wraps, whatever the reason says; without UTF-8 every sign of ours is ASCII."""
+    long = {**page_rig.READY, "reason": "a reason " * 30, "profile": "p" * 64, "phase": "awaiting_second_factor",
+            "ready": False, "question": {"id": 1, "what": "code", "challenge": "1234", "text": "x" * 200}}  # fmt: skip
+    for status in (page_rig.READY, page_rig.STOPPED, long):
+        lines = _plain(status, day, width, blocks=blocks)
+        assert max(map(len, lines)) <= width
+        if not blocks:
+            assert "\n".join(lines).replace("·", "").isascii()
+
+
+def test_a_stopped_profile_and_an_unreadable_journal_have_a_screen() -> None:
+    """What is not there is left out; nothing of it is an error."""
+    lines = _plain(page_rig.STOPPED, None)
+    assert lines[0].startswith("○ trader: stopped")
+    assert "cannot be read" in "\n".join(lines)
+    assert not any(line.lstrip().startswith("next") for line in lines)
+
+
+def test_the_bar_shows_the_worst_of_each_part(day: Lately) -> None:
+    """An outage of two seconds is seen in a bar of a day; what is before the first entry is empty."""
+    bar = next(line for line in _plain(page_rig.READY, day) if line.startswith("  last day"))[14:]
+    assert bar.startswith(" ")
+    assert bar.count("x") == 2
+    assert set(bar.strip()) <= {"█", "x", "▒"}
+
+
+class Terminal:
+    """A terminal in which `gwctl status --watch` runs."""
+
+    def __init__(self, home: Home, **variables: str) -> None:
+        self.screen = pyte.Screen(COLUMNS, ROWS)
+        self._stream = pyte.ByteStream(self.screen)
+        environment = {**home.environment(NO_COLOR=None), "TERM": "xterm-256color", "LANG": "C.UTF-8", **variables}
+        environment = {name: value for name, value in environment.items() if name not in {"COLUMNS", "LINES"}}
+        self.child = pexpect.spawn(
+            PROGRAM[0], [*PROGRAM[1:], "status", "--watch"], env=environment, dimensions=(ROWS, COLUMNS)
+        )
+        self.raw = b""
+
+    def read(self) -> str:
+        """Return what the screen shows by now."""
+        try:
+            seen = self.child.read_nonblocking(65_536, timeout=0.2)
+            self.raw += seen
+            self._stream.feed(seen)
+        except pexpect.TIMEOUT:
+            pass
+        return "\n".join(self.screen.display)
+
+    def close(self) -> int:
+        """Press Ctrl-C and return the exit code."""
+        self.child.sendintr()
+        self.child.expect(pexpect.EOF, timeout=20)
+        self.child.close()
+        return int(self.child.exitstatus if self.child.exitstatus is not None else -1)
+
+
+@pytest.fixture
+def terminal(sandbox: Home) -> Iterator[Terminal]:
+    """Yield a terminal that watches the sandbox."""
+    opened = Terminal(sandbox)
+    yield opened
+    opened.child.close(force=True)
+
+
+def test_it_is_drawn_live_in_a_terminal(sandbox: Home, terminal: Terminal) -> None:
+    """The screen is redrawn in place: its clock goes on, in colour, and Ctrl-C ends with 130; the session goes on."""
+    wait_for(lambda: "default: ready" in terminal.read(), 30, "the screen")
+    first = terminal.read()
+    wait_for(lambda: terminal.read().splitlines()[0] != first.splitlines()[0], 30, "the next second")
+    shown = terminal.read()
+    assert shown.count("default: ready") == 1, shown
+    assert "last day" in shown
+    assert b"\x1b[1;32mready" in terminal.raw
+    assert terminal.close() == 130
+    assert sandbox.status()["ready"]
+
+
+def test_without_colour_it_is_drawn_without_colour(sandbox: Home) -> None:
+    """NO_COLOR leaves the words, and no colour in them."""
+    terminal = Terminal(sandbox, NO_COLOR="1")
+    wait_for(lambda: "default: ready" in terminal.read(), 30, "the screen")
+    assert terminal.close() == 130
+    assert b"\x1b[1;32m" not in terminal.raw
+    assert b"\x1b[32m" not in terminal.raw
+
+
+def test_without_a_terminal_it_is_a_line_a_change(home: Home) -> None:
+    """A log of it has one plain line for each phase that was seen, not one a second, until the reader has enough."""
+    call = home.start("status", "--watch")
+    assert call.stdout is not None
+    try:
+        first = call.stdout.readline()
+        assert first.endswith(" default: stopped - not running\n")
+        home.gwctl("up", "--sandbox").check(0)
+        lines = [call.stdout.readline()]
+        while "default: ready" not in lines[-1]:
+            lines.append(call.stdout.readline())
+        began_s = time.monotonic()
+        home.gwctl("status").check(0)
+        os.set_blocking(call.stdout.fileno(), False)
+        while time.monotonic() - began_s < 2.5:
+            time.sleep(0.1)  # two more looks of its, in which nothing changes
+        assert call.stdout.readline() == ""
+        assert len({line.split(" default: ")[1] for line in lines}) == len(lines)
+    finally:
+        call.terminate()
+        assert call.wait(20) == 143
+        call.communicate()
+
+
+def test_web_opens_the_page_in_the_users_browser(sandbox: Home, tmp_path: Path) -> None:
+    """The browser that is named is given the address, the page is there, and no secret of ours goes with it (law 8)."""
+    seen = tmp_path / "seen"
+    program = tmp_path / "browser"
+    program.write_text(f'#!/bin/sh\n{{ echo "$1"; env; }} >{seen}.new\nmv {seen}.new {seen}\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    done = sandbox.gwctl("status", "--web", "--json", BROWSER=str(program), GWCTL_PASSWORD="canary-of-the-page")
+    answer = done.check(0).envelope["data"]
+    wait_for(seen.exists, 20, "the browser")
+    assert seen.read_text().splitlines()[0] == answer["url"]
+    assert answer["opened"] is True
+    assert "canary-of-the-page" not in seen.read_text()
+    address = answer["url"].removeprefix("http://").rstrip("/")
+    connection = http.client.HTTPConnection(address, timeout=20)
+    connection.request("GET", "/")
+    page = connection.getresponse()
+    assert page.status == 200
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert b"<h1>" in page.read()
+    connection.close()
+
+
+def test_the_stream_has_the_status_and_the_day_of_the_real_supervisor(sandbox: Home) -> None:
+    """What the page is told is the contract's status and the journal's last day."""
+    url = sandbox.status()["supervisor"]["health_url"]
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    connection.request("GET", "/live")
+    stream = connection.getresponse()
+    assert stream.headers["content-type"] == "text/event-stream"
+    events: dict[str, dict[str, Any]] = {}
+    while {"status", "day"} - set(events):
+        name = stream.readline().decode().removeprefix("event: ").strip()
+        events[name] = json.loads(stream.readline().decode().removeprefix("data: "))
+        assert stream.readline() == b"\n"
+    connection.close()
+    assert events["status"]["phase"] == "ready"
+    assert events["status"]["tickles"]["last_s"] > 0
+    assert events["status"]["budget"]["login"]["hour"] >= 1
+    assert events["day"]["stretches"][-1]["state"] == "ready"
+    assert events["day"]["outages"] == 0
+
+
+def test_web_without_a_browser_prints_the_address_and_the_way_from_elsewhere(sandbox: Home) -> None:
+    """On a server the address is on stdout, and what to type on one's own machine on stderr."""
+    done = sandbox.gwctl("status", "--web", DISPLAY=None, WAYLAND_DISPLAY=None, BROWSER=None).check(0)
+    assert done.stdout == sandbox.status()["supervisor"]["health_url"] + "/\n"
+    assert "ssh -L" in done.stderr
+
+
+def test_web_of_a_stopped_profile_says_what_to_type(home: Home) -> None:
+    """Without a supervisor there is no page."""
+    done = home.gwctl("status", "--web")
+    assert done.exit_code == 75
+    assert "try: gwctl up" in done.stderr
+
+
+def test_the_page_has_room_for_so_many(tmp_path: Path) -> None:
+    """The seventeenth viewer is told to come back, so that no page that is forgotten open costs the loop its time."""
+    with page_rig.a_page(tmp_path) as shown:
+        host = shown.url.removeprefix("http://")
+        viewers = [http.client.HTTPConnection(host, timeout=20) for _ in range(17)]
+        firsts = []
+        for viewer in viewers:
+            viewer.request("GET", "/live")
+            firsts.append(viewer.getresponse().readline())
+        assert firsts == [b"event: status\n"] * 16 + [b"retry: 15000\n"]
+        for viewer in viewers:
+            viewer.close()
+
+
+def test_the_rigs_status_is_like_the_real_one(sandbox: Home) -> None:
+    """What the tests of screen and page are given has exactly the keys that the supervisor gives."""
+    real = sandbox.status()
+
+    def shape(value: Any) -> Any:
+        return {key: shape(part) for key, part in value.items()} if isinstance(value, dict) else None
+
+    assert shape(copy.deepcopy(page_rig.READY)) == shape(real)
