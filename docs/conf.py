@@ -1,0 +1,21 @@
+"""How Sphinx builds the pages in this folder: `scripts/docs`."""
+
+from gwctl import __version__
+
+project = "gwctl"
+author = "The gwctl authors"
+copyright = "The gwctl authors"  # noqa: A001 - Sphinx's own name
+version = release = __version__
+
+extensions = ["myst_parser"]
+exclude_patterns = ["man"]
+html_theme = "furo"
+html_title = "gwctl"
+html_show_copyright = False
+# Every link to a heading is checked, so every heading has an address.
+myst_heading_anchors = 4
+myst_enable_extensions = ["colon_fence", "deflist"]
+nitpicky = True
+# The pictures are drawings of their own; a page that is copied elsewhere keeps them.
+html_static_path: list[str] = []
+linkcheck_ignore = [r"http://127\.0\.0\.1.*", r"https://localhost.*"]
