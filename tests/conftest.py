@@ -18,6 +18,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONGEST_FIRST = ("test_supervisor_core_machine", "test_login_matrix", "test_login_canary", "test_unattended_real")
+"""A module that takes minutes and is begun last keeps one worker busy while the others have nothing left to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest; the order is else as it was."""
+    place = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_of_a_person() -> None:
     """Keep the settings of whoever runs the tests out of them."""
