@@ -7,13 +7,14 @@ author = "The gwctl authors"
 copyright = "The gwctl authors"  # noqa: A001 - Sphinx's own name
 version = release = __version__
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinxcontrib.mermaid"]
 exclude_patterns = ["man"]
 html_theme = "furo"
 html_title = "gwctl"
 html_show_copyright = False
 # Every link to a heading is checked, so every heading has an address.
 myst_heading_anchors = 4
+myst_fence_as_directive = ["mermaid"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 nitpicky = True
 # The pictures are drawings of their own; a page that is copied elsewhere keeps them.
