@@ -251,6 +251,12 @@ def secrets_out_of_reach() -> Iterator[None]:
         os.environ.update(taken)
 
 
+def take_notification_variables() -> dict[str, str]:
+    """Return how a service manager wants to be told of this process, and take it out of what children inherit."""
+    names = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+    return {name: value for name in names if (value := os.environ.pop(name, None))}
+
+
 def check_profile_name(name: str) -> str:
     """Return ``name``; raise Configuration if it could not be a folder of its own."""
     if not PROFILE_NAME.fullmatch(name):

@@ -12,7 +12,8 @@
     │   ├── ReleaseBroken               release_broken
     │   ├── DownloadFailed              download_failed
     │   ├── DiskTrouble                 disk_trouble
-    │   └── GatewayFailed               gateway_failed
+    │   ├── GatewayFailed               gateway_failed
+    │   └── ServiceManagerFailed        service_failed
     ├── TryAgain                   75   try_again: the same command may work later
     │   ├── TimedOut                    timed_out
     │   ├── ProfileHeld                 profile_held
@@ -109,6 +110,12 @@ class GatewayFailed(Unavailable):
     code = "gateway_failed"
 
 
+class ServiceManagerFailed(Unavailable):
+    """systemd or cron did not do what it was asked."""
+
+    code = "service_failed"
+
+
 class TryAgain(GwctlError):
     """The same command may work later without anybody changing anything."""
 
@@ -188,3 +195,8 @@ class CredentialsMissing(Configuration):
     """No username or no password was found in any source."""
 
     code = "credentials_missing"
+
+
+FINAL_EXIT_CODES = (Usage.exit_code, NeedsPerson.exit_code, Configuration.exit_code)
+"""What another start would end with again, until a person does something. Not 69: a download, a port that is taken and
+a full disk come right by themselves."""

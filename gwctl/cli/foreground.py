@@ -7,17 +7,21 @@ import json
 import signal
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gwctl.cli.call import Call
 from gwctl.cli.following import Ended
 from gwctl.cli.holding import record_lost_gateway
-from gwctl.cli.output import Outcome, write
-from gwctl.config import Environment, Settings, load
+from gwctl.cli.output import Outcome, show_error, write
+from gwctl.config import Environment, Settings, load, take_notification_variables
 from gwctl.credentials import Found
-from gwctl.errors import TryAgain
+from gwctl.errors import FINAL_EXIT_CODES, GwctlError, TryAgain
 from gwctl.supervisor.handover import Handover
 from gwctl.supervisor.words import describe
+
+if TYPE_CHECKING:
+    from gwctl.supervisor.service import Service
+    from gwctl.supervisor.states import Finish
 
 UNUSED_MODULES = ("httpx._main",)
 """httpx's own command line, which it imports with rich and pygments where they are installed, for nothing of ours."""
@@ -33,6 +37,7 @@ def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_ove
     from gwctl.supervisor.service import Service
 
     call.streams = call.as_json
+    notification = take_notification_variables()
     handover = _take_over() if handed_over else Handover()
     environment = Environment({**call.environment.variables, **handover.variables})
     settings = load(call.profile_name, flags={**handover.flags, **flags}, environment=environment)
@@ -57,7 +62,7 @@ def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_ove
             by_hand=handover.by_hand,
         )
     )
-    finish = asyncio.run(service.run())
+    finish = asyncio.run(_run(service, {} if handed_over else notification))
     if service.ended_by is not None:
         return Outcome(raw="", exit_code=143 if service.ended_by is signal.SIGTERM else 130)
     if finish.exit_code != 0:
@@ -65,6 +70,35 @@ def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_ove
             finish.text or "stopped", code=finish.code or "unexpected", exit_code=finish.exit_code, hint=finish.hint
         )
     return Outcome(raw="")
+
+
+def supervise_ending_final_with_zero(
+    call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool
+) -> Outcome:
+    """Do what ``supervise`` does; where only a person can go on, say so and return an outcome of 0."""
+    try:
+        return supervise(call, flags, sandbox=sandbox, handed_over=handed_over)
+    except GwctlError as error:
+        if error.exit_code not in FINAL_EXIT_CODES:
+            raise
+        show_error("up", error, as_json=call.as_json, quiet=call.quiet, no_color=call.no_color)
+        return Outcome(raw="")
+
+
+async def _run(service: Service, notification: Mapping[str, str]) -> Finish:
+    """Turn to the end, telling whichever service manager asked to be told."""
+    from gwctl.integrations.sd_notify import ServiceManager
+
+    manager = ServiceManager.of(notification)
+    if manager is None:
+        return await service.run()
+    service.witnesses.append(manager.witness)
+    watch = asyncio.get_running_loop().create_task(manager.keep_watch(service.is_live))
+    try:
+        return await service.run()
+    finally:
+        watch.cancel()
+        manager.say_stopping()
 
 
 def _take_over() -> Handover:

@@ -43,6 +43,7 @@ VERBS = {
     "browser": "Manage the login's browser.",
     "profile": "Manage profiles.",
     "secret": "Manage secrets.",
+    "service": "Have systemd, cron or launchd run it.",
     "sandbox": "Steer the built-in stand-in for IBKR.",
     "completion": "Print a shell's completion script.",
 }

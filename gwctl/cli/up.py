@@ -44,20 +44,25 @@ REPLACEMENTS = 2
 @click.option("--timeout", "timeout_s", type=Seconds(1), default=180, show_default=True, metavar="S",
               help="Seconds to wait for the session.")  # fmt: skip
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Port of the gateway.")
+@click.option("--zero-when-final", is_flag=True,
+              help="With --foreground: end with 0 instead of 77 and 78, which a person has to mend, for service "
+              "managers that start anew whatever ends with another code.")  # fmt: skip
 @click.option("--handed-over", is_flag=True, hidden=True)
 @verb
 def command(  # noqa: PLR0913 - one argument an option
-    call: Call, *, foreground: bool, sandbox: bool, timeout_s: float, port: int | None, handed_over: bool
-) -> Outcome:
+    call: Call, *, foreground: bool, sandbox: bool, timeout_s: float, port: int | None, zero_when_final: bool,
+    handed_over: bool,
+) -> Outcome:  # fmt: skip
     """Start the gateway, log in, and keep the session alive in the background.
 
     Returns when the session is ready; on a healthy profile it says so and touches nothing.
     """
     flags = {"port": port} if port is not None else {}
     if foreground:
-        from gwctl.cli.foreground import supervise
+        from gwctl.cli.foreground import supervise, supervise_ending_final_with_zero
 
-        return supervise(call, flags, sandbox=sandbox, handed_over=handed_over)
+        begin = supervise_ending_final_with_zero if zero_when_final else supervise
+        return begin(call, flags, sandbox=sandbox, handed_over=handed_over)
     status, started = bring_up(call, flags, sandbox=sandbox, timeout_s=timeout_s)
     text = f"{'ready' if started else 'already ready'}: {status['gateway']['base_url']} (profile {status['profile']})"
     if status.get("sandbox"):

@@ -116,7 +116,7 @@ class Service:
         ports = Ports(MachineClock(), self.keeper, self.probe, self.authenticator, calendar, self.notifier)
         self.shell = Shell(policy_from(self.settings), ports, self.journal, self._changed)
         page = Page(self.status, self.paths, lambda: self.journal.count)
-        routes = Routes(self.status, self._is_live, self._control, self._events, page.pages, page.streams)
+        routes = Routes(self.status, self.is_live, self._control, self._events, page.pages, page.streams)
         self.health = HealthServer(routes, secrets.token_urlsafe(24), self.instance)
         self._token = self.health.token
         self._port: int | None = None
@@ -212,7 +212,8 @@ class Service:
             task = asyncio.get_running_loop().create_task(self.authenticator.close())
             task.add_done_callback(lambda done: done.exception())
 
-    def _is_live(self) -> bool:
+    def is_live(self) -> bool:
+        """Say whether the loop turns."""
         return time.monotonic() - self.shell.turned_at < LIVE_WITHIN_S
 
     # What others ask.

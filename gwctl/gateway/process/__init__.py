@@ -20,10 +20,12 @@ from gwctl.gateway.process.identity import (
 from gwctl.gateway.process.memory import FRUGAL_MALLOC, give_back_memory
 from gwctl.gateway.process.ports import Listener, find_listener, listens, port_is_free
 from gwctl.gateway.process.spawning import (
+    CompletedFed,
     CompletedShort,
     Spawned,
     child_environment,
     rotate_by_truncation,
+    run_fed,
     run_short,
     run_watched,
     spawn,
@@ -32,6 +34,7 @@ from gwctl.gateway.process.stopping import LeftAlone, StopReport, stop
 
 __all__ = [
     "FRUGAL_MALLOC",
+    "CompletedFed",
     "CompletedShort",
     "Identity",
     "LeftAlone",
@@ -53,6 +56,7 @@ __all__ = [
     "reap",
     "rotate_by_truncation",
     "rss_bytes",
+    "run_fed",
     "run_short",
     "run_watched",
     "spawn",

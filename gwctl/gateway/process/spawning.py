@@ -38,6 +38,15 @@ class CompletedShort:
     stderr: str
 
 
+@dataclass(frozen=True, slots=True)
+class CompletedFed:
+    """What a short command said that was given something to read; stdout as it is."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: str
+
+
 def child_environment(extra: Mapping[str, str], base: Mapping[str, str]) -> dict[str, str]:
     """Return what a child may know: the harmless part of ``base`` and ``extra``, never a secret of gwctl (law 8)."""
     passed = {name: value for name, value in base.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)}
@@ -142,22 +151,28 @@ def spawn(
 
 def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> CompletedShort:
     """Run a short command to its end; raises OSError if it cannot be started and TimedOut, with all of it killed."""
+    done = run_fed(argv, fed=b"", timeout_s=timeout_s, env=env)
+    return CompletedShort(done.exit_code, done.stdout.decode(errors="replace"), done.stderr)
+
+
+def run_fed(argv: Sequence[str], *, fed: bytes, timeout_s: float, env: Mapping[str, str] | None = None) -> CompletedFed:
+    """Do what ``run_short`` does with ``fed`` on the command's stdin, and return its stdout byte for byte."""
     with subprocess.Popen(
         list(argv),
         env=None if env is None else dict(env),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     ) as popen:
         try:
-            stdout, stderr = popen.communicate(timeout=timeout_s)
+            stdout, stderr = popen.communicate(fed or None, timeout=timeout_s)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(popen.pid, signal.SIGKILL)
             popen.communicate()
             raise TimedOut(f"{argv[0]} did not answer within {timeout_s:g} s") from None
-    return CompletedShort(popen.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+    return CompletedFed(popen.returncode, stdout, stderr.decode(errors="replace"))
 
 
 async def run_watched(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]) -> CompletedShort:

@@ -1,0 +1,200 @@
+"""systemd: one unit a profile, and the calls of systemctl.
+
+A file of its own for each profile, not one template for all: where its home, its secrets and its account are differs
+from profile to profile, and so each file is complete as it stands. What is for all of them goes into
+``gwctl-.service.d/``, which systemd reads for every unit whose name begins like that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gwctl.errors import FINAL_EXIT_CODES, ServiceManagerFailed, TimedOut
+from gwctl.gateway import process
+from gwctl.integrations.service_file import Wanted, sealed
+
+SYSTEM_UNITS = Path("/etc/systemd/system")
+DOCUMENTATION = "https://github.com/gwctl/gwctl/blob/main/docs/how-to/systemd.md"
+CALL_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 600
+"""How long a start may take: the first one fetches the release."""
+STOP_TIMEOUT_S = 120
+"""How long a stop may take: `gwctl down` is through with it in less, whatever hangs."""
+WATCHDOG_S = 60
+RESTART_S = 15
+ENDED_BY_SIGNAL = (130, 143)
+_RUNNING = frozenset({"initializing", "starting", "running", "degraded", "maintenance", "stopping"})
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+
+_ANYWHERE = """\
+# What needs no privilege. Not here: MemoryDenyWriteExecute, for Java and Chromium make code as they run.
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+"""
+_SYSTEM_ONLY = """\
+# Chromium's own sandbox needs these kinds of namespaces, chroot and seccomp. Not here: ProtectProc, which would hide
+# the browser's processes from gwctl, and PrivateUsers, in which Chromium could make no namespace of its own.
+RestrictNamespaces=user pid net
+SystemCallFilter=@system-service chroot seccomp
+SystemCallErrorNumber=EPERM
+CapabilityBoundingSet=
+AmbientCapabilities=
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectSystem=strict
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+"""
+HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
+"""What ``ProtectHome=yes`` would make empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The account that a system unit runs as."""
+
+    name: str
+    folder: Path
+    """In which its gwctl keeps everything."""
+    in_homes: bool = False
+    """Whether anything that it uses lies in a folder of ``HOMES``."""
+
+
+def unit_name(profile: str) -> str:
+    """Return the unit of a profile."""
+    return f"gwctl-{profile}.service"
+
+
+def user_units(environ: Mapping[str, str]) -> Path:
+    """Return where a person's own units are."""
+    config = environ.get("XDG_CONFIG_HOME") or ""
+    return (Path(config) if config.startswith("/") else Path(environ["HOME"]) / ".config") / "systemd" / "user"
+
+
+def _quoted(word: str) -> str:
+    """Return a word as a unit file has it, without the dollar, which means something in command lines only."""
+    word = word.replace("%", "%%")
+    return word if _PLAIN.fullmatch(word) else '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _command(argv: Sequence[str]) -> str:
+    # The first word is the program, which systemd takes as it is: no variable is looked for in it.
+    return " ".join([_quoted(argv[0]), *(_quoted(word.replace("$", "$$")) for word in argv[1:])])
+
+
+def render(wanted: Wanted, account: Account | None = None) -> str:
+    """Return the unit: a person's own, or with ``account`` one of the system."""
+    up = _command(wanted.argv("up", "--foreground", *wanted.sandbox_words))
+    lines = [
+        "# Made by `gwctl service install --systemd`. Add to it by a drop-in (systemctl edit); an install does not",
+        "# overwrite this file once it was edited.",
+        f"# gwctl-options: {wanted.options.to_text()}",
+        "# gwctl-seal: -",
+        "",
+        "[Unit]",
+        f"Description=gwctl, the session of profile {wanted.profile} at Interactive Brokers",
+        f"Documentation={DOCUMENTATION}",
+        *(() if account is None else ("Wants=network-online.target", "After=network-online.target")),
+        "# It never gives up by itself: what is final ends with a code that is not tried again.",
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        "Type=notify",
+        "NotifyAccess=main",
+        f"ExecStart={up}",
+        "# Logs out first and always reaches stopped. A supervisor that dies leaves the gateway to the next one: with",
+        "# KillMode=process and without a login.",
+        f"ExecStop={_command(wanted.argv('down'))}",
+        "KillMode=process",
+        f"TimeoutStartSec={START_TIMEOUT_S}",
+        f"TimeoutStopSec={STOP_TIMEOUT_S}",
+        "Restart=on-failure",
+        f"RestartSec={RESTART_S}",
+        f"RestartPreventExitStatus={' '.join(map(str, FINAL_EXIT_CODES))}",
+        f"SuccessExitStatus={' '.join(map(str, ENDED_BY_SIGNAL))}",
+        f"WatchdogSec={WATCHDOG_S}",
+        "WatchdogSignal=SIGKILL",
+        "# A gateway or a browser that ran out of memory is the supervisor's to cure.",
+        "OOMPolicy=continue",
+        "LimitCORE=0",
+        "UMask=0077",
+        *(f"Environment={_quoted(f'{name}={value}')}" for name, value in sorted(wanted.variables.items())),
+        *(
+            f"LoadCredential={name}:{file.replace('%', '%%')}"
+            for name, file in sorted(wanted.options.secret_files().items())
+        ),
+        *(() if account is None else _as_account(account)),
+        "",
+        _ANYWHERE.rstrip(),
+        *(() if account is None else (_SYSTEM_ONLY.rstrip(),)),
+        "",
+        "[Install]",
+        f"WantedBy={'default.target' if account is None else 'multi-user.target'}",
+    ]
+    return sealed("\n".join(lines) + "\n")
+
+
+def _as_account(account: Account) -> tuple[str, ...]:
+    return (
+        f"User={account.name}",
+        f"ProtectHome={'read-only' if account.in_homes else 'yes'}",
+        f"ReadWritePaths={_quoted(str(account.folder))}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Systemctl:
+    """systemd's own program, for a person's manager or the system's."""
+
+    environ: Mapping[str, str]
+    system: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What a person types before the rest."""
+        return ("systemctl",) if self.system else ("systemctl", "--user")
+
+    def is_running(self) -> bool:
+        """Say whether there is a manager that answers; in a container, a chroot or `su -` there often is none."""
+        try:
+            done = self._run("is-system-running", timeout_s=CALL_TIMEOUT_S)
+        except (OSError, TimedOut):
+            return False
+        return done.stdout.strip() in _RUNNING
+
+    def call(self, *rest: str, timeout_s: float = CALL_TIMEOUT_S) -> None:
+        """Have something done; raise ServiceManagerFailed with what systemctl says."""
+        try:
+            done = self._run(*rest, timeout_s=timeout_s)
+        except OSError as error:
+            raise ServiceManagerFailed(f"systemctl does not start: {error.strerror}") from None
+        if done.exit_code != 0:
+            lines = [line for line in done.stderr.splitlines() if not line.startswith("Created symlink")]
+            said = " ".join(" ".join(lines).split()) or f"exit code {done.exit_code}"
+            raise ServiceManagerFailed(f"{' '.join((*self.words, *rest))}: {said}", hint=self._look(rest[-1]))
+
+    def is_active(self, unit: str) -> bool:
+        """Say whether a unit runs."""
+        try:
+            return self._run("is-active", "--quiet", unit, timeout_s=CALL_TIMEOUT_S).exit_code == 0
+        except OSError:
+            return False
+
+    def _run(self, *rest: str, timeout_s: float) -> process.CompletedShort:
+        env = process.child_environment({}, self.environ)
+        return process.run_short([*self.words, *rest], timeout_s=timeout_s, env=env)
+
+    def _look(self, unit: str) -> str:
+        journal = "journalctl" if self.system else "journalctl --user"
+        return f"{journal} -u {unit} -n 20" if unit.endswith(".service") else " ".join((*self.words, "status"))
