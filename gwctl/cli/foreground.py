@@ -87,6 +87,8 @@ def supervise_ending_final_with_zero(
 
 async def _run(service: Service, notification: Mapping[str, str]) -> Finish:
     """Turn to the end, telling whichever service manager asked to be told."""
+    if not notification:
+        return await service.run()
     from gwctl.integrations.sd_notify import ServiceManager
 
     manager = ServiceManager.of(notification)

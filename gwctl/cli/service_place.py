@@ -136,6 +136,9 @@ class SystemdPlace(FilePlace):
             raise Configuration(f"there is no account {name!r}", hint=_CREATE.format(name)) from None
         if entry.pw_uid != os.geteuid() and (closed := _closed_to_others()) is not None:
             raise Unavailable(f"{name} cannot run this gwctl: {closed} is not open to others", hint=_FOR_ALL)
+        folder = self._account(options).folder
+        if not folder.is_dir():
+            raise Configuration(f"{folder} is not there", hint=f"install -d -m 700 -o {name} {folder}")
 
     def render(self, options: Options) -> str:
         """Return the unit."""
@@ -145,9 +148,9 @@ class SystemdPlace(FilePlace):
         home = get("GWCTL_HOME")
         # The variables of whoever installs are about another account's folders.
         wanted = Wanted(self.call.profile_name, own_program(), {"GWCTL_HOME": home} if home else {}, options)
-        return systemd.render(wanted, self._account(options, home))
+        return systemd.render(wanted, self._account(options))
 
-    def _account(self, options: Options, home: str | None) -> systemd.Account:
+    def _account(self, options: Options) -> systemd.Account:
         import pwd
 
         name = options.account or DEFAULT_ACCOUNT
@@ -155,7 +158,7 @@ class SystemdPlace(FilePlace):
             folder = pwd.getpwnam(name).pw_dir
         except KeyError:
             folder = f"/var/lib/{name}"
-        folder = home or folder
+        folder = self.call.environment.get("GWCTL_HOME") or folder
         used = [Path(folder), *_own_paths()]
         in_homes = any(path.is_relative_to(one) for path in used for one in systemd.HOMES)
         return systemd.Account(name, Path(folder), in_homes)

@@ -31,6 +31,7 @@ VERBS = [
     *(["release", "prune"], ["browser"], ["browser", "install"], ["profile"], ["profile", "list"]),
     *(["profile", "show"], ["profile", "create"], ["profile", "delete"]),
     *(["secret"], ["secret", "set"], ["secret", "delete"], ["secret", "check"], ["completion"], []),
+    *(["service"], ["service", "install"], ["service", "uninstall"], ["service", "show"]),
 ]
 GLOBAL_OPTIONS = ("--profile", "--json", "--quiet", "--verbose", "--no-color", "--no-input")
 

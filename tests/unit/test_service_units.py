@@ -1,0 +1,237 @@
+"""Units, crontab lines, property lists and the words to a service manager, as text."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import plistlib
+import shlex
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gwctl.errors import Configuration
+from gwctl.integrations import cron, launchd, systemd
+from gwctl.integrations.sd_notify import ServiceManager
+from gwctl.integrations.service_file import Options, State, Wanted, compare, is_as_made, read_options
+
+PROGRAM = ("/opt/gwctl/bin/gwctl",)
+CHOSEN = Options("/srv/a b/pass--word", "/srv/totp", "ibkr", sandbox=True)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=200)
+
+
+def wanted(options: Options | None = None, **variables: str) -> Wanted:
+    return Wanted("paper-1", PROGRAM, variables, options or Options())
+
+
+def directives(unit: str) -> dict[str, list[str]]:
+    """Return a unit's directives, each with all its values."""
+    found: dict[str, list[str]] = {}
+    for line in unit.splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def all_of(options: Options) -> list[str]:
+    return [
+        systemd.render(wanted(options)),
+        systemd.render(wanted(options), systemd.Account("ibkr", Path("/var/lib/ibkr"))),
+        cron.render(wanted(options)),
+        launchd.render(wanted(options), Path("/var/log/x")),
+    ]
+
+
+def test_final_codes_are_not_tried_again_and_the_others_are() -> None:
+    """The codes that only a person can mend end the unit: 2, 77 and 78, not 69 and 75, which pass by themselves."""
+    unit = directives(systemd.render(wanted()))
+    assert unit["RestartPreventExitStatus"] == ["2 77 78"]
+    assert unit["Restart"] == ["on-failure"]
+    # `gwctl down` ends it with 0, a TERM from elsewhere with 143: both are somebody's wish.
+    assert unit["SuccessExitStatus"] == ["130 143"]
+
+
+def test_unit_names_files_of_secrets_and_no_secret(tmp_path: Path) -> None:
+    """A secret's file goes in by LoadCredential, for both managers; what is in it is read by nobody here."""
+    file = tmp_path / "password"
+    file.write_text("canary-of-the-unit")
+    for text in all_of(Options(password_file=str(file))):
+        assert "canary-of-the-unit" not in text
+        assert str(file) in text
+    unit = directives(systemd.render(wanted(Options(str(file), "/srv/totp"))))
+    assert unit["LoadCredential"] == [f"password:{file}", "totp_secret:/srv/totp"]
+
+
+def test_words_of_a_command_line_are_quoted_for_systemd() -> None:
+    """Blanks, quotes, per cent and dollar signs arrive as they are meant."""
+    odd = Wanted("p", ("/o p/100%/$x/gwctl",), {"GWCTL_HOME": '/srv/a "b" 5%$c\\d'})
+    unit = directives(systemd.render(odd))
+    assert unit["ExecStart"] == ['"/o p/100%%/$x/gwctl" --profile p up --foreground']
+    assert unit["Environment"] == ['"GWCTL_HOME=/srv/a \\"b\\" 5%%$c\\\\d"']
+    with pytest.raises(Configuration):
+        Wanted("p", PROGRAM, {"GWCTL_HOME": "/srv/a\nExecStartPre=/bin/evil"})
+
+
+def test_system_unit_is_hardened_as_far_as_java_and_chromium_allow() -> None:
+    """The system's unit has what Chromium's sandbox needs, and none of what would keep it or the JVM from working."""
+    unit = directives(systemd.render(wanted(), systemd.Account("ibkr", Path("/var/lib/ibkr"))))
+    assert unit["User"] == ["ibkr"]
+    assert unit["ProtectHome"] == ["yes"]
+    assert unit["ReadWritePaths"] == ["/var/lib/ibkr"]
+    assert "user" in unit["RestrictNamespaces"][0].split()
+    for harmful in ("MemoryDenyWriteExecute", "ProtectProc", "PrivateUsers", "PrivateNetwork", "RootDirectory"):
+        assert harmful not in unit
+
+
+@given(st.sampled_from(["password_file", "totp_secret_file"]), TEXTS.map(lambda text: "/" + text))
+@example("password_file", "/a--b---c-->")
+def test_options_are_read_back_from_every_kind_of_file(name: str, path: str) -> None:
+    """What a person chose at the install is read back from the file, whatever the path; each file is as it was made."""
+    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+        return
+    options = Options(**{name: path}, account="ibkr", sandbox=True)  # type: ignore[arg-type] # two names of paths
+    for text in all_of(options):
+        assert read_options(text) == options
+        assert is_as_made(text)
+    plistlib.loads(all_of(options)[-1].encode())
+
+
+@pytest.mark.parametrize("kind", range(4))
+def test_an_edit_by_hand_is_told_from_an_older_version(kind: int) -> None:
+    """A changed byte anywhere is an edit; the same file made with other options is only out of date."""
+    text, other = all_of(CHOSEN)[kind], all_of(Options())[kind]
+    assert compare(None, text) is State.ABSENT
+    assert compare(text, text) is State.CURRENT
+    assert compare(other, text) is State.OUTDATED
+    assert compare(text.replace("paper-1", "paper-2"), text) is State.EDITED
+    assert compare(text.replace("pass", "pess"), text) is State.EDITED
+    assert compare("[Unit]\nDescription=somebody's own\n", text) is State.EDITED
+
+
+def test_options_that_are_not_given_stay() -> None:
+    """A second install without a password's file keeps the first one's; with another it takes that."""
+    assert Options().over(CHOSEN) == CHOSEN
+    assert Options(password_file="/new").over(CHOSEN) == Options("/new", "/srv/totp", "ibkr", sandbox=True)
+
+
+def test_crontab_line_is_the_contracts() -> None:
+    """The line has the whole path, the profile and --quiet; the home stands before it, a per cent sign escaped."""
+    assert "*/5 * * * * /opt/gwctl/bin/gwctl --profile paper-1 up --quiet" in cron.render(wanted()).splitlines()
+    odd = cron.render(wanted(Options("/srv/pass word"), GWCTL_HOME="/srv/100%"))
+    line = next(line for line in odd.splitlines() if line.startswith("*/5"))
+    assert shlex.split(line.replace(r"\%", "%"))[5:] == [
+        "GWCTL_HOME=/srv/100%", "GWCTL_PASSWORD_FILE=/srv/pass word",
+        "/opt/gwctl/bin/gwctl", "--profile", "paper-1", "up", "--quiet",
+    ]  # fmt: skip
+
+
+@given(TEXTS, TEXTS)
+def test_crontab_keeps_every_other_line(before: str, after: str) -> None:
+    """Put in, replaced and taken out again, the block leaves what stands before and after it byte for byte."""
+    before = before + "\n" if before else ""
+    block, newer = cron.render(wanted()), cron.render(wanted(CHOSEN))
+    other = cron.render(Wanted("paper", PROGRAM))
+    crontab = cron.replaced(before, "paper-1", block)
+    assert crontab == before + block
+    crontab = cron.replaced(crontab, "paper", other) + after
+    assert cron.find(crontab, "paper-1") == block
+    crontab = cron.replaced(crontab, "paper-1", newer)
+    assert crontab == before + newer + other + after
+    assert cron.replaced(cron.replaced(crontab, "paper-1", ""), "paper", "") == before + after
+
+
+def test_crontab_with_a_torn_block_is_left_alone() -> None:
+    """A marker without its other half is not guessed at."""
+    block = cron.render(wanted())
+    for torn in (block.replace(block.splitlines()[-1], ""), block.replace(block.splitlines()[0], ""), block + block):
+        with pytest.raises(Configuration):
+            cron.replaced(torn, "paper-1", block)
+
+
+def test_launch_agent_is_a_property_list_that_final_codes_do_not_loop() -> None:
+    """Launchd gets what it knows; as it knows no final codes, gwctl is told to end with 0 for them."""
+    job = plistlib.loads(launchd.render(wanted(CHOSEN, GWCTL_HOME="/Users/a & b"), Path("/log")).encode())
+    assert job["Label"] == "gwctl.paper-1"
+    up = ["--profile", "paper-1", "up", "--foreground", "--zero-when-final", "--sandbox"]
+    assert job["ProgramArguments"] == [*PROGRAM, *up]
+    assert job["KeepAlive"] == {"SuccessfulExit": False}
+    assert job["RunAtLoad"] is True
+    assert job["EnvironmentVariables"] == {
+        "GWCTL_HOME": "/Users/a & b",
+        "GWCTL_PASSWORD_FILE": "/srv/a b/pass--word",
+        "GWCTL_TOTP_SECRET_FILE": "/srv/totp",
+    }
+
+
+class DeafAtFirst:
+    """A service manager whose socket comes late."""
+
+    def __init__(self) -> None:
+        self.name = f"@gwctl-test-{os.getpid()}-{id(self)}"
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    def listen(self) -> None:
+        self.socket.bind(f"\0{self.name[1:]}")
+
+    def heard(self) -> list[str]:
+        words = []
+        while True:
+            try:
+                words.append(self.socket.recv(4096).decode())
+            except BlockingIOError:
+                return words
+
+
+def phase(name: str, reason: str = "so") -> dict[str, str]:
+    return {"kind": "phase", "phase": name, "reason": reason}
+
+
+def test_ready_is_said_until_it_was_heard_and_stopping_once() -> None:
+    """READY goes with the first word that arrives, on an abstract socket too, and is not said again."""
+    listener = DeafAtFirst()
+    manager = ServiceManager.of({"NOTIFY_SOCKET": listener.name})
+    assert manager is not None
+    manager.witness(phase("starting"))
+    listener.listen()
+    manager.witness(phase("logging_in", "one\nline"))
+    manager.witness({"kind": "step", "step": "form_filled"})
+    manager.witness(phase("ready"))
+    manager.witness(phase("stopping"))
+    manager.witness({"kind": "end"})
+    manager.say_stopping()
+    assert listener.heard() == [
+        "READY=1\nSTATUS=logging_in: one line",
+        "STATUS=ready: so",
+        "STOPPING=1\nSTATUS=stopping: so",
+    ]
+    listener.socket.close()
+
+
+def test_watchdog_is_pinged_only_while_the_loop_turns() -> None:
+    """A loop that does not turn sends no ping, though this task of it still runs."""
+    listener = DeafAtFirst()
+    listener.listen()
+    lives = iter([True, False, False, True])
+    manager = ServiceManager.of({"NOTIFY_SOCKET": listener.name, "WATCHDOG_USEC": "2000"})
+    assert manager is not None
+
+    async def watch() -> None:
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await manager.keep_watch(lambda: next(lives))
+
+    asyncio.run(watch())
+    assert listener.heard() == ["WATCHDOG=1", "WATCHDOG=1"]
+    listener.socket.close()
+
+
+def test_nobody_is_told_who_did_not_ask() -> None:
+    """Without a socket there is nobody to tell, and a watchdog meant for another process is not this one's."""
+    assert ServiceManager.of({}) is None
+    assert ServiceManager.of({"NOTIFY_SOCKET": "vsock:2:1234"}) is None
+    other = ServiceManager.of({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "2000", "WATCHDOG_PID": "1"})
+    assert other is not None
+    asyncio.run(asyncio.wait_for(other.keep_watch(lambda: True), 5))  # returns at once
