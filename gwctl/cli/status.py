@@ -20,9 +20,7 @@ READY, STOPPED, CANNOT_TELL, NOT_READY = 0, 3, 4, 150
 @click.command("status")
 @click.option("--healthcheck", is_flag=True, help="Print one word and exit 0 or 1, for containers.")
 @click.option("--watch", is_flag=True, help="Draw it live, with the last day, until Ctrl-C; a line a change elsewhere.")
-@click.option(
-    "--web", is_flag=True, help="Open the page for it in the browser, and print its address."
-)
+@click.option("--web", is_flag=True, help="Open the page for it in the browser, and print its address.")
 @verb
 def command(call: Call, *, healthcheck: bool, watch: bool, web: bool) -> Outcome:
     """Show phase and reason, session, gateway, supervisor, login budget, and what happens next."""
