@@ -45,6 +45,22 @@ def _parse_any_port(raw: object) -> int:
     return _parse_whole(raw, 0, 65535)
 
 
+def _parse_address(raw: object) -> str:
+    import ipaddress
+
+    text = "an IP address and a port, as in 0.0.0.0:9464 or [::1]:9464"
+    host, _, port = raw.strip().rpartition(":") if isinstance(raw, str) else ("", "", "")
+    bare = host.removeprefix("[").removesuffix("]")
+    try:
+        address = ipaddress.ip_address(bare)
+        number = _parse_port(port)
+    except ValueError:
+        raise ValueError(text) from None
+    if host != (f"[{bare}]" if address.version == 6 else bare):
+        raise ValueError(text)
+    return f"{host}:{number}"
+
+
 def _parse_whole(raw: object, low: int, high: int) -> int:
     text = f"a whole number from {low} to {high}"
     if isinstance(raw, bool) or not isinstance(raw, int | str):
@@ -173,6 +189,9 @@ KEYS: dict[str, Key] = {
     ),
     "allow_ips": Key(_parse_list, ("127.0.0.1",), "addresses that may use the gateway"),
     "health_port": Key(_parse_any_port, 0, "port of the health server on loopback, 0 = any free"),
+    "metrics_address": Key(
+        _parse_address, None, "address:port that serves /livez, /readyz and /metrics to other machines"
+    ),
     "auth_delay_ms": Key(_parse_delay_ms, None, "the gateway's authDelay in milliseconds"),
     "password_command": Key(_parse_command, None, "program whose stdout is the password", variable=False),
     "totp_secret_command": Key(_parse_command, None, "program whose stdout is the TOTP secret", variable=False),

@@ -2,7 +2,8 @@
 
 Health (``/livez``, ``/readyz``, ``/status``) is open to local processes, as the contract says. ``/events`` and
 ``/control/…`` want the token that stands in ``supervisor.json`` (0600). A request whose Host is not loopback is
-refused, so that no web page reaches it by a name of its own.
+refused, so that no web page reaches it by a name of its own. A second listener, if the profile has an address for it,
+answers probes and scrapers of other machines, and has nothing for anybody else.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import h11
 
-from gwctl.errors import GwctlError
+from gwctl.errors import GwctlError, Unavailable
 
 log = logging.getLogger("gwctl.supervisor")
 
@@ -27,6 +29,9 @@ MAX_BODY_BYTES = 65_536
 REQUEST_TIMEOUT_S = 10.0
 _PORT = re.compile(r":\d*$")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
+OUTSIDE_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
+OUTSIDE_CONNECTIONS = 32
+"""How many may be open before further ones from outside are closed unheard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,9 @@ class Answer:
                 return self.content_type or "application/json", json.dumps(value).encode() + b"\n"
 
 
+_NOT_FOUND = Answer(404, "not found\n")
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request, read whole."""
@@ -59,6 +67,12 @@ class Request:
     host: str
     token: str | None
     body: bytes
+    accept: str = ""
+
+    @property
+    def is_look(self) -> bool:
+        """Whether it only wants to see."""
+        return self.method in {"GET", "HEAD"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,8 @@ class Routes:
     """Further paths to GET, as open as ``/status``."""
     streams: Mapping[str, Callable[[], AsyncIterator[bytes]]] = field(default_factory=dict)
     """Paths to GET that are answered by server-sent events (text/event-stream), each item being written as it is."""
+    metrics: Callable[[str], Answer] = lambda _accept: _NOT_FOUND
+    """Answers a scrape; is given the request's Accept."""
 
 
 class HealthServer:
@@ -82,18 +98,44 @@ class HealthServer:
         self._routes = routes
         self.token = token
         self._instance = instance
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
+        self._outside = 0
 
     async def start(self, port: int) -> int:
         """Listen and return the port; raises OSError when it is taken."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
-        return int(self._server.sockets[0].getsockname()[1])
+        server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def open(self, port: int, address: str | None) -> int:
+        """Listen on loopback and, for probes and scrapers, at ``address`` if there is one; return the loopback port.
+
+        Raises Unavailable when either is taken; nothing listens then.
+        """
+        try:
+            mine = await self.start(port)
+        except OSError as error:
+            raise Unavailable(
+                f"the health port {port} cannot be used: {error.strerror}", hint="set health_port to 0"
+            ) from None
+        if address is not None:
+            host, _, outside_port = address.rpartition(":")
+            serve = partial(self._serve, outside=True)
+            try:
+                self._servers.append(await asyncio.start_server(serve, host.strip("[]"), int(outside_port)))
+            except OSError as error:
+                await self.stop()
+                raise Unavailable(
+                    f"metrics_address {address} cannot be used: {error.strerror}",
+                    hint="give metrics_address another port or address: each profile needs its own",
+                ) from None
+        return mine
 
     async def stop(self) -> None:
         """Close every connection and stop listening."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -103,20 +145,27 @@ class HealthServer:
         if self._connections:
             await asyncio.wait(self._connections, timeout=timeout_s)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outside: bool = False
+    ) -> None:
+        if outside and self._outside >= OUTSIDE_CONNECTIONS:
+            writer.close()
+            return
         task = asyncio.current_task()
         if task is not None:
             self._connections.add(task)
+        self._outside += outside
         try:
-            await self._one_request(reader, writer)
+            await self._one_request(reader, writer, outside=outside)
         except (OSError, h11.RemoteProtocolError, h11.LocalProtocolError, TimeoutError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
+            self._outside -= outside
             if task is not None:
                 self._connections.discard(task)
 
-    async def _one_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _one_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outside: bool) -> None:
         connection = h11.Connection(h11.SERVER)
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
@@ -129,12 +178,10 @@ class HealthServer:
             return
         if request is None:
             return
-        if request.host not in LOOPBACK_HOSTS:
-            await self._send(connection, writer, Answer(421, "not for this host\n"))
-            return
         path, _, query = request.path.partition("?")
-        if path == "/events" and request.method == "GET" and not self._is_trusted(request):
-            await self._send(connection, writer, Answer(401, "a token is needed\n"))
+        refusal = self._refuse(request, path, outside=outside)
+        if refusal is not None:
+            await self._send(connection, writer, refusal, request)
             return
         stream = self._stream_at(request, path, query)
         if stream is not None:
@@ -147,7 +194,19 @@ class HealthServer:
             log.exception("%s could not be answered", path)
             said = error.message if isinstance(error, GwctlError) else type(error).__name__
             answer = Answer(500, f"the supervisor could not answer: {said}\n")
-        await self._send(connection, writer, answer)
+        await self._send(connection, writer, answer, request)
+
+    def _refuse(self, request: Request, path: str, *, outside: bool) -> Answer | None:
+        """Return what is said to whoever may not ask this, None to everybody else."""
+        if outside and path not in OUTSIDE_PATHS:
+            return _NOT_FOUND
+        if not outside and request.host not in LOOPBACK_HOSTS:
+            return Answer(421, "not for this host\n")
+        if path == "/events" and request.method == "GET" and not self._is_trusted(request):
+            return Answer(401, "a token is needed\n")
+        if not request.is_look and (path in {"/status", *OUTSIDE_PATHS} or path in self._routes.pages):
+            return Answer(405, "GET or HEAD\n", headers=(("allow", "GET, HEAD"),))
+        return None
 
     def _stream_at(self, request: Request, path: str, query: str) -> tuple[str, AsyncIterator[bytes]] | None:
         """Return the content type and the chunks of what is answered piece by piece, None for everything else."""
@@ -164,10 +223,10 @@ class HealthServer:
         return request.token is not None and hmac.compare_digest(request.token.encode(), self.token.encode())
 
     async def _answer(self, request: Request, path: str) -> Answer:
-        if request.method == "GET":
-            return self._look(path)
+        if request.is_look:
+            return self._look(path, request.accept)
         if request.method != "POST" or not path.startswith("/control/"):
-            return Answer(404, "not found\n")
+            return _NOT_FOUND
         if not self._is_trusted(request):
             return Answer(401, "a token is needed\n")
         try:
@@ -178,7 +237,7 @@ class HealthServer:
             return Answer(400, "not a JSON object\n")
         return Answer(200, await self._routes.control(path.removeprefix("/control/"), body))
 
-    def _look(self, path: str) -> Answer:
+    def _look(self, path: str, accept: str) -> Answer:
         if path == "/livez":
             return Answer(200, "ok\n") if self._routes.is_live() else Answer(503, "the loop does not turn\n")
         if path == "/readyz":
@@ -188,9 +247,11 @@ class HealthServer:
             )
         if path == "/status":
             return Answer(200, self._routes.status())
+        if path == "/metrics":
+            return self._routes.metrics(accept)
         if path in self._routes.pages:
             return self._routes.pages[path]()
-        return Answer(404, "not found\n")
+        return _NOT_FOUND
 
     def _headers(self, content_type: str) -> list[tuple[str, str]]:
         return [
@@ -200,11 +261,18 @@ class HealthServer:
             ("connection", "close"),
         ]
 
-    async def _send(self, connection: h11.Connection, writer: asyncio.StreamWriter, answer: Answer) -> None:
+    async def _send(
+        self,
+        connection: h11.Connection,
+        writer: asyncio.StreamWriter,
+        answer: Answer,
+        request: Request | None = None,
+    ) -> None:
         content_type, body = answer.encode()
         headers = [*self._headers(content_type), *answer.headers, ("content-length", str(len(body)))]
         await _write(connection, writer, h11.Response(status_code=answer.status, headers=headers))
-        await _write(connection, writer, h11.Data(data=body))
+        if request is None or request.method != "HEAD":
+            await _write(connection, writer, h11.Data(data=body))
         await _write(connection, writer, h11.EndOfMessage())
 
     async def _stream(
@@ -250,6 +318,7 @@ async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader
                 _PORT.sub("", headers.get("host", "")).lower(),
                 token if scheme == "Bearer" else None,
                 bytes(body),
+                headers.get("accept", ""),
             )
         else:
             return None

@@ -18,6 +18,7 @@ from gwctl.supervisor.states import (
     LoginResult,
     Process,
     ReauthenticateDone,
+    RestartCause,
     Resume,
     ResumeDone,
     SecondFactorAsked,
@@ -193,7 +194,7 @@ def _pause_login(turn: Turn, event: LoginDone) -> None:
     turn.say(event.text)
     restart = event.result is LoginResult.TRANSIENT and failed == policy.transient_logins_before_restart
     if restart and not turn.snapshot.ill:
-        recycle(turn, Arrow.RESTART, f"{event.text}; restarting the gateway")
+        recycle(turn, Arrow.RESTART, RestartCause.LOGIN_FAILED, f"{event.text}; restarting the gateway")
         return
     environment = event.result is LoginResult.ENVIRONMENT
     longest_s = policy.environment_pause_max_s if environment else policy.login_pause_max_s
@@ -222,7 +223,8 @@ def never_settled(turn: Turn) -> None:
     if not turn.snapshot.settle_restarted:
         turn.set(settle_restarted=True, resumable=False)
         turn.act(Explain())
-        recycle(turn, Arrow.RESTART, "the login succeeded but the session never came; restarting the gateway")
+        reason = "the login succeeded but the session never came; restarting the gateway"
+        recycle(turn, Arrow.RESTART, RestartCause.NEVER_AUTHENTICATED, reason)
         return
     if turn.snapshot.sso_lives and turn.snapshot.ever_ready and not turn.snapshot.cause:
         # The login was not refused by anybody: what does not come is the brokerage session, and it may yet.
@@ -271,11 +273,12 @@ def give_up(turn: Turn, finish: Finish) -> None:
     stop(turn, finish.text or "giving up", logout=logout)
 
 
-def recycle(turn: Turn, arrow: Arrow, reason: str, *, hard: bool = False) -> None:
+def recycle(turn: Turn, arrow: Arrow, cause: RestartCause, reason: str, *, hard: bool = False) -> None:
     """Stop the gateway and start it anew, at once if the budget has room; with ``hard`` it is asked nothing first."""
     turn.new_epoch()
     turn.act(CancelLogin())
     turn.move_process(arrow)
     turn.move_session(Arrow.RESET)
+    turn.set(restart_cause=cause)
     turn.say(reason)
     turn.act(StopGateway(logout=False, hard=hard))

@@ -50,6 +50,7 @@ from gwctl.supervisor.states import (
     LoginWanted,
     Process,
     ReauthenticateDone,
+    RestartCause,
     RestartWanted,
     ResumeDone,
     SecondFactorAsked,
@@ -114,7 +115,7 @@ def _on_stop(turn: Turn, event: StopWanted) -> None:
 
 def _on_restart(turn: Turn, _event: RestartWanted) -> None:
     if turn.snapshot.process is Process.RUNNING:
-        recycle(turn, Arrow.RESTART, "restarting the gateway as asked")
+        recycle(turn, Arrow.RESTART, RestartCause.ASKED, "restarting the gateway as asked")
         turn.set(spent=turn.snapshot.spent.without(Rung.RESTART))
     elif turn.snapshot.process is Process.BACKOFF:
         _on_timer(turn, TimeOut(timer=Timer.START))
@@ -187,7 +188,7 @@ def _on_answers(turn: Turn, _event: GatewayAnswers) -> None:
 
 def _on_ended(turn: Turn, _event: GatewayEnded) -> None:
     if turn.snapshot.process in {Process.RUNNING, Process.STARTING}:
-        recycle(turn, Arrow.LOST, "the gateway ended")
+        recycle(turn, Arrow.LOST, RestartCause.ENDED, "the gateway ended")
 
 
 def _on_gone(turn: Turn, _event: GatewayGone) -> None:
@@ -299,7 +300,8 @@ def _on_clock_jumped(turn: Turn, event: ClockJumped) -> None:
 def _on_folder_lost(turn: Turn, _event: FolderLost) -> None:
     arrow = {Process.RUNNING: Arrow.RESTART, Process.STARTING: Arrow.LOST}.get(turn.snapshot.process)
     if arrow is not None:
-        recycle(turn, arrow, "the profile's folder was deleted; restarting the gateway in a new one")
+        reason = "the profile's folder was deleted; restarting the gateway in a new one"
+        recycle(turn, arrow, RestartCause.FOLDER_LOST, reason)
 
 
 _HANDLERS: dict[type[Event], Callable[[Turn, Any], None]] = {

@@ -115,6 +115,8 @@ class Probe:
         self.latencies_s: deque[float] = deque(maxlen=REMEMBERED_TICKLES)
         """How long each of the last tickles took from the request to its answer, oldest first."""
         self._took_s = 0.0
+        self.on_tickle: Callable[[float | None], None] = lambda _took_s: None
+        """Is given the seconds until a tickle's answer, None for one that was not answered as it should be."""
         self.cookies: tuple[tuple[str, str], ...] = ()
         self._refused: tuple[tuple[str, str], ...] | None = None
         self._silent = False
@@ -141,6 +143,8 @@ class Probe:
         answer = await self._ask(client, ask)
         if answer is not None and answer.verdict is Said.READY and not tickle and self.tickled_at is None:
             answer, tickle = await self._ask(client, client.tickle), True
+        if tickle:
+            self.on_tickle(self._took_s if answer is not None and answer.http_status == 200 else None)
         self._silent = answer is None
         if answer is None:
             return Checked(verdict=Verdict.HUNG, text="the gateway hangs: it accepts and does not answer")

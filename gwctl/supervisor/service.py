@@ -16,18 +16,19 @@ from typing import Any
 
 from gwctl import __version__
 from gwctl.credentials import Found, Secret
-from gwctl.errors import GwctlError, ProfileHeld, Unavailable
+from gwctl.errors import GwctlError, ProfileHeld
 from gwctl.gateway import process
 from gwctl.gateway.launch import adopt as find_running
 from gwctl.state_file import make_private_dir, write_json
 from gwctl.supervisor.authenticator import Authenticator
 from gwctl.supervisor.gateway_keeper import GatewayKeeper
-from gwctl.supervisor.health import HealthServer, Routes
+from gwctl.supervisor.health import Answer, HealthServer, Routes
 from gwctl.supervisor.hold import Hold
 from gwctl.supervisor.journal import Journal
 from gwctl.supervisor.kept_budgets import KeptBudgets
 from gwctl.supervisor.log import reopen_log
 from gwctl.supervisor.model import BY_HAND
+from gwctl.supervisor.numbers import Numbers
 from gwctl.supervisor.order import MachineClock, Order, find_credentials, ledger_of, notifier_of, policy_from
 from gwctl.supervisor.page import Page
 from gwctl.supervisor.ports import Ports, Witness
@@ -116,12 +117,16 @@ class Service:
         ports = Ports(MachineClock(), self.keeper, self.probe, self.authenticator, calendar, self.notifier)
         self.shell = Shell(policy_from(self.settings), ports, self.journal, self._changed)
         page = Page(self.status, self.paths, lambda: self.journal.count)
-        routes = Routes(self.status, self.is_live, self._control, self._events, page.pages, page.streams)
+        routes = Routes(
+            self.status, self.is_live, self._control, self._events, page.pages, page.streams, self._metrics
+        )
         self.health = HealthServer(routes, secrets.token_urlsafe(24), self.instance)
         self._token = self.health.token
         self._port: int | None = None
         self._news = asyncio.Event()
-        self.witnesses: list[Witness] = [] if order.follow is None else [order.follow]
+        self.numbers = Numbers(time.monotonic)
+        self.probe.on_tickle = self.numbers.ticked
+        self.witnesses: list[Witness] = [self.numbers.saw, *([] if order.follow is None else [order.follow])]
         self._finish: dict[str, Any] | None = None
         self._followed = 0
         self._keep_gateway = self._gave_up = False
@@ -235,6 +240,11 @@ class Service:
             "budget": describe_budget(snapshot.spent, self.shell.policy.budgets, now),
         }
 
+    def _metrics(self, accept: str) -> Answer:
+        from gwctl.supervisor.metrics import answer_scrape
+
+        return answer_scrape(self, accept)
+
     async def _control(self, verb: str, body: dict[str, Any]) -> dict[str, Any]:
         match verb:
             case "stop":
@@ -301,13 +311,7 @@ class Service:
         if aside is not None:
             self.journal.write("warning", code="damaged_state", text=f"the login ledger was damaged; it is now {aside}")
             log.warning("the login ledger was damaged and is set aside as %s", aside)
-        try:
-            self._port = await self.health.start(self.settings["health_port"])
-        except OSError as error:
-            raise Unavailable(
-                f"the health port {self.settings['health_port']} cannot be used: {error.strerror}",
-                hint="set health_port to 0",
-            ) from None
+        self._port = await self.health.open(self.settings["health_port"], self.settings["metrics_address"])
         self._record()
         self.journal.begin(sandbox=self.order.sandbox, version=__version__)
         if self.budgets is not None:

@@ -34,6 +34,7 @@ from gwctl.supervisor.states import (
     Login,
     LoginDone,
     LoginResult,
+    Process,
     Reauthenticate,
     ReauthenticateDone,
     Resume,
@@ -183,6 +184,8 @@ class Shell:
             waited_s = round(self.clock.now() - before.since, 3)
             self.journal.write("phase", phase=phase, reason=after.reason, after_s=waited_s, event=type(event).__name__)
             log.info("%s: %s", phase, after.reason)
+        if after.process is Process.RECYCLING and before.process is not Process.RECYCLING:
+            self.journal.write("restart", cause=after.restart_cause, reason=after.reason)
         self.on_change(after)
 
     def _perform(self, action: Action) -> None:

@@ -25,6 +25,7 @@ from gwctl.supervisor.states import (
     LiftBlock,
     Process,
     Reauthenticate,
+    RestartCause,
     Session,
     SessionPushed,
     Timer,
@@ -200,7 +201,8 @@ def _seen_borrowed(turn: Turn, event: Checked) -> None:
         return
     if _may_take_over(turn):
         turn.set(took_over=True, took_over_at=turn.now)
-        recycle(turn, Arrow.RESTART, f"{turn.snapshot.reason}; restarting the gateway to take it back")
+        reason = f"{turn.snapshot.reason}; restarting the gateway to take it back"
+        recycle(turn, Arrow.RESTART, RestartCause.BORROWED, reason)
     elif not turn.policy.take_over and not waits and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
         _reauthenticate(turn, compete=False)
 
@@ -273,7 +275,7 @@ def _seen_hung(turn: Turn, event: Checked) -> None:
     hung = turn.snapshot.hung + 1
     turn.set(hung=hung)
     if hung >= turn.policy.hung_checks:
-        recycle(turn, Arrow.LOST, event.text or "the gateway hangs", hard=True)
+        recycle(turn, Arrow.LOST, RestartCause.HUNG, event.text or "the gateway hangs", hard=True)
     else:
         turn.wake(Timer.CHECK, turn.policy.hung_confirm_s)
 

@@ -54,6 +54,18 @@ class Cure(StrEnum):
     SETTLE = auto()
 
 
+class RestartCause(StrEnum):
+    """Why a gateway is replaced by another."""
+
+    ASKED = auto()
+    ENDED = auto()
+    HUNG = auto()
+    LOGIN_FAILED = auto()
+    NEVER_AUTHENTICATED = auto()
+    BORROWED = auto()
+    FOLDER_LOST = auto()
+
+
 class LoginResult(StrEnum):
     """What a login means for the loop; the page's own outcome is in the event's text."""
 

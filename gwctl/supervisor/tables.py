@@ -14,6 +14,7 @@ from gwctl.supervisor.states import (
     Finish,
     Phase,
     Process,
+    RestartCause,
     Session,
     Timer,
 )
@@ -108,6 +109,7 @@ class Snapshot:
     cause: str = ""
     started_at: float | None = None
     restarts: int = 0
+    restart_cause: RestartCause | None = None
     spent: Spent = field(default_factory=Spent)
     draws: int = 0
     ready_since: float | None = None

@@ -1,0 +1,358 @@
+"""The numbers as Prometheus reads them: what there is as data, rendered by prometheus-client when somebody scrapes.
+
+The library is an extra and is loaded by the first scrape. Nothing registers anywhere but in that scrape's own registry.
+Each label's values are those of an enumeration, so that every series is there from the start and none is added later.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum, auto
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gwctl import __version__
+from gwctl.supervisor.budget import Rung
+from gwctl.supervisor.health import Answer
+from gwctl.supervisor.numbers import Histogram, Launch, Numbers, Since
+from gwctl.supervisor.states import Cure, LoginResult, Phase, Process, RestartCause, Session, Timer
+from gwctl.supervisor.tables import Snapshot
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import CollectorRegistry
+
+MISSING = "the metrics need a library that is not installed: pip install 'gwctl[metrics]'\n"
+PROFILE = "profile"
+"""The label that every series has."""
+YES_NO = ("false", "true")
+ACTIONS = tuple(dict.fromkeys(["start", "stop", *map(str, Timer), *(str(one) for one in Cure if one != Cure.SETTLE)]))
+"""What ``what_comes_next`` of ``status`` can say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known at a scrape; ``status`` is the contract's object."""
+
+    status: Mapping[str, Any]
+    snapshot: Snapshot
+    numbers: Numbers
+
+
+class Kind(StrEnum):
+    """What Prometheus calls it."""
+
+    GAUGE = auto()
+    COUNTER = auto()
+    HISTOGRAM = auto()
+
+
+Reading = float | Histogram
+Readings = Mapping[tuple[str, ...], Reading]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One family of series. ``labels`` has each label's values, ``()`` where they are not a closed set."""
+
+    name: str
+    kind: Kind
+    help: str
+    read: Callable[[Facts], Readings]
+    labels: Mapping[str, tuple[str, ...]]
+
+
+def _one(name: str, kind: Kind, text: str, read: Callable[[Facts], Reading | None]) -> Metric:
+    """Return a metric without labels of its own; None becomes NaN, which compares with nothing."""
+
+    def reading(facts: Facts) -> Readings:
+        value = read(facts)
+        return {(): math.nan if value is None else value}
+
+    return Metric(name, kind, text, reading, {})
+
+
+def _state(name: str, text: str, label: str, words: type[StrEnum], read: Callable[[Facts], str]) -> Metric:
+    """Return a gauge with a series a word, of which exactly one is 1."""
+    return _word(name, text, label, tuple(words), read)
+
+
+def _word(name: str, text: str, label: str, words: tuple[str, ...], read: Callable[[Facts], str]) -> Metric:
+    def reading(facts: Facts) -> Readings:
+        now = str(read(facts))
+        return {(str(word),): float(word == now) for word in words}
+
+    return Metric(name, Kind.GAUGE, text, reading, {label: tuple(map(str, words))})
+
+
+def _tally(
+    name: str, text: str, label: str, words: type[StrEnum], read: Callable[[Numbers], Mapping[Any, int]]
+) -> Metric:
+    def reading(facts: Facts) -> Readings:
+        return {(str(word),): float(count) for word, count in read(facts.numbers).items()}
+
+    return Metric(name, Kind.COUNTER, text, reading, {label: tuple(map(str, words))})
+
+
+def _yes_no(value: object) -> str:
+    return YES_NO[bool(value)]
+
+
+def _build(facts: Facts) -> Readings:
+    return {(__version__, facts.status["gateway"]["release"] or "", _yes_no(facts.status["sandbox"])): 1.0}
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "gwctl_build_info",
+        Kind.GAUGE,
+        "Always 1; the labels say which gwctl runs which Standard Release, and whether it is the sandbox.",
+        _build,
+        {"version": (), "release": (), "sandbox": YES_NO},
+    ),
+    # What is.
+    _one(
+        "gwctl_ready",
+        Kind.GAUGE,
+        "1 while the session is authenticated and can be used.",
+        lambda facts: float(facts.status["ready"]),
+    ),
+    _state(
+        "gwctl_phase",
+        "The phase that gwctl status shows: 1 for it.",
+        "phase",
+        Phase,
+        lambda facts: facts.status["phase"],
+    ),
+    _state(
+        "gwctl_session_state",
+        "Where the session at IBKR is: 1 for that state.",
+        "state",
+        Session,
+        lambda facts: facts.snapshot.session,
+    ),
+    _state(
+        "gwctl_gateway_state",
+        "Where the gateway's process is: 1 for that state.",
+        "state",
+        Process,
+        lambda facts: facts.snapshot.process,
+    ),
+    _one(
+        "gwctl_session_authenticated",
+        Kind.GAUGE,
+        "1 if IBKR last said that the brokerage session is authenticated.",
+        lambda facts: float(facts.status["session"]["authenticated"]),
+    ),
+    _one(
+        "gwctl_session_connected",
+        Kind.GAUGE,
+        "1 if IBKR last said that the session is connected.",
+        lambda facts: float(facts.status["session"]["connected"]),
+    ),
+    _one(
+        "gwctl_session_competing",
+        Kind.GAUGE,
+        "1 if IBKR last said that another session of the username competes.",
+        lambda facts: float(facts.status["session"]["competing"]),
+    ),
+    _one(
+        "gwctl_maintenance_window",
+        Kind.GAUGE,
+        "1 while a maintenance window of IBKR's is open.",
+        lambda facts: float(facts.snapshot.window_until is not None),
+    ),
+    _word(
+        "gwctl_next_action",
+        "What the supervisor does next, or is doing now: 1 for it.",
+        "action",
+        ACTIONS,
+        lambda facts: facts.status["next"]["what"],
+    ),
+    _one(
+        "gwctl_next_action_seconds",
+        Kind.GAUGE,
+        "In how many seconds it does that.",
+        lambda facts: float(facts.status["next"]["in_s"]),
+    ),
+    # What happened.
+    Metric(
+        "gwctl_time_to_ready_seconds",
+        Kind.HISTOGRAM,
+        "How long it took until the session was ready, since the supervisor's start or since the session's loss.",
+        lambda facts: {(str(since),): seen for since, seen in facts.numbers.time_to_ready.items()},
+        {"since": tuple(Since)},
+    ),
+    _one(
+        "gwctl_outages_total",
+        Kind.COUNTER,
+        "How often the session was lost while it was wanted, or a start went wrong.",
+        lambda facts: float(facts.numbers.outages),
+    ),
+    Metric(
+        "gwctl_outage_seconds_total",
+        Kind.COUNTER,
+        "How long those outages lasted, the open one included, in and outside IBKR's maintenance windows.",
+        lambda facts: {(_yes_no(window),): seconds for window, seconds in facts.numbers.outage_s.items()},
+        {"maintenance": YES_NO},
+    ),
+    _tally(
+        "gwctl_gateway_starts_total",
+        "Starts of a gateway by how they ended.",
+        "outcome",
+        Launch,
+        lambda numbers: numbers.starts,
+    ),
+    _tally(
+        "gwctl_gateway_restarts_total",
+        "Gateways that were stopped, or found ended, to be replaced by another, by the reason.",
+        "reason",
+        RestartCause,
+        lambda numbers: numbers.restarts,
+    ),
+    _tally(
+        "gwctl_logins_total",
+        "Logins by how they ended. Not in each a password was sent: IBKR may be ill, or law 2 forbid it.",
+        "outcome",
+        LoginResult,
+        lambda numbers: numbers.logins,
+    ),
+    Metric(
+        "gwctl_cures_total",
+        Kind.COUNTER,
+        "Cures by the rung of the ladder and whether the session became ready before another one was tried.",
+        lambda facts: {
+            (str(rung), _yes_no(worked)): float(count) for (rung, worked), count in facts.numbers.cures.items()
+        },
+        {"rung": tuple(Rung), "worked": YES_NO},
+    ),
+    # Logins that were refused.
+    _one(
+        "gwctl_refused_logins",
+        Kind.GAUGE,
+        "Refused logins of the last 24 hours, whoever of gwctl made them; IBKR locks an account at 10.",
+        lambda facts: float(facts.status["login"]["rejected"]),
+    ),
+    _one(
+        "gwctl_refused_logins_limit",
+        Kind.GAUGE,
+        "At how many of them nothing more is sent (rejected_limit).",
+        lambda facts: float(facts.status["login"]["rejected_limit"]),
+    ),
+    _one(
+        "gwctl_locked",
+        Kind.GAUGE,
+        "1 if the password is not sent again before it changes or a person resets.",
+        lambda facts: float(facts.status["login"]["locked"]),
+    ),
+    # Tickles.
+    _one(
+        "gwctl_tickle_latency_seconds",
+        Kind.HISTOGRAM,
+        "How long IBKR took to answer a tickle through the gateway.",
+        lambda facts: facts.numbers.tickle_latency,
+    ),
+    _one(
+        "gwctl_tickle_failures_total",
+        Kind.COUNTER,
+        "Tickles without an answer, or with one that is no success.",
+        lambda facts: float(facts.numbers.tickle_failures),
+    ),
+    _one(
+        "gwctl_last_tickle_age_seconds",
+        Kind.GAUGE,
+        "How long ago a tickle of this gateway was last answered; NaN if none was yet.",
+        lambda facts: facts.status["session"]["last_tickle_age_s"],
+    ),
+    # What it costs.
+    _one(
+        "gwctl_gateway_resident_memory_bytes",
+        Kind.GAUGE,
+        "Resident memory of the gateway's process; 0 while there is none.",
+        lambda facts: float(facts.status["gateway"]["rss_bytes"] or 0),
+    ),
+    _one(
+        "gwctl_supervisor_resident_memory_bytes",
+        Kind.GAUGE,
+        "Resident memory of the supervisor's process.",
+        lambda facts: float(facts.status["supervisor"]["rss_bytes"] or 0),
+    ),
+    _one(
+        "gwctl_gateway_uptime_seconds",
+        Kind.GAUGE,
+        "How long the gateway's process has run; 0 while there is none.",
+        lambda facts: float(facts.status["gateway"]["uptime_s"] or 0),
+    ),
+    _one(
+        "gwctl_supervisor_uptime_seconds",
+        Kind.GAUGE,
+        "How long the supervisor has run; the counters began at 0 with it.",
+        lambda facts: float(facts.status["supervisor"]["uptime_s"]),
+    ),
+)
+
+
+class Watched(Protocol):
+    """The supervisor as far as it is scraped."""
+
+    numbers: Numbers
+
+    @property
+    def shell(self) -> HasSnapshot:
+        """The loop."""
+        ...
+
+    def status(self) -> Mapping[str, Any]:
+        """Return the contract's ``status`` object."""
+        ...
+
+
+class HasSnapshot(Protocol):
+    """The loop as far as it is scraped."""
+
+    snapshot: Snapshot
+
+
+def answer_scrape(watched: Watched, accept: str) -> Answer:
+    """Return all series, as Prometheus text or as OpenMetrics if ``accept`` asks for it; 501 without the library."""
+    try:
+        from prometheus_client.exposition import choose_encoder
+    except ImportError:
+        return Answer(501, MISSING)
+    encode, content_type = choose_encoder(accept)
+    facts = Facts(watched.status(), watched.shell.snapshot, watched.numbers)
+    return Answer(200, encode(_registry_of(facts)), content_type)
+
+
+def _registry_of(facts: Facts) -> CollectorRegistry:
+    from prometheus_client.registry import CollectorRegistry
+
+    registry = CollectorRegistry()
+    registry.register(_Collector(facts))
+    return registry
+
+
+class _Collector:
+    """What one scrape collects."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+
+    def collect(self) -> Iterator[Any]:
+        """Yield each family."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        families = {Kind.GAUGE: GaugeMetricFamily, Kind.COUNTER: CounterMetricFamily}
+        profile = str(self._facts.status[PROFILE])
+        for metric in METRICS:
+            labels = [PROFILE, *metric.labels]
+            family: Any = families.get(metric.kind, HistogramMetricFamily)(metric.name, metric.help, labels=labels)
+            for words, value in metric.read(self._facts).items():
+                if isinstance(value, Histogram):
+                    buckets = [
+                        (("+Inf" if math.isinf(bound) else str(bound)), count) for bound, count in value.cumulative()
+                    ]
+                    family.add_metric([profile, *words], buckets, value.sum)
+                else:
+                    family.add_metric([profile, *words], value)
+            yield family

@@ -1,0 +1,190 @@
+"""What happened since a supervisor began, as numbers that only grow. Pure: the standard library only, no clock.
+
+The journal's entries are counted as they are written, so that nothing has to be loaded before somebody asks. What an
+outage is, is what ``history`` says it is.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum, auto
+from typing import Any
+
+from gwctl.supervisor.budget import Rung
+from gwctl.supervisor.states import LoginResult, Phase, RestartCause
+
+READY_BOUNDS_S = (1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
+TICKLE_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 8.0)
+_GOES_WELL = frozenset({Phase.STARTING, Phase.LOGGING_IN, Phase.AWAITING_SECOND_FACTOR})
+_FAILED_STARTS = frozenset({"GatewayFellOver", "GatewayCannotStart"})
+
+
+class Launch(StrEnum):
+    """How the start of a gateway ended."""
+
+    LAUNCHED = auto()
+    ADOPTED = auto()
+    FAILED = auto()
+
+
+class Since(StrEnum):
+    """From when the time to ready counts: the supervisor's start, or the loss of the session."""
+
+    START = auto()
+    LOSS = auto()
+
+
+class Histogram:
+    """How many of the seen values were at most each bound, and their sum."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.sum = 0.0
+        self._counts = [0] * (len(bounds) + 1)
+
+    def see(self, value: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def cumulative(self) -> Iterator[tuple[float, int]]:
+        """Yield each bound with the count of all values up to it, infinity last."""
+        total = 0
+        for bound, count in zip((*self.bounds, float("inf")), self._counts, strict=True):
+            total += count
+            yield bound, total
+
+
+class Numbers:
+    """Counts what happens in one supervisor; every number is there, as 0, from the start.
+
+    ``clock`` returns monotonic seconds, so that a machine's sleep is not counted as an outage.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._began_s = clock()
+        self._wanted = True
+        self._ever_ready = self._ready = False
+        self._window = False
+        self._lost_s: float | None = None
+        self._counted_s = 0.0
+        self._outage_s = {False: 0.0, True: 0.0}
+        self._open_cure: Rung | None = None
+        self._open_restart = False
+        self.outages = 0
+        self.starts = dict.fromkeys(Launch, 0)
+        self.restarts = dict.fromkeys(RestartCause, 0)
+        self.logins = dict.fromkeys(LoginResult, 0)
+        self.cures = {(rung, worked): 0 for rung in Rung for worked in (False, True)}
+        """By the rung and whether the session became ready by it, before another cure was tried."""
+        self.time_to_ready = {since: Histogram(READY_BOUNDS_S) for since in Since}
+        self.tickle_latency = Histogram(TICKLE_BOUNDS_S)
+        self.tickle_failures = 0
+
+    @property
+    def outage_s(self) -> Mapping[bool, float]:
+        """How long the session was lost, in seconds, by whether a maintenance window of IBKR's was open then."""
+        self._count_outage()
+        return dict(self._outage_s)
+
+    def ticked(self, took_s: float | None) -> None:
+        """Count a tickle; None for one that was not answered as it should be."""
+        if took_s is None:
+            self.tickle_failures += 1
+        else:
+            self.tickle_latency.see(took_s)
+
+    def saw(self, entry: Mapping[str, Any]) -> None:
+        """Count one entry of the journal, as it is written."""
+        match entry:
+            case {"kind": "phase", "phase": phase, "event": event}:
+                self._phase(Phase(phase), str(event))
+            case {"kind": "gateway"}:
+                self.starts[Launch.LAUNCHED] += 1
+            case {"kind": "adopted"}:
+                self.starts[Launch.ADOPTED] += 1
+            case {"kind": "restart", "cause": cause}:
+                self.restarts[RestartCause(cause)] += 1
+                self._conclude(worked=False)
+                self._open_restart = True
+            case {"kind": "cure", "rung": rung, "ok": ok}:
+                self._cure(Rung(rung), ok=bool(ok))
+            case {"kind": "login", "outcome": outcome}:
+                self._login(LoginResult(outcome))
+            case {"kind": "window", "open": opens}:
+                self._count_outage()
+                self._window = bool(opens)
+            case {"kind": "end", "exit_code": code}:
+                self._end(stopped=code == 0)
+
+    # Ready or not.
+
+    def _phase(self, phase: Phase, event: str) -> None:
+        if event in _FAILED_STARTS and phase is not Phase.RECOVERING:
+            self.starts[Launch.FAILED] += 1
+        if phase is Phase.READY:
+            self._become_ready()
+        elif phase is Phase.STOPPING and event == "StopWanted":
+            self._end(stopped=True)
+        elif phase is not Phase.STOPPED and (self._ready or phase not in _GOES_WELL or not self._wanted):
+            self._lose()
+
+    def _become_ready(self) -> None:
+        self._conclude(worked=True)
+        if self._ready:
+            return
+        now = self._clock()
+        if not self._ever_ready:
+            self.time_to_ready[Since.START].see(now - self._began_s)
+        elif self._lost_s is not None:
+            self.time_to_ready[Since.LOSS].see(now - self._lost_s)
+        self._count_outage()
+        self._lost_s = None
+        self._ready = self._ever_ready = self._wanted = True
+
+    def _lose(self) -> None:
+        self._ready = False
+        if self._lost_s is None:
+            self._lost_s = self._counted_s = self._clock()
+            self.outages += 1
+
+    def _end(self, *, stopped: bool) -> None:
+        if not stopped:
+            self._lose()
+            return
+        self._count_outage()
+        self._lost_s = None
+        self._ready = self._wanted = False
+
+    def _count_outage(self) -> None:
+        if self._lost_s is not None:
+            now = self._clock()
+            self._outage_s[self._window] += now - self._counted_s
+            self._counted_s = now
+
+    # What is done about it.
+
+    def _cure(self, rung: Rung, *, ok: bool) -> None:
+        self._conclude_cure(worked=False)
+        if ok:
+            self._open_cure = rung
+        else:
+            self.cures[rung, False] += 1
+
+    def _login(self, result: LoginResult) -> None:
+        self.logins[result] += 1
+        if result is not LoginResult.PAUSED:
+            self._cure(Rung.LOGIN, ok=result is LoginResult.SUCCESS)
+
+    def _conclude(self, *, worked: bool) -> None:
+        self._conclude_cure(worked=worked)
+        if self._open_restart:
+            self.cures[Rung.RESTART, worked] += 1
+        self._open_restart = False
+
+    def _conclude_cure(self, *, worked: bool) -> None:
+        if self._open_cure is not None:
+            self.cures[self._open_cure, worked] += 1
+        self._open_cure = None
