@@ -83,6 +83,27 @@ def test_every_key_has_a_sample() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        ":9464",
+        "9464",
+        "0.0.0.0",
+        "0.0.0.0:",
+        "0.0.0.0:0",
+        "0.0.0.0:65536",
+        "localhost:9464",
+        "::1:9464",
+        "[::1]",
+        "[1.2.3.4]:1",
+    ],
+)
+def test_address_for_other_machines_is_whole(tmp_path: Path, address: str) -> None:
+    """What is listened at is an IP address and a port, or it is refused with an example."""
+    with pytest.raises(Configuration, match=r"metrics_address = .* is not an IP address and a port, as in 0\.0\.0\.0"):
+        load_from(tmp_path, GWCTL_METRICS_ADDRESS=address)
+
+
 def test_empty_variable_is_none(tmp_path: Path) -> None:
     """A variable that is set to nothing is not set."""
     assert load_from(tmp_path, GWCTL_PORT="")["port"] == 5000

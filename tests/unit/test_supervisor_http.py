@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -58,6 +58,9 @@ class World:
         return server, await server.start(0)
 
 
+W = TypeVar("W", bound=World)
+
+
 async def say(port: int, raw: bytes, *, end: bool = False) -> bytes:
     """Send bytes and return all that comes back until the other side closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -92,19 +95,19 @@ async def ask(
     return int(top.split()[1]), rest.decode()
 
 
-def go(story: Callable[[World, int], Awaitable[T]]) -> T:
+def go(story: Callable[[W, int], Awaitable[T]], world: W | None = None) -> T:
     """Run a story against a server of its own; nothing that asyncio complains of may happen."""
     complaints: list[dict[str, Any]] = []
 
     async def run() -> T:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
-        world = World()
-        server, port = await world.serve()
+        here = world or World()
+        server, port = await here.serve()
         try:
             async with asyncio.timeout(30):
-                return await story(world, port)
+                return await story(cast("W", here), port)
         finally:
-            world.finished.set()
+            here.finished.set()
             await server.drain(1.0)
             await server.stop()
 
@@ -131,7 +134,7 @@ def test_probes_tell_live_from_ready() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "target"), [("GET", "/"), ("GET", "/control/stop"), ("POST", "/status"), ("PUT", "/control/stop")]
+    ("method", "target"), [("GET", "/"), ("GET", "/control/stop"), ("POST", "/"), ("PUT", "/control/stop")]
 )
 def test_what_is_not_there_is_404(method: str, target: str) -> None:
     """Nothing answers but what is documented."""

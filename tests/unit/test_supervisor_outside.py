@@ -1,0 +1,181 @@
+"""Probes and scrapers: the methods they use, and the listener for those of other machines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from rig import free_port
+from test_supervisor_http import INSTANCE, TOKEN, World, ask, go, say
+
+from gwctl.errors import Unavailable
+from gwctl.supervisor.health import OUTSIDE_CONNECTIONS, Answer, HealthServer, Routes
+
+OPEN = ["/livez", "/readyz", "/metrics"]
+
+
+class OpenWorld(World):
+    """A supervisor that has every kind of route, and an address for other machines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outside = free_port()
+        self.accepted: list[str] = []
+
+    def metrics(self, accept: str) -> Answer:
+        self.accepted.append(accept)
+        return Answer(200, "gwctl_ready 1\n")
+
+    async def ticks(self) -> AsyncIterator[bytes]:
+        yield b"data: tick\n\n"
+
+    async def serve(self) -> tuple[HealthServer, int]:
+        routes = Routes(
+            self.status,
+            lambda: self.live,
+            self.control,
+            self.events,
+            metrics=self.metrics,
+            pages={"/": lambda: Answer(200, "a page")},
+            streams={"/ticks": self.ticks},
+        )
+        server = HealthServer(routes, TOKEN, INSTANCE)
+        return server, await server.open(0, f"127.0.0.1:{self.outside}")
+
+
+def test_other_machines_are_told_three_things() -> None:
+    """Whatever name it is asked by, the second listener answers what probes and scrapers ask."""
+
+    async def story(world: OpenWorld, _port: int) -> None:
+        host = "gateway-0.ibkr.svc.cluster.local:9464"
+        assert await ask(world.outside, "/livez", host=host) == (200, "ok\n")
+        assert await ask(world.outside, "/readyz", host=host) == (200, "ready\n")
+        assert await ask(world.outside, "/metrics", host=host) == (200, "gwctl_ready 1\n")
+        world.ready = False
+        assert await ask(world.outside, "/readyz", host=host) == (503, "starting: because\n")
+
+    go(story, OpenWorld())
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize(
+    "target",
+    ["/status", "/events?since=0", "/control/stop", "/", "/ticks", "/metrics/", "//metrics", "/livez/../status"],
+)
+def test_other_machines_are_told_nothing_else(method: str, target: str) -> None:
+    """Neither the status nor the page, the events nor a command are there from outside, with the token or without."""
+
+    async def story(world: OpenWorld, port: int) -> None:
+        for token in (None, TOKEN):
+            assert (await ask(world.outside, target, method=method, token=token))[0] == 404
+        assert world.commands == []
+        if method == "GET" and target in {"/status", "/", "/ticks"}:
+            assert (await ask(port, target))[0] == 200  # at home it is there
+
+    go(story, OpenWorld())
+
+
+@pytest.mark.parametrize("target", [*OPEN, "/status", "/"])
+def test_a_look_without_the_body(target: str) -> None:
+    """HEAD, by which `wget --spider` and uptime monitors look, is answered like GET, without the body."""
+
+    async def story(world: OpenWorld, port: int) -> None:
+        for ready in (True, False):
+            world.ready = ready
+            raw = await say(port, f"HEAD {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            top, _, body = raw.partition(b"\r\n\r\n")
+            status, text = await ask(port, target)
+            assert body == b""
+            assert int(top.split()[1]) == status
+            assert f"content-length: {len(text.encode())}".encode() in top
+
+    go(story, OpenWorld())
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_what_can_only_be_looked_at(method: str) -> None:
+    """Whoever does anything else with what is there to be read is told how it is read."""
+
+    async def story(world: OpenWorld, port: int) -> None:
+        for at, target in [*((port, target) for target in [*OPEN, "/status", "/"]), (world.outside, "/metrics")]:
+            raw = await say(at, f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert raw.startswith(b"HTTP/1.1 405 ")
+            assert b"\r\nallow: GET, HEAD\r\n" in raw
+        assert (world.commands, world.accepted) == ([], [])
+
+    go(story, OpenWorld())
+
+
+def test_a_scrape_says_what_it_can_read() -> None:
+    """The scraper's Accept reaches whoever renders; none is an empty one."""
+
+    async def story(world: OpenWorld, port: int) -> None:
+        accept = "application/openmetrics-text; version=1.0.0"
+        await say(port, f"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n".encode())
+        await ask(port, "/metrics")
+        assert world.accepted == [accept, ""]
+
+    go(story, OpenWorld())
+
+
+def test_without_metrics_there_are_none() -> None:
+    """A server that is given no metrics has no such path."""
+
+    async def story(_world: World, port: int) -> None:
+        assert (await ask(port, "/metrics"))[0] == 404
+
+    go(story)
+
+
+def test_a_crowd_outside_does_not_shut_out_those_at_home() -> None:
+    """More connections than there is room for from outside are closed at once, and home goes on answering."""
+
+    async def story(world: OpenWorld, port: int) -> None:
+        idle = [await asyncio.open_connection("127.0.0.1", world.outside) for _ in range(OUTSIDE_CONNECTIONS)]
+        assert await ask(port, "/livez") == (200, "ok\n")  # it has taken note of them by now
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.outside)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.transport.abort()
+        for _reader, one in idle:
+            one.transport.abort()
+        assert await ask(port, "/livez") == (200, "ok\n")  # it has seen them go
+        assert await ask(world.outside, "/livez") == (200, "ok\n")
+
+    go(story, OpenWorld())
+
+
+def test_an_address_that_is_taken_is_said() -> None:
+    """A metrics_address that somebody holds ends the start with what to change, and nothing goes on listening."""
+
+    async def story(world: OpenWorld, _port: int) -> None:
+        other = HealthServer(Routes(world.status, lambda: True, world.control, world.events), TOKEN, INSTANCE)
+        home = free_port()
+        with pytest.raises(Unavailable, match=f"metrics_address 127.0.0.1:{world.outside} cannot be used") as caught:
+            await other.open(home, f"127.0.0.1:{world.outside}")
+        assert caught.value.hint is not None
+        assert "each profile needs its own" in caught.value.hint
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", home)
+        with pytest.raises(Unavailable, match="the health port") as caught:
+            await other.open(world.outside, None)
+        assert caught.value.hint == "set health_port to 0"
+
+    go(story, OpenWorld())
+
+
+def test_ipv6_is_an_address_like_any_other() -> None:
+    """The brackets of an IPv6 address are the setting's, not the socket's."""
+
+    async def story(world: World, _port: int) -> None:
+        server = HealthServer(Routes(world.status, lambda: True, world.control, world.events), TOKEN, INSTANCE)
+        outside = free_port()
+        await server.open(0, f"[::1]:{outside}")
+        reader, writer = await asyncio.open_connection("::1", outside)
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: [::1]\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.transport.abort()
+        await server.stop()
+
+    go(story)
