@@ -86,7 +86,7 @@ class Numbers:
     @property
     def outage_s(self) -> Mapping[bool, float]:
         """How long the session was lost, in seconds, by whether a maintenance window of IBKR's was open then."""
-        self._count_outage()
+        self._count_outage(self._clock())
         return dict(self._outage_s)
 
     def ticked(self, took_s: float | None) -> None:
@@ -114,7 +114,7 @@ class Numbers:
             case {"kind": "login", "outcome": outcome}:
                 self._login(LoginResult(outcome))
             case {"kind": "window", "open": opens}:
-                self._count_outage()
+                self._count_outage(self._clock())
                 self._window = bool(opens)
             case {"kind": "end", "exit_code": code}:
                 self._end(stopped=code == 0)
@@ -140,7 +140,7 @@ class Numbers:
             self.time_to_ready[Since.START].see(now - self._began_s)
         elif self._lost_s is not None:
             self.time_to_ready[Since.LOSS].see(now - self._lost_s)
-        self._count_outage()
+        self._count_outage(now)
         self._lost_s = None
         self._ready = self._ever_ready = self._wanted = True
 
@@ -154,13 +154,12 @@ class Numbers:
         if not stopped:
             self._lose()
             return
-        self._count_outage()
+        self._count_outage(self._clock())
         self._lost_s = None
         self._ready = self._wanted = False
 
-    def _count_outage(self) -> None:
+    def _count_outage(self, now: float) -> None:
         if self._lost_s is not None:
-            now = self._clock()
             self._outage_s[self._window] += now - self._counted_s
             self._counted_s = now
 

@@ -11,6 +11,7 @@ import subprocess
 import time
 from typing import Any
 
+import psutil
 import pytest
 from cli_fakes import Home, one_line_with_hint, wait_for
 from test_cli_contract import check_envelope, imported
@@ -98,6 +99,16 @@ def test_status_for_people(sandbox: Home) -> None:
     assert done.stdout.startswith("● default: ready - ")
     assert "\x1b" not in done.stdout
     assert sandbox.gwctl("status", "--healthcheck").check(0).stdout == "ready\n"
+
+
+def test_the_supervisor_listens_on_loopback_only(sandbox: Home) -> None:
+    """By default there is one listener, the health server's on 127.0.0.1: no port is open to other machines."""
+    supervisor = sandbox.status()["supervisor"]
+    listeners = [
+        one.laddr for one in psutil.Process(supervisor["pid"]).net_connections() if one.status == psutil.CONN_LISTEN
+    ]
+    assert [f"http://{host}:{port}" for host, port in listeners] == [supervisor["health_url"]]
+    assert supervisor["health_url"].startswith("http://127.0.0.1:")
 
 
 def test_watching_the_status(sandbox: Home) -> None:

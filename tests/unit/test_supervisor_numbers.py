@@ -1,0 +1,216 @@
+"""What is counted: the journal's entries as they are written, and tickles."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gwctl.supervisor.budget import Rung
+from gwctl.supervisor.history import LastSign, tell
+from gwctl.supervisor.journal import stamp
+from gwctl.supervisor.numbers import Histogram, Launch, Numbers, Since
+from gwctl.supervisor.replay import seconds_at
+from gwctl.supervisor.states import LoginResult, Phase, RestartCause
+
+BEGAN_S = 1_700_000_000.0
+
+
+class Life:
+    """A supervisor's life: a clock, the entries so far, and the numbers that saw them."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.numbers = Numbers(lambda: self.now_s)
+        self.entries: list[dict[str, Any]] = []
+        self.write("start")
+
+    def write(self, kind: str, **fields: Any) -> None:
+        entry = {"n": len(self.entries) + 1, "at": stamp(BEGAN_S + self.now_s), "kind": kind, **fields}
+        self.entries.append(entry)
+        self.numbers.saw(entry)
+
+    def phase(self, phase: str, event: str = "Checked", *, after_s: float = 1.0) -> None:
+        self.now_s += after_s
+        self.write("phase", phase=phase, reason="because", event=event)
+
+    def cures(self) -> dict[tuple[Rung, bool], int]:
+        return {key: count for key, count in self.numbers.cures.items() if count}
+
+
+def test_all_is_there_and_nothing_has_happened() -> None:
+    """Every word of every enumeration has its number from the start, and it is 0."""
+    numbers = Life().numbers
+    assert numbers.restarts == dict.fromkeys(RestartCause, 0)
+    assert numbers.logins == dict.fromkeys(LoginResult, 0)
+    assert numbers.starts == dict.fromkeys(Launch, 0)
+    assert numbers.cures == dict.fromkeys(itertools.product(Rung, (False, True)), 0)
+    assert (numbers.outages, numbers.tickle_failures) == (0, 0)
+    assert numbers.outage_s == {False: 0.0, True: 0.0}
+    assert set(numbers.time_to_ready) == set(Since)
+
+
+def test_the_way_to_ready_and_back() -> None:
+    """The first readiness counts from the start, each later one from the loss, and the loss counts as an outage."""
+    life = Life()
+    life.phase("starting", "StartWanted", after_s=2)
+    life.phase("logging_in", after_s=3)
+    life.phase("ready", after_s=5)
+    life.phase("recovering", "GatewayEnded", after_s=100)
+    life.phase("recovering", "GatewayAnswers", after_s=2)
+    life.now_s += 1
+    assert life.numbers.outage_s == {False: 3.0, True: 0.0}  # it grows while the outage lasts
+    life.phase("ready", after_s=1)
+    life.now_s += 1000
+    to_ready = life.numbers.time_to_ready
+    assert [(seen.sum, list(seen.cumulative())[-1][1]) for seen in to_ready.values()] == [(10.0, 1), (4.0, 1)]
+    assert (life.numbers.outages, life.numbers.outage_s) == (1, {False: 4.0, True: 0.0})
+
+
+def test_maintenance_has_an_account_of_its_own() -> None:
+    """Of an outage that a maintenance window opens and closes in, each part goes to its account."""
+    life = Life()
+    life.phase("ready")
+    life.phase("degraded")
+    life.now_s += 10
+    life.write("window", open=True, for_s=100)
+    life.now_s += 100
+    life.write("window", open=False)
+    life.phase("ready", after_s=5)
+    assert life.numbers.outage_s == {False: 15.0, True: 100.0}
+
+
+def test_stopped_is_no_outage() -> None:
+    """Who asks for the end has no outage; a supervisor that gives up has one."""
+    asked, gave_up = Life(), Life()
+    for life in (asked, gave_up):
+        life.phase("ready")
+    asked.phase("stopping", "StopWanted")
+    asked.write("end", exit_code=0)
+    gave_up.phase("stopping", "LoginDone")
+    gave_up.write("end", exit_code=77)
+    for life in (asked, gave_up):
+        life.now_s += 50
+    assert (asked.numbers.outages, asked.numbers.outage_s[False]) == (0, 0.0)
+    assert (gave_up.numbers.outages, gave_up.numbers.outage_s[False]) == (1, 50.0)
+
+
+@pytest.mark.parametrize(
+    ("deeds", "expected"),
+    [
+        ([("cure", "reauthenticate", True), "ready"], {(Rung.REAUTHENTICATE, True): 1}),
+        ([("cure", "reauthenticate", False)], {(Rung.REAUTHENTICATE, False): 1}),
+        (
+            [("cure", "reauthenticate", True), ("cure", "resume", True), "ready"],
+            {(Rung.REAUTHENTICATE, False): 1, (Rung.RESUME, True): 1},
+        ),
+        ([("cure", "resume", False), ("login", "success"), "ready"], {(Rung.RESUME, False): 1, (Rung.LOGIN, True): 1}),
+        ([("login", "paused"), ("login", "ibkr_ill")], {(Rung.LOGIN, False): 1}),
+        ([("restart", "hung"), ("cure", "resume", True), "ready"], {(Rung.RESTART, True): 1, (Rung.RESUME, True): 1}),
+        (
+            [("login", "success"), ("restart", "never_authenticated"), ("login", "success"), "ready"],
+            {(Rung.LOGIN, False): 1, (Rung.RESTART, True): 1, (Rung.LOGIN, True): 1},
+        ),
+        (
+            [("restart", "ended"), ("restart", "ended"), "ready", "ready"],
+            {(Rung.RESTART, False): 1, (Rung.RESTART, True): 1},
+        ),
+        ([("cure", "resume", True)], {}),  # nobody knows yet
+    ],
+)
+def test_a_cure_has_worked_when_the_session_is_ready(deeds: list[Any], expected: dict[tuple[Rung, bool], int]) -> None:
+    """What IBKR said yes to has not worked before the session is there; what another cure had to follow has not."""
+    life = Life()
+    for deed in deeds:
+        match deed:
+            case ("cure", rung, ok):
+                life.write("cure", rung=rung, ok=ok)
+            case ("login", outcome):
+                life.write("login", outcome=outcome)
+            case ("restart", cause):
+                life.write("restart", cause=cause)
+            case phase:
+                life.phase(phase)
+    assert life.cures() == expected
+
+
+def test_starts_by_their_end() -> None:
+    """A gateway that was launched, one that was taken over, and each start that came to nothing."""
+    life = Life()
+    life.phase("backoff", "GatewayFellOver")
+    life.phase("starting", "TimeOut")
+    life.phase("backoff", "GatewayFellOver")
+    life.write("gateway", pid=1)
+    life.phase("recovering", "GatewayFellOver")  # it ran, and ended: not a start
+    life.write("adopted", pid=1)
+    life.phase("stopping", "GatewayCannotStart")
+    assert life.numbers.starts == {Launch.LAUNCHED: 1, Launch.ADOPTED: 1, Launch.FAILED: 3}
+
+
+def test_restarts_and_logins_by_their_word() -> None:
+    """Each word of the two enumerations is counted under itself."""
+    life = Life()
+    for cause in RestartCause:
+        life.write("restart", cause=str(cause), reason="in words")
+    for result in LoginResult:
+        life.write("login", outcome=str(result))
+    assert life.numbers.restarts == dict.fromkeys(RestartCause, 1)
+    assert life.numbers.logins == dict.fromkeys(LoginResult, 1)
+
+
+def test_tickles() -> None:
+    """Answered ones go into the histogram, others are failures."""
+    numbers = Life().numbers
+    for took_s in (0.02, 0.025, 7.0, 9.0, None):
+        numbers.ticked(took_s)
+    counts = dict(numbers.tickle_latency.cumulative())
+    assert (counts[0.01], counts[0.025], counts[5.0], counts[8.0], counts[float("inf")]) == (0, 2, 2, 3, 4)
+    assert numbers.tickle_failures == 1
+    assert numbers.tickle_latency.sum == pytest.approx(16.045)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 20, allow_nan=False)))
+def test_a_histogram_counts_what_is_at_most_its_bound(values: list[float]) -> None:
+    """Whatever is seen, each bucket holds what is not above its bound, and the last one everything."""
+    histogram = Histogram((1.0, 2.0, 10.0))
+    for value in values:
+        histogram.see(value)
+    for bound, count in histogram.cumulative():
+        assert count == sum(value <= bound for value in values)
+    assert histogram.sum == pytest.approx(sum(values))
+
+
+phases = st.tuples(
+    st.sampled_from([str(phase) for phase in Phase]),
+    st.sampled_from(["Checked", "TimeOut", "StopWanted", "GatewayEnded", "LoginDone", "GatewayFellOver"]),
+)
+windows = st.booleans()
+ends = st.sampled_from([None, 0, 1, 69, 77])
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 100), phases | windows), max_size=30), ends, st.integers(1, 100))
+def test_the_numbers_agree_with_the_history(
+    happened: list[tuple[int, tuple[str, str] | bool]], end: int | None, rest_s: int
+) -> None:
+    """Whatever one supervisor lives through, its outages and their length are those that `gwctl history` tells."""
+    life = Life()
+    for after_s, what in happened:
+        if isinstance(what, tuple):
+            life.phase(*what, after_s=after_s)
+        else:
+            life.now_s += after_s
+            life.write("window", open=what, for_s=60)
+    if end is not None:
+        life.now_s += 1
+        life.write("end", exit_code=end, text="over")
+    life.now_s += rest_s
+    now_s = BEGAN_S + life.now_s
+    history = tell(life.entries, now_s=now_s, last_sign=LastSign(now_s))
+    assert seconds_at(life.entries[0], "at") == BEGAN_S
+    assert life.numbers.outages == len(history.outages)
+    assert sum(life.numbers.outage_s.values()) == pytest.approx(sum(one.length_s for one in history.outages))
