@@ -20,6 +20,7 @@ from gwctl.paths import Paths
 
 OFFICIAL_RELEASE = "https://download2.interactivebrokers.com/portal/clientportal.gw.zip"
 DEFAULT_PROFILE = "default"
+_ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*://)\S+", re.IGNORECASE)
 PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -195,11 +196,20 @@ KEYS: dict[str, Key] = {
     "auth_delay_ms": Key(_parse_delay_ms, None, "the gateway's authDelay in milliseconds"),
     "password_command": Key(_parse_command, None, "program whose stdout is the password", variable=False),
     "totp_secret_command": Key(_parse_command, None, "program whose stdout is the TOTP secret", variable=False),
+    "notify_webhook_command": Key(
+        _parse_command, None, "program whose stdout is the webhook's address", variable=False
+    ),
+    "notify_webhook_token_command": Key(
+        _parse_command, None, "program whose stdout is the webhook's bearer token", variable=False
+    ),
+    "notify_urls_command": Key(_parse_command, None, "program whose stdout is Apprise's addresses", variable=False),
     "page": Key(_parse_page, None, "selectors that override the login page's", variable=False),
 }
 """Every setting of the contract that this version acts on."""
 
-SECRET_KEYS = ("password", "totp_secret")
+NOTIFY_SECRETS = ("notify_webhook", "notify_webhook_token", "notify_urls")
+"""Addresses at which somebody is told: whoever knows such an address can, as a rule, write there."""
+SECRET_KEYS = ("password", "totp_secret", *NOTIFY_SECRETS)
 
 
 def variable_of(key: str) -> str:
@@ -219,14 +229,19 @@ class Settings:
         """Return a setting's value."""
         return self.values[key].value
 
+    def shown(self, key: str) -> Any:  # noqa: ANN401 - one table of differently typed values
+        """Return a setting's value as it may be shown: an address in a program's arguments may be a secret."""
+        value = self[key]
+        if key.endswith("_command") and value is not None:
+            return tuple(_ADDRESS.sub(r"\1…", part) for part in value)
+        return value
+
     def to_json(self) -> dict[str, Any]:
-        """Return every setting with its source."""
+        """Return every setting, as it may be shown, with its source."""
+        shown = {name: (self.shown(name), setting.source) for name, setting in self.values.items()}
         return {
-            name: {
-                "value": list(setting.value) if isinstance(setting.value, tuple) else setting.value,
-                "source": setting.source,
-            }
-            for name, setting in self.values.items()
+            name: {"value": list(value) if isinstance(value, tuple) else value, "source": source}
+            for name, (value, source) in shown.items()
         }
 
 

@@ -152,9 +152,11 @@ def _find_by_command(name: str, settings: Settings, sources: Sources) -> Found |
         output = sources.run_command(command).splitlines()
     except (OSError, ValueError) as error:
         raise Configuration(f"{name}_command failed: {error}", hint=f"run {command[0]} by hand") from None
-    if not output or not output[0]:
+    # Of a password the first line counts, as `pass` and its kind print notes below it; addresses may be one a line.
+    value = "\n".join(output).strip() if name == "notify_urls" else "".join(output[:1])
+    if not value:
         raise Configuration(f"{name}_command printed nothing", hint=f"run {command[0]} by hand")
-    return Found(Secret(output[0]), f"{name}_command")
+    return Found(Secret(value), f"{name}_command")
 
 
 def _find_in_keyring(name: str, settings: Settings, _sources: Sources) -> Found | None:

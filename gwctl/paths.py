@@ -147,6 +147,11 @@ class Paths:
         return self.profile_dir / "budgets.json"
 
     @property
+    def news_file(self) -> Path:
+        """When somebody was told of what, so that the next supervisor does not tell it again."""
+        return self.profile_dir / "news.json"
+
+    @property
     def last_end_file(self) -> Path:
         """How the last supervisor ended, for ``status`` of a stopped profile."""
         return self.profile_dir / "last-end.json"

@@ -15,13 +15,13 @@ from typing import Any, ParamSpec
 import click
 
 from gwctl.cli.output import Outcome, show_outcome, write
-from gwctl.config import Environment, Settings, load
+from gwctl.config import SECRET_KEYS, Environment, Settings, load, variable_of
 from gwctl.errors import Configuration
 from gwctl.paths import Paths
 
 P = ParamSpec("P")
 
-_PATHS = ("GWCTL_HOME", "GWCTL_PASSWORD_FILE", "GWCTL_TOTP_SECRET_FILE", "CREDENTIALS_DIRECTORY")
+_PATHS = ("GWCTL_HOME", "CREDENTIALS_DIRECTORY", *(f"{variable_of(name)}_FILE" for name in SECRET_KEYS))
 _PATHS_OR_WORDS = ("GWCTL_JAVA", "GWCTL_BROWSER", "GWCTL_RELEASE")
 
 

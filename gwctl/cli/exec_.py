@@ -12,6 +12,7 @@ from gwctl.cli.env import variables_of
 from gwctl.cli.parsing import Seconds
 from gwctl.cli.unwinding import undisturbed
 from gwctl.cli.up import bring_up
+from gwctl.config import SECRET_KEYS, variable_of
 from gwctl.errors import Unavailable
 
 
@@ -38,8 +39,8 @@ def command(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tu
     _, started = bring_up(call, {}, sandbox=sandbox, timeout_s=timeout_s, undo_failed=True)
     try:
         variables = {**call.environment.variables, **variables_of(call.settings())}
-        for name in ("GWCTL_PASSWORD", "GWCTL_TOTP_SECRET"):
-            variables.pop(name, None)
+        for name in SECRET_KEYS:
+            variables.pop(variable_of(name), None)
         try:
             return run_through(list(argv), env=variables)
         except OSError as error:

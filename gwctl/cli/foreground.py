@@ -113,10 +113,10 @@ def _take_over() -> Handover:
 
 def _make_sure(call: Call, settings: Settings) -> Mapping[str, Found]:
     """Have secrets, law 2's consent and the release before the loop begins, as the background `up` has."""
-    from gwctl.cli.permission import check_law_2, look_for_secrets
+    from gwctl.cli.permission import check_law_2, look_for_secrets, look_for_ways
     from gwctl.cli.release import ensure_release
 
     found = look_for_secrets(call, settings)
     check_law_2(call, settings, found)
     ensure_release(call, settings, call.say)
-    return Handover.make(call.environment, {}, found).secrets
+    return Handover.make(call.environment, {}, found | look_for_ways(call, settings)).secrets

@@ -44,6 +44,7 @@ VERBS = {
     "profile": "Manage profiles.",
     "secret": "Manage secrets.",
     "service": "Have systemd, cron or launchd run it.",
+    "notify": "Try who is told of what happens.",
     "sandbox": "Steer the built-in stand-in for IBKR.",
     "completion": "Print a shell's completion script.",
 }

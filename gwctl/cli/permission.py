@@ -1,4 +1,4 @@
-"""What a login needs before it begins: secrets, law 2's consent, and a supervisor that is told to."""
+"""What is needed before a login: secrets, law 2's consent, a supervisor that is told to, and whom to tell of it."""
 
 from __future__ import annotations
 
@@ -36,6 +36,19 @@ def look_for_secrets(call: Call, settings: Settings) -> dict[str, Found]:
     totp = find("totp_secret", settings, Sources(call.environment, run_secret_command))
     require(settings["username"], password, totp, settings.profile)
     return {name: one for name, one in (("password", password), ("totp_secret", totp)) if one is not None}
+
+
+def look_for_ways(call: Call, settings: Settings) -> dict[str, Found]:
+    """Return the addresses at which somebody is told; raise Configuration where one cannot be used.
+
+    The supervisor is handed them: when there is news, the keyring may be locked and a program may hang.
+    """
+    from gwctl.credentials import Sources, find
+    from gwctl.integrations.notify import find_secrets
+    from gwctl.supervisor.service_secrets import run_secret_command
+
+    sources = Sources(call.environment, run_secret_command)
+    return find_secrets(lambda name: find(name, settings, sources))
 
 
 def check_law_2(call: Call, settings: Settings, found: Mapping[str, Found]) -> None:

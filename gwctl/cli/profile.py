@@ -38,7 +38,9 @@ def show(call: Call, *, name: str | None) -> Outcome:
     """Show each setting with its source."""
     settings = load(name or call.profile_name, environment=call.environment)
     width = max(map(len, settings.values))
-    rows = [f"{key:<{width}}  {_shown(setting.value)}  ({setting.source})" for key, setting in settings.values.items()]
+    rows = [
+        f"{key:<{width}}  {_shown(settings.shown(key))}  ({setting.source})" for key, setting in settings.values.items()
+    ]
     return Outcome({"profile": settings.profile, "settings": settings.to_json()}, "\n".join(rows))
 
 

@@ -19,7 +19,7 @@ _NO_KEYRING = "pipx inject gwctl keyring, or put the secret into a file and set 
 @click.group("secret", cls=SuggestingGroup)
 @global_options
 def command() -> None:
-    """Manage `password` and `totp_secret`."""
+    """Manage `password` and `totp_secret`, and `notify_webhook`, `notify_webhook_token` and `notify_urls`."""
 
 
 def _keyring(name: str) -> Any:  # noqa: ANN401 - an optional library without types

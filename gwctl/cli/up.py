@@ -14,7 +14,7 @@ import click
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import Seconds
-from gwctl.cli.permission import check_law_2, look_for_secrets, wish_login
+from gwctl.cli.permission import check_law_2, look_for_secrets, look_for_ways, wish_login
 from gwctl.cli.reaching import find_supervisor
 from gwctl.cli.unwinding import Terminated, postponed, undisturbed
 from gwctl.config import Settings
@@ -251,6 +251,7 @@ def _spawn(rise: _Rise) -> SupervisorClient:
         with postponed():
             spawned, offset = _start_waiting(call, sandbox=rise.sandbox)
         found = {} if rise.sandbox or rise.by_hand else _what_a_login_needs(call, rise.settings)
+        found |= {} if rise.sandbox else look_for_ways(call, rise.settings)
         _prepare(rise)
     except BaseException:
         if spawned is not None:

@@ -1,58 +1,191 @@
-"""Tell a person what is worth being told: by a program of the user's own, in the background."""
+"""The ways to tell a person what is worth being told: a program of theirs, a webhook, Apprise.
+
+A webhook and Apprise are told by a child process of ours, one for each piece of news (``notify_child``): neither
+library is ever in the supervisor's memory, and a name server or a service that hangs is ended with its process.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Mapping, Sequence
+import importlib.util
+import ipaddress
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+from urllib.parse import urlsplit
 
-from gwctl.errors import GwctlError
+from gwctl.config import NOTIFY_SECRETS, Settings
+from gwctl.credentials import Found
+from gwctl.errors import Configuration, GwctlError
 from gwctl.gateway import process
 
-log = logging.getLogger("gwctl.supervisor")
+TIMEOUT_S = 30.0
+"""How long one way may take over one piece of news."""
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 
-TIMEOUT_S = 20.0
-MOST_AT_ONCE = 4
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One piece of news, as a webhook gets it; ``at`` is in UTC, ``version`` is gwctl's."""
+
+    event: str
+    severity: str
+    profile: str
+    title: str
+    text: str
+    at: str
+    version: str
 
 
-class CommandNotifier:
-    """Runs ``notify_command`` for each piece of news; a program that hangs or fails holds nobody up.
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How it went with one message: ``said`` is one line without an address or a token in it."""
 
-    It is told by its environment: ``GWCTL_EVENT`` (a code), ``GWCTL_TEXT`` (one line), ``GWCTL_PROFILE``.
-    """
+    ok: bool
+    said: str
 
-    def __init__(self, argv: Sequence[str], profile: str, environ: Mapping[str, str]) -> None:
-        self._argv = list(argv)
-        self._profile = profile
-        self._environ = environ
-        self._under_way: set[asyncio.Task[None]] = set()
 
-    def tell(self, code: str, text: str) -> None:
-        """Begin to tell and return at once; where too many are under way, the news is in the log only."""
-        if len(self._under_way) >= MOST_AT_ONCE:
-            log.warning("nobody was notified of %s: too many notifications are under way", code)
-            return
-        task = asyncio.get_running_loop().create_task(self._run(code, text))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+class Way(Protocol):
+    """One way to tell somebody."""
 
-    async def close(self, *, grace_s: float) -> None:
-        """Leave what is under way ``grace_s`` to come to its end, then kill it: nothing of ours outlives us."""
-        if self._under_way:
-            await asyncio.wait(set(self._under_way), timeout=grace_s)
-        left = list(self._under_way)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+    @property
+    def name(self) -> str:
+        """What it is called in the log."""
+        ...
 
-    async def _run(self, code: str, text: str) -> None:
-        extra = {"GWCTL_EVENT": code, "GWCTL_TEXT": text, "GWCTL_PROFILE": self._profile}
-        env = process.child_environment(extra, self._environ)
+    @property
+    def source(self) -> str:
+        """Where it is configured."""
+        ...
+
+    async def send(self, message: Message) -> Delivery:
+        """Tell it within TIMEOUT_S; cancelled, nothing of it is left running."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CommandWay:
+    """Runs ``notify_command``, which is told by its environment: a code, a line, the profile, severity and title."""
+
+    argv: Sequence[str]
+    environ: Mapping[str, str] = field(repr=False)
+    source: str
+    name: str = "command"
+
+    async def send(self, message: Message) -> Delivery:
+        """Run the program to its end."""
+        told = {
+            "GWCTL_EVENT": message.event,
+            "GWCTL_TEXT": message.text,
+            "GWCTL_PROFILE": message.profile,
+            "GWCTL_SEVERITY": message.severity,
+            "GWCTL_TITLE": message.title,
+        }
+        env = process.child_environment(told, self.environ)
         try:
-            done = await process.run_watched(self._argv, timeout_s=TIMEOUT_S, env=env)
-            if done.exit_code != 0:
-                log.warning("notify_command ended with exit code %d", done.exit_code)
+            done = await process.run_watched(self.argv, timeout_s=TIMEOUT_S, env=env)
         except OSError as error:
-            log.warning("notify_command does not start: %s", error.strerror)
+            return Delivery(ok=False, said=f"notify_command does not start: {error.strerror}")
         except GwctlError as error:
-            log.warning("notify_command: %s", error.message)
+            return Delivery(ok=False, said=f"notify_command: {error.message}")
+        return Delivery(ok=done.exit_code == 0, said=f"notify_command ended with exit code {done.exit_code}")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildWay:
+    """Hands a message, and the secrets to tell it with, to a child of ours, through its stdin and nowhere else."""
+
+    name: str
+    source: str
+    secrets: Mapping[str, Found]
+    environ: Mapping[str, str] = field(repr=False)
+
+    async def send(self, message: Message) -> Delivery:
+        """Run the child to its end and return what it says."""
+        job = {
+            "way": self.name,
+            "message": asdict(message),
+            "secrets": {name: found.secret.reveal() for name, found in self.secrets.items()},
+        }
+        argv = [sys.executable, "-P", "-m", "gwctl.integrations.notify_child"]
+        env = process.child_environment({}, self.environ)
+        try:
+            done = await process.run_watched(argv, timeout_s=TIMEOUT_S, env=env, told=json.dumps(job).encode())
+        except OSError as error:
+            return Delivery(ok=False, said=f"no process could be started: {error.strerror}")
+        except GwctlError:
+            return Delivery(ok=False, said=f"no answer within {TIMEOUT_S:g} s")
+        try:
+            answer: dict[str, Any] = json.loads(done.stdout)
+            return Delivery(ok=answer["ok"] is True, said=str(answer["said"]))
+        except (ValueError, KeyError, TypeError):
+            return Delivery(ok=False, said=f"gwctl's own process ended with exit code {done.exit_code}")
+
+
+# What is configured.
+
+
+def find_secrets(find: Callable[[str], Found | None]) -> dict[str, Found]:
+    """Return the addresses and tokens that ``find`` has; raise Configuration where one cannot be used."""
+    found = {name: one for name in NOTIFY_SECRETS if (one := find(name)) is not None}
+    if "notify_webhook" in found:
+        _check_webhook(found["notify_webhook"])
+    if "notify_webhook_token" in found:
+        _check_token(found["notify_webhook_token"])
+    if "notify_urls" in found and importlib.util.find_spec("apprise") is None:
+        raise Configuration(
+            f"notify_urls is set ({found['notify_urls'].source}) and Apprise is not installed",
+            hint="pipx inject gwctl apprise, or in the environment of gwctl: pip install 'gwctl[notify]'",
+        )
+    return found
+
+
+def ways_of(settings: Settings, secrets: Mapping[str, Found], environ: Mapping[str, str]) -> list[Way]:
+    """Return every way that is configured."""
+    ways: list[Way] = []
+    command = settings.values["notify_command"]
+    if command.value:
+        ways.append(CommandWay(command.value, environ, command.source))
+    if (webhook := secrets.get("notify_webhook")) is not None:
+        ours = {name: secrets[name] for name in ("notify_webhook", "notify_webhook_token") if name in secrets}
+        ways.append(ChildWay("webhook", webhook.source, ours, environ))
+    if (urls := secrets.get("notify_urls")) is not None:
+        ways.append(ChildWay("apprise", urls.source, {"notify_urls": urls}, environ))
+    return ways
+
+
+def _check_webhook(found: Found) -> None:
+    """Raise Configuration, without the address in it, unless it is https, or http to this machine itself.
+
+    There is no way to insist on http: the address and the token are secrets, and anybody on the way could read them.
+    """
+    url = found.secret.reveal()
+    hint = "an address that begins with https://; http:// is for this machine itself (127.0.0.1, localhost, [::1])"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or any(char.isspace() or not char.isprintable() for char in url):
+        raise Configuration(f"notify_webhook ({found.source}) is not an address", hint=hint)
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+        raise Configuration(f"notify_webhook ({found.source}) is neither https nor on this machine", hint=hint)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_token(found: Found) -> None:
+    if not _TOKEN.fullmatch(found.secret.reveal()):
+        raise Configuration(
+            f"notify_webhook_token ({found.source}) has characters that no header may have",
+            hint="one line of ASCII without spaces: it is sent as `Authorization: Bearer TOKEN`",
+        )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gwctl.config import SECRET_KEYS, Environment, variable_of
+from gwctl.config import NOTIFY_SECRETS, SECRET_KEYS, Environment, variable_of
 from gwctl.credentials import Found, Secret
 
 _PASSED_ON = ("CREDENTIALS_DIRECTORY",)
@@ -40,7 +40,10 @@ class Handover:
         attended: bool = False,
         by_hand: bool = False,
     ) -> Handover:
-        """Collect what the supervisor cannot find by itself: our variables, and secrets from a variable or a prompt."""
+        """Collect what the supervisor cannot find by itself: our variables, and secrets from a variable or a prompt.
+
+        Where somebody is told it does not look for itself at all.
+        """
         secret_names = {variable_of(key) for key in SECRET_KEYS}
         variables = {
             name: value
@@ -48,7 +51,9 @@ class Handover:
             if (name.startswith("GWCTL_") and name not in secret_names) or name in _PASSED_ON
         }
         fleeting = {
-            name: one for name, one in found.items() if one.source == "prompt" or one.source.startswith("$GWCTL_")
+            name: one
+            for name, one in found.items()
+            if name in NOTIFY_SECRETS or one.source == "prompt" or one.source.startswith("$GWCTL_")
         }
         return cls(flags, variables, fleeting, attended, by_hand)
 

@@ -66,13 +66,17 @@ def policy_from(settings: Settings) -> Policy:
 
 
 def notifier_of(order: Order) -> Notifier:
-    """Return who is told what a person should know; the sandbox tells nobody."""
-    argv = order.settings["notify_command"]
-    if not argv or order.sandbox:
+    """Return who tells what a person should know; the sandbox tells nobody."""
+    if order.sandbox:
         return ToNobody()
-    from gwctl.integrations.notify import CommandNotifier
+    from gwctl.integrations.notify import ways_of
 
-    return CommandNotifier(argv, order.settings.profile, order.environment.variables)
+    ways = ways_of(order.settings, order.handed_over, order.environment.variables)
+    if not ways:
+        return ToNobody()
+    from gwctl.supervisor.notifier import BackgroundNotifier
+
+    return BackgroundNotifier(order.settings, ways)
 
 
 def ledger_of(paths: Paths, *, sandbox: bool) -> Ledger:

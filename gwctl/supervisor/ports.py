@@ -114,10 +114,10 @@ class LoginPort(Protocol):
 
 
 class Notifier(Protocol):
-    """Whoever is told what a person should know."""
+    """Whoever tells people what they should know."""
 
-    def tell(self, code: str, text: str) -> None:
-        """Begin to tell it, and return at once whatever becomes of it."""
+    def see(self, entry: dict[str, Any]) -> None:
+        """Look at an entry of the journal, and return at once whatever becomes of it: it is a Witness."""
         ...
 
     async def close(self, *, grace_s: float) -> None:
@@ -128,7 +128,7 @@ class Notifier(Protocol):
 class ToNobody:
     """A notifier that tells nobody."""
 
-    def tell(self, code: str, text: str) -> None:
+    def see(self, entry: dict[str, Any]) -> None:
         """Do nothing."""
 
     async def close(self, *, grace_s: float) -> None:
@@ -144,4 +144,3 @@ class Ports:
     session: SessionPort
     login: LoginPort
     calendar: Calendar = field(default_factory=NoWindows)
-    notifier: Notifier = field(default_factory=ToNobody)

@@ -1,4 +1,4 @@
-"""Who answers what IBKR asks for after the password: a program, or a person at a terminal; who is told of it first."""
+"""Who answers what IBKR asks for after the password: a program, or a person at a terminal."""
 
 from __future__ import annotations
 
@@ -46,12 +46,10 @@ class Questions:
         variables: Mapping[str, str],
         *,
         on_note: Callable[..., object],
-        tell: Callable[[str, str], None],
     ) -> None:
         self.settings = settings
         self.variables = variables
         self.on_note = on_note
-        self.tell = tell
         self.attended = False
         """Whether somebody is at a terminal and can be asked."""
         self._open: _Open | None = None
@@ -77,13 +75,11 @@ class Questions:
         return True
 
     async def answer(self, method: Method, question: Question, on_asked: Callable[[str], None]) -> str | None:
-        """Tell of a question, then return its code; None for a notification, or where nobody can give one."""
+        """Note a question to a person, then return its code; None for a notification, or where nobody can give one."""
         text = describe(question)
         code_by_person = method is Method.PROMPT or (method is Method.AUTO and self.attended)
         if question.kind is not Kind.PUSH and not code_by_person and method is not Method.COMMAND:
             return None
-        if question.kind is Kind.PUSH or code_by_person:
-            self.tell("second_factor", text)
         on_asked(text)
         if question.kind is Kind.PUSH:
             self.on_note("question", what=str(question.kind), text=text, wants_code=False)

@@ -67,8 +67,8 @@ DRAIN_S = 2.0
 TIDY_AFTER_S = 1.0
 HEARTBEAT_S = 1.0
 LIVE_WITHIN_S = 120.0
-NEWS_S = 5.0
-"""How long the end waits for a program that tells of it; where a person has asked for the end, it does not."""
+NEWS_S = 10.0
+"""How long the end waits for somebody to be told of it; where a person has asked for the end, it does not."""
 
 
 def _stand_on(folder: Path) -> None:
@@ -101,9 +101,7 @@ class Service:
             on_push=self._pushed,
         )
         self.notifier = notifier_of(order)
-        self.questions = Questions(
-            self.settings, order.environment.variables, on_note=self._note, tell=self.notifier.tell
-        )
+        self.questions = Questions(self.settings, order.environment.variables, on_note=self._note)
         self.questions.attended = order.attended
         self.authenticator = Authenticator(
             self.settings,
@@ -114,7 +112,7 @@ class Service:
             questions=self.questions,
         )
         calendar = Windows.parse(self.settings["maintenance"])
-        ports = Ports(MachineClock(), self.keeper, self.probe, self.authenticator, calendar, self.notifier)
+        ports = Ports(MachineClock(), self.keeper, self.probe, self.authenticator, calendar)
         self.shell = Shell(policy_from(self.settings), ports, self.journal, self._changed)
         page = Page(self.status, self.paths, lambda: self.journal.count)
         routes = Routes(
@@ -126,7 +124,8 @@ class Service:
         self._news = asyncio.Event()
         self.numbers = Numbers(time.monotonic)
         self.probe.on_tickle = self.numbers.ticked
-        self.witnesses: list[Witness] = [self.numbers.saw, *([] if order.follow is None else [order.follow])]
+        follower = [] if order.follow is None else [order.follow]
+        self.witnesses: list[Witness] = [self.numbers.saw, self.notifier.see, *follower]
         self._finish: dict[str, Any] | None = None
         self._followed = 0
         self._keep_gateway = self._gave_up = False
@@ -304,6 +303,8 @@ class Service:
             return await self._run_locked()
         finally:
             self.hold.release()
+            # Nothing is held any more: whoever starts the profile anew need not wait until somebody has been told.
+            await self.notifier.close(grace_s=NEWS_S if self._gave_up else 0.0)
 
     async def _run_locked(self) -> Finish:
         refuse_other_kind(self.paths, self.settings.profile, sandbox=self.order.sandbox)
@@ -334,7 +335,6 @@ class Service:
             await asyncio.gather(housekeeping, return_exceptions=True)
             await self.keeper.close()
             await self.authenticator.close()
-            await self.notifier.close(grace_s=NEWS_S if self._gave_up else 0.0)
             await self.health.stop()
             if not self._abdicated:
                 self.paths.supervisor_state_file.unlink(missing_ok=True)

@@ -74,7 +74,6 @@ class Shell:
         self.session = ports.session
         self.login = ports.login
         self.calendar = ports.calendar
-        self.notifier = ports.notifier
         self.journal = journal
         self.on_change = on_change
         self.snapshot = Snapshot(since=self.clock.now())
@@ -201,7 +200,6 @@ class Shell:
             case Warn(code, text):
                 self.journal.write("warning", code=code, text=text)
                 log.warning("%s: %s", code, text)
-                self.notifier.tell(code, text)
             case Finish():
                 self.finish = action
             case _:

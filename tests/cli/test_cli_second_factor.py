@@ -194,7 +194,8 @@ def test_somebody_is_told_of_a_notification(told: tuple[RealHome, Program]) -> N
     wait_for(lambda: home.status()["phase"] == "awaiting_second_factor", 20, "it waits for the approval")
     known = program.environment
     assert (known["GWCTL_EVENT"], known["GWCTL_PROFILE"]) == ("second_factor", "default")
-    assert known["GWCTL_TEXT"].startswith("IBKR sends a notification to your device: approve it within ")
+    assert known["GWCTL_TEXT"].startswith("default: IBKR sends a notification to your device: approve it within ")
+    assert (known["GWCTL_SEVERITY"], known["GWCTL_TITLE"]) == ("warning", "gwctl default: second factor needed")
     assert [name for name in known if name.startswith(OURS)] == []
     assert [submit.outcome for submit in ibkr.desk.submits] == ["second_factor_asked"]
 

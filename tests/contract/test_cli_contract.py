@@ -32,6 +32,7 @@ VERBS = [
     *(["profile", "show"], ["profile", "create"], ["profile", "delete"]),
     *(["secret"], ["secret", "set"], ["secret", "delete"], ["secret", "check"], ["completion"], []),
     *(["service"], ["service", "install"], ["service", "uninstall"], ["service", "show"]),
+    *(["notify"], ["notify", "test"]),
 ]
 GLOBAL_OPTIONS = ("--profile", "--json", "--quiet", "--verbose", "--no-color", "--no-input")
 
@@ -81,6 +82,7 @@ def test_version(home: Home) -> None:
         (["wait"], "wait", 75, "try_again"),
         (["up"], "up", 78, "credentials_missing"),
         (["secret", "check"], "secret check", 78, "credentials_missing"),
+        (["notify", "test"], "notify test", 78, "configuration"),
         (["--profile", "a/b", "status"], "status", 78, "configuration"),
         (["exec", "--", "/nowhere/program"], "exec", 69, "unavailable"),
     ],

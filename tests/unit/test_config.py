@@ -78,6 +78,9 @@ def test_every_key_has_a_sample() -> None:
         "totp_secret_command",
         "second_factor_command",
         "notify_command",
+        "notify_webhook_command",
+        "notify_webhook_token_command",
+        "notify_urls_command",
         "page",
         "maintenance",
     }

@@ -27,13 +27,11 @@ class Room:
         (home / "config.toml").write_text("\n".join(["[defaults]", *config]))
         self.settings: Settings = load("default", environment=Environment({"GWCTL_HOME": str(home)}))
         self.notes: list[tuple[str, dict[str, Any]]] = []
-        self.told: list[tuple[str, str]] = []
         self.asked: list[str] = []
         self.questions = Questions(
             self.settings,
             {"PATH": os.environ["PATH"], **(variables or {})},
             on_note=lambda kind, **fields: self.notes.append((kind, fields)),
-            tell=lambda code, text: self.told.append((code, text)),
         )
 
     async def ask(self, method: Method, question: Question) -> str | None:
@@ -48,12 +46,11 @@ def command(*code: str) -> str:
 
 
 def test_notification_is_told_before_anything_else(tmp_path: Path) -> None:
-    """Whoever has to approve it hears of it by the notifier and the journal, and nobody waits for a code."""
+    """Whoever has to approve it hears of it by the journal, which the notifier reads, and nobody waits for a code."""
     room = Room(tmp_path)
     assert room.answer(Method.PUSH, Question(Kind.PUSH)) is None
-    assert room.told == [("second_factor", room.asked[0])]
     assert "approve it within 180 s" in room.asked[0]
-    assert [kind for kind, _ in room.notes] == ["question"]
+    assert room.notes == [("question", {"what": "push", "text": room.asked[0], "wants_code": False})]
     assert "once more" in questions_module.describe(Question(Kind.PUSH, again=True))
 
 
@@ -74,7 +71,6 @@ def test_command_gets_the_kind_and_the_challenge_and_no_secret(tmp_path: Path) -
     environment = seen.read_text()
     assert "canary" not in environment
     assert "kept" in environment
-    assert room.told == []
     assert room.notes == []
 
 
@@ -118,7 +114,7 @@ def test_person_is_asked_where_one_is(tmp_path: Path) -> None:
 
     assert asyncio.run(story()) == CODE
     assert room.questions.describe_open() is None
-    assert CODE not in repr((room.notes, room.told, room.asked))
+    assert CODE not in repr((room.notes, room.asked))
     assert room.notes[0][1]["wants_code"] is True
 
 

@@ -26,7 +26,7 @@ _PASSED_ON = frozenset(
     }
 )  # fmt: skip
 _PASSED_ON_PREFIXES = ("LC_", "XDG_")
-_NEVER_PASSED_ON_PREFIXES = ("GWCTL_PASSWORD", "GWCTL_TOTP")
+_NEVER_PASSED_ON_PREFIXES = ("GWCTL_PASSWORD", "GWCTL_TOTP", "GWCTL_NOTIFY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,24 +175,26 @@ def run_fed(argv: Sequence[str], *, fed: bytes, timeout_s: float, env: Mapping[s
     return CompletedFed(popen.returncode, stdout, stderr.decode(errors="replace"))
 
 
-async def run_watched(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]) -> CompletedShort:
+async def run_watched(
+    argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], told: bytes | None = None
+) -> CompletedShort:
     """Run a command to its end without holding up the loop; cancelled or late, all of it is killed.
 
-    Raises OSError if it cannot be started and TimedOut.
+    ``told`` is what it reads on stdin. Raises OSError if it cannot be started and TimedOut.
     """
     import asyncio
 
     child = await asyncio.create_subprocess_exec(
         *argv,
         env=dict(env),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if told is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
     try:
         async with asyncio.timeout(timeout_s):
-            stdout, stderr = await child.communicate()
+            stdout, stderr = await child.communicate(told)
     except TimeoutError:
         raise TimedOut(f"{argv[0]} did not answer within {timeout_s:g} s") from None
     finally:

@@ -1,0 +1,54 @@
+"""From the journal to the people: what is news goes out in the background, and what was told is kept on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gwctl import __version__
+from gwctl.config import Settings
+from gwctl.errors import GwctlError
+from gwctl.integrations.notify import Message, Way
+from gwctl.integrations.outbox import Outbox
+from gwctl.state_file import read_json, write_json
+from gwctl.supervisor.journal import stamp
+from gwctl.supervisor.news import Desk, Event, News, compose
+
+
+def message_of(news: News, profile: str) -> Message:
+    """Return a piece of news as it goes out."""
+    return Message(news.event, news.severity, profile, news.title, news.text, news.at, __version__)
+
+
+def trial(profile: str) -> Message:
+    """Return the message of ``gwctl notify test``."""
+    news = compose(Event.TEST, "this is a test, and nothing has happened", profile, stamp(time.time()))
+    return message_of(news, profile)
+
+
+class BackgroundNotifier:
+    """Implements the service's Notifier; ``news.json`` of the profile keeps what one supervisor told for the next."""
+
+    def __init__(self, settings: Settings, ways: Sequence[Way], wall_s: Callable[[], float] = time.time) -> None:
+        self._profile = settings.profile
+        self._file = settings.paths.news_file
+        self._outbox = Outbox(ways)
+        kept = None
+        with contextlib.suppress(GwctlError):
+            kept, _ = read_json(self._file)
+        self._desk = Desk(self._profile, wall_s, kept)
+
+    def see(self, entry: dict[str, Any]) -> None:
+        """Begin to tell what of ``entry`` is news, and return at once."""
+        for news in self._desk.see(entry):
+            self._outbox.post(message_of(news, self._profile))
+        if self._desk.unkept:
+            self._desk.unkept = False
+            with contextlib.suppress(GwctlError):  # a full disk: somebody may be told twice
+                write_json(self._file, self._desk.to_json())
+
+    async def close(self, *, grace_s: float) -> None:
+        """Leave what is under way ``grace_s`` to come to its end, then end it."""
+        await self._outbox.close(grace_s=grace_s)

@@ -1,0 +1,208 @@
+"""What of the journal is told, and how often: by tables, and by hours of anything that can happen."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gwctl.supervisor.model import BY_HAND
+from gwctl.supervisor.news import HOUR_S, KINDS, OUTAGE_S, PER_HOUR, Desk, Event, News, Severity, compose
+from gwctl.supervisor.states import Phase
+
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "notifications.md").read_text(encoding="utf-8")
+STARTED = {"kind": "start", "last_seen": None}
+READY = {"kind": "phase", "phase": "ready", "reason": "authenticated"}
+LOST = {"kind": "phase", "phase": "recovering", "reason": "the gateway ended"}
+LOCKED = {"kind": "phase", "phase": "locked_out", "reason": "IBKR says that the account is locked"}
+PUSH = {"kind": "question", "what": "push", "text": "IBKR sends a notification: approve it", "wants_code": False}
+CODE = {"kind": "question", "what": "app", "text": "IBKR asks for a code", "wants_code": True, "id": 1}
+OFTEN = {"kind": "warning", "code": "restarted_often", "text": "the budget is spent"}
+LOGINS = {"kind": "warning", "code": "logged_in_often", "text": "the budget is spent"}
+GAVE_UP = {"kind": "end", "exit_code": 77, "code": "credentials_rejected", "text": "IBKR refused the password"}
+STOPPED = {"kind": "end", "exit_code": 0, "code": None, "text": None}
+NIGHT_S = 7 * HOUR_S
+
+
+class Life:
+    """A desk whose clock the test sets: entries, and in between seconds that pass."""
+
+    def __init__(self, profile: str = "default") -> None:
+        self.now_s = 1_800_000_000.0
+        self.desk = Desk(profile, lambda: self.now_s)
+        self.told: list[tuple[float, News]] = []
+
+    def live(self, *happens: dict[str, Any] | float) -> list[str]:
+        """Let it happen and return the events that were told of meanwhile."""
+        before = len(self.told)
+        for one in happens:
+            if isinstance(one, dict):
+                news = self.desk.see({"n": 1, "at": "2026-11-22T21:13:55.000Z", **one})
+                self.told += [(self.now_s, each) for each in news]
+            else:
+                self.now_s += one
+        return [str(news.event) for _, news in self.told[before:]]
+
+    def restart(self) -> None:
+        """Have another supervisor go on, which knows what was kept on disk, or would have been."""
+        self.desk = Desk("default", lambda: self.now_s, json.loads(json.dumps(self.desk.to_json())))
+
+
+@pytest.mark.parametrize(
+    ("happens", "told"),
+    [
+        ([STARTED, READY], []),
+        ([STARTED, READY, LOST, 12, READY], []),
+        ([STARTED, READY, LOST, OUTAGE_S - 1, READY], []),
+        ([STARTED, READY, LOST, OUTAGE_S, READY], ["recovered"]),
+        ([STARTED, LOST, NIGHT_S, READY], []),  # it was never ready: no outage, whoever waits for it sees it
+        ([STARTED, PUSH, 20, READY], ["second_factor", "recovered"]),
+        ([STARTED, CODE, 20, READY], ["second_factor", "recovered"]),
+        ([STARTED, READY, LOST, LOCKED], ["locked_out"]),
+        ([STARTED, READY, LOST, LOCKED, 5, READY], ["locked_out", "recovered"]),
+        ([STARTED, {**LOCKED, "reason": BY_HAND}], []),
+        ([STARTED, GAVE_UP], ["needs_person"]),
+        ([STARTED, READY, STOPPED], []),
+        ([STARTED, READY, OFTEN], ["restarted_often"]),
+        ([STARTED, READY, LOGINS], ["logged_in_often"]),
+        ([STARTED, READY, {"kind": "warning", "code": "folder_lost", "text": "deleted"}], []),
+        ([STARTED, {"kind": "cure", "rung": "resume", "ok": True}, {"kind": "window", "open": True}], []),
+        ([{"kind": "phase"}, {"kind": "question"}, {"kind": "warning"}, {}], []),
+        # The same, again.
+        ([STARTED, READY, LOCKED, 60, LOST, LOCKED], ["locked_out"]),
+        ([STARTED, READY, LOCKED, 60, READY, LOCKED], ["locked_out", "recovered", "locked_out"]),
+        ([STARTED, READY, LOCKED, 60, {**LOCKED, "reason": "another"}], ["locked_out", "locked_out"]),
+        ([STARTED, READY, LOCKED, NIGHT_S, LOCKED], ["locked_out", "locked_out"]),
+        ([STARTED, PUSH, 100, PUSH], ["second_factor"]),
+        ([STARTED, PUSH, 180, PUSH], ["second_factor", "second_factor"]),
+        ([OFTEN, 60, READY, LOST, OFTEN, 60, READY, OFTEN, 60, READY], ["restarted_often", "recovered"]),
+        ([OFTEN, NIGHT_S, OFTEN], ["restarted_often", "restarted_often"]),
+        # A person who stops it knows of it; that the reason has other numbers in it is no news.
+        ([LOCKED, STOPPED, LOCKED], ["locked_out", "locked_out"]),
+        ([{**GAVE_UP, "text": "port 5000 is held by java (pid 71)"}, 300]
+         + [{**GAVE_UP, "text": "port 5000 is held by java (pid 8412)"}], ["needs_person"]),
+    ],
+)  # fmt: skip
+def test_what_is_told(happens: list[dict[str, Any] | float], told: list[str]) -> None:
+    """Each of these days is told as the table says, by one supervisor and by a new one for each entry."""
+    assert Life().live(*happens) == told
+    life = Life()
+    if LOST not in happens:
+        # Whether a session was ready before, a new supervisor knows from the journal's `start`.
+        for one in happens:
+            life.live(one)
+            life.restart()
+        assert [str(news.event) for _, news in life.told] == told
+
+
+def test_an_outage_counts_from_when_the_last_supervisor_was_seen() -> None:
+    """One that was killed, with the machine perhaps, has written no end: what follows is an outage all the same."""
+    seen = {"kind": "start", "last_seen": "2027-01-15T07:00:00.000Z", "last_ready": True}
+    life = Life()  # 2027-01-15 08:00 UTC
+    assert life.live(seen, READY) == ["recovered"]
+    assert life.told[0][1].text == "default: the session is ready again after 1 h 0 min. Next: gwctl history"
+    assert Life().live({**seen, "last_seen": "2027-01-15T07:59:50.000Z"}, READY) == []
+    assert Life().live({"kind": "start", "last_seen": "2027-01-15T07:00:00.000Z"}, READY) == []
+    assert Life().live({**seen, "last_seen": "soon"}, READY) == []
+
+
+def test_the_words() -> None:
+    """The text has the profile, what happened and the next command, on one line, and no account's number."""
+    life = Life("paper")
+    life.live({**LOCKED, "reason": "account DU1234567\nor u7654321 is  locked."}, PUSH, CODE)
+    locked, push, code = (news for _, news in life.told)
+    assert locked.text == (
+        "paper: account (account) or (account) is locked. Next: gwctl --profile paper login --explain"
+    )
+    assert (locked.title, locked.severity) == ("gwctl paper: locked out", Severity.CRITICAL)
+    assert locked.at == "2026-11-22T21:13:55.000Z"
+    assert push.text.endswith("approve it. Next: gwctl --profile paper status")
+    assert code.text.endswith("a code. Next: gwctl --profile paper login")
+    assert len(compose(Event.TEST, "x" * 5000, "default", "").text) < 400
+
+
+def test_what_is_held_back_is_said_once() -> None:
+    """An hour has its budget; what is critical has some of its own; then one word, and the next hour is a new one."""
+    life = Life()
+    answers = [life.live({**PUSH, "text": "x" * n}) for n in range(1, 40)]
+    assert [told for told in answers if told] == [["second_factor"]] * 7 + [["held_back"]]
+    assert life.live(LOCKED) == ["locked_out"]
+    ends = [life.live({**GAVE_UP, "text": "y" * n}) for n in range(1, 40)]
+    assert [told for told in ends if told] == [["needs_person"]] * 2
+    life.restart()
+    assert life.live({**PUSH, "text": "z"}) == []
+    assert life.live(HOUR_S, PUSH) == ["second_factor"]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"told": [], "sent_s": {}, "open": 5, "away_s": "x"},
+        {"told": {"nonsense:1": 1.0, "locked_out:1": "soon", "test": None}, "sent_s": ["x", None, True], "open": [[], 1]},
+        {"away_s": float("nan"), "sent_s": [float("inf")]},
+    ],
+)  # fmt: skip
+def test_a_file_that_somebody_edited(kept: dict[str, Any]) -> None:
+    """Law 9: whatever stands in the file, the desk works, as if nothing had been kept."""
+    desk = Desk("default", lambda: 1000.0, kept)
+    assert [news.event for news in desk.see(LOCKED) + desk.see(READY)] == [Event.LOCKED_OUT, Event.RECOVERED]
+
+
+ENTRIES = st.sampled_from([STARTED, READY, LOST, LOCKED, PUSH, CODE, OFTEN, LOGINS, GAVE_UP, STOPPED])
+TEXTS = st.builds(lambda kind, text: {**kind, "text": text, "reason": text},
+                  st.sampled_from([LOCKED, PUSH, GAVE_UP]), st.text(max_size=9))  # fmt: skip
+
+
+@given(st.lists(ENTRIES | TEXTS | st.floats(0, 2000) | st.just("restart"), max_size=120))
+def test_no_life_is_told_too_often(happens: list[dict[str, Any] | float | str]) -> None:
+    """Whatever happens, in any hour there are at most so many pieces of news and one word of what is held back."""
+    life = Life()
+    for one in happens:
+        if isinstance(one, str):
+            life.restart()
+        else:
+            life.live(one)
+    for at_s, _ in life.told:
+        hour = [news.event for other_s, news in life.told if 0 <= other_s - at_s < HOUR_S]
+        assert hour.count(Event.HELD_BACK) <= 1
+        assert len(hour) - hour.count(Event.HELD_BACK) <= PER_HOUR
+    told = [news.text for _, news in life.told]
+    assert all("\n" not in text and re.search(r"\bDU\d", text) is None for text in told)
+
+
+@given(st.lists(ENTRIES.filter(lambda entry: entry not in (READY, STOPPED)) | st.floats(0, 600), max_size=60))
+def test_nothing_is_told_twice_that_was_not_over(happens: list[dict[str, Any] | float]) -> None:
+    """Without a ready session in between, the same text comes again after its while, and not before."""
+    life = Life()
+    life.live(*happens)
+    last_s: dict[tuple[str, str], float] = {}
+    for at_s, news in life.told:
+        same = (news.event, news.text)
+        if same in last_s:
+            assert at_s - last_s[same] >= KINDS[news.event].again_s
+        last_s[same] = at_s
+
+
+def test_the_page_has_every_event() -> None:
+    """docs/how-to/notifications.md has a row for each event, in the code's words, and for no others."""
+    rows = {
+        f"| `{event}` | {kind.severity} | {kind.title} | {kind.when} | `gwctl {kind.command}` |"
+        for event, kind in KINDS.items()
+    }
+    assert set(KINDS) == set(Event)
+    table = PAGE.split("## What is told")[1].split("##")[0]
+    assert {line for line in table.splitlines() if line.startswith("| `")} == rows
+    hours = {kind.again_s / HOUR_S for kind in KINDS.values()} - {0.0, 1.0, KINDS[Event.SECOND_FACTOR].again_s / HOUR_S}
+    assert all(f"{hour:g} hours" in PAGE for hour in hours)
+    assert f"{PER_HOUR} an hour" in PAGE
+    assert f"{OUTAGE_S / 60:g} minutes" in PAGE
+
+
+def test_every_phase_is_known() -> None:
+    """The phases that the desk knows by name are the core's."""
+    assert {READY["phase"], LOST["phase"], LOCKED["phase"]} <= set(Phase)
