@@ -242,6 +242,15 @@ def test_command_that_fails_is_an_error(tmp_path: Path, run: object, message: st
     assert caught.value.hint == "run pass by hand"
 
 
+def test_addresses_of_a_command_may_be_one_a_line(tmp_path: Path, no_keyring: None) -> None:
+    """Of a password command the first line counts, of the addresses' every one: none is lost in silence."""
+    settings = settings_of(tmp_path, '[defaults]\nnotify_urls_command = ["cat"]\npassword_command = ["cat"]\n')
+    sources = Sources(Environment({}), lambda _argv: "one\ntwo\n\n")
+    found = {name: find(name, settings, sources) for name in ("notify_urls", "password")}
+    revealed = {name: one and one.secret.reveal() for name, one in found.items()}
+    assert revealed == {"notify_urls": "one\ntwo", "password": "one"}
+
+
 def test_command_without_a_way_to_run_it_is_not_asked(tmp_path: Path, no_keyring: None) -> None:
     """Whoever cannot run programs looks at the other sources."""
     settings = settings_of(tmp_path, '[defaults]\npassword_command = ["pass", "show"]\n')

@@ -25,6 +25,7 @@ CODE = {"kind": "question", "what": "app", "text": "IBKR asks for a code", "want
 OFTEN = {"kind": "warning", "code": "restarted_often", "text": "the budget is spent"}
 LOGINS = {"kind": "warning", "code": "logged_in_often", "text": "the budget is spent"}
 GAVE_UP = {"kind": "end", "exit_code": 77, "code": "credentials_rejected", "text": "IBKR refused the password"}
+BUSY = {"kind": "end", "exit_code": 69, "code": "port_busy", "text": "port 5000 is held by java (pid 71)"}
 STOPPED = {"kind": "end", "exit_code": 0, "code": None, "text": None}
 NIGHT_S = 7 * HOUR_S
 
@@ -84,8 +85,7 @@ class Life:
         ([OFTEN, NIGHT_S, OFTEN], ["restarted_often", "restarted_often"]),
         # A person who stops it knows of it; that the reason has other numbers in it is no news.
         ([LOCKED, STOPPED, LOCKED], ["locked_out", "locked_out"]),
-        ([{**GAVE_UP, "text": "port 5000 is held by java (pid 71)"}, 300]
-         + [{**GAVE_UP, "text": "port 5000 is held by java (pid 8412)"}], ["needs_person"]),
+        ([BUSY, 300, {**BUSY, "text": "port 5000 is held by java (pid 8412)"}], ["needs_person"]),
     ],
 )  # fmt: skip
 def test_what_is_told(happens: list[dict[str, Any] | float], told: list[str]) -> None:
@@ -143,7 +143,7 @@ def test_what_is_held_back_is_said_once() -> None:
     "kept",
     [
         {"told": [], "sent_s": {}, "open": 5, "away_s": "x"},
-        {"told": {"nonsense:1": 1.0, "locked_out:1": "soon", "test": None}, "sent_s": ["x", None, True], "open": [[], 1]},
+        {"told": {"nonsense:1": 1.0, "locked_out:1": "soon"}, "sent_s": ["x", None, True], "open": [[], 1]},
         {"away_s": float("nan"), "sent_s": [float("inf")]},
     ],
 )  # fmt: skip

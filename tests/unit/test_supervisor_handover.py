@@ -32,6 +32,14 @@ def test_handover_takes_what_the_supervisor_cannot_find_itself() -> None:
     assert "of the variable" not in repr(handover)
 
 
+def test_addresses_are_handed_over_from_wherever_they_came() -> None:
+    """When there is news nobody looks into a file, a keyring or a program: the supervisor has what it needs."""
+    found = {name: Found(Secret("x"), "keyring") for name in ("notify_webhook", "notify_webhook_token", "notify_urls")}
+    assert Handover.make(Environment(VARIABLES), {}, found).secrets == found
+    variables = {"GWCTL_NOTIFY_WEBHOOK": "x", "GWCTL_NOTIFY_URLS": "y", "GWCTL_PORT": "1"}
+    assert set(Handover.make(Environment(variables), {}, {}).variables) == {"GWCTL_PORT"}
+
+
 def test_handover_arrives_as_it_was_sent() -> None:
     """The line through the pipe is one line and loses nothing."""
     found = {"password": Found(Secret('line "quoted" \n and ü'), "prompt")}
