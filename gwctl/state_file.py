@@ -87,6 +87,20 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
+def look_at_json(path: Path) -> tuple[dict[str, Any] | None, bool]:
+    """Return the object in ``path`` and whether the file is damaged, which it is left as; raise OSError.
+
+    A missing file is ``(None, False)``. For those who only look: whoever acts on the file reads it by ``read_json``.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None, False
+    except (ValueError, RecursionError):
+        return None, True
+    return (value, False) if isinstance(value, dict) else (None, True)
+
+
 def read_json(path: Path) -> tuple[dict[str, Any] | None, Path | None]:
     """Return the object in ``path`` and, if it was damaged, where it was set aside.
 

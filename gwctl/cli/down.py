@@ -96,7 +96,7 @@ def _stop_what_is_left(call: Call, *, keep_session: bool) -> bool:
 
 
 def _stop_unrecorded(call: Call) -> bool:
-    from gwctl.cli.holding import unrecorded_supervisors
+    from gwctl.supervisor.holding import unrecorded_supervisors
 
     found = unrecorded_supervisors(call.paths)
     for one in found:
@@ -106,8 +106,8 @@ def _stop_unrecorded(call: Call) -> bool:
 
 
 async def _clear(call: Call) -> bool:
-    from gwctl.cli.holding import unrecorded_gateway, unrecorded_stand_ins
     from gwctl.gateway import launch, process
+    from gwctl.supervisor.holding import unrecorded_gateway, unrecorded_stand_ins
     from gwctl.supervisor.standin import StandInRecord, stop_stand_in
 
     paths = call.paths

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from gwctl.cli.call import Call
 from gwctl.cli.following import Ended
-from gwctl.cli.holding import record_lost_gateway
 from gwctl.cli.output import Outcome, show_error, write
 from gwctl.config import Environment, Settings, load, take_notification_variables
 from gwctl.credentials import Found
 from gwctl.errors import FINAL_EXIT_CODES, GwctlError, TryAgain
 from gwctl.supervisor.handover import Handover
+from gwctl.supervisor.holding import record_lost_gateway
 from gwctl.supervisor.words import describe
 
 if TYPE_CHECKING:

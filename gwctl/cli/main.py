@@ -39,6 +39,7 @@ VERBS = {
     "tickle": "Tickle once and print the answer.",
     "logs": "Show the supervisor's and the gateway's logs.",
     "history": "Show uptime per day, outages, logins and restarts.",
+    "doctor": "Check everything, and say what to do about what is wrong.",
     "release": "Manage Standard Releases.",
     "browser": "Manage the login's browser.",
     "profile": "Manage profiles.",

@@ -81,7 +81,7 @@ def ensure_leaf(paths: Paths) -> Leaf:
     Called again it changes nothing; where anything is damaged all of it is made anew. Raises DiskTrouble.
     """
     authority = ensure_ca(paths.ca_dir)
-    files = (paths.leaf_file, paths.keystore_file, _password_file(paths), authority.ca_file)
+    files = (paths.leaf_file, paths.keystore_file, password_file(paths), authority.ca_file)
     facts_file = paths.leaf_file.with_suffix(".json")
     if not _is_current(facts_file, files, _LEAF_RENEW_DAYS):
         with _locked(paths.profile_dir / ".leaf.lock"):
@@ -92,17 +92,22 @@ def ensure_leaf(paths: Paths) -> Leaf:
 
 def write_bundle(ca_dir: Path) -> Path:
     """Write the public roots and ours into ``bundle.pem``, for programs that must verify others, too; return it."""
-    import certifi
-
     bundle_file = ca_dir / "bundle.pem"
-    ours = _read(ensure_ca(ca_dir).ca_file) or b""
-    content = Path(certifi.where()).read_bytes().rstrip() + b"\n\n# gwctl, for localhost only\n" + ours
+    content = bundled(_read(ensure_ca(ca_dir).ca_file) or b"")
     if _read(bundle_file) != content:
         state_file.write_bytes(bundle_file, content, mode=0o644)
     return bundle_file
 
 
-def _password_file(paths: Paths) -> Path:
+def bundled(ca_pem: bytes) -> bytes:
+    """Return what the bundle holds: the public roots, then ours."""
+    import certifi
+
+    return Path(certifi.where()).read_bytes().rstrip() + b"\n\n# gwctl, for localhost only\n" + ca_pem
+
+
+def password_file(paths: Paths) -> Path:
+    """Return where the keystore's password stands."""
     return paths.leaf_file.with_name("keystore.password")
 
 
@@ -302,11 +307,11 @@ def _make_leaf(paths: Paths, authority: Authority, facts_file: Path) -> None:
     )
     keystore = pkcs12.serialize_key_and_certificates(_FRIENDLY_NAME, key, leaf, [ca], encryption)
     spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    state_file.write_bytes(_password_file(paths), password.encode())
+    state_file.write_bytes(password_file(paths), password.encode())
     state_file.write_bytes(paths.keystore_file, keystore)
     state_file.write_bytes(paths.leaf_file, leaf.public_bytes(serialization.Encoding.PEM))
     facts = {
-        "sha256": _digest((paths.leaf_file, paths.keystore_file, _password_file(paths), authority.ca_file)),
+        "sha256": _digest((paths.leaf_file, paths.keystore_file, password_file(paths), authority.ca_file)),
         "not_after_s": int(leaf.not_valid_after_utc.timestamp()),
         "spki_pin_base64": base64.b64encode(hashlib.sha256(spki).digest()).decode(),
     }
@@ -315,7 +320,7 @@ def _make_leaf(paths: Paths, authority: Authority, facts_file: Path) -> None:
 
 def _read_leaf(paths: Paths, facts_file: Path) -> Leaf:
     facts, _ = state_file.read_json(facts_file)
-    pem, password = _read(paths.leaf_file), _read(_password_file(paths))
+    pem, password = _read(paths.leaf_file), _read(password_file(paths))
     if facts is None or pem is None or password is None:
         raise DiskTrouble(f"the certificate in {paths.profile_dir} was removed meanwhile", hint="try again")
     return Leaf(

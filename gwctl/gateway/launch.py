@@ -120,7 +120,11 @@ def adopt(paths: Paths) -> RunningGateway | None:
     damaged state file is set aside.
     """
     value, _ = state_file.read_json(paths.gateway_state_file)
-    known = RunningGateway.from_json(value)
+    return recognised(paths, RunningGateway.from_json(value))
+
+
+def recognised(paths: Paths, known: RunningGateway | None) -> RunningGateway | None:
+    """Return ``known`` if it is provably the profile's gateway and holds its port; changes no file."""
     home = os.path.realpath(paths.gateway_dir)
     if known is None or known.java.cwd != home or not process.is_ours(known.java):
         return None

@@ -9,7 +9,7 @@ from typing import Any
 from gwctl.gateway.cause import Cause
 from gwctl.login.evidence import CAUSE_FILE, NEVER_AUTHENTICATED, STEPS_FILE
 from gwctl.login.outcome import LoginOutcome
-from gwctl.state_file import read_json
+from gwctl.state_file import look_at_json
 
 # For each end: what happened, and what to do. docs/login.md has the same table.
 EXPLANATIONS: dict[str, tuple[str, str]] = {
@@ -154,5 +154,7 @@ def _read(folder: Path) -> Kept | None:
 def _object_in(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
-    value, _ = read_json(file)
-    return value
+    try:
+        return look_at_json(file)[0]
+    except OSError:
+        return None

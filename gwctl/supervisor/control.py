@@ -46,7 +46,11 @@ class SupervisorRecord:
     @classmethod
     def load(cls, paths: Paths) -> SupervisorRecord | None:
         """Return the record, None if there is none or it is damaged."""
-        raw, _ = read_json(paths.supervisor_state_file)
+        return cls.from_json(read_json(paths.supervisor_state_file)[0])
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any] | None) -> SupervisorRecord | None:
+        """Return the record that is in ``raw``, None if there is none."""
         if raw is None:
             return None
         try:
@@ -115,6 +119,14 @@ class SupervisorClient:
         """Return the contract's ``status`` object."""
         with self._request("GET", "/status", None, timeout_s) as answer:
             return _read_object(answer)
+
+    def is_live(self, *, timeout_s: float = ANSWER_TIMEOUT_S) -> bool:
+        """Return whether its loop turns; raise NoSupervisor or SupervisorHangs."""
+        try:
+            with self._request("GET", "/livez", None, timeout_s):
+                return True
+        except SupervisorTrouble:
+            return False
 
     def command(
         self, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = ANSWER_TIMEOUT_S

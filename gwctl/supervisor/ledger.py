@@ -82,7 +82,7 @@ class Ledger:
         raw, aside = read_json(self.file)
         if raw is not None:
             try:
-                self._known = _record_from(raw), str(raw["salt"])
+                self._known = record_from(raw), str(raw["salt"])
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 aside = set_aside(self.file)
             else:
@@ -118,7 +118,7 @@ class Ledger:
     def _look(self) -> LoginRecord:
         """Return the record without waiting for a lock: files are replaced whole. A damaged one is for ``read``."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-            return _record_from(json.loads(self.file.read_bytes()))
+            return record_from(json.loads(self.file.read_bytes()))
         return self.read() if self.file.exists() else LoginRecord()
 
     def set_aside_if_damaged(self) -> Path | None:
@@ -208,18 +208,20 @@ class Ledger:
 
     def summary(self, limit: int) -> dict[str, Any]:
         """Return the ``login`` object of ``status``."""
-        record = self._look()
-        now = self._now()
-        refused = len(refusals_within_day(record, now))
-        last = record.submits[-1] if record.submits else None
-        return {
-            "last_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(last.at_s)) if last else None,
-            "last_outcome": (last.outcome or "unknown") if last else None,
-            "rejected": refused,
-            "rejected_limit": limit,
-            "locked": reached_limit(record, limit, now)
-            or any(stop is not None for stop in (record.locked_reason, record.refused_print, record.block)),
-        }
+        return describe(self._look(), limit, self._now())
+
+
+def describe(record: LoginRecord, limit: int, now: Now) -> dict[str, Any]:
+    """Return the ``login`` object of ``status`` for ``record``."""
+    last = record.submits[-1] if record.submits else None
+    return {
+        "last_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(last.at_s)) if last else None,
+        "last_outcome": (last.outcome or "unknown") if last else None,
+        "rejected": len(refusals_within_day(record, now)),
+        "rejected_limit": limit,
+        "locked": reached_limit(record, limit, now)
+        or any(stop is not None for stop in (record.locked_reason, record.refused_print, record.block)),
+    }
 
 
 def _time_from(value: object) -> float:
@@ -240,7 +242,11 @@ def _text_from(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _record_from(raw: dict[str, Any]) -> LoginRecord:
+def record_from(raw: dict[str, Any]) -> LoginRecord:
+    """Return the record that a ledger's file holds.
+
+    Raises KeyError, TypeError, ValueError, AttributeError or OverflowError for a damaged one.
+    """
     bytes.fromhex(raw["salt"])
     return LoginRecord(
         submits=tuple(

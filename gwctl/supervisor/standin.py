@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gwctl.errors import TimedOut, Unavailable
 from gwctl.gateway import process
@@ -38,11 +39,13 @@ class StandInRecord:
     @classmethod
     def load(cls, paths: Paths) -> StandInRecord | None:
         """Return the record of a stand-in that is alive, or None."""
-        raw, _ = read_json(paths.sandbox_state_file)
-        if raw is None:
-            return None
-        identity = Identity.from_json(raw.get("identity"))
-        if identity is None or not process.is_ours(identity):
+        return cls.from_json(read_json(paths.sandbox_state_file)[0])
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any] | None) -> StandInRecord | None:
+        """Return the record that is in ``raw`` if that stand-in is alive, or None."""
+        identity = Identity.from_json((raw or {}).get("identity"))
+        if raw is None or identity is None or not process.is_ours(identity):
             return None
         return cls(identity, int(raw["port"]), str(raw["admin_token"]))
 

@@ -1,0 +1,165 @@
+"""Checks of what a login needs and of how the last ones ended: secrets, refusals, budgets. No secret leaves them."""
+
+from __future__ import annotations
+
+import shlex
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gwctl.config import SECRET_KEYS
+from gwctl.credentials import Found, Sources, find
+from gwctl.doctor.case import Case
+from gwctl.doctor.finding import Finding, failed, not_checked, ok, warning
+from gwctl.gateway import process
+
+COMMAND_TIMEOUT_S = 3.0
+_MINUTE_S = 60
+
+
+def run_command(case: Case, argv: Sequence[str]) -> str:
+    """Run a command of the profile that prints a secret; raise OSError or ValueError if it fails or takes long."""
+    from gwctl.errors import TimedOut
+    from gwctl.supervisor.service_secrets import command_environment
+
+    try:
+        done = process.run_short(
+            list(argv), timeout_s=COMMAND_TIMEOUT_S, env=command_environment(case.environment.variables)
+        )
+    except TimedOut as error:
+        raise ValueError(error.message) from None
+    if done.exit_code != 0:
+        raise ValueError(f"{argv[0]} ended with exit code {done.exit_code}")
+    return done.stdout
+
+
+def sources_of(case: Case) -> Sources:
+    """Return where secrets are looked for; nobody is asked."""
+    return Sources(case.environment, lambda argv: run_command(case, argv))
+
+
+def check_secrets(case: Case) -> Iterator[Finding]:
+    """Say which source has each secret, and what is wrong with it."""
+    if case.is_sandbox:
+        yield ok("the sandbox has its own play account")
+        return
+    settings = case.known
+    if not settings["username"]:
+        yield failed("no username is set", f"gwctl profile create {case.profile} --username NAME")
+        return
+    sources = sources_of(case)
+    found = {name: one for name in SECRET_KEYS if (one := find(name, settings, sources)) is not None}
+    findings = [fault for name in SECRET_KEYS for fault in _faults_of_file(case, name)]
+    if "password" not in found:
+        findings.append(
+            warning(
+                "no password is found here: only at a terminal can it be asked for", case.command("secret set password")
+            )
+        )
+    findings += _faults_of_text(found)
+    method = settings["second_factor"]
+    if method == "totp" and "totp_secret" not in found:
+        findings.append(
+            failed("second_factor is totp, and there is no TOTP secret", case.command("secret set totp_secret"))
+        )
+    if method == "command" and not settings["second_factor_command"]:
+        findings.append(
+            failed("second_factor is command, and there is no second_factor_command", "set it in config.toml")
+        )
+    yield from findings or [ok(", ".join(f"{name} from {one.source}" for name, one in found.items()))]
+
+
+def _faults_of_text(found: dict[str, Found]) -> Iterator[Finding]:
+    from gwctl.login.second_factor import BadSecret, code_at
+
+    for name, one in found.items():
+        text = one.secret.reveal()
+        if name == "totp_secret":
+            try:
+                code_at(text, 0)
+            except BadSecret as error:
+                yield failed(f"{error} ({one.source})", "copy it anew from where IBKR shows it")
+        elif text != text.strip() or "\n" in text:
+            yield warning(f"the {name} begins or ends with a blank, which is sent with it", f"look at {one.source}")
+
+
+def files_of_secrets(case: Case) -> dict[str, Path]:
+    """Return the files that secrets are named to be in."""
+    named = {name: case.environment.get(f"GWCTL_{name.upper()}_FILE") for name in SECRET_KEYS}
+    return {name: Path(file).expanduser() for name, file in named.items() if file}
+
+
+def _faults_of_file(case: Case, name: str) -> Iterator[Finding]:
+    file = files_of_secrets(case).get(name)
+    if file is None or not file.is_file():
+        return
+    mode, remedy = file.stat().st_mode, f"chmod 600 {shlex.quote(str(file))}"
+    if mode & stat.S_IROTH:
+        yield failed(f"everybody on this machine may read the {name}'s file", remedy, where=file)
+    elif mode & stat.S_IRGRP:
+        yield warning(f"others than you may read the {name}'s file", remedy, where=file)
+
+
+def check_login(case: Case) -> Iterator[Finding]:
+    """Say how the last login ended, how many were refused of late, and whether a person has to unlock it."""
+    from gwctl.login.kept import latest
+    from gwctl.supervisor.ledger import describe, record_from
+    from gwctl.supervisor.policy import SUCCESS, Now
+    from gwctl.supervisor.uptime import uptime
+
+    file = case.paths.sandbox_ledger_file if case.is_sandbox else case.paths.ledger_file
+    raw = case.state_of(file)
+    if raw is None:
+        yield not_checked(f"a readable {file.name}") if file.exists() else ok("none yet")
+        return
+    try:
+        record = record_from(raw)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        yield not_checked(f"a readable {file.name}")
+        return
+    limit = int(case.known["rejected_limit"])
+    login = describe(record, limit, Now(case.ports.wall_clock(), uptime()))
+    refusals = f"{login['rejected']} of {limit} refusals in 24 h"
+    last = f"last {login['last_outcome']} at {login['last_at']}" if login["last_at"] else "none yet"
+    if login["locked"]:
+        blocked = record.block.reason if record.block else None
+        why = record.locked_reason or blocked or "the password was refused, or too many were"
+        yield failed(
+            f"locked: {why} ({refusals})",
+            f"mend the cause ({case.command('login --explain')}), then: {case.command('login --reset-lockout')}",
+        )
+    elif login["rejected"] or login["last_outcome"] not in {SUCCESS, None}:
+        kept = latest(case.paths.evidence_dir)
+        what = f"{last}; {refusals}" + (f": {kept.what}" if kept is not None else "")
+        yield warning(what, kept.todo if kept is not None and kept.todo else case.command("login --explain"))
+    else:
+        yield ok(f"{last}; {refusals}")
+
+
+def check_budget(case: Case) -> Iterator[Finding]:
+    """Say whether a cure has to wait because it was tried too often of late."""
+    from gwctl.supervisor.memory import recall
+    from gwctl.supervisor.policy import default_budgets
+    from gwctl.supervisor.tables import Snapshot
+
+    raw = case.state_of(case.paths.budget_file)
+    if raw is None:
+        yield ok("nothing was spent")
+        return
+    now = time.monotonic()
+    kept = recall(Snapshot(), raw, case.ports.wall_clock() - now, now)
+    spent = {rung: kept.spent.room_in_s(rung, budget, now) for rung, budget in default_budgets().items()}
+    exhausted = [f"{rung} for {_minutes(room_s)}" for rung, room_s in spent.items() if room_s > 0]
+    pause_s = kept.login_not_before - now
+    wait = f"wait; {case.command('status')} says for what"
+    if exhausted:
+        yield warning(f"tried so often that it waits: {', '.join(exhausted)}", wait)
+    elif pause_s > 0:
+        yield warning(f"the next login is in {_minutes(pause_s)}, after {kept.failed_logins} that failed", wait)
+    else:
+        yield ok("there is room for every cure")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < _MINUTE_S else f"{seconds / _MINUTE_S:.0f} min"

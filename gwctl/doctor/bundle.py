@@ -1,0 +1,281 @@
+"""A zip for a bug report: what is needed to understand it, and nothing that is secret or personal."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import pwd
+import re
+import socket
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from gwctl import __version__
+from gwctl.config import KEYS, SECRET_KEYS, read_file
+from gwctl.credentials import Sources, find, read_keyring
+from gwctl.doctor.account import files_of_secrets, run_command
+from gwctl.doctor.case import Case
+from gwctl.doctor.finding import Finding, summarise
+from gwctl.doctor.programs import browser_version
+from gwctl.doctor.redaction import Redactor, is_public_host
+from gwctl.errors import GwctlError
+from gwctl.gateway import keystore
+from gwctl.gateway.cause import read_cause
+from gwctl.state_file import write_bytes
+
+TAIL_BYTES = 256 * 1024
+_WORD_CHARS = 3
+_ARGUMENT_CHARS = 6
+_SECRET_VARIABLE = re.compile(r"PASSW|SECRET|TOKEN|COOKIE|APIKEY|API_KEY|CREDENTIAL", re.IGNORECASE)
+_SET = "(set)"
+_COMMANDS = ("password_command", "totp_secret_command", "second_factor_command", "notify_command")
+_PERSONAL = frozenset({"username", "second_factor_device", "java_options"})
+_UNKNOWN_PERSONS = frozenset({"root", "localhost", "nobody", "user", "gwctl"})
+
+CONTENTS: dict[str, str] = {
+    "README.txt": "this list",
+    "doctor.json": "the findings",
+    "versions.json": "gwctl, Python, system, Java, browser, release, and what gwctl was installed with",
+    "settings.json": "each setting with its source; names, hosts, commands' arguments and options are left out",
+    "status.json": "what the supervisor says, or that none answers",
+    "ledger.json": "how many logins there were, how they ended, whether a person is needed",
+    "last.json": "how the last supervisor ended, the last login that failed, the cause in the gateway's log",
+    "supervisor.log": "the last 256 KB of the supervisor's log",
+    "start.log": "the last 256 KB of what supervisors printed at their start",
+    "journal.jsonl": "the last 256 KB of the journal",
+}
+"""What is in the zip; docs/how-to/troubleshooting.md has the same table."""
+
+
+class _Lines(list[Any]):
+    """JSON values that are written a line each."""
+
+
+def write_bundle(file: Path, case: Case, findings: list[Finding]) -> None:
+    """Write the zip, 0600, whole or not at all; raise DiskTrouble.
+
+    The gateway's own logs, which hold secrets, are not in it. Raises GwctlError, with nothing written, if a secret
+    that is known would be.
+    """
+    versions = _versions(case)
+    redactor = redactor_of(case, keep=_texts_in(versions))
+    members = {name: _text(redactor, content) for name, content in _members(case, findings, versions)}
+    leaking = [name for name, text in members.items() if redactor.finds(text)]
+    if leaking:
+        raise GwctlError(f"{', '.join(leaking)} would hold a secret; nothing was written", hint="report it, without it")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            entry = zipfile.ZipInfo(name, time.gmtime()[:6])
+            entry.external_attr = 0o600 << 16
+            archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
+    write_bytes(file.absolute(), packed.getvalue())
+
+
+def _text(redactor: Redactor, content: object) -> str:
+    if isinstance(content, str):
+        return redactor.text(content)
+    if isinstance(content, _Lines):
+        return "".join(json.dumps(redactor.value(one), ensure_ascii=False) + "\n" for one in content)
+    return json.dumps(redactor.value(content), indent=1, ensure_ascii=False) + "\n"
+
+
+def _members(case: Case, findings: list[Finding], versions: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    width = max(map(len, CONTENTS))
+    yield "README.txt", "".join(f"{name:<{width}}  {what}\n" for name, what in CONTENTS.items())
+    yield "doctor.json", {"findings": [one.to_json() for one in findings], "summary": summarise(findings)}
+    yield "versions.json", versions
+    yield "settings.json", _settings(case)
+    yield "status.json", case.status or {"supervisor": None}
+    yield "ledger.json", _ledger(case)
+    yield "last.json", _last(case)
+    yield "supervisor.log", _tail(case.paths.supervisor_log)
+    yield "start.log", _tail(case.paths.logs_dir / "start.log")
+    yield "journal.jsonl", _journal(case)
+
+
+def _texts_in(value: dict[str, Any]) -> Iterator[str]:
+    for one in value.values():
+        yield from _texts_in(one) if isinstance(one, dict) else [str(one)]
+
+
+def redactor_of(case: Case, *, keep: Iterable[str] = ()) -> Redactor:
+    """Return what takes out everything that is known to be secret or personal on this machine, but for ``keep``."""
+    person = {socket.gethostname(), socket.gethostname().partition(".")[0]}
+    own_homes: dict[str, str] = {case.environment.get("HOME") or "": "~"}
+    with contextlib.suppress(KeyError):  # an account without an entry, as in containers
+        entry = pwd.getpwuid(os.geteuid())
+        person.add(entry.pw_name)
+        own_homes[entry.pw_dir] = "~"
+    with contextlib.suppress(ValueError, LookupError):
+        upstream = urlsplit(str(case.known["upstream"])).hostname or ""
+        if not is_public_host(upstream):
+            person.add(upstream)
+    words = {one for one in person if len(one) >= _WORD_CHARS and one.lower() not in _UNKNOWN_PERSONS}
+    home = case.environment.get("GWCTL_HOME")
+    folders = {**own_homes, **({home: "$GWCTL_HOME"} if home else {})}
+    return Redactor(
+        {line for secret in _known(case) for line in (secret, secret.strip(), *secret.splitlines())},
+        words=words,
+        folders={folder: name for folder, name in folders.items() if Path(folder).is_absolute()},
+        keep=keep,
+    )
+
+
+def _known(case: Case) -> Iterator[str]:
+    """Yield every secret of this profile that is within reach, the names of its accounts, and commands' arguments."""
+    yield from _in_sources(case)
+    for file, name in (
+        (case.paths.supervisor_state_file, "token"),
+        (case.paths.sandbox_state_file, "admin_token"),
+    ):
+        yield str((case.state_of(file) or {}).get(name) or "")
+    with contextlib.suppress(OSError):
+        yield keystore.password_file(case.paths).read_text(errors="replace")
+    yield case.environment.get("GWCTL_USERNAME") or ""
+    for table in _tables(case):
+        yield str(table.get("username") or "")
+        yield str(table.get("second_factor_device") or "")
+        for name in _COMMANDS:
+            arguments = table.get(name)
+            for one in arguments[1:] if isinstance(arguments, list) else ():
+                yield one if isinstance(one, str) and len(one) >= _ARGUMENT_CHARS else ""
+        for name in SECRET_KEYS:  # it does not belong there, and is refused: it may stand there all the same
+            yield str(table.get(name) or "")
+
+
+def _tables(case: Case) -> Iterator[dict[str, Any]]:
+    try:
+        content = read_file(case.paths.config_file)
+    except GwctlError:
+        return
+    profiles = content.get("profiles")
+    tables = [content, content.get("defaults"), *(profiles.values() if isinstance(profiles, dict) else ())]
+    yield from (table for table in tables if isinstance(table, dict))
+
+
+def _in_sources(case: Case) -> Iterator[str]:
+    """Yield what every source has, the later ones of the contract's order, too."""
+    for name, value in case.environment.variables.items():
+        if value and _SECRET_VARIABLE.search(name) and not name.endswith(("_FILE", "_DIRECTORY", "_COMMAND")):
+            yield value
+    directory = case.environment.get("CREDENTIALS_DIRECTORY")
+    files = [*files_of_secrets(case).values(), *(Path(directory, name) for name in SECRET_KEYS if directory)]
+    for file in files:
+        with contextlib.suppress(OSError):
+            yield file.read_text(errors="replace")
+    for name in SECRET_KEYS:
+        if case.settings is not None:
+            with contextlib.suppress(GwctlError):
+                found = find(name, case.settings, Sources(case.environment, lambda argv: run_command(case, argv)))
+                yield found.secret.reveal() if found is not None else ""
+            command = case.settings[f"{name}_command"]
+            if command:
+                with contextlib.suppress(OSError, ValueError):
+                    yield run_command(case, command)
+        yield read_keyring(case.profile, name) or ""
+
+
+def _versions(case: Case) -> dict[str, Any]:
+    with contextlib.suppress(LookupError):
+        browser = browser_version(case)
+        if browser is not None:
+            case.versions["browser"] = browser
+    installed: dict[str, str] = {}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for requirement in importlib.metadata.requires("gwctl") or []:
+            name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                installed[name] = importlib.metadata.version(name)
+    return {"gwctl": __version__, **case.versions, "system": platform.platform(), "installed": installed}
+
+
+def _settings(case: Case) -> dict[str, Any]:
+    if case.settings is None:
+        return {"error": "the settings cannot be read; doctor.json says why"}
+    return {
+        name: {"value": _shown(name, setting.value), "source": setting.source}
+        for name, setting in case.settings.values.items()
+    }
+
+
+def _shown(name: str, value: Any) -> Any:  # noqa: ANN401 - a setting's own type
+    """Return a setting's value as far as it is nobody's business but ours."""
+    shown: Any = list(value) if isinstance(value, tuple) else value
+    if value is None or value == KEYS[name].default:
+        pass
+    elif name in _PERSONAL:
+        shown = _SET
+    elif name in _COMMANDS:
+        shown = [Path(value[0]).name, f"({len(value) - 1} arguments)"]
+    elif name == "upstream":
+        shown = f"{str(value).partition('://')[0]}://(another host)"
+    elif name == "release" and ("/" in value or value.endswith(".zip")):
+        shown = "(another address or file)"
+    elif name == "page":
+        shown = sorted(value)
+    return shown
+
+
+def _ledger(case: Case) -> dict[str, Any]:
+    from gwctl.supervisor.ledger import describe, record_from
+    from gwctl.supervisor.policy import Now
+    from gwctl.supervisor.uptime import uptime
+
+    raw = case.state_of(case.paths.sandbox_ledger_file if case.is_sandbox else case.paths.ledger_file)
+    limit = int(case.settings["rejected_limit"]) if case.settings is not None else int(KEYS["rejected_limit"].default)
+    try:
+        record = record_from(raw or {})
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return {"readable": False, "there": raw is not None}
+    return {
+        **describe(record, limit, Now(case.ports.wall_clock(), uptime())),
+        "outcomes": dict(Counter(str(submit.outcome) for submit in record.submits)),
+        "has_worked": record.worked_print is not None,
+        "blocked_by": record.block.code if record.block else None,
+        "locked_reason": record.locked_reason,
+    }
+
+
+def _last(case: Case) -> dict[str, Any]:
+    from gwctl.login.kept import latest
+
+    cause = read_cause(case.paths.gateway_dir)
+    kept = latest(case.paths.evidence_dir)
+    return {
+        "end": case.state_of(case.paths.last_end_file),
+        "failed_login": None if kept is None else kept.to_json(),
+        "cause": {"code": str(cause), "text": cause.text},
+    }
+
+
+def _tail(file: Path) -> str:
+    """Return the last whole lines of ``file``: half of a line may hold half of a secret, which nobody would know."""
+    try:
+        with file.open("rb") as log:
+            size_bytes = log.seek(0, os.SEEK_END)
+            log.seek(max(0, size_bytes - TAIL_BYTES))
+            content = log.read(TAIL_BYTES)
+    except OSError:
+        return ""
+    whole = content if size_bytes <= TAIL_BYTES else content.partition(b"\n")[2]
+    return whole.decode(errors="replace")
+
+
+def _journal(case: Case) -> _Lines:
+    entries = _Lines()
+    for line in _tail(case.paths.journal_file).splitlines():
+        try:
+            entries.append(json.loads(line))
+        except (ValueError, RecursionError):
+            entries.append(line)
+    return entries

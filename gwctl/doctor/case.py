@@ -1,0 +1,97 @@
+"""The profile that is looked at, and what one check has seen that another one needs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gwctl.config import Environment, Settings
+from gwctl.paths import Paths
+from gwctl.state_file import look_at_json
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of ``host``; raise OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(one[4][0]) for one in found))
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the machine says that a test cannot have it say."""
+
+    resolve: Callable[[str, int], list[str]] = resolve
+    disk: Callable[[Path], os.statvfs_result] = os.statvfs
+    wall_clock: Callable[[], float] = time.time
+    unit_dirs: tuple[Path, ...] = (Path("/etc/systemd/system"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """An answer of IBKR's: its status and, if it had a date, how far that is ahead of this machine's clock."""
+
+    status: int
+    ahead_s: float | None
+    took_s: float
+
+
+@dataclass(slots=True)
+class Case:
+    """One profile. The last fields are filled in by checks, for those that need them."""
+
+    profile: str
+    environment: Environment
+    paths: Paths
+    ports: Ports = field(default_factory=Ports)
+    settings: Settings | None = None
+    contact: Contact | None = None
+    status: dict[str, Any] | None = None
+    """What the supervisor says; None if none answers."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of what was found on the way: Java, browser, release."""
+
+    @classmethod
+    def of(cls, profile: str, environment: Environment) -> Case:
+        """Return the case of ``profile``; raise Configuration if its name or its home is none."""
+        return cls(profile, environment, Paths.for_profile(profile, environment.home))
+
+    def command(self, rest: str) -> str:
+        """Return the command to type for this profile."""
+        option = "" if self.profile == "default" else f" --profile {self.profile}"
+        return f"gwctl{option} {rest}"
+
+    @property
+    def known(self) -> Settings:
+        """The settings, for checks that need ``settings``."""
+        if self.settings is None:
+            raise LookupError("a check that needs the settings does not say so")
+        return self.settings
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Where programs put what they need for a moment."""
+        named = next((value for name in ("TMPDIR", "TEMP", "TMP") if (value := self.environment.get(name))), None)
+        return Path(named) if named else Path(tempfile.gettempdir())
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether what runs is the sandbox, by the supervisor's record."""
+        return (self.state_of(self.paths.supervisor_state_file) or {}).get("sandbox") is True
+
+    def state_of(self, file: Path) -> dict[str, Any] | None:
+        """Return what a state file holds; None if there is none or it cannot be read, which ``state_files`` says."""
+        try:
+            return look_at_json(file)[0]
+        except OSError:
+            return None
+
+
+def nearest(folder: Path) -> Path:
+    """Return ``folder``, or what of the folders above it exists."""
+    return next((one for one in (folder, *folder.parents) if one.is_dir()), Path("/"))

@@ -1,0 +1,130 @@
+"""Run the checks: those that do not need each other at the same time, each within its bound."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gwctl.doctor.case import Case
+from gwctl.doctor.finding import Finding, State, failed, not_checked
+from gwctl.errors import GwctlError
+
+if TYPE_CHECKING:
+    from gwctl.gateway.process import Identity
+
+BOUND_S = 5.0
+_CHILDREN_GRACE_S = 0.5
+_THREADS_WAIT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing to look at. ``code`` is what scripts know it by; ``needs`` are the codes that have to be well first."""
+
+    code: str
+    looks_at: str
+    examine: Callable[[Case], Iterable[Finding]]
+    needs: tuple[str, ...] = ()
+    bound_s: float = BOUND_S
+
+
+def examine(case: Case, checks: Sequence[Check]) -> list[Finding]:
+    """Return what every check says, in the checks' order; nothing that they started is left.
+
+    A check that needs one which failed is not made, one that takes longer than its bound is given up.
+    """
+    return _Examination(case, checks).run()
+
+
+class _Examination:
+    def __init__(self, case: Case, checks: Sequence[Check]) -> None:
+        self._case = case
+        self._checks = checks
+        self._said: dict[str, list[Finding]] = {}
+        self._waiting = {check.code: check for check in checks}
+        self._deadlines: dict[str, float] = {}
+        self._threads: list[threading.Thread] = []
+        self._answers: queue.Queue[tuple[str, list[Finding]]] = queue.Queue()
+
+    def run(self) -> list[Finding]:
+        before = _children()
+        try:
+            while len(self._said) < len(self._checks):
+                if self._start_ready():
+                    self._take_answer()
+        finally:
+            if any(thread.is_alive() for thread in self._threads):
+                self._end_what_goes_on(before)
+        return [replace(one, check=check.code) for check in self._checks for one in self._said[check.code]]
+
+    def _end_what_goes_on(self, before: set[Identity]) -> None:
+        """End what a check that was given up, or interrupted, has started, and let it clear up after itself."""
+        import asyncio
+
+        from gwctl.gateway import process
+
+        asyncio.run(process.stop(_children() - before, grace_s=_CHILDREN_GRACE_S))
+        deadline_s = time.monotonic() + _THREADS_WAIT_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+
+    def _start_ready(self) -> bool:
+        """Start what has all it needs, settle what will never have; return whether anything is under way."""
+        for check in list(self._waiting.values()):
+            if not all(code in self._said for code in check.needs):
+                continue
+            del self._waiting[check.code]
+            lacking = [code for code in check.needs if not _is_well(self._said[code])]
+            if lacking:
+                self._said[check.code] = [not_checked(", ".join(lacking))]
+                continue
+            self._deadlines[check.code] = time.monotonic() + check.bound_s
+            thread = threading.Thread(target=self._make, args=(check,), name=f"doctor-{check.code}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return bool(self._deadlines)
+
+    def _make(self, check: Check) -> None:
+        self._answers.put((check.code, _findings(check, self._case)))
+
+    def _take_answer(self) -> None:
+        code = min(self._deadlines, key=lambda one: self._deadlines[one])
+        answer: list[Finding] | None = None
+        with contextlib.suppress(queue.Empty):
+            code, answer = self._answers.get(timeout=max(0.0, self._deadlines[code] - time.monotonic()))
+        if self._deadlines.pop(code, None) is None:
+            return  # it was given up meanwhile
+        if answer is None:
+            bound_s = next(check.bound_s for check in self._checks if check.code == code)
+            answer = [Finding(State.NOT_CHECKED, f"it took longer than {bound_s:g} s", self._case.command("doctor"))]
+        self._said[code] = answer
+
+
+def _findings(check: Check, case: Case) -> list[Finding]:
+    try:
+        return list(check.examine(case))
+    except GwctlError as error:
+        return [failed(error.message, error.hint)]
+    except OSError as error:
+        place = error.filename or "a file"
+        return [failed(f"cannot read {place}: {error.strerror or type(error).__name__}", f"ls -ld {place}")]
+    except Exception as error:  # noqa: BLE001 - one check's trouble is not another's
+        remedy = f"report it with: {case.command('doctor --bundle FILE')}"
+        return [failed(f"{type(error).__name__} in gwctl itself", remedy)]
+
+
+def _is_well(findings: list[Finding]) -> bool:
+    return all(one.state in {State.OK, State.WARNING} for one in findings)
+
+
+def _children() -> set[Identity]:
+    from gwctl.gateway import process
+
+    me = process.identify(os.getpid())
+    return set() if me is None else set(process.descendants(me))

@@ -1,0 +1,190 @@
+"""Checks of the files that are ours: settings, modes and owners, damage, sizes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shlex
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gwctl.config import load, profile_names
+from gwctl.doctor.case import Case, nearest
+from gwctl.doctor.finding import Finding, failed, ok, warning
+from gwctl.state_file import look_at_json
+
+_NAMED_AT_MOST = 3
+_LARGE_LOGS_BYTES = 500_000_000
+_PUBLIC = frozenset({"ca.pem", "bundle.pem"})
+"""What is for others to read: certificates without a key."""
+_READ_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_WRITTEN_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+def check_settings(case: Case) -> Iterator[Finding]:
+    """Read the settings as every verb does."""
+    case.settings = settings = load(case.profile, environment=case.environment)
+    file = case.paths.config_file
+    if case.profile not in profile_names(case.environment):
+        yield warning(
+            f"there is no profile {case.profile!r}: defaults hold", f"gwctl profile create {case.profile}", where=file
+        )
+        return
+    given = sum(one.source != "built in" for one in settings.values.values())
+    if file.exists() and _is_readable_by_others(file) and _names_secrets(case):
+        yield warning("others may read where the secrets come from", f"chmod 600 {shlex.quote(str(file))}", where=file)
+        return
+    yield ok(f"{given} of {len(settings.values)} given, the others built in", where=file if file.exists() else None)
+
+
+def _names_secrets(case: Case) -> bool:
+    return any(case.known[name] for name in ("password_command", "totp_secret_command", "second_factor_command"))
+
+
+def _is_readable_by_others(file: Path) -> bool:
+    """Say whether somebody else could open ``file``: by its own mode and by those of the folders above it."""
+    if not file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        return False
+    return all(folder.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH) for folder in file.absolute().parents)
+
+
+def check_permissions(case: Case) -> Iterator[Finding]:
+    """Look at mode and owner of every file of the profile, of the authority and of the releases."""
+    paths = case.paths
+    wrong = _wrongly_kept(case)
+    for path_list, what, mend in (
+        (wrong.foreign, "of another user", f"sudo chown -R {_me()}"),
+        (wrong.open_to_read, "open to others", "chmod go="),
+        (wrong.open_to_write, "open to others' changes", "chmod go-w"),
+    ):
+        if path_list:
+            yield failed(f"{_named(path_list)} {what}", f"{mend} {_quoted(path_list)}", where=path_list[0])
+    used = {nearest(paths.profile_dir), nearest(paths.releases_dir)}
+    shut = sorted(folder for folder in used if not os.access(folder, os.W_OK | os.X_OK))
+    if shut and not wrong.foreign:
+        yield failed("gwctl cannot write there", f"ls -ld {_quoted(shut)}", where=shut[0])
+    if not shut and wrong == _Wrong():
+        yield ok("what is ours is for us alone")
+
+
+@dataclass(slots=True)
+class _Wrong:
+    """Files whose owner or mode is not as it should be."""
+
+    foreign: list[Path] = field(default_factory=list)
+    open_to_read: list[Path] = field(default_factory=list)
+    open_to_write: list[Path] = field(default_factory=list)
+
+
+def _wrongly_kept(case: Case) -> _Wrong:
+    paths, me, wrong = case.paths, os.geteuid(), _Wrong()
+    private = (paths.profile_dir, paths.ca_dir)
+    for folder in (*private, paths.releases_dir):
+        for path in _below(folder):
+            with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                status = path.lstat()
+                is_private = folder in private and path.name not in _PUBLIC
+                if stat.S_ISLNK(status.st_mode):
+                    continue
+                if status.st_uid != me:
+                    wrong.foreign.append(path)
+                elif is_private and status.st_mode & _READ_BY_OTHERS:
+                    wrong.open_to_read.append(path)
+                elif status.st_mode & _WRITTEN_BY_OTHERS:
+                    wrong.open_to_write.append(path)
+    return wrong
+
+
+def _me() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield ``folder``, if it is there, and everything in it; links are not followed."""
+    if folder.is_dir():
+        yield folder
+        for place, folders, names in os.walk(folder):
+            yield from (Path(place, name) for name in (*folders, *names))
+
+
+def _named(paths: list[Path]) -> str:
+    names = ", ".join(path.name for path in paths[:_NAMED_AT_MOST])
+    more = f" and {len(paths) - _NAMED_AT_MOST} more" if len(paths) > _NAMED_AT_MOST else ""
+    return f"{names}{more}: {'is' if len(paths) == 1 else 'are'}"
+
+
+def _quoted(paths: list[Path]) -> str:
+    return " ".join(shlex.quote(str(path)) for path in paths[:_NAMED_AT_MOST])
+
+
+def check_state_files(case: Case) -> Iterator[Finding]:
+    """Look for state files that cannot be read; whoever uses one sets it aside."""
+    paths = case.paths
+    files = (
+        *(paths.supervisor_state_file, paths.gateway_state_file, paths.gateway_served_file, paths.sandbox_state_file),
+        *(paths.ledger_file, paths.sandbox_ledger_file, paths.budget_file, paths.last_end_file),
+        *(paths.journal_seen_file, paths.leaf_file.with_suffix(".json"), paths.ca_dir / "ca.json"),
+    )
+    seen = 0
+    damaged = []
+    for file in files:
+        value, is_damaged = look_at_json(file)
+        seen += value is not None
+        if is_damaged or (value is not None and file in _ledgers(case) and not _is_ledger(value)):
+            damaged.append(file)
+    aside = sorted(paths.profile_dir.glob("*.damaged-*")) if paths.profile_dir.is_dir() else []
+    if damaged:
+        yield failed(
+            f"{_named(damaged)} damaged; gwctl sets it aside and begins a new one",
+            f"{case.command('down')}, then {case.command('up')}",
+            where=damaged[0],
+        )
+    if aside:
+        yield warning(
+            f"{_named(aside)} kept from an earlier damage", f"look at it, then: rm {_quoted(aside)}", where=aside[0]
+        )
+    if not damaged and not aside:
+        yield ok(f"{seen} of {len(files)} are there, and sound" if seen else "none yet")
+
+
+def _ledgers(case: Case) -> tuple[Path, Path]:
+    return case.paths.ledger_file, case.paths.sandbox_ledger_file
+
+
+def _is_ledger(value: dict[str, object]) -> bool:
+    from gwctl.supervisor.ledger import record_from
+
+    try:
+        record_from(value)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return False
+    return True
+
+
+def check_logs(case: Case) -> Iterator[Finding]:
+    """Look at how large logs, journal and evidence have grown."""
+    paths = case.paths
+    folders = (paths.logs_dir, paths.gateway_dir / "logs", paths.evidence_dir)
+    sizes = {folder: sum(_size_bytes(file) for file in _below(folder)) for folder in folders}
+    journal_bytes = _size_bytes(paths.journal_file) + _size_bytes(paths.journal_file.with_name("journal.jsonl.1"))
+    all_bytes = sum(sizes.values()) + journal_bytes
+    if all_bytes > _LARGE_LOGS_BYTES:
+        largest = max(sizes, key=lambda one: sizes[one])
+        remedy = f"{case.command('down')}, then remove the old ones in {shlex.quote(str(largest))}"
+        yield warning(f"{all_bytes / 1e6:.0f} MB of logs, journal and evidence", remedy, where=largest)
+        return
+    yield ok(f"{all_bytes / 1e6:.1f} MB of logs, journal and evidence")
+
+
+def _size_bytes(file: Path) -> int:
+    try:
+        status = file.lstat()
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0

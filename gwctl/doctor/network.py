@@ -1,0 +1,193 @@
+"""Checks of the ways to the gateway and to IBKR. Nothing is asked through the gateway, and nobody logs in."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from gwctl.doctor.bounded import within
+from gwctl.doctor.case import Case, Contact
+from gwctl.doctor.finding import Finding, failed, not_checked, ok, warning
+from gwctl.errors import Configuration
+from gwctl.gateway import process
+from gwctl.gateway.raw import USER_AGENT
+
+_RESOLVE_TIMEOUT_S = 2.5
+_CONNECT_TIMEOUT_S = 2.0
+_ANSWER_TIMEOUT_S = 3.0
+_ADDRESSES_TRIED = 2
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+_CLOCK_OFF_S, _CLOCK_WRONG_S = 5.0, 60.0
+_HALF_A_SECOND_S = 0.5
+"""``Date`` has whole seconds."""
+
+
+class _Unreachable(Exception):
+    """How far the way to IBKR goes; never leaves this module."""
+
+
+def check_port(case: Case) -> Iterator[Finding]:
+    """Look at who has the gateway's port."""
+    record = case.state_of(case.paths.supervisor_state_file) or {}
+    port = int(record.get("gateway_port") or case.known["port"])
+    holder = process.find_listener(port)
+    if holder is None:
+        if os.geteuid() != 0 and port < 1024:
+            yield failed(f"port {port} is for root only", "set port to one from 1024 to 65535", where=port)
+        elif record or process.port_is_free(port):
+            # Not tried while a supervisor runs: its gateway may be just about to take it.
+            yield ok(f"{port} is free")
+        else:
+            yield failed(f"port {port} cannot be used", _other_port(case, port), where=port)
+        return
+    if holder.cwd is not None and holder.cwd == os.path.realpath(case.paths.gateway_dir):
+        yield ok(f"{port} is held by this profile's gateway (pid {holder.pid})")
+        return
+    yield failed(f"port {port} is held by {holder.describe()}", f"stop it, or {_other_port(case, port)}", where=port)
+
+
+def _other_port(case: Case, port: int) -> str:
+    free = next((one for one in range(port + 1, min(port + 100, 65536)) if process.port_is_free(one)), None)
+    return "use another port" if free is None else f"use another port: {case.command(f'up --port {free}')}"
+
+
+def check_allow_ips(case: Case) -> Iterator[Finding]:
+    """Look at whom the gateway's list of addresses lets in."""
+    from gwctl.gateway.settings import check_allow_ips as checked
+
+    setting = case.known.values["allow_ips"]
+    try:
+        patterns = checked(setting.value)
+    except Configuration as error:
+        yield failed(error.message, error.hint, where=setting.source)
+        return
+    beyond = [one for one in patterns if not one.startswith("127.")]
+    socket_fact = "its WebSocket heeds no list: a firewall has to keep others from the port"
+    if beyond:
+        yield warning(
+            f"{', '.join(beyond)} may use the gateway, and whoever may is you; {socket_fact}",
+            "leave out of allow_ips whom you do not mean, or put a firewall before the port",
+            where=setting.source,
+        )
+        return
+    yield ok(f"this machine only; {socket_fact}")
+
+
+def check_upstream(case: Case) -> Iterator[Finding]:
+    """Look how far the way to IBKR goes: its name, a connection, its certificate, an answer."""
+    upstream = _upstream_of(case)
+    parts = urlsplit(upstream)
+    host, port = str(parts.hostname), parts.port or (443 if parts.scheme == "https" else 80)
+    proxy = next((name for name in _PROXIES if case.environment.get(name)), None)
+    began_s = time.monotonic()
+    try:
+        case.contact = _contact(case, host, port, tls=parts.scheme == "https")
+    except _Unreachable as error:
+        direct = f"; {proxy} is set, and the gateway cannot use a proxy" if proxy else ""
+        yield failed(
+            f"{error}{direct}", f"mend the way to {host}:{port}, then: {case.command('doctor')}", where=upstream
+        )
+        return
+    if case.contact.status >= 500:
+        yield warning(
+            f"it answers with {case.contact.status}: IBKR is ill or in maintenance", "wait; gwctl does", where=upstream
+        )
+        return
+    yield ok(f"it answers in {(time.monotonic() - began_s) * 1000:.0f} ms", where=upstream)
+
+
+def _upstream_of(case: Case) -> str:
+    from gwctl.gateway.settings import check_upstream as checked
+    from gwctl.supervisor.standin import StandInRecord
+
+    if case.is_sandbox:
+        with contextlib.suppress(KeyError, ValueError):
+            record = StandInRecord.from_json(case.state_of(case.paths.sandbox_state_file))
+            if record is not None:
+                return record.url
+    return checked(str(case.known["upstream"]))
+
+
+def _contact(case: Case, host: str, port: int, *, tls: bool) -> Contact:
+    try:
+        addresses = within(_RESOLVE_TIMEOUT_S, lambda: case.ports.resolve(host, port))
+    except TimeoutError:
+        raise _Unreachable(f"no name server has answered for {host} within {_RESOLVE_TIMEOUT_S:g} s") from None
+    except OSError as error:
+        raise _Unreachable(f"the name {host} has no address: {error.strerror}") from None
+    connection = _connect(addresses, port)
+    with contextlib.closing(connection):
+        connection.settimeout(_ANSWER_TIMEOUT_S)
+        if not tls:
+            return _ask(case, connection, host)
+        with contextlib.closing(_secured(connection, host)) as secured:
+            return _ask(case, secured, host)
+
+
+def _connect(addresses: list[str], port: int) -> socket.socket:
+    reason = "no address"
+    for address in addresses[:_ADDRESSES_TRIED]:
+        try:
+            return socket.create_connection((address, port), timeout=_CONNECT_TIMEOUT_S / _ADDRESSES_TRIED)
+        except TimeoutError:
+            reason = "no answer"
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+    raise _Unreachable(f"no connection to port {port}: {reason}")
+
+
+def _secured(connection: socket.socket, host: str) -> ssl.SSLSocket:
+    import certifi
+
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    try:
+        return context.wrap_socket(connection, server_hostname=host)
+    except ssl.SSLCertVerificationError as error:
+        raise _Unreachable(f"the certificate of {host} is not to be trusted: {error.verify_message}") from None
+    except (OSError, ValueError) as error:
+        raise _Unreachable(f"no TLS with {host}: {type(error).__name__}") from None
+
+
+def _ask(case: Case, connection: socket.socket, host: str) -> Contact:
+    """Ask for the headers of the front page, which logs nobody in."""
+    began_s = time.monotonic()
+    asked = f"HEAD / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\nConnection: close\r\n\r\n"
+    try:
+        connection.sendall(asked.encode("idna" if not host.isascii() else "ascii"))
+        answer = http.client.HTTPResponse(connection, method="HEAD")
+        with contextlib.closing(answer):
+            answer.begin()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _Unreachable(f"{host} took the connection and gave no answer: {type(error).__name__}") from None
+    took_s = time.monotonic() - began_s
+    written_s = case.ports.wall_clock() - took_s / 2
+    ahead_s: float | None = None
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        ahead_s = parsedate_to_datetime(str(answer.getheader("Date"))).timestamp() + _HALF_A_SECOND_S - written_s
+    return Contact(answer.status, ahead_s, took_s)
+
+
+def check_clock(case: Case) -> Iterator[Finding]:
+    """Compare this machine's clock with IBKR's: codes by time and certificates depend on it."""
+    contact = case.contact
+    if contact is None or contact.ahead_s is None:
+        yield not_checked("a date in IBKR's answer")
+        return
+    off_s = abs(contact.ahead_s)
+    if off_s <= _CLOCK_OFF_S + contact.took_s:
+        yield ok("right, by IBKR's")
+        return
+    what = f"it is {off_s:.0f} s {'behind' if contact.ahead_s > 0 else 'ahead'}, by IBKR's"
+    remedy = "sudo timedatectl set-ntp true"
+    if off_s <= _CLOCK_WRONG_S:
+        yield warning(f"{what}: codes by time may be refused", remedy)
+    else:
+        yield failed(f"{what}: codes by time are refused", remedy)
