@@ -116,10 +116,6 @@ def redactor_of(case: Case, *, keep: Iterable[str] = ()) -> Redactor:
         entry = pwd.getpwuid(os.geteuid())
         person.add(entry.pw_name)
         own_homes[entry.pw_dir] = "~"
-    with contextlib.suppress(ValueError, LookupError):
-        upstream = urlsplit(str(case.known["upstream"])).hostname or ""
-        if not is_public_host(upstream):
-            person.add(upstream)
     words = {one for one in person if len(one) >= _WORD_CHARS and one.lower() not in _UNKNOWN_PERSONS}
     home = case.environment.get("GWCTL_HOME")
     folders = {**own_homes, **({home: "$GWCTL_HOME"} if home else {})}
@@ -142,6 +138,9 @@ def _known(case: Case) -> Iterator[str]:
     with contextlib.suppress(OSError):
         yield keystore.password_file(case.paths).read_text(errors="replace")
     yield case.environment.get("GWCTL_USERNAME") or ""
+    with contextlib.suppress(ValueError, LookupError):
+        host = urlsplit(str(case.known["upstream"])).hostname or ""
+        yield "" if is_public_host(host) else host
     for table in _tables(case):
         yield str(table.get("username") or "")
         yield str(table.get("second_factor_device") or "")

@@ -116,7 +116,7 @@ def _below(folder: Path) -> Iterator[Path]:
 def _named(paths: list[Path]) -> str:
     names = ", ".join(path.name for path in paths[:_NAMED_AT_MOST])
     more = f" and {len(paths) - _NAMED_AT_MOST} more" if len(paths) > _NAMED_AT_MOST else ""
-    return f"{names}{more}: {'is' if len(paths) == 1 else 'are'}"
+    return f"{names}{more} {'is' if len(paths) == 1 else 'are'}"
 
 
 def _quoted(paths: list[Path]) -> str:

@@ -32,7 +32,7 @@ _LOOKS_SECRET: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         rf"\1{MASK}",
     ),
-    (re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)*\.?[a-z]{2,}", re.IGNORECASE), f"{MASK}@{MASK}"),
+    (re.compile(r"(?<![\w.+%-])[\w.+%-]+@[\w-]+(?:\.[\w-]+)*\.?[a-z]{2,}", re.IGNORECASE), f"{MASK}@{MASK}"),
     (re.compile(r"\b(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}\b", re.IGNORECASE), MASK),
     (re.compile(r"\(pid (\d+), user [^\s)]+(?: in [^)]*)?\)"), rf"(pid \1, user {MASK})"),
     (re.compile(r"/(home|Users)/[^/\s\"']+"), rf"/\1/{MASK}"),

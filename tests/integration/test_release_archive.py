@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_release_fakes import jar, packed, release_files, release_zip
+from release_fakes import jar, packed, release_files, release_zip
 
 from gwctl.errors import ReleaseBroken
 from gwctl.release.archive import ArchiveLimits

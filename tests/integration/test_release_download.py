@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_release_fakes import (
+from release_fakes import (
     Answer,
     FaultyServer,
     Handler,

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_release_fakes import packed, release_files, release_zip, serving, silent
+from release_fakes import packed, release_files, release_zip, serving, silent
 
 from gwctl.errors import DiskTrouble, ReleaseBroken, ReleaseMissing, Usage
 from gwctl.release.store import ReleaseStore

@@ -1,0 +1,358 @@
+"""Ways to break one thing of a sound machine, and what the doctor says of each; there is no test in here."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from doctor_rig import Machine, a_process, an_ibkr, program
+
+from gwctl.credentials import Secret
+from gwctl.doctor import network, programs
+from gwctl.gateway import keystore, process
+from gwctl.supervisor.ledger import Ledger
+
+LISTENER = (
+    "import socket, sys, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1);"
+    "s.bind(('127.0.0.1', int(sys.argv[1]))); s.listen(); print('up', flush=True); time.sleep(600)"
+)
+SLEEPER = "import sys, time; f = open(sys.argv[1], 'a'); print('up', flush=True); time.sleep(600)"
+
+# What breaks what. Each is given the machine, and what it yields holds while the doctor looks.
+
+Break = Callable[[Machine, pytest.MonkeyPatch], AbstractContextManager[Any] | None]
+
+
+def installed_with(machine: Machine, patch: pytest.MonkeyPatch, line: str) -> None:
+    info = machine.folder / "site" / "gwctl-9.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: gwctl\nVersion: 9\n{line}\n")
+    patch.syspath_prepend(str(info.parent))
+
+
+def lose_a_library(machine: Machine, patch: pytest.MonkeyPatch) -> None:
+    info = machine.folder / "site" / "gwctl-9.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: gwctl\nVersion: 9\nRequires-Dist: not-there-at-all>=2\n"
+    )
+    patch.syspath_prepend(str(info.parent))
+
+
+def need_a_newer_python(machine: Machine, patch: pytest.MonkeyPatch) -> None:
+    installed_with(machine, patch, "Requires-Python: >=9.9")
+
+
+def small_disk(free_bytes: int, inodes: int) -> Break:
+    def fill(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+        full = SimpleNamespace(f_bavail=free_bytes // 4096, f_frsize=4096, f_blocks=9e9, f_files=9e9, f_favail=inodes)
+
+        def disk(path: Path) -> Any:
+            return full if path.is_relative_to(machine.home) else os.statvfs(path)
+
+        machine.ports = replace(machine.ports, disk=disk)
+
+    return fill
+
+
+def no_scratch(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    machine.variables["TMPDIR"] = str(machine.folder / "gone")
+
+
+def setting(name: str, value: str) -> Break:
+    return lambda machine, _patch: machine.variables.__setitem__(name, value)
+
+
+def config(text: str) -> Break:
+    return lambda machine, _patch: machine.write_config("[defaults]\nmaintenance = []\n" + text)
+
+
+def chmod(name: str, mode: int) -> Break:
+    return lambda machine, _patch: getattr(machine.paths, name).chmod(mode)
+
+
+def release_open_to_write(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    next(machine.paths.releases_dir.rglob("run.sh")).chmod(0o777)
+
+
+def damage(name: str, text: str = "{") -> Break:
+    return lambda machine, _patch: machine.write_state(getattr(machine.paths, name), text)
+
+
+def kept_damage(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    machine.write_state(machine.paths.profile_dir / "ledger.json.damaged-20260101T000000-1", "{")
+
+
+def old_java(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    program(Path(machine.variables["GWCTL_JAVA"]), "echo 'java version \"1.8.0_151\"' >&2")
+
+
+def browser(script: str) -> Break:
+    def write(machine: Machine, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(programs, "_START_TIMEOUT_S", 1.0)
+        program(Path(machine.variables["GWCTL_BROWSER"]), script)
+
+    return write
+
+
+MISSES_A_LIBRARY = (
+    "echo 'chrome: error while loading shared libraries: libnss3.so: cannot open shared object file' >&2; exit 127"
+)
+
+
+def change_the_release(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    next(machine.paths.releases_dir.rglob("index.html")).write_text("<html>changed</html>")
+
+
+def remove_the_release(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(machine.paths.releases_dir)
+
+
+@contextmanager
+def held(port: int) -> Iterator[None]:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", port))
+        holder.listen()
+        yield
+
+
+def take_the_port(machine: Machine, _patch: pytest.MonkeyPatch) -> AbstractContextManager[None]:
+    return held(machine.port)
+
+
+def localhost(*addresses: str) -> Break:
+    def say(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+        def resolve(host: str, port: int) -> list[str]:
+            if host != "localhost":
+                return [host]
+            if not addresses:
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+            return list(addresses)
+
+        machine.ports = replace(machine.ports, resolve=resolve)
+
+    return say
+
+
+def new_certificate(machine: Machine, patch: pytest.MonkeyPatch, name: str, days: int) -> None:
+    patch.setattr(keystore, name, days)
+    files = (machine.paths.leaf_file, *(machine.paths.ca_dir.iterdir() if name == "_CA_LIFE_DAYS" else ()))
+    for file in files:
+        file.unlink()
+    keystore.ensure_leaf(machine.paths)
+    keystore.write_bundle(machine.paths.ca_dir)
+
+
+def certificate(name: str, days: int) -> Break:
+    return lambda machine, patch: new_certificate(machine, patch, name, days)
+
+
+def wider_authority(machine: Machine, patch: pytest.MonkeyPatch) -> None:
+    plain = keystore._ca_certificate
+
+    def unconstrained(key: Any) -> Any:
+        builder = plain(key)
+        kept = [one for one in builder._extensions if one.oid.dotted_string != "2.5.29.30"]
+        builder._extensions[:] = kept
+        return builder
+
+    patch.setattr(keystore, "_ca_certificate", unconstrained)
+    new_certificate(machine, patch, "_CA_LIFE_DAYS", 3650)
+
+
+def foreign_leaf(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    other = replace(machine.paths, data_dir=machine.folder / "other", state_dir=machine.folder / "other")
+    keystore.ensure_leaf(other)
+    shutil.copy(other.leaf_file, machine.paths.leaf_file)
+
+
+def other_keystore(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    machine.paths.keystore_file.write_bytes(b"no keystore")
+
+
+def other_ca_key(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    other = keystore.ensure_ca(machine.folder / "other-ca")
+    shutil.copy(other.key_file, machine.paths.ca_dir / "ca.key")
+
+
+def stale_bundle(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    machine.paths.ca_bundle_file.write_bytes(b"of last year")
+
+
+def password_file(content: bytes, mode: int = 0o600) -> Break:
+    def write(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+        file = Path(machine.variables["GWCTL_PASSWORD_FILE"])
+        file.write_bytes(content)
+        file.chmod(mode)
+
+    return write
+
+
+def without(name: str) -> Break:
+    def take(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+        del machine.variables[name]
+
+    return take
+
+
+def nobody_there(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        machine.variables["GWCTL_UPSTREAM"] = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    machine.variables["HTTPS_PROXY"] = "http://proxy.example:3128"
+
+
+def no_such_name(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    machine.variables["GWCTL_UPSTREAM"] = "http://not-there.invalid"
+
+
+def mute_name_server(machine: Machine, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(network, "_RESOLVE_TIMEOUT_S", 0.2)
+
+    def resolve(host: str, port: int) -> list[str]:
+        if host != "localhost":
+            time.sleep(1)  # a name server that does not answer holds its caller up just so
+        return ["127.0.0.1"]
+
+    machine.ports = replace(machine.ports, resolve=resolve)
+
+
+def mute_ibkr(machine: Machine, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(network, "_ANSWER_TIMEOUT_S", 0.3)
+    machine.ibkr.mute.set()
+
+
+def ill_ibkr(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    machine.ibkr.status = 503
+
+
+@contextmanager
+def in_its_place(machine: Machine) -> Iterator[None]:
+    certificate_file, key_file = machine.folder / "false.pem", machine.folder / "false.key"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost", "-keyout", str(key_file), "-out", str(certificate_file)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate_file, key_file)
+    with an_ibkr(context) as false:
+        machine.variables["GWCTL_UPSTREAM"] = f"https://localhost:{false.port}"
+        yield
+
+
+def false_ibkr(machine: Machine, _patch: pytest.MonkeyPatch) -> AbstractContextManager[None]:
+    return in_its_place(machine)
+
+
+def clock(ahead_s: float) -> Break:
+    return lambda machine, _patch: setattr(machine.ibkr, "ahead_s", ahead_s)
+
+
+def open_window(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    now = dt.datetime.now(dt.UTC)
+    begins, ends = now - dt.timedelta(hours=1), now + dt.timedelta(hours=1)
+    machine.write_config(f'[defaults]\nmaintenance = ["{begins:%H:%M}-{ends:%H:%M} UTC"]\n')
+
+
+def supervisor(**said: Any) -> Break:
+    return lambda machine, _patch: machine.supervised(**said)
+
+
+def killed_supervisor(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    with machine.supervised():
+        pass
+
+
+def session(phase: str) -> Break:
+    return supervisor(status={"phase": phase, "ready": False, "reason": "refused"})
+
+
+def bad_end(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    end = {"exit_code": 77, "code": "credentials_rejected", "text": "IBKR refused it", "hint": "correct it"}
+    machine.write_state(machine.paths.last_end_file, {**end, "at_s": time.time()})
+
+
+def logins(outcome: str, *, worked_before: bool) -> Break:
+    def log_in(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+        ledger = Ledger(machine.paths.ledger_file)
+        for one in [*(["success"] if worked_before else []), outcome]:
+            assert ledger.begin_submit(Secret("x\ny"), "paper/none", 3).allowed
+            ledger.end_submit(one)
+
+    return log_in
+
+
+def pause(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    kept = {"failed_logins": 2, "login_pause_s": 600, "login_not_before": time.time() + 600}
+    machine.write_state(machine.paths.budget_file, kept)
+
+
+def spent(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    now_s = time.time()
+    machine.write_state(machine.paths.budget_file, {"spent": {"login": [now_s - n for n in range(20)]}})
+
+
+@contextmanager
+def stray_supervisor(machine: Machine) -> Iterator[None]:
+    argv = [sys.executable, "-c", SLEEPER, str(machine.paths.supervisor_lock)]
+    machine.paths.supervisor_lock.touch(mode=0o600)
+    with a_process(argv, machine.paths.profile_dir):
+        yield
+
+
+@contextmanager
+def gateway(machine: Machine, *, recorded: bool) -> Iterator[None]:
+    with a_process([sys.executable, "-c", LISTENER, str(machine.port)], machine.paths.gateway_dir) as child:
+        known = process.identify(child.pid)
+        assert known is not None
+        if recorded:
+            told = {"java": known.to_json(), "shell": None, "port": machine.port, "release": "x", "started_at_s": 1.0}
+            machine.write_state(machine.paths.gateway_state_file, told)
+        yield
+
+
+@contextmanager
+def stray_browser(machine: Machine) -> Iterator[None]:
+    folder = machine.paths.login_scratch_dir / "gwctl-login-x"
+    folder.mkdir(parents=True, mode=0o700)
+    machine.paths.login_scratch_dir.chmod(0o700)
+    with a_process([sys.executable, "-c", SLEEPER, os.devnull], folder):
+        yield
+
+
+def running(what: Callable[..., AbstractContextManager[None]], **how: Any) -> Break:
+    return lambda machine, _patch: what(machine, **how)
+
+
+def large_logs(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    log = machine.paths.logs_dir / "gateway.log"
+    log.touch(mode=0o600)
+    os.truncate(log, 600_000_000)  # a hole: it takes no space
+
+
+def cron_line(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    lines = "MAILTO=me\n# 1 2 3 4 5 /not/gwctl\n*/5 * * * * /gone/bin/gwctl up --quiet\n"
+    (machine.folder / "crontab").write_text(lines)
+
+
+def unit(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    folder = machine.folder / "units"
+    folder.mkdir()
+    (folder / "gwctl@.service").write_text("[Service]\nExecStart=/gone/bin/gwctl up --foreground\n")

@@ -1,0 +1,213 @@
+"""Each check of the doctor is broken by itself, with real files, sockets and processes, and only it says so."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import doctor_breaks as broken
+import psutil
+import pytest
+from doctor_breaks import Break
+from doctor_rig import Machine, a_sound_machine
+from release_fakes import release_zip
+
+from gwctl.doctor import files
+from gwctl.doctor.catalogue import CHECKS
+from gwctl.doctor.finding import State
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with a_sound_machine(tmp_path, release_zip()) as sound:
+        yield sound
+
+
+def test_a_sound_machine_has_nothing_wrong(machine: Machine) -> None:
+    """Where nothing is broken no check warns or fails, and only the session, which nobody runs, is not checked."""
+    findings = machine.findings()
+    assert machine.wrong() == {}
+    assert [one.check for one in findings if one.state is State.NOT_CHECKED] == ["session"]
+    assert {one.check for one in findings} == {check.code for check in CHECKS}
+
+
+BREAKS: list[tuple[str, str, State, Break, str]] = [
+    ("python", "lacks a library", State.FAILED, broken.lose_a_library, "not-there-at-all"),
+    ("python", "is too old", State.FAILED, broken.need_a_newer_python, "older than 9.9"),
+    ("disk", "is full", State.FAILED, broken.small_disk(5_000_000, 10**6), "5 MB free"),
+    ("disk", "has few inodes", State.WARNING, broken.small_disk(10**12, 500), "500 inodes"),
+    ("scratch", "is gone", State.FAILED, broken.no_scratch, "is not there"),
+    ("settings", "has an unknown key", State.FAILED, broken.config('usrname = "x"\n'), "did you mean|unknown key"),
+    (
+        "permissions",
+        "has a key for all",
+        State.FAILED,
+        broken.chmod("keystore_file", 0o644),
+        "gwctl.p12 is open to others",
+    ),
+    ("permissions", "has a folder for all", State.FAILED, broken.chmod("profile_dir", 0o755), "default is open"),
+    ("permissions", "has a release for all", State.FAILED, broken.release_open_to_write, "open to others' changes"),
+    ("state_files", "is no JSON", State.FAILED, broken.damage("budget_file"), "budgets.json is damaged"),
+    (
+        "state_files",
+        "is no ledger",
+        State.FAILED,
+        broken.damage("ledger_file", '{"submits": 1}'),
+        "ledger.json is damaged",
+    ),
+    ("state_files", "was damaged", State.WARNING, broken.kept_damage, "earlier damage"),
+    ("java", "is too old", State.FAILED, broken.old_java, "1.8.0_151"),
+    ("java", "is not there", State.FAILED, broken.setting("GWCTL_JAVA", "/gone/java"), "does not run"),
+    ("browser", "lacks a library", State.FAILED, broken.browser(broken.MISSES_A_LIBRARY), "lacks libnss3.so"),
+    ("browser", "hangs", State.FAILED, broken.browser("sleep 60"), "did not start within"),
+    ("browser", "says nothing", State.FAILED, broken.browser("echo 'GPU trouble' >&2; exit 3"), "GPU trouble"),
+    ("browser", "is not there", State.FAILED, broken.setting("GWCTL_BROWSER", "/gone/chrome"), "not there"),
+    ("release", "was changed", State.FAILED, broken.change_the_release, "index.html"),
+    ("release", "is pinned and gone", State.FAILED, broken.setting("GWCTL_RELEASE", "20990101-x"), "is not installed"),
+    ("release", "is not installed", State.WARNING, broken.remove_the_release, "no Standard Release"),
+    ("port", "is held", State.FAILED, broken.take_the_port, "is held by python"),
+    ("localhost", "is elsewhere", State.FAILED, broken.localhost("10.9.8.7"), "10.9.8.7"),
+    ("localhost", "is IPv6 only", State.FAILED, broken.localhost("::1"), "asked at 127.0.0.1"),
+    ("localhost", "is nothing", State.FAILED, broken.localhost(), "no address"),
+    ("certificate", "has ended", State.FAILED, broken.certificate("_LEAF_LIFE_DAYS", 1), "certificate ended on"),
+    ("certificate", "ends soon", State.WARNING, broken.certificate("_LEAF_LIFE_DAYS", 8), "ends on"),
+    ("certificate", "authority has ended", State.FAILED, broken.certificate("_CA_LIFE_DAYS", 1), "authority ended on"),
+    ("certificate", "authority signs all", State.FAILED, broken.wider_authority, "more than this machine"),
+    ("certificate", "authority has another key", State.FAILED, broken.other_ca_key, "no key that fits"),
+    ("certificate", "is another's", State.FAILED, broken.foreign_leaf, "not signed by our authority"),
+    ("certificate", "has no keystore", State.FAILED, broken.other_keystore, "does not open"),
+    ("certificate", "bundle is old", State.WARNING, broken.stale_bundle, "bundle"),
+    ("allow_ips", "is no pattern", State.FAILED, broken.setting("GWCTL_ALLOW_IPS", "10.0.0.0/8"), "10.0.0.0/8"),
+    ("allow_ips", "lets others in", State.WARNING, broken.setting("GWCTL_ALLOW_IPS", "192.168.1.*"), "192.168.1.*"),
+    ("secrets", "is for all", State.FAILED, broken.password_file(b"x\n", 0o644), "everybody"),
+    ("secrets", "is for a group", State.WARNING, broken.password_file(b"x\n", 0o640), "others than you"),
+    ("secrets", "ends in a blank", State.WARNING, broken.password_file(b"x \n"), "blank"),
+    ("secrets", "is empty", State.FAILED, broken.password_file(b"\n"), "is empty"),
+    ("secrets", "is not there", State.WARNING, broken.without("GWCTL_PASSWORD_FILE"), "no password"),
+    ("secrets", "has no user", State.FAILED, broken.without("GWCTL_USERNAME"), "no username"),
+    ("secrets", "is not base32", State.FAILED, broken.setting("GWCTL_TOTP_SECRET", "1!8"), "not base32"),
+    (
+        "secrets",
+        "has a command that fails",
+        State.FAILED,
+        broken.config('totp_secret_command = ["false"]\n'),
+        "exit code 1",
+    ),
+    ("secrets", "has no TOTP secret", State.FAILED, broken.setting("GWCTL_SECOND_FACTOR", "totp"), "no TOTP secret"),
+    ("upstream", "is not there", State.FAILED, broken.nobody_there, "HTTPS_PROXY is set"),
+    ("upstream", "has no name", State.FAILED, broken.no_such_name, "has no address"),
+    ("upstream", "has no name server", State.FAILED, broken.mute_name_server, "no name server"),
+    ("upstream", "is mute", State.FAILED, broken.mute_ibkr, "gave no answer"),
+    ("upstream", "is ill", State.WARNING, broken.ill_ibkr, "503"),
+    ("upstream", "is another", State.FAILED, broken.false_ibkr, "not to be trusted"),
+    ("clock", "is wrong", State.FAILED, broken.clock(7200), "behind"),
+    ("clock", "is a little off", State.WARNING, broken.clock(-25), "ahead"),
+    ("maintenance", "is now", State.WARNING, broken.open_window, "is open until"),
+    ("supervisor", "was killed", State.WARNING, broken.killed_supervisor, "was killed"),
+    ("supervisor", "does not answer", State.FAILED, broken.supervisor(answers=False), "does not answer"),
+    ("supervisor", "does not turn", State.FAILED, broken.supervisor(live=False), "does not turn"),
+    ("supervisor", "holds nothing", State.WARNING, broken.supervisor(holds=False), "lock"),
+    ("supervisor", "is older", State.WARNING, broken.supervisor(version="0.0.1"), "0.0.1"),
+    ("session", "is locked", State.FAILED, broken.session("locked_out"), "locked_out: refused"),
+    ("session", "is on its way", State.WARNING, broken.session("logging_in"), "logging_in"),
+    ("last_end", "gave up", State.FAILED, broken.bad_end, "IBKR refused it"),
+    ("login", "is locked", State.FAILED, broken.logins("refused", worked_before=False), "locked"),
+    ("login", "was refused", State.WARNING, broken.logins("refused", worked_before=True), "1 of 3 refusals"),
+    ("budget", "waits", State.WARNING, broken.pause, "the next login is in 10 min"),
+    ("budget", "is spent", State.WARNING, broken.spent, "login for"),
+    ("leftovers", "has a supervisor", State.FAILED, broken.running(broken.stray_supervisor), "supervisor (pid"),
+    ("leftovers", "has a gateway", State.FAILED, broken.running(broken.gateway, recorded=False), "gateway (pid"),
+    ("leftovers", "has a browser", State.FAILED, broken.running(broken.stray_browser), "login's browser (pid"),
+    (
+        "leftovers",
+        "is not supervised",
+        State.WARNING,
+        broken.running(broken.gateway, recorded=True),
+        "without a supervisor",
+    ),
+    ("logs", "are large", State.WARNING, broken.large_logs, "600 MB"),
+    ("unattended", "has a cron line", State.FAILED, broken.cron_line, "/gone/bin/gwctl"),
+    ("unattended", "has a unit", State.FAILED, broken.unit, "/gone/bin/gwctl"),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "breaks", "said"),
+    [pytest.param(code, state, breaks, said, id=f"{code} {how}") for code, how, state, breaks, said in BREAKS],
+)
+def test_what_is_broken_is_said_by_its_check_alone(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, *, code: str, state: State, breaks: Break, said: str
+) -> None:
+    """One thing is broken: its check says so with a remedy, no other check does, and nothing that looked is left."""
+    children = set(psutil.Process().children(recursive=True))
+    with breaks(machine, monkeypatch) or nullcontext():
+        started = set(psutil.Process().children(recursive=True)) - children
+        wrong = machine.wrong()
+        assert list(wrong) == [code], wrong
+        assert wrong[code].state is state
+        assert any(words in wrong[code].what for words in said.split("|")), wrong[code]
+        assert wrong[code].remedy
+        left = [one for one in set(psutil.Process().children(recursive=True)) - children - started if one.is_running()]
+        assert not [one for one in left if one.status() != psutil.STATUS_ZOMBIE]
+    assert list(Path(machine.folder / "scratch").iterdir()) == []
+
+
+def test_every_check_is_broken_here() -> None:
+    """No check is without a test that breaks it; `time_zones` needs a process of its own, below."""
+    assert {check.code for check in CHECKS} - {code for code, *_ in BREAKS} == {"time_zones"}
+
+
+def test_no_time_zones(machine: Machine) -> None:
+    """Without any database of time zones that is what is wrong, and all that needs the settings is not checked."""
+    empty = machine.folder / "empty"
+    (empty / "tzdata").mkdir(parents=True)
+    (empty / "tzdata" / "__init__.py").write_text("")
+    done = machine.gwctl("doctor", "--json", PYTHONTZPATH=str(empty), PYTHONPATH=str(empty)).check(1)
+    findings = done.envelope["data"]["findings"]
+    assert [one["check"] for one in findings if one["state"] in {"warning", "failed"}] == ["time_zones"]
+    assert {one["check"]: one["what"] for one in findings}["settings"] == "needs time_zones"
+    assert {one["check"]: one["what"] for one in findings}["release"] == "needs settings"
+
+
+def test_a_file_of_another_user(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of ours that belongs to somebody else is named, with the command that gives it back."""
+    file = machine.paths.leaf_file
+    me = os.geteuid()
+    if me == 0:
+        os.chown(file, 65534, -1)
+        wrong = machine.wrong()
+    else:  # nobody but root can give a file away: there it is we who are somebody else
+        monkeypatch.setattr(files.os, "geteuid", lambda: me + 1)
+        wrong = machine.wrong()
+    assert list(wrong) == ["permissions"]
+    assert "of another user" in wrong["permissions"].what
+    assert str(wrong["permissions"].remedy).startswith("sudo chown -R ")
+
+
+def test_settings_that_name_secrets_are_for_their_owner() -> None:
+    """A config.toml that says where a secret comes from is warned of where others can get at it, and only there."""
+    with tempfile.TemporaryDirectory(prefix="gwctl-doctor-") as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        with a_sound_machine(folder, release_zip()) as machine:
+            machine.write_config('[defaults]\nmaintenance = []\ntotp_secret_command = ["echo", "JBSWY3DPEHPK3PXP"]\n')
+            machine.paths.config_file.chmod(0o644)
+            assert machine.wrong() == {}, "its folder is for its owner alone"
+            machine.home.chmod(0o755)
+            wrong = machine.wrong()
+            assert [(code, one.state) for code, one in wrong.items()] == [("settings", State.WARNING)]
+            assert wrong["settings"].remedy == f"chmod 600 {machine.paths.config_file}"
+
+
+def test_a_secret_is_never_said(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wrong with a secret, no finding holds it."""
+    machine.variables["GWCTL_TOTP_SECRET"] = "Canary-Is-Not-Base32"
+    broken.password_file(b"Quail-Harbor-5521 \n", 0o644)(machine, monkeypatch)
+    said = " ".join(f"{one.what} {one.remedy} {one.where}" for one in machine.findings() if one.check == "secrets")
+    assert "not base32" in said
+    assert "blank" in said
+    assert "Quail" not in said
+    assert "Canary" not in said
