@@ -165,7 +165,9 @@ def _as_ours(error: Exception, call: Call) -> GwctlError:
             return DiskTrouble(f"{file}: {reason}", hint=f"check the owner of {file} and the free space")
         case _:
             detail = f"{type(error).__name__} in gwctl itself"
-            return GwctlError(detail, hint="run it again with -v and report what it prints")
+            return GwctlError(
+                detail, hint=f"{call.command('doctor --bundle report.zip')}, and report it with what -v prints"
+            )
 
 
 def _stop(command: str, stopped: Stopped, call: Call) -> int:

@@ -57,7 +57,7 @@ def request_once(base_url: str, ca_file: Path, asked: RawRequest, *, timeout_s: 
         raise TimedOut(f"{asked.method} {path} was not answered within {timeout_s:g} s", hint="gwctl status") from None
     except ssl.SSLCertVerificationError:
         raise GatewayUnreachable(
-            f"who answers on port {parts.port} does not hold this profile's key", hint="gwctl status"
+            f"who answers on port {parts.port} does not hold this profile's key", hint="gwctl doctor"
         ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise GatewayUnreachable(

@@ -44,7 +44,7 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     ),
     LoginOutcome.BROWSER_FAILED: (
         "the browser did not start, ended, or found another key at the gateway's port",
-        "gwctl browser show, then gwctl browser install",
+        "gwctl doctor says what it lacks; gwctl browser install gets one",
     ),
     LoginOutcome.SECOND_FACTOR_NEEDED: (
         "IBKR asked for a second factor, and nobody gave it",

@@ -14,7 +14,9 @@ from cli_fakes import Home
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("script", ["cli-reference", "supervisor-reference", "login-matrix", "metrics-reference"])
+@pytest.mark.parametrize(
+    "script", ["cli-reference", "supervisor-reference", "login-matrix", "metrics-reference", "doctor-reference"]
+)
 def test_the_reference_is_what_the_program_says(script: str) -> None:
     """Each page that is written by a script has not drifted from what it is written from."""
     done = subprocess.run(

@@ -26,6 +26,7 @@ VERBS = [
         ["tickle"],
         ["logs"],
         ["history"],
+        ["doctor"],
     ),
     *(["release"], ["release", "install"], ["release", "list"], ["release", "use"], ["release", "verify"]),
     *(["release", "prune"], ["browser"], ["browser", "install"], ["profile"], ["profile", "list"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,11 +59,17 @@ def a_watched_home(folder: Path, release_zip: Path, account: Account) -> Iterato
 
 
 def fail_and_look(real: RealHome, watch: Watch, planted: Canaries, said: str) -> None:
-    """Lose the session, wait for the login that then fails, and find nothing in what is printed, kept and told."""
+    """Lose the session, wait for the login that then fails, and find nothing in all that is said, kept and bundled."""
     real.stand_in.state.act("drop_session", {})
     wait_for(lambda: list(real.profile_dir.glob("evidence/*/cause.json")), 60, f"a failed login: {real.journal()}")
     calls = [real.gwctl(*argv) for argv in PRINTED]
+    bundle = real.home.parent / "report.zip"
+    # Before the end: what the supervisor says goes into it.
+    real.gwctl("doctor", "--bundle", str(bundle))
     real.gwctl("down").check(0)
+    with zipfile.ZipFile(bundle) as archive:
+        assert [one for name in archive.namelist() for one in planted.in_bytes(archive.read(name))] == []
+        assert b"failed_login" in archive.read("last.json")
     assert said in calls[0].stdout
     assert all(call.stdout for call in calls), calls
     printed = "".join(call.stdout + call.stderr for call in calls)
