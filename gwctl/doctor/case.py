@@ -74,6 +74,12 @@ class Case:
         return self.settings
 
     @property
+    def port(self) -> int:
+        """The gateway's port: the running supervisor's, which a flag may have set, else the settings'."""
+        port = (self.state_of(self.paths.supervisor_state_file) or {}).get("gateway_port")
+        return port if isinstance(port, int) else int(self.known["port"])
+
+    @property
     def scratch_dir(self) -> Path:
         """Where programs put what they need for a moment."""
         named = next((value for name in ("TMPDIR", "TEMP", "TMP") if (value := self.environment.get(name))), None)

@@ -18,7 +18,8 @@ from gwctl.errors import GwctlError
 if TYPE_CHECKING:
     from gwctl.gateway.process import Identity
 
-BOUND_S = 5.0
+BOUND_S = 10.0
+"""For a machine that is busy; what can hang has a shorter time of its own."""
 _CHILDREN_GRACE_S = 0.5
 _THREADS_WAIT_S = 2.0
 

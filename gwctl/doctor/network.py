@@ -35,13 +35,12 @@ class _Unreachable(Exception):
 
 def check_port(case: Case) -> Iterator[Finding]:
     """Look at who has the gateway's port."""
-    record = case.state_of(case.paths.supervisor_state_file) or {}
-    port = int(record.get("gateway_port") or case.known["port"])
+    port = case.port
     holder = process.find_listener(port)
     if holder is None:
         if os.geteuid() != 0 and port < 1024:
             yield failed(f"port {port} is for root only", "set port to one from 1024 to 65535", where=port)
-        elif record or process.port_is_free(port):
+        elif case.paths.supervisor_state_file.exists() or process.port_is_free(port):
             # Not tried while a supervisor runs: its gateway may be just about to take it.
             yield ok(f"{port} is free")
         else:

@@ -117,7 +117,7 @@ def check_leftovers(case: Case) -> Iterator[Finding]:
     recorded = {one.pid for one in (supervisor, gateway.java if gateway else None, stand_in) if one is not None}
     strays = {one.pid: f"supervisor (pid {one.pid})" for one in unrecorded_supervisors(paths)}
     strays |= {one.pid: f"stand-in (pid {one.pid})" for one in unrecorded_stand_ins(paths)}
-    strays |= {one.pid: f"gateway (pid {one.pid})" for one in unrecorded_gateway(paths, int(case.known["port"]))}
+    strays |= {one.pid: f"gateway (pid {one.pid})" for one in unrecorded_gateway(paths, case.port)}
     if not is_supervised:
         strays |= {one.pid: f"login's browser (pid {one.pid})" for one in _in_logins(paths.login_scratch_dir)}
     found = [what for pid, what in strays.items() if pid not in recorded]
