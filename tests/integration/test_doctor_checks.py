@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -12,7 +13,7 @@ import doctor_breaks as broken
 import psutil
 import pytest
 from doctor_breaks import Break
-from doctor_rig import Machine, a_sound_machine
+from doctor_rig import Machine, a_sound_machine, program
 from release_fakes import release_zip
 
 from gwctl.doctor import files
@@ -170,6 +171,25 @@ def test_no_time_zones(machine: Machine) -> None:
     assert [one["check"] for one in findings if one["state"] in {"warning", "failed"}] == ["time_zones"]
     assert {one["check"]: one["what"] for one in findings}["settings"] == "needs time_zones"
     assert {one["check"]: one["what"] for one in findings}["release"] == "needs settings"
+
+
+def test_lines_that_start_a_gwctl_that_is_there(machine: Machine) -> None:
+    """A line with variables before a Python and its module, one found on the crontab's PATH, and a unit are well."""
+    program(machine.folder / "own bin" / "gwctl", "true")
+    lines = [
+        f"PATH={machine.folder / 'bin'}:/usr/bin",
+        f"*/5 * * * * GWCTL_HOME=/x {sys.executable} -m gwctl --profile two up --quiet",
+        "@reboot gwctl up --quiet",
+        f"1 2 3 4 5 '{machine.folder}/own bin/gwctl' up >/dev/null",
+    ]
+    (machine.folder / "crontab").write_text("\n".join(lines) + "\n")
+    assert list(machine.wrong()) == ["unattended"], "there is no gwctl on that PATH yet"
+    program(machine.folder / "bin" / "gwctl", "true")
+    unit = machine.folder / ".config" / "systemd" / "user" / "gwctl-default.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text(f'[Service]\nExecStart="{machine.folder}/own bin/gwctl" "up" "--foreground"\n')
+    said = {one.check: one for one in machine.findings()}["unattended"]
+    assert (said.state, said.what) == (State.OK, f"{unit}, the crontab")
 
 
 def test_a_file_of_another_user(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
