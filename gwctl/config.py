@@ -116,6 +116,12 @@ def _parse_list(raw: object) -> tuple[str, ...]:
     return tuple(raw)
 
 
+def _parse_names(raw: object) -> tuple[str, ...]:
+    from gwctl import host_names
+
+    return host_names.parse(raw)
+
+
 def _parse_command(raw: object) -> tuple[str, ...]:
     if not isinstance(raw, list) or not raw or not all(isinstance(part, str) for part in raw):
         raise ValueError('a list: the program and its arguments, as in ["pass", "show", "ibkr"]')
@@ -189,6 +195,9 @@ KEYS: dict[str, Key] = {
         variable=False,
     ),
     "allow_ips": Key(_parse_list, ("127.0.0.1",), "addresses that may use the gateway"),
+    "certificate_names": Key(
+        _parse_names, (), "names and addresses other than localhost by which clients reach the gateway"
+    ),
     "health_port": Key(_parse_any_port, 0, "port of the health server on loopback, 0 = any free"),
     "metrics_address": Key(
         _parse_address, None, "address:port that serves /livez, /readyz and /metrics to other machines"

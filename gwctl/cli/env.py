@@ -25,7 +25,7 @@ def variables_of(settings: Settings) -> dict[str, str]:
     from gwctl.cli.running_port import port_of
     from gwctl.gateway.keystore import write_bundle
 
-    bundle = str(write_bundle(settings.paths.ca_dir))
+    bundle = str(write_bundle(settings.paths.ca_dir, settings["certificate_names"]))
     ca_file = str(settings.paths.ca_file)
     address = f"localhost:{port_of(settings)}"
     return {

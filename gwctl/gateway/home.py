@@ -56,7 +56,7 @@ def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings) ->
     root = home / "root"
     for folder in (paths.profile_dir, home, root, home / "logs", paths.logs_dir):
         state_file.make_private_dir(folder)
-    leaf = ensure_leaf(paths)
+    leaf = ensure_leaf(paths, settings.certificate_names)
     changed = [home / name for name in _LINKED_FOLDERS if _link(home / name, release_path / name)]
     wanted = {
         root / "conf.yaml": render_conf(_read(shipped / "conf.yaml"), settings, leaf),

@@ -1,7 +1,8 @@
 """Our own certificate authority, one a machine, and the gateway's certificate, one a profile.
 
 The authority may sign for localhost, 127.0.0.0/8 and ::1 only (name constraints), so that its key is worth little to a
-thief. ``cryptography`` is loaded only when something has to be made: what is there is recognised by its digests.
+thief, and for the names that a profile asks for in so many words. ``cryptography`` is loaded only when something has
+to be made: what is there is recognised by its digests.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import ipaddress
 import secrets
 import ssl
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gwctl import state_file
 from gwctl.errors import DiskTrouble
+from gwctl.host_names import address_of
 from gwctl.paths import Paths
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ _LEAF_LIFE_DAYS = 397
 _LEAF_RENEW_DAYS = 30
 _LOCK_TIMEOUT_S = 30.0
 _FRIENDLY_NAME = b"gateway"
+_FORMERLY_KEPT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Authority:
 
     ca_file: Path
     key_file: Path
+    formerly: tuple[str, ...] = ()
+    """Digests of certificates that this key had before: what they vouched for, the present one does, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,42 +64,53 @@ class Leaf:
         return ssl.PEM_cert_to_DER_cert(self.leaf_pem)
 
 
-def ensure_ca(ca_dir: Path) -> Authority:
-    """Make sure of a sound authority in ``ca_dir`` (0700; the key 0600), and return it.
+def ensure_ca(ca_dir: Path, names: Iterable[str] = ()) -> Authority:
+    """Make sure of a sound authority in ``ca_dir`` (0700; the key 0600) that may sign for ``names``, and return it.
 
-    A damaged one is set aside and made anew; one that ends within 400 days is renewed with its key, so that what it
-    signed stays good. Raises DiskTrouble.
+    A damaged one is set aside and made anew; one that ends within 400 days, or may not sign for a name yet, is renewed
+    with its key, so that what it signed stays good. Raises DiskTrouble.
     """
     authority = Authority(ca_dir / "ca.pem", ca_dir / "ca.key")
     facts_file = ca_dir / "ca.json"
-    if _is_current(facts_file, (authority.ca_file, authority.key_file), _CA_RENEW_DAYS):
-        return authority
-    with _locked(ca_dir / ".lock"):
-        if _is_current(facts_file, (authority.ca_file, authority.key_file), _CA_RENEW_DAYS):
-            return authority
-        _make_or_renew_ca(authority, facts_file)
-    return authority
+    if not _may_sign(authority, facts_file, names):
+        with _locked(ca_dir / ".lock"):
+            if not _may_sign(authority, facts_file, names):
+                _make_or_renew_ca(authority, facts_file, names)
+    return replace(authority, formerly=_listed(facts_file, "formerly"))
 
 
-def ensure_leaf(paths: Paths) -> Leaf:
+def _may_sign(authority: Authority, facts_file: Path, names: Iterable[str]) -> bool:
+    sound = _is_current(facts_file, {_digest(authority.ca_file, authority.key_file)}, _CA_RENEW_DAYS)
+    return sound and set(names) <= set(_listed(facts_file, "names"))
+
+
+def ensure_leaf(paths: Paths, names: Sequence[str] | None = None) -> Leaf:
     """Make sure of a keystore for localhost signed by our authority, good for 30 days at least, and return it.
 
-    Called again it changes nothing; where anything is damaged all of it is made anew. Raises DiskTrouble.
+    It carries ``names``, too; None leaves those it has, which is for whoever talks to a gateway that runs with it (law
+    4). Called again it changes nothing; where anything is damaged all of it is made anew. Raises DiskTrouble.
     """
-    authority = ensure_ca(paths.ca_dir)
-    files = (paths.leaf_file, paths.keystore_file, password_file(paths), authority.ca_file)
+    authority = ensure_ca(paths.ca_dir, names or ())
     facts_file = paths.leaf_file.with_suffix(".json")
-    if not _is_current(facts_file, files, _LEAF_RENEW_DAYS):
+    if not _is_wanted(paths, authority, names):
         with _locked(paths.profile_dir / ".leaf.lock"):
-            if not _is_current(facts_file, files, _LEAF_RENEW_DAYS):
-                _make_leaf(paths, authority, facts_file)
+            if not _is_wanted(paths, authority, names):
+                _make_leaf(paths, authority, facts_file, _listed(facts_file, "names") if names is None else names)
     return _read_leaf(paths, facts_file)
 
 
-def write_bundle(ca_dir: Path) -> Path:
+def _is_wanted(paths: Paths, authority: Authority, names: Sequence[str] | None) -> bool:
+    facts_file = paths.leaf_file.with_suffix(".json")
+    files = (paths.leaf_file, paths.keystore_file, password_file(paths))
+    digests = {_digest(*files, authority.ca_file), *(_digest(*files, former) for former in authority.formerly)}
+    sound = _is_current(facts_file, digests, _LEAF_RENEW_DAYS)
+    return sound and (names is None or sorted(names) == sorted(_listed(facts_file, "names")))
+
+
+def write_bundle(ca_dir: Path, names: Iterable[str] = ()) -> Path:
     """Write the public roots and ours into ``bundle.pem``, for programs that must verify others, too; return it."""
     bundle_file = ca_dir / "bundle.pem"
-    content = bundled(_read(ensure_ca(ca_dir).ca_file) or b"")
+    content = bundled(_read(ensure_ca(ca_dir, names).ca_file) or b"")
     if _read(bundle_file) != content:
         state_file.write_bytes(bundle_file, content, mode=0o644)
     return bundle_file
@@ -120,23 +137,31 @@ def _read(path: Path) -> bytes | None:
         raise DiskTrouble(f"cannot read {path}: {error.strerror}", hint=f"check the owner of {path}") from error
 
 
-def _digest(files: tuple[Path, ...]) -> str | None:
-    digest = hashlib.sha256()
-    for path in files:
-        content = _read(path)
+def _digest(*parts: Path | str) -> str | None:
+    """Return one digest of files and of digests of files; None if a file is missing."""
+    whole = hashlib.sha256()
+    for part in parts:
+        content = _read(part) if isinstance(part, Path) else b""
         if content is None:
             return None
-        digest.update(hashlib.sha256(content).digest())
-    return digest.hexdigest()
+        whole.update(hashlib.sha256(content).digest() if isinstance(part, Path) else bytes.fromhex(part))
+    return whole.hexdigest()
 
 
-def _is_current(facts_file: Path, files: tuple[Path, ...], days_left: int) -> bool:
-    """Say whether ``files`` are those the facts were written for, and end late enough."""
+def _is_current(facts_file: Path, digests: set[str | None], days_left: int) -> bool:
+    """Say whether the facts were written for files with one of ``digests``, and end late enough."""
     facts, _ = state_file.read_json(facts_file)
-    if facts is None or facts.get("sha256") != _digest(files):
+    if facts is None or facts.get("sha256") not in digests - {None}:
         return False
     not_after_s = facts.get("not_after_s")
     return isinstance(not_after_s, int) and not_after_s - time.time() > days_left * _DAY_S
+
+
+def _listed(facts_file: Path, key: str) -> tuple[str, ...]:
+    """Return the texts that the facts list under ``key``, none if there is no such list."""
+    facts, _ = state_file.read_json(facts_file)
+    texts = (facts or {}).get(key)
+    return tuple(text for text in texts if isinstance(text, str)) if isinstance(texts, list) else ()
 
 
 class _locked:  # noqa: N801 - reads as the verb it is in a with statement
@@ -163,11 +188,12 @@ class _locked:  # noqa: N801 - reads as the verb it is in a with statement
         self._lock.release()
 
 
-def _make_or_renew_ca(authority: Authority, facts_file: Path) -> None:
+def _make_or_renew_ca(authority: Authority, facts_file: Path, names: Iterable[str]) -> None:
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = _load_ca_key(authority)
+    permitted, formerly = list(names), list[str]()
     if key is None:
         for damaged in (authority.ca_file, authority.key_file):
             if damaged.exists():
@@ -177,13 +203,32 @@ def _make_or_renew_ca(authority: Authority, facts_file: Path) -> None:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         state_file.write_bytes(authority.key_file, pem)
-    certificate = _ca_certificate(key).sign(key, hashes.SHA256())
+    else:
+        # What it may sign for is only ever more: another profile's gateway may be reached by a name of before.
+        permitted += _permitted_names(authority.ca_file)
+        replaced = hashlib.sha256(_read(authority.ca_file) or b"").hexdigest()
+        formerly = [*_listed(facts_file, "formerly"), replaced][-_FORMERLY_KEPT:]
+    permitted = sorted(set(permitted))
+    certificate = _ca_certificate(key, permitted).sign(key, hashes.SHA256())
     state_file.write_bytes(authority.ca_file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
     facts = {
-        "sha256": _digest((authority.ca_file, authority.key_file)),
+        "sha256": _digest(authority.ca_file, authority.key_file),
         "not_after_s": int(certificate.not_valid_after_utc.timestamp()),
+        "names": permitted,
+        "formerly": formerly,
     }
     state_file.write_json(facts_file, facts)
+
+
+def _permitted_names(ca_file: Path) -> list[str]:
+    """Return what the authority may sign for beside localhost."""
+    from cryptography import x509
+
+    ca = x509.load_pem_x509_certificate(_read(ca_file) or b"")
+    constraints = ca.extensions.get_extension_for_class(x509.NameConstraints).value
+    subtrees = constraints.permitted_subtrees or []
+    values = [str(getattr(subtree.value, "network_address", subtree.value)) for subtree in subtrees]
+    return [value for value in values if value not in {"localhost", "127.0.0.0", "::1"}]
 
 
 def _load_ca_key(authority: Authority) -> ec.EllipticCurvePrivateKey | None:
@@ -205,13 +250,14 @@ def _load_ca_key(authority: Authority) -> ec.EllipticCurvePrivateKey | None:
     return key
 
 
-def _ca_certificate(key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _ca_certificate(key: ec.EllipticCurvePrivateKey, names: Iterable[str]) -> x509.CertificateBuilder:
     from cryptography import x509
 
     permitted = [
         x509.DNSName("localhost"),
         x509.IPAddress(ipaddress.ip_network("127.0.0.0/8")),
         x509.IPAddress(ipaddress.ip_network("::1/128")),
+        *(_general_name(name, as_network=True) for name in names),
     ]
     usage = _key_usage(sign_certificates=True)
     name = _ca_name(key)
@@ -231,6 +277,16 @@ def _ca_name(key: ec.EllipticCurvePrivateKey) -> x509.Name:
 
     short = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()[:8]
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"gwctl local gateways {short}")])
+
+
+def _general_name(name: str, *, as_network: bool) -> x509.GeneralName:
+    """Return a name as a certificate carries it or, ``as_network``, as an authority's constraints permit it."""
+    from cryptography import x509
+
+    address = address_of(name)
+    if address is None:
+        return x509.DNSName(name)
+    return x509.IPAddress(ipaddress.ip_network(address) if as_network else address)
 
 
 def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
@@ -267,7 +323,7 @@ def _certificate(
     )
 
 
-def _make_leaf(paths: Paths, authority: Authority, facts_file: Path) -> None:
+def _make_leaf(paths: Paths, authority: Authority, facts_file: Path, names: Sequence[str]) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -281,17 +337,14 @@ def _make_leaf(paths: Paths, authority: Authority, facts_file: Path) -> None:
     ca = x509.load_pem_x509_certificate(ca_pem)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = [
-        x509.DNSName("localhost"),
-        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-        x509.IPAddress(ipaddress.ip_address("::1")),
-    ]
+    own = ("localhost", "127.0.0.1", "::1")
+    alternatives = [_general_name(name, as_network=False) for name in (*own, *names)]
     leaf = (
         _certificate(subject, ca.subject, key, _LEAF_LIFE_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(sign_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
@@ -311,7 +364,8 @@ def _make_leaf(paths: Paths, authority: Authority, facts_file: Path) -> None:
     state_file.write_bytes(paths.keystore_file, keystore)
     state_file.write_bytes(paths.leaf_file, leaf.public_bytes(serialization.Encoding.PEM))
     facts = {
-        "sha256": _digest((paths.leaf_file, paths.keystore_file, password_file(paths), authority.ca_file)),
+        "sha256": _digest(paths.leaf_file, paths.keystore_file, password_file(paths), authority.ca_file),
+        "names": list(names),
         "not_after_s": int(leaf.not_valid_after_utc.timestamp()),
         "spki_pin_base64": base64.b64encode(hashlib.sha256(spki).digest()).decode(),
     }

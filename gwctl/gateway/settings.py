@@ -23,6 +23,7 @@ class GatewaySettings:
     port: int
     upstream: str
     allow_ips: tuple[str, ...] = (_LOOPBACK,)
+    certificate_names: tuple[str, ...] = ()
     auth_delay_ms: int | None = None
     java_options: str = ""
 

@@ -88,6 +88,7 @@ class GatewayKeeper:
                 port=self.settings["port"],
                 upstream=upstream,
                 allow_ips=self.settings["allow_ips"],
+                certificate_names=self.settings["certificate_names"],
                 auth_delay_ms=self.settings["auth_delay_ms"],
                 java_options=self.settings["java_options"],
             ),
@@ -111,7 +112,8 @@ class GatewayKeeper:
     async def _gather(self, store: ReleaseStore) -> tuple[Release, str, java.Java | None, keystore.Leaf]:
         """Find everything a gateway needs, at the same time."""
         find_browser(self.settings["browser"], self.environ)
-        leaf_task = asyncio.create_task(asyncio.to_thread(keystore.ensure_leaf, self.paths))
+        names = self.settings["certificate_names"]
+        leaf_task = asyncio.create_task(asyncio.to_thread(keystore.ensure_leaf, self.paths, names))
         stand_in_task = asyncio.create_task(ensure_stand_in(self.paths, self.environ)) if self.sandbox else None
         java_task = asyncio.create_task(asyncio.to_thread(java.find_java, self.settings["java"], self.environ))
         try:

@@ -25,11 +25,15 @@ SAMPLES: dict[str, list[Any]] = {
     "rejected_limit": [1, "2", 4, 5],
     "on_competing": ["take_over", "take_over", "take_over", "take_over"],
     "allow_ips": [["10.0.0.1"], "10.0.0.2, 10.0.0.3", ["10.0.0.4"], ["10.*"]],
+    "certificate_names": [["f.example"], "V.example, 10.0.0.7", ["p"], ["::2"]],
     "health_port": [1, "2", 3, 0],
     "metrics_address": ["0.0.0.0:9464", "127.0.0.1:2", "[::]:3", "[::1]:65535"],
     "auth_delay_ms": [5, "2", 3, 4],
 }
-BECOMES = {("allow_ips", 1): ("10.0.0.2", "10.0.0.3")}
+BECOMES = {
+    ("allow_ips", 1): ("10.0.0.2", "10.0.0.3"),
+    ("certificate_names", 1): ("v.example", "10.0.0.7"),
+}
 
 
 def toml(value: object) -> str:
@@ -173,6 +177,8 @@ def test_secrets_in_the_file_are_refused(tmp_path: Path, key: str, where: str) -
         ("allow_ips", []),
         ("allow_ips", [5]),
         ("allow_ips", 5),
+        ("certificate_names", ["*.example"]),
+        ("certificate_names", 5),
         ("auth_delay_ms", 60_001),
         ("auth_delay_ms", 0),
         ("maintenance", ["midnight"]),

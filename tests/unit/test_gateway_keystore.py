@@ -203,3 +203,91 @@ def test_the_bundle_holds_the_public_roots_and_ours(paths: Paths) -> None:
     inode = bundle_file.stat().st_ino
     write_bundle(paths.ca_dir)
     assert bundle_file.stat().st_ino == inode
+
+
+NAMES = ("gwctl.example.internal", "10.1.2.3", "fd00::7")
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", *NAMES])
+def test_the_names_of_a_profile_are_believed_and_no_others(paths: Paths, tmp_path: Path, name: str) -> None:
+    """The leaf is good for the names asked for and for localhost; the authority vouches for nobody else."""
+    leaf = ensure_leaf(paths, NAMES)
+    pair = _pem(*_opened(leaf), tmp_path / "pair.pem")
+    context = ssl.create_default_context(cafile=paths.ca_file)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    assert _handshake(pair, context, name) == leaf.der
+    with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
+        _handshake(pair, context, "other.example.internal")
+    authority = ensure_ca(paths.ca_dir)
+    ca = x509.load_pem_x509_certificate(authority.ca_file.read_bytes())
+    permitted = ca.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees
+    assert permitted is not None
+    assert {str(one.value) for one in permitted} == {
+        *("localhost", "127.0.0.0/8", "::1/128"),
+        *("gwctl.example.internal", "10.1.2.3/32", "fd00::7/128"),
+    }
+
+
+def test_names_change_the_leaf_once_and_only_for_whoever_asks(paths: Paths) -> None:
+    """Asked again it stays; other names make another; whoever names none gets the one that is served (law 4)."""
+    plain = ensure_leaf(paths)
+    named = ensure_leaf(paths, NAMES)
+    assert named.leaf_pem != plain.leaf_pem
+    assert ensure_leaf(paths, NAMES) == named
+    assert ensure_leaf(paths) == named
+    assert ensure_leaf(paths, ()).leaf_pem != named.leaf_pem
+
+
+def test_a_damaged_leaf_keeps_its_names(paths: Paths) -> None:
+    """What is made anew for somebody who names none still carries the names it had."""
+    ensure_leaf(paths, NAMES)
+    paths.leaf_file.write_bytes(b"garbage")
+    certificate = _opened(ensure_leaf(paths))[1]
+    carried = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "gwctl.example.internal" in carried.get_values_for_type(x509.DNSName)
+
+
+def test_names_of_one_profile_leave_anothers_running_gateway_alone(tmp_path: Path) -> None:
+    """The authority is widened with its key: another profile keeps its leaf, and its clients' new file believes it.
+
+    The chain that its gateway goes on sending holds the authority's certificate of before.
+    """
+    one, other = Paths.for_profile("one", tmp_path), Paths.for_profile("other", tmp_path)
+    leaf = ensure_leaf(other)
+    key, certificate, chain = pkcs12.load_key_and_certificates(leaf.keystore_file.read_bytes(), leaf.password.encode())
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    assert certificate is not None
+    pair = _pem(key, certificate, tmp_path / "pair.pem")
+    pair.write_bytes(pair.read_bytes() + b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain))
+    before = other.ca_file.read_bytes()
+    for names in (NAMES[:1], NAMES):
+        ensure_leaf(one, names)
+        assert other.ca_file.read_bytes() != before
+        assert ensure_leaf(other) == leaf
+        assert _handshake(pair, ssl.create_default_context(cafile=other.ca_file), "localhost") == leaf.der
+
+
+def test_an_authority_that_is_widened_again_forgets_no_name(paths: Paths, tmp_path: Path) -> None:
+    """What one profile was permitted stays permitted when another asks, when it is renewed, and when facts are lost."""
+    ensure_ca(paths.ca_dir, NAMES[:1])
+    ensure_ca(paths.ca_dir, NAMES[1:])
+    _age(paths.ca_dir / "ca.json", 399)
+    ensure_ca(paths.ca_dir)
+    (paths.ca_dir / "ca.json").write_text("garbage")
+    content = ensure_ca(paths.ca_dir).ca_file.read_bytes()
+    leaf = ensure_leaf(paths, NAMES)
+    assert paths.ca_file.read_bytes() == content
+    context = ssl.create_default_context(cafile=paths.ca_file)
+    assert _handshake(_pem(*_opened(leaf), tmp_path / "pair.pem"), context, NAMES[0]) == leaf.der
+
+
+def test_the_files_of_earlier_versions_stay_good(paths: Paths) -> None:
+    """A leaf and an authority whose facts know nothing of names are found as they are: an update makes none anew."""
+    leaf = ensure_leaf(paths)
+    content = paths.ca_file.read_bytes()
+    for facts_file in (paths.ca_dir / "ca.json", paths.profile_dir / "leaf.json"):
+        facts = json.loads(facts_file.read_text())
+        facts_file.write_text(json.dumps({key: facts[key] for key in facts if key not in {"names", "formerly"}}))
+    assert ensure_leaf(paths) == leaf
+    assert ensure_leaf(paths, ()) == leaf
+    assert paths.ca_file.read_bytes() == content
