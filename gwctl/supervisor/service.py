@@ -115,9 +115,7 @@ class Service:
         ports = Ports(MachineClock(), self.keeper, self.probe, self.authenticator, calendar)
         self.shell = Shell(policy_from(self.settings), ports, self.journal, self._changed)
         page = Page(self.status, self.paths, lambda: self.journal.count)
-        routes = Routes(
-            self.status, self.is_live, self._control, self._events, page.pages, page.streams, self._metrics
-        )
+        routes = Routes(self.status, self.is_live, self._control, self._events, page.pages, page.streams, self._metrics)
         self.health = HealthServer(routes, secrets.token_urlsafe(24), self.instance)
         self._token = self.health.token
         self._port: int | None = None
