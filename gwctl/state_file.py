@@ -16,14 +16,14 @@ from gwctl.errors import DiskTrouble
 
 def make_private_dir(path: Path) -> None:
     """Make ``path`` a folder of mode 0700, and what is missing above it; raise DiskTrouble if that cannot be."""
-    _make_missing(path)
+    make_missing(path)
     with _folder_trouble(path):
         if path.stat().st_mode & 0o077 and path.stat().st_uid == os.getuid():
             path.chmod(0o700)
 
 
-def _make_missing(path: Path) -> None:
-    """Create what is missing of ``path``, all of it 0700; what exists may be a person's and stays as it is."""
+def make_missing(path: Path) -> None:
+    """Create what is missing of a folder, all of it 0700; what exists may be a person's and stays as it is."""
     with _folder_trouble(path):
         for folder in [*reversed(path.parents), path]:
             if not folder.is_dir():
@@ -43,7 +43,7 @@ def _folder_trouble(path: Path) -> Iterator[None]:
 
 def write_bytes(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Replace ``path`` by ``content`` atomically, leaving the old file on any failure; raise DiskTrouble."""
-    _make_missing(path.parent)
+    make_missing(path.parent)
     temporary: str | None = None
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -20,9 +20,16 @@ LOOK_EVERY_S = 0.02
 
 @click.command("down")
 @click.option("--keep-session", is_flag=True, help="Leave the gateway and its session running.")
+@click.option("--all", "every", is_flag=True, help="Stop every profile that has ever run.")
 @verb
-def command(call: Call, *, keep_session: bool) -> Outcome:
+def command(call: Call, *, keep_session: bool, every: bool) -> Outcome:
     """Log out, and stop supervisor, gateway and any browser of the profile."""
+    if every:
+        from gwctl.cli.each import bring_down_all
+        from gwctl.cli.many import check_all
+
+        check_all(call, every=every)
+        return bring_down_all(call, keep_session=keep_session)
     was = bring_down(call, keep_session=keep_session)
     left = " (the gateway goes on)" if keep_session and was else ""
     text = f"stopped{left}" if was else "already stopped"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,22 +16,56 @@ from gwctl.cli.parsing import SuggestingGroup
 from gwctl.config import KEYS, SECRET_KEYS, check_profile_name, load, profile_names, read_file
 from gwctl.errors import Configuration, ProfileHeld, Usage
 from gwctl.paths import Paths
-from gwctl.state_file import write_bytes
+from gwctl.roster import choose_port, known_names, ports_by_profile
+from gwctl.state_file import make_missing, write_bytes
 from gwctl.supervisor.control import SupervisorClient
+
+LOCK_TIMEOUT_S = 30.0
 
 
 @click.group("profile", cls=SuggestingGroup)
 @global_options
 def command() -> None:
-    """List, show, create and delete profiles."""
+    """List, show, create, change and delete profiles."""
 
 
 @command.command("list")
 @verb
 def list_(call: Call) -> Outcome:
-    """List the profiles."""
+    """List the profiles with the port, the account kind and the phase of each."""
+    from gwctl.cli.many import look_at
+    from gwctl.cli.running_port import port_of
+
     names = profile_names(call.environment)
-    return Outcome({"profiles": names}, "\n".join(names))
+    known = set(known_names(call.paths))
+    rows: list[dict[str, Any]] = []
+    for name, (status, _) in zip(names, look_at(call, names), strict=True):
+        settings = load(name, environment=call.environment)
+        rows.append(
+            {
+                "profile": name,
+                "port": port_of(settings),
+                "health_port": settings["health_port"],
+                "mode": settings["mode"],
+                "username": settings["username"],
+                "phase": status["phase"],
+                "ready": status["ready"],
+                "sandbox": status.get("sandbox", False),
+            }
+        )
+    for row in rows:
+        same = [one["profile"] for one in rows if one["port"] == row["port"] and one is not row]
+        row["port_shared_with"] = [name for name in same if {name, row["profile"]} <= known]
+    return Outcome({"profiles": names, "details": rows}, "\n".join(_lines(rows)))
+
+
+def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    width = max(len("PROFILE"), *(len(row["profile"]) for row in rows))
+    yield f"{'PROFILE':<{width}}   PORT  MODE   PHASE"
+    for row in rows:
+        sandbox = " (sandbox)" if row["sandbox"] else ""
+        shared = f"; port also of {', '.join(row['port_shared_with'])}" if row["port_shared_with"] else ""
+        yield f"{row['profile']:<{width}}  {row['port']:>5}  {row['mode']:<5}  {row['phase']}{sandbox}{shared}"
 
 
 @command.command("show")
@@ -55,7 +92,8 @@ def _shown(value: object) -> str:
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Any setting; may be given several times.")
 @click.option("--username", help="IBKR username.")
 @click.option("--mode", type=click.Choice(["paper", "live"]), help="Account kind.")
-@click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Port of the gateway.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="PORT",
+              help="Port of the gateway; without it the lowest from 5000 on that no profile has.")  # fmt: skip
 @verb
 def create(  # noqa: PLR0913 - one argument an option
     call: Call, *, name: str, pairs: tuple[str, ...], username: str | None, mode: str | None, port: int | None
@@ -66,25 +104,102 @@ def create(  # noqa: PLR0913 - one argument an option
     check_profile_name(name)
     wanted: dict[str, Any] = {"username": username, "mode": mode, "port": port}
     wanted |= dict(_pair(text) for text in pairs)
-    file = Paths.for_profile(name, call.environment.home).config_file
-    load(name, environment=call.environment)  # a file with a mistake in it is not written to
-    if name in read_file(file).get("profiles", {}):
-        raise Configuration(f"profile {name!r} exists in {file}", hint=f"edit {file}, or gwctl profile delete {name}")
-    table = tomlkit.table()
-    for key, value in wanted.items():
-        if value is not None:
-            table[key] = _checked(key, value)
-    document: Any = tomlkit.parse(file.read_text() if file.exists() else "")
-    if "profiles" not in document:
-        document["profiles"] = tomlkit.table(is_super_table=True)
-    document["profiles"][name] = table
-    write_bytes(file, tomlkit.dumps(document).encode())
+    values = {key: _checked(key, value) for key, value in wanted.items() if value is not None}
+    with _writing(call) as (file, document):
+        load(name, environment=call.environment)  # a value that is no use is said before anything is written
+        if name in read_file(file).get("profiles", {}):
+            raise Configuration(f"profile {name!r} exists in {file}", hint=_how_to_change(file, name))
+        note = _say_shared(call, name, values)
+        if "port" not in values:
+            values["port"] = _choose_port(call, name, values)
+        table = tomlkit.table()
+        for key in dict.fromkeys([*wanted, *values]):
+            if key in values:
+                table[key] = values[key]
+        _profiles_in(document)[name] = table
     settings = load(name, environment=call.environment)
     return Outcome(
         {"profile": name, "file": str(file), "settings": settings.to_json()},
-        f"created {name} in {file}\nnext: gwctl --profile {name} secret set password, or GWCTL_PASSWORD_FILE; "
-        f"then gwctl --profile {name} up",
+        f"created {name} in {file}, port {values['port']}{note}\n"
+        f"next: gwctl --profile {name} secret set password, or GWCTL_PASSWORD_FILE; then gwctl --profile {name} up",
     )
+
+
+@command.command("set")
+@click.argument("name")
+@click.argument("pairs", nargs=-1, required=True, metavar="KEY=VALUE…")
+@verb
+def set_(call: Call, *, name: str, pairs: tuple[str, ...]) -> Outcome:
+    """Change settings of profile NAME in config.toml; what runs is not touched and takes them at its next start."""
+    import tomlkit
+
+    check_profile_name(name)
+    values = {key: _checked(key, value) for key, value in (_pair(text) for text in pairs)}
+    with _writing(call) as (file, document):
+        if name not in profile_names(call.environment):
+            raise Configuration(f"there is no profile {name!r}", hint=f"gwctl profile create {name}")
+        note = _say_shared(call, name, values)
+        profiles = _profiles_in(document)
+        if name not in profiles:
+            profiles[name] = tomlkit.table()
+        for key, value in values.items():
+            profiles[name][key] = value
+    settings = load(name, environment=call.environment)
+    return Outcome(
+        {"profile": name, "file": str(file), "settings": settings.to_json()}, f"changed {name} in {file}{note}"
+    )
+
+
+def _how_to_change(file: Path, name: str) -> str:
+    return f"gwctl profile set {name} KEY=VALUE, edit {file}, or gwctl profile delete {name}"
+
+
+@contextmanager
+def _writing(call: Call) -> Iterator[tuple[Path, Any]]:
+    """Yield config.toml and its document, which is written at the end, for the only writer of it.
+
+    Raises Configuration, with nothing changed, for a file with a mistake in it, and ProfileHeld if another gwctl does
+    not let it go.
+    """
+    import tomlkit
+    from filelock import FileLock, Timeout
+
+    file = call.paths.config_file
+    make_missing(file.parent)
+    try:
+        with FileLock(file.with_name(f"{file.name}.lock"), mode=0o600).acquire(timeout=LOCK_TIMEOUT_S):
+            profile_names(call.environment)
+            before = file.read_text() if file.exists() else ""
+            document = tomlkit.parse(before)
+            yield file, document
+            if (text := tomlkit.dumps(document)) != before:
+                write_bytes(file, text.encode())
+    except Timeout:
+        raise ProfileHeld(f"another gwctl is writing {file}", hint="the same command again") from None
+
+
+def _profiles_in(document: Any) -> Any:  # noqa: ANN401 - tomlkit's own
+    import tomlkit
+
+    if "profiles" not in document:
+        document["profiles"] = tomlkit.table(is_super_table=True)
+    return document["profiles"]
+
+
+def _choose_port(call: Call, name: str, values: dict[str, Any]) -> int:
+    """Return a port that no profile has and nobody holds now, for a profile that names none."""
+    from gwctl.gateway.process import port_is_free
+
+    taken = {port for other, ports in ports_by_profile(call.paths).items() if other != name for port in ports}
+    return choose_port(taken | {values.get("health_port", 0)}, port_is_free)
+
+
+def _say_shared(call: Call, name: str, values: dict[str, Any]) -> str:
+    """Return a remark where a port that a person chose is another profile's, too: they may be meant to take turns."""
+    chosen = {values[key] for key in ("port", "health_port") if key in values}
+    others = ports_by_profile(call.paths)
+    sharing = sorted(other for other, ports in others.items() if other != name and ports & chosen)
+    return f"; that port is {', '.join(sharing)}'s, too: only one of them can run" if sharing else ""
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -110,8 +225,6 @@ def _checked(key: str, value: Any) -> Any:  # noqa: ANN401 - a setting's own typ
 @verb
 def delete(call: Call, *, name: str) -> Outcome:
     """Delete profile NAME from config.toml and its folder; its count of refused logins goes with it."""
-    import tomlkit
-
     from gwctl.gateway.launch import adopt
 
     paths = Paths.for_profile(check_profile_name(name), call.environment.home)
@@ -119,11 +232,8 @@ def delete(call: Call, *, name: str) -> Outcome:
         raise ProfileHeld(f"profile {name!r} is running", hint=f"gwctl --profile {name} down")
     if name not in profile_names(call.environment):
         raise Configuration(f"there is no profile {name!r}", hint="gwctl profile list")
-    file = paths.config_file
-    if name in read_file(file).get("profiles", {}):
-        document = tomlkit.parse(file.read_text())
-        profiles: Any = document["profiles"]
-        del profiles[name]
-        write_bytes(file, tomlkit.dumps(document).encode())
+    with _writing(call) as (_, document):
+        if name in document.get("profiles", {}):
+            del document["profiles"][name]
     shutil.rmtree(paths.profile_dir, ignore_errors=True)
     return Outcome({"profile": name}, f"deleted {name}")

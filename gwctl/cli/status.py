@@ -21,9 +21,19 @@ READY, STOPPED, CANNOT_TELL, NOT_READY = 0, 3, 4, 150
 @click.option("--healthcheck", is_flag=True, help="Print one word and exit 0 or 1, for containers.")
 @click.option("--watch", is_flag=True, help="Draw it live, with the last day, until Ctrl-C; a line a change elsewhere.")
 @click.option("--web", is_flag=True, help="Open the page for it in the browser, and print its address.")
+@click.option("--all", "every", is_flag=True, help="Show a table of all profiles.")
 @verb
-def command(call: Call, *, healthcheck: bool, watch: bool, web: bool) -> Outcome:
-    """Show phase and reason, session, gateway, supervisor, login budget, and what happens next."""
+def command(call: Call, *, healthcheck: bool, watch: bool, web: bool, every: bool) -> Outcome:
+    """Show phase and reason, session, gateway, supervisor, login budget, and what happens next.
+
+    With --all, of every profile in config.toml and every other that has run. The exit code is then the gravest: 4 if
+    one cannot be told, else 150 if one runs and is not ready, else 3 if one of config.toml is stopped, else 0.
+    """
+    if every:
+        from gwctl.cli.many import check_all, show_all
+
+        check_all(call, every=every, healthcheck=healthcheck, web=web)
+        return show_all(call, watch=watch)
     if healthcheck:
         status, code = look_always(call)
         word = "hung" if code == CANNOT_TELL else status["phase"]
@@ -88,18 +98,25 @@ def stopped_status(call: Call) -> dict[str, Any]:
         port, limit = settings["port"], settings["rejected_limit"]
     except GwctlError as error:
         text = f"{error.message} ({error.hint})" if error.hint else error.message
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s)) if at_s else None
+    known = {"reason": text or "not running", "since": since, "login": _login(paths, limit), "last_error": text}
+    return {**blank_status(call, port), **known}
+
+
+def blank_status(call: Call, port: int | None) -> dict[str, Any]:
+    """Return the status of a profile of which nothing is known."""
     return {
         "profile": call.profile_name,
         "phase": "stopped",
-        "reason": text or "not running",
+        "reason": "not running",
         "ready": False,
-        "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s)) if at_s else None,
+        "since": None,
         "sandbox": False,
         "gateway": {
             "pid": None,
             "port": port,
             "base_url": f"https://localhost:{port}/v1/api" if port else None,
-            "ca_file": str(paths.ca_file),
+            "ca_file": str(call.paths.ca_file),
             "release": None,
             "uptime_s": None,
             "rss_bytes": None,
@@ -115,9 +132,9 @@ def stopped_status(call: Call) -> dict[str, Any]:
             "last_tickle_age_s": None,
         },
         "supervisor": None,
-        "login": _login(paths, limit),
+        "login": _no_login(3),
         "next": None,
-        "last_error": text,
+        "last_error": None,
         "question": None,
         "tickles": None,
         "budget": None,
@@ -139,6 +156,10 @@ def _login(paths: Paths, limit: int) -> dict[str, Any]:
         from gwctl.supervisor.ledger import Ledger
 
         return Ledger(paths.ledger_file).summary(limit)
+    return _no_login(limit)
+
+
+def _no_login(limit: int) -> dict[str, Any]:
     return {"last_at": None, "last_outcome": None, "rejected": 0, "rejected_limit": limit, "locked": False}
 
 

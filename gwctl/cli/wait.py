@@ -27,9 +27,15 @@ LOOK_EVERY_S = 0.2
 @click.option(
     "--timeout", "timeout_s", type=Seconds(0), default=180, show_default=True, metavar="S", help="Seconds to wait."
 )
+@click.option("--all", "every", is_flag=True, help="Wait for every profile that `status --all` counts.")
 @verb
-def command(call: Call, *, wanted: str, timeout_s: float) -> Outcome:
+def command(call: Call, *, wanted: str, timeout_s: float, every: bool) -> Outcome:
     """Wait until the session is ready, or the profile stopped; touches nothing."""
+    if every:
+        from gwctl.cli.many import check_all, wait_for_all
+
+        check_all(call, every=every)
+        return wait_for_all(call, wanted, timeout_s)
     deadline_s = time.monotonic() + timeout_s
     while True:
         status, code = look(call)

@@ -18,6 +18,7 @@ from gwctl.gateway.cause import Cause, read_cause
 from gwctl.gateway.door import Knock, knock, trust_only
 from gwctl.gateway.home import PreparedHome, clear_leavings, is_standin
 from gwctl.gateway.java import Java
+from gwctl.gateway.neighbour import neighbour_on
 from gwctl.gateway.process import Identity, Spawned, StopReport
 from gwctl.paths import Paths
 
@@ -280,6 +281,9 @@ def _proven(*identities: Identity | None) -> list[Identity]:
 
 def _port_busy(paths: Paths, port: int) -> PortBusy:
     holder = process.find_listener(port)
+    neighbour = neighbour_on(paths, "port", port, holder)
+    if neighbour is not None:
+        return neighbour
     who = "somebody" if holder is None else holder.describe()
     free = next((other for other in range(port + 1, min(port + 100, 65536)) if process.port_is_free(other)), None)
     other = "" if free is None else f", or use another port: `GWCTL_PORT={free} gwctl --profile {paths.profile} up`"

@@ -26,6 +26,7 @@ from gwctl.supervisor.health import Answer, HealthServer, Routes
 from gwctl.supervisor.hold import Hold
 from gwctl.supervisor.journal import Journal
 from gwctl.supervisor.kept_budgets import KeptBudgets
+from gwctl.supervisor.listening import open_health
 from gwctl.supervisor.log import reopen_log
 from gwctl.supervisor.model import BY_HAND
 from gwctl.supervisor.numbers import Numbers
@@ -310,7 +311,7 @@ class Service:
         if aside is not None:
             self.journal.write("warning", code="damaged_state", text=f"the login ledger was damaged; it is now {aside}")
             log.warning("the login ledger was damaged and is set aside as %s", aside)
-        self._port = await self.health.open(self.settings["health_port"], self.settings["metrics_address"])
+        self._port = await open_health(self.health, self.settings)
         self._record()
         self.journal.begin(sandbox=self.order.sandbox, version=__version__)
         if self.budgets is not None:

@@ -4,6 +4,7 @@ A process is known by its pid, the time it was created and its working directory
 system. What only Linux offers (``/proc``, pidfd) stands behind one function each in ``identity``, with a portable twin.
 """
 
+from gwctl.gateway.process.crew import Crew, CrewAnswer
 from gwctl.gateway.process.identity import (
     Identity,
     descendants,
@@ -36,6 +37,8 @@ __all__ = [
     "FRUGAL_MALLOC",
     "CompletedFed",
     "CompletedShort",
+    "Crew",
+    "CrewAnswer",
     "Identity",
     "LeftAlone",
     "Listener",

@@ -1,0 +1,201 @@
+"""Several profiles looked at together: which ones are meant by ``--all``, their table, the wait for all of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from gwctl.cli.call import Call
+from gwctl.cli.output import Outcome, write
+from gwctl.errors import Configuration, GwctlError, TimedOut, TryAgain, Usage
+from gwctl.roster import configured_names, known_names
+
+Look = tuple[dict[str, Any], int]
+
+WIDTH = 80
+WATCH_EVERY_S = 1.0
+CLEAR_SCREEN = "\x1b[H\x1b[J"
+WAIT_EVERY_S = 0.5
+NO_PROFILES = "no profile: config.toml names none, and none has run"
+_LEAST_NAME_WIDTH = 10
+
+
+def check_all(call: Call, *, every: bool, **others: object) -> None:
+    """Raise Usage for ``--all`` beside something that is about one profile, and for what means nothing without it."""
+    if not every:
+        raise Usage("--at-once means something with --all only", hint="gwctl up --help")
+    named = [f"--{name}" for name, value in others.items() if value]
+    named += ["--profile"] if call.profile is not None else []
+    if named:
+        raise Usage(f"--all and {named[0]} exclude each other", hint=f"gwctl {call.verb_name} --help")
+
+
+def of_profile(call: Call, name: str) -> Call:
+    """Return the same call about one profile."""
+    return replace(call, profile=name)
+
+
+def look_at(call: Call, names: Sequence[str]) -> list[Look]:
+    """Return each profile's status and exit code; all are asked at once, so that one which hangs delays no other."""
+    import threading
+
+    from gwctl.cli.status import CANNOT_TELL, blank_status, look_always
+
+    found: dict[str, Look] = {}
+    failed: list[BaseException] = []
+
+    def look(one: Call) -> None:
+        try:
+            found[one.profile_name] = look_always(one)
+        except (GwctlError, OSError) as error:
+            told = error.message if isinstance(error, GwctlError) else str(error)
+            unknown = {"phase": "degraded", "reason": told, "last_error": told}
+            found[one.profile_name] = {**blank_status(one, None), **unknown}, CANNOT_TELL
+        except BaseException as error:  # noqa: BLE001 - it is raised again, where somebody handles it
+            failed.append(error)
+
+    threads = [threading.Thread(target=look, args=(of_profile(call, name),), daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for error in failed:
+        raise error
+    return [found[name] for name in names]
+
+
+def counted(call: Call, names: Sequence[str], looks: Sequence[Look]) -> dict[str, int]:
+    """Return the codes of the profiles that count: those of config.toml, and what runs beside them.
+
+    Where config.toml names none, all count.
+    """
+    from gwctl.cli.status import STOPPED
+
+    try:
+        wanted = set(configured_names(call.paths)) or set(names)
+    except Configuration:
+        wanted = set(names)
+    return {name: code for name, (_, code) in zip(names, looks, strict=True) if code != STOPPED or name in wanted}
+
+
+def _gravest(codes: Collection[int]) -> int:
+    from gwctl.cli.status import CANNOT_TELL, NOT_READY, READY, STOPPED
+
+    return next((code for code in (CANNOT_TELL, NOT_READY, STOPPED, READY) if code in codes), STOPPED)
+
+
+def show_all(call: Call, *, watch: bool) -> Outcome:
+    """Answer ``status --all``, with ``watch`` again and again until Ctrl-C."""
+    if watch:
+        return _watch(call)
+    names = known_names(call.paths)
+    looks = look_at(call, names)
+    data = {"profiles": [status for status, _ in looks]}
+    return Outcome(data, "\n".join(table(looks)), _gravest(counted(call, names, looks).values()))
+
+
+def _watch(call: Call) -> Outcome:
+    call.streams = True
+    clear = CLEAR_SCREEN if sys.stdout.isatty() else ""
+    while True:
+        looks = look_at(call, known_names(call.paths))
+        data = {"profiles": [status for status, _ in looks]}
+        text = json.dumps(data, ensure_ascii=False) if call.as_json else clear + "\n".join(table(looks))
+        if not write(text, sys.stdout):
+            return Outcome(raw="")
+        time.sleep(WATCH_EVERY_S)  # between two drawings; a person ends it
+
+
+def wait_for_all(call: Call, wanted: str, timeout_s: float) -> Outcome:
+    """Wait until every profile of ``--all`` is ``wanted``; raise TryAgain where nothing will make one ready."""
+    from gwctl.cli.status import READY, STOPPED
+
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        names = known_names(call.paths)
+        looks = look_at(call, names)
+        codes = counted(call, names, looks)
+        stopped = [name for name, code in codes.items() if code == STOPPED]
+        if wanted == "ready" and (stopped or not codes):
+            who = f"stopped: {', '.join(stopped)}" if stopped else NO_PROFILES
+            raise TryAgain(f"{who}; nothing will make that ready", hint="gwctl up --all")
+        left = [name for name, code in codes.items() if code != (STOPPED if wanted == "stopped" else READY)]
+        if not left:
+            return Outcome({"profiles": [status for status, _ in looks]}, "" if call.quiet else wanted)
+        if time.monotonic() >= deadline_s:
+            raise TimedOut(f"not {wanted} after {timeout_s:g} s: {', '.join(left)}", hint="gwctl status --all")
+        time.sleep(min(WAIT_EVERY_S, max(0.0, deadline_s - time.monotonic())))  # between two looks
+
+
+def table(looks: Sequence[Look]) -> Iterator[str]:
+    """Yield the table's lines, 80 columns at most; the reason stands below whoever is not ready."""
+    if not looks:
+        yield NO_PROFILES
+        return
+    head = ("  PROFILE", "PHASE", "PORT", "SINCE", "LOGIN", "NEXT")
+    rows = [_cells(status) for status, _ in looks]
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    too_wide = sum(widths) + 2 * (len(widths) - 1) - WIDTH
+    widths[0] = max(_LEAST_NAME_WIDTH, widths[0] - max(0, too_wide))
+    yield _line(head, widths)
+    for row, (status, _) in zip(rows, looks, strict=True):
+        yield _line(row, widths)
+        if not status["ready"] and status["reason"] != "not running":
+            yield from _wrap("    ", str(status["reason"]))
+    ready = sum(1 for status, _ in looks if status["ready"])
+    yield f"{ready} of {len(looks)} ready; LOGIN: refusals of those allowed in 24 h"
+    played = [str(status["profile"]) for status, _ in looks if status.get("sandbox")]
+    if played:
+        yield from _wrap("", f"in the sandbox: {', '.join(played)}")
+
+
+def _cells(status: dict[str, Any]) -> tuple[str, ...]:
+    login, coming = status["login"], status["next"]
+    locked = "!" if login["locked"] else ""
+    return (
+        f"{'●' if status['ready'] else '○'} {status['profile']}",
+        str(status["phase"]),
+        str(status["gateway"]["port"] or "-"),
+        _age(status["since"]),
+        f"{login['rejected']}/{login['rejected_limit']}{locked}",
+        _next(coming) if coming else "-",
+    )
+
+
+def _next(coming: dict[str, Any]) -> str:
+    what = str(coming["what"]).replace("_", " ")
+    return f"{what} {_short(coming['in_s'])}" if coming["in_s"] >= 1 else f"{what} now"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    cut = [cell if len(cell) <= width else cell[: width - 1] + "…" for cell, width in zip(cells, widths, strict=True)]
+    return "  ".join(f"{cell:<{width}}" for cell, width in zip(cut, widths, strict=True)).rstrip()
+
+
+def _wrap(indent: str, text: str) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _age(since: str | None) -> str:
+    if since is None:
+        return "-"
+    import calendar
+
+    return _short(time.time() - calendar.timegm(time.strptime(since, "%Y-%m-%dT%H:%M:%SZ")))
+
+
+def _short(seconds: float) -> str:
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86_400}d{whole % 86_400 // 3600:02}h"

@@ -1,0 +1,86 @@
+"""Which profiles a machine has, and which ports are whose: the settings file, the folders, who runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Container, Mapping
+from pathlib import Path
+from typing import Any
+
+from gwctl.config import KEYS, PROFILE_NAME, read_file
+from gwctl.errors import Configuration
+from gwctl.paths import Paths
+from gwctl.state_file import read_json
+
+FIRST_PORT = 5000
+LAST_PORT = 65535
+
+
+def configured_names(paths: Paths) -> list[str]:
+    """Return the profiles that the settings file names, in its order; raise Configuration if it cannot be read."""
+    profiles = read_file(paths.config_file).get("profiles", {})
+    return [name for name in profiles if PROFILE_NAME.fullmatch(name)] if isinstance(profiles, dict) else []
+
+
+def known_names(paths: Paths) -> list[str]:
+    """Return the profiles of the settings file, then those that only have a folder; a broken file names none."""
+    names: list[str] = []
+    with contextlib.suppress(Configuration):
+        names = configured_names(paths)
+    folders: list[str] = []
+    with contextlib.suppress(OSError):
+        folders = sorted(entry.name for entry in paths.profiles_dir.iterdir() if entry.is_dir())
+    return names + [name for name in folders if name not in names and PROFILE_NAME.fullmatch(name)]
+
+
+def ports_by_profile(paths: Paths) -> dict[str, set[int]]:
+    """Return the ports each profile has: its own, its fixed health port, and the one it runs on where that differs.
+
+    What a profile does not name it has from ``[defaults]`` or by default, and that counts; the environment does not.
+    """
+    content = read_file(paths.config_file)
+    defaults = content.get("defaults", {})
+    return {
+        name: _named_ports(content.get("profiles", {}).get(name, {}), defaults) | _running_port(paths, name)
+        for name in known_names(paths)
+    }
+
+
+def _named_ports(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> set[int]:
+    ports: set[int] = set()
+    for key in ("port", "health_port"):
+        raw = own.get(key, defaults.get(key, KEYS[key].default))
+        with contextlib.suppress(ValueError):
+            ports.add(int(KEYS[key].parse(raw)))
+    return ports - {0}
+
+
+def _running_port(paths: Paths, name: str) -> set[int]:
+    record, _ = read_json(paths.profiles_dir / name / paths.supervisor_state_file.name)
+    port = (record or {}).get("gateway_port")
+    return {port} if isinstance(port, int) else set()
+
+
+def choose_port(taken: Container[int], is_free: Callable[[int], bool]) -> int:
+    """Return the lowest port from 5000 on that no profile has and ``is_free``; raise Configuration if there is none."""
+    for port in range(FIRST_PORT, LAST_PORT + 1):
+        if port not in taken and is_free(port):
+            return port
+    raise Configuration(f"no port from {FIRST_PORT} on is left", hint="gwctl profile list, and give one with --port")
+
+
+def free_port_beside(paths: Paths, is_free: Callable[[int], bool]) -> int:
+    """Return a port for one more profile; raise Configuration if the settings file cannot be read."""
+    return choose_port(set().union(*ports_by_profile(paths).values()), is_free)
+
+
+def profile_at(folder: str | None, paths: Paths) -> str | None:
+    """Return the profile of this home in whose folder a process works, None if in none's."""
+    if not folder:
+        return None
+    below = Path(os.path.realpath(paths.profiles_dir))
+    try:
+        return Path(folder).relative_to(below).parts[0]
+    except (ValueError, IndexError):
+        return None

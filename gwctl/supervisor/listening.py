@@ -1,0 +1,21 @@
+"""Open the health server where the profile wants it, and say whose the port is where it cannot be had."""
+
+from __future__ import annotations
+
+from gwctl.config import Settings
+from gwctl.errors import Unavailable
+from gwctl.gateway import process
+from gwctl.gateway.neighbour import neighbour_on
+from gwctl.supervisor.health import HealthServer
+
+
+async def open_health(health: HealthServer, settings: Settings) -> int:
+    """Listen and return the loopback port; raise Unavailable, or PortBusy naming another profile of ours that has it."""
+    wanted = int(settings["health_port"])
+    try:
+        return await health.open(wanted, settings["metrics_address"])
+    except Unavailable:
+        neighbour = neighbour_on(settings.paths, "health_port", wanted, process.find_listener(wanted)) if wanted else None
+        if neighbour is not None:
+            raise neighbour from None
+        raise
