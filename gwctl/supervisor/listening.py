@@ -10,12 +10,13 @@ from gwctl.supervisor.health import HealthServer
 
 
 async def open_health(health: HealthServer, settings: Settings) -> int:
-    """Listen and return the loopback port; raise Unavailable, or PortBusy naming another profile of ours that has it."""
+    """Listen and return the loopback port; raise PortBusy naming the profile of ours that has it, else Unavailable."""
     wanted = int(settings["health_port"])
     try:
         return await health.open(wanted, settings["metrics_address"])
     except Unavailable:
-        neighbour = neighbour_on(settings.paths, "health_port", wanted, process.find_listener(wanted)) if wanted else None
+        holder = process.find_listener(wanted) if wanted else None
+        neighbour = neighbour_on(settings.paths, "health_port", wanted, holder)
         if neighbour is not None:
             raise neighbour from None
         raise

@@ -204,7 +204,9 @@ def test_an_answer_in_a_terminal_without_unicode(home: Home) -> None:
     assert done.stdout.startswith("? default: stopped")
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["status"], ["status", "--json"], ["wait", "--for", "stopped"]])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["status"], ["status", "--json"], ["status", "--all"], ["wait", "--for", "stopped"]]
+)
 def test_quick_verbs_import_little(home: Home, argv: list[str]) -> None:
     """--help and status load none of the large libraries (design.md, Speed)."""
     assert imported(home, *argv) == set()
