@@ -17,6 +17,21 @@ from typing import Any
 
 from gwctl.errors import Configuration
 from gwctl.paths import Paths
+from gwctl.setting_values import (
+    parse_address,
+    parse_any_port,
+    parse_choice,
+    parse_command,
+    parse_delay_ms,
+    parse_limit,
+    parse_list,
+    parse_names,
+    parse_page,
+    parse_port,
+    parse_seconds,
+    parse_text,
+    parse_windows,
+)
 
 OFFICIAL_RELEASE = "https://download2.interactivebrokers.com/portal/clientportal.gw.zip"
 DEFAULT_PROFILE = "default"
@@ -32,125 +47,6 @@ class Setting:
     source: str
 
 
-def _parse_text(raw: object) -> str:
-    if not isinstance(raw, str) or not raw.strip():
-        raise ValueError("a text")
-    return raw.strip()
-
-
-def _parse_port(raw: object) -> int:
-    return _parse_whole(raw, 1, 65535)
-
-
-def _parse_any_port(raw: object) -> int:
-    return _parse_whole(raw, 0, 65535)
-
-
-def _parse_address(raw: object) -> str:
-    import ipaddress
-
-    text = "an IP address and a port, as in 0.0.0.0:9464 or [::1]:9464"
-    host, _, port = raw.strip().rpartition(":") if isinstance(raw, str) else ("", "", "")
-    bare = host.removeprefix("[").removesuffix("]")
-    try:
-        address = ipaddress.ip_address(bare)
-        number = _parse_port(port)
-    except ValueError:
-        raise ValueError(text) from None
-    if host != (f"[{bare}]" if address.version == 6 else bare):
-        raise ValueError(text)
-    return f"{host}:{number}"
-
-
-def _parse_whole(raw: object, low: int, high: int) -> int:
-    text = f"a whole number from {low} to {high}"
-    if isinstance(raw, bool) or not isinstance(raw, int | str):
-        raise ValueError(text)  # noqa: TRY004 - one exception type for every bad value, caught in one place
-    try:
-        number = int(raw)
-    except ValueError:
-        raise ValueError(text) from None
-    if not low <= number <= high:
-        raise ValueError(text)
-    return number
-
-
-def _parse_seconds(low: float, high: float) -> Callable[[object], float]:
-    def parse(raw: object) -> float:
-        text = f"seconds from {low:g} to {high:g}"
-        if isinstance(raw, bool) or not isinstance(raw, int | float | str):
-            raise ValueError(text)  # noqa: TRY004 - see _parse_whole
-        try:
-            number = float(raw)
-        except ValueError:
-            raise ValueError(text) from None
-        if not low <= number <= high:
-            raise ValueError(text)
-        return number
-
-    return parse
-
-
-def _parse_limit(raw: object) -> int:
-    return _parse_whole(raw, 1, 9)
-
-
-def _parse_delay_ms(raw: object) -> int:
-    return _parse_whole(raw, 1, 60_000)
-
-
-def _parse_choice(*allowed: str) -> Callable[[object], str]:
-    def parse(raw: object) -> str:
-        if raw not in allowed:
-            raise ValueError("one of " + ", ".join(allowed))
-        return str(raw)
-
-    return parse
-
-
-def _parse_list(raw: object) -> tuple[str, ...]:
-    if isinstance(raw, str):
-        raw = [part.strip() for part in raw.split(",") if part.strip()]
-    if not isinstance(raw, list) or not raw or not all(isinstance(entry, str) for entry in raw):
-        raise ValueError("a list of addresses")
-    return tuple(raw)
-
-
-def _parse_names(raw: object) -> tuple[str, ...]:
-    from gwctl import host_names
-
-    return host_names.parse(raw)
-
-
-def _parse_command(raw: object) -> tuple[str, ...]:
-    if not isinstance(raw, list) or not raw or not all(isinstance(part, str) for part in raw):
-        raise ValueError('a list: the program and its arguments, as in ["pass", "show", "ibkr"]')
-    return tuple(raw)
-
-
-def _parse_windows(raw: object) -> tuple[str, ...]:
-    from gwctl.windows import BadWindow, Windows
-
-    if isinstance(raw, str):
-        raw = [raw]
-    if not isinstance(raw, list) or not all(isinstance(entry, str) for entry in raw):
-        raise ValueError("a list of windows, as in ['23:45-01:45 America/New_York'], or of regions, as in ['europe']")
-    try:
-        Windows.parse(raw)
-    except BadWindow as error:
-        raise ValueError(f"a list of windows or regions: {error}") from None
-    return tuple(raw)
-
-
-def _parse_page(raw: object) -> dict[str, list[str]]:
-    if not isinstance(raw, dict):
-        raise ValueError("a table of selectors")  # noqa: TRY004 - see _parse_whole
-    page = {str(name): [value] if isinstance(value, str) else value for name, value in raw.items()}
-    if not all(isinstance(parts, list) and all(isinstance(part, str) for part in parts) for parts in page.values()):
-        raise ValueError("a table of selectors, each a text or a list of texts")
-    return page
-
-
 @dataclass(frozen=True, slots=True)
 class Key:
     """What is known of one setting."""
@@ -162,57 +58,55 @@ class Key:
 
 
 KEYS: dict[str, Key] = {
-    "username": Key(_parse_text, None, "IBKR username"),
-    "mode": Key(_parse_choice("paper", "live"), "paper", "account kind: paper or live"),
-    "port": Key(_parse_port, 5000, "port the gateway listens on"),
-    "upstream": Key(_parse_text, "https://api.ibkr.com", "IBKR's address, scheme://host[:port]"),
-    "release": Key(_parse_text, OFFICIAL_RELEASE, "Standard Release: version, file or URL"),
-    "java": Key(_parse_text, None, "path of the java program"),
+    "username": Key(parse_text, None, "IBKR username"),
+    "mode": Key(parse_choice("paper", "live"), "paper", "account kind: paper or live"),
+    "port": Key(parse_port, 5000, "port the gateway listens on"),
+    "upstream": Key(parse_text, "https://api.ibkr.com", "IBKR's address, scheme://host[:port]"),
+    "release": Key(parse_text, OFFICIAL_RELEASE, "Standard Release: version, file or URL"),
+    "java": Key(parse_text, None, "path of the java program"),
     "java_options": Key(
-        _parse_text,
+        parse_text,
         "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m -XX:+ExitOnOutOfMemoryError",
         "JAVA_TOOL_OPTIONS of the gateway",
     ),
-    "browser": Key(_parse_text, None, "path or channel of the browser"),
+    "browser": Key(parse_text, None, "path or channel of the browser"),
     "second_factor": Key(
-        _parse_choice("none", "totp", "push", "command", "prompt"),
+        parse_choice("none", "totp", "push", "command", "prompt"),
         None,
         "how a second factor is given",
     ),
     "second_factor_command": Key(
-        _parse_command, None, "program whose stdout is the second factor's code", variable=False
+        parse_command, None, "program whose stdout is the second factor's code", variable=False
     ),
-    "second_factor_device": Key(_parse_text, None, "device to choose: its value, or a part of its label"),
-    "notify_command": Key(_parse_command, None, "program that is told what a person should know", variable=False),
-    "tickle_interval_s": Key(_parse_seconds(5, 240), 30.0, "seconds between two tickles"),
-    "check_interval_s": Key(_parse_seconds(1, 60), 5.0, "seconds between two checks of the session"),
-    "rejected_limit": Key(_parse_limit, 3, "refused logins in 24 h before nothing more is sent"),
-    "on_competing": Key(_parse_choice("yield", "take_over"), "yield", "what to do when another session competes"),
+    "second_factor_device": Key(parse_text, None, "device to choose: its value, or a part of its label"),
+    "notify_command": Key(parse_command, None, "program that is told what a person should know", variable=False),
+    "tickle_interval_s": Key(parse_seconds(5, 240), 30.0, "seconds between two tickles"),
+    "check_interval_s": Key(parse_seconds(1, 60), 5.0, "seconds between two checks of the session"),
+    "rejected_limit": Key(parse_limit, 3, "refused logins in 24 h before nothing more is sent"),
+    "on_competing": Key(parse_choice("yield", "take_over"), "yield", "what to do when another session competes"),
     "maintenance": Key(
-        _parse_windows,
+        parse_windows,
         ("north-america",),
         "IBKR's maintenance windows: north-america, europe, asia, or '23:45-01:45 America/New_York'",
         variable=False,
     ),
-    "allow_ips": Key(_parse_list, ("127.0.0.1",), "addresses that may use the gateway"),
+    "allow_ips": Key(parse_list, ("127.0.0.1",), "addresses that may use the gateway"),
     "certificate_names": Key(
-        _parse_names, (), "names and addresses other than localhost by which clients reach the gateway"
+        parse_names, (), "names and addresses other than localhost by which clients reach the gateway"
     ),
-    "health_port": Key(_parse_any_port, 0, "port of the health server on loopback, 0 = any free"),
+    "health_port": Key(parse_any_port, 0, "port of the health server on loopback, 0 = any free"),
     "metrics_address": Key(
-        _parse_address, None, "address:port that serves /livez, /readyz and /metrics to other machines"
+        parse_address, None, "address:port that serves /livez, /readyz and /metrics to other machines"
     ),
-    "auth_delay_ms": Key(_parse_delay_ms, None, "the gateway's authDelay in milliseconds"),
-    "password_command": Key(_parse_command, None, "program whose stdout is the password", variable=False),
-    "totp_secret_command": Key(_parse_command, None, "program whose stdout is the TOTP secret", variable=False),
-    "notify_webhook_command": Key(
-        _parse_command, None, "program whose stdout is the webhook's address", variable=False
-    ),
+    "auth_delay_ms": Key(parse_delay_ms, None, "the gateway's authDelay in milliseconds"),
+    "password_command": Key(parse_command, None, "program whose stdout is the password", variable=False),
+    "totp_secret_command": Key(parse_command, None, "program whose stdout is the TOTP secret", variable=False),
+    "notify_webhook_command": Key(parse_command, None, "program whose stdout is the webhook's address", variable=False),
     "notify_webhook_token_command": Key(
-        _parse_command, None, "program whose stdout is the webhook's bearer token", variable=False
+        parse_command, None, "program whose stdout is the webhook's bearer token", variable=False
     ),
-    "notify_urls_command": Key(_parse_command, None, "program whose stdout is Apprise's addresses", variable=False),
-    "page": Key(_parse_page, None, "selectors that override the login page's", variable=False),
+    "notify_urls_command": Key(parse_command, None, "program whose stdout is Apprise's addresses", variable=False),
+    "page": Key(parse_page, None, "selectors that override the login page's", variable=False),
 }
 """Every setting of the contract that this version acts on."""
 

@@ -1,0 +1,143 @@
+"""What a setting may be: each parser takes what a flag, a variable or the file says, or raises ValueError.
+
+The error's text completes "... is not".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+def parse_text(raw: object) -> str:
+    """Return a text without what stands around it."""
+    if not isinstance(raw, str) or not raw.strip():
+        raise ValueError("a text")
+    return raw.strip()
+
+
+def parse_port(raw: object) -> int:
+    """Return a port."""
+    return parse_whole(raw, 1, 65535)
+
+
+def parse_any_port(raw: object) -> int:
+    """Return a port, or 0 for any free one."""
+    return parse_whole(raw, 0, 65535)
+
+
+def parse_address(raw: object) -> str:
+    """Return an address and a port, as they are written."""
+    import ipaddress
+
+    text = "an IP address and a port, as in 0.0.0.0:9464 or [::1]:9464"
+    host, _, port = raw.strip().rpartition(":") if isinstance(raw, str) else ("", "", "")
+    bare = host.removeprefix("[").removesuffix("]")
+    try:
+        address = ipaddress.ip_address(bare)
+        number = parse_port(port)
+    except ValueError:
+        raise ValueError(text) from None
+    if host != (f"[{bare}]" if address.version == 6 else bare):
+        raise ValueError(text)
+    return f"{host}:{number}"
+
+
+def parse_whole(raw: object, low: int, high: int) -> int:
+    """Return a whole number between two bounds."""
+    text = f"a whole number from {low} to {high}"
+    if isinstance(raw, bool) or not isinstance(raw, int | str):
+        raise ValueError(text)  # noqa: TRY004 - one exception type for every bad value, caught in one place
+    try:
+        number = int(raw)
+    except ValueError:
+        raise ValueError(text) from None
+    if not low <= number <= high:
+        raise ValueError(text)
+    return number
+
+
+def parse_seconds(low: float, high: float) -> Callable[[object], float]:
+    """Return a parser of seconds between two bounds."""
+
+    def parse(raw: object) -> float:
+        text = f"seconds from {low:g} to {high:g}"
+        if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+            raise ValueError(text)  # noqa: TRY004 - see parse_whole
+        try:
+            number = float(raw)
+        except ValueError:
+            raise ValueError(text) from None
+        if not low <= number <= high:
+            raise ValueError(text)
+        return number
+
+    return parse
+
+
+def parse_limit(raw: object) -> int:
+    """Return a number of refused logins; IBKR's own limit is 10."""
+    return parse_whole(raw, 1, 9)
+
+
+def parse_delay_ms(raw: object) -> int:
+    """Return milliseconds."""
+    return parse_whole(raw, 1, 60_000)
+
+
+def parse_choice(*allowed: str) -> Callable[[object], str]:
+    """Return a parser of one of several words."""
+
+    def parse(raw: object) -> str:
+        if raw not in allowed:
+            raise ValueError("one of " + ", ".join(allowed))
+        return str(raw)
+
+    return parse
+
+
+def parse_list(raw: object) -> tuple[str, ...]:
+    """Return a list of addresses, which a variable separates by commas."""
+    if isinstance(raw, str):
+        raw = [part.strip() for part in raw.split(",") if part.strip()]
+    if not isinstance(raw, list) or not raw or not all(isinstance(entry, str) for entry in raw):
+        raise ValueError("a list of addresses")
+    return tuple(raw)
+
+
+def parse_names(raw: object) -> tuple[str, ...]:
+    """Return host names and addresses."""
+    from gwctl import host_names
+
+    return host_names.parse(raw)
+
+
+def parse_command(raw: object) -> tuple[str, ...]:
+    """Return a program and its arguments."""
+    if not isinstance(raw, list) or not raw or not all(isinstance(part, str) for part in raw):
+        raise ValueError('a list: the program and its arguments, as in ["pass", "show", "ibkr"]')
+    return tuple(raw)
+
+
+def parse_windows(raw: object) -> tuple[str, ...]:
+    """Return maintenance windows and regions, each of which makes sense."""
+    from gwctl.windows import BadWindow, Windows
+
+    if isinstance(raw, str):
+        raw = [raw]
+    if not isinstance(raw, list) or not all(isinstance(entry, str) for entry in raw):
+        raise ValueError("a list of windows, as in ['23:45-01:45 America/New_York'], or of regions, as in ['europe']")
+    try:
+        Windows.parse(raw)
+    except BadWindow as error:
+        raise ValueError(f"a list of windows or regions: {error}") from None
+    return tuple(raw)
+
+
+def parse_page(raw: object) -> dict[str, list[str]]:
+    """Return selectors by what they select."""
+    if not isinstance(raw, dict):
+        raise ValueError("a table of selectors")  # noqa: TRY004 - see parse_whole
+    page = {str(name): [value] if isinstance(value, str) else value for name, value in raw.items()}
+    if not all(isinstance(parts, list) and all(isinstance(part, str) for part in parts) for parts in page.values()):
+        raise ValueError("a table of selectors, each a text or a list of texts")
+    return page
