@@ -21,6 +21,8 @@ from cli_fakes import Home, a_home, free_port, wait_for
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from gwctl.supervisor.metrics import METRICS
+
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yaml"
@@ -251,7 +253,7 @@ def test_dashboard_and_alerts_use_what_is_exported(life: Life) -> None:
     used: set[str] = set()
     for expression in [*dashboard_expressions(), *alert_expressions()]:
         names = set(re.findall(r"\bgwctl_\w+", expression))
-        assert names or expression == 'up{job="gwctl"} == 0'
+        assert names or expression == 'up{job=~"gwctl.*"} == 0'
         assert names <= set(there), expression
         used |= names
         for name, selector in re.findall(r"\b(gwctl_\w+)\{([^}]*)\}", expression):
@@ -279,6 +281,12 @@ def test_dashboard_is_one_that_grafana_can_import() -> None:
         for target in panel["targets"]:
             assert target["datasource"] == panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
             assert 'profile=~"$profile"' in target["expr"]
+            shown = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+            assert "instance" in shown
+            assert shown <= {"instance", "profile", *(label for metric in METRICS for label in metric.labels)}
+            assert "}" not in re.sub(r"\{\{\w+\}\}", "", target["legendFormat"])
+            for kept in re.findall(r"\bby \(([^)]*)\)", target["expr"]):
+                assert {"instance", "profile"} <= set(kept.split(", "))  # accounts in pods are all profile "default"
 
 
 def test_every_metric_is_described(life: Life) -> None:
