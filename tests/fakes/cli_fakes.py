@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from rig import Done, free_port, wait_for
+from rig import Done, free_port, lasting_port, wait_for
 
 from gwctl.sandbox.account import Account
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
@@ -183,6 +183,7 @@ __all__ = [
     "a_home",
     "a_real_home",
     "free_port",
+    "lasting_port",
     "one_line_with_hint",
     "wait_for",
 ]

@@ -32,6 +32,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def lasting_port() -> int:
+    """Return a free port that the system gives to no connection meanwhile: for one that is used much later."""
+    while True:
+        port = secrets.SystemRandom().randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 def wait_for(fact: Callable[[], T], timeout_s: float, what: str) -> T:
     """Return the fact once it is true; fail after ``timeout_s``."""
     deadline_s = time.monotonic() + timeout_s
