@@ -73,7 +73,11 @@ def variables(workload: Manifest, objects: tuple[Manifest, ...], name: str = "gw
         else:
             path = entry["valueFrom"]["fieldRef"]["fieldPath"]
             labels = workload["spec"]["template"]["metadata"]["labels"]
-            value = workload["metadata"]["namespace"] if path == "metadata.namespace" else labels[path.split("'")[1]]
+            value = (
+                workload["metadata"]["namespace"]
+                if path == "metadata.namespace"
+                else labels.get(path.split("'")[1], "")
+            )
         found[entry["name"]] = value
     return found
 

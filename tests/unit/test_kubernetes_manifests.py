@@ -90,6 +90,9 @@ def test_the_job_that_forgets_refusals_is_valid() -> None:
     assert all(fits(term["labelSelector"], paper["spec"]["template"]["metadata"]["labels"]) for term in terms)
     claims = {v["persistentVolumeClaim"]["claimName"] for v in pod_of(job)["volumes"] if "persistentVolumeClaim" in v}
     assert claims == {f"state-{paper['metadata']['name']}-0"}
+    of_paper = variables(paper, overlay("paper"))
+    for name in ("GWCTL_HOME", "GWCTL_PROFILE"):
+        assert {entry["name"]: entry["value"] for entry in container(job, "reset")["env"]}[name] == of_paper[name]
     assert container(job, "reset")["image"] == container(paper, "gwctl")["image"]
 
 
@@ -147,9 +150,10 @@ def test_every_setting_is_one_that_gwctl_takes(name: str, tmp_path: Path) -> Non
     """The program itself reads the pod's variables without complaint, and none of them is misspelt."""
     for one in workloads(name):
         known = {**variables(one, overlay(name)), "GWCTL_HOME": str(tmp_path)}
-        allowed = {*(variable_of(key) for key in KEYS), "GWCTL_HOME", "GWCTL_METRICS_ADDRESS"}
+        allowed = {*(variable_of(key) for key in KEYS), "GWCTL_HOME", "GWCTL_PROFILE", "GWCTL_METRICS_ADDRESS"}
         assert {key for key in known if key.startswith("GWCTL_")} <= allowed
-        settings = load("default", environment=Environment(known))
+        assert known["GWCTL_PROFILE"] == one["spec"]["template"]["metadata"]["labels"]["gwctl/account"]
+        settings = load(known["GWCTL_PROFILE"], environment=Environment(known))
         check_allow_ips(settings["allow_ips"])
         assert known["GWCTL_METRICS_ADDRESS"] == f"0.0.0.0:{METRICS_PORT}"
         if name != "sandbox":
@@ -292,12 +296,13 @@ def test_one_monitor_scrapes_every_account_once() -> None:
     objects = overlay("accounts")
     (monitor,) = of_kind(objects, "ServiceMonitor")
     assert (monitor["apiVersion"], monitor["metadata"]["namespace"]) == ("monitoring.coreos.com/v1", "gwctl")
-    assert set(monitor["spec"]) == {"selector", "targetLabels", "endpoints"}
+    assert set(monitor["spec"]) == {"selector", "jobLabel", "targetLabels", "endpoints"}
     (endpoint,) = monitor["spec"]["endpoints"]
     assert (endpoint["port"], endpoint["path"]) == ("metrics", "/metrics")
     services = of_kind(objects, "Service")
     assert all(fits(monitor["spec"]["selector"], one["metadata"]["labels"]) for one in services)
     assert all(endpoint["port"] in {port["name"] for port in one["spec"]["ports"]} for one in services)
+    assert {one["metadata"]["labels"][monitor["spec"]["jobLabel"]] for one in services} == {"gwctl"}
     assert all(set(monitor["spec"]["targetLabels"]) <= set(one["metadata"]["labels"]) for one in services)
 
 
@@ -314,6 +319,26 @@ def test_a_bot_beside_gwctl_gets_the_certificate_and_no_key() -> None:
     known = variables(one, overlay("bot-sidecar"), "bot")
     assert known["GWCTL_BASE_URL"] == f"https://localhost:{KEYS['port'].default}/v1/api"
     assert "GWCTL_ALLOW_IPS" not in variables(one, overlay("bot-sidecar"))
+
+
+def test_the_first_container_hands_over_what_a_client_verifies_with(tmp_path: Path) -> None:
+    """Its command, run as it stands on an empty volume, leaves two certificates that a bot may read, and no key."""
+    trust = container(workloads("bot-sidecar")[0], "trust")
+    (tmp_path / "trust").mkdir()
+    program, option, script = trust["args"]
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    subprocess.run(
+        [program, option, script.replace("/trust", str(tmp_path / "trust"))],
+        env={"PATH": path, "GWCTL_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)},
+        check=True,
+        timeout=60,
+    )
+    left = {file.name: file for file in (tmp_path / "trust").iterdir()}
+    assert set(left) == {"ca.pem", "bundle.pem"}
+    assert left["ca.pem"].read_bytes() == (tmp_path / "home" / "ca" / "ca.pem").read_bytes()
+    for file in left.values():
+        assert file.stat().st_mode & 0o004
+        assert b"PRIVATE KEY" not in file.read_bytes()
 
 
 # A list of accounts.
