@@ -7,9 +7,10 @@ import functools
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
 
 INSTALL_HINT = "gwctl browser install"
+# What Chromium says where the kernel or a container does not let it make its sandbox: no namespace at all, or one in
+# which its zygote then comes to nothing.
+_NO_SANDBOX_HERE = re.compile(r"sandbox|zygote|new namespace", re.IGNORECASE)
 HEADLESS = "chromium-headless-shell"
 
 # Names on PATH and fixed places, by the channel a profile may name; the order is the order of preference.
@@ -211,12 +215,19 @@ def arguments(spki_pin: str | None) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def started(
-    browser: Browser, spki_pin: str | None, user_data_dir: Path, *, deadline_s: float, headless: bool = True
+async def started(  # noqa: PLR0913 - what a browser starts with
+    browser: Browser,
+    spki_pin: str | None,
+    user_data_dir: Path,
+    *,
+    deadline_s: float,
+    headless: bool = True,
+    on_no_sandbox: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[BrowserContext]:
     """Run ``browser`` with ``user_data_dir`` as its profile for the length of the block; close it on every way out.
 
-    Raises Playwright's Error when it does not start within ``deadline_s``.
+    ``on_no_sandbox`` is told where Chromium's own sandbox was asked for and cannot be had, as in most containers; it
+    then runs without. Raises Playwright's Error when it does not start within ``deadline_s``.
     """
     from playwright.async_api import Error, async_playwright
 
@@ -240,8 +251,9 @@ async def started(
             # Chromium's own sandbox cannot be used by root, nor where the kernel forbids user namespaces.
             context = await launch(chromium_sandbox=os.geteuid() != 0)
         except Error as error:
-            if os.geteuid() == 0 or "sandbox" not in str(error).lower():
+            if os.geteuid() == 0 or not _NO_SANDBOX_HERE.search(str(error)):
                 raise
+            on_no_sandbox()
             context = await launch(chromium_sandbox=False)
         try:
             yield context

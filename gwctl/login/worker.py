@@ -33,6 +33,7 @@ from gwctl.login.visit import by_hand, probe
 
 LINE_LIMIT_BYTES = 1 << 20
 CLOSE_S = 3.0
+NO_SANDBOX = "browser without a sandbox of its own"
 ANSWER_MARGIN_S = 10.0
 """How much longer than the person the parent may take: it is its deadline that counts."""
 
@@ -74,6 +75,10 @@ async def log_in(parent: Parent, prepared: dict[str, Any]) -> LoginReport:
     browser = Browser(prepared["kind"], Path(prepared["executable"]), "parent")
     folder = Path(prepared["user_data_dir"])
     begun_s = time.monotonic()
+
+    def say_no_sandbox() -> None:
+        parent.say("step", name=NO_SANDBOX, ms=round((time.monotonic() - begun_s) * 1000, 1))
+
     try:
         starting = started(
             browser,
@@ -81,6 +86,7 @@ async def log_in(parent: Parent, prepared: dict[str, Any]) -> LoginReport:
             folder,
             deadline_s=prepared["deadline_s"],
             headless=prepared["headless"],
+            on_no_sandbox=say_no_sandbox,
         )
         async with starting as context:
             ready_ms = round((time.monotonic() - begun_s) * 1000, 1)
