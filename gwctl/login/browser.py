@@ -148,7 +148,10 @@ def _of_playwright(environ: Mapping[str, str]) -> Iterator[Browser]:
     package = _playwright_package()
     if package is None:
         return
-    downloads = _downloads_folder(package, environ)
+    try:
+        downloads = _downloads_folder(package, environ)
+    except RuntimeError:
+        return  # an account without a home, as in containers
     wanted = _wanted_revision(package)
     for kind, prefix, patterns in _DOWNLOADED:
         folders = sorted(

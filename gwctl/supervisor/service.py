@@ -213,7 +213,7 @@ class Service:
     def _close_idle_browser(self) -> None:
         if self.authenticator.is_warm:
             task = asyncio.get_running_loop().create_task(self.authenticator.close())
-            task.add_done_callback(lambda done: done.exception())
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def is_live(self) -> bool:
         """Say whether the loop turns."""

@@ -1,0 +1,144 @@
+"""The container's entry point: whom it lets in, what it does when gwctl ends, and what it never sends again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import container_guard
+import pytest
+from cli_fakes import Home, a_home, a_real_home
+from container_rig import ENTRYPOINT, Bridge, a_bridge, a_container
+from rig import Done, wait_for
+
+ROUTES = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+TO_BRIDGE = "eth0\t00000000\t010012AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+OF_BRIDGE = "eth0\t000012AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+ELSEWHERE = "eth0\t0000000A\t01006464\t0003\t0\t0\t0\t000000FF\t0\t0\t0\n"
+
+
+@pytest.mark.parametrize(
+    ("routes", "interface", "address"),
+    [
+        (OF_BRIDGE + TO_BRIDGE, "INTERFACE=eth0\nIFINDEX=2\n", "172.18.0.1\n"),
+        (OF_BRIDGE + ELSEWHERE, "INTERFACE=eth0\nIFINDEX=2\n", ""),
+        ("", "", ""),
+        (TO_BRIDGE, "DEVTYPE=macvlan\nINTERFACE=eth0\n", ""),
+        (TO_BRIDGE, None, ""),
+    ],
+    ids=["bridge", "no default route", "no network", "macvlan", "the host's own"],
+)
+def test_the_host_is_found_where_there_is_one(routes: str, interface: str | None, address: str, tmp_path: Path) -> None:
+    """A bridge's address is its host's; without a default route, or where that leads to a router, there is none."""
+    (tmp_path / "routes").write_text(ROUTES + routes)
+    (tmp_path / "net" / "eth0").mkdir(parents=True)
+    (tmp_path / "net" / "eth0" / ("device" if interface is None else "uevent")).write_text(interface or "")
+    argv = ["sh", str(ENTRYPOINT), "--host-address", str(tmp_path / "routes"), str(tmp_path / "net")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0 if address else 1, address), done.stderr
+
+
+def test_any_other_command_is_run_as_it_is(tmp_path: Path) -> None:
+    """A command that does not supervise takes the entry point's place, and its code is the container's."""
+    with a_container(tmp_path, "sh", "-c", "echo $PPID; exit 7", variables={}) as container:
+        assert container.process.wait(10) == 7
+    assert container.said == f"{os.getpid()}\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with a_home(tmp_path) as one:
+        yield one
+
+
+def test_a_wrong_setting_does_not_loop(home: Home, tmp_path: Path) -> None:
+    """A setting that cannot be read leaves the container there, unhealthy, until it is stopped; then it says 78."""
+    with a_container(tmp_path, variables={**home.variables, "GWCTL_ALLOW_HOST": "perhaps"}) as container:
+        container.wait_says("Nothing more is done until this container is restarted")
+        assert home.gwctl("status", "--healthcheck") == Done(1, "stopped\n", "")
+        assert container.stop() == 78
+    assert container.said.count("gwctl-container: ") == 1
+    assert home.journal() == []
+
+
+def test_what_may_pass_is_tried_again_after_a_pause(home: Home, tmp_path: Path) -> None:
+    """An end that is not final is followed by another start; told to stop in the pause, it ends with gwctl's code."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        variables = {**home.variables, "GWCTL_HEALTH_PORT": str(taken.getsockname()[1])}
+        argv = ("gwctl", "up", "--foreground", "--sandbox")
+        with a_container(tmp_path, *argv, variables=variables) as container:
+            container.wait_says("gwctl ended with 69; it is started again in 5 s")
+            assert container.stop() == 69
+
+
+@pytest.mark.real_gateway
+@pytest.mark.browser
+def test_a_refused_password_is_sent_once_however_often_the_container_is_restarted(
+    tmp_path: Path, real_release_zip: Path
+) -> None:
+    """A password that IBKR refuses is final: the container stays there unhealthy, and a new one sends nothing."""
+    with a_real_home(tmp_path, real_release_zip) as home:
+        (tmp_path / "secrets").mkdir()
+        (tmp_path / "secrets" / "password").write_text("not the password\n")
+        variables = {**home.variables, "CREDENTIALS_DIRECTORY": str(tmp_path / "secrets")}
+        for _ in range(2):
+            with a_container(tmp_path, variables=variables) as container:
+                container.wait_says("gwctl ended with 77: a person is needed. Nothing more is done until")
+                assert home.gwctl("status", "--healthcheck") == Done(1, "stopped\n", "")
+                assert container.stop() == 77
+            assert home.submits() == 1
+
+
+def get(bridge: Bridge, port: int, ca_file: Path, source: str) -> tuple[int, str]:
+    """Ask the gateway from this side of the link, verified, and return its answer's status and body."""
+    argv = ["curl", "-s", "--max-time", "10", "-w", "\n%{http_code}", "--cacert", str(ca_file), "--interface", source]
+    argv += ["--connect-to", f"::{bridge.inside}:{port}", f"https://localhost:{port}/v1/api/tickle"]
+    body, _, status = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.rpartition("\n")
+    return int(status), body
+
+
+@pytest.mark.real_gateway
+@pytest.mark.browser
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network of its own is root's to make")
+def test_in_a_network_of_its_own(tmp_path: Path, real_release_zip: Path) -> None:
+    """As another user, without capabilities to make namespaces, behind a bridge: up, reached by the host alone.
+
+    A neighbour on the same network is refused, the certificate is where other containers may have it and its key is
+    not, a killed supervisor costs neither gateway nor login, and told to stop it ends everything.
+    """
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    with a_bridge() as bridge, a_home(tmp_path) as home:
+        home.gwctl("release", "install", str(real_release_zip)).check(0)
+        variables = {**home.variables, "GWCTL_ALLOW_HOST": "yes", "GWCTL_CA_FOLDER": str(shared)}
+        prefix = [*bridge.prefix, sys.executable, container_guard.__file__, "docker"]
+        argv = ("gwctl", "up", "--foreground", "--sandbox")
+        with a_container(tmp_path, *argv, variables=variables, prefix=prefix) as container:
+            container.wait_says("authenticated")
+            assert f"the gateway answers this container and its host, {bridge.host}\n" in container.said
+            assert "browser without a sandbox of its own" in container.said
+            assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in shared.iterdir()} == {
+                "ca.pem": 0o644,
+                "bundle.pem": 0o644,
+            }
+            status, body = get(bridge, home.port, shared / "ca.pem", bridge.host)
+            assert (status, json.loads(body)["iserver"]["authStatus"]["authenticated"]) == (200, True)
+            assert get(bridge, home.port, shared / "ca.pem", bridge.neighbour) == (404, "Access Denied")
+
+            gateway = json.loads((home.profile_dir / "gateway.json").read_text())
+            os.kill(json.loads((home.profile_dir / "supervisor.json").read_text())["pid"], signal.SIGKILL)
+            container.wait_says("gwctl ended with 137; it is started again in 5 s")
+            wait_for(lambda: container.said.count("authenticated\n") == 2, 60, "the second supervisor is ready")
+            assert json.loads((home.profile_dir / "gateway.json").read_text()) == gateway
+            assert [entry["kind"] for entry in home.journal()].count("login") == 1
+            assert container.stop() == 143
