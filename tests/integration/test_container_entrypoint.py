@@ -14,7 +14,7 @@ from pathlib import Path
 
 import container_guard
 import pytest
-from cli_fakes import Home, a_home, a_real_home
+from cli_fakes import PROGRAM, Home, a_home, a_real_home
 from container_rig import ENTRYPOINT, Bridge, a_bridge, a_container
 from rig import Done, wait_for
 
@@ -80,6 +80,16 @@ def test_what_may_pass_is_tried_again_after_a_pause(home: Home, tmp_path: Path) 
             assert container.stop() == 69
 
 
+def test_told_to_stop_it_stops_gwctl_first(home: Home, tmp_path: Path) -> None:
+    """Stopped on its way up, it ends once gwctl has taken down what it had started, with gwctl's code."""
+    argv = ("gwctl", "up", "--foreground", "--sandbox")
+    with a_container(tmp_path, *argv, variables=home.variables) as container:
+        container.wait_says("starting the gateway\n")
+        assert container.stop() == 143
+    assert "started again" not in container.said
+    assert home.left() == []
+
+
 @pytest.mark.real_gateway
 @pytest.mark.browser
 def test_a_refused_password_is_sent_once_however_often_the_container_is_restarted(
@@ -114,7 +124,7 @@ def test_in_a_network_of_its_own(tmp_path: Path, real_release_zip: Path) -> None
     """As another user, without capabilities to make namespaces, behind a bridge: up, reached by the host alone.
 
     A neighbour on the same network is refused, the certificate is where other containers may have it and its key is
-    not, a killed supervisor costs neither gateway nor login, and told to stop it ends everything.
+    not, a killed supervisor costs neither gateway nor login, and `gwctl down` stays down.
     """
     shared = tmp_path / "shared"
     shared.mkdir()
@@ -141,4 +151,6 @@ def test_in_a_network_of_its_own(tmp_path: Path, real_release_zip: Path) -> None
             wait_for(lambda: container.said.count("authenticated\n") == 2, 60, "the second supervisor is ready")
             assert json.loads((home.profile_dir / "gateway.json").read_text()) == gateway
             assert [entry["kind"] for entry in home.journal()].count("login") == 1
-            assert container.stop() == 143
+            subprocess.run([*bridge.prefix, *PROGRAM, "down"], env=home.environment(), check=True)
+            container.wait_says("gwctl was stopped in here. Nothing more is done until")
+            assert container.stop() == 0
