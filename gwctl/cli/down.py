@@ -21,19 +21,32 @@ LOOK_EVERY_S = 0.02
 @click.command("down")
 @click.option("--keep-session", is_flag=True, help="Leave the gateway and its session running.")
 @click.option("--all", "every", is_flag=True, help="Stop every profile that has ever run.")
+@click.option("--tether", type=click.IntRange(2), metavar="PID", help="Only end what nobody but process PID holds.")
 @verb
-def command(call: Call, *, keep_session: bool, every: bool) -> Outcome:
+def command(call: Call, *, keep_session: bool, every: bool, tether: int | None) -> Outcome:
     """Log out, and stop supervisor, gateway and any browser of the profile."""
     if every:
         from gwctl.cli.each import bring_down_all
         from gwctl.cli.many import check_all
 
-        check_all(call, every=every)
+        check_all(call, every=every, tether=tether)
         return bring_down_all(call, keep_session=keep_session)
+    if tether is not None:
+        return _let_go(call, tether)
     was = bring_down(call, keep_session=keep_session)
     left = " (the gateway goes on)" if keep_session and was else ""
     text = f"stopped{left}" if was else "already stopped"
     return Outcome({"profile": call.profile_name, "was_running": was}, "" if call.quiet else text)
+
+
+def _let_go(call: Call, pid: int) -> Outcome:
+    """Stop what was brought up for a process, unless somebody else holds or keeps it, too."""
+    from gwctl.cli.tether import holder_of, let_go
+
+    holder = holder_of(pid)
+    stopped = holder is None or let_go(call, holder, started=True)
+    text = "stopped" if stopped else "left running: others hold it"
+    return Outcome({"profile": call.profile_name, "stopped": stopped}, "" if call.quiet else text)
 
 
 def bring_down(call: Call, *, keep_session: bool) -> bool:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import signal
+from types import FrameType
+from typing import NoReturn
 
 import click
 
 from gwctl.cli.call import Call, command_name, global_options
-from gwctl.cli.down import bring_down
 from gwctl.cli.env import variables_of
 from gwctl.cli.parsing import Seconds
-from gwctl.cli.unwinding import undisturbed
+from gwctl.cli.tether import let_go, ourselves
+from gwctl.cli.unwinding import Terminated
 from gwctl.cli.up import bring_up
 from gwctl.config import SECRET_KEYS, variable_of
 from gwctl.errors import Unavailable
+from gwctl.supervisor.tether import LABEL
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})
@@ -36,9 +40,13 @@ def command(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tu
     if shutil.which(argv[0], path=call.environment.get("PATH")) is None:
         # Known before anything is started: a login is too dear for a misspelt command.
         raise Unavailable(f"there is no program {argv[0]!r} that can be run", hint="check the command after --")
-    _, started = bring_up(call, {}, sandbox=sandbox, timeout_s=timeout_s, undo_failed=True)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _hang_up)
+    holder = ourselves()
+    _, started = bring_up(call, {}, sandbox=sandbox, timeout_s=timeout_s, holder=holder)
+    # Whatever tears this call out of here, kill -9 included: the supervisor sees its holder end, and ends.
     try:
-        variables = {**call.environment.variables, **variables_of(call.settings())}
+        variables = {**call.environment.variables, **variables_of(call.settings()), LABEL: holder.label}
         for name in SECRET_KEYS:
             variables.pop(variable_of(name), None)
         try:
@@ -48,6 +56,8 @@ def command(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tu
                 f"{argv[0]!r} cannot be run: {error.strerror}", hint="check the command after --"
             ) from None
     finally:
-        if started:
-            with undisturbed():
-                bring_down(call, keep_session=False)
+        let_go(call, holder, started=started)
+
+
+def _hang_up(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated(number)

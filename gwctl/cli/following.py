@@ -127,7 +127,7 @@ def follow_until_ready(  # noqa: PLR0913 - what is followed, and for how long
             f"not ready after {round(asked_s or timeout_s, 1):g} s ({last}); the supervisor goes on trying",
             hint=f"{call.command('status')}, or {call.command('down')}",
         )
-    _await_its_end(client)
+    await_its_end(client)
     raise last_words(call) or Vanished(
         "the supervisor ended unexpectedly", code="unexpected", exit_code=1, hint=call.command("logs")
     )
@@ -163,14 +163,14 @@ def last_words(call: Call) -> Ended | None:
         return None
 
 
-def _await_its_end(client: SupervisorClient) -> None:
+def await_its_end(client: SupervisorClient, timeout_s: float = END_TIMEOUT_S) -> None:
     """Wait until the process is gone: who was told of an end may look whether anything is left."""
     from gwctl.gateway import process
 
     identity = process.identify(client.record.pid)
     if identity is None or abs(identity.created_s - client.record.created_s) > 1.0:
         return
-    deadline_s = time.monotonic() + END_TIMEOUT_S
+    deadline_s = time.monotonic() + timeout_s
     while process.is_alive(identity) and time.monotonic() < deadline_s:
         time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
 
@@ -180,7 +180,7 @@ def _settled(  # noqa: PLR0913 - what ends the wait
 ) -> dict[str, Any] | None:
     """Return the status if ``entry`` made it ready; raise if it is one that ends the wait."""
     if entry["kind"] == "finish":
-        _await_its_end(client)
+        await_its_end(client)
         raise _ended(entry)
     if entry["kind"] not in ({"phase"} if from_now else {"phase", "status"}):
         return None

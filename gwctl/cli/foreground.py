@@ -17,6 +17,7 @@ from gwctl.credentials import Found
 from gwctl.errors import FINAL_EXIT_CODES, GwctlError, TryAgain
 from gwctl.supervisor.handover import Handover
 from gwctl.supervisor.holding import record_lost_gateway
+from gwctl.supervisor.tether import Holder
 from gwctl.supervisor.words import describe
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ UNUSED_MODULES = ("httpx._main",)
 """httpx's own command line, which it imports with rich and pygments where they are installed, for nothing of ours."""
 
 
-def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool) -> Outcome:
+def supervise(
+    call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: Holder | None = None
+) -> Outcome:
     """Run a supervisor until it ends, and return how; raises Ended with the supervisor's exit code."""
     for name in UNUSED_MODULES:
         # An entry of None makes the import fail, as the language defines it; httpx goes on without.
@@ -60,6 +63,7 @@ def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_ove
             None if handed_over else follow,
             attended=handover.attended,
             by_hand=handover.by_hand,
+            holder=handover.holder or holder,
         )
     )
     finish = asyncio.run(_run(service, {} if handed_over else notification))
@@ -73,11 +77,11 @@ def supervise(call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_ove
 
 
 def supervise_ending_final_with_zero(
-    call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool
+    call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: Holder | None = None
 ) -> Outcome:
     """Do what ``supervise`` does; where only a person can go on, say so and return an outcome of 0."""
     try:
-        return supervise(call, flags, sandbox=sandbox, handed_over=handed_over)
+        return supervise(call, flags, sandbox=sandbox, handed_over=handed_over, holder=holder)
     except GwctlError as error:
         if error.exit_code not in FINAL_EXIT_CODES:
             raise

@@ -135,8 +135,9 @@ def _answer(call: Call, command: str, argv: Sequence[str], plain: Sequence[str])
         code = stop.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = _stop(command, Stopped("interrupted", INTERRUPTED, call.undone), call)
-    except Terminated:
-        code = _stop(command, Stopped("terminated", 143, call.undone), call)
+    except Terminated as ended:
+        word = "hung up" if ended.number == signal.SIGHUP else "terminated"
+        code = _stop(command, Stopped(word, 128 + ended.number, call.undone), call)
     except click.ClickException as error:
         code = _refuse(error, _as_asked(call, plain))
     except Usage as error:

@@ -6,19 +6,22 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_DEFERRED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class Terminated(BaseException):
-    """SIGTERM arrived; unwinds like Ctrl-C so that clean-up runs."""
+    """SIGTERM arrived, or SIGHUP where that is told apart; unwinds like Ctrl-C so that clean-up runs."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """Keep SIGINT and SIGTERM until the end of a ``with``: what is done in it is done whole."""
+    """Keep SIGINT, SIGTERM and SIGHUP until the end of a ``with``: what is done in it is done whole."""
     seen: list[int] = []
-    before = {
-        number: signal.signal(number, lambda arrived, _frame: seen.append(arrived))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    before = {number: signal.signal(number, lambda arrived, _frame: seen.append(arrived)) for number in _DEFERRED}
     try:
         yield
     finally:
@@ -30,8 +33,8 @@ def postponed() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ignore SIGINT and SIGTERM for the length of a ``with``; what is done in it has its own deadlines."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Ignore SIGINT, SIGTERM and SIGHUP for the length of a ``with``; what is done in it has its own deadlines."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _DEFERRED}
     try:
         yield
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import Seconds
 from gwctl.cli.permission import check_law_2, look_for_secrets, look_for_ways, wish_login
 from gwctl.cli.reaching import find_supervisor
+from gwctl.cli.starting import await_answer, dismiss, start_waiting
+from gwctl.cli.tether import attach, holder_of, let_go
 from gwctl.cli.unwinding import Terminated, postponed, undisturbed
 from gwctl.config import Settings
 from gwctl.credentials import Found
@@ -23,17 +24,15 @@ from gwctl.errors import (
     CredentialsMissing,
     NeedsPerson,
     ProfileHeld,
-    TimedOut,
     TryAgain,
 )
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
+from gwctl.supervisor.tether import Holder
 
 if TYPE_CHECKING:
     from gwctl.gateway.process import Spawned
 
 START_LOCK_TIMEOUT_S = 60.0
-SPAWN_TIMEOUT_S = 30.0
-DISMISS_TIMEOUT_S = 5.0
 REPLACEMENTS = 2
 """How often one call replaces a supervisor that is killed; more often it is not chance."""
 
@@ -50,6 +49,7 @@ REPLACEMENTS = 2
 @click.option("--zero-when-final", is_flag=True,
               help="With --foreground: end with 0 instead of 77 and 78, which a person has to mend, for service "
               "managers that start anew whatever ends with another code.")  # fmt: skip
+@click.option("--tether", type=click.IntRange(2), metavar="PID", help="Bring it down when process PID has ended.")
 @click.option("--handed-over", is_flag=True, hidden=True)
 @verb
 def command(  # noqa: PLR0913 - one argument an option
@@ -62,6 +62,7 @@ def command(  # noqa: PLR0913 - one argument an option
     every: bool,
     at_once: int | None,
     zero_when_final: bool,
+    tether: int | None,
     handed_over: bool,
 ) -> Outcome:
     """Start the gateway, log in, and keep the session alive in the background.
@@ -75,15 +76,15 @@ def command(  # noqa: PLR0913 - one argument an option
         from gwctl.cli.each import bring_up_all
         from gwctl.cli.many import check_all
 
-        check_all(call, every=every, foreground=foreground, port=port)
+        check_all(call, every=every, foreground=foreground, port=port, tether=tether)
         return bring_up_all(call, sandbox=sandbox, timeout_s=timeout_s, at_once=at_once)
     flags = {"port": port} if port is not None else {}
     if foreground:
         from gwctl.cli.foreground import supervise, supervise_ending_final_with_zero
 
         begin = supervise_ending_final_with_zero if zero_when_final else supervise
-        return begin(call, flags, sandbox=sandbox, handed_over=handed_over)
-    status, started = bring_up(call, flags, sandbox=sandbox, timeout_s=timeout_s)
+        return begin(call, flags, sandbox=sandbox, handed_over=handed_over, holder=holder_of(tether))
+    status, started = bring_up(call, flags, sandbox=sandbox, timeout_s=timeout_s, holder=holder_of(tether))
     text = f"{'ready' if started else 'already ready'}: {status['gateway']['base_url']} (profile {status['profile']})"
     if status.get("sandbox"):
         text += ", sandbox"
@@ -91,11 +92,12 @@ def command(  # noqa: PLR0913 - one argument an option
 
 
 def bring_up(
-    call: Call, flags: Mapping[str, Any], *, sandbox: bool, timeout_s: float, undo_failed: bool = False
+    call: Call, flags: Mapping[str, Any], *, sandbox: bool, timeout_s: float, holder: Holder | None = None
 ) -> tuple[dict[str, Any], bool]:
     """Return the ready profile's status and whether it was this call that started the supervisor; raise GwctlError.
 
-    Interrupted, what this call started is stopped again; with ``undo_failed`` after any failure, too.
+    Interrupted, what this call started is stopped again. It is held by ``holder``, if there is one, until `let_go`;
+    after any failure it is not.
     """
     began_s = time.monotonic()
     deadline_s = began_s + timeout_s
@@ -104,17 +106,22 @@ def bring_up(
     if client is not None:
         status = _check_kind(call, client, sandbox=sandbox).status()
         _check_port(call, status, flags)
-        if status["ready"]:
+        if not attach(call, client, holder):
+            client = None
+        elif status["ready"]:
             return status, False
     from gwctl.cli.following import shown
 
     with shown(call) as show:
-        rise = _Rise(call, settings, flags, sandbox, show, began_s=began_s)
+        rise = _Rise(call, settings, flags, sandbox, show, holder=holder, began_s=began_s)
         try:
             status = rise.until_ready(client, deadline_s)
         except BaseException as error:
-            if rise.started and (undo_failed or not isinstance(error, Exception)):
-                with undisturbed():
+            with undisturbed():
+                if holder is not None:
+                    show("letting go of what was started")
+                    let_go(call, holder, started=rise.started)
+                elif rise.started and not isinstance(error, Exception):
                     show("stopping what was started")
                     undo(call)
             raise
@@ -131,6 +138,7 @@ class _Rise:
     sandbox: bool
     show: Callable[[str], None]
     by_hand: bool = False
+    holder: Holder | None = None
     started: bool = False
     began_s: float = field(default_factory=time.monotonic)
 
@@ -225,6 +233,7 @@ def _start(rise: _Rise) -> tuple[SupervisorClient, bool]:
     """Start a supervisor unless somebody else just did, and return its client and whether it was us."""
     from filelock import FileLock, Timeout
 
+    from gwctl.cli.following import await_its_end
     from gwctl.state_file import make_private_dir
 
     call = rise.call
@@ -237,7 +246,9 @@ def _start(rise: _Rise) -> tuple[SupervisorClient, bool]:
     try:
         client = find_supervisor(call)
         if client is not None:
-            return _check_kind(call, client, sandbox=rise.sandbox), False
+            if attach(call, _check_kind(call, client, sandbox=rise.sandbox), rise.holder):
+                return client, False
+            await_its_end(client)
         return _spawn(rise), True
     finally:
         lock.release()
@@ -271,23 +282,28 @@ def _spawn(rise: _Rise) -> SupervisorClient:
     spawned: Spawned | None = None
     try:
         with postponed():
-            spawned, offset = _start_waiting(call, sandbox=rise.sandbox)
+            spawned, offset = start_waiting(call, sandbox=rise.sandbox)
         found = {} if rise.sandbox or rise.by_hand else _what_a_login_needs(call, rise.settings)
         found |= {} if rise.sandbox else look_for_ways(call, rise.settings)
         _prepare(rise)
     except BaseException:
         if spawned is not None:
-            _dismiss(spawned)
+            dismiss(spawned)
         raise
     try:
         with contextlib.suppress(BrokenPipeError):  # it ended already; why is in its log
             if spawned.stdin is not None:
                 handover = Handover.make(
-                    call.environment, rise.flags, found, attended=call.may_ask, by_hand=rise.by_hand
+                    call.environment,
+                    rise.flags,
+                    found,
+                    attended=call.may_ask,
+                    by_hand=rise.by_hand,
+                    holder=rise.holder,
                 )
                 spawned.stdin.write(handover.to_line())
                 spawned.stdin.close()
-        client = _await_answer(call, spawned.poll, offset)
+        client = await_answer(call, spawned.poll, offset)
     except (KeyboardInterrupt, Terminated, TryAgain):
         # Still under the start lock, so that what is stopped here is what was started here.
         undo(call)
@@ -319,80 +335,3 @@ def _has_gateway_to_adopt(settings: Settings) -> bool:
     ours = served is not None and served.is_for(settings, sandbox=False, upstream=str(settings["upstream"]))
     running = launch.adopt(settings.paths) if ours else None
     return running is not None and running.port == settings["port"]
-
-
-def _start_waiting(call: Call, *, sandbox: bool) -> tuple[Spawned, int]:
-    """Start the supervisor's process, which waits for its handover, and return where its own lines begin in the log."""
-    from gwctl.gateway import process
-    from gwctl.state_file import make_private_dir
-
-    paths = call.paths
-    make_private_dir(paths.logs_dir)
-    start_log = paths.logs_dir / "start.log"
-    offset = start_log.stat().st_size if start_log.exists() else 0
-    argv = [sys.executable, "-m", "gwctl", "--profile", call.profile_name, "up", "--foreground", "--handed-over"]
-    argv += ["--sandbox"] if sandbox else []
-    argv += ["-v"] if call.verbose else []
-    spawned = process.spawn(
-        argv,
-        cwd=paths.profile_dir,
-        env=process.child_environment(process.FRUGAL_MALLOC, call.environment.variables),
-        log_file=start_log,
-        pipes=True,
-    )
-    if spawned.stdout is not None:
-        spawned.stdout.close()
-    return spawned, offset
-
-
-def _dismiss(spawned: Spawned) -> None:
-    """End a supervisor that was never handed anything: without a handover it ends by itself."""
-    import asyncio
-
-    from gwctl.gateway import process
-
-    with undisturbed():
-        if spawned.stdin is not None:
-            spawned.stdin.close()
-        deadline_s = time.monotonic() + DISMISS_TIMEOUT_S
-        while spawned.poll() is None and time.monotonic() < deadline_s:
-            time.sleep(0.01)  # between two looks at our own child, until the deadline
-        if spawned.poll() is None:
-            asyncio.run(process.stop([spawned.identity], grace_s=1.0))
-            spawned.poll()
-
-
-def _await_answer(call: Call, poll: Callable[[], int | None], offset: int) -> SupervisorClient:
-    deadline_s = time.monotonic() + SPAWN_TIMEOUT_S
-    while time.monotonic() < deadline_s:
-        ended = poll()
-        client = find_supervisor(call)
-        if client is not None:
-            return client
-        if ended is not None:
-            raise _why_ended(call, ended, offset)
-        time.sleep(0.01)  # between two looks at a file and a port, until the deadline
-    raise TimedOut(f"the supervisor did not begin within {SPAWN_TIMEOUT_S:g} s", hint=call.command("logs"))
-
-
-def _why_ended(call: Call, exit_code: int, offset: int) -> Exception:
-    """Return the error of a supervisor that ended before it could be asked: what it printed has the reason."""
-    from gwctl.cli.following import Ended, Vanished, last_words
-
-    words = last_words(call)
-    if words is not None:
-        return words
-    if exit_code < 0:
-        killed = f"the supervisor was killed at its start (signal {-exit_code})"
-        return Vanished(killed, code="supervisor_failed", exit_code=1, hint=call.command("logs"))
-    try:
-        printed = (call.paths.logs_dir / "start.log").read_bytes()[offset:].decode(errors="replace")
-    except OSError:
-        printed = ""
-    message, hint = "the supervisor ended at its start", call.command("logs")
-    for line in printed.splitlines():
-        if line.startswith("gwctl: "):
-            message = line.removeprefix("gwctl: ")
-        elif line.startswith("  try: "):
-            hint = line.removeprefix("  try: ")
-    return Ended(message, code="supervisor_failed", exit_code=exit_code if exit_code > 0 else 1, hint=hint)

@@ -9,6 +9,7 @@ from typing import Any
 
 from gwctl.config import NOTIFY_SECRETS, SECRET_KEYS, Environment, variable_of
 from gwctl.credentials import Found, Secret
+from gwctl.supervisor.tether import Holder
 
 _PASSED_ON = ("CREDENTIALS_DIRECTORY",)
 
@@ -29,9 +30,11 @@ class Handover:
     """Whether a person who can be asked waits for what comes of it."""
     by_hand: bool = False
     """Whether a person logs in by hand."""
+    holder: Holder | None = None
+    """Whose end is the end of what is started."""
 
     @classmethod
-    def make(
+    def make(  # noqa: PLR0913 - one argument a thing that is handed over
         cls,
         environment: Environment,
         flags: Mapping[str, Any],
@@ -39,6 +42,7 @@ class Handover:
         *,
         attended: bool = False,
         by_hand: bool = False,
+        holder: Holder | None = None,
     ) -> Handover:
         """Collect what the supervisor cannot find by itself: our variables, and secrets from a variable or a prompt.
 
@@ -55,7 +59,7 @@ class Handover:
             for name, one in found.items()
             if name in NOTIFY_SECRETS or one.source == "prompt" or one.source.startswith("$GWCTL_")
         }
-        return cls(flags, variables, fleeting, attended, by_hand)
+        return cls(flags, variables, fleeting, attended, by_hand, holder)
 
     def to_line(self) -> bytes:
         """Return the line for the pipe; it holds secrets."""
@@ -65,6 +69,7 @@ class Handover:
             "secrets": revealed(self.secrets),
         }
         value |= {"attended": self.attended, "by_hand": self.by_hand}
+        value["holder"] = None if self.holder is None else self.holder.to_json()
         return json.dumps(value).encode() + b"\n"
 
     @classmethod
@@ -81,4 +86,5 @@ class Handover:
             secrets,
             value.get("attended") is True,
             value.get("by_hand") is True,
+            Holder.from_json(value.get("holder")),
         )

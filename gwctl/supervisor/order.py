@@ -16,6 +16,7 @@ from gwctl.supervisor.ledger import Ledger
 from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.ports import Notifier, ToNobody
 from gwctl.supervisor.service_secrets import run_secret_command
+from gwctl.supervisor.tether import Holder
 
 DEFAULT_AUTH_DELAY_S = 3.0
 """The release's own ``authDelay`` (gateway-facts.md)."""
@@ -51,6 +52,8 @@ class Order:
     """Whether somebody is at the terminal of the call that started it, and can be asked for a code."""
     by_hand: bool = False
     """Whether a person logs in by hand: the loop makes no login of its own until it is told to."""
+    holder: Holder | None = None
+    """The call it is started for and ends with, if it is not to stay."""
 
 
 def policy_from(settings: Settings) -> Policy:

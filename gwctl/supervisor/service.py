@@ -59,6 +59,7 @@ from gwctl.supervisor.status import (
     describe_tickles,
 )
 from gwctl.supervisor.tables import Snapshot, phase_of
+from gwctl.supervisor.tether import Tether
 from gwctl.windows import Windows
 
 log = logging.getLogger("gwctl.supervisor")
@@ -134,6 +135,7 @@ class Service:
         self._abdicated = self._mending = False
         self.budgets = None if order.sandbox else KeptBudgets(self.paths.budget_file)
         self.ended_by: signal.Signals | None = None
+        self.tether = Tether(order.holder, lambda: self.shell.post(StopWanted()), self._note)
 
     # What the loop tells.
 
@@ -263,6 +265,9 @@ class Service:
             case "answer":
                 if not self.questions.give(int(body.get("id", 0)), str(body.get("code", ""))):
                     return {"ok": False, "error": "nothing is asked for any more"}
+            case "hold" | "let_go" | "keep":
+                ending = self._finish is not None or phase_of(self.shell.snapshot) is Phase.STOPPING
+                return self.tether.answer(verb, body, ending=ending)
             case _:
                 return {"ok": False, "error": f"no such command: {verb}"}
         return {"ok": True, "n": self.journal.count}
@@ -319,6 +324,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        self.tether.begin()
         housekeeping = loop.create_task(self._keep_house())
         try:
             if self.order.by_hand:
@@ -331,7 +337,7 @@ class Service:
             return finish
         finally:
             housekeeping.cancel()
-            await asyncio.gather(housekeeping, return_exceptions=True)
+            await asyncio.gather(housekeeping, self.tether.close(), return_exceptions=True)
             await self.keeper.close()
             await self.authenticator.close()
             await self.health.stop()

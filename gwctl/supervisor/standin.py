@@ -68,8 +68,12 @@ async def ensure_stand_in(paths: Paths, environ: Mapping[str, str]) -> StandInRe
         async with asyncio.timeout(START_TIMEOUT_S):
             port = await _hand_over(spawned, token)
     except TimeoutError:
-        await process.stop([spawned.identity], grace_s=0.5)
+        await _dismiss(spawned)
         raise TimedOut("the stand-in for IBKR did not start", hint=f"cat {paths.logs_dir / 'sandbox.log'}") from None
+    except asyncio.CancelledError:
+        # It is not recorded yet: nobody else could end it.
+        await asyncio.shield(_dismiss(spawned))
+        raise
     if port is None:
         raise Unavailable("the stand-in for IBKR ended at its start", hint=f"cat {paths.logs_dir / 'sandbox.log'}")
     record = StandInRecord(spawned.identity, port, token)
@@ -79,6 +83,13 @@ async def ensure_stand_in(paths: Paths, environ: Mapping[str, str]) -> StandInRe
     )
     spawned.let_go()
     return record
+
+
+async def _dismiss(spawned: process.Spawned) -> None:
+    await process.stop([spawned.identity], grace_s=0.5)
+    spawned.poll()
+    if spawned.stdin is not None:
+        spawned.stdin.close()
 
 
 async def _hand_over(spawned: process.Spawned, token: str) -> int | None:

@@ -42,7 +42,7 @@ class StopReport:
     survivors: tuple[Identity, ...] = ()
 
 
-def _signal_if_ours(identity: Identity, number: signal.Signals) -> bool:
+def signal_if_ours(identity: Identity, number: signal.Signals) -> bool:
     """Send a signal to exactly that process; return whether it was sent."""
     descriptor = open_pidfd(identity.pid)
     try:
@@ -88,7 +88,8 @@ def _judge(identity: Identity) -> LeftAlone | None:
     return LeftAlone(identity.pid, "the pid now belongs to another process")
 
 
-async def _wait_all(identities: Iterable[Identity], timeout_s: float) -> None:
+async def wait_all(identities: Iterable[Identity], timeout_s: float) -> None:
+    """Return when all of them have ended, at the latest after ``timeout_s``."""
     import asyncio
 
     waits = [asyncio.ensure_future(wait_ended(one)) for one in identities]
@@ -111,13 +112,13 @@ async def stop(identities: Iterable[Identity], *, grace_s: float) -> StopReport:
     """
     asked = list(identities)
     # One that is just ending shows no folder any more: it needs no signal, only a moment.
-    await _wait_all([one for one in asked if is_alive(one) and not cwd_of(one.pid)], grace_s)
+    await wait_all([one for one in asked if is_alive(one) and not cwd_of(one.pid)], grace_s)
     left_alone = tuple(reason for one in asked if (reason := _judge(one)) is not None)
     members = _with_families([one for one in asked if is_ours(one)])
     for one in members.values():
-        if _signal_if_ours(one, signal.SIGTERM):
-            _signal_if_ours(one, signal.SIGCONT)  # one held by SIGSTOP would never see the first
-    await _wait_all(members.values(), grace_s)
+        if signal_if_ours(one, signal.SIGTERM):
+            signal_if_ours(one, signal.SIGCONT)  # one held by SIGSTOP would never see the first
+    await wait_all(members.values(), grace_s)
     killed: dict[int, Identity] = {}
     deadline_s = time.monotonic() + _KILL_WAIT_S
     while time.monotonic() < deadline_s:
@@ -126,9 +127,9 @@ async def stop(identities: Iterable[Identity], *, grace_s: float) -> StopReport:
             break
         members |= remaining
         for one in remaining.values():
-            if _signal_if_ours(one, signal.SIGKILL):
+            if signal_if_ours(one, signal.SIGKILL):
                 killed[one.pid] = one
-        await _wait_all(remaining.values(), 0.5)
+        await wait_all(remaining.values(), 0.5)
     survivors = tuple(one for one in members.values() if is_alive(one))
     ended = tuple(one for one in members.values() if one.pid not in killed and one not in survivors)
     return StopReport(ended, tuple(killed.values()), left_alone, survivors)

@@ -1,0 +1,140 @@
+"""For whom a supervisor was brought up: when the last of them is gone, it ends as `gwctl down` ends it.
+
+`gwctl exec` holds the supervisor it starts. It lets go when its command has ended; killed, it cannot, and its end is
+seen here. Another `exec` on the same profile holds it too, so the first one to end takes nothing from under the others.
+`gwctl up` by a person or by cron keeps it: then nobody's end is its end.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gwctl.gateway.process import Identity
+
+log = logging.getLogger("gwctl.supervisor")
+
+LABEL = "GWCTL_EXEC"
+"""The variable by which a command of `gwctl exec` and all its descendants are known."""
+
+COMMAND_GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that a supervisor is there for, and what its command is labelled with, if it has one."""
+
+    identity: Identity
+    label: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for the handover or a control request."""
+        return {"identity": self.identity.to_json(), "label": self.label}
+
+    @classmethod
+    def from_json(cls, value: object) -> Holder | None:
+        """Return what ``to_json`` made, None if it is not that."""
+        if not isinstance(value, dict):
+            return None
+        from gwctl.gateway.process import Identity
+
+        identity = Identity.from_json(value.get("identity"))
+        return None if identity is None else cls(identity, str(value.get("label", "")))
+
+
+def _key(holder: Holder) -> tuple[int, float]:
+    return holder.identity.pid, holder.identity.created_s
+
+
+class Tether:
+    """Who holds the supervisor. ``end`` is called once: when it was started for somebody and nobody holds it now."""
+
+    def __init__(self, first: Holder | None, end: Callable[[], None], note: Callable[..., None]) -> None:
+        self._first = first
+        self._end = end
+        self._note = note
+        self._bound = first is not None
+        self._over = False
+        self._held: dict[tuple[int, float], tuple[Holder, asyncio.Task[None]]] = {}
+
+    def begin(self) -> None:
+        """Watch whoever started us; call it in the loop."""
+        if self._first is not None:
+            self._hold(self._first)
+
+    async def close(self) -> None:
+        """Watch nobody any more."""
+        import asyncio
+
+        watches, self._held, self._over = [watch for _, watch in self._held.values()], {}, True
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+
+    def answer(self, verb: str, body: dict[str, Any], *, ending: bool) -> dict[str, Any]:
+        """Do what a call asks for: ``hold``, ``let_go`` or ``keep``. ``ending``: the supervisor is coming to its end.
+
+        What a holder's own command asks to keep is not kept. The answer's ``ending`` says whether it ends, in any case
+        or because of this; ``was_bound`` and ``bound``, whether it ends with its holders, before this and from now on.
+        """
+        was_bound, holder = self._bound, Holder.from_json(body)
+        if verb == "keep":
+            label = body.get("label")
+            self._bound &= bool(label) and any(holder.label == label for holder, _ in self._held.values())
+        elif holder is None:
+            return {"ok": False, "error": "nobody holds it", "ending": ending}
+        elif verb == "let_go":
+            self._forget(holder)
+        elif ending or self._over:
+            return {"ok": False, "error": "it is coming to its end", "ending": True}
+        else:
+            self._hold(holder)
+        return {"ok": True, "was_bound": was_bound, "bound": self._bound, "ending": ending or self._over}
+
+    def _hold(self, holder: Holder) -> None:
+        import asyncio
+
+        if _key(holder) not in self._held:
+            self._held[_key(holder)] = (holder, asyncio.get_running_loop().create_task(self._watch(holder)))
+
+    def _forget(self, holder: Holder) -> None:
+        held = self._held.pop(_key(holder), None)
+        if held is not None:
+            held[1].cancel()
+            self._end_if_last()
+
+    def _end_if_last(self) -> None:
+        if self._bound and not self._held and not self._over:
+            self._over = True
+            self._end()
+
+    async def _watch(self, holder: Holder) -> None:
+        from gwctl.gateway import process
+
+        await process.wait_ended(holder.identity)
+        pid = holder.identity.pid
+        try:
+            ended = await self._end_command(holder.label)
+            log.warning("process %d is gone without a word; %d processes of its command were ended", pid, ended)
+            if self._bound:
+                text = f"the call this session was brought up for (pid {pid}) was killed"
+                self._note("warning", code="caller_killed", text=text)
+        finally:
+            self._held.pop(_key(holder), None)
+            self._end_if_last()
+
+    async def _end_command(self, label: str) -> int:
+        if not label:
+            return 0
+        from gwctl.gateway.process.labelled import end_labelled
+
+        try:
+            return await end_labelled(LABEL, label, grace_s=COMMAND_GRACE_S)
+        except Exception:  # whatever it is, the session is brought down
+            log.exception("what is left of a command could not be ended")
+            return 0
