@@ -12,8 +12,9 @@ from gwctl.state_file import write_bytes
 
 MARKER: Final = "gwctl-standin.json"
 JAR: Final = "dist/gwctl-standin.jar"
-# Packed into the jar, not into the zip.
-JAR_MAIN: Final = "dist/__main__.py"
+# Packed into the jar as its __main__.py, not into the zip; by that name in an installation in place, pytest would take
+# it for a module of ours.
+JAR_MAIN: Final = "dist/main.txt"
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 

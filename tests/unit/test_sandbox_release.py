@@ -22,7 +22,7 @@ def test_the_archive_has_the_standard_shape(tmp_path: Path) -> None:
         assert json.loads(archive.read("gwctl-standin.json"))["version"]
         jar = zipfile.ZipFile(io.BytesIO(archive.read("dist/gwctl-standin.jar")))
     assert names >= {"bin/run.sh", "root/conf.yaml", "root/logback.xml", "root/webapps/demo/index.html"}
-    assert "dist/__main__.py" not in names
+    assert "dist/main.txt" not in names
     assert not [name for name in names if name.startswith("/") or ".." in name or "__pycache__" in name]
     assert jar.namelist() == ["__main__.py"]
 

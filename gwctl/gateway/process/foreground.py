@@ -1,4 +1,4 @@
-"""Run a person's own command to its end, with our terminal, passing on the signals that are meant for it."""
+"""Run a command to its end on somebody's behalf: with our terminal and its signals, or unseen, to be interrupted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from types import FrameType
+
+from gwctl.errors import TimedOut
+from gwctl.gateway.process.spawning import CompletedShort
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
@@ -39,6 +42,42 @@ def run_through(argv: Sequence[str], *, env: Mapping[str, str]) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return code if code >= 0 else 128 - code
+
+
+def run_unseen(
+    argv: Sequence[str], *, env: Mapping[str, str], timeout_s: float, grace_s: float = 30.0
+) -> CompletedShort:
+    """Run ``argv`` to its end, out of the terminal's reach, and return what it said.
+
+    Whatever tears us out of the wait, a Ctrl-C above all, interrupts it as well; it has ``grace_s`` to clean up. Raises
+    OSError if it cannot be started and TimedOut.
+    """
+    with subprocess.Popen(
+        list(argv),
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as popen:
+        try:
+            stdout, stderr = popen.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            _interrupt(popen, grace_s)
+            raise TimedOut(f"{argv[0]} did not end within {timeout_s:g} s") from None
+        except BaseException:
+            _interrupt(popen, grace_s)
+            raise
+    return CompletedShort(popen.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+
+def _interrupt(popen: subprocess.Popen[bytes], grace_s: float) -> None:
+    popen.send_signal(signal.SIGINT)
+    try:
+        popen.communicate(timeout=grace_s)
+    except subprocess.TimeoutExpired:
+        popen.kill()
+        popen.communicate()
 
 
 def _has_terminal() -> bool:
