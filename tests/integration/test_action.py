@@ -245,3 +245,10 @@ def test_the_script_for_anywhere_else(home: Home) -> None:
     assert done.returncode == 0, done.stderr
     assert "DU1234567" in done.stdout
     assert home.left() == []
+
+
+def test_a_folder_with_a_line_break_is_no_line_of_a_file(home: Home) -> None:
+    """`env --dotenv` refuses what would be read as another variable; as export lines it is quoted."""
+    odd = str(home.folder / "a\nPATH=b")
+    assert home.gwctl("env", "--dotenv", GWCTL_HOME=odd).check(78).stdout == ""
+    home.gwctl("env", GWCTL_HOME=odd).check(0)
