@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gwctl.config import SECRET_KEYS
+from gwctl.config import NOTIFY_SECRETS, SECRET_KEYS
 from gwctl.credentials import Found, Sources, find
 from gwctl.doctor.case import Case
 from gwctl.doctor.finding import Finding, failed, not_checked, ok, warning
@@ -80,7 +80,7 @@ def _faults_of_text(found: dict[str, Found]) -> Iterator[Finding]:
                 code_at(text, 0)
             except BadSecret as error:
                 yield failed(f"{error} ({one.source})", "copy it anew from where IBKR shows it")
-        elif text != text.strip() or "\n" in text:
+        elif name not in NOTIFY_SECRETS and (text != text.strip() or "\n" in text):
             yield warning(f"the {name} begins or ends with a blank, which is sent with it", f"look at {one.source}")
 
 

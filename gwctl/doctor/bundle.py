@@ -20,8 +20,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gwctl import __version__
-from gwctl.config import KEYS, SECRET_KEYS, read_file
-from gwctl.credentials import Sources, find, read_keyring
+from gwctl.config import KEYS, NOTIFY_SECRETS, SECRET_KEYS, read_file, variable_of
+from gwctl.credentials import read_keyring
 from gwctl.doctor.account import files_of_secrets, run_command
 from gwctl.doctor.case import Case
 from gwctl.doctor.finding import Finding, summarise
@@ -37,8 +37,9 @@ _WORD_CHARS = 3
 _ARGUMENT_CHARS = 6
 _SECRET_VARIABLE = re.compile(r"PASSW|SECRET|TOKEN|COOKIE|APIKEY|API_KEY|CREDENTIAL", re.IGNORECASE)
 _SET = "(set)"
-_COMMANDS = ("password_command", "totp_secret_command", "second_factor_command", "notify_command")
-_PERSONAL = frozenset({"username", "second_factor_device", "java_options"})
+_COMMANDS = tuple(name for name in KEYS if name.endswith("_command"))
+_PERSONAL = frozenset({"username", "second_factor_device", "java_options", "certificate_names", "metrics_address"})
+_PART_CHARS = 8
 _UNKNOWN_PERSONS = frozenset({"root", "localhost", "nobody", "user", "gwctl"})
 
 CONTENTS: dict[str, str] = {
@@ -141,9 +142,12 @@ def _known(case: Case) -> Iterator[str]:
     with contextlib.suppress(ValueError, LookupError):
         host = urlsplit(str(case.known["upstream"])).hostname or ""
         yield "" if is_public_host(host) else host
+        yield from case.known["certificate_names"]
     for table in _tables(case):
         yield str(table.get("username") or "")
         yield str(table.get("second_factor_device") or "")
+        names = table.get("certificate_names")
+        yield from (str(one) for one in names) if isinstance(names, list) else ()
         for name in _COMMANDS:
             arguments = table.get(name)
             for one in arguments[1:] if isinstance(arguments, list) else ():
@@ -168,20 +172,24 @@ def _in_sources(case: Case) -> Iterator[str]:
         if value and _SECRET_VARIABLE.search(name) and not name.endswith(("_FILE", "_DIRECTORY", "_COMMAND")):
             yield value
     directory = case.environment.get("CREDENTIALS_DIRECTORY")
-    files = [*files_of_secrets(case).values(), *(Path(directory, name) for name in SECRET_KEYS if directory)]
-    for file in files:
-        with contextlib.suppress(OSError):
-            yield file.read_text(errors="replace")
     for name in SECRET_KEYS:
-        if case.settings is not None:
-            with contextlib.suppress(GwctlError):
-                found = find(name, case.settings, Sources(case.environment, lambda argv: run_command(case, argv)))
-                yield found.secret.reveal() if found is not None else ""
-            command = case.settings[f"{name}_command"]
-            if command:
-                with contextlib.suppress(OSError, ValueError):
-                    yield run_command(case, command)
-        yield read_keyring(case.profile, name) or ""
+        for secret in _of_one(case, name, files_of_secrets(case).get(name), directory):
+            yield secret
+            if name in NOTIFY_SECRETS:
+                # Of an address the part that lets anybody write there may stand by itself.
+                yield from (part for part in re.split(r"[^A-Za-z0-9_-]+", secret) if len(part) >= _PART_CHARS)
+
+
+def _of_one(case: Case, name: str, file: Path | None, directory: str | None) -> Iterator[str]:
+    yield case.environment.get(variable_of(name)) or ""
+    for one in (file, Path(directory, name) if directory else None):
+        with contextlib.suppress(OSError):
+            yield one.read_text(errors="replace") if one is not None else ""
+    command = case.settings[f"{name}_command"] if case.settings is not None else None
+    if command:
+        with contextlib.suppress(OSError, ValueError):
+            yield run_command(case, command)
+    yield read_keyring(case.profile, name) or ""
 
 
 def _versions(case: Case) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def check_certificate(case: Case) -> Iterator[Finding]:
             yield ok("none yet; gwctl up makes it")
         return
     ca = _parsed(ca_pem)
-    fault = _fault_of_authority(ca, paths.ca_dir / "ca.key")
+    fault = _fault_of_authority(ca, paths.ca_dir / "ca.key", _asked_for(case))
     if ca is None or fault is not None:
         yield failed(f"the authority {fault}", anew, where=paths.ca_file)
         return
@@ -86,7 +86,13 @@ def _fault_of_time(certificate: x509.Certificate) -> str | None:
     return None
 
 
-def _fault_of_authority(ca: x509.Certificate | None, key_file: Path) -> str | None:
+def _asked_for(case: Case) -> frozenset[str]:
+    """Return what the authority may sign for: this machine, and the names that profiles have asked for."""
+    names = (case.state_of(case.paths.ca_dir / "ca.json") or {}).get("names")
+    return _PERMITTED | {str(name) for name in names} if isinstance(names, list) else _PERMITTED
+
+
+def _fault_of_authority(ca: x509.Certificate | None, key_file: Path, asked_for: frozenset[str]) -> str | None:
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
 
@@ -96,8 +102,9 @@ def _fault_of_authority(ca: x509.Certificate | None, key_file: Path) -> str | No
         named = ca.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
     except (x509.ExtensionNotFound, ValueError):
         named = []
-    if {_subtree(one) for one in named} != _PERMITTED:
-        return "may sign for more than this machine"
+    permitted = {_subtree(one) for one in named}
+    if not permitted or not permitted <= asked_for:
+        return "may sign for more than this machine and the names that were asked for"
     pem = _content(key_file)
     try:
         key = None if pem is None else serialization.load_pem_private_key(pem, None)
@@ -110,7 +117,9 @@ def _fault_of_authority(ca: x509.Certificate | None, key_file: Path) -> str | No
 
 def _subtree(name: x509.GeneralName) -> str:
     value = name.value
-    return str(value) if isinstance(value, str | ipaddress.IPv4Network | ipaddress.IPv6Network) else ""
+    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return str(value) if value.num_addresses > 1 or str(value) in _PERMITTED else str(value.network_address)
+    return value if isinstance(value, str) else ""
 
 
 def _fault_of_leaf(leaf: x509.Certificate | None, ca: x509.Certificate) -> str | None:

@@ -31,6 +31,9 @@ PLANTED = Canaries(
         "supervisor's token": secrets.token_urlsafe(24),
         "stand-in's token": secrets.token_urlsafe(24),
         "device": "Phone of Wren",
+        "webhook": "https://hooks.example/T0AAAA/" + secrets.token_hex(12),
+        "place to tell": "tgram://" + secrets.token_hex(10) + "/77123456",
+        "certificate name": "curlew-desk.example",
         "upstream": "gateway.kestrel-capital.example",
     }
 )
@@ -90,11 +93,14 @@ def plant(machine: Machine) -> None:
     known = PLANTED.secrets
     paths, text = machine.paths, "\n".join(lines())
     (machine.folder / "command").write_text(known["password of a command"] + "\n")
+    (machine.folder / "urls").write_text(f"json://localhost/x\n{known['place to tell']}\n")
+    (machine.folder / "urls").chmod(0o600)
     machine.write_config(
         "[defaults]\nmaintenance = []\n"
         f'password_command = ["sh", "-c", "cat {machine.folder}/command", "{known["argument of a command"]}"]\n'
         f'second_factor_device = "{known["device"]}"\n'
         f'java_options = "-Xmx128m -Dkey={UNKNOWN.secrets["cookie"]}"\n'
+        f'certificate_names = ["{known["certificate name"]}"]\n'
         f'allow_ips = ["127.0.0.1", "{UNKNOWN.secrets["address"]}"]\n'
         f'[profiles.other]\nusername = "{known["other username"]}"\n'
     )
@@ -102,6 +108,8 @@ def plant(machine: Machine) -> None:
         "GWCTL_UPSTREAM": f"http://{known['upstream']}:{machine.ibkr.port}",
         "GWCTL_PASSWORD": known["password in a variable"],
         "GWCTL_TOTP_SECRET": known["TOTP secret"],
+        "GWCTL_NOTIFY_WEBHOOK": known["webhook"],
+        "GWCTL_NOTIFY_URLS_FILE": str(machine.folder / "urls"),
     }
     for log in (paths.supervisor_log, paths.logs_dir / "start.log", paths.gateway_log):
         machine.write_state(log, text + "\n")

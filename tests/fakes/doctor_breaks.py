@@ -163,8 +163,8 @@ def certificate(name: str, days: int) -> Break:
 def wider_authority(machine: Machine, patch: pytest.MonkeyPatch) -> None:
     plain = keystore._ca_certificate
 
-    def unconstrained(key: Any) -> Any:
-        builder = plain(key)
+    def unconstrained(key: Any, names: Any) -> Any:
+        builder = plain(key, names)
         kept = [one for one in builder._extensions if one.oid.dotted_string != "2.5.29.30"]
         builder._extensions[:] = kept
         return builder

@@ -19,6 +19,7 @@ from release_fakes import release_zip
 from gwctl.doctor import files
 from gwctl.doctor.catalogue import CHECKS
 from gwctl.doctor.finding import State
+from gwctl.gateway import keystore
 
 
 @pytest.fixture
@@ -171,6 +172,15 @@ def test_no_time_zones(machine: Machine) -> None:
     assert [one["check"] for one in findings if one["state"] in {"warning", "failed"}] == ["time_zones"]
     assert {one["check"]: one["what"] for one in findings}["settings"] == "needs time_zones"
     assert {one["check"]: one["what"] for one in findings}["release"] == "needs settings"
+
+
+def test_an_authority_may_sign_for_names_that_were_asked_for(machine: Machine) -> None:
+    """Names of `certificate_names` are no fault of the authority's, nor are several addresses to tell one."""
+    machine.variables["GWCTL_CERTIFICATE_NAMES"] = "curlew.example,10.9.8.7"
+    machine.variables["GWCTL_NOTIFY_URLS"] = "json://a/b\njson://c/d"
+    keystore.ensure_leaf(machine.paths, ("curlew.example", "10.9.8.7"))
+    keystore.write_bundle(machine.paths.ca_dir, ("curlew.example", "10.9.8.7"))
+    assert machine.wrong() == {}
 
 
 def test_lines_that_start_a_gwctl_that_is_there(machine: Machine) -> None:
