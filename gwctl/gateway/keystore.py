@@ -158,8 +158,8 @@ def _is_current(facts_file: Path, digests: set[str | None], days_left: int) -> b
 
 
 def _listed(facts_file: Path, key: str) -> tuple[str, ...]:
-    """Return the texts that the facts list under ``key``, none if there is no such list."""
-    facts, _ = state_file.read_json(facts_file)
+    """Return the texts that the facts list under ``key``, none if there is no such list; look only."""
+    facts, _ = state_file.look_at_json(facts_file)
     texts = (facts or {}).get(key)
     return tuple(text for text in texts if isinstance(text, str)) if isinstance(texts, list) else ()
 
@@ -225,8 +225,10 @@ def _permitted_names(ca_file: Path) -> list[str]:
     from cryptography import x509
 
     ca = x509.load_pem_x509_certificate(_read(ca_file) or b"")
-    constraints = ca.extensions.get_extension_for_class(x509.NameConstraints).value
-    subtrees = constraints.permitted_subtrees or []
+    try:
+        subtrees = ca.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
+    except (x509.ExtensionNotFound, ValueError):
+        return []
     values = [str(getattr(subtree.value, "network_address", subtree.value)) for subtree in subtrees]
     return [value for value in values if value not in {"localhost", "127.0.0.0", "::1"}]
 

@@ -150,12 +150,12 @@ def test_every_setting_is_one_that_gwctl_takes(name: str, tmp_path: Path) -> Non
     """The program itself reads the pod's variables without complaint, and none of them is misspelt."""
     for one in workloads(name):
         known = {**variables(one, overlay(name)), "GWCTL_HOME": str(tmp_path)}
-        allowed = {*(variable_of(key) for key in KEYS), "GWCTL_HOME", "GWCTL_PROFILE", "GWCTL_METRICS_ADDRESS"}
+        allowed = {*(variable_of(key) for key in KEYS), "GWCTL_HOME", "GWCTL_PROFILE"}
         assert {key for key in known if key.startswith("GWCTL_")} <= allowed
         assert known["GWCTL_PROFILE"] == one["spec"]["template"]["metadata"]["labels"]["gwctl/account"]
         settings = load(known["GWCTL_PROFILE"], environment=Environment(known))
         check_allow_ips(settings["allow_ips"])
-        assert known["GWCTL_METRICS_ADDRESS"] == f"0.0.0.0:{METRICS_PORT}"
+        assert settings["metrics_address"] == f"0.0.0.0:{METRICS_PORT}"
         if name != "sandbox":
             assert settings["username"]
         # A Service called gwctl-… must not set variables that look like ours.
