@@ -68,6 +68,14 @@ def test_a_wrong_setting_does_not_loop(home: Home, tmp_path: Path) -> None:
     assert home.journal() == []
 
 
+def test_in_kubernetes_it_ends_with_the_code(home: Home, tmp_path: Path) -> None:
+    """In a pod the container ends as gwctl does, for Kubernetes to show the code and to wait."""
+    with a_container(tmp_path, variables={**home.variables, "KUBERNETES_SERVICE_HOST": "10.96.0.1"}) as container:
+        assert container.process.wait(60) == 78
+    assert "profile 'default' has no username" in container.said
+    assert "gwctl-container" not in container.said
+
+
 def test_what_may_pass_is_tried_again_after_a_pause(home: Home, tmp_path: Path) -> None:
     """An end that is not final is followed by another start; told to stop in the pause, it ends with gwctl's code."""
     with socket.socket() as taken:
