@@ -46,7 +46,8 @@ def command(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tu
     _, started = bring_up(call, {}, sandbox=sandbox, timeout_s=timeout_s, holder=holder)
     # Whatever tears this call out of here, kill -9 included: the supervisor sees its holder end, and ends.
     try:
-        variables = {**call.environment.variables, **variables_of(call.settings()), LABEL: holder.label}
+        ours = {"GWCTL_PROFILE": call.profile_name, LABEL: holder.label}
+        variables = {**call.environment.variables, **variables_of(call.settings()), **ours}
         for name in SECRET_KEYS:
             variables.pop(variable_of(name), None)
         try:

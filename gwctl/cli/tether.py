@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 
 from gwctl.cli.call import Call
 from gwctl.cli.unwinding import undisturbed
@@ -14,6 +13,8 @@ from gwctl.supervisor.tether import LABEL, Holder
 
 def ourselves() -> Holder:
     """Return this process, with a label for its command that was never used before."""
+    import secrets
+
     return _holder(os.getpid(), label=secrets.token_hex(16))
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CALL_TIMEOUT_S = 120.0
 _OF_THE_MACHINE = ("GWCTL_JAVA", "GWCTL_JAVA_OPTIONS", "GWCTL_BROWSER", "GWCTL_AUTH_DELAY_MS")
 """What a sandbox of its own takes over from the settings of whoever runs the tests."""
+_EXEC = "GWCTL_EXEC"
+"""Set by `gwctl exec` for its command (gwctl.supervisor.tether)."""
 _PASSWORDS = ("GWCTL_PASSWORD", "GWCTL_PASSWORD_FILE", "CREDENTIALS_DIRECTORY")
 
 
@@ -33,6 +35,7 @@ class Run:
     """One run of pytest and the session it needs; a call of the program for each thing to do."""
 
     account: str
+    """``sandbox``, ``paper``, or ``given``: by the `gwctl exec` that runs pytest."""
     timeout_s: float
     home: str | None
     """GWCTL_HOME of a sandbox; None: a paper account's refusals are counted in the user's own (law 2)."""
@@ -44,6 +47,8 @@ class Run:
     def plan(cls, *, account: str, timeout_s: float | str, folder: Path, pid: int, apart: bool) -> Run:
         """Decide what this run needs; ``apart``: each worker wants its own. Raises Trouble."""
         environment = Environment()
+        if account == "auto" and environment.get(_EXEC):
+            return cls("given", _seconds(timeout_s), None, None, pid)
         if account == "auto":
             has_password = any(environment.get(name) for name in _PASSWORDS)
             account = "paper" if environment.get("GWCTL_USERNAME") and has_password else "sandbox"
@@ -77,16 +82,18 @@ class Run:
 
     def bring_up(self) -> IbkrGateway:
         """Return the ready gateway, which others of this run may have brought up already; raise Trouble."""
-        argv = ["up", *self._sandbox, "--timeout", f"{self.timeout_s:g}", "--tether", str(self.pid)]
-        status = self.call(*argv, timeout_s=self.timeout_s + CALL_TIMEOUT_S)
-        variables = self.call("env")
+        argv = ["wait"] if self.account == "given" else ["up", *self._sandbox, "--tether", str(self.pid)]
+        self.call(*argv, "--timeout", f"{self.timeout_s:g}", timeout_s=self.timeout_s + CALL_TIMEOUT_S)
+        status, variables = self.call("status"), self.call("env")
         gateway = status["gateway"]
-        ca_file = Path(gateway["ca_file"])
-        return IbkrGateway(self, gateway["base_url"], ca_file, gateway["port"], self.account == "sandbox", variables)
+        return IbkrGateway(
+            self, gateway["base_url"], Path(gateway["ca_file"]), gateway["port"], status["sandbox"], variables
+        )
 
     def bring_down(self) -> None:
         """Let go of it; it is stopped unless it was there before, or others hold it. Raises Trouble."""
-        self.call("down", "--tether", str(self.pid))
+        if self.account != "given":
+            self.call("down", "--tether", str(self.pid))
 
     def call(self, *argv: str, timeout_s: float = CALL_TIMEOUT_S) -> dict[str, Any]:
         """Run one call of the program and return its data; raise Trouble."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cli_fakes import a_real_home
+from cli_fakes import a_home, a_real_home
 from rig import wait_for
 
 from gwctl.integrations.pytest_gateway import Run, Trouble
@@ -105,6 +105,24 @@ def test_workers_share_one(inner: pytest.Pytester, monkeypatch: pytest.MonkeyPat
     assert {worker for worker, _ in seen} == {"gw0", "gw1"}
     assert len({port for _, port in seen}) == 1
     assert left(inner.path) == []
+
+
+def test_within_exec_it_is_that_session(inner: pytest.Pytester, tmp_path: Path) -> None:
+    """Run by `gwctl exec` it is the session that is there, whichever profile it is, and exec brings it down."""
+    inner.makepyfile("""
+        import os
+
+        def test_same(ibkr_gateway):
+            assert ibkr_gateway.base_url == os.environ["GWCTL_BASE_URL"]
+            assert ibkr_gateway.is_sandbox
+            assert ibkr_gateway.run.call("status")["profile"] == "other"
+            ibkr_gateway.sandbox.on("slow", delay_ms=1)
+    """)
+    with a_home(tmp_path, GWCTL_PROFILE="other") as home:
+        argv = [sys.executable, "-m", "pytest", *ALONE, str(inner.path)]
+        done = home.gwctl("--profile", "other", "exec", "--sandbox", "--", *argv, GWCTL_PROFILE=None)
+        assert done.exit_code == 0, done.stdout
+        assert home.left() == []
 
 
 def test_a_start_that_fails_is_one_line(inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
