@@ -21,6 +21,8 @@ from gwctl.cli.many import table
 from gwctl.cli.status import blank_status
 from gwctl.config import Environment
 
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
 SANDBOX = ("up", "--all", "--sandbox")
 
 
