@@ -114,14 +114,11 @@ class Home:
         return found + [str(file) for file in self.home.glob("state/profiles/*/supervisor.json")]
 
     def fingerprint(self) -> dict[str, tuple[int, str]]:
-        """Return each file below the home with its time of change and the digest of its content.
-
-        But for the journal's sign of life, which a supervisor renews each half minute whoever calls.
-        """
+        """Return each file below the home with its time of change and the digest of its content."""
         return {
             str(path): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
             for path in sorted(self.home.rglob("*"))
-            if path.is_file() and not path.is_symlink() and path.name != "journal.seen"
+            if path.is_file() and not path.is_symlink()
         }
 
 
