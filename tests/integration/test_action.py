@@ -208,6 +208,7 @@ def test_what_is_refused(home: Home, inputs: dict[str, str], told: str) -> None:
 
 @pytest.mark.real_gateway
 @pytest.mark.browser
+@pytest.mark.timeout(240)
 def test_a_paper_account(tmp_path: Path, real_release_zip: Path) -> None:
     """On the real gateway: the password is masked and nowhere else, in no log, file, variable or later step."""
     with a_real_home(tmp_path, real_release_zip) as home:

@@ -17,6 +17,7 @@ from gwctl.integrations.pytest_gateway import Run, Trouble
 
 pytest_plugins = ["pytester"]
 
+BEGUN_WITHIN_S = 120
 ALONE = ["-p", "no:cacheprovider", "-p", "gwctl.integrations.pytest_plugin"]
 XDIST = ["-p", "xdist.plugin", "-n", "2", "--dist", "each"]
 """For runs without the plugins that happen to be installed, whose import takes longer than the run."""
@@ -69,12 +70,12 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def left(folder: Path) -> list[str]:
-    """Return the living processes that work below ``folder``, but for runs of pytest."""
+    """Return the living processes that work below ``folder``, but for runs of pytest and this process, put there."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             works_there = process.status() != psutil.STATUS_ZOMBIE and process.cwd().startswith(str(folder))
-            if works_there and "pytest" not in process.cmdline():
+            if works_there and process.pid != os.getpid() and "pytest" not in process.cmdline():
                 found.append(f"{process.pid} {' '.join(process.cmdline())[:200]}")
     return found
 
@@ -170,6 +171,7 @@ def test_a_paper_account_is_not_for_each_worker(tmp_path: Path) -> None:
         Run.plan(account="paper", timeout_s=1, folder=tmp_path, pid=os.getpid(), apart=True)
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_is_ended(inner: pytest.Pytester, number: signal.Signals) -> None:
     """A run that is interrupted or killed in the midst of a test leaves nothing running."""
@@ -182,10 +184,13 @@ def test_a_run_is_ended(inner: pytest.Pytester, number: signal.Signals) -> None:
     """)
     argv = [sys.executable, "-m", "pytest", *ALONE, "--basetemp", str(inner.path / "base")]
     with subprocess.Popen(argv, cwd=inner.path, stdout=subprocess.DEVNULL, start_new_session=True) as run:
-        wait_for((inner.path / "begun").exists, 60, "the test has begun")
-        assert left(inner.path) != []
-        run.send_signal(number)
-        assert run.wait(30) == (2 if number == signal.SIGINT else -number)
+        try:
+            wait_for((inner.path / "begun").exists, BEGUN_WITHIN_S, "the test has begun")
+            assert left(inner.path) != []
+            run.send_signal(number)
+            assert run.wait(60) == (2 if number == signal.SIGINT else -number)
+        finally:
+            run.kill()
     if number == signal.SIGINT:
         assert left(inner.path) == []
 
@@ -207,6 +212,7 @@ def test_unused_it_costs_nothing(inner: pytest.Pytester) -> None:
 
 @pytest.mark.real_gateway
 @pytest.mark.browser
+@pytest.mark.timeout(240)
 def test_workers_share_a_paper_account(
     inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, real_release_zip: Path
 ) -> None:
