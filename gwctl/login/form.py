@@ -12,6 +12,8 @@ from gwctl.login.page import CERTIFICATE_ERROR, PageFailed, PageSilent
 from gwctl.login.pages import Element, describe_search, version_of
 
 _FILL_ROUNDS = 5
+_SWITCH_CLICKS = 2
+"""A page that is still being built may swallow the first one; the mode is read before each, and before the submit."""
 
 
 class Form:
@@ -81,12 +83,14 @@ class Form:
         if look.paper is None or look.paper == wanted:
             self._hands.note("no paper switch" if look.paper is None else f"mode is {self._task.mode}")
             return look
-        await self._hands.click(Element.PAPER_LABEL if look.shows(Element.PAPER_LABEL) else Element.PAPER_SWITCH)
-        seen = await self._hands.watch(await self._hands.look(), lambda now: now.paper == wanted and now.shows_form)
-        if seen is None:
-            raise Over(LoginOutcome.PAGE_UNKNOWN, f"the paper switch does not go to {self._task.mode}")
-        self._hands.note(f"mode switched to {self._task.mode}")
-        return seen
+        for _ in range(_SWITCH_CLICKS):
+            await self._hands.click(Element.PAPER_LABEL if look.shows(Element.PAPER_LABEL) else Element.PAPER_SWITCH)
+            seen = await self._hands.watch(await self._hands.look(), lambda now: now.paper == wanted and now.shows_form)
+            if seen is not None:
+                self._hands.note(f"mode switched to {self._task.mode}")
+                return seen
+            look = await self._hands.look()
+        raise Over(LoginOutcome.PAGE_UNKNOWN, f"the paper switch does not go to {self._task.mode}")
 
     async def fill(self, look: Look) -> Look:
         """Put username and password in until they are there, in the right mode; raises Over if they do not stay."""

@@ -172,7 +172,7 @@ FACTOR_ENDINGS: tuple[tuple[Factor, Ending], ...] = (
     (Factor("app, none", {"kind": "app"}, Method.NONE), _NEEDED),
     (Factor("device missing", {"kind": "choice"}, Method.PUSH, device="Fax"), _NEEDED),
     (Factor("passkey", {"kind": "passkey"}, legacy=False), _NEEDED),
-    (Factor("push, totp", {"kind": "push"}, Method.TOTP, totp=True), _NEEDED),
+    (Factor("push, totp", {"kind": "push", "approve": "never"}, Method.TOTP, totp=True), _NEEDED),
     (
         Factor("push, denied", {"kind": "push", "approve": "denied"}, Method.PUSH, asked=(Kind.PUSH,)),
         Ending("denied", LoginOutcome.SECOND_FACTOR_REFUSED),

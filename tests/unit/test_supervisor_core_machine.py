@@ -493,6 +493,11 @@ def _go_rare_ways() -> None:
             machine.login_succeeds(resumable=False)
         else:
             machine.login_fails(end, None)
+    machine = _that_logs_in_again()
+    machine.login_succeeds(resumable=False)
+    assert machine.core.snapshot.session is Session.LOGGING_IN
+    machine.sees(Verdict.COMPETING)
+    assert machine.core.snapshot.session is Session.COMPETING
     for verdict in (Verdict.READY, Verdict.COMPETING, Verdict.UPSTREAM_ILL, Verdict.NO_SESSION, None):
         machine = _that_logs_in_again()
         machine.login_fails(LoginResult.NEEDS_PERSON, None)
