@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from gwctl.sandbox.settings import PageOptions, StandInConfig
 
 WINDOW_S = 60
 HANDS_TIMEOUT_S = 20
+SENT_S = 8
+TRIES = 4
 
 
 class Screen:
@@ -58,16 +61,28 @@ class Screen:
         search = ("search", "--onlyvisible", "--name", "Login - sandbox")
         return wait_for(lambda: self.hands(*search).partition("\n")[0], WINDOW_S, "the login window is there")
 
-    def log_in(self, account: Account) -> None:
-        """Type username and password into the page and send them, as a person would."""
-        window = self.login_window()
-        # Into an empty part of the page, low in the window: the next Tab goes to the first field.
-        self.hands("mousemove", "--window", window, "700", "800", "click", "1")
-        self.hands("key", "Tab")
-        self.hands("type", "--delay", "4", account.username)
-        self.hands("key", "Tab")
-        self.hands("type", "--delay", "4", account.password)
-        self.hands("key", "Return")
+    def log_in(self, home: RealHome) -> None:
+        """Type username and password into the page and send them, as a person would: again if nothing comes of it.
+
+        A window has its name before it takes a click or a key; who sees that the fields stay empty loads the page anew.
+        """
+        before = home.submits()
+        for _ in range(TRIES):
+            window = self.login_window()
+            # Into an empty part of the page, low in the window: the next Tab goes to the first field.
+            self.hands("mousemove", "--window", window, "700", "800", "click", "1")
+            self.hands("key", "Tab")
+            self.hands("type", "--delay", "4", home.account.username)
+            self.hands("key", "Tab")
+            self.hands("type", "--delay", "4", home.account.password)
+            self.hands("key", "Return")
+            deadline_s = time.monotonic() + SENT_S
+            while time.monotonic() < deadline_s:
+                if home.submits() > before:
+                    return
+                time.sleep(0.05)  # between two looks at what IBKR was sent, until the deadline
+            self.hands("key", "F5")
+        raise AssertionError(f"nothing was sent after {TRIES} tries at the keyboard")
 
     def close_window(self) -> None:
         """Close the window's one tab, as a person who has changed their mind."""

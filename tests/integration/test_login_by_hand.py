@@ -56,7 +56,7 @@ def own_submits(home: RealHome) -> list[object]:
 def test_a_person_logs_in_at_the_window(real: RealHome, screen: Screen) -> None:
     """What is typed goes to IBKR and nowhere else; the session lives on, and is resumed by the window's cookies."""
     call = real.start("login", "--manual", "--json", DISPLAY=screen.display)
-    screen.log_in(real.account)
+    screen.log_in(real)
     done = ended(call, screen).check(0)
     assert done.envelope["data"]["ready"]
     status = real.status()
@@ -119,7 +119,7 @@ def test_a_supervisor_that_is_locked_out_is_brought_back(quick: RealHome, screen
     assert kinds(quick) == {"supervisor", "gateway"}
 
     call = quick.start("login", "--manual", DISPLAY=screen.display)
-    screen.log_in(quick.account)
+    screen.log_in(quick)
     assert ended(call, screen).check(0).stdout == "logged in\n"
     status = quick.status()
     assert (status["phase"], status["supervisor"]["pid"]) == ("ready", supervisor["pid"])
