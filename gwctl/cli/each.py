@@ -201,7 +201,10 @@ def _sift(call: Call, looks: Mapping[str, Look], report: _Report, *, sandbox: bo
         try:
             settings = of_profile(call, name).settings()
             running = status["supervisor"] is not None
-            _claim(settings, int(status["gateway"]["port"] if running else settings["port"]), ports, users, sandbox)
+            port = int(status["gateway"]["port"] if running else settings["port"])
+            _claim_port(settings, port, ports)
+            if not sandbox:
+                _claim_user(settings, users)
         except GwctlError as error:
             report.add(Result.of_error(name, error))
             continue
@@ -212,13 +215,16 @@ def _sift(call: Call, looks: Mapping[str, Look], report: _Report, *, sandbox: bo
     return [name for name in looks if name in left]
 
 
-def _claim(settings: Settings, port: int, ports: dict[int, str], users: dict[str, str], sandbox: bool) -> None:  # noqa: FBT001 - one of several facts
+def _claim_port(settings: Settings, port: int, ports: dict[int, str]) -> None:
     from gwctl.gateway.neighbour import taken_by
 
-    name, user = settings.profile, settings["username"]
-    if ports.setdefault(port, name) != name:
+    if ports.setdefault(port, settings.profile) != settings.profile:
         raise taken_by(settings.paths, ports[port], "port", port)
-    if user is not None and not sandbox and users.setdefault(str(user).lower(), name) != name:
+
+
+def _claim_user(settings: Settings, users: dict[str, str]) -> None:
+    name, user = settings.profile, settings["username"]
+    if user is not None and users.setdefault(str(user).lower(), name) != name:
         raise Configuration(
             f"profile {users[str(user).lower()]!r} has the same username, and IBKR gives a username one session",
             hint=f"gwctl profile set {name} username=ANOTHER",

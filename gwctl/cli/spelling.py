@@ -27,6 +27,11 @@ def percent(share: float) -> str:
     return f"{math.floor(share * 10_000) / 100:.2f} %"
 
 
+def megabytes(size: int | None) -> str:
+    """Return a size in bytes as whole megabytes, a dash where it is not known."""
+    return "-" if size is None else f"{size / 1e6:.0f} MB"
+
+
 def stamp(at_s: float, *, utc: bool) -> str:
     """Return a time of day, of UTC or of the machine's own zone."""
     return dt.datetime.fromtimestamp(at_s, dt.UTC if utc else None).strftime("%Y-%m-%d %H:%M:%S")

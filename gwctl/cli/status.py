@@ -9,6 +9,7 @@ import click
 
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
+from gwctl.cli.spelling import megabytes
 from gwctl.errors import GwctlError
 from gwctl.paths import Paths
 from gwctl.state_file import read_json
@@ -174,10 +175,6 @@ def _duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _megabytes(size: int | None) -> str:
-    return "-" if size is None else f"{size / 1e6:.0f} MB"
-
-
 def render(status: dict[str, Any]) -> str:
     """Return the screen; readable at 80 columns and without colour."""
     gateway, session, supervisor, login = (status[name] for name in ("gateway", "session", "supervisor", "login"))
@@ -188,7 +185,7 @@ def render(status: dict[str, Any]) -> str:
         rows.append(f"  gateway     {gateway['base_url']}")
         rows.append(
             f"              pid {gateway['pid']} · up {_duration(gateway['uptime_s'])} · "
-            f"{_megabytes(gateway['rss_bytes'])} · restarts {gateway['restarts']} · release {gateway['release']}"
+            f"{megabytes(gateway['rss_bytes'])} · restarts {gateway['restarts']} · release {gateway['release']}"
         )
         words = [word for word in ("authenticated", "connected", "competing") if session[word]]
         tickled = session["last_tickle_age_s"]
@@ -197,7 +194,7 @@ def render(status: dict[str, Any]) -> str:
     if supervisor:
         rows.append(
             f"  supervisor  pid {supervisor['pid']} · up {_duration(supervisor['uptime_s'])} · "
-            f"{_megabytes(supervisor['rss_bytes'])} · {supervisor['health_url']}"
+            f"{megabytes(supervisor['rss_bytes'])} · {supervisor['health_url']}"
         )
     locked = " · LOCKED, a person is needed" if login["locked"] else ""
     last = f" · last {login['last_outcome']} at {login['last_at']}" if login["last_at"] else ""

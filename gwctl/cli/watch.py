@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gwctl.cli.call import Call
 from gwctl.cli.output import Outcome, write
-from gwctl.cli.spelling import duration, percent, printable
+from gwctl.cli.spelling import duration, megabytes, percent, printable
 from gwctl.errors import GwctlError
 from gwctl.supervisor.replay import State
 
@@ -187,10 +187,10 @@ def _facts(status: dict[str, Any], width: int, *, blocks: bool) -> list[tuple[st
     rows += _budget(status)
     if gateway["pid"]:
         parts = [f"pid {gateway['pid']}", f"port {gateway['port']}", f"up {duration(gateway['uptime_s'] or 0.0)}"]
-        rows.append(("gateway", " · ".join([*parts, _megabytes(gateway["rss_bytes"])])))
+        rows.append(("gateway", " · ".join([*parts, megabytes(gateway["rss_bytes"])])))
     if supervisor:
         parts = [f"pid {supervisor['pid']}", f"up {duration(supervisor['uptime_s'])}"]
-        rows.append(("supervisor", " · ".join([*parts, _megabytes(supervisor["rss_bytes"]), supervisor["health_url"]])))
+        rows.append(("supervisor", " · ".join([*parts, megabytes(supervisor["rss_bytes"]), supervisor["health_url"]])))
     if status["next"]:
         rows.append(("next", _next(status["next"])))
     return rows
@@ -226,10 +226,6 @@ def _spark(values: Sequence[float], *, blocks: bool) -> str:
 
 def _latency(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
-
-
-def _megabytes(size: int | None) -> str:
-    return "-" if size is None else f"{size / 1e6:.0f} MB"
 
 
 def _next(coming: dict[str, Any]) -> str:
