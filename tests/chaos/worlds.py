@@ -23,6 +23,7 @@ import psutil
 from rig import Rig
 
 from chaos import laws, machine
+from chaos.arrivals import Arrivals
 from chaos.fault import NAMES, SMALL_HEAP, TAKES_OVER
 from gwctl.sandbox.account import Account
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
@@ -277,6 +278,7 @@ def a_world(run: Run, number: int, kind: str = "") -> Iterator[World]:
             resolver = machine.Resolver(number)
             stack.callback(resolver.close)
         stand_in: RunningStandIn = stack.enter_context(serve_in_thread(config))
+        stand_in.state.requests = Arrivals()
         rig = Rig(folder, run.port(), account, stand_in)
         clock = machine.Clock.make(folder)
         rig.python = str(clock.python)
