@@ -72,13 +72,16 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
 @click.argument("name", required=False)
 @verb
 def show(call: Call, *, name: str | None) -> Outcome:
-    """Show each setting with its source."""
+    """Show each setting with its source, and where config.toml is."""
     settings = load(name or call.profile_name, environment=call.environment)
     width = max(map(len, settings.values))
     rows = [
         f"{key:<{width}}  {_shown(settings.shown(key))}  ({setting.source})" for key, setting in settings.values.items()
     ]
-    return Outcome({"profile": settings.profile, "settings": settings.to_json()}, "\n".join(rows))
+    file = settings.paths.config_file
+    rows += ["", f"settings file: {file}{'' if file.exists() else ' (not there yet)'}"]
+    data = {"profile": settings.profile, "settings": settings.to_json(), "config_file": str(file)}
+    return Outcome(data, "\n".join(rows))
 
 
 def _shown(value: object) -> str:

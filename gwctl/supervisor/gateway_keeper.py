@@ -114,7 +114,9 @@ class GatewayKeeper:
         find_browser(self.settings["browser"], self.environ)
         names = self.settings["certificate_names"]
         leaf_task = asyncio.create_task(asyncio.to_thread(keystore.ensure_leaf, self.paths, names))
-        stand_in_task = asyncio.create_task(ensure_stand_in(self.paths, self.environ)) if self.sandbox else None
+        stand_in_task = None
+        if self.sandbox:
+            stand_in_task = asyncio.create_task(ensure_stand_in(self.paths, self.environ, self.settings["mode"]))
         java_task = asyncio.create_task(asyncio.to_thread(java.find_java, self.settings["java"], self.environ))
         try:
             release = await asyncio.to_thread(self._find_release, store)

@@ -58,8 +58,8 @@ class Served:
 
 
 def _user(settings: Settings, salt: str, *, sandbox: bool) -> str:
-    # The sandbox has one play account, whatever the profile says.
-    who = "sandbox" if sandbox else f"{settings['mode']}\n{settings['username']}"
+    # The sandbox has one play account of the profile's kind, whatever its username.
+    who = f"{settings['mode']}\n{'sandbox' if sandbox else settings['username']}"
     return hashlib.sha256(f"{salt}\n{who}".encode()).hexdigest()
 
 

@@ -30,6 +30,8 @@ class StandInRecord:
     identity: Identity
     port: int
     admin_token: str = field(repr=False)
+    mode: str = "paper"
+    """The kind of its play account."""
 
     @property
     def url(self) -> str:
@@ -47,14 +49,18 @@ class StandInRecord:
         identity = Identity.from_json((raw or {}).get("identity"))
         if raw is None or identity is None or not process.is_ours(identity):
             return None
-        return cls(identity, int(raw["port"]), str(raw["admin_token"]))
+        return cls(identity, int(raw["port"]), str(raw["admin_token"]), str(raw.get("mode", "paper")))
 
 
-async def ensure_stand_in(paths: Paths, environ: Mapping[str, str]) -> StandInRecord:
-    """Return the profile's running stand-in, starting one if there is none; raise Unavailable if it does not start."""
+async def ensure_stand_in(paths: Paths, environ: Mapping[str, str], mode: str) -> StandInRecord:
+    """Return the profile's running stand-in, starting one if there is none; raise Unavailable if it does not start.
+
+    Its play account is of the kind ``mode``, the profile's: one that plays an account of the other kind is replaced.
+    """
     record = StandInRecord.load(paths)
-    if record is not None:
+    if record is not None and record.mode == mode:
         return record
+    await stop_stand_in(paths)
     make_private_dir(paths.logs_dir)
     spawned = process.spawn(
         [sys.executable, "-m", "gwctl.sandbox.ibkr"],
@@ -66,7 +72,7 @@ async def ensure_stand_in(paths: Paths, environ: Mapping[str, str]) -> StandInRe
     token = secrets.token_urlsafe(24)
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
-            port = await _hand_over(spawned, token)
+            port = await _hand_over(spawned, {"admin_token": token, "account": {"mode": mode}})
     except TimeoutError:
         await _dismiss(spawned)
         raise TimedOut("the stand-in for IBKR did not start", hint=f"cat {paths.logs_dir / 'sandbox.log'}") from None
@@ -76,10 +82,10 @@ async def ensure_stand_in(paths: Paths, environ: Mapping[str, str]) -> StandInRe
         raise
     if port is None:
         raise Unavailable("the stand-in for IBKR ended at its start", hint=f"cat {paths.logs_dir / 'sandbox.log'}")
-    record = StandInRecord(spawned.identity, port, token)
+    record = StandInRecord(spawned.identity, port, token, mode)
     write_json(
         paths.sandbox_state_file,
-        {"identity": spawned.identity.to_json(), "port": port, "admin_token": token},
+        {"identity": spawned.identity.to_json(), "port": port, "admin_token": token, "mode": mode},
     )
     spawned.let_go()
     return record
@@ -92,11 +98,11 @@ async def _dismiss(spawned: process.Spawned) -> None:
         spawned.stdin.close()
 
 
-async def _hand_over(spawned: process.Spawned, token: str) -> int | None:
+async def _hand_over(spawned: process.Spawned, config: dict[str, Any]) -> int | None:
     if spawned.stdin is None:
         return None
     reader = await spawned.stdout_reader()
-    spawned.stdin.write(json.dumps({"admin_token": token}).encode() + b"\n")
+    spawned.stdin.write(json.dumps(config).encode() + b"\n")
     spawned.stdin.close()
     line = await reader.readline()
     return int(json.loads(line)["port"]) if line else None

@@ -224,16 +224,6 @@ def test_promtool_takes_every_expression(tmp_path: Path) -> None:
     assert f"{len(rules)} rules found" in promtool("check", "rules", str(recorded))
 
 
-def test_promtool_takes_the_configuration_of_the_how_to(tmp_path: Path) -> None:
-    """What the page says to put into prometheus.yml is a configuration, with the alerts beside it."""
-    page = (ROOT / "docs" / "how-to" / "monitoring.md").read_text()
-    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 1
-    (tmp_path / "prometheus.yml").write_text(blocks[0])
-    shutil.copy(ALERTS, tmp_path / "alerts.yaml")
-    assert "7 rules found" in promtool("check", "config", str(tmp_path / "prometheus.yml"))
-
-
 def test_alerts_fire_on_what_they_are_for() -> None:
     """Played by promtool over made-up series, each alert fires when it should and not before or beside it."""
     played = ROOT / "tests" / "deploy" / "alerts.yaml"

@@ -55,6 +55,7 @@ def test_show_names_each_source(home: Home) -> None:
     assert settings["mode"] == {"value": "paper", "source": "built in"}
     shown = home.gwctl("profile", "show", "one", GWCTL_PORT=None).check(0).stdout
     assert f"5101  ([profiles.one] in {home.home / 'config.toml'})" in shown
+    assert shown.endswith(f"\nsettings file: {home.home / 'config.toml'}\n")
 
 
 @pytest.mark.parametrize(

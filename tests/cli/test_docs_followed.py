@@ -1,51 +1,112 @@
-"""Whoever follows the docs from the top in an empty folder gets there: their commands are run as they stand."""
+"""Whoever follows the docs from the top in an empty folder gets there: their blocks are tried as they stand.
+
+The pages for systemd and cron are followed where those are: tests/integration/test_service_*.
+"""
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_fakes import Home
+from cli_fakes import Home, RealHome, a_real_home
+from following import BLOCK, DOCS, MARK, USER, editor, follow
+from webhook import a_webhook
 
-DOCS = Path(__file__).parents[2] / "docs"
-RUN = re.compile(r"^<!-- run -->\n```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-PAGES = {"tutorial.md": ("portfolio/accounts", "DU", "● default: ready", "uptime", "stopped")}
+from gwctl.sandbox.account import Account
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
+
+ELSEWHERE = ("how-to/systemd.md", "unattended.md")
+PASSWORD = "canary-of-a-reader"
+ALERTS = DOCS.parent / "deploy" / "prometheus" / "alerts.yaml"
 
 
-def _commands(page: str) -> list[str]:
-    return RUN.findall((DOCS / page).read_text())
+@pytest.fixture
+def paper(tmp_path: Path, real_release_zip: Path) -> Iterator[RealHome]:
+    """Yield a home for the paper account of the pages, which is not set up; IBKR is a stand-in."""
+    with a_real_home(tmp_path, real_release_zip, Account(username=USER, password=PASSWORD)) as home:
+        del home.variables["GWCTL_USERNAME"]
+        yield home
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_a_page_work_one_after_the_other(home: Home, page: str) -> None:
-    """Each block that is marked to be run ends well in one shell, and prints what the page promises."""
-    blocks = _commands(page)
-    assert len(blocks) > 2
-    script = home.folder / "followed.sh"
-    script.write_text("set -euxo pipefail\n" + "\n".join(blocks))
-    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", script],
-        env=home.environment(PATH=programs, HOME=str(home.folder)),
-        cwd=home.folder,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    for said in PAGES[page]:
-        assert said in done.stdout + done.stderr, said
+def test_tutorial(paper: RealHome) -> None:
+    """A session on the sandbox, broken and mended, and one of a paper account on the real gateway."""
+    said = follow("tutorial.md", paper.folder, paper.environment(EDITOR=str(editor(paper.folder, PASSWORD))))
+    for one in ("portfolio/accounts", "DU", "● default: ready", "uptime", "stopped"):
+        assert one in said, one
+    assert PASSWORD not in said
+    assert paper.status()["ready"]
+    assert paper.status()["sandbox"] is False
+    assert [submit.outcome for submit in paper.stand_in.state.desk.submits] == ["success"]
+
+
+def test_pytest(home: Home) -> None:
+    """The page's tests are run as they are, and pass."""
+    assert "2 passed" in follow("how-to/pytest.md", home.folder, home.environment())
     assert home.left() == []
 
 
+def test_ci(home: Home) -> None:
+    """The page's lines for any CI, each of which leaves nothing running."""
+    (home.folder / "test_it.py").write_text("def test_it(): pass\n")
+    own = home.environment(GWCTL_HOME=str(home.folder / ".gwctl"))
+    said = follow("how-to/ci.md", home.folder, own)
+    assert said.count("1 passed") == 2
+    assert said.count('"DU') >= 1
+    assert not list((home.folder / ".gwctl").glob("state/profiles/*/supervisor.json"))
+
+
+def test_several_accounts(home: Home) -> None:
+    """Two profiles get ports of their own, and are brought up, shown and stopped together."""
+    said = follow("how-to/several-accounts.md", home.folder, home.environment(GWCTL_PORT=None))
+    assert "2 of 2 ready" in said
+    assert said.count('"DU1234567"') >= 1
+    assert home.left() == []
+
+
+def test_monitoring(paper: RealHome, tmp_path: Path) -> None:
+    """The health server answers at the port of the page; Prometheus' own program takes the page's configuration."""
+    shutil.copy(ALERTS, tmp_path)
+    (tmp_path / "password").write_text(PASSWORD)
+    (tmp_path / "password").chmod(0o600)
+    known = {"GWCTL_USERNAME": USER, "GWCTL_PASSWORD_FILE": str(tmp_path / "password")}
+    promtool = str(Path(sys.prefix) / "promtool") if (Path(sys.prefix) / "promtool").exists() else "promtool"
+    said = follow("how-to/monitoring.md", tmp_path, paper.environment(**known), {"promtool": promtool})
+    assert "gwctl_ready{" in said
+    assert "7 rules found" in said
+
+
+def test_notifications(home: Home) -> None:
+    """A program and a webhook are told."""
+    with a_webhook() as server:
+        own = {"/home/me": str(home.folder), "https://hooks.example.com": server.url}
+        home.home.mkdir(mode=0o700)
+        said = follow("how-to/notifications.md", home.folder, home.environment(), own)
+    assert "FAILED" not in said
+    assert server.events == ["test"]
+    assert [path for path, _, _ in server.requests] == ["/gwctl/SECRET"]
+    assert (home.folder / "news").read_text().count("\n") == 1
+
+
+def test_troubleshooting(paper: RealHome) -> None:
+    """Doctor has nothing to say against a home that is well, and packs its bundle."""
+    said = follow("how-to/troubleshooting.md", paper.folder, paper.environment(GWCTL_USERNAME=USER))
+    assert "\nfailed " not in said
+    assert (paper.folder / "report.zip").stat().st_mode & 0o777 == 0o600
+
+
 def test_marked_blocks_are_found() -> None:
-    """A mark that is not followed by a block of shell would leave its commands untried."""
+    """A mark that is not followed by a block would leave its commands untried, as would a page that nobody follows."""
+    followed = {
+        "tutorial.md",
+        *(f"how-to/{name}.md" for name in ("ci", "monitoring", "notifications", "pytest")),
+        *(f"how-to/{name}.md" for name in ("several-accounts", "troubleshooting")),
+        *ELSEWHERE,
+    }
     for page in DOCS.rglob("*.md"):
         text = page.read_text()
-        assert text.count("<!-- run -->") == len(RUN.findall(text)), page
-        assert ("<!-- run -->" in text) == (str(page.relative_to(DOCS)) in PAGES), page
+        assert len(MARK.findall(text)) == len(BLOCK.findall(text)), page
+        assert bool(MARK.search(text)) == (str(page.relative_to(DOCS)) in followed), page

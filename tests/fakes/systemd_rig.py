@@ -103,12 +103,14 @@ class SystemdWorld:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def add_account(self, name: str, port: int) -> None:
+    def add_account(self, name: str, port: int, settings: str = "") -> None:
         """Make an account whose gateway has a port of its own: the network is the machine's."""
         self.run("useradd", "--system", "--user-group", "--create-home", "--home-dir", f"/var/lib/{name}", name).check(
             0
         )
-        self.write(f"/var/lib/{name}/.config/gwctl/config.toml", f"[defaults]\nport = {port}\nauth_delay_ms = 100\n")
+        self.write(
+            f"/var/lib/{name}/.config/gwctl/config.toml", f"[defaults]\nport = {port}\nauth_delay_ms = 100\n{settings}"
+        )
         self.run("chown", "-R", f"{name}:", f"/var/lib/{name}").check(0)
 
     def write(self, file: str, text: str) -> None:

@@ -196,7 +196,7 @@ def test_a_stand_in_is_not_left_by_a_start_that_is_cancelled(tmp_path: Path) -> 
     paths.profile_dir.mkdir(parents=True)
 
     async def start_and_cancel() -> None:
-        start = asyncio.create_task(ensure_stand_in(paths, os.environ))
+        start = asyncio.create_task(ensure_stand_in(paths, os.environ, "paper"))
         await asyncio.sleep(0)  # lets it start the process, and wait for its answer
         assert inhabitants(paths.profile_dir)
         start.cancel()

@@ -6,7 +6,8 @@ import os
 import subprocess
 
 import pytest
-from cron_rig import CronUser, a_cron_user
+from cron_rig import BARE, CronUser, a_cron_user
+from following import blocks
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a user and its crontab are root's to make")
 
@@ -33,6 +34,7 @@ def test_crontab_gets_a_line_and_loses_nothing() -> None:
         try:
             check_lines(user)
             check_first_and_last(user)
+            check_page(user)
         finally:
             subprocess.run(["crontab", "-u", user.name, "-r"], capture_output=True, check=False)
 
@@ -86,3 +88,13 @@ def check_first_and_last(user: CronUser) -> None:
     user.run(["env", f"GWCTL_HOME={odd}", str(user.gwctl), "service", "uninstall", "--cron"]).check(0)
     gone = subprocess.run(["crontab", "-u", user.name, "-l"], capture_output=True, text=True, check=False)
     assert gone.returncode == 1
+
+
+def check_page(user: CronUser) -> None:
+    """Follow docs/unattended.md: the line is written and shown, and taken out again."""
+    put(user, THEIRS)
+    seen = []
+    for block in blocks("unattended.md"):
+        done = user.run(["env", f"PATH={user.gwctl.parent}:{BARE['PATH']}", "sh", "-eu", "-c", block.text]).check(0)
+        seen.append((f"{user.gwctl} --profile default up --quiet" in done.stdout, crontab(user) == THEIRS))
+    assert seen == [(True, False), (False, True)]

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from following import USER, blocks
 from rig import free_port, wait_for
 from systemd_rig import CHECKOUT, GWCTL, UNIT_PATH, SystemdWorld, a_systemd
+
+from gwctl.sandbox.account import Account
+from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import StandInConfig
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and a systemd in them are root's to make"),
@@ -96,16 +103,22 @@ def documented_bot() -> str:
     return unit.replace("%h/.local/bin/gwctl", GWCTL)
 
 
-@pytest.mark.browser
-def test_users_own_unit_gets_the_password_from_systemd(world: SystemdWorld) -> None:
-    """A person's own manager starts the unit and hands over the password's file, and a bot when the session is ready.
+PASSWORD = "canary-of-the-unit"
 
-    No argument and no variable has the password; both units are as the how-to says.
-    """
-    world.add_account("person", free_port())
-    world.write("/var/lib/person/password", "canary-of-the-unit")
-    world.run("chown", "person:", "/var/lib/person/password").check(0)
-    world.run("chmod", "600", "/var/lib/person/password").check(0)
+
+@pytest.fixture
+def ibkr() -> Iterator[RunningStandIn]:
+    """Yield a stand-in for IBKR that knows the how-to's account."""
+    account = Account(username=USER, password=PASSWORD)
+    with serve_in_thread(StandInConfig(admin_token=secrets.token_hex(8), account=account)) as running:
+        yield running
+
+
+def person_with_a_manager(world: SystemdWorld, settings: str) -> dict[str, str]:
+    """Make an account whose own systemd runs; return what its programs have in their environment."""
+    world.add_account("person", free_port(), settings)
+    world.write("/usr/bin/types-password", f"#!/bin/sh\necho '{PASSWORD}' >\"$1\"\n")
+    world.run("chmod", "755", "/usr/bin/types-password").check(0)
     world.run("install", "-d", "-m", "700", "-o", "person", "/run/person").check(0)
     mine = {"XDG_RUNTIME_DIR": "/run/person", "SYSTEMD_UNIT_PATH": f"/var/lib/person/.config/systemd/user:{UNIT_PATH}"}
     manager = "\n".join(
@@ -118,23 +131,42 @@ def test_users_own_unit_gets_the_password_from_systemd(world: SystemdWorld) -> N
     world.write("/etc/systemd/system/manager.service", manager + "\n")
     world.run("systemctl", "daemon-reload").check(0)
     world.run("systemctl", "start", "manager").check(0)
-    argv = ["service", "install", "--systemd", "--sandbox", "--password-file", "password"]
-    world.run("sh", "-c", f"cd; {GWCTL} {' '.join(argv)}", user="person", **mine).check(0)
+    return {**mine, "EDITOR": "types-password", "PATH": f"{Path(GWCTL).parent}:{os.environ['PATH']}"}
+
+
+@pytest.mark.browser
+def test_the_how_to_from_its_top(world: SystemdWorld, ibkr: RunningStandIn, real_release_zip: Path) -> None:
+    """Its blocks bring a paper account up, show it, start it anew and take it out; a bot begins when it is ready.
+
+    A person's own manager starts the unit and hands over the password's file: no argument and no variable has the
+    password.
+    """
+    world.run("cp", str(real_release_zip), "/var/lib/release.zip").check(0)
+    mine = person_with_a_manager(world, f'upstream = "{ibkr.url}"\nrelease = "/var/lib/release.zip"\n')
+    first, look, change = (f"cd; set -eux\n{block.text}" for block in blocks("how-to/systemd.md"))
+    world.run("sh", "-c", first, user="person", **mine).check(0)
+    check_secret(world, mine)
+    check_bot(world, mine)
+    assert 'Status: "ready: ' in world.run("sh", "-c", look, user="person", **mine).check(0).stdout
+    world.run("sh", "-c", change, user="person", **mine).check(0)
+    assert {submit.outcome for submit in ibkr.state.desk.submits} == {"success"}
+    left = world.processes_of("person")
+    assert [line for line in left if "systemd --user" not in line] == []
+
+
+def check_secret(world: SystemdWorld, mine: dict[str, str]) -> None:
+    """Assert that the password is in systemd's file for the service, and nowhere else."""
     main = world.run("systemctl", "--user", "show", "--property=MainPID", "--value", UNIT, user="person", **mine)
     pid = main.check(0).stdout.strip()
     variables = dict(
         line.split("=", 1) for line in world.run("cat", f"/proc/{pid}/environ").stdout.split("\0") if "=" in line
     )
     folder = variables["CREDENTIALS_DIRECTORY"]
-    assert world.run("cat", f"{folder}/password").stdout == "canary-of-the-unit"
+    assert world.run("cat", f"{folder}/password").stdout == PASSWORD + "\n"
     for place in (f"/proc/{pid}/environ", f"/proc/{pid}/cmdline", f"/var/lib/person/.config/systemd/user/{UNIT}"):
         assert "canary" not in world.run("cat", place).check(0).stdout
     found = world.run(GWCTL, "secret", "check", user="person", CREDENTIALS_DIRECTORY=folder).check(0)
     assert found.stdout == "password: $CREDENTIALS_DIRECTORY/password\n"
-    check_bot(world, mine)
-    world.run(GWCTL, "service", "uninstall", "--systemd", user="person", **mine).check(0)
-    left = world.processes_of("person")
-    assert [line for line in left if "systemd --user" not in line] == []
 
 
 def check_bot(world: SystemdWorld, mine: dict[str, str]) -> None:

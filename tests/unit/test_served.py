@@ -48,10 +48,11 @@ def test_another_user_kind_or_address_may_not_adopt(
     assert not served.is_for(_settings(tmp_path, **flags), sandbox=sandbox, upstream=upstream)
 
 
-def test_the_sandbox_has_one_user(settings: Settings, tmp_path: Path) -> None:
-    """The sandbox's play account is the same whatever username the profile has."""
+def test_the_sandbox_has_one_user_of_each_kind(settings: Settings, tmp_path: Path) -> None:
+    """The sandbox's play account is the same whatever username the profile has, and another one for the other kind."""
     served = Served.now(settings, sandbox=True, upstream="http://127.0.0.1:9")
     assert served.is_for(_settings(tmp_path, username="other"), sandbox=True, upstream="http://127.0.0.1:9")
+    assert not served.is_for(_settings(tmp_path, mode="live"), sandbox=True, upstream="http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"sandbox": "no"}', "{"])
