@@ -65,6 +65,7 @@ class GatewayKeeper:
         self._leaf: keystore.Leaf | None = None
         self._pushes = PushListener(on_push)
         self._listens = False
+        self._stand_in: StandInRecord | None = None
         self.abdicated = False
         """Whether another supervisor has the profile: what is recorded there is its own."""
 
@@ -116,14 +117,17 @@ class GatewayKeeper:
         leaf_task = asyncio.create_task(asyncio.to_thread(keystore.ensure_leaf, self.paths, names))
         stand_in_task = None
         if self.sandbox:
-            stand_in_task = asyncio.create_task(ensure_stand_in(self.paths, self.environ, self.settings["mode"]))
+            stand_in_task = asyncio.create_task(
+                ensure_stand_in(self.paths, self.environ, self.settings["mode"], self._stand_in)
+            )
         java_task = asyncio.create_task(asyncio.to_thread(java.find_java, self.settings["java"], self.environ))
         try:
             release = await asyncio.to_thread(self._find_release, store)
             leaf = await leaf_task
             self.on_pin(leaf.spki_pin_base64)
             java_found = None if release.kind == "standin" else await java_task
-            upstream = (await stand_in_task).url if stand_in_task is not None else str(self.settings["upstream"])
+            self._stand_in = await stand_in_task if stand_in_task is not None else None
+            upstream = str(self.settings["upstream"]) if self._stand_in is None else self._stand_in.url
         finally:
             tasks = [task for task in (leaf_task, stand_in_task, java_task) if task is not None]
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -156,8 +160,8 @@ class GatewayKeeper:
         """Say whether the recorded gateway was launched for what this supervisor is to serve."""
         served = Served.load(self.paths)
         if self.sandbox:
-            stand_in = StandInRecord.load(self.paths)
-            upstream = stand_in.url if stand_in is not None else None
+            self._stand_in = StandInRecord.load(self.paths)
+            upstream = self._stand_in.url if self._stand_in is not None else None
         else:
             upstream = str(self.settings["upstream"])
         return served is not None and served.is_for(self.settings, sandbox=self.sandbox, upstream=upstream)

@@ -38,6 +38,18 @@ class StandInRecord:
         """The upstream for the gateway's configuration."""
         return f"http://127.0.0.1:{self.port}"
 
+    def save(self, paths: Paths) -> None:
+        """Write the record whole; raise DiskTrouble."""
+        write_json(
+            paths.sandbox_state_file,
+            {
+                "identity": self.identity.to_json(),
+                "port": self.port,
+                "admin_token": self.admin_token,
+                "mode": self.mode,
+            },
+        )
+
     @classmethod
     def load(cls, paths: Paths) -> StandInRecord | None:
         """Return the record of a stand-in that is alive, or None."""
@@ -52,12 +64,18 @@ class StandInRecord:
         return cls(identity, int(raw["port"]), str(raw["admin_token"]), str(raw.get("mode", "paper")))
 
 
-async def ensure_stand_in(paths: Paths, environ: Mapping[str, str], mode: str) -> StandInRecord:
+async def ensure_stand_in(
+    paths: Paths, environ: Mapping[str, str], mode: str, known: StandInRecord | None = None
+) -> StandInRecord:
     """Return the profile's running stand-in, starting one if there is none; raise Unavailable if it does not start.
 
     Its play account is of the kind ``mode``, the profile's: one that plays an account of the other kind is replaced.
+    One that is ``known`` and runs is used, and recorded anew, though the folder with its record was deleted.
     """
     record = StandInRecord.load(paths)
+    if record is None and known is not None and process.is_ours(known.identity):
+        record = known
+        record.save(paths)
     if record is not None and record.mode == mode:
         return record
     await stop_stand_in(paths)
@@ -83,10 +101,7 @@ async def ensure_stand_in(paths: Paths, environ: Mapping[str, str], mode: str) -
     if port is None:
         raise Unavailable("the stand-in for IBKR ended at its start", hint=f"cat {paths.logs_dir / 'sandbox.log'}")
     record = StandInRecord(spawned.identity, port, token, mode)
-    write_json(
-        paths.sandbox_state_file,
-        {"identity": spawned.identity.to_json(), "port": port, "admin_token": token, "mode": mode},
-    )
+    record.save(paths)
     spawned.let_go()
     return record
 

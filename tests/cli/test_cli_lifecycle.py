@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -41,6 +42,28 @@ def test_a_kept_session_is_adopted(ready: Home) -> None:
     assert "took over the running gateway" in ready.gwctl("up", "--sandbox").check(0).stderr
     assert ready.status()["gateway"]["pid"] == pid
     assert ready.sandbox_submits() == submits
+
+
+def test_a_deleted_folder_costs_the_sandbox_nothing(ready: Home) -> None:
+    """The stand-in is used on and recorded anew: the session comes back without a login, and `down` leaves nothing."""
+    before, submits = json.loads((ready.profile_dir / "sandbox.json").read_bytes()), ready.sandbox_submits()
+    shutil.rmtree(ready.profile_dir)
+    wait_for((ready.profile_dir / "sandbox.json").exists, 40, "the stand-in is recorded anew")
+    ready.gwctl("wait").check(0)
+    assert json.loads((ready.profile_dir / "sandbox.json").read_bytes()) == before
+    assert ready.sandbox_submits() == submits
+    ready.gwctl("down").check(0)
+    assert ready.left() == []
+
+
+def test_a_live_profile_plays_a_live_account(ready: Home) -> None:
+    """Where the kind was changed in between, the stand-in that plays the other one is replaced with its session."""
+    ready.gwctl("down", "--keep-session").check(0)
+    ready.gwctl("up", "--sandbox", GWCTL_MODE="live").check(0)
+    assert '"U1234567"' in ready.gwctl("api", "GET", "/portfolio/accounts").check(0).stdout
+    assert len([one for one in ready.processes() if "gwctl.sandbox.ibkr" in one.cmdline()]) == 1
+    ready.gwctl("down").check(0)
+    assert ready.left() == []
 
 
 def test_down_twice(ready: Home) -> None:

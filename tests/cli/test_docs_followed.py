@@ -61,7 +61,10 @@ def test_ci(home: Home) -> None:
 
 def test_several_accounts(home: Home) -> None:
     """Two profiles get ports of their own, and are brought up, shown and stopped together."""
-    said = follow("how-to/several-accounts.md", home.folder, home.environment(GWCTL_PORT=None))
+    try:
+        said = follow("how-to/several-accounts.md", home.folder, home.environment(GWCTL_PORT=None))
+    finally:
+        home.gwctl("down", "--all", "--quiet")
     assert "2 of 2 ready" in said
     assert said.count('"DU1234567"') >= 1
     assert home.left() == []
