@@ -19,7 +19,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gwctl.login.browser import Browser, started
 from gwctl.login.evidence import keep
@@ -91,7 +91,7 @@ async def log_in(parent: Parent, prepared: dict[str, Any]) -> LoginReport:
         async with starting as context:
             ready_ms = round((time.monotonic() - begun_s) * 1000, 1)
             parent.say("browser_ready", ms=ready_ms)
-            report = await _do_task(parent, Page(context), await parent.expect("go", prepared["idle_s"]), ready_ms)
+            report = await do_task(parent, Page(context), await parent.expect("go", prepared["idle_s"]), ready_ms)
             # Said before the browser closes: closing takes its time, and nobody needs to wait for it.
             parent.say("report", report=report.to_json())
             return report
@@ -105,7 +105,20 @@ async def log_in(parent: Parent, prepared: dict[str, Any]) -> LoginReport:
     return report
 
 
-async def _do_task(parent: Parent, page: Page, go: dict[str, Any], browser_ms: float) -> LoginReport:
+class Told(Protocol):
+    """Who is told what happens, and asked what only the parent knows."""
+
+    def say(self, event: str, **values: Any) -> None:  # noqa: ANN401 - JSON values
+        """Tell."""
+        ...
+
+    async def expect(self, key: str, deadline_s: float) -> Any:  # noqa: ANN401 - JSON value
+        """Return the answer; raises TimeoutError."""
+        ...
+
+
+async def do_task(parent: Told, page: Page, go: dict[str, Any], browser_ms: float) -> LoginReport:
+    """Do what ``go`` says (``LoginJob.to_json``) on a page of a browser that has started; keep evidence where asked."""
     task = Task(
         base_url=go["base_url"],
         username=go["username"],

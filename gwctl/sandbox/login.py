@@ -107,6 +107,7 @@ class LoginDesk:
         """Forget everything."""
         self.unlock()
         self.renew_codes()
+        self._used_totps.clear()
         self.resends = 0
         self.submits.clear()
         self._rounds.clear()

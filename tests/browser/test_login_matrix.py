@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,27 +12,60 @@ import pytest
 from login_matrix_cell import job_of, record, stage
 
 from gwctl.login.outcome import LoginOutcome
-from gwctl.sandbox.account import Account
-from gwctl.sandbox.ibkr import serve_in_thread
+from gwctl.sandbox.account import Account, Mode
+from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.settings import PageOptions, StandInConfig
 
 pytestmark = pytest.mark.browser
 
 
+class Cells:
+    """One browser, and a gateway with a stand-in for each kind of account: to start them for each cell takes long."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+        self._key = rig.make_key(folder)
+        self._places: dict[tuple[Mode, bool], tuple[RunningStandIn, str]] = {}
+        self._ended_last = stack.enter_context(ExitStack())
+        self.chromium = stack.enter_context(rig.one_browser(self._key.pin, folder))
+
+    def fresh(self, case: matrix.Case) -> tuple[RunningStandIn, str]:
+        """Return the stand-in and the gateway's address for a cell, without anything of the cell before."""
+        kind = (case.variant.mode, case.factor.totp)
+        if kind not in self._places:
+            account = Account(
+                rig.USERNAME,
+                rig.PASSWORD,
+                mode=case.variant.mode,
+                totp_secret=matrix.TOTP_SECRET if case.factor.totp else None,
+            )
+            page = PageOptions(form_delay_ms=0, cookie_dialog=False)
+            ibkr = self._ended_last.enter_context(serve_in_thread(StandInConfig("token", account, page=page)))
+            url = self._ended_last.enter_context(rig.serve_gateway(ibkr.url, self._key, self._folder))
+            self._places[kind] = ibkr, url
+        ibkr, url = self._places[kind]
+        rig.clear_jar(url)
+        ibkr.state.act("reset", {})
+        ibkr.state.set_scenario("login_page", on=True, parameters=dict(case.variant.page))
+        stage(case, ibkr)
+        return ibkr, url
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cells]:
+    """Yield what all cells share."""
+    with ExitStack() as stack:
+        yield Cells(tmp_path_factory.mktemp("cells"), stack)
+
+
 @pytest.mark.parametrize("case", matrix.cases(), ids=str)
 def test_every_cell_ends_as_it_should(
-    case: matrix.Case, tmp_path: Path, record_property: Callable[[str, object], None]
+    case: matrix.Case, cells: Cells, record_property: Callable[[str, object], None]
 ) -> None:
     """Whatever the page looks like and asks for, the login ends in the one outcome that this is, after one submit."""
-    with ExitStack() as stack:
-        key = rig.make_key(tmp_path)
-        secret = matrix.TOTP_SECRET if case.factor.totp else None
-        account = Account(rig.USERNAME, rig.PASSWORD, mode=case.variant.mode, totp_secret=secret)
-        page = PageOptions(**{"form_delay_ms": 0, "cookie_dialog": False} | dict(case.variant.page))
-        ibkr = stack.enter_context(serve_in_thread(StandInConfig("token", account, page=page)))
-        url = stack.enter_context(rig.serve_gateway(ibkr.url, key, tmp_path))
-        stage(case, ibkr)
-        login = rig.log_in(job_of(case, url), key.pin, tmp_path / "scratch", answer=case.factor.reply)
+    ibkr, url = cells.fresh(case)
+    login = cells.chromium.log_in(job_of(case, url), answer=case.factor.reply)
     said = (login.report.text, [step.name for step in login.steps], ibkr.state.desk.submits)
     assert login.report.outcome is case.ending.outcome, said
     assert (login.report.submits, login.permits) == (case.ending.submits, case.ending.submits), said

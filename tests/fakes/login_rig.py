@@ -8,6 +8,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import ipaddress
+import json
 import os
 import shutil
 import ssl
@@ -17,15 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gwctl.login.browser import Browser, find_browser
+from gwctl.login.browser import Browser, find_browser, started
 from gwctl.login.outcome import LoginReport, Step
-from gwctl.login.second_factor import Question
+from gwctl.login.page import Page
+from gwctl.login.second_factor import Kind, Question
 from gwctl.login.session import LoginJob, LoginWorker
+from gwctl.login.worker import do_task
 from gwctl.sandbox.fixture_files import fixture
 from gwctl.sandbox.gateway.conf import Conf, WebApp
 from gwctl.sandbox.gateway.handshake import Handshake
@@ -121,6 +125,15 @@ def serve_gateway(upstream_url: str, key: Key, folder: Path) -> Iterator[str]:
         yield url
 
 
+def clear_jar(url: str) -> None:
+    """Have a gateway forget its cookies."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    answer = httpx.get(f"{url}/clear", verify=context, trust_env=False)
+    assert answer.content.strip() == b"cleared"
+
+
 @dataclass
 class PageServer:
     """An ASGI application that shows one page, answers POSTs to /sso/Authenticator in turn, and counts them."""
@@ -201,3 +214,72 @@ def log_in(
     report, folder = asyncio.run(run())
     assert not folder.exists()
     return Login(report, steps, asked, folder, questions)
+
+
+class SameProcess:
+    """A worker's parent that is in the worker's own process: it hears of steps, and permits and answers at once."""
+
+    def __init__(self, answer: Callable[[Question], str | None] | None) -> None:
+        self.steps: list[Step] = []
+        self.questions: list[Question] = []
+        self.permits = 0
+        self._answer = answer
+        self._next: Any = None
+
+    def say(self, event: str, **values: Any) -> None:
+        match event:
+            case "step":
+                self.steps.append(Step(values["name"], values["ms"]))
+            case "may_submit":
+                self.permits += 1
+                self._next = True
+            case "question":
+                question = Question(Kind(values["kind"]), values["challenge"], values["again"])
+                self.questions.append(question)
+                self._next = None if self._answer is None else self._answer(question)
+
+    async def expect(self, _key: str, _deadline_s: float) -> Any:
+        return self._next
+
+
+class OneBrowser:
+    """One real browser for many logins, each on a page of its own without the last one's cookies.
+
+    What a login does once its browser is there is the same as in a worker; what a worker is for, that a browser never
+    outlives its login, is not seen by it.
+    """
+
+    def __init__(self, pin: str, folder: Path) -> None:
+        self._folder = folder
+        self._runner = asyncio.Runner()
+        self._open = contextlib.AsyncExitStack()
+        starting = started(browser(), pin, folder / "profile", deadline_s=60.0)
+        self._context = self._runner.run(self._open.enter_async_context(starting))
+
+    def close(self) -> None:
+        """End the browser."""
+        self._runner.run(self._open.aclose())
+        self._runner.close()
+
+    def log_in(self, job: LoginJob, *, answer: Callable[[Question], str | None] | None = None) -> Login:
+        """Log in and return how it went."""
+        return self._runner.run(self._log_in(job, SameProcess(answer)))
+
+    async def _log_in(self, job: LoginJob, parent: SameProcess) -> Login:
+        before = list(self._context.pages)
+        await self._context.clear_cookies()
+        await self._context.new_page()
+        for page in before:
+            await page.close()
+        report = await do_task(parent, Page(self._context), json.loads(json.dumps(job.to_json())), 0.0)
+        return Login(report, parent.steps, parent.permits, self._folder, parent.questions)
+
+
+@contextlib.contextmanager
+def one_browser(pin: str, folder: Path) -> Iterator[OneBrowser]:
+    """Yield a browser that is ended afterwards."""
+    running = OneBrowser(pin, folder)
+    try:
+        yield running
+    finally:
+        running.close()
