@@ -460,7 +460,7 @@ ARROWS = {(state, arrow) for table in (PROCESS_TABLE, SESSION_TABLE) for state, 
 
 
 def _run(part: int) -> None:
-    """Run one part of the steps; where all are asked for, there are 200,000 at least and each part takes every arrow."""
+    """Run one part of the steps; all that can be asked for are 200,000 at least, and each part takes every arrow."""
     AnyShell.steps = 0
     taken: set[tuple[object, Arrow]] = set()
     move_process, move_session = Turn.move_process, Turn.move_session
