@@ -198,6 +198,8 @@ def _pause_login(turn: Turn, event: LoginDone) -> None:
         return
     environment = event.result is LoginResult.ENVIRONMENT
     longest_s = policy.environment_pause_max_s if environment else policy.login_pause_max_s
+    if event is _NEVER_CAME and failed > policy.never_opened_often:
+        longest_s = policy.never_opened_pause_max_s
     first_s = policy.ill_pause_s if event.result is LoginResult.IBKR_ILL else policy.login_pause_first_s
     pause_s = back_off_s(failed, first_s, longest_s)
     pause_s = turn.jittered(pause_s) if event.retry_after_s is None else event.retry_after_s
@@ -229,6 +231,8 @@ def never_settled(turn: Turn) -> None:
     if turn.snapshot.sso_lives and turn.snapshot.ever_ready and not turn.snapshot.cause:
         # The login was not refused by anybody: what does not come is the brokerage session, and it may yet.
         _pause_login(turn, _NEVER_CAME)
+        if turn.snapshot.failed_logins == turn.policy.never_opened_told:
+            turn.act(Warn("never_opened", _NEVER_OPENED))
         return
     cause = f": {turn.snapshot.cause}" if turn.snapshot.cause else ""
     done = LoginDone(
@@ -245,6 +249,10 @@ def never_settled(turn: Turn) -> None:
 
 
 _NEVER_CAME = LoginDone(result=LoginResult.IBKR_ILL, text="the login succeeded but the session never came")
+_NEVER_OPENED = (
+    "login after login succeeds and IBKR does not open the session; it is tried again, ever more rarely."
+    " IBKR may want you to log in at its website once, and to log out there"
+)
 
 
 def on_cause(turn: Turn, event: CauseRead) -> None:

@@ -40,6 +40,7 @@ class Event(StrEnum):
     SECOND_FACTOR = auto()
     LOCKED_OUT = auto()
     NEEDS_PERSON = auto()
+    NEVER_OPENED = auto()
     RESTARTED_OFTEN = auto()
     LOGGED_IN_OFTEN = auto()
     RECOVERED = auto()
@@ -83,6 +84,12 @@ KINDS: dict[Event, Kind] = {
         "the supervisor has given up and ended",
         "status",
     ),
+    Event.NEVER_OPENED: Kind(
+        Severity.CRITICAL,
+        "logins come to nothing",
+        "six logins in a row have succeeded and IBKR has not opened the session; it is tried again, ever more rarely",
+        "login --explain",
+    ),
     Event.RESTARTED_OFTEN: Kind(
         Severity.WARNING,
         "restarted often",
@@ -116,7 +123,11 @@ KINDS: dict[Event, Kind] = {
 }
 
 _EVENTS = frozenset(map(str, Event))
-_WARNINGS = {"restarted_often": Event.RESTARTED_OFTEN, "logged_in_often": Event.LOGGED_IN_OFTEN}
+_WARNINGS = {
+    "never_opened": Event.NEVER_OPENED,
+    "restarted_often": Event.RESTARTED_OFTEN,
+    "logged_in_often": Event.LOGGED_IN_OFTEN,
+}
 _AWAY = frozenset(Phase) - {Phase.READY, Phase.STOPPING, Phase.STOPPED}
 
 

@@ -64,6 +64,11 @@ class Policy:
     environment_pause_max_s: float = 30.0
     ill_pause_s: float = 15.0
     transient_logins_before_restart: int = 3
+    never_opened_told: int = 6
+    """So many logins in a row that succeed and open nothing are told of: IBKR may want something of a person."""
+    never_opened_often: int = 12
+    never_opened_pause_max_s: float = 3600.0
+    """After ``never_opened_often`` of them the next ones are this far apart at most."""
     take_over: bool = False
     take_over_pause_s: float = 600.0
 

@@ -17,6 +17,7 @@ from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.probe import WHO_INTERVAL_S
 from gwctl.supervisor.shell import BOUND_S
 from gwctl.supervisor.states import (
+    Action,
     ClockJumped,
     Event,
     Finish,
@@ -26,6 +27,7 @@ from gwctl.supervisor.states import (
     TimeOut,
     Timer,
     Verdict,
+    Warn,
     WindowChanged,
 )
 from gwctl.supervisor.tables import phase_of
@@ -275,6 +277,12 @@ class Account(Hands):
 
     # The person behind it.
 
+    def perform(self, life: Life, action: Action) -> None:
+        """Do what the core asks for; of what it warns of as never opened, a person is told."""
+        super().perform(life, action)
+        if isinstance(action, Warn) and action.code == "never_opened":
+            self._call_person()
+
     def _call_person(self) -> None:
         if not self._person_called:
             self._person_called = True
@@ -290,7 +298,7 @@ class Account(Hands):
         self.door.be_mended()
         if self.life is None:
             self.start_supervisor()
-        elif phase_of(self.life.snapshot) is Phase.LOCKED_OUT:
+        elif phase_of(self.life.snapshot) in {Phase.LOCKED_OUT, Phase.BACKOFF}:
             self.feed(LoginWanted())
 
 

@@ -60,6 +60,7 @@ class World:
         self.window_open = 0
         self.session: int | None = None
         self.sessions = 0
+        self.dead: int | None = None
         self.brokerage = False
         self.competitor = 0
         self.gateway_runs = False
@@ -112,7 +113,7 @@ class World:
     def _session_is(self) -> Verdict:
         if self.limited:
             return Verdict.RATE_LIMITED
-        if self.session is None or self.jar != self.session:
+        if self.session is None or self.jar != self.session or self.session == self.dead:
             return Verdict.NO_SESSION
         if self.competitor:
             return Verdict.COMPETING
@@ -140,6 +141,8 @@ class World:
         self.brokerage = False
         self._send_away()
         if self.challenged or self.rates["never_settles"].chance(self.rng):
+            # What IBKR hides a challenge behind is no session to anybody (gateway-facts.md, ``sso/validate``).
+            self.dead = self.session if self.challenged else None
             self.tally.blame("login", self.timeline.now)
             self._opening += 1
         else:
@@ -148,7 +151,8 @@ class World:
 
     def take_cookies(self, session: int | None) -> bool:
         """Put kept cookies into the jar; return whether IBKR honours them."""
-        if session is None or session != self.session or not self.rates["resume_honoured"].chance(self.rng):
+        lives = session is not None and session == self.session and session != self.dead
+        if not lives or not self.rates["resume_honoured"].chance(self.rng):
             return False
         self.jar, self.brokerage = session, False
         self.open_in(self.rates["opens_after_resume_s"].draw(self.rng))

@@ -269,14 +269,18 @@ def test_session_that_does_not_come_in_maintenance_is_ibkrs_trouble() -> None:
 
 
 def test_brokerage_session_that_does_not_come_is_waited_for() -> None:
-    """A login that IBKR has validated hides no question: after one restart it is tried in growing pauses."""
+    """A login that IBKR has validated hides no question: after one restart it is tried in growing pauses.
+
+    After six in a row somebody is told, once; after twelve there is one an hour.
+    """
     core = ready()
     core.snapshot = replace(core.snapshot, resumable=False)
     core.see(Verdict.NO_SESSION)
-    pauses = []
-    for attempt in range(5):
+    pauses, told = [], []
+    for attempt in range(16):
         end_login(core, replace(SUCCESS, resumable=False))
-        _never_settle(core, Verdict.NO_BROKERAGE)
+        done = _never_settle(core, Verdict.NO_BROKERAGE)
+        told.append(sum(isinstance(one, Warn) and one.code == "never_opened" for one in done))
         if attempt == 0:
             gateway_comes_back(core)
             core.see(Verdict.NO_SESSION)
@@ -285,7 +289,8 @@ def test_brokerage_session_that_does_not_come_is_waited_for() -> None:
         pauses.append(core.snapshot.timers[Timer.LOGIN] - core.now)
         core.fire(Timer.LOGIN)
     assert core.count(StopGateway) == 1
-    assert pauses == pytest.approx([15.0, 30.0, 60.0, 120.0])
+    assert pauses == pytest.approx([15.0, 30.0, 60.0, 120.0, 240.0, 480.0, *[900.0] * 6, *[3600.0] * 3])
+    assert told == [0] * 6 + [1] * 10
 
 
 def test_login_that_is_not_validated_needs_a_person_whatever_the_status_says() -> None:
