@@ -48,8 +48,8 @@ def show(call: Call) -> Outcome:
     from gwctl.sandbox.client import read_state
 
     url, token = _where(call)
-    state = read_state(url, token)
-    return Outcome({"url": url, "token_file": str(call.paths.sandbox_state_file), **state}, json.dumps(state, indent=2))
+    state = {"url": url, "token_file": str(call.paths.sandbox_state_file), **read_state(url, token)}
+    return Outcome(state, json.dumps(state, indent=2))
 
 
 @command.command("on")
