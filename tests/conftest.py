@@ -16,6 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent / "fakes"))
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script, we ignore Ctrl-C, and what we start would too: tests send it for real.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # The same under nohup.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 LONGEST_FIRST = ("test_supervisor_core_machine", "test_login_matrix", "test_login_canary", "test_unattended_real")

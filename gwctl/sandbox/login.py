@@ -107,7 +107,6 @@ class LoginDesk:
         """Forget everything."""
         self.unlock()
         self.renew_codes()
-        self._used_totps.clear()
         self.resends = 0
         self.submits.clear()
         self._rounds.clear()

@@ -12,42 +12,22 @@ import pytest
 from login_matrix_cell import job_of, record, stage
 
 from gwctl.login.outcome import LoginOutcome
-from gwctl.sandbox.account import Account, Mode
-from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
-from gwctl.sandbox.settings import PageOptions, StandInConfig
+from gwctl.sandbox.ibkr import RunningStandIn
 
 pytestmark = pytest.mark.browser
 
 
 class Cells:
-    """One browser, and a gateway with a stand-in for each kind of account: to start them for each cell takes long."""
+    """What all cells share: one browser, and a gateway for each kind of account."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._folder = folder
-        self._stack = stack
-        self._key = rig.make_key(folder)
-        self._places: dict[tuple[Mode, bool], tuple[RunningStandIn, str]] = {}
-        self._ended_last = stack.enter_context(ExitStack())
-        self.chromium = stack.enter_context(rig.one_browser(self._key.pin, folder))
+        self._places = rig.Places(folder, stack)
+        self.chromium = stack.enter_context(rig.one_browser(self._places.key.pin, folder))
 
     def fresh(self, case: matrix.Case) -> tuple[RunningStandIn, str]:
-        """Return the stand-in and the gateway's address for a cell, without anything of the cell before."""
-        kind = (case.variant.mode, case.factor.totp)
-        if kind not in self._places:
-            account = Account(
-                rig.USERNAME,
-                rig.PASSWORD,
-                mode=case.variant.mode,
-                totp_secret=matrix.TOTP_SECRET if case.factor.totp else None,
-            )
-            page = PageOptions(form_delay_ms=0, cookie_dialog=False)
-            ibkr = self._ended_last.enter_context(serve_in_thread(StandInConfig("token", account, page=page)))
-            url = self._ended_last.enter_context(rig.serve_gateway(ibkr.url, self._key, self._folder))
-            self._places[kind] = ibkr, url
-        ibkr, url = self._places[kind]
-        rig.clear_jar(url)
-        ibkr.state.act("reset", {})
-        ibkr.state.set_scenario("login_page", on=True, parameters=dict(case.variant.page))
+        """Return the stand-in and the gateway's address for a cell."""
+        secret = matrix.TOTP_SECRET if case.factor.totp else None
+        ibkr, url = self._places.fresh(case.variant.mode, secret, **case.variant.page)
         stage(case, ibkr)
         return ibkr, url
 

@@ -6,20 +6,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import login_rig as rig
 import pyotp
 import pytest
 from page_visit import PLACES, Visit
-from playwright.sync_api import Playwright, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from gwctl.login.browser import arguments, find_browser
-from gwctl.sandbox.account import Account, Mode
-from gwctl.sandbox.ibkr import serve_in_thread
+from gwctl.sandbox.account import Mode
 from gwctl.sandbox.login import DENIED, LIVE_BUT_PAPER, REFUSED, WRONG_CODE
-from gwctl.sandbox.settings import StandInConfig
 
 pytestmark = pytest.mark.browser
 
@@ -32,39 +29,40 @@ Open = Callable[..., Visit]
 
 
 @pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> rig.Key:
-    return rig.make_key(tmp_path_factory.mktemp("key"))
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[rig.Places, BrowserContext]]:
+    """Yield the gateways, and the one browser that visits them."""
     expect.set_options(timeout=15_000)
-    with sync_playwright() as started:
-        yield started
+    folder = tmp_path_factory.mktemp("pages")
+    with ExitStack() as stack:
+        places = rig.Places(folder, stack)
+        playwright = stack.enter_context(sync_playwright())
+        context = playwright.chromium.launch_persistent_context(
+            folder / "browser",
+            executable_path=find_browser(os.environ.get("GWCTL_BROWSER"), os.environ).executable,
+            args=arguments(places.key.pin),
+            chromium_sandbox=os.geteuid() != 0,
+        )
+        stack.callback(context.close)
+        context.set_default_timeout(15_000)
+        yield places, context
 
 
 @pytest.fixture
-def make_visit(playwright: Playwright, key: rig.Key, tmp_path: Path) -> Iterator[Open]:
-    with ExitStack() as stack:
+def make_visit(shared: tuple[rig.Places, BrowserContext]) -> Iterator[Open]:
+    """Yield what opens a page of its own, without the cookies of the last one."""
+    places, context = shared
+    opened: list[Page] = []
 
-        def make(variant: str, *, mode: Mode = "paper", secret: str | None = None, **page: Any) -> Visit:
-            account = Account(rig.USERNAME, rig.PASSWORD, mode, secret)
-            ibkr = stack.enter_context(serve_in_thread(StandInConfig("token", account)))
-            url = stack.enter_context(rig.serve_gateway(ibkr.url, key, tmp_path))
-            # The browser ends first: a server that ends before it would leave its connections half closed.
-            context = playwright.chromium.launch_persistent_context(
-                tmp_path / "browser",
-                executable_path=find_browser(os.environ.get("GWCTL_BROWSER"), os.environ).executable,
-                args=arguments(key.pin),
-                chromium_sandbox=os.geteuid() != 0,
-            )
-            stack.callback(context.close)
-            context.set_default_timeout(15_000)
-            visit = Visit(context.pages[0], url, ibkr, PLACES[variant])
-            visit.stage("login_page", **{"variant": variant, "form_delay_ms": 0, "cookie_dialog": False} | page)
-            return visit
+    def make(variant: str, *, mode: Mode = "paper", secret: str | None = None, **page: Any) -> Visit:
+        options = {"variant": variant, "form_delay_ms": 0, "cookie_dialog": False} | page
+        ibkr, url = places.fresh(mode, secret, **options)
+        context.clear_cookies()
+        opened.append(context.new_page())
+        return Visit(opened[-1], url, ibkr, PLACES[variant])
 
-        yield make
+    yield make
+    for one in opened:
+        one.close()
 
 
 @pytest.fixture(params=PLACES)

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import arrivals
 import pytest
 
-from chaos import arrivals, laws, machine, report
+from chaos import laws, machine, report
 from chaos.catalogue import BY_NAME, FAULTS
 from chaos.drawing import PAIR_ONE_IN, ROUNDS_IN_A_WORLD, Round, draw, may_overlap, worlds_of
 from chaos.rounds import Result

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from arrivals import Arrivals
 from rig import Rig
 
 from chaos import laws, machine
-from chaos.arrivals import Arrivals
 from chaos.fault import NAMES, SMALL_HEAP, TAKES_OVER
 from gwctl.sandbox.account import Account
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread

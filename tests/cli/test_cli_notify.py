@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from arrivals import Arrivals
 from canaries import Canaries, Watch
 from chaos.worlds import plain_release
 from cli_fakes import Home, RealHome, a_real_home, one_line_with_hint, wait_for
@@ -180,7 +181,8 @@ def wait_ready(real: RealHome, entries: int) -> None:
 
 
 def cure_s(real: RealHome) -> float:
-    """Kill the gateway and return after how many seconds the session was ready again."""
+    """Kill the gateway when a cure's requests have room; return after how many seconds the session was ready again."""
+    wait_for(real.stand_in.state.requests.leave_room, 30, "the pace has room")
     entries = len(real.journal())
     pid = json.loads((real.profile_dir / "gateway.json").read_text())["java"]["pid"]
     began_s = time.monotonic()
@@ -194,6 +196,7 @@ def cure_s(real: RealHome) -> float:
 def test_a_hanging_webhook_delays_no_cure_and_no_end(real: RealHome, addresses: Addresses) -> None:
     """While a webhook hangs, a killed gateway is cured as quickly as before it hung; `down` leaves nothing of it."""
     ibkr = real.stand_in.state
+    ibkr.requests = Arrivals()
     with a_webhook() as webhook:
         variables = addresses.keep(notify_webhook=webhook.url)
         real.gwctl("up", GWCTL_PASSWORD=real.account.password, **variables).check(0)

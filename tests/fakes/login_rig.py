@@ -30,6 +30,7 @@ from gwctl.login.page import Page
 from gwctl.login.second_factor import Kind, Question
 from gwctl.login.session import LoginJob, LoginWorker
 from gwctl.login.worker import do_task
+from gwctl.sandbox.account import Account, Mode
 from gwctl.sandbox.fixture_files import fixture
 from gwctl.sandbox.gateway.conf import Conf, WebApp
 from gwctl.sandbox.gateway.handshake import Handshake
@@ -37,7 +38,9 @@ from gwctl.sandbox.gateway.jar import CookieJar
 from gwctl.sandbox.gateway.journal import GatewayLog
 from gwctl.sandbox.gateway.proxy import GatewayApp
 from gwctl.sandbox.gateway.upstream import Upstream
+from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.serving import bound_socket, quiet_server
+from gwctl.sandbox.settings import PageOptions, StandInConfig
 
 USERNAME = "someuser7"
 PASSWORD = "correct-horse-9"
@@ -132,6 +135,36 @@ def clear_jar(url: str) -> None:
     context.verify_mode = ssl.CERT_NONE
     answer = httpx.get(f"{url}/clear", verify=context, trust_env=False)
     assert answer.content.strip() == b"cleared"
+
+
+class Places:
+    """A gateway with a stand-in behind it for each kind of account, all with one key: to start them takes long.
+
+    They are ended after whatever is entered into ``stack`` later: a server that ends before the browser leaves
+    connections half closed.
+    """
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self.key = make_key(folder)
+        self._folder = folder
+        self._stack = stack.enter_context(contextlib.ExitStack())
+        self._known: dict[tuple[Mode, str | None], tuple[RunningStandIn, str]] = {}
+
+    def fresh(self, mode: Mode, totp_secret: str | None, **page: Any) -> tuple[RunningStandIn, str]:
+        """Return the stand-in and the gateway's address, without anything of whoever had them before."""
+        kind = (mode, totp_secret)
+        if kind not in self._known:
+            account = Account(USERNAME, PASSWORD, mode=mode, totp_secret=totp_secret)
+            options = PageOptions(form_delay_ms=0, cookie_dialog=False)
+            ibkr = self._stack.enter_context(serve_in_thread(StandInConfig("token", account, page=options)))
+            self._known[kind] = ibkr, self._stack.enter_context(serve_gateway(ibkr.url, self.key, self._folder))
+        ibkr, url = self._known[kind]
+        clear_jar(url)
+        ibkr.state.act("reset", {})
+        # A code by time that was used stays used, whatever is reset: each cell would wait for the next one.
+        ibkr.state.desk._used_totps.clear()
+        ibkr.state.set_scenario("login_page", on=True, parameters=page)
+        return ibkr, url
 
 
 @dataclass

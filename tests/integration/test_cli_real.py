@@ -90,6 +90,8 @@ def _told(pid: int, *, itself: bool = False) -> dict[int, str]:
         process = psutil.Process(pid)
         for one in [*process.children(recursive=True), *([process] if itself else [])]:
             with contextlib.suppress(psutil.Error):
+                if one.pid != pid and one.cmdline() == process.cmdline():
+                    continue  # between fork and exec a child is a copy of its parent, and nothing was told to it yet
                 told[one.pid] = " ".join(one.cmdline()) + " " + str(one.environ())
     return told
 
