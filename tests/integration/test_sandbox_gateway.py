@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 from websockets.sync.client import connect
 
+from gwctl.config import KEYS
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.login import proof_of
 from gwctl.sandbox.release import build_standin_release
@@ -43,6 +44,8 @@ DEADLINE_S = 30.0
 DISPATCHER = "/sso/Dispatcher?forwardTo=22&RL=1&ip2loc=US"
 KEYSTORE_PASSWORD = "keystore-password"
 AUTH_DELAY_MS = 100
+QUICK_JAVA = KEYS["java_options"].default
+"""Without a second compiler the JVM starts at half the cost."""
 
 
 @pytest.fixture(params=["standin", pytest.param("real", marks=pytest.mark.real_gateway)])
@@ -145,7 +148,7 @@ def running(folder: Path, upstream: str, *, port: int | None = None, **settings:
         process = subprocess.Popen(
             ["bash", "bin/run.sh", "root/conf.yaml"],
             cwd=folder,
-            env={**environment, "GWCTL_PYTHON": sys.executable},
+            env={**environment, "GWCTL_PYTHON": sys.executable, "JAVA_TOOL_OPTIONS": QUICK_JAVA},
             stdin=subprocess.DEVNULL,
             stdout=printed,
             stderr=subprocess.STDOUT,
