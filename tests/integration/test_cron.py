@@ -25,6 +25,7 @@ from gwctl.sandbox.settings import StandInConfig
 pytestmark = [
     pytest.mark.real_gateway,
     pytest.mark.browser,
+    pytest.mark.waits,
     # Cron's own step is a minute, and two are waited for.
     pytest.mark.timeout(300),
     pytest.mark.skipif(os.geteuid() != 0, reason="a user, a crontab and cron itself are root's to make"),

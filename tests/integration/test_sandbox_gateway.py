@@ -398,6 +398,7 @@ def test_the_web_socket_is_relayed(release: Path, ibkr: RunningStandIn) -> None:
                 seen.append(json.loads(pushes.recv(timeout=DEADLINE_S)))
 
 
+@pytest.mark.waits
 def test_a_login_that_never_authenticates_gives_up(release: Path, ibkr: RunningStandIn) -> None:
     """With validate refused it tries again every 3 s and then says in its log that it gives up."""
     ibkr.state.set_scenario("login_never_authenticates", on=True, parameters={})

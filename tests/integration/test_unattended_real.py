@@ -143,6 +143,7 @@ def test_locked_out_is_for_a_person(real: RealHome) -> None:
     refused_at_once(real, 77, "locked", "login --reset-lockout")
 
 
+@pytest.mark.waits
 def test_a_session_that_never_comes_is_not_logged_in_for_again(real: RealHome) -> None:
     """Where logins succeed and no session comes of them, the supervisor gives up and no call makes it try again."""
     assert call(real) == SILENT
