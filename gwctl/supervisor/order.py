@@ -14,9 +14,10 @@ from gwctl.paths import Paths
 from gwctl.sandbox.account import SANDBOX_PASSWORD, SANDBOX_USERNAME
 from gwctl.supervisor.ledger import Ledger
 from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.ports import Notifier, ToNobody
+from gwctl.supervisor.ports import GatewayPort, LoginPort, Notifier, Ports, SessionPort, ToNobody
 from gwctl.supervisor.service_secrets import run_secret_command
 from gwctl.supervisor.tether import Holder
+from gwctl.windows import Windows
 
 DEFAULT_AUTH_DELAY_S = 3.0
 """The release's own ``authDelay`` (gateway-facts.md)."""
@@ -66,6 +67,17 @@ def policy_from(settings: Settings) -> Policy:
         settle_expected_s=DEFAULT_AUTH_DELAY_S if delay_ms is None else delay_ms / 1000,
         take_over=settings["on_competing"] == "take_over",
     )
+
+
+def calendar_of(order: Order) -> Windows:
+    """Return IBKR's maintenance windows; the sandbox, which is not IBKR, has none but what the settings name."""
+    unasked = order.sandbox and order.settings.values["maintenance"].source == "built in"
+    return Windows() if unasked else Windows.parse(order.settings["maintenance"])
+
+
+def ports_of(order: Order, gateway: GatewayPort, session: SessionPort, login: LoginPort) -> Ports:
+    """Return what the loop does its work by, with this machine's clocks and the profile's calendar."""
+    return Ports(MachineClock(), gateway, session, login, calendar_of(order))
 
 
 def notifier_of(order: Order) -> Notifier:

@@ -30,9 +30,9 @@ from gwctl.supervisor.listening import open_health
 from gwctl.supervisor.log import reopen_log
 from gwctl.supervisor.model import BY_HAND
 from gwctl.supervisor.numbers import Numbers
-from gwctl.supervisor.order import MachineClock, Order, find_credentials, ledger_of, notifier_of, policy_from
+from gwctl.supervisor.order import Order, find_credentials, ledger_of, notifier_of, policy_from, ports_of
 from gwctl.supervisor.page import Page
-from gwctl.supervisor.ports import Ports, Witness
+from gwctl.supervisor.ports import Witness
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.questions import Questions
 from gwctl.supervisor.served import refuse_other_kind
@@ -60,7 +60,6 @@ from gwctl.supervisor.status import (
 )
 from gwctl.supervisor.tables import Snapshot, phase_of
 from gwctl.supervisor.tether import Tether
-from gwctl.windows import Windows
 
 log = logging.getLogger("gwctl.supervisor")
 
@@ -113,8 +112,7 @@ class Service:
             on_cookies=self._keep_cookies,
             questions=self.questions,
         )
-        calendar = Windows.parse(self.settings["maintenance"])
-        ports = Ports(MachineClock(), self.keeper, self.probe, self.authenticator, calendar)
+        ports = ports_of(order, self.keeper, self.probe, self.authenticator)
         self.shell = Shell(policy_from(self.settings), ports, self.journal, self._changed)
         page = Page(self.status, self.paths, lambda: self.journal.count)
         routes = Routes(self.status, self.is_live, self._control, self._events, page.pages, page.streams, self._metrics)

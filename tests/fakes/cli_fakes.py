@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from rig import Done, free_port, lasting_port, wait_for
+from rig import AT_ANY_HOUR, Done, free_port, lasting_port, wait_for
 
 from gwctl.sandbox.account import Account
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
@@ -140,6 +140,12 @@ class RealHome(Home):
         super().__init__(folder, GWCTL_UPSTREAM=stand_in.url, GWCTL_USERNAME=account.username)
         self.account = account
         self.stand_in = stand_in
+        self.write_config("[defaults]\n")
+
+    def write_config(self, text: str) -> None:
+        """Write config.toml, which begins with the table of defaults; no window of IBKR's opens meanwhile."""
+        assert text.startswith("[defaults]\n")
+        super().write_config(AT_ANY_HOUR + text.removeprefix("[defaults]\n"))
 
     def submits(self) -> int:
         """Return how often a password arrived at IBKR."""

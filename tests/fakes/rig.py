@@ -22,6 +22,8 @@ from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.settings import PageOptions, StandInConfig
 
 T = TypeVar("T")
+AT_ANY_HOUR = "[defaults]\nmaintenance = []\n"
+"""Settings with which a test sees the same at any hour: in IBKR's maintenance a lost session waits for its turn."""
 CALL_TIMEOUT_S = 110
 
 
@@ -86,6 +88,8 @@ class Rig:
         self.password_file = home / "password"
         self.password_file.write_text(account.password)
         self.password_file.chmod(0o600)
+        self.home.mkdir(mode=0o700, exist_ok=True)
+        (self.home / "config.toml").write_text(AT_ANY_HOUR)
         self.settings = {
             "GWCTL_HOME": str(self.home),
             "GWCTL_PORT": str(port),

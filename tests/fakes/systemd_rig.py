@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from rig import Done, wait_for
+from rig import AT_ANY_HOUR, Done, wait_for
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 GWCTL = "/opt/gwctl/bin/gwctl"
@@ -109,7 +109,8 @@ class SystemdWorld:
             0
         )
         self.write(
-            f"/var/lib/{name}/.config/gwctl/config.toml", f"[defaults]\nport = {port}\nauth_delay_ms = 100\n{settings}"
+            f"/var/lib/{name}/.config/gwctl/config.toml",
+            f"{AT_ANY_HOUR}port = {port}\nauth_delay_ms = 100\n{settings}",
         )
         self.run("chown", "-R", f"{name}:", f"/var/lib/{name}").check(0)
 

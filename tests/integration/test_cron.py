@@ -45,6 +45,7 @@ def a_profile(user: CronUser, release_zip: Path) -> Iterator[RunningStandIn]:
     with serve_in_thread(StandInConfig(admin_token=secrets.token_hex(8), account=account)) as stand_in:
         settings = {
             "username": account.username,
+            "maintenance": [],
             "port": free_port(),
             "upstream": stand_in.url,
             "release": str(release),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gwctl.config import Environment, load
+from gwctl.supervisor.order import Order, calendar_of
 from gwctl.windows import REGIONS, BadWindow, Windows
 
 
@@ -93,3 +96,15 @@ def test_any_text_is_a_window_or_a_bad_one(text: str) -> None:
     """Nothing else than BadWindow, with a text, comes out of a text."""
     with contextlib.suppress(BadWindow):
         assert Windows.parse([text]).windows
+
+
+@pytest.mark.parametrize(
+    ("config", "sandbox", "named"),
+    [("", False, ["north-america"]), ("", True, []), ('[defaults]\nmaintenance = ["europe"]\n', True, ["europe"])],
+)
+def test_the_sandbox_never_closes(tmp_path: Path, config: str, *, sandbox: bool, named: list[str]) -> None:
+    """It is IBKR that is closed at night; the sandbox has the windows that somebody has written down, and no others."""
+    (tmp_path / "config.toml").write_text(config)
+    environment = Environment({"GWCTL_HOME": str(tmp_path)})
+    order = Order(load("default", environment=environment), environment, sandbox=sandbox)
+    assert calendar_of(order) == Windows.parse(named)
