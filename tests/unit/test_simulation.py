@@ -121,6 +121,13 @@ def test_the_laws_hold_over_bad_years(bad_years: Total) -> None:
     assert 0 < bad_years.worst_refusals < 10
 
 
+def test_the_year_whose_tenth_refusal_came_a_second_too_early(rates: Rates) -> None:
+    """Of 1,000 years this one had an account locked: nine refusals, and a tenth as the first one's day was just over."""
+    year = live(account(648, rates), 286 * DAY_S)
+    assert year.broken == []
+    assert year.worst_refusals == 9
+
+
 def test_outages_have_causes_and_end(bad_years: Total) -> None:
     """No session is lost without a cause in the world, and all our requests together stay below one a second."""
     causes = {cause for cause, *_ in bad_years.outages}
