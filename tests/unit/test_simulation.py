@@ -122,7 +122,7 @@ def test_the_laws_hold_over_bad_years(bad_years: Total) -> None:
 
 
 def test_the_year_whose_tenth_refusal_came_a_second_too_early(rates: Rates) -> None:
-    """Of 1,000 years this one had an account locked: nine refusals, and a tenth as the first one's day was just over."""
+    """Of 1,000 years one had an account locked: nine refusals, and a tenth when the first one was a day old."""
     year = live(account(648, rates), 286 * DAY_S)
     assert year.broken == []
     assert year.worst_refusals == 9
