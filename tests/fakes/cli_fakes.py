@@ -143,8 +143,7 @@ class RealHome(Home):
         self.write_config("[defaults]\n")
 
     def write_config(self, text: str) -> None:
-        """Write config.toml, which begins with the table of defaults; no window of IBKR's opens meanwhile."""
-        assert text.startswith("[defaults]\n")
+        """Write config.toml; a table of defaults stands first in it, and no window of IBKR's opens meanwhile."""
         super().write_config(AT_ANY_HOUR + text.removeprefix("[defaults]\n"))
 
     def submits(self) -> int:
