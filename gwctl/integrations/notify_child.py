@@ -65,7 +65,8 @@ def tell_webhook(secrets: Mapping[str, str], message: Mapping[str, str]) -> Repl
             late = time.monotonic() - began_s + pause_s > LAST_TRY_S
             if reply.ok or not reply.may_pass or late or pause_s > PAUSES_S[-1]:
                 break
-            time.sleep(pause_s)  # the receiver asked for it, or is given time; no news is due meanwhile
+            # The back-off itself: nobody says when a receiver is well again, and this process has nothing else to do.
+            time.sleep(pause_s)  # no fact to wait for: the receiver named the pause (Retry-After), or gets it
             reply = _post(client, secrets["notify_webhook"], message)
     return reply
 
@@ -117,7 +118,8 @@ def tell_apprise(secrets: Mapping[str, str], message: Mapping[str, str]) -> Repl
         if not service.verify_certificate:
             return "switches the verification of certificates off, which gwctl does not do"
         for pause_s in (0.0, APPRISE_AGAIN_S):
-            time.sleep(pause_s)  # before the one repetition: a thread of its own, in a process of its own
+            # None before the first try; the one repetition's back-off, in a thread that serves this address alone.
+            time.sleep(pause_s)  # no fact to wait for: a service does not say when it is well again
             with contextlib.suppress(Exception):  # a service's own defect is not that of the others
                 if service.notify(body=message["text"], title=message["title"], notify_type=kind):
                     return None

@@ -108,12 +108,12 @@ async def log_in(parent: Parent, prepared: dict[str, Any]) -> LoginReport:
 class Told(Protocol):
     """Who is told what happens, and asked what only the parent knows."""
 
-    def say(self, event: str, **values: Any) -> None:  # noqa: ANN401 - JSON values
-        """Tell."""
+    def say(self, event: str, **values: object) -> None:
+        """Tell; the values are JSON's."""
         ...
 
-    async def expect(self, key: str, deadline_s: float) -> Any:  # noqa: ANN401 - JSON value
-        """Return the answer; raises TimeoutError."""
+    async def expect(self, key: str, deadline_s: float) -> object:
+        """Return the answer, a value of JSON's; raises TimeoutError."""
         ...
 
 

@@ -231,7 +231,8 @@ def never_settled(turn: Turn) -> None:
     if turn.snapshot.sso_lives and turn.snapshot.ever_ready and not turn.snapshot.cause:
         # The login was not refused by anybody: what does not come is the brokerage session, and it may yet.
         _pause_login(turn, _NEVER_CAME)
-        if turn.snapshot.failed_logins == turn.policy.never_opened_told:
+        if turn.snapshot.failed_logins >= turn.policy.never_opened_told:
+            # Each time: another failure may have come in between, and who is told how often is the news' to decide.
             turn.act(Warn("never_opened", _NEVER_OPENED))
         return
     cause = f": {turn.snapshot.cause}" if turn.snapshot.cause else ""

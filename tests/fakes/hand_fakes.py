@@ -85,11 +85,9 @@ class Screen:
             self.hands("key", "Tab")
             self.hands("type", "--delay", "4", home.account.password)
             self.hands("key", "Return")
-            deadline_s = time.monotonic() + SENT_S
-            while time.monotonic() < deadline_s:
-                if home.submits() > before:
-                    return
-                time.sleep(0.05)  # between two looks at what IBKR was sent, until the deadline
+            with contextlib.suppress(AssertionError):
+                wait_for(lambda: home.submits() > before, SENT_S, "something is sent")
+                return
             self.hands("key", "F5")
         raise AssertionError(f"nothing was sent after {TRIES} tries at the keyboard")
 
