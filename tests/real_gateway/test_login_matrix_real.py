@@ -86,7 +86,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, real_release_zip: Path) -> It
     loop.close()
 
 
-@pytest.mark.parametrize("case", matrix.real_cases(), ids=str)
+@pytest.mark.parametrize("case", matrix.by_code(matrix.real_cases()), ids=str)
 def test_cell_ends_as_it_should_on_the_real_gateway(
     real: Real, case: matrix.Case, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
