@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,31 +55,49 @@ const select = document.querySelector("select");
 if (select) select.addEventListener("change", () => send(null, "device " + select.value));
 </script></body>"""
 
-Serve = Callable[[rig.PageServer], str]
+
+class Front:
+    """One server for the pages of all tests: it is ended after the browser, which keeps its connections."""
+
+    def __init__(self) -> None:
+        self.page = rig.PageServer("")
+        self.url = ""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.page(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> rig.Key:
+    return rig.make_key(tmp_path_factory.mktemp("key"))
+
+
+@pytest.fixture(scope="module")
+def front(key: rig.Key) -> Iterator[Front]:
+    front = Front()
+    with rig.serve(lambda _port: front, key) as front.url:
+        yield front
+
+
+@pytest.fixture(scope="module")
+def chromium(front: Front, key: rig.Key, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.OneBrowser]:
+    """Yield the browser that all logins have: it is the pages that differ."""
+    with rig.one_browser(key.pin, tmp_path_factory.mktemp("browser")) as chromium:
+        yield chromium
 
 
 @pytest.fixture
-def key(tmp_path: Path) -> rig.Key:
-    return rig.make_key(tmp_path)
-
-
-@pytest.fixture
-def serve(key: rig.Key) -> Iterator[Serve]:
-    with ExitStack() as stack:
-        yield lambda page: stack.enter_context(rig.serve(lambda _port: page, key))
-
-
-@pytest.fixture
-def log_in(key: rig.Key, serve: Serve, tmp_path: Path) -> Callable[..., rig.Login]:
+def log_in(chromium: rig.OneBrowser, front: Front) -> Callable[..., rig.Login]:
     def do(page: rig.PageServer, **changes: Any) -> rig.Login:
+        front.page = page
         values: dict[str, Any] = {
-            "base_url": serve(page),
+            "base_url": front.url,
             "username": rig.USERNAME,
             "password": rig.PASSWORD,
             "deadline_s": 40.0,
             "patience": PATIENCE,
         }
-        return rig.log_in(LoginJob(**values | changes), key.pin, tmp_path / "scratch")
+        return chromium.log_in(LoginJob(**values | changes))
 
     return do
 
@@ -201,11 +218,11 @@ def test_a_login_page_of_503_spends_nothing(log_in: LogIn) -> None:
     assert login.permits == 0
 
 
-def test_a_port_where_nobody_answers_is_a_page_that_never_came(key: rig.Key, serve: Serve, tmp_path: Path) -> None:
+def test_a_port_where_nobody_answers_is_a_page_that_never_came(key: rig.Key, chromium: rig.OneBrowser) -> None:
     """A gateway that ended meanwhile is told from a browser that failed."""
     with rig.serve(lambda _port: rig.PageServer(""), key) as url:
         pass
-    login = rig.log_in(LoginJob(url, rig.USERNAME, rig.PASSWORD, patience=PATIENCE), key.pin, tmp_path / "scratch")
+    login = chromium.log_in(LoginJob(url, rig.USERNAME, rig.PASSWORD, patience=PATIENCE))
     assert login.report.outcome is LoginOutcome.PAGE_NEVER_CAME
     assert "ERR_CONNECTION_REFUSED" in login.report.text
 

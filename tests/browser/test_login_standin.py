@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +13,39 @@ import pytest
 from gwctl.login.look import Patience
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.session import LoginJob
-from gwctl.sandbox.account import Account
-from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
-from gwctl.sandbox.settings import PageOptions, StandInConfig
+from gwctl.sandbox.account import Mode
+from gwctl.sandbox.ibkr import RunningStandIn
 
 pytestmark = pytest.mark.browser
 
 TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 
 
+class Shared:
+    """What the tests share: one browser, and a gateway for each kind of account."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.places = rig.Places(folder, stack)
+        self.chromium = stack.enter_context(rig.one_browser(self.places.key.pin, folder))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """Yield what the tests share."""
+    with ExitStack() as stack:
+        yield Shared(tmp_path_factory.mktemp("shared"), stack)
+
+
 @dataclass
 class Stand:
-    """The stand-in for IBKR behind a freshly started gateway."""
+    """The stand-in for IBKR behind a gateway that has no cookies."""
 
     url: str
     ibkr: RunningStandIn
-    pin: str
     folder: Path
-    job: dict[str, Any] = field(default_factory=dict)
+    shared: Shared
 
-    def log_in(self, *, permit: bool = True, pin: str | None = None, **changes: Any) -> rig.Login:
+    def job(self, **changes: Any) -> LoginJob:
         values = {
             "base_url": self.url,
             "username": rig.USERNAME,
@@ -40,7 +53,15 @@ class Stand:
             "evidence_dir": self.folder / "evidence",
             "deadline_s": 60.0,
         }
-        return rig.log_in(LoginJob(**values | changes), pin or self.pin, self.folder / "scratch", permit=permit)
+        return LoginJob(**values | changes)
+
+    def log_in(self, *, permit: bool = True, **changes: Any) -> rig.Login:
+        """Log in with the shared browser."""
+        return self.shared.chromium.log_in(self.job(**changes), permit=permit)
+
+    def log_in_by_worker(self, pin: str | None = None) -> rig.Login:
+        """Log in as the supervisor does, by a worker with a browser of its own."""
+        return rig.log_in(self.job(), pin or self.shared.places.key.pin, self.folder / "scratch")
 
     @property
     def submits(self) -> list[str]:
@@ -52,24 +73,18 @@ MakeStand = Callable[..., Stand]
 
 
 @pytest.fixture
-def make_stand(tmp_path: Path) -> Iterator[MakeStand]:
-    with ExitStack() as stack:
+def make_stand(shared: Shared, tmp_path: Path) -> MakeStand:
+    def make(*, account_mode: Mode = "paper", totp_secret: str | None = None, **page: Any) -> Stand:
+        ibkr, url = shared.places.fresh(account_mode, totp_secret, **{"cookie_dialog": True} | page)
+        return Stand(url, ibkr, tmp_path, shared)
 
-        def make(*, account: Account | None = None, **page: Any) -> Stand:
-            key = rig.make_key(tmp_path)
-            options = PageOptions(**{"form_delay_ms": 0} | page)
-            config = StandInConfig("token", account or Account(rig.USERNAME, rig.PASSWORD), page=options)
-            ibkr = stack.enter_context(serve_in_thread(config))
-            url = stack.enter_context(rig.serve_gateway(ibkr.url, key, tmp_path))
-            return Stand(url, ibkr, key.pin, tmp_path)
-
-        yield make
+    return make
 
 
 def test_a_login_succeeds_and_hands_over_its_cookies(make_stand: MakeStand) -> None:
     """One submit, one permit, IBKR's cookies for a later resume, and no evidence of what went well."""
     stand = make_stand()
-    login = stand.log_in()
+    login = stand.log_in_by_worker()
     assert login.report.outcome is LoginOutcome.SUCCESS
     assert (login.report.submits, login.permits, stand.submits) == (1, 1, ["success"])
     assert {"XYZAB", "XYZAB_AM.LOGIN"} <= {cookie.name for cookie in login.report.cookies}
@@ -112,7 +127,7 @@ def test_the_wrong_mode_is_said_and_not_switched(make_stand: MakeStand) -> None:
 
 def test_live_mode_leaves_the_switch_alone(make_stand: MakeStand) -> None:
     """A live account logs in with the paper switch off."""
-    stand = make_stand(account=Account(rig.USERNAME, rig.PASSWORD, mode="live"))
+    stand = make_stand(account_mode="live")
     login = stand.log_in(mode="live")
     assert login.report.outcome is LoginOutcome.SUCCESS
     assert [submit.mode for submit in stand.ibkr.state.desk.submits] == ["live"]
@@ -139,7 +154,7 @@ def test_every_habit_of_the_page_is_coped_with(make_stand: MakeStand, page: dict
 
 def test_a_page_without_a_switch_is_logged_in_by_username(make_stand: MakeStand) -> None:
     """Where there is no paper switch, nothing is clicked for one."""
-    stand = make_stand(toggle=False, account=Account(rig.USERNAME, rig.PASSWORD, mode="live"))
+    stand = make_stand(toggle=False, account_mode="live")
     login = stand.log_in(mode="paper")
     assert login.report.outcome is LoginOutcome.SUCCESS
     assert "no paper switch" in [step.name for step in login.steps]
@@ -174,11 +189,11 @@ def test_a_temperamental_gateway_is_talked_round(make_stand: MakeStand) -> None:
     assert (login.report.submits, login.permits, stand.submits) == (1, 2, ["success"])
 
 
-def test_a_form_swallowed_twice_is_the_end(make_stand: MakeStand) -> None:
+def test_a_form_swallowed_twice_is_the_end(make_stand: MakeStand, monkeypatch: pytest.MonkeyPatch) -> None:
     """Swallowed again after the demo page: an outcome of its own, nothing sent, nothing counted."""
     stand = make_stand()
     stand.ibkr.state.set_scenario("temperamental", on=True, parameters={})
-    stand.ibkr.state.demo_called = lambda _cookies: None  # type: ignore[method-assign] # the call does not help
+    monkeypatch.setattr(stand.ibkr.state, "demo_called", lambda _cookies: None)  # the call does not help
     login = stand.log_in(patience=Patience(swallowed_s=1.0))
     assert login.report.outcome is LoginOutcome.SWALLOWED
     assert not login.report.outcome.counts_as_refusal
@@ -187,7 +202,7 @@ def test_a_form_swallowed_twice_is_the_end(make_stand: MakeStand) -> None:
 
 def test_a_code_is_made_and_sent(make_stand: MakeStand) -> None:
     """Asked for a code of the app, a login with the secret gives it and tells which window is used up."""
-    stand = make_stand(account=Account(rig.USERNAME, rig.PASSWORD, totp_secret=TOTP_SECRET))
+    stand = make_stand(totp_secret=TOTP_SECRET)
     login = stand.log_in(totp_secret=TOTP_SECRET)
     assert login.report.outcome is LoginOutcome.SUCCESS
     assert stand.submits == ["second_factor_asked", "success"]
@@ -203,7 +218,7 @@ def test_without_a_good_secret_a_person_is_needed(
     make_stand: MakeStand, secret: str | None, text: str, submits: list[str]
 ) -> None:
     """Asked for a code that cannot be made, the login ends and says so; a bad secret does so before the password."""
-    stand = make_stand(account=Account(rig.USERNAME, rig.PASSWORD, totp_secret=TOTP_SECRET))
+    stand = make_stand(totp_secret=TOTP_SECRET)
     login = stand.log_in(totp_secret=secret)
     assert login.report.outcome is LoginOutcome.SECOND_FACTOR_NEEDED
     assert text in login.report.text
@@ -247,7 +262,7 @@ def test_another_key_is_never_talked_to(make_stand: MakeStand, tmp_path: Path) -
     stand = make_stand()
     other = tmp_path / "other"
     other.mkdir()
-    login = stand.log_in(pin=rig.make_key(other).pin)
+    login = stand.log_in_by_worker(rig.make_key(other).pin)
     assert login.report.outcome is LoginOutcome.BROWSER_FAILED
     assert "does not show our key" in login.report.text
     assert (login.report.submits, login.permits, stand.submits) == (0, 0, [])

@@ -214,7 +214,7 @@ def cases() -> list[Case]:
 
 
 def by_code(cases: list[Case]) -> list[Case]:
-    """Return them, those with a code by time first: the next 19 s of its window suit the others, too, once one waited."""
+    """Return them, those with a code by time first: once one waited for its window, it suits the others, too."""
     return sorted(cases, key=lambda case: not case.factor.totp)
 
 

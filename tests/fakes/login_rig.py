@@ -252,11 +252,12 @@ def log_in(
 class SameProcess:
     """A worker's parent that is in the worker's own process: it hears of steps, and permits and answers at once."""
 
-    def __init__(self, answer: Callable[[Question], str | None] | None) -> None:
+    def __init__(self, answer: Callable[[Question], str | None] | None, *, permit: bool) -> None:
         self.steps: list[Step] = []
         self.questions: list[Question] = []
         self.permits = 0
         self._answer = answer
+        self._permit = permit
         self._next: Any = None
 
     def say(self, event: str, **values: Any) -> None:
@@ -265,7 +266,7 @@ class SameProcess:
                 self.steps.append(Step(values["name"], values["ms"]))
             case "may_submit":
                 self.permits += 1
-                self._next = True
+                self._next = self._permit
             case "question":
                 question = Question(Kind(values["kind"]), values["challenge"], values["again"])
                 self.questions.append(question)
@@ -294,17 +295,20 @@ class OneBrowser:
         self._runner.run(self._open.aclose())
         self._runner.close()
 
-    def log_in(self, job: LoginJob, *, answer: Callable[[Question], str | None] | None = None) -> Login:
+    def log_in(
+        self, job: LoginJob, *, permit: bool = True, answer: Callable[[Question], str | None] | None = None
+    ) -> Login:
         """Log in and return how it went."""
-        return self._runner.run(self._log_in(job, SameProcess(answer)))
+        return self._runner.run(self._log_in(job, SameProcess(answer, permit=permit)))
 
     async def _log_in(self, job: LoginJob, parent: SameProcess) -> Login:
+        report = await do_task(parent, Page(self._context), json.loads(json.dumps(job.to_json())), 0.0)
+        # What this login's pages still do is over before the next one's server may hear of it.
         before = list(self._context.pages)
-        await self._context.clear_cookies()
         await self._context.new_page()
         for page in before:
             await page.close()
-        report = await do_task(parent, Page(self._context), json.loads(json.dumps(job.to_json())), 0.0)
+        await self._context.clear_cookies()
         return Login(report, parent.steps, parent.permits, self._folder, parent.questions)
 
 
