@@ -16,7 +16,7 @@ from gwctl.errors import Configuration, CredentialsMissing, Usage
 class Secret:
     """Hold one secret; nothing but ``reveal`` gives it away."""
 
-    __slots__ = ("__value",)
+    __slots__ = ("__value", "__weakref__")
 
     def __init__(self, value: str) -> None:
         self.__value = value

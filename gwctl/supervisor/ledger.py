@@ -8,6 +8,7 @@ import logging
 import math
 import secrets
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -62,6 +63,7 @@ class Ledger:
         self.uptime = uptime
         self._known: tuple[LoginRecord, str] | None = None
         self._unwritten = False
+        self._printed: tuple[weakref.ref[Secret], str, str] | None = None
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -107,6 +109,16 @@ class Ledger:
             self._known, self._unwritten = (record, salt), True
             raise
 
+    def _print(self, password: Secret, salt: str) -> str:
+        """Return the fingerprint, made once for one object: scrypt takes its time, and a login asks twice.
+
+        The password is held no longer by this than by whoever asks.
+        """
+        known = self._printed
+        if known is None or known[0]() is not password or known[1] != salt:
+            known = self._printed = weakref.ref(password), salt, fingerprint(password, salt)
+        return known[2]
+
     def _now(self) -> Now:
         return Now(self.wall_clock(), self.uptime())
 
@@ -133,7 +145,7 @@ class Ledger:
         """Return law 2's answer for ``password`` without writing anything."""
         with self._locked():
             record, salt, _ = self._load()
-        return may_submit(record, Question(fingerprint(password, salt), context, limit), self._now())
+        return may_submit(record, Question(self._print(password, salt), context, limit), self._now())
 
     def begin_submit(self, password: Secret, context: str, limit: int) -> Permission:
         """Write a submit to disk if law 2 allows it, and say whether it does.
@@ -143,7 +155,7 @@ class Ledger:
         with self._locked():
             record, salt, _ = self._load()
             now = self._now()
-            question = Question(fingerprint(password, salt), context, limit)
+            question = Question(self._print(password, salt), context, limit)
             permission = may_submit(record, question, now)
             if permission.allowed:
                 self._save(begun(record, question.print, now), salt)

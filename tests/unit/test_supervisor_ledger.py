@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from gwctl.credentials import Secret
+from gwctl.credentials import Secret, fingerprint
 from gwctl.errors import DiskTrouble, ProfileHeld
 from gwctl.supervisor import ledger as ledger_module
 from gwctl.supervisor.ledger import Ledger
@@ -21,7 +22,7 @@ PASSWORD = Secret("correct horse 9 battery")
 CHILD = """
 import sys
 from pathlib import Path
-from gwctl.credentials import Secret
+from gwctl.credentials import Secret, fingerprint
 from gwctl.supervisor.ledger import Ledger
 permission = Ledger(Path(sys.argv[1])).begin_submit(Secret(sys.stdin.readline().strip()), "paper", int(sys.argv[2]))
 print(permission.allowed, flush=True)
@@ -302,3 +303,30 @@ def test_login_that_waits_for_a_second_factor_was_refused_by_nobody(tmp_path: Pa
         "rejected_limit": 3,
         "locked": True,
     }
+
+
+def test_one_password_is_printed_once_and_not_kept(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second question about the same password costs no second scrypt, and the ledger does not keep the password.
+
+    Another password, and the same one under another salt, get prints of their own.
+    """
+    made: list[str] = []
+
+    def counted(secret: Secret, salt: str) -> str:
+        made.append(salt)
+        return fingerprint(secret, salt)
+
+    monkeypatch.setattr("gwctl.supervisor.ledger.fingerprint", counted)
+    password = Secret("correct-horse-9")
+    assert ledger.begin_submit(password, "paper", 3).allowed
+    ledger.end_submit("refused")
+    assert ledger.permission(password, "paper", 3).code == "credentials_rejected"
+    assert len(made) == 1
+    assert ledger.permission(Secret("another"), "paper", 3).allowed
+    assert len(made) == 2
+    ledger.file.write_text(json.dumps({**json.loads(ledger.file.read_text()), "salt": "00" * 16}))
+    assert ledger.permission(password, "paper", 3).allowed
+    assert made[2:] == ["00" * 16]
+    watched = weakref.ref(password)
+    del password
+    assert watched() is None
