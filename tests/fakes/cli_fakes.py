@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from rig import AT_ANY_HOUR, Done, free_port, lasting_port, wait_for
+from rig import AT_ANY_HOUR, Done, free_port, lasting_port, status_of, wait_for
 
 from gwctl.sandbox.account import Account
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
@@ -78,9 +78,8 @@ class Home:
         (self.home / "config.toml").write_text(text)
 
     def status(self) -> dict[str, Any]:
-        """Return the ``data`` of status."""
-        data: dict[str, Any] = self.gwctl("status", "--json").envelope["data"]
-        return data
+        """Return the ``data`` of status, asked of the supervisor itself: a process for each look costs more."""
+        return status_of(self.home) or dict(self.gwctl("status", "--json").envelope["data"])
 
     def journal(self) -> list[dict[str, Any]]:
         """Return what happened so far."""

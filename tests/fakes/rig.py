@@ -17,9 +17,12 @@ from typing import Any, TypeVar
 
 import psutil
 
+from gwctl.errors import GwctlError
+from gwctl.paths import Paths
 from gwctl.sandbox.account import Account
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.settings import PageOptions, StandInConfig
+from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 
 T = TypeVar("T")
 AT_ANY_HOUR = "[defaults]\nmaintenance = []\n"
@@ -52,6 +55,14 @@ def wait_for(fact: Callable[[], T], timeout_s: float, what: str) -> T:
         if time.monotonic() > deadline_s:
             raise AssertionError(f"not within {timeout_s} s: {what}")
         time.sleep(0.02)  # between two looks at a fact, until the deadline
+
+
+def status_of(home: Path) -> dict[str, Any] | None:
+    """Return what the supervisor of a home's default profile says of itself, None if none answers."""
+    with contextlib.suppress(GwctlError, NoSupervisor):
+        client = SupervisorClient.find(Paths.for_profile("default", home))
+        return None if client is None else client.status()
+    return None
 
 
 @dataclass(frozen=True)
@@ -117,8 +128,7 @@ class Rig:
 
     def status(self) -> dict[str, Any]:
         """Return the ``data`` of status."""
-        data: dict[str, Any] = self.gwctl("status", "--json").envelope["data"]
-        return data
+        return status_of(self.home) or dict(self.gwctl("status", "--json").envelope["data"])
 
     def journal(self) -> list[dict[str, Any]]:
         """Return what happened."""
