@@ -18,6 +18,8 @@ from gwctl.supervisor.states import Phase
 HOUR_S = 3600.0
 OUTAGE_S = 600.0
 """An outage of which nobody was told is told of afterwards if it lasted this long."""
+LONG_OUTAGE_S = 1800.0
+"""An outage of which nobody was told is told of when it has gone on for so long, whatever it waits for."""
 PER_HOUR = 10
 KEPT_FOR_CRITICAL = 3
 """How many of ``PER_HOUR`` only critical news may use: what repeats must not be in the way of what matters."""
@@ -41,6 +43,7 @@ class Event(StrEnum):
     LOCKED_OUT = auto()
     NEEDS_PERSON = auto()
     NEVER_OPENED = auto()
+    LONG_OUTAGE = auto()
     RESTARTED_OFTEN = auto()
     LOGGED_IN_OFTEN = auto()
     RECOVERED = auto()
@@ -89,6 +92,12 @@ KINDS: dict[Event, Kind] = {
         "logins come to nothing",
         "six logins in a row have succeeded and IBKR has not opened the session; it is tried again, ever more rarely",
         "login --explain",
+    ),
+    Event.LONG_OUTAGE: Kind(
+        Severity.WARNING,
+        "no session for long",
+        f"the session has been gone for {LONG_OUTAGE_S / 60:.0f} minutes, and nobody was told of it yet",
+        "status",
     ),
     Event.RESTARTED_OFTEN: Kind(
         Severity.WARNING,
@@ -208,6 +217,18 @@ class Desk:
                 self.unkept = True
                 return self._tell(Event.NEEDS_PERSON, f"the supervisor gave up: {text or 'no reason is known'}", at)
         return []
+
+    def look(self, reason: str, at: str) -> list[News]:
+        """Return what is to be told now that time has passed: an outage that goes on, for ``reason``, or nothing.
+
+        Who was told of anything since the session was ready knows that it is gone.
+        """
+        if self._away_s is None or self._open:
+            return []
+        away_s = self._wall_s() - self._away_s
+        if away_s < LONG_OUTAGE_S:
+            return []
+        return self._tell(Event.LONG_OUTAGE, f"no session for {_span(away_s)}: {reason}", at)
 
     def _begin(self, entry: Mapping[str, Any]) -> None:
         """Know of an outage that began under a supervisor that was killed: it said that it lived, and never an end."""

@@ -42,7 +42,14 @@ class BackgroundNotifier:
 
     def see(self, entry: dict[str, Any]) -> None:
         """Begin to tell what of ``entry`` is news, and return at once."""
-        for news in self._desk.see(entry):
+        self._tell(self._desk.see(entry))
+
+    def look(self, reason: str) -> None:
+        """Begin to tell of an outage that goes on, for ``reason``, and return at once."""
+        self._tell(self._desk.look(reason, stamp(time.time())))
+
+    def _tell(self, found: list[News]) -> None:
+        for news in found:
             self._outbox.post(message_of(news, self._profile))
         if self._desk.unkept:
             self._desk.unkept = False

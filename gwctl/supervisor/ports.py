@@ -120,6 +120,10 @@ class Notifier(Protocol):
         """Look at an entry of the journal, and return at once whatever becomes of it: it is a Witness."""
         ...
 
+    def look(self, reason: str) -> None:
+        """Look at how long the session has been gone, for ``reason``, and return at once; called now and then."""
+        ...
+
     async def close(self, *, grace_s: float) -> None:
         """Leave what is under way ``grace_s`` seconds to come to its end, then end it."""
         ...
@@ -129,6 +133,9 @@ class ToNobody:
     """A notifier that tells nobody."""
 
     def see(self, entry: dict[str, Any]) -> None:
+        """Do nothing."""
+
+    def look(self, reason: str) -> None:
         """Do nothing."""
 
     async def close(self, *, grace_s: float) -> None:

@@ -367,6 +367,7 @@ class Service:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             self.keeper.rotate_log()
+            self.notifier.look(self.shell.snapshot.reason)
             if self.hold.is_intact():
                 self.journal.seen(ready=self._was_ready)
                 with contextlib.suppress(GwctlError):

@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gwctl.supervisor.model import BY_HAND
-from gwctl.supervisor.news import HOUR_S, KINDS, OUTAGE_S, PER_HOUR, Desk, Event, News, Severity, compose
+from gwctl.supervisor.news import (
+    HOUR_S,
+    KINDS,
+    LONG_OUTAGE_S,
+    OUTAGE_S,
+    PER_HOUR,
+    Desk,
+    Event,
+    News,
+    Severity,
+    compose,
+)
 from gwctl.supervisor.states import Phase
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "notifications.md").read_text(encoding="utf-8")
@@ -28,6 +39,8 @@ GAVE_UP = {"kind": "end", "exit_code": 77, "code": "credentials_rejected", "text
 BUSY = {"kind": "end", "exit_code": 69, "code": "port_busy", "text": "port 5000 is held by java (pid 71)"}
 STOPPED = {"kind": "end", "exit_code": 0, "code": None, "text": None}
 NIGHT_S = 7 * HOUR_S
+LOOK = "look"
+"""What the supervisor does every half minute."""
 
 
 class Life:
@@ -38,13 +51,15 @@ class Life:
         self.desk = Desk(profile, lambda: self.now_s)
         self.told: list[tuple[float, News]] = []
 
-    def live(self, *happens: dict[str, Any] | float) -> list[str]:
+    def live(self, *happens: dict[str, Any] | float | str) -> list[str]:
         """Let it happen and return the events that were told of meanwhile."""
         before = len(self.told)
         for one in happens:
             if isinstance(one, dict):
                 news = self.desk.see({"n": 1, "at": "2026-11-22T21:13:55.000Z", **one})
                 self.told += [(self.now_s, each) for each in news]
+            elif isinstance(one, str):
+                self.told += [(self.now_s, each) for each in self.desk.look("IBKR does not answer", "")]
             else:
                 self.now_s += one
         return [str(news.event) for _, news in self.told[before:]]
@@ -62,6 +77,14 @@ class Life:
         ([STARTED, READY, LOST, OUTAGE_S - 1, READY], []),
         ([STARTED, READY, LOST, OUTAGE_S, READY], ["recovered"]),
         ([STARTED, LOST, NIGHT_S, READY], []),  # it was never ready: no outage, whoever waits for it sees it
+        ([STARTED, LOST, NIGHT_S, LOOK], []),
+        ([STARTED, READY, NIGHT_S, LOOK], []),
+        ([STARTED, READY, LOST, LONG_OUTAGE_S - 1, LOOK], []),
+        ([STARTED, READY, LOST, LONG_OUTAGE_S, LOOK, 30, LOOK, NIGHT_S, LOOK, READY], ["long_outage", "recovered"]),
+        ([READY, LOST, NIGHT_S, LOOK, READY, LOST, NIGHT_S, LOOK], ["long_outage", "recovered", "long_outage"]),
+        ([STARTED, READY, LOST, LOCKED, LONG_OUTAGE_S, LOOK], ["locked_out"]),
+        ([STARTED, READY, LOST, LONG_OUTAGE_S, LOOK, LOCKED], ["long_outage", "locked_out"]),
+        ([STARTED, READY, LOST, STOPPED, NIGHT_S, LOOK], []),
         ([STARTED, PUSH, 20, READY], ["second_factor", "recovered"]),
         ([STARTED, CODE, 20, READY], ["second_factor", "recovered"]),
         ([STARTED, READY, LOST, LOCKED], ["locked_out"]),
@@ -88,7 +111,7 @@ class Life:
         ([BUSY, 300, {**BUSY, "text": "port 5000 is held by java (pid 8412)"}], ["needs_person"]),
     ],
 )  # fmt: skip
-def test_what_is_told(happens: list[dict[str, Any] | float], told: list[str]) -> None:
+def test_what_is_told(happens: list[dict[str, Any] | float | str], told: list[str]) -> None:
     """Each of these days is told as the table says, by one supervisor and by a new one for each entry."""
     assert Life().live(*happens) == told
     life = Life()
@@ -109,6 +132,11 @@ def test_an_outage_counts_from_when_the_last_supervisor_was_seen() -> None:
     assert Life().live({**seen, "last_seen": "2027-01-15T07:59:50.000Z"}, READY) == []
     assert Life().live({"kind": "start", "last_seen": "2027-01-15T07:00:00.000Z"}, READY) == []
     assert Life().live({**seen, "last_seen": "soon"}, READY) == []
+    life = Life()
+    assert life.live(seen, LOST, LOOK) == ["long_outage"]
+    assert life.told[0][1].text == "default: no session for 1 h 0 min: IBKR does not answer. Next: gwctl status"
+    life.restart()
+    assert life.live({**seen, "last_ready": False}, LOST, LONG_OUTAGE_S, LOOK) == []
 
 
 def test_the_words() -> None:
@@ -158,12 +186,12 @@ TEXTS = st.builds(lambda kind, text: {**kind, "text": text, "reason": text},
                   st.sampled_from([LOCKED, PUSH, GAVE_UP]), st.text(max_size=9))  # fmt: skip
 
 
-@given(st.lists(ENTRIES | TEXTS | st.floats(0, 2000) | st.just("restart"), max_size=120))
+@given(st.lists(ENTRIES | TEXTS | st.floats(0, 2000) | st.sampled_from(["restart", LOOK]), max_size=120))
 def test_no_life_is_told_too_often(happens: list[dict[str, Any] | float | str]) -> None:
     """Whatever happens, in any hour there are at most so many pieces of news and one word of what is held back."""
     life = Life()
     for one in happens:
-        if isinstance(one, str):
+        if one == "restart":
             life.restart()
         else:
             life.live(one)
@@ -201,6 +229,7 @@ def test_the_page_has_every_event() -> None:
     assert all(f"{hour:g} hours" in PAGE for hour in hours)
     assert f"{PER_HOUR} an hour" in PAGE
     assert f"{OUTAGE_S / 60:g} minutes" in PAGE
+    assert f"{LONG_OUTAGE_S / 60:g} minutes" in PAGE
 
 
 def test_every_phase_is_known() -> None:
