@@ -167,11 +167,13 @@ def run_fed(argv: Sequence[str], *, fed: bytes, timeout_s: float, env: Mapping[s
     ) as popen:
         try:
             stdout, stderr = popen.communicate(fed or None, timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(popen.pid, signal.SIGKILL)
-            popen.communicate()
-            raise TimedOut(f"{argv[0]} did not answer within {timeout_s:g} s") from None
+        except BaseException as error:
+            # Also for Ctrl-C, which its own session does not get. What left its group may hold the pipes for ever, so
+            # that nobody waits for their end.
+            _kill_group(popen)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TimedOut(f"{argv[0]} did not answer within {timeout_s:g} s") from None
+            raise
     return CompletedFed(popen.returncode, stdout, stderr.decode(errors="replace"))
 
 
@@ -184,25 +186,72 @@ async def run_watched(
     """
     import asyncio
 
-    child = await asyncio.create_subprocess_exec(
-        *argv,
+    # asyncio's own subprocess ends the command alone if it is cancelled while it starts, and a wait for its end is one
+    # for the end of its pipes, which whatever left the command's group may hold for ever.
+    popen = subprocess.Popen(  # noqa: ASYNC220 - asyncio's starts it the same way; nothing can come in between
+        list(argv),
         env=dict(env),
         stdin=subprocess.DEVNULL if told is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    child = Spawned(identify(popen.pid) or Identity(popen.pid, 0.0, ""), popen)
     try:
-        async with asyncio.timeout(timeout_s):
-            stdout, stderr = await child.communicate(told)
+        async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
+            group.create_task(child.wait_ended())
+            stdout, stderr = group.create_task(_read(popen.stdout)), group.create_task(_read(popen.stderr))
+            if told is not None:
+                group.create_task(_write(popen.stdin, told))
     except TimeoutError:
         raise TimedOut(f"{argv[0]} did not answer within {timeout_s:g} s") from None
     finally:
         # Whatever it started is in its group, also when it has ended itself.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-        await child.wait()
-    return CompletedShort(child.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+        _kill_group(popen)
+        for pipe in (popen.stdin, popen.stdout, popen.stderr):
+            if pipe is not None:
+                pipe.close()
+        exit_code = await child.wait_ended()
+    return CompletedShort(exit_code, *(said.result().decode(errors="replace") for said in (stdout, stderr)))
+
+
+def _kill_group(popen: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(popen.pid, signal.SIGKILL)
+
+
+async def _read(pipe: IO[bytes] | None) -> bytes:
+    """Return all that comes out of a pipe, and close it."""
+    import asyncio
+
+    reader = asyncio.StreamReader()
+    connect = asyncio.get_running_loop().connect_read_pipe
+    transport, _ = await connect(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    try:
+        return await reader.read()
+    finally:
+        transport.close()
+
+
+async def _write(pipe: IO[bytes] | None, told: bytes) -> None:
+    """Write it all into a pipe and close that; whoever reads it may have enough before."""
+    import asyncio
+
+    class Closed(asyncio.BaseProtocol):
+        def __init__(self) -> None:
+            self.event = asyncio.Event()
+
+        def connection_lost(self, _exc: Exception | None) -> None:
+            self.event.set()
+
+    transport, protocol = await asyncio.get_running_loop().connect_write_pipe(Closed, pipe)
+    try:
+        transport.write(told)
+        transport.write_eof()
+        await protocol.event.wait()
+    finally:
+        if not protocol.event.is_set():
+            transport.abort()
 
 
 def rotate_by_truncation(log_file: Path, *, max_bytes: int, keep: int) -> bool:
