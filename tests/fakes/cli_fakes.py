@@ -128,7 +128,8 @@ def a_home(folder: Path, **variables: str) -> Iterator[Home]:
     try:
         yield home
     finally:
-        home.gwctl("down", "--quiet", GWCTL_PROFILE=None)
+        if home.left():  # most tests have stopped it themselves
+            home.gwctl("down", "--quiet", GWCTL_PROFILE=None)
     assert home.left() == []
 
 
@@ -160,7 +161,8 @@ def a_real_home(folder: Path, release_zip: Path, account: Account | None = None)
         try:
             yield home
         finally:
-            home.gwctl("down", "--quiet")
+            if home.left():
+                home.gwctl("down", "--quiet")
         assert home.left() == []
 
 
