@@ -96,7 +96,7 @@ KINDS: dict[Event, Kind] = {
     Event.LONG_OUTAGE: Kind(
         Severity.WARNING,
         "no session for long",
-        f"the session has been gone for {LONG_OUTAGE_S / 60:.0f} minutes, and nobody was told of it yet",
+        f"there has been no session for {LONG_OUTAGE_S / 60:.0f} minutes, and nobody was told of it yet",
         "status",
     ),
     Event.RESTARTED_OFTEN: Kind(
@@ -189,6 +189,8 @@ class Desk:
         away_s = kept.get("away_s")
         self._away_s: float | None = away_s if _is_time(away_s) else None
         """Since when the session is not ready; None while it is, and where it never was."""
+        self._begun_s: float | None = None
+        """Since when this supervisor waits for its first session; None once it was ready."""
         self._was_ready = False
         self.unkept = False
 
@@ -212,7 +214,7 @@ class Desk:
                 # Somebody stopped it who knows of it; the hour's budget stays spent.
                 self._told.clear()
                 self._open.clear()
-                self._away_s, self.unkept = None, True
+                self._away_s, self._begun_s, self.unkept = None, None, True
             case {"kind": "end", "text": text}:
                 self.unkept = True
                 return self._tell(Event.NEEDS_PERSON, f"the supervisor gave up: {text or 'no reason is known'}", at)
@@ -221,18 +223,22 @@ class Desk:
     def look(self, reason: str, at: str) -> list[News]:
         """Return what is to be told now that time has passed: an outage that goes on, for ``reason``, or nothing.
 
-        Who was told of anything since the session was ready knows that it is gone.
+        Who was told of anything since the session was ready knows that it is gone, but for who was asked for a second
+        factor: that one may think that it has come of it.
         """
-        if self._away_s is None or self._open:
+        now_s = self._wall_s()
+        if self._away_s is not None:
+            self._away_s = min(self._away_s, now_s)  # it began at a time that has not come yet: the clock was set back
+        since_s = self._begun_s if self._away_s is None else self._away_s
+        if since_s is None or self._open - {Event.SECOND_FACTOR} or now_s - since_s < LONG_OUTAGE_S:
             return []
-        away_s = self._wall_s() - self._away_s
-        if away_s < LONG_OUTAGE_S:
-            return []
+        away_s = now_s - since_s
         return self._tell(Event.LONG_OUTAGE, f"no session for {_span(away_s)}: {reason}", at)
 
     def _begin(self, entry: Mapping[str, Any]) -> None:
         """Know of an outage that began under a supervisor that was killed: it said that it lived, and never an end."""
-        if self._away_s is None and "last_ready" in entry:
+        self._begun_s = self._wall_s()
+        if self._away_s is None and entry.get("last_ready") is True:
             with contextlib.suppress(ValueError):
                 self._away_s = datetime.fromisoformat(str(entry.get("last_seen"))).timestamp()
 
@@ -240,7 +246,7 @@ class Desk:
         if phase == Phase.READY:
             return self._see_ready(at)
         if phase in _AWAY and self._away_s is None and self._was_ready:
-            self._away_s = self._wall_s()
+            self._away_s, self.unkept = self._wall_s(), True
         self._was_ready = False
         if phase == Phase.LOCKED_OUT and reason != BY_HAND:
             return self._tell(Event.LOCKED_OUT, reason, at)
@@ -248,7 +254,9 @@ class Desk:
 
     def _see_ready(self, at: str) -> list[News]:
         away_s = None if self._away_s is None else max(0.0, self._wall_s() - self._away_s)
-        was_told, self._was_ready, self._away_s = bool(self._open), True, None
+        was_told, self._was_ready, self._away_s, self._begun_s = bool(self._open), True, None, None
+        if away_s is not None:
+            self.unkept = True
         if was_told:
             self._open.clear()
             ended = {event for event, kind in KINDS.items() if kind.ends_when_ready}

@@ -32,27 +32,23 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for left in inhabitants(tmp_path):
         with contextlib.suppress(psutil.Error):
             left.kill()
+            left.wait(10)
 
 
 def inhabitants(folder: Path) -> list[psutil.Process]:
     """Return the processes but this one that work in the folder."""
-    return [psutil.Process(one.pid) for one in process.inhabitants(folder) if one.pid != os.getpid()]
+    found = []
+    for one in process.inhabitants(folder):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            found.append(psutil.Process(one.pid))
+    return [one for one in found if one.pid != os.getpid()]
 
 
 def daemon(folder: Path) -> list[str]:
-    """Return a command that ends at once and leaves a process out of its group with its stdout and stderr."""
-    return ["bash", "-c", f"echo code; setsid sleep 600 & until [ -e {folder}/up ]; do :; done; exit 0"]
-
-
-def leave(folder: Path) -> None:
-    """Let the command end once its daemon has left the group."""
-
-    def left() -> bool:
-        sleeping = [one for one in inhabitants(folder) if one.cmdline()[:1] == ["sleep"]]
-        return bool(sleeping) and os.getsid(sleeping[0].pid) == sleeping[0].pid
-
-    wait_for(left, 10, "the daemon is on its own")
-    (folder / "up").touch()
+    """Return a command that ends once its group is left by a process that has its stdout and stderr."""
+    leaves = f"import os, time; os.setsid(); open('{folder}/left', 'w').close(); time.sleep(600)"
+    script = f'echo code; {sys.executable} -c "{leaves}" & until [ -e {folder}/left ]; do :; done; exit 0'
+    return ["bash", "-c", script]
 
 
 @pytest.mark.parametrize("turns", range(12))
@@ -66,39 +62,47 @@ def test_a_command_that_is_cancelled_while_it_starts_is_gone(here: Path, turns: 
             await asyncio.sleep(0)
         # Whatever it does by itself, it does before the next turn.
         if turns:
-            began_s = time.monotonic()
-            while len(inhabitants(here)) < 3 and time.monotonic() - began_s < 10:
-                pass
+            wait_for(lambda: len(inhabitants(here)) == 3, 20, "the command and its two children run")
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(running, BOUND_S)
 
     asyncio.run(story())
-    assert inhabitants(here) == []
+    wait_for(lambda: inhabitants(here) == [], 5, "all of it is gone")
 
 
 def test_a_command_whose_daemon_keeps_its_output_is_late_and_no_more(here: Path) -> None:
     """A daemon in a session of its own holds stdout: the command is late at its deadline, which is the end of it."""
-
-    async def story() -> None:
-        running = asyncio.ensure_future(process.run_watched(daemon(here), timeout_s=2.0, env=_ENV))
-        await asyncio.to_thread(leave, here)
-        with pytest.raises(TimedOut, match="bash did not answer within 2 s"):
-            await asyncio.wait_for(running, BOUND_S)
-
-    asyncio.run(story())
+    with pytest.raises(TimedOut, match="bash did not answer within 6 s"):
+        asyncio.run(asyncio.wait_for(process.run_watched(daemon(here), timeout_s=6.0, env=_ENV), BOUND_S))
+    assert (here / "left").exists()
 
 
 def test_a_short_command_whose_daemon_keeps_its_output_is_late_and_no_more(here: Path) -> None:
     """The same where a call waits for it, as for `password_command`."""
-    code = (
-        "import os, sys\nfrom gwctl.errors import TimedOut\nfrom gwctl.gateway import process\n"
-        "try:\n    process.run_short(sys.argv[1:], timeout_s=2.0)\n"
-        "except TimedOut as error:\n    print(error.message)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, *daemon(here)], stdout=subprocess.PIPE, text=True) as call:
-        leave(here)
-        assert call.communicate(timeout=BOUND_S)[0] == "bash did not answer within 2 s\n"
+    began_s = time.monotonic()
+    with pytest.raises(TimedOut, match="bash did not answer within 6 s"):
+        process.run_short(daemon(here), timeout_s=6.0)
+    assert time.monotonic() - began_s < BOUND_S
+    assert (here / "left").exists()
+
+
+def test_a_command_that_may_not_be_killed_is_let_go(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has become another user's, by sudo for instance: its deadline is the end of the wait all the same."""
+    refused: list[int] = []
+
+    def refuse(group: int, _number: int) -> None:
+        refused.append(group)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", refuse)
+    began_s = time.monotonic()
+    with pytest.raises(TimedOut):
+        process.run_short(["sleep", "600"], timeout_s=0.2)
+    with pytest.raises(TimedOut):
+        asyncio.run(asyncio.wait_for(process.run_watched(["sleep", "600"], timeout_s=0.2, env=_ENV), BOUND_S))
+    assert time.monotonic() - began_s < 2 * BOUND_S
+    assert {one.pid for one in inhabitants(here)} == set(refused)
 
 
 def test_a_short_command_ends_with_the_call_that_is_interrupted(here: Path) -> None:

@@ -77,13 +77,17 @@ class Life:
         ([STARTED, READY, LOST, OUTAGE_S - 1, READY], []),
         ([STARTED, READY, LOST, OUTAGE_S, READY], ["recovered"]),
         ([STARTED, LOST, NIGHT_S, READY], []),  # it was never ready: no outage, whoever waits for it sees it
-        ([STARTED, LOST, NIGHT_S, LOOK], []),
+        ([STARTED, LOST, LONG_OUTAGE_S - 1, LOOK], []),
+        ([STARTED, LOST, LONG_OUTAGE_S, LOOK, 60, LOOK, READY], ["long_outage", "recovered"]),
+        ([STARTED, LOST, 60, STOPPED, NIGHT_S, LOOK], []),
         ([STARTED, READY, NIGHT_S, LOOK], []),
         ([STARTED, READY, LOST, LONG_OUTAGE_S - 1, LOOK], []),
         ([STARTED, READY, LOST, LONG_OUTAGE_S, LOOK, 30, LOOK, NIGHT_S, LOOK, READY], ["long_outage", "recovered"]),
         ([READY, LOST, NIGHT_S, LOOK, READY, LOST, NIGHT_S, LOOK], ["long_outage", "recovered", "long_outage"]),
         ([STARTED, READY, LOST, LOCKED, LONG_OUTAGE_S, LOOK], ["locked_out"]),
         ([STARTED, READY, LOST, LONG_OUTAGE_S, LOOK, LOCKED], ["long_outage", "locked_out"]),
+        ([STARTED, READY, LOST, PUSH, LONG_OUTAGE_S, LOOK, LOOK], ["second_factor", "long_outage"]),
+        ([STARTED, READY, LOST, -NIGHT_S, LOOK, LONG_OUTAGE_S, LOOK], ["long_outage"]),  # the clock was set back
         ([STARTED, READY, LOST, STOPPED, NIGHT_S, LOOK], []),
         ([STARTED, PUSH, 20, READY], ["second_factor", "recovered"]),
         ([STARTED, CODE, 20, READY], ["second_factor", "recovered"]),
@@ -137,6 +141,27 @@ def test_an_outage_counts_from_when_the_last_supervisor_was_seen() -> None:
     assert life.told[0][1].text == "default: no session for 1 h 0 min: IBKR does not answer. Next: gwctl status"
     life.restart()
     assert life.live({**seen, "last_ready": False}, LOST, LONG_OUTAGE_S, LOOK) == []
+    # One that had no session, or was stopped, is no witness of one.
+    assert Life().live({**seen, "last_ready": False}, LOST, LOOK) == []
+
+
+def test_an_outage_outlives_supervisors_that_are_killed_again_and_again() -> None:
+    """When it began is kept as soon as it begins, and forgotten as soon as it is over."""
+    life = Life()
+    life.live(STARTED, READY)
+    life.desk.unkept = False
+    life.live(LOST)
+    assert life.desk.unkept
+    for _ in range(2):
+        life.live(LONG_OUTAGE_S / 2)
+        life.restart()
+        life.live({**STARTED, "last_ready": False}, LOST)
+    assert life.live(LOOK) == ["long_outage"]
+    life.desk.unkept = False
+    assert life.live(READY) == ["recovered"]
+    assert life.desk.unkept
+    life.restart()
+    assert life.live({**STARTED, "last_ready": False}, LOST, LOOK) == []
 
 
 def test_the_words() -> None:

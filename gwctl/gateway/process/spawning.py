@@ -26,6 +26,8 @@ _PASSED_ON = frozenset(
     }
 )  # fmt: skip
 _PASSED_ON_PREFIXES = ("LC_", "XDG_")
+KILLED_WITHIN_S = 5.0
+"""How long a killed command is waited for."""
 _NEVER_PASSED_ON_PREFIXES = ("GWCTL_PASSWORD", "GWCTL_TOTP", "GWCTL_NOTIFY")
 
 
@@ -171,6 +173,9 @@ def run_fed(argv: Sequence[str], *, fed: bytes, timeout_s: float, env: Mapping[s
             # Also for Ctrl-C, which its own session does not get. What left its group may hold the pipes for ever, so
             # that nobody waits for their end.
             _kill_group(popen)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                popen.wait(KILLED_WITHIN_S)
+            _collect(popen)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise TimedOut(f"{argv[0]} did not answer within {timeout_s:g} s") from None
             raise
@@ -199,7 +204,8 @@ async def run_watched(
     child = Spawned(identify(popen.pid) or Identity(popen.pid, 0.0, ""), popen)
     try:
         async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
-            group.create_task(child.wait_ended())
+            # It is not collected yet: as long as it is not, its group's number is nobody else's.
+            group.create_task(wait_ended(child.identity))
             stdout, stderr = group.create_task(_read(popen.stdout)), group.create_task(_read(popen.stderr))
             if told is not None:
                 group.create_task(_write(popen.stdin, told))
@@ -211,13 +217,24 @@ async def run_watched(
         for pipe in (popen.stdin, popen.stdout, popen.stderr):
             if pipe is not None:
                 pipe.close()
-        exit_code = await child.wait_ended()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KILLED_WITHIN_S):
+                await child.wait_ended()
+        exit_code = _collect(popen)
     return CompletedShort(exit_code, *(said.result().decode(errors="replace") for said in (stdout, stderr)))
 
 
 def _kill_group(popen: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(popen.pid, signal.SIGKILL)
+
+
+def _collect(popen: subprocess.Popen[bytes]) -> int:
+    """Return the exit code; a program that has made itself another user's (sudo) may outlive its end, and is let go."""
+    code = popen.poll()
+    if code is None:
+        code = popen.returncode = -signal.SIGKILL
+    return code
 
 
 async def _read(pipe: IO[bytes] | None) -> bytes:
