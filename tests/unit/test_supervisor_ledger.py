@@ -22,7 +22,7 @@ PASSWORD = Secret("correct horse 9 battery")
 CHILD = """
 import sys
 from pathlib import Path
-from gwctl.credentials import Secret, fingerprint
+from gwctl.credentials import Secret
 from gwctl.supervisor.ledger import Ledger
 permission = Ledger(Path(sys.argv[1])).begin_submit(Secret(sys.stdin.readline().strip()), "paper", int(sys.argv[2]))
 print(permission.allowed, flush=True)
