@@ -295,12 +295,12 @@ def test_a_taken_port_is_printed_and_survived(release: Path, ibkr: RunningStandI
             assert gateway.process.poll() is None
 
 
-def test_a_bad_value_is_said_and_survived(release: Path, ibkr: RunningStandIn) -> None:
-    """A bad value in conf.yaml is printed and logged with the property's name, and ends nothing."""
+def test_a_bad_value_is_said_and_ends_it(release: Path, ibkr: RunningStandIn) -> None:
+    """A bad value in conf.yaml is printed and logged with the property's name, and the gateway ends with 1."""
     with running(release, ibkr.url, listenPort="many") as gateway:
-        until(lambda: "property=listenPort" in gateway.logged())
-        until(lambda: "Failed to load configuration file" in gateway.printed())
-        assert gateway.process.poll() is None
+        assert gateway.process.wait(DEADLINE_S) == 1
+        assert "property=listenPort" in gateway.logged()
+        assert "Failed to load configuration file" in gateway.printed()
 
 
 def test_a_keystore_it_cannot_open_is_not_printed(release: Path, ibkr: RunningStandIn) -> None:

@@ -1,4 +1,4 @@
-"""Start the stand-in gateway, with a JVM's habits: it does not end by itself, whatever goes wrong."""
+"""Start the stand-in gateway, with a JVM's habits: once it has its settings it does not end by itself."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from gwctl.sandbox.serving import QuietServer, bound_socket, quiet_server, serve
 
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - the real gateway listens there and users must see the same
 TERMINATED = 143
+REFUSED_ITS_CONF = 1
+"""How the real gateway ends at a value that it cannot read: nothing else keeps its JVM [seen]."""
 OUT_OF_MEMORY = 3
 """How a JVM ends by ``-XX:+ExitOnOutOfMemoryError``."""
 BANNER = """\
@@ -37,7 +39,10 @@ App demo is available after you login under: https://localhost:{port}/demo#/"""
 def main(arguments: list[str]) -> int:
     """Run until a signal; return 143 as a JVM does after SIGTERM. docs/sandbox.md has what SIGUSR1 and 2 do."""
     log = GatewayLog(Path("logs"))
-    ready = _prepare(arguments, log)
+    conf = _conf(arguments, log)
+    if conf is None:
+        return REFUSED_ITS_CONF
+    ready = _prepare(conf)
     if ready is None:
         asyncio.run(_stay())
     else:
@@ -45,8 +50,8 @@ def main(arguments: list[str]) -> int:
     return TERMINATED
 
 
-def _prepare(arguments: list[str], log: GatewayLog) -> tuple[Conf, ssl.SSLContext, socket.socket] | None:
-    """Return what is needed to serve, or None after having said why not in the places where the gateway says it."""
+def _conf(arguments: list[str], log: GatewayLog) -> Conf | None:
+    """Return the settings, or None after having said why not in the places where the gateway says it."""
     try:
         conf = read_conf(_conf_path(arguments))
     except Configuration as error:
@@ -55,6 +60,11 @@ def _prepare(arguments: list[str], log: GatewayLog) -> tuple[Conf, ssl.SSLContex
         log.write("ERROR", "GatewayStart", f"loading configuration file error:{error.message}")
         return None
     log.write("INFO", "GatewayStart", "config ../root/conf.yaml")
+    return conf
+
+
+def _prepare(conf: Conf) -> tuple[Conf, ssl.SSLContext, socket.socket] | None:
+    """Return what is needed to serve, or None after having said what the gateway says of it."""
     try:
         tls = _tls(conf)
     except (OSError, ValueError):
