@@ -46,7 +46,7 @@ def inhabitants(folder: Path) -> list[psutil.Process]:
 
 def daemon(folder: Path) -> list[str]:
     """Return a command that ends once its group is left by a process that has its stdout and stderr."""
-    leaves = f"import os, time; os.setsid(); open('{folder}/left', 'w').close(); time.sleep(600)"
+    leaves = f"import os, signal; os.setsid(); open('{folder}/left', 'w').close(); signal.pause()"
     script = f'echo code; {sys.executable} -c "{leaves}" & until [ -e {folder}/left ]; do :; done; exit 0'
     return ["bash", "-c", script]
 

@@ -26,9 +26,9 @@ _PASSED_ON = frozenset(
     }
 )  # fmt: skip
 _PASSED_ON_PREFIXES = ("LC_", "XDG_")
+_NEVER_PASSED_ON_PREFIXES = ("GWCTL_PASSWORD", "GWCTL_TOTP", "GWCTL_NOTIFY")
 KILLED_WITHIN_S = 5.0
 """How long a killed command is waited for."""
-_NEVER_PASSED_ON_PREFIXES = ("GWCTL_PASSWORD", "GWCTL_TOTP", "GWCTL_NOTIFY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +159,7 @@ def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] |
 
 def run_fed(argv: Sequence[str], *, fed: bytes, timeout_s: float, env: Mapping[str, str] | None = None) -> CompletedFed:
     """Do what ``run_short`` does with ``fed`` on the command's stdin, and return its stdout byte for byte."""
-    with subprocess.Popen(
-        list(argv),
-        env=None if env is None else dict(env),
-        stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as popen:
+    with _begin(argv, env, reads=bool(fed)) as popen:
         try:
             stdout, stderr = popen.communicate(fed or None, timeout=timeout_s)
         except BaseException as error:
@@ -193,14 +186,7 @@ async def run_watched(
 
     # asyncio's own subprocess ends the command alone if it is cancelled while it starts, and a wait for its end is one
     # for the end of its pipes, which whatever left the command's group may hold for ever.
-    popen = subprocess.Popen(  # noqa: ASYNC220 - asyncio's starts it the same way; nothing can come in between
-        list(argv),
-        env=dict(env),
-        stdin=subprocess.DEVNULL if told is None else subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    popen = _begin(argv, env, reads=told is not None)
     child = Spawned(identify(popen.pid) or Identity(popen.pid, 0.0, ""), popen)
     try:
         async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
@@ -222,6 +208,18 @@ async def run_watched(
                 await child.wait_ended()
         exit_code = _collect(popen)
     return CompletedShort(exit_code, *(said.result().decode(errors="replace") for said in (stdout, stderr)))
+
+
+def _begin(argv: Sequence[str], env: Mapping[str, str] | None, *, reads: bool) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own, its output in pipes; without ``reads`` there is nothing on its stdin."""
+    return subprocess.Popen(
+        list(argv),
+        env=None if env is None else dict(env),
+        stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def _kill_group(popen: subprocess.Popen[bytes]) -> None:
