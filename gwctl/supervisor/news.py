@@ -241,6 +241,7 @@ class Desk:
         if self._away_s is None and entry.get("last_ready") is True:
             with contextlib.suppress(ValueError):
                 self._away_s = datetime.fromisoformat(str(entry.get("last_seen"))).timestamp()
+                self.unkept = True
 
     def _see_phase(self, phase: str, reason: str, at: str) -> list[News]:
         if phase == Phase.READY:

@@ -162,6 +162,8 @@ def test_an_outage_outlives_supervisors_that_are_killed_again_and_again() -> Non
     assert life.desk.unkept
     life.restart()
     assert life.live({**STARTED, "last_ready": False}, LOST, LOOK) == []
+    life.live({"kind": "start", "last_seen": "2027-01-15T08:00:00.000Z", "last_ready": True})
+    assert life.desk.unkept, "also one that began while nobody looked"
 
 
 def test_the_words() -> None:
