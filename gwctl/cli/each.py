@@ -18,9 +18,9 @@ from gwctl.cli.call import Call
 from gwctl.cli.many import NO_PROFILES, Look, look_at, of_profile
 from gwctl.cli.output import Outcome, envelope, error_object, show_error, write
 from gwctl.cli.status import CANNOT_TELL, STOPPED
-from gwctl.cli.unwinding import postponed, undisturbed
 from gwctl.config import SECRET_KEYS, Settings, variable_of
 from gwctl.errors import Configuration, GwctlError, NeedsPerson, TryAgain, Unavailable
+from gwctl.interruptions import postponed, undisturbed
 from gwctl.roster import configured_names, known_names
 
 if TYPE_CHECKING:

@@ -102,8 +102,8 @@ class _Visit:
 
         Whether it may send a password is law 2's to say, as before. One that waited for a person goes on waiting.
         """
-        from gwctl.cli.unwinding import undisturbed
         from gwctl.cli.up import undo
+        from gwctl.interruptions import undisturbed
 
         with undisturbed():
             if ours:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from gwctl.cli.call import Call
 from gwctl.cli.reaching import find_supervisor
-from gwctl.cli.unwinding import undisturbed
 from gwctl.errors import TimedOut
+from gwctl.interruptions import undisturbed
 from gwctl.supervisor.control import SupervisorClient
 
 if TYPE_CHECKING:

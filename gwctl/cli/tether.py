@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from gwctl.cli.call import Call
-from gwctl.cli.unwinding import undisturbed
 from gwctl.errors import Usage
+from gwctl.interruptions import undisturbed
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
 from gwctl.supervisor.tether import LABEL, Holder
 

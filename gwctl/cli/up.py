@@ -17,7 +17,7 @@ from gwctl.cli.permission import check_law_2, look_for_secrets, look_for_ways, w
 from gwctl.cli.reaching import find_supervisor
 from gwctl.cli.starting import await_answer, dismiss, start_waiting
 from gwctl.cli.tether import attach, holder_of, let_go
-from gwctl.cli.unwinding import Terminated, postponed, undisturbed
+from gwctl.cli.unwinding import Terminated
 from gwctl.config import Settings
 from gwctl.credentials import Found
 from gwctl.errors import (
@@ -26,6 +26,7 @@ from gwctl.errors import (
     ProfileHeld,
     TryAgain,
 )
+from gwctl.interruptions import postponed, undisturbed
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 from gwctl.supervisor.tether import Holder
 

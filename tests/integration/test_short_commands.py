@@ -117,6 +117,45 @@ def test_a_short_command_ends_with_the_call_that_is_interrupted(here: Path) -> N
     wait_for(lambda: inhabitants(here) == [], 5, "the command is gone")
 
 
+_INTERRUPTED_AT_THE_START = """
+import asyncio, os, signal, subprocess
+from gwctl.gateway import process
+from gwctl.gateway.process.foreground import run_unseen
+
+def torn_out(number, frame):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGTERM, torn_out)
+
+begin = subprocess.Popen.__init__
+def interrupted_when_it_has_begun(self, *args, **options):
+    begin(self, *args, **options)
+    os.kill(os.getpid(), signal.{signal})
+subprocess.Popen.__init__ = interrupted_when_it_has_begun
+env = dict(os.environ)
+{call}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("SIGINT", "process.run_short(['sleep', '600'], timeout_s=600)"),
+        ("SIGTERM", "process.run_short(['sleep', '600'], timeout_s=600)"),
+        ("SIGINT", "asyncio.run(process.run_watched(['sleep', '600'], timeout_s=600, env=env))"),
+        ("SIGTERM", "asyncio.run(process.run_watched(['sleep', '600'], timeout_s=600, env=env))"),
+        ("SIGINT", "run_unseen(['sleep', '600'], timeout_s=600, env=env)"),
+        ("SIGTERM", "run_unseen(['sleep', '600'], timeout_s=600, env=env)"),
+    ],
+)
+def test_a_command_is_ended_where_the_call_is_interrupted_as_it_starts(here: Path, name: str, call: str) -> None:
+    """The command runs, and nobody has been told its number yet: a busy machine makes a long moment of it."""
+    code = _INTERRUPTED_AT_THE_START.format(signal=name, call=call)
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as interrupted:
+        _, told = interrupted.communicate(timeout=BOUND_S)
+    assert told.splitlines()[-1] == "KeyboardInterrupt"
+    wait_for(lambda: inhabitants(here) == [], 5, "the command is gone")
+
+
 def test_what_a_command_is_told_may_be_more_than_a_pipe_holds(here: Path) -> None:
     """A megabyte goes in and comes out again, byte for byte; a command that does not read is none the worse for it."""
     told = bytes(range(1, 127)) * 8192

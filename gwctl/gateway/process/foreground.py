@@ -10,6 +10,7 @@ from types import FrameType
 
 from gwctl.errors import TimedOut
 from gwctl.gateway.process.spawning import CompletedShort
+from gwctl.interruptions import postponed
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
@@ -52,22 +53,24 @@ def run_unseen(
     Whatever tears us out of the wait, a Ctrl-C above all, interrupts it as well; it has ``grace_s`` to clean up. Raises
     OSError if it cannot be started and TimedOut.
     """
-    with subprocess.Popen(
-        list(argv),
-        env=dict(env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as popen:
-        try:
-            stdout, stderr = popen.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
+    popen = None
+    try:
+        with postponed():
+            popen = subprocess.Popen(
+                list(argv),
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        stdout, stderr = popen.communicate(timeout=timeout_s)
+    except BaseException as error:
+        if popen is not None:
             _interrupt(popen, grace_s)
+        if isinstance(error, subprocess.TimeoutExpired):
             raise TimedOut(f"{argv[0]} did not end within {timeout_s:g} s") from None
-        except BaseException:
-            _interrupt(popen, grace_s)
-            raise
+        raise
     return CompletedShort(popen.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
 

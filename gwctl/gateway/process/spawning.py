@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 from gwctl.errors import DiskTrouble, TimedOut
 from gwctl.gateway.process.identity import Identity, identify, wait_ended
+from gwctl.interruptions import postponed
 
 if TYPE_CHECKING:
     import asyncio
@@ -159,20 +160,22 @@ def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] |
 
 def run_fed(argv: Sequence[str], *, fed: bytes, timeout_s: float, env: Mapping[str, str] | None = None) -> CompletedFed:
     """Do what ``run_short`` does with ``fed`` on the command's stdin, and return its stdout byte for byte."""
-    with _begin(argv, env, reads=bool(fed)) as popen:
-        try:
-            stdout, stderr = popen.communicate(fed or None, timeout=timeout_s)
-        except BaseException as error:
-            # Also for Ctrl-C, which its own session does not get. What left its group may hold the pipes for ever, so
-            # that nobody waits for their end.
-            _kill_group(popen)
+    child = None
+    try:
+        with postponed():
+            child = _begin(argv, env, reads=bool(fed))
+        stdout, stderr = child.popen.communicate(fed or None, timeout=timeout_s)
+    except BaseException as error:
+        # Also for Ctrl-C, which its own session does not get.
+        if child is not None:
+            _abandon(child)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                popen.wait(KILLED_WITHIN_S)
-            _collect(popen)
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise TimedOut(f"{argv[0]} did not answer within {timeout_s:g} s") from None
-            raise
-    return CompletedFed(popen.returncode, stdout, stderr.decode(errors="replace"))
+                child.popen.wait(KILLED_WITHIN_S)
+            _collect(child)
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise TimedOut(f"{argv[0]} did not answer within {timeout_s:g} s") from None
+        raise
+    return CompletedFed(_collect(child), stdout, stderr.decode(errors="replace"))
 
 
 async def run_watched(
@@ -186,33 +189,31 @@ async def run_watched(
 
     # asyncio's own subprocess ends the command alone if it is cancelled while it starts, and a wait for its end is one
     # for the end of its pipes, which whatever left the command's group may hold for ever.
-    popen = _begin(argv, env, reads=told is not None)
-    child = Spawned(identify(popen.pid) or Identity(popen.pid, 0.0, ""), popen)
+    child = None
     try:
+        with postponed():
+            child = _begin(argv, env, reads=told is not None)
         async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
             # It is not collected yet: as long as it is not, its group's number is nobody else's.
             group.create_task(wait_ended(child.identity))
-            stdout, stderr = group.create_task(_read(popen.stdout)), group.create_task(_read(popen.stderr))
+            stdout, stderr = group.create_task(_read(child.stdout)), group.create_task(_read(child.popen.stderr))
             if told is not None:
-                group.create_task(_write(popen.stdin, told))
+                group.create_task(_write(child.stdin, told))
     except TimeoutError:
         raise TimedOut(f"{argv[0]} did not answer within {timeout_s:g} s") from None
     finally:
-        # Whatever it started is in its group, also when it has ended itself.
-        _kill_group(popen)
-        for pipe in (popen.stdin, popen.stdout, popen.stderr):
-            if pipe is not None:
-                pipe.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(KILLED_WITHIN_S):
-                await child.wait_ended()
-        exit_code = _collect(popen)
+        if child is not None:
+            _abandon(child)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KILLED_WITHIN_S):
+                    await child.wait_ended()
+            exit_code = _collect(child)
     return CompletedShort(exit_code, *(said.result().decode(errors="replace") for said in (stdout, stderr)))
 
 
-def _begin(argv: Sequence[str], env: Mapping[str, str] | None, *, reads: bool) -> subprocess.Popen[bytes]:
+def _begin(argv: Sequence[str], env: Mapping[str, str] | None, *, reads: bool) -> Spawned:
     """Start a command in a session of its own, its output in pipes; without ``reads`` there is nothing on its stdin."""
-    return subprocess.Popen(
+    popen = subprocess.Popen(
         list(argv),
         env=None if env is None else dict(env),
         stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
@@ -220,18 +221,27 @@ def _begin(argv: Sequence[str], env: Mapping[str, str] | None, *, reads: bool) -
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    return Spawned(identify(popen.pid) or Identity(popen.pid, 0.0, ""), popen)
 
 
-def _kill_group(popen: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(popen.pid, signal.SIGKILL)
+def _abandon(child: Spawned) -> None:
+    """Kill it and whatever it has started in its group, and close our ends of its pipes; a second Ctrl-C waits for it.
+
+    What left its group may hold the other ends for ever, so that nobody waits for those.
+    """
+    with postponed():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pgid, signal.SIGKILL)
+        for pipe in (child.stdin, child.stdout, child.popen.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
-def _collect(popen: subprocess.Popen[bytes]) -> int:
+def _collect(child: Spawned) -> int:
     """Return the exit code; a program that has made itself another user's (sudo) may outlive its end, and is let go."""
-    code = popen.poll()
+    code = child.poll()
     if code is None:
-        code = popen.returncode = -signal.SIGKILL
+        code = child.popen.returncode = -signal.SIGKILL
     return code
 
 

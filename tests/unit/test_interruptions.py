@@ -1,0 +1,136 @@
+"""What is done whole: signals wait for its end, or do nothing to it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from gwctl.interruptions import postponed, undisturbed
+
+
+class Torn(BaseException):
+    """What the handler under test raises."""
+
+
+def tear(_number: int, _frame: object) -> None:
+    """Answer a signal as gwctl answers SIGTERM."""
+    raise Torn
+
+
+@pytest.fixture(autouse=True)
+def torn_by_sighup() -> Iterator[None]:
+    """Have SIGHUP raise for the length of a test."""
+    before = signal.signal(signal.SIGHUP, tear)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_postponed_signal_is_answered_at_the_end() -> None:
+    """What its handler raises leaves the ``with``, when all of it is done; afterwards everything is as before."""
+    done = []
+
+    def whole() -> None:
+        with postponed():
+            signal.raise_signal(signal.SIGHUP)
+            done.append("all")
+
+    with pytest.raises(Torn):
+        whole()
+    assert done == ["all"]
+    assert signal.getsignal(signal.SIGHUP) is tear
+
+
+def test_each_postponed_signal_is_answered() -> None:
+    """Also where an earlier one has been answered without ado."""
+    heard: list[int] = []
+    before = {number: signal.signal(number, lambda told, _: heard.append(told)) for number in (15, 1)}
+    try:
+        with postponed():
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGHUP)
+            assert heard == []
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert heard == [signal.SIGTERM, signal.SIGHUP]
+
+
+def test_what_raises_by_itself_keeps_its_error() -> None:
+    """The error of what was done goes before the signal, which has nothing left to stop."""
+
+    def fails() -> None:
+        with postponed():
+            signal.raise_signal(signal.SIGHUP)
+            raise ValueError("its own")
+
+    with pytest.raises(ValueError, match="its own"):
+        fails()
+    assert signal.getsignal(signal.SIGHUP) is tear
+
+
+def test_an_inner_one_waits_for_the_outer_one() -> None:
+    """They may be nested; the outermost end is the moment."""
+    done = []
+
+    def nested() -> None:
+        with postponed():
+            with postponed():
+                signal.raise_signal(signal.SIGHUP)
+            done.append("outer")
+
+    with pytest.raises(Torn):
+        nested()
+    assert done == ["outer"]
+
+
+def test_what_is_ignored_stays_ignored_for_children_too() -> None:
+    """Under nohup a child started meanwhile ignores SIGHUP, as it would without us."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with postponed():
+        says = subprocess.run(["grep", "SigIgn", "/proc/self/status"], capture_output=True, text=True, check=True)
+    assert int(says.stdout.split()[1], 16) & 1
+
+
+def test_an_undisturbed_stretch_hears_nothing() -> None:
+    """A signal is lost, on purpose."""
+    with undisturbed():
+        signal.raise_signal(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is tear
+
+
+def test_another_thread_has_no_signals_to_keep() -> None:
+    """Only the main thread is interrupted, and only it may say who answers."""
+    seen: list[object] = []
+
+    def elsewhere() -> None:
+        with postponed():
+            seen.append(signal.getsignal(signal.SIGHUP))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [tear]
+
+
+def test_a_loop_is_told_once() -> None:
+    """A loop hears of a signal by its wakeup descriptor, whoever answers it: a supervisor's end is asked for once."""
+
+    async def story() -> int:
+        told: list[int] = []
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, told.append, 1)
+        with postponed():
+            signal.raise_signal(signal.SIGHUP)
+        while not told:  # noqa: ASYNC110 - a turn of the loop, not a wait
+            await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        loop.remove_signal_handler(signal.SIGHUP)
+        return len(told)
+
+    assert asyncio.run(story()) == 1
