@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from gwctl.login.hands import Hands, Over
 from gwctl.login.look import Submitted
 from gwctl.login.outcome import LoginOutcome
@@ -69,7 +67,7 @@ class Challenge:
         return Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {what}")
 
     async def _state(self, answered: Element | None) -> Submitted:
-        return Submitted(await self._hands.look(), self._hands.page.traffic, time.monotonic(), answered)
+        return Submitted(await self._hands.look(), self._hands.page.traffic, answered)
 
     # Ways past.
 
@@ -132,7 +130,7 @@ class Challenge:
         )
         if seen is None:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, "the choice of a device was not taken")
-        return Submitted(seen, submitted.traffic, time.monotonic())
+        return Submitted(seen, submitted.traffic)
 
     # Notifications.
 

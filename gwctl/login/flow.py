@@ -8,13 +8,14 @@ import time
 from gwctl.login.challenge import Challenge
 from gwctl.login.form import Form
 from gwctl.login.hands import Hands, OnStep, Over, Permit, Task
-from gwctl.login.look import SUCCESS_TEXT, Asked, Ended, Look, Now, Submitted, judge
+from gwctl.login.look import SUCCESS_TEXT, Asked, Ended, Look, Now, Submitted, Traffic, judge
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.pages import CODE_FIELDS, Element, describe_search
 from gwctl.login.second_factor import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
 
 _SLICE_S = 0.1
+_AT_ONCE_S = 0.5
 _ROUNDS = 8
 
 
@@ -130,7 +131,7 @@ class Flow:
         look = await self._hands.look()
         if not await self._form.is_filled(look):
             look = await self._form.fill(look)
-        submitted = Submitted(look, self._page.traffic, time.monotonic())
+        submitted = Submitted(look, self._page.traffic)
         self._late = LoginOutcome.TIMED_OUT
         begun_ms = self._hands.now_ms()
         try:
@@ -161,14 +162,21 @@ class Flow:
             submitted = again
         return Ended(LoginOutcome.PAGE_UNKNOWN, "the page asks for more and more")
 
+    async def _is_silent(self, traffic: Traffic) -> bool:
+        """Say whether nothing is on its way: the page answers at once, and has sent nothing until then."""
+        look = await self._page.look(self._hands.selectors, None, timeout_s=_AT_ONCE_S)
+        return look is not None and self._page.traffic == traffic
+
     async def _await_verdict(self, submitted: Submitted) -> Ended | Asked:
         """Race everything that may happen after a submit; the page's changes and the wire's wake it."""
         patience = self._task.patience
         longest_s = patience.push_s if submitted.answered is Element.PUSH else patience.answer_s
         look: Look | None = None
         state: object = None
+        answering_since_s: float | None = None
         begun_s = changed_s = now_s = time.monotonic()
         while now_s - begun_s < longest_s:
+            asked_s = time.monotonic()
             look = await self._page.look(self._hands.selectors, look, timeout_s=_SLICE_S) or look
             now_s = time.monotonic()
             traffic = self._page.traffic
@@ -178,7 +186,13 @@ class Flow:
                     await self._hands.dismiss_cookie_dialog(look)
             if look is None:
                 continue
-            verdict = judge(Now(look, traffic, now_s, now_s - changed_s), submitted, patience)
+            if answering_since_s is None or now_s - asked_s > _AT_ONCE_S:
+                answering_since_s = now_s
+            verdict = judge(Now(look, traffic, now_s - answering_since_s, now_s - changed_s), submitted, patience)
+            swallowed = isinstance(verdict, Ended) and verdict.outcome is LoginOutcome.SWALLOWED
+            if swallowed and not await self._is_silent(traffic):
+                look = answering_since_s = None
+                continue
             if verdict is not None:
                 self._hands.note(f"asked for {verdict.element}" if isinstance(verdict, Asked) else "answered")
                 return verdict

@@ -124,7 +124,6 @@ class Submitted:
 
     look: Look
     traffic: Traffic
-    at_s: float
     answered: Element | None = None
 
 
@@ -176,11 +175,14 @@ _QUESTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Page and wire at one moment, and for how long both have been as they are."""
+    """Page and wire at one moment, for how long the page has answered since the submit, and both been as they are.
+
+    A page that computes what it sends answers nobody meanwhile, and swallows nothing.
+    """
 
     look: Look
     traffic: Traffic
-    at_s: float
+    answering_s: float
     unchanged_s: float
 
 
@@ -254,6 +256,6 @@ def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | N
     anew = look.page != before.page or look.form != before.form or not look.password_filled
     if anew and _settled(now, patience):
         return Ended(LoginOutcome.FORM_AGAIN if posted else LoginOutcome.SWALLOWED)
-    if not posted and now.at_s - submitted.at_s >= patience.swallowed_s:
+    if not posted and now.answering_s >= patience.swallowed_s:
         return Ended(LoginOutcome.SWALLOWED)
     return None

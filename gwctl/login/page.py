@@ -15,7 +15,7 @@ from gwctl.login.outcome import SsoCookie
 from gwctl.login.wire import Wire
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Request
+    from playwright.async_api import BrowserContext, Locator, Request
 
 LOOK_EVERY_MS = 40
 CERTIFICATE_ERROR = "ERR_CERT_"
@@ -105,8 +105,11 @@ class Page:
         return self._page.is_closed()
 
     async def click(self, selector: str, *, timeout_s: float) -> bool:
-        """Click the first visible match; False if something lay over it, or it went away, until ``timeout_s``."""
-        return await self._act(self._page.locator(_visible(selector)).first.click(timeout=timeout_s * 1000))
+        """Click the first visible match; False if something lay over it, or it went away, until ``timeout_s``.
+
+        A click that was on its way when the time was over has been done, and is True.
+        """
+        return await self._click(self._page.locator(_visible(selector)).first, timeout_s)
 
     async def fill(self, selector: str, text: str, *, timeout_s: float) -> bool:
         """Put ``text`` into the first visible match; whether it stays there, ``holds`` tells."""
@@ -136,7 +139,7 @@ class Page:
         ways = inside.locator("button, a, input[type=button], [role=button]").filter(has_text=wanted, visible=True)
         if await ways.count() == 0:
             return False
-        return await self._act(ways.first.click(timeout=timeout_s * 1000))
+        return await self._click(ways.first, timeout_s)
 
     async def choose(self, selector: str, value: str, *, timeout_s: float) -> bool:
         """Choose an option of a list by its value."""
@@ -153,6 +156,19 @@ class Page:
         except Error as error:
             raise PageFailed(first_line(error)) from None
         return [(str(value), str(label)) for value, label in found]
+
+    async def _click(self, target: Locator, timeout_s: float) -> bool:
+        from playwright.async_api import Error
+
+        try:
+            await target.click(timeout=timeout_s * 1000, no_wait_after=True)
+        except Error as error:
+            if self.is_gone:
+                raise PageFailed(first_line(error)) from None
+            # The page computes what it sends, for seconds on a small machine, before it confirms the click: whoever
+            # takes that for none clicks again, and sends the form twice.
+            return was_on_its_way(str(error))
+        return True
 
     async def _act(self, action: Awaitable[object]) -> bool:
         from playwright.async_api import Error
@@ -244,6 +260,14 @@ def as_script(look: Look | None) -> str:
         return ""
     values = {name: getattr(look, name) for name in Look.__slots__}
     return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+
+
+def was_on_its_way(message: str) -> bool:
+    """Say by the log of a click that failed whether its last try had got as far as the mouse (Playwright 1.50 to 1.65).
+
+    A try that ended with something lying over the element is followed by the next one's line.
+    """
+    return message.rfind("performing click action") > message.rfind("retrying click action")
 
 
 def first_line(error: Exception) -> str:

@@ -210,6 +210,49 @@ def test_a_form_sent_after_all_is_not_sent_again(log_in: LogIn) -> None:
     assert (login.report.submits, login.permits, page.posts) == (1, 1, ["late"])
 
 
+COMPUTES = """<script>document.getElementById("%s").addEventListener("%s", () => {
+  const until = performance.now() + %d;
+  while (performance.now() < until);
+}, true);</script>"""
+
+
+@pytest.mark.parametrize("busy_ms", [700, 2000, 4000])
+def test_a_page_that_computes_what_it_sends_is_clicked_once(log_in: LogIn, busy_ms: int) -> None:
+    """IBKR's page does so, on a small machine for long, and answers nobody meanwhile: one click, one submit (law 2)."""
+    page = rig.PageServer(CURRENT % COMPUTES % ("first", "submit", busy_ms), [(200, '{"done": true}')])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert (login.report.submits, login.permits, page.posts) == (1, 1, ["password"])
+    assert not login.report.workaround_used
+
+
+def test_a_click_that_is_confirmed_late_is_not_done_again(log_in: LogIn) -> None:
+    """The page leaves the form and its button standing while IBKR thinks: a second click would send it again."""
+    late = CURRENT.replace('first").hidden = !!answer.panel', 'first").hidden = false')
+    answers = [(200, '{"panel": "silver"}'), (200, '{"done": true}')]
+    page = rig.PageServer(late % COMPUTES % ("first", "click", 1500), answers)
+    login = log_in(page, totp_secret=TOTP_SECRET)
+    assert (page.posts[:1], login.permits) == (["password"], 1)
+    assert [one for one in page.posts if one == "password"] == ["password"]
+
+
+def test_a_page_that_begins_to_compute_late_is_waited_for(log_in: LogIn) -> None:
+    """A form that is sent after a long silence, in which the page did not answer, was not swallowed."""
+    late = """<script>document.getElementById("first").addEventListener("submit", (e) => {
+      e.preventDefault(); e.stopImmediatePropagation();
+      setTimeout(() => {
+        const until = performance.now() + 2500;
+        while (performance.now() < until);
+        setTimeout(() => send(null, "password"), 200);
+      }, 300);
+    }, true);</script>"""
+    page = rig.PageServer(CURRENT % late, [(200, '{"done": true}')])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert (login.report.submits, login.permits, page.posts) == (1, 1, ["password"])
+    assert not login.report.workaround_used
+
+
 def test_a_login_page_of_503_spends_nothing(log_in: LogIn) -> None:
     """An ill login page ends the login before anything is typed."""
     page = rig.PageServer("<body>down</body>", status=503)

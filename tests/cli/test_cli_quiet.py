@@ -90,7 +90,8 @@ def test_a_healthy_call_is_quick(sandbox: Home, record_property: pytest.RecordPr
     median_s = statistics.median(lengths_s)
     record_property("quiet_up_median_s", round(median_s, 3))
     print(f"up --quiet on a healthy profile: median {median_s:.3f} s of 5")  # noqa: T201 - the figure is reported
-    assert median_s < HEALTHY_UP_BOUND_S
+    # Other tests beside it make some of them longer; a wait in the call itself would be in each.
+    assert min(lengths_s) < HEALTHY_UP_BOUND_S
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ def verdict(
     look: Look, *, posts: int = 1, waiting: int = 0, unchanged_s: float = 9.0, after_s: float = 1.0, **more: Any
 ) -> Any:
     """Judge ``look`` some time after a submit of the filled form."""
-    submitted = Submitted(more.pop("before", FILLED), Traffic(), 100.0, answered=more.pop("answered", None))
+    submitted = Submitted(more.pop("before", FILLED), Traffic(), answered=more.pop("answered", None))
     traffic = Traffic(posts=posts, waiting=waiting, **more)
-    return judge(Now(look, traffic, 100.0 + after_s, unchanged_s), submitted, PATIENCE)
+    return judge(Now(look, traffic, after_s, unchanged_s), submitted, PATIENCE)
 
 
 def form(**changes: Any) -> Look:
