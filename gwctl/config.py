@@ -6,10 +6,8 @@ Order, first found: a flag, the ``GWCTL_*`` variable, ``[profiles.NAME]``, ``[de
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,6 +210,8 @@ def read_file(path: Path) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise Configuration(f"cannot read {path}: {error.strerror}", hint=f"check the owner of {path}") from error
+    import tomllib
+
     try:
         return tomllib.loads(raw.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -244,6 +244,8 @@ def _check_keys(path: Path, where: str, table: Mapping[str, Any]) -> None:
 
 
 def _refuse_key(path: Path, key: str, where: str | None, known: list[str]) -> None:
+    import difflib
+
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     place = f" in [{where}]" if where else ""
     raise Configuration(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from gwctl.errors import Configuration
 
 
@@ -37,6 +35,8 @@ class Paths:
         if home is not None:
             home = home.expanduser().absolute()
             return cls(profile, home, home, home / "state", home / "cache")
+        import platformdirs
+
         dirs = platformdirs.PlatformDirs("gwctl", appauthor=False)
         try:
             own = (dirs.user_config_path, dirs.user_data_path, dirs.user_state_path, dirs.user_cache_path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +42,8 @@ def _folder_trouble(path: Path) -> Iterator[None]:
 
 def write_bytes(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Replace ``path`` by ``content`` atomically, leaving the old file on any failure; raise DiskTrouble."""
+    import tempfile
+
     make_missing(path.parent)
     temporary: str | None = None
     try:
