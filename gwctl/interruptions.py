@@ -16,20 +16,24 @@ _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def postponed() -> Iterator[None]:
     """Keep SIGINT, SIGTERM and SIGHUP until the end of a ``with``: what is done in it is done whole.
 
-    They are then answered as they would have been before, so that what they raise leaves the ``with``. A signal that is
+    They are then answered as they would have been before, so that what they raise leaves the ``with``, also in place of
+    an error of what was done, which somebody may expect and go on after. A signal that is
     ignored stays so, also for a child that is started meanwhile. Signals are the main thread's: in another one there is
     nothing to keep.
     """
     seen: list[tuple[int, FrameType | None]] = []
-    with _answered_by(lambda number, frame: seen.append((number, frame))) as before:
-        yield
-    for number, frame in seen:
-        handler = before[number]
-        if callable(handler):
-            # Not raised again: a loop's own handler has been told already, by its wakeup descriptor.
-            handler(number, frame)
-        else:
-            signal.raise_signal(number)
+    before: dict[int, _Handler] = {}
+    try:
+        with _answered_by(lambda number, frame: seen.append((number, frame))) as before:
+            yield
+    finally:
+        for number, frame in seen:
+            handler = before[number]
+            if callable(handler):
+                # Not raised again: a loop's own handler has been told already, by its wakeup descriptor.
+                handler(number, frame)
+            else:
+                signal.raise_signal(number)
 
 
 @contextmanager

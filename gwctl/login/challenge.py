@@ -67,7 +67,9 @@ class Challenge:
         return Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {what}")
 
     async def _state(self, answered: Element | None) -> Submitted:
-        return Submitted(await self._hands.look(), self._hands.page.traffic, answered)
+        # The password is out: a page that computes now is waited for as long as for an answer.
+        look = await self._hands.look(self._hands.patience.answer_s)
+        return Submitted(look, self._hands.page.traffic, answered)
 
     # Ways past.
 

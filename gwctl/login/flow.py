@@ -8,13 +8,13 @@ import time
 from gwctl.login.challenge import Challenge
 from gwctl.login.form import Form
 from gwctl.login.hands import Hands, OnStep, Over, Permit, Task
-from gwctl.login.look import SUCCESS_TEXT, Asked, Ended, Look, Now, Submitted, Traffic, judge
+from gwctl.login.look import SUCCESS_TEXT, Asked, Ended, Look, Now, Submitted, judge
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.pages import CODE_FIELDS, Element, describe_search
 from gwctl.login.second_factor import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
 
-_SLICE_S = 0.1
+_SLICE_S = 0.2
 _AT_ONCE_S = 0.5
 _ROUNDS = 8
 
@@ -162,37 +162,32 @@ class Flow:
             submitted = again
         return Ended(LoginOutcome.PAGE_UNKNOWN, "the page asks for more and more")
 
-    async def _is_silent(self, traffic: Traffic) -> bool:
-        """Say whether nothing is on its way: the page answers at once, and has sent nothing until then."""
-        look = await self._page.look(self._hands.selectors, None, timeout_s=_AT_ONCE_S)
-        return look is not None and self._page.traffic == traffic
-
     async def _await_verdict(self, submitted: Submitted) -> Ended | Asked:
-        """Race everything that may happen after a submit; the page's changes and the wire's wake it."""
+        """Race everything that may happen after a submit; the page's changes and the wire's wake it.
+
+        What is judged is what the page shows at this moment: one that does not answer computes what it sends, or what
+        the answer to that means, and neither silence nor an old text speaks for it.
+        """
         patience = self._task.patience
         longest_s = patience.push_s if submitted.answered is Element.PUSH else patience.answer_s
         look: Look | None = None
         state: object = None
-        answering_since_s: float | None = None
-        begun_s = changed_s = now_s = time.monotonic()
+        begun_s = answering_since_s = changed_s = now_s = time.monotonic()
         while now_s - begun_s < longest_s:
             asked_s = time.monotonic()
-            look = await self._page.look(self._hands.selectors, look, timeout_s=_SLICE_S) or look
+            fresh = await self._page.look(self._hands.selectors, look, timeout_s=_SLICE_S)
+            if fresh is None:  # it is as it was, or does not answer
+                fresh = await self._page.look(self._hands.selectors, None, timeout_s=_AT_ONCE_S)
             now_s = time.monotonic()
-            traffic = self._page.traffic
+            if fresh is None or now_s - asked_s > _SLICE_S + _AT_ONCE_S:
+                answering_since_s = changed_s = now_s
+            if fresh is None:
+                continue
+            look, traffic = fresh, self._page.traffic
             if (look, traffic) != state:
                 state, changed_s = (look, traffic), now_s
-                if look is not None:
-                    await self._hands.dismiss_cookie_dialog(look)
-            if look is None:
-                continue
-            if answering_since_s is None or now_s - asked_s > _AT_ONCE_S:
-                answering_since_s = now_s
+                await self._hands.dismiss_cookie_dialog(look)
             verdict = judge(Now(look, traffic, now_s - answering_since_s, now_s - changed_s), submitted, patience)
-            swallowed = isinstance(verdict, Ended) and verdict.outcome is LoginOutcome.SWALLOWED
-            if swallowed and not await self._is_silent(traffic):
-                look = answering_since_s = None
-                continue
             if verdict is not None:
                 self._hands.note(f"asked for {verdict.element}" if isinstance(verdict, Asked) else "answered")
                 return verdict

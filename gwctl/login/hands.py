@@ -89,9 +89,9 @@ class Hands:
         self.steps.append(step)
         self._on_step(step)
 
-    async def look(self) -> Look:
-        """Return how the page looks now; raises PageFailed if it does not answer its own browser."""
-        deadline_s = time.monotonic() + self.patience.action_s
+    async def look(self, patience_s: float | None = None) -> Look:
+        """Return how the page looks now; raises PageFailed if it does not answer its own browser in time."""
+        deadline_s = time.monotonic() + (patience_s or self.patience.action_s)
         while (left_s := deadline_s - time.monotonic()) > 0:
             # None at once: the document was being replaced; the next look sees the new one.
             look = await self.page.look(self.selectors, None, timeout_s=left_s)
@@ -104,7 +104,9 @@ class Hands:
         deadline_s = time.monotonic() + self.patience.action_s
         while not is_it(look):
             if time.monotonic() >= deadline_s:
-                return None
+                # It may not have answered since long before.
+                fresh = await self.page.look(self.selectors, None, timeout_s=self.patience.action_s)
+                return fresh if fresh is not None and is_it(fresh) else None
             look = await self.page.look(self.selectors, look, timeout_s=_WATCH_S) or look
         return look
 

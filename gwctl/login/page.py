@@ -161,7 +161,7 @@ class Page:
         from playwright.async_api import Error
 
         try:
-            await target.click(timeout=timeout_s * 1000, no_wait_after=True)
+            await target.click(timeout=timeout_s * 1000)
         except Error as error:
             if self.is_gone:
                 raise PageFailed(first_line(error)) from None
@@ -265,8 +265,11 @@ def as_script(look: Look | None) -> str:
 def was_on_its_way(message: str) -> bool:
     """Say by the log of a click that failed whether its last try had got as far as the mouse (Playwright 1.50 to 1.65).
 
-    A try that ended with something lying over the element is followed by the next one's line.
+    A try that ended with something lying over the element is followed by the next one's line. A log in other words says
+    nothing, and the click may have been done.
     """
+    if "locator resolved to" in message and "attempting click action" not in message:
+        return True
     return message.rfind("performing click action") > message.rfind("retrying click action")
 
 

@@ -253,6 +253,25 @@ def test_a_page_that_begins_to_compute_late_is_waited_for(log_in: LogIn) -> None
     assert not login.report.workaround_used
 
 
+@pytest.mark.parametrize("computes_ms", [0, 1500, 3500])
+def test_a_login_that_is_taken_is_not_called_refused(log_in: LogIn, computes_ms: int) -> None:
+    """An empty form stands there again until the page has computed what IBKR's answer means."""
+    html = (CURRENT % "").replace(
+        "if (answer.done)",
+        f"""document.getElementById("xyz-field-password").value = "";
+  await new Promise((go) => setTimeout(() => {{
+    const until = performance.now() + {computes_ms};
+    while (performance.now() < until);
+    setTimeout(go, 50);
+  }}, 150));
+  if (answer.done)""",
+    )
+    page = rig.PageServer(html, [(200, '{"done": true}')])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert (login.report.submits, login.permits, page.posts) == (1, 1, ["password"])
+
+
 def test_a_login_page_of_503_spends_nothing(log_in: LogIn) -> None:
     """An ill login page ends the login before anything is typed."""
     page = rig.PageServer("<body>down</body>", status=503)

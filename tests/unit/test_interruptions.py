@@ -60,12 +60,25 @@ def test_each_postponed_signal_is_answered() -> None:
     assert heard == [signal.SIGTERM, signal.SIGHUP]
 
 
-def test_what_raises_by_itself_keeps_its_error() -> None:
-    """The error of what was done goes before the signal, which has nothing left to stop."""
+def test_a_signal_goes_before_an_error() -> None:
+    """Whoever expects the error goes on after it, as where a program is missing: the signal would be lost."""
 
     def fails() -> None:
         with postponed():
             signal.raise_signal(signal.SIGHUP)
+            raise ValueError("its own")
+
+    with pytest.raises(Torn) as told:
+        fails()
+    assert isinstance(told.value.__context__, ValueError)
+    assert signal.getsignal(signal.SIGHUP) is tear
+
+
+def test_an_error_alone_stays_what_it_is() -> None:
+    """Without a signal nothing is added to it, and everything is as before."""
+
+    def fails() -> None:
+        with postponed():
             raise ValueError("its own")
 
     with pytest.raises(ValueError, match="its own"):

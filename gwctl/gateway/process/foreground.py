@@ -10,7 +10,7 @@ from types import FrameType
 
 from gwctl.errors import TimedOut
 from gwctl.gateway.process.spawning import CompletedShort
-from gwctl.interruptions import postponed
+from gwctl.interruptions import postponed, undisturbed
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
@@ -75,12 +75,14 @@ def run_unseen(
 
 
 def _interrupt(popen: subprocess.Popen[bytes], grace_s: float) -> None:
-    popen.send_signal(signal.SIGINT)
-    try:
-        popen.communicate(timeout=grace_s)
-    except subprocess.TimeoutExpired:
-        popen.kill()
-        popen.communicate()
+    """Interrupt it and wait for its end, which it gets after ``grace_s``; a second Ctrl-C does not leave it behind."""
+    with undisturbed():
+        popen.send_signal(signal.SIGINT)
+        try:
+            popen.communicate(timeout=grace_s)
+        except subprocess.TimeoutExpired:
+            popen.kill()
+            popen.communicate()
 
 
 def _has_terminal() -> bool:
