@@ -17,9 +17,8 @@ def postponed() -> Iterator[None]:
     """Keep SIGINT, SIGTERM and SIGHUP until the end of a ``with``: what is done in it is done whole.
 
     They are then answered as they would have been before, so that what they raise leaves the ``with``, also in place of
-    an error of what was done, which somebody may expect and go on after. A signal that is
-    ignored stays so, also for a child that is started meanwhile. Signals are the main thread's: in another one there is
-    nothing to keep.
+    an error of what was done, which somebody may expect and go on after. A signal that is ignored stays so, also for a
+    child that is started meanwhile. Signals are the main thread's: in another one there is nothing to keep.
     """
     seen: list[tuple[int, FrameType | None]] = []
     before: dict[int, _Handler] = {}

@@ -30,17 +30,20 @@ def torn_by_sighup() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
+def do_whole(done: list[str], error: Exception | None = None) -> None:
+    """Do something while SIGHUP arrives, and fail with the error, if there is one."""
+    with postponed():
+        signal.raise_signal(signal.SIGHUP)
+        done.append("all")
+        if error is not None:
+            raise error
+
+
 def test_a_postponed_signal_is_answered_at_the_end() -> None:
     """What its handler raises leaves the ``with``, when all of it is done; afterwards everything is as before."""
-    done = []
-
-    def whole() -> None:
-        with postponed():
-            signal.raise_signal(signal.SIGHUP)
-            done.append("all")
-
+    done: list[str] = []
     with pytest.raises(Torn):
-        whole()
+        do_whole(done)
     assert done == ["all"]
     assert signal.getsignal(signal.SIGHUP) is tear
 
@@ -62,14 +65,8 @@ def test_each_postponed_signal_is_answered() -> None:
 
 def test_a_signal_goes_before_an_error() -> None:
     """Whoever expects the error goes on after it, as where a program is missing: the signal would be lost."""
-
-    def fails() -> None:
-        with postponed():
-            signal.raise_signal(signal.SIGHUP)
-            raise ValueError("its own")
-
     with pytest.raises(Torn) as told:
-        fails()
+        do_whole([], ValueError("its own"))
     assert isinstance(told.value.__context__, ValueError)
     assert signal.getsignal(signal.SIGHUP) is tear
 
@@ -88,17 +85,16 @@ def test_an_error_alone_stays_what_it_is() -> None:
 
 def test_an_inner_one_waits_for_the_outer_one() -> None:
     """They may be nested; the outermost end is the moment."""
-    done = []
+    done: list[str] = []
 
     def nested() -> None:
         with postponed():
-            with postponed():
-                signal.raise_signal(signal.SIGHUP)
+            do_whole(done)
             done.append("outer")
 
     with pytest.raises(Torn):
         nested()
-    assert done == ["outer"]
+    assert done == ["all", "outer"]
 
 
 def test_what_is_ignored_stays_ignored_for_children_too() -> None:
@@ -135,12 +131,17 @@ def test_a_loop_is_told_once() -> None:
 
     async def story() -> int:
         told: list[int] = []
+        heard = asyncio.Event()
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, told.append, 1)
+
+        def hear() -> None:
+            told.append(1)
+            heard.set()
+
+        loop.add_signal_handler(signal.SIGHUP, hear)
         with postponed():
             signal.raise_signal(signal.SIGHUP)
-        while not told:  # noqa: ASYNC110 - a turn of the loop, not a wait
-            await asyncio.sleep(0)
+        await asyncio.wait_for(heard.wait(), 20)
         for _ in range(10):
             await asyncio.sleep(0)
         loop.remove_signal_handler(signal.SIGHUP)
