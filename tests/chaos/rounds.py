@@ -39,7 +39,7 @@ class Result:
     broken: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
     theirs_s: float = 0.0
-    """How long the supervisor still waits for what is IBKR's to say: a submit without success, a budget that is spent."""
+    """How long the supervisor still waits for IBKR's sake: after a submit without success, or after too many."""
 
     @property
     def is_good(self) -> bool:
