@@ -37,8 +37,16 @@ def check(turn: Turn, *, tickle: bool = False) -> None:
     if turn.snapshot.checking:
         return
     turn.unwake(Timer.CHECK)
+    turn.wake(Timer.LOOK, turn.policy.look_timeout_s)
     turn.set(checking=True)
     turn.act(Check(tickle=tickle))
+
+
+def look_again(turn: Turn) -> None:
+    """Give up a check that has said nothing for too long, and make another: the shell ends the one before."""
+    if turn.snapshot.checking:
+        turn.set(checking=False)
+        check(turn, tickle=True)
 
 
 def mend(turn: Turn) -> None:

@@ -14,6 +14,7 @@ from gwctl.supervisor.ladder import (
     check,
     give_up,
     log_in,
+    look_again,
     mend,
     never_settled,
     on_cause,
@@ -303,21 +304,36 @@ def _on_timer(turn: Turn, event: TimeOut) -> None:
         _on_by_hand_over(turn)
     elif event.timer is Timer.DEADLINE and snapshot.process is Process.STARTING:
         _start_says_nothing(turn)
-    if snapshot.process is not Process.RUNNING:
-        return
-    if event.timer is Timer.DEADLINE:
-        on_deadline(turn)
-    elif event.timer is Timer.CHECK:
-        check(turn)
-    elif event.timer is Timer.TICKLE:
-        # A look under way comes first; the tickle follows it.
-        turn.wake(Timer.TICKLE, turn.policy.settle_slow_check_s if snapshot.checking else turn.policy.tickle_interval_s)
-        check(turn, tickle=True)
-    elif event.timer is Timer.LOGIN and snapshot.cure is None:
+    if snapshot.process is Process.RUNNING and event.timer in _WHILE_RUNNING:
+        _WHILE_RUNNING[event.timer](turn)
+
+
+def _on_tickle_due(turn: Turn) -> None:
+    # A look under way comes first; the tickle follows it.
+    pause_s = turn.policy.settle_slow_check_s if turn.snapshot.checking else turn.policy.tickle_interval_s
+    turn.wake(Timer.TICKLE, pause_s)
+    check(turn, tickle=True)
+
+
+def _on_login_due(turn: Turn) -> None:
+    if turn.snapshot.cure is None:
         mend(turn)
-    elif event.timer is Timer.SETTLE and snapshot.cure is Cure.SETTLE and not snapshot.checking:
+
+
+def _on_settled_late(turn: Turn) -> None:
+    if turn.snapshot.cure is Cure.SETTLE and not turn.snapshot.checking:
         # A look under way decides: it may find that IBKR cannot be reached (law 5).
         never_settled(turn)
+
+
+_WHILE_RUNNING: dict[Timer, Callable[[Turn], None]] = {
+    Timer.DEADLINE: on_deadline,
+    Timer.LOOK: look_again,
+    Timer.CHECK: check,
+    Timer.TICKLE: _on_tickle_due,
+    Timer.LOGIN: _on_login_due,
+    Timer.SETTLE: _on_settled_late,
+}
 
 
 def _on_window(turn: Turn, event: WindowChanged) -> None:

@@ -71,6 +71,8 @@ class Policy:
     unsent_pause_max_s: float = 60.0
     """The longest pause after a login that sent nothing: it has cost nobody anything, and its cause may be gone."""
     ill_pause_s: float = 15.0
+    look_timeout_s: float = 45.0
+    """When a check that says nothing is given up and made again; each request in it has its own deadline."""
     cure_timeout_s: float = 45.0
     """When a reauthentication or a resume that says nothing is given up; each request in it has its own deadline."""
     login_timeout_s: float = 240.0

@@ -56,6 +56,7 @@ def on_checked(turn: Turn, event: Checked) -> None:
     """Act on what a check saw, and see to it that another one follows."""
     again = turn.snapshot.look_again
     turn.set(checking=False, look_again=False)
+    turn.unwake(Timer.LOOK)
     if turn.snapshot.process is not Process.RUNNING:
         return
     turn.wake(Timer.CHECK, turn.policy.check_interval_s)

@@ -80,16 +80,14 @@ class LoginResult(StrEnum):
 
 
 class Timer(StrEnum):
-    """What the core can be woken for; due times are monotonic seconds in the snapshot.
-
-    DEADLINE is when the start or the cure under way is given up, BY_HAND when a person's login is no longer waited for.
-    """
+    """What the core can be woken for; LOOK gives up a check, DEADLINE a start or a cure, BY_HAND a person's login."""
 
     CHECK = auto()
     TICKLE = auto()
     START = auto()
     LOGIN = auto()
     SETTLE = auto()
+    LOOK = auto()
     DEADLINE = auto()
     BY_HAND = auto()
 
@@ -220,7 +218,7 @@ class SecondFactorAsked(Event):
 
 @dataclass(frozen=True, slots=True)
 class SubmitBegun(Event):
-    """The login under way is about to send the password; law 2's ledger has it already."""
+    """The login under way is about to send the password; the ledger has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,9 +276,8 @@ class CauseRead(Event):
 
 
 class Arrow(Enum):
-    """The inputs of the two tables; ``step`` derives them from events."""
+    """The inputs of the two tables, the process's first; ``step`` derives them from events."""
 
-    # process
     START = auto()
     ANSWERS = auto()
     LOST = auto()
@@ -289,7 +286,6 @@ class Arrow(Enum):
     RESTART = auto()
     STOP = auto()
     GONE = auto()
-    # session
     RESET = auto()
     BEGIN = auto()
     ASKED = auto()

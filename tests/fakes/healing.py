@@ -67,7 +67,7 @@ class HealthyWorld:
         """Return after how many seconds it is READY that are nobody's but ours; None where a person is needed."""
         core = self.core
         if self.lost:
-            self.asked &= {"check"}
+            self.asked = set()
             self.gateway = None if self.gateway == "starting" else self.gateway
         began = core.now
         for _ in range(MOST_TURNS):
@@ -110,7 +110,7 @@ class HealthyWorld:
 
     def _book(self, waited_s: float) -> None:
         snapshot = self.core.snapshot
-        if Timer.DEADLINE in snapshot.timers:
+        if {Timer.DEADLINE, Timer.LOOK} & snapshot.timers.keys():
             self.deadlines_s += waited_s
         elif {Timer.LOGIN, Timer.BY_HAND} & snapshot.timers.keys() or snapshot.rate_limited:
             self.theirs_s += waited_s

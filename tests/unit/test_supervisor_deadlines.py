@@ -16,6 +16,7 @@ from gwctl.supervisor.states import (
     ByHandWanted,
     CancelCure,
     CancelLogin,
+    Check,
     Cure,
     Finish,
     GatewayAnswers,
@@ -125,6 +126,16 @@ def test_deadline_of_what_has_ended_means_nothing(process: Process) -> None:
         core.feed(GatewayGone())
     assert core.snapshot.process is process
     assert core.feed(TimeOut(timer=Timer.DEADLINE)) == []
+
+
+def test_check_that_says_nothing_is_made_again() -> None:
+    """A look that never comes back does not leave the loop blind."""
+    core = ready()
+    core.fire(Timer.CHECK)
+    assert core.fire(Timer.LOOK) == [Check(tickle=True)]
+    core.see(Verdict.NO_SESSION)
+    assert core.snapshot.cure is Cure.RESUME
+    assert Timer.LOOK not in core.snapshot.timers
 
 
 # A login by hand.
