@@ -70,7 +70,9 @@ def _stop_recorded(call: Call, *, keep_session: bool) -> bool:
     record = SupervisorRecord.load(call.paths)
     try:
         if record is not None:
-            SupervisorClient(record).command("stop", {"keep_session": keep_session})
+            # systemd sets SERVICE_RESULT for its ExecStop, on a reboot too: no person has asked for that.
+            by_person = "SERVICE_RESULT" not in call.environment.variables
+            SupervisorClient(record).command("stop", {"keep_session": keep_session, "by_person": by_person})
     except (NoSupervisor, SupervisorHangs):
         call.say("the supervisor does not answer; ending its process")
         _end(identity)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +27,8 @@ OTHER_LOGIN_S = 30.0
 LOOK_EVERY_S = 0.1
 TAKEOVER_S = 60.0
 """How long the session may take to come after the person is through."""
+HELD_S = 180.0
+"""How much longer than the person's own time the supervisor is asked to wait: the gateway has to come up before it."""
 COOKIES_S = 3.0
 """How much longer a window stays whose session is there: its login may just be at its end, and has the cookies."""
 
@@ -97,6 +100,13 @@ class _Visit:
         except NoSupervisor:
             self._say_why_it_ended()
 
+    def _claim(self) -> dict[str, Any]:
+        """Return who wants to log in by hand and for how long; the supervisor goes on when either has ended."""
+        from gwctl.gateway import process
+
+        me = process.identify(os.getpid())
+        return {"identity": me.to_json() if me else None, "for_s": self.timeout_s + HELD_S}
+
     def leave(self, *, ours: bool) -> None:
         """Stop what was started for this login; a supervisor that ran before is given the login back.
 
@@ -110,7 +120,7 @@ class _Visit:
                 undo(self.call)
             elif self._interrupts:
                 with suppress(NoSupervisor, TryAgain):
-                    self.client.command("by_hand", {"over": True})
+                    self.client.command("by_hand", {**self._claim(), "over": True})
 
     def _hand_over(self, report: LoginReport) -> dict[str, Any]:
         """Give the supervisor the cookies of the window, for a later resume, and return once it is ready."""
@@ -144,7 +154,7 @@ class _Visit:
             now_s = time.monotonic()
             phase, reason = status["phase"], str(status["reason"])
             if phase == "locked_out" and status["gateway"]["pid"]:
-                self.client.command("by_hand")
+                self.client.command("by_hand", self._claim())
                 return False
             if phase in {"logging_in", "awaiting_second_factor"}:
                 other_by_s = other_by_s or now_s + OTHER_LOGIN_S
@@ -154,7 +164,7 @@ class _Visit:
                 raise TimedOut(f"the gateway does not come up: {told}", hint=self.call.command("logs --gateway"))
             else:
                 self._interrupts = self._interrupts or reason != BY_HAND
-                self.client.command("by_hand")
+                self.client.command("by_hand", self._claim())
             if reason not in {told, BY_HAND}:
                 told = reason
                 self.show(told)

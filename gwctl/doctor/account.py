@@ -139,6 +139,7 @@ def check_login(case: Case) -> Iterator[Finding]:
 
 def check_budget(case: Case) -> Iterator[Finding]:
     """Say whether a cure has to wait because it was tried too often of late."""
+    from gwctl.supervisor.budget import Rung
     from gwctl.supervisor.memory import recall
     from gwctl.supervisor.policy import default_budgets
     from gwctl.supervisor.tables import Snapshot
@@ -149,7 +150,8 @@ def check_budget(case: Case) -> Iterator[Finding]:
         return
     now = time.monotonic()
     kept = recall(Snapshot(), raw, case.ports.wall_clock() - now, now)
-    spent = {rung: kept.spent.room_in_s(rung, budget, now) for rung, budget in default_budgets().items()}
+    limits = {rung: budget for rung, budget in default_budgets().items() if rung is not Rung.RESTART}
+    spent = {rung: kept.spent.room_in_s(rung, budget, now) for rung, budget in limits.items()}
     exhausted = [f"{rung} for {_minutes(room_s)}" for rung, room_s in spent.items() if room_s > 0]
     pause_s = kept.login_not_before - now
     wait = f"wait; {case.command('status')} says for what"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from gwctl.credentials import Credentials
 from gwctl.errors import GwctlError
 from gwctl.login.outcome import LoginOutcome, LoginReport
 from gwctl.supervisor.ledger import Ledger
 from gwctl.supervisor.meanings import RESET_HINT, Meaning
-from gwctl.supervisor.policy import UNCOUNTED, Permission
+from gwctl.supervisor.policy import UNCOUNTED, Permission, Submit
 from gwctl.supervisor.service_secrets import ledger_secret
 from gwctl.supervisor.states import LoginDone, LoginResult
 
@@ -18,12 +19,21 @@ from gwctl.supervisor.states import LoginDone, LoginResult
 class Attempt:
     """One login's entries in the ledger."""
 
-    def __init__(self, ledger: Ledger, credentials: Credentials, context: str, limit: int) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        credentials: Credentials,
+        context: str,
+        limit: int,
+        on_submit: Callable[[], None] = lambda: None,
+    ) -> None:
         self.ledger = ledger
+        self.on_submit = on_submit
         self.password = ledger_secret(credentials.username, credentials.password)
         self.context = context
         self.limit = limit
         self.open = False
+        self.begun: list[Submit] = []
         self.denied: Permission | None = None
 
     def permission(self) -> Permission:
@@ -31,19 +41,42 @@ class Attempt:
         return self.ledger.permission(self.password, self.context, self.limit)
 
     async def permit(self) -> bool:
-        """Write a submit to disk if law 2 allows it; asked again, the one before never left the browser."""
-        await self.withdraw()
+        """Write a submit to disk if law 2 allows it; asked again, the one before was not answered, if it was made."""
+        await self.leave_open()
         permission = await asyncio.to_thread(self.ledger.begin_submit, self.password, self.context, self.limit)
         self.open = permission.allowed
         if not permission.allowed:
             self.denied = permission
+        elif self.ledger.last_begun is not None:
+            self.begun.append(self.ledger.last_begun)
+            self.on_submit()
         return permission.allowed
 
-    async def withdraw(self) -> None:
-        """Note that the last permitted submit was not made."""
+    async def leave_open(self) -> None:
+        """Note that the last permitted submit has no answer, and gets none."""
         if self.open:
             self.open = False
             await asyncio.to_thread(self.ledger.end_submit, UNCOUNTED)
+
+    async def withdraw_unmade(self, report: LoginReport) -> None:
+        """Take the permitted submits that were not made out of the ledger, the first ones first."""
+        made = self.made(report)
+        unmade = len(self.begun) - made
+        if unmade <= 0:
+            return
+        if made == 0:
+            self.open = False
+        with contextlib.suppress(GwctlError):  # what cannot be taken back counts, which is the careful side
+            await asyncio.to_thread(self.ledger.withdraw, self.begun[:unmade])
+
+    def made(self, report: LoginReport) -> int:
+        """Return how many submits were made, for all that can be known.
+
+        A browser that failed after it had a permission may have made one that its report does not know of, and only
+        what was sent is refused.
+        """
+        doubtful = report.outcome is LoginOutcome.BROWSER_FAILED or report.outcome.counts_as_refusal
+        return max(report.submits, len(self.begun)) if doubtful else report.submits
 
     async def second_factor(self, *, answered: bool) -> None:
         """Write down that a second factor is waited for, or was given; a full disk costs the note, never the login."""

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,8 +21,10 @@ from gwctl.login.outcome import LoginOutcome, LoginReport, Step
 from gwctl.login.second_factor import Answer, Method, Question, nobody
 from gwctl.login.session import LoginJob, LoginWorker
 from gwctl.supervisor.attempt import Attempt, denied, environment_trouble
+from gwctl.supervisor.errand import Errand
 from gwctl.supervisor.ledger import Ledger
 from gwctl.supervisor.meanings import MEANINGS
+from gwctl.supervisor.policy import Permission
 from gwctl.supervisor.questions import Questions
 from gwctl.supervisor.service_secrets import login_context, method_of
 from gwctl.supervisor.states import LoginDone, LoginResult
@@ -29,6 +32,10 @@ from gwctl.supervisor.states import LoginDone, LoginResult
 log = logging.getLogger("gwctl.supervisor")
 
 LOGIN_DEADLINE_S = 90.0
+SECRETS_S = 75.0
+"""How long the secrets may take: two commands of half a minute each, or a person at a keyring's dialog."""
+LEDGER_S = 20.0
+"""How long the ledger may take, its lock included; a disk that does not answer blocks a thread for ever."""
 
 
 class Worker(Protocol):
@@ -79,6 +86,8 @@ class Authenticator:
         self._busy = False
         self._closing: asyncio.Task[None] | None = None
         self._last: Attempt | None = None
+        self._reading: Errand[Credentials] = Errand("reading the secrets", SECRETS_S)
+        self._asking: Errand[Permission] = Errand("reading the login ledger", LEDGER_S)
         self._report: LoginReport | None = None
 
     @property
@@ -104,22 +113,27 @@ class Authenticator:
         )
 
     async def log_in(
-        self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[str], None]
+        self,
+        *,
+        first: bool,
+        on_step: Callable[[str], None],
+        on_asked: Callable[[str], None],
+        on_submit: Callable[[], None] = lambda: None,
     ) -> LoginDone:
         """Drive the page to its end and return what it means; the browser is gone afterwards."""
         if self._closing is not None:
             await asyncio.wait([self._closing])
         try:
-            credentials = await asyncio.to_thread(self.credentials)
+            credentials = await self._reading.run(self.credentials)
             method = self._method(credentials)
         except GwctlError as error:
             self._let_browser_go()
             return environment_trouble(error)
         limit = int(self.settings["rejected_limit"])
         context = login_context(self.settings, has_totp=credentials.totp_secret is not None)
-        attempt = self._last = Attempt(self.ledger, credentials, context, limit)
+        attempt = self._last = Attempt(self.ledger, credentials, context, limit, on_submit)
         try:
-            permission = await asyncio.to_thread(attempt.permission)
+            permission = await self._asking.run(attempt.permission)
         except GwctlError as error:
             self._let_browser_go()
             return environment_trouble(error)
@@ -136,7 +150,8 @@ class Authenticator:
             return environment_trouble(error)
         finally:
             self._let_browser_go()
-        return await self._conclude(report, attempt)
+        done = await self._conclude(report, attempt)
+        return replace(done, submits=attempt.made(report))
 
     def _let_browser_go(self) -> None:
         """End whatever browser there is, in the background: nobody knows when the next login is."""
@@ -222,8 +237,8 @@ class Authenticator:
     async def _conclude(self, report: LoginReport, attempt: Attempt) -> LoginDone:
         if report.totp_window is not None:
             self._totp_window = report.totp_window
+        await attempt.withdraw_unmade(report)
         if attempt.denied is not None and report.submits == 0 and report.outcome is not LoginOutcome.SUCCESS:
-            await attempt.withdraw()
             return denied(attempt.denied)
         meaning = MEANINGS[report.outcome]
         succeeded = meaning.result is LoginResult.SUCCESS

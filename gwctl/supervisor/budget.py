@@ -39,6 +39,11 @@ class Spent:
         kept = tuple(at for at in self.times.get(rung, ()) if now - at < DAY_S)
         return replace(self, times={**self.times, rung: (*kept, now)})
 
+    def minus(self, rung: Rung, number: int) -> Spent:
+        """Return this without the last ``number`` climbs of a rung, which turned out not to have been made."""
+        times = self.times.get(rung, ())
+        return replace(self, times={**self.times, rung: times[: max(0, len(times) - number)]})
+
     def without(self, rung: Rung) -> Spent:
         """Return this as if the rung had never been climbed."""
         return replace(self, times={known: at for known, at in self.times.items() if known is not rung})

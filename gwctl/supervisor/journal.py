@@ -19,6 +19,7 @@ from typing import Any
 from gwctl.errors import DiskTrouble
 from gwctl.paths import Paths
 from gwctl.state_file import make_private_dir, read_json, write_json
+from gwctl.supervisor.folding import Folding
 
 MAX_BYTES = 4_000_000
 SEEN_EVERY_S = 29.0
@@ -61,6 +62,7 @@ class Journal:
         self.count = 0
         self.on_entry: Callable[[], None] | None = None
         self._seen_s: float | None = None
+        self._folding = Folding()
 
     @property
     def seen_file(self) -> Path:
@@ -91,15 +93,20 @@ class Journal:
             write_json(self.seen_file, {"at": stamp(time.time()), "ready": ready})
 
     def write(self, kind: str, **fields: object) -> dict[str, Any]:
-        """Append one event and return it. A full disk loses the line, never the loop."""
+        """Append one event and return it, or fold it into the next line if it says what was said again and again.
+
+        A full disk loses the line, never the loop.
+        """
         return self._write(kind, fields)
 
     def _write(self, kind: str, fields: dict[str, object], *, durable: bool = False) -> dict[str, Any]:
         self.count += 1
         entry = {"n": self.count, "at": stamp(time.time()), "kind": kind, **fields}
         self.recent.append(entry)
-        with contextlib.suppress(OSError, DiskTrouble):
-            self._append(json.dumps(entry, separators=(",", ":")).encode() + b"\n", durable=durable)
+        written = self._folding.take(entry, time.monotonic())
+        if written is not None:
+            with contextlib.suppress(OSError, DiskTrouble):
+                self._append(json.dumps(written, separators=(",", ":")).encode() + b"\n", durable=durable)
         if self.on_entry is not None:
             with contextlib.suppress(Exception):  # a follower's trouble is not the loop's
                 self.on_entry()

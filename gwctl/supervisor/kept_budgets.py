@@ -21,7 +21,15 @@ class KeptBudgets:
 
     def keep(self, snapshot: Snapshot) -> None:
         """Write down what has to outlive this process, if it changed; on a full disk the limits hold in memory."""
-        spent = (snapshot.spent.times, snapshot.failed_logins, snapshot.login_not_before, snapshot.blocked)
+        spent = (
+            snapshot.spent.times,
+            snapshot.failed_logins,
+            snapshot.login_not_before,
+            snapshot.blocked,
+            snapshot.often,
+            snapshot.take_overs,
+            snapshot.took_over_at,
+        )
         if spent == self._kept:
             return
         self._kept = spent
@@ -40,6 +48,6 @@ class KeptBudgets:
         self._kept = ()
 
     def forget(self) -> None:
-        """Delete it: somebody stopped the session who may start it again at once."""
+        """Delete it: a person stopped the session, who may start it again at once."""
         with contextlib.suppress(OSError):
             self._file.unlink(missing_ok=True)

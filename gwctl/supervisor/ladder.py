@@ -7,6 +7,7 @@ from gwctl.supervisor.policy import back_off_s
 from gwctl.supervisor.states import (
     Arrow,
     BlockLogin,
+    CancelCure,
     CancelLogin,
     CauseRead,
     Check,
@@ -24,6 +25,7 @@ from gwctl.supervisor.states import (
     SecondFactorAsked,
     Session,
     StopGateway,
+    SubmitBegun,
     Timer,
     Warn,
 )
@@ -35,8 +37,16 @@ def check(turn: Turn, *, tickle: bool = False) -> None:
     if turn.snapshot.checking:
         return
     turn.unwake(Timer.CHECK)
+    turn.wake(Timer.LOOK, turn.policy.look_timeout_s)
     turn.set(checking=True)
     turn.act(Check(tickle=tickle))
+
+
+def look_again(turn: Turn) -> None:
+    """Give up a check that has said nothing for too long, and make another: the shell ends the one before."""
+    if turn.snapshot.checking:
+        turn.set(checking=False)
+        check(turn, tickle=True)
 
 
 def mend(turn: Turn) -> None:
@@ -78,9 +88,14 @@ def can_resume(turn: Turn) -> bool:
 
 
 def begin(turn: Turn, cure: Cure) -> None:
-    """Note that a cure is under way: the next one waits for its end."""
+    """Note that a cure is under way: the next one waits for its end, or for its deadline."""
     turn.move_session(Arrow.BEGIN)
     turn.set(cure=cure, cure_since=turn.now)
+    if cure is Cure.SETTLE:
+        turn.unwake(Timer.DEADLINE)
+    else:
+        policy = turn.policy
+        turn.wake(Timer.DEADLINE, policy.login_timeout_s if cure is Cure.LOGIN else policy.cure_timeout_s)
 
 
 def resume(turn: Turn) -> None:
@@ -93,9 +108,8 @@ def resume(turn: Turn) -> None:
 
 def log_in(turn: Turn) -> None:
     """Drive the login page; whether a password may be sent is law 2's to say, at the ledger."""
-    turn.unwake(Timer.LOGIN, Timer.SETTLE)
-    turn.set(login_wanted=False, settling=None)
-    turn.spend(Rung.LOGIN)
+    turn.unwake(Timer.LOGIN, Timer.SETTLE, Timer.BY_HAND)
+    turn.set(login_wanted=False, settling=None, submits=0)
     begin(turn, Cure.LOGIN)
     turn.say("logging in")
     turn.act(Login(first=turn.snapshot.first_login))
@@ -125,6 +139,7 @@ def _is_over(turn: Turn, cure: Cure) -> bool:
     if turn.snapshot.cure is not cure:
         return True
     turn.set(cure=None)
+    turn.unwake(Timer.DEADLINE)
     if turn.snapshot.login_wanted:
         log_in(turn)
         return True
@@ -158,13 +173,64 @@ def on_second_factor(turn: Turn, event: SecondFactorAsked) -> None:
     if turn.snapshot.cure is Cure.LOGIN and turn.snapshot.session is not Session.LOCKED_OUT:
         turn.move_session(Arrow.ASKED)
         turn.say(event.text)
+        turn.wake(Timer.DEADLINE, turn.policy.login_timeout_s + turn.policy.second_factor_timeout_s)
+
+
+def on_submit(turn: Turn, _event: SubmitBegun) -> None:
+    """Spend a login: what counts is what may reach IBKR, not that a browser was started."""
+    if turn.snapshot.cure is Cure.LOGIN:
+        turn.set(submits=turn.snapshot.submits + 1)
+        turn.spend(Rung.LOGIN)
+
+
+def on_deadline(turn: Turn) -> None:
+    """Give up the cure that is under way and has said nothing for too long, and go on as if it had failed."""
+    cure = turn.snapshot.cure
+    waited_s = turn.now - turn.snapshot.cure_since
+    if cure is Cure.LOGIN:
+        turn.act(CancelLogin())
+        text = f"the login did not come to its end within {waited_s:.0f} s"
+        on_login_done(turn, LoginDone(result=LoginResult.TRANSIENT, text=text, code="timed_out"))
+    elif cure is Cure.RESUME:
+        turn.act(CancelCure())
+        on_resumed(turn, ResumeDone(ok=False))
+    elif cure is Cure.REAUTHENTICATE:
+        turn.act(CancelCure())
+        on_reauthenticated(turn, ReauthenticateDone(ok=False))
+
+
+def _settle_accounts(turn: Turn, event: LoginDone) -> bool:
+    """Let the login cost what it has sent, and give the rest back; return whether it has sent anything.
+
+    Without a report it has cost what it was about to send.
+    """
+    begun = turn.snapshot.submits
+    made = event.submits
+    if made is None:
+        made = max(begun, 1) if event.result in _ANSWERED else begun
+    if made > begun:
+        turn.spend(Rung.LOGIN, made - begun)
+    elif made < begun:
+        turn.set(spent=turn.snapshot.spent.minus(Rung.LOGIN, begun - made))
+    turn.set(submits=0)
+    return made > 0
+
+
+_ANSWERED = {
+    LoginResult.SUCCESS,
+    LoginResult.REFUSED_BEFORE_IT_EVER_WORKED,
+    LoginResult.REFUSED_AFTER_IT_WORKED,
+}
+"""Only a password that was sent is accepted or refused."""
 
 
 def on_login_done(turn: Turn, event: LoginDone) -> None:
     """Go on from a login's end."""
     if turn.snapshot.cure is not Cure.LOGIN:
         return
+    sent = _settle_accounts(turn, event)
     turn.set(cure=None, first_login=False)
+    turn.unwake(Timer.DEADLINE)
     if event.result is LoginResult.SUCCESS:
         turn.set(resumable=event.resumable, resume_tried=True)
         settle(turn, Cure.LOGIN)
@@ -173,7 +239,7 @@ def on_login_done(turn: Turn, event: LoginDone) -> None:
     elif event.result is LoginResult.ENVIRONMENT and not turn.snapshot.ever_ready:
         give_up(turn, Finish(event.exit_code, event.code, event.text, event.hint))
     else:
-        _pause_login(turn, event)
+        _pause_login(turn, event, sent=sent)
 
 
 def _needs_person(turn: Turn, event: LoginDone) -> None:
@@ -186,18 +252,20 @@ def _needs_person(turn: Turn, event: LoginDone) -> None:
     turn.act(Warn(event.code, event.text))
 
 
-def _pause_login(turn: Turn, event: LoginDone) -> None:
+def _pause_login(turn: Turn, event: LoginDone, *, sent: bool = True) -> None:
     turn.move_session(Arrow.MISSING)
     policy = turn.policy
+    turn.say(event.text)
+    if event.result is LoginResult.ENVIRONMENT:
+        _pause_for_machine(turn)
+        return
     failed = turn.snapshot.failed_logins + (0 if event.result is LoginResult.PAUSED else 1)
     turn.set(failed_logins=failed)
-    turn.say(event.text)
     restart = event.result is LoginResult.TRANSIENT and failed == policy.transient_logins_before_restart
     if restart and not turn.snapshot.ill:
         recycle(turn, Arrow.RESTART, RestartCause.LOGIN_FAILED, f"{event.text}; restarting the gateway")
         return
-    environment = event.result is LoginResult.ENVIRONMENT
-    longest_s = policy.environment_pause_max_s if environment else policy.login_pause_max_s
+    longest_s = policy.login_pause_max_s if sent else policy.unsent_pause_max_s
     if event is _NEVER_CAME and failed > policy.never_opened_often:
         longest_s = policy.never_opened_pause_max_s
     first_s = policy.ill_pause_s if event.result is LoginResult.IBKR_ILL else policy.login_pause_first_s
@@ -205,6 +273,17 @@ def _pause_login(turn: Turn, event: LoginDone) -> None:
     pause_s = turn.jittered(pause_s) if event.retry_after_s is None else event.retry_after_s
     turn.set(login_not_before=turn.now + pause_s)
     _hold_in_window(turn)
+    if not turn.snapshot.ill:
+        turn.wake(Timer.LOGIN, turn.snapshot.login_not_before - turn.now)
+
+
+def _pause_for_machine(turn: Turn) -> None:
+    """Wait for what this machine lacks: IBKR's windows and the pauses that it is owed have nothing to do with it."""
+    failures = turn.snapshot.local_failures + 1
+    turn.set(local_failures=failures)
+    longest_s = turn.policy.environment_pause_max_s
+    pause_s = turn.jittered(back_off_s(failures, turn.policy.login_pause_first_s, longest_s))
+    turn.set(login_not_before=max(turn.snapshot.login_not_before, turn.now + pause_s))
     if not turn.snapshot.ill:
         turn.wake(Timer.LOGIN, turn.snapshot.login_not_before - turn.now)
 

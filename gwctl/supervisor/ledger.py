@@ -9,7 +9,7 @@ import math
 import secrets
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from gwctl.supervisor.policy import (
     may_submit,
     reached_limit,
     refusals_within_day,
+    withdrawn,
 )
 from gwctl.supervisor.uptime import uptime as machine_uptime
 
@@ -63,6 +64,8 @@ class Ledger:
         self.uptime = uptime
         self._known: tuple[LoginRecord, str] | None = None
         self._unwritten = False
+        self.last_begun: Submit | None = None
+        """What ``begin_submit`` wrote last, by which it can be withdrawn."""
         self._printed: tuple[weakref.ref[Secret], str, str] | None = None
 
     @contextmanager
@@ -158,13 +161,22 @@ class Ledger:
             question = Question(self._print(password, salt), context, limit)
             permission = may_submit(record, question, now)
             if permission.allowed:
-                self._save(begun(record, question.print, now), salt)
+                record = begun(record, question.print, now)
+                self._save(record, salt)
+                self.last_begun = record.submits[-1]
             return permission
+
+    def withdraw(self, begun_ones: Sequence[Submit]) -> None:
+        """Take back submits that were written before they were made, and then were not made."""
+        with self._locked():
+            record, salt, _ = self._load()
+            self._save_or_keep(withdrawn(record, begun_ones), salt)
 
     def end_submit(self, outcome: str, *, locked_reason: str | None = None) -> bool:
         """Write the outcome of the last submit; return whether its password has worked before.
 
-        ``outcome`` is ``success``, ``refused`` or ``uncounted`` (IBKR's trouble, not the password's).
+        ``outcome`` is ``success``, ``refused``, ``answered`` (no refusal, a person is needed) or ``uncounted`` (IBKR's
+        trouble, not the password's).
         """
         with self._locked():
             record, salt, _ = self._load()
@@ -212,7 +224,7 @@ class Ledger:
     def reset(self) -> None:
         """Forgive refusals and the lock-out, as a person asked; what has worked stays known.
 
-        The forgiven stay below IBKR's own limit of 24 hours: a person who resets again and again does not reach it.
+        The forgiven, and those whose answer nobody saw, stay below IBKR's own limit of 24 hours.
         """
         with self._locked():
             record, salt, _ = self._load()

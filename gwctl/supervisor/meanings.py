@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gwctl.login.outcome import LoginOutcome
-from gwctl.supervisor.policy import REFUSED, SUCCESS, UNCOUNTED
+from gwctl.supervisor.policy import ANSWERED, REFUSED, SUCCESS, UNCOUNTED
 from gwctl.supervisor.states import LoginResult
 
 RESET_HINT = "mend the cause, then: gwctl login --reset-lockout"
@@ -66,7 +66,7 @@ MEANINGS: dict[LoginOutcome, Meaning] = {
         RESET_HINT,
     ),
     LoginOutcome.WRONG_MODE: Meaning(
-        UNCOUNTED,
+        ANSWERED,
         LoginResult.NEEDS_PERSON,
         "wrong_mode",
         77,
@@ -74,7 +74,7 @@ MEANINGS: dict[LoginOutcome, Meaning] = {
         "set mode to paper or live in the profile, then: gwctl up",
     ),
     LoginOutcome.SECOND_FACTOR_NEEDED: Meaning(
-        UNCOUNTED,
+        ANSWERED,
         LoginResult.NEEDS_PERSON,
         "second_factor_needed",
         77,

@@ -20,12 +20,15 @@ def remember(snapshot: Snapshot, wall_minus_monotonic_s: float, now: float) -> d
     The pause that is left is kept as well: a machine may begin with a clock that is years behind.
     """
     spent = snapshot.spent.shifted(wall_minus_monotonic_s)
-    not_before = snapshot.login_not_before
+    not_before, taken_at = snapshot.login_not_before, snapshot.took_over_at
     return {
         "spent": {str(rung): [round(at, 3) for at in times] for rung, times in spent.times.items()},
         "calm_at": round(spent.calm_at, 3),
         "failed_logins": snapshot.failed_logins,
         "blocked": snapshot.blocked,
+        "often": snapshot.often,
+        "take_overs": snapshot.take_overs,
+        "took_over_at": None if taken_at is None else round(taken_at + wall_minus_monotonic_s, 3),
         "login_pause_s": round(max(0.0, not_before - now), 3),
         "login_not_before": round(not_before + wall_minus_monotonic_s, 3) if not_before else 0.0,
     }
@@ -45,17 +48,24 @@ def recall(snapshot: Snapshot, kept: Mapping[str, Any], wall_minus_monotonic_s: 
         monotonic = sorted(min(now, at - wall_minus_monotonic_s) for at in known if at is not None)
         times[rung] = tuple(at for at in monotonic if now - at < DAY_S)
     calm_at = _number(kept.get("calm_at"))
-    failed = kept.get("failed_logins")
+    taken_at = _number(kept.get("took_over_at"))
     not_before = _number(kept.get("login_not_before")) or 0.0
     pause_s = _number(kept.get("login_pause_s"))
     longest_s = LONGEST_PAUSE_S if pause_s is None else min(LONGEST_PAUSE_S, max(0.0, pause_s))
     return replace(
         snapshot,
         spent=Spent(times, min(now, calm_at - wall_minus_monotonic_s) if calm_at is not None else now - DAY_S),
-        failed_logins=failed if isinstance(failed, int) and not isinstance(failed, bool) and 0 <= failed < 1000 else 0,
+        failed_logins=_count(kept.get("failed_logins")),
         blocked=kept.get("blocked") is True,
+        often=kept.get("often") is True,
+        take_overs=_count(kept.get("take_overs")),
+        took_over_at=None if taken_at is None else min(now, taken_at - wall_minus_monotonic_s),
         login_not_before=min(now + longest_s, not_before - wall_minus_monotonic_s) if not_before else 0.0,
     )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1000 else 0
 
 
 def _number(value: object) -> float | None:

@@ -8,19 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gwctl.supervisor.budget import Rung
+from gwctl.supervisor.budget import DAY_S, HOUR_S, Rung
 from gwctl.supervisor.ladder import (
     can_resume,
     check,
     give_up,
     log_in,
+    look_again,
     mend,
     never_settled,
     on_cause,
+    on_deadline,
     on_login_done,
     on_reauthenticated,
     on_resumed,
     on_second_factor,
+    on_submit,
     recycle,
     resume,
     settle,
@@ -60,6 +63,7 @@ from gwctl.supervisor.states import (
     StartWanted,
     StopGateway,
     StopWanted,
+    SubmitBegun,
     TimeOut,
     Timer,
     Warn,
@@ -91,9 +95,15 @@ def step(snapshot: Snapshot, event: Event, policy: Policy, now: float) -> tuple[
 def _on_start(turn: Turn, event: StartWanted) -> None:
     if turn.snapshot.process is not Process.STOPPED:
         return
+    _start(turn, "taking over the running gateway" if event.adopted else "starting the gateway", adopt=event.adopted)
+
+
+def _start(turn: Turn, reason: str | None = None, *, adopt: bool = False) -> None:
     turn.move_process(Arrow.START)
-    turn.say("taking over the running gateway" if event.adopted else "starting the gateway")
-    turn.act(StartGateway(adopt=event.adopted))
+    if reason is not None:
+        turn.say(reason)
+    turn.wake(Timer.DEADLINE, turn.policy.start_timeout_s)
+    turn.act(StartGateway(adopt=adopt))
 
 
 def _on_stop(turn: Turn, event: StopWanted) -> None:
@@ -135,6 +145,12 @@ def _on_by_hand_wanted(turn: Turn, event: ByHandWanted) -> None:
     if event.over:
         _on_by_hand_over(turn)
         return
+    for_s = turn.policy.by_hand_timeout_s if event.for_s is None else event.for_s
+    if snapshot.session is Session.LOCKED_OUT:
+        # No login is made in any case, and why a person is needed stays to be seen.
+        if snapshot.locked_reason == BY_HAND:
+            turn.wake(Timer.BY_HAND, max(for_s, snapshot.timers.get(Timer.BY_HAND, turn.now) - turn.now))
+        return
     stopping = snapshot.process in {Process.STOPPED, Process.STOPPING, Process.FATAL}
     under_way = snapshot.cure not in {None, Cure.SETTLE}
     if stopping or under_way or snapshot.session is Session.AUTHENTICATED:
@@ -144,11 +160,13 @@ def _on_by_hand_wanted(turn: Turn, event: ByHandWanted) -> None:
     turn.move_session(Arrow.BEGIN)
     turn.move_session(Arrow.FORBIDDEN)
     turn.set(cure=None, settling=None, login_wanted=False, locked_reason=BY_HAND)
+    turn.wake(Timer.BY_HAND, for_s)
     turn.say(BY_HAND)
 
 
 def _on_by_hand_over(turn: Turn) -> None:
     """Go on as before a person wanted to log in: what is seen next says whether a login is needed."""
+    turn.unwake(Timer.BY_HAND)
     if turn.snapshot.session is Session.LOCKED_OUT and turn.snapshot.locked_reason == BY_HAND:
         turn.move_session(Arrow.BEGIN)
         turn.move_session(Arrow.MISSING)
@@ -171,6 +189,7 @@ def _on_logged_in_by_hand(turn: Turn, event: LoggedInByHand) -> None:
 
 def _on_answers(turn: Turn, _event: GatewayAnswers) -> None:
     turn.move_process(Arrow.ANSWERS)
+    turn.unwake(Timer.DEADLINE)
     turn.set(started_at=turn.now, first_login=True, resume_tried=False, ready_here=False)
     turn.wake(Timer.TICKLE, turn.policy.tickle_interval_s)
     turn.wake(Timer.CHECK, turn.policy.check_interval_s)
@@ -204,21 +223,31 @@ def _on_gone(turn: Turn, _event: GatewayGone) -> None:
 
 
 def _start_anew(turn: Turn) -> None:
-    """Start again at once, or after a pause that grows with the restarts in a row, or when the budget has room."""
+    """Start again at once, or after a pause that grows with the restarts in a row: it hurts nobody but this machine."""
     policy = turn.policy
     started_at = turn.snapshot.started_at
     stable = started_at is not None and turn.now - started_at >= policy.stable_after_s
     quick = 0 if stable else len(turn.snapshot.spent.within(Rung.RESTART, policy.quiet_s, turn.now))
     pause_s = turn.jittered(back_off_s(quick, policy.start_pause_first_s, policy.start_pause_max_s))
-    room_in_s = turn.room_in_s(Rung.RESTART)
-    if room_in_s > 0:
-        turn.act(Warn("restarted_often", "the budget of restarts within an hour or a day is spent"))
-    pause_s = max(pause_s, room_in_s)
     turn.spend(Rung.RESTART)
+    _warn_if_often(turn)
     turn.set(restarts=turn.snapshot.restarts + 1)
     turn.wake(Timer.START, pause_s)
     if pause_s == 0:
         _on_timer(turn, TimeOut(timer=Timer.START))
+
+
+def _warn_if_often(turn: Turn) -> None:
+    """Warn once when restarts become frequent; only when they have become half as frequent is the next one news."""
+    snapshot, budget = turn.snapshot, turn.policy.budgets[Rung.RESTART]
+    hour = len(snapshot.spent.within(Rung.RESTART, HOUR_S, turn.now))
+    day = sum(turn.now - at < DAY_S for at in snapshot.spent.times[Rung.RESTART])
+    if not snapshot.often and (hour > budget.per_hour or day > budget.per_day):
+        turn.set(often=True)
+        text = f"the gateway was restarted {hour} times within an hour, {day} times within a day"
+        turn.act(Warn("restarted_often", f"{text}; it is started again each time, with growing pauses"))
+    elif hour <= budget.per_hour / 2 and day <= budget.per_day / 2:
+        turn.set(often=False)
 
 
 def _on_fell_over(turn: Turn, event: GatewayFellOver) -> None:
@@ -240,6 +269,17 @@ def _fell_over(turn: Turn, event: GatewayFellOver, longest_s: float) -> None:
     turn.wake(Timer.START, turn.jittered(back_off_s(failed, turn.policy.start_pause_first_s, longest_s)))
 
 
+def _start_says_nothing(turn: Turn) -> None:
+    """Give up a start that does not come to its end, as one that fell over; whatever there is of it is stopped."""
+    failed = turn.snapshot.failed_starts + 1
+    text = f"the gateway's start did not come to its end within {turn.policy.start_timeout_s:.0f} s"
+    turn.set(failed_starts=failed)
+    if not turn.snapshot.ever_ready and failed >= turn.policy.start_tries_before_ready:
+        give_up(turn, Finish(69, "gateway_failed", text, "gwctl logs"))
+    else:
+        recycle(turn, Arrow.LOST, RestartCause.HUNG, text, hard=True)
+
+
 def _on_cannot_start(turn: Turn, event: GatewayCannotStart) -> None:
     if turn.snapshot.ever_ready:
         # A port taken, a disk full: nobody but this machine is asked when it is tried again soon.
@@ -259,21 +299,41 @@ def _on_timer(turn: Turn, event: TimeOut) -> None:
     turn.unwake(event.timer)
     snapshot = turn.snapshot
     if event.timer is Timer.START and snapshot.process is Process.BACKOFF:
-        turn.move_process(Arrow.START)
-        turn.act(StartGateway())
-    if snapshot.process is not Process.RUNNING:
-        return
-    if event.timer is Timer.CHECK:
-        check(turn)
-    elif event.timer is Timer.TICKLE:
-        # A look under way comes first; the tickle follows it.
-        turn.wake(Timer.TICKLE, turn.policy.settle_slow_check_s if snapshot.checking else turn.policy.tickle_interval_s)
-        check(turn, tickle=True)
-    elif event.timer is Timer.LOGIN and snapshot.cure is None:
+        _start(turn)
+    elif event.timer is Timer.BY_HAND:
+        _on_by_hand_over(turn)
+    elif event.timer is Timer.DEADLINE and snapshot.process is Process.STARTING:
+        _start_says_nothing(turn)
+    if snapshot.process is Process.RUNNING and event.timer in _WHILE_RUNNING:
+        _WHILE_RUNNING[event.timer](turn)
+
+
+def _on_tickle_due(turn: Turn) -> None:
+    # A look under way comes first; the tickle follows it.
+    pause_s = turn.policy.settle_slow_check_s if turn.snapshot.checking else turn.policy.tickle_interval_s
+    turn.wake(Timer.TICKLE, pause_s)
+    check(turn, tickle=True)
+
+
+def _on_login_due(turn: Turn) -> None:
+    if turn.snapshot.cure is None:
         mend(turn)
-    elif event.timer is Timer.SETTLE and snapshot.cure is Cure.SETTLE and not snapshot.checking:
+
+
+def _on_settled_late(turn: Turn) -> None:
+    if turn.snapshot.cure is Cure.SETTLE and not turn.snapshot.checking:
         # A look under way decides: it may find that IBKR cannot be reached (law 5).
         never_settled(turn)
+
+
+_WHILE_RUNNING: dict[Timer, Callable[[Turn], None]] = {
+    Timer.DEADLINE: on_deadline,
+    Timer.LOOK: look_again,
+    Timer.CHECK: check,
+    Timer.TICKLE: _on_tickle_due,
+    Timer.LOGIN: _on_login_due,
+    Timer.SETTLE: _on_settled_late,
+}
 
 
 def _on_window(turn: Turn, event: WindowChanged) -> None:
@@ -320,6 +380,7 @@ _HANDLERS: dict[type[Event], Callable[[Turn, Any], None]] = {
     ReauthenticateDone: on_reauthenticated,
     ResumeDone: on_resumed,
     SecondFactorAsked: on_second_factor,
+    SubmitBegun: on_submit,
     LoginDone: on_login_done,
     TimeOut: _on_timer,
     SessionPushed: on_pushed,

@@ -102,7 +102,7 @@ KINDS: dict[Event, Kind] = {
     Event.RESTARTED_OFTEN: Kind(
         Severity.WARNING,
         "restarted often",
-        "the gateway's budget of restarts is spent; the next one waits",
+        "the gateway is restarted again and again, more than 12 times an hour or 60 a day; it goes on being restarted",
         "history",
         ends_when_ready=False,
     ),

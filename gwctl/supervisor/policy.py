@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gwctl.supervisor.budget import Budget, Rung
@@ -17,7 +17,10 @@ which comes later than our submit. A simulated account was locked by a tenth one
 
 
 def default_budgets() -> dict[Rung, Budget]:
-    """Return how often each rung may be climbed: above what a bad day needs, below what hurts at IBKR's door."""
+    """Return how often each rung may be climbed: above what a bad day needs, below what hurts at IBKR's door.
+
+    A restart asks nothing of IBKR, so its number is no limit: beyond it a warning says how often it happens.
+    """
     return {
         Rung.REAUTHENTICATE: Budget(30, 200),
         Rung.RESUME: Budget(20, 100),
@@ -65,7 +68,21 @@ class Policy:
     login_pause_first_s: float = 5.0
     login_pause_max_s: float = 900.0
     environment_pause_max_s: float = 30.0
+    unsent_pause_max_s: float = 60.0
+    """The longest pause after a login that sent nothing: it has cost nobody anything, and its cause may be gone."""
     ill_pause_s: float = 15.0
+    look_timeout_s: float = 45.0
+    """When a check that says nothing is given up and made again; each request in it has its own deadline."""
+    cure_timeout_s: float = 45.0
+    """When a reauthentication or a resume that says nothing is given up; each request in it has its own deadline."""
+    login_timeout_s: float = 240.0
+    """The same for a login, from the reading of its secrets to its worker's report."""
+    second_factor_timeout_s: float = 210.0
+    """How much longer a login may take each time that a person is asked for something."""
+    start_timeout_s: float = 240.0
+    """When a start of the gateway that says nothing is given up."""
+    by_hand_timeout_s: float = 900.0
+    """How long a login by hand is waited for when whoever wants it does not say for how long."""
     transient_logins_before_restart: int = 3
     never_opened_told: int = 6
     """So many logins in a row that succeed and open nothing are told of: IBKR may want something of a person."""
@@ -74,6 +91,8 @@ class Policy:
     """After ``never_opened_often`` of them the next ones are this far apart at most."""
     take_over: bool = False
     take_over_pause_s: float = 600.0
+    """How long a session that was taken back from us is left alone; doubled each time that happens again."""
+    take_over_pause_max_s: float = 14_400.0
 
 
 def back_off_s(attempt: int, first_s: float, max_s: float) -> float:
@@ -186,11 +205,14 @@ class Permission:
 REFUSED = "refused"
 SUCCESS = "success"
 UNCOUNTED = "uncounted"
+"""What IBKR made of it nobody knows for sure: the page said nothing, or that IBKR had trouble."""
+ANSWERED = "answered"
+"""The page has answered, and not with a refusal: another kind of account, or a second factor that nobody gave."""
 ASKED = "asked"
 """The password was taken and IBKR asks for a second factor that nobody has answered yet: no refusal, and no success."""
 FORGIVEN = "forgiven"
 """A refusal that a person has reset: it blocks nothing any more, and still counts below IBKR's own limit."""
-OUTCOMES = frozenset({REFUSED, SUCCESS, UNCOUNTED, ASKED, FORGIVEN})
+OUTCOMES = frozenset({REFUSED, SUCCESS, UNCOUNTED, ANSWERED, ASKED, FORGIVEN})
 PAUSES_AFTER_REFUSAL_S = (900.0, 3600.0)
 
 
@@ -309,6 +331,19 @@ def ended(record: LoginRecord, outcome: str, locked_reason: str | None = None) -
     return record if locked_reason is None else replace(record, locked_reason=locked_reason)
 
 
+def withdrawn(record: LoginRecord, begun_ones: Sequence[Submit]) -> LoginRecord:
+    """Return the record without those submits, as far as no answer to them is in it: they were never made."""
+    left = list(begun_ones)
+    kept = []
+    for submit in record.submits:
+        same = next((one for one in left if replace(submit, outcome=one.outcome) == one), None)
+        if same is None or submit.outcome not in {None, ASKED, UNCOUNTED}:
+            kept.append(submit)
+        else:
+            left.remove(same)
+    return replace(record, submits=tuple(kept))
+
+
 def asked(record: LoginRecord, *, answered: bool) -> LoginRecord:
     """Return the record while its last submit waits for a second factor; ``answered``: what comes of it is unknown."""
     if not record.submits or record.submits[-1].outcome not in {None, ASKED}:
@@ -320,14 +355,15 @@ def asked(record: LoginRecord, *, answered: bool) -> LoginRecord:
 def forgiven(record: LoginRecord) -> LoginRecord:
     """Return the record without refusals and lock-out, as a person asked; what has worked stays known.
 
-    The forgiven stay below IBKR's own limit of 24 hours: a person who resets again and again does not reach it.
+    The forgiven, and those whose answer nobody saw, stay below IBKR's own limit of 24 hours: a person who resets again
+    and again does not reach it.
     """
     # The last one may be under way: its answer is still to be written, and to nobody else's entry.
     under_way = record.submits[-1:] if record.submits and record.submits[-1].outcome == ASKED else ()
     kept = tuple(
         replace(submit, outcome=FORGIVEN) if counts(submit) else submit
         for submit in record.submits
-        if submit.outcome not in {UNCOUNTED, ASKED} or submit in under_way
+        if submit.outcome not in {ANSWERED, ASKED} or submit in under_way
     )
     return replace(record, submits=kept, refused_print=None, locked_reason=None, block=None)
 

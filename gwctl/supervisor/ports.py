@@ -92,11 +92,17 @@ class LoginPort(Protocol):
     """One login at a time."""
 
     async def log_in(
-        self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[str], None]
+        self,
+        *,
+        first: bool,
+        on_step: Callable[[str], None],
+        on_asked: Callable[[str], None],
+        on_submit: Callable[[], None],
     ) -> LoginDone:
         """Drive the page to its end; the ledger is written before each submit.
 
-        ``on_asked`` is given what IBKR asks for as a second factor, in words.
+        ``on_asked`` is given what IBKR asks for as a second factor, in words; ``on_submit`` is called once the ledger
+        has what is about to be sent.
         """
         ...
 

@@ -177,8 +177,8 @@ class Replay:
             self.cursor_s = self._phase_s = self._run_began_s = self._latest_s
         elif last is None or self._number <= last:
             self._begun, self._died_s = False, before_s
-        elif self._number > last + 1:
-            self.lost_lines += self._number - last - 1
+        elif (lost := self._number - last - 1 - int(number_in(entry, "folded") or 0)) > 0:
+            self.lost_lines += lost
             self._doubt = True
 
     # What it says.

@@ -21,6 +21,7 @@ from gwctl.gateway import process
 from gwctl.gateway.launch import adopt as find_running
 from gwctl.state_file import make_private_dir, write_json
 from gwctl.supervisor.authenticator import Authenticator
+from gwctl.supervisor.by_hand import Hands, awaited
 from gwctl.supervisor.gateway_keeper import GatewayKeeper
 from gwctl.supervisor.health import Answer, HealthServer, Routes
 from gwctl.supervisor.hold import Hold
@@ -28,7 +29,6 @@ from gwctl.supervisor.journal import Journal
 from gwctl.supervisor.kept_budgets import KeptBudgets
 from gwctl.supervisor.listening import open_health
 from gwctl.supervisor.log import reopen_log
-from gwctl.supervisor.model import BY_HAND
 from gwctl.supervisor.numbers import Numbers
 from gwctl.supervisor.order import Order, find_credentials, ledger_of, notifier_of, policy_from, ports_of
 from gwctl.supervisor.page import Page
@@ -39,7 +39,6 @@ from gwctl.supervisor.served import refuse_other_kind
 from gwctl.supervisor.shell import Shell
 from gwctl.supervisor.standin import stop_stand_in
 from gwctl.supervisor.states import (
-    ByHandWanted,
     Finish,
     FolderLost,
     LoggedInByHand,
@@ -133,6 +132,8 @@ class Service:
         self._abdicated = self._mending = False
         self.budgets = None if order.sandbox else KeptBudgets(self.paths.budget_file)
         self.ended_by: signal.Signals | None = None
+        self.hands = Hands(self.shell.post)
+        self._forgets = False
         self.tether = Tether(order.holder, lambda: self.shell.post(StopWanted()), self._note)
 
     # What the loop tells.
@@ -247,6 +248,7 @@ class Service:
         match verb:
             case "stop":
                 self._keep_gateway = bool(body.get("keep_session"))
+                self._forgets = body.get("by_person", True) is True
                 self.shell.post(StopWanted(keep_gateway=self._keep_gateway))
             case "restart":
                 self.shell.post(RestartWanted())
@@ -255,10 +257,11 @@ class Service:
                 self.questions.attended = body.get("attended") is True
                 self.shell.post(LoginWanted())
             case "by_hand":
-                self.shell.post(ByHandWanted(over=body.get("over") is True))
+                self.hands.take(body)
             case "logged_in_by_hand":
                 cookies = tuple((str(name), str(value)) for name, value in body.get("cookies", []))
                 self._keep_cookies(cookies)
+                self.hands.done()
                 self.shell.post(LoggedInByHand(resumable=bool(cookies)))
             case "answer":
                 if not self.questions.give(int(body.get("id", 0)), str(body.get("code", ""))):
@@ -326,16 +329,14 @@ class Service:
         housekeeping = loop.create_task(self._keep_house())
         try:
             if self.order.by_hand:
-                self.shell.snapshot = replace(
-                    self.shell.snapshot, session=Session.LOCKED_OUT, locked_reason=BY_HAND, reason=BY_HAND
-                )
+                self.shell.snapshot = awaited(self.shell.snapshot, self.shell.policy, time.monotonic())
             running = find_running(self.paths)
             finish = await self.shell.run(StartWanted(adopted=running is not None))
             await self._end(finish)
             return finish
         finally:
             housekeeping.cancel()
-            await asyncio.gather(housekeeping, self.tether.close(), return_exceptions=True)
+            await asyncio.gather(housekeeping, self.tether.close(), self.hands.close(), return_exceptions=True)
             await self.keeper.close()
             await self.authenticator.close()
             await self.health.stop()
@@ -389,9 +390,9 @@ class Service:
         if self._abdicated:
             return
         self._gave_up = finish.exit_code != 0
-        if finish.exit_code == 0:
-            # Somebody stopped it who may start it again at once: what was limited was what it does by itself.
-            KeptBudgets(self.paths.budget_file).forget()
+        if finish.exit_code == 0 and self._forgets and self.budgets is not None:
+            # Who may start it again at once: what was limited was what it does by itself.
+            self.budgets.forget()
         self.journal.write("end", exit_code=finish.exit_code, code=finish.code, text=finish.text)
         with contextlib.suppress(GwctlError):
             write_json(self.paths.last_end_file, {**self._finish, "at_s": time.time()})

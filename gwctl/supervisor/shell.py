@@ -17,6 +17,7 @@ from gwctl.supervisor.ports import Ports
 from gwctl.supervisor.states import (
     Action,
     BlockLogin,
+    CancelCure,
     CancelLogin,
     CauseRead,
     Check,
@@ -42,6 +43,7 @@ from gwctl.supervisor.states import (
     SecondFactorAsked,
     StartGateway,
     StopGateway,
+    SubmitBegun,
     TimeOut,
     Timer,
     Verdict,
@@ -191,6 +193,8 @@ class Shell:
         match action:
             case CancelLogin():
                 self._cancel("login")
+            case CancelCure():
+                self._cancel("cure")
             case Explain():
                 self._explain()
             case BlockLogin(code, text):
@@ -340,7 +344,10 @@ class Shell:
         def on_asked(text: str) -> None:
             self.post(SecondFactorAsked(epoch, text))
 
-        done = await self.login.log_in(first=first, on_step=on_step, on_asked=on_asked)
+        def on_submit() -> None:
+            self.post(SubmitBegun(epoch))
+
+        done = await self.login.log_in(first=first, on_step=on_step, on_asked=on_asked, on_submit=on_submit)
         self.journal.write(
             "login", outcome=done.result, code=done.code, text=done.text, took_s=round(self.clock.now() - began_s, 3)
         )

@@ -56,13 +56,14 @@ def on_checked(turn: Turn, event: Checked) -> None:
     """Act on what a check saw, and see to it that another one follows."""
     again = turn.snapshot.look_again
     turn.set(checking=False, look_again=False)
+    turn.unwake(Timer.LOOK)
     if turn.snapshot.process is not Process.RUNNING:
         return
     turn.wake(Timer.CHECK, turn.policy.check_interval_s)
     if event.verdict is not Verdict.HUNG:
         turn.set(hung=0, ill=event.verdict in {Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED})
     if event.verdict is not Verdict.READY:
-        turn.set(ready_since=None)
+        _note_loss(turn)
     if event.verdict in {Verdict.NO_SESSION, Verdict.NO_BROKERAGE}:
         turn.set(sso_lives=event.verdict is Verdict.NO_BROKERAGE)
     _VERDICTS[event.verdict](turn, event)
@@ -74,12 +75,19 @@ def on_checked(turn: Turn, event: Checked) -> None:
         turn.wake(Timer.CHECK, PUSH_PAUSE_S)
 
 
+def _note_loss(turn: Turn) -> None:
+    """Forget how often the session was taken over if it has stayed with us for long."""
+    since = turn.snapshot.ready_since
+    calm = since is not None and turn.now - since >= turn.policy.quiet_s
+    turn.set(ready_since=None, take_overs=0 if calm else turn.snapshot.take_overs)
+
+
 def _seen_ready(turn: Turn, _event: Checked) -> None:
     if turn.snapshot.cure is Cure.LOGIN:
         # The login's own end is near and brings the cookies that a later resume needs.
         return
     turn.move_session(Arrow.READY)
-    turn.unwake(Timer.LOGIN, Timer.SETTLE)
+    turn.unwake(Timer.LOGIN, Timer.SETTLE, Timer.BY_HAND)
     if turn.snapshot.cure is Cure.SETTLE:
         turn.set(cure=None)
     since = turn.now if turn.snapshot.ready_since is None else turn.snapshot.ready_since
@@ -89,9 +97,9 @@ def _seen_ready(turn: Turn, _event: Checked) -> None:
         ready_since=since,
         ready_here=True,
         reauthentications=0,
-        took_over=False,
         failed_starts=0,
         failed_logins=0,
+        local_failures=0,
         login_not_before=0.0,
         settle_restarted=False,
         resume_tried=False,
@@ -169,7 +177,7 @@ def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
         turn.set(reauthentications=tried + 1)
         compete = event.certain and _may_take_over(turn)
         if compete:
-            turn.set(took_over_at=turn.now)
+            _note_take_over(turn)
         _reauthenticate(turn, compete=compete)
     elif event.certain:
         # A login does not help where another client has borrowed the session, so it waits until that is known.
@@ -185,8 +193,8 @@ def _reauthenticate(turn: Turn, *, compete: bool) -> None:
 def _seen_competing(turn: Turn, event: Checked) -> None:
     if not _somebody_else_has_it(turn, event.text or "another session of this username competes"):
         return
-    if _may_take_over(turn):
-        turn.set(took_over=True, took_over_at=turn.now)
+    if _may_take_over(turn) and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
+        _note_take_over(turn)
         _reauthenticate(turn, compete=True)
 
 
@@ -197,10 +205,13 @@ def _seen_borrowed(turn: Turn, event: Checked) -> None:
         _is_settling(turn)
         return
     waits = turn.now - snapshot.cure_since < turn.policy.borrowed_retry_s
-    if not _somebody_else_has_it(turn, event.text or "another client has borrowed the session"):
+    text = event.text or "another client has borrowed the session"
+    if not turn.policy.take_over:
+        text += "; it is left there (gwctl restart takes it back)"
+    if not _somebody_else_has_it(turn, text):
         return
     if _may_take_over(turn):
-        turn.set(took_over=True, took_over_at=turn.now)
+        _note_take_over(turn)
         reason = f"{turn.snapshot.reason}; restarting the gateway to take it back"
         recycle(turn, Arrow.RESTART, RestartCause.BORROWED, reason)
     elif not turn.policy.take_over and not waits and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
@@ -221,11 +232,15 @@ def _somebody_else_has_it(turn: Turn, text: str) -> bool:
 
 
 def _may_take_over(turn: Turn) -> bool:
-    """Return whether to take the session: once a loss, and never again from who took it back at once."""
-    snapshot = turn.snapshot
+    """Return whether to take the session: from somebody who takes it back each time ever more rarely."""
+    snapshot, policy = turn.snapshot, turn.policy
     at = snapshot.took_over_at
-    just_now = at is not None and turn.now - at < turn.policy.take_over_pause_s
-    return turn.policy.take_over and not snapshot.took_over and not just_now
+    pause_s = back_off_s(max(1, snapshot.take_overs), policy.take_over_pause_s, policy.take_over_pause_max_s)
+    return policy.take_over and (at is None or turn.now - at >= pause_s)
+
+
+def _note_take_over(turn: Turn) -> None:
+    turn.set(take_overs=turn.snapshot.take_overs + 1, took_over_at=turn.now)
 
 
 def _seen_ill(turn: Turn, event: Checked) -> None:

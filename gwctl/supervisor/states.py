@@ -80,13 +80,16 @@ class LoginResult(StrEnum):
 
 
 class Timer(StrEnum):
-    """What the core can be woken for; due times are monotonic seconds in the snapshot."""
+    """What the core can be woken for; LOOK gives up a check, DEADLINE a start or a cure, BY_HAND a person's login."""
 
     CHECK = auto()
     TICKLE = auto()
     START = auto()
     LOGIN = auto()
     SETTLE = auto()
+    LOOK = auto()
+    DEADLINE = auto()
+    BY_HAND = auto()
 
 
 class Verdict(StrEnum):
@@ -137,9 +140,10 @@ class LoginWanted(Event):
 
 @dataclass(frozen=True, slots=True)
 class ByHandWanted(Event):
-    """A person is going to log in by hand: no login of the loop's own until ``over``, or until somebody says so."""
+    """A person is going to log in by hand: no login of the loop's own until ``over``, or for ``for_s`` seconds."""
 
     over: bool = False
+    for_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +217,13 @@ class SecondFactorAsked(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SubmitBegun(Event):
+    """The login under way is about to send the password; the ledger has it."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoginDone(Event):
-    """A login ended."""
+    """A login ended. ``submits`` is how often it sent the password; None where nobody can say."""
 
     result: LoginResult = LoginResult.SUCCESS
     text: str = ""
@@ -223,6 +232,7 @@ class LoginDone(Event):
     hint: str | None = None
     retry_after_s: float | None = None
     resumable: bool = False
+    submits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +276,8 @@ class CauseRead(Event):
 
 
 class Arrow(Enum):
-    """The inputs of the two tables; ``step`` derives them from events."""
+    """The inputs of the two tables, the process's first; ``step`` derives them from events."""
 
-    # process
     START = auto()
     ANSWERS = auto()
     LOST = auto()
@@ -277,7 +286,6 @@ class Arrow(Enum):
     RESTART = auto()
     STOP = auto()
     GONE = auto()
-    # session
     RESET = auto()
     BEGIN = auto()
     ASKED = auto()
@@ -335,6 +343,11 @@ class CancelLogin:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelCure:
+    """End a reauthentication or a resume that runs."""
+
+
+@dataclass(frozen=True, slots=True)
 class Explain:
     """Read the cause of the gateway's trouble from its log while the log is still that of this gateway."""
 
@@ -378,6 +391,7 @@ Action = (
     | Resume
     | Login
     | CancelLogin
+    | CancelCure
     | BlockLogin
     | LiftBlock
     | Explain

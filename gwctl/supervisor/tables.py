@@ -94,7 +94,7 @@ class Snapshot:
     resumable: bool = False
     resume_tried: bool = False
     reauthentications: int = 0
-    took_over: bool = False
+    take_overs: int = 0
     took_over_at: float | None = None
     ill: bool = False
     hung: int = 0
@@ -102,6 +102,9 @@ class Snapshot:
     failed_logins: int = 0
     login_not_before: float = 0.0
     login_wanted: bool = False
+    submits: int = 0
+    local_failures: int = 0
+    often: bool = False
     locked_reason: str = ""
     settle_restarted: bool = False
     blocked: bool = False
@@ -211,22 +214,25 @@ class Turn:
         """Return a pause shortened by chance."""
         return pause_s * (1.0 - self.policy.jitter * self.draw())
 
-    def spend(self, rung: Rung) -> None:
-        """Write down that a rung is climbed."""
-        self.set(spent=self.snapshot.spent.plus(rung, self.now))
+    def spend(self, rung: Rung, number: int = 1) -> None:
+        """Write down that a rung is climbed, or has been so often."""
+        for _ in range(number):
+            self.set(spent=self.snapshot.spent.plus(rung, self.now))
 
     def room_in_s(self, rung: Rung) -> float:
         """Return in how many seconds a rung may be climbed, 0 if it may now."""
         return self.snapshot.spent.room_in_s(rung, self.policy.budgets[rung], self.now)
 
     def new_epoch(self) -> None:
-        """Make every answer still under way a stale one."""
+        """Make every answer still under way a stale one; how long a person is waited for does not depend on it."""
+        by_hand = self.snapshot.timers.get(Timer.BY_HAND)
         self.set(
             epoch=self.snapshot.epoch + 1,
             checking=False,
             cure=None,
             settling=None,
-            timers={},
+            timers={} if by_hand is None else {Timer.BY_HAND: by_hand},
+            submits=0,
             hung=0,
             look_again=False,
             ready_since=None,

@@ -17,7 +17,7 @@ from types import FrameType
 
 from chaos import machine, report
 from chaos.catalogue import BY_NAME, FAULTS
-from chaos.drawing import draw, worlds_of
+from chaos.drawing import draw, draw_storms, worlds_of
 from chaos.fault import Fault
 from chaos.rounds import Result, can_be_injected, play_all
 from chaos.soak import soak
@@ -71,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", action="append", default=[], metavar="FAULT", help="this fault alone; may be repeated"
     )
+    parser.add_argument(
+        "--storms", type=int, metavar="N", help="in the rounds' place storms: many faults in a row, also during cures"
+    )
     parser.add_argument("--round", type=int, metavar="N", help="of all rounds of the seed only the world of this one")
     parser.add_argument("--markdown", metavar="FILE", help="write the catalogue as a page, and do nothing else")
     return parser
@@ -100,7 +103,8 @@ def _run(wish: argparse.Namespace, root: Path, faults: tuple[Fault, ...]) -> int
             if wish.hours:
                 told = soak(run, wish.hours, seed, faults, results)
             else:
-                worlds = list(worlds_of(draw(seed, rounds, faults)))
+                drawn = draw_storms(seed, wish.storms, faults) if wish.storms else draw(seed, rounds, faults)
+                worlds = list(worlds_of(drawn))
                 if wish.round:
                     worlds = [world for world in worlds if wish.round in {one.number for one in world}]
                 play_all(run, worlds, lanes, results)
@@ -112,7 +116,8 @@ def _run(wish: argparse.Namespace, root: Path, faults: tuple[Fault, ...]) -> int
     _say("")
     _say(report.table(played))
     _say("\n".join(told))
-    replay = f"scripts/chaos --seed {seed} --rounds {rounds}" + (" --real" if wish.real else "")
+    number = f"--storms {wish.storms}" if wish.storms else f"--rounds {rounds}"
+    replay = f"scripts/chaos --seed {seed} {number}" + (" --real" if wish.real else "")
     replay += "".join(f" --only {name}" for name in wish.only)
     bad = [result for result in played if not result.is_good]
     if bad:

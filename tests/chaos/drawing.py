@@ -12,19 +12,28 @@ PAIR_ONE_IN = 4
 ROUNDS_IN_A_WORLD = 5
 LOGIN_S = 10.0
 """What a login may take where a resume was expected."""
+STORM = (3, 6)
+"""How many faults follow each other in a storm, whatever the supervisor is doing about the one before."""
+LONGEST_PAUSE_S = 60.0
+"""The supervisor's own longest pause: so long after the last cause it begins with the cure at the latest."""
+NO_STORM = frozenset({"never_authenticates", "borrowed", "borrowed_taken_back", "state_gone"})
+"""What waits for a step of the supervisor's by itself, or takes away what the run looks at."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """One or two faults, and the number that every other choice in the round is drawn from."""
+    """One or two faults, or a ``storm`` of them, and the number that every other choice in it is drawn from."""
 
     number: int
     faults: tuple[Fault, ...]
     seed: int
+    storm: bool = False
 
     @property
     def name(self) -> str:
         """What the table calls it."""
+        if self.storm:
+            return f"storm: {', '.join(fault.name for fault in self.faults)}"
         return " + ".join(fault.name for fault in self.faults)
 
     @property
@@ -49,12 +58,19 @@ class Round:
 
     @property
     def bound_s(self) -> float:
-        """Return the bound: of two at once the sum, since one cure may have to wait for the other."""
+        """Return the bound: of two at once the sum, since one cure may have to wait for the other.
+
+        After a storm the longest pause that the supervisor may be in, and then the longest cure.
+        """
+        if self.storm:
+            return LONGEST_PAUSE_S + LOGIN_S + max(fault.bound_s for fault in self.faults)
         return sum(fault.bound_s for fault in self.faults) + LOGIN_S * self.needs_login
 
     @property
     def submits(self) -> int:
-        """Return how many submits it may cost."""
+        """Return how many submits it may cost; in a storm each fault may meet the cure of the one before."""
+        if self.storm:
+            return len(self.faults) + 1 + sum(fault.submits for fault in self.faults)
         return sum(fault.submits for fault in self.faults) + self.needs_login
 
     @property
@@ -95,19 +111,29 @@ def draw(seed: int, rounds: int, faults: tuple[Fault, ...]) -> list[Round]:
     return drawn
 
 
+def draw_storms(seed: int, number: int, faults: tuple[Fault, ...]) -> list[Round]:
+    """Return storms: any faults in any order, the same one again included, as far as one world has them all."""
+    random = Random(seed)  # noqa: S311 - a drawing that can be repeated
+    possible = [fault for fault in faults if not fault.world and fault.name not in NO_STORM]
+    if not possible:
+        return []
+    return [
+        Round(one, tuple(random.choices(possible, k=random.randint(*STORM))), random.randrange(1 << 32), storm=True)
+        for one in range(1, number + 1)
+    ]
+
+
 def worlds_of(rounds: list[Round]) -> Iterator[list[Round]]:
     """Yield the rounds of one world after the other.
 
-    A gateway is replaced once in a world: from the second time on the supervisor waits a little before it starts one
-    (its restart budget), which is not what the bounds are about. What has cost the login's cookies is followed by
-    nothing that needs them.
+    What has cost the login's cookies is followed by nothing that needs them. A storm has a world to itself.
     """
     world: list[Round] = []
     for one in rounds:
         full = len(world) == ROUNDS_IN_A_WORLD
-        second = one.replaces_gateway and any(before.replaces_gateway for before in world)
         lost = one.needs_cookies and any(before.forgets for before in world)
-        if world and (full or second or lost or one.world != world[0].world):
+        storm = one.storm or any(before.storm for before in world)
+        if world and (full or storm or lost or one.world != world[0].world):
             yield world
             world = []
         world.append(one)

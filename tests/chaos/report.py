@@ -16,12 +16,15 @@ What can happen to a session, how the supervisor sees it, what it does, and how 
 latest. Written by `scripts/chaos --markdown docs/faults.md` from `tests/chaos/catalogue.py`; edit that instead of this
 page.
 
-`scripts/chaos` throws these faults, singly and two at a time, at the stand-in gateway and (`--real`) at the real one,
+`scripts/chaos` throws these faults, singly, two at a time and (`--storms`) many in a row, also during cures, at the
+stand-in gateway and (`--real`) at the real one,
 and looks after each whether the laws held: one gateway, one supervisor, no browser left, no submit more than is said
 here, no secret in any file under the home, nor in any process's arguments or environment. The bound counts from the
 cause's end, or from the fault where it is over at once, with the gateway's own `authDelay` of 3 s; for two at once it
 is the sum; it holds on a machine that is busy with other worlds, too, and the aim in brackets is for one that is not.
-It leaves out what our own pace costs (nine requests in any ten seconds): a round begins when a cure's have room.
+It leaves out what our own pace costs (nine requests in any ten seconds): a round begins when a cure's have room. A
+pause that status announces is added, a minute at most; a longer one has to be IBKR's: a submit without success, or
+so many of them. After a storm the session is ready within a minute and the longest of its cures.
 *Submits* is how often the password may be sent for it at most. A supervisor that was killed has forgotten
 the login's cookies: what is cured by a resume then takes a login instead, one submit and 10 s more.
 
@@ -53,7 +56,8 @@ def page() -> str:
 def line(result: Result) -> str:
     """Return one round for whoever watches."""
     took = "never" if result.ready_s is None else f"{result.ready_s:.2f} s"
-    said = "ok" if result.is_good else "BROKEN: " + "; ".join(result.broken)
+    well = f"ok, waits {result.theirs_s:.0f} s for IBKR's sake" if result.theirs_s else "ok"
+    said = well if result.is_good else "BROKEN: " + "; ".join(result.broken)
     return f"{result.round.number:>4}  {result.round.name or 'down':<44} {took:>9}  {said}"
 
 

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from chaos import injections, laws
-from chaos.drawing import Round
+from chaos.drawing import LONGEST_PAUSE_S, Round
 from chaos.fault import FOR_ROOT, Fault
 from chaos.worlds import Interrupted, Run, World, WorldLost, a_world, bring_down
 
@@ -23,6 +23,9 @@ ROOM_WITHIN_S = 30.0
 GIVEN_UP_AFTER_S = 60.0
 """How long after its bound a session is waited for all the same, so that the table can say how late it was."""
 LATER_FAULT_S = 1.5
+STORM_GAP_S = (0.0, 6.0)
+LASTS_ONE_IN = 0.4
+"""Which part of a storm's faults lasts until its end."""
 SEEN_WITHIN_S = 20.0
 BROWSER_GONE_WITHIN_S = 4.0
 
@@ -35,6 +38,8 @@ class Result:
     ready_s: float | None = None
     broken: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
+    theirs_s: float = 0.0
+    """How long the supervisor still waits for IBKR's sake: after a submit without success, or after too many."""
 
     @property
     def is_good(self) -> bool:
@@ -52,13 +57,18 @@ def play(world: World, one: Round) -> Result:
         raise WorldLost(f"requests without end before the round: {world.requests_a_second():.2f} a second")
     submits = len(_outcomes(world))
     entries = len(world.journal())
-    ended_s = _bring_about(world, one)
+    ended_s = _storm(world, one) if one.storm else _bring_about(world, one)
     status = _wait_ready(world, one, ended_s, result)
-    if not one.is_felt and (lost := [entry for entry in world.journal()[entries:] if entry.get("kind") == "phase"]):
+    if (
+        not one.storm
+        and not one.is_felt
+        and (lost := [entry for entry in world.journal()[entries:] if entry.get("kind") == "phase"])
+    ):
         result.broken.append(f"the session was to stay ready all the time: {lost}")
     if status is not None:
         if (
-            not any(not fault.same_gateway for fault in one.faults)
+            not one.storm
+            and not any(not fault.same_gateway for fault in one.faults)
             and status["gateway"]["pid"] != before["gateway"]["pid"]
         ):
             result.broken.append(
@@ -101,11 +111,72 @@ def _bring_about(world: World, one: Round) -> float:
     return max(ended)
 
 
+def _storm(world: World, one: Round) -> float:
+    """Bring one fault about after the other, whatever is being done about the one before; return when all had ended."""
+    random = Random(one.seed)  # noqa: S311 - a drawing that can be repeated
+    with contextlib.ExitStack() as lasting:
+        for fault in one.faults:
+            world.run.pause(random.uniform(*STORM_GAP_S))
+            if fault.kind == "supervisor":
+                # Its end is a call that waits for the session.
+                lasting.close()
+            alone = contextlib.ExitStack()
+            try:
+                alone.enter_context(injections.named(fault.name)(world, random))
+            except (WorldLost, OSError):
+                continue  # what was to be harmed is not there just now
+            world.run.pause(random.uniform(*fault.hold_s))
+            if fault.kind != "supervisor" and random.random() < LASTS_ONE_IN:
+                lasting.push(alone)
+            else:
+                alone.close()
+    return time.time()
+
+
+@dataclass
+class Announced:
+    """What status said while the session was waited for."""
+
+    pause_s: float = 0.0
+    theirs_s: float = 0.0
+    broken: list[str] = field(default_factory=list)
+
+    def hear(self, status: dict[str, Any] | None) -> None:
+        """Take note of a pause that is announced; one that is too long has to be IBKR's."""
+        follows = None if status is None else status["next"]
+        if status is None or status["ready"] or follows is None or follows["what"] not in {"start", "login"}:
+            return
+        in_s = float(follows["in_s"])
+        if in_s <= LONGEST_PAUSE_S + 0.5:
+            self.pause_s, self.theirs_s = max(self.pause_s, in_s), 0.0
+        elif follows["what"] == "login" and _is_theirs(status):
+            self.theirs_s = in_s
+        elif not self.broken:
+            self.broken.append(f"{follows['what']} is announced for {in_s:g} s later: {status['reason']}")
+
+
+def _is_theirs(status: dict[str, Any]) -> bool:
+    """Say whether a login waits for IBKR's sake: one was sent without success, or so many were sent."""
+    login, budget = status["login"], status["budget"]["login"]
+    spent = budget["hour"] >= budget["per_hour"] or budget["day"] >= budget["per_day"]
+    return bool(spent or login["rejected"] or login["last_outcome"] not in {"success", None})
+
+
 def _wait_ready(world: World, one: Round, ended_s: float, result: Result) -> dict[str, Any] | None:
     """Wait for the session, note how long that took, and return the status then."""
     left_s = ended_s + one.bound_s + GIVEN_UP_AFTER_S - time.time()
-    status = world.run.until(lambda: (found := world.is_ready()) and world.serves_users() and found, left_s)
+    announced = Announced()
+
+    def look() -> dict[str, Any] | bool | None:
+        announced.hear(world.status())
+        return announced.theirs_s > 0 or ((found := world.is_ready()) and world.serves_users() and found)
+
+    status = world.run.until(look, left_s)
     seen_s = time.time()
+    result.broken += announced.broken
+    if announced.theirs_s:
+        result.theirs_s = announced.theirs_s
+        return None
     if not status:
         result.broken.append(f"not ready {one.bound_s + GIVEN_UP_AFTER_S:g} s after the cause's end: {_reason(world)}")
         return None
@@ -113,8 +184,9 @@ def _wait_ready(world: World, one: Round, ended_s: float, result: Result) -> dic
     # The journal has it to the millisecond; where a full disk has cost the line, what was polled stands for it.
     became_s = seen_s if said_s is None else said_s - world.clock.ahead_s
     result.ready_s = max(0.0, min(became_s, seen_s) - ended_s)
-    if result.ready_s > one.bound_s:
-        result.broken.append(f"ready {result.ready_s:.2f} s after the cause's end; the bound is {one.bound_s:g} s")
+    bound_s = one.bound_s + (0.0 if one.storm else announced.pause_s)
+    if result.ready_s > bound_s:
+        result.broken.append(f"ready {result.ready_s:.2f} s after the cause's end; the bound is {bound_s:g} s")
     found: dict[str, Any] = status
     return found
 

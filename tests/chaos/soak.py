@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from random import Random
 
@@ -14,14 +13,8 @@ from chaos.drawing import Round
 from chaos.fault import Fault
 from chaos.rounds import Result, play
 from chaos.worlds import Run, World, WorldLost, a_world, bring_down
-from gwctl.supervisor.budget import HOUR_S, Rung
-from gwctl.supervisor.policy import Policy
 
 GAP_S = (20.0, 60.0)
-SPARE = 3
-"""So many of an hour's logins and resumes are left for what one fault may cost."""
-REPLACED_AGAIN_AFTER_S = 620.0
-"""Restarts have a budget: each further one within ten minutes waits a little longer, which the bounds leave out."""
 
 
 @dataclass(frozen=True)
@@ -46,24 +39,6 @@ def cost_of(world: World) -> Cost:
     return Cost(pages * 4096, machine.open_files(pid), requests, time.time())
 
 
-def affordable(world: World, faults: list[Fault], now_s: float) -> list[Fault]:
-    """Return the faults whose cures the budgets of this hour still have room for.
-
-    A fault a minute, for hours, is more than the budgets are made for: what they hold back then is no defect.
-    """
-    recent = [one for one in world.journal() if now_s - datetime.fromisoformat(one["at"]).timestamp() < HOUR_S]
-    logins = sum(one["kind"] == "login" for one in recent)
-    resumes = sum(one["kind"] == "cure" and one.get("rung") == "resume" for one in recent)
-    budgets = Policy().budgets
-    may_log_in = logins + SPARE < budgets[Rung.LOGIN].per_hour
-    may_resume = resumes + SPARE < budgets[Rung.RESUME].per_hour
-    return [
-        fault
-        for fault in faults
-        if (may_log_in or not fault.submits) and (may_resume or not (fault.cookies or not fault.same_gateway))
-    ]
-
-
 def soak(run: Run, hours: float, seed: int, faults: tuple[Fault, ...], results: queue.Queue[Result]) -> list[str]:
     """Play for so many hours in one world; return what to print at the end.
 
@@ -74,12 +49,10 @@ def soak(run: Run, hours: float, seed: int, faults: tuple[Fault, ...], results: 
     end_s = time.time() + hours * 3600
     with a_world(run, 0) as world:
         first = cost_of(world)
-        most, number, replaced_s = first, 0, 0.0
+        most, number = first, 0
         while time.time() < end_s:
             run.pause(random.uniform(*GAP_S))
-            fresh = time.time() - replaced_s < REPLACED_AGAIN_AFTER_S
-            affords = affordable(world, chosen, time.time())
-            fault = random.choice([one for one in affords if one.same_gateway or not fresh])
+            fault = random.choice(chosen)
             number += 1
             one = Round(number, (fault,), random.randrange(1 << 32))
             try:
@@ -87,10 +60,10 @@ def soak(run: Run, hours: float, seed: int, faults: tuple[Fault, ...], results: 
             except WorldLost as error:
                 result = Result(one, broken=[str(error)], tail=[str(entry) for entry in world.journal()][-30:])
             results.put(result)
-            if result.ready_s is None:
+            if result.theirs_s:
+                run.pause(result.theirs_s)
+            elif result.ready_s is None:
                 break
-            if one.replaces_gateway:
-                replaced_s = time.time()
             now = cost_of(world)
             most = max(most, now, key=lambda cost: cost.rss_bytes)
         last = cost_of(world)

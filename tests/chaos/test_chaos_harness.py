@@ -18,8 +18,8 @@ import pytest
 
 from chaos import laws, machine, report
 from chaos.catalogue import BY_NAME, FAULTS
-from chaos.drawing import PAIR_ONE_IN, ROUNDS_IN_A_WORLD, Round, draw, may_overlap, worlds_of
-from chaos.rounds import Result
+from chaos.drawing import PAIR_ONE_IN, ROUNDS_IN_A_WORLD, Round, draw, draw_storms, may_overlap, worlds_of
+from chaos.rounds import Announced, Result
 
 SLEEPER = "import sys, time; print(1, flush=True); time.sleep(60)"
 
@@ -211,16 +211,48 @@ def test_the_drawing_can_be_repeated_and_leaves_nothing_out() -> None:
 
 
 def test_worlds_hold_every_round_once() -> None:
-    """No round is lost between worlds; in each the gateway is replaced once at most, and all rounds suit it."""
+    """No round is lost between worlds, and all rounds suit theirs, however often the gateway is replaced in it."""
     rounds = draw(7, 400, FAULTS)
     worlds = list(worlds_of(rounds))
     assert [one for world in worlds for one in world] == rounds
     for world in worlds:
         assert len(world) <= ROUNDS_IN_A_WORLD
-        assert sum(one.replaces_gateway for one in world) <= 1
         forgot = [one.forgets for one in world]
         assert not any(one.needs_cookies and any(forgot[:place]) for place, one in enumerate(world))
         assert len({one.world for one in world}) == 1
+
+
+def test_storms_hold_any_fault_in_any_order() -> None:
+    """Many in a row, the same one again included; each has a world to itself, and a minute more than its cures."""
+    storms = draw_storms(7, 200, FAULTS)
+    assert storms == draw_storms(7, 200, FAULTS)
+    assert list(worlds_of(storms)) == [[one] for one in storms]
+    assert {fault.name for one in storms for fault in one.faults} >= {
+        "gateway_killed", "gateway_hung", "port_stolen", "supervisor_killed", "machine_asleep", "ibkr_429", "competing",
+        "nightly_reset", "session_dropped",
+    }  # fmt: skip
+    assert all(3 <= len(one.faults) <= 6 for one in storms)
+    assert any(len(set(one.faults)) < len(one.faults) for one in storms)
+    assert all(one.bound_s >= 60.0 + max(fault.bound_s for fault in one.faults) for one in storms)
+
+
+def test_a_pause_of_our_own_that_is_too_long_is_found() -> None:
+    """A minute is announced at most, unless IBKR has refused a login or so many were sent."""
+    login = {"rejected": 0, "last_outcome": "success"}
+    budget = {"login": {"hour": 1, "per_hour": 20, "day": 1, "per_day": 60}}
+    status = {"ready": False, "reason": "x", "login": login, "budget": budget}
+    for follows, broken, theirs in [
+        ({"what": "start", "in_s": 59.0}, False, False),
+        ({"what": "start", "in_s": 2760.0}, True, False),
+        ({"what": "login", "in_s": 900.0}, True, False),
+        ({"what": "check", "in_s": 240.0}, False, False),
+    ]:
+        announced = Announced()
+        announced.hear({**status, "next": follows})
+        assert (bool(announced.broken), announced.theirs_s > 0) == (broken, theirs)
+    announced = Announced()
+    announced.hear({**status, "login": {**login, "rejected": 1}, "next": {"what": "login", "in_s": 900.0}})
+    assert (announced.broken, announced.theirs_s) == ([], 900.0)
 
 
 def test_a_lost_cookie_costs_one_submit_more() -> None:

@@ -305,7 +305,12 @@ class AcceptingLogin(LoginPort):
         self.outcomes = list(outcomes)
 
     async def log_in(
-        self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[str], None]
+        self,
+        *,
+        first: bool,
+        on_step: Callable[[str], None],
+        on_asked: Callable[[str], None],
+        on_submit: Callable[[], None],
     ) -> LoginDone:
         self.told.calls.append("login.first" if first else "login")
         on_step("submitted")
@@ -328,7 +333,12 @@ class RejectingLogin(AcceptingLogin):
     """Is refused, always."""
 
     async def log_in(
-        self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[str], None]
+        self,
+        *,
+        first: bool,
+        on_step: Callable[[str], None],
+        on_asked: Callable[[str], None],
+        on_submit: Callable[[], None],
     ) -> LoginDone:
         self.told.calls.append("login.first" if first else "login")
         return replace(REFUSED)
@@ -342,7 +352,12 @@ class WaitingLogin(AcceptingLogin):
         self.waits = asyncio.Event()
 
     async def log_in(
-        self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[str], None]
+        self,
+        *,
+        first: bool,
+        on_step: Callable[[str], None],
+        on_asked: Callable[[str], None],
+        on_submit: Callable[[], None],
     ) -> LoginDone:
         self.told.calls.append("login")
         on_asked("IBKR asks for a code")
@@ -362,13 +377,18 @@ class CrashingLogin(AcceptingLogin):
         self.crashes = 1
 
     async def log_in(
-        self, *, first: bool, on_step: Callable[[str], None], on_asked: Callable[[str], None]
+        self,
+        *,
+        first: bool,
+        on_step: Callable[[str], None],
+        on_asked: Callable[[str], None],
+        on_submit: Callable[[], None],
     ) -> LoginDone:
         if self.crashes:
             self.crashes -= 1
             self.told.calls.append("login")
             raise KeyError("a defect")
-        return await super().log_in(first=first, on_step=on_step, on_asked=on_asked)
+        return await super().log_in(first=first, on_step=on_step, on_asked=on_asked, on_submit=on_submit)
 
     async def close(self) -> None:
         await super().close()

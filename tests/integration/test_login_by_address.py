@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,3 +111,46 @@ def test_a_supervisor_that_ran_before_goes_on(tmp_path: Path) -> None:
         ibkr.set_scenario("html_503", on=False, parameters={})
         wait_for(lambda: home.status()["ready"], 30, "ready again")
         assert home.submits() == 1
+
+
+def test_a_call_that_is_killed_is_not_waited_for(tmp_path: Path) -> None:
+    """A connection that breaks, or kill -9: the supervisor sees that the call is gone, and logs in by itself again."""
+    with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
+        secrets = {"GWCTL_USERNAME": home.account.username, "GWCTL_PASSWORD": home.account.password}
+        home.gwctl("up", **secrets, GWCTL_CHECK_INTERVAL_S="1").check(0)
+        ibkr = home.stand_in.state
+        ibkr.set_scenario("html_503", on=True, parameters={})
+        wait_for(lambda: home.status()["phase"] == "degraded", 30, "IBKR is ill")
+        with address_printed(home) as call:
+            wait_for(lambda: home.status()["phase"] == "locked_out", 10, "the loop makes way")
+            call.kill()
+            ended(call)
+        wait_for(lambda: home.status()["phase"] != "locked_out", 5, "its end is seen")
+        ibkr.set_scenario("html_503", on=False, parameters={})
+        wait_for(lambda: home.status()["ready"], 30, "ready again")
+
+
+def test_budgets_outlive_a_reboot_and_a_sandbox(tmp_path: Path) -> None:
+    """SIGTERM, systemd's own `gwctl down` and a sandbox run keep what was spent; a person's `gwctl down` clears it."""
+    with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
+        secrets = {"GWCTL_USERNAME": home.account.username, "GWCTL_PASSWORD": home.account.password}
+        budgets = home.profile_dir / "budgets.json"
+
+        def spent() -> int:
+            return len(json.loads(budgets.read_text())["spent"]["login"]) if budgets.exists() else 0
+
+        up = home.gwctl("up", "--json", **secrets).check(0).envelope["data"]
+        assert spent() == 1
+        os.kill(up["supervisor"]["pid"], signal.SIGTERM)
+        wait_for(lambda: not home.left(), 30, "the supervisor ends as on a reboot")
+        assert spent() == 1
+        home.gwctl("up", **secrets).check(0)
+        assert home.status()["budget"]["login"]["hour"] == 2
+        home.gwctl("down", SERVICE_RESULT="success").check(0)
+        assert spent() == 2
+        home.gwctl("up", "--sandbox").check(0)
+        home.gwctl("down").check(0)
+        assert spent() == 2
+        home.gwctl("up", **secrets).check(0)
+        home.gwctl("down").check(0)
+        assert spent() == 0

@@ -13,6 +13,7 @@ from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.probe import ANSWER_TIMEOUT_S, SILENCE_S, WHO_INTERVAL_S, Pace
 from gwctl.supervisor.states import (
     Action,
+    CancelCure,
     CancelLogin,
     CauseRead,
     Check,
@@ -33,6 +34,7 @@ from gwctl.supervisor.states import (
     SessionPushed,
     StartGateway,
     StopGateway,
+    SubmitBegun,
     Verdict,
     Warn,
 )
@@ -126,6 +128,8 @@ class Hands(ABC):
         match action:
             case CancelLogin():
                 self.cancel_login(life)
+            case CancelCure():
+                life.waiting.pop("cure", None)
             case Explain():
                 self.timeline.after(0.0, self.feed, CauseRead())
             case Warn(code, _):
@@ -149,13 +153,22 @@ class Hands(ABC):
                 self._resume(life, epoch)
             case Login():
                 self.cancel_login(life)
-                life.attempt = Attempt(self.door, lambda done: self._logged_in(life, epoch, done), life.keep_cookies)
+                life.attempt = Attempt(
+                    self.door,
+                    lambda: self._submit_begins(life, epoch),
+                    lambda done: self._logged_in(life, epoch, done),
+                    life.keep_cookies,
+                )
 
     def cancel_login(self, life: Life) -> None:
         """End a login that runs."""
         if life.attempt is not None:
             life.attempt.cancel()
             life.attempt = None
+
+    def _submit_begins(self, life: Life, epoch: int) -> None:
+        if life is self.life:
+            self.feed(SubmitBegun(epoch))
 
     def _logged_in(self, life: Life, epoch: int, done: LoginDone) -> None:
         if life is self.life:

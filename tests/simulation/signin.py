@@ -96,8 +96,12 @@ class Door:
 class Attempt:
     """One login under way. A cancelled one leaves its submit without an outcome, which counts as refused."""
 
-    def __init__(self, door: Door, on_ended: Ended, keep_cookies: Callable[[int], None]) -> None:
+    def __init__(
+        self, door: Door, on_submit: Callable[[], None], on_ended: Ended, keep_cookies: Callable[[int], None]
+    ) -> None:
         self.door = door
+        self.on_submit = on_submit
+        self.submits = 0
         self.world = door.world
         self.on_ended = on_ended
         self.keep_cookies = keep_cookies
@@ -117,7 +121,7 @@ class Attempt:
     def _end(self, done: LoginDone) -> None:
         if not self.over:
             self.over = True
-            self.on_ended(done)
+            self.on_ended(replace(done, submits=self.submits))
 
     def _trouble(self, result: LoginResult, text: str) -> LoginDone:
         self.world.tally.blame("login", self.world.timeline.now)
@@ -137,6 +141,8 @@ class Attempt:
             self._end(_denied(permission))
         else:
             door.write_submit()
+            self.submits += 1
+            self.on_submit()
             world.timeline.after(world.rates["after_submit_s"].draw(world.rng), self._answer)
 
     def _answer(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -26,8 +28,9 @@ PASSWORD = "first-password"
 class ScriptedLogin:
     """A worker that ends as told, after as many permitted submits as told; a swallowed form asks twice."""
 
-    def __init__(self, outcome: LoginOutcome, *, asks: int = 1, text: str = "") -> None:
+    def __init__(self, outcome: LoginOutcome, *, asks: int = 1, text: str = "", submits: int | None = None) -> None:
         self.outcome = outcome
+        self.submits = min(asks, 1) if submits is None else submits
         self.asks = asks
         self.text = text
         self.permitted = 0
@@ -45,7 +48,7 @@ class ScriptedLogin:
                 return LoginReport(LoginOutcome.CANCELLED, self.permitted)
             self.permitted += 1
         cookies = (SsoCookie("XYZAB", "1", "localhost", "/"),) if self.outcome is LoginOutcome.SUCCESS else ()
-        return LoginReport(self.outcome, min(self.asks, 1), self.text, cookies=cookies)
+        return LoginReport(self.outcome, self.submits, self.text, cookies=cookies)
 
     async def close(self) -> None:
         self.closed += 1
@@ -63,6 +66,7 @@ class Desk:
         self.cookies: list[tuple[tuple[str, str], ...]] = []
         self.workers: list[ScriptedLogin] = []
         self.next_worker = ScriptedLogin(LoginOutcome.SUCCESS)
+        self.begun = 0
         self.runner = asyncio.Runner()
         self.authenticator = Authenticator(
             settings,
@@ -77,15 +81,21 @@ class Desk:
         self.workers.append(self.next_worker)
         return self.next_worker
 
-    def log_in(self, outcome: LoginOutcome, *, asks: int = 1, text: str = "") -> LoginDone:
-        self.next_worker = ScriptedLogin(outcome, asks=asks, text=text)
+    def log_in(self, outcome: LoginOutcome, *, asks: int = 1, text: str = "", submits: int | None = None) -> LoginDone:
+        self.next_worker = ScriptedLogin(outcome, asks=asks, text=text, submits=submits)
 
         async def once() -> LoginDone:
-            done = await self.authenticator.log_in(first=True, on_step=lambda _name: None, on_asked=lambda _text: None)
+            done = await self.authenticator.log_in(
+                first=True, on_step=lambda _name: None, on_asked=lambda _text: None, on_submit=self._submit_begins
+            )
             await self.authenticator.close()
             return done
 
         return self.runner.run(once())
+
+    def _submit_begins(self) -> None:
+        assert self.outcomes[-1] is None, "on disk before it happens (law 2)"
+        self.begun += 1
 
     @property
     def outcomes(self) -> list[str | None]:
@@ -157,7 +167,7 @@ def test_refused_after_it_worked_waits(desk: Desk) -> None:
 def test_swallowed_form_counts_once(desk: Desk) -> None:
     """A form that was swallowed and sent again is one submit that never left and one that succeeded."""
     desk.log_in(LoginOutcome.SUCCESS, asks=2)
-    assert desk.outcomes == ["uncounted", "success"]
+    assert desk.outcomes == ["success"]
 
 
 def test_unseen_answer_counts(desk: Desk) -> None:
@@ -172,7 +182,7 @@ def test_unseen_answer_counts(desk: Desk) -> None:
 def test_what_only_a_person_mends_is_not_repeated(desk: Desk, outcome: LoginOutcome) -> None:
     """A login that a person must mend is no refusal, and is not repeated under the same settings, even by cron."""
     assert desk.log_in(outcome).result is LoginResult.NEEDS_PERSON
-    assert desk.outcomes == ["uncounted"]
+    assert desk.outcomes == ["answered"]
     assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.NEEDS_PERSON
     assert len(desk.workers) == 1
     desk.ledger.reset()
@@ -194,6 +204,66 @@ def test_ibkrs_trouble_does_not_count(desk: Desk, outcome: LoginOutcome) -> None
         assert desk.log_in(outcome).result in {LoginResult.IBKR_ILL, LoginResult.TRANSIENT}
     assert desk.log_in(outcome).result is LoginResult.PAUSED
     assert desk.outcomes == ["uncounted"] * 9
+
+
+@pytest.mark.parametrize(
+    "outcome", [LoginOutcome.PAGE_UNKNOWN, LoginOutcome.SWALLOWED, LoginOutcome.TIMED_OUT, LoginOutcome.PAGE_NEVER_CAME]
+)
+def test_what_sent_nothing_gives_its_entry_back(desk: Desk, outcome: LoginOutcome) -> None:
+    """Permitted, on disk, and then not clicked: twenty of them cost neither the day nor the password (law 2)."""
+    for _ in range(20):
+        done = desk.log_in(outcome, submits=0)
+        assert (done.result, done.submits) == (LoginResult.TRANSIENT, 0)
+    assert desk.outcomes == []
+    assert desk.begun == 20
+    assert desk.log_in(LoginOutcome.SUCCESS).submits == 1
+
+
+def test_what_may_have_been_sent_keeps_its_entry(desk: Desk) -> None:
+    """A browser that failed after it had the permission may have sent it, whatever its report says."""
+    done = desk.log_in(LoginOutcome.BROWSER_FAILED, submits=0)
+    assert done.submits == 1
+    assert desk.outcomes == [None]
+
+
+def test_reset_does_not_forget_what_nobody_saw_answered(desk: Desk) -> None:
+    """A person who resets again and again stays below IBKR's ten in 24 hours, whatever the page said."""
+    sent = 0
+    for _ in range(40):
+        done = desk.log_in(LoginOutcome.TIMED_OUT)
+        sent += done.submits or 0
+        if done.result is LoginResult.PAUSED:
+            desk.ledger.reset()
+        desk.now_s += 900
+    assert sent == 9
+
+
+def test_pipe_without_a_writer_neither_holds_the_login_nor_piles_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password that does not come ends the attempt in time; the next one waits for the same reader, and gets it."""
+    pipe = tmp_path / "password"
+    os.mkfifo(pipe)
+    monkeypatch.setattr("gwctl.supervisor.authenticator.SECRETS_S", 0.3)
+    desk = Desk(tmp_path)
+    opened = []
+
+    def read() -> Credentials:
+        opened.append(1)
+        return Credentials("reader01", Secret(pipe.read_text()), None, "a test")
+
+    desk.authenticator.credentials = read
+    with desk.runner:
+        for _ in range(5):
+            done = desk.log_in(LoginOutcome.SUCCESS)
+            assert done.result is LoginResult.ENVIRONMENT
+            assert "secrets took longer" in done.text
+        assert len(opened) == 1
+        readers = [one for one in threading.enumerate() if one.name.startswith("gwctl reading")]
+        assert len(readers) == 1
+        assert readers[0].daemon, "the end of the process does not wait for it"
+        pipe.write_text(PASSWORD)
+        assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.SUCCESS
 
 
 def test_browser_that_died_waiting_is_replaced(desk: Desk) -> None:

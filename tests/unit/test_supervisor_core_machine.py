@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from healing import OURS_S, HealthyWorld, copy_of
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,6 +24,7 @@ from gwctl.supervisor.states import (
     Action,
     Arrow,
     ByHandWanted,
+    CancelCure,
     CancelLogin,
     CauseRead,
     Check,
@@ -56,6 +58,7 @@ from gwctl.supervisor.states import (
     StartWanted,
     StopGateway,
     StopWanted,
+    SubmitBegun,
     TimeOut,
     Timer,
     Verdict,
@@ -110,7 +113,8 @@ class AnyShell(RuleBasedStateMachine):
             self.gateway = "stopping"
             self.asked.clear()
         elif isinstance(action, Check):
-            assert "check" not in self.asked, "one check in flight, never two"
+            given_up = event == TimeOut(timer=Timer.LOOK)
+            assert given_up or "check" not in self.asked, "one check in flight, never two"
             self.asked["check"] = core.snapshot.epoch
         elif isinstance(action, CURES):
             assert self.gateway == "running"
@@ -122,8 +126,8 @@ class AnyShell(RuleBasedStateMachine):
             elif isinstance(action, Resume):
                 assert self.room_in_s(Rung.RESUME) == 0.0, "no more resumes than the budget has"
             self.asked["login" if is_login else "cure"] = core.snapshot.epoch
-        elif isinstance(action, CancelLogin):
-            self.asked.pop("login", None)
+        elif isinstance(action, CancelLogin | CancelCure):
+            self.asked.pop("login" if isinstance(action, CancelLogin) else "cure", None)
         elif isinstance(action, Finish):
             self.finished = True
 
@@ -228,6 +232,28 @@ class AnyShell(RuleBasedStateMachine):
         make = ResumeDone if self.core.snapshot.cure is Cure.RESUME else ReauthenticateDone
         self.answer("cure", lambda epoch: make(epoch, ok=ok))
         self.person_waits = False
+
+    @precondition(lambda self: "login" in self.asked)
+    @rule()
+    def submit_begins(self) -> None:
+        self.give(SubmitBegun(self.asked["login"]))
+
+    @precondition(lambda self: "login" in self.asked)
+    @rule(result=results, submits=st.integers(0, 2))
+    def login_fails_and_says_what_it_sent(self, result: LoginResult, submits: int) -> None:
+        self.answer("login", lambda epoch: LoginDone(epoch, result, "it failed", submits=submits))
+
+    # What follows from wherever this has come to, in a world that is well.
+
+    @alive
+    @rule(sight=st.sampled_from([Verdict.NO_SESSION, Verdict.NO_BROKERAGE, Verdict.READY]), lost=st.booleans())
+    def world_would_be_well(self, sight: Verdict, *, lost: bool) -> None:
+        """READY is reached without anybody's help, unless a person is needed; what is asked already may say nothing."""
+        world = HealthyWorld(copy_of(self.core), self.gateway, set(self.asked), sight, lost)
+        if self.gateway is None and self.core.snapshot.process is Process.STARTING:
+            return  # a gateway that has ended, which is yet to be said
+        took_s = world.heal()
+        assert took_s is None or took_s <= OURS_S, f"{took_s:.0f} s of our own: {world.core.snapshot}"
 
     @precondition(lambda self: "login" in self.asked)
     @rule(result=results, retry_after_s=st.sampled_from([None, 0.0, 900.0]))

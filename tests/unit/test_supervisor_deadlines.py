@@ -1,0 +1,265 @@
+"""Whatever is under way and says nothing has a deadline in the core, and the core goes on after it."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from cores import logging_in, ready, running
+from supervisor_fakes import Core, started
+
+from gwctl.supervisor.budget import Rung
+from gwctl.supervisor.model import BY_HAND
+from gwctl.supervisor.policy import Policy
+from gwctl.supervisor.states import (
+    ByHandWanted,
+    CancelCure,
+    CancelLogin,
+    Check,
+    Cure,
+    Finish,
+    GatewayAnswers,
+    GatewayEnded,
+    GatewayGone,
+    LoginDone,
+    LoginResult,
+    LoginWanted,
+    Phase,
+    Process,
+    Reauthenticate,
+    ReauthenticateDone,
+    RestartWanted,
+    SecondFactorAsked,
+    Session,
+    StartGateway,
+    StopGateway,
+    SubmitBegun,
+    TimeOut,
+    Timer,
+    Verdict,
+)
+
+
+def test_login_that_never_begins_is_given_up_and_tried_again() -> None:
+    """A password that never comes holds a login for minutes, not for ever, and costs no budget."""
+    core = logging_in()
+    began = core.now
+    actions = core.fire(Timer.DEADLINE)
+    assert actions == [CancelLogin()]
+    assert core.now - began <= 300.0
+    assert core.snapshot.cure is None
+    assert Rung.LOGIN not in core.snapshot.spent.times
+    assert Timer.DEADLINE not in core.snapshot.timers
+    core.fire(Timer.LOGIN)
+    assert core.snapshot.cure is Cure.LOGIN
+
+
+def test_login_that_is_given_up_after_its_submit_has_cost_it() -> None:
+    """What no report takes back is spent."""
+    core = logging_in()
+    core.feed(SubmitBegun(core.snapshot.epoch))
+    core.fire(Timer.DEADLINE)
+    assert len(core.snapshot.spent.times[Rung.LOGIN]) == 1
+
+
+def test_second_factor_has_its_time() -> None:
+    """A login that waits for a person is not given up while a person may still act."""
+    core = logging_in()
+    core.now += 100.0
+    core.feed(SecondFactorAsked(core.snapshot.epoch))
+    assert core.snapshot.timers[Timer.DEADLINE] - core.now >= 210.0
+    core.fire(Timer.DEADLINE)
+    assert core.snapshot.session is Session.LOGGED_OUT
+
+
+def test_resume_that_says_nothing_leads_to_a_login() -> None:
+    """It is ended, and the next look says what is next."""
+    core = ready()
+    core.feed(GatewayEnded(core.snapshot.epoch))
+    core.feed(GatewayGone())
+    core.feed(GatewayAnswers(core.snapshot.epoch))
+    assert core.snapshot.cure is Cure.RESUME
+    assert CancelCure() in core.fire(Timer.DEADLINE)
+    core.see(Verdict.NO_SESSION)
+    assert core.snapshot.cure is Cure.LOGIN
+
+
+def test_reauthentication_that_says_nothing_is_not_waited_for() -> None:
+    """It is ended, and the session is looked at as before."""
+    core = ready()
+    core.see(Verdict.NO_BROKERAGE)
+    assert core.snapshot.cure is Cure.REAUTHENTICATE
+    assert core.fire(Timer.DEADLINE) == [CancelCure()]
+    core.see(Verdict.READY)
+    assert core.phase is Phase.READY
+
+
+def test_start_that_says_nothing_is_stopped_and_tried_again() -> None:
+    """A dead mount under a start: what there is of it is stopped, and it is started again; a first one gives up."""
+    core = ready()
+    core.feed(GatewayEnded(core.snapshot.epoch))
+    core.feed(GatewayGone())
+    assert StopGateway(logout=False, hard=True) in core.fire(Timer.DEADLINE)
+    core.feed(GatewayGone())
+    if core.snapshot.process is Process.BACKOFF:
+        core.fire(Timer.START)
+    assert core.snapshot.process is Process.STARTING
+    core = started()
+    for _ in range(core.policy.start_tries_before_ready):
+        core.fire(Timer.DEADLINE)
+        actions = core.feed(GatewayGone())
+        if core.snapshot.process is Process.BACKOFF:
+            core.fire(Timer.START)
+    assert [one.exit_code for one in actions if isinstance(one, Finish)] == [69]
+
+
+@pytest.mark.parametrize("process", [Process.RUNNING, Process.BACKOFF])
+def test_deadline_of_what_has_ended_means_nothing(process: Process) -> None:
+    """One that comes late finds nothing to give up."""
+    core = ready()
+    if process is Process.BACKOFF:
+        core.feed(GatewayEnded(core.snapshot.epoch))
+        core.feed(GatewayGone())
+        core.feed(GatewayAnswers(core.snapshot.epoch))
+        core.feed(GatewayEnded(core.snapshot.epoch))
+        core.feed(GatewayGone())
+    assert core.snapshot.process is process
+    assert core.feed(TimeOut(timer=Timer.DEADLINE)) == []
+
+
+def test_check_that_says_nothing_is_made_again() -> None:
+    """A look that never comes back does not leave the loop blind."""
+    core = ready()
+    core.fire(Timer.CHECK)
+    assert core.fire(Timer.LOOK) == [Check(tickle=True)]
+    core.see(Verdict.NO_SESSION)
+    assert core.snapshot.cure is Cure.RESUME
+    assert Timer.LOOK not in core.snapshot.timers
+
+
+# A login by hand.
+
+
+def waiting() -> Core:
+    """Return a core that waits for a person."""
+    core = running()
+    core.feed(ByHandWanted(for_s=300.0))
+    assert core.snapshot.reason == BY_HAND
+    return core
+
+
+def test_login_by_hand_is_not_waited_for_for_ever() -> None:
+    """Nobody has to come and say so: a timer ends the wait, and the loop logs in by itself."""
+    core = waiting()
+    core.see(Verdict.NO_SESSION)
+    core.fire(Timer.BY_HAND)
+    assert core.now == 1300.0
+    core.see(Verdict.NO_SESSION)
+    assert core.snapshot.cure is Cure.LOGIN
+
+
+def test_wait_for_a_person_outlives_the_gateway() -> None:
+    """A restart of the gateway neither ends it nor makes it endless."""
+    core = waiting()
+    due = core.snapshot.timers[Timer.BY_HAND]
+    core.feed(RestartWanted())
+    core.feed(GatewayGone())
+    core.feed(GatewayAnswers(core.snapshot.epoch))
+    assert core.snapshot.timers[Timer.BY_HAND] == due
+    assert core.phase is Phase.LOCKED_OUT
+
+
+def test_another_person_is_waited_for_longer_and_not_shorter() -> None:
+    """Each call says for how long; the longest holds."""
+    core = waiting()
+    core.feed(ByHandWanted(for_s=60.0))
+    assert core.snapshot.timers[Timer.BY_HAND] == 1300.0
+    core.feed(ByHandWanted(for_s=900.0))
+    assert core.snapshot.timers[Timer.BY_HAND] == 1900.0
+
+
+@pytest.mark.parametrize("wanted", [LoginWanted(), None], ids=["asked for", "seen"])
+def test_wait_for_a_person_ends_with_a_login(wanted: LoginWanted | None) -> None:
+    """Nothing of it is left to lift a later lock-out."""
+    core = waiting()
+    if wanted is None:
+        core.see(Verdict.READY)
+    else:
+        core.feed(wanted)
+    assert Timer.BY_HAND not in core.snapshot.timers
+
+
+def test_login_by_hand_does_not_replace_why_a_person_is_needed() -> None:
+    """On a locked-out profile the true reason stays, whatever becomes of whoever tries by hand."""
+    core = ready()
+    core.snapshot = logging_in_again(core).snapshot
+    text = "IBKR says that the account is locked"
+    core.feed(LoginDone(core.snapshot.epoch, LoginResult.NEEDS_PERSON, text))
+    before = core.snapshot
+    for event in (ByHandWanted(), ByHandWanted(over=True)):
+        core.feed(event)
+        assert (core.phase, core.snapshot.reason) == (Phase.LOCKED_OUT, text)
+    assert core.snapshot == before
+
+
+def logging_in_again(core: Core) -> Core:
+    """Have a ready core lose its session for good."""
+    core.snapshot = replace(core.snapshot, resumable=False)
+    core.see(Verdict.NO_SESSION)
+    assert core.snapshot.cure is Cure.LOGIN
+    return core
+
+
+# A session that is taken back.
+
+
+def test_session_that_was_taken_back_is_taken_again_after_growing_pauses() -> None:
+    """Under `take_over` losing once is not the end, and two tools that both take over do not fight."""
+    core = ready(Policy(take_over=True, jitter=0.0))
+    taken = []
+    while core.now < 200_000.0:
+        for action in core.see(Verdict.COMPETING):
+            if isinstance(action, Reauthenticate):
+                assert action.compete
+                taken.append(core.now)
+                core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
+                core.see(Verdict.READY)
+        core.now += 5.0
+    pauses = [later - earlier for earlier, later in itertools.pairwise(taken)]
+    assert pauses[0] == pytest.approx(600.0, abs=20.0)
+    assert pauses[1] == pytest.approx(1200.0, abs=20.0)
+    assert max(pauses) == pytest.approx(14_400.0, abs=20.0)
+    assert pauses == sorted(pauses) or max(pauses[-3:]) == pytest.approx(min(pauses[-3:]), abs=20.0)
+
+
+def test_session_that_stayed_with_us_is_taken_at_once() -> None:
+    """Ten minutes of peace, and a loss is a first one."""
+    core = ready(Policy(take_over=True))
+    for _ in range(4):
+        assert Reauthenticate(compete=True) in core.see(Verdict.COMPETING)
+        core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
+        core.see(Verdict.READY)
+        core.now += core.policy.quiet_s
+
+
+def test_borrowed_session_says_what_takes_it_back() -> None:
+    """Under `yield` a person reads how to get it back."""
+    core = ready()
+    core.see(Verdict.BORROWED, "TWS has borrowed the session")
+    assert "gwctl restart" in core.snapshot.reason
+
+
+def test_what_is_answered_leaves_no_deadline_behind() -> None:
+    """A deadline that is left over would end the next cure too early."""
+    core = ready()
+    assert Timer.DEADLINE not in core.snapshot.timers
+    core.see(Verdict.NO_BROKERAGE)
+    assert Timer.DEADLINE in core.snapshot.timers
+    core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
+    assert Timer.DEADLINE not in core.snapshot.timers
+    core.feed(RestartWanted())
+    assert core.feed(GatewayGone())[-1] == StartGateway()
+    assert Timer.DEADLINE in core.snapshot.timers
+    core.feed(GatewayAnswers(core.snapshot.epoch))
+    assert core.snapshot.cure is Cure.RESUME
