@@ -258,7 +258,7 @@ def _start(rise: _Rise) -> tuple[SupervisorClient, bool]:
 def _prepare(rise: _Rise) -> None:
     """Do here, once, what needs large libraries, so that the supervisor need never load them."""
     from gwctl.cli.release import ensure_release, store_of
-    from gwctl.gateway.keystore import ensure_leaf
+    from gwctl.gateway.keystore import ensure_leaf, kept_leaf
     from gwctl.gateway.launch import adopt
 
     paths = rise.call.paths
@@ -268,8 +268,9 @@ def _prepare(rise: _Rise) -> None:
         sandbox_release(store_of(paths), paths.cache_dir)
     else:
         ensure_release(rise.call, rise.settings, rise.show)
-    # A gateway that was left running is known by the certificate it serves: other names wait for its next start.
-    ensure_leaf(paths, None if adopt(paths) is not None else rise.settings["certificate_names"])
+    # A gateway that was left running is known by the certificate it serves: another one waits for its next start.
+    if adopt(paths) is None or kept_leaf(paths) is None:
+        ensure_leaf(paths, rise.settings["certificate_names"])
 
 
 def _spawn(rise: _Rise) -> SupervisorClient:

@@ -145,7 +145,10 @@ class GatewayKeeper:
         running = launch.adopt(self.paths)
         if running is None or running.port != self.settings["port"] or not self._serves_us():
             return False
-        leaf = await asyncio.to_thread(keystore.ensure_leaf, self.paths)
+        leaf = await asyncio.to_thread(keystore.kept_leaf, self.paths)
+        if leaf is None:
+            log.warning("the certificate of the running gateway (pid %s) is damaged; starting anew", running.java.pid)
+            return False
         client = await self._connect(leaf)
         if await client.front_door(timeout_s=ADOPTION_TIMEOUT_S) is not Knock.OURS:
             log.warning("the running gateway (pid %s) does not answer; starting anew", running.java.pid)
