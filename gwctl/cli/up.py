@@ -89,6 +89,9 @@ def command(  # noqa: PLR0913 - one argument an option
     text = f"{'ready' if started else 'already ready'}: {status['gateway']['base_url']} (profile {status['profile']})"
     if status.get("sandbox"):
         text += ", sandbox"
+    if not started:
+        for one in status.get("drift", []):
+            call.say(f"{one['text']}; to apply it: {one['remedy']}")
     return Outcome({**status, "started": started}, "" if call.quiet else text)
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from gwctl import state_file
 from gwctl.errors import DiskTrouble
+from gwctl.gateway.locking import locked
 from gwctl.host_names import address_of
 from gwctl.paths import Paths
 
@@ -33,7 +34,6 @@ _CA_LIFE_DAYS = 3650
 _CA_RENEW_DAYS = 400
 _LEAF_LIFE_DAYS = 397
 _LEAF_RENEW_DAYS = 30
-_LOCK_TIMEOUT_S = 30.0
 _FRIENDLY_NAME = b"gateway"
 _FORMERLY_KEPT = 16
 
@@ -73,7 +73,7 @@ def ensure_ca(ca_dir: Path, names: Iterable[str] = ()) -> Authority:
     authority = Authority(ca_dir / "ca.pem", ca_dir / "ca.key")
     facts_file = ca_dir / "ca.json"
     if not _may_sign(authority, facts_file, names):
-        with _locked(ca_dir / ".lock"):
+        with locked(ca_dir / ".lock"):
             if not _may_sign(authority, facts_file, names):
                 _make_or_renew_ca(authority, facts_file, names)
     return replace(authority, formerly=_listed(facts_file, "formerly"))
@@ -95,7 +95,7 @@ def ensure_leaf(paths: Paths, names: Sequence[str] | None = None) -> Leaf:
     authority = ensure_ca(paths.ca_dir, names or ())
     facts_file = leaf_facts_file(paths)
     if not _is_wanted(paths, authority, names):
-        with _locked(paths.profile_dir / ".leaf.lock"):
+        with locked(paths.profile_dir / ".leaf.lock"):
             if not _is_wanted(paths, authority, names):
                 _make_leaf(paths, authority, facts_file, certified_names(paths) if names is None else names)
     return _read_leaf(paths, facts_file)
@@ -193,30 +193,6 @@ def _listed(facts_file: Path, key: str) -> tuple[str, ...]:
     facts, _ = state_file.look_at_json(facts_file)
     texts = (facts or {}).get(key)
     return tuple(text for text in texts if isinstance(text, str)) if isinstance(texts, list) else ()
-
-
-class _locked:  # noqa: N801 - reads as the verb it is in a with statement
-    """Hold a file lock, with a deadline; filelock is loaded only where something is made."""
-
-    def __init__(self, path: Path) -> None:
-        import filelock
-
-        state_file.make_private_dir(path.parent)
-        self._lock = filelock.FileLock(path, timeout=_LOCK_TIMEOUT_S, mode=0o600)
-
-    def __enter__(self) -> None:
-        import filelock
-
-        try:
-            self._lock.acquire()
-        except filelock.Timeout:
-            raise DiskTrouble(
-                f"{self._lock.lock_file} stayed locked for {_LOCK_TIMEOUT_S:g} s",
-                hint="see which gwctl hangs: `gwctl profile list`",
-            ) from None
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
 
 
 def _make_or_renew_ca(authority: Authority, facts_file: Path, names: Iterable[str]) -> None:

@@ -21,6 +21,7 @@ from gwctl.login.browser import find_browser
 from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
 from gwctl.state_file import make_private_dir
+from gwctl.supervisor.drift import read_again
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.releases import choose_release
 from gwctl.supervisor.served import Served
@@ -50,6 +51,7 @@ class GatewayKeeper:
         on_pin: Callable[[str], None],
         on_note: Callable[..., object],
         on_push: Callable[[bool | None], None],
+        load: Callable[[], Settings] | None = None,
     ) -> None:
         self.settings = settings
         self.paths: Paths = settings.paths
@@ -58,6 +60,7 @@ class GatewayKeeper:
         self.sandbox = sandbox
         self.on_pin = on_pin
         self.on_note = on_note
+        self.load = load
         self.running: launch.RunningGateway | None = None
         self.release: Release | None = None
         self.base_url = f"https://localhost:{settings['port']}"
@@ -78,6 +81,7 @@ class GatewayKeeper:
             return
         await launch.clear_leftovers(self.paths, grace_s=STOP_GRACE_S)
         began_s = time.monotonic()
+        await self._read_settings_again()
         release, upstream, java_found, leaf = await self._gather(store)
         self.on_pin(leaf.spki_pin_base64)
         self.release = release
@@ -109,6 +113,16 @@ class GatewayKeeper:
             answered_s=round(time.monotonic() - prepared_s, 3),
         )
         await self._connect(leaf)
+
+    async def _read_settings_again(self) -> None:
+        """Take the settings that a gateway is made from as they are now; if they cannot be read, as they were."""
+        if self.load is None:
+            return
+        try:
+            self.settings = await asyncio.to_thread(read_again, self.settings, self.load)
+        except GwctlError as error:
+            text = f"{error.message}: the gateway starts with the settings of before"
+            self.on_note("warning", code="settings_unusable", text=text)
 
     async def _gather(self, store: ReleaseStore) -> tuple[Release, str, java.Java | None, keystore.Leaf]:
         """Find everything a gateway needs, at the same time."""
@@ -238,6 +252,10 @@ class GatewayKeeper:
         """Keep ``gateway.log`` within its size."""
         with contextlib.suppress(GwctlError):
             process.rotate_by_truncation(self.paths.gateway_log, max_bytes=LOG_MAX_BYTES, keep=LOGS_KEPT)
+
+    def pid(self) -> int | None:
+        """Return the pid of the gateway that runs, None if none does."""
+        return None if self.running is None else self.running.java.pid
 
     def describe(self) -> dict[str, object]:
         """Return the ``gateway`` object of ``status`` as far as it is the process's."""

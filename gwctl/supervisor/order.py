@@ -55,6 +55,8 @@ class Order:
     """Whether a person logs in by hand: the loop makes no login of its own until it is told to."""
     holder: Holder | None = None
     """The call it is started for and ends with, if it is not to stay."""
+    load: Callable[[], Settings] | None = None
+    """Read the settings again, from the same sources; raises Configuration."""
 
 
 def policy_from(settings: Settings) -> Policy:
