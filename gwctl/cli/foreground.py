@@ -17,6 +17,7 @@ from gwctl.credentials import Found
 from gwctl.errors import FINAL_EXIT_CODES, GwctlError, TryAgain
 from gwctl.supervisor.handover import Handover
 from gwctl.supervisor.holding import record_lost_gateway
+from gwctl.supervisor.loose_threads import LooseThreads
 from gwctl.supervisor.tether import Holder
 from gwctl.supervisor.words import describe
 
@@ -129,6 +130,7 @@ def supervise_ending_final_with_zero(
 
 async def _run(service: Service, notification: Mapping[str, str]) -> Finish:
     """Turn to the end, telling whichever service manager asked to be told."""
+    asyncio.get_running_loop().set_default_executor(LooseThreads())
     if not notification:
         return await service.run()
     from gwctl.integrations.sd_notify import ServiceManager

@@ -17,6 +17,7 @@ from gwctl.gateway import keystore
 from gwctl.gateway.home import rendered_allow_ips
 from gwctl.gateway.settings import check_allow_ips
 from gwctl.paths import Paths
+from gwctl.supervisor.scribe import Scribe
 from gwctl.supervisor.served import made_with
 
 log = logging.getLogger("gwctl.supervisor")
@@ -111,6 +112,7 @@ class DriftWatch:
         self._on_note = on_note
         self._seen: tuple[object, ...] = ()
         self._poked = asyncio.Event()
+        self._scribe = Scribe("gwctl-settings")
 
     def poke(self) -> None:
         """Look now: another gateway runs."""
@@ -128,17 +130,33 @@ class DriftWatch:
         """Look once, and note what was not there before."""
         pid = self._gateway_pid()
         before = {one.text for one in self.found}
-        try:
-            found = await asyncio.to_thread(self._look, pid)
-        except Exception:  # whatever a file says, the session comes first
-            log.exception("the settings could not be looked at")
-            return
+        found = await self._looked(pid)
         if found is None:
             return
         self.found = found
         for one in found:
             if one.text not in before:
                 self._on_note("warning", code="settings_drift", text=f"{one.text}; to apply it: {one.remedy}")
+
+    async def _looked(self, pid: int | None) -> list[Drift] | None:
+        """Return what the thread found, which may hang at a file for as long as it likes."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Drift] | None] = loop.create_future()
+
+        def tell(found: list[Drift] | None) -> None:
+            if not answer.done():
+                answer.set_result(found)
+
+        def look() -> None:
+            found = None
+            try:
+                found = self._look(pid)
+            except Exception:  # whatever a file says, the session comes first
+                log.exception("the settings could not be looked at")
+            loop.call_soon_threadsafe(tell, found)
+
+        self._scribe.do(look)
+        return await answer
 
     def _look(self, pid: int | None) -> list[Drift] | None:
         paths = self._started_with.paths

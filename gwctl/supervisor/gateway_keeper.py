@@ -34,6 +34,7 @@ STOP_GRACE_S = 5.0
 HARD_GRACE_S = 0.2
 LOGOUT_TIMEOUT_S = 3.0
 ADOPTION_TIMEOUT_S = 3.0
+SETTINGS_TIMEOUT_S = 5.0
 LOG_MAX_BYTES = 5_000_000
 LOGS_KEPT = 3
 
@@ -98,7 +99,8 @@ class GatewayKeeper:
                 java_options=self.settings["java_options"],
             ),
         )
-        Served.now(self.settings, sandbox=self.sandbox, upstream=upstream).save(self.paths)
+        served = Served.now(self.settings, sandbox=self.sandbox, upstream=upstream)
+        await asyncio.to_thread(served.save, self.paths)
         prepared_s = time.monotonic()
         runtime = launch.Runtime(
             release.path, java_found, self.environ, java_options=self.settings["java_options"], python=sys.executable
@@ -119,9 +121,11 @@ class GatewayKeeper:
         if self.load is None:
             return
         try:
-            self.settings = await asyncio.to_thread(read_again, self.settings, self.load)
-        except GwctlError as error:
-            text = f"{error.message}: the gateway starts with the settings of before"
+            async with asyncio.timeout(SETTINGS_TIMEOUT_S):
+                self.settings = await asyncio.to_thread(read_again, self.settings, self.load)
+        except (GwctlError, TimeoutError) as error:
+            what = error.message if isinstance(error, GwctlError) else f"{self.paths.config_file} cannot be read now"
+            text = f"{what}: the gateway starts with the settings of before"
             self.on_note("warning", code="settings_unusable", text=text)
 
     async def _gather(self, store: ReleaseStore) -> tuple[Release, str, java.Java | None, keystore.Leaf]:
@@ -157,7 +161,10 @@ class GatewayKeeper:
 
     async def _adopt(self, store: ReleaseStore) -> bool:
         running = launch.adopt(self.paths)
-        if running is None or running.port != self.settings["port"] or not self._serves_us():
+        if running is None:
+            return False
+        if running.port != self.settings["port"] or not self._serves_us():
+            await self._log_out(running)
             return False
         leaf = await asyncio.to_thread(keystore.kept_leaf, self.paths)
         if leaf is None:
@@ -172,6 +179,18 @@ class GatewayKeeper:
         self.on_pin(leaf.spki_pin_base64)
         self.on_note("adopted", pid=running.java.pid, port=running.port)
         return True
+
+    async def _log_out(self, running: launch.RunningGateway) -> None:
+        """End the session of a gateway that is about to make room: left alone it would compete with the next."""
+        leaf = await asyncio.to_thread(keystore.kept_leaf, self.paths)
+        if leaf is None:
+            return
+        with contextlib.suppress(TimeoutError, GwctlError):
+            async with (
+                asyncio.timeout(LOGOUT_TIMEOUT_S),
+                GatewayClient(running.port, self.paths.ca_file, leaf.der) as client,
+            ):
+                await client.logout()
 
     def _serves_us(self) -> bool:
         """Say whether the recorded gateway was launched for what this supervisor is to serve."""

@@ -82,8 +82,8 @@ def ports_of(order: Order, gateway: GatewayPort, session: SessionPort, login: Lo
     return Ports(MachineClock(), gateway, session, login, calendar_of(order))
 
 
-def notifier_of(order: Order) -> Notifier:
-    """Return who tells what a person should know; the sandbox tells nobody."""
+def notifier_of(order: Order, do: Callable[[Callable[[], None]], None]) -> Notifier:
+    """Return who tells what a person should know, writing by ``do``; the sandbox tells nobody."""
     if order.sandbox:
         return ToNobody()
     from gwctl.integrations.notify import ways_of
@@ -93,7 +93,7 @@ def notifier_of(order: Order) -> Notifier:
         return ToNobody()
     from gwctl.supervisor.notifier import BackgroundNotifier
 
-    return BackgroundNotifier(order.settings, ways)
+    return BackgroundNotifier(order.settings, ways, do=do)
 
 
 def ledger_of(paths: Paths, *, sandbox: bool) -> Ledger:

@@ -98,7 +98,7 @@ class Service:
             load=order.load,
         )
         self.drift = None if order.load is None else DriftWatch(self.settings, order.load, self.keeper.pid, self._note)
-        self.notifier = notifier_of(order)
+        self.notifier = notifier_of(order, self.disk.do)
         self.questions = Questions(self.settings, order.environment.variables, on_note=self._note)
         self.questions.attended = order.attended
         self.authenticator = Authenticator(
@@ -142,6 +142,8 @@ class Service:
     def _note(self, kind: str, **fields: object) -> None:
         self.journal.write(kind, **fields)
         if kind in {"gateway", "adopted"} and self.drift is not None:
+            settle_s = policy_from(self.keeper.settings).settle_expected_s
+            self.shell.policy = replace(self.shell.policy, settle_expected_s=settle_s)
             self.drift.poke()
         self._changed(self.shell.snapshot)
 
@@ -361,7 +363,7 @@ class Service:
     async def _keep_files(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            await asyncio.to_thread(self.keeper.rotate_log)
+            self.disk.do(self.keeper.rotate_log)
             self.notifier.look(self.shell.snapshot.reason)
             if self.hold.is_intact():
                 self.journal.seen(ready=self._was_ready)
@@ -388,7 +390,6 @@ class Service:
             # Somebody stopped it who may start it again at once: what was limited was what it does by itself.
             self.disk.do(KeptBudgets(self.paths.budget_file).forget)
         self.journal.write("end", exit_code=finish.exit_code, code=finish.code, text=finish.text)
-        with contextlib.suppress(GwctlError):
-            write_json(self.paths.last_end_file, {**self._finish, "at_s": time.time()})
+        self.disk.do(partial(write_json, self.paths.last_end_file, {**self._finish, "at_s": time.time()}))
         self._changed(self.shell.snapshot)
         await self.health.drain(DRAIN_S)

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from cli_fakes import PROGRAM, Home, a_real_home, wait_for
+from rig import free_port
 
 UP = shlex.join([*PROGRAM, "up", "--sandbox", "--foreground", "--quiet"])
 BOT = "sleep 1000 & echo $! >bot.pid; "
@@ -119,4 +120,22 @@ def test_the_session_of_a_hung_supervisor_is_logged_out(tmp_path: Path, real_rel
         with frozen(json.loads((home.profile_dir / "supervisor.json").read_bytes())["pid"]):
             assert home.gwctl("down").check(0).stdout == "stopped\n"
         assert sessions.summary()["sso"] == []
+        assert home.left() == []
+
+
+@pytest.mark.real_gateway
+@pytest.mark.browser
+def test_a_gateway_that_makes_room_is_logged_out_first(tmp_path: Path, real_release_zip: Path) -> None:
+    """One that was kept and cannot be taken over, as on another port, leaves no session that competes with the next."""
+    with a_real_home(tmp_path, real_release_zip) as home:
+        file = home.folder / "password"
+        file.write_text(home.account.password)
+        home.gwctl("up", GWCTL_PASSWORD_FILE=str(file)).check(0)
+        home.gwctl("down", "--keep-session").check(0)
+        sessions = home.stand_in.state.sessions
+        (kept,) = sessions.summary()["sso"]
+        home.gwctl("up", "--port", str(free_port()), GWCTL_PASSWORD_FILE=str(file)).check(0)
+        (begun,) = sessions.summary()["sso"]
+        assert begun["id"] != kept["id"]
+        home.gwctl("down").check(0)
         assert home.left() == []
