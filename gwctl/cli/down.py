@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.errors import GwctlError, ProfileHeld, TimedOut
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
+
+if TYPE_CHECKING:
+    from gwctl.gateway.process import Identity
 
 STOP_TIMEOUT_S = 30.0
 LOCK_TIMEOUT_S = 60.0
@@ -34,9 +38,12 @@ def command(call: Call, *, keep_session: bool, every: bool, tether: int | None) 
     if tether is not None:
         return _let_go(call, tether)
     was = bring_down(call, keep_session=keep_session)
-    left = " (the gateway goes on)" if keep_session and was else ""
-    text = f"stopped{left}" if was else "already stopped"
-    return Outcome({"profile": call.profile_name, "was_running": was}, "" if call.quiet else text)
+    text = "stopped" if was else "already stopped"
+    data: dict[str, object] = {"profile": call.profile_name, "was_running": was}
+    if keep_session:
+        data["gateway_runs"] = _gateway_runs(call)
+        text += " (the gateway goes on)" if data["gateway_runs"] else " (there was no gateway to keep)" if was else ""
+    return Outcome(data, "" if call.quiet else text)
 
 
 def _let_go(call: Call, pid: int) -> Outcome:
@@ -75,25 +82,31 @@ def _stop_recorded(call: Call, *, keep_session: bool) -> bool:
             SupervisorClient(record).command("stop", {"keep_session": keep_session, "by_person": by_person})
     except (NoSupervisor, SupervisorHangs):
         call.say("the supervisor does not answer; ending its process")
-        _end(identity)
+        _end(call, identity, keep_session=keep_session)
         return True
     deadline_s = time.monotonic() + STOP_TIMEOUT_S
     while process.is_alive(identity):
         if time.monotonic() > deadline_s:
             call.say("the supervisor does not come to its end; ending its process")
-            _end(identity)
+            _end(call, identity, keep_session=keep_session)
             break
         time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
     return True
 
 
-def _end(identity: object) -> None:
+def _end(call: Call, identity: Identity, *, keep_session: bool) -> None:
+    """End a supervisor that does not end by itself; its gateway stays, to be logged out first or to be kept.
+
+    One whose gateway is kept is killed at once: on SIGTERM it would log out and end the gateway.
+    """
     import asyncio
 
     from gwctl.gateway import process
+    from gwctl.supervisor.holding import unrecorded_stand_ins
 
-    if isinstance(identity, process.Identity):
-        asyncio.run(process.stop([identity], grace_s=SUPERVISOR_GRACE_S))
+    spared = [*process.inhabitants(call.paths.gateway_dir), *unrecorded_stand_ins(call.paths)]
+    grace_s = 0.0 if keep_session else SUPERVISOR_GRACE_S
+    asyncio.run(process.stop_alone(identity, spared=spared, grace_s=grace_s))
 
 
 def _stop_what_is_left(call: Call, *, keep_session: bool) -> bool:
@@ -108,22 +121,36 @@ def _stop_what_is_left(call: Call, *, keep_session: bool) -> bool:
     while True:
         try:
             with lock.acquire(timeout=UNRECORDED_AFTER_S):
-                cleared = False if keep_session else asyncio.run(_clear(call))
-                return was or cleared
+                if keep_session and _gateway_runs(call):
+                    call.paths.supervisor_state_file.unlink(missing_ok=True)
+                    return was
+                return asyncio.run(_clear(call)) or was
         except Timeout:
             # It holds the lock: it was just about to write its record, or the record was lost.
-            was = _stop_recorded(call, keep_session=keep_session) or _stop_unrecorded(call) or was
+            stopped = _stop_recorded(call, keep_session=keep_session)
+            was = stopped or _stop_unrecorded(call, keep_session=keep_session) or was
         if time.monotonic() > deadline_s:
             raise ProfileHeld("another gwctl holds the profile", hint=call.command("down"))
 
 
-def _stop_unrecorded(call: Call) -> bool:
+def _gateway_runs(call: Call) -> bool:
+    """Say whether a gateway of the profile runs that a supervisor could take over."""
+    from gwctl.gateway import launch
+    from gwctl.supervisor.holding import unrecorded_gateway
+
+    paths = call.paths
+    return paths.profile_dir.is_dir() and (
+        launch.adopt(paths) is not None or bool(unrecorded_gateway(paths, _port(call)))
+    )
+
+
+def _stop_unrecorded(call: Call, *, keep_session: bool) -> bool:
     from gwctl.supervisor.holding import unrecorded_supervisors
 
     found = unrecorded_supervisors(call.paths)
     for one in found:
         call.say(f"the supervisor (pid {one.pid}) has lost its record; ending its process")
-        _end(one)
+        _end(call, one, keep_session=keep_session)
     return bool(found)
 
 
@@ -167,6 +194,8 @@ async def _log_out(call: Call, port: int) -> None:
     from gwctl.gateway.api import GatewayClient
 
     with contextlib.suppress(GwctlError, OSError):
-        leaf = keystore.ensure_leaf(call.paths)
+        leaf = keystore.kept_leaf(call.paths)
+        if leaf is None:
+            return
         async with GatewayClient(port, call.paths.ca_file, leaf.der) as client:
             await client.logout(timeout_s=3.0)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gwctl.cli.call import Call
@@ -17,6 +17,7 @@ from gwctl.credentials import Found
 from gwctl.errors import FINAL_EXIT_CODES, GwctlError, TryAgain
 from gwctl.supervisor.handover import Handover
 from gwctl.supervisor.holding import record_lost_gateway
+from gwctl.supervisor.loose_threads import LooseThreads
 from gwctl.supervisor.tether import Holder
 from gwctl.supervisor.words import describe
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from gwctl.supervisor.service import Service
     from gwctl.supervisor.states import Finish
 
+LINES_WAITING = 1_000
+"""How many lines wait for a terminal that is stopped."""
 UNUSED_MODULES = ("httpx._main",)
 """httpx's own command line, which it imports with rich and pygments where they are installed, for nothing of ours."""
 
@@ -35,6 +38,37 @@ def supervise(
     for name in UNUSED_MODULES:
         # An entry of None makes the import fail, as the language defines it; httpx goes on without.
         sys.modules.setdefault(name, None)  # type: ignore[arg-type] # typeshed knows modules only
+    with _streams_that_do_not_block():
+        return _supervise(call, flags, sandbox=sandbox, handed_over=handed_over, holder=holder)
+
+
+@contextlib.contextmanager
+def _streams_that_do_not_block() -> Iterator[None]:
+    """Have stdout and stderr written to by a thread from now on: a terminal may be stopped, a log's reader hang.
+
+    What is said after this is waited for, all in all for a moment.
+    """
+    from gwctl.supervisor.scribe import Scribe, ScribeStream, write_whole
+
+    real = sys.stderr
+
+    def miss(count: int) -> None:
+        write_whole(real.fileno(), f"gwctl: {count} lines are missing here: they were not read in time\n".encode())
+
+    scribe = Scribe("gwctl-output", room=LINES_WAITING)
+    scribe.on_left_out = miss
+    streams = [ScribeStream(stream, scribe) for stream in (sys.stdout, sys.stderr)]
+    sys.stdout, sys.stderr = streams
+    try:
+        yield
+    finally:
+        for stream in streams:
+            stream.leave()
+
+
+def _supervise(
+    call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: Holder | None
+) -> Outcome:
     from gwctl.supervisor.log import set_up_log
     from gwctl.supervisor.order import Order
     from gwctl.supervisor.service import Service
@@ -43,7 +77,11 @@ def supervise(
     notification = take_notification_variables()
     handover = _take_over() if handed_over else Handover()
     environment = Environment({**call.environment.variables, **handover.variables})
-    settings = load(call.profile_name, flags={**handover.flags, **flags}, environment=environment)
+
+    def load_settings() -> Settings:
+        return load(call.profile_name, flags={**handover.flags, **flags}, environment=environment)
+
+    settings = load_settings()
     secrets = handover.secrets if sandbox or handed_over else _make_sure(call, settings)
     set_up_log(settings.paths, verbose=call.verbose)
     record_lost_gateway(settings.paths, settings["port"])
@@ -64,11 +102,12 @@ def supervise(
             attended=handover.attended,
             by_hand=handover.by_hand,
             holder=handover.holder or holder,
+            load=load_settings,
         )
     )
     finish = asyncio.run(_run(service, {} if handed_over else notification))
     if service.ended_by is not None:
-        return Outcome(raw="", exit_code=143 if service.ended_by is signal.SIGTERM else 130)
+        return Outcome(raw="", exit_code=128 + service.ended_by)
     if finish.exit_code != 0:
         raise Ended(
             finish.text or "stopped", code=finish.code or "unexpected", exit_code=finish.exit_code, hint=finish.hint
@@ -91,6 +130,7 @@ def supervise_ending_final_with_zero(
 
 async def _run(service: Service, notification: Mapping[str, str]) -> Finish:
     """Turn to the end, telling whichever service manager asked to be told."""
+    asyncio.get_running_loop().set_default_executor(LooseThreads())
     if not notification:
         return await service.run()
     from gwctl.integrations.sd_notify import ServiceManager

@@ -15,7 +15,7 @@ from gwctl.cli.call import Call
 from gwctl.cli.output import Outcome, write
 from gwctl.cli.reaching import find_supervisor
 from gwctl.config import Settings
-from gwctl.errors import BrowserMissing, NeedsPerson, ProfileHeld, TimedOut, TryAgain, UpstreamUnreachable
+from gwctl.errors import BrowserMissing, DiskTrouble, NeedsPerson, ProfileHeld, TimedOut, TryAgain, UpstreamUnreachable
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 
 if TYPE_CHECKING:
@@ -191,10 +191,12 @@ class _Visit:
 
     async def _in_window(self, browser: Browser, address: str, deadline_s: float) -> LoginReport | None:
         """Show the page until the person is through, or until the session is ready without us."""
-        from gwctl.gateway.keystore import ensure_leaf
+        from gwctl.gateway.keystore import kept_leaf
         from gwctl.login.session import LoginJob, LoginWorker
 
-        leaf = await asyncio.to_thread(ensure_leaf, self.call.paths)
+        leaf = await asyncio.to_thread(kept_leaf, self.call.paths)
+        if leaf is None:
+            raise DiskTrouble("the running gateway's certificate is damaged", hint=self.call.command("restart"))
         job = LoginJob(
             base_url=address.rstrip("/"),
             username="",

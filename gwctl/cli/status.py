@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -76,6 +77,7 @@ def look(call: Call) -> tuple[dict[str, Any], int]:
     if _gateway_is_alone(call.paths):
         status["phase"] = "degraded"
         status["reason"] = f"the gateway runs without a supervisor; {call.command('up')} takes it over"
+        status["drift"] = _drift_of_gateway(call)
         return status, NOT_READY
     return status, STOPPED
 
@@ -86,6 +88,14 @@ def _gateway_is_alone(paths: Paths) -> bool:
     from gwctl.gateway.launch import adopt
 
     return adopt(paths) is not None
+
+
+def _drift_of_gateway(call: Call) -> list[dict[str, Any]]:
+    from gwctl.supervisor.drift import drift_of_gateway
+
+    with contextlib.suppress(GwctlError):  # what is wrong with the settings is the reason already
+        return [one.to_json() for one in drift_of_gateway(call.paths, call.settings())]
+    return []
 
 
 def stopped_status(call: Call) -> dict[str, Any]:
@@ -136,6 +146,7 @@ def blank_status(call: Call, port: int | None) -> dict[str, Any]:
         "login": _no_login(3),
         "next": None,
         "last_error": None,
+        "drift": [],
         "question": None,
         "tickles": None,
         "budget": None,
@@ -199,6 +210,10 @@ def render(status: dict[str, Any]) -> str:
     locked = " · LOCKED, a person is needed" if login["locked"] else ""
     last = f" · last {login['last_outcome']} at {login['last_at']}" if login["last_at"] else ""
     rows.append(f"  login       {login['rejected']} of {login['rejected_limit']} refusals in 24 h{last}{locked}")
+    # A supervisor of an earlier version says nothing of it.
+    rows += [
+        f"  settings    {one['text']}\n              to apply it: {one['remedy']}" for one in status.get("drift", [])
+    ]
     if status["next"]:
         rows.append(f"  next        {status['next']['what']} in {_duration(status['next']['in_s'])}")
     return "\n".join(rows)

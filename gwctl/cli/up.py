@@ -89,6 +89,9 @@ def command(  # noqa: PLR0913 - one argument an option
     text = f"{'ready' if started else 'already ready'}: {status['gateway']['base_url']} (profile {status['profile']})"
     if status.get("sandbox"):
         text += ", sandbox"
+    if not started:
+        for one in status.get("drift", []):
+            call.say(f"{one['text']}; to apply it: {one['remedy']}")
     return Outcome({**status, "started": started}, "" if call.quiet else text)
 
 
@@ -258,7 +261,7 @@ def _start(rise: _Rise) -> tuple[SupervisorClient, bool]:
 def _prepare(rise: _Rise) -> None:
     """Do here, once, what needs large libraries, so that the supervisor need never load them."""
     from gwctl.cli.release import ensure_release, store_of
-    from gwctl.gateway.keystore import ensure_leaf
+    from gwctl.gateway.keystore import ensure_leaf, kept_leaf
     from gwctl.gateway.launch import adopt
 
     paths = rise.call.paths
@@ -268,8 +271,9 @@ def _prepare(rise: _Rise) -> None:
         sandbox_release(store_of(paths), paths.cache_dir)
     else:
         ensure_release(rise.call, rise.settings, rise.show)
-    # A gateway that was left running is known by the certificate it serves: other names wait for its next start.
-    ensure_leaf(paths, None if adopt(paths) is not None else rise.settings["certificate_names"])
+    # A gateway that was left running is known by the certificate it serves: another one waits for its next start.
+    if adopt(paths) is None or kept_leaf(paths) is None:
+        ensure_leaf(paths, rise.settings["certificate_names"])
 
 
 def _spawn(rise: _Rise) -> SupervisorClient:

@@ -10,6 +10,7 @@ from gwctl.doctor.machine import check_disk, check_localhost, check_python, chec
 from gwctl.doctor.network import check_allow_ips, check_clock, check_port, check_upstream
 from gwctl.doctor.programs import check_browser, check_java, check_release
 from gwctl.doctor.running import (
+    check_drift,
     check_last_end,
     check_leftovers,
     check_maintenance,
@@ -48,6 +49,12 @@ CHECKS: tuple[Check, ...] = (
     Check("maintenance", "whether one of IBKR's maintenance windows is open", check_maintenance, ("settings",)),
     Check("supervisor", "whether it runs, answers, turns, holds the lock, is of this version", check_supervisor),
     Check("session", "phase and reason, and the cause that the gateway's log names", check_session, ("supervisor",)),
+    Check(
+        "drift",
+        "settings that were changed since the gateway or its supervisor started",
+        check_drift,
+        ("settings", "supervisor"),
+    ),
     Check("last_end", "why the last supervisor gave up", check_last_end, ("supervisor",)),
     Check("login", "how the last login ended, refusals, the lock-out", check_login, ("settings",)),
     Check("budget", "whether a cure waits because it was tried too often", check_budget),

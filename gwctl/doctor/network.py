@@ -58,14 +58,30 @@ def _other_port(case: Case, port: int) -> str:
 
 
 def check_allow_ips(case: Case) -> Iterator[Finding]:
-    """Look at whom the gateway's list of addresses lets in."""
+    """Look at whom the gateway's list of addresses lets in: the running one's list, else the settings'."""
+    from gwctl.gateway.home import rendered_allow_ips
+    from gwctl.gateway.launch import RunningGateway, recognised
     from gwctl.gateway.settings import check_allow_ips as checked
 
     setting = case.known.values["allow_ips"]
+    source = setting.source
     try:
         patterns = checked(setting.value)
     except Configuration as error:
         yield failed(error.message, error.hint, where=setting.source)
+        return
+    running = recognised(case.paths, RunningGateway.from_json(case.state_of(case.paths.gateway_state_file)))
+    in_force = None if running is None else rendered_allow_ips(case.paths)
+    if in_force is not None and set(in_force) != set(patterns):
+        yield warning(
+            f"the running gateway lets in {', '.join(in_force) or 'everybody'}; the settings say {', '.join(patterns)}",
+            case.command("restart"),
+            where=setting.source,
+        )
+    if in_force is not None:
+        patterns, source = in_force, "root/conf.yaml of the running gateway"
+    if in_force == ():
+        yield failed("the running gateway lets in everybody", case.command("restart"), where=source)
         return
     beyond = [one for one in patterns if not one.startswith("127.")]
     socket_fact = "its WebSocket heeds no list: a firewall has to keep others from the port"
@@ -73,7 +89,7 @@ def check_allow_ips(case: Case) -> Iterator[Finding]:
         yield warning(
             f"{', '.join(beyond)} may use the gateway, and whoever may is you; {socket_fact}",
             "leave out of allow_ips whom you do not mean, or put a firewall before the port",
-            where=setting.source,
+            where=source,
         )
         return
     yield ok(f"this machine only; {socket_fact}")

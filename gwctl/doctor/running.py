@@ -14,6 +14,7 @@ from gwctl.gateway.cause import Cause, read_cause
 from gwctl.gateway.launch import RunningGateway, recognised
 from gwctl.gateway.process import Identity
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
+from gwctl.supervisor.drift import drift_of_gateway
 from gwctl.supervisor.holding import unrecorded_gateway, unrecorded_stand_ins, unrecorded_supervisors
 from gwctl.supervisor.standin import StandInRecord
 
@@ -81,6 +82,25 @@ def check_session(case: Case) -> Iterator[Finding]:
         yield warning(why, case.command("login"))
     else:
         yield warning(why, case.command("wait"))
+
+
+def check_drift(case: Case) -> Iterator[Finding]:
+    """Say which settings were changed since what runs was started; ``allow_ips`` has its own check."""
+    if case.status is not None:
+        if "drift" not in case.status:
+            yield not_checked("a supervisor of this version")
+            return
+        found = [(str(one["setting"]), str(one["text"]), one["remedy"]) for one in case.status["drift"]]
+    elif recognised(case.paths, RunningGateway.from_json(case.state_of(case.paths.gateway_state_file))) is not None:
+        found = [(one.setting, one.text, one.remedy) for one in drift_of_gateway(case.paths, case.known)]
+    else:
+        yield ok("nothing runs that was started with other settings")
+        return
+    changed = [(text, remedy) for setting, text, remedy in found if setting != "allow_ips"]
+    for text, remedy in changed:
+        yield warning(text, remedy)
+    if not changed:
+        yield ok("what runs was started with today's settings")
 
 
 def check_last_end(case: Case) -> Iterator[Finding]:

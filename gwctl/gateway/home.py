@@ -80,11 +80,7 @@ def render_conf(shipped: bytes, settings: GatewaySettings, leaf: Leaf) -> bytes:
     """Return the release's ``conf.yaml`` with ours put in; raise ReleaseBroken or Configuration."""
     import yaml
 
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        conf = yaml.load(shipped, Loader=loader)  # noqa: S506 - it is a safe loader, the C one where it is built
-    except yaml.YAMLError:
-        conf = None
+    conf = _parsed(shipped)
     if not isinstance(conf, dict):
         raise ReleaseBroken("the release's root/conf.yaml is not a YAML mapping", hint="gwctl release install")
     upstream = check_upstream(settings.upstream)
@@ -108,6 +104,35 @@ def render_conf(shipped: bytes, settings: GatewaySettings, leaf: Leaf) -> bytes:
         conf["authDelay"] = settings.auth_delay_ms
     rendered: str = yaml.safe_dump(conf, sort_keys=False, default_flow_style=False)
     return b"# Written by gwctl at every start; change the profile's settings instead.\n" + rendered.encode()
+
+
+def rendered_allow_ips(paths: Paths) -> tuple[str, ...] | None:
+    """Return whom the ``conf.yaml`` on disk lets in: a gateway that runs has read it at its start.
+
+    None if there is none that can be read. Empty is what the gateway takes for everybody.
+    """
+    try:
+        conf = _parsed((paths.gateway_dir / "root" / "conf.yaml").read_bytes())
+    except OSError:
+        return None
+    match conf:
+        case {"ips": {"allow": list(allowed)}}:
+            return tuple(str(one) for one in allowed)
+        case dict():
+            return ()
+        case _:
+            return None
+
+
+def _parsed(content: bytes) -> object:
+    """Return what a YAML file says, None if it says nothing."""
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return yaml.load(content, Loader=loader)  # noqa: S506 - it is a safe loader, the C one where it is built
+    except yaml.YAMLError:
+        return None
 
 
 def clear_leavings(gateway_dir: Path) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from gwctl import state_file
 from gwctl.errors import DiskTrouble
+from gwctl.gateway.locking import locked
 from gwctl.host_names import address_of
 from gwctl.paths import Paths
 
@@ -33,7 +34,6 @@ _CA_LIFE_DAYS = 3650
 _CA_RENEW_DAYS = 400
 _LEAF_LIFE_DAYS = 397
 _LEAF_RENEW_DAYS = 30
-_LOCK_TIMEOUT_S = 30.0
 _FRIENDLY_NAME = b"gateway"
 _FORMERLY_KEPT = 16
 
@@ -67,44 +67,71 @@ class Leaf:
 def ensure_ca(ca_dir: Path, names: Iterable[str] = ()) -> Authority:
     """Make sure of a sound authority in ``ca_dir`` (0700; the key 0600) that may sign for ``names``, and return it.
 
-    A damaged one is set aside and made anew; one that ends within 400 days, or may not sign for a name yet, is renewed
-    with its key, so that what it signed stays good. Raises DiskTrouble.
+    A damaged one is set aside and made anew; one that ends within 400 days, is not valid yet, or may not sign for a
+    name yet, is renewed with its key, so that what it signed stays good. Raises DiskTrouble.
     """
     authority = Authority(ca_dir / "ca.pem", ca_dir / "ca.key")
     facts_file = ca_dir / "ca.json"
     if not _may_sign(authority, facts_file, names):
-        with _locked(ca_dir / ".lock"):
+        with locked(ca_dir / ".lock"):
             if not _may_sign(authority, facts_file, names):
                 _make_or_renew_ca(authority, facts_file, names)
     return replace(authority, formerly=_listed(facts_file, "formerly"))
 
 
 def _may_sign(authority: Authority, facts_file: Path, names: Iterable[str]) -> bool:
-    sound = _is_current(facts_file, {_digest(authority.ca_file, authority.key_file)}, _CA_RENEW_DAYS)
+    digests = {_digest(authority.ca_file, authority.key_file)}
+    sound = _fits(facts_file, digests) and _is_current(facts_file, _CA_RENEW_DAYS, _CA_LIFE_DAYS)
     return sound and set(names) <= set(_listed(facts_file, "names"))
 
 
 def ensure_leaf(paths: Paths, names: Sequence[str] | None = None) -> Leaf:
     """Make sure of a keystore for localhost signed by our authority, good for 30 days at least, and return it.
 
-    It carries ``names``, too; None leaves those it has, which is for whoever talks to a gateway that runs with it (law
-    4). Called again it changes nothing; where anything is damaged all of it is made anew. Raises DiskTrouble.
+    It carries ``names``, too; None leaves those it has. It is for a gateway that is about to start: one that runs is
+    known by the certificate it has (``kept_leaf``). Called again it changes nothing; where anything is damaged, or not
+    valid yet, all of it is made anew. Raises DiskTrouble.
     """
     authority = ensure_ca(paths.ca_dir, names or ())
-    facts_file = paths.leaf_file.with_suffix(".json")
+    facts_file = leaf_facts_file(paths)
     if not _is_wanted(paths, authority, names):
-        with _locked(paths.profile_dir / ".leaf.lock"):
+        with locked(paths.profile_dir / ".leaf.lock"):
             if not _is_wanted(paths, authority, names):
-                _make_leaf(paths, authority, facts_file, _listed(facts_file, "names") if names is None else names)
+                _make_leaf(paths, authority, facts_file, certified_names(paths) if names is None else names)
     return _read_leaf(paths, facts_file)
 
 
+def kept_leaf(paths: Paths) -> Leaf | None:
+    """Return the certificate that a running gateway was started with, whatever its age; None if its files are damaged.
+
+    Nothing is made or renewed: under a gateway that runs, that would make it a stranger (law 4). Raises DiskTrouble.
+    """
+    facts_file = leaf_facts_file(paths)
+    authority = Authority(paths.ca_file, paths.ca_dir / "ca.key", _listed(paths.ca_dir / "ca.json", "formerly"))
+    return _read_leaf(paths, facts_file) if _fits(facts_file, _leaf_digests(paths, authority)) else None
+
+
+def leaf_facts_file(paths: Paths) -> Path:
+    """Return where it is written what the certificate is good for."""
+    return paths.leaf_file.with_suffix(".json")
+
+
+def certified_names(paths: Paths) -> tuple[str, ...]:
+    """Return the names that the certificate carries beside localhost; look only."""
+    return _listed(leaf_facts_file(paths), "names")
+
+
 def _is_wanted(paths: Paths, authority: Authority, names: Sequence[str] | None) -> bool:
-    facts_file = paths.leaf_file.with_suffix(".json")
+    facts_file = leaf_facts_file(paths)
+    sound = _fits(facts_file, _leaf_digests(paths, authority)) and _is_current(
+        facts_file, _LEAF_RENEW_DAYS, _LEAF_LIFE_DAYS
+    )
+    return sound and (names is None or sorted(names) == sorted(certified_names(paths)))
+
+
+def _leaf_digests(paths: Paths, authority: Authority) -> set[str | None]:
     files = (paths.leaf_file, paths.keystore_file, password_file(paths))
-    digests = {_digest(*files, authority.ca_file), *(_digest(*files, former) for former in authority.formerly)}
-    sound = _is_current(facts_file, digests, _LEAF_RENEW_DAYS)
-    return sound and (names is None or sorted(names) == sorted(_listed(facts_file, "names")))
+    return {_digest(*files, authority.ca_file), *(_digest(*files, former) for former in authority.formerly)}
 
 
 def write_bundle(ca_dir: Path, names: Iterable[str] = ()) -> Path:
@@ -148,13 +175,17 @@ def _digest(*parts: Path | str) -> str | None:
     return whole.hexdigest()
 
 
-def _is_current(facts_file: Path, digests: set[str | None], days_left: int) -> bool:
-    """Say whether the facts were written for files with one of ``digests``, and end late enough."""
+def _fits(facts_file: Path, digests: set[str | None]) -> bool:
+    """Say whether the facts were written for files with one of ``digests``."""
     facts, _ = state_file.read_json(facts_file)
-    if facts is None or facts.get("sha256") not in digests - {None}:
-        return False
-    not_after_s = facts.get("not_after_s")
-    return isinstance(not_after_s, int) and not_after_s - time.time() > days_left * _DAY_S
+    return facts is not None and facts.get("sha256") in digests - {None}
+
+
+def _is_current(facts_file: Path, days_left: int, life_days: int) -> bool:
+    """Say whether it ends late enough, and has begun: the clock may have been ahead when it was made."""
+    facts, _ = state_file.read_json(facts_file)
+    not_after_s = (facts or {}).get("not_after_s")
+    return isinstance(not_after_s, int) and days_left * _DAY_S < not_after_s - time.time() <= life_days * _DAY_S
 
 
 def _listed(facts_file: Path, key: str) -> tuple[str, ...]:
@@ -162,30 +193,6 @@ def _listed(facts_file: Path, key: str) -> tuple[str, ...]:
     facts, _ = state_file.look_at_json(facts_file)
     texts = (facts or {}).get(key)
     return tuple(text for text in texts if isinstance(text, str)) if isinstance(texts, list) else ()
-
-
-class _locked:  # noqa: N801 - reads as the verb it is in a with statement
-    """Hold a file lock, with a deadline; filelock is loaded only where something is made."""
-
-    def __init__(self, path: Path) -> None:
-        import filelock
-
-        state_file.make_private_dir(path.parent)
-        self._lock = filelock.FileLock(path, timeout=_LOCK_TIMEOUT_S, mode=0o600)
-
-    def __enter__(self) -> None:
-        import filelock
-
-        try:
-            self._lock.acquire()
-        except filelock.Timeout:
-            raise DiskTrouble(
-                f"{self._lock.lock_file} stayed locked for {_LOCK_TIMEOUT_S:g} s",
-                hint="see which gwctl hangs: `gwctl profile list`",
-            ) from None
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
 
 
 def _make_or_renew_ca(authority: Authority, facts_file: Path, names: Iterable[str]) -> None:
@@ -313,7 +320,7 @@ def _certificate(
     from cryptography import x509
 
     # A day back, for clocks that differ between a container and its host.
-    begins = dt.datetime.now(dt.UTC).replace(microsecond=0) - dt.timedelta(days=1)
+    begins = dt.datetime.fromtimestamp(int(time.time()), dt.UTC) - dt.timedelta(days=1)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -175,8 +175,7 @@ async def launch(paths: Paths, prepared: PreparedHome, runtime: Runtime, *, dead
     if not process.port_is_free(prepared.port):
         raise _port_busy(paths, prepared.port)
     env = _environment(runtime)
-    clear_leavings(prepared.gateway_dir)
-    process.rotate_by_truncation(paths.gateway_log, max_bytes=_LOG_MAX_BYTES, keep=_LOG_KEEP)
+    await asyncio.to_thread(_tidy, paths, prepared.gateway_dir)
     offset = paths.gateway_log.stat().st_size if paths.gateway_log.exists() else 0
     started_at_s = time.time()
     spawned = process.spawn(_ARGV, cwd=prepared.gateway_dir, env=env, log_file=paths.gateway_log)
@@ -194,6 +193,11 @@ async def launch(paths: Paths, prepared: PreparedHome, runtime: Runtime, *, dead
         await asyncio.shield(_undo(paths, spawned))
         raise
     return running
+
+
+def _tidy(paths: Paths, gateway_dir: Path) -> None:
+    clear_leavings(gateway_dir)
+    process.rotate_by_truncation(paths.gateway_log, max_bytes=_LOG_MAX_BYTES, keep=_LOG_KEEP)
 
 
 def _environment(runtime: Runtime) -> dict[str, str]:

@@ -99,7 +99,7 @@ class Authenticator:
         """Start the browser now, while the gateway starts; a failure shows when the login needs it."""
         self.pin = pin
         if self._worker is None:
-            with contextlib.suppress(GwctlError):
+            with contextlib.suppress(GwctlError, OSError):
                 self._worker = self._start_worker(pin)
 
     def _start_browser_worker(self, pin: str) -> LoginWorker:

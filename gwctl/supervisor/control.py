@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from gwctl.errors import TimedOut
 from gwctl.paths import Paths
-from gwctl.state_file import read_json
+from gwctl.state_file import read_json, write_json
 
 ANSWER_TIMEOUT_S = 5.0
 
@@ -64,6 +65,15 @@ class SupervisorRecord:
             )
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
+
+
+def record_this_process(paths: Paths, told: Mapping[str, Any]) -> None:
+    """Write the record by which others find this process, the supervisor, with what is told; raise DiskTrouble."""
+    from gwctl.gateway import process
+
+    me = process.identify(os.getpid())
+    who = {"pid": os.getpid(), "created_s": me.created_s if me else 0.0, "identity": me.to_json() if me else None}
+    write_json(paths.supervisor_state_file, {**who, **told})
 
 
 class SupervisorClient:

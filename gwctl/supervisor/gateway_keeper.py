@@ -21,6 +21,7 @@ from gwctl.login.browser import find_browser
 from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
 from gwctl.state_file import make_private_dir
+from gwctl.supervisor.drift import read_again
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.releases import choose_release
 from gwctl.supervisor.served import Served
@@ -33,6 +34,7 @@ STOP_GRACE_S = 5.0
 HARD_GRACE_S = 0.2
 LOGOUT_TIMEOUT_S = 3.0
 ADOPTION_TIMEOUT_S = 3.0
+SETTINGS_TIMEOUT_S = 5.0
 LOG_MAX_BYTES = 5_000_000
 LOGS_KEPT = 3
 
@@ -50,6 +52,7 @@ class GatewayKeeper:
         on_pin: Callable[[str], None],
         on_note: Callable[..., object],
         on_push: Callable[[bool | None], None],
+        load: Callable[[], Settings] | None = None,
     ) -> None:
         self.settings = settings
         self.paths: Paths = settings.paths
@@ -58,6 +61,7 @@ class GatewayKeeper:
         self.sandbox = sandbox
         self.on_pin = on_pin
         self.on_note = on_note
+        self.load = load
         self.running: launch.RunningGateway | None = None
         self.release: Release | None = None
         self.base_url = f"https://localhost:{settings['port']}"
@@ -78,6 +82,7 @@ class GatewayKeeper:
             return
         await launch.clear_leftovers(self.paths, grace_s=STOP_GRACE_S)
         began_s = time.monotonic()
+        await self._read_settings_again()
         release, upstream, java_found, leaf = await self._gather(store)
         self.on_pin(leaf.spki_pin_base64)
         self.release = release
@@ -94,7 +99,8 @@ class GatewayKeeper:
                 java_options=self.settings["java_options"],
             ),
         )
-        Served.now(self.settings, sandbox=self.sandbox, upstream=upstream).save(self.paths)
+        served = Served.now(self.settings, sandbox=self.sandbox, upstream=upstream)
+        await asyncio.to_thread(served.save, self.paths)
         prepared_s = time.monotonic()
         runtime = launch.Runtime(
             release.path, java_found, self.environ, java_options=self.settings["java_options"], python=sys.executable
@@ -109,6 +115,18 @@ class GatewayKeeper:
             answered_s=round(time.monotonic() - prepared_s, 3),
         )
         await self._connect(leaf)
+
+    async def _read_settings_again(self) -> None:
+        """Take the settings that a gateway is made from as they are now; if they cannot be read, as they were."""
+        if self.load is None:
+            return
+        try:
+            async with asyncio.timeout(SETTINGS_TIMEOUT_S):
+                self.settings = await asyncio.to_thread(read_again, self.settings, self.load)
+        except (GwctlError, TimeoutError) as error:
+            what = error.message if isinstance(error, GwctlError) else f"{self.paths.config_file} cannot be read now"
+            text = f"{what}: the gateway starts with the settings of before"
+            self.on_note("warning", code="settings_unusable", text=text)
 
     async def _gather(self, store: ReleaseStore) -> tuple[Release, str, java.Java | None, keystore.Leaf]:
         """Find everything a gateway needs, at the same time."""
@@ -143,9 +161,15 @@ class GatewayKeeper:
 
     async def _adopt(self, store: ReleaseStore) -> bool:
         running = launch.adopt(self.paths)
-        if running is None or running.port != self.settings["port"] or not self._serves_us():
+        if running is None:
             return False
-        leaf = await asyncio.to_thread(keystore.ensure_leaf, self.paths)
+        if running.port != self.settings["port"] or not self._serves_us():
+            await self._log_out(running)
+            return False
+        leaf = await asyncio.to_thread(keystore.kept_leaf, self.paths)
+        if leaf is None:
+            log.warning("the certificate of the running gateway (pid %s) is damaged; starting anew", running.java.pid)
+            return False
         client = await self._connect(leaf)
         if await client.front_door(timeout_s=ADOPTION_TIMEOUT_S) is not Knock.OURS:
             log.warning("the running gateway (pid %s) does not answer; starting anew", running.java.pid)
@@ -155,6 +179,18 @@ class GatewayKeeper:
         self.on_pin(leaf.spki_pin_base64)
         self.on_note("adopted", pid=running.java.pid, port=running.port)
         return True
+
+    async def _log_out(self, running: launch.RunningGateway) -> None:
+        """End the session of a gateway that is about to make room: left alone it would compete with the next."""
+        leaf = await asyncio.to_thread(keystore.kept_leaf, self.paths)
+        if leaf is None:
+            return
+        with contextlib.suppress(TimeoutError, GwctlError):
+            async with (
+                asyncio.timeout(LOGOUT_TIMEOUT_S),
+                GatewayClient(running.port, self.paths.ca_file, leaf.der) as client,
+            ):
+                await client.logout()
 
     def _serves_us(self) -> bool:
         """Say whether the recorded gateway was launched for what this supervisor is to serve."""
@@ -235,6 +271,10 @@ class GatewayKeeper:
         """Keep ``gateway.log`` within its size."""
         with contextlib.suppress(GwctlError):
             process.rotate_by_truncation(self.paths.gateway_log, max_bytes=LOG_MAX_BYTES, keep=LOGS_KEPT)
+
+    def pid(self) -> int | None:
+        """Return the pid of the gateway that runs, None if none does."""
+        return None if self.running is None else self.running.java.pid
 
     def describe(self) -> dict[str, object]:
         """Return the ``gateway`` object of ``status`` as far as it is the process's."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from gwctl.state_file import make_private_dir
+
+
+def stand_on(folder: Path) -> None:
+    """Work in ``folder`` if the working directory was deleted: law 3 knows us by it, and children need one."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        os.chdir(folder)
 
 
 class Hold:

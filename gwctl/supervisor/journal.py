@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gwctl.errors import DiskTrouble
 from gwctl.paths import Paths
 from gwctl.state_file import make_private_dir, read_json, write_json
 from gwctl.supervisor.folding import Folding
+from gwctl.supervisor.scribe import Scribe
 
 MAX_BYTES = 4_000_000
 SEEN_EVERY_S = 29.0
@@ -54,10 +56,16 @@ class Seen:
 
 
 class Journal:
-    """The journal file and the last entries in memory for whoever follows."""
+    """The journal file and the last entries in memory for whoever follows.
 
-    def __init__(self, file: Path, *, remembered: int = 500) -> None:
+    With a ``scribe`` it is that who writes the file, in the order of the entries; nobody waits for the disk.
+    """
+
+    def __init__(self, file: Path, *, remembered: int = 500, scribe: Scribe | None = None) -> None:
         self.file = file
+        self._scribe = scribe
+        if scribe is not None:
+            scribe.on_left_out = self._miss
         self.recent: deque[dict[str, Any]] = deque(maxlen=remembered)
         self.count = 0
         self.on_entry: Callable[[], None] | None = None
@@ -89,8 +97,11 @@ class Journal:
         if self._seen_s is not None and now_s - self._seen_s < SEEN_EVERY_S:
             return
         self._seen_s = now_s
+        self._do(partial(self._keep_seen, {"at": stamp(time.time()), "ready": ready}))
+
+    def _keep_seen(self, seen: dict[str, Any]) -> None:
         with contextlib.suppress(OSError, DiskTrouble):
-            write_json(self.seen_file, {"at": stamp(time.time()), "ready": ready})
+            write_json(self.seen_file, seen)
 
     def write(self, kind: str, **fields: object) -> dict[str, Any]:
         """Append one event and return it, or fold it into the next line if it says what was said again and again.
@@ -105,12 +116,25 @@ class Journal:
         self.recent.append(entry)
         written = self._folding.take(entry, time.monotonic())
         if written is not None:
-            with contextlib.suppress(OSError, DiskTrouble):
-                self._append(json.dumps(written, separators=(",", ":")).encode() + b"\n", durable=durable)
+            self._do(partial(self._put, written, durable=durable))
         if self.on_entry is not None:
             with contextlib.suppress(Exception):  # a follower's trouble is not the loop's
                 self.on_entry()
         return entry
+
+    def _miss(self, count: int) -> None:
+        text = f"{count} entries are missing here: the disk did not keep up"
+        self._put({"n": self.count, "at": stamp(time.time()), "kind": "warning", "code": "entries_lost", "text": text})
+
+    def _do(self, work: Callable[[], None]) -> None:
+        if self._scribe is None:
+            work()
+        else:
+            self._scribe.do(work)
+
+    def _put(self, entry: dict[str, Any], *, durable: bool = False) -> None:
+        with contextlib.suppress(OSError, DiskTrouble):
+            self._append(json.dumps(entry, separators=(",", ":")).encode() + b"\n", durable=durable)
 
     def _append(self, line: bytes, *, durable: bool) -> None:
         make_private_dir(self.file.parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from gwctl import __version__
@@ -31,7 +32,14 @@ def trial(profile: str) -> Message:
 class BackgroundNotifier:
     """Implements the service's Notifier; ``news.json`` of the profile keeps what one supervisor told for the next."""
 
-    def __init__(self, settings: Settings, ways: Sequence[Way], wall_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ways: Sequence[Way],
+        wall_s: Callable[[], float] = time.time,
+        do: Callable[[Callable[[], None]], None] = lambda work: work(),
+    ) -> None:
+        self._do = do
         self._profile = settings.profile
         self._file = settings.paths.news_file
         self._outbox = Outbox(ways)
@@ -53,8 +61,11 @@ class BackgroundNotifier:
             self._outbox.post(message_of(news, self._profile))
         if self._desk.unkept:
             self._desk.unkept = False
-            with contextlib.suppress(GwctlError):  # a full disk: somebody may be told twice
-                write_json(self._file, self._desk.to_json())
+            self._do(partial(self._keep, self._desk.to_json()))
+
+    def _keep(self, told: dict[str, Any]) -> None:
+        with contextlib.suppress(GwctlError):  # a full disk: somebody may be told twice
+            write_json(self._file, told)
 
     async def close(self, *, grace_s: float) -> None:
         """Leave what is under way ``grace_s`` to come to its end, then end it."""

@@ -55,6 +55,8 @@ class Order:
     """Whether a person logs in by hand: the loop makes no login of its own until it is told to."""
     holder: Holder | None = None
     """The call it is started for and ends with, if it is not to stay."""
+    load: Callable[[], Settings] | None = None
+    """Read the settings again, from the same sources; raises Configuration."""
 
 
 def policy_from(settings: Settings) -> Policy:
@@ -80,8 +82,8 @@ def ports_of(order: Order, gateway: GatewayPort, session: SessionPort, login: Lo
     return Ports(MachineClock(), gateway, session, login, calendar_of(order))
 
 
-def notifier_of(order: Order) -> Notifier:
-    """Return who tells what a person should know; the sandbox tells nobody."""
+def notifier_of(order: Order, do: Callable[[Callable[[], None]], None]) -> Notifier:
+    """Return who tells what a person should know, writing by ``do``; the sandbox tells nobody."""
     if order.sandbox:
         return ToNobody()
     from gwctl.integrations.notify import ways_of
@@ -91,7 +93,7 @@ def notifier_of(order: Order) -> Notifier:
         return ToNobody()
     from gwctl.supervisor.notifier import BackgroundNotifier
 
-    return BackgroundNotifier(order.settings, ways)
+    return BackgroundNotifier(order.settings, ways, do=do)
 
 
 def ledger_of(paths: Paths, *, sandbox: bool) -> Ledger:

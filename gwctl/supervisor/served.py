@@ -9,13 +9,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from gwctl.config import Settings
 from gwctl.errors import ProfileHeld
 from gwctl.gateway.launch import adopt
 from gwctl.paths import Paths
-from gwctl.state_file import read_json, write_json
+from gwctl.state_file import look_at_json, read_json, write_json
+
+_MADE_WITH = ("auth_delay_ms", "java_options")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +30,15 @@ class Served:
     upstream: str
     salt: str
     user: str
+    made_with: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that the gateway was started with and that its folder does not tell."""
 
     @classmethod
     def now(cls, settings: Settings, *, sandbox: bool, upstream: str) -> Served:
         """Return what a gateway launched now would serve."""
         salt = secrets.token_hex(16)
-        return cls(sandbox, upstream, salt, _user(settings, salt, sandbox=sandbox))
+        made = {key: settings[key] for key in _MADE_WITH}
+        return cls(sandbox, upstream, salt, _user(settings, salt, sandbox=sandbox), made)
 
     @classmethod
     def load(cls, paths: Paths) -> Served | None:
@@ -39,7 +46,7 @@ class Served:
         raw, _ = read_json(paths.gateway_served_file)
         match raw:
             case {"sandbox": bool(sandbox), "upstream": str(upstream), "salt": str(salt), "user": str(user)}:
-                return cls(sandbox, upstream, salt, user)
+                return cls(sandbox, upstream, salt, user, _made_with(raw))
             case _:
                 return None
 
@@ -47,7 +54,13 @@ class Served:
         """Write the record whole; raise DiskTrouble."""
         write_json(
             paths.gateway_served_file,
-            {"sandbox": self.sandbox, "upstream": self.upstream, "salt": self.salt, "user": self.user},
+            {
+                "sandbox": self.sandbox,
+                "upstream": self.upstream,
+                "salt": self.salt,
+                "user": self.user,
+                "made_with": dict(self.made_with),
+            },
         )
 
     def is_for(self, settings: Settings, *, sandbox: bool, upstream: str | None) -> bool:
@@ -55,6 +68,16 @@ class Served:
         if (self.sandbox, self.upstream) != (sandbox, upstream):
             return False
         return hmac.compare_digest(self.user, _user(settings, self.salt, sandbox=sandbox))
+
+
+def made_with(paths: Paths) -> Mapping[str, Any]:
+    """Return the settings of the last launch that its folder does not tell, as far as they are recorded; look only."""
+    return _made_with(look_at_json(paths.gateway_served_file)[0])
+
+
+def _made_with(raw: dict[str, Any] | None) -> Mapping[str, Any]:
+    told = (raw or {}).get("made_with")
+    return told if isinstance(told, dict) else {}
 
 
 def _user(settings: Settings, salt: str, *, sandbox: bool) -> str:

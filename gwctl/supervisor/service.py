@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
 import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from gwctl import __version__
@@ -22,9 +21,11 @@ from gwctl.gateway.launch import adopt as find_running
 from gwctl.state_file import make_private_dir, write_json
 from gwctl.supervisor.authenticator import Authenticator
 from gwctl.supervisor.by_hand import Hands, awaited
+from gwctl.supervisor.control import record_this_process
+from gwctl.supervisor.drift import DriftWatch
 from gwctl.supervisor.gateway_keeper import GatewayKeeper
 from gwctl.supervisor.health import Answer, HealthServer, Routes
-from gwctl.supervisor.hold import Hold
+from gwctl.supervisor.hold import Hold, stand_on
 from gwctl.supervisor.journal import Journal
 from gwctl.supervisor.kept_budgets import KeptBudgets
 from gwctl.supervisor.listening import open_health
@@ -35,6 +36,7 @@ from gwctl.supervisor.page import Page
 from gwctl.supervisor.ports import Witness
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.questions import Questions
+from gwctl.supervisor.scribe import Scribe
 from gwctl.supervisor.served import refuse_other_kind
 from gwctl.supervisor.shell import Shell
 from gwctl.supervisor.standin import stop_stand_in
@@ -71,14 +73,6 @@ NEWS_S = 10.0
 """How long the end waits for somebody to be told of it; where a person has asked for the end, it does not."""
 
 
-def _stand_on(folder: Path) -> None:
-    """Work in ``folder`` if the working directory was deleted: law 3 knows us by it, and children need one."""
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        os.chdir(folder)
-
-
 class Service:
     """One supervisor. ``run`` returns how it ended; everything it held is let go by then."""
 
@@ -88,7 +82,8 @@ class Service:
         self.paths = order.settings.paths
         self.instance = secrets.token_hex(8)
         self.started_monotonic = time.monotonic()
-        self.journal = Journal(self.paths.journal_file)
+        self.disk = Scribe("gwctl-disk")
+        self.journal = Journal(self.paths.journal_file, scribe=self.disk)
         self.ledger = ledger_of(self.paths, sandbox=order.sandbox)
         self.probe = Probe(wanted_kind=self.settings["mode"])
         self.keeper = GatewayKeeper(
@@ -99,8 +94,10 @@ class Service:
             on_pin=self._warm_up,
             on_note=self._note,
             on_push=self._pushed,
+            load=order.load,
         )
-        self.notifier = notifier_of(order)
+        self.drift = None if order.load is None else DriftWatch(self.settings, order.load, self.keeper.pid, self._note)
+        self.notifier = notifier_of(order, self.disk.do)
         self.questions = Questions(self.settings, order.environment.variables, on_note=self._note)
         self.questions.attended = order.attended
         self.authenticator = Authenticator(
@@ -145,6 +142,10 @@ class Service:
 
     def _note(self, kind: str, **fields: object) -> None:
         self.journal.write(kind, **fields)
+        if kind in {"gateway", "adopted"} and self.drift is not None:
+            settle_s = policy_from(self.keeper.settings).settle_expected_s
+            self.shell.policy = replace(self.shell.policy, settle_expected_s=settle_s)
+            self.drift.poke()
         self._changed(self.shell.snapshot)
 
     def _pushed(self, ready: bool | None) -> None:  # noqa: FBT001 - the listener's shape
@@ -156,7 +157,7 @@ class Service:
     def _changed(self, snapshot: Snapshot) -> None:
         self._guard_folder()
         if self.budgets is not None:
-            self.budgets.keep(snapshot)
+            self.disk.do(partial(self.budgets.keep, snapshot))
         ready = phase_of(snapshot) is Phase.READY
         if ready and not self._was_ready:
             self._close_idle_browser()
@@ -204,7 +205,7 @@ class Service:
             self.shell.post(StopWanted(keep_gateway=True))
             return
         self._mending = True
-        _stand_on(self.paths.profile_dir)
+        stand_on(self.paths.profile_dir)
         reopen_log(self.paths)
         log.warning("the lock of %s was deleted; it is held anew", self.paths.profile_dir)
         if lost:
@@ -234,6 +235,7 @@ class Service:
             "session": describe_session(self.probe.seen, self.probe.tickled_at, now),
             "supervisor": describe_supervisor(now - self.started_monotonic, self._port),
             "login": self.ledger.summary(self.settings["rejected_limit"]),
+            "drift": [] if self.drift is None else [one.to_json() for one in self.drift.found],
             "question": self.questions.describe_open(),
             "tickles": describe_tickles(self.probe.latencies_s),
             "budget": describe_budget(snapshot.spent, self.shell.policy.budgets, now),
@@ -323,8 +325,10 @@ class Service:
         if self.budgets is not None:
             self.shell.snapshot = self.budgets.recall(self.shell.snapshot)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # Under nohup the terminal's end is ignored, and so it stays.
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._on_signal, number)
         self.tether.begin()
         housekeeping = loop.create_task(self._keep_house())
         try:
@@ -340,6 +344,8 @@ class Service:
             await self.keeper.close()
             await self.authenticator.close()
             await self.health.stop()
+            # While the lock is held: the next supervisor goes on where the journal ends.
+            await asyncio.to_thread(self.disk.flush)
             if not self._abdicated:
                 self.paths.supervisor_state_file.unlink(missing_ok=True)
 
@@ -349,25 +355,16 @@ class Service:
         self.shell.post(StopWanted())
 
     def _record(self) -> None:
-        me = process.identify(os.getpid())
-        write_json(
-            self.paths.supervisor_state_file,
-            {
-                "pid": os.getpid(),
-                "created_s": me.created_s if me else 0.0,
-                "identity": me.to_json() if me else None,
-                "port": self._port,
-                "instance": self.instance,
-                "token": self._token,
-                "sandbox": self.order.sandbox,
-                "gateway_port": self.settings["port"],
-            },
-        )
+        told = {"port": self._port, "instance": self.instance, "token": self._token, "sandbox": self.order.sandbox}
+        record_this_process(self.paths, {**told, "gateway_port": self.settings["port"]})
 
     async def _keep_house(self) -> None:
+        await asyncio.gather(self._keep_files(), *([] if self.drift is None else [self.drift.watch()]))
+
+    async def _keep_files(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            self.keeper.rotate_log()
+            self.disk.do(self.keeper.rotate_log)
             self.notifier.look(self.shell.snapshot.reason)
             if self.hold.is_intact():
                 self.journal.seen(ready=self._was_ready)
@@ -392,9 +389,8 @@ class Service:
         self._gave_up = finish.exit_code != 0
         if finish.exit_code == 0 and self._forgets and self.budgets is not None:
             # Who may start it again at once: what was limited was what it does by itself.
-            self.budgets.forget()
+            self.disk.do(self.budgets.forget)
         self.journal.write("end", exit_code=finish.exit_code, code=finish.code, text=finish.text)
-        with contextlib.suppress(GwctlError):
-            write_json(self.paths.last_end_file, {**self._finish, "at_s": time.time()})
+        self.disk.do(partial(write_json, self.paths.last_end_file, {**self._finish, "at_s": time.time()}))
         self._changed(self.shell.snapshot)
         await self.health.drain(DRAIN_S)

@@ -50,6 +50,7 @@ STATUS_KEYS: dict[str, Any] = {
     "login": {"last_at": str, "last_outcome": str, "rejected": int, "rejected_limit": int, "locked": bool},
     "next": {"what": str, "in_s": float},
     "last_error": OPTIONAL,
+    "drift": list,
     "question": OPTIONAL,
     "tickles": {"last_s": float, "median_s": float, "worst_s": float, "recent_s": list},
     "budget": {

@@ -284,6 +284,15 @@ def session(phase: str) -> Break:
     return supervisor(status={"phase": phase, "ready": False, "reason": "refused"})
 
 
+def drift(machine: Machine, patch: pytest.MonkeyPatch) -> AbstractContextManager[None] | None:
+    changed = {
+        "setting": "java_options",
+        "text": "java_options was changed since the gateway started",
+        "remedy": "gwctl restart",
+    }
+    return supervisor(status={"drift": [changed]})(machine, patch)
+
+
 def bad_end(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
     end = {"exit_code": 77, "code": "credentials_rejected", "text": "IBKR refused it", "hint": "correct it"}
     machine.write_state(machine.paths.last_end_file, {**end, "at_s": time.time()})

@@ -115,6 +115,7 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("supervisor", "is older", State.WARNING, broken.supervisor(version="0.0.1"), "0.0.1"),
     ("session", "is locked", State.FAILED, broken.session("locked_out"), "locked_out: refused"),
     ("session", "is on its way", State.WARNING, broken.session("logging_in"), "logging_in"),
+    ("drift", "was changed", State.WARNING, broken.drift, "java_options was changed"),
     ("last_end", "gave up", State.FAILED, broken.bad_end, "IBKR refused it"),
     ("login", "is locked", State.FAILED, broken.logins("refused", worked_before=False), "locked"),
     ("login", "was refused", State.WARNING, broken.logins("refused", worked_before=True), "1 of 3 refusals"),

@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from gwctl.gateway.keystore import Leaf, ensure_ca, ensure_leaf, write_bundle
+from gwctl.gateway.keystore import Leaf, ensure_ca, ensure_leaf, kept_leaf, write_bundle
 from gwctl.paths import Paths
 
 
@@ -291,3 +292,37 @@ def test_the_files_of_earlier_versions_stay_good(paths: Paths) -> None:
     assert ensure_leaf(paths) == leaf
     assert ensure_leaf(paths, ()) == leaf
     assert paths.ca_file.read_bytes() == content
+
+
+def test_the_leaf_of_a_running_gateway_is_found_whatever_its_age(paths: Paths) -> None:
+    """In its last 30 days, and after its end, it is what a running gateway is known by: nothing is renewed under it."""
+    assert kept_leaf(paths) is None
+    leaf = ensure_leaf(paths)
+    for days_left in (29, -1):
+        _age(paths.profile_dir / "leaf.json", days_left)
+        kept = kept_leaf(paths)
+        assert kept is not None
+        assert (kept.leaf_pem, paths.leaf_file.read_text()) == (leaf.leaf_pem, leaf.leaf_pem)
+    _age(paths.ca_dir / "ca.json", 399)
+    ensure_ca(paths.ca_dir)
+    assert kept_leaf(paths) is not None
+    paths.keystore_file.write_bytes(b"garbage")
+    assert kept_leaf(paths) is None
+
+
+def test_what_was_made_while_the_clock_was_ahead_is_made_again(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leaf and an authority that are not valid yet are made again; the authority keeps its key."""
+    ahead = time.time() + 40 * 86_400
+    with monkeypatch.context() as clock:
+        clock.setattr("gwctl.gateway.keystore.time.time", lambda: ahead)
+        early = ensure_leaf(paths)
+        assert ensure_leaf(paths) == early
+    key = (paths.ca_dir / "ca.key").read_bytes()
+    leaf = ensure_leaf(paths)
+    assert leaf.leaf_pem != early.leaf_pem
+    assert (paths.ca_dir / "ca.key").read_bytes() == key
+    context = ssl.create_default_context(cafile=paths.ca_file)
+    assert _handshake(_pem(*_opened(leaf), tmp_path / "pair.pem"), context, "localhost") == leaf.der
+    assert ensure_leaf(paths) == leaf

@@ -337,3 +337,15 @@ def test_success_that_cannot_be_written_is_a_success_still(desk: Desk) -> None:
     assert Ledger(desk.ledger.file).read().submits[-1].outcome is None
     desk.ledger.restore()
     assert Ledger(desk.ledger.file).read().submits[-1].outcome == "success"
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(28, "No space left on device")])
+def test_a_browser_that_cannot_be_warmed_up_stops_nobody_else(desk: Desk, error: OSError) -> None:
+    """Preparing the login goes on beside the gateway's start: what it runs into shows when the login needs it."""
+
+    def refuse(_pin: str) -> ScriptedLogin:
+        raise error
+
+    desk.authenticator._start_worker = refuse
+    desk.authenticator.prepare("pin")
+    assert not desk.authenticator.is_warm

@@ -15,7 +15,7 @@ import pytest
 from gwctl.config import Environment, load
 from gwctl.errors import DiskTrouble
 from gwctl.gateway import process
-from gwctl.supervisor import service as service_module
+from gwctl.supervisor import control
 from gwctl.supervisor.hold import Hold
 from gwctl.supervisor.order import Order
 from gwctl.supervisor.service import Service
@@ -54,7 +54,7 @@ def test_deleted_folder_is_mended_once_there_is_room(
     """What could not be written at the first look is written at the next; the gateway is replaced once."""
     shutil.rmtree(service.paths.profile_dir)
     with monkeypatch.context() as full:
-        full.setattr(service_module, "write_json", _no_room)
+        full.setattr(control, "write_json", _no_room)
         service._guard_folder()
     assert not service.paths.supervisor_state_file.exists()
     for _ in range(3):

@@ -31,7 +31,7 @@ from gwctl.gateway.process.spawning import (
     run_watched,
     spawn,
 )
-from gwctl.gateway.process.stopping import LeftAlone, StopReport, stop
+from gwctl.gateway.process.stopping import LeftAlone, StopReport, stop, stop_alone
 
 __all__ = [
     "FRUGAL_MALLOC",
@@ -64,5 +64,6 @@ __all__ = [
     "run_watched",
     "spawn",
     "stop",
+    "stop_alone",
     "wait_ended",
 ]

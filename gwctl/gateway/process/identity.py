@@ -123,15 +123,24 @@ def rss_bytes(identity: Identity) -> int | None:
 
 def descendants(identity: Identity) -> list[Identity]:
     """Return the children of that process and theirs, now; empty if it has ended."""
+    return _offspring(identity, recursive=True)
+
+
+def children(identity: Identity) -> list[Identity]:
+    """Return the children of that process without theirs, now; empty if it has ended."""
+    return _offspring(identity, recursive=False)
+
+
+def _offspring(identity: Identity, *, recursive: bool) -> list[Identity]:
     import psutil
 
     try:
-        children = psutil.Process(identity.pid).children(recursive=True)
+        found = psutil.Process(identity.pid).children(recursive=recursive)
     except psutil.Error:
         return []
     if not is_alive(identity):
         return []
-    return [known for child in children if (known := identify(child.pid)) is not None]
+    return [known for child in found if (known := identify(child.pid)) is not None]
 
 
 def members_of_group(pgid: int) -> list[Identity]:

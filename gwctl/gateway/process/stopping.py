@@ -7,10 +7,11 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gwctl.gateway.process.identity import (
     Identity,
+    children,
     cwd_of,
     descendants,
     identify,
@@ -22,6 +23,7 @@ from gwctl.gateway.process.identity import (
 )
 
 _KILL_WAIT_S = 5.0
+_CHILDREN_GRACE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,12 @@ def signal_if_ours(identity: Identity, number: signal.Signals) -> bool:
     return True
 
 
-def _with_families(proven: Iterable[Identity]) -> dict[int, Identity]:
-    """Add to proven processes their descendants and the mates of their process groups, never ours or our parents."""
+def _with_families(proven: Iterable[Identity], known: Iterable[int] = ()) -> dict[int, Identity]:
+    """Add to proven processes their descendants, and the members of the groups that one of all these leads.
+
+    A group that somebody else leads is a stranger's, whatever of ours is in it: a start script's, a terminal's.
+    ``known`` are pids that were proven before and may have ended: a group keeps its leader's from being given away.
+    """
     forbidden_groups = {os.getpgrp(), 0, 1}
     found: dict[int, Identity] = {}
     groups: set[int] = set()
@@ -72,7 +78,7 @@ def _with_families(proven: Iterable[Identity]) -> dict[int, Identity]:
     for pid in found:
         with contextlib.suppress(OSError):
             groups.add(os.getpgid(pid))
-    for group in groups - forbidden_groups:
+    for group in (groups & {*found, *known}) - forbidden_groups:
         for mate in members_of_group(group):
             found.setdefault(mate.pid, mate)
     found.pop(os.getpid(), None)
@@ -107,8 +113,9 @@ async def stop(identities: Iterable[Identity], *, grace_s: float) -> StopReport:
     """End processes and their families: SIGTERM, then SIGKILL to what is left after ``grace_s``.
 
     Only what is provably ours is signalled (law 3): the pid, creation time and working directory of each given process
-    must be as recorded; its descendants and the members of its own process group are ours with it. Returns what ended,
-    what was killed, what was left alone and why, and what survived even SIGKILL. Already stopped: an empty report.
+    must be as recorded; its descendants are ours with it, and so are the members of a process group that it leads.
+    Returns what ended, what was killed, what was left alone and why, and what survived even SIGKILL. Already stopped:
+    an empty report.
     """
     asked = list(identities)
     # One that is just ending shows no folder any more: it needs no signal, only a moment.
@@ -122,7 +129,7 @@ async def stop(identities: Iterable[Identity], *, grace_s: float) -> StopReport:
     killed: dict[int, Identity] = {}
     deadline_s = time.monotonic() + _KILL_WAIT_S
     while time.monotonic() < deadline_s:
-        remaining = _with_families([one for one in members.values() if is_ours(one)])
+        remaining = _with_families([one for one in members.values() if is_ours(one)], known=members)
         if not remaining:
             break
         members |= remaining
@@ -133,3 +140,36 @@ async def stop(identities: Iterable[Identity], *, grace_s: float) -> StopReport:
     survivors = tuple(one for one in members.values() if is_alive(one))
     ended = tuple(one for one in members.values() if one.pid not in killed and one not in survivors)
     return StopReport(ended, tuple(killed.values()), left_alone, survivors)
+
+
+async def stop_alone(parent: Identity, *, spared: Iterable[Identity], grace_s: float) -> StopReport:
+    """End one process that shares its group, and its children, with strangers: SIGTERM, after ``grace_s`` SIGKILL.
+
+    Whatever ``spawn`` starts leads a session of its own: of its children only those are ended, after it, and without
+    the ``spared`` ones. Others came to it from the script whose place it took. With a grace of 0 it is killed at once.
+    """
+    if not is_ours(parent):
+        return await stop([parent], grace_s=grace_s)
+    kept = {one.pid for one in spared}
+    ours = _own_sessions(parent)
+    if grace_s > 0 and signal_if_ours(parent, signal.SIGTERM):
+        signal_if_ours(parent, signal.SIGCONT)
+        await wait_all([parent], grace_s)
+        ours |= _own_sessions(parent)
+    killed = signal_if_ours(parent, signal.SIGKILL)
+    await wait_all([parent], _KILL_WAIT_S)
+    rest = await stop([one for one in ours if one.pid not in kept], grace_s=_CHILDREN_GRACE_S)
+    here = (parent,)
+    if is_alive(parent):
+        return replace(rest, survivors=here + rest.survivors)
+    return replace(rest, killed=here + rest.killed) if killed else replace(rest, ended=here + rest.ended)
+
+
+def _own_sessions(parent: Identity) -> set[Identity]:
+    """Return the children of a process that lead a session of their own."""
+    found: set[Identity] = set()
+    for child in children(parent):
+        with contextlib.suppress(OSError):
+            if os.getsid(child.pid) == child.pid:
+                found.add(child)
+    return found

@@ -1,0 +1,182 @@
+"""Settings that were changed since something was started with them: read again at each start, and shown until then."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gwctl.config import Settings
+from gwctl.errors import Configuration, GwctlError
+from gwctl.gateway import keystore
+from gwctl.gateway.home import rendered_allow_ips
+from gwctl.gateway.settings import check_allow_ips
+from gwctl.paths import Paths
+from gwctl.supervisor.scribe import Scribe
+from gwctl.supervisor.served import made_with
+
+log = logging.getLogger("gwctl.supervisor")
+
+READ_AGAIN = ("allow_ips", "certificate_names", "auth_delay_ms", "java_options")
+"""Settings of the gateway: it is made from what they are at each of its starts."""
+_NEED_ANOTHER_GATEWAY = frozenset({"username", "mode", "port", "upstream", "release", "java"})
+_LOOK_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One setting that what runs does not follow, and the command that has it followed."""
+
+    setting: str
+    text: str
+    remedy: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object for ``status``."""
+        return asdict(self)
+
+
+def read_again(settings: Settings, load: Callable[[], Settings]) -> Settings:
+    """Return ``settings`` with those of the gateway as they are now; raise Configuration if they cannot be used."""
+    now = load()
+    check_allow_ips(now["allow_ips"])
+    return replace(settings, values={**settings.values, **{key: now.values[key] for key in READ_AGAIN}})
+
+
+def drift_of_gateway(paths: Paths, configured: Settings) -> list[Drift]:
+    """Return what of ``configured`` the running gateway was not started with, as far as that is known."""
+    started_with = made_with(paths)
+    remedy = command(configured, "restart")
+    found: list[Drift] = []
+    allowed = rendered_allow_ips(paths)
+    try:
+        wanted = check_allow_ips(configured["allow_ips"])
+    except Configuration as error:
+        return [Drift("allow_ips", error.message, error.hint)]
+    if allowed is not None and set(allowed) != set(wanted):
+        found.append(Drift("allow_ips", _differ("allow_ips", allowed, wanted), remedy))
+    names = keystore.certified_names(paths)
+    if set(names) != set(configured["certificate_names"]):
+        found.append(
+            Drift("certificate_names", _differ("certificate_names", names, configured["certificate_names"]), remedy)
+        )
+    changed = [key for key in READ_AGAIN if key in started_with and started_with[key] != configured[key]]
+    return found + [Drift(key, f"{key} was changed since the gateway started", remedy) for key in changed]
+
+
+def drift_of_supervisor(started_with: Settings, configured: Settings) -> list[Drift]:
+    """Return what of ``configured`` the supervisor was not started with and does not read again."""
+    found: list[Drift] = []
+    for key, setting in configured.values.items():
+        if key in READ_AGAIN or started_with[key] == setting.value:
+            continue
+        down = "down" if key in _NEED_ANOTHER_GATEWAY else "down --keep-session"
+        remedy = f"{command(configured, down)}, then {command(configured, 'up')}"
+        found.append(Drift(key, f"{key} was changed since the supervisor started", remedy))
+    return found
+
+
+def command(settings: Settings, rest: str) -> str:
+    """Return the command to type for the settings' profile."""
+    option = "" if settings.profile == "default" else f" --profile {settings.profile}"
+    return f"gwctl{option} {rest}"
+
+
+def _differ(key: str, running: Iterable[str], configured: Iterable[str]) -> str:
+    said = [", ".join(values) or "none" for values in (running, configured)]
+    return f"{key}: the gateway runs with {said[0]}; the settings say {said[1]}"
+
+
+class DriftWatch:
+    """Looks now and then whether settings have changed; ``found`` is what the last look saw.
+
+    Files are read in a thread, and only when one of them has changed.
+    """
+
+    def __init__(
+        self,
+        started_with: Settings,
+        load: Callable[[], Settings],
+        gateway_pid: Callable[[], int | None],
+        on_note: Callable[..., object],
+    ) -> None:
+        self.found: list[Drift] = []
+        self._started_with = started_with
+        self._load = load
+        self._gateway_pid = gateway_pid
+        self._on_note = on_note
+        self._seen: tuple[object, ...] = ()
+        self._poked = asyncio.Event()
+        self._scribe = Scribe("gwctl-settings")
+
+    def poke(self) -> None:
+        """Look now: another gateway runs."""
+        self._poked.set()
+
+    async def watch(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self.look()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._poked.wait(), _LOOK_EVERY_S)
+            self._poked.clear()
+
+    async def look(self) -> None:
+        """Look once, and note what was not there before."""
+        pid = self._gateway_pid()
+        before = {one.text for one in self.found}
+        found = await self._looked(pid)
+        if found is None:
+            return
+        self.found = found
+        for one in found:
+            if one.text not in before:
+                self._on_note("warning", code="settings_drift", text=f"{one.text}; to apply it: {one.remedy}")
+
+    async def _looked(self, pid: int | None) -> list[Drift] | None:
+        """Return what the thread found, which may hang at a file for as long as it likes."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Drift] | None] = loop.create_future()
+
+        def tell(found: list[Drift] | None) -> None:
+            if not answer.done():
+                answer.set_result(found)
+
+        def look() -> None:
+            found = None
+            try:
+                found = self._look(pid)
+            except Exception:  # whatever a file says, the session comes first
+                log.exception("the settings could not be looked at")
+            loop.call_soon_threadsafe(tell, found)
+
+        self._scribe.do(look)
+        return await answer
+
+    def _look(self, pid: int | None) -> list[Drift] | None:
+        paths = self._started_with.paths
+        conf_file = paths.gateway_dir / "root" / "conf.yaml"
+        files = (paths.config_file, conf_file, paths.gateway_served_file, keystore.leaf_facts_file(paths))
+        seen = (pid, *(_stamp(file) for file in files))
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        try:
+            configured = self._load()
+            of_gateway = drift_of_gateway(paths, configured) if pid is not None else []
+        except GwctlError as error:
+            return [Drift(paths.config_file.name, error.message, error.hint)]
+        return of_gateway + drift_of_supervisor(self._started_with, configured)
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(file)  # noqa: PTH116 - one call for three numbers
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

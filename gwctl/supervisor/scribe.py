@@ -1,0 +1,132 @@
+"""Write what may block in a thread: a disk that hangs, a terminal that is stopped, never hold the loop up."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import TextIO
+
+ROOM = 5_000
+FLUSH_S = 2.0
+"""How long the end waits for what is not written yet."""
+
+Work = Callable[[], None]
+
+
+class Scribe:
+    """Does one piece of work after the other in a thread of its own; raises nothing.
+
+    There is room for ``room`` pieces. What comes while there is none is left out, and ``on_left_out`` is called in the
+    thread, in its place, with how many those were.
+    """
+
+    on_left_out: Callable[[int], None] | None = None
+
+    def __init__(self, name: str, *, room: int = ROOM) -> None:
+        self._name = name
+        self._room = room
+        self._waiting: deque[Work] = deque()
+        self._left_out = 0
+        self._busy = False
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def do(self, work: Work) -> None:
+        """Have ``work`` done, and return at once."""
+        with self._changed:
+            if self._thread is None:
+                # A daemon: what it hangs in must not keep the process from ending.
+                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                self._thread.start()
+            if len(self._waiting) >= self._room:
+                self._left_out += 1
+                return
+            self._note_left_out()
+            self._waiting.append(work)
+            self._changed.notify_all()
+
+    def flush(self, timeout_s: float = FLUSH_S) -> bool:
+        """Wait until all of it is done, at most ``timeout_s``, and return whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout_s)
+
+    def _note_left_out(self) -> None:
+        if self._left_out:
+            if self.on_left_out is not None:
+                self._waiting.append(partial(self.on_left_out, self._left_out))
+            self._left_out = 0
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._busy = False
+                if not self._waiting:
+                    self._note_left_out()
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: bool(self._waiting))
+                work = self._waiting.popleft()
+                self._busy = True
+            with contextlib.suppress(Exception):  # a full disk, a reader that has gone: the line is lost, no more
+                work()
+
+
+class ScribeStream(io.TextIOBase):
+    """A text stream to a descriptor that a scribe writes to; ``flush`` waits only once ``leave`` was called."""
+
+    def __init__(self, stream: TextIO, scribe: Scribe) -> None:
+        self._stream = stream
+        self._scribe = scribe
+        self._leave_by_s: float | None = None
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # read-only in the base, too, whatever typeshed says
+        """The replaced stream's encoding."""
+        return self._stream.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override] # the same
+        """What the replaced stream does with what it cannot encode."""
+        return self._stream.errors
+
+    def writable(self) -> bool:
+        """Say that it can be written to."""
+        return True
+
+    def isatty(self) -> bool:
+        """Say whether the replaced stream is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Have ``text`` written, and return at once; raise UnicodeEncodeError."""
+        content = text.encode(self.encoding, self.errors or "strict")
+        self._scribe.do(partial(write_whole, self.fileno(), content))
+        return len(text)
+
+    def flush(self) -> None:
+        """Return at once; on leaving, when all is written, or it is time to go."""
+        if self._leave_by_s is not None:
+            self._scribe.flush(max(0.0, self._leave_by_s - time.monotonic()))
+
+    def leave(self, within_s: float = FLUSH_S) -> None:
+        """Have each ``flush`` from now on wait, all of them together ``within_s``: nothing else is to be done."""
+        self._leave_by_s = time.monotonic() + within_s
+
+
+def write_whole(descriptor: int, content: bytes) -> None:
+    """Write all of ``content``, also where the descriptor does not block; raise OSError."""
+    while content:
+        try:
+            content = content[os.write(descriptor, content) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])

@@ -1,0 +1,116 @@
+"""Settings and a certificate that change under a running gateway: followed at its next start, shown until then."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+import yaml
+from cli_fakes import Home, wait_for
+from rig import AT_ANY_HOUR
+
+WIDE = f'{AT_ANY_HOUR}allow_ips = ["127.0.0.1", "10.9.*"]\n'
+NARROW = f'{AT_ANY_HOUR}allow_ips = ["127.0.0.1"]\n'
+DIFFER = "allow_ips: the gateway runs with 127.0.0.1, 10.9.*; the settings say 127.0.0.1"
+
+
+def allowed(home: Home) -> list[str]:
+    """Return whom the running gateway lets in, by the file that it has read."""
+    conf: dict[str, Any] = yaml.safe_load((home.profile_dir / "gateway" / "root" / "conf.yaml").read_text())
+    return list(conf["ips"]["allow"])
+
+
+def findings(home: Home, check: str) -> list[tuple[str, str, str | None]]:
+    """Return what doctor's check says."""
+    said = json.loads(home.gwctl("doctor", "--json").stdout)["data"]["findings"]
+    return [(one["state"], one["what"], one["remedy"]) for one in said if one["check"] == check]
+
+
+@pytest.fixture
+def wide(home: Home) -> Home:
+    """Return a ready sandbox whose gateway lets a network in, and whose settings do not any more."""
+    home.write_config(WIDE)
+    home.gwctl("up", "--sandbox").check(0)
+    home.write_config(NARROW)
+    return home
+
+
+def test_a_narrowed_list_is_followed_by_restart_and_shown_until_then(wide: Home) -> None:
+    """`status` and `doctor` say what the running gateway does, not what the settings wish; `restart` follows them."""
+    assert wait_for(lambda: wide.status()["drift"], 10, "the supervisor has seen it") == [
+        {"setting": "allow_ips", "text": DIFFER, "remedy": "gwctl restart"}
+    ]
+    assert f"settings    {DIFFER}\n              to apply it: gwctl restart\n" in wide.gwctl("status").check(0).stdout
+    assert f"{DIFFER}; to apply it: gwctl restart\n" in wide.gwctl("up", "--sandbox").check(0).stderr
+    narrowed, who = findings(wide, "allow_ips")
+    assert narrowed[0] == "warning"
+    assert "the running gateway lets in 127.0.0.1, 10.9.*; the settings say 127.0.0.1" in narrowed[1]
+    assert narrowed[2] == "gwctl restart"
+    assert who[0] == "warning"
+    assert who[1].startswith("10.9.* may use the gateway")
+    submits = wide.sandbox_submits()
+    wide.gwctl("restart").check(0)
+    assert allowed(wide) == ["127.0.0.1"]
+    assert wait_for(lambda: wide.status()["drift"] == [], 10, "there is none any more")
+    assert wide.sandbox_submits() == submits
+    assert [(state, "this machine only" in what) for state, what, _ in findings(wide, "allow_ips")] == [("ok", True)]
+
+
+def test_an_adopted_gateway_goes_on_and_its_drift_is_said(wide: Home) -> None:
+    """It is not restarted (law 4): `up` says that its settings are others, and so does `status` without one."""
+    pid = wide.status()["gateway"]["pid"]
+    wide.gwctl("down", "--keep-session").check(0)
+    assert DIFFER in wide.gwctl("status").check(150).stdout
+    assert findings(wide, "allow_ips")[0][2] == "gwctl restart"
+    assert DIFFER in wide.gwctl("up", "--sandbox").check(0).stderr
+    assert (wide.status()["gateway"]["pid"], allowed(wide)) == (pid, ["127.0.0.1", "10.9.*"])
+
+
+@pytest.mark.parametrize("text", ["[defaults\n", 'maintenance = []\nallow_ips = ["::1"]\n'])
+def test_settings_that_cannot_be_used_end_nothing(wide: Home, text: str) -> None:
+    """The gateway starts with those of before, and it is said: nobody loses a session by a slip in a file."""
+    wide.write_config(f"{AT_ANY_HOUR}{text}".replace("maintenance = []\n", "", text.count("maintenance")))
+    wait_for(lambda: wide.status()["drift"], 10, "it is shown")
+    wide.gwctl("restart").check(0)
+    assert allowed(wide) == ["127.0.0.1", "10.9.*"]
+    assert [entry for entry in wide.journal() if entry.get("code") == "settings_unusable"]
+    wide.write_config(NARROW)
+
+
+def test_what_the_supervisor_was_started_with_is_shown(wide: Home) -> None:
+    """A setting that is no gateway's needs another supervisor; the command keeps the session."""
+    wide.write_config(f"{WIDE}tickle_interval_s = 77\njava_options = '-Xmx200m'\n")
+    assert wait_for(lambda: wide.status()["drift"], 10, "it is shown") == [
+        {
+            "setting": "java_options",
+            "text": "java_options was changed since the gateway started",
+            "remedy": "gwctl restart",
+        },
+        {
+            "setting": "tickle_interval_s",
+            "text": "tickle_interval_s was changed since the supervisor started",
+            "remedy": "gwctl down --keep-session, then gwctl up",
+        },
+    ]
+    assert {remedy for _, _, remedy in findings(wide, "drift")} == {
+        "gwctl restart",
+        "gwctl down --keep-session, then gwctl up",
+    }
+
+
+def test_a_certificate_is_renewed_at_a_start_and_not_under_a_gateway(home: Home) -> None:
+    """In its last 30 days `up` takes the running gateway over as ever; `restart` then makes another certificate."""
+    home.gwctl("up", "--sandbox").check(0)
+    pid, submits = home.status()["gateway"]["pid"], home.sandbox_submits()
+    leaf = (home.profile_dir / "leaf.pem").read_text()
+    home.gwctl("down", "--keep-session").check(0)
+    facts_file = home.profile_dir / "leaf.json"
+    facts = json.loads(facts_file.read_text())
+    facts_file.write_text(json.dumps({**facts, "not_after_s": int(time.time()) + 29 * 86_400}))
+    home.gwctl("up", "--sandbox").check(0)
+    assert (home.status()["gateway"]["pid"], home.sandbox_submits()) == (pid, submits)
+    assert (home.profile_dir / "leaf.pem").read_text() == leaf
+    home.gwctl("restart").check(0)
+    assert (home.profile_dir / "leaf.pem").read_text() != leaf

@@ -1,0 +1,87 @@
+"""Writing off the loop: nobody waits for it, nothing changes its order, and what is left out is owned up to."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gwctl.supervisor.scribe import Scribe, ScribeStream, write_whole
+
+QUICKLY_S = 0.2
+"""What the caller may take for all of a test's calls; the work itself is stuck meanwhile."""
+
+
+@pytest.fixture
+def full() -> Iterator[tuple[int, int]]:
+    """Yield a pipe that takes nothing more: its reader's end and its writer's."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    yield reader, writer
+    for descriptor in (reader, writer):
+        os.close(descriptor)
+
+
+def _drain(reader: int, until: bytes) -> bytes:
+    seen = b""
+    while until not in seen:
+        seen += os.read(reader, 65_536)
+    return seen.lstrip(b"x")
+
+
+def test_work_is_done_in_order_and_trouble_ends_nothing() -> None:
+    """A piece that raises is lost alone; ``flush`` returns when the last one is done."""
+    scribe, done = Scribe("test"), list[int]()
+
+    def fail() -> None:
+        raise OSError(28, "No space left on device")
+
+    for number in range(100):
+        scribe.do(lambda number=number: done.append(number))  # type: ignore[misc] # mypy does not see the default
+        scribe.do(fail)
+    assert scribe.flush(10)
+    assert done == list(range(100))
+
+
+def test_a_stopped_terminal_holds_nobody_up_and_what_is_missing_is_said(full: tuple[int, int]) -> None:
+    """What has no room is left out with a note in its place; the rest arrives in order once it is read again."""
+    reader, writer = full
+    scribe = Scribe("test", room=3)
+    scribe.on_left_out = lambda count: write_whole(writer, f"[{count} missing]\n".encode())
+    with open(writer, "w", encoding="utf-8", closefd=False) as replaced:
+        stream = ScribeStream(replaced, scribe)
+        began_s = time.monotonic()
+        for number in range(10):
+            stream.write(f"{number}\n")
+            stream.flush()
+        assert time.monotonic() - began_s < QUICKLY_S
+        assert not scribe.flush(0.05)
+        kept = _drain(reader, b"missing]\n").decode().split("\n")[:-2]
+        assert kept in (["0", "1", "2"], ["0", "1", "2", "3"])
+        stream.write("last\n")
+        assert _drain(reader, b"last\n") == b"last\n"
+
+
+def test_leaving_waits_but_not_for_ever(full: tuple[int, int]) -> None:
+    """What is said last is waited for; of a terminal that stays stopped the end takes leave after its time."""
+    reader, writer = full
+    scribe = Scribe("test")
+    with open(writer, "w", encoding="utf-8", closefd=False) as replaced:
+        stream = ScribeStream(replaced, scribe)
+        stream.write("word\n")
+        began_s = time.monotonic()
+        stream.flush()
+        assert time.monotonic() - began_s < QUICKLY_S
+        stream.leave(0.3)
+        for _ in range(3):
+            stream.flush()
+        assert 0.25 < time.monotonic() - began_s < 2
+        assert _drain(reader, b"word\n") == b"word\n"
+        assert scribe.flush(5)
