@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
+import os
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from gwctl.gateway.process import Spawned, child_environment, inhabitants, spawn, stop
+from gwctl.login import scratch
 from gwctl.login.browser import Browser
 from gwctl.login.hands import Mode, OnStep
 from gwctl.login.look import Patience
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step, tidy
 from gwctl.login.second_factor import Answer, Kind, Method, Question, nobody
-from gwctl.state_file import make_private_dir
 
 Permit = Callable[[], Awaitable[bool]]
 
-# A Unix socket's path is 107 bytes at most, and Chromium puts one some way below its temporary folder.
-_LONGEST_BASE_BYTES = 40
 _CLOSE_S = 2.0
 _GRACE_S = 0.5
 _OVERTIME_S = 15.0
@@ -101,22 +98,19 @@ class LoginWorker:
     ) -> LoginWorker:
         """Spawn the worker and have it start its browser, in a window if not ``headless``; returns at once.
 
-        Everything it writes is in one new folder (0700) below ``scratch_dir``, or below the system's own temporary
-        folder where that path would be too long. Raises DiskTrouble.
+        Everything it writes is in one new folder (``scratch.make_folder``). Raises DiskTrouble.
         """
-        make_private_dir(scratch_dir)
-        base = scratch_dir if len(str(scratch_dir)) <= _LONGEST_BASE_BYTES else Path(tempfile.gettempdir())
-        folder = Path(tempfile.mkdtemp(prefix="gwctl-login-", dir=base)).resolve()
+        folder = scratch.make_folder(scratch_dir)
         try:
             spawned = spawn(
                 [sys.executable, "-P", "-m", "gwctl.login.worker"],
                 cwd=folder,
-                env=child_environment({**_display_key(environ), **_folders(folder)}, environ),
+                env=child_environment({**_display_key(environ), **scratch.variables_in(folder)}, environ),
                 log_file=folder / "stderr.log",
                 pipes=True,
             )
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            scratch.remove(folder)
             raise
         worker = cls(spawned, folder, limits.browser_s)
         prepare = {
@@ -244,7 +238,7 @@ class LoginWorker:
             async with asyncio.timeout(_CLOSE_S):
                 await self._spawned.wait_ended()
         await self._close_stdout()
-        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+        await asyncio.to_thread(scratch.remove, self.folder)
 
     async def _close_stdout(self) -> None:
         """Read the pipe to its end, which closes it."""
@@ -258,13 +252,5 @@ class LoginWorker:
 
 def _display_key(environ: Mapping[str, str]) -> dict[str, str]:
     """Return where the key to the display is: a browser with another HOME would not find it."""
-    own = Path(environ.get("HOME") or "/nonexistent") / ".Xauthority"
-    return {} if environ.get("XAUTHORITY") or not own.exists() else {"XAUTHORITY": str(own)}
-
-
-def _folders(folder: Path) -> dict[str, str]:
-    """Make the worker's folders and return the variables that keep it and its browser in there."""
-    names = {"TMPDIR": "tmp", "HOME": "home", "XDG_CONFIG_HOME": "home/config", "XDG_CACHE_HOME": "home/cache"}
-    for name in names.values():
-        make_private_dir(folder / name)
-    return {variable: str(folder / name) for variable, name in names.items()}
+    own = os.path.join(environ.get("HOME") or "/nonexistent", ".Xauthority")  # noqa: PTH118 - exists() may raise
+    return {} if environ.get("XAUTHORITY") or not os.path.exists(own) else {"XAUTHORITY": own}  # noqa: PTH110 - as above

@@ -56,7 +56,7 @@ class Attempt:
         if not self.open:
             return False
         self.open = False
-        if report.outcome is LoginOutcome.BROWSER_FAILED:
+        if report.outcome.is_without_browser:
             # The answer was not seen: the submit stays without an outcome, which counts as refused.
             return False
         locked = text if report.outcome is LoginOutcome.LOCKED else None

@@ -1,0 +1,128 @@
+"""What a whole Chromium does otherwise than one without windows: its socket, its error pages, its own last words."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import login_rig as rig
+import pytest
+
+from gwctl.login import scratch
+from gwctl.login.browser import Browser
+from gwctl.login.look import Patience
+from gwctl.login.outcome import LoginOutcome, LoginReport
+from gwctl.login.session import LoginJob, LoginWorker
+
+pytestmark = pytest.mark.browser
+
+PATIENCE = Patience(form_s=2.0, action_s=2.0)
+KINDS = [pytest.param(one, id=one.kind) for one in rig.both_kinds()]
+HOMES = [
+    "/srv/gwctl", "/opt/gwctl", "/srv/trading", "/opt/traders1", "/home/someone/.local/gwctl", "/data", "/x" * 45
+]  # fmt: skip
+"""Folders that people give; the last one is longer than any socket may be."""
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> rig.Key:
+    return rig.make_key(tmp_path_factory.mktemp("key"))
+
+
+class Front:
+    """Answers a status and no body."""
+
+    status = 200
+
+    async def __call__(self, _scope: Any, _receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def visited(
+    request: pytest.FixtureRequest, key: rig.Key, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[rig.OneBrowser, Front, str]]:
+    front = Front()
+    with (
+        rig.serve(lambda _port: front, key) as url,
+        rig.one_browser(key.pin, tmp_path_factory.mktemp("browser"), request.param) as chromium,
+    ):
+        yield chromium, front, url
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 502, 503, 504])
+def test_an_answer_without_a_body_is_ibkrs(visited: tuple[rig.OneBrowser, Front, str], status: int) -> None:
+    """Chromium may make an error of an answer without a body: IBKR is unwell, and no browser has to be installed."""
+    chromium, front, url = visited
+    front.status = status
+    login = chromium.log_in(LoginJob(url, rig.USERNAME, rig.PASSWORD, patience=PATIENCE))
+    assert login.report.outcome is LoginOutcome.UPSTREAM_ILL
+    assert f"answered {status}" in login.report.text
+    assert login.permits == 0
+
+
+def start_in(kind: Browser, scratch_dir: Path) -> tuple[LoginReport, Path]:
+    """Have a browser start with its folder below ``scratch_dir``, and return how that went and the folder."""
+
+    async def run() -> tuple[LoginReport, Path]:
+        async with LoginWorker.start(kind, None, scratch_dir, environ=os.environ) as worker:
+            job = LoginJob("https://localhost:1", rig.USERNAME, rig.PASSWORD, patience=PATIENCE)
+            return await worker.run(job, lambda _step: None, lambda: asyncio.sleep(0, result=True)), worker.folder
+
+    return asyncio.run(run())
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """Yield a folder with a path as short as the system has them."""
+    folder = Path(scratch.tempfile.mkdtemp(prefix="g", dir="/tmp"))
+    yield folder
+    scratch.remove(folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_the_longest_path_that_is_used_is_not_too_long(kind: Browser, short: Path, over: int) -> None:
+    """At the boundary the browser starts in the profile's folder; one byte more, and it starts elsewhere."""
+    base = short / ("x" * (scratch.LONGEST_BASE_BYTES + over - len(str(short)) - 1))
+    report, folder = start_in(kind, base)
+    assert report.outcome is LoginOutcome.PAGE_NEVER_CAME, report.text
+    assert folder.is_relative_to(base) is (over <= 0)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_are_counted_and_not_letters(kind: Browser, short: Path) -> None:
+    """A name of umlauts takes twice its letters."""
+    base = short / ("ü" * (scratch.LONGEST_BASE_BYTES - len(str(short)) - 1))
+    report, folder = start_in(kind, base)
+    assert report.outcome is LoginOutcome.PAGE_NEVER_CAME, report.text
+    assert not folder.is_relative_to(base)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("longer", [0, 9, 11, 20, 90])
+def test_a_long_way_to_the_temporary_folder_does_no_harm(
+    kind: Browser, short: Path, longer: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the profile's folder is too long and the system's temporary one is, too, a shorter one is taken."""
+    temporary = short / ("t" * (15 + longer))
+    temporary.mkdir()
+    monkeypatch.setattr(scratch.tempfile, "tempdir", str(temporary))
+    report, _ = start_in(kind, short / ("x" * 90))
+    assert report.outcome is LoginOutcome.PAGE_NEVER_CAME, report.text
+
+
+@pytest.mark.parametrize("home", HOMES)
+def test_every_home_has_room_for_the_socket(home: str) -> None:
+    """The folder below a home's profile fits by the system's limit, or another one is taken."""
+    base = Path(home) / "state" / "profiles" / "default" / "login"
+    longest = (
+        base / f"{scratch.PREFIX}xxxxxxxx" / scratch.TEMPORARY / "org.chromium.Chromium.XXXXXX" / "SingletonSocket"
+    )
+    assert not scratch.fits(base) or len(os.fsencode(longest)) <= scratch.SOCKET_PATH_BYTES
