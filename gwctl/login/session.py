@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,9 @@ from typing import Any, Literal, Self
 from gwctl.gateway.process import Spawned, child_environment, inhabitants, spawn, stop
 from gwctl.login import scratch
 from gwctl.login.browser import Browser
+from gwctl.login.evidence import keep_without_page
 from gwctl.login.hands import Mode, OnStep
+from gwctl.login.last_words import DRIVER, LOG_VARIABLES
 from gwctl.login.look import Patience
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step, tidy
 from gwctl.login.second_factor import Answer, Kind, Method, Question, nobody
@@ -105,7 +108,9 @@ class LoginWorker:
             spawned = spawn(
                 [sys.executable, "-P", "-m", "gwctl.login.worker"],
                 cwd=folder,
-                env=child_environment({**_display_key(environ), **scratch.variables_in(folder)}, environ),
+                env=child_environment(
+                    {**_display_key(environ), **LOG_VARIABLES, **scratch.variables_in(folder)}, environ
+                ),
                 log_file=folder / "stderr.log",
                 pipes=True,
             )
@@ -148,18 +153,27 @@ class LoginWorker:
         """
         try:
             async with asyncio.timeout(self._start_deadline_s + job.deadline_s + _OVERTIME_S) as limit:
-                return await self._talk(job, on_step, permit, answer, limit)
+                return self._kept(job, await self._talk(job, on_step, permit, answer, limit))
         except TimeoutError:
             await self.close()
             return LoginReport(LoginOutcome.TIMED_OUT, self._permitted, "the login's worker did not end in time")
         except WorkerEnded:
             secrets = tuple(secret for secret in (job.password, job.totp_secret, job.username) if secret)
             text = f"the login's worker ended: {tidy(self._last_words(), secrets)}"
+            ended_by_us = self._closed
             await self.close()
-            return LoginReport(LoginOutcome.BROWSER_FAILED, self._permitted, text)
+            killed = self._spawned.poll() == -signal.SIGKILL and not ended_by_us
+            outcome = LoginOutcome.BROWSER_KILLED if killed else LoginOutcome.BROWSER_FAILED
+            return self._kept(job, LoginReport(outcome, self._permitted, "SIGKILL" if killed else text))
         except BaseException:
             await self.close()
             raise
+
+    def _kept(self, job: LoginJob, report: LoginReport) -> LoginReport:
+        """Keep what is known of a login without a browser, unless the worker has kept more."""
+        if report.evidence or job.evidence_dir is None or not report.outcome.is_without_browser:
+            return report
+        return keep_without_page(job.evidence_dir, report)
 
     async def _talk(
         self, job: LoginJob, on_step: OnStep, permit: Permit, answer: Answer, limit: asyncio.Timeout
@@ -208,7 +222,8 @@ class LoginWorker:
     def _last_words(self) -> str:
         with contextlib.suppress(OSError):
             lines = (self.folder / "stderr.log").read_text(errors="replace").splitlines()
-            return next((line for line in reversed(lines) if line.strip()), "without a word")
+            said = (line for line in reversed(lines) if line.strip() and not line.startswith(DRIVER))
+            return next(said, "without a word")
         return "without a word"
 
     async def close(self) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import login_rig as rig
+import psutil
 import pytest
 
 from gwctl.login import scratch
 from gwctl.login.browser import Browser
+from gwctl.login.kept import latest
 from gwctl.login.look import Patience
 from gwctl.login.outcome import LoginOutcome, LoginReport
 from gwctl.login.session import LoginJob, LoginWorker
@@ -71,7 +76,7 @@ def start_in(kind: Browser, scratch_dir: Path) -> tuple[LoginReport, Path]:
 
     async def run() -> tuple[LoginReport, Path]:
         async with LoginWorker.start(kind, None, scratch_dir, environ=os.environ) as worker:
-            job = LoginJob("https://localhost:1", rig.USERNAME, rig.PASSWORD, patience=PATIENCE)
+            job = LoginJob("https://localhost:3", rig.USERNAME, rig.PASSWORD, patience=PATIENCE)
             return await worker.run(job, lambda _step: None, lambda: asyncio.sleep(0, result=True)), worker.folder
 
     return asyncio.run(run())
@@ -80,7 +85,7 @@ def start_in(kind: Browser, scratch_dir: Path) -> tuple[LoginReport, Path]:
 @pytest.fixture
 def short() -> Iterator[Path]:
     """Yield a folder with a path as short as the system has them."""
-    folder = Path(scratch.tempfile.mkdtemp(prefix="g", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="g", dir="/tmp"))
     yield folder
     scratch.remove(folder)
 
@@ -113,9 +118,84 @@ def test_a_long_way_to_the_temporary_folder_does_no_harm(
     """Where the profile's folder is too long and the system's temporary one is, too, a shorter one is taken."""
     temporary = short / ("t" * (15 + longer))
     temporary.mkdir()
-    monkeypatch.setattr(scratch.tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     report, _ = start_in(kind, short / ("x" * 90))
     assert report.outcome is LoginOutcome.PAGE_NEVER_CAME, report.text
+
+
+FATAL = "[7:7:1128/084329.854137:FATAL:chrome/browser/process_singleton_posix.cc:315] Socket path too long: /x"
+NO_LIBRARY = "chrome: error while loading shared libraries: libnss3.so: cannot open shared object file"
+ENDINGS = [
+    (f"echo '{FATAL}' >&2; exit 1", LoginOutcome.BROWSER_FAILED, "Socket path too long: /x"),
+    (f"echo '{NO_LIBRARY}' >&2; exit 127", LoginOutcome.BROWSER_FAILED, "libnss3.so"),
+    ("echo 'GPU trouble' >&2; exit 3", LoginOutcome.BROWSER_FAILED, "GPU trouble"),
+    ("exit 3", LoginOutcome.BROWSER_FAILED, "ended with code 3"),
+    ("kill -9 $$", LoginOutcome.BROWSER_KILLED, "SIGKILL"),
+    ("sh -c 'kill -9 $$'; exit 137", LoginOutcome.BROWSER_KILLED, "SIGKILL"),
+]
+"""What a browser does in place of starting: a program, the login's ending and what is told."""
+
+
+@pytest.mark.parametrize(("script", "outcome", "text"), ENDINGS)
+def test_a_browser_that_does_not_start_says_why(script: str, outcome: LoginOutcome, text: str, tmp_path: Path) -> None:
+    """Its own reason is in the error and in what is kept; one that was killed is not called a missing one."""
+    program = tmp_path / "chrome"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+    async def run() -> LoginReport:
+        async with LoginWorker.start(
+            Browser("chrome", program, "setting"), None, tmp_path / "s", environ=os.environ
+        ) as worker:
+            job = LoginJob("https://localhost:3", rig.USERNAME, rig.PASSWORD, evidence_dir=tmp_path / "evidence")
+            return await worker.run(job, lambda _step: None, lambda: asyncio.sleep(0, result=True))
+
+    report = asyncio.run(run())
+    assert report.outcome is outcome
+    assert text in report.text
+    kept = latest(tmp_path / "evidence")
+    assert kept is not None
+    assert (kept.outcome, kept.text) == (outcome, report.text)
+
+
+def test_a_whole_chromiums_own_fatal_line_is_told(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real program's own words, where its socket's path is too long."""
+    monkeypatch.setattr(scratch, "LONGEST_BASE_BYTES", 500)
+    report, _ = start_in(rig.both_kinds()[1], short / ("x" * 90))
+    assert report.outcome is LoginOutcome.BROWSER_FAILED
+    assert "FATAL" in report.text
+    assert "Socket path too long" in report.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_browser_that_is_killed_at_work_is_called_so(kind: Browser, key: rig.Key, tmp_path: Path) -> None:
+    """Kill -9 of the browser, as where memory runs out, is told from one that is missing."""
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body", "body": b"<body>nothing</body>"})
+        opened.set()
+
+    opened = threading.Event()
+
+    async def run(url: str) -> LoginReport:
+        async with LoginWorker.start(kind, key.pin, tmp_path, environ=os.environ) as worker:
+            job = LoginJob(url, rig.USERNAME, rig.PASSWORD, evidence_dir=tmp_path / "evidence")
+            task = asyncio.create_task(worker.run(job, lambda _step: None, lambda: asyncio.sleep(0, result=True)))
+            await asyncio.to_thread(opened.wait, 30)
+            family = psutil.Process(worker.pid).children(recursive=True)
+            for one in family:
+                with contextlib.suppress(psutil.Error):
+                    if "chrom" in one.name():
+                        one.kill()
+            return await task
+
+    with rig.serve(lambda _port: app, key) as url:
+        report = asyncio.run(run(url))
+    assert (report.outcome, report.text) == (LoginOutcome.BROWSER_KILLED, "SIGKILL")
+    kept = latest(tmp_path / "evidence")
+    assert kept is not None
+    assert kept.outcome == LoginOutcome.BROWSER_KILLED
 
 
 @pytest.mark.parametrize("home", HOMES)
