@@ -285,7 +285,7 @@ def _port_busy(paths: Paths, port: int) -> PortBusy:
     if neighbour is not None:
         return neighbour
     who = "somebody" if holder is None else holder.describe()
-    free = next((other for other in range(port + 1, min(port + 100, 65536)) if process.port_is_free(other)), None)
+    free = process.next_free(port)
     other = "" if free is None else f", or use another port: `GWCTL_PORT={free} gwctl --profile {paths.profile} up`"
     return PortBusy(f"port {port} is held by {who}", hint=f"stop it{other}")
 

@@ -15,11 +15,14 @@ import login_rig as rig
 import psutil
 import pytest
 
+from gwctl.free_ports import BROWSERS_REFUSE
 from gwctl.login import scratch
-from gwctl.login.browser import Browser
+from gwctl.login.browser import Browser, started
 from gwctl.login.kept import latest
 from gwctl.login.look import Patience
+from gwctl.login.net_errors import Fault, fault_of
 from gwctl.login.outcome import LoginOutcome, LoginReport
+from gwctl.login.page import Page, PageFailed
 from gwctl.login.session import LoginJob, LoginWorker
 
 pytestmark = pytest.mark.browser
@@ -69,6 +72,24 @@ def test_an_answer_without_a_body_is_ibkrs(visited: tuple[rig.OneBrowser, Front,
     assert login.report.outcome is LoginOutcome.UPSTREAM_ILL
     assert f"answered {status}" in login.report.text
     assert login.permits == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_ports_that_are_refused_are_those_that_a_browser_does_not_open(kind: Browser, tmp_path: Path) -> None:
+    """Every port of the list is refused by the browser itself; others are not."""
+
+    async def refused() -> set[int]:
+        found = set()
+        async with started(kind, None, tmp_path / "profile", deadline_s=60.0) as context:
+            page = Page(context)
+            for port in {*BROWSERS_REFUSE, 3, 1024, 4190, 8443}:
+                try:
+                    await page.open(f"https://localhost:{port}", timeout_s=10)
+                except PageFailed as error:
+                    found |= {port} if fault_of(str(error)) is Fault.PORT else set()
+        return found
+
+    assert asyncio.run(refused()) == BROWSERS_REFUSE
 
 
 def start_in(kind: Browser, scratch_dir: Path) -> tuple[LoginReport, Path]:

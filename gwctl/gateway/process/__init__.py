@@ -4,6 +4,7 @@ A process is known by its pid, the time it was created and its working directory
 system. What only Linux offers (``/proc``, pidfd) stands behind one function each in ``identity``, with a portable twin.
 """
 
+from gwctl.free_ports import next_free, port_is_free
 from gwctl.gateway.process.crew import Crew, CrewAnswer
 from gwctl.gateway.process.identity import (
     Identity,
@@ -19,7 +20,7 @@ from gwctl.gateway.process.identity import (
     wait_ended,
 )
 from gwctl.gateway.process.memory import FRUGAL_MALLOC, give_back_memory
-from gwctl.gateway.process.ports import Listener, find_listener, listens, port_is_free
+from gwctl.gateway.process.ports import Listener, find_listener, listens
 from gwctl.gateway.process.spawning import (
     CompletedFed,
     CompletedShort,
@@ -55,6 +56,7 @@ __all__ = [
     "is_ours",
     "listens",
     "members_of_group",
+    "next_free",
     "port_is_free",
     "reap",
     "rotate_by_truncation",
