@@ -21,11 +21,10 @@ _MINUTE_S = 60
 def run_command(case: Case, argv: Sequence[str]) -> str:
     """Run a command of the profile that prints a secret; raise OSError or ValueError if it fails or takes long."""
     from gwctl.errors import TimedOut
-    from gwctl.supervisor.service_secrets import command_environment
 
     try:
         done = process.run_short(
-            list(argv), timeout_s=COMMAND_TIMEOUT_S, env=command_environment(case.environment.variables)
+            list(argv), timeout_s=COMMAND_TIMEOUT_S, env=process.command_environment(case.environment.variables)
         )
     except TimedOut as error:
         raise ValueError(error.message) from None

@@ -22,10 +22,12 @@ from gwctl.gateway.process.identity import (
 from gwctl.gateway.process.memory import FRUGAL_MALLOC, give_back_memory
 from gwctl.gateway.process.ports import Listener, find_listener, listens
 from gwctl.gateway.process.spawning import (
+    PROXIES,
     CompletedFed,
     CompletedShort,
     Spawned,
     child_environment,
+    command_environment,
     rotate_by_truncation,
     run_fed,
     run_short,
@@ -36,6 +38,7 @@ from gwctl.gateway.process.stopping import LeftAlone, StopReport, stop
 
 __all__ = [
     "FRUGAL_MALLOC",
+    "PROXIES",
     "CompletedFed",
     "CompletedShort",
     "Crew",
@@ -46,6 +49,7 @@ __all__ = [
     "Spawned",
     "StopReport",
     "child_environment",
+    "command_environment",
     "descendants",
     "find_listener",
     "give_back_memory",
