@@ -24,7 +24,7 @@ def wish_login(call: Call, client: SupervisorClient, found: Mapping[str, Found])
 def look_for_secrets(call: Call, settings: Settings) -> dict[str, Found]:
     """Return the secrets that were found, asking a person for the password last; raise CredentialsMissing."""
     from gwctl.credentials import find, require
-    from gwctl.supervisor.service_secrets import sources_of
+    from gwctl.supervisor.service_secrets import check_totp, sources_of
 
     def ask(name: str) -> str:
         with call.display_paused():
@@ -35,6 +35,7 @@ def look_for_secrets(call: Call, settings: Settings) -> dict[str, Found]:
     password = find("password", settings, sources)
     totp = find("totp_secret", settings, sources_of(call.environment))
     require(settings["username"], password, totp, settings.profile)
+    check_totp(settings, totp)
     return {name: one for name, one in (("password", password), ("totp_secret", totp)) if one is not None}
 
 

@@ -20,6 +20,7 @@ class Attempt:
 
     def __init__(self, ledger: Ledger, credentials: Credentials, context: str, limit: int) -> None:
         self.ledger = ledger
+        self.doubt = credentials.password_doubt
         self.password = ledger_secret(credentials.username, credentials.password)
         self.context = context
         self.limit = limit
@@ -50,6 +51,11 @@ class Attempt:
         if self.open:
             with contextlib.suppress(GwctlError):
                 await asyncio.to_thread(self.ledger.wait_for_second_factor, answered=answered)
+
+    def hint_of(self, meaning: Meaning) -> str | None:
+        """Return what to do about an outcome; a password that looks wrong is the likely cause of a refusal."""
+        doubted = self.doubt is not None and meaning.result is LoginResult.REFUSED_BEFORE_IT_EVER_WORKED
+        return f"look at the password first: {self.doubt}; {meaning.hint}" if doubted else meaning.hint
 
     async def record(self, meaning: Meaning, report: LoginReport, text: str) -> bool:
         """Write the outcome; return whether the password has worked before."""

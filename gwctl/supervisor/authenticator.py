@@ -252,7 +252,7 @@ class Authenticator:
             text=text,
             code=meaning.code,
             exit_code=meaning.exit_code,
-            hint=meaning.hint,
+            hint=attempt.hint_of(meaning),
             retry_after_s=retry_after_s,
         )
 

@@ -15,7 +15,7 @@ from gwctl.sandbox.account import SANDBOX_PASSWORD, SANDBOX_USERNAME
 from gwctl.supervisor.ledger import Ledger
 from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.ports import GatewayPort, LoginPort, Notifier, Ports, SessionPort, ToNobody
-from gwctl.supervisor.service_secrets import sources_of
+from gwctl.supervisor.service_secrets import check_totp, sources_of
 from gwctl.supervisor.tether import Holder
 from gwctl.windows import Windows
 
@@ -106,4 +106,5 @@ def find_credentials(order: Order) -> Credentials:
     sources = sources_of(order.environment, order.handed_over)
     password = find("password", order.settings, sources)
     totp = find("totp_secret", order.settings, sources)
+    check_totp(order.settings, totp)
     return require(order.settings["username"], password, totp, order.settings.profile)

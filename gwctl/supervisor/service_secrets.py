@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gwctl.config import Environment, Settings
 from gwctl.credentials import Found, Secret, Sources
+from gwctl.errors import Configuration
 from gwctl.gateway import process
-from gwctl.login.second_factor import Method
+from gwctl.login.second_factor import BadSecret, Method, bytes_of
 
 COMMAND_TIMEOUT_S = 30.0
 
@@ -31,6 +32,16 @@ def sources_of(
 ) -> Sources:
     """Return where secrets are looked for, the user's own programs among them."""
     return Sources(environment, lambda argv: run_secret_command(argv, environment.variables), handed_over or {}, prompt)
+
+
+def check_totp(settings: Settings, totp: Found | None) -> None:
+    """Raise Configuration where codes are to be made of a TOTP secret and none can be: before a password is sent."""
+    if totp is None or method_of(settings, has_totp=True) is not Method.TOTP:
+        return
+    try:
+        bytes_of(totp.secret.reveal())
+    except BadSecret as error:
+        raise Configuration(f"{error}: {totp.source}", hint="copy it again from where IBKR shows it") from None
 
 
 def ledger_secret(username: str, password: Secret) -> Secret:

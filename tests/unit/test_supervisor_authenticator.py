@@ -267,3 +267,18 @@ def test_success_that_cannot_be_written_is_a_success_still(desk: Desk) -> None:
     assert Ledger(desk.ledger.file).read().submits[-1].outcome is None
     desk.ledger.restore()
     assert Ledger(desk.ledger.file).read().submits[-1].outcome == "success"
+
+
+@pytest.mark.parametrize("outcome", [LoginOutcome.REFUSED, LoginOutcome.FORM_AGAIN, LoginOutcome.UNCLEAR])
+def test_a_refused_password_in_quotes_is_told_of(desk: Desk, outcome: LoginOutcome) -> None:
+    """Where the password looks wrong, a refusal's hint says so first; any other end's does not."""
+    desk.password = '"in quotes"'
+    hint = desk.log_in(outcome).hint
+    assert hint is not None
+    assert "stands in quotes" in hint
+    assert 'in quotes"' not in hint
+
+
+def test_a_refused_password_without_quotes_is_not_doubted(desk: Desk) -> None:
+    """An ordinary password's refusal has its ordinary hint."""
+    assert "quotes" not in str(desk.log_in(LoginOutcome.REFUSED).hint)
