@@ -16,24 +16,29 @@ from typing import Any
 from gwctl.errors import Configuration
 from gwctl.paths import Paths
 from gwctl.setting_values import (
+    Unsuitable,
     parse_address,
     parse_any_port,
     parse_choice,
     parse_command,
     parse_delay_ms,
+    parse_gateway_port,
     parse_limit,
     parse_list,
     parse_names,
     parse_page,
-    parse_port,
     parse_seconds,
     parse_text,
     parse_windows,
 )
+from gwctl.state_file import look_at_json
 
 OFFICIAL_RELEASE = "https://download2.interactivebrokers.com/portal/clientportal.gw.zip"
 DEFAULT_PROFILE = "default"
 _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*://)\S+", re.IGNORECASE)
+BUILT_IN = "built in"
+CHOSEN = "taken by the first gwctl up: the built-in one was in use"
+LAST_PORT = 65535
 PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -58,7 +63,7 @@ class Key:
 KEYS: dict[str, Key] = {
     "username": Key(parse_text, None, "IBKR username"),
     "mode": Key(parse_choice("paper", "live"), "paper", "account kind: paper or live"),
-    "port": Key(parse_port, 5000, "port the gateway listens on"),
+    "port": Key(parse_gateway_port, 5000, "port the gateway listens on"),
     "upstream": Key(parse_text, "https://api.ibkr.com", "IBKR's address, scheme://host[:port]"),
     "release": Key(parse_text, OFFICIAL_RELEASE, "Standard Release: version, file or URL"),
     "java": Key(parse_text, None, "path of the java program"),
@@ -279,7 +284,7 @@ def load(
             (own.get(name), f"[profiles.{profile}] in {paths.config_file}"),
             (defaults.get(name), f"[defaults] in {paths.config_file}"),
         ]
-        raw, source = next(((raw, source) for raw, source in candidates if raw is not None), (None, "built in"))
+        raw, source = next(((raw, source) for raw, source in candidates if raw is not None), (None, BUILT_IN))
         if raw is None:
             values[name] = Setting(key.default, source)
             continue
@@ -288,9 +293,20 @@ def load(
         except ValueError as error:
             raise Configuration(
                 f"{name} = {raw!r} ({source}) is not {error}",
-                hint=f"gwctl --profile {profile} profile show",
+                hint=error.hint if isinstance(error, Unsuitable) else f"gwctl --profile {profile} profile show",
             ) from None
+    if values["port"].source == BUILT_IN:
+        values["port"] = _chosen_port(paths) or values["port"]
     return Settings(profile, paths, values)
+
+
+def _chosen_port(paths: Paths) -> Setting | None:
+    """Return the port that the profile's first `up` took; None if it took the built-in one."""
+    chosen: dict[str, Any] | None = None
+    with contextlib.suppress(OSError):
+        chosen, _ = look_at_json(paths.chosen_port_file)
+    port = (chosen or {}).get("port")
+    return Setting(port, CHOSEN) if isinstance(port, int) and 0 < port <= LAST_PORT else None
 
 
 def profile_names(environment: Environment | None = None) -> list[str]:

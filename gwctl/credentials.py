@@ -12,6 +12,8 @@ from typing import Any, NoReturn, Protocol
 from gwctl.config import SECRET_KEYS, Environment, Settings, secrets_out_of_reach
 from gwctl.errors import Configuration, CredentialsMissing, Usage
 
+_QUOTES = "\"'"
+
 
 class Secret:
     """Hold one secret; nothing but ``reveal`` gives it away."""
@@ -105,9 +107,24 @@ def _read_file(path: Path, what: str) -> Secret:
     if "\ufffd" in text:
         # Said without the decoder's own error, which holds what it could not decode.
         raise Configuration(f"cannot read the {what} from {path}: not UTF-8 text", hint=f"file {path}")
-    if not text.strip("\r\n"):
+    if not _unmarked(text).strip("\r\n"):
         raise Configuration(f"the {what} file {path} is empty", hint=f"write the {what} into {path}")
-    return Secret(text.strip("\r\n"))
+    return Secret(_unmarked(text).strip("\r\n"))
+
+
+def _unmarked(text: str) -> str:
+    """Return a text without the mark (BOM) that some editors put before it, which nobody sees."""
+    return text.removeprefix("\ufeff")
+
+
+def doubt_of(found: Found) -> str | None:
+    """Return what looks wrong with a secret, which is used as it is all the same; None if nothing does."""
+    text = found.secret.reveal()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES:
+        return f"it stands in quotes in its source ({found.source}), and they are sent with it"
+    if text != text.strip() or "\n" in text:
+        return f"it begins or ends with a blank ({found.source}), which is sent with it"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +166,7 @@ def _find_by_command(name: str, settings: Settings, sources: Sources) -> Found |
     if not command or sources.run_command is None:
         return None
     try:
-        output = sources.run_command(command).splitlines()
+        output = _unmarked(sources.run_command(command)).splitlines()
     except (OSError, ValueError) as error:
         raise Configuration(f"{name}_command failed: {error}", hint=f"run {command[0]} by hand") from None
     # Of a password the first line counts, as `pass` and its kind print notes below it; addresses may be one a line.
@@ -166,7 +183,7 @@ def _find_in_keyring(name: str, settings: Settings, _sources: Sources) -> Found 
 
 def _find_in_variable(name: str, _settings: Settings, sources: Sources) -> Found | None:
     value = sources.environment.get(f"GWCTL_{name.upper()}")
-    return Found(Secret(value), f"$GWCTL_{name.upper()}") if value else None
+    return Found(Secret(_unmarked(value)), f"$GWCTL_{name.upper()}") if value else None
 
 
 def _find_handed_over(name: str, _settings: Settings, sources: Sources) -> Found | None:
@@ -186,6 +203,11 @@ class Credentials:
     password: Secret
     totp_secret: Secret | None
     password_source: str
+
+    @property
+    def password_doubt(self) -> str | None:
+        """What looks wrong with the password, if anything does."""
+        return doubt_of(Found(self.password, self.password_source))
 
 
 def require(username: str | None, password: Found | None, totp: Found | None, profile: str) -> Credentials:

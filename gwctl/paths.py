@@ -122,6 +122,11 @@ class Paths:
         return self.profile_dir / "sandbox.json"
 
     @property
+    def chosen_port_file(self) -> Path:
+        """The port that the first `up` took where no port was set and the built-in one was another program's."""
+        return self.profile_dir / "port.json"
+
+    @property
     def ledger_file(self) -> Path:
         """Every login submit and its outcome (law 2)."""
         return self.profile_dir / "ledger.json"

@@ -10,8 +10,9 @@ from typing import Any
 
 from gwctl.config import KEYS, PROFILE_NAME, read_file
 from gwctl.errors import Configuration
+from gwctl.free_ports import BROWSERS_REFUSE
 from gwctl.paths import Paths
-from gwctl.state_file import read_json
+from gwctl.state_file import look_at_json, read_json
 
 FIRST_PORT = 5000
 LAST_PORT = 65535
@@ -57,15 +58,17 @@ def _named_ports(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> set[int
 
 
 def _running_port(paths: Paths, name: str) -> set[int]:
-    record, _ = read_json(paths.profiles_dir / name / paths.supervisor_state_file.name)
-    port = (record or {}).get("gateway_port")
-    return {port} if isinstance(port, int) else set()
+    folder = paths.profiles_dir / name
+    record, _ = read_json(folder / paths.supervisor_state_file.name)
+    chosen, _ = look_at_json(folder / paths.chosen_port_file.name)
+    ports = {(record or {}).get("gateway_port"), (chosen or {}).get("port")}
+    return {port for port in ports if isinstance(port, int)}
 
 
 def choose_port(taken: Container[int], is_free: Callable[[int], bool]) -> int:
     """Return the lowest port from 5000 on that no profile has and ``is_free``; raise Configuration if there is none."""
     for port in range(FIRST_PORT, LAST_PORT + 1):
-        if port not in taken and is_free(port):
+        if port not in taken and port not in BROWSERS_REFUSE and is_free(port):
             return port
     raise Configuration(f"no port from {FIRST_PORT} on is left", hint="gwctl profile list, and give one with --port")
 

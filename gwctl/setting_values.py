@@ -8,6 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
+class Unsuitable(ValueError):
+    """A value that is well-formed and does not serve; ``hint`` is what to do."""
+
+    def __init__(self, text: str, hint: str) -> None:
+        super().__init__(text)
+        self.hint = hint
+
+
 def parse_text(raw: object) -> str:
     """Return a text without what stands around it."""
     if not isinstance(raw, str) or not raw.strip():
@@ -18,6 +26,17 @@ def parse_text(raw: object) -> str:
 def parse_port(raw: object) -> int:
     """Return a port."""
     return parse_whole(raw, 1, 65535)
+
+
+def parse_gateway_port(raw: object) -> int:
+    """Return a port at which a browser opens the login's page."""
+    from gwctl.free_ports import BROWSERS_REFUSE, next_free
+
+    port = parse_port(raw)
+    if port in BROWSERS_REFUSE:
+        free = next_free(max(port, 4999))
+        raise Unsuitable("a port that browsers open, and the login's page is there", f"another port, such as {free}")
+    return port
 
 
 def parse_any_port(raw: object) -> int:

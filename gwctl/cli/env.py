@@ -8,8 +8,11 @@ import click
 
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
-from gwctl.config import Settings
+from gwctl.config import Environment, Settings
 from gwctl.errors import Configuration
+
+NO_PROXY = ("NO_PROXY", "no_proxy")
+THIS_MACHINE = ("localhost", "127.0.0.1")
 
 
 @click.command("env")
@@ -17,7 +20,7 @@ from gwctl.errors import Configuration
 @verb
 def command(call: Call, *, dotenv: bool) -> Outcome:
     """Print export lines: `eval "$(gwctl env)"`."""
-    variables = variables_of(call.settings())
+    variables = variables_of(call.settings(), call.environment)
     if dotenv:
         lines = "\n".join(_plain(name, value) for name, value in variables.items())
     else:
@@ -32,7 +35,7 @@ def _plain(name: str, value: str) -> str:
     return f"{name}={value}"
 
 
-def variables_of(settings: Settings) -> dict[str, str]:
+def variables_of(settings: Settings, environment: Environment) -> dict[str, str]:
     """Return the variables of the contract; the bundle is written if it is missing or old."""
     from gwctl.cli.running_port import port_of
     from gwctl.gateway.keystore import write_bundle
@@ -48,4 +51,11 @@ def variables_of(settings: Settings) -> dict[str, str]:
         "IBIND_REST_URL": f"https://{address}/v1/api/",
         "IBIND_WS_URL": f"wss://{address}/v1/api/ws",
         "IBIND_CACERT": ca_file,
+        **dict.fromkeys(NO_PROXY, past_proxies(environment)),
     }
+
+
+def past_proxies(environment: Environment) -> str:
+    """Return what is reached without a proxy: what the environment names, by either spelling, and this machine."""
+    named = [part.strip() for name in NO_PROXY for part in (environment.get(name) or "").split(",")]
+    return ",".join(dict.fromkeys(part for part in (*named, *THIS_MACHINE) if part))

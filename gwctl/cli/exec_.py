@@ -47,7 +47,7 @@ def command(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tu
     # Whatever tears this call out of here, kill -9 included: the supervisor sees its holder end, and ends.
     try:
         ours = {"GWCTL_PROFILE": call.profile_name, LABEL: holder.label}
-        variables = {**call.environment.variables, **variables_of(call.settings()), **ours}
+        variables = {**call.environment.variables, **variables_of(call.settings(), call.environment), **ours}
         for name in SECRET_KEYS:
             variables.pop(variable_of(name), None)
         try:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gwctl.cli.call import Call
+from gwctl.cli.first_port import settle_port
 from gwctl.cli.following import Ended
 from gwctl.cli.output import Outcome, show_error, write
 from gwctl.config import Environment, Settings, load, take_notification_variables
@@ -82,6 +83,8 @@ def _supervise(
         return load(call.profile_name, flags={**handover.flags, **flags}, environment=environment)
 
     settings = load_settings()
+    if not handed_over:
+        settings = settle_port(call, settings, flags)
     secrets = handover.secrets if sandbox or handed_over else _make_sure(call, settings)
     set_up_log(settings.paths, verbose=call.verbose)
     record_lost_gateway(settings.paths, settings["port"])

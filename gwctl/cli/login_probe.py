@@ -95,7 +95,7 @@ def _complain(call: Call, report: LoginReport) -> None:
         case _ if "net::ERR_" in text:
             # No answer came, or none that can be believed: the browser is well.
             raise UpstreamUnreachable(f"IBKR's login page cannot be reached: {text}{kept}", hint=again)
-        case LoginOutcome.BROWSER_FAILED:
+        case LoginOutcome.BROWSER_FAILED | LoginOutcome.BROWSER_KILLED:
             raise BrowserMissing(f"the browser did not work: {text}", hint="gwctl browser install")
         case LoginOutcome.UPSTREAM_ILL:
             raise UpstreamUnreachable(f"IBKR's login is not available: {text}{kept}", hint=again)

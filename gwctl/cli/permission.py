@@ -23,18 +23,19 @@ def wish_login(call: Call, client: SupervisorClient, found: Mapping[str, Found])
 
 def look_for_secrets(call: Call, settings: Settings) -> dict[str, Found]:
     """Return the secrets that were found, asking a person for the password last; raise CredentialsMissing."""
-    from gwctl.credentials import Sources, find, require
-    from gwctl.supervisor.service_secrets import run_secret_command
+    from gwctl.credentials import find, require
+    from gwctl.supervisor.service_secrets import check_totp, sources_of
 
     def ask(name: str) -> str:
         with call.display_paused():
             return str(click.prompt(f"{name} of {settings['username']}", hide_input=True, err=True))
 
     may_ask = call.may_ask and settings["username"] is not None
-    sources = Sources(call.environment, run_secret_command, {}, ask if may_ask else None)
+    sources = sources_of(call.environment, prompt=ask if may_ask else None)
     password = find("password", settings, sources)
-    totp = find("totp_secret", settings, Sources(call.environment, run_secret_command))
+    totp = find("totp_secret", settings, sources_of(call.environment))
     require(settings["username"], password, totp, settings.profile)
+    check_totp(settings, totp)
     return {name: one for name, one in (("password", password), ("totp_secret", totp)) if one is not None}
 
 
@@ -43,11 +44,11 @@ def look_for_ways(call: Call, settings: Settings) -> dict[str, Found]:
 
     The supervisor is handed them: when there is news, the keyring may be locked and a program may hang.
     """
-    from gwctl.credentials import Sources, find
+    from gwctl.credentials import find
     from gwctl.integrations.notify import find_secrets
-    from gwctl.supervisor.service_secrets import run_secret_command
+    from gwctl.supervisor.service_secrets import sources_of
 
-    sources = Sources(call.environment, run_secret_command)
+    sources = sources_of(call.environment)
     return find_secrets(lambda name: find(name, settings, sources))
 
 

@@ -17,6 +17,7 @@ from gwctl.config import KEYS, SECRET_KEYS, check_profile_name, load, profile_na
 from gwctl.errors import Configuration, ProfileHeld, Usage
 from gwctl.paths import Paths
 from gwctl.roster import choose_port, known_names, ports_by_profile
+from gwctl.setting_values import Unsuitable
 from gwctl.state_file import make_missing, write_bytes
 from gwctl.supervisor.control import SupervisorClient
 
@@ -219,7 +220,8 @@ def _checked(key: str, value: Any) -> Any:  # noqa: ANN401 - a setting's own typ
     try:
         parsed = KEYS[key].parse(value)
     except ValueError as error:
-        raise Configuration(f"{key} = {value!r} is not {error}", hint="gwctl profile show") from None
+        hint = error.hint if isinstance(error, Unsuitable) else "gwctl profile show"
+        raise Configuration(f"{key} = {value!r} is not {error}", hint=hint) from None
     return list(parsed) if isinstance(parsed, tuple) else parsed
 
 

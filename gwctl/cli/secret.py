@@ -10,7 +10,7 @@ import click
 from gwctl.cli.call import Call, global_options, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import SuggestingGroup
-from gwctl.credentials import Sources, check_name, find, import_keyring
+from gwctl.credentials import check_name, doubt_of, find, import_keyring
 from gwctl.errors import CredentialsMissing, Unavailable, Usage
 
 _NO_KEYRING = "pipx inject gwctl keyring, or put the secret into a file and set GWCTL_{}_FILE"
@@ -70,13 +70,15 @@ def delete(call: Call, *, name: str) -> Outcome:
 @verb
 def check(call: Call, *, name: str) -> Outcome:
     """Say which source has a secret, never what it is."""
-    from gwctl.supervisor.service_secrets import run_secret_command
+    from gwctl.supervisor.service_secrets import sources_of
 
     name = check_name(name)
-    found = find(name, call.settings(), Sources(call.environment, run_secret_command))
+    found = find(name, call.settings(), sources_of(call.environment))
     if found is None:
         raise CredentialsMissing(
             f"no {name} was found in any source",
             hint=f"{call.command('secret set ' + name)}, or GWCTL_{name.upper()}_FILE",
         )
-    return Outcome({"name": name, "source": found.source}, f"{name}: {found.source}")
+    doubt = doubt_of(found)
+    text = f"{name}: {found.source}" + (f"; {doubt}" if doubt else "")
+    return Outcome({"name": name, "source": found.source, **({"doubt": doubt} if doubt else {})}, text)

@@ -32,10 +32,13 @@ def start_waiting(call: Call, *, sandbox: bool) -> tuple[Spawned, int]:
     argv = [sys.executable, "-m", "gwctl", "--profile", call.profile_name, "up", "--foreground", "--handed-over"]
     argv += ["--sandbox"] if sandbox else []
     argv += ["-v"] if call.verbose else []
+    variables = call.environment.variables
+    # The library asks its own process's environment which keyring to use.
+    keyring = {name: value for name, value in variables.items() if name.startswith("PYTHON_KEYRING_")}
     spawned = process.spawn(
         argv,
         cwd=paths.profile_dir,
-        env=process.child_environment(process.FRUGAL_MALLOC, call.environment.variables),
+        env=process.child_environment({**process.FRUGAL_MALLOC, **keyring}, variables),
         log_file=start_log,
         pipes=True,
     )

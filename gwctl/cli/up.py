@@ -237,6 +237,7 @@ def _start(rise: _Rise) -> tuple[SupervisorClient, bool]:
     """Start a supervisor unless somebody else just did, and return its client and whether it was us."""
     from filelock import FileLock, Timeout
 
+    from gwctl.cli.first_port import settle_port
     from gwctl.cli.following import await_its_end
     from gwctl.state_file import make_private_dir
 
@@ -253,6 +254,7 @@ def _start(rise: _Rise) -> tuple[SupervisorClient, bool]:
             if attach(call, _check_kind(call, client, sandbox=rise.sandbox), rise.holder):
                 return client, False
             await_its_end(client)
+        rise.settings = settle_port(call, rise.settings, rise.flags)
         return _spawn(rise), True
     finally:
         lock.release()

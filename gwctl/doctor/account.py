@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gwctl.config import NOTIFY_SECRETS, SECRET_KEYS
-from gwctl.credentials import Found, Sources, find
+from gwctl.credentials import Found, Sources, doubt_of, find
 from gwctl.doctor.case import Case
 from gwctl.doctor.finding import Finding, failed, not_checked, ok, warning
 from gwctl.gateway import process
@@ -21,11 +21,10 @@ _MINUTE_S = 60
 def run_command(case: Case, argv: Sequence[str]) -> str:
     """Run a command of the profile that prints a secret; raise OSError or ValueError if it fails or takes long."""
     from gwctl.errors import TimedOut
-    from gwctl.supervisor.service_secrets import command_environment
 
     try:
         done = process.run_short(
-            list(argv), timeout_s=COMMAND_TIMEOUT_S, env=command_environment(case.environment.variables)
+            list(argv), timeout_s=COMMAND_TIMEOUT_S, env=process.command_environment(case.environment.variables)
         )
     except TimedOut as error:
         raise ValueError(error.message) from None
@@ -80,8 +79,8 @@ def _faults_of_text(found: dict[str, Found]) -> Iterator[Finding]:
                 code_at(text, 0)
             except BadSecret as error:
                 yield failed(f"{error} ({one.source})", "copy it anew from where IBKR shows it")
-        elif name not in NOTIFY_SECRETS and (text != text.strip() or "\n" in text):
-            yield warning(f"the {name} begins or ends with a blank, which is sent with it", f"look at {one.source}")
+        elif name not in NOTIFY_SECRETS and (doubt := doubt_of(one)) is not None:
+            yield warning(f"the {name}: {doubt}", f"look at {one.source}")
 
 
 def files_of_secrets(case: Case) -> dict[str, Path]:

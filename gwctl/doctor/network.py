@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from gwctl.config import BUILT_IN
 from gwctl.doctor.bounded import within
 from gwctl.doctor.case import Case, Contact
 from gwctl.doctor.finding import Finding, failed, not_checked, ok, warning
@@ -49,11 +50,14 @@ def check_port(case: Case) -> Iterator[Finding]:
     if holder.cwd is not None and holder.cwd == os.path.realpath(case.paths.gateway_dir):
         yield ok(f"{port} is held by this profile's gateway (pid {holder.pid})")
         return
+    if case.known.values["port"].source == BUILT_IN and not case.paths.gateway_served_file.exists():
+        yield ok(f"{port} is held by {holder.describe()}; the first gwctl up takes the next free port", where=port)
+        return
     yield failed(f"port {port} is held by {holder.describe()}", f"stop it, or {_other_port(case, port)}", where=port)
 
 
 def _other_port(case: Case, port: int) -> str:
-    free = next((one for one in range(port + 1, min(port + 100, 65536)) if process.port_is_free(one)), None)
+    free = process.next_free(port)
     return "use another port" if free is None else f"use another port: {case.command(f'up --port {free}')}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from gwctl.gateway.neighbour import neighbour_on
 from gwctl.gateway.process import Identity, Spawned, StopReport
 from gwctl.paths import Paths
 
+UTF_8_LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
+"""A locale that is always there."""
 _ARGV = ("bash", "bin/run.sh", "root/conf.yaml")
 _KNOCK_PAUSE_S = 0.025
 _KNOCK_TIMEOUT_S = 5.0
@@ -201,7 +204,8 @@ def _tidy(paths: Paths, gateway_dir: Path) -> None:
 
 
 def _environment(runtime: Runtime) -> dict[str, str]:
-    extra: dict[str, str] = {}
+    # A JVM reads file names by its locale: in C, POSIX or one that is not installed, a folder such as Jürgen is lost.
+    extra = {"LC_ALL": UTF_8_LOCALE}
     if runtime.java is not None:
         extra["PATH"] = os.pathsep.join([str(runtime.java.bin_dir), runtime.environ.get("PATH", os.defpath)])
         if runtime.java_options:
@@ -221,7 +225,7 @@ async def _race(paths: Paths, prepared: PreparedHome, spawned: Spawned, offset: 
     try:
         await asyncio.wait(runners, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
-            raise _ended(ended.result(), _printed(paths.gateway_log, offset))
+            raise _ended(ended.result(), _printed(paths.gateway_log, offset), prepared.gateway_dir)
         if refused.done():
             raise _port_busy(paths, prepared.port)
         if not ready.done():
@@ -289,16 +293,21 @@ def _port_busy(paths: Paths, port: int) -> PortBusy:
     if neighbour is not None:
         return neighbour
     who = "somebody" if holder is None else holder.describe()
-    free = next((other for other in range(port + 1, min(port + 100, 65536)) if process.port_is_free(other)), None)
+    free = process.next_free(port)
     other = "" if free is None else f", or use another port: `GWCTL_PORT={free} gwctl --profile {paths.profile} up`"
     return PortBusy(f"port {port} is held by {who}", hint=f"stop it{other}")
 
 
-def _ended(code: int, printed: bytes) -> GwctlError:
+def _ended(code: int, printed: bytes, gateway_dir: Path) -> GwctlError:
     if b"Could not create the Java Virtual Machine" in printed or b"Unrecognized" in printed:
         return GatewayFailed("Java refused its options", hint="correct `java_options` (GWCTL_JAVA_OPTIONS)")
     if b"Failed to load configuration file" in printed:
         return GatewayFailed("the gateway refused its root/conf.yaml", hint="another release: gwctl release install")
+    if b"Could not find or load main class" in printed:
+        return GatewayFailed(
+            f"Java does not find the gateway's classes in {gateway_dir}",
+            hint="gwctl release verify, or set GWCTL_HOME to a folder whose path has ASCII letters only",
+        )
     how = f"by signal {-code}" if code < 0 else f"with code {code}"
     return GatewayFailed(f"the gateway ended {how} while it was being started", hint=_LOGS_HINT)
 

@@ -83,7 +83,7 @@ class CommandWay:
             "GWCTL_SEVERITY": message.severity,
             "GWCTL_TITLE": message.title,
         }
-        env = process.child_environment(told, self.environ)
+        env = {**process.command_environment(self.environ), **told}
         try:
             done = await process.run_watched(self.argv, timeout_s=TIMEOUT_S, env=env)
         except OSError as error:
@@ -110,7 +110,9 @@ class ChildWay:
             "secrets": {name: found.secret.reveal() for name, found in self.secrets.items()},
         }
         argv = [sys.executable, "-P", "-m", "gwctl.integrations.notify_child"]
-        env = process.child_environment({}, self.environ)
+        # The way out may lead through a proxy, which the user's environment names.
+        proxies = {name: value for name, value in self.environ.items() if name in process.PROXIES}
+        env = process.child_environment(proxies, self.environ)
         try:
             done = await process.run_watched(argv, timeout_s=TIMEOUT_S, env=env, told=json.dumps(job).encode())
         except OSError as error:

@@ -54,6 +54,18 @@ async def keep(evidence_dir: Path | None, report: LoginReport, page: Page, secre
     return report
 
 
+def keep_without_page(evidence_dir: Path, report: LoginReport) -> LoginReport:
+    """Keep the steps and the cause of a login that had no page; return the report with the folder's name."""
+    folder = _new_folder(evidence_dir, report.outcome)
+    with contextlib.suppress(DiskTrouble, OSError):
+        make_private_dir(evidence_dir)
+        make_private_dir(folder)
+        _write_steps(folder, report)
+        _forget_old(evidence_dir)
+        return replace(report, evidence=str(folder))
+    return report
+
+
 def keep_cause(folder: Path, code: str, text: str) -> None:
     """Add to what was kept of a login the cause that the gateway's own log names; a full disk costs the cause."""
     with contextlib.suppress(DiskTrouble, OSError):

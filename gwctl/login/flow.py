@@ -9,6 +9,7 @@ from gwctl.login.challenge import Challenge
 from gwctl.login.form import Form
 from gwctl.login.hands import Hands, OnStep, Over, Permit, Task
 from gwctl.login.look import SUCCESS_TEXT, Asked, Ended, Look, Now, Submitted, judge
+from gwctl.login.net_errors import ended_by
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.pages import CODE_FIELDS, Element, describe_search
@@ -65,7 +66,9 @@ class Flow:
         except TimeoutError:
             ended = Ended(self._late, f"not done within {self._task.deadline_s:g} s")
         except PageFailed as error:
-            ended = Ended(LoginOutcome.BROWSER_FAILED, str(error))
+            # Where something was sent, nobody saw the answer: that is no network's trouble, which would not count.
+            status = self._page.traffic.document_status
+            ended = Ended(LoginOutcome.BROWSER_FAILED, str(error)) if self._submits else ended_by(str(error), status)
         self._hands.note(f"ended: {ended.outcome.value}")
         self._durations_ms["total"] = self._hands.now_ms()
         return LoginReport(

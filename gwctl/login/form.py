@@ -8,10 +8,12 @@ import time
 from gwctl.login.hands import Hands, Over
 from gwctl.login.look import Look
 from gwctl.login.outcome import LoginOutcome, classify_error
-from gwctl.login.page import CERTIFICATE_ERROR, PageFailed, PageSilent
+from gwctl.login.page import PageSilent
 from gwctl.login.pages import Element, describe_search, version_of
 
 _FILL_ROUNDS = 5
+_TURNED_AWAY = frozenset({401, 403, 429})
+"""How a server in front of IBKR's turns a browser away: no login form comes with that."""
 _SWITCH_CLICKS = 2
 """A page that is still being built may swallow the first one; the mode is read before each, and before the submit."""
 
@@ -45,11 +47,7 @@ class Form:
             )
         except PageSilent as error:
             raise Over(LoginOutcome.PAGE_NEVER_CAME, str(error)) from None
-        except PageFailed as error:
-            if CERTIFICATE_ERROR in str(error):
-                raise Over(LoginOutcome.BROWSER_FAILED, f"the gateway's port does not show our key: {error}") from None
-            raise
-        if status >= 500:
+        if status >= 500 or status in _TURNED_AWAY:
             raise Over(LoginOutcome.UPSTREAM_ILL, f"the login page answered {status}")
 
     async def _await_form(self) -> Look | None:

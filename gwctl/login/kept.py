@@ -43,8 +43,20 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
         "nothing: it is tried again; it does not count as a refusal",
     ),
     LoginOutcome.BROWSER_FAILED: (
-        "the browser did not start, ended, or found another key at the gateway's port",
+        "the browser did not start, or ended",
         "gwctl doctor says what it lacks; gwctl browser install gets one",
+    ),
+    LoginOutcome.BROWSER_KILLED: (
+        "the browser was killed, as the system does where memory runs out",
+        "give the machine or container more memory",
+    ),
+    LoginOutcome.FOREIGN_KEY: (
+        "another key than the gateway's answers at its port; nothing was sent there",
+        "gwctl doctor says who has the port",
+    ),
+    LoginOutcome.PORT_FORBIDDEN: (
+        "browsers do not open the gateway's port",
+        "set another port in the profile, then: gwctl up",
     ),
     LoginOutcome.SECOND_FACTOR_NEEDED: (
         "IBKR asked for a second factor, and nobody gave it",

@@ -23,6 +23,9 @@ class LoginOutcome(StrEnum):
     PAGE_NEVER_CAME = "page_never_came"
     TIMED_OUT = "timed_out"
     BROWSER_FAILED = "browser_failed"
+    BROWSER_KILLED = "browser_killed"
+    FOREIGN_KEY = "foreign_key"
+    PORT_FORBIDDEN = "port_forbidden"
     SECOND_FACTOR_NEEDED = "second_factor_needed"
     SECOND_FACTOR_REFUSED = "second_factor_refused"
     UPSTREAM_ILL = "upstream_ill"
@@ -36,6 +39,11 @@ class LoginOutcome(StrEnum):
     def counts_as_refusal(self) -> bool:
         """Say whether IBKR may have counted this login as refused (law 2 counts what is in doubt, too)."""
         return self in _REFUSALS
+
+    @property
+    def is_without_browser(self) -> bool:
+        """Say whether the browser went away, so that nobody saw what came of what was sent."""
+        return self in {LoginOutcome.BROWSER_FAILED, LoginOutcome.BROWSER_KILLED}
 
     @property
     def needs_person(self) -> bool:

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import json
 import re
+import time
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gwctl.login.look import FIND_SCRIPT, LOOK_SCRIPT, Look, Traffic
+from gwctl.login.net_errors import Fault, fault_of
 from gwctl.login.outcome import SsoCookie
 from gwctl.login.wire import Wire
 
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Locator, Request
 
 LOOK_EVERY_MS = 40
-CERTIFICATE_ERROR = "ERR_CERT_"
 COOKIE_SECRET_CHARS = 8
+INTERRUPTED = "is interrupted by another navigation"
 
 
 class PageFailed(Exception):
@@ -59,15 +61,21 @@ class Page:
         from playwright.async_api import Error
         from playwright.async_api import TimeoutError as PlaywrightTimeout
 
-        try:
-            response = await self._page.goto(url, wait_until="commit", timeout=timeout_s * 1000)
-        except PlaywrightTimeout:
-            raise PageSilent(f"no answer from {urlsplit(url).path} within {timeout_s:g} s") from None
-        except Error as error:
-            reason = first_line(error)
-            silent = "ERR_CONNECTION" in reason or "ERR_EMPTY_RESPONSE" in reason
-            raise (PageSilent(reason) if silent else PageFailed(reason)) from None
-        return response.status if response is not None else 200
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            left_s = max(deadline_s - time.monotonic(), 0.001)
+            try:
+                response = await self._page.goto(url, wait_until="commit", timeout=left_s * 1000)
+            except PlaywrightTimeout:
+                raise PageSilent(f"no answer from {urlsplit(url).path} within {timeout_s:g} s") from None
+            except Error as error:
+                reason = first_line(error)
+                # The page that was left still went somewhere: to its own next one, or to Chromium's for an error.
+                if INTERRUPTED not in reason or time.monotonic() >= deadline_s:
+                    silent = fault_of(reason) is Fault.GATEWAY
+                    raise (PageSilent(reason) if silent else PageFailed(reason)) from None
+            else:
+                return response.status if response is not None else 200
 
     async def look(self, selectors: Mapping[str, list[str]], known: Look | None, *, timeout_s: float) -> Look | None:
         """Return the page's look as soon as it differs from ``known``; None if it does not within ``timeout_s``."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -158,6 +157,17 @@ class BadSecret(ValueError):
     """No code can be made of the TOTP secret; the text says why, without it."""
 
 
+def bytes_of(secret: str) -> bytes:
+    """Return the key that a TOTP secret writes in base32; raises BadSecret, whose text does not hold the secret."""
+    plain = "".join(secret.split()).replace("-", "").rstrip("=")
+    if not plain:
+        raise BadSecret("the TOTP secret is empty")
+    try:
+        return base64.b32decode(plain + "=" * (-len(plain) % 8), casefold=True)
+    except ValueError:  # also for what is not ASCII
+        raise BadSecret("the TOTP secret is not base32 text (letters A to Z and digits 2 to 7)") from None
+
+
 def code_at(secret: str, window: int) -> str:
     """Return the code of ``window``; raises BadSecret, whose text does not hold the secret."""
     import pyotp
@@ -166,15 +176,10 @@ def code_at(secret: str, window: int) -> str:
         """A TOTP whose secret somebody else has chosen: how long it is, is IBKR's decision (pyotp wants 112 bits)."""
 
         def byte_secret(self) -> bytes:
-            return base64.b32decode(self.secret + "=" * (-len(self.secret) % 8), casefold=True)
+            return bytes_of(self.secret)
 
-    plain = "".join(secret.split()).replace("-", "").rstrip("=")
-    try:
-        if not plain:
-            raise BadSecret("the TOTP secret is empty")
-        return IssuedTotp(plain, interval=PERIOD_S).at(datetime.fromtimestamp(window * PERIOD_S, tz=UTC))
-    except binascii.Error:
-        raise BadSecret("the TOTP secret is not base32 text") from None
+    bytes_of(secret)
+    return IssuedTotp(secret, interval=PERIOD_S).at(datetime.fromtimestamp(window * PERIOD_S, tz=UTC))
 
 
 class CodeSource:

@@ -5,26 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
+import os
+import signal
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from gwctl.gateway.process import Spawned, child_environment, inhabitants, spawn, stop
+from gwctl.login import scratch
 from gwctl.login.browser import Browser
+from gwctl.login.evidence import keep_without_page
 from gwctl.login.hands import Mode, OnStep
+from gwctl.login.last_words import DRIVER, LOG_VARIABLES
 from gwctl.login.look import Patience
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step, tidy
 from gwctl.login.second_factor import Answer, Kind, Method, Question, nobody
-from gwctl.state_file import make_private_dir
 
 Permit = Callable[[], Awaitable[bool]]
 
-# A Unix socket's path is 107 bytes at most, and Chromium puts one some way below its temporary folder.
-_LONGEST_BASE_BYTES = 40
 _CLOSE_S = 2.0
 _GRACE_S = 0.5
 _OVERTIME_S = 15.0
@@ -101,22 +101,21 @@ class LoginWorker:
     ) -> LoginWorker:
         """Spawn the worker and have it start its browser, in a window if not ``headless``; returns at once.
 
-        Everything it writes is in one new folder (0700) below ``scratch_dir``, or below the system's own temporary
-        folder where that path would be too long. Raises DiskTrouble.
+        Everything it writes is in one new folder (``scratch.make_folder``). Raises DiskTrouble.
         """
-        make_private_dir(scratch_dir)
-        base = scratch_dir if len(str(scratch_dir)) <= _LONGEST_BASE_BYTES else Path(tempfile.gettempdir())
-        folder = Path(tempfile.mkdtemp(prefix="gwctl-login-", dir=base)).resolve()
+        folder = scratch.make_folder(scratch_dir)
         try:
             spawned = spawn(
                 [sys.executable, "-P", "-m", "gwctl.login.worker"],
                 cwd=folder,
-                env=child_environment({**_display_key(environ), **_folders(folder)}, environ),
+                env=child_environment(
+                    {**_display_key(environ), **LOG_VARIABLES, **scratch.variables_in(folder)}, environ
+                ),
                 log_file=folder / "stderr.log",
                 pipes=True,
             )
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            scratch.remove(folder)
             raise
         worker = cls(spawned, folder, limits.browser_s)
         prepare = {
@@ -154,18 +153,27 @@ class LoginWorker:
         """
         try:
             async with asyncio.timeout(self._start_deadline_s + job.deadline_s + _OVERTIME_S) as limit:
-                return await self._talk(job, on_step, permit, answer, limit)
+                return self._kept(job, await self._talk(job, on_step, permit, answer, limit))
         except TimeoutError:
             await self.close()
             return LoginReport(LoginOutcome.TIMED_OUT, self._permitted, "the login's worker did not end in time")
         except WorkerEnded:
             secrets = tuple(secret for secret in (job.password, job.totp_secret, job.username) if secret)
             text = f"the login's worker ended: {tidy(self._last_words(), secrets)}"
+            ended_by_us = self._closed
             await self.close()
-            return LoginReport(LoginOutcome.BROWSER_FAILED, self._permitted, text)
+            killed = self._spawned.poll() == -signal.SIGKILL and not ended_by_us
+            outcome = LoginOutcome.BROWSER_KILLED if killed else LoginOutcome.BROWSER_FAILED
+            return self._kept(job, LoginReport(outcome, self._permitted, "SIGKILL" if killed else text))
         except BaseException:
             await self.close()
             raise
+
+    def _kept(self, job: LoginJob, report: LoginReport) -> LoginReport:
+        """Keep what is known of a login without a browser, unless the worker has kept more."""
+        if report.evidence or job.evidence_dir is None or not report.outcome.is_without_browser:
+            return report
+        return keep_without_page(job.evidence_dir, report)
 
     async def _talk(
         self, job: LoginJob, on_step: OnStep, permit: Permit, answer: Answer, limit: asyncio.Timeout
@@ -214,7 +222,8 @@ class LoginWorker:
     def _last_words(self) -> str:
         with contextlib.suppress(OSError):
             lines = (self.folder / "stderr.log").read_text(errors="replace").splitlines()
-            return next((line for line in reversed(lines) if line.strip()), "without a word")
+            said = (line for line in reversed(lines) if line.strip() and not line.startswith(DRIVER))
+            return next(said, "without a word")
         return "without a word"
 
     async def close(self) -> None:
@@ -244,7 +253,7 @@ class LoginWorker:
             async with asyncio.timeout(_CLOSE_S):
                 await self._spawned.wait_ended()
         await self._close_stdout()
-        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+        await asyncio.to_thread(scratch.remove, self.folder)
 
     async def _close_stdout(self) -> None:
         """Read the pipe to its end, which closes it."""
@@ -258,13 +267,5 @@ class LoginWorker:
 
 def _display_key(environ: Mapping[str, str]) -> dict[str, str]:
     """Return where the key to the display is: a browser with another HOME would not find it."""
-    own = Path(environ.get("HOME") or "/nonexistent") / ".Xauthority"
-    return {} if environ.get("XAUTHORITY") or not own.exists() else {"XAUTHORITY": str(own)}
-
-
-def _folders(folder: Path) -> dict[str, str]:
-    """Make the worker's folders and return the variables that keep it and its browser in there."""
-    names = {"TMPDIR": "tmp", "HOME": "home", "XDG_CONFIG_HOME": "home/config", "XDG_CACHE_HOME": "home/cache"}
-    for name in names.values():
-        make_private_dir(folder / name)
-    return {variable: str(folder / name) for variable, name in names.items()}
+    own = os.path.join(environ.get("HOME") or "/nonexistent", ".Xauthority")  # noqa: PTH118 - exists() may raise
+    return {} if environ.get("XAUTHORITY") or not os.path.exists(own) else {"XAUTHORITY": own}  # noqa: PTH110 - as above

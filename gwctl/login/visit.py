@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from gwctl.login.form import Form
 from gwctl.login.hands import Hands, OnStep, Over, Task
 from gwctl.login.look import Ended, Look
+from gwctl.login.net_errors import ended_by
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
 from gwctl.login.page import Page, PageFailed
 
@@ -37,7 +38,7 @@ async def probe(page: Page, task: Task, on_step: OnStep) -> LoginReport:
     except TimeoutError:
         ended = Ended(LoginOutcome.PAGE_NEVER_CAME, f"not done within {task.deadline_s:g} s")
     except PageFailed as error:
-        ended = _unreachable(str(error)) or Ended(LoginOutcome.BROWSER_FAILED, str(error))
+        ended = _unreachable(str(error)) or ended_by(str(error))
     return _report(hands, ended, version=form.version, elements=elements)
 
 

@@ -10,6 +10,7 @@ outlives its login. Secrets come through the pipe and nowhere else (law 8).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import resource
@@ -17,6 +18,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +27,7 @@ from gwctl.login.browser import Browser, started
 from gwctl.login.evidence import keep
 from gwctl.login.flow import Flow
 from gwctl.login.hands import Task
+from gwctl.login.last_words import LOOKED_AT_BYTES, explained, has_ended
 from gwctl.login.look import Patience
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step, tidy
 from gwctl.login.page import Page, first_line
@@ -33,6 +36,11 @@ from gwctl.login.visit import by_hand, probe
 
 LINE_LIMIT_BYTES = 1 << 20
 CLOSE_S = 3.0
+LOG_FILE = "stderr.log"
+"""In the folder that this process works in: what it, Playwright's driver and the browser print."""
+END_S = 1.0
+"""How long the end of a browser that went away is waited for in the log."""
+LOOK_EVERY_S = 0.02
 NO_SANDBOX = "browser without a sandbox of its own"
 ANSWER_MARGIN_S = 10.0
 """How much longer than the person the parent may take: it is its deadline that counts."""
@@ -91,17 +99,43 @@ async def log_in(parent: Parent, prepared: dict[str, Any]) -> LoginReport:
         async with starting as context:
             ready_ms = round((time.monotonic() - begun_s) * 1000, 1)
             parent.say("browser_ready", ms=ready_ms)
-            report = await do_task(parent, Page(context), await parent.expect("go", prepared["idle_s"]), ready_ms)
+            go = await parent.expect("go", prepared["idle_s"])
+            report = await do_task(parent, Page(context), go, ready_ms, explain=explain_by_log)
             # Said before the browser closes: closing takes its time, and nobody needs to wait for it.
             parent.say("report", report=report.to_json())
             return report
     except Error as error:
-        report = LoginReport(
-            LoginOutcome.BROWSER_FAILED, text=tidy(f"the browser does not start: {first_line(error)}", ())
-        )
+        text = tidy(f"the browser does not start: {first_line(error)}", ())
+        report = explained(LoginReport(LoginOutcome.BROWSER_FAILED, text=text), read_log() or str(error))
     except TimeoutError:
         report = LoginReport(LoginOutcome.CANCELLED, text="no login was asked for in time")
     parent.say("report", report=report.to_json())
+    return report
+
+
+def read_log() -> str:
+    """Return what the browser and its driver have printed of late; empty where that is not in our folder."""
+    try:
+        with Path(LOG_FILE).open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LOOKED_AT_BYTES))
+            return log.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+async def explain_by_log(report: LoginReport, secrets: tuple[str, ...]) -> LoginReport:
+    """Return the report of a browser that went away with what it said of itself, once its end is written there."""
+    if report.outcome is not LoginOutcome.BROWSER_FAILED:
+        return report
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_S):
+            while not has_ended(read_log()):  # noqa: ASYNC110 - a file has no event to wait for
+                await asyncio.sleep(LOOK_EVERY_S)
+    return explained(report, read_log(), secrets)
+
+
+async def as_it_is(report: LoginReport, _secrets: tuple[str, ...]) -> LoginReport:
+    """Return a report of which no more is known."""
     return report
 
 
@@ -117,8 +151,17 @@ class Told(Protocol):
         ...
 
 
-async def do_task(parent: Told, page: Page, go: dict[str, Any], browser_ms: float) -> LoginReport:
-    """Do what ``go`` says (``LoginJob.to_json``) on a page of a browser that has started; keep evidence where asked."""
+async def do_task(
+    parent: Told,
+    page: Page,
+    go: dict[str, Any],
+    browser_ms: float,
+    explain: Callable[[LoginReport, tuple[str, ...]], Awaitable[LoginReport]] = as_it_is,
+) -> LoginReport:
+    """Do what ``go`` says (``LoginJob.to_json``) on a page of a browser that has started; keep evidence where asked.
+
+    ``explain`` adds to the end of a login whose browser went away what is known of that.
+    """
     task = Task(
         base_url=go["base_url"],
         username=go["username"],
@@ -160,7 +203,7 @@ async def do_task(parent: Told, page: Page, go: dict[str, Any], browser_ms: floa
             secrets = flow.secrets
     durations_ms = {**report.durations_ms, "browser": browser_ms}
     evidence_dir = Path(go["evidence_dir"]) if go["evidence_dir"] else None
-    kept = await keep(evidence_dir, report, page, secrets)
+    kept = await keep(evidence_dir, await explain(report, secrets), page, secrets)
     return LoginReport.from_json({**kept.to_json(), "durations_ms": durations_ms})
 
 

@@ -29,6 +29,7 @@ class Attempt:
     ) -> None:
         self.ledger = ledger
         self.on_submit = on_submit
+        self.doubt = credentials.password_doubt
         self.password = ledger_secret(credentials.username, credentials.password)
         self.context = context
         self.limit = limit
@@ -84,12 +85,17 @@ class Attempt:
             with contextlib.suppress(GwctlError):
                 await asyncio.to_thread(self.ledger.wait_for_second_factor, answered=answered)
 
+    def hint_of(self, meaning: Meaning) -> str | None:
+        """Return what to do about an outcome; a password that looks wrong is the likely cause of a refusal."""
+        doubted = self.doubt is not None and meaning.result is LoginResult.REFUSED_BEFORE_IT_EVER_WORKED
+        return f"look at the password first: {self.doubt}; {meaning.hint}" if doubted else meaning.hint
+
     async def record(self, meaning: Meaning, report: LoginReport, text: str) -> bool:
         """Write the outcome; return whether the password has worked before."""
         if not self.open:
             return False
         self.open = False
-        if report.outcome is LoginOutcome.BROWSER_FAILED:
+        if report.outcome.is_without_browser:
             # The answer was not seen: the submit stays without an outcome, which counts as refused.
             return False
         locked = text if report.outcome is LoginOutcome.LOCKED else None

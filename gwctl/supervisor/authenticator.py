@@ -210,7 +210,7 @@ class Authenticator:
         self._busy = True
         try:
             report = await self._run(job, seen, attempt, ask)
-            if waited and report.outcome is LoginOutcome.BROWSER_FAILED and not report.submits:
+            if waited and report.outcome.is_without_browser and not report.submits:
                 # A browser that was started early ends by itself when it is not used: that says nothing of the next.
                 await self._end_worker()
                 report = await self._run(job, seen, attempt, ask)
@@ -267,7 +267,7 @@ class Authenticator:
             text=text,
             code=meaning.code,
             exit_code=meaning.exit_code,
-            hint=meaning.hint,
+            hint=attempt.hint_of(meaning),
             retry_after_s=retry_after_s,
         )
 

@@ -11,8 +11,6 @@ from gwctl.config import NOTIFY_SECRETS, SECRET_KEYS, Environment, variable_of
 from gwctl.credentials import Found, Secret
 from gwctl.supervisor.tether import Holder
 
-_PASSED_ON = ("CREDENTIALS_DIRECTORY",)
-
 
 def revealed(secrets: Mapping[str, Found]) -> dict[str, dict[str, str]]:
     """Return secrets as they go through a pipe or to our own process on loopback."""
@@ -44,16 +42,14 @@ class Handover:
         by_hand: bool = False,
         holder: Holder | None = None,
     ) -> Handover:
-        """Collect what the supervisor cannot find by itself: our variables, and secrets from a variable or a prompt.
+        """Collect what the supervisor cannot find by itself: the environment, and secrets from a variable or a prompt.
+
+        Its own environment is a child's; the user's programs, which it starts, need the user's.
 
         Where somebody is told it does not look for itself at all.
         """
         secret_names = {variable_of(key) for key in SECRET_KEYS}
-        variables = {
-            name: value
-            for name, value in environment.variables.items()
-            if (name.startswith("GWCTL_") and name not in secret_names) or name in _PASSED_ON
-        }
+        variables = {name: value for name, value in environment.variables.items() if name not in secret_names}
         fleeting = {
             name: one
             for name, one in found.items()

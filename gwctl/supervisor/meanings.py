@@ -103,6 +103,30 @@ MEANINGS: dict[LoginOutcome, Meaning] = {
         "the browser did not work",
         "gwctl browser install",
     ),
+    LoginOutcome.BROWSER_KILLED: Meaning(
+        UNCOUNTED,
+        LoginResult.ENVIRONMENT,
+        "browser_killed",
+        69,
+        "the login's browser was killed, as the system does where memory runs out",
+        "give the machine or container more memory: a login takes up to 500 MB beside the gateway's 200 MB",
+    ),
+    LoginOutcome.FOREIGN_KEY: Meaning(
+        UNCOUNTED,
+        LoginResult.ENVIRONMENT,
+        "foreign_key",
+        69,
+        "another key than the gateway's answers at its port, and nothing was sent there",
+        "gwctl doctor (its lines port, localhost and certificate)",
+    ),
+    LoginOutcome.PORT_FORBIDDEN: Meaning(
+        UNCOUNTED,
+        LoginResult.ENVIRONMENT,
+        "configuration",
+        78,
+        "browsers do not open the gateway's port",
+        "set another port, such as 5000",
+    ),
     LoginOutcome.PAGE_UNKNOWN: Meaning(
         UNCOUNTED, LoginResult.TRANSIENT, "page_unknown", 75, "the login page is not one that gwctl knows"
     ),

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gwctl.config import Environment, Settings
-from gwctl.credentials import Credentials, Found, Secret, Sources, find, require
+from gwctl.credentials import Credentials, Found, Secret, find, require
 from gwctl.paths import Paths
 from gwctl.sandbox.account import SANDBOX_PASSWORD, SANDBOX_USERNAME
 from gwctl.supervisor.ledger import Ledger
 from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.ports import GatewayPort, LoginPort, Notifier, Ports, SessionPort, ToNobody
-from gwctl.supervisor.service_secrets import run_secret_command
+from gwctl.supervisor.service_secrets import check_totp, sources_of
 from gwctl.supervisor.tether import Holder
 from gwctl.windows import Windows
 
@@ -105,7 +105,8 @@ def find_credentials(order: Order) -> Credentials:
     """Return what to log in with: the play account in the sandbox, else what the sources have; raise GwctlError."""
     if order.sandbox:
         return Credentials(SANDBOX_USERNAME, Secret(SANDBOX_PASSWORD), None, "the sandbox's play account")
-    sources = Sources(order.environment, run_secret_command, order.handed_over)
+    sources = sources_of(order.environment, order.handed_over)
     password = find("password", order.settings, sources)
     totp = find("totp_secret", order.settings, sources)
+    check_totp(order.settings, totp)
     return require(order.settings["username"], password, totp, order.settings.profile)

@@ -12,7 +12,6 @@ from gwctl.config import Settings
 from gwctl.errors import GwctlError
 from gwctl.gateway import process
 from gwctl.login.second_factor import Kind, Method, Question
-from gwctl.supervisor.service_secrets import command_environment
 
 log = logging.getLogger("gwctl.supervisor")
 
@@ -102,7 +101,7 @@ class Questions:
         """Return the first line that the program prints, which is written nowhere."""
         argv = list(self.settings["second_factor_command"] or ())
         asked = {"GWCTL_SECOND_FACTOR": str(question.kind), "GWCTL_CHALLENGE": question.challenge}
-        variables = {**command_environment(self.variables), **asked}
+        variables = {**process.command_environment(self.variables), **asked}
         try:
             done = await process.run_watched(argv, timeout_s=ANSWER_TIMEOUT_S, env=variables)
         except OSError as error:

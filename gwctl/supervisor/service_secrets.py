@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from gwctl.config import SECRET_KEYS, Environment, Settings
-from gwctl.credentials import Secret
+from gwctl.config import Environment, Settings
+from gwctl.credentials import Found, Secret, Sources
+from gwctl.errors import Configuration
 from gwctl.gateway import process
-from gwctl.login.second_factor import Method
+from gwctl.login.second_factor import BadSecret, Method, bytes_of
 
 COMMAND_TIMEOUT_S = 30.0
 
 
-def command_environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return what a command of the user's may know: all of our environment but the secrets."""
-    ours = tuple(f"GWCTL_{name.upper()}" for name in SECRET_KEYS)
-    return {name: value for name, value in variables.items() if not name.startswith(ours)}
+def run_secret_command(argv: Sequence[str], variables: Mapping[str, str]) -> str:
+    """Run a password command without a shell and return its stdout; raise ValueError if it fails.
 
-
-def run_secret_command(argv: Sequence[str]) -> str:
-    """Run a password command without a shell and return its stdout; raise ValueError if it fails."""
-    variables = command_environment(Environment().variables)
-    done = process.run_short(list(argv), timeout_s=COMMAND_TIMEOUT_S, env=variables)
+    ``variables`` is the user's environment: what the program works with is in there.
+    """
+    env = process.command_environment(variables)
+    done = process.run_short(list(argv), timeout_s=COMMAND_TIMEOUT_S, env=env)
     if done.exit_code != 0:
         raise ValueError(f"{argv[0]} ended with exit code {done.exit_code}")
     return done.stdout
+
+
+def sources_of(
+    environment: Environment,
+    handed_over: Mapping[str, Found] | None = None,
+    prompt: Callable[[str], str] | None = None,
+) -> Sources:
+    """Return where secrets are looked for, the user's own programs among them."""
+    return Sources(environment, lambda argv: run_secret_command(argv, environment.variables), handed_over or {}, prompt)
+
+
+def check_totp(settings: Settings, totp: Found | None) -> None:
+    """Raise Configuration where codes are to be made of a TOTP secret and none can be: before a password is sent."""
+    if totp is None or method_of(settings, has_totp=True) is not Method.TOTP:
+        return
+    try:
+        bytes_of(totp.secret.reveal())
+    except BadSecret as error:
+        raise Configuration(f"{error}: {totp.source}", hint="copy it again from where IBKR shows it") from None
 
 
 def ledger_secret(username: str, password: Secret) -> Secret:

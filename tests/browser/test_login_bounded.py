@@ -109,7 +109,7 @@ def test_a_killed_worker_leaves_no_browser(url_and_pin: tuple[str, str], tmp_pat
             return await asyncio.wait_for(login.task, 10), login.worker.folder
 
     report, folder = asyncio.run(run())
-    assert report.outcome is LoginOutcome.BROWSER_FAILED
+    assert report.outcome is LoginOutcome.BROWSER_KILLED
     assert report.submits == 1  # it was permitted, and more is not known
     assert mentions(folder) == []
     assert not folder.exists()

@@ -60,7 +60,7 @@ class Front:
     """One server for the pages of all tests: it is ended after the browser, which keeps its connections."""
 
     def __init__(self) -> None:
-        self.page = rig.PageServer("")
+        self.page: Any = rig.PageServer("")
         self.url = ""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -88,7 +88,7 @@ def chromium(front: Front, key: rig.Key, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def log_in(chromium: rig.OneBrowser, front: Front) -> Callable[..., rig.Login]:
-    def do(page: rig.PageServer, **changes: Any) -> rig.Login:
+    def do(page: Any, **changes: Any) -> rig.Login:
         front.page = page
         values: dict[str, Any] = {
             "base_url": front.url,
@@ -277,6 +277,41 @@ def test_a_login_page_of_503_spends_nothing(log_in: LogIn) -> None:
     page = rig.PageServer("<body>down</body>", status=503)
     login = log_in(page)
     assert login.report.outcome is LoginOutcome.UPSTREAM_ILL
+    assert login.permits == 0
+
+
+@pytest.mark.parametrize("status", [401, 403, 429])
+def test_a_page_that_turns_the_browser_away_is_ibkrs(log_in: LogIn, status: int) -> None:
+    """The same with a page: it is said at once, and nothing waits for a form."""
+    login = log_in(rig.PageServer("<body>Access Denied</body>", status=status))
+    assert login.report.outcome is LoginOutcome.UPSTREAM_ILL
+    assert str(status) in login.report.text
+
+
+@pytest.mark.parametrize(
+    ("target", "outcome", "text"),
+    [
+        ("https://nowhere.invalid/", LoginOutcome.UPSTREAM_ILL, "not found (DNS)"),
+        ("/", LoginOutcome.UPSTREAM_ILL, "ERR_TOO_MANY_REDIRECTS"),
+        ("https://localhost:22/", LoginOutcome.PORT_FORBIDDEN, "ERR_UNSAFE_PORT"),
+        ("gopher://localhost/", LoginOutcome.UPSTREAM_ILL, "without a page"),
+        (None, LoginOutcome.UPSTREAM_ILL, "without a page"),
+    ],
+)
+def test_where_a_redirect_leads_is_not_the_browsers_fault(
+    log_in: LogIn, target: str | None, outcome: LoginOutcome, text: str
+) -> None:
+    """Each way of not coming to a page is of whoever is at fault; None: 204, no page at all."""
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        assert scope["path"] == "/"
+        headers = [] if target is None else [(b"location", target.encode())]
+        await send({"type": "http.response.start", "status": 302 if target else 204, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    login = log_in(app)
+    assert login.report.outcome is outcome
+    assert text in login.report.text
     assert login.permits == 0
 
 

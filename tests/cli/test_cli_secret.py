@@ -74,3 +74,20 @@ def test_nothing_on_stdin_is_no_secret(keyring: Keyring) -> None:
     """An empty answer is not stored."""
     one_line_with_hint(keyring.gwctl("secret", "set", "password", stdin="\n").check(2))
     one_line_with_hint(keyring.gwctl("secret", "set", "pin", stdin="1\n").check(2))
+
+
+@pytest.mark.parametrize("secret", ["\ufeff\ufeffJBSWY3DPEHPK3PXP", "JBSWÜ3DPEHPK3PXP", "1!8"])
+def test_a_totp_secret_that_makes_no_codes_is_a_wrong_setting(home: Home, secret: str) -> None:
+    """It is said before anything starts, as 78, and neither is it shown."""
+    given = {"GWCTL_USERNAME": "reader01", "GWCTL_PASSWORD": "x", "GWCTL_TOTP_SECRET": secret}
+    text = one_line_with_hint(home.gwctl("up", **given).check(78))
+    assert "base32" in text
+    assert "$GWCTL_TOTP_SECRET" in text
+    assert secret not in text
+
+
+def test_check_tells_of_quotes_and_shows_no_secret(home: Home) -> None:
+    """A value in quotes from an env file is told of; what it is, is not."""
+    done = home.gwctl("secret", "check", "password", GWCTL_PASSWORD="'hunter2'").check(0)
+    assert "stands in quotes" in done.stdout
+    assert "hunter2" not in done.stdout

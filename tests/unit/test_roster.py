@@ -30,7 +30,7 @@ def write(paths: Paths, text: str, *folders: str) -> None:
         ({5000}, set(), 5001),
         ({5000, 5002}, set(), 5001),
         ({5000, 5002}, {5001}, 5003),
-        ({4999, 6000}, {5000}, 5001),
+        ({4999, 6100}, {5000}, 5001),
         (set(range(5000, 65535)), set(), 65535),
     ],
 )
@@ -47,9 +47,9 @@ def test_no_port_is_left() -> None:
 
 def test_ports_named_inherited_built_in_and_running(paths: Paths) -> None:
     """A profile has what it names, else what [defaults] names, else 5000; its health port, and what it runs on."""
-    write(paths, "[defaults]\nport = 6000\n[profiles.a]\n[profiles.b]\nport = '6001'\nhealth_port = 7000\n", "ran")
+    write(paths, "[defaults]\nport = 6100\n[profiles.a]\n[profiles.b]\nport = '6001'\nhealth_port = 7000\n", "ran")
     write_json(paths.profiles_dir / "a" / "supervisor.json", {"gateway_port": 6055})
-    assert ports_by_profile(paths) == {"a": {6000, 6055}, "b": {6001, 7000}, "ran": {6000}}
+    assert ports_by_profile(paths) == {"a": {6100, 6055}, "b": {6001, 7000}, "ran": {6100}}
     paths.config_file.write_text("[profiles.a]\n")
     assert ports_by_profile(paths)["ran"] == {5000}
     assert free_port_beside(paths, lambda _port: True) == 5001

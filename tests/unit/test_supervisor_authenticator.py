@@ -349,3 +349,18 @@ def test_a_browser_that_cannot_be_warmed_up_stops_nobody_else(desk: Desk, error:
     desk.authenticator._start_worker = refuse
     desk.authenticator.prepare("pin")
     assert not desk.authenticator.is_warm
+
+
+@pytest.mark.parametrize("outcome", [LoginOutcome.REFUSED, LoginOutcome.FORM_AGAIN, LoginOutcome.UNCLEAR])
+def test_a_refused_password_in_quotes_is_told_of(desk: Desk, outcome: LoginOutcome) -> None:
+    """Where the password looks wrong, a refusal's hint says so first; any other end's does not."""
+    desk.password = '"in quotes"'
+    hint = desk.log_in(outcome).hint
+    assert hint is not None
+    assert "stands in quotes" in hint
+    assert 'in quotes"' not in hint
+
+
+def test_a_refused_password_without_quotes_is_not_doubted(desk: Desk) -> None:
+    """An ordinary password's refusal has its ordinary hint."""
+    assert "quotes" not in str(desk.log_in(LoginOutcome.REFUSED).hint)

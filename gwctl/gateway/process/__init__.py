@@ -4,6 +4,7 @@ A process is known by its pid, the time it was created and its working directory
 system. What only Linux offers (``/proc``, pidfd) stands behind one function each in ``identity``, with a portable twin.
 """
 
+from gwctl.free_ports import next_free, port_is_free
 from gwctl.gateway.process.crew import Crew, CrewAnswer
 from gwctl.gateway.process.identity import (
     Identity,
@@ -19,12 +20,14 @@ from gwctl.gateway.process.identity import (
     wait_ended,
 )
 from gwctl.gateway.process.memory import FRUGAL_MALLOC, give_back_memory
-from gwctl.gateway.process.ports import Listener, find_listener, listens, port_is_free
+from gwctl.gateway.process.ports import Listener, find_listener, listens
 from gwctl.gateway.process.spawning import (
+    PROXIES,
     CompletedFed,
     CompletedShort,
     Spawned,
     child_environment,
+    command_environment,
     rotate_by_truncation,
     run_fed,
     run_short,
@@ -35,6 +38,7 @@ from gwctl.gateway.process.stopping import LeftAlone, StopReport, stop, stop_alo
 
 __all__ = [
     "FRUGAL_MALLOC",
+    "PROXIES",
     "CompletedFed",
     "CompletedShort",
     "Crew",
@@ -45,6 +49,7 @@ __all__ = [
     "Spawned",
     "StopReport",
     "child_environment",
+    "command_environment",
     "descendants",
     "find_listener",
     "give_back_memory",
@@ -55,6 +60,7 @@ __all__ = [
     "is_ours",
     "listens",
     "members_of_group",
+    "next_free",
     "port_is_free",
     "reap",
     "rotate_by_truncation",

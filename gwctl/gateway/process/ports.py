@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gwctl.free_ports import port_is_free
 from gwctl.gateway.process.identity import Identity, cwd_of, is_alive
 
 if TYPE_CHECKING:
@@ -29,27 +28,6 @@ class Listener:
             return "a process of another user"
         where = f" in {self.cwd}" if self.cwd else ""
         return f"{self.name} (pid {self.pid}, user {self.user}{where})"
-
-
-def _can_listen(family: socket.AddressFamily, address: str, port: int) -> bool:
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # The JVM sets this on Unix, so that a connection in TIME_WAIT does not count as a holder.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind((address, port))
-            probe.listen(1)
-    except OSError as error:
-        return error.errno not in {errno.EADDRINUSE, errno.EACCES}
-    return True
-
-
-def port_is_free(port: int) -> bool:
-    """Say whether the JVM could listen on 0.0.0.0 there, and nobody else would catch those who ask for localhost."""
-    everywhere = "0.0.0.0"  # noqa: S104 - where the gateway itself listens; this socket is closed at once
-    places = ((socket.AF_INET, everywhere), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
-    return all(_can_listen(family, address, port) for family, address in places)
 
 
 def _describe_holder(process: psutil.Process) -> Listener:

@@ -28,6 +28,9 @@ _PASSED_ON = frozenset(
 )  # fmt: skip
 _PASSED_ON_PREFIXES = ("LC_", "XDG_")
 _NEVER_PASSED_ON_PREFIXES = ("GWCTL_PASSWORD", "GWCTL_TOTP", "GWCTL_NOTIFY")
+_A_SERVICE_MANAGERS = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
+PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
+"""What names the way out to a program of ours that speaks to somebody else than the gateway."""
 KILLED_WITHIN_S = 5.0
 """How long a killed command is waited for."""
 
@@ -55,6 +58,15 @@ def child_environment(extra: Mapping[str, str], base: Mapping[str, str]) -> dict
     passed = {name: value for name, value in base.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)}
     passed.update(extra)
     return {name: value for name, value in passed.items() if not name.startswith(_NEVER_PASSED_ON_PREFIXES)}
+
+
+def command_environment(base: Mapping[str, str]) -> dict[str, str]:
+    """Return what a program of the user's own may know: all of the user's environment but gwctl's secrets (law 8)."""
+    return {
+        name: value
+        for name, value in base.items()
+        if not name.startswith(_NEVER_PASSED_ON_PREFIXES) and name not in _A_SERVICE_MANAGERS
+    }
 
 
 @dataclass(slots=True)

@@ -1,0 +1,96 @@
+"""The gateway's port: one that browsers open, and on a first start a free one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_fakes import Home, a_home, one_line_with_hint, wait_for
+from filelock import FileLock
+
+from gwctl.free_ports import port_is_free
+
+
+@pytest.fixture
+def unset(tmp_path: Path) -> Iterator[Home]:
+    """Yield a home without a port of its own; the built-in one, and the next, are the same for all who test."""
+    with FileLock(Path(tempfile.gettempdir()) / "gwctl-tests-first-port.lock"), a_home(tmp_path) as home:
+        del home.variables["GWCTL_PORT"]
+        yield home
+
+
+@contextlib.contextmanager
+def held(port: int) -> Iterator[None]:
+    """Have somebody else listen on a port, as AirPlay does on macOS; whoever has it already will do."""
+    with contextlib.ExitStack() as stack:
+        if port_is_free(port):
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        yield
+
+
+@pytest.mark.parametrize("how", ["flag", "variable", "profile"])
+def test_a_port_that_no_browser_opens_is_refused_before_anything_starts(home: Home, how: str) -> None:
+    """`--port 22` is a wrong setting (78) with a free port in the hint, and no browser's fault."""
+    argv, variables = ["up", "--sandbox"], {"GWCTL_PORT": None}
+    if how == "flag":
+        argv += ["--port", "22"]
+    elif how == "variable":
+        variables = {"GWCTL_PORT": "6000"}
+    else:
+        home.write_config("[profiles.default]\nport = 5060\n")
+    text = one_line_with_hint(home.gwctl(*argv, **variables).check(78))
+    assert "is not a port that browsers open" in text
+    suggested = int(text.rpartition(" ")[2])
+    assert suggested > 1023
+    assert not (home.profile_dir / "gateway").exists()
+    assert home.gwctl("profile", "create", "other", "--port", "25").exit_code == 78
+
+
+def test_the_first_up_takes_another_port_where_the_built_in_one_is_in_use(unset: Home) -> None:
+    """It says so, keeps it for later calls, and every verb and client is given the real one."""
+    with held(5000):
+        done = unset.gwctl("up", "--sandbox").check(0)
+        port = unset.status()["gateway"]["port"]
+        assert port != 5000
+        assert f"has port {port} from now on" in done.stderr
+        assert f"https://localhost:{port}/v1/api" in done.stdout
+        unset.gwctl("api", "POST", "/tickle").check(0)
+        unset.gwctl("down").check(0)
+        env = unset.gwctl("env", "--json").check(0).envelope["data"]
+        assert env["GWCTL_BASE_URL"] == f"https://localhost:{port}/v1/api"
+    # Clients know it now: it stays, whoever has left the built-in one.
+    assert unset.gwctl("status", "--json").envelope["data"]["gateway"]["port"] == port
+    shown = unset.gwctl("profile", "show", "--json").check(0).envelope["data"]
+    assert "first gwctl up" in json.dumps(shown)
+    again = unset.gwctl("up", "--sandbox", "--json").check(0).envelope["data"]
+    assert again["gateway"]["port"] == port
+
+
+def test_in_the_foreground_it_is_the_same(unset: Home) -> None:
+    """A unit's or a container's first start takes another one, too."""
+    with held(5000):
+        running = unset.start("up", "--foreground", "--sandbox")
+        try:
+            wait_for((unset.profile_dir / "supervisor.json").exists, 60, "the supervisor's record")
+            unset.gwctl("wait", "--timeout", "60").check(0)
+            port = unset.status()["gateway"]["port"]
+        finally:
+            running.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.communicate(timeout=30)
+    assert port != 5000
+
+
+def test_a_port_that_was_set_is_never_left(unset: Home) -> None:
+    """A set port in use stays an error, by flag as by profile."""
+    with held(5000):
+        done = unset.gwctl("up", "--sandbox", "--port", "5000").check(69)
+        assert "port 5000 is held by" in done.stderr
+        unset.write_config("[defaults]\nport = 5000\n")
+        unset.gwctl("up", "--sandbox").check(69)
