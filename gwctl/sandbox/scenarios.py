@@ -51,6 +51,10 @@ SCENARIOS: Final[Mapping[str, Entry]] = {
     "form_again": Entry("Every submit is answered by the empty form, without any text."),
     "login_spins": Entry("A submit is accepted and the page waits for ever."),
     "login_never_authenticates": Entry("The login succeeds, but `sso/validate` is 401 and no session comes of it."),
+    "ill_after_login": Entry(
+        "After each login every API answer is this status without a body, for so many seconds.",
+        {"for_s": 16, "status": 503},
+    ),
     "maintenance_banner": Entry(
         "The login page shows IBKR's banner and no form.", {"text": "System maintenance is in progress."}
     ),

@@ -17,6 +17,7 @@ from gwctl.supervisor.states import (
     LoginDone,
     LoginResult,
     Process,
+    Reauthenticate,
     ReauthenticateDone,
     RestartCause,
     Resume,
@@ -104,12 +105,46 @@ def log_in(turn: Turn) -> None:
 def settle(turn: Turn, after: Cure) -> None:
     """Look for the session that comes of a login or a resume."""
     turn.set(settling=after)
+    _await_handshake(turn)
     wait_for_session(turn)
     if after is Cure.RESUME:
         check(turn)
     else:
         # The gateway's own hand-shake comes first; a look before it is worth little (gateway-facts.md).
         turn.wake(Timer.CHECK, turn.policy.settle_second_check_s)
+
+
+def _await_handshake(turn: Turn) -> None:
+    """Note until when the gateway's own hand-shake, which has just begun, may still bring the session."""
+    policy = turn.policy
+    turn.set(handshake_over_at=turn.now + policy.handshake_tries_s + policy.settle_expected_s)
+
+
+def repeat_handshake(turn: Turn, *, sso_lives: bool) -> None:
+    """Ask again for the hand-shake behind a login once the gateway no longer tries by itself: it costs no login.
+
+    A gateway gives up where IBKR answered it with errors for some seconds, and then does nothing more. Where its
+    cookies are not honoured those of the login are offered, which repeats the hand-shake as well.
+    """
+    snapshot = turn.snapshot
+    if snapshot.cure is not Cure.SETTLE or turn.now < snapshot.handshake_over_at:
+        return
+    if sso_lives and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
+        turn.spend(Rung.REAUTHENTICATE)
+        begin(turn, Cure.REAUTHENTICATE)
+        turn.act(Reauthenticate(handshake=True))
+    elif not sso_lives and snapshot.resumable and turn.room_in_s(Rung.RESUME) == 0.0:
+        resume(turn)
+    _await_handshake(turn)
+
+
+def _goes_on_settling(turn: Turn) -> bool:
+    """Wait on for a login's session, within the time that it has, after its hand-shake was asked for again."""
+    if turn.snapshot.settling is None:
+        return False
+    begin(turn, Cure.SETTLE)
+    turn.wake(Timer.CHECK, turn.policy.settle_second_check_s)
+    return True
 
 
 def wait_for_session(turn: Turn) -> None:
@@ -134,7 +169,7 @@ def _is_over(turn: Turn, cure: Cure) -> bool:
 
 def on_reauthenticated(turn: Turn, event: ReauthenticateDone) -> None:
     """Look at the session at once, or leave it to the next check."""
-    if _is_over(turn, Cure.REAUTHENTICATE):
+    if _is_over(turn, Cure.REAUTHENTICATE) or _goes_on_settling(turn):
         return
     if event.ok:
         check(turn)
@@ -144,7 +179,7 @@ def on_reauthenticated(turn: Turn, event: ReauthenticateDone) -> None:
 
 def on_resumed(turn: Turn, event: ResumeDone) -> None:
     """Wait for the session; where the cookies did not help, look first whether it is IBKR that is ill (law 5)."""
-    if _is_over(turn, Cure.RESUME):
+    if _is_over(turn, Cure.RESUME) or _goes_on_settling(turn):
         return
     if event.ok:
         settle(turn, Cure.RESUME)
@@ -218,8 +253,8 @@ def never_settled(turn: Turn) -> None:
         turn.set(resumable=False)
         check(turn)
         return
-    if turn.snapshot.window_until is not None:
-        # In maintenance a session that does not come is IBKR's trouble, and nobody's hidden question.
+    if turn.snapshot.window_until is not None or turn.snapshot.cause_ill:
+        # In maintenance, or while IBKR answers the gateway with errors, it is IBKR's trouble: nobody's hidden question.
         _pause_login(turn, _NEVER_CAME)
         return
     if not turn.snapshot.settle_restarted:
@@ -258,7 +293,7 @@ _NEVER_OPENED = (
 
 def on_cause(turn: Turn, event: CauseRead) -> None:
     """Keep what the gateway's log names for the day on which a person has to be told."""
-    turn.set(cause=event.text)
+    turn.set(cause=event.text, cause_ill=event.ibkr_ill)
     if event.text:
         turn.act(Warn("never_authenticated", event.text))
 

@@ -13,6 +13,7 @@ from gwctl.supervisor.ladder import (
     mend_when_due,
     never_settled,
     recycle,
+    repeat_handshake,
     wait_for_session,
 )
 from gwctl.supervisor.policy import back_off_s, settle_pause_s
@@ -100,6 +101,7 @@ def _seen_ready(turn: Turn, _event: Checked) -> None:
         spread=False,
         rate_limited=0,
         cause="",
+        cause_ill=False,
     )
     if turn.snapshot.blocked:
         turn.set(blocked=False)
@@ -116,6 +118,7 @@ def _is_busy(turn: Turn) -> bool:
 
 def _seen_no_session(turn: Turn, event: Checked) -> None:
     if _is_busy(turn):
+        repeat_handshake(turn, sso_lives=False)
         return
     turn.move_session(Arrow.MISSING)
     if turn.snapshot.session is Session.LOCKED_OUT:
@@ -156,6 +159,7 @@ def _is_settling(turn: Turn) -> bool:
 
 def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
     if _is_busy(turn):
+        repeat_handshake(turn, sso_lives=True)
         return
     turn.move_session(Arrow.MISSING)
     if turn.snapshot.session is Session.LOCKED_OUT:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gwctl.gateway.answer import AccountKind, SessionAnswer, SsoFacts
+from gwctl.gateway.answer import AccountKind, AccountsAnswer, SessionAnswer, SsoFacts
 from gwctl.gateway.door import Knock
 
 
@@ -26,9 +26,9 @@ class AnsweringGateway:
         self.calls.append("validate")
         return SsoFacts(None, None, self.login_type, self.app, None)
 
-    async def account_kind(self) -> AccountKind | None:
+    async def accounts(self) -> AccountsAnswer:
         self.calls.append("accounts")
-        return self.listed
+        return AccountsAnswer(200, self.listed)
 
     async def tickle(self, *, timeout_s: float | None = None) -> SessionAnswer:
         self.calls.append("tickle")
