@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,8 +24,19 @@ _SENDABLE_COOKIE = re.compile(r"[\x21-\x3a\x3c-\x7e]*")
 _PHASE_TIMEOUT_S = 120.0
 """httpx counts each phase; the whole call is bounded in ``request``."""
 _LEAST_TIMEOUT_S = 1.0
+_BOTH_REFUSED_S = 60.0
 _KEEPALIVE_S = 2.0
 """Shorter than the pause between two checks: a connection is never one that the gateway closed meanwhile."""
+
+
+@dataclass(slots=True)
+class _Ways:
+    """How something is asked that may be asked by POST and by GET."""
+
+    method: str = "POST"
+    other: str = "GET"
+    not_before_s: float = 0.0
+    """Both were refused: until then the other is not tried again."""
 
 
 class GatewayClient:
@@ -34,8 +46,7 @@ class GatewayClient:
         self._port = port
         self._leaf_der = leaf_der
         self._timeout_s = timeout_s
-        self._methods: dict[str, list[str]] = {}
-        """Of what may be asked by GET or by POST: the way that is taken, and behind it one not tried yet."""
+        self._ways: dict[str, _Ways] = {}
         self._context = trust_only(ca_file)
         self._client = httpx.AsyncClient(
             base_url=f"https://127.0.0.1:{port}",
@@ -167,19 +178,20 @@ class GatewayClient:
         return RawAnswer(said.status_code, said.content, said.headers.get("content-type", ""))
 
     async def _request_either_way(self, path: str, timeout_s: float | None) -> RawAnswer:
-        """Ask by POST; where that is refused as such (400, 405), once by GET, and from then on as it is answered.
+        """Ask by POST; where that is refused as such (400, 405), once more by GET, and next time as was answered.
 
         Both are in use among clients, and users report a ``Bad Request`` for one of them (gateway-facts.md).
         """
-        ways = self._methods.setdefault(path, ["POST", "GET"])
+        ways = self._ways.setdefault(path, _Ways())
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         began_s = time.monotonic()
-        said = await self.request(ways[0], path, timeout_s=limit_s)
-        if len(ways) > 1 and answer.refuses_method(said.status, said.body):
-            other = ways.pop()
-            left_s = limit_s - (time.monotonic() - began_s)
-            again = await self.request(other, path, timeout_s=max(left_s, _LEAST_TIMEOUT_S))
-            if not answer.refuses_method(again.status, again.body):
-                ways[0] = other
-                return again
-        return said
+        said = await self.request(ways.method, path, timeout_s=limit_s)
+        if began_s < ways.not_before_s or not answer.refuses_method(said.status, said.body):
+            return said
+        left_s = limit_s - (time.monotonic() - began_s)
+        again = await self.request(ways.other, path, timeout_s=max(left_s, _LEAST_TIMEOUT_S))
+        if answer.refuses_method(again.status, again.body):
+            ways.not_before_s = time.monotonic() + _BOTH_REFUSED_S
+            return said
+        ways.method, ways.other = ways.other, ways.method
+        return again

@@ -55,6 +55,15 @@ SCENARIOS: Final[Mapping[str, Entry]] = {
         "After each login every API answer is this status without a body, for so many seconds.",
         {"for_s": 16, "status": 503},
     ),
+    "brokerage_refused": Entry(
+        "`ssodh/init` is refused with this status and text, and auth/status has the text as its `message`.",
+        {"status": 500, "text": "Failed to connect to the trading server"},
+    ),
+    "flat_tickle": Entry("A tickle has the fields of auth/status at the top, and no `iserver`."),
+    "method_refused": Entry(
+        "Tickle and auth/status refuse one way of asking (`POST` or `GET`) with this status.",
+        {"method": "POST", "status": 405},
+    ),
     "maintenance_banner": Entry(
         "The login page shows IBKR's banner and no form.", {"text": "System maintenance is in progress."}
     ),

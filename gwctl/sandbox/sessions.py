@@ -45,6 +45,8 @@ class Sessions:
         self.given: deque[str] = deque(maxlen=KEPT_TOKENS)
         """The tokens handed out last, for who looks whether they lie about; shown to nobody."""
         self.brokerage: BrokerageState = "none"
+        self.accounts_asked = False
+        """Whether somebody has asked for the accounts since the brokerage session was opened."""
         self.last_login_s = -math.inf
         """When the last SSO session was opened, by the clock."""
 
@@ -73,6 +75,12 @@ class Sessions:
         left_s = self._idle_timeout_s - (self._clock() - session.last_request_s)
         session.last_request_s = self._clock()
         return max(0, int(left_s * 1000))
+
+    def open_brokerage(self) -> None:
+        """Open the brokerage session for whoever asks for it; what was asked on the one before does not count."""
+        if self.brokerage != "authenticated":
+            self.accounts_asked = False
+        self.set_brokerage("authenticated")
 
     def drop(self) -> None:
         """End SSO and brokerage session."""

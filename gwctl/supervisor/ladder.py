@@ -104,8 +104,9 @@ def log_in(turn: Turn) -> None:
 
 def settle(turn: Turn, after: Cure) -> None:
     """Look for the session that comes of a login or a resume."""
-    turn.set(settling=after)
-    _await_handshake(turn)
+    policy = turn.policy
+    turn.set(settling=after, handshakes=0)
+    turn.set(handshake_over_at=turn.now + policy.handshake_tries_s + policy.settle_expected_s)
     wait_for_session(turn)
     if after is Cure.RESUME:
         check(turn)
@@ -114,28 +115,24 @@ def settle(turn: Turn, after: Cure) -> None:
         turn.wake(Timer.CHECK, turn.policy.settle_second_check_s)
 
 
-def _await_handshake(turn: Turn) -> None:
-    """Note until when the gateway's own hand-shake, which has just begun, may still bring the session."""
-    policy = turn.policy
-    turn.set(handshake_over_at=turn.now + policy.handshake_tries_s + policy.settle_expected_s)
-
-
 def repeat_handshake(turn: Turn, *, sso_lives: bool) -> None:
     """Ask again for the hand-shake behind a login once the gateway no longer tries by itself: it costs no login.
 
-    A gateway gives up where IBKR answered it with errors for some seconds, and then does nothing more. Where its
-    cookies are not honoured those of the login are offered, which repeats the hand-shake as well.
+    A gateway gives up where IBKR answered it with errors for some seconds, and then does nothing more. Where it fails
+    again, every other time, the session is opened without it. Where the gateway's cookies are not honoured those of
+    the login are offered, which repeats the hand-shake as well.
     """
-    snapshot = turn.snapshot
+    snapshot, policy = turn.snapshot, turn.policy
     if snapshot.cure is not Cure.SETTLE or turn.now < snapshot.handshake_over_at:
         return
     if sso_lives and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
         turn.spend(Rung.REAUTHENTICATE)
         begin(turn, Cure.REAUTHENTICATE)
-        turn.act(Reauthenticate(handshake=True))
+        turn.act(Reauthenticate(handshake=snapshot.handshakes % 2 == 0))
     elif not sso_lives and snapshot.resumable and turn.room_in_s(Rung.RESUME) == 0.0:
         resume(turn)
-    _await_handshake(turn)
+    over_at = turn.now + policy.settle_expected_s + policy.reauthenticate_wait_s
+    turn.set(handshakes=snapshot.handshakes + 1, handshake_over_at=over_at)
 
 
 def _goes_on_settling(turn: Turn) -> bool:

@@ -118,6 +118,7 @@ def _is_busy(turn: Turn) -> bool:
 
 def _seen_no_session(turn: Turn, event: Checked) -> None:
     if _is_busy(turn):
+        _look_for_resumed(turn)
         repeat_handshake(turn, sso_lives=False)
         return
     turn.move_session(Arrow.MISSING)
@@ -130,6 +131,18 @@ def _seen_no_session(turn: Turn, event: Checked) -> None:
         turn.wake(Timer.LOGIN, turn.policy.spread_s * turn.draw())
     else:
         mend(turn)
+
+
+def _look_for_resumed(turn: Turn) -> None:
+    """Wait no longer for a resumed session that IBKR goes on not to know: it was lost, and nothing is to come of it."""
+    snapshot = turn.snapshot
+    if snapshot.cure is not Cure.SETTLE or snapshot.settling is not Cure.RESUME:
+        return
+    left_s = turn.policy.resume_lost_s - (turn.now - snapshot.cure_since)
+    if left_s <= 0:
+        never_settled(turn)
+    else:
+        turn.wake(Timer.CHECK, min(left_s, snapshot.timers[Timer.CHECK] - turn.now))
 
 
 def _all_lost_theirs(turn: Turn) -> bool:

@@ -87,6 +87,7 @@ class Snapshot:
     cure_since: float = 0.0
     settling: Cure | None = None
     handshake_over_at: float = 0.0
+    handshakes: int = 0
     checking: bool = False
     timers: Mapping[Timer, float] = field(default_factory=dict)
     reason: str = "not started"
