@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
+from gwctl.gateway.words import tidy, words_in, words_of
+
 
 class Verdict(StrEnum):
     """What an answer says of the session."""
@@ -39,6 +41,7 @@ class SessionAnswer:
     sso_expires_s: float | None = None
     server_name: str | None = None
     message: str | None = None
+    """IBKR's own words."""
 
     @property
     def is_ready(self) -> bool:
@@ -70,8 +73,20 @@ class SsoFacts:
         return "paper" if self.login_type == PAPER_LOGIN_TYPE else "live"
 
 
+@dataclass(frozen=True, slots=True)
+class AccountsAnswer:
+    """What ``iserver/accounts`` says; ``http_status`` is None where nobody answered."""
+
+    http_status: int | None
+    kind: AccountKind | None = None
+
+    @property
+    def unsays_session(self) -> bool:
+        """Whether there is no session for it, whatever was heard of the session before."""
+        return self.http_status in {400, 401}
+
+
 NO_ANSWER = SessionAnswer(Verdict.NO_ANSWER)
-_LONGEST_MESSAGE = 200
 
 
 def parse_json(body: bytes) -> object:
@@ -101,11 +116,9 @@ def judge_tickle(status: int, body: bytes) -> SessionAnswer:
     auth_status = brokerage.get("authStatus") if isinstance(brokerage, dict) else None
     if isinstance(auth_status, dict):
         return _judge_auth_fields(common, auth_status)
-    if isinstance(brokerage, dict) and "error" in brokerage:
-        return replace(common, verdict=Verdict.BROKERAGE_GONE, message=_text(brokerage["error"]))
-    if "error" in value:
-        return _judge_error(common, value["error"])
-    return common
+    if isinstance(brokerage, dict) and _says_error(brokerage):
+        return replace(common, verdict=Verdict.BROKERAGE_GONE, message=words_of(brokerage))
+    return _judge_flat(common, value)
 
 
 def judge_auth_status(status: int, body: bytes) -> SessionAnswer:
@@ -116,10 +129,18 @@ def judge_auth_status(status: int, body: bytes) -> SessionAnswer:
     value = parse_json(body)
     if not isinstance(value, dict):
         return SessionAnswer(Verdict.UPSTREAM_ILL, status)
-    common = SessionAnswer(Verdict.UPSTREAM_ILL, status)
-    if "error" in value and "authenticated" not in value:
-        return _judge_error(common, value["error"])
-    return _judge_auth_fields(common, value)
+    return _judge_flat(SessionAnswer(Verdict.UPSTREAM_ILL, status), value)
+
+
+def judge_opening(status: int, body: bytes) -> SessionAnswer:
+    """Return what ``ssodh/init`` says, with IBKR's words for why it does not open the session."""
+    said = judge_auth_status(status, body)
+    return said if said.message is not None or said.is_ready else replace(said, message=words_in(body))
+
+
+def refuses_method(status: int, body: bytes) -> bool:
+    """Return whether an answer refuses the way of asking (GET, POST), rather than saying something of the session."""
+    return status == 405 or (status == 400 and b"no bridge" not in body.lower())
 
 
 def judge_validate(status: int, body: bytes) -> SsoFacts | None:
@@ -167,11 +188,25 @@ def _judge_status(status: int, body: bytes) -> SessionAnswer | None:
         verdict = Verdict.BROKERAGE_GONE
     elif status != 200:
         verdict = Verdict.UPSTREAM_ILL
-    return None if verdict is None else SessionAnswer(verdict, status)
+    if verdict is None:
+        return None
+    return SessionAnswer(verdict, status, message=words_in(body) if verdict is Verdict.UPSTREAM_ILL else None)
 
 
-def _judge_error(common: SessionAnswer, error: object) -> SessionAnswer:
-    message = _text(error)
+def _says_error(fields: dict[str, object]) -> bool:
+    """Return whether there is an error, and not only the field for one."""
+    return bool(fields.get("error"))
+
+
+def _judge_flat(common: SessionAnswer, fields: dict[str, object]) -> SessionAnswer:
+    """Return what fields that stand at the top say; an error beside ``authenticated: true`` is an error."""
+    if _says_error(fields) and fields.get("authenticated") is not False:
+        return _judge_error(common, fields)
+    return _judge_auth_fields(common, fields)
+
+
+def _judge_error(common: SessionAnswer, fields: dict[str, object]) -> SessionAnswer:
+    message = words_of(fields)
     words = (message or "").lower()
     verdict = Verdict.UPSTREAM_ILL
     if "no session" in words or "not authenticated" in words or "not logged in" in words:
@@ -191,7 +226,7 @@ def _judge_auth_fields(common: SessionAnswer, fields: dict[str, object]) -> Sess
         connected=connected,
         competing=competing,
         server_name=_text(server.get("serverName")) if isinstance(server, dict) else None,
-        message=_text(fields.get("fail")) or _text(fields.get("message")),
+        message=words_of(fields),
     )
     if authenticated is None:
         return answer
@@ -222,4 +257,4 @@ def _milliseconds(value: object) -> float | None:
 
 
 def _text(value: object) -> str | None:
-    return value[:_LONGEST_MESSAGE] if isinstance(value, str) and value else None
+    return tidy(value) if isinstance(value, str) else None

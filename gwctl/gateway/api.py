@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from gwctl.errors import GatewayUnreachable, TimedOut
 from gwctl.gateway import answer
-from gwctl.gateway.answer import AccountKind, SessionAnswer, SsoFacts
+from gwctl.gateway.answer import AccountsAnswer, SessionAnswer, SsoFacts
 from gwctl.gateway.door import Knock, knock, trust_only
 from gwctl.gateway.lean import httpx
 from gwctl.gateway.raw import USER_AGENT, RawAnswer
@@ -21,8 +23,20 @@ _RESUME = "/sso/Dispatcher?forwardTo=22&RL=1&ip2loc=US"
 _SENDABLE_COOKIE = re.compile(r"[\x21-\x3a\x3c-\x7e]*")
 _PHASE_TIMEOUT_S = 120.0
 """httpx counts each phase; the whole call is bounded in ``request``."""
+_LEAST_TIMEOUT_S = 1.0
+_BOTH_REFUSED_S = 60.0
 _KEEPALIVE_S = 2.0
 """Shorter than the pause between two checks: a connection is never one that the gateway closed meanwhile."""
+
+
+@dataclass(slots=True)
+class _Ways:
+    """How something is asked that may be asked by POST and by GET."""
+
+    method: str = "POST"
+    other: str = "GET"
+    not_before_s: float = 0.0
+    """Both were refused: until then the other is not tried again."""
 
 
 class GatewayClient:
@@ -32,6 +46,7 @@ class GatewayClient:
         self._port = port
         self._leaf_der = leaf_der
         self._timeout_s = timeout_s
+        self._ways: dict[str, _Ways] = {}
         self._context = trust_only(ca_file)
         self._client = httpx.AsyncClient(
             base_url=f"https://127.0.0.1:{port}",
@@ -61,18 +76,27 @@ class GatewayClient:
     async def tickle(self, *, timeout_s: float | None = None) -> SessionAnswer:
         """Keep the session alive and say what it is; no answer is an answer."""
         try:
-            said = await self.request("POST", f"{_API}/tickle", timeout_s=timeout_s)
+            said = await self._request_either_way(f"{_API}/tickle", timeout_s)
         except (TimedOut, GatewayUnreachable):
             return answer.NO_ANSWER
         return answer.judge_tickle(said.status, said.body)
 
     async def auth_status(self, *, timeout_s: float | None = None) -> SessionAnswer:
         """Say what the brokerage session is."""
-        return await self._auth("/iserver/auth/status", None, timeout_s)
+        try:
+            said = await self._request_either_way(f"{_API}/iserver/auth/status", timeout_s)
+        except (TimedOut, GatewayUnreachable):
+            return answer.NO_ANSWER
+        return answer.judge_auth_status(said.status, said.body)
 
     async def ssodh_init(self, *, compete: bool, timeout_s: float | None = None) -> SessionAnswer:
         """Open the brokerage session; with ``compete`` take it over from another client."""
-        return await self._auth("/iserver/auth/ssodh/init", {"publish": True, "compete": compete}, timeout_s)
+        wish = {"publish": True, "compete": compete}
+        try:
+            said = await self.request("POST", f"{_API}/iserver/auth/ssodh/init", json=wish, timeout_s=timeout_s)
+        except (TimedOut, GatewayUnreachable):
+            return answer.NO_ANSWER
+        return answer.judge_opening(said.status, said.body)
 
     async def validate(self, *, timeout_s: float | None = None) -> SsoFacts | None:
         """Return the facts of the login, and extend it; None if there is none or no answer. Once a minute at most."""
@@ -82,13 +106,13 @@ class GatewayClient:
             return None
         return answer.judge_validate(said.status, said.body)
 
-    async def account_kind(self, *, timeout_s: float | None = None) -> AccountKind | None:
-        """Say by the accounts that can be traded whether they are paper or live; None if that is not told."""
+    async def accounts(self, *, timeout_s: float | None = None) -> AccountsAnswer:
+        """Ask for the accounts that can be traded, before which IBKR answers nothing about orders and prices."""
         try:
             said = await self.request("GET", f"{_API}/iserver/accounts", timeout_s=timeout_s)
         except (TimedOut, GatewayUnreachable):
-            return None
-        return answer.judge_accounts(said.status, said.body)
+            return AccountsAnswer(None)
+        return AccountsAnswer(said.status, answer.judge_accounts(said.status, said.body))
 
     async def reauthenticate(self, *, timeout_s: float | None = None) -> bool:
         """Ask the gateway to repeat its hand-shake; return whether it began (False: it knows of no login)."""
@@ -153,9 +177,21 @@ class GatewayClient:
             self._client.cookies.clear()  # the jar is the gateway's
         return RawAnswer(said.status_code, said.content, said.headers.get("content-type", ""))
 
-    async def _auth(self, path: str, json: object, timeout_s: float | None) -> SessionAnswer:
-        try:
-            said = await self.request("POST", f"{_API}{path}", json=json, timeout_s=timeout_s)
-        except (TimedOut, GatewayUnreachable):
-            return answer.NO_ANSWER
-        return answer.judge_auth_status(said.status, said.body)
+    async def _request_either_way(self, path: str, timeout_s: float | None) -> RawAnswer:
+        """Ask by POST; where that is refused as such (400, 405), once more by GET, and next time as was answered.
+
+        Both are in use among clients, and users report a ``Bad Request`` for one of them (gateway-facts.md).
+        """
+        ways = self._ways.setdefault(path, _Ways())
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        began_s = time.monotonic()
+        said = await self.request(ways.method, path, timeout_s=limit_s)
+        if began_s < ways.not_before_s or not answer.refuses_method(said.status, said.body):
+            return said
+        left_s = limit_s - (time.monotonic() - began_s)
+        again = await self.request(ways.other, path, timeout_s=max(left_s, _LEAST_TIMEOUT_S))
+        if answer.refuses_method(again.status, again.body):
+            ways.not_before_s = time.monotonic() + _BOTH_REFUSED_S
+            return said
+        ways.method, ways.other = ways.other, ways.method
+        return again

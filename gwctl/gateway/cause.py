@@ -22,6 +22,7 @@ class Cause(StrEnum):
     GAVE_UP = "gave_up"
     REAUTHENTICATION_STOPPED = "reauthentication_stopped"
     BROKERAGE_HANDSHAKE_FAILED = "brokerage_handshake_failed"
+    UPSTREAM_ILL = "upstream_ill"
     UPSTREAM_UNREACHABLE = "upstream_unreachable"
 
     @property
@@ -36,6 +37,7 @@ _TEXTS = {
     Cause.GAVE_UP: "IBKR took the login and refused to validate it five times: log in once at IBKR's website, log out",
     Cause.REAUTHENTICATION_STOPPED: "the brokerage session was refused five times; the gateway stopped asking",
     Cause.BROKERAGE_HANDSHAKE_FAILED: "the hand-shake for the brokerage session failed",
+    Cause.UPSTREAM_ILL: "IBKR answered the gateway with errors after the login; nothing was refused",
     Cause.UPSTREAM_UNREACHABLE: "the gateway cannot reach IBKR",
 }
 # What the jar of the current release writes, at the levels our logback.xml keeps; the order is that of precedence
@@ -51,6 +53,9 @@ _SIGNS: tuple[tuple[bytes, Cause], ...] = (
     (b"java.net.UnknownHostException", Cause.UPSTREAM_UNREACHABLE),
     (b"Connection refused", Cause.UPSTREAM_UNREACHABLE),
 )
+_ERROR_STATUS = re.compile(rb"NoStackTraceThrowable: (5\d\d|429)\b")
+"""What stands below ``authentication to cp failed``: ``Access Denied`` for a 401, else the status that IBKR sent."""
+_NO_REFUSAL = {Cause.UPSTREAM_ILL, Cause.UPSTREAM_UNREACHABLE}
 
 
 def read_cause(gateway_dir: Path, *, since_s: float = 0.0) -> Cause:
@@ -66,18 +71,24 @@ def read_cause(gateway_dir: Path, *, since_s: float = 0.0) -> Cause:
         counts = counts if stamp_s is None else stamp_s >= since_s
         if not counts:
             continue
-        for sign, meant in _SIGNS:
-            if sign in line:
-                cause = _worse(cause, meant)
-                break
+        meant = _meant(line)
+        if meant is not None:
+            cause = _worse(cause, meant)
     return cause
+
+
+def _meant(line: bytes) -> Cause | None:
+    if _ERROR_STATUS.search(line):
+        return Cause.UPSTREAM_ILL
+    return next((meant for sign, meant in _SIGNS if sign in line), None)
 
 
 def _worse(known: Cause, new: Cause) -> Cause:
     """Return the newer cause, unless it only explains in other words one that is known and says more."""
-    explains = {Cause.UPSTREAM_UNREACHABLE, Cause.LOGIN_NOT_VALIDATED}
-    if known is Cause.LOGIN_NOT_VALIDATED and new is Cause.UPSTREAM_UNREACHABLE:
-        return new
+    explains = {*_NO_REFUSAL, Cause.LOGIN_NOT_VALIDATED}
+    if known in _NO_REFUSAL and new in {Cause.GAVE_UP, Cause.BROKERAGE_HANDSHAKE_FAILED}:
+        # It gave up because of what the line before says.
+        return known
     if known in {Cause.GAVE_UP, Cause.REAUTHENTICATION_STOPPED} and new in explains:
         return known
     return new

@@ -17,6 +17,10 @@ from gwctl.sandbox.standin import StandIn
 
 Answer = Callable[[Request, SsoSession], Awaitable[Response]]
 NO_BRIDGE = {"error": "Bad Request: no bridge"}
+ACCOUNTS_FIRST = {"error": "Please query /accounts first", "statusCode": 500}
+"""What bots are answered on a brokerage session on which nobody has asked for the accounts (Voyz/ibind users)."""
+EITHER_WAY = ("/tickle", "/iserver/auth/status")
+BEFORE_ACCOUNTS = ("/iserver/auth/", "/iserver/accounts", "/iserver/reauthenticate")
 
 
 def api_routes(stand_in: StandIn) -> list[BaseRoute]:
@@ -64,27 +68,43 @@ class Api:
             session = self._stand_in.session_of(request.cookies)
             if session is None:
                 return Response(status_code=401)
+            refused = self._refused_method(path, request.method)
+            if refused is not None:
+                return refused
             opens = path in ("/iserver/auth/ssodh/init", "/iserver/auth/ssodh/response")
             if "/iserver/" in request.url.path and not opens and self._sessions.brokerage == "no_bridge":
                 return JSONResponse(NO_BRIDGE, status_code=400)
+            if self._wants_accounts_first(request.url.path):
+                return JSONResponse(ACCOUNTS_FIRST, status_code=500)
             return await answer(request, session)
 
         return guard
+
+    def _refused_method(self, path: str, method: str) -> Response | None:
+        refused = self._stand_in.scenarios.get("method_refused")
+        if refused is None or path not in EITHER_WAY or method != refused["method"]:
+            return None
+        return JSONResponse({"error": "Bad Request", "statusCode": refused["status"]}, status_code=refused["status"])
+
+    def _wants_accounts_first(self, path: str) -> bool:
+        opened = self._sessions.brokerage == "authenticated" and not self._sessions.accounts_asked
+        return opened and "/iserver/" in path and not any(known in path for known in BEFORE_ACCOUNTS)
 
     async def tickle(self, _request: Request, session: SsoSession) -> Response:
         """Renew the session and say how both sessions are (IBKR's reference has this object)."""
         left_ms = self._sessions.renew(session)
         bridged = self._sessions.brokerage != "no_bridge"
-        return JSONResponse(
-            {
-                "session": session.public_id,
-                "ssoExpires": left_ms,
-                "collission": False,
-                "userId": self._stand_in.config.account.user_id,
-                "hmds": {"error": "no bridge"},
-                "iserver": {"authStatus": self.auth_status()} if bridged else {"error": "no bridge"},
-            }
-        )
+        common = {
+            "session": session.public_id,
+            "ssoExpires": left_ms,
+            "collission": False,
+            "userId": self._stand_in.config.account.user_id,
+            "hmds": {"error": "no bridge"},
+        }
+        if "flat_tickle" in self._stand_in.scenarios:
+            return JSONResponse(common | (self.auth_status() if bridged else {"error": "no bridge"}))
+        brokerage = {"authStatus": self.auth_status()} if bridged else {"error": "no bridge"}
+        return JSONResponse(common | {"iserver": brokerage})
 
     async def logout(self, _request: Request, _session: SsoSession) -> Response:
         """End both sessions."""
@@ -143,10 +163,15 @@ class Api:
             self._stand_in.set_scenario("competing", on=False, parameters={})
         if "login_never_authenticates" in self._stand_in.scenarios:
             return JSONResponse({"error": "not authenticated"})
+        refused = self._stand_in.scenarios.get("brokerage_refused")
+        if refused is not None:
+            return JSONResponse(
+                {"error": refused["text"], "statusCode": refused["status"]}, status_code=refused["status"]
+            )
         if "machineId" in wishes and self._sessions.brokerage != "authenticated":
             session.challenge_open = True
             return JSONResponse({"challenge": secrets.token_hex(16)})
-        self._sessions.set_brokerage("authenticated")
+        self._sessions.open_brokerage()
         return JSONResponse(self.auth_status())
 
     async def complete_brokerage(self, request: Request, session: SsoSession) -> Response:
@@ -154,7 +179,7 @@ class Api:
         if not session.challenge_open or not (await _object_in(request)).get("response"):
             return JSONResponse({"error": "no challenge"}, status_code=400)
         session.challenge_open = False
-        self._sessions.set_brokerage("authenticated")
+        self._sessions.open_brokerage()
         return JSONResponse({"passed": True, **self.auth_status()})
 
     async def reauthenticate(self, _request: Request, _session: SsoSession) -> Response:
@@ -165,6 +190,7 @@ class Api:
         """Return the accounts one can trade."""
         if self._sessions.brokerage != "authenticated":
             return JSONResponse({"error": "not authenticated", "statusCode": 401}, status_code=401)
+        self._sessions.accounts_asked = True
         account_id = self._stand_in.config.account.account_id
         return JSONResponse(
             {"accounts": [account_id], "aliases": {account_id: account_id}, "selectedAccount": account_id}
@@ -196,6 +222,7 @@ class Api:
     def auth_status(self) -> dict[str, Any]:
         """Return the object that status, tickle and ``sts`` share."""
         competing = self._stand_in.scenarios.get("competing")
+        refused = self._stand_in.scenarios.get("brokerage_refused")
         ready = self._sessions.brokerage == "authenticated" and "borrowed" not in self._stand_in.scenarios
         authenticated = ready and (competing is None or bool(competing["authenticated"]))
         return {
@@ -203,7 +230,7 @@ class Api:
             "competing": competing is not None,
             # Connected but not authenticated makes a gateway log out at its own next tickle [seen in its code].
             "connected": authenticated,
-            "message": "",
+            "message": "" if refused is None or authenticated else str(refused["text"]),
             "MAC": MAC,
             "serverInfo": dict(SERVER),
             "hardware_info": f"2486818e|{MAC}",

@@ -104,7 +104,8 @@ class Faults:
             parameters = self._parameters(name, part)
             if parameters is not None:
                 return answer(parameters)
-        return None
+        ill = self._stand_in.ill_after_login() if part == "api" else None
+        return None if ill is None else Response(status_code=ill)
 
     async def _wait_while(self, name: str, part: str, limit_s: float = math.inf) -> None:
         """Wait for as long as the scenario is on; another thread may switch it, so this looks again and again."""

@@ -51,6 +51,19 @@ SCENARIOS: Final[Mapping[str, Entry]] = {
     "form_again": Entry("Every submit is answered by the empty form, without any text."),
     "login_spins": Entry("A submit is accepted and the page waits for ever."),
     "login_never_authenticates": Entry("The login succeeds, but `sso/validate` is 401 and no session comes of it."),
+    "ill_after_login": Entry(
+        "After each login every API answer is this status without a body, for so many seconds.",
+        {"for_s": 16, "status": 503},
+    ),
+    "brokerage_refused": Entry(
+        "`ssodh/init` is refused with this status and text, and auth/status has the text as its `message`.",
+        {"status": 500, "text": "Failed to connect to the trading server"},
+    ),
+    "flat_tickle": Entry("A tickle has the fields of auth/status at the top, and no `iserver`."),
+    "method_refused": Entry(
+        "Tickle and auth/status refuse one way of asking (`POST` or `GET`) with this status.",
+        {"method": "POST", "status": 405},
+    ),
     "maintenance_banner": Entry(
         "The login page shows IBKR's banner and no form.", {"text": "System maintenance is in progress."}
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -44,12 +45,17 @@ class Sessions:
         self.given: deque[str] = deque(maxlen=KEPT_TOKENS)
         """The tokens handed out last, for who looks whether they lie about; shown to nobody."""
         self.brokerage: BrokerageState = "none"
+        self.accounts_asked = False
+        """Whether somebody has asked for the accounts since the brokerage session was opened."""
+        self.last_login_s = -math.inf
+        """When the last SSO session was opened, by the clock."""
 
     def begin(self) -> SsoSession:
         """Open a new SSO session and return it; those before it are over, and so is the brokerage session."""
         now = self._clock()
         session = SsoSession(secrets.token_hex(20), now, now)
         self._alive = {session.token: session}
+        self.last_login_s = now
         self.given.append(session.token)
         self.set_brokerage("unauthenticated")
         return session
@@ -69,6 +75,12 @@ class Sessions:
         left_s = self._idle_timeout_s - (self._clock() - session.last_request_s)
         session.last_request_s = self._clock()
         return max(0, int(left_s * 1000))
+
+    def open_brokerage(self) -> None:
+        """Open the brokerage session for whoever asks for it; what was asked on the one before does not count."""
+        if self.brokerage != "authenticated":
+            self.accounts_asked = False
+        self.set_brokerage("authenticated")
 
     def drop(self) -> None:
         """End SSO and brokerage session."""

@@ -75,6 +75,13 @@ class StandIn:
         begin_s, end_s = self._refused_s
         return begin_s <= self.clock() < end_s
 
+    def ill_after_login(self) -> int | None:
+        """Return the status of every API answer while the last login is too young, or None."""
+        parameters = self.scenarios.get("ill_after_login")
+        if parameters is None or self.clock() - self.sessions.last_login_s >= float(parameters["for_s"]):
+            return None
+        return int(parameters["status"])
+
     def client_app(self) -> str:
         """Return who has the session, as ``sso/validate`` names it."""
         for name in OTHERS_HAVE_IT:

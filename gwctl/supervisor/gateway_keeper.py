@@ -26,6 +26,7 @@ from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.releases import choose_release
 from gwctl.supervisor.served import Served
 from gwctl.supervisor.standin import StandInRecord, ensure_stand_in, sandbox_release
+from gwctl.supervisor.states import CauseRead
 
 log = logging.getLogger("gwctl.supervisor")
 
@@ -247,15 +248,17 @@ class GatewayKeeper:
         if not self.abdicated:
             await launch.clear_leftovers(self.paths, grace_s=grace_s)
 
-    def why(self) -> str:
-        """Return why IBKR does not validate the login, if the gateway's log says so since its start; else empty.
+    def why(self) -> CauseRead:
+        """Return why IBKR does not validate the login, as far as the gateway's log says since its start.
 
-        That is what only a person can mend; whatever else the log names (IBKR cannot be reached, the brokerage
-        session was refused) passes by itself.
+        Only a refusal needs a person; whatever else the log names (IBKR cannot be reached, or answers with errors, the
+        brokerage session was refused) passes by itself.
         """
         since_s = self.running.started_at_s if self.running is not None else 0.0
         cause = read_cause(self.paths.gateway_dir, since_s=since_s)
-        return cause.text if cause in {Cause.LOGIN_NOT_VALIDATED, Cause.GAVE_UP} else ""
+        if cause in {Cause.LOGIN_NOT_VALIDATED, Cause.GAVE_UP}:
+            return CauseRead(text=cause.text)
+        return CauseRead(ibkr_ill=cause in {Cause.UPSTREAM_ILL, Cause.UPSTREAM_UNREACHABLE})
 
     def let_go(self) -> None:
         """Leave the gateway running when the supervisor ends."""

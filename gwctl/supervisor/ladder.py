@@ -18,6 +18,7 @@ from gwctl.supervisor.states import (
     LoginDone,
     LoginResult,
     Process,
+    Reauthenticate,
     ReauthenticateDone,
     RestartCause,
     Resume,
@@ -117,13 +118,44 @@ def log_in(turn: Turn) -> None:
 
 def settle(turn: Turn, after: Cure) -> None:
     """Look for the session that comes of a login or a resume."""
-    turn.set(settling=after)
+    policy = turn.policy
+    turn.set(settling=after, handshakes=0)
+    turn.set(handshake_over_at=turn.now + policy.handshake_tries_s + policy.settle_expected_s)
     wait_for_session(turn)
     if after is Cure.RESUME:
         check(turn)
     else:
         # The gateway's own hand-shake comes first; a look before it is worth little (gateway-facts.md).
         turn.wake(Timer.CHECK, turn.policy.settle_second_check_s)
+
+
+def repeat_handshake(turn: Turn, *, sso_lives: bool) -> None:
+    """Ask again for the hand-shake behind a login once the gateway no longer tries by itself: it costs no login.
+
+    A gateway gives up where IBKR answered it with errors for some seconds, and then does nothing more. Where it fails
+    again, every other time, the session is opened without it. Where the gateway's cookies are not honoured those of
+    the login are offered, which repeats the hand-shake as well.
+    """
+    snapshot, policy = turn.snapshot, turn.policy
+    if snapshot.cure is not Cure.SETTLE or turn.now < snapshot.handshake_over_at:
+        return
+    if sso_lives and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
+        turn.spend(Rung.REAUTHENTICATE)
+        begin(turn, Cure.REAUTHENTICATE)
+        turn.act(Reauthenticate(handshake=snapshot.handshakes % 2 == 0))
+    elif not sso_lives and snapshot.resumable and turn.room_in_s(Rung.RESUME) == 0.0:
+        resume(turn)
+    over_at = turn.now + policy.settle_expected_s + policy.reauthenticate_wait_s
+    turn.set(handshakes=snapshot.handshakes + 1, handshake_over_at=over_at)
+
+
+def _goes_on_settling(turn: Turn) -> bool:
+    """Wait on for a login's session, within the time that it has, after its hand-shake was asked for again."""
+    if turn.snapshot.settling is None:
+        return False
+    begin(turn, Cure.SETTLE)
+    turn.wake(Timer.CHECK, turn.policy.settle_second_check_s)
+    return True
 
 
 def wait_for_session(turn: Turn) -> None:
@@ -149,7 +181,7 @@ def _is_over(turn: Turn, cure: Cure) -> bool:
 
 def on_reauthenticated(turn: Turn, event: ReauthenticateDone) -> None:
     """Look at the session at once, or leave it to the next check."""
-    if _is_over(turn, Cure.REAUTHENTICATE):
+    if _is_over(turn, Cure.REAUTHENTICATE) or _goes_on_settling(turn):
         return
     if event.ok:
         check(turn)
@@ -159,7 +191,7 @@ def on_reauthenticated(turn: Turn, event: ReauthenticateDone) -> None:
 
 def on_resumed(turn: Turn, event: ResumeDone) -> None:
     """Wait for the session; where the cookies did not help, look first whether it is IBKR that is ill (law 5)."""
-    if _is_over(turn, Cure.RESUME):
+    if _is_over(turn, Cure.RESUME) or _goes_on_settling(turn):
         return
     if event.ok:
         settle(turn, Cure.RESUME)
@@ -297,8 +329,8 @@ def never_settled(turn: Turn) -> None:
         turn.set(resumable=False)
         check(turn)
         return
-    if turn.snapshot.window_until is not None:
-        # In maintenance a session that does not come is IBKR's trouble, and nobody's hidden question.
+    if turn.snapshot.window_until is not None or turn.snapshot.cause_ill:
+        # In maintenance, or while IBKR answers the gateway with errors, it is IBKR's trouble: nobody's hidden question.
         _pause_login(turn, _NEVER_CAME)
         return
     if not turn.snapshot.settle_restarted:
@@ -337,7 +369,7 @@ _NEVER_OPENED = (
 
 def on_cause(turn: Turn, event: CauseRead) -> None:
     """Keep what the gateway's log names for the day on which a person has to be told."""
-    turn.set(cause=event.text)
+    turn.set(cause=event.text, cause_ill=event.ibkr_ill)
     if event.text:
         turn.act(Warn("never_authenticated", event.text))
 

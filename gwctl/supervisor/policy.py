@@ -48,7 +48,11 @@ class Policy:
     hung_confirm_s: float = 0.1
     hung_checks: int = 2
     settle_timeout_s: float = 30.0
+    handshake_tries_s: float = 13.0
+    """How long after a login the gateway tries to have it validated: five times, 3 s apart (gateway-facts.md)."""
     resume_timeout_s: float = 6.0
+    resume_lost_s: float = 1.5
+    """A resumed session that is unknown to IBKR for so long was lost: nothing of it is still to come."""
     settle_expected_s: float = 3.0
     settle_check_s: float = 0.1
     settle_second_check_s: float = 0.6

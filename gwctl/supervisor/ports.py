@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from gwctl.supervisor.states import Checked, LoginDone
+from gwctl.supervisor.states import CauseRead, Checked, LoginDone
 
 Witness = Callable[[dict[str, Any]], None]
 """Is given each journal entry as it is written, in the loop: it returns at once, and what it raises is logged only."""
@@ -67,9 +67,17 @@ class GatewayPort(Protocol):
         """End it, after a logout if asked, at once if ``hard``; nothing is left running. Safe when nothing runs."""
         ...
 
-    def why(self) -> str:
-        """Return why IBKR does not validate the login, if its own log says so; else empty."""
+    def why(self) -> CauseRead:
+        """Return why IBKR does not validate the login, as far as its own log says."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reopening:
+    """Whether the request to open the brokerage session was taken, and in IBKR's own words why not."""
+
+    ok: bool
+    said: str | None = None
 
 
 class SessionPort(Protocol):
@@ -79,8 +87,8 @@ class SessionPort(Protocol):
         """Look at the session."""
         ...
 
-    async def reauthenticate(self, *, compete: bool) -> bool:
-        """Open the brokerage session."""
+    async def reauthenticate(self, *, compete: bool, handshake: bool) -> Reopening:
+        """Open the brokerage session; with ``handshake`` by all that the gateway does after a login."""
         ...
 
     async def resume(self) -> bool:

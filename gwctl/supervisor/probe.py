@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,9 +12,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from gwctl.errors import GwctlError
-from gwctl.gateway.answer import AccountKind, SessionAnswer, SsoFacts
+from gwctl.gateway.answer import AccountKind, AccountsAnswer, SessionAnswer, SsoFacts
 from gwctl.gateway.answer import Verdict as Said
 from gwctl.gateway.door import Knock
+from gwctl.supervisor.ports import Reopening
 from gwctl.supervisor.states import Checked, Verdict
 
 _VERDICTS: dict[Said, tuple[Verdict, str]] = {
@@ -32,6 +34,8 @@ _VERDICTS: dict[Said, tuple[Verdict, str]] = {
 ANSWER_TIMEOUT_S = 8.0
 SILENCE_S = 0.5
 KNOCK_TIMEOUT_S = 2.0
+ACCOUNTS_TRIES = 3
+_NUMBER = re.compile(r"[0-9a-fA-F]*\d[0-9a-fA-F]*")
 WHO_INTERVAL_S = 60.0
 """``sso/validate`` may be asked once a minute (gateway-facts.md)."""
 REMEMBERED_TICKLES = 120
@@ -84,8 +88,8 @@ class AskGateway(Protocol):
         """Return the facts of the login behind the session."""
         ...
 
-    async def account_kind(self) -> AccountKind | None:
-        """Say by the accounts whether they are paper or live; None if that is not told."""
+    async def accounts(self) -> AccountsAnswer:
+        """Ask for the accounts, which say whether they are paper or live."""
         ...
 
     async def reauthenticate(self) -> bool:
@@ -125,6 +129,12 @@ class Probe:
         self._known_ours = False
         self._learning: asyncio.Future[None] | None = None
         self._asked_who_at: float | None = None
+        self._accounts_due = 0
+        """How often the accounts may still be asked for because a brokerage session was opened by us."""
+        self._unsaid = False
+        self._words: str | None = None
+        self._refusal: str | None = None
+        """Why IBKR did not open the brokerage session when it was last asked to."""
 
     def forget_session(self) -> None:
         """Forget what was seen: another gateway is coming."""
@@ -133,6 +143,8 @@ class Probe:
         self._silent = False
         self._other_app = None
         self._kind = None
+        self._accounts_due = 0
+        self._refusal = None
 
     async def check(self, *, tickle: bool) -> Checked:
         """Return what the session is like now; a tickle is spent when it is due or the first sight of a ready one."""
@@ -145,6 +157,9 @@ class Probe:
             answer, tickle = await self._ask(client, client.tickle), True
         if tickle:
             self.on_tickle(self._took_s if answer is not None and answer.http_status == 200 else None)
+        return await self._judge(client, answer, tickle=tickle)
+
+    async def _judge(self, client: AskGateway, answer: SessionAnswer | None, *, tickle: bool) -> Checked:
         self._silent = answer is None
         if answer is None:
             return Checked(verdict=Verdict.HUNG, text="the gateway hangs: it accepts and does not answer")
@@ -153,8 +168,17 @@ class Probe:
             self._kind = None
             if self.cookies == self._refused:
                 self.cookies = ()
-        if answer.verdict is Said.READY and self.wanted_kind is not None:
-            wrong = await self._look_at_kind(client, self.wanted_kind)
+        if answer.verdict is Said.READY:
+            self._refusal = None
+            if self._accounts_due:
+                await self._ask_accounts(client)
+            wrong = None if self.wanted_kind is None else await self._look_at_kind(client, self.wanted_kind)
+            if self._unsaid:
+                # There was a session a moment ago, and the accounts say that there is none: look which of both is so.
+                self._unsaid = False
+                again = await self._ask(client, client.auth_status)
+                if again is None or again.verdict is not Said.READY:
+                    return await self._judge(client, again, tickle=False)
             if wrong is not None:
                 return wrong
         certain = await self._look_who(client, answer)
@@ -163,13 +187,28 @@ class Probe:
     def _checked(self, answer: SessionAnswer, *, certain: bool) -> Checked:
         verdict, text = _VERDICTS[answer.verdict]
         other = self._other_app
+        said = self._words_of(answer)
         if answer.verdict is Said.UPSTREAM_ILL and answer.http_status is not None:
             text = f"IBKR answers with an error (HTTP {answer.http_status})"
         elif answer.verdict is Said.COMPETING and other is not None:
             text = f"{text}: {other}"
         elif answer.verdict is Said.NOT_AUTHENTICATED and other is not None:
-            return Checked(verdict=Verdict.BORROWED, text=f"another client has borrowed the session: {other}")
-        return Checked(verdict=verdict, text=text, certain=certain)
+            verdict, text, certain = Verdict.BORROWED, f"another client has borrowed the session: {other}", True
+        return Checked(verdict=verdict, text=text + said, certain=certain)
+
+    def _words_of(self, answer: SessionAnswer) -> str:
+        """Return IBKR's own words as they stand at the end of a reason.
+
+        Words that differ from the last ones by numbers only (a request's, a time) are not said: no news is no line.
+        """
+        words = answer.message
+        if answer.verdict in {Said.NOT_AUTHENTICATED, Said.BROKERAGE_GONE}:
+            words = words or self._refusal
+        if words is None or answer.verdict is Said.READY:
+            return ""
+        if self._words is None or _NUMBER.sub("#", words) != _NUMBER.sub("#", self._words):
+            self._words = words
+        return f"; IBKR: {self._words}"
 
     async def _look_at_kind(self, client: AskGateway, wanted: AccountKind) -> Checked | None:
         """Return what keeps a session from being ready: it is of the other kind, or it cannot be told; else None.
@@ -190,8 +229,18 @@ class Probe:
             facts = await self._facts_of_session(client)
             if facts is not None and facts.kind is not None:
                 return facts.kind
+        await self._ask_accounts(client)
+        return self._kind
+
+    async def _ask_accounts(self, client: AskGateway) -> None:
+        """Ask for the accounts: IBKR answers bots with an error on a session of ours on which nobody has."""
+        self._accounts_due = max(0, self._accounts_due - 1)
         await self._in_turn()
-        return await client.account_kind()
+        said = await client.accounts()
+        self._kind = said.kind or self._kind
+        self._unsaid = said.unsays_session
+        if said.http_status == 200:
+            self._accounts_due = 0
 
     async def _look_who(self, client: AskGateway, answer: SessionAnswer) -> bool:
         """Learn from ``sso/validate`` which client the session is of: ours while all is well, whose when it is not.
@@ -289,18 +338,28 @@ class Probe:
             )
         self.seen = answer
 
-    async def reauthenticate(self, *, compete: bool) -> bool:
-        """Open the brokerage session (``ssodh/init``), or have the gateway do its hand-shake where that fails."""
+    async def reauthenticate(self, *, compete: bool, handshake: bool = False) -> Reopening:
+        """Open the brokerage session (``ssodh/init``), or have the gateway do its hand-shake where that fails.
+
+        With ``handshake`` the gateway's own comes first: there has been none yet since its login.
+        """
         client = self.client
         if client is None:
-            return False
+            return Reopening(ok=False)
+        self._accounts_due = ACCOUNTS_TRIES
+        if handshake:
+            await self._in_turn()
+            if await client.reauthenticate():
+                return Reopening(ok=True)
         await self._in_turn()
         answer = await client.ssodh_init(compete=compete)
+        ok = answer.http_status == 200 and (answer.authenticated is not None or answer.message is None)
+        self._refusal = None if answer.is_ready else answer.message
         ours = self._our_app is None or self._known_ours
-        if answer.http_status == 200 or not (compete or ours):
-            # The gateway's own hand-shake takes the session over (``compete:true``), which was not asked for.
-            return answer.http_status == 200
-        return await client.reauthenticate()
+        if not ok and not handshake and (compete or ours):
+            # Else not: the gateway's own hand-shake takes the session over (``compete:true``), which was not asked for.
+            ok = await client.reauthenticate()
+        return Reopening(ok=ok, said=self._refusal)
 
     async def resume(self) -> bool:
         """Send the kept cookies; they are forgotten when the next check says that IBKR did not honour them."""

@@ -217,8 +217,8 @@ class Shell:
                 self._run("gateway", self._stop(logout=logout, hard=hard), epoch)
             case Check(tickle):
                 self._run("check", self._check(epoch, tickle=tickle), epoch)
-            case Reauthenticate(compete):
-                self._run("cure", self._reauthenticate(epoch, compete=compete), epoch)
+            case Reauthenticate():
+                self._run("cure", self._reauthenticate(epoch, action), epoch)
             case Resume():
                 self._run("cure", self._resume(epoch), epoch)
             case Login(first):
@@ -299,8 +299,8 @@ class Shell:
             cause = self.gateway.why()
         except Exception:  # no cause is worth the loop
             log.exception("the gateway's log could not be read")
-            cause = ""
-        self.post(CauseRead(text=cause))
+            cause = CauseRead()
+        self.post(cause)
 
     async def _stop(self, *, logout: bool, hard: bool) -> None:
         """End the login, then the gateway; whatever fails on the way, the loop gets its answer (law 10)."""
@@ -320,12 +320,15 @@ class Shell:
         checked = await self.session.check(tickle=tickle)
         self.post(replace(checked, epoch=epoch))
 
-    async def _reauthenticate(self, epoch: int, *, compete: bool) -> None:
+    async def _reauthenticate(self, epoch: int, action: Reauthenticate) -> None:
         began_s, reason = self.clock.now(), self.snapshot.reason
-        ok = await self.session.reauthenticate(compete=compete)
+        done = await self.session.reauthenticate(compete=action.compete, handshake=action.handshake)
         took_s = round(self.clock.now() - began_s, 3)
-        self.journal.write("cure", rung="reauthenticate", reason=reason, ok=ok, took_s=took_s)
-        self.post(ReauthenticateDone(epoch, ok=ok))
+        said = {} if done.said is None else {"said": done.said}
+        self.journal.write("cure", rung="reauthenticate", reason=reason, ok=done.ok, took_s=took_s, **said)
+        if done.said is not None:
+            log.warning("IBKR does not open the brokerage session: %s", done.said)
+        self.post(ReauthenticateDone(epoch, ok=done.ok))
 
     async def _resume(self, epoch: int) -> None:
         began_s = self.clock.now()

@@ -13,6 +13,7 @@ from gwctl.supervisor.ladder import (
     mend_when_due,
     never_settled,
     recycle,
+    repeat_handshake,
     wait_for_session,
 )
 from gwctl.supervisor.policy import back_off_s, settle_pause_s
@@ -108,6 +109,7 @@ def _seen_ready(turn: Turn, _event: Checked) -> None:
         spread=False,
         rate_limited=0,
         cause="",
+        cause_ill=False,
     )
     if turn.snapshot.blocked:
         turn.set(blocked=False)
@@ -124,6 +126,8 @@ def _is_busy(turn: Turn) -> bool:
 
 def _seen_no_session(turn: Turn, event: Checked) -> None:
     if _is_busy(turn):
+        _look_for_resumed(turn)
+        repeat_handshake(turn, sso_lives=False)
         return
     turn.move_session(Arrow.MISSING)
     if turn.snapshot.session is Session.LOCKED_OUT:
@@ -135,6 +139,18 @@ def _seen_no_session(turn: Turn, event: Checked) -> None:
         turn.wake(Timer.LOGIN, turn.policy.spread_s * turn.draw())
     else:
         mend(turn)
+
+
+def _look_for_resumed(turn: Turn) -> None:
+    """Wait no longer for a resumed session that IBKR goes on not to know: it was lost, and nothing is to come of it."""
+    snapshot = turn.snapshot
+    if snapshot.cure is not Cure.SETTLE or snapshot.settling is not Cure.RESUME:
+        return
+    left_s = turn.policy.resume_lost_s - (turn.now - snapshot.cure_since)
+    if left_s <= 0:
+        never_settled(turn)
+    else:
+        turn.wake(Timer.CHECK, min(left_s, snapshot.timers[Timer.CHECK] - turn.now))
 
 
 def _all_lost_theirs(turn: Turn) -> bool:
@@ -164,6 +180,7 @@ def _is_settling(turn: Turn) -> bool:
 
 def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
     if _is_busy(turn):
+        repeat_handshake(turn, sso_lives=True)
         return
     turn.move_session(Arrow.MISSING)
     if turn.snapshot.session is Session.LOCKED_OUT:

@@ -270,9 +270,10 @@ class FolderLost(Event):
 
 @dataclass(frozen=True, slots=True)
 class CauseRead(Event):
-    """What the gateway's own log names as the cause of a session that never came; empty: it names none."""
+    """What the gateway's log names as the refusal of a session that never came; ``ibkr_ill``: errors, no refusal."""
 
     text: str = ""
+    ibkr_ill: bool = False
 
 
 class Arrow(Enum):
@@ -320,9 +321,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Reauthenticate:
-    """Open the brokerage session; with ``compete`` take it over from whoever has it."""
+    """Open the brokerage session: ``compete`` takes it over, ``handshake`` repeats all that follows a login."""
 
     compete: bool = False
+    handshake: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,8 @@ class Snapshot:
     cure: Cure | None = None
     cure_since: float = 0.0
     settling: Cure | None = None
+    handshake_over_at: float = 0.0
+    handshakes: int = 0
     checking: bool = False
     timers: Mapping[Timer, float] = field(default_factory=dict)
     reason: str = "not started"
@@ -110,6 +112,7 @@ class Snapshot:
     blocked: bool = False
     sso_lives: bool = False
     cause: str = ""
+    cause_ill: bool = False
     started_at: float | None = None
     restarts: int = 0
     restart_cause: RestartCause | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gwctl.gateway.answer import AccountKind, SessionAnswer, SsoFacts
+from gwctl.gateway.answer import AccountKind, AccountsAnswer, SessionAnswer, SsoFacts
 from gwctl.gateway.door import Knock
 
 
@@ -13,6 +13,7 @@ class AnsweringGateway:
 
     login_type: int | None = None
     listed: AccountKind | None = None
+    accounts_status: int | None = 200
 
     def __init__(self, said: SessionAnswer, door: Knock = Knock.OURS) -> None:
         self.said = said
@@ -21,14 +22,16 @@ class AnsweringGateway:
         self.honours: bool | None = True
         self.knows_login = True
         self.app: str | None = None
+        self.opening: SessionAnswer | None = None
+        """What it says when it is to open the brokerage session, if not what it says of it."""
 
     async def validate(self) -> SsoFacts | None:
         self.calls.append("validate")
         return SsoFacts(None, None, self.login_type, self.app, None)
 
-    async def account_kind(self) -> AccountKind | None:
+    async def accounts(self) -> AccountsAnswer:
         self.calls.append("accounts")
-        return self.listed
+        return AccountsAnswer(self.accounts_status, self.listed)
 
     async def tickle(self, *, timeout_s: float | None = None) -> SessionAnswer:
         self.calls.append("tickle")
@@ -48,7 +51,7 @@ class AnsweringGateway:
 
     async def ssodh_init(self, *, compete: bool) -> SessionAnswer:
         self.calls.append(f"ssodh_init {compete}")
-        return self.said
+        return self.said if self.opening is None else self.opening
 
     async def resume(self, cookies: Mapping[str, str]) -> bool | None:
         self.calls.append("resume")

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from gwctl.errors import GatewayFailed
 from gwctl.supervisor.model import Snapshot, step
 from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.ports import GatewayPort, LoginPort, SessionPort
+from gwctl.supervisor.ports import GatewayPort, LoginPort, Reopening, SessionPort
 from gwctl.supervisor.states import (
     Action,
+    CauseRead,
     Checked,
     Event,
     Login,
@@ -155,8 +156,8 @@ class SoundGateway(GatewayPort):
         self.told.calls.append("gateway.logout+stop" if logout else "gateway.stop")
         self.ended.set()
 
-    def why(self) -> str:
-        return "its log names the cause"
+    def why(self) -> CauseRead:
+        return CauseRead(text="its log names the cause")
 
 
 class SlowGateway(SoundGateway):
@@ -242,10 +243,10 @@ class Session(SessionPort):
         self.told.calls.append("tickle" if tickle else "check")
         return Checked(verdict=self.verdict)
 
-    async def reauthenticate(self, *, compete: bool) -> bool:
-        self.told.calls.append("compete" if compete else "reauthenticate")
+    async def reauthenticate(self, *, compete: bool, handshake: bool) -> Reopening:
+        self.told.calls.append("handshake" if handshake else "compete" if compete else "reauthenticate")
         self.verdict = Verdict.READY
-        return True
+        return Reopening(ok=True)
 
     async def resume(self) -> bool:
         self.told.calls.append("resume")

@@ -12,6 +12,9 @@ _REFUSED = """\
 2026-11-22T23:04:29.404Z ERROR GatewayHttpProxy : authentication to cp failed, retry 1
 io.vertx.core.impl.NoStackTraceThrowable: Access Denied
 """
+_ILL = _REFUSED.replace("Access Denied", "503")
+"""As the jar writes it where every answer of IBKR's is 503 [seen]."""
+_GIVES_UP = "2026-11-22T23:04:41.432Z ERROR GatewayHttpProxy : giving up ...\n"
 
 
 def _logs(folder: Path, text: str, name: str = "gw.2026-11-22.0.log") -> Path:
@@ -33,6 +36,13 @@ def _logs(folder: Path, text: str, name: str = "gw.2026-11-22.0.log") -> Path:
             Cause.REAUTHENTICATION_STOPPED,
         ),
         (_REFUSED + "java.net.ConnectException: Connection refused\n", Cause.UPSTREAM_UNREACHABLE),
+        (_ILL, Cause.UPSTREAM_ILL),
+        (_ILL + _GIVES_UP, Cause.UPSTREAM_ILL),
+        (_ILL.replace("503", "429") + _GIVES_UP, Cause.UPSTREAM_ILL),
+        (_REFUSED + _ILL + _GIVES_UP, Cause.UPSTREAM_ILL),
+        (_ILL + _REFUSED + _GIVES_UP, Cause.GAVE_UP),
+        (_ILL.replace("503", "Connection refused: /192.0.2.1:443") + _GIVES_UP, Cause.UPSTREAM_UNREACHABLE),
+        (_REFUSED + _GIVES_UP + "io.vertx.core.impl.NoStackTraceThrowable: 503\n", Cause.GAVE_UP),
         ("\x00\xff\n" * 10, Cause.NONE),
     ],
 )

@@ -119,13 +119,13 @@ def test_first_sight_of_a_ready_session_is_tickled_once() -> None:
 def test_reauthenticate_opens_the_session_or_repeats_the_hand_shake(compete: bool) -> None:  # noqa: FBT001 - parametrised
     """ssodh/init first; where it is not taken, the gateway's own way."""
     client = AnsweringGateway(SessionAnswer(Said.READY, 200))
-    assert asyncio.run(probe_of(client).reauthenticate(compete=compete))
+    assert asyncio.run(probe_of(client).reauthenticate(compete=compete)).ok
     assert client.calls == [f"ssodh_init {compete}"]
     client = AnsweringGateway(SessionAnswer(Said.UPSTREAM_ILL, 500))
     client.knows_login = False
-    assert not asyncio.run(probe_of(client).reauthenticate(compete=compete))
+    assert not asyncio.run(probe_of(client).reauthenticate(compete=compete)).ok
     assert client.calls == [f"ssodh_init {compete}", "reauthenticate"]
-    assert not asyncio.run(probe_of(None).reauthenticate(compete=compete))
+    assert not asyncio.run(probe_of(None).reauthenticate(compete=compete)).ok
 
 
 def test_cookies_are_kept_until_ibkr_has_answered_without_them() -> None:
@@ -242,7 +242,7 @@ def test_borrowed_session_is_not_taken_by_the_gateways_own_hand_shake(monkeypatc
         await probe.settle()
         client.said, client.app = SessionAnswer(Said.NOT_AUTHENTICATED, 500), "TWS"
         await probe.check(tickle=False)
-        assert not await probe.reauthenticate(compete=False)
+        assert not (await probe.reauthenticate(compete=False)).ok
 
     asyncio.run(story())
     assert "reauthenticate" not in client.calls

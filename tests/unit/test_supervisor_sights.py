@@ -29,6 +29,7 @@ from gwctl.supervisor.states import (
     Process,
     Reauthenticate,
     ReauthenticateDone,
+    Resume,
     ResumeDone,
     SessionPushed,
     StopGateway,
@@ -220,11 +221,98 @@ def test_sight_of_a_borrower_while_a_session_comes_up_is_no_sight() -> None:
 
 def _never_settle(core: Core, verdict: Verdict = Verdict.NO_SESSION) -> list[object]:
     while Timer.SETTLE in core.snapshot.timers:
-        if core.snapshot.checking:
+        if core.snapshot.cure is Cure.REAUTHENTICATE:
+            core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
+        elif core.snapshot.cure is Cure.RESUME:
+            core.feed(ResumeDone(core.snapshot.epoch, ok=True))
+        elif core.snapshot.checking:
             core.see(verdict)
         else:
             core.fire_next()
     return list(core.done)
+
+
+def test_resumed_session_that_is_lost_at_once_is_not_waited_for() -> None:
+    """IBKR took the cookies and knows nothing of the session: a login follows in seconds, not after the deadline."""
+    core = ready()
+    core.see(Verdict.NO_SESSION)
+    core.feed(ResumeDone(core.snapshot.epoch, ok=True))
+    began_s = core.now
+    while core.logins == 0:
+        core.see(Verdict.NO_SESSION)
+    assert core.now - began_s < 2.0
+
+
+HANDSHAKE = Reauthenticate(handshake=True)
+
+
+def test_hand_shake_that_met_an_ill_ibkr_is_asked_for_again() -> None:
+    """503 after a login costs no other login: the gateway has given up, and does it all again when it is asked to."""
+    core = settling()
+    core.see(Verdict.UPSTREAM_ILL)
+    core.now += 20.0
+    assert core.see(Verdict.NO_BROKERAGE) == [HANDSHAKE]
+    assert core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True)) == []
+    assert core.snapshot.cure is Cure.SETTLE
+    core.see(Verdict.NO_BROKERAGE)
+    core.see(Verdict.READY)
+    assert (core.phase, core.logins, core.count(StopGateway)) == (Phase.READY, 1, 0)
+
+
+@pytest.mark.parametrize("honoured", [True, False])
+def test_cookies_of_a_login_are_offered_again_after_an_ill_ibkr(honoured: bool) -> None:  # noqa: FBT001 - parametrised
+    """Where IBKR knows nothing of the session when it is well again, the login's cookies come before another login."""
+    core = settling()
+    core.see(Verdict.UPSTREAM_ILL)
+    core.now += 20.0
+    assert core.see(Verdict.NO_SESSION) == [Resume()]
+    core.feed(ResumeDone(core.snapshot.epoch, ok=honoured))
+    assert core.snapshot.cure is Cure.SETTLE
+    if honoured:
+        core.see(Verdict.READY)
+        assert core.phase is Phase.READY
+    else:
+        assert _never_settle(core)[-1] == StopGateway(logout=False), "one clean restart, as ever"
+    assert core.logins == 1
+
+
+def test_hand_shake_is_left_alone_while_the_gateway_tries_by_itself() -> None:
+    """The gateway has a login validated in five tries, 3 s apart: until then nobody else shakes hands."""
+    core = settling()
+    began_s = core.now
+    done = _never_settle(core, Verdict.NO_BROKERAGE)
+    asked = [action for action in done if isinstance(action, Reauthenticate)]
+    assert asked == [HANDSHAKE, Reauthenticate()], "where that does not help the session is opened without it"
+    core = settling()
+    while core.see(Verdict.NO_BROKERAGE) != [HANDSHAKE]:
+        assert core.now - began_s < 17.0
+    assert core.now - began_s >= 16.0
+    assert core.snapshot.timers[Timer.SETTLE] - began_s == core.policy.settle_timeout_s, "it costs no time"
+
+
+def test_hand_shake_has_its_budget() -> None:
+    """An IBKR that is ill again and again is not asked for more than the budget of hand-shakes."""
+    core = settling()
+    for _ in range(60):
+        core.see(Verdict.UPSTREAM_ILL)
+        core.now += 20.0
+        if core.see(Verdict.NO_BROKERAGE):
+            core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
+    assert core.count(Reauthenticate) == core.policy.budgets[Rung.REAUTHENTICATE].per_hour
+    assert core.logins == 1
+
+
+def test_errors_in_the_gateways_log_are_no_refusal() -> None:
+    """Where IBKR answered the gateway with errors a person has nothing to do: it is tried again after a pause."""
+    core = settling()
+    _never_settle(core, Verdict.NO_BROKERAGE)
+    assert core.feed(CauseRead(ibkr_ill=True)) == []
+    gateway_comes_back(core)
+    core.see(Verdict.NO_SESSION)
+    end_login(core, SUCCESS)
+    done = _never_settle(core, Verdict.NO_BROKERAGE)
+    assert not [action for action in done if isinstance(action, BlockLogin | Finish)]
+    assert core.phase is Phase.BACKOFF
 
 
 def test_cause_is_read_before_the_log_is_another_gateways() -> None:

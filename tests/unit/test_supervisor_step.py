@@ -206,7 +206,7 @@ def test_unreachable_ibkr_does_not_count_against_a_session_that_settles() -> Non
     core.see(Verdict.UPSTREAM_ILL)
     assert core.phase is Phase.DEGRADED
     core.now += 3600.0
-    assert core.see(Verdict.NO_SESSION) == []
+    assert core.see(Verdict.NO_SESSION) == [Resume()], "the login's cookies are offered again"
     assert core.snapshot.timers[Timer.SETTLE] == core.now + core.policy.settle_timeout_s
     core.see(Verdict.READY)
     assert core.logins == 1

@@ -27,6 +27,7 @@ class Handshake:
         self._tasks: set[asyncio.Task[None]] = set()
         self._tickler: asyncio.Task[None] | None = None
         self._attempts = 0
+        self._reason = ""
         self.logged_in = False
 
     def begin(self) -> None:
@@ -64,7 +65,7 @@ class Handshake:
             if user is not None:
                 self._log.write("INFO", "GatewayHttpProxy", "authenticated to cp")
                 return user
-            self._log.write("ERROR", "GatewayHttpProxy", f"authentication to cp failed, retry {attempt}")
+            self._log.write("ERROR", "GatewayHttpProxy", f"authentication to cp failed, retry {attempt}", self._reason)
             if attempt < RETRIES:
                 await asyncio.sleep(RETRY_PAUSE_S)
         self._log.write("ERROR", "GatewayHttpProxy", "giving up ...")
@@ -119,9 +120,11 @@ class Handshake:
             answer: Answer = await self._upstream.call(method, self._base + path, headers, body)
         except UpstreamGone:
             self._log.write("WARN", "HttpProxy", f"failed {path} | reason no connection")
+            self._reason = "Connection refused"
             return None
         if answer.status != 200:
             reason = "Access Denied" if answer.status == 401 else f"{answer.status}"
             self._log.write("WARN", "HttpProxy", f"failed {path} | reason {reason}")
+            self._reason = reason
             return None
         return answer.object()

@@ -12,11 +12,13 @@ class GatewayLog:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def write(self, level: str, source: str, message: str) -> None:
-        """Append one line; a log that cannot be written is not worth an error."""
+    def write(self, level: str, source: str, message: str, thrown: str | None = None) -> None:
+        """Append one line, and below it what was thrown; a log that cannot be written is not worth an error."""
         now = dt.datetime.now().astimezone()
         stamp = now.strftime("%H:%M:%S.") + f"{now.microsecond // 1000:03d}"
         line = f"{stamp} {level:<5} vert.x-eventloop-thread-0 {source:<20} : {message}\n"
+        if thrown is not None:
+            line += f"io.vertx.core.impl.NoStackTraceThrowable: {thrown}\n"
         try:
             self._folder.mkdir(exist_ok=True)
             with (self._folder / f"gw.{now:%Y-%m-%d}.log").open("a", encoding="utf-8") as file:
