@@ -36,6 +36,7 @@ class Form:
             if look is not None:
                 alone = not look.shows(Element.PASSWORD)
                 self.version = version_of(look.visible[Element.USERNAME], username_alone=alone)
+                self._hands.said = look.words
                 self._hands.note(f"form visible ({self.version})")
                 return look
         raise Over(LoginOutcome.PAGE_NEVER_CAME, f"no form within twice {self._patience.form_s:g} s")
