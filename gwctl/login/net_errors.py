@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from gwctl.login.look import Ended
+from gwctl.login.verdict import Ended
 from gwctl.login.outcome import LoginOutcome
 
 _NET_ERROR = re.compile(r"net::(ERR_[A-Z0-9_]+)")

@@ -173,6 +173,7 @@ async def do_task(
         device=go["device"],
         overrides=go["pages"],
         first_after_start=go["first_after_start"],
+        has_worked=go["has_worked"],
         page_path=go["page_path"],
         deadline_s=go["deadline_s"],
         patience=Patience(**go["patience"]),

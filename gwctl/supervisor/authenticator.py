@@ -87,7 +87,7 @@ class Authenticator:
         self._closing: asyncio.Task[None] | None = None
         self._last: Attempt | None = None
         self._reading: Errand[Credentials] = Errand("reading the secrets", SECRETS_S)
-        self._asking: Errand[Permission] = Errand("reading the login ledger", LEDGER_S)
+        self._asking: Errand[tuple[Permission, bool]] = Errand("reading the login ledger", LEDGER_S)
         self._report: LoginReport | None = None
 
     @property
@@ -133,7 +133,7 @@ class Authenticator:
         context = login_context(self.settings, has_totp=credentials.totp_secret is not None)
         attempt = self._last = Attempt(self.ledger, credentials, context, limit, on_submit)
         try:
-            permission = await self._asking.run(attempt.permission)
+            permission, has_worked = await self._asking.run(attempt.standing)
         except GwctlError as error:
             self._let_browser_go()
             return environment_trouble(error)
@@ -143,7 +143,8 @@ class Authenticator:
         try:
             ask = self._asker(method, attempt, on_asked)
             began_s = time.time()
-            report = await self._drive(self._job(credentials, method, first=first), attempt, on_step, ask)
+            job = self._job(credentials, method, first=first, has_worked=has_worked)
+            report = await self._drive(job, attempt, on_step, ask)
             self._report = report
             await asyncio.to_thread(self._keep_cause, report, began_s)
         except GwctlError as error:
@@ -186,7 +187,7 @@ class Authenticator:
 
         return ask
 
-    def _job(self, credentials: Credentials, method: Method, *, first: bool) -> LoginJob:
+    def _job(self, credentials: Credentials, method: Method, *, first: bool, has_worked: bool) -> LoginJob:
         return LoginJob(
             base_url=f"https://localhost:{self.settings['port']}",
             username=credentials.username,
@@ -197,6 +198,7 @@ class Authenticator:
             mode=self.settings["mode"],
             pages=self.settings["page"] or {},
             first_after_start=first,
+            has_worked=has_worked,
             deadline_s=LOGIN_DEADLINE_S,
             totp_used_window=self._totp_window,
             evidence_dir=self.settings.paths.evidence_dir,
