@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gwctl.login.controls import CHOICE
 from gwctl.login.hands import Hands, Over
 from gwctl.login.look import Look, Submitted
 from gwctl.login.outcome import LoginOutcome
@@ -122,8 +123,8 @@ class Challenge:
         if IB_KEY.is_option(value, label):
             # Choosing it sends the notification: whoever has to approve it is told first.
             await self._tell_of_notification()
-        use = self._hands.page.use(value, timeout_s=action_s)
-        if not await (use if cards else self._hands.page.choose(selector, value, timeout_s=action_s)):
+        way = value if cards else f"{selector}{CHOICE}{value}"
+        if not await self._hands.page.use(way, timeout_s=action_s):
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"the device {label} could not be chosen")
         self._hands.note(f"device chosen: {label}")
         look = await self._hands.look()
