@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gwctl.login.controls import CHOICE
 from gwctl.login.hands import Hands, Over
-from gwctl.login.look import Submitted
+from gwctl.login.look import Look, Submitted
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.pages import (
     ANOTHER_WAY_TEXT,
@@ -41,6 +42,8 @@ _WHAT = {
     Element.OFFER: "an answer to an offer in between",
     Element.OFFER_SKIP: "an answer to an offer in between",
 }
+
+_SETTLE_S = 2.0
 
 _KIND_OF_CHANNEL = {
     Element.CHANNEL_TEXT: Kind.SMS,
@@ -168,7 +171,8 @@ class Challenge:
         look = await self._hands.look()
         selector = look.visible.get(Element.DEVICE_CHOICE, "")
         action_s = self._hands.patience.action_s
-        options = await self._hands.page.options(selector, timeout_s=action_s)
+        cards = look.recognized.devices
+        options = list(cards) or await self._hands.page.options(selector, timeout_s=action_s)
         chosen = next((one for device in self._wanted_devices() for one in options if device.is_option(*one)), None)
         if options and all(PASSKEY.is_option(*one) for one in options):
             raise self._needed(Element.PASSKEY)
@@ -183,7 +187,8 @@ class Challenge:
         if IB_KEY.is_option(value, label):
             # Choosing it sends the notification: whoever has to approve it is told first.
             await self._tell_of_notification()
-        if not await self._hands.page.choose(selector, value, timeout_s=action_s):
+        way = value if cards else f"{selector}{CHOICE}{value}"
+        if not await self._hands.page.use(way, timeout_s=action_s):
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"the device {label} could not be chosen")
         self._hands.note(f"device chosen: {label}")
         look = await self._hands.look()
@@ -260,6 +265,9 @@ class Challenge:
             return None
         code = await self._next_code(element)
         look = await self._hands.look()
+        if element is Element.CODE:  # it may have a box for each character, which is seen once the page has settled
+            understood = self._hands.watch(look, lambda now: element in now.recognized.elements, patience_s=_SETTLE_S)
+            look = await understood or look
         selector = look.visible.get(element)
         if not code or selector is None:
             return None
@@ -267,17 +275,33 @@ class Challenge:
         self._hands.codes.append(code)
         await self._hands.dismiss_cookie_dialog(look)
         action_s = self._hands.patience.action_s
-        if not await self._hands.page.fill(selector, code, timeout_s=action_s):
+        typed = await self._state(element)
+        if not await self._type(look, selector, code):
             return None
+        if look.recognized.boxes and await self._is_taken(element, typed):
+            self._hands.note("code submitted by its last character")
+            return typed
         if self._codes is not None and code == self._by_time and not self._codes.is_fresh:
             self._hands.note("code expired before it was sent")
             self._codes.take_back()
             self._tries -= 1
             return await self.send_code(element)
         submitted = await self._state(element)
-        await self._hands.page.press_enter(selector, timeout_s=action_s)
+        if not (look.recognized.elements and await self._hands.click(Element.SUBMIT)):
+            await self._hands.page.press_enter(selector, timeout_s=action_s)
         self._hands.note("code submitted")
         return submitted
+
+    async def _type(self, look: Look, selector: str, code: str) -> bool:
+        action_s = self._hands.patience.action_s
+        if look.recognized.boxes:
+            return await self._hands.page.fill_boxes(look.recognized.boxes, code, timeout_s=action_s)
+        return await self._hands.page.fill(selector, code, timeout_s=action_s)
+
+    async def _is_taken(self, element: Element, typed: Submitted) -> bool:
+        """Say whether the page took the code by itself as soon as it was whole."""
+        now = await self._state(element)
+        return now.traffic.posts > typed.traffic.posts or not now.look.shows(element)
 
     async def _next_code(self, element: Element) -> str | None:
         kind = await self._kind_of(element)
@@ -299,7 +323,8 @@ class Challenge:
         if kind is Kind.APP and self._sent_by is not None:
             return self._sent_by
         if element is Element.CODE:
-            return Kind(kind_of_code((await self._hands.look()).words) or Kind.APP)
+            look = await self._hands.look()
+            return Kind(look.recognized.kind_of_code or kind_of_code(look.words) or Kind.APP)
         return kind
 
     async def _code_by_time(self, codes: CodeSource) -> str | None:

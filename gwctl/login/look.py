@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gwctl.login.controls import COLLECT_SCRIPT, Collected
 from gwctl.login.pages import Element
+from gwctl.login.recognition import NOTHING, Recognized, recognize
 from gwctl.login.words import letters
 
 SUCCESS_TEXT = "Client login succeeds"
 
+_FORM_PARTS = [
+    "username",
+    "username_submit",
+    "password",
+    "submit",
+    "paper_switch",
+    "paper_label",
+    "error",
+    "maintenance",
+    "cookie_button",
+    "cookie_cover",
+    "code",
+]
+
 # Returns null while the page looks as it did at the last look, so that waiting for a change is one call. It tells which
 # elements are visible and whether the fields hold something, never what they hold.
 LOOK_SCRIPT = r"""
-({selectors, known}) => {
+({selectors, known, origin}) => {
   const root = document.body;
   if (!root) return null;
   const shown = (e) => {
@@ -79,9 +96,14 @@ LOOK_SCRIPT = r"""
     blank: document.readyState === "complete" && !root.innerText.trim()
       && !every("input, select, img, svg, canvas, iframe, [aria-busy=true], [role=progressbar]").some(shown),
   };
+  // A known page is never read in any other way, also while one of its questions stands there.
+  const known_form = found.username && (found.submit || found.username_submit);
+  const known_question = Object.keys(found).some((name) => !form_parts.includes(name));
+  const strange = !known_form && (!known_question || every("input[type=password]").some(shown));
+  look.collected = strange ? (COLLECT)(ids, id, shown, origin) : null;
   return JSON.stringify(look) === known ? null : look;
 }
-"""
+""".replace("COLLECT", COLLECT_SCRIPT.strip()).replace("form_parts", json.dumps(_FORM_PARTS))
 
 
 # Returns for each element how it was found, visible before hidden: for a person who wants to know the page.
@@ -108,7 +130,8 @@ class Look:
 
     ``words`` is what the page says to a person, line by line, ``error`` what stands in the places of errors;
     ``submit_ready`` says that the form's button is not disabled, ``busy`` that the page shows that it works, ``blank``
-    that it has loaded and nothing is on it.
+    that it has loaded and nothing is on it. ``recognized`` is what was understood of a page that no version describes;
+    its elements are in ``visible``, too. ``raw`` is the look as the script returned it, to compare the next one with.
     """
 
     visible: Mapping[str, str]
@@ -127,15 +150,57 @@ class Look:
     words: str = ""
     busy: bool = False
     blank: bool = False
+    recognized: Recognized = NOTHING
+    raw: str = field(default="", compare=False, repr=False)
 
     @classmethod
     def from_script(cls, value: Mapping[str, Any]) -> Look:
-        """Return the look that the script made."""
-        return cls(**value)
+        """Return the look that the script made, with what can be understood of a page that no version describes."""
+        values = {name: one for name, one in value.items() if name != "collected"}
+        look = cls(**values, raw=json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+        return look._with(value["collected"]) if value.get("collected") else look
+
+    def _with(self, value: Mapping[str, Any]) -> Look:
+        """Return this look with what can be understood of ``value``; what known versions say of the page stays."""
+        words = "\n".join(filter(None, (self.words, str(value["text"]))))
+        seen = Collected.from_script({**value, "text": words})
+        recognized = recognize(seen)
+        if self.paper is not None:
+            recognized = replace(recognized, ways={})
+        found = recognized.elements
+        addresses = {element.value: control.at for element, control in found.items()}
+        if seen.alerts:
+            addresses[Element.ERROR.value] = "[role=alert]"
+        if recognized.ways:
+            addresses[Element.PAPER_SWITCH.value] = recognized.ways["paper"]
+        username, password = found.get(Element.USERNAME), found.get(Element.PASSWORD)
+        submit, code = found.get(Element.SUBMIT), found.get(Element.CODE)
+        fields = sum(one.kind in {"text", "password", "select"} for one in seen.controls)
+        return replace(
+            self,
+            visible={**addresses, **self.visible},
+            form=self.form or (password.n if password else username.n if username else 0),
+            username_filled=self.username_filled or bool(username and username.filled),
+            password_filled=self.password_filled or bool(password and password.filled),
+            code_filled=self.code_filled or bool(code and code.filled),
+            paper=recognized.paper if self.paper is None else self.paper,
+            error="\n".join(dict.fromkeys([*self.error.splitlines(), *seen.alerts.splitlines()])),
+            inputs=max(self.inputs, fields),
+            success=self.success or bool(value["success"]),
+            submit_ready=self.submit_ready or bool(submit and not submit.off),
+            words=words,
+            blank=self.blank and not seen.controls and not words,
+            recognized=recognized,
+        )
 
     def shows(self, *elements: Element) -> bool:
         """Say whether any of ``elements`` is visible."""
         return any(element.value in self.visible for element in elements)
+
+    @property
+    def is_recognized(self) -> bool:
+        """Whether its form was understood, and is of no known version."""
+        return bool({Element.USERNAME, Element.PASSWORD} & set(self.recognized.elements))
 
     @property
     def shows_form(self) -> bool:

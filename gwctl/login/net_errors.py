@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from gwctl.login.verdict import Ended
 from gwctl.login.outcome import LoginOutcome
+from gwctl.login.verdict import Ended
 
 _NET_ERROR = re.compile(r"net::(ERR_[A-Z0-9_]+)")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 import time
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from gwctl.login.controls import CHOICE, INTO_FRAME
 from gwctl.login.look import FIND_SCRIPT, LOOK_SCRIPT, Look, Traffic
 from gwctl.login.net_errors import Fault, fault_of
 from gwctl.login.outcome import SsoCookie
@@ -18,7 +18,8 @@ from gwctl.login.page_scripts import CHOICE_SCRIPT, OPTIONS_SCRIPT, TOGGLE_BY_SC
 from gwctl.login.wire import Wire
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, JSHandle, Locator, Request
+    from playwright.async_api import BrowserContext, FrameLocator, JSHandle, Locator, Request
+    from playwright.async_api import Page as BrowserPage
 
 LOOK_EVERY_MS = 40
 COOKIE_SECRET_CHARS = 8
@@ -41,6 +42,8 @@ class Page:
         self._context = context
         self._page = context.pages[0]
         self._wire = Wire(self._page)
+        self._origin = ""
+        """The only one on which a page that no version describes is understood."""
 
     @property
     def traffic(self) -> Traffic:
@@ -72,6 +75,7 @@ class Page:
         from playwright.async_api import Error
         from playwright.async_api import TimeoutError as PlaywrightTimeout
 
+        self._origin = origin_of(url)
         deadline_s = time.monotonic() + timeout_s
         while True:
             left_s = max(deadline_s - time.monotonic(), 0.001)
@@ -96,7 +100,11 @@ class Page:
         try:
             handle = await self._page.wait_for_function(
                 LOOK_SCRIPT,
-                arg={"selectors": dict(selectors), "known": as_script(known)},
+                arg={
+                    "selectors": dict(selectors),
+                    "known": known.raw if known is not None else "",
+                    "origin": self._origin,
+                },
                 polling=LOOK_EVERY_MS,
                 timeout=max(timeout_s, 0.001) * 1000,
             )
@@ -128,18 +136,36 @@ class Page:
 
         A click that was on its way when the time was over has been done, and is True.
         """
-        return await self._click(self._page.locator(_visible(selector)).first, timeout_s)
+        return await self._click(self._one(selector), timeout_s)
+
+    def _one(self, selector: str) -> Locator:
+        """Return the first visible match of a selector, or of an address that goes into frames."""
+        *frames, last = selector.split(INTO_FRAME)
+        scope: BrowserPage | FrameLocator = self._page
+        for frame in frames:
+            scope = scope.frame_locator(frame)
+        return scope.locator(_visible(last)).first
+
+    async def use(self, way: str, *, timeout_s: float) -> bool:
+        """Click what is at an address, or choose the option of a list that it names."""
+        at, choice, value = way.partition(CHOICE)
+        return await (self.choose(at, value, timeout_s=timeout_s) if choice else self.click(at, timeout_s=timeout_s))
+
+    async def fill_boxes(self, addresses: tuple[str, ...], text: str, *, timeout_s: float) -> bool:
+        """Put one character of ``text`` into each box, as a page wants it that has several for one code."""
+        filled = [await self.fill(at, one, timeout_s=timeout_s) for at, one in zip(addresses, text, strict=False)]
+        return all(filled) and len(addresses) == len(text)
 
     async def fill(self, selector: str, text: str, *, timeout_s: float) -> bool:
         """Put ``text`` into the first visible match; whether it stays there, ``holds`` tells."""
-        return await self._act(self._page.locator(_visible(selector)).first.fill(text, timeout=timeout_s * 1000))
+        return await self._act(self._one(selector).fill(text, timeout=timeout_s * 1000))
 
     async def holds(self, selector: str, text: str, *, timeout_s: float) -> bool:
         """Say whether the first visible match holds exactly ``text``."""
         from playwright.async_api import Error
 
         try:
-            field = self._page.locator(_visible(selector)).first
+            field = self._one(selector)
             return await field.input_value(timeout=timeout_s * 1000) == text
         except Error as error:
             if self.is_gone:
@@ -148,7 +174,7 @@ class Page:
 
     async def press_enter(self, selector: str, *, timeout_s: float) -> bool:
         """Press Enter in the first visible match."""
-        field = self._page.locator(_visible(selector)).first
+        field = self._one(selector)
         return await self._act(field.press("Enter", timeout=timeout_s * 1000, no_wait_after=True))
 
     async def click_text(self, selector: str, pattern: str, *, timeout_s: float) -> bool:
@@ -162,7 +188,7 @@ class Page:
 
     async def choose(self, selector: str, value: str, *, timeout_s: float) -> bool:
         """Choose an option of a list by its value; of one that is no native list by the click that a person makes."""
-        box = self._page.locator(_visible(selector)).first
+        box = self._one(selector)
         place = await self._act_on(box.evaluate_handle(CHOICE_SCRIPT, value, timeout=timeout_s * 1000))
         element = place.as_element() if place is not None else None
         if element is None:
@@ -178,7 +204,7 @@ class Page:
         from playwright.async_api import Error
 
         try:
-            box = self._page.locator(_visible(selector)).first
+            box = self._one(selector)
             found = await box.evaluate(OPTIONS_SCRIPT, timeout=timeout_s * 1000)
         except Error as error:
             raise PageFailed(first_line(error)) from None
@@ -265,7 +291,7 @@ class Page:
         from playwright.async_api import Error
 
         try:
-            target = self._page.locator(_visible(selector)).first
+            target = self._one(selector)
             words = await target.evaluate(UNCOVER_SCRIPT, timeout=1000)
         except Error as error:
             if self.is_gone:
@@ -325,12 +351,10 @@ class Page:
             raise PageFailed(first_line(error)) from None
 
 
-def as_script(look: Look | None) -> str:
-    """Return a look as the script's own JSON text, so that the two can be compared there."""
-    if look is None:
-        return ""
-    values = {name: getattr(look, name) for name in Look.__slots__}
-    return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+def origin_of(url: str) -> str:
+    """Return the origin of an address as a browser writes it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".removesuffix(":443" if parts.scheme == "https" else ":80").lower()
 
 
 def was_on_its_way(message: str) -> bool:

@@ -209,7 +209,7 @@ def _judge_question(now: Now, submitted: Submitted, patience: Patience) -> Ended
 
 def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
     look, before = now.look, submitted.look
-    if not look.shows_form:
+    if not look.shows(Element.USERNAME, Element.PASSWORD):
         return None
     posted = _password_sent(now, submitted)
     anew = look.page != before.page or look.form != before.form or not look.password_filled

@@ -263,6 +263,8 @@ def on_login_done(turn: Turn, event: LoginDone) -> None:
     sent = _settle_accounts(turn, event)
     turn.set(cure=None, first_login=False)
     turn.unwake(Timer.DEADLINE)
+    if event.understood:
+        turn.act(Warn("page_unknown_but_understood", event.understood))
     if event.result is LoginResult.SUCCESS:
         turn.set(resumable=event.resumable, resume_tried=True)
         settle(turn, Cure.LOGIN)

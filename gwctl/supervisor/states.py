@@ -233,6 +233,8 @@ class LoginDone(Event):
     retry_after_s: float | None = None
     resumable: bool = False
     submits: int | None = None
+    understood: str = ""
+    """What was understood of a page that no known version describes, and by what; empty for one that is known."""
 
 
 @dataclass(frozen=True, slots=True)
