@@ -24,6 +24,8 @@ def render(kept: Kept, todo: str) -> str:
         lines.append(f"  the page said   {kept.text}")
     if kept.cause:
         lines.append(f"  the gateway     {kept.cause}")
+    if kept.understood:
+        lines.append(f"  the page        is none that gwctl knows; {kept.understood}")
     times = {0: "nothing", 1: "the password, once"}.get(kept.submits, f"the password, {kept.submits} times")
     lines.append(f"  submitted       {times}")
     lines.append(f"  what to do      {todo}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gwctl.login.controls import CHOICE
 from gwctl.login.hands import Hands, Over
-from gwctl.login.look import Submitted
+from gwctl.login.look import Look, Submitted
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.pages import AUTHENTICATOR_APP, CODE_FIELDS, IB_KEY, SKIP_TEXT, SMS, Device, Element, named_device
 from gwctl.login.second_factor import (
@@ -108,7 +109,8 @@ class Challenge:
         look = await self._hands.look()
         selector = look.visible.get(Element.DEVICE_CHOICE, "")
         action_s = self._hands.patience.action_s
-        options = await self._hands.page.options(selector, timeout_s=action_s)
+        cards = look.recognized.devices
+        options = list(cards) or await self._hands.page.options(selector, timeout_s=action_s)
         chosen = next((one for device in self._wanted_devices() for one in options if device.is_option(*one)), None)
         if chosen is None:
             offered = ", ".join(label for _, label in options)
@@ -121,7 +123,8 @@ class Challenge:
         if IB_KEY.is_option(value, label):
             # Choosing it sends the notification: whoever has to approve it is told first.
             await self._tell_of_notification()
-        if not await self._hands.page.choose(selector, value, timeout_s=action_s):
+        way = value if cards else f"{selector}{CHOICE}{value}"
+        if not await self._hands.page.use(way, timeout_s=action_s):
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"the device {label} could not be chosen")
         self._hands.note(f"device chosen: {label}")
         look = await self._hands.look()
@@ -176,8 +179,10 @@ class Challenge:
         """Send the next code that may be sent and return the state just before; None when there is none."""
         if self._tries >= TRIES:
             return None
+        self._by_sms |= (await self._hands.look()).recognized.by_sms
         code = await self._next_code(element)
         look = await self._hands.look()
+        look = await self._hands.watch(look, lambda now: now.shows(element)) or look
         selector = look.visible.get(element)
         if not code or selector is None:
             return None
@@ -185,7 +190,8 @@ class Challenge:
         self._hands.codes.append(code)
         await self._hands.dismiss_cookie_dialog(look)
         action_s = self._hands.patience.action_s
-        if not await self._hands.page.fill(selector, code, timeout_s=action_s):
+        typed = await self._state(element)
+        if not await self._type(look, selector, code):
             return None
         if self._codes is not None and code == self._by_time and not self._codes.is_fresh:
             self._hands.note("code expired before it was sent")
@@ -193,9 +199,21 @@ class Challenge:
             self._tries -= 1
             return await self.send_code(element)
         submitted = await self._state(element)
-        await self._hands.page.press_enter(selector, timeout_s=action_s)
+        if look.recognized.boxes and (
+            submitted.traffic.posts > typed.traffic.posts or not submitted.look.shows(element)
+        ):
+            self._hands.note("code taken by the page with its last character")
+            return typed
+        if not (look.recognized.elements and await self._hands.click(Element.SUBMIT)):
+            await self._hands.page.press_enter(selector, timeout_s=action_s)
         self._hands.note("code submitted")
         return submitted
+
+    async def _type(self, look: Look, selector: str, code: str) -> bool:
+        action_s = self._hands.patience.action_s
+        if look.recognized.boxes:
+            return await self._hands.page.fill_boxes(look.recognized.boxes, code, timeout_s=action_s)
+        return await self._hands.page.fill(selector, code, timeout_s=action_s)
 
     async def _next_code(self, element: Element) -> str | None:
         if self._codes is not None and element is Element.CODE_APP and not self._by_sms:

@@ -10,6 +10,7 @@ from gwctl.login.look import Look
 from gwctl.login.outcome import LoginOutcome, classify_error
 from gwctl.login.page import CERTIFICATE_ERROR, PageFailed, PageSilent
 from gwctl.login.pages import Element, describe_search, version_of
+from gwctl.login.recognition import RECOGNIZED, UNDERSTOOD, describe
 
 _FILL_ROUNDS = 5
 _SWITCH_CLICKS = 2
@@ -24,6 +25,7 @@ class Form:
         self._task = hands.task
         self._patience = hands.patience
         self.version: str | None = None
+        self._has_switch = False
 
     async def open(self) -> Look:
         """Return the look with the form on it; one free reload if it does not come. Raises Over and PageFailed."""
@@ -32,11 +34,17 @@ class Form:
             self._hands.note(name)
             look = await self._await_form()
             if look is not None:
-                alone = not look.shows(Element.PASSWORD)
-                self.version = version_of(look.visible[Element.USERNAME], username_alone=alone)
+                self.version = self._version(look)
                 self._hands.note(f"form visible ({self.version})")
                 return look
         raise Over(LoginOutcome.PAGE_NEVER_CAME, f"no form within twice {self._patience.form_s:g} s")
+
+    def _version(self, look: Look) -> str:
+        """Return which version the page is of; of one that is of none it is noted what was understood, and by what."""
+        if look.is_recognized:
+            self._hands.note(f"{UNDERSTOOD} {describe(look.recognized)}")
+            return RECOGNIZED
+        return version_of(look.visible[Element.USERNAME], username_alone=not look.shows(Element.PASSWORD))
 
     async def _open_page(self) -> None:
         try:
@@ -66,9 +74,15 @@ class Form:
             if look.shows_form and look.shows(Element.SUBMIT, Element.USERNAME_SUBMIT):
                 return look
             self._end_if_ill(look, time.monotonic() - begun_s)
-        if look is not None and look.inputs:
-            raise Over(LoginOutcome.PAGE_UNKNOWN, f"nothing visible of {describe_search(self._hands.selectors)}")
+        if look is not None and (look.inputs or look.recognized.refused):
+            raise self._unknown(look, "nothing visible of ")
         return None
+
+    def _unknown(self, look: Look, what: str) -> Over:
+        """Return the end of an attempt at a page that is not understood, with what was seen or what was looked for."""
+        refused = look.recognized.refused
+        seen = f"what was seen: {refused}" if refused else f"{what}{describe_search(self._hands.selectors)}"
+        return Over(LoginOutcome.PAGE_UNKNOWN, seen)
 
     def _end_if_ill(self, look: Look, waited_s: float) -> None:
         outcome = classify_error(look.error) if look.error else None
@@ -80,11 +94,17 @@ class Form:
     async def set_mode(self, look: Look) -> Look:
         """Read the paper switch, click it if it is wrong, and read it again: the form may be rebuilt by it."""
         wanted = self._task.mode == "paper"
-        if look.paper is None or look.paper == wanted:
+        self._has_switch |= look.paper is not None or bool(look.recognized.ways)
+        if (look.paper is None and not look.recognized.ways) or look.paper == wanted:
             self._hands.note("no paper switch" if look.paper is None else f"mode is {self._task.mode}")
             return look
         for _ in range(_SWITCH_CLICKS):
-            await self._hands.click(Element.PAPER_LABEL if look.shows(Element.PAPER_LABEL) else Element.PAPER_SWITCH)
+            if way := look.recognized.ways.get(self._task.mode):
+                await self._hands.page.use(way, timeout_s=self._patience.action_s)
+            else:
+                await self._hands.click(
+                    Element.PAPER_LABEL if look.shows(Element.PAPER_LABEL) else Element.PAPER_SWITCH
+                )
             seen = await self._hands.watch(await self._hands.look(), lambda now: now.paper == wanted and now.shows_form)
             if seen is not None:
                 self._hands.note(f"mode switched to {self._task.mode}")
@@ -100,9 +120,11 @@ class Form:
                 if await self.is_filled(look):
                     self._hands.note("form filled")
                     return look
-            look = await self.set_mode(await self._hands.look())
-        searched = describe_search(self._hands.selectors)
-        raise Over(LoginOutcome.PAGE_UNKNOWN, f"the fields do not keep what is typed: {searched}")
+            look = await self._hands.look()
+            # A form that is being rebuilt is not there for a moment.
+            look = await self._hands.watch(look, lambda now: now.shows(Element.USERNAME, Element.PASSWORD)) or look
+            look = await self.set_mode(look)
+        raise self._unknown(look, "the fields do not keep what is typed: ")
 
     async def _fill_username(self, look: Look) -> bool:
         selector = look.visible.get(Element.USERNAME)
@@ -114,9 +136,12 @@ class Form:
         look = await self._hands.look()
         if not look.shows(Element.PASSWORD) and look.shows(Element.USERNAME_SUBMIT):
             await self._hands.click(Element.USERNAME_SUBMIT)
-            seen = await self._hands.watch(look, lambda now: now.shows(Element.PASSWORD) or bool(now.error))
+            before = look.error
+            seen = await self._hands.watch(
+                look, lambda now: now.shows(Element.PASSWORD) or now.error not in {"", before}
+            )
             look = seen or look
-            if look.error:
+            if look.error and look.error != before:
                 raise Over(classify_error(look.error), look.error)
         selector = look.visible.get(Element.PASSWORD)
         if selector is None:
@@ -133,5 +158,7 @@ class Form:
         ]
         if not all(await asyncio.gather(*checks)):
             return False
-        in_mode = look.paper is None or look.paper == (self._task.mode == "paper")
+        # A switch that was there has not gone because the form is being rebuilt; it may be on the step before.
+        needed = bool(look.recognized.ways) or (self._has_switch and look.shows(Element.USERNAME))
+        in_mode = look.paper == (self._task.mode == "paper") or (look.paper is None and not needed)
         return look.shows(Element.PASSWORD) and in_mode

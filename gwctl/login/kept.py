@@ -9,6 +9,7 @@ from typing import Any
 from gwctl.gateway.cause import Cause
 from gwctl.login.evidence import CAUSE_FILE, NEVER_AUTHENTICATED, STEPS_FILE
 from gwctl.login.outcome import LoginOutcome
+from gwctl.login.recognition import UNDERSTOOD
 from gwctl.state_file import look_at_json
 
 # For each end: what happened, and what to do. docs/login.md has the same table.
@@ -98,6 +99,11 @@ class Kept:
         return EXPLANATIONS.get(self.outcome, ("the login failed", ""))[0]
 
     @property
+    def understood(self) -> str | None:
+        """What was understood of a page that no known version describes, and by what; None for a known one."""
+        return next((name for name, _ in self.steps if name.startswith(UNDERSTOOD)), None)
+
+    @property
     def todo(self) -> str:
         """What to do about it."""
         return EXPLANATIONS.get(self.outcome, ("", "gwctl logs --supervisor"))[1]
@@ -111,6 +117,7 @@ class Kept:
             "todo": self.todo,
             "text": self.text,
             "cause": self.cause,
+            "understood": self.understood,
             "submits": self.submits,
             "steps": [{"name": name, "at_ms": at_ms} for name, at_ms in self.steps],
             "folder": str(self.folder),

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gwctl.login.controls import COLLECT_SCRIPT, Collected
 from gwctl.login.outcome import LoginOutcome, classify_error
 from gwctl.login.pages import CODE_FIELDS, Element
+from gwctl.login.recognition import NOTHING, Recognized, recognize
 
 SUCCESS_TEXT = "Client login succeeds"
+
+_FORM_PARTS = [
+    "username",
+    "username_submit",
+    "password",
+    "submit",
+    "paper_switch",
+    "paper_label",
+    "error",
+    "maintenance",
+    "cookie_button",
+    "cookie_cover",
+]
 
 # Returns null while the page looks as it did at the last look, so that waiting for a change is one call. It tells which
 # elements are visible and whether the fields hold something, never what they hold.
 LOOK_SCRIPT = """
-({selectors, known}) => {
+({selectors, known, origin}) => {
   const root = document.body;
   if (!root) return null;
   const shown = (e) => {
@@ -50,9 +66,14 @@ LOOK_SCRIPT = """
     inputs: every("input, select").filter(shown).length,
     success: root.innerText.slice(0, 4000).includes("Client login succeeds"),
   };
+  // A known page is never read in any other way, also while one of its questions stands there.
+  const known_form = found.username && (found.submit || found.username_submit);
+  const known_question = Object.keys(found).some((name) => !form_parts.includes(name));
+  const strange = !known_form && (!known_question || every("input[type=password]").some(shown));
+  look.collected = strange ? (COLLECT)(ids, id, shown, origin) : null;
   return JSON.stringify(look) === known ? null : look;
 }
-"""
+""".replace("COLLECT", COLLECT_SCRIPT.strip()).replace("form_parts", json.dumps(_FORM_PARTS))
 
 
 # Returns for each element how it was found, visible before hidden: for a person who wants to know the page.
@@ -75,7 +96,11 @@ FIND_SCRIPT = """
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is visible on the page; ``page`` changes with the document, ``form`` when the fields are rebuilt."""
+    """What is visible on the page; ``page`` changes with the document, ``form`` when the fields are rebuilt.
+
+    ``recognized`` is what was understood of a page that no version describes; its elements are in ``visible``, too.
+    ``raw`` is the look as the script returned it, for the script to compare the next one with.
+    """
 
     visible: Mapping[str, str]
     page: str = ""
@@ -89,15 +114,50 @@ class Look:
     banner: str = ""
     inputs: int = 0
     success: bool = False
+    recognized: Recognized = NOTHING
+    raw: str = field(default="", compare=False, repr=False)
 
     @classmethod
     def from_script(cls, value: Mapping[str, Any]) -> Look:
-        """Return the look that the script made."""
-        return cls(**value)
+        """Return the look that the script made, with what can be understood of a page that no version describes."""
+        values = {name: one for name, one in value.items() if name != "collected"}
+        look = cls(**values, raw=json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+        return look._with(value["collected"]) if value.get("collected") else look
+
+    def _with(self, value: Mapping[str, Any]) -> Look:
+        """Return this look with what can be understood of ``value``; the elements of known versions stay."""
+        seen = Collected.from_script(value)
+        recognized = recognize(seen)
+        found = recognized.elements
+        by_address = {element.value: control.at for element, control in found.items()}
+        if recognized.ways:
+            by_address[Element.PAPER_SWITCH.value] = recognized.ways["paper"]
+        username, password = found.get(Element.USERNAME), found.get(Element.PASSWORD)
+        boxes = [one.filled for one in seen.controls if one.at in recognized.boxes]
+        fields = [one.filled for element, one in found.items() if element in CODE_FIELDS]
+        error = self.error or seen.alerts
+        return replace(
+            self,
+            visible={**by_address, **({Element.ERROR.value: "[role=alert]"} if seen.alerts else {}), **self.visible},
+            form=self.form or (password.n if password else username.n if username else 0),
+            username_filled=self.username_filled or bool(username and username.filled),
+            password_filled=self.password_filled or bool(password and password.filled),
+            code_filled=self.code_filled or any(boxes) or any(fields),
+            paper=recognized.paper if self.paper is None else self.paper,
+            error=error,
+            inputs=max(self.inputs, sum(one.kind in {"text", "password", "select"} for one in seen.controls)),
+            success=self.success or bool(value["success"]),
+            recognized=recognized,
+        )
 
     def shows(self, *elements: Element) -> bool:
         """Say whether any of ``elements`` is visible."""
         return any(element.value in self.visible for element in elements)
+
+    @property
+    def is_recognized(self) -> bool:
+        """Whether its form was understood, and is of no known version."""
+        return bool({Element.USERNAME, Element.PASSWORD} & set(self.recognized.elements))
 
     @property
     def shows_form(self) -> bool:
@@ -250,7 +310,7 @@ def _judge_question(now: Now, submitted: Submitted, patience: Patience) -> Ended
 
 def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
     look, before = now.look, submitted.look
-    if not look.shows_form:
+    if not look.shows(Element.USERNAME, Element.PASSWORD):
         return None
     posted = _posted(now, submitted)
     anew = look.page != before.page or look.form != before.form or not look.password_filled

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from gwctl.login.controls import CHOICE, INTO_FRAME
 from gwctl.login.look import FIND_SCRIPT, LOOK_SCRIPT, Look, Traffic
 from gwctl.login.outcome import SsoCookie
 from gwctl.login.wire import Wire
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, Locator, Request
+    from playwright.async_api import BrowserContext, FrameLocator, Locator, Request
+    from playwright.async_api import Page as BrowserPage
 
 LOOK_EVERY_MS = 40
 CERTIFICATE_ERROR = "ERR_CERT_"
@@ -37,6 +38,8 @@ class Page:
         self._context = context
         self._page = context.pages[0]
         self._wire = Wire(self._page)
+        self._origin = ""
+        """The only one on which a page that no version describes is understood."""
 
     @property
     def traffic(self) -> Traffic:
@@ -59,6 +62,7 @@ class Page:
         from playwright.async_api import Error
         from playwright.async_api import TimeoutError as PlaywrightTimeout
 
+        self._origin = origin_of(url)
         try:
             response = await self._page.goto(url, wait_until="commit", timeout=timeout_s * 1000)
         except PlaywrightTimeout:
@@ -77,7 +81,11 @@ class Page:
         try:
             handle = await self._page.wait_for_function(
                 LOOK_SCRIPT,
-                arg={"selectors": dict(selectors), "known": as_script(known)},
+                arg={
+                    "selectors": dict(selectors),
+                    "known": known.raw if known is not None else "",
+                    "origin": self._origin,
+                },
                 polling=LOOK_EVERY_MS,
                 timeout=max(timeout_s, 0.001) * 1000,
             )
@@ -109,18 +117,36 @@ class Page:
 
         A click that was on its way when the time was over has been done, and is True.
         """
-        return await self._click(self._page.locator(_visible(selector)).first, timeout_s)
+        return await self._click(self._one(selector), timeout_s)
+
+    def _one(self, selector: str) -> Locator:
+        """Return the first visible match of a selector, or of an address that goes into frames."""
+        *frames, last = selector.split(INTO_FRAME)
+        scope: BrowserPage | FrameLocator = self._page
+        for frame in frames:
+            scope = scope.frame_locator(frame)
+        return scope.locator(_visible(last)).first
+
+    async def use(self, way: str, *, timeout_s: float) -> bool:
+        """Click what is at an address, or choose the option of a list that it names."""
+        at, choice, value = way.partition(CHOICE)
+        return await (self.choose(at, value, timeout_s=timeout_s) if choice else self.click(at, timeout_s=timeout_s))
+
+    async def fill_boxes(self, addresses: tuple[str, ...], text: str, *, timeout_s: float) -> bool:
+        """Put one character of ``text`` into each box, as a page wants it that has several for one code."""
+        filled = [await self.fill(at, one, timeout_s=timeout_s) for at, one in zip(addresses, text, strict=False)]
+        return all(filled) and len(addresses) == len(text)
 
     async def fill(self, selector: str, text: str, *, timeout_s: float) -> bool:
         """Put ``text`` into the first visible match; whether it stays there, ``holds`` tells."""
-        return await self._act(self._page.locator(_visible(selector)).first.fill(text, timeout=timeout_s * 1000))
+        return await self._act(self._one(selector).fill(text, timeout=timeout_s * 1000))
 
     async def holds(self, selector: str, text: str, *, timeout_s: float) -> bool:
         """Say whether the first visible match holds exactly ``text``."""
         from playwright.async_api import Error
 
         try:
-            field = self._page.locator(_visible(selector)).first
+            field = self._one(selector)
             return await field.input_value(timeout=timeout_s * 1000) == text
         except Error as error:
             if self.is_gone:
@@ -129,7 +155,7 @@ class Page:
 
     async def press_enter(self, selector: str, *, timeout_s: float) -> bool:
         """Press Enter in the first visible match."""
-        field = self._page.locator(_visible(selector)).first
+        field = self._one(selector)
         return await self._act(field.press("Enter", timeout=timeout_s * 1000, no_wait_after=True))
 
     async def click_text(self, selector: str, pattern: str, *, timeout_s: float) -> bool:
@@ -143,7 +169,7 @@ class Page:
 
     async def choose(self, selector: str, value: str, *, timeout_s: float) -> bool:
         """Choose an option of a list by its value."""
-        box = self._page.locator(_visible(selector)).first
+        box = self._one(selector)
         return await self._act(box.select_option(value=value, timeout=timeout_s * 1000))
 
     async def options(self, selector: str, *, timeout_s: float) -> list[tuple[str, str]]:
@@ -152,7 +178,7 @@ class Page:
 
         script = "(select) => [...select.options].filter((o) => o.value).map((o) => [o.value, o.label])"
         try:
-            found = await self._page.locator(_visible(selector)).first.evaluate(script, timeout=timeout_s * 1000)
+            found = await self._one(selector).evaluate(script, timeout=timeout_s * 1000)
         except Error as error:
             raise PageFailed(first_line(error)) from None
         return [(str(value), str(label)) for value, label in found]
@@ -254,12 +280,10 @@ class Page:
             raise PageFailed(first_line(error)) from None
 
 
-def as_script(look: Look | None) -> str:
-    """Return a look as the script's own JSON text, so that the two can be compared there."""
-    if look is None:
-        return ""
-    values = {name: getattr(look, name) for name in Look.__slots__}
-    return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+def origin_of(url: str) -> str:
+    """Return the origin of an address as a browser writes it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".removesuffix(":443" if parts.scheme == "https" else ":80").lower()
 
 
 def was_on_its_way(message: str) -> bool:

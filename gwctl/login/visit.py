@@ -12,6 +12,7 @@ from gwctl.login.hands import Hands, OnStep, Over, Task
 from gwctl.login.look import Ended, Look
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
 from gwctl.login.page import Page, PageFailed
+from gwctl.login.recognition import RECOGNIZED
 
 LOOK_S = 1.0
 SOON_S = 0.1
@@ -27,8 +28,9 @@ async def probe(page: Page, task: Task, on_step: OnStep) -> LoginReport:
     try:
         async with asyncio.timeout(task.deadline_s) as hands.limit:
             try:
-                await form.open()
+                look = await form.open()
                 elements = await page.find(hands.selectors)
+                elements |= {element.value: f"{RECOGNIZED} by {how}" for element, how in look.recognized.how.items()}
                 ended = Ended(LoginOutcome.CANCELLED, PROBED)
             except Over as over:
                 ended = _unreachable(over.ended.text) or over.ended

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from gwctl.gateway.cause import read_cause
 from gwctl.login.browser import find_browser
 from gwctl.login.evidence import keep_cause, keep_never_authenticated
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step
+from gwctl.login.recognition import UNDERSTOOD
 from gwctl.login.second_factor import Answer, Method, Question, nobody
 from gwctl.login.session import LoginJob, LoginWorker
 from gwctl.supervisor.attempt import Attempt, denied, environment_trouble
@@ -136,7 +138,7 @@ class Authenticator:
             return environment_trouble(error)
         finally:
             self._let_browser_go()
-        return await self._conclude(report, attempt)
+        return replace(await self._conclude(report, attempt), understood=_understood(report))
 
     def _let_browser_go(self) -> None:
         """End whatever browser there is, in the background: nobody knows when the next login is."""
@@ -274,3 +276,9 @@ class Authenticator:
         closing = self._closing
         if closing is not None and closing is not asyncio.current_task():
             await asyncio.wait([closing])
+
+
+def _understood(report: LoginReport) -> str:
+    """Return for the journal what was understood of a page that no known version describes; empty for a known one."""
+    by = next((step.name for step in report.steps if step.name.startswith(UNDERSTOOD)), "")
+    return f"IBKR's login page is new to gwctl, and was {by}" if by else ""

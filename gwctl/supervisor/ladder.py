@@ -165,6 +165,8 @@ def on_login_done(turn: Turn, event: LoginDone) -> None:
     if turn.snapshot.cure is not Cure.LOGIN:
         return
     turn.set(cure=None, first_login=False)
+    if event.understood:
+        turn.act(Warn("page_unknown_but_understood", event.understood))
     if event.result is LoginResult.SUCCESS:
         turn.set(resumable=event.resumable, resume_tried=True)
         settle(turn, Cure.LOGIN)

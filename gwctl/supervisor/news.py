@@ -46,6 +46,7 @@ class Event(StrEnum):
     LONG_OUTAGE = auto()
     RESTARTED_OFTEN = auto()
     LOGGED_IN_OFTEN = auto()
+    PAGE_UNKNOWN_BUT_UNDERSTOOD = auto()
     RECOVERED = auto()
     HELD_BACK = auto()
     TEST = auto()
@@ -113,6 +114,14 @@ KINDS: dict[Event, Kind] = {
         "history",
         ends_when_ready=False,
     ),
+    Event.PAGE_UNKNOWN_BUT_UNDERSTOOD: Kind(
+        Severity.WARNING,
+        "the login page is new",
+        "IBKR's login page is none that gwctl knows, and was understood all the same; please report what it has",
+        "login --probe",
+        again_s=24 * HOUR_S,
+        ends_when_ready=False,
+    ),
     Event.RECOVERED: Kind(
         Severity.INFO,
         "ready again",
@@ -136,6 +145,7 @@ _WARNINGS = {
     "never_opened": Event.NEVER_OPENED,
     "restarted_often": Event.RESTARTED_OFTEN,
     "logged_in_often": Event.LOGGED_IN_OFTEN,
+    "page_unknown_but_understood": Event.PAGE_UNKNOWN_BUT_UNDERSTOOD,
 }
 _AWAY = frozenset(Phase) - {Phase.READY, Phase.STOPPING, Phase.STOPPED}
 
@@ -284,7 +294,7 @@ class Desk:
             return [compose(Event.HELD_BACK, text, self._profile, at)]
         self._told[key] = now_s
         self._sent_s.append(now_s)
-        if event is not Event.RECOVERED:
+        if event not in {Event.RECOVERED, Event.PAGE_UNKNOWN_BUT_UNDERSTOOD}:
             self._open.add(event)
         self.unkept = True
         return [compose(event, what, self._profile, at, command)]

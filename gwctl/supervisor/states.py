@@ -223,6 +223,8 @@ class LoginDone(Event):
     hint: str | None = None
     retry_after_s: float | None = None
     resumable: bool = False
+    understood: str = ""
+    """What was understood of a page that no known version describes, and by what; empty for one that is known."""
 
 
 @dataclass(frozen=True, slots=True)

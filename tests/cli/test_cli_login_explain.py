@@ -53,6 +53,16 @@ def test_a_refused_login_is_explained(tmp_path: Path) -> None:
     assert "canary" not in text + json.dumps(login)
 
 
+def test_a_page_that_is_new_is_explained(home: Home) -> None:
+    """A login on a page of no known version says what was understood of it, and by what."""
+    understood = "understood by what it has: username by autocomplete"
+    keep(home, "20261120T010203Z-1-timed_out", json.dumps({**KEPT, "steps": [["page opened", 1], [understood, 2]]}))
+    text = home.gwctl("login", "--explain").check(0).stdout
+    assert f"  the page        is none that gwctl knows; {understood}" in text.splitlines()
+    login = home.gwctl("login", "--explain", "--json").check(0).envelope["data"]["login"]
+    assert login["understood"] == understood
+
+
 def test_none_is_kept(home: Home) -> None:
     """Where no login has failed that is said, with 0, and nothing is made for it."""
     assert home.gwctl("login", "--explain").check(0).stdout == "no failed login of profile 'default' is kept\n"

@@ -33,6 +33,7 @@ LOST = {"kind": "phase", "phase": "recovering", "reason": "the gateway ended"}
 LOCKED = {"kind": "phase", "phase": "locked_out", "reason": "IBKR says that the account is locked"}
 PUSH = {"kind": "question", "what": "push", "text": "IBKR sends a notification: approve it", "wants_code": False}
 CODE = {"kind": "question", "what": "app", "text": "IBKR asks for a code", "wants_code": True, "id": 1}
+NEW_PAGE = {"kind": "warning", "code": "page_unknown_but_understood", "text": "username by autocomplete"}
 OFTEN = {"kind": "warning", "code": "restarted_often", "text": "the budget is spent"}
 LOGINS = {"kind": "warning", "code": "logged_in_often", "text": "the budget is spent"}
 GAVE_UP = {"kind": "end", "exit_code": 77, "code": "credentials_rejected", "text": "IBKR refused the password"}
@@ -101,6 +102,9 @@ class Life:
         ([STARTED, READY, {"kind": "warning", "code": "folder_lost", "text": "deleted"}], []),
         ([STARTED, {"kind": "cure", "rung": "resume", "ok": True}, {"kind": "window", "open": True}], []),
         ([{"kind": "phase"}, {"kind": "question"}, {"kind": "warning"}, {}], []),
+        # A page that is new is no outage: nothing is ready again after it.
+        ([STARTED, NEW_PAGE, 20, READY, HOUR_S, LOST, NEW_PAGE, READY], ["page_unknown_but_understood"]),
+        ([STARTED, NEW_PAGE, READY, 25 * HOUR_S, NEW_PAGE, READY], ["page_unknown_but_understood"] * 2),
         # The same, again.
         ([STARTED, READY, LOCKED, 60, LOST, LOCKED], ["locked_out"]),
         ([STARTED, READY, LOCKED, 60, READY, LOCKED], ["locked_out", "recovered", "locked_out"]),

@@ -30,6 +30,7 @@ class ScriptedLogin:
         self.outcome = outcome
         self.asks = asks
         self.text = text
+        self.steps: tuple[Step, ...] = ()
         self.permitted = 0
         self.closed = 0
 
@@ -45,7 +46,7 @@ class ScriptedLogin:
                 return LoginReport(LoginOutcome.CANCELLED, self.permitted)
             self.permitted += 1
         cookies = (SsoCookie("XYZAB", "1", "localhost", "/"),) if self.outcome is LoginOutcome.SUCCESS else ()
-        return LoginReport(self.outcome, min(self.asks, 1), self.text, cookies=cookies)
+        return LoginReport(self.outcome, min(self.asks, 1), self.text, self.steps, cookies)
 
     async def close(self) -> None:
         self.closed += 1
@@ -63,6 +64,7 @@ class Desk:
         self.cookies: list[tuple[tuple[str, str], ...]] = []
         self.workers: list[ScriptedLogin] = []
         self.next_worker = ScriptedLogin(LoginOutcome.SUCCESS)
+        self.steps: tuple[Step, ...] = ()
         self.runner = asyncio.Runner()
         self.authenticator = Authenticator(
             settings,
@@ -79,6 +81,7 @@ class Desk:
 
     def log_in(self, outcome: LoginOutcome, *, asks: int = 1, text: str = "") -> LoginDone:
         self.next_worker = ScriptedLogin(outcome, asks=asks, text=text)
+        self.next_worker.steps = self.steps
 
         async def once() -> LoginDone:
             done = await self.authenticator.log_in(first=True, on_step=lambda _name: None, on_asked=lambda _text: None)
@@ -116,6 +119,17 @@ def test_success_keeps_the_cookies(desk: Desk) -> None:
     assert desk.cookies == [(("XYZAB", "1"),)]
     assert desk.outcomes == ["success"]
     assert desk.workers[0].closed == 1
+
+
+@pytest.mark.parametrize("outcome", [LoginOutcome.SUCCESS, LoginOutcome.REFUSED])
+def test_what_was_understood_of_a_new_page_is_handed_on(desk: Desk, outcome: LoginOutcome) -> None:
+    """However the login on a page of no known version ends, the loop hears of the page."""
+    understood = Step("understood by what it has: username by autocomplete", 3.0)
+    desk.steps = (Step("page opened", 1.0), understood)
+    assert desk.log_in(outcome).understood == f"IBKR's login page is new to gwctl, and was {understood.name}"
+    desk.steps = ()
+    desk.password = "another-password"
+    assert desk.log_in(outcome).understood == ""
 
 
 def test_refused_password_is_sent_once(desk: Desk) -> None:

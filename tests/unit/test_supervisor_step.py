@@ -63,6 +63,16 @@ def test_cold_start_logs_in_and_gets_ready() -> None:
     assert core.snapshot.reason == "authenticated"
 
 
+@pytest.mark.parametrize("result", [LoginResult.SUCCESS, LoginResult.NEEDS_PERSON, LoginResult.TRANSIENT])
+def test_a_login_page_that_is_new_is_told_of(result: LoginResult) -> None:
+    """However the login on it ended, a warning says what was understood; of a known page there is none."""
+    told = Warn("page_unknown_but_understood", "by what it has")
+    for understood in ("by what it has", ""):
+        core = logging_in()
+        core.feed(LoginDone(core.snapshot.epoch, result, understood=understood))
+        assert (told in core.done) == bool(understood)
+
+
 def test_adopted_gateway_with_a_session_is_ready_without_a_login() -> None:
     """Law 4: a gateway that outlived its supervisor is taken over and its session goes on."""
     core = started(adopted=True)

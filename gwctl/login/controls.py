@@ -1,0 +1,256 @@
+"""What a page that no version describes has for a person to use: read from the browser, as plain values.
+
+The script that is run in the page only collects; what is meant by which control is decided in ``recognition``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+INTO_FRAME = " |> "
+"""Stands in an address between a frame and what is meant in it."""
+CHOICE = " => "
+"""Stands in an address between a list and the value of the option that is meant."""
+
+# A function that returns what is on the page: the controls that a person can see and use, in the document's order, with
+# open shadow roots and frames of the origin. It tells whether a field holds something, never what. Each control gets an
+# attribute by which it is found again. While the page is being built none are returned: they have to have been the
+# same for a while, for longer before the form was seen once. ``memory`` is kept by the page between two looks.
+COLLECT_SCRIPT = r"""
+(memory, id, shown, origin) => {
+  const FIRST_MS = 1000, LATER_MS = 400, MOST = 300;
+  const NO_TEXT = ["hidden", "file", "range", "color", "date", "time", "month", "week", "datetime-local"];
+  const sound = (t) => (t || "").replace(/[\ud800-\udfff]/g, "");
+  const short = (t) => sound(t).replace(/\s+/g, " ").trim().slice(0, 80);
+  const style = (e) => e.ownerDocument.defaultView.getComputedStyle(e);
+  const host = (e) => e.getRootNode() instanceof ShadowRoot ? e.getRootNode().host : null;
+  const up = (e) => e.assignedSlot || e.parentElement || host(e);
+  const above = (e, s) => { for (let x = e; x; x = up(x)) if (x.matches(s)) return x; return null; };
+
+  const usable = (e) => {
+    if (!shown(e)) return false;
+    const box = e.getBoundingClientRect(), view = e.ownerDocument.defaultView;
+    if (box.width < 6 || box.height < 6) return false;
+    if (box.right + view.scrollX <= 0 || box.bottom + view.scrollY <= 0) return false;
+    for (let x = e; x; x = up(x)) {
+      if (x.inert || x.getAttribute("aria-hidden") === "true") return false;
+      if (x === e || x === x.ownerDocument.body || x === x.ownerDocument.documentElement) continue;
+      const around = x.getBoundingClientRect();
+      if ((around.width < 2 || around.height < 2) && style(x).overflow !== "visible") return false;
+      if (/^rect\(0(px)?[ ,]+0/.test(style(x).clip) && style(x).position === "absolute") return false;
+    }
+    return true;
+  };
+
+  // What a screen reader would call it; for a field without a label, what stands before it.
+  const refer = (e, attribute) => (e.getAttribute(attribute) || "").split(/\s+/).filter(Boolean)
+    .map((n) => e.getRootNode().getElementById(n)).filter(Boolean);
+  const pictures = (e) => [...e.querySelectorAll("[alt], [aria-label], title")]
+    .map((x) => x.alt || x.getAttribute("aria-label") || x.textContent).join(" ");
+  const written = (e) => e.tagName === "INPUT" ? e.value || e.alt : e.innerText || pictures(e);
+  const beside = (e) => {
+    for (let x = e, n = 0; x && n < 3; x = up(x), n++) {
+      const node = x.previousSibling, before = x.previousElementSibling;
+      if (node && node.nodeType === Node.TEXT_NODE && short(node.data)) return short(node.data);
+      if (!before || before.matches("script, style, template")) continue;
+      return before.matches("input, select, button") || before.querySelector("input, select, button")
+        ? "" : short(before.innerText);
+    }
+    return "";
+  };
+  const nameOf = (e, button) => short(refer(e, "aria-labelledby").map((x) => x.innerText).join(" "))
+    || short(e.getAttribute("aria-label"))
+    || short([...(e.labels || [])].map((x) => x.innerText).join(" "))
+    || (button ? short(written(e)) : "")
+    || short(e.title) || short(e.getAttribute("placeholder"))
+    || short(above(e, "[label]")?.getAttribute("label"))
+    || (button ? "" : beside(e));
+
+  const isOn = (e) => {
+    if (e.type === "checkbox" || e.type === "radio") return !!e.checked;
+    for (const a of ["aria-checked", "aria-selected", "aria-pressed", "aria-current"])
+      if (e.hasAttribute(a)) return e.getAttribute(a) !== "false";
+    if (e.dataset.state) return ["on", "checked", "active", "selected", "open"].includes(e.dataset.state);
+    return /(^|[\s_-])(active|selected|current|checked|is-?on)([\s_-]|$)/i.test(e.className) ? true : null;
+  };
+  const kindOf = (e) => {
+    const tag = e.tagName, type = (e.type || "").toLowerCase(), role = e.getAttribute("role") || "";
+    if (tag === "SELECT") return "select";
+    if (role === "switch" || role === "checkbox") return "switch";
+    if (role === "option") return "option";
+    if (role === "radio" || role === "tab" || role === "menuitemradio") return "choice";
+    if (tag === "INPUT") {
+      if (type === "checkbox") return "switch";
+      if (type === "radio") return "choice";
+      if (type === "submit" || type === "image") return "submit";
+      if (type === "button" || type === "reset") return "button";
+      if (NO_TEXT.includes(type)) return "";
+      if (type === "password" || !["", "none"].includes(style(e).webkitTextSecurity || "")) return "password";
+      return type === "search" || role === "searchbox" ? "search" : "text";
+    }
+    if (tag === "BUTTON") {
+      if (e.hasAttribute("aria-pressed")) return "choice";
+      return type === "submit" && e.form ? "submit" : "button";
+    }
+    return role === "button" ? "button" : "";
+  };
+  const address = (e, inside) => {
+    const mark = String(id(e));
+    if (e.dataset.gwctl !== mark) e.dataset.gwctl = mark;
+    return `${inside}[data-gwctl="${mark}"]`;
+  };
+  const isOurs = (e, form, document) => {
+    const target = (e.hasAttribute("formaction") && e.formAction)
+      || (form && form.hasAttribute("action") && new URL(form.getAttribute("action"), document.baseURI).href);
+    try { return !target || target.startsWith("about:") || new URL(target).origin === origin; } catch { return false; }
+  };
+
+  const controls = [], alerts = [], roots = new Set([document]), cards = new Map();
+  const take = (e, kind, inside, document) => {
+    const button = !["text", "search", "password", "select", "switch"].includes(kind) && e.type !== "radio";
+    let handle = e;
+    if (!usable(e)) {
+      // A styled switch hides its box, and a person clicks what is drawn for it.
+      if (e.type !== "checkbox" && e.type !== "radio") return;
+      handle = above(e, "[aria-hidden=true]") ? null : [...(e.labels || []), up(e)].find((x) => x && usable(x));
+      if (!handle) return;
+    }
+    const form = e.form || above(e, "form"), scope = id(form || document);
+    const group = above(e, "[role=radiogroup], [role=tablist], [role=group], fieldset, form") || up(e);
+    const words = [e.id, e.getAttribute("name"), e.type === "email" ? "email" : "", e.getAttribute("placeholder")];
+    controls.push({
+      n: id(e), at: address(handle, inside), kind, name: nameOf(e, button), scope, form: !!form,
+      words: sound(words.filter(Boolean).join(" ")).slice(0, 200),
+      autocomplete: (e.getAttribute("autocomplete") || "").toLowerCase().slice(0, 80),
+      group: e.type === "radio" && e.name ? `${scope} ${sound(e.name)}` : String(id(group)),
+      ours: isOurs(e, form, document),
+      filled: !!e.value && ["text", "search", "password", "select"].includes(kind),
+      on: ["text", "search", "password", "select", "submit"].includes(kind) ? null : isOn(e),
+      length: e.maxLength > 0 ? e.maxLength : 0,
+      numeric: ["numeric", "decimal", "tel"].includes(e.inputMode) || ["number", "tel"].includes(e.type)
+        || /^\^?(\[0-9\]|\\d)/.test(e.pattern || ""),
+      required: !!e.required || e.getAttribute("aria-required") === "true",
+      fixed: !!e.readOnly || (!button && !!e.disabled) || e.getAttribute("aria-readonly") === "true",
+      options: kind !== "select" ? [] : [...e.options].filter((o) => !o.disabled).slice(0, 40)
+        .map((o) => [sound(o.value), short(o.label), o.selected]),
+    });
+    if (kind === "card") cards.set(controls.at(-1), e);
+    if (e.getAttribute("aria-invalid") === "true")
+      alerts.push(...[...refer(e, "aria-errormessage"), ...refer(e, "aria-describedby")].filter(shown));
+  };
+
+  // A thing to click that is none of the others; of two, one in the other, the inner one.
+  const pointed = (e) => !!e && style(e).cursor === "pointer";
+  const isCard = (e) => e.innerText && e.innerText.length <= 120 && !e.querySelector("input, select, button")
+    && (e.matches("a, li, [onclick], [tabindex], [role=listitem], [role=link]") || e.onclick
+      || (pointed(e) && !pointed(up(e))));
+  const takeCard = (e, inside, document) => {
+    for (let n = controls.length - 1; n >= 0; n--) if (cards.get(controls[n])?.contains(e)) controls.splice(n, 1);
+    take(e, "card", inside, document);
+  };
+
+  const walk = (root, inside, document, visit) => {
+    for (const e of root.querySelectorAll("*")) {
+      if (controls.length >= MOST) return;
+      if (e.shadowRoot) { roots.add(e.shadowRoot); walk(e.shadowRoot, inside, document, visit); }
+      if (e.tagName !== "IFRAME" && e.tagName !== "FRAME") { visit(e, inside, document); continue; }
+      const within = e.contentDocument;
+      if (!within || !within.body || within.defaultView.origin !== origin || !usable(e)) continue;
+      roots.add(within);
+      walk(within, address(e, inside) + " |> ", within, visit);
+    }
+  };
+  const foreign = location.origin !== origin;
+  if (!foreign && document.readyState !== "loading") {
+    walk(document, "", document, (e, inside, within) => {
+      const kind = kindOf(e);
+      if (kind) take(e, kind, inside, within);
+      if (e.matches("[role=alert], [aria-live=assertive]") && !e.querySelector("input, button") && shown(e))
+        alerts.push(e);
+    });
+    if (!controls.some((c) => c.kind === "password"))
+      walk(document, "", document, (e, inside, within) => {
+        if (!kindOf(e) && isCard(e)) takeCard(e, inside, within);
+      });
+  }
+
+  const password = controls.some((c) => c.kind === "password");
+  const same = controls.map((c) => c.n + c.kind).join();
+  const now = performance.now();
+  if (memory.same !== same) { memory.same = same; memory.since = now; }
+  const wanted = !memory.understood ? FIRST_MS : password ? 0 : LATER_MS;
+  const built = document.readyState === "complete" && now - memory.since >= wanted;
+  if (built && password) memory.understood = true;
+  const texts = [...roots].flatMap((r) => r.body ? [r.body] : [...r.children])
+    .map((e) => (e.innerText || "").slice(0, 4000));
+  const said = alerts.map((e) => e.innerText.trim());
+  return {
+    controls: built ? controls : [],
+    alerts: built ? sound([...new Set(said)].filter(Boolean).join("\n")).slice(0, 500) : "",
+    text: built ? sound(texts.join("\n")).slice(0, 4000) : "",
+    success: texts.some((t) => t.includes("Client login succeeds")),
+    foreign,
+  };
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One thing on the page that a person can use, as the script saw it; ``at`` is where to find it again.
+
+    ``kind`` is one of text, search, password, submit, button, switch (with checkboxes), choice (radios, tabs, buttons
+    that stay pressed), select, option and card (a thing to click that is none of these). ``on`` is None where the page
+    does not say. ``words`` are those a person does not see: its id, its name, its placeholder.
+    """
+
+    n: int
+    at: str
+    kind: str
+    name: str = ""
+    words: str = ""
+    autocomplete: str = ""
+    scope: int = 0
+    form: bool = True
+    group: str = ""
+    ours: bool = True
+    filled: bool = False
+    on: bool | None = None
+    length: int = 0
+    numeric: bool = False
+    required: bool = False
+    fixed: bool = False
+    options: tuple[tuple[str, str, bool], ...] = ()
+
+    @classmethod
+    def from_script(cls, value: Mapping[str, Any]) -> Control:
+        """Return the control that the script described."""
+        options = tuple((str(one), str(label), bool(selected)) for one, label, selected in value["options"])
+        return cls(**{**value, "options": options})
+
+    def is_called(self, *tokens: str) -> bool:
+        """Say whether one of ``tokens`` is in its ``autocomplete``."""
+        return any(token in self.autocomplete.split() for token in tokens)
+
+    @property
+    def title(self) -> str:
+        """What to call it to a person."""
+        return f'"{self.name or self.words or self.kind}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What recognition goes by; ``foreign`` says that the page is not on the origin that the login was opened on."""
+
+    controls: tuple[Control, ...] = ()
+    alerts: str = ""
+    text: str = ""
+    foreign: bool = False
+
+    @classmethod
+    def from_script(cls, value: Mapping[str, Any]) -> Collected:
+        """Return what the script collected."""
+        controls = tuple(Control.from_script(one) for one in value["controls"])
+        return cls(controls, str(value["alerts"]), str(value["text"]), bool(value["foreign"]))

@@ -1,0 +1,118 @@
+"""The words by which a page that no version describes says what its parts are, in the languages that IBKR serves.
+
+A word is the beginning of one on the page, without accents and in small letters; one that ends in ``.`` is a whole one.
+In scripts that put no space between words it is found anywhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+
+PAPER = (
+    "paper. papertrading simulat simuler simuliert simulad simulac simulaz simule. gesimuleerd demo "
+    "demo-konto demonstra practice papierhandel papier. papier- ubungs muster fictif fictici cartace papel. "
+    "papelhandel oefen papir papperse papper. paperi. szimul gyakorlo symul papierow cvicn kagit hartie "
+    "simulere simulering simuloi gia-lap mo-phong демо симул бумажн учебн имитац виртуальн εικονικ προσομοι "
+    "δοκιμαστικ ペーパー デモ シミュレ 模擬 仮想 模拟 演示 仿真 虚拟 虛擬 紙上 纸上 모의 데모 페이퍼 시뮬 "
+    "דמו נייר סימולצ הדמיה תרגול מדומה تجريب محاكا ورقي افتراض จำลอง เดโม"
+)
+LIVE = (
+    "live. real. reale. reell reel. reales. echt. echtgeld echthandel echtkonto echte. en-direct en-vivo "
+    "ao-vivo dal-vivo na-zywo na-zivo reeel production eles. valodi elo. rzeczywist realn. realny zive. "
+    "ostry. skutecn gercek canli. skarp. oikea. live-handel that. реальн боев действительн πραγματικ ζωνταν "
+    "ライブ 本番 実取引 リアル 真实 真實 实盘 實盤 实时 實時 正式 실전 실제 라이브 חי. אמיתי לייב حقيق مباشر "
+    "فعلي จริง"
+)
+NO_MODE = (
+    "paperless statement chat time-quotes zeit support hilfe aide help stream news video watch newsletter "
+    "real-time tour"
+)
+"""What makes of one of the words above something that is no kind of account."""
+
+USER = (
+    "user login-id userid username benutzer anwender nutzer identifiant utilisateur nom-d-utilisateur utente "
+    "nome-utente usuario utilizador nome-de-utilizador gebruiker gebruikersnaam login. loginname felhasznalo "
+    "uzytkownik uzivatel kullanici anvandar bruker kayttaja utilizator kasutaja ten-dang-nhap "
+    "имя-пользователя пользовател логин όνομα-χρήστη χρηστη ユーザー 用户 用戶 使用者 账号 帳號 帐号 账户名 "
+    "사용자 아이디 שם-משתמש משתמש اسم-المستخدم المستخدم ชื่อผู้ใช้"
+)
+MASKED = (
+    "password passwort passwd kennwort mot-de-passe contrasena senha palavra-passe wachtwoord jelszo haslo "
+    "heslo sifre losenord passord adgangskode salasana parola mat-khau пароль κωδικος-προσβασης パスワード "
+    "密码 密碼 비밀번호 סיסמ سر. المرور كلمة รหัสผ่าน"
+)
+"""What the field for the password is called."""
+LOG_IN = (
+    "log-in login. logon log-on sign-in signin anmelden anmeldung einloggen connexion connecter se-connecter "
+    "s-identifier accedi accesso entra. iniciar-sesion acceder ingresar entrar iniciar-sessao aceder "
+    "inloggen aanmelden bejelentkez belepes zaloguj logowanie prihlasit giris oturum-ac logga-in logg-inn "
+    "log-ind kirjaudu conectare autentificare dang-nhap simulated-login войти вход авториз συνδεση εισοδος "
+    "ログイン サインイン 登录 登錄 登入 로그인 התחבר כניסה تسجيل-الدخول دخول เข้าสู่ระบบ"
+)
+NEXT = (
+    "next continue weiter fortfahren suivant continuer avanti continua siguiente continuar seguinte avancar "
+    "volgende doorgaan verder tovabb dalej dalsi pokracovat ileri devam nasta fortsatt naeste seuraava "
+    "submit verify confirm bestatig absenden senden prufen valider verifier confirmer envoyer conferma "
+    "verifica invia confirmar verificar enviar bevestig verzend megerosit potwierdz далее продолжить "
+    "подтверд отправ επομενο συνεχεια 次へ 続ける 確認 送信 下一步 继续 繼續 确认 提交 다음 계속 확인 제출 "
+    "הבא המשך אישור שלח التالي متابعة تأكيد إرسال ถัดไป ยืนยัน"
+)
+OTHER_WAY = (
+    "forgot forget vergessen oublie dimentic olvid esquec vergeten elfelejt zapomn unut register registr "
+    "sign-up signup create erstellen creer crea. crear criar open-account konto-eroffnen cancel abbrech "
+    "annuler annulla cancelar annuleren megse anuluj zrusit iptal back. zuruck retour. clear reset show. "
+    "hide. anzeigen afficher passkey fingerprint google apple facebook microsoft qr help hilfe aide. ayuda "
+    "aiuto cookie accept. akzept search suche subscribe newsletter language sprache resend erneut renvoyer "
+    "reenvi забыл зарегистр отмена показать 忘记 忘記 注册 註冊 取消 搜索 搜尋 キャンセル 登録 お忘れ 検索 "
+    "표시 취소 회원가입 שכחת ביטול الغاء نسيت"
+)
+"""What a button that does not send the form is called."""
+DECOY = (
+    "search suche recherch ricerca cerca. buscar busca. zoek keres szukaj hledat arama find newsletter "
+    "subscribe abonn iscri suscri coupon promo website url. homepage captcha honeypot leave-blank "
+    "leave-this-empty do-not-fill поиск 搜索 搜尋 検索 검색 חיפוש بحث"
+)
+CODE = (
+    "code. codes. otp totp token passcode one-time security-code verification 2fa mfa two-factor pin. tan. "
+    "challenge-response response. sicherheitscode bestatigungscode einmalcode code-de-securite codice codigo "
+    "beveiligingscode verificatiecode kod. kodu. biztonsagi код. кода. κωδικος 認証コード セキュリティコード "
+    "コード 验证码 驗證碼 安全码 安全碼 代码 代碼 인증번호 보안-코드 코드 קוד رمز. الرمز رمز- รหัส."
+)
+SMS_WORDS = (
+    "sms text-message textnachricht texto. mensaje-de-texto messaggio-di-testo mensagem-de-texto смс "
+    "ショートメッセージ 短信 簡訊 문자"
+)
+EMAIL = "email e-mail courriel correo posta-elettronica электронн メール 邮件 邮箱 郵件 電郵 이메일 דוא البريد"
+CARD = "security-card code-card sicherheitskarte carte-de-securite tarjeta-de-seguridad"
+CHALLENGE = "challenge herausforderung defi. sfida desafio"
+DEVICES = (
+    "sms text-message ib-key ibkr-mobile mobile-authenticator authenticator voice phone-call telephone-call "
+    "call-me sprachanruf email e-mail security-card security-device digital-security passkey "
+    "push-notification notification benachrichtigung totp textnachricht 短信 簡訊 语音 邮件 смс メール"
+)
+
+
+@functools.cache
+def _pattern(words: str) -> re.Pattern[str]:
+    ways = []
+    for word in words.split():
+        plain = _plain(word.rstrip("."))
+        begins = "" if ord(plain[0]) >= 0x1100 or 0x0E00 <= ord(plain[0]) < 0x0E80 else r"(?<![^\W_])"
+        ends = r"(?![^\W_])" if word.endswith(".") else ""
+        ways.append(begins + r"[\s_-]*".join(map(re.escape, plain.split("-"))) + ends)
+    return re.compile("|".join(ways))
+
+
+def _plain(text: str) -> str:
+    """Return ``text`` in small letters and without accents."""
+    split = unicodedata.normalize("NFKD", text)
+    return "".join(one for one in split if not unicodedata.combining(one)).casefold()
+
+
+def says(text: str, words: str) -> bool:
+    """Say whether ``text`` has one of ``words`` in it."""
+    # An identifier has its words in one: loginUsername.
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+    return _pattern(words).search(_plain(apart)) is not None

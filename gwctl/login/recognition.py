@@ -1,0 +1,362 @@
+"""Understand a login page that no known version describes, by what every page has that people can use; pure.
+
+It is guarded: only on the origin that the login was opened on, never with two fields for a password on the page (that
+is how one registers, or changes it), and where two readings are possible it gives none, and says what it saw.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from gwctl.login import page_words as words
+from gwctl.login.controls import CHOICE, Collected, Control
+from gwctl.login.page_words import says
+from gwctl.login.pages import Element
+
+RECOGNIZED = "recognized"
+"""The version of a page that no version describes."""
+
+UNDERSTOOD = "understood by what it has:"
+"""How the step begins that says what of such a page was understood."""
+
+_BOXES = range(4, 11)
+_CODE_CHARS = range(4, 13)
+Mode = Literal["paper", "live"]
+_T = TypeVar("_T")
+
+
+class Unsure(Exception):
+    """Two readings are possible, or none; the text says what was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recognized:
+    """What of a page was understood: where each element is, and by what it was found.
+
+    ``ways`` are what to use for each kind of account where the page has a choice, ``paper`` is which is chosen.
+    ``refused`` says why the form was not understood although there is something to type a password into.
+    """
+
+    elements: Mapping[Element, Control] = field(default_factory=dict)
+    how: Mapping[Element, str] = field(default_factory=dict)
+    boxes: tuple[str, ...] = ()
+    ways: Mapping[str, str] = field(default_factory=dict)
+    paper: bool | None = None
+    devices: tuple[tuple[str, str], ...] = ()
+    by_sms: bool = False
+    refused: str = ""
+
+
+NOTHING = Recognized()
+
+
+def recognize(page: Collected) -> Recognized:
+    """Return what can be understood of ``page``; nothing at all where it shows nothing to log in with or answer."""
+    try:
+        return _recognize(page)
+    except Unsure as unsure:
+        return Recognized(refused=str(unsure))
+
+
+def _recognize(page: Collected) -> Recognized:
+    if page.foreign:
+        raise Unsure("a page that is not on the gateway's origin")
+    passwords = [one for one in page.controls if one.kind == "password" and not _is_code(one)]
+    if len(passwords) > 1:
+        raise Unsure("two fields for a password, as for a registration or a new password")
+    if passwords:
+        return _recognize_form(page.controls, passwords[0])
+    return _recognize_code(page) or _recognize_devices(page) or _recognize_first_half(page) or Recognized()
+
+
+def describe(recognized: Recognized) -> str:
+    """Return on one line what was understood, and by what."""
+    return "; ".join(f"{element} by {how}" for element, how in recognized.how.items())
+
+
+# The form.
+
+
+def _recognize_form(controls: tuple[Control, ...], password: Control) -> Recognized:
+    if password.is_called("new-password"):
+        raise Unsure(f"a field for a new password, {password.title}")
+    _check_origin(password)
+    if password.fixed:
+        raise Unsure(f"the field {password.title} takes no text now")
+    found, how = {Element.PASSWORD: password}, {Element.PASSWORD: "the field for a password"}
+    same = [one for one in controls if one.scope == password.scope]
+    username = _username_before(same, password)
+    if username is not None:
+        found[Element.USERNAME], how[Element.USERNAME] = username
+        _check_origin(found[Element.USERNAME])
+    paper, ways, switch = _switch(controls, password)
+    if switch:
+        how[Element.PAPER_SWITCH] = switch
+    used = {password.n, *(one.n for one in found.values())}
+    for one in same:
+        is_switch = one.at in {way.split(CHOICE)[0] for way in ways.values()}
+        if one.required and not one.filled and one.n not in used and not is_switch and not one.on:
+            raise Unsure(f"a field that is required and not known, {one.title}")
+    found[Element.SUBMIT], how[Element.SUBMIT] = _submit(controls, password)
+    _check_origin(found[Element.SUBMIT])
+    return Recognized(found, how, ways=ways, paper=paper)
+
+
+def _username_before(same: list[Control], password: Control) -> tuple[Control, str] | None:
+    """Return the field for the username; None where the page shows it no more, as after the first of two steps."""
+    before = [one for one in same[: same.index(password)] if one.kind == "text" and not one.fixed]
+    texts = [one for one in before if not _is_decoy(one) and not _is_code(one)]
+    if not texts:
+        return None
+    by_autocomplete = [one for one in texts if one.is_called("username")]
+    if by_autocomplete:
+        return _only(by_autocomplete, "fields for a username"), "autocomplete"
+    by_name = [one for one in texts if _says_user(one)]
+    if by_name:
+        return _only(by_name, "fields for a username"), f"its name {by_name[0].title}"
+    if len(texts) > 1 and not password.form:
+        texts = texts[-1:]
+    return _only(texts, "fields before the one for the password"), "the field before the one for the password"
+
+
+def _recognize_first_half(page: Collected) -> Recognized | None:
+    """Return the first of two steps, which asks for the username alone."""
+    texts = [one for one in page.controls if one.kind == "text" and not one.fixed and not _is_decoy(one)]
+    named = [one for one in texts if one.is_called("username")] or [one for one in texts if _says_user(one)]
+    if not named:
+        return None
+    username = _only(named, "fields for a username")
+    _check_origin(username)
+    button, by = _submit(page.controls, username)
+    _check_origin(button)
+    paper, ways, switch = _switch(page.controls, username)
+    how = {Element.USERNAME: "autocomplete" if username.is_called("username") else f"its name {username.title}"}
+    how |= {Element.PAPER_SWITCH: switch} if switch else {}
+    return Recognized(
+        {Element.USERNAME: username, Element.USERNAME_SUBMIT: button},
+        {**how, Element.USERNAME_SUBMIT: by},
+        ways=ways,
+        paper=paper,
+    )
+
+
+def _submit(controls: tuple[Control, ...], field_: Control) -> tuple[Control, str]:
+    """Return the button that sends the form that ``field_`` is in."""
+    same = [one for one in controls if one.scope == field_.scope and not says(_label(one), words.OTHER_WAY)]
+    sending = [one for one in same if one.kind == "submit"]
+    if len(sending) == 1:
+        return sending[0], "the form's button"
+    buttons = sending or [one for one in same if one.kind == "button"]
+    for which in (words.LOG_IN, words.NEXT):
+        called = [one for one in buttons if says(_label(one), which)]
+        if called:
+            return _only(called, "buttons that may send the form"), f"its name {called[0].title}"
+    if not buttons:
+        raise Unsure("no button that sends the form")
+    return _only(buttons, "buttons that may send the form"), "the only button"
+
+
+def _check_origin(control: Control) -> None:
+    if not control.ours:
+        raise Unsure("a form that is sent to another origin")
+
+
+# The kind of account.
+
+
+def mode_of(name: str) -> Mode | Literal["both"] | None:
+    """Return which kind of account a name is of; None for neither."""
+    if says(name, words.NO_MODE):
+        return None
+    paper, live = says(name, words.PAPER), says(name, words.LIVE)
+    return ("both" if live else "paper") if paper else ("live" if live else None)
+
+
+def _switch(controls: tuple[Control, ...], field_: Control) -> tuple[bool | None, dict[str, str], str]:
+    """Return what is chosen, what to use for either, and how it was found; nothing if the page has no such choice."""
+    readings: list[tuple[bool | None, dict[str, str], str]] = []
+    groups: dict[str, list[Control]] = defaultdict(list)
+    for one in controls:
+        match one.kind:
+            case "switch" if mode_of(one.name):
+                readings.append(_toggle(one))
+            case "select" if any(mode_of(label) for _, label, _ in one.options):
+                readings.append(_list(one))
+            case "choice" | "option":
+                groups[one.group].append(one)
+            case "button" if one.scope != field_.scope or one.form is False or one.on is not None:
+                groups[one.group].append(one)
+    for members in groups.values():
+        named = [one for one in members if mode_of(one.name)]
+        if len(members) > 1 and any(mode_of(one.name) != "live" for one in named):
+            readings.append(_pair(members))
+    if len(readings) > 1:
+        raise Unsure("more than one choice between paper and live: " + ", ".join(how for _, _, how in readings))
+    return readings[0] if readings else (None, {}, "")
+
+
+def _toggle(one: Control) -> tuple[bool | None, dict[str, str], str]:
+    mode = mode_of(one.name)
+    if mode == "both":
+        raise Unsure(f"a switch between paper and live that does not say which of them is on, {one.title}")
+    if one.on is None:
+        raise Unsure(f"a switch for {mode} that does not say whether it is on, {one.title}")
+    return one.on == (mode == "paper"), {"paper": one.at, "live": one.at}, f"the switch {one.title}"
+
+
+def _pair(members: list[Control]) -> tuple[bool | None, dict[str, str], str]:
+    paper, live = _two([(one, one.name) for one in members])
+    shown = f"the choice {paper.title} or {live.title}"
+    if paper.on is None and live.on is None:
+        raise Unsure(f"{shown} does not say which is chosen")
+    if paper.on and live.on:
+        raise Unsure(f"{shown} says that both are chosen")
+    chosen = True if paper.on else False if live.on else None
+    return chosen, {"paper": paper.at, "live": live.at}, shown
+
+
+def _list(one: Control) -> tuple[bool | None, dict[str, str], str]:
+    options = [option for option in one.options if option[1] and (option[0] or mode_of(option[1]))]
+    paper, live = _two([(option, option[1]) for option in options])
+    chosen = True if paper[2] else False if live[2] else None
+    ways = {"paper": f"{one.at}{CHOICE}{paper[0]}", "live": f"{one.at}{CHOICE}{live[0]}"}
+    return chosen, ways, f'the list with "{paper[1]}" and "{live[1]}"'
+
+
+def _two(named: list[tuple[_T, str]]) -> tuple[_T, _T]:
+    """Return the one for paper and the one for live; of two, one that is known tells the other."""
+    by: dict[str | None, list[_T]] = defaultdict(list)
+    for one, name in named:
+        by[mode_of(name)].append(one)
+    if len(named) == 2 and len(by[None]) == 1:
+        by["live" if by["paper"] else "paper"] += by[None]
+    if len(by["paper"]) != 1 or len(by["live"]) != 1 or by["both"]:
+        raise Unsure("a choice between paper and live with more than one reading: " + ", ".join(n for _, n in named))
+    return by["paper"][0], by["live"][0]
+
+
+# What comes after the password.
+
+
+def _recognize_code(page: Collected) -> Recognized | None:
+    fields = [one for one in page.controls if one.kind in {"text", "password"} and not one.fixed and not _is_decoy(one)]
+    boxes = _boxes(fields)
+    if boxes:
+        first, by = boxes[0], f"{len(boxes)} boxes for one character each"
+    else:
+        codes = [one for one in fields if one.is_called("one-time-code")]
+        by = "autocomplete"
+        if not codes:
+            codes = [one for one in fields if _is_code(one)]
+            by = f"its name {codes[0].title}" if codes else ""
+        if not codes:
+            codes, by = [one for one in fields if one.numeric and one.length in _CODE_CHARS], "a field for digits"
+        if not codes:
+            return None
+        first = _only(codes, "fields for a code")
+    _check_origin(first)
+    element, by_sms = _kind_of_code(page, first)
+    found, how = {element: first}, {element: by}
+    try:
+        found[Element.SUBMIT], how[Element.SUBMIT] = _submit(page.controls, first)
+    except Unsure:
+        found.pop(Element.SUBMIT, None)  # then Enter sends it
+    return Recognized(found, how, boxes=tuple(one.at for one in boxes), by_sms=by_sms)
+
+
+def _kind_of_code(page: Collected, field_: Control) -> tuple[Element, bool]:
+    """Return what kind of code is asked for, and whether it comes by SMS: by the field's own words, else the page's."""
+    for text in (field_.name, page.text):
+        kinds = [
+            kind
+            for kind, which in (
+                ((Element.CODE_APP, True), words.SMS_WORDS),
+                ((Element.CODE_EMAIL, False), words.EMAIL),
+                ((Element.CODE_CARD, False), words.CARD),
+                ((Element.CHALLENGE, False), words.CHALLENGE),
+                ((Element.CODE_APP, False), "authenticator totp"),
+            )
+            if says(text, which)
+        ]
+        if len(kinds) == 1:
+            return kinds[0]
+    return Element.CODE_APP, False
+
+
+def _boxes(fields: list[Control]) -> list[Control]:
+    """Return the boxes of a code that has one for each character."""
+    single = [one for one in fields if one.length == 1]
+    if len(single) in _BOXES and len({one.scope for one in single}) == 1:
+        return single
+    return []
+
+
+def _recognize_devices(page: Collected) -> Recognized | None:
+    """Return a list of ways to get a code: of options, of cards, or of buttons."""
+    for one in page.controls:
+        labels = [(value, label) for value, label, _ in one.options if value]
+        if one.kind == "select" and sum(says(label, words.DEVICES) for _, label in labels) >= 1 and len(labels) > 1:
+            devices = tuple((f"{one.at}{CHOICE}{value}", label) for value, label in labels)
+            return _device_list(page, one, devices, "a list with the names of devices")
+    kinds: tuple[tuple[str, ...], ...] = (("choice", "option", "switch"), ("button", "submit"), ("card",))
+    for group in kinds:
+        named = [
+            one
+            for one in page.controls
+            if one.kind in group and says(one.name, words.DEVICES) and not says(one.name, words.OTHER_WAY + " resend")
+        ]
+        if len({one.name for one in named}) > 1:
+            devices = tuple((one.at, one.name) for one in named)
+            return _device_list(page, named[0], devices, "things to choose with the names of devices")
+    return None
+
+
+def _device_list(page: Collected, first: Control, devices: tuple[tuple[str, str], ...], by: str) -> Recognized:
+    _check_origin(first)
+    found, how = {Element.DEVICE_CHOICE: first}, {Element.DEVICE_CHOICE: by}
+    ways = {way for way, _ in devices}
+    rest = tuple(one for one in page.controls if one.at not in ways)
+    try:
+        found[Element.SUBMIT], how[Element.SUBMIT] = _submit(rest, first)
+    except Unsure:
+        found.pop(Element.SUBMIT, None)  # then the choice itself is taken
+    return Recognized(found, how, devices=devices)
+
+
+# Words.
+
+
+def _label(one: Control) -> str:
+    return one.name or one.words
+
+
+def _is_decoy(one: Control) -> bool:
+    return says(f"{one.name} {one.words}", words.DECOY) or (one.length == 1 and not one.numeric and not one.form)
+
+
+def _says_user(one: Control) -> bool:
+    return says(one.name, words.USER) or says(one.words, words.USER)
+
+
+def _is_code(one: Control) -> bool:
+    if one.is_called("one-time-code"):
+        return True
+    if one.is_called("username", "current-password", "new-password"):
+        return False
+    for text in (one.name, one.words):
+        # A field that is called both is one for a password: "password or code".
+        if says(text, words.MASKED):
+            return False
+        if says(text, words.CODE):
+            return not says(text, words.USER)
+    return False
+
+
+def _only(controls: Iterable[Control], what: str) -> Control:
+    found = list(controls)
+    if len(found) > 1:
+        raise Unsure(f"{len(found)} {what}: {', '.join(one.title for one in found)}")
+    return found[0]
