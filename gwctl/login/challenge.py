@@ -6,7 +6,19 @@ from gwctl.login.controls import CHOICE
 from gwctl.login.hands import Hands, Over
 from gwctl.login.look import Look, Submitted
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.pages import AUTHENTICATOR_APP, CODE_FIELDS, IB_KEY, SKIP_TEXT, SMS, Device, Element, named_device
+from gwctl.login.pages import (
+    ANOTHER_WAY_TEXT,
+    AUTHENTICATOR_APP,
+    CHANNELS,
+    CODE_FIELDS,
+    IB_KEY,
+    PASSKEY,
+    SKIP_TEXT,
+    SMS,
+    Device,
+    Element,
+    named_device,
+)
 from gwctl.login.second_factor import (
     KIND_OF,
     TRIES,
@@ -18,13 +30,28 @@ from gwctl.login.second_factor import (
     Method,
     Question,
 )
+from gwctl.login.verdict import PASSKEY_ONLY
+from gwctl.login.words import kind_of_code
 
 _WHAT = {
     Element.DEVICE_CHOICE: "the choice of a device for the second factor",
+    Element.CHANNEL_CHOICE: "the choice of how a code is sent (SMS, e-mail or telephone)",
     Element.EMAIL_CHECK: "a check of the e-mail address",
-    Element.PASSKEY: "a passkey, which cannot be automated: use another second factor at IBKR, or gwctl login --manual",
+    Element.PASSKEY: PASSKEY_ONLY,
+    Element.QR_CODE: "a QR code to be scanned, which is not known to be of use here: choose another second factor",
     Element.OFFER: "an answer to an offer in between",
     Element.OFFER_SKIP: "an answer to an offer in between",
+}
+
+_KIND_OF_CHANNEL = {
+    Element.CHANNEL_TEXT: Kind.SMS,
+    Element.CHANNEL_EMAIL: Kind.EMAIL,
+    Element.CHANNEL_VOICE: Kind.VOICE,
+}
+_NAME_OF_CHANNEL = {
+    Element.CHANNEL_TEXT: "SMS text message",
+    Element.CHANNEL_EMAIL: "email e-mail",
+    Element.CHANNEL_VOICE: "voice telephone call",
 }
 
 
@@ -36,41 +63,47 @@ class Challenge:
         self._codes = codes
         self._answer = answer
         self._method = Method.TOTP if codes is not None else hands.task.method
-        self._by_sms = False
+        self._sent_by: Kind | None = None
         self._by_time: str | None = None
         self._tries = 0
-        self._told = self._resent = False
+        self._told = self._resent = self._left_passkey = False
 
     async def answer(self, element: Element, submitted: Submitted) -> Submitted:
         """Do what the page asks for and return the state to judge from; raises Over (SECOND_FACTOR_NEEDED)."""
         if element in {Element.OFFER, Element.OFFER_SKIP}:
             return await self._skip(element)
-        if element is Element.EMAIL_CHECK and await self._click_way_past("body"):
+        if await self._is_email_check(element) and await self._click_way_past("body"):
             self._hands.note("e-mail check skipped")
             return await self._state(element)
-        if self._method is Method.NONE or element is Element.PASSKEY:
+        if element is Element.PASSKEY and await self._go_another_way():
+            return await self._state(None)
+        answered = None if self._method is Method.NONE else await self._answer_by_factor(element, submitted)
+        if answered is None:
             raise self._needed(element)
-        if element is Element.DEVICE_CHOICE:
-            return await self._choose(submitted)
-        if element is Element.PUSH:
-            return await self._await_approval()
-        if element in CODE_FIELDS:
-            sent = await self.send_code(element)
-            if sent is not None:
-                return sent
-        raise self._needed(element)
+        return answered
+
+    async def _answer_by_factor(self, element: Element, submitted: Submitted) -> Submitted | None:
+        match element:
+            case Element.DEVICE_CHOICE:
+                return await self._choose(submitted)
+            case Element.CHANNEL_CHOICE:
+                return await self._choose_channel()
+            case Element.PUSH:
+                return await self._await_approval()
+            case _:
+                return await self.send_code(element) if element in CODE_FIELDS else None
 
     def _needed(self, element: Element) -> Over:
         kind = KIND_OF.get(element)
-        if kind is Kind.APP and self._by_sms:
-            kind = Kind.SMS
+        if kind is Kind.APP and self._sent_by is not None:
+            kind = self._sent_by
         what = _WHAT.get(element) or (kind.text if kind else "something unknown")
         return Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {what}")
 
     async def _state(self, answered: Element | None) -> Submitted:
         # The password is out: a page that computes now is waited for as long as for an answer.
         look = await self._hands.look(self._hands.patience.answer_s)
-        return Submitted(look, self._hands.page.traffic, answered)
+        return Submitted(look, self._hands.page.traffic, answered, self._hands.first_words)
 
     # Ways past.
 
@@ -83,6 +116,33 @@ class Challenge:
         self._hands.note("offer skipped")
         await self._hands.watch(before, lambda now: now.visible.get(element) != selector)
         return await self._state(None)
+
+    async def go_past(self, words: str) -> Submitted | None:
+        """Go past a page that nobody knows, if it is an offer that has a way past it; None if it has not."""
+        look = await self._hands.look()
+        if look.shows_form or not await self._click_way_past("body"):
+            return None
+        self._hands.note(f"page skipped: {words}")
+        await self._hands.watch(look, lambda now: now.words != look.words)
+        return await self._state(None)
+
+    async def _is_email_check(self, element: Element) -> bool:
+        if element is not Element.CODE:
+            return element is Element.EMAIL_CHECK
+        return kind_of_code((await self._hands.look()).words) == Kind.EMAIL
+
+    async def _go_another_way(self) -> bool:
+        """Leave a panel for a passkey, if there is another second factor."""
+        if self._left_passkey:
+            return False
+        self._left_passkey = True
+        look = await self._hands.look()
+        action_s = self._hands.patience.action_s
+        if not await self._hands.page.click_text("body", ANOTHER_WAY_TEXT, timeout_s=action_s):
+            return False
+        self._hands.note("another way than a passkey chosen")
+        await self._hands.watch(look, lambda now: now.visible != look.visible)
+        return True
 
     async def _click_way_past(self, selector: str) -> bool:
         await self._hands.dismiss_cookie_dialog(await self._hands.look())
@@ -112,6 +172,8 @@ class Challenge:
         cards = look.recognized.devices
         options = list(cards) or await self._hands.page.options(selector, timeout_s=action_s)
         chosen = next((one for device in self._wanted_devices() for one in options if device.is_option(*one)), None)
+        if options and all(PASSKEY.is_option(*one) for one in options):
+            raise self._needed(Element.PASSKEY)
         if chosen is None:
             offered = ", ".join(label for _, label in options)
             raise Over(
@@ -119,7 +181,7 @@ class Challenge:
                 f"the device for the second factor is not among those IBKR offers: {offered}",
             )
         value, label = chosen
-        self._by_sms = SMS.is_option(value, label)
+        self._sent_by = Kind.SMS if SMS.is_option(value, label) else None
         if IB_KEY.is_option(value, label):
             # Choosing it sends the notification: whoever has to approve it is told first.
             await self._tell_of_notification()
@@ -128,14 +190,34 @@ class Challenge:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"the device {label} could not be chosen")
         self._hands.note(f"device chosen: {label}")
         look = await self._hands.look()
-        if look.shows(Element.SUBMIT) and not look.shows(*CODE_FIELDS, Element.PUSH):
+        further = (*CODE_FIELDS, Element.PUSH, Element.CHANNEL_CHOICE)
+        if look.shows(Element.SUBMIT) and not look.shows(*further):
             await self._hands.click(Element.SUBMIT)
-        seen = await self._hands.watch(
-            look, lambda now: now.shows(*CODE_FIELDS, Element.PUSH) or not now.shows(Element.DEVICE_CHOICE)
-        )
+        seen = await self._hands.watch(look, lambda now: now.shows(*further) or not now.shows(Element.DEVICE_CHOICE))
         if seen is None:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, "the choice of a device was not taken")
-        return Submitted(seen, submitted.traffic)
+        return Submitted(seen, submitted.traffic, None, self._hands.first_words)
+
+    # Channels.
+
+    async def _choose_channel(self) -> Submitted:
+        """Have the code sent, by SMS unless the profile names another way; to nobody who could not give it."""
+        if not self._method.asks_for_codes:
+            raise self._needed(Element.CHANNEL_CHOICE)
+        look = await self._hands.look()
+        named = self._hands.task.device
+        wanted = [one for one in CHANNELS if named and named_device(named).is_option("", _NAME_OF_CHANNEL[one])]
+        channel = next((one for one in wanted or CHANNELS if look.shows(one)), None)
+        if channel is None or not await self._hands.click(channel):
+            raise self._needed(Element.CHANNEL_CHOICE)
+        self._sent_by = _KIND_OF_CHANNEL[channel]
+        self._hands.note(f"code asked for: {self._sent_by.text}")
+        seen = await self._hands.watch(
+            look, lambda now: now.shows(*CODE_FIELDS) or not now.shows(Element.CHANNEL_CHOICE)
+        )
+        if seen is None:
+            raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, "the choice of how the code is sent was not taken")
+        return await self._state(None)
 
     # Notifications.
 
@@ -179,7 +261,8 @@ class Challenge:
         """Send the next code that may be sent and return the state just before; None when there is none."""
         if self._tries >= TRIES:
             return None
-        self._by_sms |= (await self._hands.look()).recognized.by_sms
+        if (await self._hands.look()).recognized.by_sms:
+            self._sent_by = self._sent_by or Kind.SMS
         code = await self._next_code(element)
         look = await self._hands.look()
         look = await self._hands.watch(look, lambda now: now.shows(element)) or look
@@ -216,11 +299,11 @@ class Challenge:
         return await self._hands.page.fill(selector, code, timeout_s=action_s)
 
     async def _next_code(self, element: Element) -> str | None:
-        if self._codes is not None and element is Element.CODE_APP and not self._by_sms:
+        kind = await self._kind_of(element)
+        if self._codes is not None and kind is Kind.APP:
             return await self._code_by_time(self._codes)
         if not self._method.asks_for_codes:
             return None
-        kind = Kind.SMS if element is Element.CODE_APP and self._by_sms else KIND_OF[element]
         self._hands.note(f"asking for {kind.text}")
         self._hands.grant(self._hands.patience.person_s)
         look = await self._hands.look()
@@ -228,6 +311,15 @@ class Challenge:
         code = "".join((code or "").split())
         # The same code a second time would be one more refusal.
         return None if code in self._hands.codes else code
+
+    async def _kind_of(self, element: Element) -> Kind:
+        """Return what code the field is for: as it was sent, else by the field, else by the words beside it."""
+        kind = KIND_OF[element]
+        if kind is Kind.APP and self._sent_by is not None:
+            return self._sent_by
+        if element is Element.CODE:
+            return Kind(kind_of_code((await self._hands.look()).words) or Kind.APP)
+        return kind
 
     async def _code_by_time(self, codes: CodeSource) -> str | None:
         if self._tries == 0:

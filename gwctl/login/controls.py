@@ -133,6 +133,7 @@ COLLECT_SCRIPT = r"""
         || /^\^?(\[0-9\]|\\d)/.test(e.pattern || ""),
       required: !!e.required || e.getAttribute("aria-required") === "true",
       fixed: !!e.readOnly || (!button && !!e.disabled) || e.getAttribute("aria-readonly") === "true",
+      off: e.matches(":disabled, [aria-disabled=true]"),
       options: kind !== "select" ? [] : [...e.options].filter((o) => !o.disabled).slice(0, 40)
         .map((o) => [sound(o.value), short(o.label), o.selected]),
     });
@@ -222,6 +223,7 @@ class Control:
     numeric: bool = False
     required: bool = False
     fixed: bool = False
+    off: bool = False
     options: tuple[tuple[str, str, bool], ...] = ()
 
     @classmethod

@@ -8,15 +8,19 @@ import time
 from gwctl.login.challenge import Challenge
 from gwctl.login.form import Form
 from gwctl.login.hands import Hands, OnStep, Over, Permit, Task
-from gwctl.login.look import SUCCESS_TEXT, Asked, Ended, Look, Now, Submitted, judge
-from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
+from gwctl.login.look import SUCCESS_TEXT, Look, Submitted
+from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, classify_error, tidy
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.pages import CODE_FIELDS, Element, describe_search
 from gwctl.login.second_factor import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
+from gwctl.login.verdict import Asked, Ended, Now, is_idle, judge, says_at_last
 
 _SLICE_S = 0.2
 _AT_ONCE_S = 0.5
 _ROUNDS = 8
+_DEMO = "/demo#/"
+"""Without a slash before the ``#``: with one the page does not find its script (gateway facts)."""
+_API = "/v1/api/"
 
 
 class Flow:
@@ -46,20 +50,25 @@ class Flow:
         self._durations_ms: dict[str, float] = {}
         self._late = LoginOutcome.PAGE_NEVER_CAME
         self._submits = 0
-        self._workaround_used = False
+        self._workaround_used = self._was_asked = False
+        page.watch_for(task.username)
 
     async def run(self) -> LoginReport:
         """Log in and return how it ended; raises nothing but cancellation.
 
-        A form that was swallowed, and after a gateway's start a page that never came, is tried once more after the demo
-        page was opened (gateway facts: the login is temperamental); that is no refusal.
+        After a gateway's start its demo page is opened first (gateway facts: the login is temperamental), and what the
+        login then runs into without a word from IBKR is tried once more after the demo page. So is a form that was
+        swallowed, at any time; that is no refusal.
         """
         cookies: tuple[SsoCookie, ...] = ()
         try:
             async with asyncio.timeout(self._task.deadline_s) as self._hands.limit:
+                if self._task.first_after_start:
+                    await self._open_demo(self._task.patience.demo_call_s)
                 ended = await self._attempt()
                 if self._is_worth_the_demo(ended):
-                    ended = await self._attempt_after_demo()
+                    again = await self._attempt_after_demo()
+                    ended = ended if again.outcome is LoginOutcome.CANCELLED and self._submits else again
                 if ended.outcome is LoginOutcome.SUCCESS:
                     cookies = await self._page.cookies(self._task.base_url)
         except TimeoutError:
@@ -86,22 +95,28 @@ class Flow:
         return self._hands.secrets
 
     def _is_worth_the_demo(self, ended: Ended) -> bool:
+        """Say whether to try once more; a password that left the browser only if it has worked before (law 2)."""
         if ended.outcome is LoginOutcome.SWALLOWED:
             return True
-        return self._task.first_after_start and ended.outcome is LoginOutcome.PAGE_NEVER_CAME
+        first = self._task.first_after_start
+        if ended.outcome is LoginOutcome.PAGE_NEVER_CAME:
+            return first
+        return first and ended.is_mute and self._task.has_worked and not self._was_asked
+
+    async def _open_demo(self, timeout_s: float) -> None:
+        called = await self._page.open_and_await_call(f"{self._task.base_url}{_DEMO}", _API, timeout_s=timeout_s)
+        self._hands.note("demo page called the API" if called else "demo page did not call the API")
 
     async def _attempt_after_demo(self) -> Ended:
         """Let the demo page's script call the API, answered or not, and try once more.
 
-        Should the form have been sent after all while we turned away, its answer is lost: nothing more is sent.
+        Should a form that was swallowed have been sent after all while we turned away, its answer is lost: nothing more
+        is sent.
         """
         self._late = LoginOutcome.SWALLOWED
         self._workaround_used = True
         posts = self._page.traffic.posts
-        called = await self._page.open_and_await_call(
-            f"{self._task.base_url}/demo#/", "/v1/api/", timeout_s=self._task.patience.demo_s
-        )
-        self._hands.note("demo page called the API" if called else "demo page did not call the API")
+        await self._open_demo(self._task.patience.demo_s)
         if self._page.traffic.posts > posts:
             self._submits += 1
             return Ended(LoginOutcome.UNCLEAR, "the form was sent late and its answer was not seen")
@@ -126,12 +141,14 @@ class Flow:
                 self._codes.check()
             except BadSecret as error:
                 raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, str(error)) from None
+        await self._form.await_operable(look)
         if not await self._permit():
             raise Over(LoginOutcome.CANCELLED, "the submit was not permitted")
         look = await self._hands.look()
         if not await self._form.is_filled(look):
             look = await self._form.fill(look)
         submitted = Submitted(look, self._page.traffic)
+        self._hands.first_words = look.words
         self._late = LoginOutcome.TIMED_OUT
         begun_ms = self._hands.now_ms()
         try:
@@ -148,11 +165,14 @@ class Flow:
         for _ in range(_ROUNDS):
             verdict = await self._await_verdict(submitted)
             if isinstance(verdict, Asked):
+                self._was_asked = True
                 submitted = await self._challenge.answer(verdict.element, submitted)
                 continue
             again: Submitted | None = None
             answered = submitted.answered
-            if verdict.outcome is LoginOutcome.SECOND_FACTOR_REFUSED and answered in CODE_FIELDS:
+            if verdict.outcome is LoginOutcome.UNKNOWN_TEXT:
+                again = await self._challenge.go_past(verdict.text)
+            elif verdict.outcome is LoginOutcome.SECOND_FACTOR_REFUSED and answered in CODE_FIELDS:
                 again = await self._challenge.send_code(answered)
             elif verdict.outcome is LoginOutcome.TIMED_OUT and answered is Element.PUSH:
                 again = await self._challenge.resend()
@@ -184,14 +204,29 @@ class Flow:
             if fresh is None:
                 continue
             look, traffic = fresh, self._page.traffic
-            if (look, traffic) != state:
-                state, changed_s = (look, traffic), now_s
+            if (look.state, traffic) != state:
+                state, changed_s = (look.state, traffic), now_s
                 await self._hands.dismiss_cookie_dialog(look)
-            verdict = judge(Now(look, traffic, now_s - answering_since_s, now_s - changed_s), submitted, patience)
+            now = Now(look, traffic, now_s - answering_since_s, now_s - changed_s, self._page.quiet_s)
+            verdict = judge(now, submitted, patience)
             if verdict is not None:
                 self._hands.note(f"asked for {verdict.element}" if isinstance(verdict, Asked) else "answered")
                 return verdict
+            silent = Ended(LoginOutcome.TIMED_OUT, "IBKR's answer came and the page did nothing with it", is_mute=True)
+            if is_idle(now, submitted, patience) and self._is_worth_the_demo(silent) and not self._workaround_used:
+                return silent
+        return self._judge_silence(look, submitted, longest_s)
+
+    def _judge_silence(self, look: Look | None, submitted: Submitted, waited_s: float) -> Ended:
+        """Return how a wait ends that nothing has ended."""
         status = self._page.traffic.post_status or 0
-        if status >= 500 or (look is not None and look.banner):
-            return Ended(LoginOutcome.UPSTREAM_ILL, look.banner if look and look.banner else f"IBKR answered {status}")
-        return Ended(LoginOutcome.TIMED_OUT, f"neither {SUCCESS_TEXT!r} nor an error within {longest_s:g} s")
+        if status >= 500:
+            return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")
+        if look is not None and submitted.answered is not Element.PUSH:
+            known = look.banner == submitted.look.banner and classify_error(look.banner) is LoginOutcome.UNKNOWN_TEXT
+            if look.banner and not known:
+                return Ended(LoginOutcome.UPSTREAM_ILL, look.banner)
+            said = says_at_last(look, submitted)
+            if said is not None:
+                return said
+        return Ended(LoginOutcome.TIMED_OUT, f"neither {SUCCESS_TEXT!r} nor an error within {waited_s:g} s")

@@ -11,6 +11,8 @@ from gwctl.login.outcome import LoginOutcome, classify_error
 from gwctl.login.page import CERTIFICATE_ERROR, PageFailed, PageSilent
 from gwctl.login.pages import Element, describe_search, version_of
 from gwctl.login.recognition import RECOGNIZED, UNDERSTOOD, describe
+from gwctl.login.verdict import PASSKEY_ONLY
+from gwctl.login.words import ask_for_passkey
 
 _FILL_ROUNDS = 5
 _SWITCH_CLICKS = 2
@@ -29,10 +31,10 @@ class Form:
 
     async def open(self) -> Look:
         """Return the look with the form on it; one free reload if it does not come. Raises Over and PageFailed."""
-        for name in ("page opened", "page reloaded"):
+        for name, may_reload in (("page opened", True), ("page reloaded", False)):
             await self._open_page()
             self._hands.note(name)
-            look = await self._await_form()
+            look = await self._await_form(may_reload=may_reload)
             if look is not None:
                 self.version = self._version(look)
                 self._hands.note(f"form visible ({self.version})")
@@ -60,9 +62,12 @@ class Form:
         if status >= 500:
             raise Over(LoginOutcome.UPSTREAM_ILL, f"the login page answered {status}")
 
-    async def _await_form(self) -> Look | None:
-        """Wait until the form is visible: a script puts it there, after seconds at times (login-page facts)."""
-        begun_s = time.monotonic()
+    async def _await_form(self, *, may_reload: bool) -> Look | None:
+        """Wait until the form is visible: a script puts it there, after seconds at times (login-page facts).
+
+        A page that has loaded, does nothing and shows nothing is not waited for longer than it takes to tell.
+        """
+        begun_s = blank_since_s = time.monotonic()
         look: Look | None = None
         while (left_s := begun_s + self._patience.form_s - time.monotonic()) > 0:
             fresh = await self._hands.page.look(self._hands.selectors, look, timeout_s=min(left_s, 1.0))
@@ -74,6 +79,13 @@ class Form:
             if look.shows_form and look.shows(Element.SUBMIT, Element.USERNAME_SUBMIT):
                 return look
             self._end_if_ill(look, time.monotonic() - begun_s)
+            if not look.blank or self._hands.page.quiet_s == 0:
+                blank_since_s = time.monotonic()
+            elif may_reload and time.monotonic() - blank_since_s >= self._patience.blank_s:
+                self._hands.note("page blank")
+                return None
+        if look is not None and ask_for_passkey(look.words):
+            raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {PASSKEY_ONLY}")
         if look is not None and (look.inputs or look.recognized.refused):
             raise self._unknown(look, "nothing visible of ")
         return None
@@ -85,6 +97,8 @@ class Form:
         return Over(LoginOutcome.PAGE_UNKNOWN, seen)
 
     def _end_if_ill(self, look: Look, waited_s: float) -> None:
+        if look.shows(Element.PASSKEY) and waited_s >= self._patience.banner_s:
+            raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {PASSKEY_ONLY}")
         outcome = classify_error(look.error) if look.error else None
         if outcome in {LoginOutcome.UPSTREAM_ILL, LoginOutcome.COOKIES_DISABLED}:
             raise Over(outcome, look.error)
@@ -98,19 +112,33 @@ class Form:
         if (look.paper is None and not look.recognized.ways) or look.paper == wanted:
             self._hands.note("no paper switch" if look.paper is None else f"mode is {self._task.mode}")
             return look
-        for _ in range(_SWITCH_CLICKS):
-            if way := look.recognized.ways.get(self._task.mode):
-                await self._hands.page.use(way, timeout_s=self._patience.action_s)
-            else:
-                await self._hands.click(
-                    Element.PAPER_LABEL if look.shows(Element.PAPER_LABEL) else Element.PAPER_SWITCH
-                )
+        for by_script in (False,) * _SWITCH_CLICKS + (True,):
+            await self._click_switch(look, by_script=by_script)
             seen = await self._hands.watch(await self._hands.look(), lambda now: now.paper == wanted and now.shows_form)
             if seen is not None:
                 self._hands.note(f"mode switched to {self._task.mode}")
                 return seen
             look = await self._hands.look()
         raise Over(LoginOutcome.PAGE_UNKNOWN, f"the paper switch does not go to {self._task.mode}")
+
+    async def _click_switch(self, look: Look, *, by_script: bool) -> None:
+        if way := look.recognized.ways.get(self._task.mode):
+            await self._hands.page.use(way, timeout_s=self._patience.action_s)
+            return
+        for element in (Element.PAPER_LABEL, Element.PAPER_SWITCH):
+            if look.shows(element) and not by_script:
+                await self._hands.click(element)
+                return
+        switch, action_s = self._hands.selectors[Element.PAPER_SWITCH], self._patience.action_s
+        await self._hands.page.toggle(switch, by_script=by_script, timeout_s=action_s)
+
+    async def await_operable(self, look: Look) -> None:
+        """Wait until the form's button can be clicked: some pages enable it late. Raises Over."""
+        longest_s = self._patience.operable_s
+        if await self._hands.watch(look, lambda now: now.submit_ready, patience_s=longest_s) is None:
+            what = "stays disabled" if (await self._hands.look()).shows(Element.SUBMIT) else "is gone"
+            searched = ", ".join(self._hands.selectors[Element.SUBMIT])
+            raise Over(LoginOutcome.PAGE_UNKNOWN, f"the form's button {what}: {searched}")
 
     async def fill(self, look: Look) -> Look:
         """Put username and password in until they are there, in the right mode; raises Over if they do not stay."""

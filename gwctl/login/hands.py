@@ -8,17 +8,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gwctl.login.look import Ended, Look, Patience
+from gwctl.login.look import Look, Patience
 from gwctl.login.outcome import LoginOutcome, Step, redact
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.pages import VERSIONS, Element, merged
 from gwctl.login.second_factor import Method
+from gwctl.login.verdict import Ended
 
 Mode = Literal["paper", "live"]
 OnStep = Callable[[Step], None]
 Permit = Callable[[], Awaitable[bool]]
 
 _WATCH_S = 0.5
+_COVERED_CLICKS = 2
+"""What lies over a button after so many tries stays there; before that it may be the page that is still loading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Task:
     device: str | None = None
     overrides: Mapping[str, list[str]] = field(default_factory=dict)
     first_after_start: bool = False
+    has_worked: bool = False
     page_path: str = "/"
     deadline_s: float = 150.0
     patience: Patience = field(default_factory=Patience)
@@ -64,6 +68,8 @@ class Hands:
         self.steps: list[Step] = []
         self.codes: list[str] = []
         """The codes that were typed, which are in nothing that is kept."""
+        self.first_words = ""
+        """What the page said before the password was sent."""
         self.limit: asyncio.Timeout | None = None
         self._on_step = on_step
         self._started_s = time.monotonic()
@@ -99,9 +105,9 @@ class Hands:
                 return look
         raise PageFailed("the page does not answer its own browser")
 
-    async def watch(self, look: Look, is_it: Callable[[Look], bool]) -> Look | None:
+    async def watch(self, look: Look, is_it: Callable[[Look], bool], *, patience_s: float | None = None) -> Look | None:
         """Return the first look from ``look`` on that ``is_it``; None if none comes in time."""
-        deadline_s = time.monotonic() + self.patience.action_s
+        deadline_s = time.monotonic() + (patience_s or self.patience.action_s)
         while not is_it(look):
             if time.monotonic() >= deadline_s:
                 # It may not have answered since long before.
@@ -113,6 +119,7 @@ class Hands:
     async def click(self, element: Element) -> bool:
         """Click an element once, around a cookie dialog that may come back at any moment; False if it cannot be."""
         deadline_s = time.monotonic() + self.patience.action_s
+        failed = 0
         while time.monotonic() < deadline_s:
             look = await self.look()
             await self.dismiss_cookie_dialog(look)
@@ -121,7 +128,16 @@ class Hands:
                 return False
             if await self.page.click(selector, timeout_s=_WATCH_S):
                 return True
+            failed += 1
+            if failed >= _COVERED_CLICKS:
+                await self._uncover(selector)
         return False
+
+    async def _uncover(self, selector: str) -> None:
+        """Hide what stays over an element, as a person closes it; IBKR does not hear of it."""
+        words = await self.page.uncover(selector)
+        if words is not None:
+            self.note(f"hidden what lay over {selector}: {words or 'without words'}")
 
     async def dismiss_cookie_dialog(self, look: Look) -> None:
         """Take the cookie dialog away: by its own button, else out of the page."""

@@ -1,4 +1,4 @@
-"""One look at the login page, and what it means after a submit; pure but for the script that the page runs."""
+"""One look at the login page; pure but for the script that the page runs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gwctl.login.controls import COLLECT_SCRIPT, Collected
-from gwctl.login.outcome import LoginOutcome, classify_error
 from gwctl.login.pages import CODE_FIELDS, Element
 from gwctl.login.recognition import NOTHING, Recognized, recognize
+from gwctl.login.words import letters
 
 SUCCESS_TEXT = "Client login succeeds"
 
@@ -29,7 +29,7 @@ _FORM_PARTS = [
 
 # Returns null while the page looks as it did at the last look, so that waiting for a change is one call. It tells which
 # elements are visible and whether the fields hold something, never what they hold.
-LOOK_SCRIPT = """
+LOOK_SCRIPT = r"""
 ({selectors, known, origin}) => {
   const root = document.body;
   if (!root) return null;
@@ -48,23 +48,56 @@ LOOK_SCRIPT = """
       if (e) { visible[name] = s; found[name] = e; break; }
     }
   }
-  const text = (name) => found[name] ? found[name].innerText.trim() : "";
+  const sound = (text) => text.trim().slice(0, 4000).replace(/[\ud800-\udfff]/g, "");
+  const text = (name) => found[name] ? sound(found[name].innerText) : "";
+  // Every error that is visible, wherever it stands: an announcement may stand before the one that matters.
+  const errors = () => {
+    const all = (selectors.error || []).flatMap(every).filter(shown).map((e) => e.innerText.trim());
+    return sound([...new Set(all)].filter((t) => t).join("\n"));
+  };
+  // What the page says to a person: no buttons, links and lists, and nothing that has a place of its own.
+  const apart = ["maintenance", "cookie_cover", "cookie_button"].map((name) => found[name]).filter((e) => e);
+  const mute = "script, style, template, noscript, button, a, select, textarea, [role=button]";
+  const words = () => {
+    const lines = [];
+    const walk = (e) => {
+      for (const child of e.childNodes) {
+        if (child.nodeType === Node.TEXT_NODE) {
+          const line = child.data.replace(/\s+/g, " ").trim();
+          if (line) lines.push(line);
+        } else if (child.nodeType === Node.ELEMENT_NODE && !child.matches(mute) && !apart.includes(child)
+            && child.checkVisibility({checkOpacity: true, checkVisibilityCSS: true})) {
+          walk(child);
+          const within = child.shadowRoot || (child.tagName === "IFRAME" && child.contentDocument?.body);
+          if (within) walk(within);
+        }
+      }
+    };
+    walk(root);
+    return sound(lines.join("\n"));
+  };
   const box = (selectors.paper_switch || []).flatMap(every)[0];
-  const switchable = box && (found.paper_switch || found.paper_label);
+  const operable = (e) => !e.matches(":disabled, [aria-disabled=true]");
   const look = {
     visible,
     page: ids.page,
     form: found.password ? id(found.password) : found.username ? id(found.username) : 0,
     username_filled: !!(found.username && found.username.value),
     password_filled: !!(found.password && found.password.value),
-    code_filled: ["code_app", "code_email", "code_card", "challenge", "email_check"].some(
+    code_filled: ["code_app", "code_temporary", "code_email", "code_card", "challenge", "email_check", "code"].some(
       (name) => found[name] && found[name].value),
     challenge: text("challenge_text"),
-    paper: switchable ? !!box.checked : null,
-    error: text("error"),
+    // A switch that nobody sees is a switch all the same: what it says is the mode in which the form is sent.
+    paper: box ? !!box.checked : null,
+    error: errors(),
     banner: text("maintenance"),
     inputs: every("input, select").filter(shown).length,
     success: root.innerText.slice(0, 4000).includes("Client login succeeds"),
+    submit_ready: !!found.submit && operable(found.submit),
+    words: words(),
+    busy: every("[aria-busy=true], [role=progressbar], progress").some(shown),
+    blank: document.readyState === "complete" && !root.innerText.trim() && !every("*").some((e) => e.shadowRoot)
+      && !every("input, select, img, svg, canvas, iframe, [aria-busy=true], [role=progressbar]").some(shown),
   };
   // A known page is never read in any other way, also while one of its questions stands there.
   const known_form = found.username && (found.submit || found.username_submit);
@@ -100,6 +133,9 @@ class Look:
 
     ``recognized`` is what was understood of a page that no version describes; its elements are in ``visible``, too.
     ``raw`` is the look as the script returned it, for the script to compare the next one with.
+    ``words`` is what the page says to a person, line by line, ``error`` what stands in the places of errors;
+    ``submit_ready`` says that the form's button is not disabled, ``busy`` that the page shows that it works, ``blank``
+    that it has loaded and nothing is on it.
     """
 
     visible: Mapping[str, str]
@@ -114,6 +150,10 @@ class Look:
     banner: str = ""
     inputs: int = 0
     success: bool = False
+    submit_ready: bool = False
+    words: str = ""
+    busy: bool = False
+    blank: bool = False
     recognized: Recognized = NOTHING
     raw: str = field(default="", compare=False, repr=False)
 
@@ -133,6 +173,7 @@ class Look:
         if recognized.ways:
             by_address[Element.PAPER_SWITCH.value] = recognized.ways["paper"]
         username, password = found.get(Element.USERNAME), found.get(Element.PASSWORD)
+        submit = found.get(Element.SUBMIT) or found.get(Element.USERNAME_SUBMIT)
         boxes = [one.filled for one in seen.controls if one.at in recognized.boxes]
         fields = [one.filled for element, one in found.items() if element in CODE_FIELDS]
         error = self.error or seen.alerts
@@ -147,6 +188,7 @@ class Look:
             error=error,
             inputs=max(self.inputs, sum(one.kind in {"text", "password", "select"} for one in seen.controls)),
             success=self.success or bool(value["success"]),
+            submit_ready=self.submit_ready or (submit is not None and not submit.off),
             recognized=recognized,
         )
 
@@ -164,10 +206,18 @@ class Look:
         """Whether the form for username and password (or its first half) is there."""
         return self.shows(Element.USERNAME)
 
+    @property
+    def state(self) -> Look:
+        """This look without what changes by itself: the numbers of a clock that runs."""
+        return replace(self, words="\n".join(map(letters, self.words.splitlines())))
+
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What went over the wire so far: POSTs to ``/sso/``, how many of them wait, and HTTP statuses of the document."""
+    """What went over the wire so far, of what a form sends: how often, how many answers are still waited for.
+
+    ``post_status`` is the last answer's HTTP status, ``document_status`` the document's.
+    """
 
     posts: int = 0
     waiting: int = 0
@@ -179,12 +229,14 @@ class Traffic:
 class Submitted:
     """The page and the wire just before a submit, to tell what changed by it.
 
-    ``answered`` is the question of the second factor that was answered by it, None for the password.
+    ``answered`` is the question of the second factor that was answered by it, None for the password. ``first`` is what
+    the page said before the password was sent; None while it is the password that is sent.
     """
 
     look: Look
     traffic: Traffic
     answered: Element | None = None
+    first: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,130 +244,17 @@ class Patience:
     """How long the page is given for what, in seconds."""
 
     form_s: float = 35.0
+    blank_s: float = 3.0
     banner_s: float = 5.0
+    operable_s: float = 20.0
     swallowed_s: float = 2.5
     settled_s: float = 0.7
     empty_error_s: float = 1.5
+    words_s: float = 6.0
+    idle_s: float = 8.0
     answer_s: float = 60.0
+    demo_call_s: float = 1.0
     demo_s: float = 10.0
     action_s: float = 5.0
     push_s: float = 180.0
     person_s: float = 180.0
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The page asks for more: the element of the second factor or offer that is visible."""
-
-    element: Element
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The attempt is over."""
-
-    outcome: LoginOutcome
-    text: str = ""
-
-
-_QUESTIONS = (
-    Element.CODE_APP,
-    Element.DEVICE_CHOICE,
-    Element.OFFER_SKIP,
-    Element.CHALLENGE,
-    Element.CHALLENGE_TEXT,
-    Element.CODE_EMAIL,
-    Element.CODE_CARD,
-    Element.EMAIL_CHECK,
-    Element.PASSKEY,
-    Element.PUSH,
-    Element.OFFER,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Now:
-    """Page and wire at one moment, for how long the page has answered since the submit, and both been as they are.
-
-    A page that computes what it sends answers nobody meanwhile, and swallows nothing.
-    """
-
-    look: Look
-    traffic: Traffic
-    answering_s: float
-    unchanged_s: float
-
-
-def judge(now: Now, submitted: Submitted, patience: Patience) -> Ended | Asked | None:
-    """Return what the page's state means after a submit; None while nothing is decided yet.
-
-    A form that is there again after a POST is a refusal; without any POST the page swallowed it and the password never
-    left the browser.
-    """
-    if now.look.success:
-        return Ended(LoginOutcome.SUCCESS)
-    return (
-        _judge_error(now, submitted, patience)
-        or _judge_illness(now, submitted)
-        or _judge_question(now, submitted, patience)
-        or _judge_form(now, submitted, patience)
-    )
-
-
-def _posted(now: Now, submitted: Submitted) -> bool:
-    return now.traffic.posts > submitted.traffic.posts
-
-
-def _settled(now: Now, patience: Patience) -> bool:
-    return now.traffic.waiting == 0 and now.unchanged_s >= patience.settled_s
-
-
-def _judge_error(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
-    """Judge a visible error; a text that stood there before the submit speaks only when the answer has come."""
-    look = now.look
-    if not look.shows(Element.ERROR):
-        return None
-    if not look.error:
-        silent = now.traffic.waiting == 0 and now.unchanged_s >= patience.empty_error_s
-        return Ended(LoginOutcome.UNCLEAR) if silent else None
-    posted = _posted(now, submitted)
-    if look.error == submitted.look.error and not (posted and _settled(now, patience)):
-        return None
-    outcome = classify_error(look.error)
-    if outcome is LoginOutcome.UNCLEAR and submitted.answered is not None:
-        outcome = LoginOutcome.SECOND_FACTOR_REFUSED
-    if outcome is LoginOutcome.UNKNOWN_TEXT and not posted:
-        outcome = LoginOutcome.SWALLOWED
-    return Ended(outcome, look.error)
-
-
-def _judge_illness(now: Now, submitted: Submitted) -> Ended | None:
-    status = now.traffic.document_status or 0
-    if status >= 500 and now.look.page != submitted.look.page:
-        return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")
-    if now.look.banner and now.look.banner != submitted.look.banner:
-        return Ended(LoginOutcome.UPSTREAM_ILL, now.look.banner)
-    return None
-
-
-def _judge_question(now: Now, submitted: Submitted, patience: Patience) -> Ended | Asked | None:
-    asked = next((element for element in _QUESTIONS if now.look.shows(element)), None)
-    if asked is None or asked is not submitted.answered:
-        return None if asked is None else Asked(asked)
-    answered_anew = _posted(now, submitted) or now.look.page != submitted.look.page
-    if asked in CODE_FIELDS and answered_anew and _settled(now, patience) and not now.look.code_filled:
-        return Ended(LoginOutcome.SECOND_FACTOR_REFUSED, "the code was asked for again")
-    return None
-
-
-def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
-    look, before = now.look, submitted.look
-    if not look.shows(Element.USERNAME, Element.PASSWORD):
-        return None
-    posted = _posted(now, submitted)
-    anew = look.page != before.page or look.form != before.form or not look.password_filled
-    if anew and _settled(now, patience):
-        return Ended(LoginOutcome.FORM_AGAIN if posted else LoginOutcome.SWALLOWED)
-    if not posted and now.answering_s >= patience.swallowed_s:
-        return Ended(LoginOutcome.SWALLOWED)
-    return None

@@ -12,15 +12,17 @@ from urllib.parse import urlsplit
 from gwctl.login.controls import CHOICE, INTO_FRAME
 from gwctl.login.look import FIND_SCRIPT, LOOK_SCRIPT, Look, Traffic
 from gwctl.login.outcome import SsoCookie
+from gwctl.login.page_scripts import CHOICE_SCRIPT, OPTIONS_SCRIPT, TOGGLE_BY_SCRIPT, TOGGLE_SCRIPT, UNCOVER_SCRIPT
 from gwctl.login.wire import Wire
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, FrameLocator, Locator, Request
+    from playwright.async_api import BrowserContext, FrameLocator, JSHandle, Locator, Request
     from playwright.async_api import Page as BrowserPage
 
 LOOK_EVERY_MS = 40
 CERTIFICATE_ERROR = "ERR_CERT_"
 COOKIE_SECRET_CHARS = 8
+DEMO_BEGINS_S = 5.0
 
 
 class PageFailed(Exception):
@@ -45,6 +47,15 @@ class Page:
     def traffic(self) -> Traffic:
         """What went over the wire so far."""
         return self._wire.traffic
+
+    @property
+    def quiet_s(self) -> float:
+        """For how long the page has asked nothing of a server."""
+        return self._wire.quiet_s
+
+    def watch_for(self, username: str) -> None:
+        """Know what carries this username for what the form sends."""
+        self._wire.watch_for(username)
 
     @property
     def server_ahead_s(self) -> float | None:
@@ -168,20 +179,38 @@ class Page:
         return await self._click(ways.first, timeout_s)
 
     async def choose(self, selector: str, value: str, *, timeout_s: float) -> bool:
-        """Choose an option of a list by its value."""
+        """Choose an option of a list by its value; of one that is no native list by the click that a person makes."""
         box = self._one(selector)
-        return await self._act(box.select_option(value=value, timeout=timeout_s * 1000))
+        place = await self._act_on(box.evaluate_handle(CHOICE_SCRIPT, value, timeout=timeout_s * 1000))
+        element = place.as_element() if place is not None else None
+        if element is None:
+            return await self._act(box.select_option(value=value, timeout=timeout_s * 1000))
+        return await self._act(element.click(timeout=timeout_s * 1000))
 
     async def options(self, selector: str, *, timeout_s: float) -> list[tuple[str, str]]:
-        """Return value and label of a list's options, without those that stand for none."""
+        """Return value and label of a list's options, without those that stand for none.
+
+        A list that is made of other elements has what can be clicked in it, by the value that they or the hidden native
+        list have for the same label, else by the label itself.
+        """
         from playwright.async_api import Error
 
-        script = "(select) => [...select.options].filter((o) => o.value).map((o) => [o.value, o.label])"
         try:
-            found = await self._one(selector).evaluate(script, timeout=timeout_s * 1000)
+            box = self._one(selector)
+            found = await box.evaluate(OPTIONS_SCRIPT, timeout=timeout_s * 1000)
         except Error as error:
             raise PageFailed(first_line(error)) from None
         return [(str(value), str(label)) for value, label in found]
+
+    async def _act_on(self, finding: Awaitable[JSHandle]) -> JSHandle | None:
+        from playwright.async_api import Error
+
+        try:
+            return await finding
+        except Error as error:
+            if self.is_gone:
+                raise PageFailed(first_line(error)) from None
+            return None
 
     async def _click(self, target: Locator, timeout_s: float) -> bool:
         from playwright.async_api import Error
@@ -208,7 +237,11 @@ class Page:
         return True
 
     async def open_and_await_call(self, url: str, path: str, *, timeout_s: float) -> bool:
-        """Go to ``url`` and wait until a request of its script below ``path`` is answered or fails."""
+        """Go to ``url`` and wait until a request of its script below ``path`` is answered or fails.
+
+        It is ``timeout_s`` that the script gets once the page has begun; a page that does not come in its own time has
+        not called, and whoever goes on meets the reason.
+        """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def on_end(request: Request) -> None:
@@ -218,15 +251,45 @@ class Page:
         self._page.on("requestfinished", on_end)
         self._page.on("requestfailed", on_end)
         try:
+            await self.open(url, timeout_s=max(timeout_s, DEMO_BEGINS_S))
             async with asyncio.timeout(timeout_s):
-                await self.open(url, timeout_s=timeout_s)
                 await done
         except TimeoutError:
+            return False
+        except PageFailed:
+            if self.is_gone:
+                raise
             return False
         finally:
             self._page.remove_listener("requestfinished", on_end)
             self._page.remove_listener("requestfailed", on_end)
         return True
+
+    async def toggle(self, selectors: list[str], *, by_script: bool, timeout_s: float) -> bool:
+        """Click what a person would click for a switch that is itself not to be seen, else the switch by a script."""
+        from playwright.async_api import Error
+
+        try:
+            found = (await self._page.evaluate_handle(TOGGLE_SCRIPT, selectors)).as_element()
+            if found is not None and not by_script:
+                return await self._act(found.click(timeout=timeout_s * 1000))
+        except Error as error:
+            if self.is_gone:
+                raise PageFailed(first_line(error)) from None
+        return await self._act(self._page.evaluate(TOGGLE_BY_SCRIPT, selectors))
+
+    async def uncover(self, selector: str) -> str | None:
+        """Hide what lies over the first visible match, and return its words; None: nothing does."""
+        from playwright.async_api import Error
+
+        try:
+            target = self._one(selector)
+            words = await target.evaluate(UNCOVER_SCRIPT, timeout=1000)
+        except Error as error:
+            if self.is_gone:
+                raise PageFailed(first_line(error)) from None
+            return None
+        return None if words is None else str(words)
 
     async def remove(self, selectors: list[str]) -> None:
         """Take elements out of the page."""

@@ -23,17 +23,24 @@ class Element(StrEnum):
     PAPER_LABEL = "paper_label"
     ERROR = "error"
     CODE_APP = "code_app"
+    CODE_TEMPORARY = "code_temporary"
     CODE_EMAIL = "code_email"
     CODE_CARD = "code_card"
+    CODE = "code"
     CHALLENGE = "challenge"
     CHALLENGE_TEXT = "challenge_text"
     SHOW_CHALLENGE = "show_challenge"
+    CHANNEL_CHOICE = "channel_choice"
+    CHANNEL_TEXT = "channel_text"
+    CHANNEL_EMAIL = "channel_email"
+    CHANNEL_VOICE = "channel_voice"
     DEVICE_CHOICE = "device_choice"
     PUSH = "push"
     PUSH_RESEND = "push_resend"
     OFFER = "offer"
     OFFER_SKIP = "offer_skip"
     PASSKEY = "passkey"
+    QR_CODE = "qr_code"
     EMAIL_CHECK = "email_check"
     COOKIE_BUTTON = "cookie_button"
     COOKIE_COVER = "cookie_cover"
@@ -61,7 +68,15 @@ _COMMON: Selectors = {
     Element.MAINTENANCE: (".gstat",),
     Element.EMAIL_CHECK: ("input[name=email-code]",),
     Element.PASSKEY: ("form.xyzform-fido",),
+    Element.QR_CODE: (".xyzblock-qrcode",),
+    Element.CODE: tuple(
+        f"input{known}:not([type=password], [type=hidden], [name=username], [name=user_name])"
+        for known in ("[autocomplete=one-time-code]", "[placeholder*=code i]", "[inputmode=numeric]")
+    ),
 }
+
+ERRORS_ANYWHERE = (".is-invalid ~ .invalid-feedback", "[role=alert]", ".alert-danger")
+"""Where errors stand besides the places of each version (captures of 2026)."""
 
 CURRENT = PageVersion(
     "current",
@@ -77,14 +92,22 @@ CURRENT = PageVersion(
         ),
         Element.PAPER_SWITCH: ("input#toggle1[name=paperSwitch]", "input[name=paperSwitch]"),
         Element.PAPER_LABEL: ("label[for=toggle1]",),
-        Element.ERROR: (".xyzblock-error .xyz-errormessage", ".xyz-errormessage"),
+        Element.ERROR: (".xyzblock-error .xyz-errormessage", ".xyz-errormessage", *ERRORS_ANYWHERE),
         Element.CODE_APP: ("#xyz-field-silver-response",),
-        Element.CODE_EMAIL: ("#xyz-field-temp-response",),
+        Element.CODE_TEMPORARY: ("#xyz-field-temp-response",),
         Element.CODE_CARD: ("#xyz-field-bronze-response",),
         Element.CHALLENGE: ("#xyz-field-gold-response",),
         Element.CHALLENGE_TEXT: (".xyz-goldchallenge",),
         Element.SHOW_CHALLENGE: (".xyz-showchallenge",),
-        Element.DEVICE_CHOICE: (".xyzblock-multiplesf select.xyz-multipleselect", "select.xyz-multipleselect"),
+        Element.CHANNEL_CHOICE: (".xyzblock-otpselector",),
+        Element.CHANNEL_TEXT: (".xyz-otp-select-text",),
+        Element.CHANNEL_EMAIL: (".xyz-otp-select-email",),
+        Element.CHANNEL_VOICE: (".xyz-otp-select-voice",),
+        Element.DEVICE_CHOICE: (
+            ".xyzblock-multiplesf select.xyz-multipleselect",
+            "select.xyz-multipleselect",
+            ".xyzblock-multiplesf",
+        ),
         Element.PUSH: (".xyzblock-notification", ".xyz-resendnotification"),
         Element.PUSH_RESEND: (".xyz-resendnotification",),
         Element.OFFER: (".xyzblock-enablepush", ".xyzblock-ibkey"),
@@ -100,7 +123,7 @@ LEGACY = PageVersion(
         Element.SUBMIT: ("#submitForm",),
         Element.PAPER_SWITCH: ("#paperSwitch",),
         Element.PAPER_LABEL: ("label[for=paperSwitch]",),
-        Element.ERROR: (".alert.alert-danger.margin-top-10", "#ERRORMSG"),
+        Element.ERROR: (".alert.alert-danger.margin-top-10", "#ERRORMSG", *ERRORS_ANYWHERE),
         Element.CODE_APP: ("#twofactbase #chlginput", "#chlginput"),
         Element.DEVICE_CHOICE: ("#sf_select",),
         Element.PUSH: (".login-step-notification",),
@@ -110,8 +133,19 @@ LEGACY = PageVersion(
 
 VERSIONS: tuple[PageVersion, ...] = (CURRENT, LEGACY)
 
-CODE_FIELDS = (Element.CODE_APP, Element.CODE_EMAIL, Element.CODE_CARD, Element.CHALLENGE, Element.EMAIL_CHECK)
-"""What a code is typed into."""
+CODE_FIELDS = (
+    Element.CODE_APP,
+    Element.CODE_TEMPORARY,
+    Element.CODE_EMAIL,
+    Element.CODE_CARD,
+    Element.CHALLENGE,
+    Element.EMAIL_CHECK,
+    Element.CODE,
+)
+"""What a code is typed into; the last is known for a code's field by nothing but what every page has for it."""
+
+CHANNELS = (Element.CHANNEL_TEXT, Element.CHANNEL_EMAIL, Element.CHANNEL_VOICE)
+"""The ways by which a code can be sent, the preferred one first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +166,13 @@ class Device:
 AUTHENTICATOR_APP = Device(("4",), r"authenticator app|mobile auth|totp")
 IB_KEY = Device(("5.2a", "5.2i"), r"ib ?key")
 SMS = Device(("4.2",), r"\bsms\b|text message")
+PASSKEY = Device((), r"pass ?key|security key|webauthn|fido")
 SKIP_TEXT = r"^\s*(not now|skip( verification)?|(maybe )?later|no,? thanks?|remind me later|continue without.*)\s*$"
 """What the way past an offer, or past a check of the e-mail address, is called."""
+ANOTHER_WAY_TEXT = (
+    r"^\s*((try|use|choose|select) )?(another|a different|other) (way|method|device|option|second factor)s?\b"
+)
+"""What the way from a passkey to another second factor is called."""
 
 
 def named_device(name: str) -> Device:

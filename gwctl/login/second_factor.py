@@ -44,7 +44,9 @@ class Kind(StrEnum):
 
     APP = "app"
     SMS = "sms"
+    VOICE = "voice"
     EMAIL = "email"
+    TEMPORARY = "temporary"
     CARD = "card"
     CHALLENGE = "challenge"
     PUSH = "push"
@@ -58,6 +60,8 @@ class Kind(StrEnum):
 _TEXTS = {
     Kind.APP: "a code of the authenticator app",
     Kind.SMS: "a code sent by SMS",
+    Kind.VOICE: "a code given by telephone",
+    Kind.TEMPORARY: "a temporary security code",
     Kind.EMAIL: "a code sent by e-mail",
     Kind.CARD: "a code of the security card",
     Kind.CHALLENGE: "the response to a challenge",
@@ -65,6 +69,8 @@ _TEXTS = {
 }
 KIND_OF: dict[Element, Kind] = {
     Element.CODE_APP: Kind.APP,
+    Element.CODE: Kind.APP,
+    Element.CODE_TEMPORARY: Kind.TEMPORARY,
     Element.CODE_EMAIL: Kind.EMAIL,
     Element.EMAIL_CHECK: Kind.EMAIL,
     Element.CODE_CARD: Kind.CARD,

@@ -45,6 +45,8 @@ class LoginJob:
     device: str | None = None
     pages: Mapping[str, list[str]] = field(default_factory=dict)
     first_after_start: bool = False
+    has_worked: bool = False
+    """Whether this password has worked before: only then may it be sent once more after a page that did nothing."""
     page_path: str = "/"
     visit: Literal["probe", "by_hand"] | None = None
     """A visit that submits nothing, in the login's place: then there is neither username nor password."""

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 
 from gwctl.login.form import Form
 from gwctl.login.hands import Hands, OnStep, Over, Task
-from gwctl.login.look import Ended, Look
+from gwctl.login.look import Look
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.recognition import RECOGNIZED
+from gwctl.login.verdict import Ended
 
 LOOK_S = 1.0
 SOON_S = 0.1

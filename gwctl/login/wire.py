@@ -27,8 +27,14 @@ KEPT_MESSAGES = 100
 MESSAGE_LIMIT_CHARS = 300
 MESSAGE_HELD_CHARS = 10_000
 """A message is cut to its limit when it is kept, behind the redaction: half a secret would not be known for one."""
+NAME_CHARS = 3
+"""A shorter username may be in anything."""
 _WHOLE_SECOND_S = 1.0
 """``Date`` has whole seconds."""
+_FORM_PATH = re.compile(r"/(authenticator|login|logon|signin|dispatcher)(?=[/;]|$)", re.IGNORECASE)
+"""Where a form goes to; what else is sent below ``/sso/`` may be telemetry."""
+_ASKING = frozenset({"document", "script", "xhr", "fetch"})
+"""The kinds of a request by which a page goes on; pictures, beacons and sockets are not."""
 
 
 @dataclass(slots=True)
@@ -51,6 +57,9 @@ class Wire:
         self._page = page
         self._began_s = time.monotonic()
         self._waiting: set[Request] = set()
+        self._asking: set[Request] = set()
+        self._quiet_since_s = self._began_s
+        self._username = ""
         self._exchanges: dict[Request, Exchange] = {}
         self._messages: list[tuple[float, str, str]] = []
         self.traffic = Traffic()
@@ -68,9 +77,29 @@ class Wire:
         if len(self._exchanges) < KEPT_REQUESTS:
             at_s = time.monotonic() - self._began_s
             self._exchanges[request] = Exchange(request.method, path, request.resource_type, at_s)
-        if request.method == "POST" and path.startswith("/sso/"):
+        if request.resource_type in _ASKING:
+            self._asking.add(request)
+        if self._sends_form(request, path):
             self._waiting.add(request)
             self.traffic = replace(self.traffic, posts=self.traffic.posts + 1, waiting=len(self._waiting))
+
+    def watch_for(self, username: str) -> None:
+        """Know what carries this username for what the form sends, too."""
+        self._username = username
+
+    def _sends_form(self, request: Request, path: str) -> bool:
+        """Say whether a request is the form's: by its path, as a form that the browser sends, or by who is in it."""
+        if request.method != "POST":
+            return False
+        if path.startswith("/sso/") and (_FORM_PATH.search(path) or request.is_navigation_request()):
+            return True
+        body = (request.post_data_buffer or b"").decode(errors="replace")
+        return len(self._username) >= NAME_CHARS and self._username in unquote(body)
+
+    @property
+    def quiet_s(self) -> float:
+        """For how long the page has asked nothing of a server; 0 while it waits for an answer."""
+        return 0.0 if self._asking else time.monotonic() - self._quiet_since_s
 
     def _on_response(self, response: Response) -> None:
         request = response.request
@@ -105,6 +134,9 @@ class Wire:
         exchange = self._exchanges.get(request)
         if exchange is not None:
             exchange.took_ms = round((time.monotonic() - self._began_s - exchange.at_s) * 1000, 1)
+        if request in self._asking:
+            self._asking.discard(request)
+            self._quiet_since_s = time.monotonic()
         self._waiting.discard(request)
         self.traffic = replace(self.traffic, waiting=len(self._waiting))
 

@@ -130,6 +130,7 @@ async def do_task(parent: Told, page: Page, go: dict[str, Any], browser_ms: floa
         device=go["device"],
         overrides=go["pages"],
         first_after_start=go["first_after_start"],
+        has_worked=go["has_worked"],
         page_path=go["page_path"],
         deadline_s=go["deadline_s"],
         patience=Patience(**go["patience"]),

@@ -197,13 +197,15 @@ class LoginDesk:
             case "CHOICE", "choice":
                 kind = factor.kind_of_device(form.get("DEVICE", ""))
                 answer = answer if kind is None else self._ask(login, factor, kind)
+            case "TEXT" | "VOICE" | "EMAIL", "channel":
+                answer = self._ask(login, factor, "sms")
             case "SHOWCHALLENGE", "push":
                 answer = self._ask(login, factor, "challenge")
             case "PUSH", "push":
                 answer = self._poll(auth_id, login, factor)
             case "RESEND", "push":
                 answer = self._resend(login)
-            case action, ("app" | "sms" | "email" | "card" | "challenge" | "email_check") as kind:
+            case action, ("app" | "sms" | "temporary" | "email" | "card" | "challenge" | "email_check") as kind:
                 if action == STEP_OF_KIND[kind].upper():
                     answer = self._judge_code(auth_id, login, factor, kind, form.get("CODE", ""))
         return answer

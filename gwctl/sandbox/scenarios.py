@@ -17,6 +17,9 @@ class Entry:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
+TEMPERS: Final = ("swallows", "stays", "clears", "reloads")
+"""What a temperamental login page does with the form: sends nothing; or, once its POST is answered, the others."""
+
 SCENARIOS: Final[Mapping[str, Entry]] = {
     "http_503": Entry("Every answer is 503 without a body.", {"paths": "all"}),
     "html_503": Entry("Every answer is 503 with IBKR's HTML maintenance page.", {"paths": "all"}),
@@ -44,7 +47,9 @@ SCENARIOS: Final[Mapping[str, Entry]] = {
         {"client_app": "MobileTWS"},
     ),
     "temperamental": Entry(
-        "A gateway's login page swallows the form until its demo page's script has called the API.",
+        "A gateway's login page does nothing with the form until its demo page's script has called the API: `how` is "
+        "`swallows` (nothing is sent), or, once the POST is answered, `stays`, `clears` or `reloads`.",
+        {"how": "swallows"},
     ),
     "wrong_password": Entry("The right password is refused, with IBKR's text."),
     "login_error": Entry("Every submit is answered with this text.", {"text": "Authentication failed"}),

@@ -9,18 +9,23 @@ from typing import Any, Final, Literal, get_args
 from gwctl.errors import Usage
 from gwctl.sandbox.scenarios import SCENARIOS
 
-Kind = Literal["none", "app", "sms", "email", "card", "challenge", "push", "choice", "passkey", "email_check"]
+Kind = Literal[
+    "none", "app", "sms", "temporary", "email", "card", "challenge", "push", "choice", "channel", "passkey",
+    "email_check",
+]  # fmt: skip
 Approve = Literal["approved", "never", "denied", "second"]
 Offer = Literal["enablepush", "ibkey", "promo"]
 
 STEP_OF_KIND: Final[Mapping[Kind, str]] = {
     "app": "silver",
     "sms": "silver",
+    "temporary": "temp",
     "email": "temp",
     "card": "bronze",
     "challenge": "gold",
     "push": "push",
     "choice": "choice",
+    "channel": "channel",
     "passkey": "fido",
     "email_check": "email",
 }

@@ -88,6 +88,7 @@ def _render(stand_in: StandIn, gateway: str) -> str:
         **_flags(stand_in),
         "form_never": not stand_in.form_comes(gateway),
         "swallow": stand_in.swallows(gateway),
+        "temper": stand_in.temper(),
         "banner": None if banner is None else html.escape(str(banner["text"])),
     }
     return _with_flags(page_text(stand_in.page().variant), flags)
@@ -95,7 +96,7 @@ def _render(stand_in: StandIn, gateway: str) -> str:
 
 def _flags(stand_in: StandIn) -> dict[str, object]:
     """Return what the pages' script is told, for a page whose form comes and works."""
-    return {**asdict(stand_in.page()), "form_never": False, "swallow": False, "banner": None}
+    return {**asdict(stand_in.page()), "form_never": False, "swallow": False, "temper": "", "banner": None}
 
 
 def _with_flags(text: str, flags: dict[str, object]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from gwctl.errors import Usage
 from gwctl.sandbox.login import LoginDesk
-from gwctl.sandbox.scenarios import ACTIONS, SCENARIOS, known
+from gwctl.sandbox.scenarios import ACTIONS, SCENARIOS, TEMPERS, known
 from gwctl.sandbox.second_factor import SecondFactor
 from gwctl.sandbox.sessions import Sessions, SsoSession
 from gwctl.sandbox.settings import PageOptions, StandInConfig
@@ -107,6 +107,10 @@ class StandIn:
         """Whether the login page given to this gateway swallows the form."""
         return "temperamental" in self.scenarios and not self._warmed.get(gateway, False)
 
+    def temper(self) -> str:
+        """Return what a temperamental login page does with the form."""
+        return str(self.scenarios.get("temperamental", {}).get("how", TEMPERS[0]))
+
     def form_comes(self, gateway: str) -> bool:
         """Note that this gateway has loaded the login page, and return whether the form comes this time."""
         self._loads[gateway] += 1
@@ -125,6 +129,8 @@ class StandIn:
         if name == "second_factor":
             SecondFactor.from_parameters(merged)
             self.desk.renew_codes()
+        if name == "temperamental" and merged["how"] not in TEMPERS:
+            raise Usage(f"how cannot be {merged['how']!r}", hint=f"one of: {', '.join(TEMPERS)}")
         if name == "login_page":
             self.config.page.changed(merged)
             self._loads.clear()

@@ -30,6 +30,10 @@ class Attempt:
         """Return law 2's answer without writing anything; raise GwctlError."""
         return self.ledger.permission(self.password, self.context, self.limit)
 
+    def has_worked(self) -> bool:
+        """Return whether this password has worked before; raise GwctlError."""
+        return self.ledger.has_worked(self.password)
+
     async def permit(self) -> bool:
         """Write a submit to disk if law 2 allows it; asked again, the one before never left the browser."""
         await self.withdraw()

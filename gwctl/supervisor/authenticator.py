@@ -122,6 +122,7 @@ class Authenticator:
         attempt = self._last = Attempt(self.ledger, credentials, context, limit)
         try:
             permission = await asyncio.to_thread(attempt.permission)
+            has_worked = await asyncio.to_thread(attempt.has_worked)
         except GwctlError as error:
             self._let_browser_go()
             return environment_trouble(error)
@@ -131,7 +132,8 @@ class Authenticator:
         try:
             ask = self._asker(method, attempt, on_asked)
             began_s = time.time()
-            report = await self._drive(self._job(credentials, method, first=first), attempt, on_step, ask)
+            job = self._job(credentials, method, first=first, has_worked=has_worked)
+            report = await self._drive(job, attempt, on_step, ask)
             self._report = report
             await asyncio.to_thread(self._keep_cause, report, began_s)
         except GwctlError as error:
@@ -173,7 +175,7 @@ class Authenticator:
 
         return ask
 
-    def _job(self, credentials: Credentials, method: Method, *, first: bool) -> LoginJob:
+    def _job(self, credentials: Credentials, method: Method, *, first: bool, has_worked: bool) -> LoginJob:
         return LoginJob(
             base_url=f"https://localhost:{self.settings['port']}",
             username=credentials.username,
@@ -184,6 +186,7 @@ class Authenticator:
             mode=self.settings["mode"],
             pages=self.settings["page"] or {},
             first_after_start=first,
+            has_worked=has_worked,
             deadline_s=LOGIN_DEADLINE_S,
             totp_used_window=self._totp_window,
             evidence_dir=self.settings.paths.evidence_dir,

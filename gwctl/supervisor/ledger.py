@@ -147,6 +147,12 @@ class Ledger:
             record, salt, _ = self._load()
         return may_submit(record, Question(self._print(password, salt), context, limit), self._now())
 
+    def has_worked(self, password: Secret) -> bool:
+        """Return whether ``password`` is the one that worked last."""
+        with self._locked():
+            record, salt, _ = self._load()
+        return record.worked_print == self._print(password, salt)
+
     def begin_submit(self, password: Secret, context: str, limit: int) -> Permission:
         """Write a submit to disk if law 2 allows it, and say whether it does.
 

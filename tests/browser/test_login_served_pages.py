@@ -34,6 +34,7 @@ LEGACY = """<body><form method="post" action="/sso/Authenticator">
 CURRENT = """<body><div class="xyzblock-error" hidden><p class="xyz-errormessage"></p></div>
 <form id="first"><input id="xyz-field-username" name="username"><input id="xyz-field-password" type="password">
 <button class="xyz-button-login">Login</button></form>
+<div id="where"></div>
 %s
 <form class="xyzform-silver" data-panel="silver" hidden><input id="xyz-field-silver-response">
 <button class="xyz-button-login">Login</button></form>
@@ -45,6 +46,7 @@ async function send(event, text) {
   const answer = await (await fetch("/sso/Authenticator", {method: "POST", body: text})).json();
   document.getElementById("first").hidden = !!answer.panel;
   if (answer.panel) show(answer.panel);
+  if (answer.text) document.getElementById("where").insertAdjacentHTML("beforeend", answer.text);
   if (answer.banner) document.querySelector(".gstat").hidden = false;
   if (answer.done) location.href = "/sso/Dispatcher";
 }
@@ -142,12 +144,12 @@ def test_a_banner_after_the_submit_is_ibkrs_illness(log_in: LogIn) -> None:
     [
         ('<form class="xyzform-fido" data-panel="x" hidden><button>Passkey</button></form>', "passkey"),
         ('<div class="xyzblock-notification" data-panel="x" hidden>Sent</div>', "notification"),
-        ('<div data-panel="x" hidden><input id="xyz-field-temp-response"></div>', "e-mail"),
+        ('<div data-panel="x" hidden><input id="xyz-field-temp-response"></div>', "temporary"),
         ('<div data-panel="x" hidden><input id="xyz-field-bronze-response"></div>', "card"),
         ('<div data-panel="x" hidden><p class="xyz-goldchallenge">123 456</p></div>', "challenge"),
         ('<div class="xyzblock-enablepush" data-panel="x" hidden>Offer</div>', "offer"),
     ],
-    ids=["passkey", "push", "e-mail", "card", "challenge", "offer"],
+    ids=["passkey", "push", "temporary", "card", "challenge", "offer"],
 )
 def test_what_only_a_person_can_answer_ends_the_login(log_in: LogIn, panel: str, word: str) -> None:
     """Each panel for a person ends the login at once and says what IBKR asks for."""

@@ -171,12 +171,73 @@ def test_a_form_that_never_comes_gets_one_free_reload(make_stand: MakeStand) -> 
 
 
 def test_after_a_gateway_start_a_missing_form_is_worth_the_demo_page(make_stand: MakeStand) -> None:
-    """The first login of a gateway opens the demo page when no form comes, and tries once more."""
+    """The first login of a gateway opens the demo page before the form, and when none comes, and tries once more."""
     stand = make_stand(form_never=True)
     login = stand.log_in(first_after_start=True, patience=Patience(form_s=0.7))
     assert login.report.outcome is LoginOutcome.PAGE_NEVER_CAME
     assert login.report.workaround_used
-    assert [step.name for step in login.steps].count("demo page called the API") == 1
+    assert [step.name for step in login.steps].count("demo page called the API") == 2
+
+
+@pytest.mark.parametrize("how", ["swallows", "stays", "clears", "reloads"])
+@pytest.mark.parametrize("has_worked", [False, True])
+def test_after_a_gateway_start_the_demo_page_comes_first(make_stand: MakeStand, how: str, has_worked: bool) -> None:  # noqa: FBT001 - a case
+    """The first form after a gateway's start is opened behind the demo page: one submit, in whatever mood it is."""
+    stand = make_stand()
+    stand.ibkr.state.set_scenario("temperamental", on=True, parameters={"how": how})
+    login = stand.log_in(first_after_start=True, has_worked=has_worked)
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert (login.report.submits, login.permits, stand.submits) == (1, 1, ["success"])
+    assert not login.report.workaround_used
+    names = [step.name for step in login.steps]
+    assert names.index("demo page called the API") < names.index("page opened")
+
+
+@pytest.mark.parametrize(
+    ("how", "outcome"),
+    [
+        ("stays", LoginOutcome.TIMED_OUT),
+        ("clears", LoginOutcome.FORM_AGAIN),
+        ("reloads", LoginOutcome.FORM_AGAIN),
+    ],
+)
+@pytest.mark.parametrize("has_worked", [False, True])
+def test_where_the_demo_page_did_not_help_at_first(
+    make_stand: MakeStand,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    outcome: LoginOutcome,
+    has_worked: bool,  # noqa: FBT001 - a case
+) -> None:
+    """A page that does nothing with the answer gets one more try within 15 s, if the password has worked (law 2)."""
+    stand = make_stand()
+    stand.ibkr.state.set_scenario("temperamental", on=True, parameters={"how": how})
+    called, helps = [0], stand.ibkr.state.demo_called
+
+    def second_call_helps(cookies: Any) -> None:
+        called[0] += 1
+        if called[0] > 1:
+            helps(cookies)
+
+    monkeypatch.setattr(stand.ibkr.state, "demo_called", second_call_helps)
+    login = stand.log_in(first_after_start=True, has_worked=has_worked, patience=Patience(answer_s=20.0))
+    at_ms = {step.name: step.at_ms for step in reversed(login.steps)}
+    if has_worked:
+        assert login.report.outcome is LoginOutcome.SUCCESS
+        assert (login.report.submits, login.permits, stand.submits) == (2, 2, ["success"])
+        again_ms = [step.at_ms for step in login.steps if step.name == "submitted"][1]
+        assert again_ms - at_ms["submitted"] < 15_000
+    else:
+        assert login.report.outcome is outcome
+        assert (login.report.submits, login.permits, stand.submits) == (1, 1, [])
+
+
+def test_an_error_text_after_a_gateway_start_is_no_mood(make_stand: MakeStand) -> None:
+    """A refusal is not sent again behind the demo page, also if the password has worked before."""
+    stand = make_stand()
+    login = stand.log_in(first_after_start=True, has_worked=True, password="another")
+    assert login.report.outcome is LoginOutcome.REFUSED
+    assert (login.report.submits, login.permits, stand.submits) == (1, 1, ["refused"])
 
 
 def test_a_temperamental_gateway_is_talked_round(make_stand: MakeStand) -> None:

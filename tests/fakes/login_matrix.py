@@ -106,7 +106,9 @@ FACTORS = (
     Factor("totp", {"kind": "app"}, Method.TOTP, totp=True),
     Factor("app, command", {"kind": "app"}, asked=(Kind.APP,), **_COMMAND),  # type: ignore[arg-type]
     Factor("sms, choice", {"kind": "choice"}, device="sms", asked=(Kind.SMS,), **_COMMAND),  # type: ignore[arg-type]
-    Factor("e-mail", {"kind": "email"}, asked=(Kind.EMAIL,), legacy=False, **_COMMAND),  # type: ignore[arg-type]
+    Factor("temporary code", {"kind": "temporary"}, asked=(Kind.TEMPORARY,), legacy=False, **_COMMAND),  # type: ignore[arg-type]
+    Factor("channel, sms", {"kind": "channel"}, asked=(Kind.SMS,), legacy=False, **_COMMAND),  # type: ignore[arg-type]
+    Factor("channel, e-mail", {"kind": "channel"}, device="email", asked=(Kind.EMAIL,), legacy=False, **_COMMAND),  # type: ignore[arg-type]
     Factor("card", {"kind": "card"}, asked=(Kind.CARD,), legacy=False, **_COMMAND),  # type: ignore[arg-type]
     Factor("challenge", {"kind": "challenge"}, Method.PROMPT, reply=_response, asked=(Kind.CHALLENGE,), legacy=False),
     Factor("choice, totp", {"kind": "choice", "choice_needs_button": True}, Method.TOTP, totp=True),
@@ -152,7 +154,12 @@ FACTOR_ENDINGS: tuple[tuple[Factor, Ending], ...] = (
     (Factor("app, wrong code", {"kind": "app"}, Method.COMMAND, reply=_wrong, asked=(Kind.APP, Kind.APP)), _REFUSED),
     (
         Factor(
-            "e-mail, wrong code", {"kind": "email"}, Method.COMMAND, reply=_wrong, asked=(Kind.EMAIL,) * 2, legacy=False
+            "temporary, wrong code",
+            {"kind": "temporary"},
+            Method.COMMAND,
+            reply=_wrong,
+            asked=(Kind.TEMPORARY,) * 2,
+            legacy=False,
         ),
         _REFUSED,
     ),

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from gwctl.login.look import Asked, Ended, Look, Now, Patience, Submitted, Traffic, judge
+from gwctl.login.look import Look, Patience, Submitted, Traffic
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.page import first_line
 from gwctl.login.pages import Element
+from gwctl.login.verdict import Asked, Ended, Now, judge
 
 FORM = {"username": "#u", "password": "#p", "submit": "#s"}
 FILLED = Look(FORM, page="one", form=1, username_filled=True, password_filled=True)
@@ -68,14 +69,15 @@ def test_an_error_block_that_stays_empty_is_unclear() -> None:
 
 def test_an_unknown_text_without_a_post_is_not_ibkrs() -> None:
     """What the page says by itself, the password never sent, is a swallowed form."""
-    assert verdict(error("Please wait"), posts=0).outcome is LoginOutcome.SWALLOWED
+    assert verdict(error("Please wait"), posts=0) is None
+    assert verdict(error("Please wait"), posts=0, after_s=PATIENCE.swallowed_s).outcome is LoginOutcome.SWALLOWED
     assert verdict(error("Please wait"), posts=1).outcome is LoginOutcome.UNKNOWN_TEXT
 
 
 @pytest.mark.parametrize("changes", [{"page": "two"}, {"form": 2}, {"password_filled": False}])
 def test_the_form_again_after_a_post_is_a_refusal(changes: dict[str, Any]) -> None:
     """A new page, a rebuilt or an emptied form after the password was sent is a refused login without a text."""
-    assert verdict(form(**changes)) == Ended(LoginOutcome.FORM_AGAIN)
+    assert verdict(form(**changes)) == Ended(LoginOutcome.FORM_AGAIN, is_mute=True)
 
 
 @pytest.mark.parametrize("changes", [{"page": "two"}, {"form": 2}, {"password_filled": False}])

@@ -1,0 +1,81 @@
+"""What the page itself is asked to do for the login's hands: find what a person would click there."""
+
+from __future__ import annotations
+
+_EVERY = """
+  const every = (s) => { try { return [...document.querySelectorAll(s)]; } catch { return []; } };
+"""
+_SHOWN = """
+  const shown = (e) => e.checkVisibility({checkOpacity: true, checkVisibilityCSS: true})
+    && e.getBoundingClientRect().width > 0 && e.getBoundingClientRect().height > 0;
+"""
+
+# Returns what a person clicks for the first switch that the selectors find: the switch, its label, or what is drawn in
+# its place beside it.
+TOGGLE_SCRIPT = f"""
+(selectors) => {{
+  {_SHOWN}{_EVERY}
+  const box = selectors.flatMap(every)[0];
+  if (!box) return null;
+  const places = [box, ...(box.labels || []), box.closest("label"), box.nextElementSibling, box.previousElementSibling];
+  const other = "form, a[href], input:not([type=checkbox]), select, button:not([role=switch])";
+  const found = places.find((e) => e && shown(e) && !e.matches(other) && !e.querySelector(other));
+  return found || null;
+}}
+"""
+
+# Clicks the switch although nobody sees it: its page hears of it as of a person's click.
+TOGGLE_BY_SCRIPT = f"""
+(selectors) => {{
+  {_EVERY}
+  selectors.flatMap(every)[0].click();
+}}
+"""
+
+# Hides what lies over an element and returns its words; null where nothing does.
+UNCOVER_SCRIPT = """
+(target) => {
+  target.scrollIntoView({block: "center"});
+  const box = target.getBoundingClientRect();
+  const root = target.getRootNode();
+  let cover = root.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+  if (!cover || cover.contains(target) || target.contains(cover)) return null;
+  while (cover.parentElement && !cover.parentElement.contains(target)) cover = cover.parentElement;
+  const words = cover.innerText.replace(/\\s+/g, " ").trim().slice(0, 120);
+  cover.style.setProperty("display", "none", "important");
+  return words;
+}
+"""
+
+_ENTRIES = f"""
+  {_SHOWN}
+  const words = (e) => e.innerText.replace(/\\s+/g, " ").trim();
+  const native = list.tagName === "SELECT" ? list : list.querySelector("select");
+  const known = native ? [...native.options].filter((o) => o.value).map((o) => [o.value, o.label.trim()]) : [];
+  const value = (e) => {{
+    const own = e.dataset.value || e.getAttribute("value");
+    const same = known.find(([, label]) => label.toLowerCase() === words(e).toLowerCase());
+    return own || (same ? same[0] : words(e));
+  }};
+  // The innermost elements with words: what is around them is the list, or a group of it.
+  const entries = () => [...list.querySelectorAll("*")].filter((e) => !e.closest("select, script, style") && shown(e)
+    && words(e) && ![...e.children].some((c) => shown(c) && words(c)));
+"""
+
+# Returns value and label of each entry of a list, native or made of other elements.
+OPTIONS_SCRIPT = f"""
+(list) => {{
+  {_ENTRIES}
+  if (list.tagName === "SELECT") return known;
+  return entries().map((e) => [value(e), words(e)]);
+}}
+"""
+
+# Returns the entry of a list of other elements with this value; null for a native list.
+CHOICE_SCRIPT = f"""
+(list, wanted) => {{
+  {_ENTRIES}
+  if (list.tagName === "SELECT") return null;
+  return entries().find((e) => value(e) === wanted) || null;
+}}
+"""

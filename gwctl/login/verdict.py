@@ -1,0 +1,232 @@
+"""What the page and the wire mean after a submit; pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gwctl.login.look import Look, Patience, Submitted, Traffic
+from gwctl.login.outcome import LoginOutcome, classify_error
+from gwctl.login.pages import CODE_FIELDS, Element
+from gwctl.login.words import ask_for_passkey, ask_to_wait, new_words
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The page asks for more: the element of the second factor or offer that is visible."""
+
+    element: Element
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The attempt is over; ``is_mute`` where the page did nothing with an answer that came: no error, no question."""
+
+    outcome: LoginOutcome
+    text: str = ""
+    is_mute: bool = False
+
+
+PASSKEY_ONLY = (
+    "a passkey and offers nothing else: gwctl cannot give one, and by hand it may not work either, "
+    "for a passkey belongs to IBKR's own address and the gateway's page has the address localhost; "
+    "add another second factor at IBKR's website"
+)
+
+_QUESTIONS = (
+    Element.CODE_APP,
+    Element.DEVICE_CHOICE,
+    Element.CHANNEL_CHOICE,
+    Element.OFFER_SKIP,
+    Element.CHALLENGE,
+    Element.CHALLENGE_TEXT,
+    Element.CODE_TEMPORARY,
+    Element.CODE_EMAIL,
+    Element.CODE_CARD,
+    Element.EMAIL_CHECK,
+    Element.PASSKEY,
+    Element.PUSH,
+    Element.QR_CODE,
+    Element.OFFER,
+    Element.CODE,
+)
+_PLAIN = frozenset(
+    {
+        LoginOutcome.REFUSED,
+        LoginOutcome.LOCKED,
+        LoginOutcome.WRONG_MODE,
+        LoginOutcome.SECOND_FACTOR_REFUSED,
+        LoginOutcome.COOKIES_DISABLED,
+    }
+)
+"""What is said in words that have one meaning only, wherever they stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Page and wire at one moment, for how long the page has answered since the submit, and both been as they are.
+
+    A page that computes what it sends answers nobody meanwhile, and swallows nothing. ``quiet_s`` is for how long it
+    has asked nothing of its server.
+    """
+
+    look: Look
+    traffic: Traffic
+    answering_s: float
+    unchanged_s: float
+    quiet_s: float = math.inf
+
+
+def judge(now: Now, submitted: Submitted, patience: Patience) -> Ended | Asked | None:
+    """Return what the page's state means after a submit; None while nothing is decided yet.
+
+    A form that is there again after a POST is a refusal; without any POST the page swallowed it and the password never
+    left the browser. What came up after the click without being its answer, as an announcement, decides nothing.
+    """
+    if now.look.success:
+        return Ended(LoginOutcome.SUCCESS)
+    return (
+        _judge_refusal(now, submitted, patience)
+        or _judge_question(now, submitted, patience)
+        or _judge_error(now, submitted, patience)
+        or _judge_illness(now, submitted, patience)
+        or _judge_form(now, submitted, patience)
+        or _judge_words(now, submitted, patience)
+    )
+
+
+def is_idle(now: Now, submitted: Submitted, patience: Patience) -> bool:
+    """Say whether the page does nothing with the answer to the password, and nothing else either."""
+    return (
+        submitted.answered is None
+        and _posted(now, submitted)
+        and now.traffic.waiting == 0
+        and now.quiet_s > 0
+        and now.unchanged_s >= patience.idle_s
+        and asked_for(now.look) is None
+    )
+
+
+def says_at_last(look: Look, submitted: Submitted) -> Ended | None:
+    """Return what the words of a page mean that was waited for in vain; None where they are none, or ask to wait."""
+    said = new_words(look.words, submitted.look.words)
+    if not said or ask_to_wait(said):
+        return None
+    if ask_for_passkey(said) and not look.shows(*CODE_FIELDS):
+        return Ended(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {PASSKEY_ONLY}: {said}")
+    outcome = classify_error(said)
+    if outcome is LoginOutcome.UPSTREAM_ILL and look.shows_form:
+        outcome = LoginOutcome.UNKNOWN_TEXT  # an announcement beside the form says nothing of the password
+    return Ended(outcome, said)
+
+
+def asked_for(look: Look) -> Element | None:
+    """Return the question that the page shows, if any."""
+    asked = next((element for element in _QUESTIONS if look.shows(element)), None)
+    # A field that only may be for a code is none beside the form.
+    return None if asked is Element.CODE and look.shows(Element.USERNAME, Element.PASSWORD) else asked
+
+
+def _posted(now: Now, submitted: Submitted) -> bool:
+    """Say whether the form was sent; what comes after a way past an offer is still the answer to the password."""
+    gone_past = submitted.first is not None and submitted.answered is None
+    return gone_past or now.traffic.posts > submitted.traffic.posts
+
+
+def _password_sent(now: Now, submitted: Submitted) -> bool:
+    """Say whether the password has left the browser, be it long ago: then no form was swallowed any more (law 2)."""
+    return _posted(now, submitted) or submitted.first is not None
+
+
+def _settled(now: Now, patience: Patience) -> bool:
+    return now.traffic.waiting == 0 and now.unchanged_s >= patience.settled_s
+
+
+def _judge_refusal(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
+    """Judge what has one meaning only, wherever it stands; what stood there before only once it is the answer."""
+    look, before = now.look, submitted.look
+    texts = [new_words(look.error, before.error)]
+    if _posted(now, submitted):
+        texts.append(new_words(look.words, before.words))
+        if _settled(now, patience):
+            texts += [look.error, "" if submitted.first is None else new_words(look.words, submitted.first)]
+    judged = ((classify_error(text), text) for text in texts if text)
+    return next((Ended(outcome, text) for outcome, text in judged if outcome in _PLAIN), None)
+
+
+def _judge_error(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
+    """Judge an error that may mean this or that, once it is the answer; old ones and announcements are not."""
+    look, before = now.look, submitted.look
+    if not look.shows(Element.ERROR) or now.traffic.waiting:
+        return None
+    calm = now.unchanged_s >= patience.empty_error_s
+    if not _posted(now, submitted):
+        return _judge_error_unsent(now, submitted, patience)
+    if not look.error:
+        return Ended(LoginOutcome.UNCLEAR) if calm and not before.shows(Element.ERROR) else None
+    fresh = new_words(look.error, before.error)
+    outcome = classify_error(fresh or look.error)
+    if outcome is LoginOutcome.UNCLEAR:
+        refused = LoginOutcome.UNCLEAR if submitted.answered is None else LoginOutcome.SECOND_FACTOR_REFUSED
+        return Ended(refused, look.error) if _settled(now, patience) else None
+    return Ended(outcome, fresh) if fresh and calm and not look.shows(Element.PUSH) else None
+
+
+def _judge_error_unsent(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
+    """Judge what the page says by itself while nothing was sent: it has swallowed the form, or says why."""
+    fresh = new_words(now.look.error, submitted.look.error)
+    if not fresh or now.answering_s < patience.swallowed_s or _password_sent(now, submitted):
+        return None
+    outcome = classify_error(fresh)
+    said_why = outcome in {LoginOutcome.UPSTREAM_ILL, LoginOutcome.COOKIES_DISABLED}
+    return Ended(outcome if said_why else LoginOutcome.SWALLOWED, fresh)
+
+
+def _judge_illness(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
+    """Judge IBKR's trouble; a banner speaks where nothing else has for a while, for it may be an announcement."""
+    look, before = now.look, submitted.look
+    status = now.traffic.document_status or 0
+    if status >= 500 and look.page != before.page:
+        return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")
+    speaks = look.banner and look.banner != before.banner and asked_for(look) is None
+    idle = _posted(now, submitted) and now.traffic.waiting == 0 and now.unchanged_s >= patience.banner_s
+    return Ended(LoginOutcome.UPSTREAM_ILL, look.banner) if speaks and idle else None
+
+
+def _judge_question(now: Now, submitted: Submitted, patience: Patience) -> Ended | Asked | None:
+    asked = asked_for(now.look)
+    if asked is None or asked is not submitted.answered:
+        return None if asked is None else Asked(asked)
+    answered_anew = _posted(now, submitted) or now.look.page != submitted.look.page
+    if asked in CODE_FIELDS and answered_anew and _settled(now, patience) and not now.look.code_filled:
+        return Ended(LoginOutcome.SECOND_FACTOR_REFUSED, "the code was asked for again")
+    return None
+
+
+def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
+    look, before = now.look, submitted.look
+    if not look.shows(Element.USERNAME, Element.PASSWORD):
+        return None
+    posted = _password_sent(now, submitted)
+    anew = look.page != before.page or look.form != before.form or not look.password_filled
+    if anew and _settled(now, patience):
+        if not posted:
+            return Ended(LoginOutcome.SWALLOWED)
+        if (status := now.traffic.post_status or 0) >= 500:
+            return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")
+        return says_at_last(look, submitted) or Ended(LoginOutcome.FORM_AGAIN, is_mute=True)
+    if not posted and now.answering_s >= patience.swallowed_s:
+        return Ended(LoginOutcome.SWALLOWED)
+    return None
+
+
+def _judge_words(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
+    """Judge a page that has settled with words of its own: what nobody knows, a person has to read."""
+    look = now.look
+    if not _posted(now, submitted) or now.traffic.waiting or look.busy or look.shows(Element.PUSH):
+        return None
+    if min(now.unchanged_s, now.quiet_s) < patience.words_s:
+        return None
+    if (status := now.traffic.post_status or 0) >= 500:
+        return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")
+    return says_at_last(look, submitted)

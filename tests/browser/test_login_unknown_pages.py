@@ -1,0 +1,415 @@
+"""Pages with what no version of IBKR's page has: errors in other places, covers, switches, steps that nobody knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import login_rig as rig
+import pytest
+from test_login_served_pages import CURRENT, PATIENCE, TOTP_SECRET, Front
+
+from gwctl.login.outcome import LoginOutcome
+from gwctl.login.second_factor import Kind, Method, Question
+from gwctl.login.session import LoginJob
+
+pytestmark = pytest.mark.browser
+
+QUICK = replace(PATIENCE, words_s=1.5, blank_s=1.0, answer_s=8.0)
+REFUSED = "Invalid username password combination"
+
+LogIn = Callable[..., rig.Login]
+Reply = Callable[[Question], str | None]
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Front, rig.OneBrowser]]:
+    """Yield the server of the pages and the browser that all logins have."""
+    key = rig.make_key(tmp_path_factory.mktemp("key"))
+    front = Front()
+    with (
+        rig.serve(lambda _port: front, key) as front.url,
+        rig.one_browser(key.pin, tmp_path_factory.mktemp("browser")) as chromium,
+    ):
+        yield front, chromium
+
+
+@pytest.fixture
+def log_in(places: tuple[Front, rig.OneBrowser]) -> LogIn:
+    front, chromium = places
+
+    def do(page: rig.PageServer, *, answer: Reply | None = None, **changes: Any) -> rig.Login:
+        front.page = page
+        values: dict[str, Any] = {
+            "base_url": front.url,
+            "username": rig.USERNAME,
+            "password": rig.PASSWORD,
+            "deadline_s": 40.0,
+            "patience": QUICK,
+        }
+        return chromium.log_in(LoginJob(**values | changes), answer=answer)
+
+    return do
+
+
+def says(**answer: str | bool) -> tuple[int, str]:
+    """Return an answer to the form's POST, for the page's script."""
+    return 200, json.dumps(answer)
+
+
+# What the page says after the submit.
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        '<div><input class="is-invalid"><div class="invalid-feedback">%s</div></div>',
+        '<div role="alert" class="alert alert-danger">%s</div>',
+        '<div role="alert">%s</div>',
+        "<div class='nobody-knows'><b>%s</b></div>",
+        "<label class='error'>%s</label>",
+        '<div role="alert">We will be closed on Friday.</div><div role="alert">%s</div>',
+    ],
+    ids=["feedback", "alert-danger", "alert", "plain", "label", "second alert"],
+)
+@pytest.mark.parametrize("panel", [None, "gone"])
+def test_a_refusal_in_any_place_is_one_at_once(log_in: LogIn, place: str, panel: str | None) -> None:
+    """Wherever the words stand, the form gone or not, the password was refused: at once, counted, sent once."""
+    page = rig.PageServer(CURRENT % "", [says(text=place % REFUSED, **({"panel": panel} if panel else {}))])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.REFUSED
+    assert REFUSED in login.report.text
+    assert (login.report.submits, login.permits, page.posts) == (1, 1, ["password"])
+    assert login.report.durations_ms["answer"] < 1500
+
+
+@pytest.mark.parametrize(
+    "place", ['<div class="is-invalid"></div><p class="invalid-feedback">%s</p>', "<p role=alert>%s</p>", "<p>%s</p>"]
+)
+def test_a_refused_code_that_stays_in_its_field_is_seen(log_in: LogIn, place: str) -> None:
+    """Words of refusal beside the code that was typed: one more is asked for, and no third one."""
+    wrong = says(text=place % "Incorrect security code", panel="silver")
+    page = rig.PageServer(CURRENT % "", [says(panel="silver"), wrong, wrong])
+    codes = iter(["111111", "222222", "333333"])
+    login = log_in(page, method=Method.COMMAND, answer=lambda _question: next(codes))
+    assert login.report.outcome is LoginOutcome.SECOND_FACTOR_REFUSED
+    assert page.posts == ["password", "code 111111", "code 222222"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Your account needs attention. Please contact client services.",
+        "Annual review: confirm that your information is correct.",
+        "You have been logged out.",
+        "Please read and sign the new agreement.",
+    ],
+)
+def test_a_page_that_nobody_knows_is_read_out(log_in: LogIn, words: str) -> None:
+    """A settled page with words is a verdict of its own: they are told, it counts, and a person has to read them."""
+    page = rig.PageServer(CURRENT % "", [says(text=f"<p>{words}</p><button>Continue</button>", panel="gone")])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.UNKNOWN_TEXT
+    assert words in login.report.text
+    assert login.report.outcome.counts_as_refusal
+    assert (login.report.submits, page.posts) == (1, ["password"])
+
+
+def test_an_offer_that_nobody_knows_is_skipped(log_in: LogIn) -> None:
+    """A page with a way past it is gone past, and IBKR's words are in the step."""
+    offer = """<section id=offer><p>Keep your details up to date.</p>
+    <button onclick="send(null, 'skipped')">Remind me later</button></section>"""
+    page = rig.PageServer(CURRENT % "", [says(text=offer, panel="gone"), says(done=True)])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert "page skipped: Keep your details up to date." in [step.name for step in login.steps]
+
+
+def test_a_page_that_asks_for_patience_is_waited_for(log_in: LogIn) -> None:
+    """Words that ask to wait are no verdict; the login goes on when the page does."""
+    wait = (
+        "<p>Loading your account</p><img src=x onerror='setTimeout(() => location.href = \"/sso/Dispatcher\", 4000)'>"
+    )
+    login = log_in(rig.PageServer(CURRENT % "", [says(text=wait, panel="gone")]))
+    assert login.report.outcome is LoginOutcome.SUCCESS
+
+
+def test_words_with_a_clock_settle_all_the_same(log_in: LogIn) -> None:
+    """A clock that runs in the page does not keep it from being read."""
+    clock = """<p id=c>Your session ends in 99 s</p>
+    <img src=x onerror="setInterval(() => { c.textContent = `Your session ends in ${performance.now()} s` }, 200)">"""
+    login = log_in(rig.PageServer(CURRENT % "", [says(text=clock, panel="gone")]))
+    assert login.report.outcome is LoginOutcome.UNKNOWN_TEXT
+    assert login.report.durations_ms["answer"] < 5000
+
+
+# What comes up after the click and is not its answer.
+
+LATER = """<script>addEventListener("submit", () => setTimeout(() => {
+  document.getElementById("where").insertAdjacentHTML("beforeend", %s);
+}, 300), true);</script>"""
+SLOW = """<script>const real = window.fetch;
+window.fetch = async (...all) => { await new Promise((go) => setTimeout(go, 2500)); return real(...all); }</script>"""
+
+
+@pytest.mark.parametrize(
+    "announcement",
+    [
+        "<div class=gstat>Scheduled maintenance on Saturday</div>",
+        "<div role=alert>Scheduled maintenance on Saturday</div>",
+        "<div role=alert>The office is closed on Friday.</div>",
+        "<p>The office is closed on Friday.</p>",
+    ],
+)
+@pytest.mark.parametrize("slow", ["", SLOW], ids=["before", "meanwhile"])
+def test_an_announcement_does_not_end_a_login(log_in: LogIn, announcement: str, slow: str) -> None:
+    """What the page fetches later is not the answer: neither before the form is sent nor while IBKR thinks."""
+    html = CURRENT % (slow + LATER % json.dumps(announcement))
+    page = rig.PageServer(html, [says(done=True)])
+    login = log_in(page, patience=replace(QUICK, swallowed_s=3.5))
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert (login.permits, page.posts) == (1, ["password"])
+
+
+@pytest.mark.parametrize(
+    "announcement", ["<div class=gstat>Maintenance</div>", "<div role=alert>Closed on Friday.</div>"]
+)
+def test_an_announcement_does_not_end_a_push(log_in: LogIn, announcement: str) -> None:
+    """A notification that waits on the telephone is waited for, whatever the page announces."""
+    push = f"""<div class="xyzblock-notification" data-panel="x" hidden>Sent</div>{LATER % json.dumps(announcement)}
+    <script>addEventListener("submit", () => {{
+      setTimeout(() => location.href = "/sso/Dispatcher", 4000);
+    }}, true);</script>"""
+    login = log_in(rig.PageServer(CURRENT % push, [says(panel="x")]), method=Method.PUSH)
+    assert login.report.outcome is LoginOutcome.SUCCESS
+
+
+def test_telemetry_beside_a_swallowed_form_is_no_submit(log_in: LogIn) -> None:
+    """What a POST means is told by its path: the form was swallowed, and the password never left the browser."""
+    telemetry = """<script>document.getElementById("first").addEventListener("submit", (e) => {
+      e.preventDefault(); e.stopImmediatePropagation();
+      fetch("/sso/telemetry", {method: "POST", body: "clicked"});
+    }, true);</script>"""
+    page = rig.PageServer(CURRENT % telemetry)
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.SWALLOWED
+    assert login.report.submits == 0
+    assert login.report.workaround_used
+
+
+def test_a_form_that_goes_elsewhere_has_gone(log_in: LogIn) -> None:
+    """A POST that carries the username is the form's, whatever its path: it is not sent twice (law 2)."""
+    elsewhere = """<script>document.getElementById("first").addEventListener("submit", (e) => {
+      e.preventDefault(); e.stopImmediatePropagation();
+      fetch("/v2/session", {method: "POST", body: JSON.stringify({user: e.target[0].value})});
+      e.target[1].value = "";
+    }, true);</script>"""
+    login = log_in(rig.PageServer(CURRENT % elsewhere))
+    assert login.report.outcome is LoginOutcome.FORM_AGAIN
+    assert (login.report.submits, login.permits) == (1, 1)
+
+
+# Steps after the password.
+
+OTP = """<div class="xyzblock-otpselector" data-panel="otp" hidden><p>How do you want your code?</p>
+<button type=button class="xyz-otp-select-text" onclick="send(null, 'text')">SMS</button>
+<button type=button class="xyz-otp-select-voice" onclick="send(null, 'voice')">Call me</button>
+<button type=button class="xyz-otp-select-email" onclick="send(null, 'email')">E-mail</button></div>"""
+
+
+@pytest.mark.parametrize(
+    ("device", "channel", "kind"),
+    [(None, "text", Kind.SMS), ("voice", "voice", Kind.VOICE), ("e-mail", "email", Kind.EMAIL)],
+)
+def test_the_channel_of_the_code_is_chosen(log_in: LogIn, device: str | None, channel: str, kind: Kind) -> None:
+    """The code is asked for by SMS, or as the profile names it, and whoever gives it is told which it is."""
+    page = rig.PageServer(CURRENT % OTP, [says(panel="otp"), says(panel="silver"), says(done=True)])
+    login = log_in(page, method=Method.COMMAND, device=device, answer=lambda _question: "123456")
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert page.posts == ["password", channel, "code 123456"]
+    assert [question.kind for question in login.questions] == [kind]
+
+
+def test_a_code_that_nobody_could_give_is_not_sent_for(log_in: LogIn) -> None:
+    """Where codes are made of a secret, a choice of channel ends the login and says so; no SMS is sent."""
+    page = rig.PageServer(CURRENT % OTP, [says(panel="otp")])
+    login = log_in(page, totp_secret=TOTP_SECRET, method=Method.TOTP)
+    assert login.report.outcome is LoginOutcome.SECOND_FACTOR_NEEDED
+    assert "SMS" in login.report.text
+    assert page.posts == ["password"]
+
+
+DEVICES = """<div class="xyzblock-multiplesf" data-panel="choice" hidden>
+<select class="xyz-multipleselect" style="display: none"><option value="">Select</option>%s</select>
+<ul>%s</ul></div>"""
+
+
+def devices(*names: tuple[str, str]) -> str:
+    """Return a list of devices that is drawn beside its hidden native one."""
+    options = "".join(f'<option value="{value}">{label}</option>' for value, label in names)
+    entries = "".join(
+        f"<li onclick=\"send(null, 'device {value}')\"><span>{label}</span></li>" for value, label in names
+    )
+    return DEVICES % (options, entries)
+
+
+@pytest.mark.parametrize("device", [None, "4.2"])
+def test_a_device_is_chosen_from_a_list_that_is_drawn(log_in: LogIn, device: str | None) -> None:
+    """A list made of other elements is chosen from as by a person, by value and by label; a passkey is left alone."""
+    html = CURRENT % devices(("9", "Passkey"), ("5.2a", "IB Key"), ("4.2", "SMS"), ("4", "Mobile Authenticator App"))
+    page = rig.PageServer(html, [says(panel="choice"), says(panel="silver"), says(done=True)])
+    login = log_in(page, method=Method.COMMAND, device=device, answer=lambda _question: "123456")
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert page.posts == ["password", f"device {device or '4'}", "code 123456"]
+
+
+@pytest.mark.parametrize(
+    "panel",
+    [
+        devices(("9", "Passkey")).replace('data-panel="choice"', 'data-panel="x"'),
+        '<form class="xyzform-fido" data-panel="x" hidden><button>Use a passkey</button></form>',
+        '<div data-panel="x" hidden><p>Verify that it is you with your passkey</p></div>',
+    ],
+    ids=["list", "known form", "words"],
+)
+def test_nothing_but_a_passkey_is_said(log_in: LogIn, panel: str) -> None:
+    """A page that offers only a passkey says what a person can do, in seconds."""
+    login = log_in(rig.PageServer(CURRENT % panel, [says(panel="x")]))
+    assert login.report.outcome is LoginOutcome.SECOND_FACTOR_NEEDED
+    assert "passkey" in login.report.text
+    assert "Add another second factor".lower() in login.report.text.lower()
+    assert login.report.durations_ms["answer"] < 4000
+
+
+def test_a_passkey_is_left_for_another_way(log_in: LogIn) -> None:
+    """Where the panel for a passkey has a way to another second factor, that is taken."""
+    fido = """<form class="xyzform-fido" data-panel="x" hidden><p>Use your passkey</p>
+    <a href="#" onclick="send(null, 'other')">Try another way</a></form>"""
+    page = rig.PageServer(CURRENT % fido, [says(panel="x"), says(panel="silver"), says(done=True)])
+    login = log_in(page, totp_secret=TOTP_SECRET)
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert page.posts[1] == "other"
+
+
+@pytest.mark.parametrize("known", ['placeholder="Enter code"', "inputmode=numeric", "autocomplete=one-time-code"])
+@pytest.mark.parametrize(
+    ("words", "kind"), [("Enter the code", Kind.APP), ("We sent a text message", Kind.SMS), ("By e-mail", Kind.EMAIL)]
+)
+def test_a_field_that_is_for_a_code_by_what_it_has(log_in: LogIn, known: str, words: str, kind: Kind) -> None:
+    """A field without a known name is known for a code's by what every page has for it, its kind by the words."""
+    field = f"""<form data-panel="x" hidden onsubmit="send(event, 'code ' + this[0].value)">
+    <p>{words}</p><input {known}><button>Verify</button></form>"""
+    page = rig.PageServer(CURRENT % field, [says(panel="x"), says(done=True)])
+    login = log_in(page, method=Method.COMMAND, answer=lambda _question: "123456")
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert page.posts == ["password", "code 123456"]
+    assert [question.kind for question in login.questions] == [kind]
+
+
+def test_a_qr_code_is_for_a_person(log_in: LogIn) -> None:
+    """A QR code is said at once."""
+    login = log_in(
+        rig.PageServer(CURRENT % '<div class="xyzblock-qrcode" data-panel="x" hidden>Scan</div>', [says(panel="x")])
+    )
+    assert login.report.outcome is LoginOutcome.SECOND_FACTOR_NEEDED
+    assert "QR code" in login.report.text
+
+
+# Present, but not operable.
+
+BOX = '<input type="checkbox" id="toggle1" name="paperSwitch" %s>'
+MODE = """<script>document.getElementById("first").addEventListener("submit", (e) => {
+  e.preventDefault(); e.stopImmediatePropagation();
+  send(null, document.querySelector("[name=paperSwitch]").checked ? "paper" : "live");
+}, true);</script>"""
+HIDE = 'style="display: none"'
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        f'{BOX % HIDE}<label for="toggle1">Paper</label>',
+        f"<label>{BOX % HIDE}<span>Paper</span></label>",
+        f"{BOX % HIDE}<span onclick='toggle1.click()'>Paper</span>",
+        f"<span onclick='toggle1.click()'>Paper</span>{BOX % HIDE}",
+        f"<div {HIDE}>{BOX % ''}</div>",
+        BOX % "",
+    ],
+    ids=["label for", "label around", "drawn after", "drawn before", "hidden panel", "plain"],
+)
+@pytest.mark.parametrize("mode", ["paper", "live"])
+def test_the_form_is_sent_in_the_profiles_mode(log_in: LogIn, switch: str, mode: str) -> None:
+    """However the switch is drawn or hidden: a paper profile never submits in live mode while there is one."""
+    page = rig.PageServer(CURRENT % (switch + MODE), [says(done=True)])
+    login = log_in(page, mode=mode)
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert page.posts == [mode]
+
+
+def test_a_switch_that_does_not_move_sends_nothing(log_in: LogIn) -> None:
+    """A paper profile on a page whose switch stays live ends before the submit."""
+    stuck = (BOX % HIDE) + "<script>toggle1.addEventListener('click', (e) => e.preventDefault())</script>" + MODE
+    page = rig.PageServer(CURRENT % stuck)
+    login = log_in(page, patience=replace(QUICK, action_s=1.0))
+    assert login.report.outcome is LoginOutcome.PAGE_UNKNOWN
+    assert (login.permits, page.posts) == (0, [])
+
+
+@pytest.mark.parametrize("switch", [f"<label for=toggle1 style='display: inline-block'>{BOX % HIDE}Paper</label>", ""])
+def test_a_cover_that_nobody_knows_is_taken_away(log_in: LogIn, switch: str) -> None:
+    """A banner over the form is hidden here, as a person closes it, and the step says what it said."""
+    cover = "<div style='position: fixed; inset: 0; background: white'><p>Our new app is here!</p></div>"
+    page = rig.PageServer(CURRENT % (switch + cover), [says(done=True)])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert any(step.name.endswith("Our new app is here!") for step in login.steps)
+    assert (login.permits, page.posts) == (1, ["password"])
+
+
+@pytest.mark.parametrize("how", ["disabled", "ariaDisabled"])
+def test_a_button_that_is_disabled_for_a_while_is_waited_for(log_in: LogIn, how: str) -> None:
+    """Eight seconds are no reason to give up, and no permit is asked for before they are over."""
+    late = f"""<script>const b = document.querySelector(".xyz-button-login"); b.{how} = true;
+    setTimeout(() => {{ b.{how} = {"false" if how == "disabled" else "'false'"}; }}, 8000);</script>"""
+    page = rig.PageServer(CURRENT % late, [says(done=True)])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert (login.permits, page.posts) == (1, ["password"])
+
+
+def test_a_button_that_stays_disabled_costs_no_permit(log_in: LogIn) -> None:
+    """It is said what stays as it is; nothing is written into the ledger."""
+    html = (CURRENT % "").replace('class="xyz-button-login"', 'class="xyz-button-login" disabled')
+    login = log_in(rig.PageServer(html), patience=replace(QUICK, operable_s=1.0))
+    assert login.report.outcome is LoginOutcome.PAGE_UNKNOWN
+    assert "stays disabled" in login.report.text
+    assert login.permits == 0
+
+
+# A page that is blank at first.
+
+
+def test_a_blank_page_is_reloaded_soon(log_in: LogIn) -> None:
+    """A document that has loaded and has nothing on it is not waited for until the form's time is over."""
+
+    class BlankAtFirst(rig.PageServer):
+        def _answer(self, method: str, path: str, body: str) -> tuple[int, str, str]:
+            status, text, kind = super()._answer(method, path, body)
+            return (status, "<body></body>", kind) if path == "/" and self.opened == 1 else (status, text, kind)
+
+    page = BlankAtFirst(CURRENT % "", [says(done=True)])
+    login = log_in(page, patience=replace(QUICK, form_s=30.0))
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert page.opened == 2
+    assert login.report.durations_ms["form"] < 5000
+
+
+def test_a_page_whose_script_comes_late_is_not_blank(log_in: LogIn) -> None:
+    """What is still fetched may be the form."""
+    late = "<body><script>setTimeout(async () => { document.body.innerHTML = `%s`; }, 0)</script></body>"
+    html = late % "<p>Loading</p>"
+    login = log_in(rig.PageServer(html), patience=replace(QUICK, form_s=2.5))
+    assert login.report.outcome is LoginOutcome.PAGE_NEVER_CAME
+    assert "page blank" not in [step.name for step in login.steps]
