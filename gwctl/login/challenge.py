@@ -43,6 +43,8 @@ _WHAT = {
     Element.OFFER_SKIP: "an answer to an offer in between",
 }
 
+_SETTLE_S = 2.0
+
 _KIND_OF_CHANNEL = {
     Element.CHANNEL_TEXT: Kind.SMS,
     Element.CHANNEL_EMAIL: Kind.EMAIL,
@@ -261,11 +263,11 @@ class Challenge:
         """Send the next code that may be sent and return the state just before; None when there is none."""
         if self._tries >= TRIES:
             return None
-        if (await self._hands.look()).recognized.by_sms:
-            self._sent_by = self._sent_by or Kind.SMS
         code = await self._next_code(element)
         look = await self._hands.look()
-        look = await self._hands.watch(look, lambda now: now.shows(element)) or look
+        if element is Element.CODE:  # it may have a box for each character, which is seen once the page has settled
+            understood = self._hands.watch(look, lambda now: element in now.recognized.elements, patience_s=_SETTLE_S)
+            look = await understood or look
         selector = look.visible.get(element)
         if not code or selector is None:
             return None
@@ -276,17 +278,15 @@ class Challenge:
         typed = await self._state(element)
         if not await self._type(look, selector, code):
             return None
+        if look.recognized.boxes and await self._is_taken(element, typed):
+            self._hands.note("code submitted by its last character")
+            return typed
         if self._codes is not None and code == self._by_time and not self._codes.is_fresh:
             self._hands.note("code expired before it was sent")
             self._codes.take_back()
             self._tries -= 1
             return await self.send_code(element)
         submitted = await self._state(element)
-        if look.recognized.boxes and (
-            submitted.traffic.posts > typed.traffic.posts or not submitted.look.shows(element)
-        ):
-            self._hands.note("code taken by the page with its last character")
-            return typed
         if not (look.recognized.elements and await self._hands.click(Element.SUBMIT)):
             await self._hands.page.press_enter(selector, timeout_s=action_s)
         self._hands.note("code submitted")
@@ -297,6 +297,11 @@ class Challenge:
         if look.recognized.boxes:
             return await self._hands.page.fill_boxes(look.recognized.boxes, code, timeout_s=action_s)
         return await self._hands.page.fill(selector, code, timeout_s=action_s)
+
+    async def _is_taken(self, element: Element, typed: Submitted) -> bool:
+        """Say whether the page took the code by itself as soon as it was whole."""
+        now = await self._state(element)
+        return now.traffic.posts > typed.traffic.posts or not now.look.shows(element)
 
     async def _next_code(self, element: Element) -> str | None:
         kind = await self._kind_of(element)
@@ -318,7 +323,8 @@ class Challenge:
         if kind is Kind.APP and self._sent_by is not None:
             return self._sent_by
         if element is Element.CODE:
-            return Kind(kind_of_code((await self._hands.look()).words) or Kind.APP)
+            look = await self._hands.look()
+            return Kind(look.recognized.kind_of_code or kind_of_code(look.words) or Kind.APP)
         return kind
 
     async def _code_by_time(self, codes: CodeSource) -> str | None:

@@ -108,7 +108,7 @@ COLLECT_SCRIPT = r"""
     try { return !target || target.startsWith("about:") || new URL(target).origin === origin; } catch { return false; }
   };
 
-  const controls = [], alerts = [], roots = new Set([document]), cards = new Map();
+  const controls = [], alerts = [], roots = new Set(), cards = new Map();
   const take = (e, kind, inside, document) => {
     const button = !["text", "search", "password", "select", "switch"].includes(kind) && e.type !== "radio";
     let handle = e;
@@ -133,6 +133,7 @@ COLLECT_SCRIPT = r"""
       numeric: ["numeric", "decimal", "tel"].includes(e.inputMode) || ["number", "tel"].includes(e.type)
         || /^\^?(\[0-9\]|\\d)/.test(e.pattern || ""),
       required: !!e.required || e.getAttribute("aria-required") === "true",
+      off: !!e.disabled || e.getAttribute("aria-disabled") === "true",
       fixed: !!e.readOnly || (!button && !!e.disabled) || e.getAttribute("aria-readonly") === "true",
       off: e.matches(":disabled, [aria-disabled=true]"),
       options: kind !== "select" ? [] : [...e.options].filter((o) => !o.disabled).slice(0, 40)
@@ -191,7 +192,7 @@ COLLECT_SCRIPT = r"""
   return {
     controls: built ? controls : [],
     alerts: built ? sound([...new Set(said)].filter(Boolean).join("\n")).slice(0, 500) : "",
-    text: built ? sound(texts.join("\n")).slice(0, 4000) : "",
+    text: sound(texts.join("\n")).trim().slice(0, 4000),
     success: texts.some((t) => t.includes("Client login succeeds")),
     foreign,
   };
@@ -223,6 +224,7 @@ class Control:
     length: int = 0
     numeric: bool = False
     required: bool = False
+    off: bool = False
     fixed: bool = False
     off: bool = False
     options: tuple[tuple[str, str, bool], ...] = ()

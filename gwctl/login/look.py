@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gwctl.login.controls import COLLECT_SCRIPT, Collected
-from gwctl.login.pages import CODE_FIELDS, Element
+from gwctl.login.pages import Element
 from gwctl.login.recognition import NOTHING, Recognized, recognize
 from gwctl.login.words import letters
 
@@ -25,6 +25,7 @@ _FORM_PARTS = [
     "maintenance",
     "cookie_button",
     "cookie_cover",
+    "code",
 ]
 
 # Returns null while the page looks as it did at the last look, so that waiting for a change is one call. It tells which
@@ -131,11 +132,10 @@ FIND_SCRIPT = """
 class Look:
     """What is visible on the page; ``page`` changes with the document, ``form`` when the fields are rebuilt.
 
-    ``recognized`` is what was understood of a page that no version describes; its elements are in ``visible``, too.
-    ``raw`` is the look as the script returned it, for the script to compare the next one with.
     ``words`` is what the page says to a person, line by line, ``error`` what stands in the places of errors;
     ``submit_ready`` says that the form's button is not disabled, ``busy`` that the page shows that it works, ``blank``
-    that it has loaded and nothing is on it.
+    that it has loaded and nothing is on it. ``recognized`` is what was understood of a page that no version describes;
+    its elements are in ``visible``, too. ``raw`` is the look as the script returned it, to compare the next one with.
     """
 
     visible: Mapping[str, str]
@@ -165,30 +165,35 @@ class Look:
         return look._with(value["collected"]) if value.get("collected") else look
 
     def _with(self, value: Mapping[str, Any]) -> Look:
-        """Return this look with what can be understood of ``value``; the elements of known versions stay."""
-        seen = Collected.from_script(value)
+        """Return this look with what can be understood of ``value``; what known versions say of the page stays."""
+        words = "\n".join(filter(None, (self.words, str(value["text"]))))
+        seen = Collected.from_script({**value, "text": words})
         recognized = recognize(seen)
+        if self.paper is not None:
+            recognized = replace(recognized, ways={})
         found = recognized.elements
-        by_address = {element.value: control.at for element, control in found.items()}
+        addresses = {element.value: control.at for element, control in found.items()}
+        if seen.alerts:
+            addresses[Element.ERROR.value] = "[role=alert]"
         if recognized.ways:
-            by_address[Element.PAPER_SWITCH.value] = recognized.ways["paper"]
+            addresses[Element.PAPER_SWITCH.value] = recognized.ways["paper"]
         username, password = found.get(Element.USERNAME), found.get(Element.PASSWORD)
-        submit = found.get(Element.SUBMIT) or found.get(Element.USERNAME_SUBMIT)
-        boxes = [one.filled for one in seen.controls if one.at in recognized.boxes]
-        fields = [one.filled for element, one in found.items() if element in CODE_FIELDS]
-        error = self.error or seen.alerts
+        submit, code = found.get(Element.SUBMIT), found.get(Element.CODE)
+        fields = sum(one.kind in {"text", "password", "select"} for one in seen.controls)
         return replace(
             self,
-            visible={**by_address, **({Element.ERROR.value: "[role=alert]"} if seen.alerts else {}), **self.visible},
+            visible={**addresses, **self.visible},
             form=self.form or (password.n if password else username.n if username else 0),
             username_filled=self.username_filled or bool(username and username.filled),
             password_filled=self.password_filled or bool(password and password.filled),
-            code_filled=self.code_filled or any(boxes) or any(fields),
+            code_filled=self.code_filled or bool(code and code.filled),
             paper=recognized.paper if self.paper is None else self.paper,
-            error=error,
-            inputs=max(self.inputs, sum(one.kind in {"text", "password", "select"} for one in seen.controls)),
+            error="\n".join(dict.fromkeys([*self.error.splitlines(), *seen.alerts.splitlines()])),
+            inputs=max(self.inputs, fields),
             success=self.success or bool(value["success"]),
-            submit_ready=self.submit_ready or (submit is not None and not submit.off),
+            submit_ready=self.submit_ready or bool(submit and not submit.off),
+            words=words,
+            blank=self.blank and not seen.controls and not words,
             recognized=recognized,
         )
 

@@ -86,6 +86,7 @@ SMS_WORDS = (
 )
 EMAIL = "email e-mail courriel correo posta-elettronica электронн メール 邮件 邮箱 郵件 電郵 이메일 דוא البريد"
 CARD = "security-card code-card sicherheitskarte carte-de-securite tarjeta-de-seguridad"
+APP = "authenticator totp google-authenticator app-auth"
 CHALLENGE = "challenge herausforderung defi. sfida desafio"
 DEVICES = (
     "sms text-message ib-key ibkr-mobile mobile-authenticator authenticator voice phone-call telephone-call "

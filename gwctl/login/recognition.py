@@ -46,7 +46,7 @@ class Recognized:
     ways: Mapping[str, str] = field(default_factory=dict)
     paper: bool | None = None
     devices: tuple[tuple[str, str], ...] = ()
-    by_sms: bool = False
+    kind_of_code: str = ""
     refused: str = ""
 
 
@@ -258,32 +258,28 @@ def _recognize_code(page: Collected) -> Recognized | None:
             return None
         first = _only(codes, "fields for a code")
     _check_origin(first)
-    element, by_sms = _kind_of_code(page, first)
-    found, how = {element: first}, {element: by}
+    found, how = {Element.CODE: first}, {Element.CODE: by}
     try:
         found[Element.SUBMIT], how[Element.SUBMIT] = _submit(page.controls, first)
     except Unsure:
         found.pop(Element.SUBMIT, None)  # then Enter sends it
-    return Recognized(found, how, boxes=tuple(one.at for one in boxes), by_sms=by_sms)
+    return Recognized(found, how, boxes=tuple(one.at for one in boxes), kind_of_code=_kind_of_code(page, first))
 
 
-def _kind_of_code(page: Collected, field_: Control) -> tuple[Element, bool]:
-    """Return what kind of code is asked for, and whether it comes by SMS: by the field's own words, else the page's."""
+def _kind_of_code(page: Collected, field_: Control) -> str:
+    """Return what kind of code is asked for: by the field's own words, else by the page's; empty if neither says."""
+    kinds = {
+        "sms": words.SMS_WORDS,
+        "email": words.EMAIL,
+        "card": words.CARD,
+        "challenge": words.CHALLENGE,
+        "app": words.APP,
+    }
     for text in (field_.name, page.text):
-        kinds = [
-            kind
-            for kind, which in (
-                ((Element.CODE_APP, True), words.SMS_WORDS),
-                ((Element.CODE_EMAIL, False), words.EMAIL),
-                ((Element.CODE_CARD, False), words.CARD),
-                ((Element.CHALLENGE, False), words.CHALLENGE),
-                ((Element.CODE_APP, False), "authenticator totp"),
-            )
-            if says(text, which)
-        ]
-        if len(kinds) == 1:
-            return kinds[0]
-    return Element.CODE_APP, False
+        named = [kind for kind, which in kinds.items() if says(text, which)]
+        if len(named) == 1:
+            return named[0]
+    return ""
 
 
 def _boxes(fields: list[Control]) -> list[Control]:

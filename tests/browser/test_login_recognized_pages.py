@@ -17,7 +17,7 @@ from gwctl.login.session import LoginJob
 
 pytestmark = pytest.mark.browser
 
-PATIENCE = Patience(form_s=4.0, answer_s=8.0, swallowed_s=1.5, action_s=3.0, banner_s=0.5)
+PATIENCE = Patience(form_s=4.0, answer_s=8.0, swallowed_s=1.5, action_s=3.0, banner_s=2.0)
 INVALID = "Invalid username password combination"
 
 # Sends what is in the fields, and shows what the answer says: another step, an error, or the end.
