@@ -135,7 +135,6 @@ COLLECT_SCRIPT = r"""
       required: !!e.required || e.getAttribute("aria-required") === "true",
       off: !!e.disabled || e.getAttribute("aria-disabled") === "true",
       fixed: !!e.readOnly || (!button && !!e.disabled) || e.getAttribute("aria-readonly") === "true",
-      off: e.matches(":disabled, [aria-disabled=true]"),
       options: kind !== "select" ? [] : [...e.options].filter((o) => !o.disabled).slice(0, 40)
         .map((o) => [sound(o.value), short(o.label), o.selected]),
     });
@@ -192,7 +191,6 @@ COLLECT_SCRIPT = r"""
   return {
     controls: built ? controls : [],
     alerts: built ? sound([...new Set(said)].filter(Boolean).join("\n")).slice(0, 500) : "",
-    text: sound(texts.join("\n")).trim().slice(0, 4000),
     success: texts.some((t) => t.includes("Client login succeeds")),
     foreign,
   };
@@ -226,7 +224,6 @@ class Control:
     required: bool = False
     off: bool = False
     fixed: bool = False
-    off: bool = False
     options: tuple[tuple[str, str, bool], ...] = ()
 
     @classmethod

@@ -166,8 +166,7 @@ class Look:
 
     def _with(self, value: Mapping[str, Any]) -> Look:
         """Return this look with what can be understood of ``value``; what known versions say of the page stays."""
-        words = "\n".join(filter(None, (self.words, str(value["text"]))))
-        seen = Collected.from_script({**value, "text": words})
+        seen = Collected.from_script({**value, "text": self.words})
         recognized = recognize(seen)
         if self.paper is not None:
             recognized = replace(recognized, ways={})
@@ -192,8 +191,7 @@ class Look:
             inputs=max(self.inputs, fields),
             success=self.success or bool(value["success"]),
             submit_ready=self.submit_ready or bool(submit and not submit.off),
-            words=words,
-            blank=self.blank and not seen.controls and not words,
+            blank=self.blank and not seen.controls and not self.words,
             recognized=recognized,
         )
 
