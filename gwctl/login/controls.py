@@ -63,7 +63,8 @@ COLLECT_SCRIPT = r"""
   const nameOf = (e, button) => short(refer(e, "aria-labelledby").map((x) => x.innerText).join(" "))
     || short(e.getAttribute("aria-label"))
     || short([...(e.labels || [])].map((x) => x.innerText).join(" "))
-    || (button ? short(written(e)) : "")
+    // A switch that is no box has its name in it or beside it: with both, one that says neither is not taken for none.
+    || (button ? short(written(e)) : e.matches("input, select, textarea") ? "" : short(`${written(e)} ${beside(e)}`))
     || short(e.title) || short(e.getAttribute("placeholder"))
     || short(above(e, "[label]")?.getAttribute("label"))
     || (button ? "" : beside(e));
@@ -191,7 +192,6 @@ COLLECT_SCRIPT = r"""
   return {
     controls: built ? controls : [],
     alerts: built ? sound([...new Set(said)].filter(Boolean).join("\n")).slice(0, 500) : "",
-    text: sound(texts.join("\n")).trim().slice(0, 4000),
     success: texts.some((t) => t.includes("Client login succeeds")),
     foreign,
   };

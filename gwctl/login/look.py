@@ -67,7 +67,11 @@ LOOK_SCRIPT = r"""
           const line = child.data.replace(/\s+/g, " ").trim();
           if (line) lines.push(line);
         } else if (child.nodeType === Node.ELEMENT_NODE && !child.matches(mute) && !apart.includes(child)
-            && child.checkVisibility({checkOpacity: true, checkVisibilityCSS: true})) walk(child);
+            && child.checkVisibility({checkOpacity: true, checkVisibilityCSS: true})) {
+          walk(child);
+          const within = child.shadowRoot || (child.tagName === "IFRAME" && child.contentDocument?.body);
+          if (within) walk(within);
+        }
       }
     };
     walk(root);
@@ -93,7 +97,7 @@ LOOK_SCRIPT = r"""
     submit_ready: !!found.submit && operable(found.submit),
     words: words(),
     busy: every("[aria-busy=true], [role=progressbar], progress").some(shown),
-    blank: document.readyState === "complete" && !root.innerText.trim()
+    blank: document.readyState === "complete" && !root.innerText.trim() && !every("*").some((e) => e.shadowRoot)
       && !every("input, select, img, svg, canvas, iframe, [aria-busy=true], [role=progressbar]").some(shown),
   };
   // A known page is never read in any other way, also while one of its questions stands there.
@@ -162,8 +166,7 @@ class Look:
 
     def _with(self, value: Mapping[str, Any]) -> Look:
         """Return this look with what can be understood of ``value``; what known versions say of the page stays."""
-        words = "\n".join(filter(None, (self.words, str(value["text"]))))
-        seen = Collected.from_script({**value, "text": words})
+        seen = Collected.from_script({**value, "text": self.words})
         recognized = recognize(seen)
         if self.paper is not None:
             recognized = replace(recognized, ways={})
@@ -188,8 +191,7 @@ class Look:
             inputs=max(self.inputs, fields),
             success=self.success or bool(value["success"]),
             submit_ready=self.submit_ready or bool(submit and not submit.off),
-            words=words,
-            blank=self.blank and not seen.controls and not words,
+            blank=self.blank and not seen.controls and not self.words,
             recognized=recognized,
         )
 

@@ -37,7 +37,8 @@ UNCOVER_SCRIPT = """
 (target) => {
   target.scrollIntoView({block: "center"});
   const box = target.getBoundingClientRect();
-  let cover = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+  const root = target.getRootNode();
+  let cover = root.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
   if (!cover || cover.contains(target) || target.contains(cover)) return null;
   while (cover.parentElement && !cover.parentElement.contains(target)) cover = cover.parentElement;
   const words = cover.innerText.replace(/\\s+/g, " ").trim().slice(0, 120);

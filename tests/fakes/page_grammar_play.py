@@ -1,0 +1,144 @@
+"""Plays a page of the grammar to a real Chromium, and says which laws its login broke."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import login_rig as rig
+from canaries import Canaries
+from page_grammar import Spec
+from page_grammar_model import SOON_S, Expected, expected
+from page_grammar_server import Seen, Server
+
+from gwctl.login.look import Patience
+from gwctl.login.outcome import LoginOutcome
+from gwctl.login.second_factor import Kind, Method, Question
+from gwctl.login.session import LoginJob
+
+TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+CODES = ("135790", "246802")
+
+
+class Stage:
+    """One browser and one server for many pages."""
+
+    def __init__(self, chromium: rig.OneBrowser, server: Server, url: str, folder: Path) -> None:
+        self._chromium = chromium
+        self._server = server
+        self._url = url
+        self._evidence_dir = folder / "evidence"
+
+    def broken_laws(self, spec: Spec) -> list[str]:
+        """Log in on ``spec`` and return what is wrong with how that went, and with what it left."""
+        shutil.rmtree(self._evidence_dir, ignore_errors=True)
+        patience = patience_with(spec)
+        wanted = expected(spec, form_s=patience.form_s, answer_s=patience.answer_s, push_s=patience.push_s)
+        seen = self._server.play(spec)
+        begun_s = time.monotonic()
+        login = self._chromium.log_in(self._job(spec, patience), answer=lambda question: _reply(spec, question))
+        took_s = time.monotonic() - begun_s
+        self._server.play(Spec())
+        broken = [*_ending(wanted, login), *_submits(spec, wanted, login, seen), *self._secrets(login, seen)]
+        if took_s > SOON_S + wanted.waits_s:
+            broken.append(f"late: {took_s:.1f} s, at most {SOON_S + wanted.waits_s:.1f} s")
+        if broken:
+            steps = " > ".join(f"{step.name} {step.at_ms / 1000:.1f}" for step in login.steps)
+            broken.append(f"[{login.report.outcome} {login.report.text!r}; {took_s:.1f} s; {steps}]")
+        return broken
+
+    def _job(self, spec: Spec, patience: Patience) -> LoginJob:
+        profile = spec.profile
+        values = {
+            "mode": profile.mode,
+            "method": Method(profile.method),
+            "totp_secret": TOTP_SECRET if profile.method == "totp" else None,
+            "first_after_start": profile.first_after_start,
+            "deadline_s": 90.0,
+            "evidence_dir": self._evidence_dir,
+            "patience": patience,
+        }
+        for name in ("worked_before", "has_worked"):
+            if name in LoginJob.__slots__:
+                values[name] = profile.worked
+        return LoginJob(self._url, rig.USERNAME, rig.PASSWORD, **values)  # type: ignore[arg-type]
+
+    def _secrets(self, login: rig.Login, seen: Seen) -> Iterator[str]:
+        codes = {f"code {n}": code for n, code in enumerate(seen.codes) if len(code) == len(CODES[0])}
+        planted = Canaries({"username": rig.USERNAME, "password": rig.PASSWORD, "TOTP secret": TOTP_SECRET, **codes})
+        told = login.report.to_json() | {"cookies": []}
+        said = json.dumps([told, [asdict(step) for step in login.steps], repr(login.questions)]).encode()
+        yield from (f"secret: {name} in what it says" for name in planted.in_bytes(said))
+        if self._evidence_dir.is_dir():
+            yield from (f"secret: {found}" for found in planted.in_files(self._evidence_dir))
+
+
+def patience_with(spec: Spec) -> Patience:
+    """Return a login's patience, in which a person and IBKR are slow in the proportion of the page's own delays."""
+    ends_by_itself = spec.load.never or spec.load.status != 200
+    silent = spec.ending.kind in {"silent", "spin", "status", "banner"} or spec.wire.temper != "none"
+    return replace(
+        Patience(),
+        form_s=2.5 if ends_by_itself else 6.0,
+        banner_s=2.5,
+        words_s=1.8,
+        idle_s=2.2,
+        answer_s=4.0 if silent else 8.0,
+        push_s=1.5 if spec.factor.push == "never" else 6.0,
+        person_s=5.0,
+    )
+
+
+def _reply(spec: Spec, question: Question) -> str | None:
+    if question.kind is Kind.PUSH or not spec.profile.gives:
+        return None
+    return CODES[1] if question.again else CODES[0]
+
+
+def _ending(wanted: Expected, login: rig.Login) -> Iterator[str]:
+    report = login.report
+    if report.outcome not in wanted.outcomes:
+        yield f"ending: {report.outcome}, not {' or '.join(sorted(wanted.outcomes))}"
+    elif wanted.words and wanted.words not in report.text:
+        yield f"words: {report.text!r} has not IBKR's {wanted.words!r}"
+
+
+def _submits(spec: Spec, wanted: Expected, login: rig.Login, seen: Seen) -> Iterator[str]:
+    sent = len(seen.submits)
+    if sent > wanted.submits:
+        yield f"submits: {sent} passwords sent, at most {wanted.submits}"
+    if login.report.submits != sent:
+        yield f"count: {sent} passwords sent, {login.report.submits} counted"
+    if sent > login.permits:
+        yield f"permit: {sent} passwords sent, {login.permits} permitted"
+    for submit in seen.submits:
+        if submit.mode not in {None, spec.profile.mode}:
+            yield f"mode: submitted in {submit.mode} mode by a {spec.profile.mode} profile"
+        if (submit.user, submit.secret) != (rig.USERNAME, rig.PASSWORD):
+            yield "fields: another username or password was sent"
+        touched = [name for name, value in submit.decoys.items() if value not in {"", "false"}]
+        if touched:
+            yield f"decoys: {', '.join(touched)} touched"
+    if len(seen.codes) > 2:
+        yield f"codes: {len(seen.codes)} sent"
+    if login.report.outcome is LoginOutcome.SUCCESS and not sent:
+        yield "success without a submit"
+
+
+@contextlib.contextmanager
+def a_stage(folder: Path) -> Iterator[Stage]:
+    """Yield a stage; its browser and server are ended afterwards."""
+    key = rig.make_key(folder)
+    servers: list[Server] = []
+
+    def make(port: int) -> Server:
+        servers.append(Server(port))
+        return servers[0]
+
+    with rig.serve(make, key) as url, rig.one_browser(key.pin, folder) as chromium:
+        yield Stage(chromium, servers[0], url, folder)
