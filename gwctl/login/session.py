@@ -89,6 +89,8 @@ class LoginWorker:
         self._closed = False
         self._permitted = 0
         self.folder = folder
+        self.ended: LoginReport | None = None
+        """How the login ended, as soon as that is known: what is kept of it takes its time."""
 
     @classmethod
     def start(  # noqa: PLR0913 - what a browser starts with
@@ -151,15 +153,20 @@ class LoginWorker:
         is not counted.
 
         A worker that does not end in time is killed with all it started (TIMED_OUT), one that ends early is
-        BROWSER_FAILED; ``submits`` then counts what was permitted, for more is not known. Cancelled, it closes first.
+        BROWSER_FAILED; ``submits`` then counts what was permitted, for more is not known, unless the login had come to
+        its end by then. Cancelled, it closes first.
         """
         try:
             async with asyncio.timeout(self._start_deadline_s + job.deadline_s + _OVERTIME_S) as limit:
                 return self._kept(job, await self._talk(job, on_step, permit, answer, limit))
         except TimeoutError:
             await self.close()
-            return LoginReport(LoginOutcome.TIMED_OUT, self._permitted, "the login's worker did not end in time")
+            late = LoginReport(LoginOutcome.TIMED_OUT, self._permitted, "the login's worker did not end in time")
+            return self.ended or late
         except WorkerEnded:
+            if self.ended is not None:
+                await self.close()
+                return self._kept(job, self.ended)
             secrets = tuple(secret for secret in (job.password, job.totp_secret, job.username) if secret)
             text = f"the login's worker ended: {tidy(self._last_words(), secrets)}"
             ended_by_us = self._closed
@@ -196,6 +203,8 @@ class LoginWorker:
                         limit.reschedule(when + float(said["limit_s"]))
                     question = Question(Kind(said["kind"]), str(said["challenge"]), bool(said["again"]))
                     self._tell({"code": await answer(question)})
+                case "ended":
+                    self.ended = LoginReport.from_json(said["report"])
                 case "report":
                     return LoginReport.from_json(said["report"])
 

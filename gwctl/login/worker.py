@@ -2,7 +2,8 @@
 
 In: ``{"prepare": …}`` starts the browser, ``{"go": …}`` the login, ``{"submit": true|false}`` answers ``may_submit``,
 ``{"code": "…"|null}`` a ``question``. Out: ``browser_ready``, ``step`` as they happen, ``may_submit`` before every
-submit of the password, ``question`` where a second factor is asked for that the task does not hold, at last ``report``.
+submit of the password, ``question`` where a second factor is asked for that the task does not hold, ``ended`` when the
+outcome is known, and ``report`` when what is kept of it is kept.
 The end of standard input, SIGTERM or a deadline closes the browser and ends this process (law 7): a browser never
 outlives its login. Secrets come through the pipe and nowhere else (law 8).
 """
@@ -203,6 +204,8 @@ async def do_task(
             report = await flow.run()
             secrets = flow.secrets
     durations_ms = {**report.durations_ms, "browser": browser_ms}
+    # What IBKR has said is known from here on, whoever ends this process while it keeps what the page shows.
+    parent.say("ended", report=report.to_json())
     evidence_dir = Path(go["evidence_dir"]) if go["evidence_dir"] else None
     kept = await keep(evidence_dir, await explain(report, secrets), page, secrets)
     return LoginReport.from_json({**kept.to_json(), "durations_ms": durations_ms})

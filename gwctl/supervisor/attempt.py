@@ -80,7 +80,7 @@ class Attempt:
         A browser that failed after it had a permission may have made one that its report does not know of, and only
         what was sent is refused.
         """
-        doubtful = report.outcome is LoginOutcome.BROWSER_FAILED or report.outcome.counts_as_refusal
+        doubtful = report.outcome.is_without_browser or report.outcome.counts_as_refusal
         return max(report.submits, len(self.begun)) if doubtful else report.submits
 
     async def second_factor(self, *, answered: bool) -> None:

@@ -42,6 +42,11 @@ LEDGER_S = 20.0
 class Worker(Protocol):
     """One login under way."""
 
+    @property
+    def ended(self) -> LoginReport | None:
+        """How it ended, known before ``run`` returns; None before."""
+        ...
+
     async def run(
         self, job: LoginJob, on_step: Callable[[Step], None], permit: Callable[[], Awaitable[bool]], answer: Answer
     ) -> LoginReport:
@@ -150,9 +155,12 @@ class Authenticator:
             await asyncio.to_thread(self._keep_cause, report, began_s)
         except GwctlError as error:
             return environment_trouble(error)
+        except asyncio.CancelledError:
+            await self._conclude_in_time(attempt)
+            raise
         finally:
             self._let_browser_go()
-        done = await self._conclude(report, attempt)
+        done = await asyncio.shield(self._conclude(report, attempt))
         return replace(done, submits=attempt.made(report), understood=_understood(report))
 
     def _let_browser_go(self) -> None:
@@ -236,6 +244,13 @@ class Authenticator:
         if report.evidence:
             cause = read_cause(self.settings.paths.gateway_dir, since_s=began_s)
             keep_cause(Path(report.evidence), str(cause), cause.text)
+
+    async def _conclude_in_time(self, attempt: Attempt) -> None:
+        """Write down what IBKR had said already when a login is cancelled: unwritten, it would count as a refusal."""
+        report = self._worker.ended if self._worker is not None else None
+        if report is not None:
+            with contextlib.suppress(GwctlError):
+                await asyncio.shield(self._conclude(report, attempt))
 
     async def _conclude(self, report: LoginReport, attempt: Attempt) -> LoginDone:
         if report.totp_window is not None:

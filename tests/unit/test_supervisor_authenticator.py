@@ -36,6 +36,7 @@ class ScriptedLogin:
         self.steps: tuple[Step, ...] = ()
         self.permitted = 0
         self.closed = 0
+        self.ended: LoginReport | None = None
 
     async def run(
         self,
@@ -184,9 +185,10 @@ def test_swallowed_form_counts_once(desk: Desk) -> None:
     assert desk.outcomes == ["success"]
 
 
-def test_unseen_answer_counts(desk: Desk) -> None:
+@pytest.mark.parametrize("outcome", [LoginOutcome.BROWSER_FAILED, LoginOutcome.BROWSER_KILLED])
+def test_unseen_answer_counts(desk: Desk, outcome: LoginOutcome) -> None:
     """A submit whose answer nobody saw stays open in the ledger, and its password is not sent again (law 2)."""
-    desk.log_in(LoginOutcome.BROWSER_FAILED)
+    desk.log_in(outcome)
     assert desk.outcomes == [None]
     assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.NEEDS_PERSON
     assert len(desk.workers) == 1
@@ -233,9 +235,10 @@ def test_what_sent_nothing_gives_its_entry_back(desk: Desk, outcome: LoginOutcom
     assert desk.log_in(LoginOutcome.SUCCESS).submits == 1
 
 
-def test_what_may_have_been_sent_keeps_its_entry(desk: Desk) -> None:
+@pytest.mark.parametrize("outcome", [LoginOutcome.BROWSER_FAILED, LoginOutcome.BROWSER_KILLED])
+def test_what_may_have_been_sent_keeps_its_entry(desk: Desk, outcome: LoginOutcome) -> None:
     """A browser that failed after it had the permission may have sent it, whatever its report says."""
-    done = desk.log_in(LoginOutcome.BROWSER_FAILED, submits=0)
+    done = desk.log_in(outcome, submits=0)
     assert done.submits == 1
     assert desk.outcomes == [None]
 
@@ -378,3 +381,49 @@ def test_a_refused_password_in_quotes_is_told_of(desk: Desk, outcome: LoginOutco
 def test_a_refused_password_without_quotes_is_not_doubted(desk: Desk) -> None:
     """An ordinary password's refusal has its ordinary hint."""
     assert "quotes" not in str(desk.log_in(LoginOutcome.REFUSED).hint)
+
+
+class KeepingLogin(ScriptedLogin):
+    """A worker whose login has ended, and which is still busy keeping what the page shows."""
+
+    def __init__(self, outcome: LoginOutcome) -> None:
+        super().__init__(outcome)
+        self.has_ended = asyncio.Event()
+
+    async def run(
+        self,
+        job: LoginJob,
+        on_step: Callable[[Step], None],
+        permit: Callable[[], Awaitable[bool]],
+        answer: Answer,
+    ) -> LoginReport:
+        self.ended = await super().run(job, on_step, permit, answer)
+        self.has_ended.set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("unreachable")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "written"),
+    [(LoginOutcome.UPSTREAM_ILL, "uncounted"), (LoginOutcome.SUCCESS, "success"), (LoginOutcome.REFUSED, "refused")],
+)
+def test_what_ibkr_has_said_is_written_though_the_login_is_cancelled(
+    desk: Desk, outcome: LoginOutcome, written: str
+) -> None:
+    """A gateway that ends while evidence is kept cancels the login; its answer was seen, and is no refusal by doubt."""
+    worker = KeepingLogin(outcome)
+    desk.next_worker = worker
+
+    async def cancel_at_the_end() -> None:
+        login = asyncio.create_task(
+            desk.authenticator.log_in(first=True, on_step=lambda _name: None, on_asked=lambda _text: None)
+        )
+        await worker.has_ended.wait()
+        login.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await login
+        await desk.authenticator.close()
+
+    desk.runner.run(cancel_at_the_end())
+    assert Ledger(desk.ledger.file).read().submits[-1].outcome == written
+    assert bool(desk.cookies) is (outcome is LoginOutcome.SUCCESS)
