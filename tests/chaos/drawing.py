@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -14,6 +15,9 @@ LOGIN_S = 10.0
 """What a login may take where a resume was expected."""
 STORM = (3, 6)
 """How many faults follow each other in a storm, whatever the supervisor is doing about the one before."""
+IN_A_ROW = 15
+ROW_ONE_IN = 4
+"""One storm in so many is one and the same fault so often: more than any budget of an hour's restarts would allow."""
 LONGEST_PAUSE_S = 60.0
 """The supervisor's own longest pause: so long after the last cause it begins with the cure at the latest."""
 NO_STORM = frozenset({"never_authenticates", "borrowed", "borrowed_taken_back", "state_gone"})
@@ -33,7 +37,8 @@ class Round:
     def name(self) -> str:
         """What the table calls it."""
         if self.storm:
-            return f"storm: {', '.join(fault.name for fault in self.faults)}"
+            counted = Counter(fault.name for fault in self.faults)
+            return "storm: " + ", ".join(f"{count} x {name}" if count > 1 else name for name, count in counted.items())
         return " + ".join(fault.name for fault in self.faults)
 
     @property
@@ -117,10 +122,14 @@ def draw_storms(seed: int, number: int, faults: tuple[Fault, ...]) -> list[Round
     possible = [fault for fault in faults if not fault.world and fault.name not in NO_STORM]
     if not possible:
         return []
-    return [
-        Round(one, tuple(random.choices(possible, k=random.randint(*STORM))), random.randrange(1 << 32), storm=True)
-        for one in range(1, number + 1)
-    ]
+    at_once = [fault for fault in possible if fault.kind == "gateway" and not fault.hold_s[1]] or possible
+
+    def faults_of(one: int) -> tuple[Fault, ...]:
+        if one % ROW_ONE_IN == 0:
+            return (random.choice(at_once),) * IN_A_ROW
+        return tuple(random.choices(possible, k=random.randint(*STORM)))
+
+    return [Round(one, faults_of(one), random.randrange(1 << 32), storm=True) for one in range(1, number + 1)]
 
 
 def worlds_of(rounds: list[Round]) -> Iterator[list[Round]]:
