@@ -126,7 +126,7 @@ def draw_storms(seed: int, number: int, faults: tuple[Fault, ...]) -> list[Round
 
     def faults_of(one: int) -> tuple[Fault, ...]:
         if one % ROW_ONE_IN == 0:
-            return (random.choice(at_once),) * IN_A_ROW
+            return (at_once[(one // ROW_ONE_IN + seed) % len(at_once)],) * IN_A_ROW
         return tuple(random.choices(possible, k=random.randint(*STORM)))
 
     return [Round(one, faults_of(one), random.randrange(1 << 32), storm=True) for one in range(1, number + 1)]
