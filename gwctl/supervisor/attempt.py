@@ -10,7 +10,7 @@ from gwctl.credentials import Credentials
 from gwctl.errors import GwctlError
 from gwctl.login.outcome import LoginOutcome, LoginReport
 from gwctl.supervisor.ledger import Ledger
-from gwctl.supervisor.meanings import RESET_HINT, Meaning
+from gwctl.supervisor.meanings import MEANINGS, RESET_HINT, Meaning
 from gwctl.supervisor.policy import UNCOUNTED, Permission, Submit
 from gwctl.supervisor.service_secrets import ledger_secret
 from gwctl.supervisor.states import LoginDone, LoginResult
@@ -80,7 +80,8 @@ class Attempt:
         A browser that failed after it had a permission may have made one that its report does not know of, and only
         what was sent is refused.
         """
-        doubtful = report.outcome.is_without_browser or report.outcome.counts_as_refusal
+        lost_browser = MEANINGS[report.outcome].result is LoginResult.ENVIRONMENT
+        doubtful = lost_browser or report.outcome.counts_as_refusal
         return max(report.submits, len(self.begun)) if doubtful else report.submits
 
     async def second_factor(self, *, answered: bool) -> None:

@@ -212,9 +212,12 @@ def test_what_is_remembered_is_recalled_by_another_clock(
     now = 1_000_000.0
     spent = Spent({rung: tuple(now + at for at in listed) for rung, listed in times.items()}, now - 5.0)
     snapshot = replace(Snapshot(), spent=spent, failed_logins=failed, login_not_before=now + pause_s)
+    snapshot = replace(snapshot, often=True, take_overs=failed, took_over_at=now - pause_s)
     kept = json.loads(json.dumps(remember(snapshot, 700_000_000.0, now)))
     then = recall(Snapshot(), kept, 700_000_000.0 - reboot_s, now + reboot_s)
-    assert then.failed_logins == failed
+    assert (then.failed_logins, then.often, then.take_overs) == (failed, True, failed)
+    assert then.took_over_at is not None
+    assert now + reboot_s - then.took_over_at == pytest.approx(pause_s, abs=0.01)
     assert then.login_not_before - (now + reboot_s) == pytest.approx(pause_s, abs=0.01)
     for rung in Rung:
         expected = list(times.get(rung, []))
@@ -230,7 +233,9 @@ json_values = st.recursive(
 
 @given(
     kept=st.dictionaries(
-        st.sampled_from(["spent", "calm_at", "failed_logins", "login_not_before"]),
+        st.sampled_from(
+            ["spent", "calm_at", "failed_logins", "login_not_before", "took_over_at", "take_overs", "often"]
+        ),
         json_values | st.dictionaries(st.sampled_from([str(rung) for rung in Rung]), json_values),
     )
 )
@@ -239,6 +244,8 @@ def test_a_damaged_memory_never_stops_the_start_nor_holds_it_for_ever(kept: dict
     snapshot = recall(Snapshot(), kept, 0.0, 5000.0)
     assert snapshot.login_not_before <= 5000.0 + LONGEST_PAUSE_S
     assert snapshot.failed_logins >= 0
+    assert snapshot.take_overs >= 0
+    assert snapshot.took_over_at is None or snapshot.took_over_at <= 5000.0
     assert all(at <= 5000.0 for at in snapshot.spent.times[Rung.LOGIN])
 
 
