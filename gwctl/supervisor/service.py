@@ -334,6 +334,8 @@ class Service:
                     self.shell.snapshot, session=Session.LOCKED_OUT, locked_reason=BY_HAND, reason=BY_HAND
                 )
             running = find_running(self.paths)
+            if running is not None and self.drift is not None:
+                await self.drift.look_first(running.java.pid)
             finish = await self.shell.run(StartWanted(adopted=running is not None))
             await self._end(finish)
             return finish
