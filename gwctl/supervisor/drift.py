@@ -26,6 +26,7 @@ READ_AGAIN = ("allow_ips", "certificate_names", "auth_delay_ms", "java_options")
 """Settings of the gateway: it is made from what they are at each of its starts."""
 _NEED_ANOTHER_GATEWAY = frozenset({"username", "mode", "port", "upstream", "release", "java"})
 _LOOK_EVERY_S = 5.0
+_FIRST_LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +122,19 @@ class DriftWatch:
     async def watch(self) -> None:
         """Look until cancelled."""
         while True:
-            await self.look()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poked.wait(), _LOOK_EVERY_S)
             self._poked.clear()
+            await self.look(self._gateway_pid())
 
-    async def look(self) -> None:
+    async def look_first(self, pid: int) -> None:
+        """Look before gateway ``pid`` is taken over, so that who starts it is told in time; a disk may be too slow."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_LOOK_S):
+                await self.look(pid)
+
+    async def look(self, pid: int | None) -> None:
         """Look once, and note what was not there before."""
-        pid = self._gateway_pid()
         before = {one.text for one in self.found}
         found = await self._looked(pid)
         if found is None:

@@ -335,6 +335,8 @@ class Service:
             if self.order.by_hand:
                 self.shell.snapshot = awaited(self.shell.snapshot, self.shell.policy, time.monotonic())
             running = find_running(self.paths)
+            if running is not None and self.drift is not None:
+                await self.drift.look_first(running.java.pid)
             finish = await self.shell.run(StartWanted(adopted=running is not None))
             await self._end(finish)
             return finish

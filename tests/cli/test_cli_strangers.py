@@ -132,10 +132,12 @@ def test_a_gateway_that_makes_room_is_logged_out_first(tmp_path: Path, real_rele
         file.write_text(home.account.password)
         home.gwctl("up", GWCTL_PASSWORD_FILE=str(file)).check(0)
         home.gwctl("down", "--keep-session").check(0)
-        sessions = home.stand_in.state.sessions
-        (kept,) = sessions.summary()["sso"]
+        state = home.stand_in.state
+        (kept,) = state.sessions.summary()["sso"]
+        assert not any("/logout" in path for path in state.requests)
         home.gwctl("up", "--port", str(free_port()), GWCTL_PASSWORD_FILE=str(file)).check(0)
-        (begun,) = sessions.summary()["sso"]
+        (begun,) = state.sessions.summary()["sso"]
         assert begun["id"] != kept["id"]
+        assert any("/logout" in path for path in state.requests)
         home.gwctl("down").check(0)
         assert home.left() == []
