@@ -10,6 +10,8 @@ from gwctl.cli.api import CallRefused
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.reaching import ask, parsed
+from gwctl.gateway.answer import refuses_method
+from gwctl.gateway.words import words_in
 
 
 @click.command("tickle")
@@ -17,8 +19,12 @@ from gwctl.cli.reaching import ask, parsed
 def command(call: Call) -> Outcome:
     """Tickle once and print the answer."""
     answer = ask(call, "POST", "/tickle")
+    if refuses_method(answer.status, answer.body):
+        answer = ask(call, "GET", "/tickle")
     if answer.status != 200:
-        raise CallRefused(f"the tickle was answered {answer.status}", hint=call.command("status"))
+        words = words_in(answer.body)
+        said = "" if words is None else f"; IBKR: {words}"
+        raise CallRefused(f"the tickle was answered {answer.status}{said}", hint=call.command("status"))
     body = parsed(answer.body)
     # The session's key is as good as a cookie: it is not for a terminal's scroll-back.
     if isinstance(body, dict) and "session" in body:

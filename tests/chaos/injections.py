@@ -22,6 +22,7 @@ SLEPT_S = 3600.0
 CUT_S = 0.3
 FORGOTTEN_WITHIN_S = 50.0
 """A JVM remembers for 30 s where a name led to (``networkaddress.cache.ttl``)."""
+ILL_AFTER_LOGIN_S = 14.0
 HUGE_MEGABYTES = 300
 FALLS_WITHIN_S = 40.0
 
@@ -182,6 +183,8 @@ ibkr_503_empty = _scenario("http_503")
 ibkr_429 = _scenario("http_429")
 ibkr_truncated = _scenario("bad_json")
 ibkr_wrong_types = _scenario("wrong_types")
+method_refused = _scenario("method_refused", method="POST")
+flat_tickle = _scenario("flat_tickle")
 
 
 @contextlib.contextmanager
@@ -264,6 +267,21 @@ def nightly_reset(world: World, _random: Random) -> Iterator[Cause]:
         yield Cause()
     finally:
         world.scenario("http_error", on=False)
+
+
+@contextlib.contextmanager
+def ill_after_login(world: World, _random: Random) -> Iterator[Cause]:
+    """Let the next login succeed and every answer after it be 503, until the gateway has given up its hand-shake."""
+    sessions, before_s = world.state.sessions, world.state.sessions.last_login_s
+    world.scenario("ill_after_login", on=True, for_s=ILL_AFTER_LOGIN_S)
+    world.state.act("drop_session", {})
+    try:
+        yield Cause()
+        if not world.run.until(lambda: sessions.last_login_s > before_s, SETTLES_WITHIN_S):
+            raise WorldLost(f"nobody logged in within {SETTLES_WITHIN_S:g} s")
+        world.run.pause(ILL_AFTER_LOGIN_S)
+    finally:
+        world.scenario("ill_after_login", on=False)
 
 
 @contextlib.contextmanager

@@ -168,6 +168,47 @@ def test_drop_brokerage_without_a_bridge(ibkr: RunningStandIn, web: httpx.Client
     assert auth_status(web)["authenticated"] is True
 
 
+@pytest.mark.parametrize("how", ["no_bridge", "unauthenticated"])
+def test_a_reopened_brokerage_session_wants_the_accounts_first(
+    ibkr: RunningStandIn, web: httpx.Client, how: str
+) -> None:
+    """After ``ssodh/init`` everything about orders and prices is 500 until somebody has asked for the accounts."""
+    open_session(web)
+    act(ibkr.url, TOKEN, "drop_brokerage", {"how": how})
+    web.post("/v1/api/iserver/auth/ssodh/init", json={"publish": True, "compete": True})
+    refused = web.get("/v1/api/iserver/marketdata/snapshot")
+    assert (refused.status_code, refused.json()["error"]) == (500, "Please query /accounts first")
+    assert auth_status(web)["authenticated"] is True
+    assert web.get("/v1/api/iserver/accounts").status_code == 200
+    assert web.get("/v1/api/iserver/marketdata/snapshot").status_code == 404
+
+
+def test_a_flat_tickle_and_a_refused_way_of_asking(ibkr: RunningStandIn, web: httpx.Client) -> None:
+    """What clients report of IBKR's answers can be switched on."""
+    open_session(web)
+    set_scenario(ibkr.url, TOKEN, "flat_tickle")
+    tickle = web.post("/v1/api/tickle").json()
+    assert "iserver" not in tickle
+    assert isinstance(tickle["authenticated"], bool)
+    act(ibkr.url, TOKEN, "drop_brokerage")
+    assert web.post("/v1/api/tickle").json()["error"] == "no bridge"
+    set_scenario(ibkr.url, TOKEN, "method_refused", params={"status": 400})
+    assert web.post("/v1/api/tickle").status_code == 400
+    assert web.get("/v1/api/tickle").status_code == 200
+    assert web.post("/v1/api/iserver/auth/ssodh/init", json={}).status_code == 200
+
+
+def test_every_answer_is_an_error_for_a_while_after_a_login(ibkr: RunningStandIn, web: httpx.Client) -> None:
+    """``ill_after_login`` counts from each login, on the API alone: the login itself goes through."""
+    set_scenario(ibkr.url, TOKEN, "ill_after_login", params={"for_s": 600})
+    assert web.post("/v1/api/tickle").status_code == 401, "nobody has logged in yet"
+    open_session(web)
+    assert web.post("/v1/api/tickle").status_code == 503
+    assert web.get("/sso/Dispatcher").status_code == 302
+    set_scenario(ibkr.url, TOKEN, "ill_after_login", params={"for_s": 0})
+    assert web.post("/v1/api/tickle").status_code == 200
+
+
 def test_drop_brokerage_unauthenticated_and_restore(ibkr: RunningStandIn, web: httpx.Client) -> None:
     """The other way to lose it says authenticated false; restore_brokerage mends it from IBKR's side."""
     open_session(web)

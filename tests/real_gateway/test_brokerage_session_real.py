@@ -69,6 +69,7 @@ def test_either_way_of_asking_and_a_flat_tickle_do(rig: Rig, method: str, status
     rig.stand_in.state.set_scenario("method_refused", on=True, parameters={"method": method, "status": status})
     up = rig.gwctl("up", "--json").check(0).envelope["data"]
     assert up["session"]["sso_expires_s"] is not None
+    assert rig.gwctl("tickle", "--json").check(0).envelope["data"]["tickle"]["authenticated"]
     entries = len(rig.journal())
     other = "GET" if method == "POST" else "POST"
     rig.stand_in.state.set_scenario("method_refused", on=True, parameters={"method": other, "status": status})
