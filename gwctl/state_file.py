@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,9 @@ def make_private_dir(path: Path) -> None:
     """Make ``path`` a folder of mode 0700, and what is missing above it; raise DiskTrouble if that cannot be."""
     make_missing(path)
     with _folder_trouble(path):
-        if path.stat().st_mode & 0o077 and path.stat().st_uid == os.getuid():
+        status = path.stat()
+        # A sticky folder, as /tmp is root's, is everybody's: whatever led here, it stays so.
+        if status.st_mode & 0o077 and status.st_uid == os.getuid() and not status.st_mode & stat.S_ISVTX:
             path.chmod(0o700)
 
 

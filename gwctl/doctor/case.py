@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gwctl.config import Environment, Settings
 from gwctl.paths import Paths
 from gwctl.state_file import look_at_json
+
+if TYPE_CHECKING:
+    from gwctl.login.browser import Browser
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -23,12 +26,23 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """How a browser's start went: ``text`` is empty where it did start."""
+
+    text: str = ""
+    was_killed: bool = False
+    has_sandbox: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """What the machine says that a test cannot have it say."""
 
     resolve: Callable[[str, int], list[str]] = resolve
     disk: Callable[[Path], os.statvfs_result] = os.statvfs
     wall_clock: Callable[[], float] = time.time
+    try_browser: Callable[[Case, Browser], Tried] | None = None
+    """In place of starting one, which takes a second."""
     unit_dirs: tuple[Path, ...] = (Path("/etc/systemd/system"),)
 
 

@@ -9,13 +9,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gwctl.doctor.case import Case
+from gwctl.doctor.case import Case, Tried
 from gwctl.doctor.finding import Finding, failed, ok, warning
 from gwctl.errors import ReleaseMissing, TimedOut
 from gwctl.gateway import process
 
-_START_TIMEOUT_S = 8.0
+if TYPE_CHECKING:
+    from gwctl.login.browser import Browser
+    from gwctl.login.outcome import LoginReport
+
+_START_TIMEOUT_S = 13.0
+_SHOWN_CHARS = 300
 _VERSION_TIMEOUT_S = 4.0
 _MISSING_LIBRARY = re.compile(r"error while loading shared libraries: (\S+?):|Library not loaded: (\S+)")
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
@@ -31,44 +37,51 @@ def check_java(case: Case) -> Iterator[Finding]:
 
 
 def check_browser(case: Case) -> Iterator[Finding]:
-    """Start the login's browser without a window, in a folder that is gone afterwards."""
-    from gwctl.login.browser import arguments, find_browser
+    """Start the login's browser as a login does: its worker, flags, folders and environment; all of it is gone then."""
+    from gwctl.login.browser import find_browser
 
     browser = find_browser(case.known["browser"], case.environment.variables)
-    argv = [str(browser.executable), "--headless", *arguments(None)]
-    as_root = os.geteuid() == 0
-    with tempfile.TemporaryDirectory(prefix="gwctl-doctor-", dir=case.scratch_dir, ignore_cleanup_errors=True) as made:
-        folder = Path(made)
-        try:
-            done = _start(case, [*argv, *(["--no-sandbox"] if as_root else [])], folder)
-            without_sandbox = not as_root and done.exit_code != 0 and "sandbox" in done.stderr.lower()
-            if without_sandbox:
-                done = _start(case, [*argv, "--no-sandbox"], folder)
-        except TimedOut:
-            yield failed(
-                f"it did not start within {_START_TIMEOUT_S:g} s", "gwctl browser install", where=browser.executable
-            )
-            return
-    library = _MISSING_LIBRARY.search(done.stderr + done.stdout)
+    tried = (case.ports.try_browser or try_out)(case, browser)
+    library = _MISSING_LIBRARY.search(tried.text)
     if library is not None:
         remedy = f"sudo {sys.executable} -m playwright install-deps chromium"
         yield failed(f"it lacks {library[1] or library[2]}", remedy, where=browser.executable)
-    elif done.exit_code != 0 or "<html" not in done.stdout:
-        last = next(
-            (line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit code {done.exit_code}"
-        )
-        yield failed(f"it does not start: {last.strip()[:200]}", "gwctl browser install", where=browser.executable)
+    elif tried.was_killed:
+        what = "it was killed at its start, as the system does where memory runs out"
+        yield failed(what, "give the machine or container more memory", where=browser.executable)
+    elif tried.text:
+        yield failed(tried.text[:_SHOWN_CHARS], "gwctl browser install", where=browser.executable)
     else:
-        own = ", without a sandbox of its own" if as_root or without_sandbox else ""
+        own = "" if tried.has_sandbox else ", without a sandbox of its own"
         yield ok(f"{browser.kind}, from {browser.source}: it starts{own}", where=browser.executable)
 
 
-def _start(case: Case, argv: list[str], folder: Path) -> process.CompletedShort:
-    # Whatever a browser writes for its user goes into the folder, too.
-    own = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder), "TMPDIR": str(folder)}
-    wanted = [*argv, f"--user-data-dir={folder / 'profile'}", "--dump-dom", "about:blank"]
-    environment = process.child_environment(own, case.environment.variables)
-    return asyncio.run(process.run_watched(wanted, timeout_s=_START_TIMEOUT_S, env=environment))
+def try_out(case: Case, browser: Browser) -> Tried:
+    """Start a browser in a login's worker and end both; raises GwctlError."""
+    from gwctl.login.outcome import LoginOutcome
+    from gwctl.login.session import LoginWorker, StartLimits
+    from gwctl.login.worker import NO_SANDBOX
+
+    steps: list[str] = []
+
+    async def start(scratch_dir: Path) -> LoginReport | None:
+        worker = LoginWorker.start(
+            browser, None, scratch_dir, environ=case.environment.variables, limits=StartLimits(_START_TIMEOUT_S)
+        )
+        async with worker:
+            return await worker.await_browser(lambda step: steps.append(step.name))
+
+    # A profile where nobody has logged in yet gets no folder by being looked at.
+    login_dir = case.paths.login_scratch_dir
+    with tempfile.TemporaryDirectory(prefix="gwctl-doctor-", dir=case.scratch_dir, ignore_cleanup_errors=True) as made:
+        report = asyncio.run(start(login_dir if login_dir.is_dir() else Path(made)))
+    has_sandbox = os.geteuid() != 0 and NO_SANDBOX not in steps
+    if report is None:
+        return Tried(has_sandbox=has_sandbox)
+    text = report.text
+    if "Timeout" in text or report.outcome is LoginOutcome.TIMED_OUT:
+        text = f"it did not start within {_START_TIMEOUT_S:g} s: {text}"
+    return Tried(text, report.outcome is LoginOutcome.BROWSER_KILLED, has_sandbox)
 
 
 def browser_version(case: Case) -> str | None:

@@ -146,6 +146,26 @@ class LoginWorker:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    async def await_browser(self, on_step: OnStep) -> LoginReport | None:
+        """Return None as soon as the browser has started, or the report that says why it does not; it logs in nowhere.
+
+        That is what the doctor asks: it starts the browser as a login does, by starting it as a login does.
+        """
+        try:
+            async with asyncio.timeout(self._start_deadline_s + _OVERTIME_S):
+                while True:
+                    match await self._hear():
+                        case {"event": "step", "name": name, "ms": ms}:
+                            on_step(Step(str(name), float(ms)))
+                        case {"event": "browser_ready"}:
+                            return None
+                        case {"event": "report", "report": report}:
+                            return LoginReport.from_json(report)
+        except TimeoutError:
+            return LoginReport(LoginOutcome.TIMED_OUT, text="the login's worker did not answer in time")
+        except WorkerEnded:
+            return LoginReport(LoginOutcome.BROWSER_FAILED, text=f"the login's worker ended: {self._last_words()}")
+
     async def run(self, job: LoginJob, on_step: OnStep, permit: Permit, answer: Answer = nobody) -> LoginReport:
         """Log in and return how it ended; ``permit`` is asked before every submit of the password.
 

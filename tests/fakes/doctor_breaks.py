@@ -102,12 +102,16 @@ def old_java(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
 
 def browser(script: str) -> Break:
     def write(machine: Machine, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(programs, "_START_TIMEOUT_S", 1.0)
+        patch.setattr(programs, "_START_TIMEOUT_S", 2.0)
+        machine.ports = replace(machine.ports, try_browser=None)
         program(Path(machine.variables["GWCTL_BROWSER"]), script)
 
     return write
 
 
+DIES_OF_ITS_SOCKET = (
+    "echo '[7:7:1128/1.1:FATAL:chrome/browser/process_singleton_posix.cc:315] Socket path too long: /x' >&2; exit 1"
+)
 MISSES_A_LIBRARY = (
     "echo 'chrome: error while loading shared libraries: libnss3.so: cannot open shared object file' >&2; exit 127"
 )

@@ -21,11 +21,12 @@ from typing import Any
 from rig import Done, free_port, wait_for
 
 from gwctl.config import Environment
-from gwctl.doctor.case import Case, Ports
+from gwctl.doctor.case import Case, Ports, Tried
 from gwctl.doctor.catalogue import CHECKS
 from gwctl.doctor.examining import examine
 from gwctl.doctor.finding import Finding, State
 from gwctl.gateway import keystore
+from gwctl.login.browser import find_browser
 from gwctl.paths import Paths
 from gwctl.release.store import ReleaseStore
 
@@ -114,13 +115,14 @@ class Machine:
         bin_dir, scratch = self.folder / "bin", self.folder / "scratch"
         scratch.mkdir()
         java = program(bin_dir / "java", "echo 'openjdk version \"17.0.15\" 2025-04-15' >&2")
-        browser = program(bin_dir / "chromium-headless-shell", "echo '<html><head></head><body></body></html>'")
+        real = find_browser(None, os.environ).executable
+        browser = program(bin_dir / "chromium-headless-shell", f'exec {real} "$@"')
         program(bin_dir / "crontab", f"cat {self.folder}/crontab 2>/dev/null || exit 1")
         password = self.folder / "password"
         password.write_text(f"{PASSWORD}\n")
         password.chmod(0o600)
         (self.folder / "crontab").write_text("")
-        self.ports = Ports(unit_dirs=(self.folder / "units",))
+        self.ports = Ports(unit_dirs=(self.folder / "units",), try_browser=lambda _case, _browser: Tried())
         self.variables = {
             "GWCTL_HOME": str(self.home),
             "GWCTL_PORT": str(self.port),

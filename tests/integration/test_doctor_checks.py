@@ -66,6 +66,8 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("browser", "lacks a library", State.FAILED, broken.browser(broken.MISSES_A_LIBRARY), "lacks libnss3.so"),
     ("browser", "hangs", State.FAILED, broken.browser("sleep 60"), "did not start within"),
     ("browser", "says nothing", State.FAILED, broken.browser("echo 'GPU trouble' >&2; exit 3"), "GPU trouble"),
+    ("browser", "says why", State.FAILED, broken.browser(broken.DIES_OF_ITS_SOCKET), "Socket path too long"),
+    ("browser", "is killed", State.FAILED, broken.browser("kill -9 $$"), "memory runs out"),
     ("browser", "is not there", State.FAILED, broken.setting("GWCTL_BROWSER", "/gone/chrome"), "not there"),
     ("release", "was changed", State.FAILED, broken.change_the_release, "index.html"),
     ("release", "is pinned and gone", State.FAILED, broken.setting("GWCTL_RELEASE", "20990101-x"), "is not installed"),

@@ -120,3 +120,10 @@ def test_damaged_file_is_set_aside(tmp_path: Path, content: bytes) -> None:
 def test_setting_aside_what_is_gone_is_no_error(tmp_path: Path) -> None:
     """Another process may have been first."""
     assert not set_aside(tmp_path / "none.json").exists()
+
+
+def test_a_folder_of_everybody_stays_everybodys(tmp_path: Path) -> None:
+    """A sticky folder, as /tmp is, is not closed to the others, whoever owns it."""
+    tmp_path.chmod(0o1777)
+    make_private_dir(tmp_path)
+    assert tmp_path.stat().st_mode & 0o7777 == 0o1777
