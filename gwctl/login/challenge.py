@@ -188,7 +188,7 @@ class Challenge:
             # Choosing it sends the notification: whoever has to approve it is told first.
             await self._tell_of_notification()
         way = value if cards else f"{selector}{CHOICE}{value}"
-        if not await self._hands.page.use(way, timeout_s=action_s):
+        if not await self._hands.use(way):
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"the device {label} could not be chosen")
         self._hands.note(f"device chosen: {label}")
         look = await self._hands.look()

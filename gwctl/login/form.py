@@ -125,7 +125,7 @@ class Form:
 
     async def _click_switch(self, look: Look, *, by_script: bool) -> None:
         if way := look.recognized.ways.get(self._task.mode):
-            await self._hands.page.use(way, timeout_s=self._patience.action_s)
+            await self._hands.use(way)
             return
         for element in (Element.PAPER_LABEL, Element.PAPER_SWITCH):
             if look.shows(element) and not by_script:
