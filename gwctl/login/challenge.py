@@ -105,7 +105,7 @@ class Challenge:
     async def _state(self, answered: Element | None) -> Submitted:
         # The password is out: a page that computes now is waited for as long as for an answer.
         look = await self._hands.look(self._hands.patience.answer_s)
-        return Submitted(look, self._hands.page.traffic, answered, self._hands.first_words)
+        return Submitted(look, self._hands.page.traffic, answered, self._hands.said, follows=True)
 
     # Ways past.
 
@@ -198,7 +198,7 @@ class Challenge:
         seen = await self._hands.watch(look, lambda now: now.shows(*further) or not now.shows(Element.DEVICE_CHOICE))
         if seen is None:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, "the choice of a device was not taken")
-        return Submitted(seen, submitted.traffic, None, self._hands.first_words)
+        return Submitted(seen, submitted.traffic, said=self._hands.said, follows=True)
 
     # Channels.
 

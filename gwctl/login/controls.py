@@ -145,8 +145,9 @@ COLLECT_SCRIPT = r"""
 
   // A thing to click that is none of the others; of two, one in the other, the inner one.
   const pointed = (e) => !!e && style(e).cursor === "pointer";
+  const ASIDE = "footer, header, nav, [role=contentinfo], [role=banner], [role=navigation]";
   const isCard = (e) => e.innerText && e.innerText.length <= 120 && !e.querySelector("input, select, button")
-    && (e.matches("a, li, [onclick], [tabindex], [role=listitem], [role=link]") || e.onclick
+    && !above(e, ASIDE) && (e.matches("a, li, [onclick], [tabindex], [role=listitem], [role=link]") || e.onclick
       || (pointed(e) && !pointed(up(e))));
   const takeCard = (e, inside, document) => {
     for (let n = controls.length - 1; n >= 0; n--) if (cards.get(controls[n])?.contains(e)) controls.splice(n, 1);
@@ -169,7 +170,7 @@ COLLECT_SCRIPT = r"""
     walk(document, "", document, (e, inside, within) => {
       const kind = kindOf(e);
       if (kind) take(e, kind, inside, within);
-      if (e.matches("[role=alert], [aria-live=assertive]") && !e.querySelector("input, button") && shown(e))
+      if (e.matches("[role=alert], [aria-live=assertive]") && !e.querySelector("input") && shown(e))
         alerts.push(e);
     });
     if (!controls.some((c) => c.kind === "password"))

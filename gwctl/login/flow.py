@@ -147,8 +147,8 @@ class Flow:
         look = await self._hands.look()
         if not await self._form.is_filled(look):
             look = await self._form.fill(look)
-        submitted = Submitted(look, self._page.traffic)
-        self._hands.first_words = look.words
+        self._hands.said += f"\n{look.words}"
+        submitted = Submitted(look, self._page.traffic, said=self._hands.said)
         self._late = LoginOutcome.TIMED_OUT
         begun_ms = self._hands.now_ms()
         try:

@@ -37,6 +37,7 @@ class Form:
             look = await self._await_form(may_reload=may_reload)
             if look is not None:
                 self.version = self._version(look)
+                self._hands.said = look.words
                 self._hands.note(f"form visible ({self.version})")
                 return look
         raise Over(LoginOutcome.PAGE_NEVER_CAME, f"no form within twice {self._patience.form_s:g} s")

@@ -69,8 +69,8 @@ class Hands:
         self.steps: list[Step] = []
         self.codes: list[str] = []
         """The codes that were typed, which are in nothing that is kept."""
-        self.first_words = ""
-        """What the page said before the password was sent."""
+        self.said = ""
+        """What the page has said until the password was sent."""
         self.limit: asyncio.Timeout | None = None
         self._on_step = on_step
         self._started_s = time.monotonic()

@@ -232,14 +232,15 @@ class Traffic:
 class Submitted:
     """The page and the wire just before a submit, to tell what changed by it.
 
-    ``answered`` is the question of the second factor that was answered by it, None for the password. ``first`` is what
-    the page said before the password was sent; None while it is the password that is sent.
+    ``answered`` is the question of the second factor that was answered by it, None for the password. ``said`` is
+    what the page has said until the password was sent, ``follows`` whether that was before this submit.
     """
 
     look: Look
     traffic: Traffic
     answered: Element | None = None
-    first: str | None = None
+    said: str = ""
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import re
 import unicodedata
 
 PAPER = (
-    "paper. papertrading simulat simuler simuliert simulad simulac simulaz simule. gesimuleerd demo "
+    "paper. papertrading simula simulov simuler simuliert simulad simulac simulaz simule. gesimuleerd demo "
     "demo-konto demonstra practice papierhandel papier. papier- ubungs muster fictif fictici cartace papel. "
     "papelhandel oefen papir papperse papper. paperi. szimul gyakorlo symul papierow cvicn kagit hartie "
     "simulere simulering simuloi gia-lap mo-phong демо симул бумажн учебн имитац виртуальн εικονικ προσομοι "

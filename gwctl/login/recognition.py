@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 from gwctl.login import page_words as words
 from gwctl.login.controls import CHOICE, Collected, Control
 from gwctl.login.page_words import says
-from gwctl.login.pages import Element
+from gwctl.login.pages import AUTHENTICATOR_APP, IB_KEY, SMS, Element
 
 RECOGNIZED = "recognized"
 """The version of a page that no version describes."""
@@ -304,7 +304,8 @@ def _recognize_devices(page: Collected) -> Recognized | None:
             for one in page.controls
             if one.kind in group and says(one.name, words.DEVICES) and not says(one.name, words.OTHER_WAY + " resend")
         ]
-        if len({one.name for one in named}) > 1:
+        usable = any(device.is_option("", one.name) for one in named for device in (AUTHENTICATOR_APP, IB_KEY, SMS))
+        if len({one.name for one in named}) > 1 and (usable or group != ("card",)):
             devices = tuple((one.at, one.name) for one in named)
             return _device_list(page, named[0], devices, "things to choose with the names of devices")
     return None

@@ -109,7 +109,7 @@ def is_idle(now: Now, submitted: Submitted, patience: Patience) -> bool:
 
 def says_at_last(look: Look, submitted: Submitted) -> Ended | None:
     """Return what the words of a page mean that was waited for in vain; None where they are none, or ask to wait."""
-    said = new_words(look.words, submitted.look.words)
+    said = _said_since(look, submitted)
     if not said or ask_to_wait(said):
         return None
     if ask_for_passkey(said) and not look.shows(*CODE_FIELDS):
@@ -118,6 +118,10 @@ def says_at_last(look: Look, submitted: Submitted) -> Ended | None:
     if outcome is LoginOutcome.UPSTREAM_ILL and look.shows_form:
         outcome = LoginOutcome.UNKNOWN_TEXT  # an announcement beside the form says nothing of the password
     return Ended(outcome, said)
+
+
+def _said_since(look: Look, submitted: Submitted) -> str:
+    return new_words(look.words, f"{submitted.said}\n{submitted.look.words}")
 
 
 def asked_for(look: Look) -> Element | None:
@@ -129,13 +133,13 @@ def asked_for(look: Look) -> Element | None:
 
 def _posted(now: Now, submitted: Submitted) -> bool:
     """Say whether the form was sent; what comes after a way past an offer is still the answer to the password."""
-    gone_past = submitted.first is not None and submitted.answered is None
+    gone_past = submitted.follows and submitted.answered is None
     return gone_past or now.traffic.posts > submitted.traffic.posts
 
 
 def _password_sent(now: Now, submitted: Submitted) -> bool:
     """Say whether the password has left the browser, be it long ago: then no form was swallowed any more (law 2)."""
-    return _posted(now, submitted) or submitted.first is not None
+    return _posted(now, submitted) or submitted.follows
 
 
 def _settled(now: Now, patience: Patience) -> bool:
@@ -147,9 +151,9 @@ def _judge_refusal(now: Now, submitted: Submitted, patience: Patience) -> Ended 
     look, before = now.look, submitted.look
     texts = [new_words(look.error, before.error)]
     if _posted(now, submitted):
-        texts.append(new_words(look.words, before.words))
+        texts.append(_said_since(look, submitted))
         if _settled(now, patience):
-            texts += [look.error, "" if submitted.first is None else new_words(look.words, submitted.first)]
+            texts += [look.error, new_words(look.words, submitted.said) if submitted.follows else ""]
     judged = ((classify_error(text), text) for text in texts if text)
     return next((Ended(outcome, text) for outcome, text in judged if outcome in _PLAIN), None)
 
