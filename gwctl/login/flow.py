@@ -13,7 +13,7 @@ from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, classify_e
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.pages import CODE_FIELDS, Element, describe_search
 from gwctl.login.second_factor import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
-from gwctl.login.verdict import Asked, Ended, Now, is_idle, judge, says_at_last
+from gwctl.login.verdict import Asked, Ended, Now, heard, is_idle, judge, says_at_last
 
 _SLICE_S = 0.2
 _AT_ONCE_S = 0.5
@@ -192,6 +192,7 @@ class Flow:
         longest_s = patience.push_s if submitted.answered is Element.PUSH else patience.answer_s
         look: Look | None = None
         state: object = None
+        said = ""
         begun_s = answering_since_s = changed_s = now_s = time.monotonic()
         while now_s - begun_s < longest_s:
             asked_s = time.monotonic()
@@ -207,7 +208,8 @@ class Flow:
             if (look.state, traffic) != state:
                 state, changed_s = (look.state, traffic), now_s
                 await self._hands.dismiss_cookie_dialog(look)
-            now = Now(look, traffic, now_s - answering_since_s, now_s - changed_s, self._page.quiet_s)
+            said = heard(look, traffic, submitted) or said
+            now = Now(look, traffic, now_s - answering_since_s, now_s - changed_s, self._page.quiet_s, said)
             verdict = judge(now, submitted, patience)
             if verdict is not None:
                 self._hands.note(f"asked for {verdict.element}" if isinstance(verdict, Asked) else "answered")

@@ -67,7 +67,7 @@ class Now:
     """Page and wire at one moment, for how long the page has answered since the submit, and both been as they are.
 
     A page that computes what it sends answers nobody meanwhile, and swallows nothing. ``quiet_s`` is for how long it
-    has asked nothing of its server.
+    has asked nothing of its server. ``heard`` is what stood in the places of errors since the answer came.
     """
 
     look: Look
@@ -75,6 +75,7 @@ class Now:
     answering_s: float
     unchanged_s: float
     quiet_s: float = math.inf
+    heard: str = ""
 
 
 def judge(now: Now, submitted: Submitted, patience: Patience) -> Ended | Asked | None:
@@ -89,6 +90,7 @@ def judge(now: Now, submitted: Submitted, patience: Patience) -> Ended | Asked |
         _judge_refusal(now, submitted, patience)
         or _judge_question(now, submitted, patience)
         or _judge_error(now, submitted, patience)
+        or _judge_gone_error(now, submitted, patience)
         or _judge_illness(now, submitted, patience)
         or _judge_form(now, submitted, patience)
         or _judge_words(now, submitted, patience)
@@ -174,6 +176,25 @@ def _judge_error(now: Now, submitted: Submitted, patience: Patience) -> Ended | 
         refused = LoginOutcome.UNCLEAR if submitted.answered is None else LoginOutcome.SECOND_FACTOR_REFUSED
         return Ended(refused, look.error) if _settled(now, patience) else None
     return Ended(outcome, fresh) if fresh and calm and not look.shows(Element.PUSH) else None
+
+
+def _judge_gone_error(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
+    """Judge an error that stood there and has gone: it was the answer where nothing came after it."""
+    if now.look.error or not now.heard or ask_to_wait(now.heard) or not _settled(now, patience):
+        return None
+    if not now.look.shows(Element.USERNAME, Element.PASSWORD) and now.unchanged_s < patience.empty_error_s:
+        return None
+    outcome = classify_error(now.heard)
+    if outcome is LoginOutcome.UNCLEAR and submitted.answered is not None:
+        outcome = LoginOutcome.SECOND_FACTOR_REFUSED
+    return Ended(outcome, now.heard)
+
+
+def heard(look: Look, traffic: Traffic, submitted: Submitted) -> str:
+    """Return what stands in the places of errors since the answer to a submit came; nothing before."""
+    if traffic.waiting or traffic.posts <= submitted.traffic.posts:
+        return ""
+    return new_words(look.error, f"{submitted.said}\n{submitted.look.error}")
 
 
 def _judge_error_unsent(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:

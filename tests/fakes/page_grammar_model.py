@@ -88,7 +88,7 @@ def _tempered(spec: Spec, answer_s: float) -> Expected | None:
     wire = spec.wire
     if wire.temper in {"none", "swallowed"} or wire.demos == 1:
         return None  # a form that is swallowed costs no submit, and is sent after the demo page was opened once more
-    failures = _of(LoginOutcome.FORM_AGAIN, LoginOutcome.UNCLEAR, LoginOutcome.TIMED_OUT)
+    failures = _of(LoginOutcome.FORM_AGAIN, LoginOutcome.UNCLEAR) | _late(spec)
     return Expected(failures, 1, waits_s=answer_s + SECOND_TRY_S + _own_s(spec))
 
 
@@ -135,9 +135,7 @@ def _without_a_word(spec: Spec, answer_s: float) -> Expected:
     ending = spec.ending
     tries = 2 if spec.profile.worked and spec.profile.first_after_start else 1
     waits_s = tries * answer_s + SECOND_TRY_S * (tries - 1)
-    late = _of(LoginOutcome.TIMED_OUT)
-    if spec.load.announces_after_ms is not None:
-        late |= _of(LoginOutcome.UPSTREAM_ILL)
+    late = _late(spec)
     silent = late | _of(LoginOutcome.UNCLEAR)
     if spec.wire.transport == "document" or spec.load.empties_after_ms is not None:
         silent |= _of(LoginOutcome.FORM_AGAIN)
@@ -148,3 +146,9 @@ def _without_a_word(spec: Spec, answer_s: float) -> Expected:
         "status": _of(LoginOutcome.UPSTREAM_ILL) if ending.status >= 500 else _ANY_FAILURE,
     }
     return Expected(outcomes[ending.kind], tries, waits_s=waits_s)
+
+
+def _late(spec: Spec) -> frozenset[LoginOutcome]:
+    """Return what it is called that IBKR does not answer: beside an announcement of its own that may be the reason."""
+    announced = _of() if spec.load.announces_after_ms is None else _of(LoginOutcome.UPSTREAM_ILL)
+    return announced | _of(LoginOutcome.TIMED_OUT)
