@@ -172,11 +172,14 @@ class Page:
     async def click_text(self, selector: str, pattern: str, *, timeout_s: float) -> bool:
         """Click the first visible button or link in ``selector`` whose text a regular expression matches, if any."""
         wanted = re.compile(pattern, re.IGNORECASE)
-        inside = self._page.locator(f"css={selector}")
-        ways = inside.locator("button, a, input[type=button], [role=button]").filter(has_text=wanted, visible=True)
-        if await ways.count() == 0:
-            return False
-        return await self._click(ways.first, timeout_s)
+        for frame in self._page.frames:
+            if frame is not self._page.main_frame and origin_of(frame.url) != self._origin:
+                continue
+            inside = frame.locator(f"css={selector}")
+            ways = inside.locator("button, a, input[type=button], [role=button]").filter(has_text=wanted, visible=True)
+            if await ways.count():
+                return await self._click(ways.first, timeout_s)
+        return False
 
     async def choose(self, selector: str, value: str, *, timeout_s: float) -> bool:
         """Choose an option of a list by its value; of one that is no native list by the click that a person makes."""

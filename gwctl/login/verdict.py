@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gwctl.login.look import Look, Patience, Submitted, Traffic
 from gwctl.login.outcome import LoginOutcome, classify_error
 from gwctl.login.pages import CODE_FIELDS, Element
-from gwctl.login.words import ask_for_passkey, ask_to_wait, new_words
+from gwctl.login.words import ask_for_approval, ask_for_passkey, ask_to_wait, new_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,8 @@ def _said_since(look: Look, submitted: Submitted) -> str:
 def asked_for(look: Look) -> Element | None:
     """Return the question that the page shows, if any."""
     asked = next((element for element in _QUESTIONS if look.shows(element)), None)
+    if asked is None and look.is_strange and ask_for_approval(look.words):
+        return Element.PUSH
     # A field that only may be for a code is none beside the form.
     return None if asked is Element.CODE and look.shows(Element.USERNAME, Element.PASSWORD) else asked
 
@@ -248,7 +250,7 @@ def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | N
 def _judge_words(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
     """Judge a page that has settled with words of its own: what nobody knows, a person has to read."""
     look = now.look
-    if not _posted(now, submitted) or now.traffic.waiting or look.busy or look.shows(Element.PUSH):
+    if not _posted(now, submitted) or now.traffic.waiting or look.busy or asked_for(look) is Element.PUSH:
         return None
     if min(now.unchanged_s, now.quiet_s) < patience.words_s:
         return None

@@ -119,7 +119,9 @@ def _ended(spec: Spec, answer_s: float) -> Expected:
     ending = spec.ending
     if ending.kind in ERROR_TEXTS:
         # Nothing but a person's eyes tells a text without any mark from the page's other texts.
-        unmarked = _of(LoginOutcome.UNKNOWN_TEXT) if ending.error == "plain" else _of()
+        # To a page of a known version aria-invalid is news, too.
+        is_unmarked = ending.error == "plain" or (ending.error == "aria" and spec.markup.version != "unknown")
+        unmarked = _of(LoginOutcome.UNKNOWN_TEXT) if is_unmarked else _of()
         return Expected(_of(_OF_TEXTS[ending.kind]) | unmarked, words=ERROR_TEXTS[ending.kind])
     if ending.kind in STUCK_TEXTS:
         return Expected(_of(LoginOutcome.UNKNOWN_TEXT), words=STUCK_TEXTS[ending.kind])
