@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gwctl.login.hands import Hands, Over
-from gwctl.login.look import Submitted
+from gwctl.login.look import Look, Submitted
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.pages import (
     ANOTHER_WAY_TEXT,
@@ -41,6 +41,8 @@ _WHAT = {
     Element.OFFER: "an answer to an offer in between",
     Element.OFFER_SKIP: "an answer to an offer in between",
 }
+
+_ENTER_S = 1.2
 
 _KIND_OF_CHANNEL = {
     Element.CHANNEL_TEXT: Kind.SMS,
@@ -276,8 +278,21 @@ class Challenge:
             return await self.send_code(element)
         submitted = await self._state(element)
         await self._hands.page.press_enter(selector, timeout_s=action_s)
+        await self._click_unless_sent(selector, submitted)
         self._hands.note("code submitted")
         return submitted
+
+    async def _click_unless_sent(self, selector: str, submitted: Submitted) -> None:
+        """Click the button of a code's field that does not take Enter; a page that computes has taken it."""
+
+        def is_sent(now: Look) -> bool:
+            posted = self._hands.page.traffic.posts > submitted.traffic.posts
+            return posted or now.page != submitted.look.page or not now.code_filled
+
+        seen = await self._hands.watch(submitted.look, is_sent, patience_s=_ENTER_S)
+        if seen is None and not is_sent(await self._hands.look(self._hands.patience.answer_s)):
+            clicked = await self._hands.page.click_beside(selector, timeout_s=self._hands.patience.action_s)
+            self._hands.note("button clicked, for Enter did nothing" if clicked else "Enter did nothing")
 
     async def _next_code(self, element: Element) -> str | None:
         kind = await self._kind_of(element)

@@ -209,8 +209,8 @@ def _judge_question(now: Now, submitted: Submitted, patience: Patience) -> Ended
 
 def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
     look, before = now.look, submitted.look
-    if not look.shows_form:
-        return None
+    if not look.shows_form or new_words(look.error, before.error):
+        return None  # an error's text is judged as such
     posted = _password_sent(now, submitted)
     anew = look.page != before.page or look.form != before.form or not look.password_filled
     if anew and _settled(now, patience):
