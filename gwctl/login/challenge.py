@@ -121,7 +121,7 @@ class Challenge:
     async def go_past(self, words: str) -> Submitted | None:
         """Go past a page that nobody knows, if it is an offer that has a way past it; None if it has not."""
         look = await self._hands.look()
-        if look.shows_form or not await self._click_way_past("body"):
+        if look.shows(Element.USERNAME, Element.PASSWORD) or not await self._click_way_past("body"):
             return None
         self._hands.note(f"page skipped: {words}")
         await self._hands.watch(look, lambda now: now.words != look.words)
