@@ -209,10 +209,9 @@ def _judge_question(now: Now, submitted: Submitted, patience: Patience) -> Ended
 
 def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
     look, before = now.look, submitted.look
-    if not look.shows(Element.USERNAME, Element.PASSWORD):
+    shows_form = look.shows(Element.USERNAME, Element.PASSWORD)
+    if not shows_form or new_words(look.error, before.error):  # an error's text is judged as such
         return None
-    if new_words(look.error, before.error):
-        return None  # it is judged as such
     posted = _password_sent(now, submitted)
     anew = look.page != before.page or look.form != before.form or not look.password_filled
     if anew and _settled(now, patience):
