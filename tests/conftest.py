@@ -21,7 +21,13 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-LONGEST_FIRST = ("test_supervisor_core_machine", "test_login_matrix", "test_login_canary", "test_unattended_real")
+LONGEST_FIRST = (
+    "test_supervisor_core_machine",
+    "test_login_matrix",
+    "test_login_grammar",
+    "test_login_canary",
+    "test_unattended_real",
+)
 """A module that takes minutes and is begun last keeps one worker busy while the others have nothing left to do."""
 
 

@@ -191,7 +191,7 @@ COLLECT_SCRIPT = r"""
   const said = alerts.map((e) => e.innerText.trim());
   return {
     controls: built ? controls : [],
-    alerts: built ? sound([...new Set(said)].filter(Boolean).join("\n")).slice(0, 500) : "",
+    alerts: sound([...new Set(said)].filter(Boolean).join("\n")).slice(0, 500),
     success: texts.some((t) => t.includes("Client login succeeds")),
     foreign,
   };

@@ -10,15 +10,16 @@ from gwctl.login.form import Form
 from gwctl.login.hands import Hands, OnStep, Over, Permit, Task
 from gwctl.login.look import SUCCESS_TEXT, Look, Submitted
 from gwctl.login.net_errors import ended_by
-from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, classify_error, tidy
+from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.pages import CODE_FIELDS, Element, describe_search
 from gwctl.login.second_factor import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
-from gwctl.login.verdict import Asked, Ended, Now, is_idle, judge, says_at_last
+from gwctl.login.verdict import Asked, Ended, Now, heard, is_idle, judge, says_at_last
 
 _SLICE_S = 0.2
 _AT_ONCE_S = 0.5
 _ROUNDS = 8
+_CLICKS = 3
 _DEMO = "/demo#/"
 """Without a slash before the ``#``: with one the page does not find its script (gateway facts)."""
 _API = "/v1/api/"
@@ -144,24 +145,29 @@ class Flow:
                 self._codes.check()
             except BadSecret as error:
                 raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, str(error)) from None
-        await self._form.await_operable(look)
+        await self._form.make_ready(look)
         if not await self._permit():
             raise Over(LoginOutcome.CANCELLED, "the submit was not permitted")
-        look = await self._hands.look()
-        if not await self._form.is_filled(look):
-            look = await self._form.fill(look)
-        self._hands.said += f"\n{look.words}"
-        submitted = Submitted(look, self._page.traffic, said=self._hands.said)
+        submitted = Submitted(look, self._page.traffic)
         self._late = LoginOutcome.TIMED_OUT
         begun_ms = self._hands.now_ms()
         try:
-            if not await self._hands.click(Element.SUBMIT):
-                raise Over(LoginOutcome.PAGE_UNKNOWN, f"nothing to click: {describe_search(self._hands.selectors)}")
-            self._hands.note("submitted")
-            return await self._follow(submitted)
+            return await self._follow(await self._click_submit())
         finally:
             self._submits += self._page.traffic.posts > submitted.traffic.posts
             self._durations_ms["answer"] = round(self._hands.now_ms() - begun_ms, 1)
+
+    async def _click_submit(self) -> Submitted:
+        """Click the form's button once and return the state just before; a form that came loose is made ready again."""
+        for _ in range(_CLICKS):
+            look = await self._form.make_ready(await self._hands.look())
+            said = self._hands.said + f"\n{look.words}"
+            submitted = Submitted(look, self._page.traffic, said=said)
+            if await self._hands.click(Element.SUBMIT):
+                self._hands.said = said
+                self._hands.note("submitted")
+                return submitted
+        raise Over(LoginOutcome.PAGE_UNKNOWN, f"nothing to click: {describe_search(self._hands.selectors)}")
 
     async def _follow(self, submitted: Submitted) -> Ended:
         """Wait for the end, answering what the page asks for where we can."""
@@ -195,6 +201,7 @@ class Flow:
         longest_s = patience.push_s if submitted.answered is Element.PUSH else patience.answer_s
         look: Look | None = None
         state: object = None
+        said = ""
         begun_s = answering_since_s = changed_s = now_s = time.monotonic()
         while now_s - begun_s < longest_s:
             asked_s = time.monotonic()
@@ -210,7 +217,8 @@ class Flow:
             if (look.state, traffic) != state:
                 state, changed_s = (look.state, traffic), now_s
                 await self._hands.dismiss_cookie_dialog(look)
-            now = Now(look, traffic, now_s - answering_since_s, now_s - changed_s, self._page.quiet_s)
+            said = heard(look, traffic, submitted) or said
+            now = Now(look, traffic, now_s - answering_since_s, now_s - changed_s, self._page.quiet_s, said)
             verdict = judge(now, submitted, patience)
             if verdict is not None:
                 self._hands.note(f"asked for {verdict.element}" if isinstance(verdict, Asked) else "answered")
@@ -226,8 +234,7 @@ class Flow:
         if status >= 500:
             return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")
         if look is not None and submitted.answered is not Element.PUSH:
-            known = look.banner == submitted.look.banner and classify_error(look.banner) is LoginOutcome.UNKNOWN_TEXT
-            if look.banner and not known:
+            if look.banner and look.banner != submitted.look.banner:
                 return Ended(LoginOutcome.UPSTREAM_ILL, look.banner)
             said = says_at_last(look, submitted)
             if said is not None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gwctl.login.controls import CHOICE
 from gwctl.login.look import Look, Patience
 from gwctl.login.outcome import LoginOutcome, Step, redact
 from gwctl.login.page import Page, PageFailed
@@ -131,6 +132,19 @@ class Hands:
             failed += 1
             if failed >= _COVERED_CLICKS:
                 await self._uncover(selector)
+        return False
+
+    async def use(self, way: str) -> bool:
+        """Click or choose once what is at an address, around what lies over it; False if it cannot be."""
+        deadline_s = time.monotonic() + self.patience.action_s
+        failed = 0
+        while time.monotonic() < deadline_s:
+            await self.dismiss_cookie_dialog(await self.look())
+            if await self.page.use(way, timeout_s=_WATCH_S):
+                return True
+            failed += 1
+            if failed >= _COVERED_CLICKS:
+                await self._uncover(way.partition(CHOICE)[0])
         return False
 
     async def _uncover(self, selector: str) -> None:

@@ -205,6 +205,11 @@ class Look:
         return bool({Element.USERNAME, Element.PASSWORD} & set(self.recognized.elements))
 
     @property
+    def is_strange(self) -> bool:
+        """Whether it shows nothing to fill in, and nothing that a known version has."""
+        return not self.visible and not self.inputs and not self.success
+
+    @property
     def shows_form(self) -> bool:
         """Whether the form for username and password (or its first half) is there."""
         return self.shows(Element.USERNAME)

@@ -14,7 +14,14 @@ from gwctl.login.controls import CHOICE, INTO_FRAME
 from gwctl.login.look import FIND_SCRIPT, LOOK_SCRIPT, Look, Traffic
 from gwctl.login.net_errors import Fault, fault_of
 from gwctl.login.outcome import SsoCookie
-from gwctl.login.page_scripts import CHOICE_SCRIPT, OPTIONS_SCRIPT, TOGGLE_BY_SCRIPT, TOGGLE_SCRIPT, UNCOVER_SCRIPT
+from gwctl.login.page_scripts import (
+    BUTTON_SCRIPT,
+    CHOICE_SCRIPT,
+    OPTIONS_SCRIPT,
+    TOGGLE_BY_SCRIPT,
+    TOGGLE_SCRIPT,
+    UNCOVER_SCRIPT,
+)
 from gwctl.login.wire import Wire
 
 if TYPE_CHECKING:
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
 LOOK_EVERY_MS = 40
 COOKIE_SECRET_CHARS = 8
 INTERRUPTED = "is interrupted by another navigation"
-DEMO_BEGINS_S = 5.0
+LOADS_S = 5.0
 
 
 class PageFailed(Exception):
@@ -180,11 +187,14 @@ class Page:
     async def click_text(self, selector: str, pattern: str, *, timeout_s: float) -> bool:
         """Click the first visible button or link in ``selector`` whose text a regular expression matches, if any."""
         wanted = re.compile(pattern, re.IGNORECASE)
-        inside = self._page.locator(f"css={selector}")
-        ways = inside.locator("button, a, input[type=button], [role=button]").filter(has_text=wanted, visible=True)
-        if await ways.count() == 0:
-            return False
-        return await self._click(ways.first, timeout_s)
+        for frame in self._page.frames:
+            if frame is not self._page.main_frame and origin_of(frame.url) != self._origin:
+                continue
+            inside = frame.locator(f"css={selector}")
+            ways = inside.locator("button, a, input[type=button], [role=button]").filter(has_text=wanted, visible=True)
+            if await ways.count():
+                return await self._click(ways.first, timeout_s)
+        return False
 
     async def choose(self, selector: str, value: str, *, timeout_s: float) -> bool:
         """Choose an option of a list by its value; of one that is no native list by the click that a person makes."""
@@ -247,9 +257,11 @@ class Page:
     async def open_and_await_call(self, url: str, path: str, *, timeout_s: float) -> bool:
         """Go to ``url`` and wait until a request of its script below ``path`` is answered or fails.
 
-        It is ``timeout_s`` that the script gets once the page has begun; a page that does not come in its own time has
+        It is ``timeout_s`` that the answer gets once the page has loaded; a page that does not come in its own time has
         not called, and whoever goes on meets the reason.
         """
+        from playwright.async_api import Error
+
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def on_end(request: Request) -> None:
@@ -259,7 +271,10 @@ class Page:
         self._page.on("requestfinished", on_end)
         self._page.on("requestfailed", on_end)
         try:
-            await self.open(url, timeout_s=max(timeout_s, DEMO_BEGINS_S))
+            if await self.open(url, timeout_s=LOADS_S) >= 400:
+                return False
+            with contextlib.suppress(Error):
+                await self._page.wait_for_load_state("load", timeout=LOADS_S * 1000)
             async with asyncio.timeout(timeout_s):
                 await done
         except TimeoutError:
@@ -285,6 +300,13 @@ class Page:
             if self.is_gone:
                 raise PageFailed(first_line(error)) from None
         return await self._act(self._page.evaluate(TOGGLE_BY_SCRIPT, selectors))
+
+    async def click_beside(self, selector: str, *, timeout_s: float) -> bool:
+        """Click the button that belongs to the first visible match: its form's, else the nearest around it."""
+        field = self._one(selector)
+        place = await self._act_on(field.evaluate_handle(BUTTON_SCRIPT, timeout=timeout_s * 1000))
+        element = place.as_element() if place is not None else None
+        return element is not None and await self._act(element.click(timeout=timeout_s * 1000))
 
     async def uncover(self, selector: str) -> str | None:
         """Hide what lies over the first visible match, and return its words; None: nothing does."""

@@ -94,6 +94,11 @@ DEVICES = (
     "push-notification notification benachrichtigung totp textnachricht 短信 簡訊 语音 邮件 смс メール"
 )
 
+CHOOSE = (
+    "select choose pick. auswahl wahlen choisi selection selezion scegli seleccion elija elegir selecion "
+    "escolha kies valassz wybierz vyberte secin выбер 選択 选择 選擇 선택 בחר اختر"
+)
+
 
 @functools.cache
 def _pattern(words: str) -> re.Pattern[str]:

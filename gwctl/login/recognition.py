@@ -294,7 +294,7 @@ def _recognize_devices(page: Collected) -> Recognized | None:
     """Return a list of ways to get a code: of options, of cards, or of buttons."""
     for one in page.controls:
         labels = [(value, label) for value, label, _ in one.options if value]
-        if one.kind == "select" and sum(says(label, words.DEVICES) for _, label in labels) >= 1 and len(labels) > 1:
+        if one.kind == "select" and any(says(label, words.DEVICES) for _, label in labels):
             devices = tuple((f"{one.at}{CHOICE}{value}", label) for value, label in labels)
             return _device_list(page, one, devices, "a list with the names of devices")
     kinds: tuple[tuple[str, ...], ...] = (("choice", "option", "switch"), ("button", "submit"), ("card",))
@@ -305,7 +305,9 @@ def _recognize_devices(page: Collected) -> Recognized | None:
             if one.kind in group and says(one.name, words.DEVICES) and not says(one.name, words.OTHER_WAY + " resend")
         ]
         usable = any(device.is_option("", one.name) for one in named for device in (AUTHENTICATOR_APP, IB_KEY, SMS))
-        if len({one.name for one in named}) > 1 and (usable or group != ("card",)):
+        # One alone may as well be a way out of something else, unless the page says that it is to be chosen.
+        several = len({one.name for one in named}) > 1 and (usable or group != ("card",))
+        if several or (usable and says(page.text, words.CHOOSE)):
             devices = tuple((one.at, one.name) for one in named)
             return _device_list(page, named[0], devices, "things to choose with the names of devices")
     return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gwctl.login.look import Look, Patience, Submitted, Traffic
 from gwctl.login.outcome import LoginOutcome, classify_error
 from gwctl.login.pages import CODE_FIELDS, Element
-from gwctl.login.words import ask_for_passkey, ask_to_wait, new_words
+from gwctl.login.words import ask_for_approval, ask_for_passkey, ask_to_wait, new_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Now:
     """Page and wire at one moment, for how long the page has answered since the submit, and both been as they are.
 
     A page that computes what it sends answers nobody meanwhile, and swallows nothing. ``quiet_s`` is for how long it
-    has asked nothing of its server.
+    has asked nothing of its server. ``heard`` is what stood in the places of errors since the answer came.
     """
 
     look: Look
@@ -75,6 +75,7 @@ class Now:
     answering_s: float
     unchanged_s: float
     quiet_s: float = math.inf
+    heard: str = ""
 
 
 def judge(now: Now, submitted: Submitted, patience: Patience) -> Ended | Asked | None:
@@ -89,6 +90,7 @@ def judge(now: Now, submitted: Submitted, patience: Patience) -> Ended | Asked |
         _judge_refusal(now, submitted, patience)
         or _judge_question(now, submitted, patience)
         or _judge_error(now, submitted, patience)
+        or _judge_gone_error(now, submitted, patience)
         or _judge_illness(now, submitted, patience)
         or _judge_form(now, submitted, patience)
         or _judge_words(now, submitted, patience)
@@ -115,7 +117,7 @@ def says_at_last(look: Look, submitted: Submitted) -> Ended | None:
     if ask_for_passkey(said) and not look.shows(*CODE_FIELDS):
         return Ended(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {PASSKEY_ONLY}: {said}")
     outcome = classify_error(said)
-    if outcome is LoginOutcome.UPSTREAM_ILL and look.shows_form:
+    if outcome is LoginOutcome.UPSTREAM_ILL and look.shows(Element.USERNAME, Element.PASSWORD):
         outcome = LoginOutcome.UNKNOWN_TEXT  # an announcement beside the form says nothing of the password
     return Ended(outcome, said)
 
@@ -127,6 +129,8 @@ def _said_since(look: Look, submitted: Submitted) -> str:
 def asked_for(look: Look) -> Element | None:
     """Return the question that the page shows, if any."""
     asked = next((element for element in _QUESTIONS if look.shows(element)), None)
+    if asked is None and look.is_strange and ask_for_approval(look.words):
+        return Element.PUSH
     # A field that only may be for a code is none beside the form.
     return None if asked is Element.CODE and look.shows(Element.USERNAME, Element.PASSWORD) else asked
 
@@ -172,8 +176,27 @@ def _judge_error(now: Now, submitted: Submitted, patience: Patience) -> Ended | 
     outcome = classify_error(fresh or look.error)
     if outcome is LoginOutcome.UNCLEAR:
         refused = LoginOutcome.UNCLEAR if submitted.answered is None else LoginOutcome.SECOND_FACTOR_REFUSED
-        return Ended(refused, look.error) if _settled(now, patience) else None
+        return Ended(refused, look.error) if fresh or _settled(now, patience) else None
     return Ended(outcome, fresh) if fresh and calm and not look.shows(Element.PUSH) else None
+
+
+def _judge_gone_error(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
+    """Judge an error that stood there and has gone: it was the answer where nothing came after it."""
+    if now.look.error or not now.heard or ask_to_wait(now.heard) or not _settled(now, patience):
+        return None
+    if not now.look.shows(Element.USERNAME, Element.PASSWORD) and now.unchanged_s < patience.empty_error_s:
+        return None
+    outcome = classify_error(now.heard)
+    if outcome is LoginOutcome.UNCLEAR and submitted.answered is not None:
+        outcome = LoginOutcome.SECOND_FACTOR_REFUSED
+    return Ended(outcome, now.heard)
+
+
+def heard(look: Look, traffic: Traffic, submitted: Submitted) -> str:
+    """Return what stands in the places of errors since the answer to a submit came; nothing before."""
+    if traffic.waiting or traffic.posts <= submitted.traffic.posts:
+        return ""
+    return new_words(look.error, f"{submitted.said}\n{submitted.look.error}")
 
 
 def _judge_error_unsent(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
@@ -209,7 +232,8 @@ def _judge_question(now: Now, submitted: Submitted, patience: Patience) -> Ended
 
 def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
     look, before = now.look, submitted.look
-    if not look.shows(Element.USERNAME, Element.PASSWORD):
+    shows_form = look.shows(Element.USERNAME, Element.PASSWORD)
+    if not shows_form or new_words(look.error, before.error):  # an error's text is judged as such
         return None
     posted = _password_sent(now, submitted)
     anew = look.page != before.page or look.form != before.form or not look.password_filled
@@ -227,7 +251,7 @@ def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | N
 def _judge_words(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
     """Judge a page that has settled with words of its own: what nobody knows, a person has to read."""
     look = now.look
-    if not _posted(now, submitted) or now.traffic.waiting or look.busy or look.shows(Element.PUSH):
+    if not _posted(now, submitted) or now.traffic.waiting or look.busy or asked_for(look) is Element.PUSH:
         return None
     if min(now.unchanged_s, now.quiet_s) < patience.words_s:
         return None

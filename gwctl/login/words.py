@@ -10,6 +10,12 @@ _WAITING = re.compile(
     r"|logging (you )?in|hold on|bitte warten|einen moment|veuillez patienter|espere|attendere)\b",
     re.IGNORECASE,
 )
+_APPROVAL = re.compile(
+    r"(notification|push)\b.{0,40}\b(sent|device|phone)|approve\b.{0,60}\b(device|phone|app|notification)"
+    r"|(check|open|look at) your (phone|mobile|device)",
+    re.IGNORECASE | re.DOTALL,
+)
+_OFFERED = re.compile(r"\b(faster|enable|set up|turn on|activate)\b", re.IGNORECASE)
 _PASSKEY = re.compile(r"\bpass ?keys?\b|\bwebauthn\b", re.IGNORECASE)
 _KINDS = (
     ("email", re.compile(r"\be-?mail", re.IGNORECASE)),
@@ -33,6 +39,11 @@ def new_words(words: str, before: str) -> str:
 def ask_to_wait(words: str) -> bool:
     """Say whether the words ask for patience: then the page is not done."""
     return _WAITING.search(words) is not None
+
+
+def ask_for_approval(words: str) -> bool:
+    """Say whether the words send a person to their device, to approve the login there."""
+    return _APPROVAL.search(words) is not None and _OFFERED.search(words) is None
 
 
 def ask_for_passkey(words: str) -> bool:

@@ -269,7 +269,7 @@ def _factors(draw: st.DrawFn, *, legacy: bool) -> Factor:
         keeps_code=draw(st.booleans()),
         error=draw(_one(*ERRORS)),
         push=draw(_one("approved", "approved", "never", "denied")) if kind == "push" else "approved",
-        push_ms=draw(_one(0, 300, 1500)),
+        push_ms=draw(_one(0, 300, 3000)),
     )
 
 

@@ -2,8 +2,70 @@
 
 from __future__ import annotations
 
-from page_grammar import Spec
+from page_grammar import Ending, Factor, Load, Markup, Offer, Profile, Spec, Switch, Wire
+
+_NEW = Markup("unknown", by="label")
+_AFTER_START = Profile(first_after_start=True)
+_AFTER_START_WORKED = Profile(first_after_start=True, worked=True)
 
 CASES = {
     "the plainest page": Spec(),
+    # The mode.
+    "a switch that is a button and off": Spec(_NEW, Switch("switch")),
+    "a switch that is a button and on": Spec(_NEW, Switch("switch", at_first="paper"), profile=Profile(mode="live")),
+    # The demo page.
+    "a form that stays filled after a start": Spec(wire=Wire(temper="filled"), profile=_AFTER_START),
+    "a form that is cleared after a start": Spec(wire=Wire(temper="cleared"), profile=_AFTER_START),
+    "a page that reloads itself after a start": Spec(wire=Wire(temper="reloads"), profile=_AFTER_START),
+    "a swallowed form beside telemetry": Spec(wire=Wire(temper="swallowed", telemetry="click"), profile=_AFTER_START),
+    "a form that stays filled in spite of the demo page": Spec(
+        wire=Wire(temper="filled", demos=2), profile=_AFTER_START_WORKED
+    ),
+    "a demo page that helps the second time only": Spec(
+        load=Load(cover="banner goes"), wire=Wire(temper="reloads", demos=2), profile=_AFTER_START_WORKED
+    ),
+    # Texts.
+    "a lock told beside the field": Spec(ending=Ending("locked", error="feedback", form="cleared")),
+    "a refusal without a mark": Spec(ending=Ending("refused", error="plain")),
+    "illness told beside a new form": Spec(
+        Markup("two-step", username_stays=False),
+        Switch("none"),
+        wire=Wire(answer_ms=1200, transport="document"),
+        ending=Ending("ill", error="both", stands_ms=3000, form="cleared"),
+    ),
+    "a logout beside telemetry": Spec(wire=Wire(telemetry="always"), ending=Ending("logged_out")),
+    "a banner from before beside a silent form": Spec(
+        Markup("two-step", username_stays=False),
+        load=Load(cover="banner"),
+        wire=Wire(transport="document"),
+        ending=Ending("silent"),
+    ),
+    "an offer beside telemetry": Spec(
+        wire=Wire(telemetry="always"), offer=Offer("unknown"), profile=_AFTER_START_WORKED
+    ),
+    # Codes and devices.
+    "a code that Enter does not send": Spec(factor=Factor("app", enter_sends=False)),
+    "boxes that Enter does not send": Spec(factor=Factor("app", field="boxes", enter_sends=False)),
+    "an announcement beside a code that Enter does not send": Spec(
+        load=Load(announces_after_ms=400), factor=Factor("app", enter_sends=False)
+    ),
+    "a wrong code on a page that is new each time": Spec(
+        _NEW,
+        Switch("none"),
+        wire=Wire(transport="document"),
+        factor=Factor("app", ("app",), list_as="divs", field="otp", wrong="always", error="role"),
+    ),
+    "one device that is a passkey": Spec(_NEW, Switch("none"), factor=Factor("passkey", ("passkey",))),
+    "one device that is drawn": Spec(
+        Markup("legacy"), factor=Factor("push", ("ibkey",), list_as="divs"), profile=Profile(method="push")
+    ),
+    # The form.
+    "fields emptied while the button is off": Spec(
+        load=Load(empties_after_ms=700, disabled_ms=2000, disabled_while_empty=True)
+    ),
+    "fields emptied before the click": Spec(
+        Markup("legacy"), load=Load(form_after_ms=1200, empties_after_ms=700, disabled_while_empty=True)
+    ),
+    "a cookie dialog in a frame": Spec(Markup("unknown", shell="frame"), Switch("none"), load=Load(cover="cookie")),  # noqa: S604 - a page's
+    "a cover in a shadow root": Spec(Markup("unknown", shell="shadow"), Switch("none"), load=Load(cover="cover")),  # noqa: S604 - a page's
 }

@@ -300,17 +300,18 @@ def _code(spec: Spec) -> str:
 
 
 def _push(spec: Spec) -> str:
-    outer = "login-step-notification" if spec.markup.version == "legacy" else "xyzblock-notification"
+    is_new = spec.markup.version == "unknown"
+    outer = {"legacy": "login-step-notification", "unknown": ""}.get(spec.markup.version, "xyzblock-notification")
+    resend = "" if is_new else "xyz-resendnotification"
     return (
         f'<div class="{outer}"><p>A notification was sent to your device. Approve it there.</p>'
-        '<a href="#" class="xyz-resendnotification" data-resend>Resend</a></div>'
+        f'<a href="#" class="{resend}" data-resend>Resend</a></div>'
     )
 
 
-def _passkey(_spec: Spec) -> str:
-    return (
-        '<form class="xyzform-fido"><p>Log in with your passkey</p><button type="button">Use a passkey</button></form>'
-    )
+def _passkey(spec: Spec) -> str:
+    known = "" if spec.markup.version == "unknown" else "xyzform-fido"
+    return f'<form class="{known}"><p>Log in with your passkey</p><button type="button">Use a passkey</button></form>'
 
 
 def _offer(spec: Spec) -> str:

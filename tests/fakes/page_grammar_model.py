@@ -88,7 +88,7 @@ def _tempered(spec: Spec, answer_s: float) -> Expected | None:
     wire = spec.wire
     if wire.temper in {"none", "swallowed"} or wire.demos == 1:
         return None  # a form that is swallowed costs no submit, and is sent after the demo page was opened once more
-    failures = _of(LoginOutcome.FORM_AGAIN, LoginOutcome.UNCLEAR, LoginOutcome.TIMED_OUT)
+    failures = _of(LoginOutcome.FORM_AGAIN, LoginOutcome.UNCLEAR) | _late(spec)
     return Expected(failures, 1, waits_s=answer_s + SECOND_TRY_S + _own_s(spec))
 
 
@@ -119,7 +119,9 @@ def _ended(spec: Spec, answer_s: float) -> Expected:
     ending = spec.ending
     if ending.kind in ERROR_TEXTS:
         # Nothing but a person's eyes tells a text without any mark from the page's other texts.
-        unmarked = _of(LoginOutcome.UNKNOWN_TEXT) if ending.error == "plain" else _of()
+        # To a page of a known version aria-invalid is news, too.
+        is_unmarked = ending.error == "plain" or (ending.error == "aria" and spec.markup.version != "unknown")
+        unmarked = _of(LoginOutcome.UNKNOWN_TEXT) if is_unmarked else _of()
         return Expected(_of(_OF_TEXTS[ending.kind]) | unmarked, words=ERROR_TEXTS[ending.kind])
     if ending.kind in STUCK_TEXTS:
         return Expected(_of(LoginOutcome.UNKNOWN_TEXT), words=STUCK_TEXTS[ending.kind])
@@ -135,9 +137,7 @@ def _without_a_word(spec: Spec, answer_s: float) -> Expected:
     ending = spec.ending
     tries = 2 if spec.profile.worked and spec.profile.first_after_start else 1
     waits_s = tries * answer_s + SECOND_TRY_S * (tries - 1)
-    late = _of(LoginOutcome.TIMED_OUT)
-    if spec.load.announces_after_ms is not None:
-        late |= _of(LoginOutcome.UPSTREAM_ILL)
+    late = _late(spec)
     silent = late | _of(LoginOutcome.UNCLEAR)
     if spec.wire.transport == "document" or spec.load.empties_after_ms is not None:
         silent |= _of(LoginOutcome.FORM_AGAIN)
@@ -148,3 +148,9 @@ def _without_a_word(spec: Spec, answer_s: float) -> Expected:
         "status": _of(LoginOutcome.UPSTREAM_ILL) if ending.status >= 500 else _ANY_FAILURE,
     }
     return Expected(outcomes[ending.kind], tries, waits_s=waits_s)
+
+
+def _late(spec: Spec) -> frozenset[LoginOutcome]:
+    """Return what it is called that IBKR does not answer: beside an announcement of its own that may be the reason."""
+    announced = _of() if spec.load.announces_after_ms is None else _of(LoginOutcome.UPSTREAM_ILL)
+    return announced | _of(LoginOutcome.TIMED_OUT)

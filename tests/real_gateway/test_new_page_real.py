@@ -1,4 +1,4 @@
-"""A login page of no known version on the real gateway: understood and told of; the kind of account is asked for."""
+"""A login page of no known version on the real gateway: understood, told of, and the kind of account asked as ever."""
 
 from __future__ import annotations
 

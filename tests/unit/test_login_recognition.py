@@ -231,6 +231,15 @@ def test_devices_are_what_is_called_like_one(kind: str) -> None:
     assert read(*devices, *FORM).devices == ()
 
 
+def test_one_device_is_a_choice_where_the_page_says_so() -> None:
+    """An account with a single device is asked for it all the same; a link that leads elsewhere is none."""
+    device = control(1, "card", "IB Key (iPhone)")
+    assert recognize(Collected((device,), text="Select Second Factor Device")).devices == (("#1", "IB Key (iPhone)"),)
+    assert recognize(Collected((device,), text="Approve the login on your phone")).devices == ()
+    only = control(1, "select", options=(("", "Select", True), ("9", "Passkey", False)))
+    assert [label for _, label in read(only).devices] == ["Passkey"]
+
+
 def test_known_elements_stay() -> None:
     """What a known version finds is not replaced: only what is missing comes from what was understood."""
     collected = {
