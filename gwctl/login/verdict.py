@@ -172,7 +172,7 @@ def _judge_error(now: Now, submitted: Submitted, patience: Patience) -> Ended | 
     outcome = classify_error(fresh or look.error)
     if outcome is LoginOutcome.UNCLEAR:
         refused = LoginOutcome.UNCLEAR if submitted.answered is None else LoginOutcome.SECOND_FACTOR_REFUSED
-        return Ended(refused, look.error) if _settled(now, patience) else None
+        return Ended(refused, look.error) if fresh or _settled(now, patience) else None
     return Ended(outcome, fresh) if fresh and calm and not look.shows(Element.PUSH) else None
 
 
