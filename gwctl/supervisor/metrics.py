@@ -17,7 +17,7 @@ from gwctl.supervisor.budget import Rung
 from gwctl.supervisor.health import Answer
 from gwctl.supervisor.numbers import Histogram, Launch, Numbers, Since
 from gwctl.supervisor.states import Cure, LoginResult, Phase, Process, RestartCause, Session, Timer
-from gwctl.supervisor.tables import Snapshot
+from gwctl.supervisor.tables import GIVES_UP, Snapshot
 
 if TYPE_CHECKING:
     from prometheus_client.registry import CollectorRegistry
@@ -26,7 +26,8 @@ MISSING = "the metrics need a library that is not installed: pip install 'gwctl[
 PROFILE = "profile"
 """The label that every series has."""
 YES_NO = ("false", "true")
-ACTIONS = tuple(dict.fromkeys(["start", "stop", *map(str, Timer), *(str(one) for one in Cure if one != Cure.SETTLE)]))
+_TIMERS = [str(one) for one in Timer if one not in GIVES_UP]
+ACTIONS = tuple(dict.fromkeys(["start", "stop", *_TIMERS, *(str(one) for one in Cure if one != Cure.SETTLE)]))
 """What ``what_comes_next`` of ``status`` can say."""
 
 

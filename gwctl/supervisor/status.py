@@ -12,7 +12,7 @@ from gwctl.gateway import process
 from gwctl.gateway.answer import SessionAnswer
 from gwctl.supervisor.budget import DAY_S, HOUR_S, Budget, Rung, Spent
 from gwctl.supervisor.states import Cure, Phase, Process, Timer
-from gwctl.supervisor.tables import Snapshot, phase_of
+from gwctl.supervisor.tables import GIVES_UP, Snapshot, phase_of
 
 
 def describe_phase(snapshot: Snapshot, now: float) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def what_comes_next(snapshot: Snapshot, now: float) -> dict[str, Any]:
     under_way = _under_way(snapshot)
     if under_way is not None:
         return {"what": under_way, "in_s": 0.0}
-    timers = snapshot.timers
+    timers = {timer: due for timer, due in snapshot.timers.items() if timer not in GIVES_UP}
     tried = [timer for timer in (Timer.START, Timer.LOGIN) if timer in timers]
     nearest = sorted(timers, key=lambda timer: timers[timer])
     if not nearest:

@@ -72,6 +72,10 @@ SESSION_TABLE: dict[Session, dict[Arrow, Session]] = {
 }
 
 
+GIVES_UP = frozenset({Timer.LOOK, Timer.DEADLINE, Timer.BY_HAND})
+"""Timers that end a wait for what does not come: nothing that anybody is told to look forward to."""
+
+
 class ImpossibleTransition(Exception):
     """An arrow that the tables do not have."""
 
