@@ -118,9 +118,8 @@ def log_in(turn: Turn) -> None:
 
 def settle(turn: Turn, after: Cure) -> None:
     """Look for the session that comes of a login or a resume."""
-    policy = turn.policy
-    turn.set(settling=after, handshakes=0)
-    turn.set(handshake_over_at=turn.now + policy.handshake_tries_s + policy.settle_expected_s)
+    over_at = turn.now + turn.policy.handshake_tries_s + turn.policy.settle_expected_s
+    turn.set(settling=after, handshakes=0, handshake_over_at=over_at)
     wait_for_session(turn)
     if after is Cure.RESUME:
         check(turn)
@@ -130,13 +129,12 @@ def settle(turn: Turn, after: Cure) -> None:
 
 
 def repeat_handshake(turn: Turn, *, sso_lives: bool) -> None:
-    """Ask again for the hand-shake behind a login once the gateway no longer tries by itself: it costs no login.
+    """Ask again for the hand-shake behind a login once the gateway, which gives up after errors, has done so.
 
-    A gateway gives up where IBKR answered it with errors for some seconds, and then does nothing more. Where it fails
-    again, every other time, the session is opened without it. Where the gateway's cookies are not honoured those of
-    the login are offered, which repeats the hand-shake as well.
+    It costs no login. Every other time the session is opened without it; where IBKR does not know the gateway's cookies
+    the login's are offered, which repeats the hand-shake as well.
     """
-    snapshot, policy = turn.snapshot, turn.policy
+    snapshot = turn.snapshot
     if snapshot.cure is not Cure.SETTLE or turn.now < snapshot.handshake_over_at:
         return
     if sso_lives and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
@@ -145,7 +143,7 @@ def repeat_handshake(turn: Turn, *, sso_lives: bool) -> None:
         turn.act(Reauthenticate(handshake=snapshot.handshakes % 2 == 0))
     elif not sso_lives and snapshot.resumable and turn.room_in_s(Rung.RESUME) == 0.0:
         resume(turn)
-    over_at = turn.now + policy.settle_expected_s + policy.reauthenticate_wait_s
+    over_at = turn.now + turn.policy.settle_expected_s + turn.policy.reauthenticate_wait_s
     turn.set(handshakes=snapshot.handshakes + 1, handshake_over_at=over_at)
 
 
