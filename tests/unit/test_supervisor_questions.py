@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,11 @@ def test_cancelled_command_is_gone(tmp_path: Path) -> None:
     os.chdir(tmp_path)
     try:
         asyncio.run(story())
-        assert [one for one in process.inhabitants(tmp_path) if one.pid != os.getpid()] == []
+        # What was killed ends when the system lets it run again, which a busy machine may put off.
+        deadline_s = time.monotonic() + 5.0
+        while left := [one for one in process.inhabitants(tmp_path) if one.pid != os.getpid()]:
+            assert time.monotonic() < deadline_s, left
+            time.sleep(0.01)
     finally:
         os.chdir(here)
 
