@@ -44,6 +44,7 @@ _WHAT = {
 }
 
 _SETTLE_S = 2.0
+_ENTER_S = 1.2
 
 _KIND_OF_CHANNEL = {
     Element.CHANNEL_TEXT: Kind.SMS,
@@ -122,7 +123,7 @@ class Challenge:
     async def go_past(self, words: str) -> Submitted | None:
         """Go past a page that nobody knows, if it is an offer that has a way past it; None if it has not."""
         look = await self._hands.look()
-        if look.shows_form or not await self._click_way_past("body"):
+        if look.shows(Element.USERNAME, Element.PASSWORD) or not await self._click_way_past("body"):
             return None
         self._hands.note(f"page skipped: {words}")
         await self._hands.watch(look, lambda now: now.words != look.words)
@@ -289,6 +290,7 @@ class Challenge:
         submitted = await self._state(element)
         if not (look.recognized.elements and await self._hands.click(Element.SUBMIT)):
             await self._hands.page.press_enter(selector, timeout_s=action_s)
+            await self._click_unless_sent(selector, submitted)
         self._hands.note("code submitted")
         return submitted
 
@@ -302,6 +304,18 @@ class Challenge:
         """Say whether the page took the code by itself as soon as it was whole."""
         now = await self._state(element)
         return now.traffic.posts > typed.traffic.posts or not now.look.shows(element)
+
+    async def _click_unless_sent(self, selector: str, submitted: Submitted) -> None:
+        """Click the button of a code's field that does not take Enter; a page that computes has taken it."""
+
+        def is_sent(now: Look) -> bool:
+            posted = self._hands.page.traffic.posts > submitted.traffic.posts
+            return posted or now.page != submitted.look.page or not now.code_filled
+
+        seen = await self._hands.watch(submitted.look, is_sent, patience_s=_ENTER_S)
+        if seen is None and not is_sent(await self._hands.look(self._hands.patience.answer_s)):
+            clicked = await self._hands.page.click_beside(selector, timeout_s=self._hands.patience.action_s)
+            self._hands.note("button clicked, for Enter did nothing" if clicked else "Enter did nothing")
 
     async def _next_code(self, element: Element) -> str | None:
         kind = await self._kind_of(element)

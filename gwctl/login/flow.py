@@ -9,7 +9,7 @@ from gwctl.login.challenge import Challenge
 from gwctl.login.form import Form
 from gwctl.login.hands import Hands, OnStep, Over, Permit, Task
 from gwctl.login.look import SUCCESS_TEXT, Look, Submitted
-from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, classify_error, tidy
+from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.pages import CODE_FIELDS, Element, describe_search
 from gwctl.login.second_factor import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
@@ -18,6 +18,7 @@ from gwctl.login.verdict import Asked, Ended, Now, is_idle, judge, says_at_last
 _SLICE_S = 0.2
 _AT_ONCE_S = 0.5
 _ROUNDS = 8
+_CLICKS = 3
 _DEMO = "/demo#/"
 """Without a slash before the ``#``: with one the page does not find its script (gateway facts)."""
 _API = "/v1/api/"
@@ -141,24 +142,29 @@ class Flow:
                 self._codes.check()
             except BadSecret as error:
                 raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, str(error)) from None
-        await self._form.await_operable(look)
+        await self._form.make_ready(look)
         if not await self._permit():
             raise Over(LoginOutcome.CANCELLED, "the submit was not permitted")
-        look = await self._hands.look()
-        if not await self._form.is_filled(look):
-            look = await self._form.fill(look)
-        self._hands.said += f"\n{look.words}"
-        submitted = Submitted(look, self._page.traffic, said=self._hands.said)
+        submitted = Submitted(look, self._page.traffic)
         self._late = LoginOutcome.TIMED_OUT
         begun_ms = self._hands.now_ms()
         try:
-            if not await self._hands.click(Element.SUBMIT):
-                raise Over(LoginOutcome.PAGE_UNKNOWN, f"nothing to click: {describe_search(self._hands.selectors)}")
-            self._hands.note("submitted")
-            return await self._follow(submitted)
+            return await self._follow(await self._click_submit())
         finally:
             self._submits += self._page.traffic.posts > submitted.traffic.posts
             self._durations_ms["answer"] = round(self._hands.now_ms() - begun_ms, 1)
+
+    async def _click_submit(self) -> Submitted:
+        """Click the form's button once and return the state just before; a form that came loose is made ready again."""
+        for _ in range(_CLICKS):
+            look = await self._form.make_ready(await self._hands.look())
+            said = self._hands.said + f"\n{look.words}"
+            submitted = Submitted(look, self._page.traffic, said=said)
+            if await self._hands.click(Element.SUBMIT):
+                self._hands.said = said
+                self._hands.note("submitted")
+                return submitted
+        raise Over(LoginOutcome.PAGE_UNKNOWN, f"nothing to click: {describe_search(self._hands.selectors)}")
 
     async def _follow(self, submitted: Submitted) -> Ended:
         """Wait for the end, answering what the page asks for where we can."""
@@ -223,8 +229,7 @@ class Flow:
         if status >= 500:
             return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")
         if look is not None and submitted.answered is not Element.PUSH:
-            known = look.banner == submitted.look.banner and classify_error(look.banner) is LoginOutcome.UNKNOWN_TEXT
-            if look.banner and not known:
+            if look.banner and look.banner != submitted.look.banner:
                 return Ended(LoginOutcome.UPSTREAM_ILL, look.banner)
             said = says_at_last(look, submitted)
             if said is not None:

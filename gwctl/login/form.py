@@ -138,13 +138,22 @@ class Form:
         switch, action_s = self._hands.selectors[Element.PAPER_SWITCH], self._patience.action_s
         await self._hands.page.toggle(switch, by_script=by_script, timeout_s=action_s)
 
-    async def await_operable(self, look: Look) -> None:
-        """Wait until the form's button can be clicked: some pages enable it late. Raises Over."""
-        longest_s = self._patience.operable_s
-        if await self._hands.watch(look, lambda now: now.submit_ready, patience_s=longest_s) is None:
-            what = "stays disabled" if (await self._hands.look()).shows(Element.SUBMIT) else "is gone"
-            searched = ", ".join(self._hands.selectors[Element.SUBMIT])
-            raise Over(LoginOutcome.PAGE_UNKNOWN, f"the form's button {what}: {searched}")
+    async def make_ready(self, look: Look) -> Look:
+        """Return the look once the form is filled in the right mode and its button can be clicked; raises Over.
+
+        Some pages enable the button late, and empty the fields meanwhile.
+        """
+        deadline_s = time.monotonic() + self._patience.operable_s
+        while time.monotonic() < deadline_s:
+            if not await self.is_filled(look):
+                look = await self.fill(look)
+            if look.submit_ready:
+                return look
+            seen = await self._hands.watch(look, lambda now: now.submit_ready or not now.password_filled)
+            look = seen or await self._hands.look()
+        what = "stays disabled" if look.shows(Element.SUBMIT) else "is gone"
+        searched = ", ".join(self._hands.selectors[Element.SUBMIT])
+        raise Over(LoginOutcome.PAGE_UNKNOWN, f"the form's button {what}: {searched}")
 
     async def fill(self, look: Look) -> Look:
         """Put username and password in until they are there, in the right mode; raises Over if they do not stay."""

@@ -12,7 +12,14 @@ from urllib.parse import urlsplit
 from gwctl.login.controls import CHOICE, INTO_FRAME
 from gwctl.login.look import FIND_SCRIPT, LOOK_SCRIPT, Look, Traffic
 from gwctl.login.outcome import SsoCookie
-from gwctl.login.page_scripts import CHOICE_SCRIPT, OPTIONS_SCRIPT, TOGGLE_BY_SCRIPT, TOGGLE_SCRIPT, UNCOVER_SCRIPT
+from gwctl.login.page_scripts import (
+    BUTTON_SCRIPT,
+    CHOICE_SCRIPT,
+    OPTIONS_SCRIPT,
+    TOGGLE_BY_SCRIPT,
+    TOGGLE_SCRIPT,
+    UNCOVER_SCRIPT,
+)
 from gwctl.login.wire import Wire
 
 if TYPE_CHECKING:
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
 LOOK_EVERY_MS = 40
 CERTIFICATE_ERROR = "ERR_CERT_"
 COOKIE_SECRET_CHARS = 8
-DEMO_BEGINS_S = 5.0
+LOADS_S = 5.0
 
 
 class PageFailed(Exception):
@@ -239,9 +246,11 @@ class Page:
     async def open_and_await_call(self, url: str, path: str, *, timeout_s: float) -> bool:
         """Go to ``url`` and wait until a request of its script below ``path`` is answered or fails.
 
-        It is ``timeout_s`` that the script gets once the page has begun; a page that does not come in its own time has
+        It is ``timeout_s`` that the answer gets once the page has loaded; a page that does not come in its own time has
         not called, and whoever goes on meets the reason.
         """
+        from playwright.async_api import Error
+
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def on_end(request: Request) -> None:
@@ -251,7 +260,10 @@ class Page:
         self._page.on("requestfinished", on_end)
         self._page.on("requestfailed", on_end)
         try:
-            await self.open(url, timeout_s=max(timeout_s, DEMO_BEGINS_S))
+            if await self.open(url, timeout_s=LOADS_S) >= 400:
+                return False
+            with contextlib.suppress(Error):
+                await self._page.wait_for_load_state("load", timeout=LOADS_S * 1000)
             async with asyncio.timeout(timeout_s):
                 await done
         except TimeoutError:
@@ -277,6 +289,13 @@ class Page:
             if self.is_gone:
                 raise PageFailed(first_line(error)) from None
         return await self._act(self._page.evaluate(TOGGLE_BY_SCRIPT, selectors))
+
+    async def click_beside(self, selector: str, *, timeout_s: float) -> bool:
+        """Click the button that belongs to the first visible match: its form's, else the nearest around it."""
+        field = self._page.locator(_visible(selector)).first
+        place = await self._act_on(field.evaluate_handle(BUTTON_SCRIPT, timeout=timeout_s * 1000))
+        element = place.as_element() if place is not None else None
+        return element is not None and await self._act(element.click(timeout=timeout_s * 1000))
 
     async def uncover(self, selector: str) -> str | None:
         """Hide what lies over the first visible match, and return its words; None: nothing does."""

@@ -32,6 +32,21 @@ TOGGLE_BY_SCRIPT = f"""
 }}
 """
 
+# Returns the button that sends a field: one that sends its form, else the first of the nearest part that has one.
+BUTTON_SCRIPT = f"""
+(field) => {{
+  {_SHOWN}
+  const ways = "button:not([type=button]), [type=submit]", any = "button, [type=button], [role=button]";
+  const first = (e, s) => [...e.querySelectorAll(s)].find((b) => shown(b) && !b.matches(":disabled")) || null;
+  if (field.form) return first(field.form, ways) || first(field.form, any);
+  for (let e = field.parentElement; e; e = e.parentElement) {{
+    const found = first(e, ways) || first(e, any);
+    if (found) return found;
+  }}
+  return null;
+}}
+"""
+
 # Hides what lies over an element and returns its words; null where nothing does.
 UNCOVER_SCRIPT = """
 (target) => {

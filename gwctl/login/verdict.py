@@ -115,7 +115,7 @@ def says_at_last(look: Look, submitted: Submitted) -> Ended | None:
     if ask_for_passkey(said) and not look.shows(*CODE_FIELDS):
         return Ended(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {PASSKEY_ONLY}: {said}")
     outcome = classify_error(said)
-    if outcome is LoginOutcome.UPSTREAM_ILL and look.shows_form:
+    if outcome is LoginOutcome.UPSTREAM_ILL and look.shows(Element.USERNAME, Element.PASSWORD):
         outcome = LoginOutcome.UNKNOWN_TEXT  # an announcement beside the form says nothing of the password
     return Ended(outcome, said)
 
@@ -209,7 +209,8 @@ def _judge_question(now: Now, submitted: Submitted, patience: Patience) -> Ended
 
 def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
     look, before = now.look, submitted.look
-    if not look.shows(Element.USERNAME, Element.PASSWORD):
+    shows_form = look.shows(Element.USERNAME, Element.PASSWORD)
+    if not shows_form or new_words(look.error, before.error):  # an error's text is judged as such
         return None
     posted = _password_sent(now, submitted)
     anew = look.page != before.page or look.form != before.form or not look.password_filled

@@ -77,9 +77,11 @@ class Wire:
         if len(self._exchanges) < KEPT_REQUESTS:
             at_s = time.monotonic() - self._began_s
             self._exchanges[request] = Exchange(request.method, path, request.resource_type, at_s)
-        if request.resource_type in _ASKING:
+        sends_form = self._sends_form(request, path)
+        # What is posted and is not the form is telemetry: a page that only tells is quiet all the same.
+        if request.resource_type in _ASKING and (sends_form or request.method != "POST"):
             self._asking.add(request)
-        if self._sends_form(request, path):
+        if sends_form:
             self._waiting.add(request)
             self.traffic = replace(self.traffic, posts=self.traffic.posts + 1, waiting=len(self._waiting))
 

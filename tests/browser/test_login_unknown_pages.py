@@ -388,6 +388,48 @@ def test_a_button_that_stays_disabled_costs_no_permit(log_in: LogIn) -> None:
     assert login.permits == 0
 
 
+def test_fields_that_are_emptied_while_the_button_is_disabled_are_filled_again(log_in: LogIn) -> None:
+    """A page that empties its fields late, and is enabled by full ones only, gets them again before the click."""
+    late = """<script>const b = document.querySelector(".xyz-button-login"), f = document.getElementById("first");
+    const full = () => f[0].value && f[1].value && performance.now() > 2500;
+    setInterval(() => { b.disabled = !full(); }, 50); b.disabled = true;
+    setTimeout(() => { f[0].value = f[1].value = ""; }, 1500);</script>"""
+    page = rig.PageServer(CURRENT % late, [says(done=True)])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert (login.permits, page.posts) == (1, ["password"])
+
+
+@pytest.mark.parametrize("beside", ["", LATER % json.dumps("<p>The office is closed on Friday.</p>")])
+def test_a_code_that_enter_does_not_send_is_sent_by_its_button(log_in: LogIn, beside: str) -> None:
+    """A field that takes no Enter is sent by the button beside it, once."""
+    field = f"""<div data-panel="x" hidden><p>Enter your code</p><div><input placeholder="Code" id=k></div>
+    <button onclick="send(null, 'code ' + k.value)">Verify</button></div>{beside}"""
+    page = rig.PageServer(CURRENT % field, [says(panel="x"), says(done=True)])
+    login = log_in(page, method=Method.COMMAND, answer=lambda _question: "123456")
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert page.posts == ["password", "code 123456"]
+
+
+def test_telemetry_does_not_keep_a_page_from_being_read(log_in: LogIn) -> None:
+    """A page that reports something every moment is quiet all the same, and its words are judged."""
+    ticks = """<script>setInterval(() => fetch("/sso/telemetry", {method: "POST", body: "tick"}), 200)</script>"""
+    page = rig.PageServer(CURRENT % ticks, [says(text="<p>You have been logged out.</p>", panel="gone")])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.UNKNOWN_TEXT
+    assert login.report.durations_ms["answer"] < 5000
+
+
+def test_illness_beside_a_new_form_is_no_refusal(log_in: LogIn) -> None:
+    """An error's text speaks for the form that comes again with it."""
+    html = (CURRENT % "").replace(
+        "if (answer.banner)", "document.getElementById('xyz-field-password').value = ''; if (answer.banner)"
+    )
+    text = "<p role=alert>An error occurred while communicating with the server</p>"
+    login = log_in(rig.PageServer(html, [says(text=text)]))
+    assert login.report.outcome is LoginOutcome.UPSTREAM_ILL
+
+
 # A page that is blank at first.
 
 
