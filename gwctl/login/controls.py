@@ -20,7 +20,7 @@ CHOICE = " => "
 # same for a while, for longer before the form was seen once. ``memory`` is kept by the page between two looks.
 COLLECT_SCRIPT = r"""
 (memory, id, shown, origin) => {
-  const FIRST_MS = 1000, LATER_MS = 400, MOST = 300;
+  const FIRST_MS = 1000, LATER_MS = 400, MOST = 300, MOST_DRAWN = 1500;
   const NO_TEXT = ["hidden", "file", "range", "color", "date", "time", "month", "week", "datetime-local"];
   const sound = (t) => (t || "").replace(/[\ud800-\udfff]/g, "");
   const short = (t) => sound(t).replace(/\s+/g, " ").trim().slice(0, 80);
@@ -146,9 +146,10 @@ COLLECT_SCRIPT = r"""
   // A thing to click that is none of the others; of two, one in the other, the inner one.
   const pointed = (e) => !!e && style(e).cursor === "pointer";
   const ASIDE = "footer, header, nav, [role=contentinfo], [role=banner], [role=navigation]";
-  const isCard = (e) => e.innerText && e.innerText.length <= 120 && !e.querySelector("input, select, button")
-    && !above(e, ASIDE) && (e.matches("a, li, [onclick], [tabindex], [role=listitem], [role=link]") || e.onclick
-      || (pointed(e) && !pointed(up(e))));
+  const isCard = (e) => (e.matches("a, li, [onclick], [tabindex], [role=listitem], [role=link]") || e.onclick
+      || (pointed(e) && !pointed(up(e))))
+    && e.textContent.length <= 400 && !above(e, ASIDE) && !e.querySelector("input, select, button")
+    && e.innerText && e.innerText.length <= 120;
   const takeCard = (e, inside, document) => {
     for (let n = controls.length - 1; n >= 0; n--) if (cards.get(controls[n])?.contains(e)) controls.splice(n, 1);
     take(e, "card", inside, document);
@@ -173,7 +174,8 @@ COLLECT_SCRIPT = r"""
       if (e.matches("[role=alert], [aria-live=assertive]") && !e.querySelector("input") && shown(e))
         alerts.push(e);
     });
-    if (!controls.some((c) => c.kind === "password"))
+    // To look for cards is to ask how each element is drawn: the page of a question is a small one.
+    if (!controls.some((c) => c.kind === "password") && document.querySelectorAll("*").length < MOST_DRAWN)
       walk(document, "", document, (e, inside, within) => {
         if (!kindOf(e) && isCard(e)) takeCard(e, inside, within);
       });

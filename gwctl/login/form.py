@@ -15,6 +15,7 @@ from gwctl.login.verdict import PASSKEY_ONLY
 from gwctl.login.words import ask_for_passkey
 
 _FILL_ROUNDS = 5
+_STEADY_S = 0.5
 _SWITCH_CLICKS = 2
 """A page that is still being built may swallow the first one; the mode is read before each, and before the submit."""
 
@@ -94,6 +95,8 @@ class Form:
     def _unknown(self, look: Look, what: str) -> Over:
         """Return the end of an attempt at a page that is not understood, with what was seen or what was looked for."""
         refused = look.recognized.refused
+        if not refused and look.is_recognized and not look.shows(Element.USERNAME):
+            refused = "a field for a password, and none for a username before it"
         seen = f"what was seen: {refused}" if refused else f"{what}{describe_search(self._hands.selectors)}"
         return Over(LoginOutcome.PAGE_UNKNOWN, seen)
 
@@ -157,7 +160,7 @@ class Form:
         for _ in range(_FILL_ROUNDS):
             if await self._fill_username(look) and await self._fill_password():
                 look = await self._hands.look()
-                if await self.is_filled(look):
+                if await self.is_filled(look) and await self._stays_filled(look):
                     self._hands.note("form filled")
                     return look
             look = await self._hands.look()
@@ -165,6 +168,15 @@ class Form:
             look = await self._hands.watch(look, lambda now: now.shows(Element.USERNAME, Element.PASSWORD)) or look
             look = await self.set_mode(look)
         raise self._unknown(look, "the fields do not keep what is typed: ")
+
+    async def _stays_filled(self, look: Look) -> bool:
+        """Say whether an unknown page keeps for a moment what was typed: it may build its fields again by that."""
+        if not look.is_recognized:
+            return True
+        until_s = time.monotonic() + _STEADY_S
+        while (left_s := until_s - time.monotonic()) > 0:
+            look = await self._hands.page.look(self._hands.selectors, look, timeout_s=left_s) or look
+        return await self.is_filled(look)
 
     async def _fill_username(self, look: Look) -> bool:
         selector = look.visible.get(Element.USERNAME)

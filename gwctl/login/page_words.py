@@ -71,7 +71,7 @@ OTHER_WAY = (
 """What a button that does not send the form is called."""
 DECOY = (
     "search suche recherch ricerca cerca. buscar busca. zoek keres szukaj hledat arama find newsletter "
-    "subscribe abonn iscri suscri coupon promo website url. homepage captcha honeypot leave-blank "
+    "subscribe abonn iscri suscri coupon promo website url. homepage honeypot leave-blank "
     "leave-this-empty do-not-fill поиск 搜索 搜尋 検索 검색 חיפוש بحث"
 )
 CODE = (
@@ -86,6 +86,7 @@ SMS_WORDS = (
 )
 EMAIL = "email e-mail courriel correo posta-elettronica электронн メール 邮件 邮箱 郵件 電郵 이메일 דוא البريد"
 CARD = "security-card code-card sicherheitskarte carte-de-securite tarjeta-de-seguridad"
+CAPTCHA = "captcha picture image. characters bild. zeichen caracteres caratteri verification-text 验证图 图片"
 APP = "authenticator totp google-authenticator app-auth"
 CHALLENGE = "challenge herausforderung defi. sfida desafio"
 DEVICES = (

@@ -96,13 +96,21 @@ def _recognize_form(controls: tuple[Control, ...], password: Control) -> Recogni
     if switch:
         how[Element.PAPER_SWITCH] = switch
     used = {password.n, *(one.n for one in found.values())}
+    used_ways = {way.split(CHOICE)[0] for way in ways.values()}
     for one in same:
-        is_switch = one.at in {way.split(CHOICE)[0] for way in ways.values()}
-        if one.required and not one.filled and one.n not in used and not is_switch and not one.on:
-            raise Unsure(f"a field that is required and not known, {one.title}")
+        if one.n not in used and one.at not in used_ways and _is_missing(one):
+            raise Unsure(f"a field that has to be filled and is not known, {one.title}")
     found[Element.SUBMIT], how[Element.SUBMIT] = _submit(controls, password)
     _check_origin(found[Element.SUBMIT])
     return Recognized(found, how, ways=ways, paper=paper)
+
+
+def _is_missing(one: Control) -> bool:
+    """Say whether a form is not whole without what would be typed or chosen here."""
+    if one.filled or one.on or one.fixed:
+        return False
+    asks = one.kind == "text" and (_is_code(one) or says(f"{one.name} {one.words}", words.CAPTCHA))
+    return one.required or asks
 
 
 def _username_before(same: list[Control], password: Control) -> tuple[Control, str] | None:

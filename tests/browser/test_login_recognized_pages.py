@@ -174,6 +174,16 @@ UNDERSTOOD = {
         <button disabled>Log In</button></form>""",
     "several buttons": f"""<form>{USER}{SECRET}<button type=button>Show password</button><button>Log In</button>
         <button>Forgot password?</button><button type=button>Log in with a passkey</button></form>""",
+    "loses what is typed first": """<div id=r></div><script>
+        const kept = {u: "", p: ""}; let typed = 0;
+        const render = () => { document.getElementById("r").innerHTML = `<form><input aria-label=Username
+          value="${kept.u}"><input type=password aria-label=Password value="${kept.p}"><button>Go</button></form>`; };
+        render();
+        document.addEventListener("input", (e) => { if (typed++ < 1) setTimeout(render, 150);
+          else kept[e.target.type === "password" ? "p" : "u"] = e.target.value; }, true);</script>""",
+    "a button beside the form": f"<form id=f>{USER}{SECRET}</form><button form=f>Log In</button>",
+    "disabled at first": f"""<form><fieldset disabled>{USER}{SECRET}{BUTTON}</fieldset></form><script>
+        setTimeout(() => {{ document.querySelector("fieldset").disabled = false; }}, 1500)</script>""",
     "decoys": f"""<form role=search><input type=search placeholder=Search><button>Go</button></form>
         <form><input placeholder="Your e-mail for our newsletter"><button>Subscribe</button></form>
         <form><input name=website style="position:absolute;left:-9999px"><input name=url aria-hidden=true>
@@ -308,6 +318,8 @@ STOPPED = {
         f"<label><input type=checkbox>Paper</label><label><input type=checkbox checked>Live</label>{FORM}",
         "more than one choice",
     ),
+    "no field before": (f"<form>{SECRET}{USER}{BUTTON}</form>", "none for a username before it"),
+    "a picture to read": (f"<form>{USER}{SECRET}<input aria-label=Captcha>{BUTTON}</form>", '"Captcha"'),
     "no button": (f"<form>{USER}{SECRET}</form>", "no button"),
 }
 

@@ -16,6 +16,7 @@ from gwctl.cli.call import Call
 from gwctl.cli.main import run
 from gwctl.errors import GwctlError
 from gwctl.login.outcome import LoginOutcome, LoginReport
+from gwctl.sandbox import sso_routes
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.settings import PageOptions, StandInConfig
 
@@ -133,23 +134,32 @@ UNKNOWN = '[profiles.default.page]\nusername = ["#nowhere"]\n'
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    "case",
     [
-        ("", ("the login form did not come: no form within twice 2.7 s;", "login --probe, later")),
-        (UNKNOWN, ("the login page is not one that gwctl knows: nothing visible of username: #nowhere;", ".page]")),
+        ("", "the login form did not come: no form within twice 2.7 s;", "login --probe, later"),
+        (UNKNOWN, "the login page is not one that gwctl knows: what was seen: two fields for a password", ".page]"),
     ],
     ids=["form_never", "unknown"],
 )
 def test_a_page_that_is_not_known(
-    home: Home, ibkr: RunningStandIn, impatient: Callable[[Home], Done], config: str, said: tuple[str, str]
+    home: Home,
+    ibkr: RunningStandIn,
+    impatient: Callable[[Home], Done],
+    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[str, str, str],
 ) -> None:
-    """A form that does not come, and a page that nothing matches, are 75 with what was looked for and what was seen."""
+    """A form that does not come, and a page that nothing matches and nobody understands, are 75 with what was seen."""
+    config, begins, ends = case
+    served, field = sso_routes._with_script, '<input id="xyz-field-password"'
+    if config:
+        twice = served("current").replace(field, f'<input type="password">{field}')
+        monkeypatch.setattr(sso_routes, "_with_script", lambda _name: twice)
     home.write_config(config)
     ibkr.state.set_scenario("login_page", on=True, parameters={"form_never": not config})
     done = impatient(home)
     text = one_line_with_hint(done.check(75))
-    assert text.startswith(said[0])
-    assert text.endswith(said[1])
+    assert text.startswith(begins)
+    assert text.endswith(ends)
     assert ("visible #xyz-field-password" in done.stderr) is bool(config), "what there is of an unknown page is shown"
     assert evidence(home) == ["browser.json", "page.png", "page.txt", "steps.json"]
     assert started_nothing(home)

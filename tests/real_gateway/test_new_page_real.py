@@ -75,7 +75,8 @@ def test_a_redesigned_page_does_not_trade_live_by_accident(rigs: ARig) -> None:
 def test_a_refusal_on_a_redesigned_page_is_one(rigs: ARig) -> None:
     """A wrong password is sent once, and the explanation says that the page was new."""
     rig = rigs(an_account("paper"), PageOptions(form_delay_ms=0))
-    up = rig.gwctl("up", "--json", GWCTL_PASSWORD="wrong-canary").check(77)
+    rig.password_file.write_text("wrong-canary")
+    up = rig.gwctl("up", "--json").check(77)
     assert up.envelope["error"]["code"] == "credentials_rejected"
     assert rig.submits() == 1
     text = rig.gwctl("login", "--explain").check(0).stdout
