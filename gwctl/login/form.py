@@ -40,7 +40,6 @@ class Form:
             look = await self._await_form(may_reload=may_reload)
             if look is not None:
                 self.version = self._version(look)
-                self._hands.said = look.words
                 self._hands.note(f"form visible ({self.version})")
                 return look
         raise Over(LoginOutcome.PAGE_NEVER_CAME, f"no form within twice {self._patience.form_s:g} s")
@@ -75,6 +74,7 @@ class Form:
             if look is None:
                 continue
             if fresh is not None:
+                self._hands.hear(look.words)
                 await self._hands.dismiss_cookie_dialog(look)
             if look.shows_form and look.shows(Element.SUBMIT, Element.USERNAME_SUBMIT):
                 return look

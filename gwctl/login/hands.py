@@ -84,6 +84,10 @@ class Hands:
         """Return the milliseconds since the login began."""
         return round((time.monotonic() - self._started_s) * 1000, 1)
 
+    def hear(self, words: str) -> None:
+        """Keep in mind what the page says before the password is sent: said again, it is no answer."""
+        self.said = "\n".join(dict.fromkeys([*self.said.splitlines(), *words.splitlines()]))
+
     def grant(self, further_s: float) -> None:
         """Put the login's deadline off: what a person takes is not the page's time."""
         when = self.limit.when() if self.limit is not None else None

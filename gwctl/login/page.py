@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LOOK_EVERY_MS = 40
 COOKIE_SECRET_CHARS = 8
 INTERRUPTED = "is interrupted by another navigation"
+_BUTTONS = "button, a, input[type=button], [role=button]"
 LOADS_S = 5.0
 
 
@@ -186,14 +187,15 @@ class Page:
 
     async def click_text(self, selector: str, pattern: str, *, timeout_s: float) -> bool:
         """Click the first visible button or link in ``selector`` whose text a regular expression matches, if any."""
-        wanted = re.compile(pattern, re.IGNORECASE)
+        text = re.compile(pattern, re.IGNORECASE)
         for frame in self._page.frames:
             if frame is not self._page.main_frame and origin_of(frame.url) != self._origin:
                 continue
-            inside = frame.locator(f"css={selector}")
-            ways = inside.locator("button, a, input[type=button], [role=button]").filter(has_text=wanted, visible=True)
+            ways = frame.locator(f"css={selector}").locator(_BUTTONS).filter(has_text=text, visible=True)
             if await ways.count():
-                return await self._click(ways.first, timeout_s)
+                if await self._click(ways.first, timeout_s / 2):
+                    return True
+                return await self._uncover(ways.first) is not None and await self._click(ways.first, timeout_s / 2)
         return False
 
     async def choose(self, selector: str, value: str, *, timeout_s: float) -> bool:
@@ -310,10 +312,12 @@ class Page:
 
     async def uncover(self, selector: str) -> str | None:
         """Hide what lies over the first visible match, and return its words; None: nothing does."""
+        return await self._uncover(self._one(selector))
+
+    async def _uncover(self, target: Locator) -> str | None:
         from playwright.async_api import Error
 
         try:
-            target = self._one(selector)
             words = await target.evaluate(UNCOVER_SCRIPT, timeout=1000)
         except Error as error:
             if self.is_gone:

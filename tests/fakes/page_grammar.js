@@ -56,7 +56,9 @@ function complain(text, place, stands_ms) {
   const box = document.createElement("div");
   box.dataset.e = "";
   const inCode = step === "code";
-  const field = q(inCode ? "[data-p=code] [data-k]" : "[data-r=p]");
+  // Beside a field that a person sees: the password's may be on the second half, which is hidden again.
+  const places = inCode ? ["[data-p=code] [data-k]"] : ["[data-r=p]", "[data-r=u]"];
+  const field = places.map(q).find((f) => f.checkVisibility()) || q(places[0]);
   const slot = q(inCode ? "[data-r=code-error]" : "[data-r=error]");
   const p = document.createElement("p");
   p.textContent = text;
