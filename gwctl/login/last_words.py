@@ -11,6 +11,7 @@ import signal
 from dataclasses import replace
 
 from gwctl.login.outcome import LoginOutcome, LoginReport, tidy
+from gwctl.login.page import CRASHED
 
 DRIVER = "pw:browser"
 LOG_VARIABLES = {"DEBUG": DRIVER, "DEBUG_HIDE_DATE": "1", "DEBUG_COLORS": "0"}
@@ -54,6 +55,9 @@ def explained(report: LoginReport, log: str, secrets: tuple[str, ...] = ()) -> L
     reason = fatal_line(log)
     if reason is None and was_killed(log):
         return replace(report, outcome=LoginOutcome.BROWSER_KILLED, text="SIGKILL")
+    if reason is None and report.text == CRASHED:
+        # The system ends a page's process before the browser's own, and Chromium says nothing of it.
+        return replace(report, outcome=LoginOutcome.BROWSER_KILLED)
     if reason is None:
         # No reason of its own: what it printed last is more than Playwright's "has been closed".
         printed = [found["said"].strip() for found in _PRINTED.finditer(log)]

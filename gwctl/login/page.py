@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from playwright.async_api import Page as BrowserPage
 
 LOOK_EVERY_MS = 40
+CRASHED = "the page crashed"
+DETACHED = "frame was detached"
+"""What Playwright says of a page whose process ended while it was on its way."""
 COOKIE_SECRET_CHARS = 8
 INTERRUPTED = "is interrupted by another navigation"
 _BUTTONS = "button, a, input[type=button], [role=button]"
@@ -52,6 +55,10 @@ class Page:
         self._wire = Wire(self._page)
         self._origin = ""
         """The only one on which a page that no version describes is understood."""
+        self.outlives_crash = False
+        """Whether a page that crashed is waited for: a person may reload it."""
+        self._crashed = False
+        self._page.on("crash", self._on_crash)
 
     @property
     def traffic(self) -> Traffic:
@@ -93,6 +100,8 @@ class Page:
                 raise PageSilent(f"no answer from {urlsplit(url).path} within {timeout_s:g} s") from None
             except Error as error:
                 reason = first_line(error)
+                if self._crashed or DETACHED in reason:
+                    raise PageFailed(CRASHED) from None
                 # The page that was left still went somewhere: to its own next one, or to Chromium's for an error.
                 if INTERRUPTED not in reason or time.monotonic() >= deadline_s:
                     silent = fault_of(reason) is Fault.GATEWAY
@@ -120,9 +129,14 @@ class Page:
         except PlaywrightTimeout:
             return None
         except Error as error:
+            if self._crashed and not self.outlives_crash:
+                raise PageFailed(CRASHED) from None
             if self.is_gone:
                 raise PageFailed(first_line(error)) from None
             return None  # the document was replaced in the middle of the look; the next one sees the new one
+
+    def _on_crash(self, _page: object) -> None:
+        self._crashed = True
 
     async def find(self, selectors: Mapping[str, list[str]]) -> dict[str, str]:
         """Return how each element was found: ``visible SELECTOR``, ``hidden SELECTOR``, or not at all."""

@@ -66,6 +66,7 @@ async def _await_success(page: Page, hands: Hands) -> None:
 async def by_hand(page: Page, task: Task, on_step: OnStep) -> LoginReport:
     """Open the page in a window and wait until the person is through; CANCELLED when the window is closed before."""
     hands = Hands(page, task, on_step)
+    page.outlives_crash = True
     cookies: tuple[SsoCookie, ...] = ()
     try:
         async with asyncio.timeout(task.deadline_s):

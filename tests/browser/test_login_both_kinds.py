@@ -188,8 +188,11 @@ def test_a_whole_chromiums_own_fatal_line_is_told(short: Path, monkeypatch: pyte
     assert "Socket path too long" in report.text
 
 
+@pytest.mark.parametrize(("part", "text"), [("chrom", "SIGKILL"), ("--type=renderer", "the page crashed")])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_browser_that_is_killed_at_work_is_called_so(kind: Browser, key: rig.Key, tmp_path: Path) -> None:
+def test_a_browser_that_is_killed_at_work_is_called_so(
+    kind: Browser, part: str, text: str, key: rig.Key, tmp_path: Path
+) -> None:
     """Kill -9 of the browser, as where memory runs out, is told from one that is missing."""
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
@@ -207,13 +210,13 @@ def test_a_browser_that_is_killed_at_work_is_called_so(kind: Browser, key: rig.K
             family = psutil.Process(worker.pid).children(recursive=True)
             for one in family:
                 with contextlib.suppress(psutil.Error):
-                    if "chrom" in one.name():
+                    if part in " ".join([one.name(), *one.cmdline()[1:]]):
                         one.kill()
             return await task
 
     with rig.serve(lambda _port: app, key) as url:
         report = asyncio.run(run(url))
-    assert (report.outcome, report.text) == (LoginOutcome.BROWSER_KILLED, "SIGKILL")
+    assert (report.outcome, report.text) == (LoginOutcome.BROWSER_KILLED, text)
     kept = latest(tmp_path / "evidence")
     assert kept is not None
     assert kept.outcome == LoginOutcome.BROWSER_KILLED
