@@ -10,8 +10,8 @@ import re
 import signal
 from dataclasses import replace
 
+from gwctl.login.messages import CRASHED
 from gwctl.login.outcome import LoginOutcome, LoginReport, tidy
-from gwctl.login.page import CRASHED
 
 DRIVER = "pw:browser"
 LOG_VARIABLES = {"DEBUG": DRIVER, "DEBUG_HIDE_DATE": "1", "DEBUG_COLORS": "0"}

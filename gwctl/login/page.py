@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from gwctl.login.controls import CHOICE, INTO_FRAME
 from gwctl.login.look import FIND_SCRIPT, LOOK_SCRIPT, Look, Traffic
+from gwctl.login.messages import CRASHED, DETACHED, INTERRUPTED, first_line, was_on_its_way
 from gwctl.login.net_errors import Fault, fault_of
 from gwctl.login.outcome import SsoCookie
 from gwctl.login.page_scripts import (
@@ -29,11 +30,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Page as BrowserPage
 
 LOOK_EVERY_MS = 40
-CRASHED = "the page crashed"
-DETACHED = "frame was detached"
-"""What Playwright says of a page whose process ended while it was on its way."""
 COOKIE_SECRET_CHARS = 8
-INTERRUPTED = "is interrupted by another navigation"
 _BUTTONS = "button, a, input[type=button], [role=button]"
 LOADS_S = 5.0
 
@@ -395,27 +392,6 @@ def origin_of(url: str) -> str:
     """Return the origin of an address as a browser writes it."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".removesuffix(":443" if parts.scheme == "https" else ":80").lower()
-
-
-def was_on_its_way(message: str) -> bool:
-    """Say by the log of a click that failed whether its last try had got as far as the mouse (Playwright 1.50 to 1.65).
-
-    A try that ended with something lying over the element is followed by the next one's line. A log in other words says
-    nothing, and the click may have been done.
-    """
-    if "locator resolved to" in message and "attempting click action" not in message:
-        return True
-    return message.rfind("performing click action") > message.rfind("retrying click action")
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of Playwright's message, without the name of its call."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    with contextlib.suppress(ValueError):
-        head, tail = lines[0].split(": ", 1)
-        if "." in head and " " not in head:
-            return tail
-    return lines[0]
 
 
 def _visible(selector: str) -> str:

@@ -30,8 +30,9 @@ from gwctl.login.flow import Flow
 from gwctl.login.hands import Task
 from gwctl.login.last_words import LOOKED_AT_BYTES, explained, has_ended
 from gwctl.login.look import Patience
+from gwctl.login.messages import first_line
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step, tidy
-from gwctl.login.page import Page, first_line
+from gwctl.login.page import Page
 from gwctl.login.second_factor import Method, Question
 from gwctl.login.visit import by_hand, probe
 

@@ -235,7 +235,6 @@ def test_a_read_only_home_is_said(machine: Machine) -> None:
     assert "Read-only file system" in came.stderr
 
 
-@pytest.mark.xfail(reason="SIGHUP leaves an unsupervised gateway; its fix is on the way", strict=False)
 @pytest.mark.parametrize("machine", [Row("terminal")], indirect=True, ids=["hangup"])
 def test_a_hang_up_ends_what_runs_in_the_foreground_in_order(machine: Machine) -> None:
     """SIGHUP of `up --foreground` (a closed terminal) leaves no gateway that nobody supervises."""
@@ -251,7 +250,6 @@ def test_a_hang_up_ends_what_runs_in_the_foreground_in_order(machine: Machine) -
     assert gateway is None or not psutil.pid_exists(gateway["pid"]), "a gateway was left running"
 
 
-@pytest.mark.xfail(reason="what is printed can block the loop; its fix is on the way", strict=False)
 @pytest.mark.parametrize("machine", [Row("terminal")], indirect=True, ids=["ctrl-s"])
 def test_a_terminal_that_is_stopped_does_not_stop_the_supervisor(machine: Machine) -> None:
     """After Ctrl-S nobody reads what `up --foreground` prints: the session is kept all the same."""
