@@ -20,9 +20,6 @@ _SLICE_S = 0.2
 _AT_ONCE_S = 0.5
 _ROUNDS = 8
 _CLICKS = 3
-_DEMO = "/demo#/"
-"""Without a slash before the ``#``: with one the page does not find its script (gateway facts)."""
-_API = "/v1/api/"
 
 
 class Flow:
@@ -66,7 +63,7 @@ class Flow:
         try:
             async with asyncio.timeout(self._task.deadline_s) as self._hands.limit:
                 if self._task.first_after_start:
-                    await self._open_demo(self._task.patience.demo_call_s)
+                    await self._hands.open_demo(self._task.patience.demo_call_s)
                 ended = await self._attempt()
                 if self._is_worth_the_demo(ended):
                     again = await self._attempt_after_demo()
@@ -107,10 +104,6 @@ class Flow:
             return first
         return first and ended.is_mute and self._task.has_worked and not self._was_asked
 
-    async def _open_demo(self, timeout_s: float) -> None:
-        called = await self._page.open_and_await_call(f"{self._task.base_url}{_DEMO}", _API, timeout_s=timeout_s)
-        self._hands.note("demo page called the API" if called else "demo page did not call the API")
-
     async def _attempt_after_demo(self) -> Ended:
         """Let the demo page's script call the API, answered or not, and try once more.
 
@@ -120,7 +113,7 @@ class Flow:
         self._late = LoginOutcome.SWALLOWED
         self._workaround_used = True
         posts = self._page.traffic.posts
-        await self._open_demo(self._task.patience.demo_s)
+        await self._hands.open_demo(self._task.patience.demo_s)
         if self._page.traffic.posts > posts:
             self._submits += 1
             return Ended(LoginOutcome.UNCLEAR, "the form was sent late and its answer was not seen")

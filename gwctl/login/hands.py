@@ -20,6 +20,9 @@ Mode = Literal["paper", "live"]
 OnStep = Callable[[Step], None]
 Permit = Callable[[], Awaitable[bool]]
 
+_DEMO = "/demo#/"
+"""Without a slash before the ``#``: with one the page does not find its script (gateway facts)."""
+_API = "/v1/api/"
 _WATCH_S = 0.5
 _COVERED_CLICKS = 2
 """What lies over a button after so many tries stays there; before that it may be the page that is still loading."""
@@ -99,6 +102,11 @@ class Hands:
         step = Step(redact(name, self.secrets), self.now_ms())
         self.steps.append(step)
         self._on_step(step)
+
+    async def open_demo(self, timeout_s: float) -> None:
+        """Open the demo page and let its script call the API: until then IBKR's form may come to nothing."""
+        called = await self.page.open_and_await_call(f"{self.task.base_url}{_DEMO}", _API, timeout_s=timeout_s)
+        self.note("demo page called the API" if called else "demo page did not call the API")
 
     async def look(self, patience_s: float | None = None) -> Look:
         """Return how the page looks now; raises PageFailed if it does not answer its own browser in time."""

@@ -70,6 +70,7 @@ async def by_hand(page: Page, task: Task, on_step: OnStep) -> LoginReport:
     cookies: tuple[SsoCookie, ...] = ()
     try:
         async with asyncio.timeout(task.deadline_s):
+            await hands.open_demo(task.patience.demo_call_s)
             await page.open(task.base_url + task.page_path, timeout_s=task.patience.form_s)
             hands.note("window open")
             await _await_success(page, hands)
