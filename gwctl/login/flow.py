@@ -145,7 +145,12 @@ class Flow:
         self._late = LoginOutcome.TIMED_OUT
         begun_ms = self._hands.now_ms()
         try:
-            return await self._follow(await self._click_submit())
+            ended = await self._follow(await self._click_submit())
+            unsent = ended.outcome is LoginOutcome.SWALLOWED and self._page.traffic.posts == submitted.traffic.posts
+            if unsent and not await self._form.is_filled(await self._hands.look()):
+                self._hands.note("form emptied by the page before it was sent")
+                ended = await self._follow(await self._click_submit())
+            return ended
         finally:
             self._submits += self._page.traffic.posts > submitted.traffic.posts
             self._durations_ms["answer"] = round(self._hands.now_ms() - begun_ms, 1)

@@ -79,7 +79,11 @@ def _before_the_password(spec: Spec, form_s: float) -> Expected | None:
     if spec.load.never:
         return Expected(_of(LoginOutcome.PAGE_NEVER_CAME), 0, waits_s=4 * form_s)
     if spec.markup.two_passwords:
-        return Expected(_of(LoginOutcome.PAGE_UNKNOWN), 0, waits_s=form_s + _own_s(spec))
+        return Expected(
+            _of(LoginOutcome.PAGE_UNKNOWN) | (_late(spec) - _of(LoginOutcome.TIMED_OUT)),
+            0,
+            waits_s=form_s + _own_s(spec),
+        )
     return None
 
 
@@ -120,7 +124,10 @@ def _ended(spec: Spec, answer_s: float) -> Expected:
     if ending.kind in ERROR_TEXTS:
         # Nothing but a person's eyes tells a text without any mark from the page's other texts.
         # To a page of a known version aria-invalid is news, too.
-        is_unmarked = ending.error == "plain" or (ending.error == "aria" and spec.markup.version != "unknown")
+        is_new = spec.markup.version == "unknown"
+        is_unmarked = ending.error == "plain" or (ending.error == "aria" and not is_new)
+        # Classes in a frame or a shadow root are nobody's agreement; roles are.
+        is_unmarked |= spec.markup.shell != "none" and ending.error in {"xyz", "danger", "feedback"}
         unmarked = _of(LoginOutcome.UNKNOWN_TEXT) if is_unmarked else _of()
         return Expected(_of(_OF_TEXTS[ending.kind]) | unmarked, words=ERROR_TEXTS[ending.kind])
     if ending.kind in STUCK_TEXTS:
