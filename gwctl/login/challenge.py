@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gwctl.login.controls import CHOICE
 from gwctl.login.hands import Hands, Over
 from gwctl.login.look import Look, Submitted
@@ -103,9 +105,12 @@ class Challenge:
         what = _WHAT.get(element) or (kind.text if kind else "something unknown")
         return Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {what}")
 
-    async def _state(self, answered: Element | None) -> Submitted:
+    async def _state(self, answered: Element | None, passed: Look | None = None) -> Submitted:
+        """Return the state to judge from; a banner that came up since ``passed`` is news of what follows that page."""
         # The password is out: a page that computes now is waited for as long as for an answer.
         look = await self._hands.look(self._hands.patience.answer_s)
+        if passed is not None:
+            look = replace(look, banner=passed.banner)
         return Submitted(look, self._hands.page.traffic, answered, self._hands.said, follows=True)
 
     # Ways past.
@@ -118,7 +123,7 @@ class Challenge:
             raise self._needed(element)
         self._hands.note("offer skipped")
         await self._hands.watch(before, lambda now: now.visible.get(element) != selector)
-        return await self._state(None)
+        return await self._state(None, before)
 
     async def go_past(self, words: str) -> Submitted | None:
         """Go past a page that nobody knows, if it is an offer that has a way past it; None if it has not."""
@@ -127,7 +132,7 @@ class Challenge:
             return None
         self._hands.note(f"page skipped: {words}")
         await self._hands.watch(look, lambda now: now.words != look.words)
-        return await self._state(None)
+        return await self._state(None, look)
 
     async def _is_email_check(self, element: Element) -> bool:
         if element is not Element.CODE:

@@ -59,6 +59,19 @@ CASES = {
     "one device that is drawn": Spec(
         Markup("legacy"), factor=Factor("push", ("ibkey",), list_as="divs"), profile=Profile(method="push")
     ),
+    "a banner that is the answer after an offer": Spec(
+        Markup("unknown"),
+        Switch("none"),
+        factor=Factor("app"),
+        offer=Offer("unknown", before_factor=False),
+        ending=Ending("banner", after_factor=True),
+    ),
+    "an approval that never comes, on a page that is new each time": Spec(
+        Markup("legacy"),
+        wire=Wire(transport="document"),
+        factor=Factor("push", ("ibkey",), list_as="divs", push="never"),
+        profile=Profile(method="push"),
+    ),
     # The form.
     "fields emptied while the button is off": Spec(
         load=Load(empties_after_ms=700, disabled_ms=2000, disabled_while_empty=True)

@@ -125,7 +125,7 @@ class Server:
             "channel": self._take_channel,
             "code": self._take_code,
             "poll": self._poll,
-            "resend": lambda _message: (200, {}),
+            "resend": lambda _message: (200, {"show": "push"}),
             "skip": lambda _message: self._next(),
         }
         return said[message["a"]](message)
