@@ -221,8 +221,9 @@ class Authenticator:
         self._busy = True
         try:
             report = await self._run(job, seen, attempt, ask)
-            if waited and report.outcome.is_without_browser and not report.submits:
+            if waited and report.outcome.is_without_browser and not attempt.begun:
                 # A browser that was started early ends by itself when it is not used: that says nothing of the next.
+                # One that had a permission may have sent the password, whatever it could still report.
                 await self._end_worker()
                 report = await self._run(job, seen, attempt, ask)
             return report

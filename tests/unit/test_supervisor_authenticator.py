@@ -299,6 +299,20 @@ def test_browser_that_died_waiting_is_replaced(desk: Desk) -> None:
     assert len(desk.ledger.read().submits) == 1
 
 
+def test_browser_that_died_with_a_permission_is_not_replaced(desk: Desk) -> None:
+    """It may have sent the password before it died, whatever it could report: nothing is sent twice (law 2)."""
+    desk.next_worker = ScriptedLogin(LoginOutcome.BROWSER_FAILED, submits=0)
+
+    async def prepared() -> None:
+        desk.authenticator.prepare("pin")
+
+    desk.runner.run(prepared())
+    done = desk.log_in(LoginOutcome.SUCCESS)
+    assert (done.result, done.submits) == (LoginResult.ENVIRONMENT, 1)
+    assert desk.outcomes == [None]
+    assert desk.log_in(LoginOutcome.SUCCESS).code == "credentials_rejected"
+
+
 def test_browser_that_fails_at_once_fails(desk: Desk) -> None:
     """A browser that does not run is tried once, not for ever."""
     done = desk.log_in(LoginOutcome.BROWSER_FAILED, asks=0)
