@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import login_rig as rig
@@ -209,6 +210,71 @@ def test_a_form_that_goes_elsewhere_has_gone(log_in: LogIn) -> None:
     login = log_in(rig.PageServer(CURRENT % elsewhere))
     assert login.report.outcome is LoginOutcome.FORM_AGAIN
     assert (login.report.submits, login.permits) == (1, 1)
+
+
+_ELSEWHERE = """<script>document.getElementById("first").addEventListener("submit", async (e) => {
+  e.preventDefault(); e.stopImmediatePropagation();
+  %s
+}, true);</script>"""
+
+
+@pytest.mark.parametrize(
+    "sends",
+    [
+        'fetch("/v2/session", {method: "POST", body: e.target[0].value.toUpperCase()}); e.target[1].value = "";',
+        'fetch("/v2/session", {method: "PUT", body: e.target[0].value}); e.target[1].value = "";',
+        'location.href = "/?user=" + e.target[0].value;',
+        """const socket = new WebSocket("wss://" + location.host + "/v2/socket"), user = e.target[0].value;
+        socket.onerror = () => 0; e.target[1].value = "";""",
+    ],
+    ids=["upper case", "PUT", "GET", "socket that is refused"],
+)
+def test_a_form_that_goes_in_another_way_is_not_sent_twice(log_in: LogIn, sends: str) -> None:
+    """Whatever way it takes, what carries the username is the form (law 2)."""
+    login = log_in(rig.PageServer(CURRENT % _ELSEWHERE % sends))
+    if "socket" in sends:  # nothing was sent over it
+        assert login.report.outcome is LoginOutcome.SWALLOWED
+    else:
+        assert login.report.outcome is LoginOutcome.FORM_AGAIN
+        assert (login.report.submits, login.permits) == (1, 1)
+
+
+def test_a_success_was_sent_whatever_carried_it(log_in: LogIn) -> None:
+    """A way that nobody knows hides the form on the wire; the page shows that it has gone (law 2)."""
+    sends = """fetch("/v2/session", {method: "POST", body: btoa(e.target[0].value)})
+      .finally(() => { location.href = "/sso/Dispatcher"; });"""
+    login = log_in(rig.PageServer(CURRENT % _ELSEWHERE % sends))
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert login.report.submits == 1
+
+
+def test_a_form_without_an_answer_may_have_been_sent(log_in: LogIn) -> None:
+    """The form has gone and nobody knows what carried it: its entry in the ledger stays (law 2)."""
+    sends = """fetch("/v2/session", {method: "POST", body: btoa(e.target[0].value)}); e.target.hidden = true;"""
+    login = log_in(rig.PageServer(CURRENT % _ELSEWHERE % sends))
+    assert login.report.outcome is LoginOutcome.TIMED_OUT
+    assert login.report.submits == 1
+
+
+def test_a_refusal_is_not_taken_back_by_a_second_try_without_an_answer(log_in: LogIn) -> None:
+    """The form came again without a word, and the second time it was swallowed: the first answer stands (law 2)."""
+    sends = """if (sessionStorage.sent) return;
+    sessionStorage.sent = 1; await send(null, "password"); document.getElementById("xyz-field-password").value = "";"""
+    page = rig.PageServer(CURRENT % _ELSEWHERE % sends)
+    login = log_in(page, first_after_start=True, has_worked=True)
+    assert login.report.outcome is LoginOutcome.FORM_AGAIN
+    assert page.posts == ["password"]
+
+
+def test_nothing_goes_out_while_a_swallowed_form_is_kept(log_in: LogIn, tmp_path: Path) -> None:
+    """A page that wakes up while its picture is taken sends no password of which the ledger does not know (law 2)."""
+    sends = """const wake = new MutationObserver(() => { wake.disconnect(); send(null, "password"); });
+    wake.observe(document.documentElement, {childList: true, subtree: true});"""
+    page = rig.PageServer(CURRENT % _ELSEWHERE % sends)
+    login = log_in(page, evidence_dir=tmp_path / "evidence")
+    assert login.report.outcome is LoginOutcome.SWALLOWED
+    assert (login.report.submits, page.posts) == (0, [])
+    assert (Path(login.report.evidence or "") / "page.png").exists()
 
 
 # Steps after the password.
