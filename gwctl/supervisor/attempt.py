@@ -41,9 +41,9 @@ class Attempt:
         """Return law 2's answer without writing anything; raise GwctlError."""
         return self.ledger.permission(self.password, self.context, self.limit)
 
-    def standing(self) -> tuple[Permission, bool]:
-        """Return law 2's answer, and whether this password has worked before; raise GwctlError."""
-        return self.permission(), self.ledger.has_worked(self.password)
+    def standing(self) -> tuple[Attempt, Permission, bool]:
+        """Return who asks, law 2's answer, and whether this password has worked before; raise GwctlError."""
+        return self, self.permission(), self.ledger.has_worked(self.password)
 
     async def permit(self) -> bool:
         """Write a submit to disk if law 2 allows it; asked again, the one before was not answered, if it was made."""

@@ -37,6 +37,7 @@ class ScriptedLogin:
         self.permitted = 0
         self.closed = 0
         self.ended: LoginReport | None = None
+        self.job: LoginJob | None = None
 
     async def run(
         self,
@@ -45,6 +46,7 @@ class ScriptedLogin:
         permit: Callable[[], Awaitable[bool]],
         answer: Answer,
     ) -> LoginReport:
+        self.job = job
         for _ in range(self.asks):
             if not await permit():
                 return LoginReport(LoginOutcome.CANCELLED, self.permitted)
@@ -281,6 +283,33 @@ def test_pipe_without_a_writer_neither_holds_the_login_nor_piles_up(
         assert readers[0].daemon, "the end of the process does not wait for it"
         pipe.write_text(PASSWORD)
         assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.SUCCESS
+
+
+def test_late_answer_of_the_ledger_is_not_taken_for_another_password(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk hung and the password was changed meanwhile: that the old one has worked says nothing of the new one."""
+    desk.log_in(LoginOutcome.SUCCESS)
+    hangs, asked = threading.Event(), Ledger.has_worked
+
+    def has_worked(ledger: Ledger, password: Secret) -> bool:
+        hangs.wait(10)
+        return asked(ledger, password)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(Ledger, "has_worked", has_worked)
+        desk.authenticator._asking.timeout_s = 0.05
+        assert desk.log_in(LoginOutcome.SUCCESS).code == "unavailable"
+        hangs.set()
+    late = desk.authenticator._asking._under_way
+    assert late is not None
+    late.result(10)
+    desk.authenticator._asking.timeout_s = 10.0
+    desk.password = "second-password"
+    desk.log_in(LoginOutcome.SUCCESS)
+    job = desk.workers[-1].job
+    assert job is not None
+    assert not job.has_worked
 
 
 def test_browser_that_died_waiting_is_replaced(desk: Desk) -> None:
