@@ -40,6 +40,8 @@ BUTTON_SCRIPT = f"""
   const first = (e, s) => [...e.querySelectorAll(s)].find((b) => shown(b) && !b.matches(":disabled")) || null;
   if (field.form) return first(field.form, ways) || first(field.form, any);
   for (let e = field.parentElement; e; e = e.parentElement) {{
+    // The button of the form for the password would send that once more.
+    if ([...e.querySelectorAll("input[type=password]")].some((one) => one !== field && shown(one))) return null;
     const found = first(e, ways) || first(e, any);
     if (found) return found;
   }}

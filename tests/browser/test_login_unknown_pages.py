@@ -332,6 +332,27 @@ def test_a_device_is_chosen_from_a_list_that_is_drawn(log_in: LogIn, device: str
 
 
 @pytest.mark.parametrize(
+    ("button", "sent"),
+    [
+        ("<button class='xyz-button-login' onclick=\"send(event, 'device 4')\">Continue</button>", ["device 4"]),
+        ("", []),
+    ],
+    ids=["with a button", "without"],
+)
+def test_a_form_that_stays_is_not_sent_again_for_a_device(log_in: LogIn, button: str, sent: list[str]) -> None:
+    """The list stands below the form, which nobody has hidden: its button is not the form's (law 2)."""
+    below = f"""<div data-panel="choice" hidden><select class="xyz-multipleselect"><option value="">Select</option>
+    <option value="4">Mobile Authenticator App</option><option value="4.2">SMS</option></select>{button}</div>"""
+    stays = (CURRENT % below).replace('first").hidden = !!answer.panel', 'first").hidden = false')
+    stays = stays.replace('if (select) select.addEventListener("change"', 'if (0) select.addEventListener("change"')
+    answers = [says(panel="choice"), says(panel="silver"), says(done=True)]
+    page = rig.PageServer(stays, answers)
+    log_in(page, method=Method.COMMAND, answer=lambda _question: "123456")
+    assert page.posts[:2] == ["password", *sent]
+    assert page.posts.count("password") == 1
+
+
+@pytest.mark.parametrize(
     "panel",
     [
         devices(("9", "Passkey")).replace('data-panel="choice"', 'data-panel="x"'),
