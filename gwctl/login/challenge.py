@@ -194,11 +194,12 @@ class Challenge:
         self._hands.note(f"device chosen: {label}")
         look = await self._hands.look()
         further = (*CODE_FIELDS, Element.PUSH, Element.CHANNEL_CHOICE)
-        if look.shows(Element.PASSWORD):
-            # The form stands there still: its button would send the password once more.
-            await self._hands.page.click_beside(selector, timeout_s=action_s)
-        elif look.shows(Element.SUBMIT) and not look.shows(*further):
-            await self._hands.click(Element.SUBMIT)
+        if not look.shows(*further):
+            if look.shows(Element.PASSWORD):
+                # The form stands there still: its button would send the password once more.
+                await self._hands.page.click_beside(selector, timeout_s=action_s)
+            elif look.shows(Element.SUBMIT):
+                await self._hands.click(Element.SUBMIT)
         seen = await self._hands.watch(look, lambda now: now.shows(*further) or not now.shows(Element.DEVICE_CHOICE))
         if seen is None:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, "the choice of a device was not taken")

@@ -542,3 +542,13 @@ def test_a_page_whose_script_comes_late_is_not_blank(log_in: LogIn) -> None:
     login = log_in(rig.PageServer(html), patience=replace(QUICK, form_s=2.5))
     assert login.report.outcome is LoginOutcome.PAGE_NEVER_CAME
     assert "page blank" not in [step.name for step in login.steps]
+
+
+@pytest.mark.parametrize("style", ["", HIDE], ids=["box", "label"])
+def test_the_switch_that_is_seen_is_the_forms(log_in: LogIn, style: str) -> None:
+    """Another layout's switch is in the page, hidden and on paper: a paper profile is not sent in live mode by that."""
+    other = f"<div hidden>{BOX % 'checked'}</div>"
+    seen = f"<input type=checkbox id=t2 name=paperSwitch {style}><label for=t2>Paper</label>"
+    page = rig.PageServer(CURRENT % (other + seen + MODE.replace("[name=paperSwitch]", "#t2")), [says(done=True)])
+    assert log_in(page).report.outcome is LoginOutcome.SUCCESS
+    assert page.posts == ["paper"]
