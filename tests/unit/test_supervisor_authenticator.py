@@ -312,6 +312,32 @@ def test_late_answer_of_the_ledger_is_not_taken_for_another_password(
     assert not job.has_worked
 
 
+def test_refusal_is_written_though_a_second_submit_was_denied(desk: Desk) -> None:
+    """The form came again, and the day has no room for another try: what was refused counts as refused (law 2)."""
+
+    class TriesTwice(ScriptedLogin):
+        async def run(
+            self,
+            job: LoginJob,
+            on_step: Callable[[Step], None],
+            permit: Callable[[], Awaitable[bool]],
+            answer: Answer,
+        ) -> LoginReport:
+            assert [await permit(), await permit()] == [True, False]
+            return LoginReport(LoginOutcome.FORM_AGAIN, 1)
+
+    desk.log_in(LoginOutcome.SUCCESS)
+    for _ in range(8):
+        desk.log_in(LoginOutcome.TIMED_OUT)
+    desk.next_worker = TriesTwice(LoginOutcome.FORM_AGAIN)
+
+    async def once() -> None:
+        await desk.authenticator.log_in(first=True, on_step=lambda _name: None, on_asked=lambda _text: None)
+
+    desk.runner.run(once())
+    assert desk.outcomes == ["success", *["uncounted"] * 8, "refused"]
+
+
 def test_browser_that_died_waiting_is_replaced(desk: Desk) -> None:
     """One that was started early and ended unused says nothing of the next; no submit was made, so none is lost."""
     dead = ScriptedLogin(LoginOutcome.BROWSER_FAILED, asks=0)
