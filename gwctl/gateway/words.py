@@ -10,11 +10,13 @@ LONGEST_CHARS = 200
 _READ_CHARS = 8192
 _FIELDS = ("error", "fail", "message", "statusMessage", "errorMessage", "reason")
 _NAMED = re.compile(
-    r"\b((?:cookie|passw\w*|xyzab[\w.]*|jsessionid)\b\"?\s*[=:]\s*|(?:secret|token|session\w*|st)\b\"?\s*(?:=\s*|:\s*(?=\S*\d)))"
+    r"\b((?:cookie|passw\w*|pwd|xyzab[\w.]*|jsessionid)\b\"?\s*[=:]\s*|(?:secret|token|session\w*|st)\b\"?\s*(?:=\s*|:\s*(?=\S*\d)))"
     r"[^\s;,]+",
     re.IGNORECASE,
 )
-_KEY = re.compile(r"(?=[A-Za-z+/=_%-]*\d)[A-Za-z0-9+/=_%-]{20,}")
+_BEARER = re.compile(r"\b(bearer\s+)\S+", re.IGNORECASE)
+_KEY = re.compile(r"(?=[A-Za-z+/=_%-]*\d)[A-Za-z0-9+/=_%-]{20,}|[A-Za-z0-9+=_%]{32,}")
+"""Long and with a digit, as a path may be; or longer than any word."""
 _UNSEEN = re.compile(r"<(script|style|head)\b.*?(</\1\s*>|\Z)|<!--.*?(-->|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*(>|\Z)")
 
@@ -24,7 +26,7 @@ def tidy(text: str) -> str | None:
     if len(text) > _READ_CHARS:
         text = text[:_READ_CHARS].rpartition(" ")[0]  # half a key would not be known for one
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-    line = _KEY.sub("…", _NAMED.sub(r"\1…", line))
+    line = _KEY.sub("…", _BEARER.sub(r"\1…", _NAMED.sub(r"\1…", line)))
     return (line if len(line) <= LONGEST_CHARS else line[: LONGEST_CHARS - 1] + "…") or None
 
 

@@ -199,8 +199,12 @@ class Challenge:
         self._hands.note(f"device chosen: {label}")
         look = await self._hands.look()
         further = (*CODE_FIELDS, Element.PUSH, Element.CHANNEL_CHOICE)
-        if look.shows(Element.SUBMIT) and not look.shows(*further):
-            await self._hands.click(Element.SUBMIT)
+        if not look.shows(*further):
+            if look.shows(Element.PASSWORD):
+                # The form stands there still: its button would send the password once more.
+                await self._hands.page.click_beside(selector, timeout_s=action_s)
+            elif look.shows(Element.SUBMIT):
+                await self._hands.click(Element.SUBMIT)
         seen = await self._hands.watch(look, lambda now: now.shows(*further) or not now.shows(Element.DEVICE_CHOICE))
         if seen is None:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, "the choice of a device was not taken")
@@ -293,7 +297,8 @@ class Challenge:
             self._tries -= 1
             return await self.send_code(element)
         submitted = await self._state(element)
-        if not (look.recognized.elements and await self._hands.click(Element.SUBMIT)):
+        own = look.recognized.elements and not look.shows(Element.PASSWORD)
+        if not (own and await self._hands.click(Element.SUBMIT)):
             await self._hands.page.press_enter(selector, timeout_s=action_s)
             await self._click_unless_sent(selector, submitted)
         self._hands.note("code submitted")

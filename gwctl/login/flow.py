@@ -20,6 +20,22 @@ _SLICE_S = 0.2
 _AT_ONCE_S = 0.5
 _ROUNDS = 8
 _CLICKS = 3
+_NO_ANSWER = frozenset(
+    {
+        LoginOutcome.PAGE_UNKNOWN,
+        LoginOutcome.PAGE_NEVER_CAME,
+        LoginOutcome.TIMED_OUT,
+        LoginOutcome.UPSTREAM_ILL,
+        LoginOutcome.SWALLOWED,
+        LoginOutcome.COOKIES_DISABLED,
+        LoginOutcome.CANCELLED,
+    }
+)
+"""Ends that say nothing of the password."""
+_UNSENT = frozenset(
+    {LoginOutcome.PAGE_UNKNOWN, LoginOutcome.UPSTREAM_ILL, LoginOutcome.SWALLOWED, LoginOutcome.COOKIES_DISABLED}
+)
+"""Ends of a submit at which the password has not left the browser where nothing was seen to carry it."""
 
 
 class Flow:
@@ -49,6 +65,8 @@ class Flow:
         self._durations_ms: dict[str, float] = {}
         self._late = LoginOutcome.PAGE_NEVER_CAME
         self._submits = 0
+        self._posts: int | None = None
+        """How many there were when the last submit was judged."""
         self._workaround_used = self._was_asked = False
         page.watch_for(task.username)
 
@@ -60,22 +78,25 @@ class Flow:
         swallowed, at any time; that is no refusal.
         """
         cookies: tuple[SsoCookie, ...] = ()
+        first: Ended | None = None
         try:
             async with asyncio.timeout(self._task.deadline_s) as self._hands.limit:
                 if self._task.first_after_start:
                     await self._hands.open_demo(self._task.patience.demo_call_s)
-                ended = await self._attempt()
+                ended = first = await self._attempt()
                 if self._is_worth_the_demo(ended):
-                    again = await self._attempt_after_demo()
-                    ended = ended if again.outcome is LoginOutcome.CANCELLED and self._submits else again
+                    ended = self._judge_both(first, await self._attempt_after_demo())
                 if ended.outcome is LoginOutcome.SUCCESS:
                     cookies = await self._page.cookies(self._task.base_url)
         except TimeoutError:
             ended = Ended(self._late, f"not done within {self._task.deadline_s:g} s")
+            ended = ended if first is None else self._judge_both(first, ended)
         except PageFailed as error:
             # Where something was sent, nobody saw the answer: that is no network's trouble, which would not count.
             status = self._page.traffic.document_status
             ended = Ended(LoginOutcome.BROWSER_FAILED, str(error)) if self._submits else ended_by(str(error), status)
+        if ended.outcome in _UNSENT and not self._submits and self._posts is not None:
+            ended = await self._look_for_late_form(ended, self._posts)
         self._hands.note(f"ended: {ended.outcome.value}")
         self._durations_ms["total"] = self._hands.now_ms()
         return LoginReport(
@@ -104,6 +125,12 @@ class Flow:
             return first
         return first and ended.is_mute and self._task.has_worked and not self._was_asked
 
+    def _judge_both(self, first: Ended, again: Ended) -> Ended:
+        """Return the end of a login that was tried twice: what is no answer takes no refusal back (law 2)."""
+        if again.outcome is LoginOutcome.CANCELLED and self._submits:
+            return first
+        return first if first.outcome.counts_as_refusal and again.outcome in _NO_ANSWER else again
+
     async def _attempt_after_demo(self) -> Ended:
         """Let the demo page's script call the API, answered or not, and try once more.
 
@@ -114,10 +141,18 @@ class Flow:
         self._workaround_used = True
         posts = self._page.traffic.posts
         await self._hands.open_demo(self._task.patience.demo_s)
-        if self._page.traffic.posts > posts:
-            self._submits += 1
-            return Ended(LoginOutcome.UNCLEAR, "the form was sent late and its answer was not seen")
-        return await self._attempt()
+        return self._sent_late(posts) or await self._attempt()
+
+    async def _look_for_late_form(self, ended: Ended, posts: int) -> Ended:
+        """Let the page send nothing any more while it is kept: its entry in the ledger is taken back (law 2)."""
+        await self._page.cut_off()
+        return self._sent_late(posts) or ended
+
+    def _sent_late(self, posts: int) -> Ended | None:
+        if self._page.traffic.posts <= posts:
+            return None
+        self._submits += 1
+        return Ended(LoginOutcome.UNCLEAR, "the form was sent late and its answer was not seen")
 
     async def _attempt(self) -> Ended:
         """Go through the page once, up to its answer to the password and to what it asks after it."""
@@ -144,15 +179,22 @@ class Flow:
         submitted = Submitted(look, self._page.traffic)
         self._late = LoginOutcome.TIMED_OUT
         begun_ms = self._hands.now_ms()
+        is_out = True  # whatever takes us away from here: nobody can say that it was not sent
         try:
             ended = await self._follow(await self._click_submit())
             unsent = ended.outcome is LoginOutcome.SWALLOWED and self._page.traffic.posts == submitted.traffic.posts
             if unsent and not await self._form.is_filled(await self._hands.look()):
                 self._hands.note("form emptied by the page before it was sent")
                 ended = await self._follow(await self._click_submit())
+        except Over as over:
+            is_out = self._was_asked or over.ended.outcome not in _UNSENT
+            raise
+        else:
+            is_out = ended.outcome not in _UNSENT
             return ended
         finally:
-            self._submits += self._page.traffic.posts > submitted.traffic.posts
+            self._posts = self._page.traffic.posts
+            self._submits += is_out or self._posts > submitted.traffic.posts
             self._durations_ms["answer"] = round(self._hands.now_ms() - begun_ms, 1)
 
     async def _click_submit(self) -> Submitted:

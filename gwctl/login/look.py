@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gwctl.login.controls import COLLECT_SCRIPT, Collected
+from gwctl.login.page_scripts import PICK
 from gwctl.login.pages import Element
 from gwctl.login.recognition import NOTHING, Recognized, recognize
 from gwctl.login.words import letters
@@ -30,7 +31,8 @@ _FORM_PARTS = [
 
 # Returns null while the page looks as it did at the last look, so that waiting for a change is one call. It tells which
 # elements are visible and whether the fields hold something, never what they hold.
-LOOK_SCRIPT = r"""
+LOOK_SCRIPT = (
+    r"""
 ({selectors, known, origin}) => {
   const root = document.body;
   if (!root) return null;
@@ -77,7 +79,8 @@ LOOK_SCRIPT = r"""
     walk(root);
     return sound(lines.join("\n"));
   };
-  const box = (selectors.paper_switch || []).flatMap(every)[0];
+  PICK_SCRIPT
+  const box = pick((selectors.paper_switch || []).flatMap(every));
   const operable = (e) => !e.matches(":disabled, [aria-disabled=true]");
   const look = {
     visible,
@@ -107,7 +110,10 @@ LOOK_SCRIPT = r"""
   look.collected = strange ? (COLLECT)(ids, id, shown, origin) : null;
   return JSON.stringify(look) === known ? null : look;
 }
-""".replace("COLLECT", COLLECT_SCRIPT.strip()).replace("form_parts", json.dumps(_FORM_PARTS))
+""".replace("COLLECT", COLLECT_SCRIPT.strip())
+    .replace("form_parts", json.dumps(_FORM_PARTS))
+    .replace("PICK_SCRIPT", PICK.strip())
+)
 
 
 # Returns for each element how it was found, visible before hidden: for a person who wants to know the page.

@@ -336,6 +336,13 @@ class Page:
             return None
         return None if words is None else str(words)
 
+    async def cut_off(self) -> None:
+        """Let nothing more go out from the page: what it shows can still be kept."""
+        from playwright.async_api import Error
+
+        with contextlib.suppress(Error):  # a page that is gone sends nothing
+            await self._page.route("**/*", lambda route: route.abort())
+
     async def remove(self, selectors: list[str]) -> None:
         """Take elements out of the page."""
         script = "(selectors) => selectors.forEach((s) => document.querySelectorAll(s).forEach((e) => e.remove()))"

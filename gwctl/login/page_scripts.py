@@ -10,12 +10,17 @@ _SHOWN = """
     && e.getBoundingClientRect().width > 0 && e.getBoundingClientRect().height > 0;
 """
 
-# Returns what a person clicks for the first switch that the selectors find: the switch, its label, or what is drawn in
+PICK = """
+  const pick = (boxes) => boxes.find(shown) || boxes.find((e) => [...(e.labels || [])].some(shown)) || boxes[0];
+"""
+"""Of several switches a page's other layouts may have hidden ones: the one that a person sees is the form's."""
+
+# Returns what a person clicks for the switch that the selectors find: the switch, its label, or what is drawn in
 # its place beside it.
 TOGGLE_SCRIPT = f"""
 (selectors) => {{
-  {_SHOWN}{_EVERY}
-  const box = selectors.flatMap(every)[0];
+  {_SHOWN}{_EVERY}{PICK}
+  const box = pick(selectors.flatMap(every));
   if (!box) return null;
   const places = [box, ...(box.labels || []), box.closest("label"), box.nextElementSibling, box.previousElementSibling];
   const other = "form, a[href], input:not([type=checkbox]), select, button:not([role=switch])";
@@ -27,8 +32,8 @@ TOGGLE_SCRIPT = f"""
 # Clicks the switch although nobody sees it: its page hears of it as of a person's click.
 TOGGLE_BY_SCRIPT = f"""
 (selectors) => {{
-  {_EVERY}
-  selectors.flatMap(every)[0].click();
+  {_SHOWN}{_EVERY}{PICK}
+  pick(selectors.flatMap(every)).click();
 }}
 """
 
@@ -40,6 +45,8 @@ BUTTON_SCRIPT = f"""
   const first = (e, s) => [...e.querySelectorAll(s)].find((b) => shown(b) && !b.matches(":disabled")) || null;
   if (field.form) return first(field.form, ways) || first(field.form, any);
   for (let e = field.parentElement; e; e = e.parentElement) {{
+    // The button of the form for the password would send that once more.
+    if ([...e.querySelectorAll("input[type=password]")].some((one) => one !== field && shown(one))) return null;
     const found = first(e, ways) || first(e, any);
     if (found) return found;
   }}

@@ -19,7 +19,7 @@ from gwctl.login.look import Traffic
 from gwctl.login.outcome import redact
 
 if TYPE_CHECKING:
-    from playwright.async_api import ConsoleMessage, Request, Response
+    from playwright.async_api import ConsoleMessage, Request, Response, WebSocket
     from playwright.async_api import Page as BrowserPage
 
 KEPT_REQUESTS = 200
@@ -33,6 +33,7 @@ _WHOLE_SECOND_S = 1.0
 """``Date`` has whole seconds."""
 _FORM_PATH = re.compile(r"/(authenticator|login|logon|signin|dispatcher)(?=[/;]|$)", re.IGNORECASE)
 """Where a form goes to; what else is sent below ``/sso/`` may be telemetry."""
+_SENDING = frozenset({"POST", "PUT", "PATCH"})
 _ASKING = frozenset({"document", "script", "xhr", "fetch"})
 """The kinds of a request by which a page goes on; pictures, beacons and sockets are not."""
 
@@ -70,6 +71,7 @@ class Wire:
         page.on("response", self._on_response)
         page.on("requestfinished", self._on_end)
         page.on("requestfailed", self._on_failed)
+        page.on("websocket", self._on_socket)
         page.on("console", self._on_message)
 
     def _on_request(self, request: Request) -> None:
@@ -91,12 +93,26 @@ class Wire:
 
     def _sends_form(self, request: Request, path: str) -> bool:
         """Say whether a request is the form's: by its path, as a form that the browser sends, or by who is in it."""
-        if request.method != "POST":
-            return False
-        if path.startswith("/sso/") and (_FORM_PATH.search(path) or request.is_navigation_request()):
+        is_document = request.is_navigation_request()
+        if request.method not in _SENDING:
+            asks_first = is_document and request.redirected_from is None
+            return asks_first and self._names_user(urlsplit(request.url).query.encode())
+        if path.startswith("/sso/") and request.method == "POST" and (_FORM_PATH.search(path) or is_document):
             return True
-        body = (request.post_data_buffer or b"").decode(errors="replace")
-        return len(self._username) >= NAME_CHARS and self._username in unquote(body)
+        return self._names_user(request.post_data_buffer or b"")
+
+    def _names_user(self, sent: bytes) -> bool:
+        """Say whether the username is in what is sent; a page may write it in small letters."""
+        known = len(self._username) >= NAME_CHARS
+        return known and self._username.casefold() in unquote(sent.decode(errors="replace")).casefold()
+
+    def _on_socket(self, socket: WebSocket) -> None:
+        socket.on("framesent", self._on_frame)
+
+    def _on_frame(self, sent: str | bytes) -> None:
+        """Count a form that goes over a socket; its answer is one of many frames, and nobody waits for it."""
+        if self._names_user(sent if isinstance(sent, bytes) else sent.encode(errors="replace")):
+            self.traffic = replace(self.traffic, posts=self.traffic.posts + 1)
 
     @property
     def quiet_s(self) -> float:

@@ -11,7 +11,7 @@ from gwctl.errors import GwctlError
 from gwctl.login.outcome import LoginOutcome, LoginReport
 from gwctl.supervisor.ledger import Ledger
 from gwctl.supervisor.meanings import MEANINGS, RESET_HINT, Meaning
-from gwctl.supervisor.policy import UNCOUNTED, Permission, Submit
+from gwctl.supervisor.policy import Permission, Submit
 from gwctl.supervisor.service_secrets import ledger_secret
 from gwctl.supervisor.states import LoginDone, LoginResult
 
@@ -41,27 +41,22 @@ class Attempt:
         """Return law 2's answer without writing anything; raise GwctlError."""
         return self.ledger.permission(self.password, self.context, self.limit)
 
-    def standing(self) -> tuple[Permission, bool]:
-        """Return law 2's answer, and whether this password has worked before; raise GwctlError."""
-        return self.permission(), self.ledger.has_worked(self.password)
+    def standing(self) -> tuple[Attempt, Permission, bool]:
+        """Return who asks, law 2's answer, and whether this password has worked before; raise GwctlError."""
+        return self, self.permission(), self.ledger.has_worked(self.password)
 
     async def permit(self) -> bool:
         """Write a submit to disk if law 2 allows it; asked again, the one before was not answered, if it was made."""
-        await self.leave_open()
-        permission = await asyncio.to_thread(self.ledger.begin_submit, self.password, self.context, self.limit)
-        self.open = permission.allowed
+        permission = await asyncio.to_thread(
+            self.ledger.begin_submit, self.password, self.context, self.limit, leave_last=self.open
+        )
+        self.open |= permission.allowed
         if not permission.allowed:
             self.denied = permission
         elif self.ledger.last_begun is not None:
             self.begun.append(self.ledger.last_begun)
             self.on_submit()
         return permission.allowed
-
-    async def leave_open(self) -> None:
-        """Note that the last permitted submit has no answer, and gets none."""
-        if self.open:
-            self.open = False
-            await asyncio.to_thread(self.ledger.end_submit, UNCOUNTED)
 
     async def withdraw_unmade(self, report: LoginReport) -> None:
         """Take the permitted submits that were not made out of the ledger, the first ones first."""

@@ -93,7 +93,7 @@ class Authenticator:
         self._closing: asyncio.Task[None] | None = None
         self._last: Attempt | None = None
         self._reading: Errand[Credentials] = Errand("reading the secrets", SECRETS_S)
-        self._asking: Errand[tuple[Permission, bool]] = Errand("reading the login ledger", LEDGER_S)
+        self._asking: Errand[tuple[Attempt, Permission, bool]] = Errand("reading the login ledger", LEDGER_S)
         self._report: LoginReport | None = None
 
     @property
@@ -139,7 +139,7 @@ class Authenticator:
         context = login_context(self.settings, has_totp=credentials.totp_secret is not None)
         attempt = self._last = Attempt(self.ledger, credentials, context, limit, on_submit)
         try:
-            permission, has_worked = await self._asking.run(attempt.standing)
+            permission, has_worked = await self._standing(attempt)
         except GwctlError as error:
             self._let_browser_go()
             return environment_trouble(error)
@@ -162,6 +162,13 @@ class Authenticator:
             self._let_browser_go()
         done = await asyncio.shield(self._conclude(report, attempt))
         return replace(done, submits=attempt.made(report), understood=_understood(report))
+
+    async def _standing(self, attempt: Attempt) -> tuple[Permission, bool]:
+        """Return the ledger's answer to this attempt; a late one to an attempt before it may be of another password."""
+        while True:
+            answered, permission, has_worked = await self._asking.run(attempt.standing)
+            if answered is attempt:
+                return permission, has_worked
 
     def _let_browser_go(self) -> None:
         """End whatever browser there is, in the background: nobody knows when the next login is."""
@@ -221,8 +228,9 @@ class Authenticator:
         self._busy = True
         try:
             report = await self._run(job, seen, attempt, ask)
-            if waited and report.outcome.is_without_browser and not report.submits:
+            if waited and report.outcome.is_without_browser and not attempt.begun:
                 # A browser that was started early ends by itself when it is not used: that says nothing of the next.
+                # One that had a permission may have sent the password, whatever it could still report.
                 await self._end_worker()
                 report = await self._run(job, seen, attempt, ask)
             return report

@@ -22,6 +22,7 @@ from gwctl.errors import DiskTrouble, ProfileHeld
 from gwctl.state_file import make_private_dir, read_json, set_aside, write_json
 from gwctl.supervisor.policy import (
     OUTCOMES,
+    UNCOUNTED,
     Block,
     LoginRecord,
     Now,
@@ -156,13 +157,15 @@ class Ledger:
             record, salt, _ = self._load()
         return record.worked_print == self._print(password, salt)
 
-    def begin_submit(self, password: Secret, context: str, limit: int) -> Permission:
+    def begin_submit(self, password: Secret, context: str, limit: int, *, leave_last: bool = False) -> Permission:
         """Write a submit to disk if law 2 allows it, and say whether it does.
 
-        The check and the write are one: two processes cannot both get the last permission.
+        The check and the write are one: two processes cannot both get the last permission. With ``leave_last`` the last
+        submit was not answered, which is written only if another one is allowed: else its answer is still to come.
         """
         with self._locked():
             record, salt, _ = self._load()
+            record = ended(record, UNCOUNTED) if leave_last else record
             now = self._now()
             question = Question(self._print(password, salt), context, limit)
             permission = may_submit(record, question, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import login_rig as rig
@@ -211,6 +212,71 @@ def test_a_form_that_goes_elsewhere_has_gone(log_in: LogIn) -> None:
     assert (login.report.submits, login.permits) == (1, 1)
 
 
+_ELSEWHERE = """<script>document.getElementById("first").addEventListener("submit", async (e) => {
+  e.preventDefault(); e.stopImmediatePropagation();
+  %s
+}, true);</script>"""
+
+
+@pytest.mark.parametrize(
+    "sends",
+    [
+        'fetch("/v2/session", {method: "POST", body: e.target[0].value.toUpperCase()}); e.target[1].value = "";',
+        'fetch("/v2/session", {method: "PUT", body: e.target[0].value}); e.target[1].value = "";',
+        'location.href = "/?user=" + e.target[0].value;',
+        """const socket = new WebSocket("wss://" + location.host + "/v2/socket"), user = e.target[0].value;
+        socket.onerror = () => 0; e.target[1].value = "";""",
+    ],
+    ids=["upper case", "PUT", "GET", "socket that is refused"],
+)
+def test_a_form_that_goes_in_another_way_is_not_sent_twice(log_in: LogIn, sends: str) -> None:
+    """Whatever way it takes, what carries the username is the form (law 2)."""
+    login = log_in(rig.PageServer(CURRENT % _ELSEWHERE % sends))
+    if "socket" in sends:  # nothing was sent over it
+        assert login.report.outcome is LoginOutcome.SWALLOWED
+    else:
+        assert login.report.outcome is LoginOutcome.FORM_AGAIN
+        assert (login.report.submits, login.permits) == (1, 1)
+
+
+def test_a_success_was_sent_whatever_carried_it(log_in: LogIn) -> None:
+    """A way that nobody knows hides the form on the wire; the page shows that it has gone (law 2)."""
+    sends = """fetch("/v2/session", {method: "POST", body: btoa(e.target[0].value)})
+      .finally(() => { location.href = "/sso/Dispatcher"; });"""
+    login = log_in(rig.PageServer(CURRENT % _ELSEWHERE % sends))
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert login.report.submits == 1
+
+
+def test_a_form_without_an_answer_may_have_been_sent(log_in: LogIn) -> None:
+    """The form has gone and nobody knows what carried it: its entry in the ledger stays (law 2)."""
+    sends = """fetch("/v2/session", {method: "POST", body: btoa(e.target[0].value)}); e.target.hidden = true;"""
+    login = log_in(rig.PageServer(CURRENT % _ELSEWHERE % sends))
+    assert login.report.outcome is LoginOutcome.TIMED_OUT
+    assert login.report.submits == 1
+
+
+def test_a_refusal_is_not_taken_back_by_a_second_try_without_an_answer(log_in: LogIn) -> None:
+    """The form came again without a word, and the second time it was swallowed: the first answer stands (law 2)."""
+    sends = """if (sessionStorage.sent) return;
+    sessionStorage.sent = 1; await send(null, "password"); document.getElementById("xyz-field-password").value = "";"""
+    page = rig.PageServer(CURRENT % _ELSEWHERE % sends)
+    login = log_in(page, first_after_start=True, has_worked=True)
+    assert login.report.outcome is LoginOutcome.FORM_AGAIN
+    assert page.posts == ["password"]
+
+
+def test_nothing_goes_out_while_a_swallowed_form_is_kept(log_in: LogIn, tmp_path: Path) -> None:
+    """A page that wakes up while its picture is taken sends no password of which the ledger does not know (law 2)."""
+    sends = """const wake = new MutationObserver(() => { wake.disconnect(); send(null, "password"); });
+    wake.observe(document.documentElement, {childList: true, subtree: true});"""
+    page = rig.PageServer(CURRENT % _ELSEWHERE % sends)
+    login = log_in(page, evidence_dir=tmp_path / "evidence")
+    assert login.report.outcome is LoginOutcome.SWALLOWED
+    assert (login.report.submits, page.posts) == (0, [])
+    assert (Path(login.report.evidence or "") / "page.png").exists()
+
+
 # Steps after the password.
 
 OTP = """<div class="xyzblock-otpselector" data-panel="otp" hidden><p>How do you want your code?</p>
@@ -263,6 +329,27 @@ def test_a_device_is_chosen_from_a_list_that_is_drawn(log_in: LogIn, device: str
     login = log_in(page, method=Method.COMMAND, device=device, answer=lambda _question: "123456")
     assert login.report.outcome is LoginOutcome.SUCCESS
     assert page.posts == ["password", f"device {device or '4'}", "code 123456"]
+
+
+@pytest.mark.parametrize(
+    ("button", "sent"),
+    [
+        ("<button class='xyz-button-login' onclick=\"send(event, 'device 4')\">Continue</button>", ["device 4"]),
+        ("", []),
+    ],
+    ids=["with a button", "without"],
+)
+def test_a_form_that_stays_is_not_sent_again_for_a_device(log_in: LogIn, button: str, sent: list[str]) -> None:
+    """The list stands below the form, which nobody has hidden: its button is not the form's (law 2)."""
+    below = f"""<div data-panel="choice" hidden><select class="xyz-multipleselect"><option value="">Select</option>
+    <option value="4">Mobile Authenticator App</option><option value="4.2">SMS</option></select>{button}</div>"""
+    stays = (CURRENT % below).replace('first").hidden = !!answer.panel', 'first").hidden = false')
+    stays = stays.replace('if (select) select.addEventListener("change"', 'if (0) select.addEventListener("change"')
+    answers = [says(panel="choice"), says(panel="silver"), says(done=True)]
+    page = rig.PageServer(stays, answers)
+    log_in(page, method=Method.COMMAND, answer=lambda _question: "123456")
+    assert page.posts[:2] == ["password", *sent]
+    assert page.posts.count("password") == 1
 
 
 @pytest.mark.parametrize(
@@ -455,3 +542,13 @@ def test_a_page_whose_script_comes_late_is_not_blank(log_in: LogIn) -> None:
     login = log_in(rig.PageServer(html), patience=replace(QUICK, form_s=2.5))
     assert login.report.outcome is LoginOutcome.PAGE_NEVER_CAME
     assert "page blank" not in [step.name for step in login.steps]
+
+
+@pytest.mark.parametrize("style", ["", HIDE], ids=["box", "label"])
+def test_the_switch_that_is_seen_is_the_forms(log_in: LogIn, style: str) -> None:
+    """Another layout's switch is in the page, hidden and on paper: a paper profile is not sent in live mode by that."""
+    other = f"<div hidden>{BOX % 'checked'}</div>"
+    seen = f"<input type=checkbox id=t2 name=paperSwitch {style}><label for=t2>Paper</label>"
+    page = rig.PageServer(CURRENT % (other + seen + MODE.replace("[name=paperSwitch]", "#t2")), [says(done=True)])
+    assert log_in(page).report.outcome is LoginOutcome.SUCCESS
+    assert page.posts == ["paper"]

@@ -37,6 +37,7 @@ class ScriptedLogin:
         self.permitted = 0
         self.closed = 0
         self.ended: LoginReport | None = None
+        self.job: LoginJob | None = None
 
     async def run(
         self,
@@ -45,6 +46,7 @@ class ScriptedLogin:
         permit: Callable[[], Awaitable[bool]],
         answer: Answer,
     ) -> LoginReport:
+        self.job = job
         for _ in range(self.asks):
             if not await permit():
                 return LoginReport(LoginOutcome.CANCELLED, self.permitted)
@@ -283,6 +285,59 @@ def test_pipe_without_a_writer_neither_holds_the_login_nor_piles_up(
         assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.SUCCESS
 
 
+def test_late_answer_of_the_ledger_is_not_taken_for_another_password(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk hung and the password was changed meanwhile: that the old one has worked says nothing of the new one."""
+    desk.log_in(LoginOutcome.SUCCESS)
+    hangs, asked = threading.Event(), Ledger.has_worked
+
+    def has_worked(ledger: Ledger, password: Secret) -> bool:
+        hangs.wait(10)
+        return asked(ledger, password)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(Ledger, "has_worked", has_worked)
+        desk.authenticator._asking.timeout_s = 0.05
+        assert desk.log_in(LoginOutcome.SUCCESS).code == "unavailable"
+        hangs.set()
+    late = desk.authenticator._asking._under_way
+    assert late is not None
+    late.result(10)
+    desk.authenticator._asking.timeout_s = 10.0
+    desk.password = "second-password"
+    desk.log_in(LoginOutcome.SUCCESS)
+    job = desk.workers[-1].job
+    assert job is not None
+    assert not job.has_worked
+
+
+def test_refusal_is_written_though_a_second_submit_was_denied(desk: Desk) -> None:
+    """The form came again, and the day has no room for another try: what was refused counts as refused (law 2)."""
+
+    class TriesTwice(ScriptedLogin):
+        async def run(
+            self,
+            job: LoginJob,
+            on_step: Callable[[Step], None],
+            permit: Callable[[], Awaitable[bool]],
+            answer: Answer,
+        ) -> LoginReport:
+            assert [await permit(), await permit()] == [True, False]
+            return LoginReport(LoginOutcome.FORM_AGAIN, 1)
+
+    desk.log_in(LoginOutcome.SUCCESS)
+    for _ in range(8):
+        desk.log_in(LoginOutcome.TIMED_OUT)
+    desk.next_worker = TriesTwice(LoginOutcome.FORM_AGAIN)
+
+    async def once() -> None:
+        await desk.authenticator.log_in(first=True, on_step=lambda _name: None, on_asked=lambda _text: None)
+
+    desk.runner.run(once())
+    assert desk.outcomes == ["success", *["uncounted"] * 8, "refused"]
+
+
 def test_browser_that_died_waiting_is_replaced(desk: Desk) -> None:
     """One that was started early and ended unused says nothing of the next; no submit was made, so none is lost."""
     dead = ScriptedLogin(LoginOutcome.BROWSER_FAILED, asks=0)
@@ -297,6 +352,20 @@ def test_browser_that_died_waiting_is_replaced(desk: Desk) -> None:
     assert dead.closed == 1
     assert len(desk.workers) == 2
     assert len(desk.ledger.read().submits) == 1
+
+
+def test_browser_that_died_with_a_permission_is_not_replaced(desk: Desk) -> None:
+    """It may have sent the password before it died, whatever it could report: nothing is sent twice (law 2)."""
+    desk.next_worker = ScriptedLogin(LoginOutcome.BROWSER_FAILED, submits=0)
+
+    async def prepared() -> None:
+        desk.authenticator.prepare("pin")
+
+    desk.runner.run(prepared())
+    done = desk.log_in(LoginOutcome.SUCCESS)
+    assert (done.result, done.submits) == (LoginResult.ENVIRONMENT, 1)
+    assert desk.outcomes == [None]
+    assert desk.log_in(LoginOutcome.SUCCESS).code == "credentials_rejected"
 
 
 def test_browser_that_fails_at_once_fails(desk: Desk) -> None:
