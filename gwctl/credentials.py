@@ -122,7 +122,9 @@ def doubt_of(found: Found) -> str | None:
     text = found.secret.reveal()
     if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES:
         return f"it stands in quotes in its source ({found.source}), and they are sent with it"
-    if text != text.strip() or "\n" in text:
+    if "\n" in text.strip():
+        return f"it has more than one line ({found.source}), and all of them are sent"
+    if text != text.strip():
         return f"it begins or ends with a blank ({found.source}), which is sent with it"
     return None
 
