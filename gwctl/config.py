@@ -218,7 +218,7 @@ def read_file(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(raw.decode())
+        return tomllib.loads(raw.decode("utf-8-sig"))  # some editors put a mark (BOM) first, which nobody sees
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Configuration(f"{path} is not TOML: {error}", hint=f"mend {path}") from error
 

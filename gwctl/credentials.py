@@ -122,7 +122,9 @@ def doubt_of(found: Found) -> str | None:
     text = found.secret.reveal()
     if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES:
         return f"it stands in quotes in its source ({found.source}), and they are sent with it"
-    if text != text.strip() or "\n" in text:
+    if "\n" in text.strip():
+        return f"it has more than one line ({found.source}), and all of them are sent"
+    if text != text.strip():
         return f"it begins or ends with a blank ({found.source}), which is sent with it"
     return None
 
@@ -168,7 +170,8 @@ def _find_by_command(name: str, settings: Settings, sources: Sources) -> Found |
     try:
         output = _unmarked(sources.run_command(command)).splitlines()
     except (OSError, ValueError) as error:
-        raise Configuration(f"{name}_command failed: {error}", hint=f"run {command[0]} by hand") from None
+        why = f"{command[0]}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
+        raise Configuration(f"{name}_command failed: {why}", hint=f"run {command[0]} by hand") from None
     # Of a password the first line counts, as `pass` and its kind print notes below it; addresses may be one a line.
     value = "\n".join(output).strip() if name == "notify_urls" else "".join(output[:1])
     if not value:

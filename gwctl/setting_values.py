@@ -35,7 +35,7 @@ def parse_gateway_port(raw: object) -> int:
     port = parse_port(raw)
     if port in BROWSERS_REFUSE:
         free = next_free(max(port, 4999))
-        raise Unsuitable("a port that browsers open, and the login's page is there", f"another port, such as {free}")
+        raise Unsuitable("a port that browsers open, so nobody could log in there", f"set another port, such as {free}")
     return port
 
 

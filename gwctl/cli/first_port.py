@@ -17,16 +17,20 @@ def settle_port(call: Call, settings: Settings, flags: Mapping[str, Any]) -> Set
     choice is kept in the profile's folder, where every later call finds it. Raises GwctlError.
     """
     from gwctl.gateway import process
+    from gwctl.state_file import read_json, write_json
 
     setting, paths = settings.values["port"], settings.paths
-    known = setting.source != BUILT_IN or paths.gateway_served_file.exists() or paths.gateway_state_file.exists()
+    _, lost = read_json(paths.chosen_port_file)
+    if lost is not None:
+        call.say(f"the file with the profile's port was damaged, and is now {lost}")
+    had_a_gateway = paths.gateway_state_file.exists() or (lost is None and paths.gateway_served_file.exists())
+    known = setting.source != BUILT_IN or had_a_gateway
     if known or process.port_is_free(setting.value):
         return settings
     holder = process.find_listener(setting.value)
     if holder is not None and holder.cwd == os.path.realpath(paths.gateway_dir):
         return settings
     from gwctl.roster import free_port_beside
-    from gwctl.state_file import write_json
 
     port = free_port_beside(paths, process.port_is_free)
     write_json(paths.chosen_port_file, {"port": port})

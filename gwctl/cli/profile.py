@@ -173,7 +173,7 @@ def _writing(call: Call) -> Iterator[tuple[Path, Any]]:
     try:
         with FileLock(file.with_name(f"{file.name}.lock"), mode=0o600).acquire(timeout=LOCK_TIMEOUT_S):
             profile_names(call.environment)
-            before = file.read_text() if file.exists() else ""
+            before = file.read_text(encoding="utf-8-sig") if file.exists() else ""
             document = tomlkit.parse(before)
             yield file, document
             if (text := tomlkit.dumps(document)) != before:

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import Seconds
 from gwctl.cli.reaching import require_supervisor
-from gwctl.errors import TryAgain
+from gwctl.errors import GwctlError, TryAgain
+
+
+def _not_followed(call: Call) -> list[str]:
+    """Return which of this call's own variables the gateway does not follow: its supervisor has others."""
+    from gwctl.supervisor.drift import down_then_up, drift_of_gateway
+
+    with contextlib.suppress(GwctlError):  # settings that cannot be used are said by the supervisor
+        settings = call.settings()
+        remedy = down_then_up(settings)
+        return [
+            f"{one.text}; the supervisor has the variables it was started with; to apply it: {remedy}"
+            for one in drift_of_gateway(call.paths, settings)
+            if settings.values[one.setting].source.startswith("$")
+        ]
+    return []
 
 
 @click.command("restart")
@@ -27,4 +44,6 @@ def command(call: Call, *, timeout_s: float) -> Outcome:
     since = int(client.command("restart")["n"])
     with shown(call) as show:
         status = follow_until_ready(call, client, timeout_s=timeout_s, show=show, since=since)
+    for text in _not_followed(call):
+        call.say(text)
     return Outcome(status, "" if call.quiet else f"ready: {status['gateway']['base_url']}")

@@ -70,15 +70,18 @@ def delete(call: Call, *, name: str) -> Outcome:
 @verb
 def check(call: Call, *, name: str) -> Outcome:
     """Say which source has a secret, never what it is."""
-    from gwctl.supervisor.service_secrets import sources_of
+    from gwctl.supervisor.service_secrets import check_totp, sources_of
 
     name = check_name(name)
-    found = find(name, call.settings(), sources_of(call.environment))
+    settings = call.settings()
+    found = find(name, settings, sources_of(call.environment))
     if found is None:
         raise CredentialsMissing(
             f"no {name} was found in any source",
             hint=f"{call.command('secret set ' + name)}, or GWCTL_{name.upper()}_FILE",
         )
+    if name == "totp_secret":
+        check_totp(settings, found)
     doubt = doubt_of(found)
     text = f"{name}: {found.source}" + (f"; {doubt}" if doubt else "")
     return Outcome({"name": name, "source": found.source, **({"doubt": doubt} if doubt else {})}, text)

@@ -66,6 +66,7 @@ def check_allow_ips(case: Case) -> Iterator[Finding]:
     from gwctl.gateway.home import rendered_allow_ips
     from gwctl.gateway.launch import RunningGateway, recognised
     from gwctl.gateway.settings import check_allow_ips as checked
+    from gwctl.supervisor.drift import down_then_up
 
     setting = case.known.values["allow_ips"]
     source = setting.source
@@ -79,7 +80,7 @@ def check_allow_ips(case: Case) -> Iterator[Finding]:
     if in_force is not None and set(in_force) != set(patterns):
         yield warning(
             f"the running gateway lets in {', '.join(in_force) or 'everybody'}; the settings say {', '.join(patterns)}",
-            case.command("restart"),
+            case.command("restart") if _reaches_supervisor(case) else down_then_up(case.known),
             where=setting.source,
         )
     if in_force is not None:
@@ -97,6 +98,13 @@ def check_allow_ips(case: Case) -> Iterator[Finding]:
         )
         return
     yield ok(f"this machine only; {socket_fact}")
+
+
+def _reaches_supervisor(case: Case) -> bool:
+    """Say whether a restart would follow our ``allow_ips``: a supervisor has the variables it was started with."""
+    if case.status is None or "drift" not in case.status:
+        return True
+    return any(one["setting"] == "allow_ips" for one in case.status["drift"])
 
 
 def check_upstream(case: Case) -> Iterator[Finding]:

@@ -35,7 +35,7 @@ class Drift:
 
     setting: str
     text: str
-    remedy: str | None
+    remedy: str
 
     def to_json(self) -> dict[str, Any]:
         """Return the object for ``status``."""
@@ -58,7 +58,7 @@ def drift_of_gateway(paths: Paths, configured: Settings) -> list[Drift]:
     try:
         wanted = check_allow_ips(configured["allow_ips"])
     except Configuration as error:
-        return [Drift("allow_ips", error.message, error.hint)]
+        return [Drift("allow_ips", error.message, error.hint or command(configured, "doctor"))]
     if allowed is not None and set(allowed) != set(wanted):
         found.append(Drift("allow_ips", _differ("allow_ips", allowed, wanted), remedy))
     names = keystore.certified_names(paths)
@@ -86,6 +86,11 @@ def command(settings: Settings, rest: str) -> str:
     """Return the command to type for the settings' profile."""
     option = "" if settings.profile == "default" else f" --profile {settings.profile}"
     return f"gwctl{option} {rest}"
+
+
+def down_then_up(settings: Settings) -> str:
+    """Return the commands after which everything follows the settings and variables of who types them."""
+    return f"{command(settings, 'down')}, then {command(settings, 'up')}"
 
 
 def _differ(key: str, running: Iterable[str], configured: Iterable[str]) -> str:
@@ -176,7 +181,8 @@ class DriftWatch:
             configured = self._load()
             of_gateway = drift_of_gateway(paths, configured) if pid is not None else []
         except GwctlError as error:
-            return [Drift(paths.config_file.name, error.message, error.hint)]
+            remedy = error.hint or command(self._started_with, "doctor")
+            return [Drift(paths.config_file.name, error.message, remedy)]
         return of_gateway + drift_of_supervisor(self._started_with, configured)
 
 

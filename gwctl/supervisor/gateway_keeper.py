@@ -16,7 +16,7 @@ from gwctl.gateway.api import GatewayClient
 from gwctl.gateway.cause import Cause, read_cause
 from gwctl.gateway.door import Knock
 from gwctl.gateway.push import PushListener
-from gwctl.gateway.settings import GatewaySettings
+from gwctl.gateway.settings import GatewaySettings, check_allow_ips
 from gwctl.login.browser import find_browser
 from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
@@ -125,6 +125,7 @@ class GatewayKeeper:
             async with asyncio.timeout(SETTINGS_TIMEOUT_S):
                 self.settings = await asyncio.to_thread(read_again, self.settings, self.load)
         except (GwctlError, TimeoutError) as error:
+            check_allow_ips(self.settings["allow_ips"])  # those of before may be no better, as on a first start
             what = error.message if isinstance(error, GwctlError) else f"{self.paths.config_file} cannot be read now"
             text = f"{what}: the gateway starts with the settings of before"
             self.on_note("warning", code="settings_unusable", text=text)

@@ -51,6 +51,22 @@ def test_a_mistake_in_config_toml(home: Home, config: str, said: list[str]) -> N
     home.gwctl("status").check(3)
 
 
+def test_a_mark_before_config_toml_is_not_in_the_way(home: Home) -> None:
+    """Some editors begin a file with a BOM, which nobody sees; a profile can be added to it as well."""
+    home.write_config("\ufeff[profiles.default]\ntickle_interval_s = 77\n")
+    assert "77" in home.gwctl("profile", "show").check(0).stdout
+    home.gwctl("profile", "create", "other", "--username", "reader02").check(0)
+    assert "reader02" in home.gwctl("--profile", "other", "profile", "show").check(0).stdout
+    assert "77" in home.gwctl("profile", "show").check(0).stdout
+
+
+def test_a_command_that_is_not_there_is_named_plainly(home: Home) -> None:
+    """The line has the program and the reason, without the system's number for it."""
+    home.write_config('[defaults]\npassword_command = ["/nonexistent/pass"]\n')
+    text = refused(home, home.gwctl("secret", "check", "password"), 78)
+    assert "password_command failed: /nonexistent/pass: No such file or directory" in text
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [

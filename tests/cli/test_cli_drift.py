@@ -114,3 +114,24 @@ def test_a_certificate_is_renewed_at_a_start_and_not_under_a_gateway(home: Home)
     assert (home.profile_dir / "leaf.pem").read_text() == leaf
     home.gwctl("restart").check(0)
     assert (home.profile_dir / "leaf.pem").read_text() != leaf
+
+
+def test_a_list_from_a_variable_needs_another_supervisor_and_that_is_said(home: Home) -> None:
+    """A supervisor keeps the variables it was started with: `restart` and `doctor` name what does narrow the list."""
+    narrow, applied = {"GWCTL_ALLOW_IPS": "127.0.0.1"}, "gwctl down, then gwctl up"
+    home.gwctl("up", "--sandbox", GWCTL_ALLOW_IPS="127.0.0.1,10.9.*").check(0)
+    said = json.loads(home.gwctl("doctor", "--json", **narrow).stdout)["data"]["findings"]
+    assert next(one["remedy"] for one in said if one["check"] == "allow_ips") == applied
+    done = home.gwctl("restart", **narrow).check(0)
+    assert f"{DIFFER}; the supervisor has the variables it was started with; to apply it: {applied}\n" in done.stderr
+    assert "allow_ips" not in home.gwctl("restart").check(0).stderr
+    home.gwctl("down").check(0)
+    home.gwctl("up", "--sandbox", **narrow).check(0)
+    assert allowed(home) == ["127.0.0.1"]
+
+
+def test_a_list_that_the_gateway_does_not_understand_is_said_once_and_truly(home: Home) -> None:
+    """On a first start there are no settings of before to start with."""
+    done = home.gwctl("up", "--sandbox", GWCTL_ALLOW_IPS="10.9.*,::1").check(78)
+    assert "of before" not in done.stderr
+    assert "  try: the gateway checks IPv4 only: leave ::1 out\n" in done.stderr

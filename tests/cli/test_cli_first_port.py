@@ -72,6 +72,20 @@ def test_the_first_up_takes_another_port_where_the_built_in_one_is_in_use(unset:
     assert again["gateway"]["port"] == port
 
 
+def test_a_damaged_record_of_the_port_is_said_and_another_is_taken(unset: Home) -> None:
+    """Nobody is sent to the built-in port without a word: doctor finds it, `up` sets it aside and chooses again."""
+    with held(5000):
+        unset.gwctl("up", "--sandbox").check(0)
+        unset.gwctl("down").check(0)
+        file = unset.profile_dir / "port.json"
+        file.write_text("garbage", encoding="utf-8")
+        assert "port.json is damaged" in " ".join(unset.gwctl("doctor").stdout.split())
+        done = unset.gwctl("up", "--sandbox").check(0)
+        assert "was damaged" in done.stderr
+        assert "from now on" in done.stderr
+        assert file.exists()
+
+
 def test_in_the_foreground_it_is_the_same(unset: Home) -> None:
     """A unit's or a container's first start takes another one, too."""
     with held(5000):

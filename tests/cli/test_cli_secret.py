@@ -84,10 +84,20 @@ def test_a_totp_secret_that_makes_no_codes_is_a_wrong_setting(home: Home, secret
     assert "base32" in text
     assert "$GWCTL_TOTP_SECRET" in text
     assert secret not in text
+    assert "base32" in one_line_with_hint(home.gwctl("secret", "check", "totp_secret", **given).check(78))
 
 
 def test_check_tells_of_quotes_and_shows_no_secret(home: Home) -> None:
     """A value in quotes from an env file is told of; what it is, is not."""
     done = home.gwctl("secret", "check", "password", GWCTL_PASSWORD="'hunter2'").check(0)
     assert "stands in quotes" in done.stdout
+    assert "hunter2" not in done.stdout
+
+
+def test_check_tells_of_a_second_line(home: Home, tmp_path: Path) -> None:
+    """A note below the password would be sent with it."""
+    file = tmp_path / "password"
+    file.write_text("hunter2\nmy note\n", encoding="utf-8")
+    done = home.gwctl("secret", "check", "password", GWCTL_PASSWORD_FILE=str(file)).check(0)
+    assert "it has more than one line" in done.stdout
     assert "hunter2" not in done.stdout
