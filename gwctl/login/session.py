@@ -172,17 +172,18 @@ class LoginWorker:
         ``answer`` is asked for codes that the job does not hold, and told of notifications; what a person takes for it
         is not counted.
 
-        A worker that does not end in time is killed with all it started (TIMED_OUT), one that ends early is
-        BROWSER_FAILED; ``submits`` then counts what was permitted, for more is not known, unless the login had come to
-        its end by then. Cancelled, it closes first.
+        A worker that does not end in time is killed with all it started (TIMED_OUT, after a permit BROWSER_FAILED:
+        nobody saw the answer), one that ends early is BROWSER_FAILED; ``submits`` then counts what was permitted, for
+        more is not known, unless the login had come to its end by then. Cancelled, it closes first.
         """
         try:
             async with asyncio.timeout(self._start_deadline_s + job.deadline_s + _OVERTIME_S) as limit:
                 return self._kept(job, await self._talk(job, on_step, permit, answer, limit))
         except TimeoutError:
             await self.close()
-            late = LoginReport(LoginOutcome.TIMED_OUT, self._permitted, "the login's worker did not end in time")
-            return self.ended or late
+            # Nobody saw what came of a submit that was permitted (law 2).
+            outcome = LoginOutcome.BROWSER_FAILED if self._permitted else LoginOutcome.TIMED_OUT
+            return self.ended or LoginReport(outcome, self._permitted, "the login's worker did not end in time")
         except WorkerEnded:
             if self.ended is not None:
                 await self.close()

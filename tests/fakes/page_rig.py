@@ -41,6 +41,7 @@ READY: dict[str, Any] = {
     "next": {"what": "tickle", "in_s": 12.0},
     "last_error": None,
     "question": None,
+    "drift": [],
     "tickles": {
         "last_s": 0.042, "median_s": 0.04, "worst_s": 0.21,
         "recent_s": [0.03 + 0.01 * (n % 4) + (0.14 if n == 31 else 0.0) for n in range(60)],
