@@ -162,7 +162,7 @@ def _rewritten(source: Path, port: int) -> bytes | None:
 
     The demo page's script must reach this gateway: after a start it is what makes the login form work (reference).
     """
-    if source.suffix not in _REWRITTEN_KINDS or f"localhost:{port}".encode() == _SHIPPED_ADDRESS:
+    if source.suffix not in _REWRITTEN_KINDS:
         return None
     content = _read(source)
     return content.replace(_SHIPPED_ADDRESS, f"localhost:{port}".encode()) if _SHIPPED_ADDRESS in content else None
