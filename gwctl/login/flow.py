@@ -126,10 +126,14 @@ class Flow:
         return first and ended.is_mute and self._task.has_worked and not self._was_asked
 
     def _judge_both(self, first: Ended, again: Ended) -> Ended:
-        """Return the end of a login that was tried twice: what is no answer takes no refusal back (law 2)."""
+        """Return the end of a login that was tried twice: what is no answer takes no refusal back (law 2).
+
+        A question does: who is asked for a second factor was not refused.
+        """
         if again.outcome is LoginOutcome.CANCELLED and self._submits:
             return first
-        return first if first.outcome.counts_as_refusal and again.outcome in _NO_ANSWER else again
+        is_refused = first.outcome.counts_as_refusal and not self._was_asked
+        return first if is_refused and again.outcome in _NO_ANSWER else again
 
     async def _attempt_after_demo(self) -> Ended:
         """Let the demo page's script call the API, answered or not, and try once more.

@@ -66,6 +66,12 @@ CASES = {
         offer=Offer("unknown", before_factor=False),
         ending=Ending("banner", after_factor=True),
     ),
+    "illness behind a question, after a demo page that helped the second time": Spec(
+        wire=Wire(temper="cleared", demos=2),
+        factor=Factor("app"),
+        ending=Ending("banner", after_factor=True),
+        profile=_AFTER_START_WORKED,
+    ),
     "an approval that never comes, on a page that is new each time": Spec(
         Markup("legacy"),
         wire=Wire(transport="document"),
