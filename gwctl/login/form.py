@@ -64,13 +64,17 @@ class Form:
     async def _await_form(self, *, may_reload: bool) -> Look | None:
         """Wait until the form is visible: a script puts it there, after seconds at times (login-page facts).
 
-        A page that has loaded, does nothing and shows nothing is not waited for longer than it takes to tell.
+        A page that has loaded, does nothing and shows nothing is not waited for longer than it takes to tell, and
+        neither is one that waits for an answer, which may never come (``Page.open``).
         """
         begun_s = blank_since_s = time.monotonic()
         look: Look | None = None
         while (left_s := begun_s + self._patience.form_s - time.monotonic()) > 0:
             fresh = await self._hands.page.look(self._hands.selectors, look, timeout_s=min(left_s, 1.0))
             look = fresh or look
+            if may_reload and self._waits_in_vain(look):
+                self._hands.note("page waits for an answer")
+                return None
             if look is None:
                 continue
             if fresh is not None:
@@ -89,6 +93,11 @@ class Form:
         if look is not None and (look.inputs or look.recognized.refused):
             raise self._unknown(look, "nothing visible of ")
         return None
+
+    def _waits_in_vain(self, look: Look | None) -> bool:
+        """Say whether a page without its form waits for an answer that has not come for long."""
+        shown = look is not None and look.shows_form
+        return not shown and self._hands.page.unanswered_s >= self._patience.unanswered_s
 
     def _unknown(self, look: Look, what: str) -> Over:
         """Return the end of an attempt at a page that is not understood, with what was seen or what was looked for."""

@@ -260,6 +260,7 @@ class Patience:
 
     form_s: float = 35.0
     blank_s: float = 3.0
+    unanswered_s: float = 8.0
     banner_s: float = 5.0
     operable_s: float = 20.0
     swallowed_s: float = 2.5

@@ -33,6 +33,9 @@ LOOK_EVERY_MS = 40
 COOKIE_SECRET_CHARS = 8
 _BUTTONS = "button, a, input[type=button], [role=button]"
 LOADS_S = 5.0
+_FIRST_S = 3.0
+_FIRST_SHARE = 1 / 7
+"""Of the time for a page the first request has this share, or ``_FIRST_S``; the second and the third have the rest."""
 
 
 class PageFailed(Exception):
@@ -67,6 +70,11 @@ class Page:
         """For how long the page has asked nothing of a server."""
         return self._wire.quiet_s
 
+    @property
+    def unanswered_s(self) -> float:
+        """For how long the page has waited for the oldest answer that it still waits for."""
+        return self._wire.unanswered_s
+
     def watch_for(self, username: str) -> None:
         """Know what carries this username for what the form sends."""
         self._wire.watch_for(username)
@@ -83,18 +91,25 @@ class Page:
     # What the steps do.
 
     async def open(self, url: str, *, timeout_s: float) -> int:
-        """Go to ``url`` and return the HTTP status as soon as the document begins; raises PageFailed."""
+        """Go to ``url`` and return the HTTP status as soon as the document begins; raises PageFailed.
+
+        What the gateway could not pass on is never answered, also when IBKR is there again (gateway facts), so that it
+        asks anew, each time with twice the patience.
+        """
         from playwright.async_api import Error
         from playwright.async_api import TimeoutError as PlaywrightTimeout
 
         self._origin = origin_of(url)
         deadline_s = time.monotonic() + timeout_s
+        patience_s = max(timeout_s * _FIRST_SHARE, _FIRST_S)
         while True:
             left_s = max(deadline_s - time.monotonic(), 0.001)
             try:
-                response = await self._page.goto(url, wait_until="commit", timeout=left_s * 1000)
+                response = await self._page.goto(url, wait_until="commit", timeout=min(patience_s, left_s) * 1000)
             except PlaywrightTimeout:
-                raise PageSilent(f"no answer from {urlsplit(url).path} within {timeout_s:g} s") from None
+                if left_s <= patience_s:
+                    raise PageSilent(f"no answer from {urlsplit(url).path} within {timeout_s:g} s") from None
+                patience_s *= 2
             except Error as error:
                 reason = first_line(error)
                 if self._crashed or DETACHED in reason:

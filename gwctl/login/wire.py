@@ -58,7 +58,7 @@ class Wire:
         self._page = page
         self._began_s = time.monotonic()
         self._waiting: set[Request] = set()
-        self._asking: set[Request] = set()
+        self._asking: dict[Request, float] = {}
         self._quiet_since_s = self._began_s
         self._username = ""
         self._exchanges: dict[Request, Exchange] = {}
@@ -82,7 +82,7 @@ class Wire:
         sends_form = self._sends_form(request, path)
         # What is posted and is not the form is telemetry: a page that only tells is quiet all the same.
         if request.resource_type in _ASKING and (sends_form or request.method != "POST"):
-            self._asking.add(request)
+            self._asking[request] = time.monotonic()
         if sends_form:
             self._waiting.add(request)
             self.traffic = replace(self.traffic, posts=self.traffic.posts + 1, waiting=len(self._waiting))
@@ -119,6 +119,11 @@ class Wire:
         """For how long the page has asked nothing of a server; 0 while it waits for an answer."""
         return 0.0 if self._asking else time.monotonic() - self._quiet_since_s
 
+    @property
+    def unanswered_s(self) -> float:
+        """For how long the page has waited for the oldest answer that it still waits for; 0 if it waits for none."""
+        return time.monotonic() - min(self._asking.values()) if self._asking else 0.0
+
     def _on_response(self, response: Response) -> None:
         request = response.request
         exchange = self._exchanges.get(request)
@@ -153,7 +158,7 @@ class Wire:
         if exchange is not None:
             exchange.took_ms = round((time.monotonic() - self._began_s - exchange.at_s) * 1000, 1)
         if request in self._asking:
-            self._asking.discard(request)
+            del self._asking[request]
             self._quiet_since_s = time.monotonic()
         self._waiting.discard(request)
         self.traffic = replace(self.traffic, waiting=len(self._waiting))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -533,6 +533,37 @@ def test_a_blank_page_is_reloaded_soon(log_in: LogIn) -> None:
     assert login.report.outcome is LoginOutcome.SUCCESS
     assert page.opened == 2
     assert login.report.durations_ms["form"] < 5000
+
+
+@dataclass
+class Unanswered(rig.PageServer):
+    """The first request for ``hangs`` is never answered, as those that a gateway took while IBKR was not there."""
+
+    hangs: str = "/"
+    hung: int = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == self.hangs and not self.hung:
+            self.hung += 1
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
+        await super().__call__(scope, receive, send)
+
+    def _answer(self, method: str, path: str, body: str) -> tuple[int, str, str]:
+        return (200, "", "text/javascript") if path == self.hangs != "/" else super()._answer(method, path, body)
+
+
+@pytest.mark.parametrize("hangs", ["/", "/sso/page.js"], ids=["page", "script"])
+def test_what_is_never_answered_is_asked_for_again(log_in: LogIn, hangs: str) -> None:
+    """IBKR is back a moment after the page was asked for: the login does not wait until its time for that is over."""
+    html = (CURRENT % "").replace("<body>", f"<head><script src={hangs}></script></head><body hidden>", 1)
+    html += "<script>document.body.hidden = false</script>"
+    page = Unanswered(CURRENT % "" if hangs == "/" else html, [says(done=True)], hangs=hangs)
+    login = log_in(page, patience=replace(QUICK, form_s=20.0, unanswered_s=2.0))
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert page.hung == 1
+    assert login.report.durations_ms["form"] < 8000
 
 
 def test_a_page_whose_script_comes_late_is_not_blank(log_in: LogIn) -> None:
