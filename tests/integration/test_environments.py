@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shlex
+import shutil
 import signal
+import string
 import subprocess
 import sys
 import tempfile
@@ -45,13 +48,18 @@ class Row:
 
 
 def long(length: int) -> Callable[[Path], Path]:
-    """Return what makes a folder whose path has exactly so many letters."""
+    """Return what makes a folder whose path has exactly so many letters; a shorter one than ours is in the root."""
 
     def make(short: Path) -> Path:
         rest = length - len(str(short)) - 1
-        return short / ("h" * rest) if rest > 0 else short
+        return short / ("h" * rest) if rest > 0 else Path("/", random_letters(length - 1))
 
     return make
+
+
+def random_letters(count: int) -> str:
+    """Return so many letters, other ones each time."""
+    return "".join(secrets.choice(string.ascii_lowercase) for _ in range(count))
 
 
 def called(name: str) -> Callable[[Path], Path]:
@@ -63,9 +71,25 @@ LENGTHS = (8, 9, 10, 11, 12, 24, 40, 41, 60, 90)
 """Of a home's path: those that people have, and those at which a socket's path is as long as the system allows."""
 WHOLE_BROWSER = str(find_window_browser(None, os.environ).executable)
 """One that makes a socket below its temporary folder; a Chromium without windows does not."""
+EVERY_LENGTH = "GWCTL_TEST_EVERY_LENGTH"
+"""Set for the long run: a home of each length up to 90, with either browser (some 20 min)."""
+ROOM = 20
+"""A home that is shorter lies in the root, where root alone may make one."""
 SMALL_TMP = "mount -t tmpfs -o size=64m none /tmp"
+
+
+def homes() -> Iterator[Row]:
+    """Yield homes by the lengths of their paths."""
+    every = EVERY_LENGTH in os.environ
+    for length in range(2, 91) if every else LENGTHS:
+        if length > ROOM or os.geteuid() == 0:
+            yield Row(f"path of {length}", long(length), {"GWCTL_BROWSER": WHOLE_BROWSER})
+            if every:
+                yield Row(f"path of {length} without windows", long(length))
+
+
 ROWS = [
-    *(Row(f"path of {length}", long(length), {"GWCTL_BROWSER": WHOLE_BROWSER}) for length in LENGTHS),
+    *homes(),
     Row("spaces", called("a home with  spaces")),
     Row("non-ASCII", called("Jürgen Müller 日本")),
     Row("non-ASCII in C", called("Jürgen"), {"LC_ALL": "C", "LANG": "C"}),
@@ -108,7 +132,7 @@ class Machine:
 
     def __init__(self, row: Row, short: Path, tools: Path) -> None:
         self.row, self.home = row, row.folder(short)
-        self.home.mkdir(mode=0o700, exist_ok=True)
+        self.home.mkdir(mode=0o700)
         (self.home / "config.toml").write_text(AT_ANY_HOUR)
         self.variables: dict[str, str] = {}
         changes: dict[str, str | None] = {
@@ -173,6 +197,7 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]
             yield made
         finally:
             made.close()
+            shutil.rmtree(made.home)
 
 
 def check(machine: Machine) -> None:
