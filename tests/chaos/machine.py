@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import secrets
 import signal
 import socket
 import struct
@@ -31,8 +32,9 @@ FIRST_PORT, LAST_PORT = 18_000, 29_000
 
 
 def take_port(taken: set[int]) -> int:
-    """Return a free port that no other world of this run has been given, and note it."""
-    for port in range(FIRST_PORT, LAST_PORT):
+    """Return a free port that no other world of this run has, and note it; a run beside this one finds other ones."""
+    ports = range(FIRST_PORT, LAST_PORT)
+    for port in secrets.SystemRandom().sample(ports, len(ports)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if port not in taken and probe.connect_ex(("127.0.0.1", port)) != 0:
