@@ -1,7 +1,11 @@
-"""Do something whole: Ctrl-C, SIGTERM and SIGHUP wait until it is done, or do nothing to it."""
+"""Do something whole: Ctrl-C, SIGTERM and SIGHUP wait until it is done, or do nothing to it.
+
+Signals reach the main thread alone. What another thread does is cancelled by a ``Cancellation``.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +14,78 @@ from types import FrameType
 
 _Handler = Callable[[int, FrameType | None], object] | int
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Cancelled(BaseException):
+    """What this thread does was cancelled from another one; unwinds like Ctrl-C so that clean-up runs."""
+
+
+class Cancellation:
+    """Cancels what one thread does: at its next ``checkpoint``, and out of a wait that is ``woken``."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wakers: set[Callable[[], None]] = set()
+        self.is_asked = False
+
+    def cancel(self) -> None:
+        """Ask for it, from any thread, and wake whatever waits."""
+        with self._lock:
+            self.is_asked = True
+            for wake in self._wakers:
+                with contextlib.suppress(OSError):
+                    wake()
+
+    def add(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called when it is asked for; at once if it was."""
+        with self._lock:
+            self._wakers.add(wake)
+            if self.is_asked:
+                with contextlib.suppress(OSError):
+                    wake()
+
+    def remove(self, wake: Callable[[], None]) -> None:
+        """Call it no more."""
+        with self._lock:
+            self._wakers.discard(wake)
+
+
+class _Local(threading.local):
+    cancellation: Cancellation | None = None
+
+
+_local = _Local()
+
+
+@contextmanager
+def cancelled_by(cancellation: Cancellation | None) -> Iterator[None]:
+    """Have what this thread does in a ``with`` cancelled by ``cancellation``; by nobody if that is None."""
+    before, _local.cancellation = _local.cancellation, cancellation
+    try:
+        yield
+    finally:
+        _local.cancellation = before
+
+
+def checkpoint() -> None:
+    """Raise Cancelled where this thread was asked to stop; call it in every loop that waits."""
+    if _local.cancellation is not None and _local.cancellation.is_asked:
+        raise Cancelled
+
+
+@contextmanager
+def woken(wake: Callable[[], None]) -> Iterator[None]:
+    """Have ``wake`` called, from another thread, if this one is cancelled while it waits in a ``with``."""
+    cancellation = _local.cancellation
+    if cancellation is None:
+        yield
+        return
+    cancellation.add(wake)
+    try:
+        yield
+    finally:
+        cancellation.remove(wake)
+    checkpoint()
 
 
 @contextmanager
@@ -37,8 +113,8 @@ def postponed() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ignore SIGINT, SIGTERM and SIGHUP for the length of a ``with``; what is done in it has its own deadlines."""
-    with _answered_by(signal.SIG_IGN):
+    """Ignore SIGINT, SIGTERM, SIGHUP and a cancellation in a ``with``; what is done in it has its own deadlines."""
+    with _answered_by(signal.SIG_IGN), cancelled_by(None):
         yield
 
 

@@ -9,9 +9,9 @@ from urllib.parse import quote
 import click
 
 from gwctl.cli.call import Call, verb
-from gwctl.cli.output import Outcome, write
-from gwctl.cli.reaching import ask, parsed
+from gwctl.cli.output import Outcome, parsed, write
 from gwctl.errors import GwctlError, Usage
+from gwctl.lifecycle.reach import ask
 
 URL_CHARACTERS = "/?#[]@!$&'()*+,;=:%-._~"
 
@@ -36,7 +36,7 @@ def command(call: Call, *, method: str, path: str, data: str | None) -> Outcome:
             raise Usage("--data is not JSON", hint="""gwctl api POST PATH --data '{"publish": true}'""") from None
     # A space or a letter of another alphabet in a URL is the shell's or a person's, and means itself.
     path = quote(path, safe=URL_CHARACTERS)
-    answer = ask(call, method.upper(), path, data.encode() if data is not None else None)
+    answer = ask(call.target(), method.upper(), path, data.encode() if data is not None else None)
     text = answer.body.decode(errors="replace")
     if not 200 <= answer.status < 300:
         if text:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -15,8 +13,10 @@ from typing import Any, ParamSpec
 import click
 
 from gwctl.cli.output import Outcome, show_outcome, write
-from gwctl.config import SECRET_KEYS, Environment, Settings, load, variable_of
+from gwctl.cli.terminal import Terminal
+from gwctl.config import SECRET_KEYS, Environment, Settings, variable_of
 from gwctl.errors import Configuration
+from gwctl.lifecycle.profile import Profile
 from gwctl.paths import Paths
 
 P = ParamSpec("P")
@@ -57,13 +57,10 @@ class Call:
     no_color: bool = False
     no_input: bool = False
     environment: Environment = field(default_factory=own_environment)
-    display_paused: Callable[[], AbstractContextManager[None]] = nullcontext
-    """Holds back what is drawn meanwhile, for a question to a person."""
     verb_name: str | None = None
     """The verb as the envelope names it, once it is known."""
     streams: bool = False
     """Whether stdout is a stream of objects, which an interruption ends without one of its own."""
-    began_s: float = field(default_factory=time.time)
     undone: str = ""
     """What was done when the call was interrupted, for the last line."""
 
@@ -74,14 +71,21 @@ class Call:
 
     def settings(self, flags: Mapping[str, Any] | None = None) -> Settings:
         """Return the profile's settings; raise Configuration."""
-        return load(self.profile_name, flags=flags, environment=self.environment)
+        return self.target(flags).settings()
+
+    def target(self, flags: Mapping[str, Any] | None = None) -> Profile:
+        """Return the profile that the operations act on; ``flags`` are settings from the command line."""
+        return Profile(self.profile_name, self.environment, flags or {})
+
+    @property
+    def terminal(self) -> Terminal:
+        """What shows an operation's steps and asks its questions."""
+        return Terminal(self)
 
     @property
     def paths(self) -> Paths:
         """The profile's paths, without reading its settings: a broken file must not keep ``down`` from working."""
-        from gwctl.config import check_profile_name
-
-        return Paths.for_profile(check_profile_name(self.profile_name), self.environment.home)
+        return self.target().paths
 
     def say(self, text: str) -> None:
         """Tell a person on stderr, unless quiet or for machines."""
@@ -90,8 +94,7 @@ class Call:
 
     def command(self, rest: str) -> str:
         """Return the command to type next for this profile."""
-        option = "" if self.profile_name == "default" else f" --profile {self.profile_name}"
-        return f"gwctl{option} {rest}"
+        return self.target().command(rest)
 
     @property
     def may_ask(self) -> bool:

@@ -10,13 +10,13 @@ from typing import NoReturn
 import click
 
 from gwctl.cli.call import Call, command_name, global_options
-from gwctl.cli.env import variables_of
 from gwctl.cli.parsing import Seconds
-from gwctl.cli.tether import let_go, ourselves
 from gwctl.cli.unwinding import Terminated
-from gwctl.cli.up import bring_up
 from gwctl.config import SECRET_KEYS, variable_of
 from gwctl.errors import Unavailable
+from gwctl.lifecycle import start
+from gwctl.lifecycle.lease import let_go, ourselves
+from gwctl.lifecycle.variables import variables_of
 from gwctl.supervisor.tether import LABEL
 
 
@@ -43,7 +43,8 @@ def command(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tu
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _hang_up)
     holder = ourselves()
-    _, started = bring_up(call, {}, sandbox=sandbox, timeout_s=timeout_s, holder=holder)
+    with call.terminal as terminal:
+        up = start.up(call.target(), sandbox=sandbox, timeout_s=timeout_s, holder=holder, observer=terminal)
     # Whatever tears this call out of here, kill -9 included: the supervisor sees its holder end, and ends.
     try:
         ours = {"GWCTL_PROFILE": call.profile_name, LABEL: holder.label}
@@ -57,7 +58,7 @@ def command(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tu
                 f"{argv[0]!r} cannot be run: {error.strerror}", hint="check the command after --"
             ) from None
     finally:
-        let_go(call, holder, started=started)
+        let_go(call.target(), holder, started=up.started, observer=call.terminal)
 
 
 def _hang_up(number: int, _frame: FrameType | None) -> NoReturn:

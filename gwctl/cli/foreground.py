@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gwctl.cli.call import Call
-from gwctl.cli.first_port import settle_port
-from gwctl.cli.following import Ended
 from gwctl.cli.output import Outcome, show_error, write
 from gwctl.config import Environment, Settings, load, take_notification_variables
 from gwctl.credentials import Found
 from gwctl.errors import FINAL_EXIT_CODES, GwctlError, TryAgain
+from gwctl.lifecycle.follow import Ended
+from gwctl.lifecycle.preflight import preflight, settle_port
 from gwctl.supervisor.handover import Handover
 from gwctl.supervisor.holding import record_lost_gateway
 from gwctl.supervisor.loose_threads import LooseThreads
@@ -82,10 +82,10 @@ def _supervise(
     def load_settings() -> Settings:
         return load(call.profile_name, flags={**handover.flags, **flags}, environment=environment)
 
+    secrets = handover.secrets if sandbox or handed_over else _make_sure(call, flags)
     settings = load_settings()
-    if not handed_over:
-        settings = settle_port(call, settings, flags)
-    secrets = handover.secrets if sandbox or handed_over else _make_sure(call, settings)
+    if sandbox and not handed_over:
+        settings = settle_port(call.target(flags), settings, call.terminal)
     set_up_log(settings.paths, verbose=call.verbose)
     record_lost_gateway(settings.paths, settings["port"])
 
@@ -158,12 +158,7 @@ def _take_over() -> Handover:
     return Handover.from_line(line)
 
 
-def _make_sure(call: Call, settings: Settings) -> Mapping[str, Found]:
+def _make_sure(call: Call, flags: Mapping[str, Any]) -> Mapping[str, Found]:
     """Have secrets, law 2's consent and the release before the loop begins, as the background `up` has."""
-    from gwctl.cli.permission import check_law_2, look_for_secrets, look_for_ways
-    from gwctl.cli.release import ensure_release
-
-    found = look_for_secrets(call, settings)
-    check_law_2(call, settings, found)
-    ensure_release(call, settings, call.say)
-    return Handover.make(call.environment, {}, found | look_for_ways(call, settings)).secrets
+    found = preflight(call.target(flags), call.terminal, sandbox=False)
+    return Handover.make(call.environment, {}, found).secrets

@@ -32,9 +32,11 @@ def command(  # noqa: PLR0913 - one argument an option
     if sum((reset_lockout, manual, probe, explain)) > 1:
         raise Usage("--reset-lockout, --manual, --probe and --explain exclude each other", hint="gwctl login --help")
     if manual:
-        from gwctl.cli.login_by_hand import log_in_by_hand
+        from gwctl.lifecycle.manual_login import log_in_by_hand
 
-        return log_in_by_hand(call, timeout_s=timeout_s or MANUAL_TIMEOUT_S)
+        with call.terminal as terminal:
+            status, was_needed = log_in_by_hand(call.target(), terminal, timeout_s=timeout_s or MANUAL_TIMEOUT_S)
+        return Outcome(status, "" if call.quiet else "logged in" if was_needed else "already logged in")
     if probe:
         from gwctl.cli.login_probe import probe_page
 
@@ -47,8 +49,9 @@ def command(  # noqa: PLR0913 - one argument an option
 
 
 def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
-    from gwctl.cli.following import follow_until_ready, shown
-    from gwctl.cli.permission import check_law_2, look_for_secrets, wish_login
+    from gwctl.lifecycle.follow import follow_until_ready
+    from gwctl.lifecycle.preflight import check_law_2, look_for_secrets
+    from gwctl.lifecycle.start import wish_login
     from gwctl.supervisor.ledger import Ledger
 
     client = SupervisorClient.find(call.paths)
@@ -65,13 +68,13 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
     found: dict[str, Found] = {}
     if not sandbox:
         settings = call.settings()
-        found = look_for_secrets(call, settings)
+        found = look_for_secrets(call.target(), settings, call.terminal)
     _lift_what_waits_for_a_person(ledger_file)
     if not sandbox:
-        check_law_2(call, settings, found)
-    since = wish_login(call, client, found)
-    with shown(call) as show:
-        status = follow_until_ready(call, client, timeout_s=timeout_s, show=show, since=since)
+        check_law_2(call.target(), settings, found, call.terminal)
+    since = wish_login(call.target(), client, found, call.terminal)
+    with call.terminal as terminal:
+        status = follow_until_ready(call.target(), client, terminal, timeout_s=timeout_s, since=since)
     return Outcome(status, "" if call.quiet else "logged in")
 
 

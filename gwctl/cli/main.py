@@ -21,7 +21,7 @@ from gwctl.cli.parsing import SuggestingGroup
 from gwctl.cli.surroundings import settle_in
 from gwctl.cli.unwinding import Terminated
 from gwctl.config import Environment
-from gwctl.errors import DiskTrouble, GatewayUnreachable, GwctlError, Usage
+from gwctl.errors import GwctlError, Usage
 
 INTERRUPTED = 130
 _QUIET = re.compile(r"-v*qv*|--quiet")
@@ -149,26 +149,14 @@ def _answer(call: Call, command: str, argv: Sequence[str], plain: Sequence[str])
             import traceback
 
             traceback.print_exc()
-        code = _fail(call.verb_name or command, _as_ours(error, call), call)
+        code = _fail(call.verb_name or command, _translated(error, call), call)
     return code
 
 
-def _as_ours(error: Exception, call: Call) -> GwctlError:
-    """Return what an exception of the system or a library means to a person."""
-    from gwctl.supervisor.control import NoSupervisor
+def _translated(error: Exception, call: Call) -> GwctlError:
+    from gwctl.lifecycle.trouble import translated
 
-    match error:
-        case NoSupervisor():
-            return GatewayUnreachable(
-                f"the supervisor of profile {call.profile_name!r} ended meanwhile", hint=call.command("status")
-            )
-        case OSError(filename=str() as file, strerror=str() as reason):
-            return DiskTrouble(f"{file}: {reason}", hint=f"check the owner of {file} and the free space")
-        case _:
-            detail = f"{type(error).__name__} in gwctl itself"
-            return GwctlError(
-                detail, hint=f"{call.command('doctor --bundle report.zip')}, and report it with what -v prints"
-            )
+    return translated(error, call.target())
 
 
 def _stop(command: str, stopped: Stopped, call: Call) -> int:

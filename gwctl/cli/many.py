@@ -6,21 +6,18 @@ import json
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from gwctl.cli.call import Call
 from gwctl.cli.output import Outcome, write
-from gwctl.errors import Configuration, GwctlError, TimedOut, TryAgain, Usage
-from gwctl.roster import configured_names, known_names
-
-Look = tuple[dict[str, Any], int]
+from gwctl.errors import Usage
+from gwctl.lifecycle.fleet import NO_PROFILES, Look, counted, look_at, wait_all
+from gwctl.lifecycle.status import CANNOT_TELL, NOT_READY, READY, STOPPED
+from gwctl.roster import known_names
 
 WIDTH = 80
 WATCH_EVERY_S = 1.0
 CLEAR_SCREEN = "\x1b[H\x1b[J"
-WAIT_EVERY_S = 0.5
-NO_PROFILES = "no profile: config.toml names none, and none has run"
 _LEAST_NAME_WIDTH = 10
 
 
@@ -34,57 +31,7 @@ def check_all(call: Call, *, every: bool, **others: object) -> None:
         raise Usage(f"--all and {named[0]} exclude each other", hint=f"gwctl {call.verb_name} --help")
 
 
-def of_profile(call: Call, name: str) -> Call:
-    """Return the same call about one profile."""
-    return replace(call, profile=name)
-
-
-def look_at(call: Call, names: Sequence[str]) -> list[Look]:
-    """Return each profile's status and exit code; all are asked at once, so that one which hangs delays no other."""
-    import threading
-
-    from gwctl.cli.status import CANNOT_TELL, blank_status, look_always
-
-    found: dict[str, Look] = {}
-    failed: list[BaseException] = []
-
-    def look(one: Call) -> None:
-        try:
-            found[one.profile_name] = look_always(one)
-        except (GwctlError, OSError) as error:
-            told = error.message if isinstance(error, GwctlError) else str(error)
-            unknown = {"phase": "degraded", "reason": told, "last_error": told}
-            found[one.profile_name] = {**blank_status(one, None), **unknown}, CANNOT_TELL
-        except BaseException as error:  # noqa: BLE001 - it is raised again, where somebody handles it
-            failed.append(error)
-
-    threads = [threading.Thread(target=look, args=(of_profile(call, name),), daemon=True) for name in names]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for error in failed:
-        raise error
-    return [found[name] for name in names]
-
-
-def counted(call: Call, names: Sequence[str], looks: Sequence[Look]) -> dict[str, int]:
-    """Return the codes of the profiles that count: those of config.toml, and what runs beside them.
-
-    Where config.toml names none, all count.
-    """
-    from gwctl.cli.status import STOPPED
-
-    try:
-        wanted = set(configured_names(call.paths)) or set(names)
-    except Configuration:
-        wanted = set(names)
-    return {name: code for name, (_, code) in zip(names, looks, strict=True) if code != STOPPED or name in wanted}
-
-
 def _gravest(codes: Collection[int]) -> int:
-    from gwctl.cli.status import CANNOT_TELL, NOT_READY, READY, STOPPED
-
     return next((code for code in (CANNOT_TELL, NOT_READY, STOPPED, READY) if code in codes), STOPPED)
 
 
@@ -93,16 +40,16 @@ def show_all(call: Call, *, watch: bool) -> Outcome:
     if watch:
         return _watch(call)
     names = known_names(call.paths)
-    looks = look_at(call, names)
+    looks = look_at(call.target(), names)
     data = {"profiles": [status for status, _ in looks]}
-    return Outcome(data, "\n".join(table(looks)), _gravest(counted(call, names, looks).values()))
+    return Outcome(data, "\n".join(table(looks)), _gravest(counted(call.target(), names, looks).values()))
 
 
 def _watch(call: Call) -> Outcome:
     call.streams = True
     clear = CLEAR_SCREEN if sys.stdout.isatty() else ""
     while True:
-        looks = look_at(call, known_names(call.paths))
+        looks = look_at(call.target(), known_names(call.paths))
         data = {"profiles": [status for status, _ in looks]}
         text = json.dumps(data, ensure_ascii=False) if call.as_json else clear + "\n".join(table(looks))
         if not write(text, sys.stdout):
@@ -112,23 +59,7 @@ def _watch(call: Call) -> Outcome:
 
 def wait_for_all(call: Call, wanted: str, timeout_s: float) -> Outcome:
     """Wait until every profile of ``--all`` is ``wanted``; raise TryAgain where nothing will make one ready."""
-    from gwctl.cli.status import READY, STOPPED
-
-    deadline_s = time.monotonic() + timeout_s
-    while True:
-        names = known_names(call.paths)
-        looks = look_at(call, names)
-        codes = counted(call, names, looks)
-        stopped = [name for name, code in codes.items() if code == STOPPED]
-        if wanted == "ready" and (stopped or not codes):
-            who = f"stopped: {', '.join(stopped)}" if stopped else NO_PROFILES
-            raise TryAgain(f"{who}; nothing will make that ready", hint="gwctl up --all")
-        left = [name for name, code in codes.items() if code != (STOPPED if wanted == "stopped" else READY)]
-        if not left:
-            return Outcome({"profiles": [status for status, _ in looks]}, "" if call.quiet else wanted)
-        if time.monotonic() >= deadline_s:
-            raise TimedOut(f"not {wanted} after {timeout_s:g} s: {', '.join(left)}", hint="gwctl status --all")
-        time.sleep(min(WAIT_EVERY_S, max(0.0, deadline_s - time.monotonic())))  # between two looks
+    return Outcome({"profiles": wait_all(call.target(), wanted, timeout_s)}, "" if call.quiet else wanted)
 
 
 def table(looks: Sequence[Look]) -> Iterator[str]:

@@ -27,12 +27,12 @@ def command() -> None:
 @verb
 def test(call: Call) -> Outcome:
     """Send one test message in every configured way and say how each went; 69 if one failed."""
-    from gwctl.cli.permission import look_for_ways
     from gwctl.integrations.notify import ways_of
+    from gwctl.lifecycle.preflight import look_for_ways
     from gwctl.supervisor.notifier import trial
 
     settings = call.settings()
-    ways = ways_of(settings, look_for_ways(call, settings), call.environment.variables)
+    ways = ways_of(settings, look_for_ways(call.target(), settings), call.environment.variables)
     if not ways:
         raise Configuration(
             f"profile {settings.profile!r} tells nobody",

@@ -55,6 +55,15 @@ def write(text: str, stream: TextIO) -> bool:
     return True
 
 
+def parsed(body: bytes) -> object:
+    """Return a body as JSON if it is, as text if not."""
+    try:
+        value: object = json.loads(body)
+    except ValueError:
+        return body.decode(errors="replace")
+    return value
+
+
 def show_outcome(command: str, outcome: Outcome, *, as_json: bool) -> None:
     """Print a verb's answer."""
     if outcome.raw is not None:

@@ -34,13 +34,13 @@ def command() -> None:
 @verb
 def list_(call: Call) -> Outcome:
     """List the profiles with the port, the account kind and the phase of each."""
-    from gwctl.cli.many import look_at
-    from gwctl.cli.running_port import port_of
+    from gwctl.lifecycle.fleet import look_at
+    from gwctl.lifecycle.variables import port_of
 
     names = profile_names(call.environment)
     known = set(known_names(call.paths))
     rows: list[dict[str, Any]] = []
-    for name, (status, _) in zip(names, look_at(call, names), strict=True):
+    for name, (status, _) in zip(names, look_at(call.target(), names), strict=True):
         settings = load(name, environment=call.environment)
         rows.append(
             {

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,13 +9,13 @@ import click
 from gwctl.cli.call import Call, global_options, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import SuggestingGroup
-from gwctl.config import OFFICIAL_RELEASE, Settings
+from gwctl.config import OFFICIAL_RELEASE
 from gwctl.errors import ReleaseBroken, ReleaseMissing
+from gwctl.lifecycle.preflight import install_from, store_of
 from gwctl.paths import Paths
 
 if TYPE_CHECKING:
-    from gwctl.release.download import DownloadProgress
-    from gwctl.release.store import InstallResult, Release, ReleaseStore
+    from gwctl.release.store import Release
 
 MEGABYTE = 1_000_000
 
@@ -27,13 +24,6 @@ MEGABYTE = 1_000_000
 @global_options
 def command() -> None:
     """Install, list, choose, check and remove Standard Releases."""
-
-
-def store_of(paths: Paths) -> ReleaseStore:
-    """Return the store of this machine's releases."""
-    from gwctl.release.store import ReleaseStore
-
-    return ReleaseStore(paths.releases_dir, paths.cache_dir)
 
 
 def _facts(release: Release, *, current: bool) -> dict[str, Any]:
@@ -55,7 +45,7 @@ def _facts(release: Release, *, current: bool) -> dict[str, Any]:
 @verb
 def install(call: Call, *, source: str | None, sha256: str | None) -> Outcome:
     """Install the official Standard Release, or one from an address or a zip file, and choose it."""
-    result = install_from(call, source or OFFICIAL_RELEASE, sha256)
+    result = install_from(call.target(), source or OFFICIAL_RELEASE, call.terminal, sha256)
     release = result.release
     said = {
         "installed": f"installed {release.version}",
@@ -68,50 +58,6 @@ def install(call: Call, *, source: str | None, sha256: str | None) -> Outcome:
         "previous": result.previous.version if result.previous else None,
     }
     return Outcome(data, f"{said}\nsha256 {release.sha256}")
-
-
-def install_from(call: Call, source: str, sha256: str | None = None) -> InstallResult:
-    """Install from ``source`` with progress shown; raises what the store raises."""
-    with _progress(call) as show:
-        return store_of(call.paths).install(source, sha256=sha256, progress=show)
-
-
-def ensure_release(call: Call, settings: Settings, show: Callable[[str], None]) -> None:
-    """Install the release that the profile asks for, unless it is there."""
-    from gwctl.supervisor.releases import choose_release
-
-    if choose_release(settings, store_of(call.paths)) is not None:
-        return
-    show("getting the Standard Release")
-    result = install_from(call, str(settings["release"]))
-    show(f"installed release {result.release.version}, sha256 {result.release.sha256}")
-
-
-@contextmanager
-def _progress(call: Call) -> Iterator[Callable[[DownloadProgress], None]]:
-    """Yield what shows a download: a bar on a terminal, a line for each trouble otherwise."""
-    if call.quiet or call.as_json or not sys.stderr.isatty():
-        yield lambda seen: _say_trouble(call, seen)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    console = Console(stderr=True, no_color=call.no_color or None)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("downloading", total=None)
-
-        def show(seen: DownloadProgress) -> None:
-            bar.update(task, completed=seen.received_bytes, total=seen.total_bytes)
-            if seen.trouble:
-                bar.console.print(f"{seen.trouble}; again in {seen.pause_s:.0f} s")
-
-        yield show
-
-
-def _say_trouble(call: Call, seen: DownloadProgress) -> None:
-    if seen.trouble:
-        call.say(f"download: {seen.trouble}; again in {seen.pause_s:.0f} s")
 
 
 @command.command("list")

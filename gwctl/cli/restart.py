@@ -9,8 +9,8 @@ import click
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import Seconds
-from gwctl.cli.reaching import require_supervisor
 from gwctl.errors import GwctlError, TryAgain
+from gwctl.lifecycle.reach import require_supervisor
 
 
 def _not_followed(call: Call) -> list[str]:
@@ -35,15 +35,15 @@ def _not_followed(call: Call) -> list[str]:
 @verb
 def command(call: Call, *, timeout_s: float) -> Outcome:
     """Restart the gateway and wait until the supervisor has restored the session."""
-    from gwctl.cli.following import follow_until_ready, shown
+    from gwctl.lifecycle.follow import follow_until_ready
 
-    client = require_supervisor(call)
+    client = require_supervisor(call.target())
     before = client.status()
     if before["gateway"]["pid"] is None:
         raise TryAgain(f"there is no gateway to restart now: {before['reason']}", hint=call.command("wait"))
     since = int(client.command("restart")["n"])
-    with shown(call) as show:
-        status = follow_until_ready(call, client, timeout_s=timeout_s, show=show, since=since)
+    with call.terminal as terminal:
+        status = follow_until_ready(call.target(), client, terminal, timeout_s=timeout_s, since=since)
     for text in _not_followed(call):
         call.say(text)
     return Outcome(status, "" if call.quiet else f"ready: {status['gateway']['base_url']}")

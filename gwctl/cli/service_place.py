@@ -185,9 +185,9 @@ class SystemdPlace(FilePlace):
 
     def _refuse_held(self) -> None:
         """Raise ProfileHeld where an ordinary `gwctl up` supervises the profile: the unit could not hold it as well."""
-        from gwctl.cli.reaching import find_supervisor
+        from gwctl.lifecycle.reach import find_supervisor
 
-        held = find_supervisor(self.call)
+        held = find_supervisor(self.call.target())
         if held is not None:
             raise ProfileHeld(
                 f"a gwctl outside of {self.unit} supervises profile {self.call.profile_name!r}",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from typing import Any
 
 import click
@@ -11,12 +9,7 @@ import click
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.spelling import megabytes
-from gwctl.errors import GwctlError
-from gwctl.paths import Paths
-from gwctl.state_file import read_json
-from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
-
-READY, STOPPED, CANNOT_TELL, NOT_READY = 0, 3, 4, 150
+from gwctl.lifecycle.status import CANNOT_TELL, READY, look_always
 
 
 @click.command("status")
@@ -37,7 +30,7 @@ def command(call: Call, *, healthcheck: bool, watch: bool, web: bool, every: boo
         check_all(call, every=every, healthcheck=healthcheck, web=web)
         return show_all(call, watch=watch)
     if healthcheck:
-        status, code = look_always(call)
+        status, code = look_always(call.target())
         word = "hung" if code == CANNOT_TELL else status["phase"]
         return Outcome({"phase": word}, word, 0 if code == READY else 1)
     if web:
@@ -45,134 +38,16 @@ def command(call: Call, *, healthcheck: bool, watch: bool, web: bool, every: boo
     if watch:
         from gwctl.cli.watch import watch as watch_it
 
-        return watch_it(call, look_always)
-    status, code = look_always(call)
+        return watch_it(call)
+    status, code = look_always(call.target())
     return Outcome(status, render(status), code)
 
 
 def _open_page(call: Call) -> Outcome:
     from gwctl.cli.page import open_page
-    from gwctl.cli.reaching import require_supervisor
+    from gwctl.lifecycle.reach import require_supervisor
 
-    return open_page(call, str(require_supervisor(call).status()["supervisor"]["health_url"]) + "/")
-
-
-def look_always(call: Call) -> tuple[dict[str, Any], int]:
-    """Return what ``look`` does, and of a supervisor that hangs what is known of it, with code 4."""
-    try:
-        return look(call)
-    except SupervisorHangs as error:
-        # Not "stopped": the gateway may serve on. Nobody can say, which is what the exit code says.
-        reason = f"{error.message}; {call.command('down')} ends it"
-        return {**stopped_status(call), "phase": "degraded", "reason": reason, "last_error": reason}, CANNOT_TELL
-
-
-def look(call: Call) -> tuple[dict[str, Any], int]:
-    """Return the profile's status and the contract's exit code; raise SupervisorHangs when nobody can tell."""
-    client = SupervisorClient.find(call.paths)
-    if client is not None:
-        status = client.status()
-        return status, READY if status["ready"] else NOT_READY
-    status = stopped_status(call)
-    if _gateway_is_alone(call.paths):
-        status["phase"] = "degraded"
-        status["reason"] = f"the gateway runs without a supervisor; {call.command('up')} takes it over"
-        status["drift"] = _drift_of_gateway(call)
-        return status, NOT_READY
-    return status, STOPPED
-
-
-def _gateway_is_alone(paths: Paths) -> bool:
-    if not paths.gateway_state_file.exists():
-        return False
-    from gwctl.gateway.launch import adopt
-
-    return adopt(paths) is not None
-
-
-def _drift_of_gateway(call: Call) -> list[dict[str, Any]]:
-    from gwctl.supervisor.drift import drift_of_gateway
-
-    with contextlib.suppress(GwctlError):  # what is wrong with the settings is the reason already
-        return [one.to_json() for one in drift_of_gateway(call.paths, call.settings())]
-    return []
-
-
-def stopped_status(call: Call) -> dict[str, Any]:
-    """Return the status of a profile without a supervisor, from what is on disk."""
-    paths = call.paths
-    at_s, text = _last_end(paths)
-    port: int | None = None
-    limit = 3
-    try:
-        settings = call.settings()
-        port, limit = settings["port"], settings["rejected_limit"]
-    except GwctlError as error:
-        text = f"{error.message} ({error.hint})" if error.hint else error.message
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s)) if at_s else None
-    known = {"reason": text or "not running", "since": since, "login": _login(paths, limit), "last_error": text}
-    return {**blank_status(call, port), **known}
-
-
-def blank_status(call: Call, port: int | None) -> dict[str, Any]:
-    """Return the status of a profile of which nothing is known."""
-    return {
-        "profile": call.profile_name,
-        "phase": "stopped",
-        "reason": "not running",
-        "ready": False,
-        "since": None,
-        "sandbox": False,
-        "gateway": {
-            "pid": None,
-            "port": port,
-            "base_url": f"https://localhost:{port}/v1/api" if port else None,
-            "ca_file": str(call.paths.ca_file),
-            "release": None,
-            "uptime_s": None,
-            "rss_bytes": None,
-            "restarts": 0,
-        },
-        "session": {
-            "authenticated": False,
-            "connected": False,
-            "competing": False,
-            "user_id": None,
-            "sso_expires_s": None,
-            "server_name": None,
-            "last_tickle_age_s": None,
-        },
-        "supervisor": None,
-        "login": _no_login(3),
-        "next": None,
-        "last_error": None,
-        "drift": [],
-        "question": None,
-        "tickles": None,
-        "budget": None,
-    }
-
-
-def _last_end(paths: Paths) -> tuple[float | None, str | None]:
-    """Return when and why the last supervisor ended, as far as that is written down."""
-    ended, _ = read_json(paths.last_end_file)
-    match ended:
-        case {"at_s": int() | float() as at_s, "text": str() | None as text}:
-            return float(at_s), text
-        case _:
-            return None, None
-
-
-def _login(paths: Paths, limit: int) -> dict[str, Any]:
-    if paths.ledger_file.exists():
-        from gwctl.supervisor.ledger import Ledger
-
-        return Ledger(paths.ledger_file).summary(limit)
-    return _no_login(limit)
-
-
-def _no_login(limit: int) -> dict[str, Any]:
-    return {"last_at": None, "last_outcome": None, "rejected": 0, "rejected_limit": limit, "locked": False}
+    return open_page(call, str(require_supervisor(call.target()).status()["supervisor"]["health_url"]) + "/")
 
 
 def _duration(seconds: float | None) -> str:

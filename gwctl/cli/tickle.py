@@ -8,19 +8,19 @@ import click
 
 from gwctl.cli.api import CallRefused
 from gwctl.cli.call import Call, verb
-from gwctl.cli.output import Outcome
-from gwctl.cli.reaching import ask, parsed
+from gwctl.cli.output import Outcome, parsed
 from gwctl.gateway.answer import refuses_method
 from gwctl.gateway.words import words_in
+from gwctl.lifecycle.reach import ask
 
 
 @click.command("tickle")
 @verb
 def command(call: Call) -> Outcome:
     """Tickle once and print the answer."""
-    answer = ask(call, "POST", "/tickle")
+    answer = ask(call.target(), "POST", "/tickle")
     if refuses_method(answer.status, answer.body):
-        answer = ask(call, "GET", "/tickle")
+        answer = ask(call.target(), "GET", "/tickle")
     if answer.status != 200:
         words = words_in(answer.body)
         said = "" if words is None else f"; IBKR: {words}"

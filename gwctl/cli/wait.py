@@ -9,8 +9,8 @@ import click
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import Seconds
-from gwctl.cli.status import STOPPED, look
 from gwctl.errors import TimedOut, TryAgain
+from gwctl.lifecycle.status import STOPPED, look
 
 LOOK_EVERY_S = 0.2
 
@@ -38,7 +38,7 @@ def command(call: Call, *, wanted: str, timeout_s: float, every: bool) -> Outcom
         return wait_for_all(call, wanted, timeout_s)
     deadline_s = time.monotonic() + timeout_s
     while True:
-        status, code = look(call)
+        status, code = look(call.target())
         if (wanted == "ready" and status["ready"]) or (wanted == "stopped" and code == STOPPED):
             return Outcome(status, "" if call.quiet else wanted)
         if wanted == "ready" and code == STOPPED:

@@ -15,6 +15,7 @@ from gwctl.cli.call import Call
 from gwctl.cli.output import Outcome, write
 from gwctl.cli.spelling import duration, megabytes, percent, printable
 from gwctl.errors import GwctlError
+from gwctl.lifecycle.status import look_always
 from gwctl.supervisor.replay import State
 
 if TYPE_CHECKING:
@@ -37,22 +38,20 @@ _STATE_STYLES = {
 }
 _SPARKS, _PLAIN_SPARKS = "▁▂▃▄▅▆▇█", "_.-=*#"
 
-Look = Callable[[Call], tuple[dict[str, Any], int]]
 
-
-def watch(call: Call, look: Look) -> Outcome:
+def watch(call: Call) -> Outcome:
     """Show the status again and again until Ctrl-C, or until nobody reads any more."""
     call.streams = True
     if call.as_json:
-        return _stream(call, look, lambda status: json.dumps(status, ensure_ascii=False))
+        return _stream(call, lambda status: json.dumps(status, ensure_ascii=False))
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        return _stream(call, look, _changes())
-    return _live(call, look)
+        return _stream(call, _changes())
+    return _live(call)
 
 
-def _stream(call: Call, look: Look, line_of: Callable[[dict[str, Any]], str | None]) -> Outcome:
+def _stream(call: Call, line_of: Callable[[dict[str, Any]], str | None]) -> Outcome:
     while True:
-        line = line_of(look(call)[0])
+        line = line_of(look_always(call.target())[0])
         if line is not None and not write(line, sys.stdout):
             return Outcome(raw="")
         time.sleep(EVERY_S)  # between two looks; a person ends it
@@ -76,7 +75,7 @@ def _changes() -> Callable[[dict[str, Any]], str | None]:
     return line_of
 
 
-def _live(call: Call, look: Look) -> Outcome:
+def _live(call: Call) -> Outcome:
     from rich.console import Console, Group
     from rich.live import Live
 
@@ -85,7 +84,7 @@ def _live(call: Call, look: Look) -> Outcome:
     day, read_at_s = None, 0.0
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            status, _ = look(call)
+            status, _ = look_always(call.target())
             now_s = time.monotonic()
             if day is None or now_s - read_at_s > DAY_EVERY_S:
                 day, read_at_s = _look_back(call), now_s

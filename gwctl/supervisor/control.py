@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from gwctl.errors import TimedOut
+from gwctl.interruptions import woken
 from gwctl.paths import Paths
 from gwctl.state_file import read_json, write_json
 
@@ -147,10 +149,15 @@ class SupervisorClient:
 
     def events(self, *, since: int, timeout_s: float) -> Iterator[dict[str, Any]]:
         """Yield journal entries and a last ``finish`` entry; raise TimedOut when nothing comes for ``timeout_s``."""
-        with self._request("GET", f"/events?since={since}", None, timeout_s) as answer:
+        with (
+            self._request("GET", f"/events?since={since}", None, timeout_s) as answer,
+            # A copy of the answer's own socket: who cancels this thread wakes it by ending the connection.
+            socket.socket(fileno=os.dup(answer.fileno())) as same,
+        ):
             while True:
                 try:
-                    line = answer.readline()
+                    with woken(lambda: same.shutdown(socket.SHUT_RDWR)):
+                        line = answer.readline()
                 except TimeoutError:
                     raise TimedOut("the supervisor said nothing more", hint="gwctl status") from None
                 except (OSError, http.client.HTTPException):

@@ -9,12 +9,13 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from gwctl.errors import DiskTrouble, TimedOut
 from gwctl.gateway.process.identity import Identity, identify, wait_ended
-from gwctl.interruptions import postponed
+from gwctl.interruptions import postponed, woken
 
 if TYPE_CHECKING:
     import asyncio
@@ -176,7 +177,8 @@ def run_fed(argv: Sequence[str], *, fed: bytes, timeout_s: float, env: Mapping[s
     try:
         with postponed():
             child = _begin(argv, env, reads=bool(fed))
-        stdout, stderr = child.popen.communicate(fed or None, timeout=timeout_s)
+        with woken(partial(os.killpg, child.pgid, signal.SIGKILL)):
+            stdout, stderr = child.popen.communicate(fed or None, timeout=timeout_s)
     except BaseException as error:
         # Also for Ctrl-C, which its own session does not get.
         if child is not None:

@@ -1,15 +1,14 @@
-"""Watch a supervisor come up: phases live on a terminal, plain lines otherwise."""
+"""Follow a supervisor until its session is ready."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from gwctl.cli.call import Call
 from gwctl.errors import GwctlError, NeedsPerson, SecondFactorNeeded, TimedOut, TryAgain
+from gwctl.interruptions import checkpoint
+from gwctl.lifecycle.observer import Observer
+from gwctl.lifecycle.profile import Profile
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 from gwctl.supervisor.words import describe
@@ -35,57 +34,12 @@ class Vanished(Ended):
     """The supervisor is gone without a last word: it was killed."""
 
 
-@contextmanager
-def shown(call: Call) -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows one line; on a terminal the last one turns until the next comes."""
-    if call.quiet or call.as_json:
-        yield lambda _text: None
-        return
-    if not sys.stderr.isatty():
-        yield call.say
-        return
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = Console(stderr=True, no_color=call.no_color or None, highlight=False)
-    began_s = time.monotonic()
-    current: list[tuple[str, float]] = []
-
-    def settle(mark: str = "[green]✓[/]") -> None:
-        if current:
-            text, at_s = current.pop()
-            console.print(f"{mark} {escape(text)} [dim]{at_s - began_s:.1f} s[/]")
-
-    with console.status("starting") as spinner:
-
-        def show(text: str) -> None:
-            settle()
-            current.append((text, time.monotonic()))
-            spinner.update(escape(text))
-
-        @contextmanager
-        def paused() -> Iterator[None]:
-            spinner.stop()
-            try:
-                yield
-            finally:
-                spinner.start()
-
-        call.display_paused = paused
-        try:
-            yield show
-        except BaseException:
-            settle("[red]✗[/]")
-            raise
-        settle()
-
-
 def follow_until_ready(  # noqa: PLR0913 - what is followed, and for how long
-    call: Call,
+    profile: Profile,
     client: SupervisorClient,
+    observer: Observer,
     *,
     timeout_s: float,
-    show: Callable[[str], None],
     since: int | None = None,
     asked_s: float | None = None,
 ) -> dict[str, Any]:
@@ -96,7 +50,7 @@ def follow_until_ready(  # noqa: PLR0913 - what is followed, and for how long
     Raises Ended when the supervisor gives up, Vanished when it was killed, NeedsPerson when it waits for one, TimedOut
     after ``timeout_s``; ``asked_s`` is what the whole call was given, for what is said then.
     """
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s, began_s = time.monotonic() + timeout_s, time.time()
     last, code = "nothing was seen", ""
     late = False
     try:
@@ -104,15 +58,15 @@ def follow_until_ready(  # noqa: PLR0913 - what is followed, and for how long
             line = describe(entry)
             if line is not None:
                 last = line
-                show(line)
+                observer.show(line)
             question = _question_in(entry)
             if question is not None:
                 # What a person takes is not the session's time.
                 deadline_s = max(deadline_s, time.monotonic() + PERSON_S)
-                _ask(call, client, question)
+                _ask(client, observer, question)
             if entry["kind"] == "login":
                 code = str(entry.get("code"))
-            status = _settled(call, client, entry, from_now=since is not None, deadline_s=deadline_s, code=code)
+            status = _settled(profile, client, entry, from_now=since is not None, deadline_s=deadline_s, code=code)
             if status is not None:
                 return status
             late = time.monotonic() > deadline_s
@@ -125,11 +79,12 @@ def follow_until_ready(  # noqa: PLR0913 - what is followed, and for how long
     if late:
         raise TimedOut(
             f"not ready after {round(asked_s or timeout_s, 1):g} s ({last}); the supervisor goes on trying",
-            hint=f"{call.command('status')}, or {call.command('down')}",
+            hint=f"{profile.command('status')}, or {profile.command('down')}",
         )
+    checkpoint()
     await_its_end(client)
-    raise last_words(call) or Vanished(
-        "the supervisor ended unexpectedly", code="unexpected", exit_code=1, hint=call.command("logs")
+    raise last_words(profile, began_s) or Vanished(
+        "the supervisor ended unexpectedly", code="unexpected", exit_code=1, hint=profile.command("logs")
     )
 
 
@@ -141,24 +96,21 @@ def _question_in(entry: dict[str, Any]) -> dict[str, Any] | None:
     return entry if entry["kind"] == "question" else None
 
 
-def _ask(call: Call, client: SupervisorClient, entry: dict[str, Any]) -> None:
+def _ask(client: SupervisorClient, observer: Observer, entry: dict[str, Any]) -> None:
     """Ask the person at the terminal for the code that the supervisor waits for, if it still does."""
-    asked = client.status().get("question") if call.may_ask else None
+    asked = client.status().get("question") if observer.can_answer else None
     if not entry.get("wants_code") or not asked or asked["id"] != entry.get("id"):
         return
-    import click
-
-    with call.display_paused():
-        code = str(click.prompt(str(asked["text"]), err=True))
+    code = observer.ask(str(asked["text"]), hidden=False)
     if not client.command("answer", {"id": asked["id"], "code": code}).get("ok"):
-        call.say("that came too late: the login has ended")
+        observer.say("that came too late: the login has ended")
 
 
-def last_words(call: Call) -> Ended | None:
-    """Return how a supervisor ended since this call began, None if it did not write that down."""
-    entry, _ = read_json(call.paths.last_end_file)
+def last_words(profile: Profile, since_s: float) -> Ended | None:
+    """Return how a supervisor ended since that time, None if it did not write that down."""
+    entry, _ = read_json(profile.paths.last_end_file)
     try:
-        return _ended(entry) if entry is not None and float(entry["at_s"]) >= call.began_s else None
+        return _ended(entry) if entry is not None and float(entry["at_s"]) >= since_s else None
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -176,7 +128,7 @@ def await_its_end(client: SupervisorClient, timeout_s: float = END_TIMEOUT_S) ->
 
 
 def _settled(  # noqa: PLR0913 - what ends the wait
-    call: Call, client: SupervisorClient, entry: dict[str, Any], *, from_now: bool, deadline_s: float, code: str
+    profile: Profile, client: SupervisorClient, entry: dict[str, Any], *, from_now: bool, deadline_s: float, code: str
 ) -> dict[str, Any] | None:
     """Return the status if ``entry`` made it ready; raise if it is one that ends the wait."""
     if entry["kind"] == "finish":
@@ -188,21 +140,21 @@ def _settled(  # noqa: PLR0913 - what ends the wait
     if status["ready"]:
         return status
     if status["phase"] == "locked_out":
-        raise _person_needed(call, str(status["reason"]), code)
+        raise _person_needed(profile, str(status["reason"]), code)
     coming = status["next"] or {"what": None, "in_s": 0.0}
     if coming["what"] in _TRIED and coming["in_s"] > max(PATIENCE_S, deadline_s - time.monotonic()):
         minutes = max(1, round(coming["in_s"] / 60))
         again = _TRIED[coming["what"]]
-        raise TryAgain(f"{status['reason']}; the supervisor {again} in {minutes} min", hint=call.command("status"))
+        raise TryAgain(f"{status['reason']}; the supervisor {again} in {minutes} min", hint=profile.command("status"))
     return None
 
 
-def _person_needed(call: Call, reason: str, code: str) -> NeedsPerson:
+def _person_needed(profile: Profile, reason: str, code: str) -> NeedsPerson:
     """Return what a person has to do whose last login ended with ``code``."""
     if code == SecondFactorNeeded.code:
-        hint = f"{call.command('login')} at a terminal; {call.command('login --explain')} says what was asked for"
+        hint = f"{profile.command('login')} at a terminal; {profile.command('login --explain')} says what was asked for"
         return SecondFactorNeeded(f"a person is needed: {reason}", hint=hint)
-    return NeedsPerson(f"a person is needed: {reason}", hint=call.command("login --reset-lockout"))
+    return NeedsPerson(f"a person is needed: {reason}", hint=profile.command("login --reset-lockout"))
 
 
 def _ended(entry: dict[str, Any]) -> Ended:

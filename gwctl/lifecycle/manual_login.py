@@ -1,4 +1,4 @@
-"""``gwctl login --manual``: a person logs in, in a window or in a browser of their own; gwctl takes over from there."""
+"""A person logs in, in a window or in a browser of their own; gwctl takes over from there."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from gwctl.cli.call import Call
-from gwctl.cli.output import Outcome, write
-from gwctl.cli.reaching import find_supervisor
-from gwctl.config import Settings
+from gwctl.config import Environment, Settings
 from gwctl.errors import BrowserMissing, DiskTrouble, NeedsPerson, ProfileHeld, TimedOut, TryAgain, UpstreamUnreachable
+from gwctl.interruptions import undisturbed
+from gwctl.lifecycle.follow import follow_until_ready
+from gwctl.lifecycle.observer import SILENT, Observer
+from gwctl.lifecycle.profile import Profile
+from gwctl.lifecycle.reach import find_supervisor
+from gwctl.lifecycle.start import start_for_hand, undo
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 
 if TYPE_CHECKING:
@@ -33,55 +35,49 @@ COOKIES_S = 3.0
 """How much longer a window stays whose session is there: its login may just be at its end, and has the cookies."""
 
 
-def log_in_by_hand(call: Call, *, timeout_s: float) -> Outcome:
-    """Have a person log in and return once the session is ready; raises GwctlError.
+def log_in_by_hand(profile: Profile, observer: Observer, *, timeout_s: float) -> tuple[dict[str, Any], bool]:
+    """Have a person log in; return the ready status and whether it took a login. Raises GwctlError.
 
     A supervisor that runs makes no login of its own meanwhile; where none runs one is started for it, and stopped again
     if nothing comes of it.
     """
-    from gwctl.cli.following import shown
-    from gwctl.cli.up import start_for_hand
-
-    settings = call.settings()
-    client, ours = find_supervisor(call), False
+    settings = profile.settings()
+    client, ours = find_supervisor(profile), False
     if client is not None:
         status = client.status()
         if status["ready"]:
-            return Outcome(status, "" if call.quiet else "already logged in")
+            return status, False
     # What cannot be shown is said before a gateway is started for it.
-    browser = _find_browser(call, settings) if has_display(call) else None
-    with shown(call) as show:
-        if client is None:
-            client, ours = start_for_hand(call, settings, show)
-        visit = _Visit(call, settings, client, show, browser, timeout_s)
-        try:
-            status = visit.until_ready()
-        except BaseException:
-            visit.leave(ours=ours)
-            raise
-    return Outcome(status, "" if call.quiet else "logged in")
+    browser = _find_browser(profile, settings) if has_display(profile.environment) else None
+    if client is None:
+        client, ours = start_for_hand(profile, observer)
+    visit = _Visit(profile, settings, client, observer, browser, timeout_s)
+    try:
+        return visit.until_ready(), True
+    except BaseException:
+        visit.leave(ours=ours)
+        raise
 
 
-def has_display(call: Call) -> bool:
+def has_display(environment: Environment) -> bool:
     """Say whether a window can be shown."""
-    variables = call.environment
-    return sys.platform == "darwin" or bool(variables.get("DISPLAY") or variables.get("WAYLAND_DISPLAY"))
+    return sys.platform == "darwin" or bool(environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"))
 
 
-def _find_browser(call: Call, settings: Settings) -> Browser:
+def _find_browser(profile: Profile, settings: Settings) -> Browser:
     from gwctl.login.browser import find_window_browser
 
-    return find_window_browser(settings["browser"], call.environment.variables)
+    return find_window_browser(settings["browser"], profile.environment.variables)
 
 
 @dataclass(slots=True)
 class _Visit:
     """One person's login; ``browser`` shows the page in a window, None where a browser of the person's own does."""
 
-    call: Call
+    profile: Profile
     settings: Settings
     client: SupervisorClient
-    show: Callable[[str], None]
+    observer: Observer
     browser: Browser | None
     timeout_s: float
     _interrupts: bool = False
@@ -112,32 +108,25 @@ class _Visit:
 
         Whether it may send a password is law 2's to say, as before. One that waited for a person goes on waiting.
         """
-        from gwctl.cli.up import undo
-        from gwctl.interruptions import undisturbed
-
         with undisturbed():
             if ours:
-                undo(self.call)
+                undo(self.profile, self.observer)
             elif self._interrupts:
                 with suppress(NoSupervisor, TryAgain):
                     self.client.command("by_hand", {**self._claim(), "over": True})
 
     def _hand_over(self, report: LoginReport) -> dict[str, Any]:
         """Give the supervisor the cookies of the window, for a later resume, and return once it is ready."""
-        from gwctl.cli.following import follow_until_ready
-
         cookies = [[cookie.name, cookie.value] for cookie in report.cookies]
         since = int(self.client.command("logged_in_by_hand", {"cookies": cookies})["n"])
         status = self.client.status()
         if status["ready"]:
             return status
-        return follow_until_ready(self.call, self.client, timeout_s=TAKEOVER_S, show=self.show, since=since)
+        return follow_until_ready(self.profile, self.client, self.observer, timeout_s=TAKEOVER_S, since=since)
 
     def _say_why_it_ended(self) -> NoReturn:
         """Raise what a supervisor that is gone has written down last."""
-        from gwctl.cli.following import follow_until_ready
-
-        follow_until_ready(self.call, self.client, timeout_s=TAKEOVER_S, show=lambda _text: None)
+        follow_until_ready(self.profile, self.client, SILENT, timeout_s=TAKEOVER_S)
         raise NoSupervisor
 
     def _make_way(self) -> bool:
@@ -159,15 +148,15 @@ class _Visit:
             if phase in {"logging_in", "awaiting_second_factor"}:
                 other_by_s = other_by_s or now_s + OTHER_LOGIN_S
                 if now_s > other_by_s:
-                    raise ProfileHeld("a login is under way already", hint=self.call.command("status"))
+                    raise ProfileHeld("a login is under way already", hint=self.profile.command("status"))
             elif now_s > gateway_by_s:
-                raise TimedOut(f"the gateway does not come up: {told}", hint=self.call.command("logs --gateway"))
+                raise TimedOut(f"the gateway does not come up: {told}", hint=self.profile.command("logs --gateway"))
             else:
                 self._interrupts = self._interrupts or reason != BY_HAND
                 self.client.command("by_hand", self._claim())
             if reason not in {told, BY_HAND}:
                 told = reason
-                self.show(told)
+                self.observer.show(told)
             time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
 
     def _let_in(self) -> LoginReport | None:
@@ -176,16 +165,13 @@ class _Visit:
         address = f"https://localhost:{self.client.status()['gateway']['port']}/"
         deadline_s = time.monotonic() + self.timeout_s
         if self.browser is not None:
-            self.show(f"a window opens {address}: log in there")
+            self.observer.show(f"a window opens {address}: log in there")
             return asyncio.run(self._in_window(self.browser, address, deadline_s))
-        where = f"open {address} in a browser and log in there (its certificate is of {self.call.paths.ca_file})"
-        if self.call.as_json and not self.call.quiet:
-            # Whoever reads the envelope has to be told before there is one.
-            write(where, sys.stderr)
-        self.show(where)
+        where = f"open {address} in a browser and log in there (its certificate is of {self.profile.paths.ca_file})"
+        self.observer.ask_to_do(where)
         while not self.client.status()["ready"]:
             if time.monotonic() > deadline_s:
-                raise TimedOut("nobody has logged in", hint=self.call.command("login --manual --timeout 600"))
+                raise TimedOut("nobody has logged in", hint=self.profile.command("login --manual --timeout 600"))
             time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
         return None
 
@@ -194,9 +180,9 @@ class _Visit:
         from gwctl.gateway.keystore import kept_leaf
         from gwctl.login.session import LoginJob, LoginWorker
 
-        leaf = await asyncio.to_thread(kept_leaf, self.call.paths)
+        leaf = await asyncio.to_thread(kept_leaf, self.profile.paths)
         if leaf is None:
-            raise DiskTrouble("the running gateway's certificate is damaged", hint=self.call.command("restart"))
+            raise DiskTrouble("the running gateway's certificate is damaged", hint=self.profile.command("restart"))
         job = LoginJob(
             base_url=address.rstrip("/"),
             username="",
@@ -213,8 +199,8 @@ class _Visit:
         worker = LoginWorker.start(
             browser,
             leaf.spki_pin_base64,
-            self.call.paths.login_scratch_dir,
-            environ=self.call.environment.variables,
+            self.profile.paths.login_scratch_dir,
+            environ=self.profile.environment.variables,
             headless=False,
         )
         async with worker:
@@ -243,7 +229,7 @@ class _Visit:
         """Raise what a window means that nobody has logged in at."""
         from gwctl.login.outcome import LoginOutcome
 
-        command = self.call.command
+        command = self.profile.command
         match report.outcome:
             case LoginOutcome.SUCCESS:
                 return

@@ -1,0 +1,138 @@
+"""The terminal as an operation's observer: steps live on a terminal, plain lines elsewhere; questions to a person."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Self
+
+from gwctl.cli.output import write
+from gwctl.lifecycle.observer import Observer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
+    from gwctl.cli.call import Call
+    from gwctl.release.download import DownloadProgress
+
+
+class Terminal(Observer):
+    """What a call shows of an operation; between ``with terminal:`` the step under way turns on a terminal."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._stack = ExitStack()
+        self._opened = False
+        self._console: Console | None = None
+        self._spinner: Status | None = None
+        self._current: tuple[str, float] | None = None
+        self._began_s = time.monotonic()
+        self.verbose = call.verbose
+
+    @property
+    def can_answer(self) -> bool:  # type: ignore[override] # known only when it is asked
+        """Whether there is a person to ask."""
+        return self._call.may_ask
+
+    @property
+    def undone(self) -> str:
+        """What was undone when the call was interrupted."""
+        return self._call.undone
+
+    @undone.setter
+    def undone(self, text: str) -> None:
+        self._call.undone = text
+
+    @property
+    def _is_silent(self) -> bool:
+        return self._call.quiet or self._call.as_json
+
+    def __enter__(self) -> Self:
+        self._opened = not self._is_silent and sys.stderr.isatty()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._settle("[green]✓[/]" if kind is None else "[red]✗[/]")
+        self._opened, self._spinner = False, None
+        self._stack.close()
+
+    def say(self, text: str) -> None:
+        """Write one line, unless quiet or for machines."""
+        self._call.say(text)
+
+    def show(self, text: str) -> None:
+        """Write which step begins; on a terminal it turns until the next one comes."""
+        if not self._opened:
+            self._call.say(text)
+            return
+        from rich.markup import escape
+
+        self._settle("[green]✓[/]")
+        self._current = (text, time.monotonic())
+        if self._spinner is None:
+            from rich.console import Console
+
+            self._console = Console(stderr=True, no_color=self._call.no_color or None, highlight=False)
+            self._spinner = self._stack.enter_context(self._console.status(escape(text)))
+        else:
+            self._spinner.update(escape(text))
+
+    def _settle(self, mark: str) -> None:
+        if self._current is None or self._console is None:
+            return
+        from rich.markup import escape
+
+        (text, at_s), self._current = self._current, None
+        self._console.print(f"{mark} {escape(text)} [dim]{at_s - self._began_s:.1f} s[/]")
+
+    def ask_to_do(self, text: str) -> None:
+        """Write what a person has to do, also where an envelope is printed at the end: it comes too late for that."""
+        if self._call.as_json and not self._call.quiet:
+            write(text, sys.stderr)
+        self.show(text)
+
+    def ask(self, prompt: str, *, hidden: bool) -> str:
+        """Ask the person at the terminal."""
+        import click
+
+        with self._spinner_stopped():
+            return str(click.prompt(prompt, hide_input=hidden, err=True))
+
+    @contextmanager
+    def _spinner_stopped(self) -> Iterator[None]:
+        if self._spinner is None:
+            yield
+            return
+        self._spinner.stop()
+        try:
+            yield
+        finally:
+            self._spinner.start()
+
+    @contextmanager
+    def downloading(self) -> Iterator[Callable[[DownloadProgress], None]]:
+        """Yield what shows a download: a bar on a terminal, a line for each trouble otherwise."""
+        if self._is_silent or not sys.stderr.isatty():
+            yield self._say_trouble
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+        console = self._console or Console(stderr=True, no_color=self._call.no_color or None)
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with self._spinner_stopped(), Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("downloading", total=None)
+
+            def show(seen: DownloadProgress) -> None:
+                bar.update(task, completed=seen.received_bytes, total=seen.total_bytes)
+                if seen.trouble:
+                    bar.console.print(f"{seen.trouble}; again in {seen.pause_s:.0f} s")
+
+            yield show
+
+    def _say_trouble(self, seen: DownloadProgress) -> None:
+        if seen.trouble:
+            self.say(f"download: {seen.trouble}; again in {seen.pause_s:.0f} s")

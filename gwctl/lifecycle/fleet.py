@@ -1,0 +1,255 @@
+"""All profiles of a home at once: their status, up, down, wait."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gwctl.config import SECRET_KEYS, Settings, variable_of
+from gwctl.errors import Configuration, GwctlError, TimedOut, TryAgain
+from gwctl.interruptions import undisturbed
+from gwctl.lifecycle import start
+from gwctl.lifecycle.observer import Observer
+from gwctl.lifecycle.pool import run_each
+from gwctl.lifecycle.profile import Profile
+from gwctl.lifecycle.status import CANNOT_TELL, READY, STOPPED, blank_status, look_always
+from gwctl.lifecycle.stop import gateway_runs, stop
+from gwctl.lifecycle.trouble import translated
+from gwctl.roster import configured_names, known_names
+
+Look = tuple[dict[str, Any], int]
+
+WAIT_EVERY_S = 0.5
+NO_PROFILES = "no profile: config.toml names none, and none has run"
+SECRETS = tuple(variable_of(name) for name in SECRET_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one profile: its data, or the error."""
+
+    profile: str
+    data: dict[str, Any] | None = field(default=None, repr=False)
+    error: GwctlError | None = None
+    took_s: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """The contract's exit code for it."""
+        return 0 if self.error is None else self.error.exit_code
+
+
+OnResult = Callable[[Result], None]
+
+
+def cores() -> int:
+    """Return how many cores we may use."""
+    count = getattr(os, "sched_getaffinity", None)
+    return len(count(0)) if count is not None else os.cpu_count() or 1
+
+
+def look_at(home: Profile, names: Sequence[str]) -> list[Look]:
+    """Return each profile's status and exit code; all are asked at once, so that one which hangs delays no other."""
+
+    def look(name: str) -> Look:
+        profile = home.with_name(name)
+        try:
+            return look_always(profile)
+        except (GwctlError, OSError) as error:
+            told = error.message if isinstance(error, GwctlError) else str(error)
+            unknown = {"phase": "degraded", "reason": told, "last_error": told}
+            return {**blank_status(profile, None), **unknown}, CANNOT_TELL
+
+    found = run_each(names, look, at_once=max(1, len(names)))
+    return [found[name] for name in names]
+
+
+def counted(home: Profile, names: Sequence[str], looks: Sequence[Look]) -> dict[str, int]:
+    """Return the codes of the profiles that count: those of config.toml, and what runs beside them.
+
+    Where config.toml names none, all count.
+    """
+    try:
+        wanted = set(configured_names(home.paths)) or set(names)
+    except Configuration:
+        wanted = set(names)
+    return {name: code for name, (_, code) in zip(names, looks, strict=True) if code != STOPPED or name in wanted}
+
+
+def wait_all(home: Profile, wanted: str, timeout_s: float) -> list[dict[str, Any]]:
+    """Return every status once all that count are ``wanted`` (ready, stopped).
+
+    Raises TryAgain where nothing will make one ready, and TimedOut.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        names = known_names(home.paths)
+        looks = look_at(home, names)
+        codes = counted(home, names, looks)
+        stopped = [name for name, code in codes.items() if code == STOPPED]
+        if wanted == "ready" and (stopped or not codes):
+            who = f"stopped: {', '.join(stopped)}" if stopped else NO_PROFILES
+            raise TryAgain(f"{who}; nothing will make that ready", hint="gwctl up --all")
+        left = [name for name, code in codes.items() if code != (STOPPED if wanted == "stopped" else READY)]
+        if not left:
+            return [status for status, _ in looks]
+        if time.monotonic() >= deadline_s:
+            raise TimedOut(f"not {wanted} after {timeout_s:g} s: {', '.join(left)}", hint="gwctl status --all")
+        time.sleep(min(WAIT_EVERY_S, max(0.0, deadline_s - time.monotonic())))  # between two looks
+
+
+def up_all(  # noqa: PLR0913 - how many, how long, who is told
+    home: Profile, *, sandbox: bool, timeout_s: float, at_once: int, observer: Observer, on_result: OnResult
+) -> dict[str, Result]:
+    """Bring up every profile of config.toml, ``at_once`` at a time, each within ``timeout_s``; return what came of it.
+
+    One profile's failure does not stop the others. Interrupted, what this call started is stopped again.
+    """
+    names = configured_names(home.paths)
+    if not names:
+        raise Configuration(f"{home.paths.config_file} names no profile", hint="gwctl profile create NAME")
+    _refuse_shared(home, sandbox=sandbox)
+    results: dict[str, Result] = {}
+
+    def add(result: Result) -> None:
+        results[result.profile] = result
+        on_result(result)
+
+    looks = dict(zip(names, look_at(home, names), strict=True))
+    left = _sift(home, looks, add, sandbox=sandbox)
+    if left:
+        observer.say(f"bringing up {len(left)} of {len(names)} profiles, {min(at_once, len(left))} at a time")
+
+    def bring_up(profile: Profile) -> dict[str, Any]:
+        up = start.up(profile, sandbox=sandbox, timeout_s=timeout_s)
+        return {**up.status, "started": up.started}
+
+    try:
+        _run(home, left, bring_up, add, at_once=at_once)
+    except BaseException:
+        with undisturbed():
+            ours = [name for name in left if name in results and (results[name].data or {}).get("started")]
+            _undo(home, ours, observer)
+        raise
+    return {name: results[name] for name in names}
+
+
+def down_all(home: Profile, *, keep_session: bool, on_result: OnResult) -> dict[str, Result]:
+    """Stop every profile that has a folder, which is every one that has ever run."""
+    names = [name for name in known_names(home.paths) if (home.paths.profiles_dir / name).is_dir()]
+    results: dict[str, Result] = {}
+
+    def add(result: Result) -> None:
+        results[result.profile] = result
+        on_result(result)
+
+    def bring_down(profile: Profile) -> dict[str, Any]:
+        data: dict[str, Any] = {"profile": profile.name, "was_running": stop(profile, keep_session=keep_session)}
+        return data | ({"gateway_runs": gateway_runs(profile)} if keep_session else {})
+
+    _run(home, names, bring_down, add, at_once=2 * cores())
+    return {name: results[name] for name in names}
+
+
+def _undo(home: Profile, names: Sequence[str], observer: Observer) -> None:
+    observer.say("stopping what was started")
+    failed: list[str] = []
+
+    def note(result: Result) -> None:
+        if result.error is not None:
+            failed.append(result.profile)
+
+    _run(home, names, lambda profile: {"was_running": stop(profile)}, note, at_once=2 * cores())
+    failures = f"these could not be stopped: {', '.join(failed)}"
+    observer.undone = failures if failed else "what was started is stopped again"
+
+
+def _run(
+    home: Profile,
+    names: Iterable[str],
+    work: Callable[[Profile], dict[str, Any]],
+    on_result: OnResult,
+    *,
+    at_once: int,
+) -> None:
+    """Do ``work`` for each profile; interrupted, what is under way is cancelled, waited for and reported."""
+
+    def one(name: str) -> Result:
+        profile, began_s = home.with_name(name), time.monotonic()
+        try:
+            data = work(profile)
+        except Exception as error:  # noqa: BLE001 - what happens to one profile does not stop the others
+            return Result(name, None, translated(error, profile), time.monotonic() - began_s)
+        return Result(name, data, None, time.monotonic() - began_s)
+
+    run_each(list(names), one, at_once=at_once, on_result=on_result)
+
+
+def _refuse_shared(home: Profile, *, sandbox: bool) -> None:
+    """Raise Configuration for a variable that every profile would take: a port, a user, or another one's password."""
+    environment = home.environment
+    names = [variable_of("port")]
+    if environment.get(variable_of("health_port")) not in {None, "0"}:
+        names.append(variable_of("health_port"))
+    if not sandbox:
+        names += [variable_of("username"), *SECRETS, *(f"{name}_FILE" for name in SECRETS)]
+        folder = environment.get("CREDENTIALS_DIRECTORY")
+        if folder and any((Path(folder) / name).exists() for name in SECRET_KEYS):
+            raise _shared("CREDENTIALS_DIRECTORY")
+    for name in names:
+        if environment.get(name) is not None:
+            raise _shared(name)
+
+
+def _shared(variable: str) -> Configuration:
+    return Configuration(
+        f"{variable} would count for every profile, and --all brings up all of them",
+        hint=f"unset {variable} and give each profile its own in config.toml or the keyring",
+    )
+
+
+def _sift(home: Profile, looks: Mapping[str, Look], add: OnResult, *, sandbox: bool) -> list[str]:
+    """Report who is ready already and who cannot be brought up beside the others, and return who is left.
+
+    What runs has its port and its username before what does not; otherwise the order of config.toml decides.
+    """
+    ports: dict[int, str] = {}
+    users: dict[str, str] = {}
+    left: list[str] = []
+    for name in sorted(looks, key=lambda one: looks[one][0]["supervisor"] is None):
+        status, _ = looks[name]
+        try:
+            settings = home.with_name(name).settings()
+            running = status["supervisor"] is not None
+            port = int(status["gateway"]["port"] if running else settings["port"])
+            _claim_port(settings, port, ports)
+            if not sandbox:
+                _claim_user(settings, users)
+        except GwctlError as error:
+            add(Result(name, None, error))
+            continue
+        if status["ready"] and status["sandbox"] == sandbox:
+            add(Result(name, {**status, "started": False}))
+        else:
+            left.append(name)
+    return [name for name in looks if name in left]
+
+
+def _claim_port(settings: Settings, port: int, ports: dict[int, str]) -> None:
+    from gwctl.gateway.neighbour import taken_by
+
+    if ports.setdefault(port, settings.profile) != settings.profile:
+        raise taken_by(settings.paths, ports[port], "port", port)
+
+
+def _claim_user(settings: Settings, users: dict[str, str]) -> None:
+    name, user = settings.profile, settings["username"]
+    if user is not None and users.setdefault(str(user).lower(), name) != name:
+        raise Configuration(
+            f"profile {users[str(user).lower()]!r} has the same username, and IBKR gives a username one session",
+            hint=f"gwctl profile set {name} username=ANOTHER",
+        )

@@ -1,0 +1,246 @@
+"""Bring a profile's session up: find or start its supervisor, and follow it until the session is ready."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gwctl.config import Settings
+from gwctl.credentials import Found
+from gwctl.errors import NeedsPerson, ProfileHeld, TryAgain
+from gwctl.interruptions import checkpoint, postponed, undisturbed
+from gwctl.lifecycle.follow import Vanished, await_its_end, follow_until_ready
+from gwctl.lifecycle.lease import attach, let_go
+from gwctl.lifecycle.observer import SILENT, Observer
+from gwctl.lifecycle.preflight import check_law_2, look_for_secrets, preflight
+from gwctl.lifecycle.profile import Profile
+from gwctl.lifecycle.reach import find_supervisor
+from gwctl.lifecycle.spawn import await_answer, dismiss, start_waiting
+from gwctl.lifecycle.stop import stop
+from gwctl.supervisor.control import NoSupervisor, SupervisorClient
+from gwctl.supervisor.tether import Holder
+
+if TYPE_CHECKING:
+    from gwctl.gateway.process import Spawned
+
+START_LOCK_TIMEOUT_S = 60.0
+LOCK_LOOK_S = 0.5
+REPLACEMENTS = 2
+"""How often one call replaces a supervisor that is killed; more often it is not chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A ready profile: its status, and whether it was this call that started its supervisor."""
+
+    status: dict[str, Any]
+    started: bool
+
+
+def up(
+    profile: Profile,
+    *,
+    sandbox: bool = False,
+    timeout_s: float = 180.0,
+    holder: Holder | None = None,
+    observer: Observer = SILENT,
+) -> Up:
+    """Return once the profile's session is ready; raise GwctlError.
+
+    Interrupted, what this call started is stopped again. It is held by ``holder``, if there is one, until `let_go`;
+    after any failure it is not.
+    """
+    began_s = time.monotonic()
+    settings = profile.settings()
+    client = find_supervisor(profile)
+    if client is not None:
+        status = _check_kind(profile, client, sandbox=sandbox).status()
+        _check_port(profile, status)
+        if not attach(profile, client, holder, observer):
+            client = None
+        elif status["ready"]:
+            return Up(status, started=False)
+    start = _Start(profile, settings, observer, sandbox=sandbox, holder=holder, began_s=began_s)
+    try:
+        status = start.until_ready(client, began_s + timeout_s)
+    except BaseException as error:
+        with undisturbed():
+            if holder is not None:
+                observer.show("letting go of what was started")
+                let_go(profile, holder, started=start.started, observer=observer)
+            elif start.started and not isinstance(error, Exception):
+                observer.show("stopping what was started")
+                undo(profile, observer)
+        raise
+    return Up(status, start.started)
+
+
+def start_for_hand(profile: Profile, observer: Observer) -> tuple[SupervisorClient, bool]:
+    """Start a supervisor that makes no login of its own, unless one runs; return its client and whether it was us."""
+    return _Start(profile, profile.settings(), observer, sandbox=False, by_hand=True).begin()
+
+
+def undo(profile: Profile, observer: Observer) -> None:
+    """Stop what this call started, undisturbed by a second signal."""
+    with undisturbed():
+        stop(profile, observer=observer)
+    observer.undone = "what was started is stopped again"
+
+
+def wish_login(profile: Profile, client: SupervisorClient, found: Mapping[str, Found], observer: Observer) -> int:
+    """Have a running supervisor log in now, and return the journal entry after which to look for what comes of it."""
+    from gwctl.supervisor.handover import Handover, revealed
+
+    secrets = Handover.make(profile.environment, {}, found).secrets
+    return int(client.command("login", {"secrets": revealed(secrets), "attended": observer.can_answer})["n"])
+
+
+def _check_port(profile: Profile, status: Mapping[str, Any]) -> None:
+    port = status["gateway"]["port"]
+    if profile.flags.get("port", port) != port:
+        raise ProfileHeld(
+            f"profile {profile.name!r} is running on port {port}",
+            hint=f"{profile.command('down')}, then {profile.command('up --port ' + str(profile.flags['port']))}",
+        )
+
+
+def _check_kind(profile: Profile, client: SupervisorClient, *, sandbox: bool) -> SupervisorClient:
+    if client.record.sandbox != sandbox:
+        running = "the sandbox" if client.record.sandbox else "a session at IBKR"
+        raise ProfileHeld(
+            f"profile {profile.name!r} is running {running}",
+            hint=f"{profile.command('down')}, or another --profile",
+        )
+    return client
+
+
+@dataclass(slots=True)
+class _Start:
+    """One call's way to a ready session."""
+
+    profile: Profile
+    settings: Settings
+    observer: Observer
+    sandbox: bool
+    by_hand: bool = False
+    holder: Holder | None = None
+    started: bool = False
+    began_s: float = field(default_factory=time.monotonic)
+    since_s: float = field(default_factory=time.time)
+
+    def until_ready(self, client: SupervisorClient | None, deadline_s: float) -> dict[str, Any]:
+        """Return the ready status; a supervisor that is killed on the way is replaced, its gateway adopted (law 4)."""
+        left = REPLACEMENTS
+        while True:
+            try:
+                return self._follow(client, deadline_s)
+            except (NoSupervisor, Vanished):
+                if left == 0 or time.monotonic() > deadline_s:
+                    raise
+            left -= 1
+            self.observer.show("the supervisor was killed; starting another one")
+            client = find_supervisor(self.profile)
+
+    def _follow(self, client: SupervisorClient | None, deadline_s: float) -> dict[str, Any]:
+        since: int | None = None
+        if client is None:
+            client, ours = self.begin()
+            self.started = self.started or ours
+        else:
+            since = self._wake_if_waiting_for_person(client)
+        left_s = max(1.0, deadline_s - time.monotonic())
+        asked_s = deadline_s - self.began_s
+        return follow_until_ready(self.profile, client, self.observer, timeout_s=left_s, since=since, asked_s=asked_s)
+
+    def _wake_if_waiting_for_person(self, client: SupervisorClient) -> int | None:
+        """Have a supervisor that gave up on its password try another one, if there is another one.
+
+        Returns the journal entry after which to look for what comes of it, None where nothing was asked for. Raises
+        NeedsPerson, CredentialsRejected or LockedOut where only a person can go on: cron asks again and again.
+        """
+        from gwctl.supervisor.model import BY_HAND
+
+        profile, status = self.profile, client.status()
+        if status["phase"] != "locked_out" or (client.record.sandbox and status["reason"] != BY_HAND):
+            return None
+        if status["reason"] == BY_HAND:
+            # Law 1: one login at a time, and this one is a person's.
+            raise ProfileHeld(
+                f"profile {profile.name!r} is {BY_HAND}",
+                hint=f"{profile.command('login --manual')}, or {profile.command('login')}",
+            )
+        if status["login"]["last_outcome"] == "success":
+            # The password is right and no session comes of it: one more login a call would mend nothing.
+            raise NeedsPerson(f"a person is needed: {status['reason']}", hint=profile.command("login"))
+        found = look_for_secrets(profile, self.settings, self.observer)
+        check_law_2(profile, self.settings, found, self.observer)
+        return wish_login(profile, client, found, self.observer)
+
+    def begin(self) -> tuple[SupervisorClient, bool]:
+        """Start a supervisor unless somebody else just did, and return its client and whether it was us."""
+        from filelock import FileLock, Timeout
+
+        from gwctl.state_file import make_private_dir
+
+        profile = self.profile
+        make_private_dir(profile.paths.profile_dir)
+        lock = FileLock(profile.paths.start_lock, mode=0o600)
+        deadline_s = time.monotonic() + START_LOCK_TIMEOUT_S
+        while not lock.is_locked:
+            checkpoint()
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=LOCK_LOOK_S)
+            if not lock.is_locked and time.monotonic() > deadline_s:
+                text = "another gwctl is starting or stopping the profile"
+                raise ProfileHeld(text, hint=profile.command("status"))
+        try:
+            client = find_supervisor(profile)
+            if client is not None:
+                if attach(profile, _check_kind(profile, client, sandbox=self.sandbox), self.holder, self.observer):
+                    return client, False
+                await_its_end(client)
+            return self._spawn(), True
+        finally:
+            lock.release()
+
+    def _spawn(self) -> SupervisorClient:
+        """Start a supervisor and return its client; raise GwctlError with nothing left running.
+
+        Its process is started first: while it loads, this one does what may still forbid the start.
+        """
+        from gwctl.supervisor.handover import Handover
+
+        profile, observer = self.profile, self.observer
+        spawned: Spawned | None = None
+        try:
+            with postponed():
+                spawned, offset = start_waiting(profile, observer, sandbox=self.sandbox)
+            found = preflight(profile, observer, sandbox=self.sandbox, by_hand=self.by_hand)
+        except BaseException:
+            if spawned is not None:
+                dismiss(spawned)
+            raise
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it ended already; why is in its log
+                if spawned.stdin is not None:
+                    handover = Handover.make(
+                        profile.environment,
+                        profile.flags,
+                        found,
+                        attended=observer.can_answer,
+                        by_hand=self.by_hand,
+                        holder=self.holder,
+                    )
+                    spawned.stdin.write(handover.to_line())
+                    spawned.stdin.close()
+            client = await_answer(profile, spawned.poll, offset, since_s=self.since_s)
+        except BaseException as error:
+            # Still under the start lock, so that what is stopped here is what was started here.
+            if isinstance(error, TryAgain) or not isinstance(error, Exception):
+                undo(profile, observer)
+            raise
+        spawned.let_go()
+        return client

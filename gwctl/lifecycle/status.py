@@ -1,0 +1,133 @@
+"""How a profile's session is: asked of its supervisor, or read from what is on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+from gwctl.errors import GwctlError
+from gwctl.lifecycle.profile import Profile
+from gwctl.paths import Paths
+from gwctl.state_file import read_json
+from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
+
+READY, STOPPED, CANNOT_TELL, NOT_READY = 0, 3, 4, 150
+
+
+def look_always(profile: Profile) -> tuple[dict[str, Any], int]:
+    """Return what ``look`` does, and of a supervisor that hangs what is known of it, with code 4."""
+    try:
+        return look(profile)
+    except SupervisorHangs as error:
+        # Not "stopped": the gateway may serve on. Nobody can say, which is what the exit code says.
+        reason = f"{error.message}; {profile.command('down')} ends it"
+        return {**stopped_status(profile), "phase": "degraded", "reason": reason, "last_error": reason}, CANNOT_TELL
+
+
+def look(profile: Profile) -> tuple[dict[str, Any], int]:
+    """Return the profile's status and the contract's exit code; raise SupervisorHangs when nobody can tell."""
+    client = SupervisorClient.find(profile.paths)
+    if client is not None:
+        status = client.status()
+        return status, READY if status["ready"] else NOT_READY
+    status = stopped_status(profile)
+    if _gateway_is_alone(profile.paths):
+        status["phase"] = "degraded"
+        status["reason"] = f"the gateway runs without a supervisor; {profile.command('up')} takes it over"
+        status["drift"] = _drift_of_gateway(profile)
+        return status, NOT_READY
+    return status, STOPPED
+
+
+def _gateway_is_alone(paths: Paths) -> bool:
+    if not paths.gateway_state_file.exists():
+        return False
+    from gwctl.gateway.launch import adopt
+
+    return adopt(paths) is not None
+
+
+def _drift_of_gateway(profile: Profile) -> list[dict[str, Any]]:
+    from gwctl.supervisor.drift import drift_of_gateway
+
+    with contextlib.suppress(GwctlError):  # what is wrong with the settings is the reason already
+        return [one.to_json() for one in drift_of_gateway(profile.paths, profile.settings())]
+    return []
+
+
+def stopped_status(profile: Profile) -> dict[str, Any]:
+    """Return the status of a profile without a supervisor, from what is on disk."""
+    paths = profile.paths
+    at_s, text = _last_end(paths)
+    port: int | None = None
+    limit = 3
+    try:
+        settings = profile.settings()
+        port, limit = settings["port"], settings["rejected_limit"]
+    except GwctlError as error:
+        text = f"{error.message} ({error.hint})" if error.hint else error.message
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s)) if at_s else None
+    known = {"reason": text or "not running", "since": since, "login": _login(paths, limit), "last_error": text}
+    return {**blank_status(profile, port), **known}
+
+
+def blank_status(profile: Profile, port: int | None) -> dict[str, Any]:
+    """Return the status of a profile of which nothing is known."""
+    return {
+        "profile": profile.name,
+        "phase": "stopped",
+        "reason": "not running",
+        "ready": False,
+        "since": None,
+        "sandbox": False,
+        "gateway": {
+            "pid": None,
+            "port": port,
+            "base_url": f"https://localhost:{port}/v1/api" if port else None,
+            "ca_file": str(profile.paths.ca_file),
+            "release": None,
+            "uptime_s": None,
+            "rss_bytes": None,
+            "restarts": 0,
+        },
+        "session": {
+            "authenticated": False,
+            "connected": False,
+            "competing": False,
+            "user_id": None,
+            "sso_expires_s": None,
+            "server_name": None,
+            "last_tickle_age_s": None,
+        },
+        "supervisor": None,
+        "login": _no_login(3),
+        "next": None,
+        "last_error": None,
+        "drift": [],
+        "question": None,
+        "tickles": None,
+        "budget": None,
+    }
+
+
+def _last_end(paths: Paths) -> tuple[float | None, str | None]:
+    """Return when and why the last supervisor ended, as far as that is written down."""
+    ended, _ = read_json(paths.last_end_file)
+    match ended:
+        case {"at_s": int() | float() as at_s, "text": str() | None as text}:
+            return float(at_s), text
+        case _:
+            return None, None
+
+
+def _login(paths: Paths, limit: int) -> dict[str, Any]:
+    if paths.ledger_file.exists():
+        from gwctl.supervisor.ledger import Ledger
+
+        return Ledger(paths.ledger_file).summary(limit)
+    return _no_login(limit)
+
+
+def _no_login(limit: int) -> dict[str, Any]:
+    return {"last_at": None, "last_outcome": None, "rejected": 0, "rejected_limit": limit, "locked": False}
