@@ -1,11 +1,11 @@
 """How Sphinx builds the pages in this folder: `scripts/docs`."""
 
-from gwctl import __version__
+from gwctl.version import VERSION
 
 project = "gwctl"
 author = "The gwctl authors"
 copyright = "The gwctl authors"  # noqa: A001 - Sphinx's own name
-version = release = __version__
+version = release = VERSION
 
 extensions = ["myst_parser", "sphinxcontrib.mermaid"]
 exclude_patterns = ["man"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -54,6 +55,7 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
     from gwctl.lifecycle.start import wish_login
     from gwctl.supervisor.ledger import Ledger
 
+    began_s = time.time()
     client = SupervisorClient.find(call.paths)
     sandbox = client is not None and client.record.sandbox
     ledger_file = call.paths.sandbox_ledger_file if sandbox else call.paths.ledger_file
@@ -74,7 +76,7 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
         check_law_2(call.target(), settings, found, call.terminal)
     since = wish_login(call.target(), client, found, call.terminal)
     with call.terminal as terminal:
-        status = follow_until_ready(call.target(), client, terminal, timeout_s=timeout_s, since=since)
+        status = follow_until_ready(call.target(), client, terminal, timeout_s=timeout_s, since=since, began_s=began_s)
     return Outcome(status, "" if call.quiet else "logged in")
 
 

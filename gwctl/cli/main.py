@@ -14,7 +14,6 @@ from typing import NoReturn
 
 import click
 
-from gwctl import __version__
 from gwctl.cli.call import Call, command_name, global_options
 from gwctl.cli.output import show_error, write
 from gwctl.cli.parsing import SuggestingGroup
@@ -22,6 +21,7 @@ from gwctl.cli.surroundings import settle_in
 from gwctl.cli.unwinding import Terminated
 from gwctl.config import Environment
 from gwctl.errors import GwctlError, Usage
+from gwctl.version import VERSION
 
 INTERRUPTED = 130
 _QUIET = re.compile(r"-v*qv*|--quiet")
@@ -73,7 +73,7 @@ class LazyGroup(SuggestingGroup):
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="gwctl")
+@click.version_option(VERSION, prog_name="gwctl")
 @global_options
 def cli() -> None:
     """Keep an Interactive Brokers Client Portal API Gateway running and logged in.

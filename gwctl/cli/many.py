@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 
 from gwctl.cli.call import Call
 from gwctl.cli.output import Outcome, write
@@ -14,6 +13,7 @@ from gwctl.errors import Usage
 from gwctl.lifecycle.fleet import NO_PROFILES, Look, counted, look_at, wait_all
 from gwctl.lifecycle.status import CANNOT_TELL, NOT_READY, READY, STOPPED
 from gwctl.roster import known_names
+from gwctl.session_status import NextStep, Status
 
 WIDTH = 80
 WATCH_EVERY_S = 1.0
@@ -84,7 +84,7 @@ def table(looks: Sequence[Look]) -> Iterator[str]:
         yield from _wrap("", f"in the sandbox: {', '.join(played)}")
 
 
-def _cells(status: dict[str, Any]) -> tuple[str, ...]:
+def _cells(status: Status) -> tuple[str, ...]:
     login, coming = status["login"], status["next"]
     locked = "!" if login["locked"] else ""
     return (
@@ -97,7 +97,7 @@ def _cells(status: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _next(coming: dict[str, Any]) -> str:
+def _next(coming: NextStep) -> str:
     what = str(coming["what"]).replace("_", " ")
     return f"{what} {_short(coming['in_s'])}" if coming["in_s"] >= 1 else f"{what} now"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -17,7 +18,7 @@ _RED, _DIM, _RESET = "\x1b[31m", "\x1b[2m", "\x1b[0m"
 class Outcome:
     """What a verb answers: ``data`` for machines, ``text`` for people."""
 
-    data: dict[str, Any] | None = None
+    data: Mapping[str, Any] | None = None
     text: str = ""
     exit_code: int = 0
     raw: str | None = None
@@ -29,7 +30,7 @@ def wants_color(stream: TextIO, *, no_color: bool) -> bool:
     return not no_color and not os.environ.get("NO_COLOR") and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def envelope(command: str, exit_code: int, data: dict[str, Any] | None, error: dict[str, Any] | None) -> str:
+def envelope(command: str, exit_code: int, data: Mapping[str, Any] | None, error: dict[str, Any] | None) -> str:
     """Return the contract's envelope as one line."""
     body = {"gwctl": 1, "command": command, "exit_code": exit_code, "data": data, "error": error}
     return json.dumps(body, ensure_ascii=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import click
 
@@ -37,13 +38,14 @@ def command(call: Call, *, timeout_s: float) -> Outcome:
     """Restart the gateway and wait until the supervisor has restored the session."""
     from gwctl.lifecycle.follow import follow_until_ready
 
+    began_s = time.time()
     client = require_supervisor(call.target())
     before = client.status()
     if before["gateway"]["pid"] is None:
         raise TryAgain(f"there is no gateway to restart now: {before['reason']}", hint=call.command("wait"))
     since = int(client.command("restart")["n"])
     with call.terminal as terminal:
-        status = follow_until_ready(call.target(), client, terminal, timeout_s=timeout_s, since=since)
+        status = follow_until_ready(call.target(), client, terminal, timeout_s=timeout_s, since=since, began_s=began_s)
     for text in _not_followed(call):
         call.say(text)
     return Outcome(status, "" if call.quiet else f"ready: {status['gateway']['base_url']}")

@@ -10,22 +10,14 @@ import click
 from gwctl.cli.call import Call, global_options, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import SuggestingGroup
-from gwctl.errors import GatewayUnreachable, Usage
+from gwctl.errors import Usage
+from gwctl.lifecycle.sandbox import Sandbox
 
 
 @click.group("sandbox", cls=SuggestingGroup)
 @global_options
 def command() -> None:
     """Switch faults of the running sandbox on and off, or show its state."""
-
-
-def _where(call: Call) -> tuple[str, str]:
-    from gwctl.supervisor.standin import StandInRecord
-
-    record = StandInRecord.load(call.paths)
-    if record is None:
-        raise GatewayUnreachable("no sandbox is running", hint=call.command("up --sandbox"))
-    return record.url, record.admin_token
 
 
 def _parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -45,10 +37,7 @@ def _parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
 @verb
 def show(call: Call) -> Outcome:
     """Show the stand-in's address, sessions, logins and scenarios."""
-    from gwctl.sandbox.client import read_state
-
-    url, token = _where(call)
-    state = {"url": url, "token_file": str(call.paths.sandbox_state_file), **read_state(url, token)}
+    state = Sandbox(call.target()).state()
     return Outcome(state, json.dumps(state, indent=2))
 
 
@@ -58,9 +47,7 @@ def show(call: Call) -> Outcome:
 @verb
 def on(call: Call, *, scenario: str, parameters: tuple[str, ...]) -> Outcome:
     """Switch SCENARIO on, for example `gwctl sandbox on http_503`."""
-    from gwctl.sandbox.client import set_scenario
-
-    state = set_scenario(*_where(call), scenario, on=True, params=_parameters(parameters))
+    state = Sandbox(call.target()).on(scenario, **_parameters(parameters))
     return Outcome(state, f"{scenario} is on")
 
 
@@ -69,9 +56,7 @@ def on(call: Call, *, scenario: str, parameters: tuple[str, ...]) -> Outcome:
 @verb
 def off(call: Call, *, scenario: str) -> Outcome:
     """Switch SCENARIO off."""
-    from gwctl.sandbox.client import set_scenario
-
-    state = set_scenario(*_where(call), scenario, on=False)
+    state = Sandbox(call.target()).off(scenario)
     return Outcome(state, f"{scenario} is off")
 
 
@@ -81,7 +66,5 @@ def off(call: Call, *, scenario: str) -> Outcome:
 @verb
 def do(call: Call, *, action: str, parameters: tuple[str, ...]) -> Outcome:
     """Do ACTION once, for example `gwctl sandbox do drop_session`."""
-    from gwctl.sandbox.client import act
-
-    state = act(*_where(call), action, _parameters(parameters))
+    state = Sandbox(call.target()).do(action, **_parameters(parameters))
     return Outcome(state, f"{action} is done")

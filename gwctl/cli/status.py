@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.spelling import megabytes
+from gwctl.errors import TryAgain
 from gwctl.lifecycle.status import CANNOT_TELL, READY, look_always
+from gwctl.session_status import Status
 
 
 @click.command("status")
@@ -47,7 +47,10 @@ def _open_page(call: Call) -> Outcome:
     from gwctl.cli.page import open_page
     from gwctl.lifecycle.reach import require_supervisor
 
-    return open_page(call, str(require_supervisor(call.target()).status()["supervisor"]["health_url"]) + "/")
+    supervisor = require_supervisor(call.target()).status()["supervisor"]
+    if supervisor is None:
+        raise TryAgain("the supervisor is just ending", hint=call.command("status"))
+    return open_page(call, supervisor["health_url"] + "/")
 
 
 def _duration(seconds: float | None) -> str:
@@ -61,9 +64,9 @@ def _duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def render(status: dict[str, Any]) -> str:
+def render(status: Status) -> str:
     """Return the screen; readable at 80 columns and without colour."""
-    gateway, session, supervisor, login = (status[name] for name in ("gateway", "session", "supervisor", "login"))
+    gateway, session, supervisor, login = status["gateway"], status["session"], status["supervisor"], status["login"]
     mark = "●" if status["ready"] else "○"
     sandbox = " · sandbox" if status.get("sandbox") else ""
     rows = [f"{mark} {status['profile']}: {status['phase']} - {status['reason']}{sandbox}"]

@@ -9,13 +9,14 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gwctl.cli.call import Call
 from gwctl.cli.output import Outcome, write
 from gwctl.cli.spelling import duration, megabytes, percent, printable
 from gwctl.errors import GwctlError
 from gwctl.lifecycle.status import look_always
+from gwctl.session_status import NextStep, Status, Tickles
 from gwctl.supervisor.replay import State
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def watch(call: Call) -> Outcome:
     return _live(call)
 
 
-def _stream(call: Call, line_of: Callable[[dict[str, Any]], str | None]) -> Outcome:
+def _stream(call: Call, line_of: Callable[[Status], str | None]) -> Outcome:
     while True:
         line = line_of(look_always(call.target())[0])
         if line is not None and not write(line, sys.stdout):
@@ -57,11 +58,11 @@ def _stream(call: Call, line_of: Callable[[dict[str, Any]], str | None]) -> Outc
         time.sleep(EVERY_S)  # between two looks; a person ends it
 
 
-def _changes() -> Callable[[dict[str, Any]], str | None]:
+def _changes() -> Callable[[Status], str | None]:
     """Return what gives a line for a status that differs from the one before in more than the time that passed."""
     last: list[tuple[object, ...]] = [()]
 
-    def line_of(status: dict[str, Any]) -> str | None:
+    def line_of(status: Status) -> str | None:
         # The reason of a ready session counts the seconds: it changes and says nothing new.
         state = (status["phase"], None if status["ready"] else status["reason"])
         if state == last[0]:
@@ -105,7 +106,7 @@ def _look_back(call: Call) -> Lately | None:
         return None
 
 
-def screen(status: dict[str, Any], day: Lately | None, width: int, *, blocks: bool) -> list[Text]:
+def screen(status: Status, day: Lately | None, width: int, *, blocks: bool) -> list[Text]:
     """Return the lines of the screen, none longer than ``width``; with ``blocks`` in signs that only UTF-8 has."""
     from rich.text import Text
 
@@ -127,7 +128,7 @@ def screen(status: dict[str, Any], day: Lately | None, width: int, *, blocks: bo
     return lines
 
 
-def _headline(status: dict[str, Any], width: int, *, blocks: bool) -> Text:
+def _headline(status: Status, width: int, *, blocks: bool) -> Text:
     from rich.text import Text
 
     marks = ("●", "○") if blocks else ("*", "o")
@@ -175,7 +176,7 @@ def _day(day: Lately | None, width: int, *, blocks: bool) -> list[Text]:
     return [bar, _row("", axis), _row("", " · ".join(words)), *([_row("", legend)] if legend else []), Text()]
 
 
-def _facts(status: dict[str, Any], width: int, *, blocks: bool) -> list[tuple[str, str]]:
+def _facts(status: Status, width: int, *, blocks: bool) -> list[tuple[str, str]]:
     gateway, session, supervisor = status["gateway"], status["session"], status["supervisor"]
     rows = [("tickle", _tickles(status["tickles"], width, blocks=blocks))]
     words = [word for word in ("authenticated", "connected", "competing") if session[word]]
@@ -195,7 +196,7 @@ def _facts(status: dict[str, Any], width: int, *, blocks: bool) -> list[tuple[st
     return rows
 
 
-def _budget(status: dict[str, Any]) -> list[tuple[str, str]]:
+def _budget(status: Status) -> list[tuple[str, str]]:
     login = status["login"]
     locked = " · LOCKED, a person is needed" if login["locked"] else ""
     rows = [("logins", f"{login['rejected']} of {login['rejected_limit']} refusals in 24 h{locked}")]
@@ -207,7 +208,7 @@ def _budget(status: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _tickles(tickles: dict[str, Any] | None, width: int, *, blocks: bool) -> str:
+def _tickles(tickles: Tickles | None, width: int, *, blocks: bool) -> str:
     if not tickles:
         return "none yet"
     words = (
@@ -227,6 +228,6 @@ def _latency(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def _next(coming: dict[str, Any]) -> str:
+def _next(coming: NextStep) -> str:
     what = str(coming["what"]).replace("_", " ")
     return f"{what} in {duration(coming['in_s'])}" if coming["in_s"] > 0 else f"{what} now"

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gwctl import __version__
 from gwctl.config import KEYS, NOTIFY_SECRETS, SECRET_KEYS, read_file, variable_of
 from gwctl.credentials import read_keyring
 from gwctl.doctor.account import files_of_secrets, run_command
@@ -31,6 +30,7 @@ from gwctl.errors import GwctlError
 from gwctl.gateway import keystore
 from gwctl.gateway.cause import read_cause
 from gwctl.state_file import write_bytes
+from gwctl.version import VERSION
 
 TAIL_BYTES = 256 * 1024
 _WORD_CHARS = 3
@@ -203,7 +203,7 @@ def _versions(case: Case) -> dict[str, Any]:
             name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 installed[name] = importlib.metadata.version(name)
-    return {"gwctl": __version__, **case.versions, "system": platform.platform(), "installed": installed}
+    return {"gwctl": VERSION, **case.versions, "system": platform.platform(), "installed": installed}
 
 
 def _settings(case: Case) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gwctl.config import Environment, Settings
 from gwctl.paths import Paths
+from gwctl.session_status import Status
 from gwctl.state_file import look_at_json
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Case:
     ports: Ports = field(default_factory=Ports)
     settings: Settings | None = None
     contact: Contact | None = None
-    status: dict[str, Any] | None = None
+    status: Status | None = None
     """What the supervisor says; None if none answers."""
     versions: dict[str, str] = field(default_factory=dict)
     """Of what was found on the way: Java, browser, release."""

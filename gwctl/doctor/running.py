@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from gwctl import __version__
 from gwctl.doctor.case import Case
 from gwctl.doctor.finding import Finding, failed, not_checked, ok, warning
 from gwctl.gateway import process
@@ -17,6 +16,7 @@ from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorH
 from gwctl.supervisor.drift import drift_of_gateway
 from gwctl.supervisor.holding import unrecorded_gateway, unrecorded_stand_ins, unrecorded_supervisors
 from gwctl.supervisor.standin import StandInRecord
+from gwctl.version import VERSION
 
 _ANSWER_TIMEOUT_S = 2.0
 _CAN_SEE_LOCKS = Path("/proc/self/fd").exists()
@@ -48,9 +48,9 @@ def check_supervisor(case: Case) -> Iterator[Finding]:
         yield warning(f"it does not hold the profile's lock (pid {identity.pid})", again)
         return
     version = _version_of_running(case)
-    if version not in {None, __version__}:
+    if version not in {None, VERSION}:
         keep = f"{case.command('down --keep-session')}, then {case.command('up')}"
-        yield warning(f"it is of version {version}, and this is {__version__}", keep)
+        yield warning(f"it is of version {version}, and this is {VERSION}", keep)
         return
     yield ok(f"it answers (pid {identity.pid})")
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import gwctl
+from gwctl.version import VERSION
 
 if TYPE_CHECKING:
     import httpx
@@ -53,7 +53,7 @@ def tell_webhook(secrets: Mapping[str, str], message: Mapping[str, str]) -> Repl
 
     began_s = time.monotonic()
 
-    headers = {"User-Agent": f"gwctl/{gwctl.__version__}"}
+    headers = {"User-Agent": f"gwctl/{VERSION}"}
     if "notify_webhook_token" in secrets:
         headers["Authorization"] = f"Bearer {secrets['notify_webhook_token']}"
     # What goes to this machine itself goes by no proxy.

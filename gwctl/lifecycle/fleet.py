@@ -20,8 +20,9 @@ from gwctl.lifecycle.status import CANNOT_TELL, READY, STOPPED, blank_status, lo
 from gwctl.lifecycle.stop import gateway_runs, stop
 from gwctl.lifecycle.trouble import translated
 from gwctl.roster import configured_names, known_names
+from gwctl.session_status import Status
 
-Look = tuple[dict[str, Any], int]
+Look = tuple[Status, int]
 
 WAIT_EVERY_S = 0.5
 NO_PROFILES = "no profile: config.toml names none, and none has run"
@@ -61,8 +62,9 @@ def look_at(home: Profile, names: Sequence[str]) -> list[Look]:
             return look_always(profile)
         except (GwctlError, OSError) as error:
             told = error.message if isinstance(error, GwctlError) else str(error)
-            unknown = {"phase": "degraded", "reason": told, "last_error": told}
-            return {**blank_status(profile, None), **unknown}, CANNOT_TELL
+            unknown = blank_status(profile, None)
+            unknown["phase"], unknown["reason"], unknown["last_error"] = "degraded", told, told
+            return unknown, CANNOT_TELL
 
     found = run_each(names, look, at_once=max(1, len(names)))
     return [found[name] for name in names]
@@ -80,7 +82,7 @@ def counted(home: Profile, names: Sequence[str], looks: Sequence[Look]) -> dict[
     return {name: code for name, (_, code) in zip(names, looks, strict=True) if code != STOPPED or name in wanted}
 
 
-def wait_all(home: Profile, wanted: str, timeout_s: float) -> list[dict[str, Any]]:
+def wait_all(home: Profile, wanted: str, timeout_s: float) -> list[Status]:
     """Return every status once all that count are ``wanted`` (ready, stopped).
 
     Raises TryAgain where nothing will make one ready, and TimedOut.
@@ -225,7 +227,7 @@ def _sift(home: Profile, looks: Mapping[str, Look], add: OnResult, *, sandbox: b
         try:
             settings = home.with_name(name).settings()
             running = status["supervisor"] is not None
-            port = int(status["gateway"]["port"] if running else settings["port"])
+            port = int((status["gateway"]["port"] if running else None) or settings["port"])
             _claim_port(settings, port, ports)
             if not sandbox:
                 _claim_user(settings, users)

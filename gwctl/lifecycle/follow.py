@@ -9,6 +9,7 @@ from gwctl.errors import GwctlError, NeedsPerson, SecondFactorNeeded, TimedOut, 
 from gwctl.interruptions import checkpoint
 from gwctl.lifecycle.observer import Observer
 from gwctl.lifecycle.profile import Profile
+from gwctl.session_status import Status
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 from gwctl.supervisor.words import describe
@@ -42,15 +43,18 @@ def follow_until_ready(  # noqa: PLR0913 - what is followed, and for how long
     timeout_s: float,
     since: int | None = None,
     asked_s: float | None = None,
-) -> dict[str, Any]:
+    began_s: float | None = None,
+) -> Status:
     """Return the status once the session is ready; with ``since``, ready again after that journal entry.
 
     The time in which IBKR waits for a second factor does not count; a code is asked for at a terminal.
 
     Raises Ended when the supervisor gives up, Vanished when it was killed, NeedsPerson when it waits for one, TimedOut
-    after ``timeout_s``; ``asked_s`` is what the whole call was given, for what is said then.
+    after ``timeout_s``; ``asked_s`` is what the whole call was given, for what is said then. ``began_s`` is when the
+    call began, in seconds since 1970: an end that was written down before that is another supervisor's.
     """
-    deadline_s, began_s = time.monotonic() + timeout_s, time.time()
+    deadline_s = time.monotonic() + timeout_s
+    began_s = began_s or time.time()
     last, code = "nothing was seen", ""
     late = False
     try:
@@ -129,7 +133,7 @@ def await_its_end(client: SupervisorClient, timeout_s: float = END_TIMEOUT_S) ->
 
 def _settled(  # noqa: PLR0913 - what ends the wait
     profile: Profile, client: SupervisorClient, entry: dict[str, Any], *, from_now: bool, deadline_s: float, code: str
-) -> dict[str, Any] | None:
+) -> Status | None:
     """Return the status if ``entry`` made it ready; raise if it is one that ends the wait."""
     if entry["kind"] == "finish":
         await_its_end(client)
@@ -141,8 +145,8 @@ def _settled(  # noqa: PLR0913 - what ends the wait
         return status
     if status["phase"] == "locked_out":
         raise _person_needed(profile, str(status["reason"]), code)
-    coming = status["next"] or {"what": None, "in_s": 0.0}
-    if coming["what"] in _TRIED and coming["in_s"] > max(PATIENCE_S, deadline_s - time.monotonic()):
+    coming = status["next"]
+    if coming and coming["what"] in _TRIED and coming["in_s"] > max(PATIENCE_S, deadline_s - time.monotonic()):
         minutes = max(1, round(coming["in_s"] / 60))
         again = _TRIED[coming["what"]]
         raise TryAgain(f"{status['reason']}; the supervisor {again} in {minutes} min", hint=profile.command("status"))

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from gwctl.config import Environment, Settings
 from gwctl.errors import BrowserMissing, DiskTrouble, NeedsPerson, ProfileHeld, TimedOut, TryAgain, UpstreamUnreachable
 from gwctl.interruptions import undisturbed
+from gwctl.lifecycle.blocking import run
 from gwctl.lifecycle.follow import follow_until_ready
 from gwctl.lifecycle.observer import SILENT, Observer
 from gwctl.lifecycle.profile import Profile
 from gwctl.lifecycle.reach import find_supervisor
 from gwctl.lifecycle.start import start_for_hand, undo
+from gwctl.session_status import Status
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 
 if TYPE_CHECKING:
@@ -35,13 +37,13 @@ COOKIES_S = 3.0
 """How much longer a window stays whose session is there: its login may just be at its end, and has the cookies."""
 
 
-def log_in_by_hand(profile: Profile, observer: Observer, *, timeout_s: float) -> tuple[dict[str, Any], bool]:
+def log_in_by_hand(profile: Profile, observer: Observer, *, timeout_s: float) -> tuple[Status, bool]:
     """Have a person log in; return the ready status and whether it took a login. Raises GwctlError.
 
     A supervisor that runs makes no login of its own meanwhile; where none runs one is started for it, and stopped again
     if nothing comes of it.
     """
-    settings = profile.settings()
+    began_s, settings = time.time(), profile.settings()
     client, ours = find_supervisor(profile), False
     if client is not None:
         status = client.status()
@@ -51,7 +53,7 @@ def log_in_by_hand(profile: Profile, observer: Observer, *, timeout_s: float) ->
     browser = _find_browser(profile, settings) if has_display(profile.environment) else None
     if client is None:
         client, ours = start_for_hand(profile, observer)
-    visit = _Visit(profile, settings, client, observer, browser, timeout_s)
+    visit = _Visit(profile, settings, client, observer, browser, timeout_s, began_s)
     try:
         return visit.until_ready(), True
     except BaseException:
@@ -80,10 +82,11 @@ class _Visit:
     observer: Observer
     browser: Browser | None
     timeout_s: float
+    began_s: float
     _interrupts: bool = False
     """Whether the supervisor would have logged in by itself, had it not been asked to leave that to a person."""
 
-    def until_ready(self) -> dict[str, Any]:
+    def until_ready(self) -> Status:
         """Return the ready status; raises Ended or Vanished where the supervisor gave up meanwhile."""
         try:
             if self._make_way():
@@ -115,18 +118,20 @@ class _Visit:
                 with suppress(NoSupervisor, TryAgain):
                     self.client.command("by_hand", {**self._claim(), "over": True})
 
-    def _hand_over(self, report: LoginReport) -> dict[str, Any]:
+    def _hand_over(self, report: LoginReport) -> Status:
         """Give the supervisor the cookies of the window, for a later resume, and return once it is ready."""
         cookies = [[cookie.name, cookie.value] for cookie in report.cookies]
         since = int(self.client.command("logged_in_by_hand", {"cookies": cookies})["n"])
         status = self.client.status()
         if status["ready"]:
             return status
-        return follow_until_ready(self.profile, self.client, self.observer, timeout_s=TAKEOVER_S, since=since)
+        return follow_until_ready(
+            self.profile, self.client, self.observer, timeout_s=TAKEOVER_S, since=since, began_s=self.began_s
+        )
 
     def _say_why_it_ended(self) -> NoReturn:
         """Raise what a supervisor that is gone has written down last."""
-        follow_until_ready(self.profile, self.client, SILENT, timeout_s=TAKEOVER_S)
+        follow_until_ready(self.profile, self.client, SILENT, timeout_s=TAKEOVER_S, began_s=self.began_s)
         raise NoSupervisor
 
     def _make_way(self) -> bool:
@@ -166,7 +171,7 @@ class _Visit:
         deadline_s = time.monotonic() + self.timeout_s
         if self.browser is not None:
             self.observer.show(f"a window opens {address}: log in there")
-            return asyncio.run(self._in_window(self.browser, address, deadline_s))
+            return run(self._in_window(self.browser, address, deadline_s))
         where = f"open {address} in a browser and log in there (its certificate is of {self.profile.paths.ca_file})"
         self.observer.ask_to_do(where)
         while not self.client.status()["ready"]:

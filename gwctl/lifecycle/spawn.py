@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gwctl.errors import TimedOut
 from gwctl.interruptions import checkpoint, undisturbed
+from gwctl.lifecycle.blocking import run
 from gwctl.lifecycle.observer import Observer
 from gwctl.lifecycle.profile import Profile
 from gwctl.lifecycle.reach import find_supervisor
@@ -50,8 +51,6 @@ def start_waiting(profile: Profile, observer: Observer, *, sandbox: bool) -> tup
 
 def dismiss(spawned: Spawned) -> None:
     """End a supervisor that was never handed anything: without a handover it ends by itself."""
-    import asyncio
-
     from gwctl.gateway import process
 
     with undisturbed():
@@ -61,7 +60,7 @@ def dismiss(spawned: Spawned) -> None:
         while spawned.poll() is None and time.monotonic() < deadline_s:
             time.sleep(0.01)  # between two looks at our own child, until the deadline
         if spawned.poll() is None:
-            asyncio.run(process.stop([spawned.identity], grace_s=1.0))
+            run(process.stop([spawned.identity], grace_s=1.0))
             spawned.poll()
 
 

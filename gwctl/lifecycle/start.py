@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gwctl.config import Settings
 from gwctl.credentials import Found
@@ -20,6 +20,7 @@ from gwctl.lifecycle.profile import Profile
 from gwctl.lifecycle.reach import find_supervisor
 from gwctl.lifecycle.spawn import await_answer, dismiss, start_waiting
 from gwctl.lifecycle.stop import stop
+from gwctl.session_status import Status
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 from gwctl.supervisor.tether import Holder
 
@@ -36,7 +37,7 @@ REPLACEMENTS = 2
 class Up:
     """A ready profile: its status, and whether it was this call that started its supervisor."""
 
-    status: dict[str, Any]
+    status: Status
     started: bool
 
 
@@ -98,7 +99,7 @@ def wish_login(profile: Profile, client: SupervisorClient, found: Mapping[str, F
     return int(client.command("login", {"secrets": revealed(secrets), "attended": observer.can_answer})["n"])
 
 
-def _check_port(profile: Profile, status: Mapping[str, Any]) -> None:
+def _check_port(profile: Profile, status: Status) -> None:
     port = status["gateway"]["port"]
     if profile.flags.get("port", port) != port:
         raise ProfileHeld(
@@ -131,7 +132,7 @@ class _Start:
     began_s: float = field(default_factory=time.monotonic)
     since_s: float = field(default_factory=time.time)
 
-    def until_ready(self, client: SupervisorClient | None, deadline_s: float) -> dict[str, Any]:
+    def until_ready(self, client: SupervisorClient | None, deadline_s: float) -> Status:
         """Return the ready status; a supervisor that is killed on the way is replaced, its gateway adopted (law 4)."""
         left = REPLACEMENTS
         while True:
@@ -144,7 +145,7 @@ class _Start:
             self.observer.show("the supervisor was killed; starting another one")
             client = find_supervisor(self.profile)
 
-    def _follow(self, client: SupervisorClient | None, deadline_s: float) -> dict[str, Any]:
+    def _follow(self, client: SupervisorClient | None, deadline_s: float) -> Status:
         since: int | None = None
         if client is None:
             client, ours = self.begin()
@@ -153,7 +154,15 @@ class _Start:
             since = self._wake_if_waiting_for_person(client)
         left_s = max(1.0, deadline_s - time.monotonic())
         asked_s = deadline_s - self.began_s
-        return follow_until_ready(self.profile, client, self.observer, timeout_s=left_s, since=since, asked_s=asked_s)
+        return follow_until_ready(
+            self.profile,
+            client,
+            self.observer,
+            timeout_s=left_s,
+            since=since,
+            asked_s=asked_s,
+            began_s=self.since_s,
+        )
 
     def _wake_if_waiting_for_person(self, client: SupervisorClient) -> int | None:
         """Have a supervisor that gave up on its password try another one, if there is another one.

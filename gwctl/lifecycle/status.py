@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any
 
 from gwctl.errors import GwctlError
 from gwctl.lifecycle.profile import Profile
 from gwctl.paths import Paths
+from gwctl.session_status import Drift, LoginStatus, Status
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
 
 READY, STOPPED, CANNOT_TELL, NOT_READY = 0, 3, 4, 150
 
 
-def look_always(profile: Profile) -> tuple[dict[str, Any], int]:
+def look_always(profile: Profile) -> tuple[Status, int]:
     """Return what ``look`` does, and of a supervisor that hangs what is known of it, with code 4."""
     try:
         return look(profile)
@@ -25,7 +25,7 @@ def look_always(profile: Profile) -> tuple[dict[str, Any], int]:
         return {**stopped_status(profile), "phase": "degraded", "reason": reason, "last_error": reason}, CANNOT_TELL
 
 
-def look(profile: Profile) -> tuple[dict[str, Any], int]:
+def look(profile: Profile) -> tuple[Status, int]:
     """Return the profile's status and the contract's exit code; raise SupervisorHangs when nobody can tell."""
     client = SupervisorClient.find(profile.paths)
     if client is not None:
@@ -48,15 +48,15 @@ def _gateway_is_alone(paths: Paths) -> bool:
     return adopt(paths) is not None
 
 
-def _drift_of_gateway(profile: Profile) -> list[dict[str, Any]]:
+def _drift_of_gateway(profile: Profile) -> list[Drift]:
     from gwctl.supervisor.drift import drift_of_gateway
 
     with contextlib.suppress(GwctlError):  # what is wrong with the settings is the reason already
-        return [one.to_json() for one in drift_of_gateway(profile.paths, profile.settings())]
+        return [one.to_status() for one in drift_of_gateway(profile.paths, profile.settings())]
     return []
 
 
-def stopped_status(profile: Profile) -> dict[str, Any]:
+def stopped_status(profile: Profile) -> Status:
     """Return the status of a profile without a supervisor, from what is on disk."""
     paths = profile.paths
     at_s, text = _last_end(paths)
@@ -68,11 +68,13 @@ def stopped_status(profile: Profile) -> dict[str, Any]:
     except GwctlError as error:
         text = f"{error.message} ({error.hint})" if error.hint else error.message
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s)) if at_s else None
-    known = {"reason": text or "not running", "since": since, "login": _login(paths, limit), "last_error": text}
-    return {**blank_status(profile, port), **known}
+    status = blank_status(profile, port)
+    status["reason"], status["since"], status["last_error"] = text or "not running", since, text
+    status["login"] = _login(paths, limit)
+    return status
 
 
-def blank_status(profile: Profile, port: int | None) -> dict[str, Any]:
+def blank_status(profile: Profile, port: int | None) -> Status:
     """Return the status of a profile of which nothing is known."""
     return {
         "profile": profile.name,
@@ -121,7 +123,7 @@ def _last_end(paths: Paths) -> tuple[float | None, str | None]:
             return None, None
 
 
-def _login(paths: Paths, limit: int) -> dict[str, Any]:
+def _login(paths: Paths, limit: int) -> LoginStatus:
     if paths.ledger_file.exists():
         from gwctl.supervisor.ledger import Ledger
 
@@ -129,5 +131,5 @@ def _login(paths: Paths, limit: int) -> dict[str, Any]:
     return _no_login(limit)
 
 
-def _no_login(limit: int) -> dict[str, Any]:
+def _no_login(limit: int) -> LoginStatus:
     return {"last_at": None, "last_outcome": None, "rejected": 0, "rejected_limit": limit, "locked": False}

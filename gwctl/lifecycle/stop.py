@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gwctl.errors import GwctlError, ProfileHeld, TimedOut
+from gwctl.lifecycle.blocking import run
 from gwctl.lifecycle.observer import SILENT, Observer
 from gwctl.lifecycle.profile import Profile
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
@@ -66,20 +67,16 @@ def _end(profile: Profile, identity: Identity, *, keep_session: bool) -> None:
 
     One whose gateway is kept is killed at once: on SIGTERM it would log out and end the gateway.
     """
-    import asyncio
-
     from gwctl.gateway import process
     from gwctl.supervisor.holding import unrecorded_stand_ins
 
     spared = [*process.inhabitants(profile.paths.gateway_dir), *unrecorded_stand_ins(profile.paths)]
     grace_s = 0.0 if keep_session else SUPERVISOR_GRACE_S
-    asyncio.run(process.stop_alone(identity, spared=spared, grace_s=grace_s))
+    run(process.stop_alone(identity, spared=spared, grace_s=grace_s))
 
 
 def _stop_what_is_left(profile: Profile, observer: Observer, *, keep_session: bool) -> bool:
     """Take the supervisor's lock, ending who holds it without a record, and stop what has no supervisor."""
-    import asyncio
-
     from filelock import FileLock, Timeout
 
     lock = FileLock(profile.paths.supervisor_lock, mode=0o600)
@@ -91,7 +88,7 @@ def _stop_what_is_left(profile: Profile, observer: Observer, *, keep_session: bo
                 if keep_session and gateway_runs(profile):
                     profile.paths.supervisor_state_file.unlink(missing_ok=True)
                     return was
-                return asyncio.run(_clear(profile)) or was
+                return run(_clear(profile)) or was
         except Timeout:
             # It holds the lock: it was just about to write its record, or the record was lost.
             stopped = _stop_recorded(profile, observer, keep_session=keep_session)

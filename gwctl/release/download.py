@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import gwctl
 from gwctl.errors import DownloadFailed
 from gwctl.release import headers
 from gwctl.release.part import Part
 from gwctl.release.source import shown_url, url_fault
+from gwctl.version import VERSION
 
 if TYPE_CHECKING:
     import httpx
@@ -127,7 +127,7 @@ class Downloader:
 
         policy = self.policy
         timeout = httpx.Timeout(policy.read_timeout_s, connect=policy.connect_timeout_s)
-        sent = {"User-Agent": f"gwctl/{gwctl.__version__}", "Accept-Encoding": "identity"}
+        sent = {"User-Agent": f"gwctl/{VERSION}", "Accept-Encoding": "identity"}
         # Plain http is for loopback only and never goes by a proxy; https follows the system's proxy settings.
         direct = {"http://": httpx.HTTPTransport(trust_env=False)}
         return httpx.Client(timeout=timeout, headers=sent, follow_redirects=False, mounts=direct)

@@ -9,12 +9,15 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gwctl.errors import TimedOut
 from gwctl.interruptions import woken
 from gwctl.paths import Paths
 from gwctl.state_file import read_json, write_json
+
+if TYPE_CHECKING:
+    from gwctl.session_status import Status
 
 ANSWER_TIMEOUT_S = 5.0
 
@@ -127,10 +130,10 @@ class SupervisorClient:
         except (OSError, http.client.HTTPException):
             raise NoSupervisor from None
 
-    def status(self, *, timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
+    def status(self, *, timeout_s: float = ANSWER_TIMEOUT_S) -> Status:
         """Return the contract's ``status`` object."""
         with self._request("GET", "/status", None, timeout_s) as answer:
-            return _read_object(answer)
+            return cast("Status", _read_object(answer))
 
     def is_live(self, *, timeout_s: float = ANSWER_TIMEOUT_S) -> bool:
         """Return whether its loop turns; raise NoSupervisor or SupervisorHangs."""

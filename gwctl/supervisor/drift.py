@@ -7,9 +7,8 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gwctl.config import Settings
 from gwctl.errors import Configuration, GwctlError
@@ -17,6 +16,7 @@ from gwctl.gateway import keystore
 from gwctl.gateway.home import rendered_allow_ips
 from gwctl.gateway.settings import check_allow_ips
 from gwctl.paths import Paths
+from gwctl.session_status import Drift as DriftStatus
 from gwctl.supervisor.scribe import Scribe
 from gwctl.supervisor.served import made_with
 
@@ -37,9 +37,9 @@ class Drift:
     text: str
     remedy: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_status(self) -> DriftStatus:
         """Return the object for ``status``."""
-        return asdict(self)
+        return {"setting": self.setting, "text": self.text, "remedy": self.remedy}
 
 
 def read_again(settings: Settings, load: Callable[[], Settings]) -> Settings:

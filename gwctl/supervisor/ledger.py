@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from gwctl.credentials import Secret, fingerprint
 from gwctl.errors import DiskTrouble, ProfileHeld
+from gwctl.session_status import LoginStatus
 from gwctl.state_file import make_private_dir, read_json, set_aside, write_json
 from gwctl.supervisor.policy import (
     OUTCOMES,
@@ -239,12 +240,12 @@ class Ledger:
             record, salt, _ = self._load()
             self._save(forgiven(record), salt)
 
-    def summary(self, limit: int) -> dict[str, Any]:
+    def summary(self, limit: int) -> LoginStatus:
         """Return the ``login`` object of ``status``."""
         return describe(self._look(), limit, self._now())
 
 
-def describe(record: LoginRecord, limit: int, now: Now) -> dict[str, Any]:
+def describe(record: LoginRecord, limit: int, now: Now) -> LoginStatus:
     """Return the ``login`` object of ``status`` for ``record``."""
     last = record.submits[-1] if record.submits else None
     return {

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gwctl import __version__
 from gwctl.supervisor.budget import Rung
 from gwctl.supervisor.health import Answer
 from gwctl.supervisor.numbers import Histogram, Launch, Numbers, Since
 from gwctl.supervisor.states import Cure, LoginResult, Phase, Process, RestartCause, Session, Timer
 from gwctl.supervisor.tables import GIVES_UP, Snapshot
+from gwctl.version import VERSION
 
 if TYPE_CHECKING:
     from prometheus_client.registry import CollectorRegistry
@@ -100,7 +100,7 @@ def _yes_no(value: object) -> str:
 
 
 def _build(facts: Facts) -> Readings:
-    return {(__version__, facts.status["gateway"]["release"] or "", _yes_no(facts.status["sandbox"])): 1.0}
+    return {(VERSION, facts.status["gateway"]["release"] or "", _yes_no(facts.status["sandbox"])): 1.0}
 
 
 METRICS: tuple[Metric, ...] = (

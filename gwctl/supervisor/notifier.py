@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from gwctl import __version__
 from gwctl.config import Settings
 from gwctl.errors import GwctlError
 from gwctl.integrations.notify import Message, Way
@@ -16,11 +15,12 @@ from gwctl.integrations.outbox import Outbox
 from gwctl.state_file import read_json, write_json
 from gwctl.supervisor.journal import stamp
 from gwctl.supervisor.news import Desk, Event, News, compose
+from gwctl.version import VERSION
 
 
 def message_of(news: News, profile: str) -> Message:
     """Return a piece of news as it goes out."""
-    return Message(news.event, news.severity, profile, news.title, news.text, news.at, __version__)
+    return Message(news.event, news.severity, profile, news.title, news.text, news.at, VERSION)
 
 
 def trial(profile: str) -> Message:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from gwctl import __version__
 from gwctl.credentials import Found, Secret
 from gwctl.errors import GwctlError, ProfileHeld
 from gwctl.gateway import process
@@ -61,6 +60,7 @@ from gwctl.supervisor.status import (
 )
 from gwctl.supervisor.tables import Snapshot, phase_of
 from gwctl.supervisor.tether import Tether
+from gwctl.version import VERSION
 
 log = logging.getLogger("gwctl.supervisor")
 
@@ -235,7 +235,7 @@ class Service:
             "session": describe_session(self.probe.seen, self.probe.tickled_at, now),
             "supervisor": describe_supervisor(now - self.started_monotonic, self._port),
             "login": self.ledger.summary(self.settings["rejected_limit"]),
-            "drift": [] if self.drift is None else [one.to_json() for one in self.drift.found],
+            "drift": [] if self.drift is None else [one.to_status() for one in self.drift.found],
             "question": self.questions.describe_open(),
             "tickles": describe_tickles(self.probe.latencies_s),
             "budget": describe_budget(snapshot.spent, self.shell.policy.budgets, now),
@@ -321,7 +321,7 @@ class Service:
             log.warning("the login ledger was damaged and is set aside as %s", aside)
         self._port = await open_health(self.health, self.settings)
         self._record()
-        self.journal.begin(sandbox=self.order.sandbox, version=__version__)
+        self.journal.begin(sandbox=self.order.sandbox, version=VERSION)
         if self.budgets is not None:
             self.shell.snapshot = self.budgets.recall(self.shell.snapshot)
         loop = asyncio.get_running_loop()

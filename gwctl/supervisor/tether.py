@@ -47,8 +47,12 @@ class Holder:
         return None if identity is None else cls(identity, str(value.get("label", "")))
 
 
-def _key(holder: Holder) -> tuple[int, float]:
-    return holder.identity.pid, holder.identity.created_s
+_Key = tuple[int, float, str]
+
+
+def _key(holder: Holder) -> _Key:
+    """Return what tells one holder from another: a program may hold it for several of its sessions."""
+    return holder.identity.pid, holder.identity.created_s, holder.label
 
 
 class Tether:
@@ -60,7 +64,7 @@ class Tether:
         self._note = note
         self._bound = first is not None
         self._over = False
-        self._held: dict[tuple[int, float], tuple[Holder, asyncio.Task[None]]] = {}
+        self._held: dict[_Key, tuple[Holder, asyncio.Task[None]]] = {}
 
     def begin(self) -> None:
         """Watch whoever started us; call it in the loop."""

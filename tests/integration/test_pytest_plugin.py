@@ -13,12 +13,12 @@ import pytest
 from cli_fakes import a_home, a_real_home
 from rig import wait_for
 
-from gwctl.integrations.pytest_gateway import Run, Trouble
+from gwctl.testing.gateway import Run, Trouble
 
 pytest_plugins = ["pytester"]
 
 BEGUN_WITHIN_S = 120
-ALONE = ["-p", "no:cacheprovider", "-p", "gwctl.integrations.pytest_plugin"]
+ALONE = ["-p", "no:cacheprovider", "-p", "gwctl.testing.plugin"]
 XDIST = ["-p", "xdist.plugin", "-n", "2", "--dist", "each"]
 """For runs without the plugins that happen to be installed, whose import takes longer than the run."""
 ON_SANDBOX = """
@@ -136,7 +136,7 @@ def test_a_start_that_fails_is_one_line(inner: pytest.Pytester, monkeypatch: pyt
     assert len(told) == 2
     assert all(line.startswith("gwctl: ") and "; try: " in line for line in told), told
     done.stdout.no_fnmatch_line("*Traceback*")
-    done.stdout.no_fnmatch_line("*pytest_gateway.py*")
+    done.stdout.no_fnmatch_line("*testing/gateway.py*")
 
 
 @pytest.mark.parametrize(
@@ -201,9 +201,9 @@ def test_unused_it_costs_nothing(inner: pytest.Pytester) -> None:
         import sys
 
         def test_modules(request):
-            assert request.config.pluginmanager.has_plugin("gwctl.integrations.pytest_plugin")
+            assert request.config.pluginmanager.has_plugin("gwctl.testing.plugin")
             ours = {name for name in sys.modules if name.startswith("gwctl")}
-            assert ours == {"gwctl", "gwctl.integrations", "gwctl.integrations.pytest_plugin"}
+            assert ours == {"gwctl", "gwctl.testing", "gwctl.testing.plugin"}
             large = {"httpx", "click", "filelock", "psutil", "cryptography", "playwright", "ssl"}
             assert not large & set(sys.modules)
     """)

@@ -120,7 +120,6 @@ def test_a_short_command_ends_with_the_call_that_is_interrupted(here: Path) -> N
 _INTERRUPTED_AT_THE_START = """
 import asyncio, os, signal, subprocess
 from gwctl.gateway import process
-from gwctl.gateway.process.foreground import run_unseen
 
 def torn_out(number, frame):
     raise KeyboardInterrupt
@@ -143,8 +142,6 @@ env = dict(os.environ)
         ("SIGTERM", "process.run_short(['sleep', '600'], timeout_s=600)"),
         ("SIGINT", "asyncio.run(process.run_watched(['sleep', '600'], timeout_s=600, env=env))"),
         ("SIGTERM", "asyncio.run(process.run_watched(['sleep', '600'], timeout_s=600, env=env))"),
-        ("SIGINT", "run_unseen(['sleep', '600'], timeout_s=600, env=env)"),
-        ("SIGTERM", "run_unseen(['sleep', '600'], timeout_s=600, env=env)"),
     ],
 )
 def test_a_command_is_ended_where_the_call_is_interrupted_as_it_starts(here: Path, name: str, call: str) -> None:

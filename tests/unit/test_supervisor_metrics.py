@@ -127,9 +127,9 @@ def test_each_value_goes_where_it_belongs() -> None:
 
 
 def of_version() -> str:
-    from gwctl import __version__
+    from gwctl.version import VERSION
 
-    return __version__
+    return VERSION
 
 
 def test_openmetrics_for_whoever_asks() -> None:

@@ -5,7 +5,6 @@ system. What only Linux offers (``/proc``, pidfd) stands behind one function eac
 """
 
 from gwctl.free_ports import next_free, port_is_free
-from gwctl.gateway.process.crew import Crew, CrewAnswer
 from gwctl.gateway.process.identity import (
     Identity,
     descendants,
@@ -41,8 +40,6 @@ __all__ = [
     "PROXIES",
     "CompletedFed",
     "CompletedShort",
-    "Crew",
-    "CrewAnswer",
     "Identity",
     "LeftAlone",
     "Listener",

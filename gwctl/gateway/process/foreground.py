@@ -1,4 +1,4 @@
-"""Run a command to its end on somebody's behalf: with our terminal and its signals, or unseen, to be interrupted."""
+"""Run a command to its end with our terminal and its signals."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from types import FrameType
-
-from gwctl.errors import TimedOut
-from gwctl.gateway.process.spawning import CompletedShort
-from gwctl.interruptions import postponed, undisturbed
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
@@ -43,46 +39,6 @@ def run_through(argv: Sequence[str], *, env: Mapping[str, str]) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return code if code >= 0 else 128 - code
-
-
-def run_unseen(
-    argv: Sequence[str], *, env: Mapping[str, str], timeout_s: float, grace_s: float = 30.0
-) -> CompletedShort:
-    """Run ``argv`` to its end, out of the terminal's reach, and return what it said.
-
-    Whatever tears us out of the wait, a Ctrl-C above all, interrupts it as well; it has ``grace_s`` to clean up. Raises
-    OSError if it cannot be started and TimedOut.
-    """
-    popen = None
-    try:
-        with postponed():
-            popen = subprocess.Popen(
-                list(argv),
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-        stdout, stderr = popen.communicate(timeout=timeout_s)
-    except BaseException as error:
-        if popen is not None:
-            _interrupt(popen, grace_s)
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise TimedOut(f"{argv[0]} did not end within {timeout_s:g} s") from None
-        raise
-    return CompletedShort(popen.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
-
-
-def _interrupt(popen: subprocess.Popen[bytes], grace_s: float) -> None:
-    """Interrupt it and wait for its end, which it gets after ``grace_s``; a second Ctrl-C does not leave it behind."""
-    with undisturbed():
-        popen.send_signal(signal.SIGINT)
-        try:
-            popen.communicate(timeout=grace_s)
-        except subprocess.TimeoutExpired:
-            popen.kill()
-            popen.communicate()
 
 
 def _has_terminal() -> bool:

@@ -1,7 +1,7 @@
 """The pytest plugin: the fixture `ibkr_gateway`, a ready session for a run of tests.
 
 Every run of pytest imports this module where gwctl is installed. So it imports nothing but pytest, and does nothing
-until a test asks for the fixture; what then happens is in `pytest_gateway`.
+until a test asks for the fixture; what then happens is in `gateway`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gwctl.integrations.pytest_gateway import IbkrGateway, Run
+    from gwctl.testing.gateway import IbkrGateway, Run
 
 _RUN: pytest.StashKey[Run] = pytest.StashKey()
 """What this process has to bring down at the end of its run."""
@@ -49,7 +49,7 @@ def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - likewise
     """Learn from a worker what it brought up."""
     brought_up = getattr(node, "workeroutput", {}).get("gwctl_run")
     if brought_up is not None:
-        from gwctl.integrations.pytest_gateway import Run
+        from gwctl.testing.gateway import Run
 
         node.config.stash[_RUN] = Run.from_json(brought_up)
 
@@ -57,7 +57,7 @@ def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - likewise
 @pytest.fixture(scope="session")
 def ibkr_gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IbkrGateway]:
     """Give a ready session, on the built-in stand-in for IBKR, or on a paper account if credentials are given."""
-    from gwctl.integrations.pytest_gateway import Run, Trouble
+    from gwctl.testing.gateway import Run, Trouble
 
     config = request.config
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
@@ -94,7 +94,7 @@ def _bring_down(config: pytest.Config) -> str | None:
     if run is None:
         return None
     del config.stash[_RUN]
-    from gwctl.integrations.pytest_gateway import Trouble
+    from gwctl.testing.gateway import Trouble
 
     try:
         run.bring_down()

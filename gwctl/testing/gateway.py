@@ -1,11 +1,9 @@
-"""What stands behind the pytest fixture: a run's gateway, brought up and down by the program itself."""
+"""What stands behind the pytest fixture: a run's gateway."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,12 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from gwctl.config import Environment, load
 from gwctl.errors import GwctlError
-from gwctl.gateway.process.foreground import run_unseen
+from gwctl.lifecycle import start
+from gwctl.lifecycle.lease import holder_of, let_go
+from gwctl.lifecycle.profile import Profile
+from gwctl.lifecycle.session import Session
+from gwctl.lifecycle.variables import variables_of
+from gwctl.lifecycle.wait import wait_for
 
 if TYPE_CHECKING:
     import httpx
 
-CALL_TIMEOUT_S = 120.0
+    from gwctl.lifecycle.sandbox import Sandbox
+
 _OF_THE_MACHINE = ("GWCTL_JAVA", "GWCTL_JAVA_OPTIONS", "GWCTL_BROWSER", "GWCTL_AUTH_DELAY_MS")
 """What a sandbox of its own takes over from the settings of whoever runs the tests."""
 _EXEC = "GWCTL_EXEC"
@@ -32,7 +36,7 @@ class Trouble(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of pytest and the session it needs; a call of the program for each thing to do."""
+    """One run of pytest and the session it needs."""
 
     account: str
     """``sandbox``, ``paper``, or ``given``: by the `gwctl exec` that runs pytest."""
@@ -59,10 +63,8 @@ class Run:
         if apart:
             text = "a username can have one session, so workers cannot have one each; try: ibkr_per_worker = false"
             raise Trouble(f"gwctl: {text}")
-        try:
+        with _as_trouble():
             mode = load(environment.profile, environment=environment)["mode"]
-        except GwctlError as error:
-            raise _trouble(error.message, error.hint) from None
         if mode != "paper":
             raise Trouble("gwctl: tests are not run on a live account; try: GWCTL_MODE=paper, or --ibkr-sandbox")
         return cls(account, _seconds(timeout_s), None, None, pid)
@@ -77,40 +79,31 @@ class Run:
         return cls(**value)
 
     @property
-    def _sandbox(self) -> list[str]:
-        return ["--sandbox"] if self.account == "sandbox" else []
+    def profile(self) -> Profile:
+        """The profile that the run's session is of."""
+        environment = Environment(self._environment())
+        return Profile(environment.profile, environment)
 
     def bring_up(self) -> IbkrGateway:
         """Return the ready gateway, which others of this run may have brought up already; raise Trouble."""
-        argv = ["wait"] if self.account == "given" else ["up", *self._sandbox, "--tether", str(self.pid)]
-        self.call(*argv, "--timeout", f"{self.timeout_s:g}", timeout_s=self.timeout_s + CALL_TIMEOUT_S)
-        status, variables = self.call("status"), self.call("env")
-        gateway = status["gateway"]
-        return IbkrGateway(
-            self, gateway["base_url"], Path(gateway["ca_file"]), gateway["port"], status["sandbox"], variables
-        )
+        profile = self.profile
+        with _as_trouble():
+            if self.account == "given":
+                status = wait_for(profile, timeout_s=self.timeout_s)
+            else:
+                holder = holder_of(self.pid)
+                up = start.up(profile, sandbox=self.account == "sandbox", timeout_s=self.timeout_s, holder=holder)
+                status = up.status
+            variables = variables_of(profile.settings(), profile.environment)
+        session = Session(profile, status, started=False)
+        return IbkrGateway(session, int(status["gateway"]["port"] or 0), status["sandbox"], variables)
 
     def bring_down(self) -> None:
         """Let go of it; it is stopped unless it was there before, or others hold it. Raises Trouble."""
-        if self.account != "given":
-            self.call("down", "--tether", str(self.pid))
-
-    def call(self, *argv: str, timeout_s: float = CALL_TIMEOUT_S) -> dict[str, Any]:
-        """Run one call of the program and return its data; raise Trouble."""
-        whole = [sys.executable, "-m", "gwctl", "--json", "--no-input", *argv]
-        try:
-            done = run_unseen(whole, env=self._environment(), timeout_s=timeout_s)
-            envelope = json.loads(done.stdout)
-        except GwctlError as error:
-            raise _trouble(error.message, error.hint) from None
-        except (OSError, ValueError) as error:
-            raise Trouble(
-                f"gwctl: gwctl {argv[0]} did not answer ({type(error).__name__}); try: gwctl doctor"
-            ) from None
-        if envelope["error"] is not None:
-            raise _trouble(envelope["error"]["message"], envelope["error"]["hint"])
-        data: dict[str, Any] = envelope["data"]
-        return data
+        holder = None if self.account == "given" else holder_of(self.pid)
+        if holder is not None:
+            with _as_trouble():
+                let_go(self.profile, holder, started=True)
 
     def _environment(self) -> dict[str, str]:
         variables = dict(Environment().variables)
@@ -125,36 +118,38 @@ class Run:
 class IbkrGateway:
     """A ready session, as a test sees it."""
 
-    run: Run
-    base_url: str
-    """The API's address, ``https://localhost:PORT/v1/api``."""
-    ca_file: Path
-    """What its certificate is verified with."""
+    session: Session
     port: int
     is_sandbox: bool
     variables: Mapping[str, str]
     """What `gwctl env` prints, for a program that is started."""
 
+    @property
+    def base_url(self) -> str:
+        """The API's address, ``https://localhost:PORT/v1/api``."""
+        return self.session.base_url
+
+    @property
+    def ca_file(self) -> Path:
+        """What its certificate is verified with."""
+        return self.session.ca_file
+
     @functools.cached_property
     def client(self) -> httpx.Client:
         """An httpx client for the API: ``ibkr_gateway.client.get("/portfolio/accounts")``."""
-        import ssl
-
-        import httpx
-
-        verified = ssl.create_default_context(cafile=self.ca_file)
-        return httpx.Client(base_url=self.base_url, verify=verified, timeout=30.0, trust_env=False)
+        return self.session.client()
 
     @property
     def sandbox(self) -> Sandbox:
         """The stand-in for IBKR, to be steered; a paper account has none."""
         if not self.is_sandbox:
             raise Trouble("gwctl: a paper account is not steered; try: --ibkr-sandbox")
-        return Sandbox(self.run)
+        return self.session.sandbox
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Return once the session is ready, as after a fault that was switched off; raise Trouble."""
-        self.run.call("wait", "--timeout", f"{timeout_s:g}", timeout_s=timeout_s + CALL_TIMEOUT_S)
+        with _as_trouble():
+            self.session.wait(timeout_s=timeout_s)
 
     def close(self) -> None:
         """Close the client, if there is one."""
@@ -162,44 +157,16 @@ class IbkrGateway:
             self.client.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Sandbox:
-    """The running stand-in for IBKR; its scenarios and actions are in docs/sandbox.md."""
-
-    run: Run
-
-    def state(self) -> dict[str, Any]:
-        """Return its sessions, logins and scenarios."""
-        return self.run.call("sandbox", "show")
-
-    def on(self, scenario: str, **parameters: object) -> None:
-        """Switch a scenario on."""
-        self.run.call("sandbox", "on", scenario, *_pairs(parameters))
-
-    def off(self, scenario: str) -> None:
-        """Switch a scenario off."""
-        self.run.call("sandbox", "off", scenario)
-
-    def do(self, action: str, **parameters: object) -> None:
-        """Do something once, `drop_session` for example."""
-        self.run.call("sandbox", "do", action, *_pairs(parameters))
-
-    @contextlib.contextmanager
-    def fault(self, scenario: str, **parameters: object) -> Iterator[None]:
-        """Have a scenario on for the length of a ``with``."""
-        self.on(scenario, **parameters)
-        try:
-            yield
-        finally:
-            self.off(scenario)
-
-
-def _pairs(parameters: Mapping[str, object]) -> list[str]:
-    return [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
-
-
-def _trouble(message: str, hint: str | None) -> Trouble:
-    return Trouble(f"gwctl: {message}; try: {hint}" if hint else f"gwctl: {message}")
+@contextlib.contextmanager
+def _as_trouble() -> Iterator[None]:
+    """Turn an error into one line without the story behind it: pytest would show that."""
+    trouble: Trouble | None = None
+    try:
+        yield
+    except GwctlError as error:
+        trouble = Trouble(f"gwctl: {error.message}; try: {error.hint}" if error.hint else f"gwctl: {error.message}")
+    if trouble is not None:
+        raise trouble
 
 
 def _seconds(value: float | str) -> float:

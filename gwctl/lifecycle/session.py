@@ -1,0 +1,252 @@
+"""The API for programs: bring a session up, use it, and bring down what was brought up for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gwctl.config import Environment
+from gwctl.errors import GatewayUnreachable
+from gwctl.interruptions import Cancellation, cancelled_by
+from gwctl.lifecycle import start
+from gwctl.lifecycle import stop as stopping
+from gwctl.lifecycle import wait as waiting
+from gwctl.lifecycle.lease import let_go, ourselves
+from gwctl.lifecycle.observer import Observer
+from gwctl.lifecycle.profile import Profile
+from gwctl.lifecycle.status import look_always
+from gwctl.lifecycle.trouble import translated
+from gwctl.lifecycle.wait import Wanted
+from gwctl.session_status import Status
+
+if TYPE_CHECKING:
+    import httpx
+
+    from gwctl.lifecycle.sandbox import Sandbox
+
+T = TypeVar("T")
+CLIENT_TIMEOUT_S = 30.0
+
+
+class _Told(Observer):
+    """Passes each step on to a program's own function."""
+
+    def __init__(self, on_step: Callable[[str], None] | None) -> None:
+        self._on_step = on_step
+
+    def say(self, text: str) -> None:
+        self.show(text)
+
+    def show(self, text: str) -> None:
+        if self._on_step is not None:
+            self._on_step(text)
+
+
+def _profile(name: str | None, environ: Mapping[str, str] | None, flags: Mapping[str, Any]) -> Profile:
+    environment = Environment() if environ is None else Environment(dict(environ))
+    return Profile(
+        name or environment.profile, environment, {key: one for key, one in flags.items() if one is not None}
+    )
+
+
+@contextlib.contextmanager
+def _ours(profile: Profile) -> Iterator[None]:
+    """Turn what the system raises into errors of ``gwctl.errors``."""
+    try:
+        yield
+    except Exception as error:
+        ours = translated(error, profile)
+        if ours is error:
+            raise
+        raise ours from error
+
+
+class Session:
+    """A session that was ready when it was made, and is kept so by its supervisor, which restarts what fails."""
+
+    def __init__(self, profile: Profile, status: Status, *, started: bool) -> None:
+        self._profile = profile
+        self.started = started
+        """Whether this call started it."""
+        self.base_url = str(status["gateway"]["base_url"])
+        """The API's address, ``https://localhost:PORT/v1/api``."""
+        self.ca_file = Path(status["gateway"]["ca_file"])
+        """The certificate authority's file that the gateway's certificate is verified with."""
+
+    def status(self) -> Status:
+        """Return the session's status now, stopped included."""
+        with _ours(self._profile):
+            return look_always(self._profile)[0]
+
+    def wait(self, *, timeout_s: float = 180.0) -> Status:
+        """Return the status once the session is ready (again); raise TimedOut, or TryAgain if it was stopped."""
+        with _ours(self._profile):
+            return waiting.wait_for(self._profile, timeout_s=timeout_s)
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The stand-in for IBKR, to be steered; calls raise GatewayUnreachable where the session is one at IBKR."""
+        from gwctl.lifecycle.sandbox import Sandbox
+
+        return Sandbox(self._profile)
+
+    def client(self, **options: Any) -> httpx.Client:  # noqa: ANN401 - httpx's own options
+        """Return an httpx client for the API that verifies the gateway's certificate; closing it is yours."""
+        import httpx
+
+        return httpx.Client(**{**self.client_options(), **options})
+
+    def client_options(self) -> dict[str, Any]:
+        """Return what an httpx client for the API is made with."""
+        import ssl
+
+        if not self.ca_file.exists():
+            raise GatewayUnreachable(f"{self.ca_file} is gone", hint=self._profile.command("up"))
+        verified = ssl.create_default_context(cafile=self.ca_file)
+        # A proxy of the environment's is not for this machine itself.
+        return {"base_url": self.base_url, "verify": verified, "timeout": CLIENT_TIMEOUT_S, "trust_env": False}
+
+
+@contextlib.contextmanager
+def session(  # noqa: PLR0913 - one argument an option
+    profile: str | None = None,
+    *,
+    sandbox: bool = False,
+    port: int | None = None,
+    timeout_s: float = 180.0,
+    on_step: Callable[[str], None] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Session]:
+    """Have a ready session for the length of a ``with``: brought up if needed, and then brought down at its end.
+
+    What ran before goes on. If this program is killed, the supervisor sees it and brings the session down. ``profile``
+    is one of config.toml (``GWCTL_PROFILE``, else ``default``); ``environ`` replaces this process's environment as the
+    source of settings; ``on_step`` is called with each step. Raises the errors of ``gwctl.errors``.
+    """
+    it, observer, holder = _profile(profile, environ, {"port": port}), _Told(on_step), ourselves()
+    with _ours(it):
+        result = start.up(it, sandbox=sandbox, timeout_s=timeout_s, holder=holder, observer=observer)
+    try:
+        yield Session(it, result.status, started=result.started)
+    finally:
+        with _ours(it):
+            let_go(it, holder, started=result.started, observer=observer)
+
+
+def up(  # noqa: PLR0913 - one argument an option
+    profile: str | None = None,
+    *,
+    sandbox: bool = False,
+    port: int | None = None,
+    timeout_s: float = 180.0,
+    on_step: Callable[[str], None] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Session:
+    """Bring a session up, or find it ready, and leave it running: ``gwctl up``."""
+    it = _profile(profile, environ, {"port": port})
+    with _ours(it):
+        result = start.up(it, sandbox=sandbox, timeout_s=timeout_s, observer=_Told(on_step))
+    return Session(it, result.status, started=result.started)
+
+
+def down(profile: str | None = None, *, keep_session: bool = False, environ: Mapping[str, str] | None = None) -> bool:
+    """Log out and stop the profile, with ``keep_session`` all but its gateway; return whether anything ran."""
+    it = _profile(profile, environ, {})
+    with _ours(it):
+        return stopping.stop(it, keep_session=keep_session)
+
+
+def status(profile: str | None = None, *, environ: Mapping[str, str] | None = None) -> Status:
+    """Return the profile's status; a stopped one has one, too."""
+    it = _profile(profile, environ, {})
+    with _ours(it):
+        return look_always(it)[0]
+
+
+def wait(
+    profile: str | None = None,
+    wanted: Wanted = "ready",
+    *,
+    timeout_s: float = 180.0,
+    environ: Mapping[str, str] | None = None,
+) -> Status:
+    """Return the status once the profile is ready, or stopped; touch nothing. Raises TimedOut and TryAgain."""
+    it = _profile(profile, environ, {})
+    with _ours(it):
+        return waiting.wait_for(it, wanted, timeout_s=timeout_s)
+
+
+@contextlib.asynccontextmanager
+async def async_session(  # noqa: PLR0913 - one argument an option
+    profile: str | None = None,
+    *,
+    sandbox: bool = False,
+    port: int | None = None,
+    timeout_s: float = 180.0,
+    on_step: Callable[[str], None] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> AsyncIterator[AsyncSession]:
+    """Do what ``session`` does without holding up the event loop; a cancelled task cleans up first.
+
+    ``on_step`` is called in another thread.
+    """
+    it, observer, holder = _profile(profile, environ, {"port": port}), _Told(on_step), ourselves()
+    with _ours(it):
+        result = await _in_thread(
+            lambda: start.up(it, sandbox=sandbox, timeout_s=timeout_s, holder=holder, observer=observer)
+        )
+    try:
+        yield AsyncSession(it, result.status, started=result.started)
+    finally:
+        # Shielded: the end of a cancelled task is no reason to leave a session running.
+        with _ours(it):
+            await asyncio.shield(asyncio.to_thread(let_go, it, holder, started=result.started, observer=observer))
+
+
+class AsyncSession:
+    """What ``Session`` is, for code that must not hold up its event loop."""
+
+    def __init__(self, profile: Profile, status: Status, *, started: bool) -> None:
+        self._session = Session(profile, status, started=started)
+        self.started = self._session.started
+        """Whether this call started it."""
+        self.base_url = self._session.base_url
+        """The API's address, ``https://localhost:PORT/v1/api``."""
+        self.ca_file = self._session.ca_file
+        """The certificate authority's file that the gateway's certificate is verified with."""
+
+    async def status(self) -> Status:
+        """Return the session's status now, stopped included."""
+        return await _in_thread(self._session.status)
+
+    async def wait(self, *, timeout_s: float = 180.0) -> Status:
+        """Return the status once the session is ready (again); raise TimedOut, or TryAgain if it was stopped."""
+        return await _in_thread(lambda: self._session.wait(timeout_s=timeout_s))
+
+    def client(self, **options: Any) -> httpx.AsyncClient:  # noqa: ANN401 - httpx's own options
+        """Return an httpx client for the API that verifies the gateway's certificate; closing it is yours."""
+        import httpx
+
+        return httpx.AsyncClient(**{**self._session.client_options(), **options})
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Return what ``work`` returns, done in a thread; cancelled, it is cancelled there and its clean-up waited for."""
+    cancellation = Cancellation()
+
+    def do() -> T:
+        with cancelled_by(cancellation):
+            return work()
+
+    task = asyncio.ensure_future(asyncio.to_thread(do))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        cancellation.cancel()
+        await asyncio.wait({task})
+        with contextlib.suppress(BaseException):
+            task.result()
+        raise

@@ -1,0 +1,113 @@
+"""The contract's ``status`` object: what the supervisor answers, what every verb prints, what a program gets."""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+
+class GatewayStatus(TypedDict):
+    """The gateway's process; ``pid`` is None where none runs."""
+
+    pid: int | None
+    port: int | None
+    base_url: str | None
+    ca_file: str
+    release: str | None
+    uptime_s: float | None
+    rss_bytes: int | None
+    restarts: int
+
+
+class SessionStatus(TypedDict):
+    """What IBKR last said of the session."""
+
+    authenticated: bool
+    connected: bool
+    competing: bool
+    user_id: int | None
+    sso_expires_s: float | None
+    server_name: str | None
+    last_tickle_age_s: float | None
+
+
+class SupervisorStatus(TypedDict):
+    """The supervisor's process."""
+
+    pid: int
+    uptime_s: float
+    rss_bytes: int | None
+    health_url: str
+
+
+class LoginStatus(TypedDict):
+    """The logins so far: refusals within 24 h, and whether a person is needed."""
+
+    last_at: str | None
+    last_outcome: str | None
+    rejected: int
+    rejected_limit: int
+    locked: bool
+
+
+class NextStep(TypedDict):
+    """What happens next, and in how many seconds; 0 while it is under way."""
+
+    what: str
+    in_s: float
+
+
+class OpenQuestion(TypedDict):
+    """A code of a second factor that the login waits for."""
+
+    id: int
+    what: str
+    challenge: str | None
+    text: str
+
+
+class Drift(TypedDict):
+    """A setting that was changed since the gateway started."""
+
+    setting: str
+    text: str
+    remedy: str
+
+
+class Tickles(TypedDict):
+    """How long the last tickles took, in seconds, oldest first."""
+
+    last_s: float
+    median_s: float
+    worst_s: float
+    recent_s: list[float]
+
+
+class BudgetStatus(TypedDict):
+    """How often one cure was tried within the last hour and day, and how often it may be."""
+
+    hour: int
+    per_hour: int
+    day: int
+    per_day: int
+
+
+class Status(TypedDict):
+    """A profile's session. ``phase`` is one of the contract's; times are UTC, durations seconds."""
+
+    profile: str
+    phase: str
+    reason: str
+    ready: bool
+    since: str | None
+    sandbox: bool
+    gateway: GatewayStatus
+    session: SessionStatus
+    supervisor: SupervisorStatus | None
+    login: LoginStatus
+    next: NextStep | None
+    last_error: str | None
+    drift: NotRequired[list[Drift]]
+    """Supervisors before 0.1 do not tell."""
+    question: OpenQuestion | None
+    tickles: Tickles | None
+    budget: dict[str, BudgetStatus] | None

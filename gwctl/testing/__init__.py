@@ -1,0 +1,1 @@
+"""The pytest plugin: a session at Interactive Brokers as a fixture."""

@@ -1,0 +1,168 @@
+"""``import gwctl`` as a program uses it: sessions that are brought up and down, in threads, loops and notebooks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_fakes import QUICK, wait_for
+from rig import AT_ANY_HOUR, free_port, status_of
+
+import gwctl
+from gwctl import errors
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield a home of its own that this process's environment names, stopped at the end."""
+    (tmp_path / "config.toml").write_text(AT_ANY_HOUR)
+    for name, value in {**QUICK, "GWCTL_HOME": str(tmp_path), "GWCTL_PORT": str(free_port())}.items():
+        monkeypatch.setenv(name, value)
+    yield tmp_path
+    gwctl.down()
+
+
+def test_a_session_lasts_as_long_as_its_with(home: Path) -> None:
+    """Ready inside, with a client that verifies; stopped behind it; the program's handlers stay its own."""
+    steps: list[str] = []
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    with gwctl.session(sandbox=True, on_step=steps.append) as session, session.client() as client:
+        assert session.started
+        assert session.base_url == f"https://localhost:{os.environ['GWCTL_PORT']}/v1/api"
+        assert session.ca_file.is_file()
+        assert client.get("/iserver/auth/status").json()["authenticated"] is True
+        status = session.status()
+        assert (status["ready"], status["phase"], status["profile"]) == (True, "ready", "default")
+        assert session.wait(timeout_s=1)["ready"]
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+    assert any("logging in" in step for step in steps)
+    assert gwctl.status()["phase"] == "stopped"
+    assert status_of(home) is None
+
+
+def test_what_ran_before_goes_on(home: Path) -> None:
+    """A session inside of one that was brought up to stay takes nothing from under it."""
+    kept = gwctl.up(sandbox=True)
+    assert kept.started
+    with gwctl.session(sandbox=True) as session:
+        assert not session.started
+    assert gwctl.wait(timeout_s=5)["ready"]
+    assert gwctl.down()
+    assert not gwctl.down()
+    assert gwctl.wait(wanted="stopped", timeout_s=1)["phase"] == "stopped"
+
+
+def test_two_sessions_of_one_program(home: Path) -> None:
+    """Two threads hold the same profile: the first to end does not end it for the other."""
+    first_is_there, first_may_end, first_has_ended = threading.Event(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with gwctl.session(sandbox=True):
+            first_is_there.set()
+            assert first_may_end.wait(60)
+        first_has_ended.set()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert first_is_there.wait(60)
+    with gwctl.session(sandbox=True) as session:
+        first_may_end.set()
+        assert first_has_ended.wait(60)
+        assert session.status()["ready"]
+    thread.join()
+    wait_for(lambda: status_of(home) is None, 30, "it ends with the last that held it")
+
+
+def test_in_a_running_event_loop(home: Path) -> None:
+    """As in a notebook's cell: the plain calls work although a loop runs in this very thread."""
+
+    async def cell() -> None:
+        with gwctl.session(sandbox=True) as session:
+            assert session.status()["ready"]
+
+    asyncio.run(cell())
+    assert gwctl.status()["phase"] == "stopped"
+
+
+def test_the_asynchronous_twin(home: Path) -> None:
+    """The loop turns meanwhile; its client is asynchronous."""
+
+    async def use() -> int:
+        turns = 0
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0.01)  # what is counted is that the loop turns
+                turns += 1
+
+        turning = asyncio.create_task(turn())
+        async with gwctl.async_session(sandbox=True) as session, session.client() as client:
+            assert (await client.get("/iserver/auth/status")).json()["authenticated"] is True
+            assert (await session.status())["ready"]
+            assert (await session.wait(timeout_s=1))["ready"]
+        turning.cancel()
+        return turns
+
+    assert asyncio.run(use()) > 50
+    assert gwctl.status()["phase"] == "stopped"
+
+
+def test_a_cancelled_task_leaves_nothing(home: Path) -> None:
+    """Cancelled on its way up: nothing is left running when the task has ended."""
+
+    async def give_up() -> None:
+        task = asyncio.create_task(use())
+        while status_of(home) is None:  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(0.01)  # between two looks at a file
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def use() -> None:
+        async with gwctl.async_session(sandbox=True):
+            await asyncio.Event().wait()
+
+    asyncio.run(give_up())
+    assert status_of(home) is None
+
+
+def test_a_killed_program_takes_its_session_with_it(home: Path) -> None:
+    """Kill -9 of the program: its supervisor sees that and ends in order."""
+    text = (
+        "import gwctl, sys\nwith gwctl.session(sandbox=True):\n    print('ready', flush=True)\n    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ}
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"ready\n"
+        program.kill()
+    wait_for(lambda: status_of(home) is None, 30, "the session ends")
+
+
+def test_errors_are_those_of_gwctl(home: Path) -> None:
+    """No credentials, an unknown profile's wrong name, nothing that makes it ready: one class each, with a hint."""
+    with pytest.raises(errors.CredentialsMissing) as missing, gwctl.session():
+        pass
+    assert missing.value.hint
+    with pytest.raises(errors.Configuration):
+        gwctl.status("no/such")
+    with pytest.raises(errors.TryAgain, match="nothing will make it ready"):
+        gwctl.wait(timeout_s=1)
+
+
+def test_importing_costs_little() -> None:
+    """``import gwctl`` loads neither httpx nor Playwright nor click."""
+    large = "('httpx', 'playwright', 'click', 'rich')"
+    text = f"import sys, gwctl\ngwctl.session\nprint([one for one in {large} if one in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
