@@ -116,7 +116,7 @@ def test_within_exec_it_is_that_session(inner: pytest.Pytester, tmp_path: Path) 
         def test_same(ibkr_gateway):
             assert ibkr_gateway.base_url == os.environ["GWCTL_BASE_URL"]
             assert ibkr_gateway.is_sandbox
-            assert ibkr_gateway.run.call("status")["profile"] == "other"
+            assert ibkr_gateway.session.status()["profile"] == "other"
             ibkr_gateway.sandbox.on("slow", delay_ms=1)
     """)
     with a_home(tmp_path, GWCTL_PROFILE="other") as home:
@@ -203,7 +203,7 @@ def test_unused_it_costs_nothing(inner: pytest.Pytester) -> None:
         def test_modules(request):
             assert request.config.pluginmanager.has_plugin("gwctl.testing.plugin")
             ours = {name for name in sys.modules if name.startswith("gwctl")}
-            assert ours == {"gwctl", "gwctl.testing", "gwctl.testing.plugin"}
+            assert ours == {"gwctl", "gwctl.version", "gwctl.testing", "gwctl.testing.plugin"}
             large = {"httpx", "click", "filelock", "psutil", "cryptography", "playwright", "ssl"}
             assert not large & set(sys.modules)
     """)
