@@ -5,7 +5,9 @@ The pages for systemd and cron are followed where those are: tests/integration/t
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,3 +115,23 @@ def test_marked_blocks_are_found() -> None:
         text = page.read_text()
         assert len(MARK.findall(text)) == len(BLOCK.findall(text)), page
         assert bool(MARK.search(text)) == (str(page.relative_to(DOCS)) in followed), page
+
+
+def test_python(home: Home) -> None:
+    """The page's programs run as they are, and the cells of its notebook where a loop turns, one after the other."""
+    said = follow("how-to/python.md", home.folder, home.environment())
+    for one in ("'DU", "/v1/api ready", "stopped", "True", "no username or password:"):
+        assert one in said, one
+    assert home.left() == []
+    cells = re.findall(
+        r"(?<!-->\n)^```python\n(.*?)^```", (DOCS / "how-to/python.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert len(cells) == 2
+    lines = "\n".join(f"    {line}" for cell in cells for line in cell.splitlines())
+    notebook = home.folder / "cells.py"
+    notebook.write_text(f"import asyncio\nasync def cells():\n{lines}\nasyncio.run(cells())\n")
+    done = subprocess.run(
+        [sys.executable, str(notebook)], env=home.environment(), capture_output=True, text=True, check=True
+    )
+    assert "authenticated" in done.stdout
+    assert home.left() == []
