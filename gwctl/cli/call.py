@@ -13,7 +13,6 @@ from typing import Any, ParamSpec
 import click
 
 from gwctl.cli.output import Outcome, show_outcome, write
-from gwctl.cli.terminal import Terminal
 from gwctl.config import SECRET_KEYS, Environment, Settings, variable_of
 from gwctl.errors import Configuration
 from gwctl.lifecycle.profile import Profile
@@ -76,11 +75,6 @@ class Call:
     def target(self, flags: Mapping[str, Any] | None = None) -> Profile:
         """Return the profile that the operations act on; ``flags`` are settings from the command line."""
         return Profile(self.profile_name, self.environment, flags or {})
-
-    @property
-    def terminal(self) -> Terminal:
-        """What shows an operation's steps and asks its questions."""
-        return Terminal(self)
 
     @property
     def paths(self) -> Paths:

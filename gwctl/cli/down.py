@@ -6,6 +6,7 @@ import click
 
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
+from gwctl.cli.terminal import Terminal
 from gwctl.lifecycle.lease import holder_of, let_go
 from gwctl.lifecycle.stop import gateway_runs, stop
 
@@ -25,7 +26,7 @@ def command(call: Call, *, keep_session: bool, every: bool, tether: int | None) 
         return bring_down_all(call, keep_session=keep_session)
     if tether is not None:
         return _let_go(call, tether)
-    was = stop(call.target(), keep_session=keep_session, observer=call.terminal)
+    was = stop(call.target(), keep_session=keep_session, observer=Terminal(call))
     text = "stopped" if was else "already stopped"
     data: dict[str, object] = {"profile": call.profile_name, "was_running": was}
     if keep_session:
@@ -37,6 +38,6 @@ def command(call: Call, *, keep_session: bool, every: bool, tether: int | None) 
 def _let_go(call: Call, pid: int) -> Outcome:
     """Stop what was brought up for a process, unless somebody else holds or keeps it, too."""
     holder = holder_of(pid)
-    stopped = holder is None or let_go(call.target(), holder, started=True, observer=call.terminal)
+    stopped = holder is None or let_go(call.target(), holder, started=True, observer=Terminal(call))
     text = "stopped" if stopped else "left running: others hold it"
     return Outcome({"profile": call.profile_name, "stopped": stopped}, "" if call.quiet else text)

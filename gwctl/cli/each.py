@@ -9,6 +9,7 @@ from typing import Any
 
 from gwctl.cli.call import Call
 from gwctl.cli.output import Outcome, envelope, error_object, show_error, write
+from gwctl.cli.terminal import Terminal
 from gwctl.errors import Configuration, GwctlError, NeedsPerson, TryAgain, Unavailable
 from gwctl.lifecycle.fleet import NO_PROFILES, Result, cores, down_all, up_all
 
@@ -25,7 +26,7 @@ def bring_up_all(call: Call, *, sandbox: bool, timeout_s: float, at_once: int | 
             sandbox=sandbox,
             timeout_s=timeout_s,
             at_once=at_once or cores(),
-            observer=call.terminal,
+            observer=Terminal(call),
             on_result=report.show,
         )
     )

@@ -43,7 +43,7 @@ def command(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tu
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _hang_up)
     holder = ourselves()
-    with call.terminal as terminal:
+    with Terminal(call) as terminal:
         up = start.up(call.target(), sandbox=sandbox, timeout_s=timeout_s, holder=holder, observer=terminal)
     # Whatever tears this call out of here, kill -9 included: the supervisor sees its holder end, and ends.
     try:
@@ -58,7 +58,7 @@ def command(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tu
                 f"{argv[0]!r} cannot be run: {error.strerror}", hint="check the command after --"
             ) from None
     finally:
-        let_go(call.target(), holder, started=up.started, observer=call.terminal)
+        let_go(call.target(), holder, started=up.started, observer=Terminal(call))
 
 
 def _hang_up(number: int, _frame: FrameType | None) -> NoReturn:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gwctl.cli.call import Call
 from gwctl.cli.output import Outcome, show_error, write
+from gwctl.cli.terminal import Terminal
 from gwctl.config import Environment, Settings, load, take_notification_variables
 from gwctl.credentials import Found
 from gwctl.errors import FINAL_EXIT_CODES, GwctlError, TryAgain
@@ -85,7 +86,7 @@ def _supervise(
     secrets = handover.secrets if sandbox or handed_over else _make_sure(call, flags)
     settings = load_settings()
     if sandbox and not handed_over:
-        settings = settle_port(call.target(flags), settings, call.terminal)
+        settings = settle_port(call.target(flags), settings, Terminal(call))
     set_up_log(settings.paths, verbose=call.verbose)
     record_lost_gateway(settings.paths, settings["port"])
 
@@ -160,5 +161,5 @@ def _take_over() -> Handover:
 
 def _make_sure(call: Call, flags: Mapping[str, Any]) -> Mapping[str, Found]:
     """Have secrets, law 2's consent and the release before the loop begins, as the background `up` has."""
-    found = preflight(call.target(flags), call.terminal, sandbox=False)
+    found = preflight(call.target(flags), Terminal(call), sandbox=False)
     return Handover.make(call.environment, {}, found).secrets

@@ -10,6 +10,7 @@ import click
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import Seconds
+from gwctl.cli.terminal import Terminal
 from gwctl.credentials import Found
 from gwctl.errors import GatewayUnreachable, SecondFactorNeeded, Usage
 from gwctl.supervisor.control import SupervisorClient
@@ -35,7 +36,7 @@ def command(  # noqa: PLR0913 - one argument an option
     if manual:
         from gwctl.lifecycle.manual_login import log_in_by_hand
 
-        with call.terminal as terminal:
+        with Terminal(call) as terminal:
             status, was_needed = log_in_by_hand(call.target(), terminal, timeout_s=timeout_s or MANUAL_TIMEOUT_S)
         return Outcome(status, "" if call.quiet else "logged in" if was_needed else "already logged in")
     if probe:
@@ -70,12 +71,12 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
     found: dict[str, Found] = {}
     if not sandbox:
         settings = call.settings()
-        found = look_for_secrets(call.target(), settings, call.terminal)
+        found = look_for_secrets(call.target(), settings, Terminal(call))
     _lift_what_waits_for_a_person(ledger_file)
     if not sandbox:
-        check_law_2(call.target(), settings, found, call.terminal)
-    since = wish_login(call.target(), client, found, call.terminal)
-    with call.terminal as terminal:
+        check_law_2(call.target(), settings, found, Terminal(call))
+    since = wish_login(call.target(), client, found, Terminal(call))
+    with Terminal(call) as terminal:
         status = follow_until_ready(call.target(), client, terminal, timeout_s=timeout_s, since=since, began_s=began_s)
     return Outcome(status, "" if call.quiet else "logged in")
 

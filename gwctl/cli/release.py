@@ -9,6 +9,7 @@ import click
 from gwctl.cli.call import Call, global_options, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import SuggestingGroup
+from gwctl.cli.terminal import Terminal
 from gwctl.config import OFFICIAL_RELEASE
 from gwctl.errors import ReleaseBroken, ReleaseMissing
 from gwctl.lifecycle.preflight import install_from, store_of
@@ -45,7 +46,7 @@ def _facts(release: Release, *, current: bool) -> dict[str, Any]:
 @verb
 def install(call: Call, *, source: str | None, sha256: str | None) -> Outcome:
     """Install the official Standard Release, or one from an address or a zip file, and choose it."""
-    result = install_from(call.target(), source or OFFICIAL_RELEASE, call.terminal, sha256)
+    result = install_from(call.target(), source or OFFICIAL_RELEASE, Terminal(call), sha256)
     release = result.release
     said = {
         "installed": f"installed {release.version}",

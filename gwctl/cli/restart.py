@@ -10,6 +10,7 @@ import click
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import Seconds
+from gwctl.cli.terminal import Terminal
 from gwctl.errors import GwctlError, TryAgain
 from gwctl.lifecycle.reach import require_supervisor
 
@@ -44,7 +45,7 @@ def command(call: Call, *, timeout_s: float) -> Outcome:
     if before["gateway"]["pid"] is None:
         raise TryAgain(f"there is no gateway to restart now: {before['reason']}", hint=call.command("wait"))
     since = int(client.command("restart")["n"])
-    with call.terminal as terminal:
+    with Terminal(call) as terminal:
         status = follow_until_ready(call.target(), client, terminal, timeout_s=timeout_s, since=since, began_s=began_s)
     for text in _not_followed(call):
         call.say(text)

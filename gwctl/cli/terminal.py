@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Self
 
+from gwctl.cli.call import Call
 from gwctl.cli.output import write
 from gwctl.lifecycle.observer import Observer
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
-    from gwctl.cli.call import Call
     from gwctl.release.download import DownloadProgress
 
 

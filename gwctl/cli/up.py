@@ -7,6 +7,7 @@ import click
 from gwctl.cli.call import Call, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import Seconds
+from gwctl.cli.terminal import Terminal
 from gwctl.lifecycle import start
 from gwctl.lifecycle.lease import holder_of
 
@@ -58,7 +59,7 @@ def command(  # noqa: PLR0913 - one argument an option
 
         begin = supervise_ending_final_with_zero if zero_when_final else supervise
         return begin(call, flags, sandbox=sandbox, handed_over=handed_over, holder=holder_of(tether))
-    with call.terminal as terminal:
+    with Terminal(call) as terminal:
         up = start.up(
             call.target(flags), sandbox=sandbox, timeout_s=timeout_s, holder=holder_of(tether), observer=terminal
         )
