@@ -11,6 +11,7 @@ import click
 
 from gwctl.cli.call import Call, command_name, global_options
 from gwctl.cli.parsing import Seconds
+from gwctl.cli.terminal import Terminal
 from gwctl.cli.unwinding import Terminated
 from gwctl.config import SECRET_KEYS, variable_of
 from gwctl.errors import Unavailable
