@@ -84,15 +84,22 @@ async def ensure_stand_in(
     begun: list[process.Spawned] = []
     try:
         await whole(lambda: begun.append(_spawn(paths, environ)))
-        spawned = begun[0]
+    except asyncio.CancelledError:
+        for spawned in begun:
+            if spawned.stdout is not None:
+                spawned.stdout.close()
+            await asyncio.shield(_dismiss(spawned))
+        raise
+    (spawned,) = begun
+    try:
         async with asyncio.timeout(START_TIMEOUT_S):
             port = await _hand_over(spawned, {"admin_token": token, "account": {"mode": mode}})
     except TimeoutError:
-        await _dismiss(begun)
+        await _dismiss(spawned)
         raise TimedOut("the stand-in for IBKR did not start", hint=f"cat {paths.logs_dir / 'sandbox.log'}") from None
     except asyncio.CancelledError:
         # It is not recorded yet: nobody else could end it.
-        await asyncio.shield(_dismiss(begun))
+        await asyncio.shield(_dismiss(spawned))
         raise
     if port is None:
         raise Unavailable("the stand-in for IBKR ended at its start", hint=f"cat {paths.logs_dir / 'sandbox.log'}")
@@ -113,12 +120,11 @@ def _spawn(paths: Paths, environ: Mapping[str, str]) -> process.Spawned:
     )
 
 
-async def _dismiss(begun: list[process.Spawned]) -> None:
-    for spawned in begun:
-        await process.stop([spawned.identity], grace_s=0.5)
-        spawned.poll()
-        if spawned.stdin is not None:
-            spawned.stdin.close()
+async def _dismiss(spawned: process.Spawned) -> None:
+    await process.stop([spawned.identity], grace_s=0.5)
+    spawned.poll()
+    if spawned.stdin is not None:
+        spawned.stdin.close()
 
 
 async def _hand_over(spawned: process.Spawned, config: dict[str, Any]) -> int | None:
