@@ -122,7 +122,8 @@ def settle(turn: Turn, after: Cure) -> None:
     turn.set(settling=after, handshakes=0, handshake_over_at=over_at)
     wait_for_session(turn)
     if after is Cure.RESUME:
-        check(turn)
+        # The session is there as a rule, and the first sight of one is a tickle's: one request instead of two.
+        check(turn, tickle=True)
     else:
         # The gateway's own hand-shake comes first; a look before it is worth little (gateway-facts.md).
         turn.wake(Timer.CHECK, turn.policy.settle_second_check_s)

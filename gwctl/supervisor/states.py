@@ -193,6 +193,8 @@ class Checked(Event):
     text: str = ""
     certain: bool = True
     """False while it cannot be told yet whether another client has the session."""
+    lost: bool = False
+    """The session was there when this check began and is not any more: nobody has to wait for it to come up."""
 
 
 @dataclass(frozen=True, slots=True)
