@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gwctl.supervisor.budget import Rung
+from gwctl.supervisor.endings import give_up, recycle
 from gwctl.supervisor.ladder import (
     begin,
     check,
-    give_up,
     mend,
     mend_when_due,
     never_settled,
-    recycle,
     repeat_handshake,
     wait_for_session,
 )
 from gwctl.supervisor.policy import back_off_s, settle_pause_s
 from gwctl.supervisor.states import (
-    Arrow,
     BlockLogin,
     Checked,
     Cure,
@@ -32,7 +30,7 @@ from gwctl.supervisor.states import (
     Timer,
     Verdict,
 )
-from gwctl.supervisor.tables import Turn
+from gwctl.supervisor.tables import Arrow, Turn
 
 PUSH_PAUSE_S = 0.1
 
