@@ -22,8 +22,8 @@ from gwctl.login.recognition import UNDERSTOOD
 from gwctl.login.second_factor import Answer, Method, Question, nobody
 from gwctl.login.session import LoginJob, LoginWorker
 from gwctl.supervisor.attempt import Attempt, denied, environment_trouble
-from gwctl.supervisor.errand import Errand
 from gwctl.supervisor.ledger import Ledger
+from gwctl.supervisor.loose_threads import Errand
 from gwctl.supervisor.meanings import MEANINGS
 from gwctl.supervisor.policy import Permission
 from gwctl.supervisor.questions import Questions
