@@ -23,7 +23,7 @@ def wish_login(call: Call, client: SupervisorClient, found: Mapping[str, Found])
 
 def look_for_secrets(call: Call, settings: Settings) -> dict[str, Found]:
     """Return the secrets that were found, asking a person for the password last; raise CredentialsMissing."""
-    from gwctl.credentials import find, require
+    from gwctl.credentials import doubt_of, find, require
     from gwctl.supervisor.service_secrets import check_totp, sources_of
 
     def ask(name: str) -> str:
@@ -36,7 +36,12 @@ def look_for_secrets(call: Call, settings: Settings) -> dict[str, Found]:
     totp = find("totp_secret", settings, sources_of(call.environment))
     require(settings["username"], password, totp, settings.profile)
     check_totp(settings, totp)
-    return {name: one for name, one in (("password", password), ("totp_secret", totp)) if one is not None}
+    secrets = {name: one for name, one in (("password", password), ("totp_secret", totp)) if one is not None}
+    for name, one in secrets.items():
+        if (doubt := doubt_of(one)) is not None:
+            with call.display_paused():
+                call.say(f"the {name}: {doubt}")
+    return secrets
 
 
 def look_for_ways(call: Call, settings: Settings) -> dict[str, Found]:

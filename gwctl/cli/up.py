@@ -21,6 +21,7 @@ from gwctl.cli.unwinding import Terminated
 from gwctl.config import Settings
 from gwctl.credentials import Found
 from gwctl.errors import (
+    Configuration,
     CredentialsMissing,
     NeedsPerson,
     ProfileHeld,
@@ -105,7 +106,13 @@ def bring_up(
     """
     began_s = time.monotonic()
     deadline_s = began_s + timeout_s
-    settings = call.settings(flags)
+    try:
+        settings = call.settings(flags)
+    except Configuration as error:
+        status = _ready_all_the_same(call, flags, error, sandbox=sandbox, holder=holder)
+        if status is None:
+            raise
+        return status, False
     client = find_supervisor(call)
     if client is not None:
         status = _check_kind(call, client, sandbox=sandbox).status()
@@ -130,6 +137,22 @@ def bring_up(
                     undo(call)
             raise
     return status, rise.started
+
+
+def _ready_all_the_same(
+    call: Call, flags: Mapping[str, Any], error: Configuration, *, sandbox: bool, holder: Holder | None
+) -> dict[str, Any] | None:
+    """Return the status of a session that is ready though the settings cannot be read now; None if none is."""
+    client = find_supervisor(call)
+    if client is None:
+        return None
+    status = _check_kind(call, client, sandbox=sandbox).status()
+    _check_port(call, status, flags)
+    if not status["ready"] or not attach(call, client, holder):
+        return None
+    if not any(error.message in one["text"] for one in status.get("drift", [])):
+        call.say(f"{error.message}; the session goes on with the settings of before")
+    return status
 
 
 @dataclass(slots=True)
