@@ -230,11 +230,12 @@ class Look:
 class Traffic:
     """What went over the wire so far, of what a form sends: how often, how many answers are still waited for.
 
-    ``post_status`` is the last answer's HTTP status, ``document_status`` the document's.
+    ``answers`` is how many have come, ``post_status`` the last one's HTTP status, ``document_status`` the document's.
     """
 
     posts: int = 0
     waiting: int = 0
+    answers: int = 0
     post_status: int | None = None
     document_status: int | None = None
 
@@ -244,7 +245,7 @@ class Submitted:
     """The page and the wire just before a submit, to tell what changed by it.
 
     ``answered`` is the question of the second factor that was answered by it, None for the password. ``said`` is
-    what the page has said until the password was sent, ``follows`` whether that was before this submit.
+    what the page has said until the password was answered, ``follows`` whether that was sent before this submit.
     """
 
     look: Look

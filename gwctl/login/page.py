@@ -79,6 +79,10 @@ class Page:
         """Know what carries this username for what the form sends."""
         self._wire.watch_for(username)
 
+    def expect_form(self, *, expected: bool) -> None:
+        """Take what is sent from now on for the form where it may be it; ``expected`` false: no more."""
+        self._wire.expect_form(expected=expected)
+
     @property
     def server_ahead_s(self) -> float | None:
         """How many seconds the gateway's clock, which is IBKR's, is ahead of this machine's; None: not known."""

@@ -277,6 +277,80 @@ def test_nothing_goes_out_while_a_swallowed_form_is_kept(log_in: LogIn, tmp_path
     assert (Path(login.report.evidence or "") / "page.png").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Your account needs attention: maintenance margin call",
+        "An account maintenance fee is due.",
+        "Trading permissions are currently unavailable.",
+    ],
+)
+def test_what_a_page_asks_of_a_client_is_no_outage(log_in: LogIn, words: str) -> None:
+    """A page that speaks of maintenance and means money is read out, and counted; it is no outage."""
+    page = rig.PageServer(CURRENT % "", [says(text=f"<p>{words}</p>", panel="gone")])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.UNKNOWN_TEXT
+    assert words in login.report.text
+
+
+def test_a_warning_beside_a_question_is_no_refusal(log_in: LogIn) -> None:
+    """Beside the field for a code a page may warn of what refuses; the code is given all the same."""
+    warning = "<p>Too many failed attempts: your account is locked by them.</p><p>Cookies must be enabled.</p>"
+    page = rig.PageServer(CURRENT % "", [says(text=warning, panel="silver"), says(done=True)])
+    login = log_in(page, method=Method.COMMAND, answer=lambda _question: "123456")
+    assert login.report.outcome is LoginOutcome.SUCCESS
+
+
+_ENCODED = 'fetch("%s", {method: "POST", body: btoa(e.target[0].value + e.target[1].value)});%s'
+
+
+@pytest.mark.parametrize("after", ['e.target[1].value = "";', ""], ids=["cleared", "stays"])
+@pytest.mark.parametrize("worked", [False, True])
+def test_a_form_that_nobody_can_read_on_the_wire_may_have_been_sent(log_in: LogIn, after: str, *, worked: bool) -> None:
+    """A POST to a path nobody knows, its body encoded, may be the form: it is counted, and not sent twice (law 2).
+
+    One that has worked before is, once, after a start of the gateway, as any form that comes to nothing.
+    """
+    login = log_in(rig.PageServer(CURRENT % _ELSEWHERE % _ENCODED % ("/v2/session", after)), first_after_start=True,
+                   has_worked=worked, patience=replace(QUICK, idle_s=2.0))  # fmt: skip
+    assert login.report.outcome is (LoginOutcome.FORM_AGAIN if after else LoginOutcome.TIMED_OUT)
+    assert (login.report.submits, login.permits) == ((2, 2) if worked else (1, 1))
+    assert login.report.workaround_used is worked
+
+
+def test_a_form_that_is_a_document_of_its_own_path_may_have_been_sent(log_in: LogIn) -> None:
+    """So may a form that the browser sends itself, wherever it goes."""
+    sends = """const form = document.createElement("form"); form.method = "post"; form.action = "/";
+      const one = document.createElement("input"); one.name = "d";
+      one.value = btoa(e.target[0].value + e.target[1].value);
+      form.append(one); document.body.append(form); form.submit();"""
+    login = log_in(rig.PageServer(CURRENT % _ELSEWHERE % sends))
+    assert login.report.outcome is LoginOutcome.FORM_AGAIN
+    assert (login.report.submits, login.permits) == (1, 1)
+
+
+@pytest.mark.parametrize("path", ["/sso/metrics", "/api/v1/events", "/sso/own"])
+def test_what_a_page_tells_of_itself_is_no_form(log_in: LogIn, path: str) -> None:
+    """Telemetry is known by its path, or by its having been sent before the click: the form beside it was swallowed."""
+    tells = f'fetch("{path}", {{method: "POST", body: "a".repeat(99)}});'
+    page = rig.PageServer(CURRENT % (f"<script>{tells}</script>" + _ELSEWHERE % tells))
+    login = log_in(page)
+    assert (login.report.outcome, login.report.submits) == (LoginOutcome.SWALLOWED, 0)
+
+
+@pytest.mark.parametrize("worked", [False, True])
+def test_an_announcement_beside_a_form_without_an_answer_is_none(log_in: LogIn, *, worked: bool) -> None:
+    """What a page says beside a form that stays filled before any answer came does not count; it is shown."""
+    sends = """fetch("/sso/Authenticator", {method: "POST", body: "password", signal: AbortSignal.timeout(300)})
+      .catch(() => setTimeout(() => document.body.insertAdjacentHTML("beforeend", "<p>Closed on Friday.</p>"), 300));"""
+    page = rig.PageServer(CURRENT % _ELSEWHERE % sends, delay_s=1.0)
+    login = log_in(page, first_after_start=True, has_worked=worked, patience=replace(QUICK, idle_s=2.0, answer_s=4.0))
+    assert login.report.outcome is LoginOutcome.TIMED_OUT
+    assert "Closed on Friday." in login.report.text
+    assert login.report.workaround_used is worked
+    assert login.report.submits == 1 + worked
+
+
 # Steps after the password.
 
 OTP = """<div class="xyzblock-otpselector" data-panel="otp" hidden><p>How do you want your code?</p>
