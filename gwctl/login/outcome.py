@@ -70,7 +70,10 @@ _FOR_A_PERSON = _REFUSALS | {
     LoginOutcome.COOKIES_DISABLED,
 }
 
-_MONEY = r"maintenance (margin|fees?|requirement|excess|deposit|call)|(account|margin) maintenance|your account (is|has|needs)"
+_MONEY = (
+    r"maintenance (margin|fees?|requirement|excess|deposit|call)|(account|margin) maintenance"
+    "|your account (is|has|needs)"
+)
 # The page's error texts and their meaning, first match wins; login-page facts, table "Texts, and what they mean".
 ERROR_TEXTS: tuple[tuple[str, LoginOutcome], ...] = (
     (r"account (is|has been) locked|too many failed", LoginOutcome.LOCKED),
