@@ -657,3 +657,22 @@ def test_the_switch_that_is_seen_is_the_forms(log_in: LogIn, style: str) -> None
     page = rig.PageServer(CURRENT % (other + seen + MODE.replace("[name=paperSwitch]", "#t2")), [says(done=True)])
     assert log_in(page).report.outcome is LoginOutcome.SUCCESS
     assert page.posts == ["paper"]
+
+
+def test_two_hidden_switches_that_disagree_stop_a_login(log_in: LogIn) -> None:
+    """Nobody can see which of them is the form's: nothing is sent, in either mode."""
+    first = f"<div hidden>{BOX % 'checked'}</div>"
+    second = "<div hidden><input type=checkbox id=t2 name=paperSwitch></div>"
+    page = rig.PageServer(CURRENT % (first + second + MODE.replace("[name=paperSwitch]", "#t2")), [says(done=True)])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.PAGE_UNKNOWN
+    assert "paper switches" in login.report.text
+    assert (login.report.submits, login.permits, page.posts) == (0, 0, [])
+
+
+def test_two_hidden_switches_that_agree_are_one(log_in: LogIn) -> None:
+    """A page that keeps its layouts' switches alike is logged in on."""
+    boxes = f"<div hidden>{BOX % 'checked'}<input type=checkbox id=t2 name=paperSwitch checked></div>"
+    page = rig.PageServer(CURRENT % (boxes + MODE), [says(done=True)])
+    assert log_in(page).report.outcome is LoginOutcome.SUCCESS
+    assert page.posts == ["paper"]
