@@ -119,6 +119,8 @@ def says_at_last(look: Look, submitted: Submitted) -> Ended | None:
     outcome = classify_words(said)
     if outcome is LoginOutcome.UPSTREAM_ILL and look.shows(Element.USERNAME, Element.PASSWORD):
         outcome = LoginOutcome.UNKNOWN_TEXT  # an announcement beside the form says nothing of the password
+    if outcome is LoginOutcome.UNCLEAR and submitted.answered is not None:
+        outcome = LoginOutcome.SECOND_FACTOR_REFUSED
     return Ended(outcome, said)
 
 

@@ -112,7 +112,9 @@ def _factor(spec: Spec, answer_s: float, push_s: float) -> Expected | None:
     if factor.kind == "passkey" or profile.method == "none":
         return Expected(needed)
     if factor.kind == "push":
-        ends = {"never": Expected(needed, waits_s=2 * push_s), "denied": Expected(refused)}
+        # One that is denied before anybody has seen the panel for it is an error after the password.
+        unseen = _of(LoginOutcome.UNCLEAR) if factor.push_ms == 0 else _of()
+        ends = {"never": Expected(needed, waits_s=2 * push_s), "denied": Expected(refused | unseen)}
         return ends.get(factor.push)
     if profile.method == "command" and not profile.gives:
         return Expected(needed)
