@@ -65,6 +65,7 @@ def _own_s(spec: Spec) -> float:
     load, wire, factor = spec.load, spec.wire, spec.factor
     rounds = 6
     page_ms = load.form_after_ms + (load.empties_after_ms or 0) + load.disabled_ms + 1500
+    page_ms += 3000 if load.first_press_empties else 0
     demos_s = 2 * wire.demo_ms / 1000
     by_time_s = CODE_BY_TIME_S if spec.profile.method == "totp" else 0.0
     again_s = SECOND_TRY_S if wire.temper != "none" else 0.0
