@@ -381,6 +381,52 @@ def test_a_code_that_nobody_could_give_is_not_sent_for(log_in: LogIn) -> None:
     assert page.posts == ["password"]
 
 
+RESEND = """<section data-panel="sms" hidden>%s<form onsubmit="send(event, 'code ' + k.value)">
+<input id="k" inputmode="numeric">
+<button type="button" class="xyz-resend-sms-button" onclick="send(null, 'resend')">Resend</button><button>Continue</button></form></section>"""
+
+
+@pytest.mark.parametrize(
+    ("codes", "posts", "asked"),
+    [
+        (["123456"], ["password", "code 123456"], [False]),
+        ([None, "123456"], ["password", "resend", "code 123456"], [False, True]),
+        ([None, None], ["password", "resend"], [False, True]),
+    ],
+    ids=["given", "given the second time", "not given"],
+)
+def test_a_code_by_sms_that_nobody_gives_is_sent_again_once(
+    log_in: LogIn, codes: list[str | None], posts: list[str], asked: list[bool]
+) -> None:
+    """Where no code came, the page's button sends it once more, and never a third time."""
+    answers = [says(panel="sms"), *([says(panel="sms")] if "resend" in posts else []), says(done=True)]
+    page = rig.PageServer(CURRENT % (RESEND % "<p>A code was sent by SMS.</p>"), answers)
+    given = iter(codes)
+    login = log_in(page, method=Method.COMMAND, answer=lambda _question: next(given))
+    succeeds = codes[-1] is not None
+    assert login.report.outcome is (LoginOutcome.SUCCESS if succeeds else LoginOutcome.SECOND_FACTOR_NEEDED)
+    assert page.posts == posts
+    assert [question.again for question in login.questions] == asked
+
+
+def test_a_code_that_the_page_says_was_not_sent_is_asked_for(log_in: LogIn) -> None:
+    """Words that no code was sent have it sent, before anybody waits for it in vain."""
+    html = CURRENT % (RESEND % "<p>The code could not be sent by SMS.</p>")
+    page = rig.PageServer(html, [says(panel="sms"), says(panel="sms"), says(done=True)])
+    login = log_in(page, method=Method.COMMAND, answer=lambda _question: "123456")
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert page.posts == ["password", "resend", "code 123456"]
+
+
+@pytest.mark.parametrize("method", [Method.AUTO, Method.NONE])
+def test_no_code_is_sent_again_for_nobody(log_in: LogIn, method: Method) -> None:
+    """Who has nobody to give a code gets no second SMS."""
+    page = rig.PageServer(CURRENT % (RESEND % "<p>The code could not be sent by SMS.</p>"), [says(panel="sms")])
+    login = log_in(page, method=method)
+    assert login.report.outcome is LoginOutcome.SECOND_FACTOR_NEEDED
+    assert page.posts == ["password"]
+
+
 DEVICES = """<div class="xyzblock-multiplesf" data-panel="choice" hidden>
 <select class="xyz-multipleselect" style="display: none"><option value="">Select</option>%s</select>
 <ul>%s</ul></div>"""
