@@ -383,7 +383,8 @@ def test_a_code_that_nobody_could_give_is_not_sent_for(log_in: LogIn) -> None:
 
 RESEND = """<section data-panel="sms" hidden>%s<form onsubmit="send(event, 'code ' + k.value)">
 <input id="k" inputmode="numeric">
-<button type="button" class="xyz-resend-sms-button" onclick="send(null, 'resend')">Resend</button><button>Continue</button></form></section>"""
+<button type="button" class="xyz-resend-sms-button" onclick="send(null, 'resend')">Resend</button>
+<button>Continue</button></form></section>"""
 
 
 @pytest.mark.parametrize(
