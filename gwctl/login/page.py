@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from gwctl.login.controls import CHOICE, INTO_FRAME
 from gwctl.login.look import FIND_SCRIPT, LOOK_SCRIPT, Look, Traffic
-from gwctl.login.messages import CRASHED, DETACHED, INTERRUPTED, first_line, was_on_its_way
+from gwctl.login.messages import ABORTED, CRASHED, DETACHED, INTERRUPTED, first_line, was_on_its_way
 from gwctl.login.net_errors import Fault, fault_of
 from gwctl.login.outcome import SsoCookie
 from gwctl.login.page_scripts import (
@@ -106,6 +106,7 @@ class Page:
         self._origin = origin_of(url)
         deadline_s = time.monotonic() + timeout_s
         patience_s = max(timeout_s * _FIRST_SHARE, _FIRST_S)
+        gave_up = False
         while True:
             left_s = max(deadline_s - time.monotonic(), 0.001)
             try:
@@ -114,8 +115,12 @@ class Page:
                 if left_s <= patience_s:
                     raise PageSilent(f"no answer from {urlsplit(url).path} within {timeout_s:g} s") from None
                 patience_s *= 2
+                gave_up = True
             except Error as error:
                 reason = first_line(error)
+                if gave_up and ABORTED in reason:  # the end of the try before this one
+                    gave_up = False
+                    continue
                 if self._crashed or DETACHED in reason:
                     raise PageFailed(CRASHED) from None
                 # The page that was left still went somewhere: to its own next one, or to Chromium's for an error.
