@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import time
 from collections.abc import Awaitable, Mapping
@@ -34,6 +35,8 @@ COOKIE_SECRET_CHARS = 8
 _BUTTONS = "button, a, input[type=button], [role=button]"
 LOADS_S = 5.0
 _FIRST_S = 3.0
+_ENDING_S = 1.0
+"""How long Chromium may take to end a navigation that was given up."""
 _FIRST_SHARE = 1 / 7
 """Of the time for a page the first request has this share, or ``_FIRST_S``; the second and the third have the rest."""
 
@@ -106,7 +109,7 @@ class Page:
         self._origin = origin_of(url)
         deadline_s = time.monotonic() + timeout_s
         patience_s = max(timeout_s * _FIRST_SHARE, _FIRST_S)
-        gave_up = False
+        gave_up_s = -math.inf
         while True:
             left_s = max(deadline_s - time.monotonic(), 0.001)
             try:
@@ -115,11 +118,11 @@ class Page:
                 if left_s <= patience_s:
                     raise PageSilent(f"no answer from {urlsplit(url).path} within {timeout_s:g} s") from None
                 patience_s *= 2
-                gave_up = True
+                gave_up_s = time.monotonic()
             except Error as error:
                 reason = first_line(error)
-                if gave_up and ABORTED in reason:  # the end of the try before this one
-                    gave_up = False
+                if ABORTED in reason and time.monotonic() - gave_up_s < _ENDING_S:  # that of the try before this one
+                    await asyncio.sleep(_ENDING_S / 10)
                     continue
                 if self._crashed or DETACHED in reason:
                     raise PageFailed(CRASHED) from None
