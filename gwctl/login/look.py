@@ -215,8 +215,8 @@ class Look:
 
     @property
     def is_strange(self) -> bool:
-        """Whether it shows nothing to fill in, and nothing that a known version has."""
-        return not self.visible and not self.inputs and not self.success
+        """Whether it shows nothing to fill in, and nothing that a known version has but an announcement."""
+        return set(self.visible) <= {Element.MAINTENANCE.value} and not self.inputs and not self.success
 
     @property
     def shows_form(self) -> bool:

@@ -50,6 +50,13 @@ CASES = {
     "an approval that never comes, on a page of no known version": Spec(
         Markup("unknown"), Switch("none"), factor=Factor("push", push="never"), profile=Profile(method="push")
     ),
+    "an announcement beside an approval, on a page of no known version": Spec(
+        Markup("unknown"),
+        Switch("none"),
+        load=Load(announces_after_ms=400),
+        factor=Factor("push", push="never"),
+        profile=Profile(method="push"),
+    ),
     "an approval in a frame": Spec(
         Markup("unknown", shell="frame"),  # noqa: S604 - a page's
         Switch("none"),
