@@ -77,11 +77,12 @@ class Challenge:
         """Do what the page asks for and return the state to judge from; raises Over (SECOND_FACTOR_NEEDED)."""
         if element in {Element.OFFER, Element.OFFER_SKIP}:
             return await self._skip(element)
+        look = await self._hands.look()
         if await self._is_email_check(element) and await self._click_way_past("body"):
             self._hands.note("e-mail check skipped")
-            return await self._state(element)
+            return await self._state(element, look)
         if element is Element.PASSKEY and await self._go_another_way():
-            return await self._state(None)
+            return await self._state(None, look)
         answered = None if self._method is Method.NONE else await self._answer_by_factor(element, submitted)
         if answered is None:
             raise self._needed(element)
@@ -106,11 +107,11 @@ class Challenge:
         return Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {what}")
 
     async def _state(self, answered: Element | None, passed: Look | None = None) -> Submitted:
-        """Return the state to judge from; a banner that came up since ``passed`` is news of what follows that page."""
+        """Return the state to judge from; what the page says since ``passed`` is news of what follows that page."""
         # The password is out: a page that computes now is waited for as long as for an answer.
         look = await self._hands.look(self._hands.patience.answer_s)
         if passed is not None:
-            look = replace(look, banner=passed.banner)
+            look = replace(look, banner=passed.banner, error=passed.error, words=passed.words)
         return Submitted(look, self._hands.page.traffic, answered, self._hands.said, follows=True)
 
     # Ways past.
@@ -229,7 +230,7 @@ class Challenge:
         )
         if seen is None:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, "the choice of how the code is sent was not taken")
-        return await self._state(None)
+        return await self._state(None, look)
 
     # Notifications.
 
@@ -239,7 +240,7 @@ class Challenge:
             self._hands.note("challenge shown instead of the notification")
             look = await self._hands.look()
             await self._hands.watch(look, lambda now: not now.shows(Element.PUSH))
-            return await self._state(None)
+            return await self._state(None, look)
         if self._method is Method.TOTP:
             raise Over(
                 LoginOutcome.SECOND_FACTOR_NEEDED,

@@ -10,7 +10,7 @@ from typing import Any
 from gwctl.login.controls import COLLECT_SCRIPT, Collected
 from gwctl.login.page_scripts import PICK
 from gwctl.login.pages import Element
-from gwctl.login.recognition import NOTHING, Recognized, recognize
+from gwctl.login.recognition import NOTHING, Recognized, is_decoy, recognize
 from gwctl.login.words import letters
 
 SUCCESS_TEXT = "Client login succeeds"
@@ -187,7 +187,7 @@ class Look:
             addresses[Element.PAPER_SWITCH.value] = recognized.ways["paper"]
         username, password = found.get(Element.USERNAME), found.get(Element.PASSWORD)
         submit, code = found.get(Element.SUBMIT), found.get(Element.CODE)
-        fields = sum(one.kind in {"text", "password", "select"} for one in seen.controls)
+        fields = [one for one in seen.controls if one.kind in {"text", "password", "select"}]
         return replace(
             self,
             visible={**addresses, **self.visible},
@@ -197,7 +197,7 @@ class Look:
             code_filled=self.code_filled or bool(code and code.filled),
             paper=recognized.paper if self.paper is None else self.paper,
             error="\n".join(dict.fromkeys([*self.error.splitlines(), *seen.alerts.splitlines()])),
-            inputs=max(self.inputs, fields),
+            inputs=max(self.inputs, len(fields)) - sum(is_decoy(one) for one in fields),
             success=self.success or bool(value["success"]),
             submit_ready=self.submit_ready or bool(submit and not submit.off),
             blank=self.blank and not seen.controls and not self.words,

@@ -112,7 +112,7 @@ def _is_missing(one: Control) -> bool:
 def _username_before(same: list[Control], password: Control) -> tuple[Control, str] | None:
     """Return the field for the username; None where the page shows it no more, as after the first of two steps."""
     before = [one for one in same[: same.index(password)] if one.kind == "text" and not one.fixed]
-    texts = [one for one in before if not _is_decoy(one) and not _is_code(one)]
+    texts = [one for one in before if not is_decoy(one) and not _is_code(one)]
     if not texts:
         return None
     by_autocomplete = [one for one in texts if one.is_called("username")]
@@ -128,7 +128,7 @@ def _username_before(same: list[Control], password: Control) -> tuple[Control, s
 
 def _recognize_first_half(page: Collected) -> Recognized | None:
     """Return the first of two steps, which asks for the username alone."""
-    texts = [one for one in page.controls if one.kind == "text" and not one.fixed and not _is_decoy(one)]
+    texts = [one for one in page.controls if one.kind == "text" and not one.fixed and not is_decoy(one)]
     named = [one for one in texts if one.is_called("username")] or [one for one in texts if _says_user(one)]
     if not named:
         return None
@@ -174,7 +174,7 @@ def _check_origin(control: Control) -> None:
 
 
 def _recognize_code(page: Collected) -> Recognized | None:
-    fields = [one for one in page.controls if one.kind in {"text", "password"} and not one.fixed and not _is_decoy(one)]
+    fields = [one for one in page.controls if one.kind in {"text", "password"} and not one.fixed and not is_decoy(one)]
     boxes = _boxes(fields)
     if boxes:
         first, by = boxes[0], f"{len(boxes)} boxes for one character each"
@@ -264,7 +264,8 @@ def _label(one: Control) -> str:
     return one.name or one.words
 
 
-def _is_decoy(one: Control) -> bool:
+def is_decoy(one: Control) -> bool:
+    """Say whether a field is for something else than a login, such as a search or a newsletter."""
     return says(f"{one.name} {one.words}", words.DECOY) or (one.length == 1 and not one.numeric and not one.form)
 
 

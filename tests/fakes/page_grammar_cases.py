@@ -97,6 +97,28 @@ CASES = {
         factor=Factor("push", ("ibkey",), list_as="divs", push="never"),
         profile=Profile(method="push"),
     ),
+    "what comes at once behind an offer": Spec(
+        offer=Offer(way="Skip", before_factor=False),
+        ending=Ending("logged_out", stands_ms=3000, late_ms=300, form="reloads", body=False, after_factor=True),
+        profile=Profile(method="totp"),
+    ),
+    "a passkey at once behind an offer": Spec(
+        Markup("unknown", by="autocomplete"),
+        Switch("none"),
+        wire=Wire(answer_ms=200, transport="document"),
+        factor=Factor("passkey"),
+        offer=Offer(way="Maybe later"),
+        profile=Profile(method="auto", worked=True),
+    ),
+    "an approval beside a newsletter's field": Spec(
+        Markup("unknown", by="aria", decoys=("hidden", "newsletter")),
+        Switch("none"),
+        factor=Factor("push", list_as="cards", push="never"),
+        profile=Profile(method="auto"),
+    ),
+    "a banner that is the answer, where the password has worked": Spec(
+        ending=Ending("banner"), profile=_AFTER_START_WORKED
+    ),
     # The form.
     "fields emptied while the button is off": Spec(
         load=Load(empties_after_ms=700, disabled_ms=2000, disabled_while_empty=True)

@@ -85,7 +85,7 @@ def patience_with(spec: Spec) -> Patience:
     return replace(
         Patience(),
         form_s=2.5 if ends_by_itself else 6.0,
-        banner_s=3.5,
+        banner_s=1.6,
         words_s=1.8,
         idle_s=2.2,
         answer_s=4.0 if silent else 8.0,
