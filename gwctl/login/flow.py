@@ -11,7 +11,7 @@ from gwctl.login.hands import Hands, OnStep, Over, Permit, Task
 from gwctl.login.look import SUCCESS_TEXT, Look, Submitted
 from gwctl.login.net_errors import ended_by
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
-from gwctl.login.page import Page, PageFailed
+from gwctl.login.page import Page, PageFailed, PageWaits
 from gwctl.login.pages import CODE_FIELDS, Element, describe_search
 from gwctl.login.second_factor import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
 from gwctl.login.verdict import (
@@ -100,6 +100,9 @@ class Flow:
                     cookies = await self._page.cookies(self._task.base_url)
         except TimeoutError:
             ended = Ended(self._late, f"not done within {self._task.deadline_s:g} s")
+            ended = ended if first is None else self._judge_both(first, ended)
+        except PageWaits as error:
+            ended = Ended(self._late, str(error))
             ended = ended if first is None else self._judge_both(first, ended)
         except PageFailed as error:
             # Where something was sent, nobody saw the answer: that is no network's trouble, which would not count.

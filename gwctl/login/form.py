@@ -111,11 +111,12 @@ class Form:
         if look.shows(Element.PASSKEY) and waited_s >= self._patience.banner_s:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {PASSKEY_ONLY}")
         outcome = classify_error(look.error) if look.error else None
-        # An announcement may be there before the form is.
-        ill = outcome is LoginOutcome.UPSTREAM_ILL and waited_s >= self._patience.banner_s
+        # An announcement may be there before the form is, on a page that still loads.
+        calm = min(waited_s, self._hands.page.quiet_s) >= self._patience.banner_s
+        ill = outcome is LoginOutcome.UPSTREAM_ILL and calm
         if outcome is not None and (ill or outcome is LoginOutcome.COOKIES_DISABLED):
             raise Over(outcome, look.error)
-        if look.banner and not look.shows_form and waited_s >= self._patience.banner_s:
+        if look.banner and not look.shows_form and calm:
             raise Over(LoginOutcome.UPSTREAM_ILL, look.banner)
 
     async def set_mode(self, look: Look) -> Look:

@@ -49,6 +49,10 @@ class PageSilent(PageFailed):
     """Nobody answered: no connection, or no answer within the deadline."""
 
 
+class PageWaits(PageFailed):
+    """The page cannot be looked at while the browser waits for the answer to a form or a link of it."""
+
+
 class Page:
     """What the login's steps need of a browser's page; every call has a deadline."""
 

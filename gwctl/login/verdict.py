@@ -112,6 +112,8 @@ def is_idle(now: Now, submitted: Submitted, patience: Patience) -> bool:
 def says_at_last(look: Look, submitted: Submitted) -> Ended | None:
     """Return what the words of a page mean that was waited for in vain; None where they are none, or ask to wait."""
     said = _said_since(look, submitted)
+    # An announcement beside other words is no answer; alone it may be one.
+    said = _said_since(look, submitted, beside=look.banner) or said
     if not said or ask_to_wait(said):
         return None
     if ask_for_passkey(said) and not look.shows(*CODE_FIELDS):
@@ -138,8 +140,8 @@ def shown_since(look: Look, submitted: Submitted) -> str:
     return new_words(look.words, submitted.look.words)
 
 
-def _said_since(look: Look, submitted: Submitted) -> str:
-    return new_words(look.words, f"{submitted.said}\n{submitted.look.words}")
+def _said_since(look: Look, submitted: Submitted, *, beside: str = "") -> str:
+    return new_words(look.words, f"{submitted.said}\n{submitted.look.words}\n{beside}")
 
 
 def asked_for(look: Look) -> Element | None:
@@ -231,12 +233,13 @@ def _judge_error_unsent(now: Now, submitted: Submitted, patience: Patience) -> E
 
 
 def _judge_illness(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
-    """Judge IBKR's trouble; a banner speaks where nothing else has for a while, for it may be an announcement."""
+    """Judge IBKR's trouble; a banner speaks where nothing else does, and for a while: it may be an announcement."""
     look, before = now.look, submitted.look
     status = now.traffic.document_status or 0
     if status >= 500 and look.page != before.page:
         return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")
     speaks = look.banner and look.banner != before.banner and asked_for(look) is None
+    speaks = speaks and not _said_since(look, submitted, beside=look.banner)
     idle = _posted(now, submitted) and now.traffic.waiting == 0 and now.unchanged_s >= patience.banner_s
     return Ended(LoginOutcome.UPSTREAM_ILL, look.banner) if speaks and idle else None
 

@@ -110,6 +110,15 @@ CASES = {
         offer=Offer(way="Maybe later"),
         profile=Profile(method="auto", worked=True),
     ),
+    "a page behind an offer that never comes": Spec(
+        wire=Wire(transport="document"),
+        offer=Offer(way="Skip", before_factor=False),
+        ending=Ending("spin", after_factor=True),
+    ),
+    "a page of words beside an announcement": Spec(
+        load=Load(announces_after_ms=1500),
+        ending=Ending("attention", stands_ms=3000, late_ms=300, form="reloads", body=False),
+    ),
     "an approval beside a newsletter's field": Spec(
         Markup("unknown", by="aria", decoys=("hidden", "newsletter")),
         Switch("none"),
