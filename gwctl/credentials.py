@@ -122,6 +122,8 @@ def doubt_of(found: Found) -> str | None:
     text = found.secret.reveal()
     if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES:
         return f"it stands in quotes in its source ({found.source}), and they are sent with it"
+    if text != _unmarked(text):
+        return f"it begins with a mark that nobody sees (a BOM; {found.source}), which is sent with it"
     if "\n" in text.strip():
         return f"it has more than one line ({found.source}), and all of them are sent"
     if text != text.strip():

@@ -1,4 +1,4 @@
-"""Do something whole: Ctrl-C, SIGTERM and SIGHUP wait until it is done, or do nothing to it.
+"""Do something whole: Ctrl-C, SIGTERM, SIGHUP or a cancellation wait until it is done, or do nothing to it.
 
 Signals reach the main thread alone. What another thread does is cancelled by a ``Cancellation``.
 """
@@ -11,6 +11,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _Handler = Callable[[int, FrameType | None], object] | int
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -131,3 +135,18 @@ def _answered_by(handler: _Handler) -> Iterator[dict[int, _Handler]]:
                     stack.callback(signal.signal, number, answered)
                     signal.signal(number, handler)
         yield before
+
+
+async def whole(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do ``work`` in a thread, because a disk may hang; a cancellation waits for its end, and a second one does not.
+
+    What comes after a cancellation, such as tidying up, finds the work done and not under way.
+    """
+    import asyncio
+
+    doing = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        raise

@@ -61,7 +61,8 @@ class Terminal(Observer):
 
     def say(self, text: str) -> None:
         """Write one line, unless quiet or for machines."""
-        self._call.say(text)
+        with self._spinner_stopped():
+            self._call.say(text)
 
     def show(self, text: str) -> None:
         """Write which step begins; on a terminal it turns until the next one comes."""

@@ -115,6 +115,9 @@ def screen(status: Status, day: Lately | None, width: int, *, blocks: bool) -> l
         lines.append(
             Text(f"  asked: {printable(str(status['question'].get('text', 'a second factor')))}", "bold yellow")
         )
+    for one in status.get("drift", []):
+        lines.append(Text(f"  settings: {printable(one['text'])}", "bold yellow"))
+        lines.append(Text(f"  to apply it: {printable(one['remedy'])}"))
     lines.append(Text())
     lines += _day(day, width, blocks=blocks)
     lines += [_row(label, text) for label, text in _facts(status, width, blocks=blocks)]

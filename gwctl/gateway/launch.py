@@ -21,6 +21,7 @@ from gwctl.gateway.home import PreparedHome, clear_leavings, is_standin
 from gwctl.gateway.java import Java
 from gwctl.gateway.neighbour import neighbour_on
 from gwctl.gateway.process import Identity, Spawned, StopReport
+from gwctl.interruptions import whole
 from gwctl.paths import Paths
 
 UTF_8_LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
@@ -153,9 +154,9 @@ def find_unrecorded(paths: Paths, port: int, release_path: Path) -> RunningGatew
 
 async def clear_leftovers(paths: Paths, *, grace_s: float) -> StopReport:
     """End what the state file tells of and is provably ours, even if it never got ready, and forget it."""
-    report = await process.stop(_recorded(paths), grace_s=grace_s)
+    report = await process.stop(await asyncio.to_thread(_recorded, paths), grace_s=grace_s)
     if not report.survivors:
-        paths.gateway_state_file.unlink(missing_ok=True)
+        await whole(paths.gateway_state_file.unlink, missing_ok=True)
     return report
 
 
@@ -181,19 +182,26 @@ async def launch(paths: Paths, prepared: PreparedHome, runtime: Runtime, *, dead
     await asyncio.to_thread(_tidy, paths, prepared.gateway_dir)
     offset = paths.gateway_log.stat().st_size if paths.gateway_log.exists() else 0
     started_at_s = time.time()
-    spawned = process.spawn(_ARGV, cwd=prepared.gateway_dir, env=env, log_file=paths.gateway_log)
-    try:
+    begun: list[Spawned] = []
+
+    def begin() -> None:
+        begun.append(process.spawn(_ARGV, cwd=prepared.gateway_dir, env=env, log_file=paths.gateway_log))
         # Written before it is ready, so that a gateway whose starter is killed now is found all the same.
-        early = {"shell": spawned.identity.to_json(), "port": prepared.port, "release": str(runtime.release_path)}
+        early = {"shell": begun[0].identity.to_json(), "port": prepared.port, "release": str(runtime.release_path)}
         state_file.write_json(paths.gateway_state_file, early | {"java": None, "started_at_s": started_at_s})
+
+    try:
+        await whole(begin)
+        spawned = begun[0]
         await _race(paths, prepared, spawned, offset, deadline_s)
         java = _who_listens(spawned.identity, prepared.port)
         running = RunningGateway(
             java, spawned.identity, prepared.port, runtime.release_path, started_at_s, spawned=spawned
         )
-        state_file.write_json(paths.gateway_state_file, running.to_json())
+        await whole(state_file.write_json, paths.gateway_state_file, running.to_json())
     except BaseException:
-        await asyncio.shield(_undo(paths, spawned))
+        for one in begun:
+            await asyncio.shield(_undo(paths, one))
         raise
     return running
 
@@ -280,7 +288,7 @@ async def _undo(paths: Paths, spawned: Spawned) -> None:
             process.reap(one)
     if not report.survivors:
         with contextlib.suppress(OSError):
-            paths.gateway_state_file.unlink(missing_ok=True)
+            await whole(paths.gateway_state_file.unlink, missing_ok=True)
 
 
 def _proven(*identities: Identity | None) -> list[Identity]:

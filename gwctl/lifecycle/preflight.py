@@ -92,7 +92,7 @@ def _has_gateway_to_adopt(settings: Settings) -> bool:
 
 def look_for_secrets(profile: Profile, settings: Settings, observer: Observer) -> dict[str, Found]:
     """Return the secrets that were found, asking a person for the password last; raise CredentialsMissing."""
-    from gwctl.credentials import find, require
+    from gwctl.credentials import doubt_of, find, require
     from gwctl.supervisor.service_secrets import check_totp, sources_of
 
     def ask(name: str) -> str:
@@ -104,7 +104,11 @@ def look_for_secrets(profile: Profile, settings: Settings, observer: Observer) -
     totp = find("totp_secret", settings, sources_of(profile.environment))
     require(settings["username"], password, totp, settings.profile)
     check_totp(settings, totp)
-    return {name: one for name, one in (("password", password), ("totp_secret", totp)) if one is not None}
+    secrets = {name: one for name, one in (("password", password), ("totp_secret", totp)) if one is not None}
+    for name, one in secrets.items():
+        if (doubt := doubt_of(one)) is not None:
+            observer.say(f"the {name}: {doubt}")
+    return secrets
 
 
 def look_for_ways(profile: Profile, settings: Settings) -> dict[str, Found]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gwctl.config import Settings
 from gwctl.credentials import Found
-from gwctl.errors import NeedsPerson, ProfileHeld, TryAgain
+from gwctl.errors import Configuration, NeedsPerson, ProfileHeld, TryAgain
 from gwctl.interruptions import checkpoint, postponed, undisturbed
 from gwctl.lifecycle.follow import Vanished, await_its_end, follow_until_ready
 from gwctl.lifecycle.lease import attach, let_go
@@ -55,7 +55,13 @@ def up(
     after any failure it is not.
     """
     began_s = time.monotonic()
-    settings = profile.settings()
+    try:
+        settings = profile.settings()
+    except Configuration as error:
+        ready = _ready_all_the_same(profile, error, observer, sandbox=sandbox, holder=holder)
+        if ready is None:
+            raise
+        return Up(ready, started=False)
     client = find_supervisor(profile)
     if client is not None:
         status = _check_kind(profile, client, sandbox=sandbox).status()
@@ -77,6 +83,22 @@ def up(
                 undo(profile, observer)
         raise
     return Up(status, start.started)
+
+
+def _ready_all_the_same(
+    profile: Profile, error: Configuration, observer: Observer, *, sandbox: bool, holder: Holder | None
+) -> Status | None:
+    """Return the status of a session that is ready though the settings cannot be read now; None if none is."""
+    client = find_supervisor(profile)
+    if client is None:
+        return None
+    status = _check_kind(profile, client, sandbox=sandbox).status()
+    _check_port(profile, status)
+    if not status["ready"] or not attach(profile, client, holder, observer):
+        return None
+    if not any(error.message in one["text"] for one in status.get("drift", [])):
+        observer.say(f"{error.message}; the session goes on with the settings of before")
+    return status
 
 
 def start_for_hand(profile: Profile, observer: Observer) -> tuple[SupervisorClient, bool]:

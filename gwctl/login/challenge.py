@@ -33,7 +33,7 @@ from gwctl.login.second_factor import (
     Question,
 )
 from gwctl.login.verdict import PASSKEY_ONLY
-from gwctl.login.words import kind_of_code
+from gwctl.login.words import kind_of_code, tell_of_no_code
 
 _WHAT = {
     Element.DEVICE_CHOICE: "the choice of a device for the second factor",
@@ -71,17 +71,18 @@ class Challenge:
         self._sent_by: Kind | None = None
         self._by_time: str | None = None
         self._tries = 0
-        self._told = self._resent = self._left_passkey = False
+        self._told = self._resent = self._code_resent = self._left_passkey = False
 
     async def answer(self, element: Element, submitted: Submitted) -> Submitted:
         """Do what the page asks for and return the state to judge from; raises Over (SECOND_FACTOR_NEEDED)."""
         if element in {Element.OFFER, Element.OFFER_SKIP}:
             return await self._skip(element)
+        look = await self._hands.look()
         if await self._is_email_check(element) and await self._click_way_past("body"):
             self._hands.note("e-mail check skipped")
-            return await self._state(element)
+            return await self._state(element, look)
         if element is Element.PASSKEY and await self._go_another_way():
-            return await self._state(None)
+            return await self._state(None, look)
         answered = None if self._method is Method.NONE else await self._answer_by_factor(element, submitted)
         if answered is None:
             raise self._needed(element)
@@ -106,11 +107,11 @@ class Challenge:
         return Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {what}")
 
     async def _state(self, answered: Element | None, passed: Look | None = None) -> Submitted:
-        """Return the state to judge from; a banner that came up since ``passed`` is news of what follows that page."""
+        """Return the state to judge from; what the page says since ``passed`` is news of what follows that page."""
         # The password is out: a page that computes now is waited for as long as for an answer.
         look = await self._hands.look(self._hands.patience.answer_s)
         if passed is not None:
-            look = replace(look, banner=passed.banner)
+            look = replace(look, banner=passed.banner, error=passed.error, words=passed.words)
         return Submitted(look, self._hands.page.traffic, answered, self._hands.said, follows=True)
 
     # Ways past.
@@ -229,7 +230,7 @@ class Challenge:
         )
         if seen is None:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, "the choice of how the code is sent was not taken")
-        return await self._state(None)
+        return await self._state(None, look)
 
     # Notifications.
 
@@ -239,7 +240,7 @@ class Challenge:
             self._hands.note("challenge shown instead of the notification")
             look = await self._hands.look()
             await self._hands.watch(look, lambda now: not now.shows(Element.PUSH))
-            return await self._state(None)
+            return await self._state(None, look)
         if self._method is Method.TOTP:
             raise Over(
                 LoginOutcome.SECOND_FACTOR_NEEDED,
@@ -273,7 +274,11 @@ class Challenge:
         """Send the next code that may be sent and return the state just before; None when there is none."""
         if self._tries >= TRIES:
             return None
+        if tell_of_no_code((await self._hands.look()).words):
+            await self._resend_code()
         code = await self._next_code(element)
+        if not code and await self._resend_code():
+            code = await self._next_code(element)
         look = await self._hands.look()
         if element is Element.CODE:  # it may have a box for each character, which is seen once the page has settled
             understood = self._hands.watch(look, lambda now: element in now.recognized.elements, patience_s=_SETTLE_S)
@@ -303,6 +308,20 @@ class Challenge:
             await self._click_unless_sent(selector, submitted)
         self._hands.note("code submitted")
         return submitted
+
+    async def _resend_code(self) -> bool:
+        """Have the SMS sent once more, and never more often, where there is somebody to give its code."""
+        look = await self._hands.look()
+        somebody = self._method in {Method.COMMAND, Method.PROMPT}
+        by_sms = self._sent_by in {None, Kind.SMS}
+        if self._code_resent or not (somebody and by_sms) or not look.shows(Element.CODE_RESEND):
+            return False
+        self._code_resent = True
+        if not await self._hands.click(Element.CODE_RESEND):
+            return False
+        self._hands.note("code sent again")
+        await self._hands.watch(look, lambda _: not self._hands.page.traffic.waiting, patience_s=_SETTLE_S)
+        return True
 
     async def _click_unless_sent(self, selector: str, submitted: Submitted) -> None:
         """Click the button of a code's field that does not take Enter; a page that computes has taken it."""
@@ -336,7 +355,7 @@ class Challenge:
         self._hands.note(f"asking for {kind.text}")
         self._hands.grant(self._hands.patience.person_s)
         look = await self._hands.look()
-        code = await self._answer(Question(kind, look.challenge, again=self._tries > 0))
+        code = await self._answer(Question(kind, look.challenge, again=self._tries > 0 or self._code_resent))
         code = "".join((code or "").split())
         # The same code a second time would be one more refusal.
         return None if code in self._hands.codes else code

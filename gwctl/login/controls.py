@@ -108,6 +108,7 @@ COLLECT_SCRIPT = r"""
     try { return !target || target.startsWith("about:") || new URL(target).origin === origin; } catch { return false; }
   };
 
+  const ASIDE = "footer, header, nav, [role=contentinfo], [role=banner], [role=navigation]";
   const controls = [], alerts = [], roots = new Set(), cards = new Map();
   const take = (e, kind, inside, document) => {
     const button = !["text", "search", "password", "select", "switch"].includes(kind) && e.type !== "radio";
@@ -125,6 +126,7 @@ COLLECT_SCRIPT = r"""
       n: id(e), at: address(handle, inside), kind, name: nameOf(e, button), scope, form: !!form,
       words: sound(words.filter(Boolean).join(" ")).slice(0, 200),
       autocomplete: (e.getAttribute("autocomplete") || "").toLowerCase().slice(0, 80),
+      aside: !!above(e, ASIDE), toggle: e.getAttribute("role") === "switch",
       group: e.type === "radio" && e.name ? `${scope} ${sound(e.name)}` : String(id(group)),
       ours: isOurs(e, form, document),
       filled: !!e.value && ["text", "search", "password", "select"].includes(kind),
@@ -145,7 +147,6 @@ COLLECT_SCRIPT = r"""
 
   // A thing to click that is none of the others; of two, one in the other, the inner one.
   const pointed = (e) => !!e && style(e).cursor === "pointer";
-  const ASIDE = "footer, header, nav, [role=contentinfo], [role=banner], [role=navigation]";
   const isCard = (e) => (e.matches("a, li, [onclick], [tabindex], [role=listitem], [role=link]") || e.onclick
       || (pointed(e) && !pointed(up(e))))
     && e.textContent.length <= 400 && !above(e, ASIDE) && !e.querySelector("input, select, button")
@@ -207,7 +208,8 @@ class Control:
 
     ``kind`` is one of text, search, password, submit, button, switch (with checkboxes), choice (radios, tabs, buttons
     that stay pressed), select, option and card (a thing to click that is none of these). ``on`` is None where the page
-    does not say. ``words`` are those a person does not see: its id, its name, its placeholder.
+    does not say. ``words`` are those a person does not see: its id, its name, its placeholder. ``aside`` is what stands
+    in the page's head, foot or navigation, ``toggle`` a switch that is no plain checkbox.
     """
 
     n: int
@@ -218,6 +220,8 @@ class Control:
     autocomplete: str = ""
     scope: int = 0
     form: bool = True
+    aside: bool = False
+    toggle: bool = False
     group: str = ""
     ours: bool = True
     filled: bool = False
@@ -247,15 +251,20 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What recognition goes by; ``foreign`` says that the page is not on the origin that the login was opened on."""
+    """What recognition goes by; ``foreign`` says that the page is not on the origin that the login was opened on.
+
+    ``has_switch`` says that it has the paper switch of a known version.
+    """
 
     controls: tuple[Control, ...] = ()
     alerts: str = ""
     text: str = ""
     foreign: bool = False
+    has_switch: bool = False
 
     @classmethod
     def from_script(cls, value: Mapping[str, Any]) -> Collected:
         """Return what the script collected."""
         controls = tuple(Control.from_script(one) for one in value["controls"])
-        return cls(controls, str(value["alerts"]), str(value["text"]), bool(value["foreign"]))
+        has_switch = bool(value.get("has_switch"))
+        return cls(controls, str(value["alerts"]), str(value["text"]), bool(value["foreign"]), has_switch)

@@ -11,10 +11,20 @@ from gwctl.login.hands import Hands, OnStep, Over, Permit, Task
 from gwctl.login.look import SUCCESS_TEXT, Look, Submitted
 from gwctl.login.net_errors import ended_by
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
-from gwctl.login.page import Page, PageFailed
+from gwctl.login.page import Page, PageFailed, PageWaits
 from gwctl.login.pages import CODE_FIELDS, Element, describe_search
 from gwctl.login.second_factor import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
-from gwctl.login.verdict import Asked, Ended, Now, heard, is_idle, judge, says_at_last
+from gwctl.login.verdict import (
+    Asked,
+    Ended,
+    Now,
+    heard,
+    is_idle,
+    judge,
+    says_at_last,
+    shown_since,
+    with_early_words,
+)
 
 _SLICE_S = 0.2
 _AT_ONCE_S = 0.5
@@ -90,6 +100,9 @@ class Flow:
                     cookies = await self._page.cookies(self._task.base_url)
         except TimeoutError:
             ended = Ended(self._late, f"not done within {self._task.deadline_s:g} s")
+            ended = ended if first is None else self._judge_both(first, ended)
+        except PageWaits as error:
+            ended = Ended(self._late, str(error))
             ended = ended if first is None else self._judge_both(first, ended)
         except PageFailed as error:
             # Where something was sent, nobody saw the answer: that is no network's trouble, which would not count.
@@ -197,6 +210,7 @@ class Flow:
             is_out = ended.outcome not in _UNSENT
             return ended
         finally:
+            self._page.expect_form(expected=False)
             self._posts = self._page.traffic.posts
             self._submits += is_out or self._posts > submitted.traffic.posts
             self._durations_ms["answer"] = round(self._hands.now_ms() - begun_ms, 1)
@@ -207,6 +221,7 @@ class Flow:
             look = await self._form.make_ready(await self._hands.look())
             said = self._hands.said + f"\n{look.words}"
             submitted = Submitted(look, self._page.traffic, said=said)
+            self._page.expect_form(expected=True)
             if await self._hands.click(Element.SUBMIT):
                 self._hands.said = said
                 self._hands.note("submitted")
@@ -261,6 +276,7 @@ class Flow:
             if (look.state, traffic) != state:
                 state, changed_s = (look.state, traffic), now_s
                 await self._hands.dismiss_cookie_dialog(look)
+            submitted = with_early_words(look, traffic, submitted)
             said = heard(look, traffic, submitted) or said
             now = Now(look, traffic, now_s - answering_since_s, now_s - changed_s, self._page.quiet_s, said)
             verdict = judge(now, submitted, patience)
@@ -283,4 +299,6 @@ class Flow:
             said = says_at_last(look, submitted)
             if said is not None:
                 return said
-        return Ended(LoginOutcome.TIMED_OUT, f"neither {SUCCESS_TEXT!r} nor an error within {waited_s:g} s")
+        shown = shown_since(look, submitted) if look is not None else ""
+        also = f"; the page says: {shown}" if shown else ""
+        return Ended(LoginOutcome.TIMED_OUT, f"neither {SUCCESS_TEXT!r} nor an error within {waited_s:g} s{also}")

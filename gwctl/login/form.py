@@ -111,16 +111,21 @@ class Form:
         if look.shows(Element.PASSKEY) and waited_s >= self._patience.banner_s:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {PASSKEY_ONLY}")
         outcome = classify_error(look.error) if look.error else None
-        # An announcement may be there before the form is.
-        ill = outcome is LoginOutcome.UPSTREAM_ILL and waited_s >= self._patience.banner_s
+        # An announcement may be there before the form is, on a page that still loads.
+        calm = min(waited_s, self._hands.page.quiet_s) >= self._patience.banner_s
+        ill = outcome is LoginOutcome.UPSTREAM_ILL and calm
         if outcome is not None and (ill or outcome is LoginOutcome.COOKIES_DISABLED):
             raise Over(outcome, look.error)
-        if look.banner and not look.shows_form and waited_s >= self._patience.banner_s:
+        if look.banner and not look.shows_form and calm:
             raise Over(LoginOutcome.UPSTREAM_ILL, look.banner)
 
     async def set_mode(self, look: Look) -> Look:
         """Read the paper switch, click it if it is wrong, and read it again: the form may be rebuilt by it."""
         wanted = self._task.mode == "paper"
+        if look.paper_torn:  # but while it is being built
+            look = await self._hands.watch(look, lambda now: not now.paper_torn) or look
+        if look.paper_torn:
+            raise Over(LoginOutcome.PAGE_UNKNOWN, "what was seen: several paper switches, and they do not agree")
         self._has_switch |= look.paper is not None or bool(look.recognized.ways)
         if (look.paper is None and not look.recognized.ways) or look.paper == wanted:
             self._hands.note("no paper switch" if look.paper is None else f"mode is {self._task.mode}")
@@ -220,4 +225,4 @@ class Form:
         # A switch that was there has not gone because the form is being rebuilt; it may be on the step before.
         needed = bool(look.recognized.ways) or (self._has_switch and look.shows(Element.USERNAME))
         in_mode = look.paper == (self._task.mode == "paper") or (look.paper is None and not needed)
-        return look.shows(Element.PASSWORD) and in_mode
+        return look.shows(Element.PASSWORD) and in_mode and not look.paper_torn

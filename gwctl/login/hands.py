@@ -11,7 +11,7 @@ from typing import Literal
 from gwctl.login.controls import CHOICE
 from gwctl.login.look import Look, Patience
 from gwctl.login.outcome import LoginOutcome, Step, redact
-from gwctl.login.page import Page, PageFailed
+from gwctl.login.page import Page, PageFailed, PageWaits
 from gwctl.login.pages import VERSIONS, Element, merged
 from gwctl.login.second_factor import Method
 from gwctl.login.verdict import Ended
@@ -109,13 +109,19 @@ class Hands:
         self.note("demo page called the API" if called else "demo page did not call the API")
 
     async def look(self, patience_s: float | None = None) -> Look:
-        """Return how the page looks now; raises PageFailed if it does not answer its own browser in time."""
+        """Return how the page looks now; raises PageFailed if it does not answer its own browser in time.
+
+        PageWaits where it is the next page that does not come.
+        """
         deadline_s = time.monotonic() + (patience_s or self.patience.action_s)
         while (left_s := deadline_s - time.monotonic()) > 0:
             # None at once: the document was being replaced; the next look sees the new one.
             look = await self.page.look(self.selectors, None, timeout_s=left_s)
             if look is not None:
                 return look
+        waits_s = self.page.unanswered_s
+        if waits_s > 0:
+            raise PageWaits(f"the next page did not come within {waits_s:.0f} s")
         raise PageFailed("the page does not answer its own browser")
 
     async def watch(self, look: Look, is_it: Callable[[Look], bool], *, patience_s: float | None = None) -> Look | None:

@@ -10,7 +10,7 @@ from typing import Any
 from gwctl.login.controls import COLLECT_SCRIPT, Collected
 from gwctl.login.page_scripts import PICK
 from gwctl.login.pages import Element
-from gwctl.login.recognition import NOTHING, Recognized, recognize
+from gwctl.login.recognition import NOTHING, Recognized, is_decoy, recognize
 from gwctl.login.words import letters
 
 SUCCESS_TEXT = "Client login succeeds"
@@ -80,7 +80,7 @@ LOOK_SCRIPT = (
     return sound(lines.join("\n"));
   };
   PICK_SCRIPT
-  const box = pick((selectors.paper_switch || []).flatMap(every));
+  const boxes = same_rank((selectors.paper_switch || []).flatMap(every)), box = boxes[0];
   const operable = (e) => !e.matches(":disabled, [aria-disabled=true]");
   const look = {
     visible,
@@ -93,6 +93,7 @@ LOOK_SCRIPT = (
     challenge: text("challenge_text"),
     // A switch that nobody sees is a switch all the same: what it says is the mode in which the form is sent.
     paper: box ? !!box.checked : null,
+    paper_torn: boxes.some((e) => e.checked !== box.checked),
     error: errors(),
     banner: text("maintenance"),
     inputs: every("input, select").filter(shown).length,
@@ -138,6 +139,7 @@ FIND_SCRIPT = """
 class Look:
     """What is visible on the page; ``page`` changes with the document, ``form`` when the fields are rebuilt.
 
+    ``paper_torn`` says that the page has several paper switches, nobody can see which is the form's, and they disagree.
     ``words`` is what the page says to a person, line by line, ``error`` what stands in the places of errors;
     ``submit_ready`` says that the form's button is not disabled, ``busy`` that the page shows that it works, ``blank``
     that it has loaded and nothing is on it. ``recognized`` is what was understood of a page that no version describes;
@@ -152,6 +154,7 @@ class Look:
     code_filled: bool = False
     challenge: str = ""
     paper: bool | None = None
+    paper_torn: bool = False
     error: str = ""
     banner: str = ""
     inputs: int = 0
@@ -172,7 +175,7 @@ class Look:
 
     def _with(self, value: Mapping[str, Any]) -> Look:
         """Return this look with what can be understood of ``value``; what known versions say of the page stays."""
-        seen = Collected.from_script({**value, "text": self.words})
+        seen = Collected.from_script({**value, "text": self.words, "has_switch": self.paper is not None})
         recognized = recognize(seen)
         if self.paper is not None:
             recognized = replace(recognized, ways={})
@@ -184,7 +187,7 @@ class Look:
             addresses[Element.PAPER_SWITCH.value] = recognized.ways["paper"]
         username, password = found.get(Element.USERNAME), found.get(Element.PASSWORD)
         submit, code = found.get(Element.SUBMIT), found.get(Element.CODE)
-        fields = sum(one.kind in {"text", "password", "select"} for one in seen.controls)
+        fields = [one for one in seen.controls if one.kind in {"text", "password", "select"}]
         return replace(
             self,
             visible={**addresses, **self.visible},
@@ -194,7 +197,7 @@ class Look:
             code_filled=self.code_filled or bool(code and code.filled),
             paper=recognized.paper if self.paper is None else self.paper,
             error="\n".join(dict.fromkeys([*self.error.splitlines(), *seen.alerts.splitlines()])),
-            inputs=max(self.inputs, fields),
+            inputs=max(self.inputs, len(fields)) - sum(is_decoy(one) for one in fields),
             success=self.success or bool(value["success"]),
             submit_ready=self.submit_ready or bool(submit and not submit.off),
             blank=self.blank and not seen.controls and not self.words,
@@ -212,8 +215,8 @@ class Look:
 
     @property
     def is_strange(self) -> bool:
-        """Whether it shows nothing to fill in, and nothing that a known version has."""
-        return not self.visible and not self.inputs and not self.success
+        """Whether it shows nothing to fill in, and nothing that a known version has but an announcement."""
+        return set(self.visible) <= {Element.MAINTENANCE.value} and not self.inputs and not self.success
 
     @property
     def shows_form(self) -> bool:
@@ -230,11 +233,12 @@ class Look:
 class Traffic:
     """What went over the wire so far, of what a form sends: how often, how many answers are still waited for.
 
-    ``post_status`` is the last answer's HTTP status, ``document_status`` the document's.
+    ``answers`` is how many have come, ``post_status`` the last one's HTTP status, ``document_status`` the document's.
     """
 
     posts: int = 0
     waiting: int = 0
+    answers: int = 0
     post_status: int | None = None
     document_status: int | None = None
 
@@ -244,7 +248,7 @@ class Submitted:
     """The page and the wire just before a submit, to tell what changed by it.
 
     ``answered`` is the question of the second factor that was answered by it, None for the password. ``said`` is
-    what the page has said until the password was sent, ``follows`` whether that was before this submit.
+    what the page has said until the password was answered, ``follows`` whether that was sent before this submit.
     """
 
     look: Look

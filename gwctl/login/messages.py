@@ -8,6 +8,7 @@ CRASHED = "the page crashed"
 DETACHED = "frame was detached"
 """What Playwright says of a page whose process ended while it was on its way."""
 INTERRUPTED = "is interrupted by another navigation"
+ABORTED = "net::ERR_ABORTED"
 
 
 def was_on_its_way(message: str) -> bool:

@@ -70,6 +70,10 @@ _FOR_A_PERSON = _REFUSALS | {
     LoginOutcome.COOKIES_DISABLED,
 }
 
+_MONEY = (
+    r"maintenance (margin|fees?|requirement|excess|deposit|call)|(account|margin) maintenance"
+    "|your account (is|has|needs)"
+)
 # The page's error texts and their meaning, first match wins; login-page facts, table "Texts, and what they mean".
 ERROR_TEXTS: tuple[tuple[str, LoginOutcome], ...] = (
     (r"account (is|has been) locked|too many failed", LoginOutcome.LOCKED),
@@ -79,19 +83,65 @@ ERROR_TEXTS: tuple[tuple[str, LoginOutcome], ...] = (
     (r"(invalid|incorrect) security code", LoginOutcome.SECOND_FACTOR_REFUSED),
     (r"network connectivity error", LoginOutcome.UPSTREAM_ILL),
     (r"error occurred while communicating with the server", LoginOutcome.UPSTREAM_ILL),
-    (r"maintenance|(temporarily|service|currently) unavailable", LoginOutcome.UPSTREAM_ILL),
+    (rf"\A(?!.*({_MONEY}))(.*)(maintenance|(temporarily|service|currently) unavailable)", LoginOutcome.UPSTREAM_ILL),
     (r"cookies must be enabled", LoginOutcome.COOKIES_DISABLED),
     (r"\A((authentication|login) )?(failed|error)?[.!]?\Z", LoginOutcome.UNCLEAR),
 )
+
+_SYSTEM = r"\b(systems?|servers?|services?|(web ?)?site|platform|log-?ins?|client portal|ibkr|interactive brokers)"
+_AWAY = r"(unavailable|not available|not responding|down|offline|out of service)"
+_WORK = r"(\w+ ){0,3}maintenance\b"
+# What says of the system itself that it is away now; other words about maintenance may be about money.
+_ILLNESS = re.compile(
+    rf"network connectivity error|error occurred while communicating with the server"
+    rf"|{_SYSTEM}( \w+){{0,2}} (is|are) (\w+ ){{0,2}}{_AWAY}\b|\A(the )?{_SYSTEM}( \w+)? {_AWAY}\b"
+    rf"|{_SYSTEM} maintenance( is| are)? (in progress|under ?way|ongoing)"
+    rf"|\b{_AWAY} (for|due to|because of) {_WORK}|\b(is|are) (currently )?(under|undergoing|in) {_WORK}"
+    rf"|\bwe are (currently )?(performing|carrying out|doing) {_WORK}",
+    re.IGNORECASE,
+)
+_ABOUT_A_CLIENT = re.compile(
+    r"\b(accounts?|margins?|fees?|deposits?|agreements?|documents?|permissions?|funds"
+    r"|your (profile|application|information|identity|signature|trading|user\w*))\b",
+    re.IGNORECASE,
+)
+_ANOTHER_DAY = re.compile(
+    r"\b((on|this|next|every) ((mon|tues|wednes|thurs|fri|satur|sun)day|weekend)|tomorrow|will be)\b", re.IGNORECASE
+)
+_IF = re.compile(r"\b(if|when|whenever|should you|in case|unless|may|might|could|would)\b", re.IGNORECASE)
+_MAY_LOCK = re.compile(r"\b(will|may|might|can|could|would) .{0,40}\b(lock|block|suspend|disable)", re.IGNORECASE)
 
 
 def classify_error(text: str) -> LoginOutcome:
     """Return what a visible error text of the login page means; UNKNOWN_TEXT for one that is in no row."""
     plain = " ".join(text.split())
     for pattern, outcome in ERROR_TEXTS:
-        if re.search(pattern, plain, re.IGNORECASE):
+        if any(_is_stated(plain, match) for match in re.finditer(pattern, plain, re.IGNORECASE)):
             return outcome
     return LoginOutcome.UNKNOWN_TEXT
+
+
+def _is_stated(text: str, match: re.Match[str]) -> bool:
+    """Say whether a text tells what was matched as a fact, and not what happens if."""
+    before = re.split(r"[.!?;]", text[: match.start()])[-1]
+    after = re.split(r"[.!?;]", text[match.end() :])[0]
+    return _IF.search(before) is None and _MAY_LOCK.search(after) is None
+
+
+def classify_words(text: str) -> LoginOutcome:
+    """Return what words mean that stand in no place of errors: a page may write of anything.
+
+    That IBKR, or the browser, is at fault has to be said plainly, for that counts as no refusal.
+    """
+    outcome = classify_error(text)
+    if outcome is LoginOutcome.COOKIES_DISABLED and _ABOUT_A_CLIENT.search(text):
+        return LoginOutcome.UNKNOWN_TEXT
+    if outcome not in {LoginOutcome.UPSTREAM_ILL, LoginOutcome.UNKNOWN_TEXT}:
+        return outcome
+    plain = " ".join(text.split())
+    is_told = any(_is_stated(plain, match) for match in _ILLNESS.finditer(plain))
+    is_other = _ABOUT_A_CLIENT.search(plain) or _ANOTHER_DAY.search(plain)
+    return LoginOutcome.UPSTREAM_ILL if is_told and not is_other else LoginOutcome.UNKNOWN_TEXT
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import time
 from collections.abc import Awaitable, Mapping
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 from gwctl.login.controls import CHOICE, INTO_FRAME
 from gwctl.login.look import FIND_SCRIPT, LOOK_SCRIPT, Look, Traffic
-from gwctl.login.messages import CRASHED, DETACHED, INTERRUPTED, first_line, was_on_its_way
+from gwctl.login.messages import ABORTED, CRASHED, DETACHED, INTERRUPTED, first_line, was_on_its_way
 from gwctl.login.net_errors import Fault, fault_of
 from gwctl.login.outcome import SsoCookie
 from gwctl.login.page_scripts import (
@@ -34,6 +35,8 @@ COOKIE_SECRET_CHARS = 8
 _BUTTONS = "button, a, input[type=button], [role=button]"
 LOADS_S = 5.0
 _FIRST_S = 3.0
+_ENDING_S = 1.0
+"""How long Chromium may take to end a navigation that was given up."""
 _FIRST_SHARE = 1 / 7
 """Of the time for a page the first request has this share, or ``_FIRST_S``; the second and the third have the rest."""
 
@@ -44,6 +47,10 @@ class PageFailed(Exception):
 
 class PageSilent(PageFailed):
     """Nobody answered: no connection, or no answer within the deadline."""
+
+
+class PageWaits(PageFailed):
+    """The page cannot be looked at while the browser waits for the answer to a form or a link of it."""
 
 
 class Page:
@@ -79,6 +86,10 @@ class Page:
         """Know what carries this username for what the form sends."""
         self._wire.watch_for(username)
 
+    def expect_form(self, *, expected: bool) -> None:
+        """Take what is sent from now on for the form where it may be it; ``expected`` false: no more."""
+        self._wire.expect_form(expected=expected)
+
     @property
     def server_ahead_s(self) -> float | None:
         """How many seconds the gateway's clock, which is IBKR's, is ahead of this machine's; None: not known."""
@@ -102,6 +113,7 @@ class Page:
         self._origin = origin_of(url)
         deadline_s = time.monotonic() + timeout_s
         patience_s = max(timeout_s * _FIRST_SHARE, _FIRST_S)
+        gave_up_s = -math.inf
         while True:
             left_s = max(deadline_s - time.monotonic(), 0.001)
             try:
@@ -110,8 +122,12 @@ class Page:
                 if left_s <= patience_s:
                     raise PageSilent(f"no answer from {urlsplit(url).path} within {timeout_s:g} s") from None
                 patience_s *= 2
+                gave_up_s = time.monotonic()
             except Error as error:
                 reason = first_line(error)
+                if ABORTED in reason and time.monotonic() - gave_up_s < _ENDING_S:  # that of the try before this one
+                    await asyncio.sleep(_ENDING_S / 10)
+                    continue
                 if self._crashed or DETACHED in reason:
                     raise PageFailed(CRASHED) from None
                 # The page that was left still went somewhere: to its own next one, or to Chromium's for an error.

@@ -11,7 +11,10 @@ _SHOWN = """
 """
 
 PICK = """
-  const pick = (boxes) => boxes.find(shown) || boxes.find((e) => [...(e.labels || [])].some(shown)) || boxes[0];
+  const labelled = (e) => [...(e.labels || [])].some(shown);
+  const ranks = [shown, labelled, () => true];
+  const same_rank = (boxes) => ranks.map((rank) => boxes.filter(rank)).find((some) => some.length) || [];
+  const pick = (boxes) => same_rank(boxes)[0];
 """
 """Of several switches a page's other layouts may have hidden ones: the one that a person sees is the form's."""
 

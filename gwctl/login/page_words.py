@@ -31,6 +31,24 @@ NO_MODE = (
 )
 """What makes of one of the words above something that is no kind of account."""
 
+NO_KIND = (
+    "remember keep-me stay-signed stay-logged save-user save-my trust. trusted this-device this-computer "
+    "private-computer public-computer private-device public-device shared show-pass hide-pass reveal caps-lock "
+    "language sprache langue idioma lingua taal jezyk язык 言語 语言 語言 dark light-mode theme night contrast "
+    "large-text accessib agree accept. terms consent conditions privacy cookie newsletter subscribe notif sound "
+    "keyboard biometric fingerprint face-id touch-id merken angemeldet-bleiben eingeloggt-bleiben speicher "
+    "erinner dunkel se-souvenir souvenir rappeler rester-connect memoriser afficher ricorda resta-connesso mostra "
+    "recuerd recordar mantener permanecer guardar mostrar lembrar manter memorizar onthoud ingelogd-blijven "
+    "zapamietaj pamietaj zapamatovat zapamatuj megjegy emlekez beni-hatirla hatirla kom-ihag husk. muista "
+    "ghi-nho nho-mat tine-ma запомн оставаться показать θυμ ログイン状態 記憶 保存 保持 表示 记住 記住 显示 "
+    "顯示 기억 로그인-상태 זכור تذكر จดจำ "
+    "english deutsch francais espanol italiano portugues nederlands polski magyar cestina turkce svenska "
+    "norsk dansk suomi русский ελληνικα 日本語 中文 简体 繁體 한국어 עברית العربية"
+)
+"""What a switch beside the form may be called that is no choice of the kind of account."""
+WAYS_IN = "phone telefon mobile. mobil handy movil celular cellulare username id. ssid 手机 手機 電話 телефон"
+"""What tabs over the form may be called, by which one says with what one logs in."""
+
 USER = (
     "user login-id userid username benutzer anwender nutzer identifiant utilisateur nom-d-utilisateur utente "
     "nome-utente usuario utilizador nome-de-utilizador gebruiker gebruikersnaam login. loginname felhasznalo "

@@ -37,6 +37,7 @@ class Element(StrEnum):
     DEVICE_CHOICE = "device_choice"
     PUSH = "push"
     PUSH_RESEND = "push_resend"
+    CODE_RESEND = "code_resend"
     OFFER = "offer"
     OFFER_SKIP = "offer_skip"
     PASSKEY = "passkey"
@@ -110,6 +111,7 @@ CURRENT = PageVersion(
         ),
         Element.PUSH: (".xyzblock-notification", ".xyz-resendnotification"),
         Element.PUSH_RESEND: (".xyz-resendnotification",),
+        Element.CODE_RESEND: (".xyz-resend-sms-button",),
         Element.OFFER: (".xyzblock-enablepush", ".xyzblock-ibkey"),
     },
 )

@@ -6,12 +6,11 @@ is how one registers, or changes it), and where two readings are possible it giv
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
 
 from gwctl.login import page_words as words
+from gwctl.login.account_kind import Unsure, check_nameless, find_switch
 from gwctl.login.controls import CHOICE, Collected, Control
 from gwctl.login.page_words import says
 from gwctl.login.pages import AUTHENTICATOR_APP, IB_KEY, SMS, Element
@@ -24,12 +23,6 @@ UNDERSTOOD = "understood by what it has:"
 
 _BOXES = range(4, 11)
 _CODE_CHARS = range(4, 13)
-Mode = Literal["paper", "live"]
-_T = TypeVar("_T")
-
-
-class Unsure(Exception):
-    """Two readings are possible, or none; the text says what was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +61,7 @@ def _recognize(page: Collected) -> Recognized:
     if len(passwords) > 1:
         raise Unsure("two fields for a password, as for a registration or a new password")
     if passwords:
-        return _recognize_form(page.controls, passwords[0])
+        return _recognize_form(page, passwords[0])
     return _recognize_code(page) or _recognize_devices(page) or _recognize_first_half(page) or Recognized()
 
 
@@ -80,7 +73,8 @@ def describe(recognized: Recognized) -> str:
 # The form.
 
 
-def _recognize_form(controls: tuple[Control, ...], password: Control) -> Recognized:
+def _recognize_form(page: Collected, password: Control) -> Recognized:
+    controls = page.controls
     if password.is_called("new-password"):
         raise Unsure(f"a field for a new password, {password.title}")
     _check_origin(password)
@@ -92,7 +86,9 @@ def _recognize_form(controls: tuple[Control, ...], password: Control) -> Recogni
     if username is not None:
         found[Element.USERNAME], how[Element.USERNAME] = username
         _check_origin(found[Element.USERNAME])
-    paper, ways, switch = _switch(controls, password)
+    paper, ways, switch = find_switch(controls, password)
+    if not switch and not page.has_switch:
+        check_nameless(controls, found.get(Element.USERNAME, password), password)
     if switch:
         how[Element.PAPER_SWITCH] = switch
     used = {password.n, *(one.n for one in found.values())}
@@ -116,7 +112,7 @@ def _is_missing(one: Control) -> bool:
 def _username_before(same: list[Control], password: Control) -> tuple[Control, str] | None:
     """Return the field for the username; None where the page shows it no more, as after the first of two steps."""
     before = [one for one in same[: same.index(password)] if one.kind == "text" and not one.fixed]
-    texts = [one for one in before if not _is_decoy(one) and not _is_code(one)]
+    texts = [one for one in before if not is_decoy(one) and not _is_code(one)]
     if not texts:
         return None
     by_autocomplete = [one for one in texts if one.is_called("username")]
@@ -132,7 +128,7 @@ def _username_before(same: list[Control], password: Control) -> tuple[Control, s
 
 def _recognize_first_half(page: Collected) -> Recognized | None:
     """Return the first of two steps, which asks for the username alone."""
-    texts = [one for one in page.controls if one.kind == "text" and not one.fixed and not _is_decoy(one)]
+    texts = [one for one in page.controls if one.kind == "text" and not one.fixed and not is_decoy(one)]
     named = [one for one in texts if one.is_called("username")] or [one for one in texts if _says_user(one)]
     if not named:
         return None
@@ -140,7 +136,9 @@ def _recognize_first_half(page: Collected) -> Recognized | None:
     _check_origin(username)
     button, by = _submit(page.controls, username)
     _check_origin(button)
-    paper, ways, switch = _switch(page.controls, username)
+    paper, ways, switch = find_switch(page.controls, username)
+    if not switch and not page.has_switch:
+        check_nameless(page.controls, username, username)
     how = {Element.USERNAME: "autocomplete" if username.is_called("username") else f"its name {username.title}"}
     how |= {Element.PAPER_SWITCH: switch} if switch else {}
     return Recognized(
@@ -172,85 +170,11 @@ def _check_origin(control: Control) -> None:
         raise Unsure("a form that is sent to another origin")
 
 
-# The kind of account.
-
-
-def mode_of(name: str) -> Mode | Literal["both"] | None:
-    """Return which kind of account a name is of; None for neither."""
-    if says(name, words.NO_MODE):
-        return None
-    paper, live = says(name, words.PAPER), says(name, words.LIVE)
-    return ("both" if live else "paper") if paper else ("live" if live else None)
-
-
-def _switch(controls: tuple[Control, ...], field_: Control) -> tuple[bool | None, dict[str, str], str]:
-    """Return what is chosen, what to use for either, and how it was found; nothing if the page has no such choice."""
-    readings: list[tuple[bool | None, dict[str, str], str]] = []
-    groups: dict[str, list[Control]] = defaultdict(list)
-    for one in controls:
-        match one.kind:
-            case "switch" if mode_of(one.name):
-                readings.append(_toggle(one))
-            case "select" if any(mode_of(label) for _, label, _ in one.options):
-                readings.append(_list(one))
-            case "choice" | "option":
-                groups[one.group].append(one)
-            case "button" if one.scope != field_.scope or one.form is False or one.on is not None:
-                groups[one.group].append(one)
-    for members in groups.values():
-        named = [one for one in members if mode_of(one.name)]
-        if len(members) > 1 and any(mode_of(one.name) != "live" for one in named):
-            readings.append(_pair(members))
-    if len(readings) > 1:
-        raise Unsure("more than one choice between paper and live: " + ", ".join(how for _, _, how in readings))
-    return readings[0] if readings else (None, {}, "")
-
-
-def _toggle(one: Control) -> tuple[bool | None, dict[str, str], str]:
-    mode = mode_of(one.name)
-    if mode == "both":
-        raise Unsure(f"a switch between paper and live that does not say which of them is on, {one.title}")
-    if one.on is None:
-        raise Unsure(f"a switch for {mode} that does not say whether it is on, {one.title}")
-    return one.on == (mode == "paper"), {"paper": one.at, "live": one.at}, f"the switch {one.title}"
-
-
-def _pair(members: list[Control]) -> tuple[bool | None, dict[str, str], str]:
-    paper, live = _two([(one, one.name) for one in members])
-    shown = f"the choice {paper.title} or {live.title}"
-    if paper.on is None and live.on is None:
-        raise Unsure(f"{shown} does not say which is chosen")
-    if paper.on and live.on:
-        raise Unsure(f"{shown} says that both are chosen")
-    chosen = True if paper.on else False if live.on else None
-    return chosen, {"paper": paper.at, "live": live.at}, shown
-
-
-def _list(one: Control) -> tuple[bool | None, dict[str, str], str]:
-    options = [option for option in one.options if option[1] and (option[0] or mode_of(option[1]))]
-    paper, live = _two([(option, option[1]) for option in options])
-    chosen = True if paper[2] else False if live[2] else None
-    ways = {"paper": f"{one.at}{CHOICE}{paper[0]}", "live": f"{one.at}{CHOICE}{live[0]}"}
-    return chosen, ways, f'the list with "{paper[1]}" and "{live[1]}"'
-
-
-def _two(named: list[tuple[_T, str]]) -> tuple[_T, _T]:
-    """Return the one for paper and the one for live; of two, one that is known tells the other."""
-    by: dict[str | None, list[_T]] = defaultdict(list)
-    for one, name in named:
-        by[mode_of(name)].append(one)
-    if len(named) == 2 and len(by[None]) == 1:
-        by["live" if by["paper"] else "paper"] += by[None]
-    if len(by["paper"]) != 1 or len(by["live"]) != 1 or by["both"]:
-        raise Unsure("a choice between paper and live with more than one reading: " + ", ".join(n for _, n in named))
-    return by["paper"][0], by["live"][0]
-
-
 # What comes after the password.
 
 
 def _recognize_code(page: Collected) -> Recognized | None:
-    fields = [one for one in page.controls if one.kind in {"text", "password"} and not one.fixed and not _is_decoy(one)]
+    fields = [one for one in page.controls if one.kind in {"text", "password"} and not one.fixed and not is_decoy(one)]
     boxes = _boxes(fields)
     if boxes:
         first, by = boxes[0], f"{len(boxes)} boxes for one character each"
@@ -340,7 +264,8 @@ def _label(one: Control) -> str:
     return one.name or one.words
 
 
-def _is_decoy(one: Control) -> bool:
+def is_decoy(one: Control) -> bool:
+    """Say whether a field is for something else than a login, such as a search or a newsletter."""
     return says(f"{one.name} {one.words}", words.DECOY) or (one.length == 1 and not one.numeric and not one.form)
 
 

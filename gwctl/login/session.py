@@ -178,7 +178,7 @@ class LoginWorker:
         """
         try:
             async with asyncio.timeout(self._start_deadline_s + job.deadline_s + _OVERTIME_S) as limit:
-                return self._kept(job, await self._talk(job, on_step, permit, answer, limit))
+                return await self._kept(job, await self._talk(job, on_step, permit, answer, limit))
         except TimeoutError:
             await self.close()
             # Nobody saw what came of a submit that was permitted (law 2).
@@ -187,23 +187,23 @@ class LoginWorker:
         except WorkerEnded:
             if self.ended is not None:
                 await self.close()
-                return self._kept(job, self.ended)
+                return await self._kept(job, self.ended)
             secrets = tuple(secret for secret in (job.password, job.totp_secret, job.username) if secret)
             text = f"the login's worker ended: {tidy(self._last_words(), secrets)}"
             ended_by_us = self._closed
             await self.close()
             killed = self._spawned.poll() == -signal.SIGKILL and not ended_by_us
             outcome = LoginOutcome.BROWSER_KILLED if killed else LoginOutcome.BROWSER_FAILED
-            return self._kept(job, LoginReport(outcome, self._permitted, "SIGKILL" if killed else text))
+            return await self._kept(job, LoginReport(outcome, self._permitted, "SIGKILL" if killed else text))
         except BaseException:
             await self.close()
             raise
 
-    def _kept(self, job: LoginJob, report: LoginReport) -> LoginReport:
+    async def _kept(self, job: LoginJob, report: LoginReport) -> LoginReport:
         """Keep what is known of a login without a browser, unless the worker has kept more."""
         if report.evidence or job.evidence_dir is None or not report.outcome.is_without_browser:
             return report
-        return keep_without_page(job.evidence_dir, report)
+        return await asyncio.to_thread(keep_without_page, job.evidence_dir, report)
 
     async def _talk(
         self, job: LoginJob, on_step: OnStep, permit: Permit, answer: Answer, limit: asyncio.Timeout

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gwctl.login.look import Look, Patience, Submitted, Traffic
-from gwctl.login.outcome import LoginOutcome, classify_error
+from gwctl.login.outcome import LoginOutcome, classify_error, classify_words
 from gwctl.login.pages import CODE_FIELDS, Element
 from gwctl.login.words import ask_for_approval, ask_for_passkey, ask_to_wait, new_words
 
@@ -112,18 +112,36 @@ def is_idle(now: Now, submitted: Submitted, patience: Patience) -> bool:
 def says_at_last(look: Look, submitted: Submitted) -> Ended | None:
     """Return what the words of a page mean that was waited for in vain; None where they are none, or ask to wait."""
     said = _said_since(look, submitted)
+    # An announcement beside other words is no answer; alone it may be one.
+    said = _said_since(look, submitted, beside=look.banner) or said
     if not said or ask_to_wait(said):
         return None
     if ask_for_passkey(said) and not look.shows(*CODE_FIELDS):
         return Ended(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {PASSKEY_ONLY}: {said}")
-    outcome = classify_error(said)
+    outcome = classify_words(said)
     if outcome is LoginOutcome.UPSTREAM_ILL and look.shows(Element.USERNAME, Element.PASSWORD):
         outcome = LoginOutcome.UNKNOWN_TEXT  # an announcement beside the form says nothing of the password
+    if outcome is LoginOutcome.UNCLEAR and submitted.answered is not None:
+        outcome = LoginOutcome.SECOND_FACTOR_REFUSED
     return Ended(outcome, said)
 
 
-def _said_since(look: Look, submitted: Submitted) -> str:
-    return new_words(look.words, f"{submitted.said}\n{submitted.look.words}")
+def with_early_words(look: Look, traffic: Traffic, submitted: Submitted) -> Submitted:
+    """Return ``submitted`` with what the page says beside a form that stays filled and has had no answer yet."""
+    is_password = submitted.answered is None and not submitted.follows
+    stays = look.password_filled and (look.page, look.form) == (submitted.look.page, submitted.look.form)
+    if not is_password or not stays or traffic.answers > submitted.traffic.answers or look.words in submitted.said:
+        return submitted
+    return replace(submitted, said=f"{submitted.said}\n{look.words}")
+
+
+def shown_since(look: Look, submitted: Submitted) -> str:
+    """Return what the page says now and did not when the button was clicked, the answer to it or not."""
+    return new_words(look.words, submitted.look.words)
+
+
+def _said_since(look: Look, submitted: Submitted, *, beside: str = "") -> str:
+    return new_words(look.words, f"{submitted.said}\n{submitted.look.words}\n{beside}")
 
 
 def asked_for(look: Look) -> Element | None:
@@ -153,12 +171,17 @@ def _settled(now: Now, patience: Patience) -> bool:
 def _judge_refusal(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
     """Judge what has one meaning only, wherever it stands; what stood there before only once it is the answer."""
     look, before = now.look, submitted.look
-    texts = [new_words(look.error, before.error)]
+    errors = [new_words(look.error, before.error)]
+    words: list[str] = []
     if _posted(now, submitted):
-        texts.append(_said_since(look, submitted))
+        # Words beside a question that was not answered yet are no refusal: they may warn of one.
+        if asked_for(look) in {None, submitted.answered}:
+            words.append(_said_since(look, submitted))
         if _settled(now, patience):
-            texts += [look.error, new_words(look.words, submitted.said) if submitted.follows else ""]
-    judged = ((classify_error(text), text) for text in texts if text)
+            errors.append(look.error)
+            words.append(new_words(look.words, submitted.said) if submitted.follows else "")
+    judged = [(classify_error(text), text) for text in errors if text]
+    judged += [(classify_words(text), text) for text in words if text]
     return next((Ended(outcome, text) for outcome, text in judged if outcome in _PLAIN), None)
 
 
@@ -210,12 +233,13 @@ def _judge_error_unsent(now: Now, submitted: Submitted, patience: Patience) -> E
 
 
 def _judge_illness(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
-    """Judge IBKR's trouble; a banner speaks where nothing else has for a while, for it may be an announcement."""
+    """Judge IBKR's trouble; a banner speaks where nothing else does, and for a while: it may be an announcement."""
     look, before = now.look, submitted.look
     status = now.traffic.document_status or 0
     if status >= 500 and look.page != before.page:
         return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")
     speaks = look.banner and look.banner != before.banner and asked_for(look) is None
+    speaks = speaks and not _said_since(look, submitted, beside=look.banner)
     idle = _posted(now, submitted) and now.traffic.waiting == 0 and now.unchanged_s >= patience.banner_s
     return Ended(LoginOutcome.UPSTREAM_ILL, look.banner) if speaks and idle else None
 
@@ -239,12 +263,12 @@ def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | N
     anew = look.page != before.page or look.form != before.form or not look.password_filled
     if anew and _settled(now, patience):
         if not posted:
-            return Ended(LoginOutcome.SWALLOWED)
+            return Ended(LoginOutcome.SWALLOWED, shown_since(look, submitted))
         if (status := now.traffic.post_status or 0) >= 500:
             return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")
         return says_at_last(look, submitted) or Ended(LoginOutcome.FORM_AGAIN, is_mute=True)
     if not posted and now.answering_s >= patience.swallowed_s:
-        return Ended(LoginOutcome.SWALLOWED)
+        return Ended(LoginOutcome.SWALLOWED, shown_since(look, submitted))
     return None
 
 

@@ -33,7 +33,16 @@ _WHOLE_SECOND_S = 1.0
 """``Date`` has whole seconds."""
 _FORM_PATH = re.compile(r"/(authenticator|login|logon|signin|dispatcher)(?=[/;]|$)", re.IGNORECASE)
 """Where a form goes to; what else is sent below ``/sso/`` may be telemetry."""
+_TELEMETRY = re.compile(
+    r"[/._-](telemetry|metrics?|analytics|beacons?|collect(or)?|track(ing|er)?|logs?|logging|logger|stats?|statistics|rum"
+    r"|events?|monitor(ing)?|csp|reports?|pings?|heartbeat|keep-?alive|errors?|perf(ormance)?|audit|usage|vitals|pixel)"
+    r"(?=[/._;-]|$)",
+    re.IGNORECASE,
+)
+"""Where a page tells of itself."""
 _SENDING = frozenset({"POST", "PUT", "PATCH"})
+_BY_SCRIPT = frozenset({"document", "xhr", "fetch"})
+"""The kinds of a request by which a form can be sent."""
 _ASKING = frozenset({"document", "script", "xhr", "fetch"})
 """The kinds of a request by which a page goes on; pictures, beacons and sockets are not."""
 
@@ -61,6 +70,10 @@ class Wire:
         self._asking: dict[Request, float] = {}
         self._quiet_since_s = self._began_s
         self._username = ""
+        self._expects_form = False
+        self._taken: set[str] = set()
+        self._told_to: set[str] = set()
+        """Where the page has posted to by itself: that is not where its form goes to."""
         self._exchanges: dict[Request, Exchange] = {}
         self._messages: list[tuple[float, str, str]] = []
         self.traffic = Traffic()
@@ -91,8 +104,36 @@ class Wire:
         """Know what carries this username for what the form sends, too."""
         self._username = username
 
+    def expect_form(self, *, expected: bool) -> None:
+        """From a click on the form's button on, take for the form what may be it, whatever its path (law 2).
+
+        That is the first that goes to each path, until one is seen that is the form for sure.
+        """
+        self._expects_form = expected
+        self._taken.clear()
+
     def _sends_form(self, request: Request, path: str) -> bool:
         """Say whether a request is the form's: by its path, as a form that the browser sends, or by who is in it."""
+        is_known = self._is_known_form(request, path)
+        may_be = request.method in _SENDING and request.resource_type in _BY_SCRIPT and not is_known
+        if is_known:
+            self._expects_form = False
+        elif may_be and not self._expects_form:
+            self._told_to.add(path)
+        elif may_be and self._may_be_form(request, path):
+            self._taken.add(path)
+            return True
+        return is_known
+
+    def _may_be_form(self, request: Request, path: str) -> bool:
+        """Say whether a request to a path that nobody knows may have the form in it, in a way that we cannot read."""
+        here, there = urlsplit(self._page.url), urlsplit(request.url)
+        is_ours = (here.scheme, here.netloc) == (there.scheme, there.netloc)
+        long_enough = len(request.post_data_buffer or b"") > len(self._username)
+        is_new = path not in self._told_to | self._taken and not _TELEMETRY.search(path)
+        return is_ours and long_enough and is_new
+
+    def _is_known_form(self, request: Request, path: str) -> bool:
         is_document = request.is_navigation_request()
         if request.method not in _SENDING:
             asks_first = is_document and request.redirected_from is None
@@ -112,7 +153,8 @@ class Wire:
     def _on_frame(self, sent: str | bytes) -> None:
         """Count a form that goes over a socket; its answer is one of many frames, and nobody waits for it."""
         if self._names_user(sent if isinstance(sent, bytes) else sent.encode(errors="replace")):
-            self.traffic = replace(self.traffic, posts=self.traffic.posts + 1)
+            posts, answers = self.traffic.posts + 1, self.traffic.answers + 1
+            self.traffic = replace(self.traffic, posts=posts, answers=answers)
 
     @property
     def quiet_s(self) -> float:
@@ -130,7 +172,7 @@ class Wire:
         if exchange is not None:
             exchange.status = response.status
         if request in self._waiting:
-            self.traffic = replace(self.traffic, post_status=response.status)
+            self.traffic = replace(self.traffic, post_status=response.status, answers=self.traffic.answers + 1)
         if request.is_navigation_request() and request.frame == self._page.main_frame:
             self.traffic = replace(self.traffic, document_status=response.status)
         if urlsplit(request.url).path.startswith("/sso/"):

@@ -17,6 +17,11 @@ _APPROVAL = re.compile(
 )
 _OFFERED = re.compile(r"\b(faster|enable|set up|turn on|activate)\b", re.IGNORECASE)
 _PASSKEY = re.compile(r"\bpass ?keys?\b|\bwebauthn\b", re.IGNORECASE)
+_UNSENT = re.compile(
+    r"\b(code|sms|text message)\b.{0,40}\b(not (yet )?(been )?sent|not be sent|not be delivered)"
+    r"|\bno (code|sms|text message) (was|has been) sent|\b(unable|failed) to send\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _KINDS = (
     ("email", re.compile(r"\be-?mail", re.IGNORECASE)),
     ("sms", re.compile(r"\bsms\b|text message|mobile (number|phone)", re.IGNORECASE)),
@@ -49,6 +54,11 @@ def ask_for_approval(words: str) -> bool:
 def ask_for_passkey(words: str) -> bool:
     """Say whether the words ask for a passkey."""
     return _PASSKEY.search(words) is not None
+
+
+def tell_of_no_code(words: str) -> bool:
+    """Say whether the words tell that no code was sent."""
+    return _UNSENT.search(words) is not None
 
 
 def kind_of_code(words: str) -> str | None:

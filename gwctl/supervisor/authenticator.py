@@ -22,8 +22,8 @@ from gwctl.login.recognition import UNDERSTOOD
 from gwctl.login.second_factor import Answer, Method, Question, nobody
 from gwctl.login.session import LoginJob, LoginWorker
 from gwctl.supervisor.attempt import Attempt, denied, environment_trouble
-from gwctl.supervisor.errand import Errand
 from gwctl.supervisor.ledger import Ledger
+from gwctl.supervisor.loose_threads import Errand
 from gwctl.supervisor.meanings import MEANINGS
 from gwctl.supervisor.policy import Permission
 from gwctl.supervisor.questions import Questions
@@ -35,6 +35,8 @@ log = logging.getLogger("gwctl.supervisor")
 LOGIN_DEADLINE_S = 90.0
 SECRETS_S = 75.0
 """How long the secrets may take: two commands of half a minute each, or a person at a keyring's dialog."""
+START_S = 5.0
+"""How long the end of a login waits for a browser that is only being started; it takes a moment, or a disk hangs."""
 LEDGER_S = 20.0
 """How long the ledger may take, its lock included; a disk that does not answer blocks a thread for ever."""
 
@@ -59,7 +61,7 @@ class Worker(Protocol):
 
 
 StartWorker = Callable[[str], Worker]
-"""Start a worker whose browser accepts the key with this pin; raises GwctlError."""
+"""Start a worker whose browser accepts the key with this pin; called in a thread, raises GwctlError."""
 
 
 class Authenticator:
@@ -88,6 +90,7 @@ class Authenticator:
         self._start_worker = start_worker or self._start_browser_worker
         self.pin: str | None = None
         self._worker: Worker | None = None
+        self._starting: asyncio.Task[Worker] | None = None
         self._totp_window: int | None = None
         self._busy = False
         self._closing: asyncio.Task[None] | None = None
@@ -99,14 +102,27 @@ class Authenticator:
     @property
     def is_warm(self) -> bool:
         """Whether a browser waits that no login uses."""
-        return self._worker is not None and not self._busy
+        return (self._worker is not None or self._starting is not None) and not self._busy
 
     def prepare(self, pin: str) -> None:
         """Start the browser now, while the gateway starts; a failure shows when the login needs it."""
         self.pin = pin
-        if self._worker is None:
-            with contextlib.suppress(GwctlError, OSError):
-                self._worker = self._start_worker(pin)
+        if self._worker is None and self._starting is None:
+            self._begin_worker()
+
+    def _begin_worker(self) -> asyncio.Task[Worker]:
+        """Have a worker started in a thread, for it writes files; it is there even if nobody waits for it any more."""
+
+        async def start() -> Worker:
+            try:
+                worker = self._worker = await asyncio.to_thread(self._start_worker, self.pin or "")
+                return worker
+            finally:
+                self._starting = None
+
+        self._starting = asyncio.create_task(start())
+        self._starting.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return self._starting
 
     def _start_browser_worker(self, pin: str) -> LoginWorker:
         browser = find_browser(self.settings["browser"], self.environ)
@@ -224,9 +240,10 @@ class Authenticator:
         def seen(step: Step) -> None:
             on_step(step.name)
 
-        waited = self._worker is not None
         self._busy = True
         try:
+            await self._until_started()
+            waited = self._worker is not None
             report = await self._run(job, seen, attempt, ask)
             if waited and report.outcome.is_without_browser and not attempt.begun:
                 # A browser that was started early ends by itself when it is not used: that says nothing of the next.
@@ -238,11 +255,17 @@ class Authenticator:
             self._busy = False
 
     async def _run(self, job: LoginJob, seen: Callable[[Step], None], attempt: Attempt, ask: Answer) -> LoginReport:
-        if self._worker is None:
-            self._worker = self._start_worker(self.pin or "")
-        return await self._worker.run(job, on_step=seen, permit=attempt.permit, answer=ask)
+        worker = self._worker
+        if worker is None:
+            worker = await asyncio.shield(self._starting or self._begin_worker())
+        return await worker.run(job, on_step=seen, permit=attempt.permit, answer=ask)
+
+    async def _until_started(self, timeout_s: float | None = None) -> None:
+        if self._starting is not None:
+            await asyncio.wait([self._starting], timeout=timeout_s)
 
     async def _end_worker(self) -> None:
+        await self._until_started(START_S)
         worker, self._worker = self._worker, None
         if worker is not None:
             await worker.close()

@@ -7,16 +7,17 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from gwctl.config import Settings
-from gwctl.errors import GatewayFailed, GwctlError, ReleaseMissing
+from gwctl.errors import GatewayFailed, GwctlError, ProfileHeld, ReleaseMissing
 from gwctl.gateway import home, java, keystore, launch, process
 from gwctl.gateway.api import GatewayClient
 from gwctl.gateway.cause import Cause, read_cause
 from gwctl.gateway.door import Knock
 from gwctl.gateway.push import PushListener
 from gwctl.gateway.settings import GatewaySettings, check_allow_ips
+from gwctl.interruptions import whole
 from gwctl.login.browser import find_browser
 from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
@@ -54,6 +55,7 @@ class GatewayKeeper:
         on_note: Callable[..., object],
         on_push: Callable[[bool | None], None],
         load: Callable[[], Settings] | None = None,
+        is_ours: Callable[[], Awaitable[bool]],
     ) -> None:
         self.settings = settings
         self.paths: Paths = settings.paths
@@ -71,13 +73,14 @@ class GatewayKeeper:
         self._pushes = PushListener(on_push)
         self._listens = False
         self._stand_in: StandInRecord | None = None
-        self.abdicated = False
-        """Whether another supervisor has the profile: what is recorded there is its own."""
+        self._is_ours = is_ours
 
     async def start(self, *, adopt: bool) -> None:
         """Launch or adopt, and have the probe look at the new gateway; raises GwctlError with nothing left running."""
         self.probe.forget_session()
-        make_private_dir(self.paths.profile_dir)
+        if not await self._is_ours():
+            raise ProfileHeld("another gwctl supervises this profile now")
+        await asyncio.to_thread(make_private_dir, self.paths.profile_dir)
         store = ReleaseStore(self.paths.releases_dir, self.paths.cache_dir)
         if adopt and await self._adopt(store):
             return
@@ -101,7 +104,7 @@ class GatewayKeeper:
             ),
         )
         served = Served.now(self.settings, sandbox=self.sandbox, upstream=upstream)
-        await asyncio.to_thread(served.save, self.paths)
+        await whole(served.save, self.paths)
         prepared_s = time.monotonic()
         runtime = launch.Runtime(
             release.path, java_found, self.environ, java_options=self.settings["java_options"], python=sys.executable
@@ -162,10 +165,10 @@ class GatewayKeeper:
         return release
 
     async def _adopt(self, store: ReleaseStore) -> bool:
-        running = launch.adopt(self.paths)
+        running = await asyncio.to_thread(launch.adopt, self.paths)
         if running is None:
             return False
-        if running.port != self.settings["port"] or not self._serves_us():
+        if running.port != self.settings["port"] or not await asyncio.to_thread(self._serves_us):
             await self._log_out(running)
             return False
         leaf = await asyncio.to_thread(keystore.kept_leaf, self.paths)
@@ -246,7 +249,7 @@ class GatewayKeeper:
             report = await running.stop(grace_s)
             for left in report.left_alone:
                 log.warning("left alone: pid %s, %s", left.pid, left.why)
-        if not self.abdicated:
+        if await self._is_ours():
             await launch.clear_leftovers(self.paths, grace_s=grace_s)
 
     def why(self) -> CauseRead:

@@ -36,7 +36,8 @@ class Hold:
         Raises DiskTrouble or OSError if the file cannot be made.
         """
         make_private_dir(self.file.parent)
-        lock = FileLock(self.file, mode=0o600)
+        # Taken in one thread and let go in another: a disk that hangs may hold up any of them.
+        lock = FileLock(self.file, mode=0o600, thread_local=False)
         try:
             lock.acquire(timeout=0)
         except Timeout:

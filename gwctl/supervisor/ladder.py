@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gwctl.supervisor.budget import Rung
+from gwctl.supervisor.endings import give_up, recycle
 from gwctl.supervisor.policy import back_off_s
 from gwctl.supervisor.states import (
-    Arrow,
     BlockLogin,
     CancelCure,
     CancelLogin,
@@ -17,7 +17,6 @@ from gwctl.supervisor.states import (
     Login,
     LoginDone,
     LoginResult,
-    Process,
     Reauthenticate,
     ReauthenticateDone,
     RestartCause,
@@ -25,12 +24,11 @@ from gwctl.supervisor.states import (
     ResumeDone,
     SecondFactorAsked,
     Session,
-    StopGateway,
     SubmitBegun,
     Timer,
     Warn,
 )
-from gwctl.supervisor.tables import Turn
+from gwctl.supervisor.tables import Arrow, Turn
 
 
 def check(turn: Turn, *, tickle: bool = False) -> None:
@@ -122,7 +120,8 @@ def settle(turn: Turn, after: Cure) -> None:
     turn.set(settling=after, handshakes=0, handshake_over_at=over_at)
     wait_for_session(turn)
     if after is Cure.RESUME:
-        check(turn)
+        # The session is there as a rule, and the first sight of one is a tickle's: one request instead of two.
+        check(turn, tickle=True)
     else:
         # The gateway's own hand-shake comes first; a look before it is worth little (gateway-facts.md).
         turn.wake(Timer.CHECK, turn.policy.settle_second_check_s)
@@ -372,33 +371,3 @@ def on_cause(turn: Turn, event: CauseRead) -> None:
     turn.set(cause=event.text, cause_ill=event.ibkr_ill)
     if event.text:
         turn.act(Warn("never_authenticated", event.text))
-
-
-# What both halves end in.
-
-
-def stop(turn: Turn, reason: str, *, logout: bool) -> None:
-    """Begin to stop; ``GatewayGone`` ends it."""
-    turn.move_process(Arrow.STOP)
-    turn.say(reason)
-    turn.act(StopGateway(logout=logout))
-
-
-def give_up(turn: Turn, finish: Finish) -> None:
-    """End the supervisor: nothing is left running."""
-    logout = turn.snapshot.process is Process.RUNNING
-    turn.new_epoch()
-    turn.set(finishing=finish)
-    turn.act(CancelLogin())
-    stop(turn, finish.text or "giving up", logout=logout)
-
-
-def recycle(turn: Turn, arrow: Arrow, cause: RestartCause, reason: str, *, hard: bool = False) -> None:
-    """Stop the gateway and start it anew, at once if the budget has room; with ``hard`` it is asked nothing first."""
-    turn.new_epoch()
-    turn.act(CancelLogin())
-    turn.move_process(arrow)
-    turn.move_session(Arrow.RESET)
-    turn.set(restart_cause=cause)
-    turn.say(reason)
-    turn.act(StopGateway(logout=False, hard=hard))

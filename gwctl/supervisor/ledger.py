@@ -132,11 +132,14 @@ class Ledger:
         with self._locked():
             return self._load()[0]
 
-    def _look(self) -> LoginRecord:
-        """Return the record without waiting for a lock: files are replaced whole. A damaged one is for ``read``."""
+    def _look(self, *, only: bool) -> LoginRecord:
+        """Return the record without waiting for a lock: files are replaced whole.
+
+        A damaged one is for ``read``; with ``only`` it stays as it is and says as little as a missing one.
+        """
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return record_from(json.loads(self.file.read_bytes()))
-        return self.read() if self.file.exists() else LoginRecord()
+        return self.read() if not only and self.file.exists() else LoginRecord()
 
     def set_aside_if_damaged(self) -> Path | None:
         """Return where a damaged ledger was moved to, None if it is sound or new."""
@@ -240,9 +243,9 @@ class Ledger:
             record, salt, _ = self._load()
             self._save(forgiven(record), salt)
 
-    def summary(self, limit: int) -> LoginStatus:
-        """Return the ``login`` object of ``status``."""
-        return describe(self._look(), limit, self._now())
+    def summary(self, limit: int, *, look_only: bool = False) -> LoginStatus:
+        """Return the ``login`` object of ``status``; with ``look_only`` without a lock and without changing a file."""
+        return describe(self._look(only=look_only), limit, self._now())
 
 
 def describe(record: LoginRecord, limit: int, now: Now) -> LoginStatus:

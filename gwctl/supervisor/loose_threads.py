@@ -1,17 +1,22 @@
-"""Threads for work that may never come back: the end waits for them a while, and then leaves them behind."""
+"""Work that may never come back, as from a pipe without a writer or a dead mount, in threads left behind at the end."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
+
+from gwctl.errors import Unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 WAIT_S = 5.0
+FRESH_S = 60.0
+"""How long a result is kept that came after nobody waited for it any more: what was typed or piped comes only once."""
 
 
 class LooseThreads(ThreadPoolExecutor):
@@ -21,9 +26,10 @@ class LooseThreads(ThreadPoolExecutor):
     a read of a dead disk would keep a supervisor from ending that has nothing left to do.
     """
 
-    def __init__(self, wait_s: float = WAIT_S) -> None:
+    def __init__(self, wait_s: float = WAIT_S, *, name: str | None = None) -> None:
         super().__init__(max_workers=1)
         self._wait_s = wait_s
+        self._name = name
         self._under_way: set[threading.Thread] = set()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -39,7 +45,9 @@ class LooseThreads(ThreadPoolExecutor):
             finally:
                 self._under_way.discard(threading.current_thread())
 
-        thread = threading.Thread(target=work, name=f"gwctl-{getattr(fn, '__name__', 'work')}", daemon=True)
+        thread = threading.Thread(
+            target=work, name=self._name or f"gwctl-{getattr(fn, '__name__', 'work')}", daemon=True
+        )
         self._under_way.add(thread)
         thread.start()
         return future
@@ -50,3 +58,45 @@ class LooseThreads(ThreadPoolExecutor):
         for thread in list(self._under_way) if wait else []:
             thread.join(max(0.0, deadline_s - time.monotonic()))
         super().shutdown(wait=False, cancel_futures=cancel_futures)
+
+
+class Errand(Generic[T]):
+    """One piece of work at a time, called ``name``; a second one waits for the first, so that no threads pile up."""
+
+    def __init__(self, name: str, timeout_s: float) -> None:
+        self.name = name
+        self.timeout_s = timeout_s
+        self._threads = LooseThreads(name=f"gwctl {name}")
+        self._under_way: Future[tuple[T, float]] | None = None
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` returns, or what an earlier one does that is still at it or has just come to its end.
+
+        Raises what it raises, or Unavailable after ``timeout_s``; then it goes on, and the next call waits for it.
+        """
+        future = self._under_way
+        if future is None or _is_stale(future):
+            future = self._under_way = self._threads.submit(lambda: (work(), time.monotonic()))
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                result, _ = await asyncio.shield(asyncio.wrap_future(future))
+        except TimeoutError:
+            if future.done():
+                self._under_way = None
+                raise  # it is the work's own
+            text = f"{self.name} took longer than {self.timeout_s:g} s and is still waited for"
+            raise Unavailable(text) from None
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self._under_way = None
+            raise
+        self._under_way = None
+        return result
+
+
+def _is_stale(future: Future[tuple[T, float]]) -> bool:
+    """Say whether a result that nobody fetched is too old, or is a failure, so that the work is done again."""
+    if not future.done():
+        return False
+    return future.exception() is not None or time.monotonic() - future.result()[1] > FRESH_S

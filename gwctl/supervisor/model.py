@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from gwctl.supervisor.budget import DAY_S, HOUR_S, Rung
+from gwctl.supervisor.endings import give_up, recycle, stop
 from gwctl.supervisor.ladder import (
     can_resume,
     check,
-    give_up,
     log_in,
     look_again,
     mend,
@@ -24,16 +24,13 @@ from gwctl.supervisor.ladder import (
     on_resumed,
     on_second_factor,
     on_submit,
-    recycle,
     resume,
     settle,
-    stop,
 )
 from gwctl.supervisor.policy import Policy, back_off_s
 from gwctl.supervisor.sight import check_anew, on_checked, on_pushed
 from gwctl.supervisor.states import (
     Action,
-    Arrow,
     ByHandWanted,
     CancelLogin,
     CauseRead,
@@ -69,7 +66,7 @@ from gwctl.supervisor.states import (
     Warn,
     WindowChanged,
 )
-from gwctl.supervisor.tables import ImpossibleTransition, Snapshot, Turn
+from gwctl.supervisor.tables import Arrow, ImpossibleTransition, Snapshot, Turn
 
 __all__ = ["BY_HAND", "ImpossibleTransition", "Snapshot", "step"]
 

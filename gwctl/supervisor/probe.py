@@ -178,7 +178,7 @@ class Probe:
                 self._unsaid = False
                 again = await self._ask(client, client.auth_status)
                 if again is None or again.verdict is not Said.READY:
-                    return await self._judge(client, again, tickle=False)
+                    return replace(await self._judge(client, again, tickle=False), lost=True)
             if wrong is not None:
                 return wrong
         certain = await self._look_who(client, answer)
@@ -362,10 +362,12 @@ class Probe:
         return Reopening(ok=ok, said=self._refusal)
 
     async def resume(self) -> bool:
-        """Send the kept cookies; they are forgotten when the next check says that IBKR did not honour them."""
+        """Send the kept cookies; they are forgotten when the next check says that IBKR did not honour them.
+
+        It does not stand in the row of the looks: it is no call of the API, and its own budget keeps it rare.
+        """
         if self.client is None or not self.cookies:
             return False
-        await self._in_turn()
         offered = self.cookies
         ok = await self.client.resume(dict(offered))
         self._refused = offered if ok is False else None

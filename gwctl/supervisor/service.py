@@ -17,18 +17,19 @@ from gwctl.credentials import Found, Secret
 from gwctl.errors import GwctlError, ProfileHeld
 from gwctl.gateway import process
 from gwctl.gateway.launch import adopt as find_running
+from gwctl.interruptions import whole
 from gwctl.state_file import make_private_dir, write_json
 from gwctl.supervisor.authenticator import Authenticator
 from gwctl.supervisor.by_hand import Hands, awaited
 from gwctl.supervisor.control import record_this_process
 from gwctl.supervisor.drift import DriftWatch
+from gwctl.supervisor.folder_guard import FolderGuard
 from gwctl.supervisor.gateway_keeper import GatewayKeeper
 from gwctl.supervisor.health import Answer, HealthServer, Routes
-from gwctl.supervisor.hold import Hold, stand_on
+from gwctl.supervisor.hold import Hold
 from gwctl.supervisor.journal import Journal
 from gwctl.supervisor.kept_budgets import KeptBudgets
 from gwctl.supervisor.listening import open_health
-from gwctl.supervisor.log import reopen_log
 from gwctl.supervisor.numbers import Numbers
 from gwctl.supervisor.order import Order, find_credentials, ledger_of, notifier_of, policy_from, ports_of
 from gwctl.supervisor.page import Page
@@ -86,6 +87,10 @@ class Service:
         self.journal = Journal(self.paths.journal_file, scribe=self.disk)
         self.ledger = ledger_of(self.paths, sandbox=order.sandbox)
         self.probe = Probe(wanted_kind=self.settings["mode"])
+        self.hold = Hold(self.paths.supervisor_lock)
+        self.folder = FolderGuard(
+            self.paths, self.hold, write=self._write_again, on_lost=self._folder_lost, on_taken=self._abdicate
+        )
         self.keeper = GatewayKeeper(
             self.settings,
             order.environment.variables,
@@ -95,6 +100,7 @@ class Service:
             on_note=self._note,
             on_push=self._pushed,
             load=order.load,
+            is_ours=self.folder.is_ours,
         )
         self.drift = None if order.load is None else DriftWatch(self.settings, order.load, self.keeper.pid, self._note)
         self.notifier = notifier_of(order, self.disk.do)
@@ -125,8 +131,6 @@ class Service:
         self._keep_gateway = self._gave_up = False
         self.journal.on_entry = self._tell_followers
         self._was_ready = False
-        self.hold = Hold(self.paths.supervisor_lock)
-        self._abdicated = self._mending = False
         self.budgets = None if order.sandbox else KeptBudgets(self.paths.budget_file)
         self.ended_by: signal.Signals | None = None
         self.hands = Hands(self.shell.post)
@@ -181,36 +185,23 @@ class Service:
         self._news.set()
 
     def _guard_folder(self) -> None:
-        """Hold the profile anew if its folder was deleted; leave it to whoever has taken it meanwhile."""
-        if self._port is None or self._finish is not None or self._abdicated:
-            return
-        with contextlib.suppress(GwctlError, OSError):  # a full disk: the next look tries again
-            if not self.hold.is_intact():
-                self._hold_anew()
-            if self._mending and not self._abdicated:
-                self._record()
-                self.ledger.restore()
-                if self.budgets is not None:
-                    self.budgets.lose()
-                self._mending = False
+        """Hold the profile again if its folder was deleted; leave it to whoever has taken it meanwhile."""
+        if self._port is not None and self._finish is None:
+            self.folder.look()
 
-    def _hold_anew(self) -> None:
-        # A gateway that goes on writing its log may leave its folder there, with nothing else in it.
-        needed = (self.paths.gateway_state_file, self.paths.gateway_dir / "root" / "conf.yaml")
-        lost = not all(file.exists() for file in needed)
-        if not self.hold.take():
-            # Law 1: never two. The other one adopts the gateway, if it has not yet.
-            log.error("the folder was deleted and another supervisor holds the profile: leaving it the field")
-            self._abdicated = self._keep_gateway = self.keeper.abdicated = True
-            self.shell.post(StopWanted(keep_gateway=True))
-            return
-        self._mending = True
-        stand_on(self.paths.profile_dir)
-        reopen_log(self.paths)
-        log.warning("the lock of %s was deleted; it is held anew", self.paths.profile_dir)
-        if lost:
-            self.journal.write("warning", code="folder_lost", text="the profile's folder was deleted")
-            self.shell.post(FolderLost())
+    def _write_again(self) -> None:
+        self._record()
+        self.ledger.restore()
+        if self.budgets is not None:
+            self.budgets.lose()
+
+    def _folder_lost(self) -> None:
+        self.journal.write("warning", code="folder_lost", text="the profile's folder was deleted")
+        self.shell.post(FolderLost())
+
+    def _abdicate(self) -> None:
+        self._keep_gateway = True
+        self.shell.post(StopWanted(keep_gateway=True))
 
     def _close_idle_browser(self) -> None:
         if self.authenticator.is_warm:
@@ -234,7 +225,7 @@ class Service:
             "gateway": {**self.keeper.describe(), "restarts": snapshot.restarts},
             "session": describe_session(self.probe.seen, self.probe.tickled_at, now),
             "supervisor": describe_supervisor(now - self.started_monotonic, self._port),
-            "login": self.ledger.summary(self.settings["rejected_limit"]),
+            "login": self.ledger.summary(self.settings["rejected_limit"], look_only=True),
             "drift": [] if self.drift is None else [one.to_status() for one in self.drift.found],
             "question": self.questions.describe_open(),
             "tickles": describe_tickles(self.probe.latencies_s),
@@ -303,27 +294,27 @@ class Service:
 
     async def run(self) -> Finish:
         """Hold the profile, turn until the end, and let everything go; raises GwctlError if it cannot begin."""
-        make_private_dir(self.paths.logs_dir)
-        if not self.hold.take():
+        await asyncio.to_thread(make_private_dir, self.paths.logs_dir)
+        if not await asyncio.to_thread(self.hold.take):
             raise ProfileHeld(f"another gwctl supervises profile {self.settings.profile!r}", hint="gwctl status")
         try:
             return await self._run_locked()
         finally:
-            self.hold.release()
+            await whole(self.hold.release)
             # Nothing is held any more: whoever starts the profile anew need not wait until somebody has been told.
             await self.notifier.close(grace_s=NEWS_S if self._gave_up else 0.0)
 
     async def _run_locked(self) -> Finish:
-        refuse_other_kind(self.paths, self.settings.profile, sandbox=self.order.sandbox)
-        aside = self.ledger.set_aside_if_damaged()
+        await asyncio.to_thread(refuse_other_kind, self.paths, self.settings.profile, sandbox=self.order.sandbox)
+        aside = await asyncio.to_thread(self.ledger.set_aside_if_damaged)
         if aside is not None:
             self.journal.write("warning", code="damaged_state", text=f"the login ledger was damaged; it is now {aside}")
             log.warning("the login ledger was damaged and is set aside as %s", aside)
         self._port = await open_health(self.health, self.settings)
-        self._record()
+        await asyncio.to_thread(self._record)
         self.journal.begin(sandbox=self.order.sandbox, version=VERSION)
         if self.budgets is not None:
-            self.shell.snapshot = self.budgets.recall(self.shell.snapshot)
+            self.shell.snapshot = await asyncio.to_thread(self.budgets.recall, self.shell.snapshot)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             # Under nohup the terminal's end is ignored, and so it stays.
@@ -334,7 +325,7 @@ class Service:
         try:
             if self.order.by_hand:
                 self.shell.snapshot = awaited(self.shell.snapshot, self.shell.policy, time.monotonic())
-            running = find_running(self.paths)
+            running = await asyncio.to_thread(find_running, self.paths)
             if running is not None and self.drift is not None:
                 await self.drift.look_first(running.java.pid)
             finish = await self.shell.run(StartWanted(adopted=running is not None))
@@ -346,10 +337,10 @@ class Service:
             await self.keeper.close()
             await self.authenticator.close()
             await self.health.stop()
+            if await self.folder.is_ours():
+                self.disk.do(self._unrecord)
             # While the lock is held: the next supervisor goes on where the journal ends.
             await asyncio.to_thread(self.disk.flush)
-            if not self._abdicated:
-                self.paths.supervisor_state_file.unlink(missing_ok=True)
 
     def _on_signal(self, number: signal.Signals) -> None:
         log.info("%s: stopping", number.name)
@@ -359,6 +350,10 @@ class Service:
     def _record(self) -> None:
         told = {"port": self._port, "instance": self.instance, "token": self._token, "sandbox": self.order.sandbox}
         record_this_process(self.paths, {**told, "gateway_port": self.settings["port"]})
+
+    def _unrecord(self) -> None:
+        if self.hold.is_intact():  # else it came too late, and the record may be the next supervisor's
+            self.paths.supervisor_state_file.unlink(missing_ok=True)
 
     async def _keep_house(self) -> None:
         await asyncio.gather(self._keep_files(), *([] if self.drift is None else [self.drift.watch()]))
@@ -376,7 +371,7 @@ class Service:
     async def _end(self, finish: Finish) -> None:
         if self._keep_gateway and self.keeper.running is not None:
             self.keeper.let_go()
-        elif self.order.sandbox and not self._abdicated:
+        elif self.order.sandbox and await self.folder.is_ours():
             await stop_stand_in(self.paths)
         self._finish = {
             "n": 0,
@@ -386,7 +381,7 @@ class Service:
             "text": finish.text,
             "hint": finish.hint,
         }
-        if self._abdicated:
+        if self.folder.abdicated:
             return
         self._gave_up = finish.exit_code != 0
         if finish.exit_code == 0 and self._forgets and self.budgets is not None:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gwctl.supervisor.budget import Rung
+from gwctl.supervisor.endings import give_up, recycle
 from gwctl.supervisor.ladder import (
     begin,
     check,
-    give_up,
     mend,
     mend_when_due,
     never_settled,
-    recycle,
     repeat_handshake,
     wait_for_session,
 )
 from gwctl.supervisor.policy import back_off_s, settle_pause_s
 from gwctl.supervisor.states import (
-    Arrow,
     BlockLogin,
     Checked,
     Cure,
@@ -32,7 +30,7 @@ from gwctl.supervisor.states import (
     Timer,
     Verdict,
 )
-from gwctl.supervisor.tables import Turn
+from gwctl.supervisor.tables import Arrow, Turn
 
 PUSH_PAUSE_S = 0.1
 
@@ -126,7 +124,7 @@ def _is_busy(turn: Turn) -> bool:
 
 def _seen_no_session(turn: Turn, event: Checked) -> None:
     if _is_busy(turn):
-        _look_for_resumed(turn)
+        _look_for_resumed(turn, lost=event.lost)
         repeat_handshake(turn, sso_lives=False)
         return
     turn.move_session(Arrow.MISSING)
@@ -141,13 +139,13 @@ def _seen_no_session(turn: Turn, event: Checked) -> None:
         mend(turn)
 
 
-def _look_for_resumed(turn: Turn) -> None:
+def _look_for_resumed(turn: Turn, *, lost: bool) -> None:
     """Wait no longer for a resumed session that IBKR goes on not to know: it was lost, and nothing is to come of it."""
     snapshot = turn.snapshot
     if snapshot.cure is not Cure.SETTLE or snapshot.settling is not Cure.RESUME:
         return
     left_s = turn.policy.resume_lost_s - (turn.now - snapshot.cure_since)
-    if left_s <= 0:
+    if lost or left_s <= 0:
         never_settled(turn)
     else:
         turn.wake(Timer.CHECK, min(left_s, snapshot.timers[Timer.CHECK] - turn.now))

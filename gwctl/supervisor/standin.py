@@ -14,6 +14,7 @@ from typing import Any
 from gwctl.errors import TimedOut, Unavailable
 from gwctl.gateway import process
 from gwctl.gateway.process import Identity
+from gwctl.interruptions import whole
 from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
 from gwctl.sandbox.release import build_standin_release
@@ -72,22 +73,24 @@ async def ensure_stand_in(
     Its play account is of the kind ``mode``, the profile's: one that plays an account of the other kind is replaced.
     One that is ``known`` and runs is used, and recorded anew, though the folder with its record was deleted.
     """
-    record = StandInRecord.load(paths)
+    record = await asyncio.to_thread(StandInRecord.load, paths)
     if record is None and known is not None and process.is_ours(known.identity):
         record = known
-        record.save(paths)
+        await whole(record.save, paths)
     if record is not None and record.mode == mode:
         return record
     await stop_stand_in(paths)
-    make_private_dir(paths.logs_dir)
-    spawned = process.spawn(
-        [sys.executable, "-m", "gwctl.sandbox.ibkr"],
-        cwd=paths.profile_dir,
-        env=process.child_environment({}, environ),
-        log_file=paths.logs_dir / "sandbox.log",
-        pipes=True,
-    )
     token = secrets.token_urlsafe(24)
+    begun: list[process.Spawned] = []
+    try:
+        await whole(lambda: begun.append(_spawn(paths, environ)))
+    except asyncio.CancelledError:
+        for spawned in begun:
+            if spawned.stdout is not None:
+                spawned.stdout.close()
+            await asyncio.shield(_dismiss(spawned))
+        raise
+    (spawned,) = begun
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             port = await _hand_over(spawned, {"admin_token": token, "account": {"mode": mode}})
@@ -101,9 +104,20 @@ async def ensure_stand_in(
     if port is None:
         raise Unavailable("the stand-in for IBKR ended at its start", hint=f"cat {paths.logs_dir / 'sandbox.log'}")
     record = StandInRecord(spawned.identity, port, token, mode)
-    record.save(paths)
+    await whole(record.save, paths)
     spawned.let_go()
     return record
+
+
+def _spawn(paths: Paths, environ: Mapping[str, str]) -> process.Spawned:
+    make_private_dir(paths.logs_dir)
+    return process.spawn(
+        [sys.executable, "-m", "gwctl.sandbox.ibkr"],
+        cwd=paths.profile_dir,
+        env=process.child_environment({}, environ),
+        log_file=paths.logs_dir / "sandbox.log",
+        pipes=True,
+    )
 
 
 async def _dismiss(spawned: process.Spawned) -> None:
@@ -125,10 +139,10 @@ async def _hand_over(spawned: process.Spawned, config: dict[str, Any]) -> int | 
 
 async def stop_stand_in(paths: Paths) -> None:
     """End the profile's stand-in if one runs."""
-    record = StandInRecord.load(paths)
+    record = await asyncio.to_thread(StandInRecord.load, paths)
     if record is not None:
         await process.stop([record.identity], grace_s=STOP_GRACE_S)
-    paths.sandbox_state_file.unlink(missing_ok=True)
+    await whole(paths.sandbox_state_file.unlink, missing_ok=True)
 
 
 def sandbox_release(store: ReleaseStore, cache_dir: Path) -> Release:

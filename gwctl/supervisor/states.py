@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, StrEnum, auto
+from enum import StrEnum, auto
 
 
 class Process(StrEnum):
@@ -193,6 +193,8 @@ class Checked(Event):
     text: str = ""
     certain: bool = True
     """False while it cannot be told yet whether another client has the session."""
+    lost: bool = False
+    """The session was there when this check began and is not any more: nobody has to wait for it to come up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,27 +278,6 @@ class CauseRead(Event):
 
     text: str = ""
     ibkr_ill: bool = False
-
-
-class Arrow(Enum):
-    """The inputs of the two tables, the process's first; ``step`` derives them from events."""
-
-    START = auto()
-    ANSWERS = auto()
-    LOST = auto()
-    FELL_OVER = auto()
-    CANNOT_START = auto()
-    RESTART = auto()
-    STOP = auto()
-    GONE = auto()
-    RESET = auto()
-    BEGIN = auto()
-    ASKED = auto()
-    READY = auto()
-    MISSING = auto()
-    OTHER = auto()
-    ILL = auto()
-    FORBIDDEN = auto()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 
 from gwctl.supervisor.budget import Rung, Spent, uniform
 from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.states import (
     Action,
-    Arrow,
     Cure,
     Finish,
     Phase,
@@ -18,6 +18,28 @@ from gwctl.supervisor.states import (
     Session,
     Timer,
 )
+
+
+class Arrow(Enum):
+    """The inputs of the two tables, the process's first; ``step`` derives them from events."""
+
+    START = auto()
+    ANSWERS = auto()
+    LOST = auto()
+    FELL_OVER = auto()
+    CANNOT_START = auto()
+    RESTART = auto()
+    STOP = auto()
+    GONE = auto()
+    RESET = auto()
+    BEGIN = auto()
+    ASKED = auto()
+    READY = auto()
+    MISSING = auto()
+    OTHER = auto()
+    ILL = auto()
+    FORBIDDEN = auto()
+
 
 PROCESS_TABLE: dict[Process, dict[Arrow, Process]] = {
     Process.STOPPED: {Arrow.START: Process.STARTING, Arrow.STOP: Process.STOPPED},

@@ -287,6 +287,16 @@ def test_a_switch_that_rebuilds_the_form_is_followed(log_in: LogIn) -> None:
     assert json.loads(page.posts[0])["on"] == ["x"]
 
 
+def tabs(first: str, second: str) -> str:
+    """Return two tabs, the first of them chosen."""
+    both = ((first, "true"), (second, "false"))
+    made = (f"<button type=button role=tab aria-selected={on}>{name}</button>" for name, on in both)
+    return f"<div role=tablist>{''.join(made)}</div>"
+
+
+NAMELESS = "<div role=switch aria-checked=false tabindex=0 style='width:40px;height:20px'></div>"
+SHOW = "<button type=button role=switch aria-checked=false>Show password</button>"
+
 STOPPED = {
     "two passwords": (f"<form>{USER}{SECRET}<input type=password>{BUTTON}</form>", "two fields for a password"),
     "two forms with a password": (f"{FORM}<form><input type=password><button>Join</button></form>", "two fields"),
@@ -318,6 +328,23 @@ STOPPED = {
         f"<label><input type=checkbox>Paper</label><label><input type=checkbox checked>Live</label>{FORM}",
         "more than one choice",
     ),
+    "a switch of no known name": (
+        f"<button type=button role=switch aria-checked=true>Konto B</button>{FORM}",
+        'may be the one for paper or live, "Konto B',
+    ),
+    "a switch without a name behind the fields": (
+        f"<form>{USER}{SECRET}{NAMELESS}{BUTTON}</form>",
+        "may be the one for paper or live",
+    ),
+    "a box of no known name above the fields": (
+        f"<form><label><input type=checkbox>Trainingsmodus</label>{USER}{SECRET}{BUTTON}</form>",
+        '"Trainingsmodus"',
+    ),
+    "radios of no known names": (f"<form>{radios('Konto A', 'Konto B')}{USER}{SECRET}{BUTTON}</form>", '"Konto A"'),
+    "tabs of no known names": (
+        tabs("Konto A", "Konto B") + FORM,
+        '"Konto A", "Konto B"',
+    ),
     "no field before": (f"<form>{SECRET}{USER}{BUTTON}</form>", "none for a username before it"),
     "a picture to read": (f"<form>{USER}{SECRET}<input aria-label=Captcha>{BUTTON}</form>", '"Captcha"'),
     "no button": (f"<form>{USER}{SECRET}</form>", "no button"),
@@ -333,6 +360,26 @@ def test_where_two_readings_are_possible_nothing_is_sent(log_in: LogIn, name: st
     assert login.report.outcome is LoginOutcome.PAGE_UNKNOWN
     assert (login.report.submits, login.permits, page.posts) == (0, 0, [])
     assert seen in login.report.text
+
+
+OTHER_CHOICES = {
+    "remember me": f"<form>{USER}{SECRET}<label><input type=checkbox>Angemeldet bleiben</label>{BUTTON}</form>",
+    "a box of any name at the end": f"<form>{USER}{SECRET}<label><input type=checkbox>Acme+</label>{BUTTON}</form>",
+    "show the password": f"<form>{USER}{SHOW}{SECRET}{BUTTON}</form>",
+    "languages": tabs("EN", "DE") + FORM,
+    "ways to log in": tabs("Password", "QR code") + FORM,
+    "the page's head": f"<header><button role=switch aria-checked=false>Acme+</button></header>{FORM}",
+    "another form": "<form role=search><label><input type=checkbox>Acme+</label><input type=search></form>" + FORM,
+}
+
+
+@pytest.mark.parametrize("name", OTHER_CHOICES)
+def test_another_choice_does_not_stop_a_login(log_in: LogIn, name: str) -> None:
+    """What is no kind of account is left alone, and the form is sent."""
+    page = Pages(app(OTHER_CHOICES[name]), [DONE])
+    login = log_in(page)
+    assert (login.report.outcome, login.report.text) == (LoginOutcome.SUCCESS, "")
+    assert json.loads(page.posts[0])["on"] in ([], ["EN"], ["Password"])
 
 
 def test_a_page_of_another_origin_is_left_alone(log_in: LogIn, front: Front) -> None:

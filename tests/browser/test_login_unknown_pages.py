@@ -277,6 +277,80 @@ def test_nothing_goes_out_while_a_swallowed_form_is_kept(log_in: LogIn, tmp_path
     assert (Path(login.report.evidence or "") / "page.png").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Your account needs attention: maintenance margin call",
+        "An account maintenance fee is due.",
+        "Trading permissions are currently unavailable.",
+    ],
+)
+def test_what_a_page_asks_of_a_client_is_no_outage(log_in: LogIn, words: str) -> None:
+    """A page that speaks of maintenance and means money is read out, and counted; it is no outage."""
+    page = rig.PageServer(CURRENT % "", [says(text=f"<p>{words}</p>", panel="gone")])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.UNKNOWN_TEXT
+    assert words in login.report.text
+
+
+def test_a_warning_beside_a_question_is_no_refusal(log_in: LogIn) -> None:
+    """Beside the field for a code a page may warn of what refuses; the code is given all the same."""
+    warning = "<p>Too many failed attempts: your account is locked by them.</p><p>Cookies must be enabled.</p>"
+    page = rig.PageServer(CURRENT % "", [says(text=warning, panel="silver"), says(done=True)])
+    login = log_in(page, method=Method.COMMAND, answer=lambda _question: "123456")
+    assert login.report.outcome is LoginOutcome.SUCCESS
+
+
+_ENCODED = 'fetch("%s", {method: "POST", body: btoa(e.target[0].value + e.target[1].value)});%s'
+
+
+@pytest.mark.parametrize("after", ['e.target[1].value = "";', ""], ids=["cleared", "stays"])
+@pytest.mark.parametrize("worked", [False, True])
+def test_a_form_that_nobody_can_read_on_the_wire_may_have_been_sent(log_in: LogIn, after: str, *, worked: bool) -> None:
+    """A POST to a path nobody knows, its body encoded, may be the form: it is counted, and not sent twice (law 2).
+
+    One that has worked before is, once, after a start of the gateway, as any form that comes to nothing.
+    """
+    login = log_in(rig.PageServer(CURRENT % _ELSEWHERE % _ENCODED % ("/v2/session", after)), first_after_start=True,
+                   has_worked=worked, patience=replace(QUICK, idle_s=2.0))  # fmt: skip
+    assert login.report.outcome is (LoginOutcome.FORM_AGAIN if after else LoginOutcome.TIMED_OUT)
+    assert (login.report.submits, login.permits) == ((2, 2) if worked else (1, 1))
+    assert login.report.workaround_used is worked
+
+
+def test_a_form_that_is_a_document_of_its_own_path_may_have_been_sent(log_in: LogIn) -> None:
+    """So may a form that the browser sends itself, wherever it goes."""
+    sends = """const form = document.createElement("form"); form.method = "post"; form.action = "/";
+      const one = document.createElement("input"); one.name = "d";
+      one.value = btoa(e.target[0].value + e.target[1].value);
+      form.append(one); document.body.append(form); form.submit();"""
+    login = log_in(rig.PageServer(CURRENT % _ELSEWHERE % sends))
+    assert login.report.outcome is LoginOutcome.FORM_AGAIN
+    assert (login.report.submits, login.permits) == (1, 1)
+
+
+@pytest.mark.parametrize("path", ["/sso/metrics", "/api/v1/events", "/sso/own"])
+def test_what_a_page_tells_of_itself_is_no_form(log_in: LogIn, path: str) -> None:
+    """Telemetry is known by its path, or by its having been sent before the click: the form beside it was swallowed."""
+    tells = f'fetch("{path}", {{method: "POST", body: "a".repeat(99)}});'
+    page = rig.PageServer(CURRENT % (f"<script>{tells}</script>" + _ELSEWHERE % tells))
+    login = log_in(page)
+    assert (login.report.outcome, login.report.submits) == (LoginOutcome.SWALLOWED, 0)
+
+
+@pytest.mark.parametrize("worked", [False, True])
+def test_an_announcement_beside_a_form_without_an_answer_is_none(log_in: LogIn, *, worked: bool) -> None:
+    """What a page says beside a form that stays filled before any answer came does not count; it is shown."""
+    sends = """fetch("/sso/Authenticator", {method: "POST", body: "password", signal: AbortSignal.timeout(300)})
+      .catch(() => setTimeout(() => document.body.insertAdjacentHTML("beforeend", "<p>Closed on Friday.</p>"), 300));"""
+    page = rig.PageServer(CURRENT % _ELSEWHERE % sends, delay_s=1.0)
+    login = log_in(page, first_after_start=True, has_worked=worked, patience=replace(QUICK, idle_s=2.0, answer_s=4.0))
+    assert login.report.outcome is LoginOutcome.TIMED_OUT
+    assert "Closed on Friday." in login.report.text
+    assert login.report.workaround_used is worked
+    assert login.report.submits == 1 + worked
+
+
 # Steps after the password.
 
 OTP = """<div class="xyzblock-otpselector" data-panel="otp" hidden><p>How do you want your code?</p>
@@ -304,6 +378,53 @@ def test_a_code_that_nobody_could_give_is_not_sent_for(log_in: LogIn) -> None:
     login = log_in(page, totp_secret=TOTP_SECRET, method=Method.TOTP)
     assert login.report.outcome is LoginOutcome.SECOND_FACTOR_NEEDED
     assert "SMS" in login.report.text
+    assert page.posts == ["password"]
+
+
+RESEND = """<section data-panel="sms" hidden>%s<form onsubmit="send(event, 'code ' + k.value)">
+<input id="k" inputmode="numeric">
+<button type="button" class="xyz-resend-sms-button" onclick="send(null, 'resend')">Resend</button>
+<button>Continue</button></form></section>"""
+
+
+@pytest.mark.parametrize(
+    ("codes", "posts", "asked"),
+    [
+        (["123456"], ["password", "code 123456"], [False]),
+        ([None, "123456"], ["password", "resend", "code 123456"], [False, True]),
+        ([None, None], ["password", "resend"], [False, True]),
+    ],
+    ids=["given", "given the second time", "not given"],
+)
+def test_a_code_by_sms_that_nobody_gives_is_sent_again_once(
+    log_in: LogIn, codes: list[str | None], posts: list[str], asked: list[bool]
+) -> None:
+    """Where no code came, the page's button sends it once more, and never a third time."""
+    answers = [says(panel="sms"), *([says(panel="sms")] if "resend" in posts else []), says(done=True)]
+    page = rig.PageServer(CURRENT % (RESEND % "<p>A code was sent by SMS.</p>"), answers)
+    given = iter(codes)
+    login = log_in(page, method=Method.COMMAND, answer=lambda _question: next(given))
+    succeeds = codes[-1] is not None
+    assert login.report.outcome is (LoginOutcome.SUCCESS if succeeds else LoginOutcome.SECOND_FACTOR_NEEDED)
+    assert page.posts == posts
+    assert [question.again for question in login.questions] == asked
+
+
+def test_a_code_that_the_page_says_was_not_sent_is_asked_for(log_in: LogIn) -> None:
+    """Words that no code was sent have it sent, before anybody waits for it in vain."""
+    html = CURRENT % (RESEND % "<p>The code could not be sent by SMS.</p>")
+    page = rig.PageServer(html, [says(panel="sms"), says(panel="sms"), says(done=True)])
+    login = log_in(page, method=Method.COMMAND, answer=lambda _question: "123456")
+    assert login.report.outcome is LoginOutcome.SUCCESS
+    assert page.posts == ["password", "resend", "code 123456"]
+
+
+@pytest.mark.parametrize("method", [Method.AUTO, Method.NONE])
+def test_no_code_is_sent_again_for_nobody(log_in: LogIn, method: Method) -> None:
+    """Who has nobody to give a code gets no second SMS."""
+    page = rig.PageServer(CURRENT % (RESEND % "<p>The code could not be sent by SMS.</p>"), [says(panel="sms")])
+    login = log_in(page, method=method)
+    assert login.report.outcome is LoginOutcome.SECOND_FACTOR_NEEDED
     assert page.posts == ["password"]
 
 
@@ -581,5 +702,24 @@ def test_the_switch_that_is_seen_is_the_forms(log_in: LogIn, style: str) -> None
     other = f"<div hidden>{BOX % 'checked'}</div>"
     seen = f"<input type=checkbox id=t2 name=paperSwitch {style}><label for=t2>Paper</label>"
     page = rig.PageServer(CURRENT % (other + seen + MODE.replace("[name=paperSwitch]", "#t2")), [says(done=True)])
+    assert log_in(page).report.outcome is LoginOutcome.SUCCESS
+    assert page.posts == ["paper"]
+
+
+def test_two_hidden_switches_that_disagree_stop_a_login(log_in: LogIn) -> None:
+    """Nobody can see which of them is the form's: nothing is sent, in either mode."""
+    first = f"<div hidden>{BOX % 'checked'}</div>"
+    second = "<div hidden><input type=checkbox id=t2 name=paperSwitch></div>"
+    page = rig.PageServer(CURRENT % (first + second + MODE.replace("[name=paperSwitch]", "#t2")), [says(done=True)])
+    login = log_in(page)
+    assert login.report.outcome is LoginOutcome.PAGE_UNKNOWN
+    assert "paper switches" in login.report.text
+    assert (login.report.submits, login.permits, page.posts) == (0, 0, [])
+
+
+def test_two_hidden_switches_that_agree_are_one(log_in: LogIn) -> None:
+    """A page that keeps its layouts' switches alike is logged in on."""
+    boxes = f"<div hidden>{BOX % 'checked'}<input type=checkbox id=t2 name=paperSwitch checked></div>"
+    page = rig.PageServer(CURRENT % (boxes + MODE), [says(done=True)])
     assert log_in(page).report.outcome is LoginOutcome.SUCCESS
     assert page.posts == ["paper"]

@@ -74,6 +74,17 @@ def test_it_says_what_the_status_says(page: Page, complaints: list[str]) -> None
     assert complaints == []
 
 
+def test_changed_settings_are_shown(page: Page, shown: ShownPage, complaints: list[str]) -> None:
+    """A setting that the gateway was not started with is there with its remedy, until it is applied."""
+    expect(page.locator("#drift")).to_be_hidden()
+    drift = {"setting": "allow_ips", "text": "allow_ips was changed", "remedy": "gwctl restart"}
+    shown.status = {**shown.status, "drift": [drift]}
+    expect(page.locator("#drift li")).to_have_text(["allow_ips was changed; to apply it: gwctl restart"])
+    shown.status = {**shown.status, "drift": []}
+    expect(page.locator("#drift")).to_be_hidden()
+    assert complaints == []
+
+
 def test_a_change_is_shown_without_a_reload(page: Page, shown: ShownPage, complaints: list[str]) -> None:
     """A session that is lost is seen within seconds; a second factor that is asked for is an alert."""
     shown.status = {

@@ -135,3 +135,16 @@ def test_a_list_that_the_gateway_does_not_understand_is_said_once_and_truly(home
     done = home.gwctl("up", "--sandbox", GWCTL_ALLOW_IPS="10.9.*,::1").check(78)
     assert "of before" not in done.stderr
     assert "  try: the gateway checks IPv4 only: leave ::1 out\n" in done.stderr
+
+
+def test_a_ready_session_is_told_as_ready_though_the_settings_are_broken(home: Home) -> None:
+    """`up`, which cron calls, says what is wrong with the file and ends with 0; without a session it is 78."""
+    home.gwctl("up", "--sandbox").check(0)
+    home.write_config("[defaults\n")
+    for _ in range(2):
+        done = home.gwctl("up", "--sandbox").check(0)
+        assert "already ready" in done.stdout
+        assert len([line for line in done.stderr.splitlines() if "config.toml" in line]) == 1, done.stderr
+        wait_for(lambda: home.status()["drift"], 10, "the supervisor has seen it, too")
+    home.gwctl("down").check(0)
+    home.gwctl("up", "--sandbox").check(78)

@@ -57,12 +57,22 @@ def test_the_screen_says_everything(day: Lately) -> None:
         assert said in text, text
 
 
+def test_the_screen_shows_changed_settings(day: Lately) -> None:
+    """A setting that the gateway was not started with is on the screen, with the command that applies it."""
+    drift = {"setting": "allow_ips", "text": "allow_ips was changed", "remedy": "gwctl restart"}
+    text = "\n".join(_plain({**page_rig.READY, "drift": [drift]}, day))
+    assert "settings: allow_ips was changed" in text
+    assert "to apply it: gwctl restart" in text
+    assert "settings:" not in "\n".join(_plain(page_rig.READY, day))
+
+
 @pytest.mark.parametrize("blocks", [True, False])
 @pytest.mark.parametrize("width", [40, 80, 100])
 def test_no_line_is_longer_than_the_terminal(day: Lately, width: int, *, blocks: bool) -> None:
     """At any width nothing wraps, whatever the reason says; without UTF-8 every sign of ours is ASCII."""
     long = {**page_rig.READY, "reason": "a reason " * 30, "profile": "p" * 64, "phase": "awaiting_second_factor",
-            "ready": False, "question": {"id": 1, "what": "code", "challenge": "1234", "text": "x" * 200}}  # fmt: skip
+            "ready": False, "question": {"id": 1, "what": "code", "challenge": "1234", "text": "x" * 200},
+            "drift": [{"setting": "allow_ips", "text": "t" * 200, "remedy": "gwctl restart" * 20}]}  # fmt: skip
     for status in (page_rig.READY, page_rig.STOPPED, long):
         lines = _plain(status, day, width, blocks=blocks)
         assert max(map(len, lines)) <= width

@@ -13,8 +13,9 @@ HEAD = """# The login's matrix
 
 Each cell is a login by a real Chromium that the tests make (`tests/browser/test_login_matrix.py`, at the stand-in for
 IBKR; those in **bold** also through the real gateway, `tests/real_gateway/test_login_matrix_real.py`). Written by
-`scripts/login-matrix` from `tests/fakes/login_matrix.py`; edit that instead of this page. A dash: that page has no such
-thing. The run prints the same tables with the seconds each login took.
+`scripts/login-matrix` from `tests/fakes/login_matrix.py`; edit that instead of this page. *Drawn*: the
+pages that are drawn from a grammar have it (`tests/browser/test_login_grammar.py`, `scripts/pages`), and it is not
+played here. A dash: that page has no such thing. The run prints the same tables with the seconds each login took.
 
 """
 SUCCEEDS = "## Second factors: each ends in a session\n\n"
@@ -30,6 +31,7 @@ def page(real: Iterable[Cell]) -> str:
         return f"**{outcome}**" if cell in in_bold else outcome
 
     cells = {key(case): say(key(case), str(case.ending.outcome)) for case in matrix.cases()}
+    cells |= {key(case): "*drawn*" for case in matrix.every_case() if matrix.is_drawn(case)}
     return HEAD + SUCCEEDS + _succeeding(cells) + ENDS + _ending(cells) + FACTORS_END + _factors_ending(cells)
 
 

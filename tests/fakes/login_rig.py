@@ -177,6 +177,7 @@ class PageServer:
     posts: list[str] = field(default_factory=list)
     opened: int = 0
     demo_delay_s: float = 0.0
+    delay_s: float = 0.0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         body = b""
@@ -186,6 +187,8 @@ class PageServer:
                 break
         if scope["path"] == "/demo":
             await asyncio.sleep(self.demo_delay_s)
+        if scope["method"] == "POST":
+            await asyncio.sleep(self.delay_s)
         status, text, kind = self._answer(scope["method"], scope["path"], body.decode())
         headers = [(b"content-type", kind.encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})

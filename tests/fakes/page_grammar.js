@@ -128,6 +128,7 @@ function press() {
   const user = q("[data-r=u]").value, secret = q("[data-r=p]").value;
   if (C.telemetry === "click") beacon("click");
   if (C.two_step && q("[data-r=second]").hidden) { second(); return; }
+  if (C.press_empties) { C.press_empties = false; fields(); return; }
   if (!user || !secret || C.temper === "swallowed") return;
   const decoys = Object.fromEntries(all("[data-d]").map((d) => [d.dataset.d, d.type === "checkbox" ? String(d.checked) : d.value]));
   send({a: "password", mode: C.switch === "none" ? null : mode, user, secret, decoys});

@@ -66,6 +66,7 @@ class Load:
     form_after_ms: int = 0
     never: bool = False
     empties_after_ms: int | None = None  # after the form came, its fields are rendered anew and empty
+    first_press_empties: bool = False  # and sends nothing
     disabled_ms: int = 0
     disabled_while_empty: bool = False
     cover: str = "none"  # none, cookie, cookie returns, cover, banner, banner goes
@@ -225,6 +226,7 @@ def _loads(draw: st.DrawFn) -> Load:
     return Load(
         form_after_ms=draw(_one(0, 0, 300, 1200)),
         empties_after_ms=draw(_one(None, None, None, 60, 250, 700)),
+        first_press_empties=draw(st.integers(0, 7)) == 7,
         disabled_ms=draw(_one(0, 0, 0, 600, 2000)),
         disabled_while_empty=draw(_one(False, False, True)),
         cover=draw(_one("none", "none", "none", "cookie", "cookie returns", "cover", "banner", "banner goes")),

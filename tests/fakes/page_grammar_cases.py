@@ -33,6 +33,8 @@ CASES = {
         wire=Wire(answer_ms=1200, transport="document"),
         ending=Ending("ill", error="both", stands_ms=3000, form="cleared"),
     ),
+    "an error that goes": Spec(ending=Ending("unknown_text", error="danger", stands_ms=1500, form="cleared")),
+    "illness that goes beside a form that stays": Spec(ending=Ending("ill", error="role", stands_ms=1500)),
     "a logout beside telemetry": Spec(wire=Wire(telemetry="always"), ending=Ending("logged_out")),
     "a banner from before beside a silent form": Spec(
         Markup("two-step", username_stays=False),
@@ -43,7 +45,24 @@ CASES = {
     "an offer beside telemetry": Spec(
         wire=Wire(telemetry="always"), offer=Offer("unknown"), profile=_AFTER_START_WORKED
     ),
+    "an offer in a frame": Spec(Markup("unknown", shell="frame"), Switch("none"), offer=Offer("unknown")),  # noqa: S604 - a page's
     # Codes and devices.
+    "an approval that never comes, on a page of no known version": Spec(
+        Markup("unknown"), Switch("none"), factor=Factor("push", push="never"), profile=Profile(method="push")
+    ),
+    "an announcement beside an approval, on a page of no known version": Spec(
+        Markup("unknown"),
+        Switch("none"),
+        load=Load(announces_after_ms=400),
+        factor=Factor("push", push="never"),
+        profile=Profile(method="push"),
+    ),
+    "an approval in a frame": Spec(
+        Markup("unknown", shell="frame"),  # noqa: S604 - a page's
+        Switch("none"),
+        factor=Factor("push", push_ms=3000),
+        profile=Profile(method="push"),
+    ),
     "a code that Enter does not send": Spec(factor=Factor("app", enter_sends=False)),
     "boxes that Enter does not send": Spec(factor=Factor("app", field="boxes", enter_sends=False)),
     "an announcement beside a code that Enter does not send": Spec(
@@ -78,12 +97,47 @@ CASES = {
         factor=Factor("push", ("ibkey",), list_as="divs", push="never"),
         profile=Profile(method="push"),
     ),
+    "what comes at once behind an offer": Spec(
+        offer=Offer(way="Skip", before_factor=False),
+        ending=Ending("logged_out", stands_ms=3000, late_ms=300, form="reloads", body=False, after_factor=True),
+        profile=Profile(method="totp"),
+    ),
+    "a passkey at once behind an offer": Spec(
+        Markup("unknown", by="autocomplete"),
+        Switch("none"),
+        wire=Wire(answer_ms=200, transport="document"),
+        factor=Factor("passkey"),
+        offer=Offer(way="Maybe later"),
+        profile=Profile(method="auto", worked=True),
+    ),
+    "a page behind an offer that never comes": Spec(
+        wire=Wire(transport="document"),
+        offer=Offer(way="Skip", before_factor=False),
+        ending=Ending("spin", after_factor=True),
+    ),
+    "a page of words beside an announcement": Spec(
+        load=Load(announces_after_ms=1500),
+        ending=Ending("attention", stands_ms=3000, late_ms=300, form="reloads", body=False),
+    ),
+    "an approval beside a newsletter's field": Spec(
+        Markup("unknown", by="aria", decoys=("hidden", "newsletter")),
+        Switch("none"),
+        factor=Factor("push", list_as="cards", push="never"),
+        profile=Profile(method="auto"),
+    ),
+    "a banner that is the answer, where the password has worked": Spec(
+        ending=Ending("banner"), profile=_AFTER_START_WORKED
+    ),
     # The form.
     "fields emptied while the button is off": Spec(
         load=Load(empties_after_ms=700, disabled_ms=2000, disabled_while_empty=True)
     ),
     "fields emptied before the click": Spec(
         Markup("legacy"), load=Load(form_after_ms=1200, empties_after_ms=700, disabled_while_empty=True)
+    ),
+    "fields emptied by the click": Spec(load=Load(first_press_empties=True)),
+    "fields emptied by the click, the button off": Spec(
+        load=Load(first_press_empties=True, disabled_while_empty=True), switch=Switch("none")
     ),
     "a cookie dialog in a frame": Spec(Markup("unknown", shell="frame"), Switch("none"), load=Load(cover="cookie")),  # noqa: S604 - a page's
     "a cover in a shadow root": Spec(Markup("unknown", shell="shadow"), Switch("none"), load=Load(cover="cover")),  # noqa: S604 - a page's

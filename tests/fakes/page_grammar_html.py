@@ -56,6 +56,7 @@ def page(spec: Spec, state: dict[str, Any], *, inner: bool = False) -> str:
         "form_after_ms": spec.load.form_after_ms,
         "never": spec.load.never,
         "empties_after_ms": spec.load.empties_after_ms,
+        "press_empties": spec.load.first_press_empties,
         "disabled_ms": spec.load.disabled_ms,
         "disabled_while_empty": spec.load.disabled_while_empty,
         "cover": _cover(spec),

@@ -12,6 +12,8 @@ SOON_S = 15.0
 """What a login may take beside what its page waits for: the browser's pages, and seconds of ours to be sure."""
 SECOND_TRY_S = 15.0
 CODE_BY_TIME_S = 12.0
+SEEN_MS = 1000
+"""A panel that stands for less than this may not be seen by anybody."""
 
 _ANY_FAILURE = frozenset(LoginOutcome) - {
     LoginOutcome.SUCCESS,
@@ -21,6 +23,7 @@ _ANY_FAILURE = frozenset(LoginOutcome) - {
     LoginOutcome.PAGE_NEVER_CAME,
     LoginOutcome.PAGE_UNKNOWN,
 }
+_NO_ANSWER = frozenset({LoginOutcome.UPSTREAM_ILL, LoginOutcome.TIMED_OUT})
 _OF_TEXTS = {
     "refused": LoginOutcome.REFUSED,
     "locked": LoginOutcome.LOCKED,
@@ -50,10 +53,13 @@ def expected(spec: Spec, *, form_s: float, answer_s: float, push_s: float) -> Ex
     if first_try is not None and not spec.profile.worked:
         return first_try
     found = _after_the_password(spec, answer_s, push_s)
-    more = 0 if first_try is None else 1
-    return Expected(
-        found.outcomes, found.submits + more, found.words, found.waits_s + _own_s(spec) + more * SECOND_TRY_S
-    )
+    waits_s = found.waits_s + _own_s(spec)
+    if first_try is None:
+        return Expected(found.outcomes, found.submits, found.words, waits_s)
+    outcomes, words = found.outcomes, found.words
+    if outcomes & _NO_ANSWER:  # takes no refusal back that the first try seemed to be (law 2)
+        outcomes, words = outcomes | _of(LoginOutcome.FORM_AGAIN), ""
+    return Expected(outcomes, found.submits + 1, words, waits_s + SECOND_TRY_S)
 
 
 def _of(*outcomes: LoginOutcome) -> frozenset[LoginOutcome]:
@@ -65,6 +71,7 @@ def _own_s(spec: Spec) -> float:
     load, wire, factor = spec.load, spec.wire, spec.factor
     rounds = 6
     page_ms = load.form_after_ms + (load.empties_after_ms or 0) + load.disabled_ms + 1500
+    page_ms += 3000 if load.first_press_empties else 0
     demos_s = 2 * wire.demo_ms / 1000
     by_time_s = CODE_BY_TIME_S if spec.profile.method == "totp" else 0.0
     again_s = SECOND_TRY_S if wire.temper != "none" else 0.0
@@ -112,7 +119,9 @@ def _factor(spec: Spec, answer_s: float, push_s: float) -> Expected | None:
     if factor.kind == "passkey" or profile.method == "none":
         return Expected(needed)
     if factor.kind == "push":
-        ends = {"never": Expected(needed, waits_s=2 * push_s), "denied": Expected(refused)}
+        # One that is denied before anybody has seen the panel for it is an error after the password.
+        unseen = _of(LoginOutcome.UNCLEAR) if factor.push_ms < SEEN_MS else _of()
+        ends = {"never": Expected(needed, waits_s=2 * push_s), "denied": Expected(refused | unseen)}
         return ends.get(factor.push)
     if profile.method == "command" and not profile.gives:
         return Expected(needed)
@@ -135,7 +144,9 @@ def _ended(spec: Spec, answer_s: float) -> Expected:
     if ending.kind == "success":
         return Expected(_of(LoginOutcome.SUCCESS), waits_s=ending.done_ms / 1000)
     if ending.kind == "banner":
-        return Expected(_of(LoginOutcome.UPSTREAM_ILL), waits_s=answer_s)
+        # One that goes while the page's announcement comes may be gone before it has stood for long enough.
+        unread = _late(spec) if ending.stands_ms and spec.load.announces_after_ms is not None else _of()
+        return Expected(_of(LoginOutcome.UPSTREAM_ILL) | unread, waits_s=answer_s)
     return _without_a_word(spec, answer_s)
 
 

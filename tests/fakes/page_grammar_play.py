@@ -85,10 +85,10 @@ def patience_with(spec: Spec) -> Patience:
     return replace(
         Patience(),
         form_s=2.5 if ends_by_itself else 6.0,
-        banner_s=3.5,
-        words_s=1.8,
-        idle_s=2.2,
-        answer_s=4.0 if silent else 8.0,
+        banner_s=3.0,
+        words_s=3.2,
+        idle_s=3.5,
+        answer_s=5.0 if silent else 8.0,
         push_s=1.5 if spec.factor.push == "never" else 6.0,
         person_s=5.0,
     )

@@ -48,10 +48,12 @@ def drawn(count: int, from_seed: int) -> list[Spec]:
             pool.setdefault(spec.ending.kind, []).append(spec)
 
     take()
-    turns = ["success"] * len(pool) + sorted(pool)
+    kinds = sorted(pool.keys() - {"success"})
+    first = from_seed * count // 2 % len(kinds)  # a small draw has not all of them: the next one goes on
+    turns = [one for kind in kinds[first:] + kinds[:first] for one in ("success", kind)]
     found: list[Spec] = []
     while any(pool.values()) and len(found) < count:
-        found += [pool[kind].pop(0) for kind in turns if pool[kind]]
+        found += [pool[kind].pop(0) for kind in turns if pool.get(kind)]
     return found[:count]
 
 

@@ -283,7 +283,7 @@ class Hands(ABC):
         if offered is None:
             self._later(life, "cure", 0.0, ResumeDone(epoch, ok=False))
             return
-        in_s = 0.125 + self._paced_s(life)
+        in_s = 0.125  # it does not stand in the row of the looks
         ill = world.is_ill or world.limited or world.gateway_hangs or not world.gateway_runs
         ok = not ill and world.take_cookies(offered)
         self.tally.total.counts["resumes"] += 1

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gwctl.login.outcome import (
     LoginOutcome,
@@ -10,6 +12,7 @@ from gwctl.login.outcome import (
     SsoCookie,
     Step,
     classify_error,
+    classify_words,
     redact,
     tidy,
 )
@@ -111,3 +114,80 @@ def test_texts_are_redacted_whatever_their_case() -> None:
     assert redact("User SOMEUSER7 (someuser7x)", ["someuser7", "", "someuser7x"]) == "User ••• (•••)"
     assert tidy("  a\n b\tsecret ", ["secret"]) == "a b •••"
     assert len(tidy("x" * 9000, [])) == 500
+
+
+ABOUT_A_CLIENT = [
+    "Your account needs attention: maintenance margin call",
+    "An account maintenance fee of USD 10 applies.",
+    "Account maintenance. Please review your trading permissions.",
+    "Maintenance margin requirements have changed.",
+    "Your account is temporarily unavailable until you confirm your tax form.",
+    "This feature is currently unavailable for your account.",
+    "Trading permissions are currently unavailable.",
+    "The document service is currently unavailable. Your account needs attention.",
+    "Your account needs attention. Cookies must be enabled to go on.",
+]
+OUTAGES = [
+    "System maintenance is in progress.",
+    "System maintenance: logins are not available",
+    "Service unavailable",
+    "The service is not available",
+    "Our systems are currently unavailable. We apologize for the inconvenience.",
+    "The system is temporarily unavailable, please try again later.",
+    "Client Portal is down for scheduled maintenance.",
+    "We are currently performing scheduled maintenance.",
+    "The website is undergoing maintenance.",
+    "Network connectivity error: Unable to reach server",
+    "An error occurred while communicating with the server",
+]
+ANNOUNCED = ["Scheduled maintenance on Saturday", "The system will be unavailable this weekend.", "Maintenance"]
+
+
+def test_words_of_a_page_are_ibkrs_trouble_only_where_they_say_so() -> None:
+    """What a page writes of money, or of another day, is no outage: it is counted, and a person has to read it."""
+    assert {text: classify_words(text) for text in OUTAGES} == dict.fromkeys(OUTAGES, LoginOutcome.UPSTREAM_ILL)
+    others = [*ABOUT_A_CLIENT, *ANNOUNCED]
+    assert {text: classify_words(text) for text in others} == dict.fromkeys(others, LoginOutcome.UNKNOWN_TEXT)
+
+
+@pytest.mark.parametrize("text", ["Maintenance margin call", "Account maintenance fee", ABOUT_A_CLIENT[0]])
+def test_maintenance_of_an_account_is_no_outage_in_an_errors_place_either(text: str) -> None:
+    """A word that has two meanings is read by the words beside it, wherever it stands."""
+    assert classify_error(text) is LoginOutcome.UNKNOWN_TEXT
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("If your account is locked, call us.", LoginOutcome.UNKNOWN_TEXT),
+        ("After too many failed attempts your account will be locked.", LoginOutcome.UNKNOWN_TEXT),
+        ("When you see 'Invalid security code', check your clock.", LoginOutcome.UNKNOWN_TEXT),
+        ("If you are a paper user, please select the correct login mode.", LoginOutcome.UNKNOWN_TEXT),
+        (
+            "Invalid username password combination. Too many failed attempts will lock your account.",
+            LoginOutcome.REFUSED,
+        ),
+        ("Your account has been locked after too many failed attempts.", LoginOutcome.LOCKED),
+        ("Your account is locked. If you need help, call us.", LoginOutcome.LOCKED),
+    ],
+)
+def test_what_happens_if_has_not_happened(text: str, outcome: LoginOutcome) -> None:
+    """A text that warns of something does not say that it is so."""
+    assert (classify_error(text), classify_words(text)) == (outcome, outcome)
+
+
+CLIENT_PARTS = [
+    "Your account",
+    "Maintenance margin",
+    "An account maintenance fee",
+    "Your profile",
+    "Trading permissions",
+]
+ASKS = ["is temporarily unavailable", "is due", "is currently unavailable until you call", "maintenance"]
+TAILS = ["", "Network connectivity is good.", "Cookies must be enabled.", "The service is unavailable."]
+
+
+@given(st.sampled_from(CLIENT_PARTS), st.sampled_from(ASKS), st.permutations(TAILS), st.integers(0, 3))
+def test_what_a_page_asks_of_a_client_always_counts(part: str, asks: str, tails: list[str], many: int) -> None:
+    """However a demand is put together, it is never an uncounted end of a login (law 2)."""
+    assert classify_words(" ".join([f"{part} {asks}.", *tails[:many]])).counts_as_refusal

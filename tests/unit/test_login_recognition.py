@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gwctl.login.account_kind import mode_of
 from gwctl.login.controls import Collected, Control
 from gwctl.login.look import Look
 from gwctl.login.pages import Element
-from gwctl.login.recognition import Recognized, describe, mode_of, recognize
+from gwctl.login.recognition import Recognized, describe, recognize
 
 
 def control(n: int, kind: str, name: str = "", **values: Any) -> Control:
@@ -186,6 +187,64 @@ def test_two_readings_are_none(controls: list[Control], seen: str) -> None:
     read_ = read(*controls)
     assert seen in read_.refused
     assert (read_.elements, read_.ways) == ({}, {})
+
+
+UNKNOWN_NAMES = ["", "Konto A", "Trainingsmodus", "Acme+", "Account type", "模式", "Режим", "Modus"]
+KNOWN_NAMES = [
+    *("Remember me", "Keep me signed in", "Stay signed in", "Angemeldet bleiben", "Se souvenir de moi", "Ricordami"),
+    *("Recordarme", "Mantener la sesión iniciada", "Lembrar-me", "ログイン状態を保持する", "记住我", "記住我"),
+    *("Запомнить меня", "זכור אותי", "تذكرني", "Emlékezz rám", "Onthoud mij", "로그인 상태 유지", "Husk meg"),
+    *("Show password", "Passwort anzeigen", "Afficher le mot de passe", "Dark mode", "English", "DE", "zh-TW"),
+    *("I agree to the terms", "This is a private computer", "Trust this device", "Go paperless"),
+]
+PLACES = ["above", "before", "between", "after"]
+
+
+def with_choice(place: str, choice: list[Control]) -> tuple[Control, ...]:
+    """Return a form with a choice somewhere in or above it."""
+    at = {"above": 0, "before": 0, "between": 1, "after": 2}[place]
+    scope = 9 if place == "above" else 1
+    moved = [control(one.n, one.kind, one.name, on=one.on, group="g", toggle=one.toggle, scope=scope) for one in choice]
+    return (*FORM[:at], *moved, *FORM[at:])
+
+
+@given(st.sampled_from(PLACES), st.sampled_from(UNKNOWN_NAMES), st.sampled_from(UNKNOWN_NAMES), st.sampled_from("tbp"))
+def test_a_choice_whose_name_says_nothing_stops(place: str, name: str, other: str, made: str) -> None:
+    """A toggle, box or pair in or above the form may be the one for paper or live, unless it is a box at the end."""
+    choice = {
+        "t": [control(8, "switch", name, on=False, toggle=True)],
+        "b": [control(8, "switch", name, on=False)],
+        "p": [control(8, "choice", name, on=True), control(9, "choice", other, on=False)],
+    }[made]
+    seen = read(*with_choice(place, choice))
+    if made == "b" and place == "after":
+        assert (seen.refused, places(seen)) == ("", {"username": 1, "password": 2, "submit": 3})
+    else:
+        assert "may be the one for paper or live" in seen.refused
+
+
+@given(st.sampled_from(PLACES), st.sampled_from(KNOWN_NAMES), st.sampled_from(UNKNOWN_NAMES), st.booleans())
+def test_a_choice_of_something_else_does_not_stop(place: str, name: str, other: str, toggle: bool) -> None:  # noqa: FBT001 - drawn
+    """To be remembered, to see the password, a language: no such choice is taken for one between paper and live."""
+    box = [control(8, "switch", name, on=False, toggle=toggle)]
+    assert read(*with_choice(place, box)).refused == ""
+    pair = [control(8, "choice", name, on=True), control(9, "choice", other, on=False)]
+    assert read(*with_choice(place, pair)).refused == ""
+
+
+@given(st.sampled_from(PAPER), st.sampled_from(UNKNOWN_NAMES), st.sampled_from(PLACES))
+def test_a_choice_that_is_known_is_read_beside_one_that_is_not(paper: str, other: str, place: str) -> None:
+    """Where the switch between paper and live is found, another one says nothing."""
+    beside = with_choice(place, [control(8, "switch", other, on=False, toggle=True)])
+    seen = read(control(20, "switch", paper, on=True), *beside)
+    assert (seen.refused, seen.paper) == ("", True)
+
+
+def test_a_known_paper_switch_is_the_only_one() -> None:
+    """A form that is not known, on a page with the known switch, is not stopped by another."""
+    nameless = with_choice("above", [control(8, "switch", "", on=False, toggle=True)])
+    assert "may be the one" in read(*nameless).refused
+    assert read(*nameless, has_switch=True).refused == ""
 
 
 def test_decoys_are_left_alone() -> None:

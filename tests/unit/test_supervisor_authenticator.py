@@ -345,6 +345,7 @@ def test_browser_that_died_waiting_is_replaced(desk: Desk) -> None:
 
     async def prepared() -> None:
         desk.authenticator.prepare("pin")
+        await desk.authenticator._until_started()
 
     desk.runner.run(prepared())
     done = desk.log_in(LoginOutcome.SUCCESS)
@@ -360,6 +361,7 @@ def test_browser_that_died_with_a_permission_is_not_replaced(desk: Desk) -> None
 
     async def prepared() -> None:
         desk.authenticator.prepare("pin")
+        await desk.authenticator._until_started()
 
     desk.runner.run(prepared())
     done = desk.log_in(LoginOutcome.SUCCESS)
@@ -383,6 +385,7 @@ def test_waiting_browser_is_let_go_when_no_login_may_be_made(desk: Desk) -> None
 
     async def prepared() -> None:
         desk.authenticator.prepare("pin")
+        await desk.authenticator._until_started()
 
     desk.runner.run(prepared())
     assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.NEEDS_PERSON
@@ -432,8 +435,12 @@ def test_a_browser_that_cannot_be_warmed_up_stops_nobody_else(desk: Desk, error:
     def refuse(_pin: str) -> ScriptedLogin:
         raise error
 
+    async def prepared() -> None:
+        desk.authenticator.prepare("pin")
+        await desk.authenticator._until_started()
+
     desk.authenticator._start_worker = refuse
-    desk.authenticator.prepare("pin")
+    desk.runner.run(prepared())
     assert not desk.authenticator.is_warm
 
 

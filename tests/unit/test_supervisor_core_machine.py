@@ -22,7 +22,6 @@ from gwctl.supervisor.budget import Budget, Rung
 from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.states import (
     Action,
-    Arrow,
     ByHandWanted,
     CancelCure,
     CancelLogin,
@@ -64,7 +63,7 @@ from gwctl.supervisor.states import (
     Verdict,
     WindowChanged,
 )
-from gwctl.supervisor.tables import PROCESS_TABLE, SESSION_TABLE, Turn
+from gwctl.supervisor.tables import PROCESS_TABLE, SESSION_TABLE, Arrow, Turn
 
 ILL = {Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED}
 SIGHTS = [one for one in Verdict if one is not Verdict.WRONG_KIND]

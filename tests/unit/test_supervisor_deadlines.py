@@ -17,6 +17,7 @@ from gwctl.supervisor.states import (
     CancelCure,
     CancelLogin,
     Check,
+    Checked,
     Cure,
     Finish,
     GatewayAnswers,
@@ -30,6 +31,7 @@ from gwctl.supervisor.states import (
     Reauthenticate,
     ReauthenticateDone,
     RestartWanted,
+    ResumeDone,
     SecondFactorAsked,
     Session,
     StartGateway,
@@ -83,6 +85,21 @@ def test_resume_that_says_nothing_leads_to_a_login() -> None:
     assert CancelCure() in core.fire(Timer.DEADLINE)
     core.see(Verdict.NO_SESSION)
     assert core.snapshot.cure is Cure.LOGIN
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_resumed_session_that_was_seen_and_is_lost_is_not_waited_for(*, lost: bool) -> None:
+    """A resumed session may not be there yet; one that was there and is gone is mended at once."""
+    core = ready()
+    core.feed(GatewayEnded(core.snapshot.epoch))
+    core.feed(GatewayGone())
+    core.feed(GatewayAnswers(core.snapshot.epoch))
+    assert core.feed(ResumeDone(core.snapshot.epoch, ok=True)) == [Check(tickle=True)]
+    core.feed(Checked(core.snapshot.epoch, Verdict.NO_SESSION, lost=lost))
+    assert core.snapshot.cure is (None if lost else Cure.SETTLE)
+    if lost:
+        core.see(Verdict.NO_SESSION)
+        assert core.snapshot.cure is Cure.LOGIN
 
 
 def test_reauthentication_that_says_nothing_is_not_waited_for() -> None:

@@ -44,6 +44,16 @@ def service(tmp_path: Path, posted: list[Event], monkeypatch: pytest.MonkeyPatch
     return made
 
 
+def looked(service: Service) -> None:
+    """Have the folder looked after once, to the end of what that takes."""
+
+    async def look() -> None:
+        service._guard_folder()
+        await service.folder.is_ours()
+
+    asyncio.run(look())
+
+
 def _no_room(*_: object) -> None:
     raise DiskTrouble("no space left")
 
@@ -55,10 +65,10 @@ def test_deleted_folder_is_mended_once_there_is_room(
     shutil.rmtree(service.paths.profile_dir)
     with monkeypatch.context() as full:
         full.setattr(control, "write_json", _no_room)
-        service._guard_folder()
+        looked(service)
     assert not service.paths.supervisor_state_file.exists()
     for _ in range(3):
-        service._guard_folder()
+        looked(service)
     assert service.paths.supervisor_state_file.exists()
     assert [type(event) for event in posted] == [FolderLost]
     assert service.hold.is_intact()
@@ -69,7 +79,7 @@ def test_folder_that_is_left_with_a_log_is_lost_all_the_same(service: Service, p
     """A gateway that writes while its folder is deleted keeps the folder, and nothing that it needs."""
     shutil.rmtree(service.paths.profile_dir)
     (service.paths.gateway_dir / "logs").mkdir(parents=True)
-    service._guard_folder()
+    looked(service)
     assert [type(event) for event in posted] == [FolderLost]
     service.hold.release()
 
@@ -77,7 +87,7 @@ def test_folder_that_is_left_with_a_log_is_lost_all_the_same(service: Service, p
 def test_deleted_lock_alone_costs_no_session(service: Service, posted: list[Event]) -> None:
     """Whoever tidies lock files away leaves the gateway where it is."""
     service.paths.supervisor_lock.unlink()
-    service._guard_folder()
+    looked(service)
     assert posted == []
     assert service.hold.is_intact()
     service.hold.release()
@@ -89,7 +99,7 @@ def test_folder_that_somebody_else_holds_is_left_to_them(service: Service, poste
     other = Hold(service.paths.supervisor_lock)
     assert other.take()
     for _ in range(2):
-        service._guard_folder()
+        looked(service)
     assert posted == [StopWanted(keep_gateway=True)]
     assert not service.paths.supervisor_state_file.exists()
     other.release()
@@ -100,7 +110,7 @@ def test_who_leaves_the_field_ends_nobody_elses_gateway(
     service: Service, ended: Callable[[], bool], *, abdicated: bool
 ) -> None:
     """Laws 1 and 3: what is recorded in a folder that another supervisor has is that one's own."""
-    service.keeper.abdicated = abdicated
+    service.folder.abdicated = abdicated
     asyncio.run(service.keeper.stop(logout=False, hard=True))
     assert ended() is not abdicated
     service.hold.release()

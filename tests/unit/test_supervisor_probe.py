@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from hypothesis import given
@@ -277,6 +278,21 @@ def test_place_that_is_given_back_makes_no_room_before_its_time() -> None:
     assert pace.take(1.0) == 9.0
     pace.give_back()
     assert pace.take(2.0) == 8.0
+
+
+def test_cookies_are_offered_at_once_whatever_was_asked_before() -> None:
+    """A cure does not wait for the looks before it: a resume is no call of the API, and has a budget of its own."""
+    client = AnsweringGateway(SessionAnswer(Said.NO_SESSION, 401))
+    probe = probe_of(client)
+    probe.cookies = (("SSO", "kept"),)
+
+    async def story() -> None:
+        for _ in range(probe_module.PACE_REQUESTS):
+            probe.pace.take(time.monotonic())
+        async with asyncio.timeout(5.0):
+            await probe.resume()
+
+    asyncio.run(story())
 
 
 def test_a_silent_gateway_is_knocked_at_without_delay_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:

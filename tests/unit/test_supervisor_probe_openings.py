@@ -107,7 +107,7 @@ def test_session_that_is_lost_while_its_kind_is_asked_for_is_a_lost_one(
         return checked
 
     checked = asyncio.run(story())
-    assert (checked.verdict, "paper or live" in checked.text) == (verdict, False)
+    assert (checked.verdict, checked.lost, "paper or live" in checked.text) == (verdict, True, False)
 
 
 # IBKR's own words.

@@ -96,7 +96,7 @@ def test_ended_gateway_is_back_at_once_by_resume() -> None:
     assert core.phase is Phase.RECOVERING
     assert core.feed(GatewayGone()) == [StartGateway()]
     assert core.feed(GatewayAnswers(core.snapshot.epoch)) == [Resume()]
-    assert core.feed(ResumeDone(core.snapshot.epoch, ok=True)) == [Check()]
+    assert core.feed(ResumeDone(core.snapshot.epoch, ok=True)) == [Check(tickle=True)]
     core.see(Verdict.READY)
     assert core.phase is Phase.READY
     assert core.snapshot.restarts == 1

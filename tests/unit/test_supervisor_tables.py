@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.states import Arrow, Cure, Phase, Process, Session, Timer
-from gwctl.supervisor.tables import PROCESS_TABLE, SESSION_TABLE, ImpossibleTransition, Snapshot, Turn, phase_of
+from gwctl.supervisor.states import Cure, Phase, Process, Session, Timer
+from gwctl.supervisor.tables import PROCESS_TABLE, SESSION_TABLE, Arrow, ImpossibleTransition, Snapshot, Turn, phase_of
 
 # Written down a second time on purpose: an arrow changes in both places or not at all.
 PROCESS_ARROWS = """

@@ -63,6 +63,7 @@ function showStatus(status) {
   $("phase-word").className = "badge " + (GOOD.has(phase) ? "good" : BAD.has(phase) ? "bad" : OFF.has(phase) ? "off" : "");
   put("reason", status.reason || "");
   put("question", status.question ? status.question.text || "A second factor is asked for" : "");
+  showDrift(status.drift || []);
   put("next", status.next ? "next: " + status.next.what.replaceAll("_", " ") + (status.next.in_s > 0 ? " in " + duration(status.next.in_s) : " now") : "");
   put("clock", new Date().toLocaleString("en-GB"));
   const login = status.login;
@@ -73,6 +74,14 @@ function showStatus(status) {
   $("budget").replaceChildren(...Object.entries(status.budget || {}).map(([rung, spent]) =>
     row([rung, spent.hour + " of " + spent.per_hour, spent.day + " of " + spent.per_day])));
   showParts(status);
+}
+
+function showDrift(drift) {
+  const list = $("drift");
+  const texts = drift.map((one) => one.text + "; to apply it: " + one.remedy);
+  list.hidden = texts.length === 0;
+  if ([...list.children].map((one) => one.textContent).join("\n") === texts.join("\n")) return;
+  list.replaceChildren(...texts.map((text) => element("li", text)));
 }
 
 function showTickles(tickles, session) {

@@ -1,0 +1,91 @@
+"""Hold the profile again when its folder was deleted under a living supervisor, or leave it to the one that has it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from gwctl.errors import GwctlError
+from gwctl.interruptions import whole
+from gwctl.paths import Paths
+from gwctl.supervisor.hold import Hold, stand_on
+from gwctl.supervisor.log import reopen_log
+
+log = logging.getLogger("gwctl.supervisor")
+
+SETTLE_S = 10.0
+"""How long the next step waits for what is under way; a disk that hangs holds nothing up for longer."""
+
+
+class FolderGuard:
+    """Looks after the hold on one profile's folder; what it writes, it writes in threads.
+
+    ``write`` writes in a thread what a supervisor keeps there and raises GwctlError or OSError, after which the next
+    look tries again. ``on_lost`` is called in the loop when the gateway's own files are gone with the folder,
+    ``on_taken`` when another supervisor has taken it: law 1, that one adopts the gateway.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        hold: Hold,
+        *,
+        write: Callable[[], None],
+        on_lost: Callable[[], None],
+        on_taken: Callable[[], None],
+    ) -> None:
+        self.hold = hold
+        self.abdicated = False
+        """Whether another supervisor has the profile: what is recorded there is its own."""
+        self._paths = paths
+        self._write = write
+        self._on_lost = on_lost
+        self._on_taken = on_taken
+        self._unwritten = False
+        self._under_way: asyncio.Task[None] | None = None
+
+    def look(self) -> None:
+        """Begin to hold the folder again if it is not held any more, and return at once."""
+        due = not self.abdicated and (self._unwritten or not self.hold.is_intact())
+        if due and self._under_way is None:
+            self._under_way = asyncio.get_running_loop().create_task(self._hold_again())
+
+    async def is_ours(self) -> bool:
+        """Return whether the folder is ours, once what is under way has come to its end."""
+        if self._under_way is not None:
+            await asyncio.wait([self._under_way], timeout=SETTLE_S)
+        return not self.abdicated
+
+    async def _hold_again(self) -> None:
+        try:
+            with contextlib.suppress(GwctlError, OSError):  # a full disk: the next look tries again
+                if not self.hold.is_intact():
+                    await self._take()
+                if self._unwritten and not self.abdicated:
+                    await whole(self._write)
+                    self._unwritten = False
+        except Exception:  # whatever it is, the session comes first
+            log.exception("the profile's folder could not be looked after")
+        finally:
+            self._under_way = None
+
+    async def _take(self) -> None:
+        # A gateway that goes on writing its log may leave its folder there, with nothing else in it.
+        needed = (self._paths.gateway_state_file, self._paths.gateway_dir / "root" / "conf.yaml")
+        lost = not all(file.exists() for file in needed)
+        if not await whole(self.hold.take):
+            log.error("the folder was deleted and another supervisor holds the profile: leaving it the field")
+            self.abdicated = True
+            self._on_taken()
+            return
+        self._unwritten = True
+        await whole(self._settle_in)
+        if lost:
+            self._on_lost()
+
+    def _settle_in(self) -> None:
+        stand_on(self._paths.profile_dir)
+        reopen_log(self._paths)
+        log.warning("the lock of %s was deleted; it is held anew", self._paths.profile_dir)

@@ -1,0 +1,60 @@
+"""A session that IBKR drops just after a resume, with real processes: it is lost, and is soon back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chaos.worlds import plain_release
+from hand_fakes import a_live_home
+from rig import wait_for
+
+from gwctl.supervisor.probe import PACE_SPAN_S
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+BOUND_S = 10.0
+"""The aim is 5 s; a test machine may be busy with other tests."""
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.3, 1.0, 4.0])
+def test_session_dropped_after_a_resume_is_a_lost_session(
+    tmp_path: Path, after_s: float, record_property: pytest.RecordProperty
+) -> None:
+    """The gateway is killed, its session comes back by its cookies and goes again: a login follows at once."""
+    with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
+        home.gwctl("up", GWCTL_USERNAME=home.account.username, GWCTL_PASSWORD=home.account.password).check(0)
+        time.sleep(PACE_SPAN_S)  # a gateway that has run for a while: what its start has asked for is behind it
+        begun = len(home.journal())
+
+        def resumed() -> bool:
+            return any(one.get("rung") == "resume" and one["ok"] for one in home.journal()[begun:])
+
+        def back() -> list[dict[str, Any]]:
+            fresh = home.journal()[begun:]
+            logins = [number for number, one in enumerate(fresh) if one["kind"] == "login"]
+            return fresh if logins and any(one.get("phase") == "ready" for one in fresh[logins[0] :]) else []
+
+        os.kill(home.status()["gateway"]["pid"], signal.SIGKILL)
+        wait_for(resumed, 30, "the cookies are taken")
+        time.sleep(after_s)  # when it is dropped is what is tried
+        home.stand_in.state.act("drop_session", {})
+        dropped_s = time.monotonic()
+        entries = wait_for(back, 60, "ready again")
+        took_s = time.monotonic() - dropped_s
+        record_property("took_s", round(took_s, 2))
+        assert took_s < BOUND_S
+        assert [one for one in entries if one["kind"] in {"warning", "defect"}] == []
+        reasons = {one["reason"] for one in entries if one["kind"] == "phase"}
+        assert reasons <= {
+            "the gateway ended",
+            "logged in, waiting for the session",
+            "authenticated",
+            "no session at IBKR",
+            "logging in",
+        }
+        assert [one["outcome"] for one in entries if one["kind"] == "login"] == ["success"]

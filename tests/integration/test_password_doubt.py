@@ -1,0 +1,32 @@
+"""A password that looks wrong is told of before it is sent: by `up`, as by `secret check` and the doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from chaos.worlds import plain_release
+from hand_fakes import a_live_home
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+
+@pytest.mark.parametrize("foreground", [False, True])
+def test_up_tells_of_a_password_in_quotes_once_before_the_login(tmp_path: Path, *, foreground: bool) -> None:
+    """One line names the source and not the password; the refusal that follows says so again."""
+    argv = ["up", "--foreground"] if foreground else ["up"]
+    with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
+        given = {"GWCTL_USERNAME": home.account.username, "GWCTL_PASSWORD": f'"{home.account.password}"'}
+        done = home.gwctl(*argv, **given).check(77)
+        warnings = [line for line in done.stderr.splitlines() if line.startswith("the password:")]
+        assert warnings == [
+            "the password: it stands in quotes in its source ($GWCTL_PASSWORD), and they are sent with it"
+        ]
+        assert home.account.password not in done.stderr
+
+
+def test_up_says_nothing_of_a_password_that_looks_right(tmp_path: Path) -> None:
+    """There is no line where there is no doubt."""
+    with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
+        done = home.gwctl("up", GWCTL_USERNAME=home.account.username, GWCTL_PASSWORD=home.account.password).check(0)
+        assert "the password:" not in done.stderr
