@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from gwctl.cli.spelling import duration, percent, printable, stamp
+from gwctl.cli.formatting import duration, percent, printable, stamp
 from gwctl.supervisor.history import Day, History, Outage
 from gwctl.supervisor.replay import Login, Restart, State, Stretch
 

@@ -27,28 +27,29 @@ INTERRUPTED = 130
 _QUIET = re.compile(r"-v*qv*|--quiet")
 
 VERBS = {
-    "up": "Start the gateway, log in, and keep the session alive.",
-    "down": "Log out and stop everything of the profile.",
-    "restart": "Restart the gateway; the session is restored.",
-    "status": "Show how the session is.",
-    "wait": "Wait until the session is ready.",
-    "exec": "Run a command with a ready session.",
-    "env": "Print what a client needs as export lines.",
-    "api": "Make one verified call to the gateway.",
-    "login": "Log in now.",
-    "tickle": "Tickle once and print the answer.",
-    "logs": "Show the supervisor's and the gateway's logs.",
-    "history": "Show uptime per day, outages, logins and restarts.",
-    "doctor": "Check everything, and say what to do about what is wrong.",
-    "release": "Manage Standard Releases.",
-    "browser": "Manage the login's browser.",
-    "profile": "Manage profiles.",
-    "secret": "Manage secrets.",
-    "service": "Have systemd, cron or launchd run it.",
-    "notify": "Try who is told of what happens.",
-    "sandbox": "Steer the built-in stand-in for IBKR.",
-    "completion": "Print a shell's completion script.",
+    "up": ("session_verbs", "Start the gateway, log in, and keep the session alive."),
+    "down": ("session_verbs", "Log out and stop everything of the profile."),
+    "restart": ("session_verbs", "Restart the gateway; the session is restored."),
+    "status": ("session_verbs", "Show how the session is."),
+    "wait": ("session_verbs", "Wait until the session is ready."),
+    "exec": ("client_verbs", "Run a command with a ready session."),
+    "env": ("client_verbs", "Print what a client needs as export lines."),
+    "api": ("client_verbs", "Make one verified call to the gateway."),
+    "login": ("login_verbs", "Log in now."),
+    "tickle": ("client_verbs", "Tickle once and print the answer."),
+    "logs": ("log_verbs", "Show the supervisor's and the gateway's logs."),
+    "history": ("log_verbs", "Show uptime per day, outages, logins and restarts."),
+    "doctor": ("doctor_verb", "Check everything, and say what to do about what is wrong."),
+    "release": ("install_verbs", "Manage Standard Releases."),
+    "browser": ("install_verbs", "Manage the login's browser."),
+    "profile": ("profile_verbs", "Manage profiles."),
+    "secret": ("secret_verbs", "Manage secrets."),
+    "service": ("service_verbs", "Have systemd, cron or launchd run it."),
+    "notify": ("secret_verbs", "Try who is told of what happens."),
+    "sandbox": ("sandbox_verbs", "Steer the built-in stand-in for IBKR."),
+    "completion": ("sandbox_verbs", "Print a shell's completion script."),
 }
+"""Each verb's module and help, which is listed without importing it."""
 
 
 class LazyGroup(SuggestingGroup):
@@ -62,14 +63,14 @@ class LazyGroup(SuggestingGroup):
         """Import and return a verb."""
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"gwctl.cli.{cmd_name.replace('exec', 'exec_')}")
-        command: click.Command = module.command
+        module = importlib.import_module(f"gwctl.cli.{VERBS[cmd_name][0]}")
+        command: click.Command = getattr(module, "exec_" if cmd_name == "exec" else cmd_name)
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs without importing them."""
         with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

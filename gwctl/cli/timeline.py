@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from gwctl.cli.spelling import duration, percent, printable, stamp
+from gwctl.cli.formatting import duration, percent, printable, stamp
 from gwctl.supervisor.history import Day, History
 from gwctl.supervisor.replay import State, Stretch
 

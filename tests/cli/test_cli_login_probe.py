@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cli_fakes import Done, Home, free_port, one_line_with_hint
 
-from gwctl.cli import login_probe
+from gwctl.cli import login_verbs as login_probe
 from gwctl.cli.call import Call
 from gwctl.cli.main import run
 from gwctl.errors import GwctlError

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cli_fakes import Home, lasting_port, one_line_with_hint, wait_for
 
-from gwctl.cli.many import table
+from gwctl.cli.all_profiles import table
 from gwctl.config import Environment
 from gwctl.lifecycle.profile import Profile
 from gwctl.lifecycle.status import blank_status

@@ -18,7 +18,7 @@ import pyte
 import pytest
 from cli_fakes import PROGRAM, Home, wait_for
 
-from gwctl.cli.watch import screen
+from gwctl.cli.live import screen
 from gwctl.paths import Paths
 from gwctl.supervisor.history import LastSign
 from gwctl.supervisor.lately import Lately, look_back

@@ -1,22 +1,26 @@
-"""``gwctl history``: the journal as uptime per day, outages, logins and restarts; and as a picture."""
+"""`logs` and `history`: what was written, and what came of it."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
+import json
 import math
+import os
 import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
 from gwctl.cli.call import Call, verb
+from gwctl.cli.formatting import DAY_S, HOUR_S
 from gwctl.cli.history_text import Look, render
-from gwctl.cli.output import Outcome, wants_color
-from gwctl.cli.spelling import DAY_S, HOUR_S
+from gwctl.cli.output import Outcome, wants_color, write
 from gwctl.errors import DiskTrouble, Usage
 from gwctl.paths import Paths
 from gwctl.state_file import write_bytes
@@ -26,9 +30,133 @@ from gwctl.supervisor.journal import Seen, read_entries
 from gwctl.supervisor.journal import stamp as journal_stamp
 from gwctl.supervisor.replay import State
 
+FOLLOW_EVERY_S = 0.2
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)")
+_AGE = re.compile(r"(\d+)\s*(s|m|h|d)")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@click.command("logs")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
+@click.option("--gateway", is_flag=True, help="The gateway's output only.")
+@click.option("--supervisor", is_flag=True, help="The supervisor's log only.")
+@click.option("--since", metavar="AGE", help="Only lines younger than this: 90s, 10m, 2h, 1d.")
+@click.option("-n", "--lines", "count", type=click.IntRange(min=0), default=50, show_default=True, metavar="N",
+              help="How many of each log.")  # fmt: skip
+@verb
+def logs(  # noqa: PLR0913 - one argument an option
+    call: Call, *, follow: bool, gateway: bool, supervisor: bool, since: str | None, count: int
+) -> Outcome:
+    """Show the last lines of the logs; the gateway's own DEBUG log, which holds secrets, is not among them."""
+    both = gateway == supervisor
+    files = {
+        name: path
+        for name, path, wanted in (
+            ("supervisor", call.paths.supervisor_log, both or supervisor),
+            ("gateway", call.paths.gateway_log, both or gateway),
+        )
+        if wanted
+    }
+    # Opened before the last lines are read: a line that comes in between is shown twice rather than never.
+    followed = {name: _Followed(path) for name, path in files.items()} if follow else {}
+    oldest_s = None if since is None else time.time() - _age_s(since)
+    lines = [{"log": name, "line": line} for name, path in files.items() for line in _tail(path, count, oldest_s)]
+    if not follow:
+        if not any(path.exists() for path in files.values()):
+            call.say(f"nothing is logged yet; {call.command('up')} begins")
+        text = "\n".join(_shown(entry, both=both) for entry in lines)
+        return Outcome({"lines": lines}, text)
+    call.streams = True
+    for entry in itertools.chain(lines, _follow(followed)):
+        if not _print(call, entry, both=both):
+            break
+    return Outcome(raw="")
+
+
+def _age_s(text: str) -> float:
+    found = _AGE.fullmatch(text.strip())
+    if found is None:
+        raise Usage(f"--since {text!r} is not an age such as 90s, 10m, 2h or 1d", hint="gwctl logs --since 10m")
+    return int(found[1]) * _UNIT_S[found[2]]
+
+
+def _tail(path: Path, count: int, oldest_s: float | None) -> list[str]:
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    if oldest_s is not None:
+        lines = [line for line in lines if _is_younger(line, oldest_s)]
+    return lines[-count:] if count else []
+
+
+def _is_younger(line: str, oldest_s: float) -> bool:
+    found = _STAMP.search(line)
+    if found is None:
+        return True
+    return dt.datetime.fromisoformat(f"{found[1]}T{found[2]}").timestamp() >= oldest_s
+
+
+def _shown(entry: dict[str, str], *, both: bool) -> str:
+    return f"{entry['log']:<10} | {entry['line']}" if both else entry["line"]
+
+
+def _print(call: Call, entry: dict[str, str], *, both: bool) -> bool:
+    return write(json.dumps(entry) if call.as_json else _shown(entry, both=both), sys.stdout)
+
+
+class _Followed:
+    """One log that grows, is emptied or replaced under us; nothing that was written before that is lost."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO | None = None
+        self._rest = b""
+        file = self._open()
+        if file is not None:
+            file.seek(0, os.SEEK_END)
+
+    def _open(self) -> BinaryIO | None:
+        with contextlib.suppress(OSError):
+            self._file = self.path.open("rb")
+        return self._file
+
+    def _is_replaced(self, file: BinaryIO) -> bool:
+        try:
+            return not os.path.samestat(self.path.stat(), os.fstat(file.fileno()))
+        except OSError:
+            return False  # moved away, and the new one is not there yet
+
+    def lines(self) -> Iterator[str]:
+        """Yield the whole lines that are new."""
+        file = self._file or self._open()
+        if file is None:
+            return
+        # Asked before reading: what the old file got until its replacement is read to the end first.
+        replaced = self._is_replaced(file)
+        if os.fstat(file.fileno()).st_size < file.tell():
+            file.seek(0)
+            self._rest = b""
+        *whole, self._rest = (self._rest + file.read()).split(b"\n")
+        yield from (line.decode(errors="replace") for line in whole)
+        if replaced:
+            file.close()
+            self._file, self._rest = None, b""
+            yield from self.lines()
+
+
+def _follow(followed: dict[str, _Followed]) -> Iterator[dict[str, str]]:
+    """Yield new lines for ever."""
+    while True:
+        for name, log in followed.items():
+            for line in log.lines():
+                yield {"log": name, "line": line}
+        time.sleep(FOLLOW_EVERY_S)  # between two looks at the files; a person ends it
+
+
 LOOK_TIMEOUT_S = 2.0
-_AGE = re.compile(r"(\d{1,6})\s*(m|h|d|w)")
-_UNIT_S = {"m": 60, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
+_SPAN = re.compile(r"(\d{1,6})\s*(m|h|d|w)")
+_SPAN_UNIT_S = {"m": 60, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
 
 
 @click.command("history")
@@ -38,7 +166,7 @@ _UNIT_S = {"m": 60, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
 @click.option("--svg", "svg_file", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
               help="Draw a timeline, one row a day, into FILE; - is stdout.")  # fmt: skip
 @verb
-def command(call: Call, *, since: str, utc: bool, svg_file: Path | None) -> Outcome:
+def history(call: Call, *, since: str, utc: bool, svg_file: Path | None) -> Outcome:
     """Show uptime per day, each outage with its cause, cure and length, logins and restarts.
 
     Uptime is the share of the time not stopped by a person in which the session was seen ready; time that nobody
@@ -99,12 +227,12 @@ def _since_s(text: str, now_s: float, zone: dt.tzinfo | None) -> float:
     """Return the time from which on history is told; an age in days or weeks begins at a midnight, today included."""
     if text == "all":
         return 0.0
-    found = _AGE.fullmatch(text.strip())
+    found = _SPAN.fullmatch(text.strip())
     with contextlib.suppress(ValueError, OverflowError, OSError):
         if found is None:
             said = dt.datetime.fromisoformat(text.strip())
             return (said if said.tzinfo else said.replace(tzinfo=zone)).timestamp()
-        age_s = int(found[1]) * _UNIT_S[found[2]]
+        age_s = int(found[1]) * _SPAN_UNIT_S[found[2]]
         if found[2] in {"m", "h"}:
             return now_s - age_s
         today = dt.datetime.fromtimestamp(now_s, zone).date()

@@ -20,7 +20,7 @@ _KINDS = ("systemd", "cron", "launchd")
 
 @click.group("service", cls=SuggestingGroup)
 @global_options
-def command() -> None:
+def service() -> None:
     """Install a unit, a crontab's line or a launch agent for the profile; take it out again; show it."""
 
 
@@ -81,7 +81,7 @@ def _refuse_edited(place: Place, what: str) -> None:
     )
 
 
-@command.command("install")
+@service.command("install")
 @_MANAGER
 @_CHOICES
 @click.option("--no-start", is_flag=True, help="Write it only; start and enable nothing.")
@@ -109,7 +109,7 @@ def install(call: Call, *, no_start: bool, force: bool, **chosen: Any) -> Outcom
     return Outcome(data, "" if call.quiet else text)
 
 
-@command.command("uninstall")
+@service.command("uninstall")
 @_MANAGER
 @click.option("--force", is_flag=True, help="Remove it, though it was edited by hand.")
 @verb
@@ -127,7 +127,7 @@ def uninstall(call: Call, *, force: bool, **chosen: Any) -> Outcome:  # noqa: AN
     return Outcome({**place.describe(), "removed": True, "next": following}, "" if call.quiet else text)
 
 
-@command.command("show")
+@service.command("show")
 @_MANAGER
 @_CHOICES
 @verb

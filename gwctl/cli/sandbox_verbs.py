@@ -1,4 +1,4 @@
-"""``gwctl sandbox``: steer the stand-in for IBKR while it runs."""
+"""`sandbox` and `completion`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gwctl.lifecycle.sandbox import Sandbox
 
 @click.group("sandbox", cls=SuggestingGroup)
 @global_options
-def command() -> None:
+def sandbox() -> None:
     """Switch faults of the running sandbox on and off, or show its state."""
 
 
@@ -33,7 +33,7 @@ def _parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
     return parameters
 
 
-@command.command("show")
+@sandbox.command("show")
 @verb
 def show(call: Call) -> Outcome:
     """Show the stand-in's address, sessions, logins and scenarios."""
@@ -41,7 +41,7 @@ def show(call: Call) -> Outcome:
     return Outcome(state, json.dumps(state, indent=2))
 
 
-@command.command("on")
+@sandbox.command("on")
 @click.argument("scenario")
 @click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]…")
 @verb
@@ -51,7 +51,7 @@ def on(call: Call, *, scenario: str, parameters: tuple[str, ...]) -> Outcome:
     return Outcome(state, f"{scenario} is on")
 
 
-@command.command("off")
+@sandbox.command("off")
 @click.argument("scenario")
 @verb
 def off(call: Call, *, scenario: str) -> Outcome:
@@ -60,7 +60,7 @@ def off(call: Call, *, scenario: str) -> Outcome:
     return Outcome(state, f"{scenario} is off")
 
 
-@command.command("do")
+@sandbox.command("do")
 @click.argument("action")
 @click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]…")
 @verb
@@ -68,3 +68,19 @@ def do(call: Call, *, action: str, parameters: tuple[str, ...]) -> Outcome:
     """Do ACTION once, for example `gwctl sandbox do drop_session`."""
     state = Sandbox(call.target()).do(action, **_parameters(parameters))
     return Outcome(state, f"{action} is done")
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@verb
+def completion(_call: Call, *, shell: str) -> Outcome:
+    """Print the completion script: `source <(gwctl completion bash)`."""
+    from click.shell_completion import get_completion_class
+
+    from gwctl.cli.main import cli
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"no completion for {shell}")
+    script = kind(cli, {}, "gwctl", "_GWCTL_COMPLETE").source()
+    return Outcome({"shell": shell, "script": script}, script)

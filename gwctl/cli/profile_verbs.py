@@ -26,11 +26,11 @@ LOCK_TIMEOUT_S = 30.0
 
 @click.group("profile", cls=SuggestingGroup)
 @global_options
-def command() -> None:
+def profile() -> None:
     """List, show, create, change and delete profiles."""
 
 
-@command.command("list")
+@profile.command("list")
 @verb
 def list_(call: Call) -> Outcome:
     """List the profiles with the port, the account kind and the phase of each."""
@@ -69,7 +69,7 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield f"{row['profile']:<{width}}  {row['port']:>5}  {row['mode']:<5}  {row['phase']}{sandbox}{shared}"
 
 
-@command.command("show")
+@profile.command("show")
 @click.argument("name", required=False)
 @verb
 def show(call: Call, *, name: str | None) -> Outcome:
@@ -91,7 +91,7 @@ def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-@command.command("create")
+@profile.command("create")
 @click.argument("name")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Any setting; may be given several times.")
 @click.option("--username", help="IBKR username.")
@@ -129,7 +129,7 @@ def create(  # noqa: PLR0913 - one argument an option
     )
 
 
-@command.command("set")
+@profile.command("set")
 @click.argument("name")
 @click.argument("pairs", nargs=-1, required=True, metavar="KEY=VALUE…")
 @verb
@@ -225,7 +225,7 @@ def _checked(key: str, value: Any) -> Any:  # noqa: ANN401 - a setting's own typ
     return list(parsed) if isinstance(parsed, tuple) else parsed
 
 
-@command.command("delete")
+@profile.command("delete")
 @click.argument("name")
 @verb
 def delete(call: Call, *, name: str) -> Outcome:

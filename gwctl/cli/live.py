@@ -1,4 +1,4 @@
-"""``gwctl status --watch``: a live screen on a terminal, a line a change elsewhere, an object a second for machines."""
+"""`status --watch`, a live screen, a line a change or an object a second; and `status --web`, a page."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import os
 import shutil
 import sys
 import time
+import webbrowser
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from gwctl.cli.call import Call
+from gwctl.cli.formatting import duration, megabytes, percent, printable
 from gwctl.cli.output import Outcome, write
-from gwctl.cli.spelling import duration, megabytes, percent, printable
+from gwctl.config import secrets_out_of_reach
 from gwctl.errors import GwctlError
+from gwctl.lifecycle.manual_login import has_display
 from gwctl.lifecycle.status import look_always
 from gwctl.session_status import NextStep, Status, Tickles
 from gwctl.supervisor.replay import State
@@ -96,7 +100,7 @@ def _live(call: Call) -> Outcome:
 
 
 def _look_back(call: Call) -> Lately | None:
-    from gwctl.cli.history import last_sign_of
+    from gwctl.cli.log_verbs import last_sign_of
     from gwctl.supervisor.lately import look_back
 
     now_s = time.time()
@@ -234,3 +238,16 @@ def _latency(seconds: float) -> str:
 def _next(coming: NextStep) -> str:
     what = str(coming["what"]).replace("_", " ")
     return f"{what} in {duration(coming['in_s'])}" if coming["in_s"] > 0 else f"{what} now"
+
+
+def open_page(call: Call, url: str) -> Outcome:
+    """Open ``url`` where a browser can be shown, and print it in any case; from elsewhere it takes a tunnel."""
+    opened = False
+    if has_display(call.environment) or call.environment.get("BROWSER"):
+        # The program that is started to show it inherits our environment (law 8).
+        with secrets_out_of_reach():
+            opened = webbrowser.open(url)
+    if not opened:
+        port = urlsplit(url).port
+        call.say(f"no browser can be shown here; from another machine: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE")
+    return Outcome({"url": url, "opened": opened}, url)

@@ -1,4 +1,4 @@
-"""``gwctl release``: Standard Releases side by side."""
+"""`release` and `browser`: what a session needs on this machine."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ MEGABYTE = 1_000_000
 
 @click.group("release", cls=SuggestingGroup)
 @global_options
-def command() -> None:
+def release() -> None:
     """Install, list, choose, check and remove Standard Releases."""
 
 
-def _facts(release: Release, *, current: bool) -> dict[str, Any]:
+def _release_facts(release: Release, *, current: bool) -> dict[str, Any]:
     return {
         "version": release.version,
         "sha256": release.sha256,
@@ -40,7 +40,7 @@ def _facts(release: Release, *, current: bool) -> dict[str, Any]:
     }
 
 
-@command.command("install")
+@release.command("install")
 @click.argument("source", required=False, metavar="[URL|FILE]")
 @click.option("--sha256", metavar="HEX", help="Accept only an archive with this checksum.")
 @verb
@@ -54,14 +54,14 @@ def install(call: Call, *, source: str | None, sha256: str | None) -> Outcome:
         "new_bytes": f"the same address gave OTHER BYTES than before: installed beside it as {release.version}",
     }[result.outcome]
     data = {
-        **_facts(release, current=True),
+        **_release_facts(release, current=True),
         "outcome": result.outcome,
         "previous": result.previous.version if result.previous else None,
     }
     return Outcome(data, f"{said}\nsha256 {release.sha256}")
 
 
-@command.command("list")
+@release.command("list")
 @verb
 def list_(call: Call) -> Outcome:
     """List the installed releases; the chosen one is marked."""
@@ -75,19 +75,19 @@ def list_(call: Call) -> Outcome:
         for release in releases
     ]
     text = "\n".join(rows) or f"none; try: {call.command('release install')}"
-    return Outcome({"releases": [_facts(one, current=one.version == chosen) for one in releases]}, text)
+    return Outcome({"releases": [_release_facts(one, current=one.version == chosen) for one in releases]}, text)
 
 
-@command.command("use")
+@release.command("use")
 @click.argument("version")
 @verb
 def use(call: Call, *, version: str) -> Outcome:
     """Choose VERSION for gateways started from now on."""
     release = store_of(call.paths).use(version)
-    return Outcome(_facts(release, current=True), f"using {release.version}")
+    return Outcome(_release_facts(release, current=True), f"using {release.version}")
 
 
-@command.command("verify")
+@release.command("verify")
 @click.argument("version", required=False)
 @verb
 def verify(call: Call, *, version: str | None) -> Outcome:
@@ -111,7 +111,7 @@ def verify(call: Call, *, version: str | None) -> Outcome:
     )
 
 
-@command.command("prune")
+@release.command("prune")
 @verb
 def prune(call: Call) -> Outcome:
     """Remove the releases that are neither chosen nor used by a profile, and broken downloads."""
@@ -127,3 +127,32 @@ def _used_by_profiles(paths: Paths) -> set[str]:
     """Return the release folders that profiles' gateway folders link into."""
     links = paths.profiles_dir.glob("*/gateway/bin") if paths.profiles_dir.is_dir() else []
     return {str(link.resolve().parent) for link in links}
+
+
+@click.group("browser", cls=SuggestingGroup)
+@global_options
+def browser() -> None:
+    """Install the login's browser, or show which one is used."""
+
+
+@browser.command("install")
+@click.option("--window", is_flag=True, help="The one that can show a window, too, for `login --manual`.")
+@verb
+def install_browser(call: Call, *, window: bool) -> Outcome:
+    """Install Playwright's Chromium with gwctl's own interpreter."""
+    from gwctl.login.browser import install_chromium
+
+    call.say("installing Playwright's Chromium (about 110 MB)")
+    browser = install_chromium(call.environment.variables, window=window)
+    return Outcome({"executable": str(browser.executable), "kind": browser.kind}, f"installed {browser.executable}")
+
+
+@browser.command("show")
+@verb
+def show_browser(call: Call) -> Outcome:
+    """Show the browser that a login would use."""
+    from gwctl.login.browser import find_browser
+
+    browser = find_browser(call.settings()["browser"], call.environment.variables)
+    data = {"executable": str(browser.executable), "kind": browser.kind, "source": browser.source}
+    return Outcome(data, f"{browser.executable} ({browser.source})")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gwctl.cli.call import Call, verb
+from gwctl.cli.formatting import printable
 from gwctl.cli.output import Outcome, wants_color
-from gwctl.cli.spelling import printable
 from gwctl.errors import Usage
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _RESET = "\x1b[0m"
               help="Write a redacted zip for a bug report, too.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Let --bundle replace a file.")
 @verb
-def command(call: Call, *, bundle: Path | None, force: bool) -> Outcome:
+def doctor(call: Call, *, bundle: Path | None, force: bool) -> Outcome:
     """Check everything a session needs, and say what to type about what is wrong; changes nothing.
 
     Ends with 1 if a check failed; warnings are no failure.

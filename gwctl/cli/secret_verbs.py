@@ -1,9 +1,11 @@
-"""``gwctl secret``: put secrets into the keyring, and say where they are found; never show one."""
+"""`secret` and `notify`: secrets, and who is told of what happens."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,14 +13,17 @@ from gwctl.cli.call import Call, global_options, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.parsing import SuggestingGroup
 from gwctl.credentials import check_name, doubt_of, find, import_keyring
-from gwctl.errors import CredentialsMissing, Unavailable, Usage
+from gwctl.errors import Configuration, CredentialsMissing, Unavailable, Usage
+
+if TYPE_CHECKING:
+    from gwctl.integrations.notify import Message, Way
 
 _NO_KEYRING = "pipx inject gwctl keyring, or put the secret into a file and set GWCTL_{}_FILE"
 
 
 @click.group("secret", cls=SuggestingGroup)
 @global_options
-def command() -> None:
+def secret() -> None:
     """Manage `password` and `totp_secret`, and `notify_webhook`, `notify_webhook_token` and `notify_urls`."""
 
 
@@ -29,7 +34,7 @@ def _keyring(name: str) -> Any:  # noqa: ANN401 - an optional library without ty
         raise Unavailable("the keyring extra is not installed", hint=_NO_KEYRING.format(name.upper())) from None
 
 
-@command.command("set")
+@secret.command("set")
 @click.argument("name")
 @verb
 def set_(call: Call, *, name: str) -> Outcome:
@@ -51,7 +56,7 @@ def set_(call: Call, *, name: str) -> Outcome:
     return Outcome({"name": name, "source": "keyring"}, f"{name} of {call.profile_name} is in the keyring")
 
 
-@command.command("delete")
+@secret.command("delete")
 @click.argument("name")
 @verb
 def delete(call: Call, *, name: str) -> Outcome:
@@ -65,7 +70,7 @@ def delete(call: Call, *, name: str) -> Outcome:
     return Outcome({"name": name}, f"{name} of {call.profile_name} is removed")
 
 
-@command.command("check")
+@secret.command("check")
 @click.argument("name", default="password")
 @verb
 def check(call: Call, *, name: str) -> Outcome:
@@ -85,3 +90,46 @@ def check(call: Call, *, name: str) -> Outcome:
     doubt = doubt_of(found)
     text = f"{name}: {found.source}" + (f"; {doubt}" if doubt else "")
     return Outcome({"name": name, "source": found.source, **({"doubt": doubt} if doubt else {})}, text)
+
+
+@click.group("notify", cls=SuggestingGroup)
+@global_options
+def notify() -> None:
+    """Try who is told of what happens."""
+
+
+@notify.command("test")
+@verb
+def test(call: Call) -> Outcome:
+    """Send one test message in every configured way and say how each went; 69 if one failed."""
+    from gwctl.integrations.notify import ways_of
+    from gwctl.lifecycle.preflight import look_for_ways
+    from gwctl.supervisor.notifier import trial
+
+    settings = call.settings()
+    ways = ways_of(settings, look_for_ways(call.target(), settings), call.environment.variables)
+    if not ways:
+        raise Configuration(
+            f"profile {settings.profile!r} tells nobody",
+            hint=f"{call.command('secret set notify_webhook')}, or notify_command in config.toml",
+        )
+    results = asyncio.run(_send(ways, trial(settings.profile)))
+    failed = [result for result in results if not result["ok"]]
+    lines = [
+        f"{result['way']}: {'told' if result['ok'] else 'FAILED'}: {result['said']} "
+        f"({result['took_s']:.1f} s, {result['source']})"
+        for result in results
+    ]
+    return Outcome(
+        {"profile": settings.profile, "ways": results}, "\n".join(lines), Unavailable.exit_code if failed else 0
+    )
+
+
+async def _send(ways: list[Way], message: Message) -> list[dict[str, Any]]:
+    async def send(way: Way) -> dict[str, Any]:
+        began_s = time.monotonic()
+        delivery = await way.send(message)
+        took_s = round(time.monotonic() - began_s, 3)
+        return {"way": way.name, "source": way.source, "ok": delivery.ok, "said": delivery.said, "took_s": took_s}
+
+    return list(await asyncio.gather(*map(send, ways)))

@@ -1,0 +1,144 @@
+"""`env`, `exec`, `api` and `tickle`: the verbs of a client of the gateway."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+from urllib.parse import quote
+
+import click
+
+from gwctl.cli.call import Call, command_name, global_options, verb
+from gwctl.cli.output import Outcome, parsed, write
+from gwctl.cli.parsing import Seconds
+from gwctl.cli.terminal import Terminal
+from gwctl.cli.unwinding import Terminated
+from gwctl.config import SECRET_KEYS, variable_of
+from gwctl.errors import Configuration, GwctlError, Unavailable, Usage
+from gwctl.gateway.answer import refuses_method
+from gwctl.gateway.words import words_in
+from gwctl.lifecycle import start
+from gwctl.lifecycle.lease import let_go, ourselves
+from gwctl.lifecycle.reach import ask
+from gwctl.lifecycle.variables import variables_of
+from gwctl.supervisor.tether import LABEL
+
+
+@click.command("env")
+@click.option("--dotenv", is_flag=True, help="Print NAME=value lines, for $GITHUB_ENV and files of variables.")
+@verb
+def env(call: Call, *, dotenv: bool) -> Outcome:
+    """Print export lines: `eval "$(gwctl env)"`."""
+    variables = variables_of(call.settings(), call.environment)
+    if dotenv:
+        lines = "\n".join(_plain(name, value) for name, value in variables.items())
+    else:
+        lines = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
+    return Outcome(dict(variables), lines)
+
+
+def _plain(name: str, value: str) -> str:
+    if "\n" in value or "\r" in value:
+        # Whoever reads such a file would take what comes after it for a variable of its own.
+        raise Configuration(f"{name} has a line break in it", hint="set GWCTL_HOME to a folder without one")
+    return f"{name}={value}"
+
+
+@click.command("exec", context_settings={"allow_interspersed_args": False})
+@click.option("--sandbox", is_flag=True, help="Use the built-in stand-in for IBKR.")
+@click.option(
+    "--timeout", "timeout_s", type=Seconds(1), default=180, show_default=True, metavar="S", help="Seconds to wait."
+)
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD…")
+@global_options
+@click.pass_context
+def exec_(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tuple[str, ...]) -> int:
+    """Bring the session up, run CMD with the variables of `gwctl env`, and bring down what this call brought up.
+
+    Exits with CMD's code.
+    """
+    from gwctl.gateway.process.foreground import run_through
+
+    call = context.ensure_object(Call)
+    call.verb_name = command_name(context)
+    if shutil.which(argv[0], path=call.environment.get("PATH")) is None:
+        # Known before anything is started: a login is too dear for a misspelt command.
+        raise Unavailable(f"there is no program {argv[0]!r} that can be run", hint="check the command after --")
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _hang_up)
+    holder = ourselves()
+    with Terminal(call) as terminal:
+        result = start.up(call.target(), sandbox=sandbox, timeout_s=timeout_s, holder=holder, observer=terminal)
+    # Whatever tears this call out of here, kill -9 included: the supervisor sees its holder end, and ends.
+    try:
+        ours = {"GWCTL_PROFILE": call.profile_name, LABEL: holder.label}
+        variables = {**call.environment.variables, **variables_of(call.settings(), call.environment), **ours}
+        for name in SECRET_KEYS:
+            variables.pop(variable_of(name), None)
+        try:
+            return run_through(list(argv), env=variables)
+        except OSError as error:
+            raise Unavailable(
+                f"{argv[0]!r} cannot be run: {error.strerror}", hint="check the command after --"
+            ) from None
+    finally:
+        let_go(call.target(), holder, started=result.started, observer=Terminal(call))
+
+
+def _hang_up(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated(number)
+
+
+URL_CHARACTERS = "/?#[]@!$&'()*+,;=:%-._~"
+
+
+class CallRefused(GwctlError):
+    """The gateway or IBKR answered with a status that is no success."""
+
+    code = "http_error"
+
+
+@click.command("api")
+@click.argument("method", type=click.Choice(["GET", "POST", "PUT", "DELETE", "PATCH"], case_sensitive=False))
+@click.argument("path")
+@click.option("--data", metavar="JSON", help="The body, JSON.")
+@verb
+def api(call: Call, *, method: str, path: str, data: str | None) -> Outcome:
+    """Call the gateway: `gwctl api GET /portfolio/accounts`. The body goes to stdout."""
+    if data is not None:
+        try:
+            json.loads(data)
+        except ValueError:
+            raise Usage("--data is not JSON", hint="""gwctl api POST PATH --data '{"publish": true}'""") from None
+    # A space or a letter of another alphabet in a URL is the shell's or a person's, and means itself.
+    path = quote(path, safe=URL_CHARACTERS)
+    answer = ask(call.target(), method.upper(), path, data.encode() if data is not None else None)
+    text = answer.body.decode(errors="replace")
+    if not 200 <= answer.status < 300:
+        if text:
+            write(text, sys.stderr)
+        raise CallRefused(f"{method.upper()} {path} was answered {answer.status}", hint=call.command("status"))
+    return Outcome({"status": answer.status, "body": parsed(answer.body)}, text)
+
+
+@click.command("tickle")
+@verb
+def tickle(call: Call) -> Outcome:
+    """Tickle once and print the answer."""
+    answer = ask(call.target(), "POST", "/tickle")
+    if refuses_method(answer.status, answer.body):
+        answer = ask(call.target(), "GET", "/tickle")
+    if answer.status != 200:
+        words = words_in(answer.body)
+        said = "" if words is None else f"; IBKR: {words}"
+        raise CallRefused(f"the tickle was answered {answer.status}{said}", hint=call.command("status"))
+    body = parsed(answer.body)
+    # The session's key is as good as a cookie: it is not for a terminal's scroll-back.
+    if isinstance(body, dict) and "session" in body:
+        body["session"] = "…"
+    return Outcome({"tickle": body}, json.dumps(body, indent=2))

@@ -1,0 +1,227 @@
+"""`login`: now, by hand, or only to look at the page or at how the last one failed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gwctl.cli.call import Call, verb
+from gwctl.cli.output import Outcome
+from gwctl.cli.parsing import Seconds
+from gwctl.cli.terminal import Terminal
+from gwctl.config import Settings
+from gwctl.credentials import Found
+from gwctl.errors import BrowserMissing, GatewayUnreachable, LoginFailed, SecondFactorNeeded, UpstreamUnreachable, Usage
+from gwctl.login.kept import Kept, latest
+from gwctl.supervisor.control import SupervisorClient
+
+if TYPE_CHECKING:
+    from gwctl.login.outcome import LoginReport
+
+
+def explain_last(call: Call) -> Outcome:
+    """Say what the last failed login of the profile was; exit 0 also when none was kept."""
+    kept = latest(call.paths.evidence_dir)
+    if kept is None:
+        return Outcome({"login": None}, f"no failed login of profile {call.profile_name!r} is kept")
+    # The commands to type are for this profile.
+    todo = kept.todo.replace("gwctl ", call.command(""))
+    return Outcome({"login": {**kept.to_json(), "todo": todo}}, _render_explanation(kept, todo))
+
+
+def _render_explanation(kept: Kept, todo: str) -> str:
+    """Return the explanation as a person reads it, with ``todo`` as what to do."""
+    lines = [f"{kept.at or 'a login'}: {kept.what}"]
+    if kept.text:
+        lines.append(f"  the page said   {kept.text}")
+    if kept.cause:
+        lines.append(f"  the gateway     {kept.cause}")
+    if kept.understood:
+        lines.append(f"  the page        is none that gwctl knows; {kept.understood}")
+    times = {0: "nothing", 1: "the password, once"}.get(kept.submits, f"the password, {kept.submits} times")
+    lines.append(f"  submitted       {times}")
+    lines.append(f"  what to do      {todo}")
+    lines.append("  what happened")
+    lines += [f"    {at_ms / 1000:7.2f} s  {name}" for name, at_ms in kept.steps]
+    lines.append(f"  kept in         {kept.folder} ({', '.join(kept.files)})")
+    return "\n".join(lines)
+
+
+LOGIN_PATH = "/sso/Login?forwardTo=22&RL=1&ip2loc=US"
+"""Where the gateway itself sends a browser that asks for ``/`` (gateway-facts.md)."""
+DEADLINE_S = 90.0
+LOAD_SHARE = 0.45
+"""How much of the time one of two loads of the page may take until its form is there."""
+
+
+def probe_page(call: Call, *, timeout_s: float | None = None) -> Outcome:
+    """Open IBKR's login page itself, not through the gateway, whose session would be touched; return what is there.
+
+    Raises LoginFailed, UpstreamUnreachable or BrowserMissing with what was looked for, after ``timeout_s`` (90 s) at
+    the latest.
+    """
+    settings = call.settings()
+    upstream = _upstream_of(call, settings)
+    call.say(f"looking at {upstream}/sso/Login")
+    report = asyncio.run(_probe(call, settings, upstream, timeout_s or DEADLINE_S))
+    if not _is_known(report):
+        _complain(call, report)
+    data = {
+        "url": upstream + LOGIN_PATH,
+        "outcome": "known",
+        "version": report.page_version,
+        "elements": dict(report.elements),
+        "steps": [{"name": step.name, "at_ms": step.at_ms} for step in report.steps],
+    }
+    return Outcome(data, _render_probe(report))
+
+
+def _upstream_of(call: Call, settings: Settings) -> str:
+    from gwctl.supervisor.control import SupervisorClient
+    from gwctl.supervisor.standin import StandInRecord
+
+    client = SupervisorClient.find(call.paths)
+    record = StandInRecord.load(call.paths) if client is not None and client.record.sandbox else None
+    return (record.url if record is not None else str(settings["upstream"])).rstrip("/")
+
+
+async def _probe(call: Call, settings: Settings, upstream: str, deadline_s: float) -> LoginReport:
+    from gwctl.login.browser import find_browser
+    from gwctl.login.look import Patience
+    from gwctl.login.session import LoginJob, LoginWorker
+
+    browser = find_browser(settings["browser"], call.environment.variables)
+    job = LoginJob(
+        base_url=upstream,
+        username="",
+        password="",
+        mode=settings["mode"],
+        pages=settings["page"] or {},
+        page_path=LOGIN_PATH,
+        visit="probe",
+        deadline_s=deadline_s,
+        # The page is loaded twice before it is given up.
+        patience=Patience(form_s=min(Patience().form_s, deadline_s * LOAD_SHARE)),
+        evidence_dir=call.paths.evidence_dir,
+    )
+
+    async def never() -> bool:
+        return False
+
+    worker = LoginWorker.start(browser, None, call.paths.login_scratch_dir, environ=call.environment.variables)
+    async with worker:
+        return await worker.run(job, lambda step: call.say(f"  {step.at_ms / 1000:.1f} s  {step.name}"), never)
+
+
+def _is_known(report: LoginReport) -> bool:
+    from gwctl.login.outcome import LoginOutcome
+
+    return report.outcome is LoginOutcome.CANCELLED and bool(report.elements)
+
+
+def _complain(call: Call, report: LoginReport) -> None:
+    from gwctl.login.outcome import LoginOutcome
+
+    text = report.text.removesuffix(".")
+    kept = f"; what was seen is in {report.evidence}" if report.evidence else ""
+    again = f"{call.command('login --probe')}, later"
+    match report.outcome:
+        case _ if "net::ERR_" in text:
+            # No answer came, or none that can be believed: the browser is well.
+            raise UpstreamUnreachable(f"IBKR's login page cannot be reached: {text}{kept}", hint=again)
+        case LoginOutcome.BROWSER_FAILED | LoginOutcome.BROWSER_KILLED:
+            raise BrowserMissing(f"the browser did not work: {text}", hint="gwctl browser install")
+        case LoginOutcome.UPSTREAM_ILL:
+            raise UpstreamUnreachable(f"IBKR's login is not available: {text}{kept}", hint=again)
+        case LoginOutcome.PAGE_UNKNOWN:
+            found = ["found, all the same:", *_probe_lines(report)] if report.elements else ["nothing was found"]
+            call.say("\n".join(found))
+            raise LoginFailed(
+                f"the login page is not one that gwctl knows: {text}{kept}",
+                hint=f"set the selectors in [profiles.{call.profile_name}.page]",
+            )
+        case _:
+            raise LoginFailed(f"the login form did not come: {text}{kept}", hint=again)
+
+
+def _render_probe(report: LoginReport) -> str:
+    return "\n".join([f"login page: version {report.page_version}, nothing was submitted", *_probe_lines(report)])
+
+
+def _probe_lines(report: LoginReport) -> list[str]:
+    width = max(len(name) for name in report.elements)
+    return [f"  {name:<{width}}  {found}" for name, found in report.elements.items()]
+
+
+TIMEOUT_S = 180.0
+MANUAL_TIMEOUT_S = 600.0
+
+
+@click.command("login")
+@click.option("--reset-lockout", is_flag=True, help="Forget refusals, after a person has mended their cause.")
+@click.option("--manual", is_flag=True, help="Open a window for a person, or print the address, and wait.")
+@click.option("--probe", is_flag=True, help="Look at the login page and say what it is like; submit nothing.")
+@click.option("--explain", is_flag=True, help="Say in plain words how the last failed login ended, and what to do.")
+@click.option("--timeout", "timeout_s", type=Seconds(1), metavar="S",
+              help=f"Seconds to wait.  [default: {TIMEOUT_S:g}; with --manual: {MANUAL_TIMEOUT_S:g}]")  # fmt: skip
+@verb
+def login(  # noqa: PLR0913 - one argument an option
+    call: Call, *, reset_lockout: bool, manual: bool, probe: bool, explain: bool, timeout_s: float | None
+) -> Outcome:
+    """Log in now, in the running profile; with --reset-lockout also while it is stopped."""
+    if sum((reset_lockout, manual, probe, explain)) > 1:
+        raise Usage("--reset-lockout, --manual, --probe and --explain exclude each other", hint="gwctl login --help")
+    if manual:
+        from gwctl.lifecycle.manual_login import log_in_by_hand
+
+        with Terminal(call) as terminal:
+            status, was_needed = log_in_by_hand(call.target(), terminal, timeout_s=timeout_s or MANUAL_TIMEOUT_S)
+        return Outcome(status, "" if call.quiet else "logged in" if was_needed else "already logged in")
+    if probe:
+        return probe_page(call, timeout_s=timeout_s)
+    if explain:
+        return explain_last(call)
+    return _log_in(call, reset_lockout=reset_lockout, timeout_s=timeout_s or TIMEOUT_S)
+
+
+def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
+    from gwctl.lifecycle.follow import follow_until_ready
+    from gwctl.lifecycle.preflight import check_law_2, look_for_secrets
+    from gwctl.lifecycle.start import wish_login
+    from gwctl.supervisor.ledger import Ledger
+
+    began_s = time.time()
+    client = SupervisorClient.find(call.paths)
+    sandbox = client is not None and client.record.sandbox
+    ledger_file = call.paths.sandbox_ledger_file if sandbox else call.paths.ledger_file
+    if reset_lockout:
+        if call.paths.profile_dir.is_dir():
+            Ledger(ledger_file).reset()
+        call.say("refused logins are forgotten")
+    if client is None:
+        if reset_lockout:
+            return Outcome({"reset": True, "logged_in": False}, f"next: {call.command('up')}")
+        raise GatewayUnreachable(f"profile {call.profile_name!r} is not running", hint=call.command("up"))
+    found: dict[str, Found] = {}
+    if not sandbox:
+        settings = call.settings()
+        found = look_for_secrets(call.target(), settings, Terminal(call))
+    _lift_what_waits_for_a_person(ledger_file)
+    if not sandbox:
+        check_law_2(call.target(), settings, found, Terminal(call))
+    since = wish_login(call.target(), client, found, Terminal(call))
+    with Terminal(call) as terminal:
+        status = follow_until_ready(call.target(), client, terminal, timeout_s=timeout_s, since=since, began_s=began_s)
+    return Outcome(status, "" if call.quiet else "logged in")
+
+
+def _lift_what_waits_for_a_person(ledger_file: Path) -> None:
+    """Let a login be tried that no second factor was given for: nothing was refused, and now somebody is there."""
+    from gwctl.supervisor.ledger import Ledger
+
+    if ledger_file.exists():
+        Ledger(ledger_file).lift_block(code=SecondFactorNeeded.code)

@@ -1,0 +1,260 @@
+"""`up`, `down`, `restart`, `wait` and `status`: the verbs of a session."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import click
+
+from gwctl.cli.call import Call, verb
+from gwctl.cli.formatting import megabytes
+from gwctl.cli.output import Outcome
+from gwctl.cli.parsing import Seconds
+from gwctl.cli.terminal import Terminal
+from gwctl.errors import GwctlError, TryAgain
+from gwctl.lifecycle import start
+from gwctl.lifecycle.lease import holder_of, let_go
+from gwctl.lifecycle.reach import require_supervisor
+from gwctl.lifecycle.status import CANNOT_TELL, READY, look_always
+from gwctl.lifecycle.stop import gateway_runs, stop
+from gwctl.lifecycle.wait import Wanted, wait_for
+from gwctl.session_status import Status
+
+
+@click.command("up")
+@click.option("--foreground", is_flag=True, help="Supervise in this process, for units and containers.")
+@click.option("--sandbox", is_flag=True, help="Use the built-in stand-in for IBKR: no account, no internet.")
+@click.option("--timeout", "timeout_s", type=Seconds(1), default=180, show_default=True, metavar="S",
+              help="Seconds to wait for the session.")  # fmt: skip
+@click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Port of the gateway.")
+@click.option("--all", "every", is_flag=True, help="Bring up every profile of config.toml; --timeout is for each.")
+@click.option("--at-once", type=click.IntRange(1, 100), metavar="N",
+              help="With --all: how many at a time; without it as many as there are cores.")  # fmt: skip
+@click.option("--zero-when-final", is_flag=True,
+              help="With --foreground: end with 0 instead of 77 and 78, which a person has to mend, for service "
+              "managers that start anew whatever ends with another code.")  # fmt: skip
+@click.option("--tether", type=click.IntRange(2), metavar="PID", help="Bring it down when process PID has ended.")
+@click.option("--handed-over", is_flag=True, hidden=True)
+@verb
+def up(  # noqa: PLR0913 - one argument an option
+    call: Call,
+    *,
+    foreground: bool,
+    sandbox: bool,
+    timeout_s: float,
+    port: int | None,
+    every: bool,
+    at_once: int | None,
+    zero_when_final: bool,
+    tether: int | None,
+    handed_over: bool,
+) -> Outcome:
+    """Start the gateway, log in, and keep the session alive in the background.
+
+    Returns when the session is ready; on a healthy profile it says so and touches nothing.
+
+    With --all one profile's failure does not stop the others; the exit code is the gravest: 77 before 78, 69, 1, 75.
+    Ctrl-C stops again what the call started.
+    """
+    if every or at_once is not None:
+        from gwctl.cli.all_profiles import bring_up_all, check_all
+
+        check_all(call, every=every, foreground=foreground, port=port, tether=tether)
+        return bring_up_all(call, sandbox=sandbox, timeout_s=timeout_s, at_once=at_once)
+    flags = {"port": port} if port is not None else {}
+    if foreground:
+        from gwctl.cli.foreground import supervise, supervise_ending_final_with_zero
+
+        begin = supervise_ending_final_with_zero if zero_when_final else supervise
+        return begin(call, flags, sandbox=sandbox, handed_over=handed_over, holder=holder_of(tether))
+    with Terminal(call) as terminal:
+        result = start.up(
+            call.target(flags), sandbox=sandbox, timeout_s=timeout_s, holder=holder_of(tether), observer=terminal
+        )
+    status = result.status
+    word = "ready" if result.started else "already ready"
+    text = f"{word}: {status['gateway']['base_url']} (profile {status['profile']})"
+    if status.get("sandbox"):
+        text += ", sandbox"
+    if not result.started:
+        for one in status.get("drift", []):
+            call.say(f"{one['text']}; to apply it: {one['remedy']}")
+    return Outcome({**status, "started": result.started}, "" if call.quiet else text)
+
+
+@click.command("down")
+@click.option("--keep-session", is_flag=True, help="Leave the gateway and its session running.")
+@click.option("--all", "every", is_flag=True, help="Stop every profile that has ever run.")
+@click.option("--tether", type=click.IntRange(2), metavar="PID", help="Only end what nobody but process PID holds.")
+@verb
+def down(call: Call, *, keep_session: bool, every: bool, tether: int | None) -> Outcome:
+    """Log out, and stop supervisor, gateway and any browser of the profile."""
+    if every:
+        from gwctl.cli.all_profiles import bring_down_all, check_all
+
+        check_all(call, every=every, tether=tether)
+        return bring_down_all(call, keep_session=keep_session)
+    if tether is not None:
+        return _let_go(call, tether)
+    was = stop(call.target(), keep_session=keep_session, observer=Terminal(call))
+    text = "stopped" if was else "already stopped"
+    data: dict[str, object] = {"profile": call.profile_name, "was_running": was}
+    if keep_session:
+        data["gateway_runs"] = gateway_runs(call.target())
+        text += " (the gateway goes on)" if data["gateway_runs"] else " (there was no gateway to keep)" if was else ""
+    return Outcome(data, "" if call.quiet else text)
+
+
+def _let_go(call: Call, pid: int) -> Outcome:
+    """Stop what was brought up for a process, unless somebody else holds or keeps it, too."""
+    holder = holder_of(pid)
+    stopped = holder is None or let_go(call.target(), holder, started=True, observer=Terminal(call))
+    text = "stopped" if stopped else "left running: others hold it"
+    return Outcome({"profile": call.profile_name, "stopped": stopped}, "" if call.quiet else text)
+
+
+def _not_followed(call: Call) -> list[str]:
+    """Return which of this call's own variables the gateway does not follow: its supervisor has others."""
+    from gwctl.supervisor.drift import down_then_up, drift_of_gateway
+
+    with contextlib.suppress(GwctlError):  # settings that cannot be used are said by the supervisor
+        settings = call.settings()
+        remedy = down_then_up(settings)
+        return [
+            f"{one.text}; the supervisor has the variables it was started with; to apply it: {remedy}"
+            for one in drift_of_gateway(call.paths, settings)
+            if settings.values[one.setting].source.startswith("$")
+        ]
+    return []
+
+
+@click.command("restart")
+@click.option(
+    "--timeout", "timeout_s", type=Seconds(1), default=180, show_default=True, metavar="S", help="Seconds to wait."
+)
+@verb
+def restart(call: Call, *, timeout_s: float) -> Outcome:
+    """Restart the gateway and wait until the supervisor has restored the session."""
+    from gwctl.lifecycle.follow import follow_until_ready
+
+    began_s = time.time()
+    client = require_supervisor(call.target())
+    before = client.status()
+    if before["gateway"]["pid"] is None:
+        raise TryAgain(f"there is no gateway to restart now: {before['reason']}", hint=call.command("wait"))
+    since = int(client.command("restart")["n"])
+    with Terminal(call) as terminal:
+        status = follow_until_ready(call.target(), client, terminal, timeout_s=timeout_s, since=since, began_s=began_s)
+    for text in _not_followed(call):
+        call.say(text)
+    return Outcome(status, "" if call.quiet else f"ready: {status['gateway']['base_url']}")
+
+
+@click.command("wait")
+@click.option(
+    "--for",
+    "wanted",
+    type=click.Choice(["ready", "stopped"]),
+    default="ready",
+    show_default=True,
+    help="The fact to wait for.",
+)
+@click.option(
+    "--timeout", "timeout_s", type=Seconds(0), default=180, show_default=True, metavar="S", help="Seconds to wait."
+)
+@click.option("--all", "every", is_flag=True, help="Wait for every profile that `status --all` counts.")
+@verb
+def wait(call: Call, *, wanted: Wanted, timeout_s: float, every: bool) -> Outcome:
+    """Wait until the session is ready, or the profile stopped; touches nothing."""
+    if every:
+        from gwctl.cli.all_profiles import check_all, wait_for_all
+
+        check_all(call, every=every)
+        return wait_for_all(call, wanted, timeout_s)
+    return Outcome(wait_for(call.target(), wanted, timeout_s=timeout_s), "" if call.quiet else wanted)
+
+
+@click.command("status")
+@click.option("--healthcheck", is_flag=True, help="Print one word and exit 0 or 1, for containers.")
+@click.option("--watch", is_flag=True, help="Draw it live, with the last day, until Ctrl-C; a line a change elsewhere.")
+@click.option("--web", is_flag=True, help="Open the page for it in the browser, and print its address.")
+@click.option("--all", "every", is_flag=True, help="Show a table of all profiles.")
+@verb
+def status(call: Call, *, healthcheck: bool, watch: bool, web: bool, every: bool) -> Outcome:
+    """Show phase and reason, session, gateway, supervisor, login budget, and what happens next.
+
+    With --all, of every profile in config.toml and every other that has run. The exit code is then the gravest: 4 if
+    one cannot be told, else 150 if one runs and is not ready, else 3 if one of config.toml is stopped, else 0.
+    """
+    if every:
+        from gwctl.cli.all_profiles import check_all, show_all
+
+        check_all(call, every=every, healthcheck=healthcheck, web=web)
+        return show_all(call, watch=watch)
+    if healthcheck:
+        status, code = look_always(call.target())
+        word = "hung" if code == CANNOT_TELL else status["phase"]
+        return Outcome({"phase": word}, word, 0 if code == READY else 1)
+    if web:
+        return _show_page(call)
+    if watch:
+        from gwctl.cli.live import watch as watch_it
+
+        return watch_it(call)
+    status, code = look_always(call.target())
+    return Outcome(status, render(status), code)
+
+
+def _show_page(call: Call) -> Outcome:
+    from gwctl.cli.live import open_page
+    from gwctl.lifecycle.reach import require_supervisor
+
+    supervisor = require_supervisor(call.target()).status()["supervisor"]
+    if supervisor is None:
+        raise TryAgain("the supervisor is just ending", hint=call.command("status"))
+    return open_page(call, supervisor["health_url"] + "/")
+
+
+def _in_words(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{seconds:.0f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def render(status: Status) -> str:
+    """Return the screen; readable at 80 columns and without colour."""
+    gateway, session, supervisor, login = status["gateway"], status["session"], status["supervisor"], status["login"]
+    mark = "●" if status["ready"] else "○"
+    sandbox = " · sandbox" if status.get("sandbox") else ""
+    rows = [f"{mark} {status['profile']}: {status['phase']} - {status['reason']}{sandbox}"]
+    if gateway["pid"]:
+        rows.append(f"  gateway     {gateway['base_url']}")
+        rows.append(
+            f"              pid {gateway['pid']} · up {_in_words(gateway['uptime_s'])} · "
+            f"{megabytes(gateway['rss_bytes'])} · restarts {gateway['restarts']} · release {gateway['release']}"
+        )
+        words = [word for word in ("authenticated", "connected", "competing") if session[word]]
+        tickled = session["last_tickle_age_s"]
+        age = "" if tickled is None else f" · tickled {_in_words(tickled)} ago"
+        rows.append(f"  session     {' · '.join(words) or 'none'}{age}")
+    if supervisor:
+        rows.append(
+            f"  supervisor  pid {supervisor['pid']} · up {_in_words(supervisor['uptime_s'])} · "
+            f"{megabytes(supervisor['rss_bytes'])} · {supervisor['health_url']}"
+        )
+    locked = " · LOCKED, a person is needed" if login["locked"] else ""
+    last = f" · last {login['last_outcome']} at {login['last_at']}" if login["last_at"] else ""
+    rows.append(f"  login       {login['rejected']} of {login['rejected_limit']} refusals in 24 h{last}{locked}")
+    # A supervisor of an earlier version says nothing of it.
+    rows += [
+        f"  settings    {one['text']}\n              to apply it: {one['remedy']}" for one in status.get("drift", [])
+    ]
+    if status["next"]:
+        rows.append(f"  next        {status['next']['what']} in {_in_words(status['next']['in_s'])}")
+    return "\n".join(rows)
