@@ -20,8 +20,7 @@ from gwctl.cli.terminal import Terminal
 from gwctl.cli.unwinding import Terminated
 from gwctl.config import SECRET_KEYS, variable_of
 from gwctl.errors import Configuration, GwctlError, Unavailable, Usage
-from gwctl.gateway.answer import refuses_method
-from gwctl.gateway.words import words_in
+from gwctl.gateway.responses import refuses_method, words_in
 from gwctl.lifecycle import start
 from gwctl.lifecycle.lease import let_go, ourselves
 from gwctl.lifecycle.reach import ask
@@ -62,7 +61,7 @@ def exec_(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tupl
 
     Exits with CMD's code.
     """
-    from gwctl.gateway.process.foreground import run_through
+    from gwctl.process.attached import run_through
 
     call = context.ensure_object(Call)
     call.verb_name = command_name(context)

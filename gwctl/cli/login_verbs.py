@@ -16,7 +16,7 @@ from gwctl.cli.terminal import Terminal
 from gwctl.config import Settings
 from gwctl.credentials import Found
 from gwctl.errors import BrowserMissing, GatewayUnreachable, LoginFailed, SecondFactorNeeded, UpstreamUnreachable, Usage
-from gwctl.login.kept import Kept, latest
+from gwctl.login.failures import Kept, latest
 from gwctl.supervisor.control import SupervisorClient
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def _upstream_of(call: Call, settings: Settings) -> str:
 
 async def _probe(call: Call, settings: Settings, upstream: str, deadline_s: float) -> LoginReport:
     from gwctl.login.browser import find_browser
-    from gwctl.login.look import Patience
-    from gwctl.login.session import LoginJob, LoginWorker
+    from gwctl.login.page_state import Patience
+    from gwctl.login.worker_client import LoginJob, LoginWorker
 
     browser = find_browser(settings["browser"], call.environment.variables)
     job = LoginJob(

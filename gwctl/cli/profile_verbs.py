@@ -192,7 +192,7 @@ def _profiles_in(document: Any) -> Any:  # noqa: ANN401 - tomlkit's own
 
 def _choose_port(call: Call, name: str, values: dict[str, Any]) -> int:
     """Return a port that no profile has and nobody holds now, for a profile that names none."""
-    from gwctl.gateway.process import port_is_free
+    from gwctl.process import port_is_free
 
     taken = {port for other, ports in ports_by_profile(call.paths).items() if other != name for port in ports}
     return choose_port(taken | {values.get("health_port", 0)}, port_is_free)

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from gwctl import process
 from gwctl.config import NOTIFY_SECRETS, SECRET_KEYS
 from gwctl.credentials import Found, Sources, doubt_of, find
 from gwctl.doctor.case import Case
 from gwctl.doctor.finding import Finding, failed, not_checked, ok, warning
-from gwctl.gateway import process
 
 COMMAND_TIMEOUT_S = 3.0
 _MINUTE_S = 60
@@ -70,7 +70,7 @@ def check_secrets(case: Case) -> Iterator[Finding]:
 
 
 def _faults_of_text(found: dict[str, Found]) -> Iterator[Finding]:
-    from gwctl.login.second_factor import BadSecret, code_at
+    from gwctl.login.codes import BadSecret, code_at
 
     for name, one in found.items():
         text = one.secret.reveal()
@@ -102,7 +102,7 @@ def _faults_of_file(case: Case, name: str) -> Iterator[Finding]:
 
 def check_login(case: Case) -> Iterator[Finding]:
     """Say how the last login ended, how many were refused of late, and whether a person has to unlock it."""
-    from gwctl.login.kept import latest
+    from gwctl.login.failures import latest
     from gwctl.supervisor.ledger import describe, record_from
     from gwctl.supervisor.policy import SUCCESS, Now
     from gwctl.supervisor.uptime import uptime

@@ -28,7 +28,7 @@ from gwctl.doctor.programs import browser_version
 from gwctl.doctor.redaction import Redactor, is_public_host
 from gwctl.errors import GwctlError
 from gwctl.gateway import keystore
-from gwctl.gateway.cause import read_cause
+from gwctl.gateway.log_diagnosis import read_cause
 from gwctl.state_file import write_bytes
 from gwctl.version import VERSION
 
@@ -254,7 +254,7 @@ def _ledger(case: Case) -> dict[str, Any]:
 
 
 def _last(case: Case) -> dict[str, Any]:
-    from gwctl.login.kept import latest
+    from gwctl.login.failures import latest
 
     cause = read_cause(case.paths.gateway_dir)
     kept = latest(case.paths.evidence_dir)

@@ -16,7 +16,7 @@ from gwctl.doctor.finding import Finding, State, failed, not_checked
 from gwctl.errors import GwctlError
 
 if TYPE_CHECKING:
-    from gwctl.gateway.process import Identity
+    from gwctl.process import Identity
 
 BOUND_S = 10.0
 """For a machine that is busy; what can hang has a shorter time of its own."""
@@ -68,7 +68,7 @@ class _Examination:
         """End what a check that was given up, or interrupted, has started, and let it clear up after itself."""
         import asyncio
 
-        from gwctl.gateway import process
+        from gwctl import process
 
         asyncio.run(process.stop(_children() - before, grace_s=_CHILDREN_GRACE_S))
         deadline_s = time.monotonic() + _THREADS_WAIT_S
@@ -125,7 +125,7 @@ def _is_well(findings: list[Finding]) -> bool:
 
 
 def _children() -> set[Identity]:
-    from gwctl.gateway import process
+    from gwctl import process
 
     me = process.identify(os.getpid())
     return set() if me is None else set(process.descendants(me))

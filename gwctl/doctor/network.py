@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from gwctl import process
 from gwctl.config import BUILT_IN
 from gwctl.doctor.bounded import within
 from gwctl.doctor.case import Case, Contact
 from gwctl.doctor.finding import Finding, failed, not_checked, ok, warning
 from gwctl.errors import Configuration
-from gwctl.gateway import process
-from gwctl.gateway.raw import USER_AGENT
+from gwctl.gateway.http_once import USER_AGENT
 
 _RESOLVE_TIMEOUT_S = 2.5
 _CONNECT_TIMEOUT_S = 2.0
@@ -63,9 +63,9 @@ def _other_port(case: Case, port: int) -> str:
 
 def check_allow_ips(case: Case) -> Iterator[Finding]:
     """Look at whom the gateway's list of addresses lets in: the running one's list, else the settings'."""
-    from gwctl.gateway.home import rendered_allow_ips
+    from gwctl.gateway.conf import check_allow_ips as checked
     from gwctl.gateway.launch import RunningGateway, recognised
-    from gwctl.gateway.settings import check_allow_ips as checked
+    from gwctl.gateway.work_folder import rendered_allow_ips
     from gwctl.supervisor.drift import down_then_up
 
     setting = case.known.values["allow_ips"]
@@ -131,7 +131,7 @@ def check_upstream(case: Case) -> Iterator[Finding]:
 
 
 def _upstream_of(case: Case) -> str:
-    from gwctl.gateway.settings import check_upstream as checked
+    from gwctl.gateway.conf import check_upstream as checked
     from gwctl.supervisor.standin import StandInRecord
 
     if case.is_sandbox:

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gwctl import process
 from gwctl.doctor.case import Case, Tried
 from gwctl.doctor.finding import Finding, failed, ok, warning
 from gwctl.errors import ReleaseMissing, TimedOut
-from gwctl.gateway import process
 
 if TYPE_CHECKING:
     from gwctl.login.browser import Browser
@@ -59,8 +59,8 @@ def check_browser(case: Case) -> Iterator[Finding]:
 def try_out(case: Case, browser: Browser) -> Tried:
     """Start a browser in a login's worker and end both; raises GwctlError."""
     from gwctl.login.outcome import LoginOutcome
-    from gwctl.login.session import LoginWorker, StartLimits
     from gwctl.login.worker import NO_SANDBOX
+    from gwctl.login.worker_client import LoginWorker, StartLimits
 
     steps: list[str] = []
 

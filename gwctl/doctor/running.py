@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from gwctl import process
 from gwctl.doctor.case import Case
 from gwctl.doctor.finding import Finding, failed, not_checked, ok, warning
-from gwctl.gateway import process
-from gwctl.gateway.cause import Cause, read_cause
 from gwctl.gateway.launch import RunningGateway, recognised
-from gwctl.gateway.process import Identity
+from gwctl.gateway.log_diagnosis import Cause, read_cause
+from gwctl.process import Identity
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
 from gwctl.supervisor.drift import drift_of_gateway
 from gwctl.supervisor.holding import unrecorded_gateway, unrecorded_stand_ins, unrecorded_supervisors

@@ -9,10 +9,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from gwctl import process
 from gwctl.doctor.case import Case
 from gwctl.doctor.finding import Finding, failed, ok
 from gwctl.errors import TimedOut
-from gwctl.gateway import process
 
 _CRONTAB_TIMEOUT_S = 3.0
 _EXEC_START = re.compile(r"^\s*ExecStart\s*=\s*[-@:+!]*(.+)$", re.MULTILINE)

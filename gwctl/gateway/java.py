@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gwctl import process
 from gwctl.errors import JavaMissing, TimedOut
-from gwctl.gateway import process
 
 _VERSION_TIMEOUT_S = 20.0
 _OLDEST = (8, 0, 192)

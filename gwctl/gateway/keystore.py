@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from gwctl import state_file
 from gwctl.errors import DiskTrouble
-from gwctl.gateway.locking import locked
+from gwctl.gateway.file_lock import locked
 from gwctl.host_names import address_of
 from gwctl.paths import Paths
 

@@ -12,17 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gwctl import state_file
+from gwctl import process, state_file
 from gwctl.errors import GatewayFailed, GwctlError, JavaMissing, PortBusy, TimedOut
-from gwctl.gateway import process
-from gwctl.gateway.cause import Cause, read_cause
-from gwctl.gateway.door import Knock, knock, trust_only
-from gwctl.gateway.home import PreparedHome, clear_leavings, is_standin
 from gwctl.gateway.java import Java
-from gwctl.gateway.neighbour import neighbour_on
-from gwctl.gateway.process import Identity, Spawned, StopReport
+from gwctl.gateway.log_diagnosis import Cause, read_cause
+from gwctl.gateway.port_conflict import neighbour_on
+from gwctl.gateway.tls_probe import Knock, knock, trust_only
+from gwctl.gateway.work_folder import PreparedHome, clear_leavings, is_standin
 from gwctl.interruptions import whole
 from gwctl.paths import Paths
+from gwctl.process import Identity, Spawned, StopReport
 
 UTF_8_LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
 """A locale that is always there."""

@@ -10,8 +10,8 @@ import re
 import shlex
 from collections.abc import Mapping
 
+from gwctl import process
 from gwctl.errors import Configuration, ServiceManagerFailed, Unavailable
-from gwctl.gateway import process
 from gwctl.integrations.service_file import Wanted, sealed
 
 EVERY = "*/5 * * * *"

@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from gwctl import process
 from gwctl.config import NOTIFY_SECRETS, Settings
 from gwctl.credentials import Found
 from gwctl.errors import Configuration, GwctlError
-from gwctl.gateway import process
 
 TIMEOUT_S = 30.0
 """How long one way may take over one piece of news."""

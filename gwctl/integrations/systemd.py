@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gwctl import process
 from gwctl.errors import FINAL_EXIT_CODES, ServiceManagerFailed, TimedOut
-from gwctl.gateway import process
 from gwctl.integrations.service_file import Wanted, sealed
 
 SYSTEM_UNITS = Path("/etc/systemd/system")

@@ -121,7 +121,7 @@ def last_words(profile: Profile, since_s: float) -> Ended | None:
 
 def await_its_end(client: SupervisorClient, timeout_s: float = END_TIMEOUT_S) -> None:
     """Wait until the process is gone: who was told of an end may look whether anything is left."""
-    from gwctl.gateway import process
+    from gwctl import process
 
     identity = process.identify(client.record.pid)
     if identity is None or abs(identity.created_s - client.record.created_s) > 1.0:

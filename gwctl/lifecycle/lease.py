@@ -28,7 +28,7 @@ def holder_of(pid: int | None) -> Holder | None:
 
 
 def _holder(pid: int, label: str = "") -> Holder:
-    from gwctl.gateway import process
+    from gwctl import process
 
     identity = process.identify(pid)
     if identity is None:

@@ -101,7 +101,7 @@ class _Visit:
 
     def _claim(self) -> dict[str, Any]:
         """Return who wants to log in by hand and for how long; the supervisor goes on when either has ended."""
-        from gwctl.gateway import process
+        from gwctl import process
 
         me = process.identify(os.getpid())
         return {"identity": me.to_json() if me else None, "for_s": self.timeout_s + HELD_S}
@@ -183,7 +183,7 @@ class _Visit:
     async def _in_window(self, browser: Browser, address: str, deadline_s: float) -> LoginReport | None:
         """Show the page until the person is through, or until the session is ready without us."""
         from gwctl.gateway.keystore import kept_leaf
-        from gwctl.login.session import LoginJob, LoginWorker
+        from gwctl.login.worker_client import LoginJob, LoginWorker
 
         leaf = await asyncio.to_thread(kept_leaf, self.profile.paths)
         if leaf is None:

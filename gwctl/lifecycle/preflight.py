@@ -46,7 +46,7 @@ def settle_port(profile: Profile, settings: Settings, observer: Observer) -> Set
     A port that somebody set stays, and so does that of a profile which had a gateway before: clients may know it. The
     choice is kept in the profile's folder, where every later call finds it. Raises GwctlError.
     """
-    from gwctl.gateway import process
+    from gwctl import process
     from gwctl.state_file import read_json, write_json
 
     setting, paths = settings.values["port"], settings.paths

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gwctl.errors import GatewayUnreachable
-from gwctl.gateway.raw import RawAnswer, RawRequest, request_once
+from gwctl.gateway.http_once import RawAnswer, RawRequest, request_once
 from gwctl.lifecycle.profile import Profile
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
@@ -37,7 +37,7 @@ def find_supervisor(profile: Profile) -> SupervisorClient | None:
     try:
         return SupervisorClient.find(profile.paths)
     except SupervisorHangs:
-        from gwctl.gateway import process
+        from gwctl import process
 
         identity = process.Identity.from_json((before or {}).get("identity"))
         if identity is None or process.is_alive(identity):

@@ -16,7 +16,7 @@ from gwctl.lifecycle.reach import find_supervisor
 from gwctl.supervisor.control import SupervisorClient
 
 if TYPE_CHECKING:
-    from gwctl.gateway.process import Spawned
+    from gwctl.process import Spawned
 
 SPAWN_TIMEOUT_S = 30.0
 DISMISS_TIMEOUT_S = 5.0
@@ -24,7 +24,7 @@ DISMISS_TIMEOUT_S = 5.0
 
 def start_waiting(profile: Profile, observer: Observer, *, sandbox: bool) -> tuple[Spawned, int]:
     """Start the supervisor's process, which waits for its handover, and return where its own lines begin in the log."""
-    from gwctl.gateway import process
+    from gwctl import process
     from gwctl.state_file import make_private_dir
 
     paths = profile.paths
@@ -51,7 +51,7 @@ def start_waiting(profile: Profile, observer: Observer, *, sandbox: bool) -> tup
 
 def dismiss(spawned: Spawned) -> None:
     """End a supervisor that was never handed anything: without a handover it ends by itself."""
-    from gwctl.gateway import process
+    from gwctl import process
 
     with undisturbed():
         if spawned.stdin is not None:

@@ -25,7 +25,7 @@ from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 from gwctl.supervisor.tether import Holder
 
 if TYPE_CHECKING:
-    from gwctl.gateway.process import Spawned
+    from gwctl.process import Spawned
 
 START_LOCK_TIMEOUT_S = 60.0
 LOCK_LOOK_S = 0.5

@@ -12,7 +12,7 @@ from gwctl.lifecycle.profile import Profile
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
 
 if TYPE_CHECKING:
-    from gwctl.gateway.process import Identity
+    from gwctl.process import Identity
 
 STOP_TIMEOUT_S = 30.0
 LOCK_TIMEOUT_S = 60.0
@@ -35,7 +35,7 @@ def stop(profile: Profile, *, keep_session: bool = False, observer: Observer = S
 
 def _stop_recorded(profile: Profile, observer: Observer, *, keep_session: bool) -> bool:
     """Stop the supervisor that the record names and return whether there was one."""
-    from gwctl.gateway import process
+    from gwctl import process
     from gwctl.state_file import read_json
 
     raw, _ = read_json(profile.paths.supervisor_state_file)
@@ -67,7 +67,7 @@ def _end(profile: Profile, identity: Identity, *, keep_session: bool) -> None:
 
     One whose gateway is kept is killed at once: on SIGTERM it would log out and end the gateway.
     """
-    from gwctl.gateway import process
+    from gwctl import process
     from gwctl.supervisor.holding import unrecorded_stand_ins
 
     spared = [*process.inhabitants(profile.paths.gateway_dir), *unrecorded_stand_ins(profile.paths)]
@@ -119,7 +119,8 @@ def _stop_unrecorded(profile: Profile, observer: Observer, *, keep_session: bool
 
 
 async def _clear(profile: Profile) -> bool:
-    from gwctl.gateway import launch, process
+    from gwctl import process
+    from gwctl.gateway import launch
     from gwctl.supervisor.holding import unrecorded_gateway, unrecorded_stand_ins
     from gwctl.supervisor.standin import StandInRecord, stop_stand_in
 
@@ -155,7 +156,7 @@ async def _log_out(profile: Profile, port: int) -> None:
     import contextlib
 
     from gwctl.gateway import keystore
-    from gwctl.gateway.api import GatewayClient
+    from gwctl.gateway.client import GatewayClient
 
     with contextlib.suppress(GwctlError, OSError):
         leaf = keystore.kept_leaf(profile.paths)

@@ -7,9 +7,9 @@ import re
 from collections import defaultdict
 from typing import Literal, TypeVar
 
-from gwctl.login import page_words as words
+from gwctl.login import vocabulary as words
 from gwctl.login.controls import CHOICE, Control
-from gwctl.login.page_words import says
+from gwctl.login.vocabulary import says
 
 _FIELDS = frozenset({"text", "search", "password"})
 Mode = Literal["paper", "live"]

@@ -271,7 +271,7 @@ def install_chromium(environ: Mapping[str, str], *, window: bool = False, timeou
     The headless shell is enough to log in; ``window`` gets the browser that can show one, too. Raises DownloadFailed
     with the installer's last line; what it had downloaded before is its own to clear up.
     """
-    from gwctl.gateway.process import child_environment, run_short
+    from gwctl.process import child_environment, run_short
 
     argv = [sys.executable, "-m", "playwright", "install", "chromium" if window else "chromium-headless-shell"]
     passed = {name: value for name, value in environ.items() if name in _INSTALLER_NEEDS}

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gwctl.login.actions import Hands, Over
+from gwctl.login.codes import (
+    KIND_OF,
+    TRIES,
+    WRONG_CLOCK_S,
+    Answer,
+    BadSecret,
+    CodeSource,
+    Kind,
+    Method,
+    Question,
+)
 from gwctl.login.controls import CHOICE
-from gwctl.login.hands import Hands, Over
-from gwctl.login.look import Look, Submitted
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.pages import (
+from gwctl.login.page_state import Look, Submitted
+from gwctl.login.selectors import (
     ANOTHER_WAY_TEXT,
     AUTHENTICATOR_APP,
     CHANNELS,
@@ -21,19 +32,8 @@ from gwctl.login.pages import (
     Element,
     named_device,
 )
-from gwctl.login.second_factor import (
-    KIND_OF,
-    TRIES,
-    WRONG_CLOCK_S,
-    Answer,
-    BadSecret,
-    CodeSource,
-    Kind,
-    Method,
-    Question,
-)
 from gwctl.login.verdict import PASSKEY_ONLY
-from gwctl.login.words import kind_of_code, tell_of_no_code
+from gwctl.login.vocabulary import kind_of_code, tell_of_no_code
 
 _WHAT = {
     Element.DEVICE_CHOICE: "the choice of a device for the second factor",

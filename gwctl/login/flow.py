@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 
+from gwctl.login.actions import Hands, OnStep, Over, Permit, Task
+from gwctl.login.browser_errors import ended_by
 from gwctl.login.challenge import Challenge
+from gwctl.login.codes import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
 from gwctl.login.form import Form
-from gwctl.login.hands import Hands, OnStep, Over, Permit, Task
-from gwctl.login.look import SUCCESS_TEXT, Look, Submitted
-from gwctl.login.net_errors import ended_by
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
 from gwctl.login.page import Page, PageFailed, PageWaits
-from gwctl.login.pages import CODE_FIELDS, Element, describe_search
-from gwctl.login.second_factor import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
+from gwctl.login.page_state import SUCCESS_TEXT, Look, Submitted
+from gwctl.login.selectors import CODE_FIELDS, Element, describe_search
 from gwctl.login.verdict import (
     Asked,
     Ended,

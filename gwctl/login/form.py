@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
-from gwctl.login.hands import Hands, Over
-from gwctl.login.look import Look
+from gwctl.login.actions import Hands, Over
 from gwctl.login.outcome import LoginOutcome, classify_error
 from gwctl.login.page import PageSilent
-from gwctl.login.pages import Element, describe_search, version_of
+from gwctl.login.page_state import Look
 from gwctl.login.recognition import RECOGNIZED, UNDERSTOOD, describe
+from gwctl.login.selectors import Element, describe_search, version_of
 from gwctl.login.verdict import PASSKEY_ONLY
-from gwctl.login.words import ask_for_passkey
+from gwctl.login.vocabulary import ask_for_passkey
 
 _FILL_ROUNDS = 5
 _TURNED_AWAY = frozenset({401, 403, 429})

@@ -11,10 +11,18 @@ from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from gwctl.login.browser_errors import (
+    ABORTED,
+    CRASHED,
+    DETACHED,
+    INTERRUPTED,
+    Fault,
+    fault_of,
+    first_line,
+    was_on_its_way,
+)
 from gwctl.login.controls import CHOICE, INTO_FRAME
-from gwctl.login.look import FIND_SCRIPT, LOOK_SCRIPT, Look, Traffic
-from gwctl.login.messages import ABORTED, CRASHED, DETACHED, INTERRUPTED, first_line, was_on_its_way
-from gwctl.login.net_errors import Fault, fault_of
+from gwctl.login.network_log import Wire
 from gwctl.login.outcome import SsoCookie
 from gwctl.login.page_scripts import (
     BUTTON_SCRIPT,
@@ -24,7 +32,7 @@ from gwctl.login.page_scripts import (
     TOGGLE_SCRIPT,
     UNCOVER_SCRIPT,
 )
-from gwctl.login.wire import Wire
+from gwctl.login.page_state import FIND_SCRIPT, LOOK_SCRIPT, Look, Traffic
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, FrameLocator, JSHandle, Locator, Request

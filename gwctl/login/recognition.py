@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gwctl.login import page_words as words
+from gwctl.login import vocabulary as words
 from gwctl.login.account_kind import Unsure, check_nameless, find_switch
 from gwctl.login.controls import CHOICE, Collected, Control
-from gwctl.login.page_words import says
-from gwctl.login.pages import AUTHENTICATOR_APP, IB_KEY, SMS, Element
+from gwctl.login.selectors import AUTHENTICATOR_APP, IB_KEY, SMS, Element
+from gwctl.login.vocabulary import says
 
 RECOGNIZED = "recognized"
 """The version of a page that no version describes."""

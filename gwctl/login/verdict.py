@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from gwctl.login.look import Look, Patience, Submitted, Traffic
 from gwctl.login.outcome import LoginOutcome, classify_error, classify_words
-from gwctl.login.pages import CODE_FIELDS, Element
-from gwctl.login.words import ask_for_approval, ask_for_passkey, ask_to_wait, new_words
+from gwctl.login.page_state import Look, Patience, Submitted, Traffic
+from gwctl.login.selectors import CODE_FIELDS, Element
+from gwctl.login.vocabulary import ask_for_approval, ask_for_passkey, ask_to_wait, new_words
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,17 +24,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from gwctl.login.actions import Task
 from gwctl.login.browser import Browser, started
-from gwctl.login.evidence import keep
+from gwctl.login.browser_errors import LOOKED_AT_BYTES, explained, first_line, has_ended
+from gwctl.login.codes import Method, Question
+from gwctl.login.failures import keep
 from gwctl.login.flow import Flow
-from gwctl.login.hands import Task
-from gwctl.login.last_words import LOOKED_AT_BYTES, explained, has_ended
-from gwctl.login.look import Patience
-from gwctl.login.messages import first_line
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step, tidy
 from gwctl.login.page import Page
-from gwctl.login.second_factor import Method, Question
-from gwctl.login.visit import by_hand, probe
+from gwctl.login.page_state import Patience
+from gwctl.login.visits import by_hand, probe
 
 LINE_LIMIT_BYTES = 1 << 20
 CLOSE_S = 3.0

@@ -14,13 +14,13 @@ from typing import Protocol
 from gwctl.config import Settings
 from gwctl.credentials import Credentials
 from gwctl.errors import Configuration, CredentialsMissing, GwctlError
-from gwctl.gateway.cause import read_cause
+from gwctl.gateway.log_diagnosis import read_cause
 from gwctl.login.browser import find_browser
-from gwctl.login.evidence import keep_cause, keep_never_authenticated
+from gwctl.login.codes import Answer, Method, Question, nobody
+from gwctl.login.failures import keep_cause, keep_never_authenticated
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step
 from gwctl.login.recognition import UNDERSTOOD
-from gwctl.login.second_factor import Answer, Method, Question, nobody
-from gwctl.login.session import LoginJob, LoginWorker
+from gwctl.login.worker_client import LoginJob, LoginWorker
 from gwctl.supervisor.attempt import Attempt, denied, environment_trouble
 from gwctl.supervisor.ledger import Ledger
 from gwctl.supervisor.loose_threads import Errand

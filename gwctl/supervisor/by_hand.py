@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from gwctl.gateway import process
-from gwctl.gateway.process import Identity
+from gwctl import process
+from gwctl.process import Identity
 from gwctl.supervisor.model import BY_HAND, Snapshot
 from gwctl.supervisor.policy import Policy
 from gwctl.supervisor.states import ByHandWanted, Session, Timer

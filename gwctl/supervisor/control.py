@@ -74,7 +74,7 @@ class SupervisorRecord:
 
 def record_this_process(paths: Paths, told: Mapping[str, Any]) -> None:
     """Write the record by which others find this process, the supervisor, with what is told; raise DiskTrouble."""
-    from gwctl.gateway import process
+    from gwctl import process
 
     me = process.identify(os.getpid())
     who = {"pid": os.getpid(), "created_s": me.created_s if me else 0.0, "identity": me.to_json() if me else None}

@@ -13,8 +13,8 @@ from pathlib import Path
 from gwctl.config import Settings
 from gwctl.errors import Configuration, GwctlError
 from gwctl.gateway import keystore
-from gwctl.gateway.home import rendered_allow_ips
-from gwctl.gateway.settings import check_allow_ips
+from gwctl.gateway.conf import check_allow_ips
+from gwctl.gateway.work_folder import rendered_allow_ips
 from gwctl.paths import Paths
 from gwctl.session_status import Drift as DriftStatus
 from gwctl.supervisor.scribe import Scribe

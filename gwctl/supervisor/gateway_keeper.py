@@ -9,14 +9,16 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
+from gwctl import process
 from gwctl.config import Settings
 from gwctl.errors import GatewayFailed, GwctlError, ProfileHeld, ReleaseMissing
-from gwctl.gateway import home, java, keystore, launch, process
-from gwctl.gateway.api import GatewayClient
-from gwctl.gateway.cause import Cause, read_cause
-from gwctl.gateway.door import Knock
-from gwctl.gateway.push import PushListener
-from gwctl.gateway.settings import GatewaySettings, check_allow_ips
+from gwctl.gateway import java, keystore, launch
+from gwctl.gateway import work_folder as home
+from gwctl.gateway.client import GatewayClient
+from gwctl.gateway.conf import GatewaySettings, check_allow_ips
+from gwctl.gateway.log_diagnosis import Cause, read_cause
+from gwctl.gateway.tls_probe import Knock
+from gwctl.gateway.websocket import PushListener
 from gwctl.interruptions import whole
 from gwctl.login.browser import find_browser
 from gwctl.paths import Paths

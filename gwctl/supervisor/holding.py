@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gwctl.gateway.process import Identity, has_open, inhabitants
 from gwctl.paths import Paths
+from gwctl.process import Identity, has_open, inhabitants
 from gwctl.state_file import write_json
 
 
@@ -37,7 +37,8 @@ def record_lost_gateway(paths: Paths, port: int) -> None:
 
     Who adopts it asks first whether it answers with our key. Raises DiskTrouble.
     """
-    from gwctl.gateway import launch, process
+    from gwctl import process
+    from gwctl.gateway import launch
 
     if process.port_is_free(port) or launch.adopt(paths) is not None:
         return

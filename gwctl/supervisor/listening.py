@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from gwctl import process
 from gwctl.config import Settings
 from gwctl.errors import Unavailable
-from gwctl.gateway import process
-from gwctl.gateway.neighbour import neighbour_on
+from gwctl.gateway.port_conflict import neighbour_on
 from gwctl.supervisor.health import HealthServer
 
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from gwctl.errors import GwctlError
-from gwctl.gateway.answer import AccountKind, AccountsAnswer, SessionAnswer, SsoFacts
-from gwctl.gateway.answer import Verdict as Said
-from gwctl.gateway.door import Knock
+from gwctl.gateway.responses import AccountKind, AccountsAnswer, SessionAnswer, SsoFacts
+from gwctl.gateway.responses import Verdict as Said
+from gwctl.gateway.tls_probe import Knock
 from gwctl.supervisor.ports import Reopening
 from gwctl.supervisor.states import Checked, Verdict
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gwctl import process
 from gwctl.config import Settings
 from gwctl.errors import GwctlError
-from gwctl.gateway import process
-from gwctl.login.second_factor import Kind, Method, Question
+from gwctl.login.codes import Kind, Method, Question
 
 log = logging.getLogger("gwctl.supervisor")
 

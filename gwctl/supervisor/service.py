@@ -13,9 +13,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from gwctl import process
 from gwctl.credentials import Found, Secret
 from gwctl.errors import GwctlError, ProfileHeld
-from gwctl.gateway import process
 from gwctl.gateway.launch import adopt as find_running
 from gwctl.interruptions import whole
 from gwctl.state_file import make_private_dir, write_json

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from gwctl import process
 from gwctl.config import Environment, Settings
 from gwctl.credentials import Found, Secret, Sources
 from gwctl.errors import Configuration
-from gwctl.gateway import process
-from gwctl.login.second_factor import BadSecret, Method, bytes_of
+from gwctl.login.codes import BadSecret, Method, bytes_of
 
 COMMAND_TIMEOUT_S = 30.0
 

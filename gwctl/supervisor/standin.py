@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gwctl import process
 from gwctl.errors import TimedOut, Unavailable
-from gwctl.gateway import process
-from gwctl.gateway.process import Identity
 from gwctl.interruptions import whole
 from gwctl.paths import Paths
+from gwctl.process import Identity
 from gwctl.release.store import Release, ReleaseStore
 from gwctl.sandbox.release import build_standin_release
 from gwctl.state_file import make_private_dir, read_json, write_json

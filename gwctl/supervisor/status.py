@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gwctl.gateway import process
-from gwctl.gateway.answer import SessionAnswer
+from gwctl import process
+from gwctl.gateway.responses import SessionAnswer
 from gwctl.supervisor.budget import DAY_S, HOUR_S, Budget, Rung, Spent
 from gwctl.supervisor.states import Cure, Phase, Process, Timer
 from gwctl.supervisor.tables import GIVES_UP, Snapshot, phase_of

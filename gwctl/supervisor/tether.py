@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
 
-    from gwctl.gateway.process import Identity
+    from gwctl.process import Identity
 
 log = logging.getLogger("gwctl.supervisor")
 
@@ -41,7 +41,7 @@ class Holder:
         """Return what ``to_json`` made, None if it is not that."""
         if not isinstance(value, dict):
             return None
-        from gwctl.gateway.process import Identity
+        from gwctl.process import Identity
 
         identity = Identity.from_json(value.get("identity"))
         return None if identity is None else cls(identity, str(value.get("label", "")))
@@ -118,7 +118,7 @@ class Tether:
             self._end()
 
     async def _watch(self, holder: Holder) -> None:
-        from gwctl.gateway import process
+        from gwctl import process
 
         await process.wait_ended(holder.identity)
         pid = holder.identity.pid
@@ -135,7 +135,7 @@ class Tether:
     async def _end_command(self, label: str) -> int:
         if not label:
             return 0
-        from gwctl.gateway.process.labelled import end_labelled
+        from gwctl.process.stop import end_labelled
 
         try:
             return await end_labelled(LABEL, label, grace_s=COMMAND_GRACE_S)

@@ -11,10 +11,10 @@ from typing import Any
 import login_rig as rig
 from canaries import Canaries
 
-from gwctl.login.look import Patience
+from gwctl.login.codes import Method, Question
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.second_factor import Method, Question
-from gwctl.login.session import LoginJob
+from gwctl.login.page_state import Patience
+from gwctl.login.worker_client import LoginJob
 from gwctl.sandbox.account import Account
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.settings import PageOptions, StandInConfig

@@ -16,14 +16,14 @@ import psutil
 import pytest
 
 from gwctl.free_ports import BROWSERS_REFUSE
-from gwctl.login import scratch
+from gwctl.login import worker_client as scratch
 from gwctl.login.browser import Browser, started
-from gwctl.login.kept import latest
-from gwctl.login.look import Patience
-from gwctl.login.net_errors import Fault, fault_of
+from gwctl.login.browser_errors import Fault, fault_of
+from gwctl.login.failures import latest
 from gwctl.login.outcome import LoginOutcome, LoginReport
 from gwctl.login.page import Page, PageFailed
-from gwctl.login.session import LoginJob, LoginWorker
+from gwctl.login.page_state import Patience
+from gwctl.login.worker_client import LoginJob, LoginWorker
 
 pytestmark = pytest.mark.browser
 
@@ -108,7 +108,7 @@ def short() -> Iterator[Path]:
     """Yield a folder with a path as short as the system has them."""
     folder = Path(tempfile.mkdtemp(prefix="g", dir="/tmp"))
     yield folder
-    scratch.remove(folder)
+    scratch.remove_folder(folder)
 
 
 @pytest.mark.parametrize("kind", KINDS)

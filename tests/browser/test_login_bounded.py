@@ -17,9 +17,9 @@ import login_rig as rig
 import psutil
 import pytest
 
-from gwctl.login.look import Patience
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step
-from gwctl.login.session import LoginJob, LoginWorker
+from gwctl.login.page_state import Patience
+from gwctl.login.worker_client import LoginJob, LoginWorker
 
 pytestmark = pytest.mark.browser
 
@@ -186,7 +186,7 @@ import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(rig.__file__).parent)!r})
 import login_rig as rig
-from gwctl.login.session import LoginJob, LoginWorker
+from gwctl.login.worker_client import LoginJob, LoginWorker
 async def main():
     worker = LoginWorker.start(rig.browser(), {pin!r}, Path({str(tmp_path)!r}), environ=os.environ)
     def on_step(step):

@@ -20,8 +20,8 @@ from canaries import Canaries, Watch
 from failing_logins import PASSWORD, PLANTED, RIGHT_CODE, TOTP_SECRET, USERNAME, WAYS, WRONG_CODE, Way, standing
 
 from gwctl.login.browser import started
+from gwctl.login.codes import PERIOD_S
 from gwctl.login.outcome import LoginOutcome, LoginReport
-from gwctl.login.second_factor import PERIOD_S
 from gwctl.sandbox.ibkr import RunningStandIn
 
 pytestmark = pytest.mark.browser

@@ -10,9 +10,9 @@ import login_matrix as matrix
 import login_rig as rig
 import pytest
 
+from gwctl.login.codes import Method
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.second_factor import Method
-from gwctl.login.session import LoginJob
+from gwctl.login.worker_client import LoginJob
 from gwctl.sandbox.account import Account
 from gwctl.sandbox.ibkr import serve_in_thread
 from gwctl.sandbox.settings import PageOptions, StandInConfig

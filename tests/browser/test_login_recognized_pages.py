@@ -10,10 +10,10 @@ from typing import Any
 import login_rig as rig
 import pytest
 
-from gwctl.login.look import Patience
+from gwctl.login.codes import Method, Question
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.second_factor import Method, Question
-from gwctl.login.session import LoginJob
+from gwctl.login.page_state import Patience
+from gwctl.login.worker_client import LoginJob
 
 pytestmark = pytest.mark.browser
 

@@ -14,9 +14,9 @@ import login_rig as rig
 import pytest
 
 from gwctl.login.browser import Browser
-from gwctl.login.look import Patience
 from gwctl.login.outcome import LoginOutcome, LoginReport
-from gwctl.login.session import LoginJob, LoginWorker
+from gwctl.login.page_state import Patience
+from gwctl.login.worker_client import LoginJob, LoginWorker
 
 pytestmark = pytest.mark.browser
 

@@ -10,9 +10,9 @@ import login_rig as rig
 import pyotp
 import pytest
 
-from gwctl.login.look import Patience
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.session import LoginJob
+from gwctl.login.page_state import Patience
+from gwctl.login.worker_client import LoginJob
 from gwctl.sandbox.account import Mode
 from gwctl.sandbox.ibkr import RunningStandIn
 

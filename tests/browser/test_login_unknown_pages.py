@@ -12,9 +12,9 @@ import login_rig as rig
 import pytest
 from test_login_served_pages import CURRENT, PATIENCE, TOTP_SECRET, Front
 
+from gwctl.login.codes import Kind, Method, Question
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.second_factor import Kind, Method, Question
-from gwctl.login.session import LoginJob
+from gwctl.login.worker_client import LoginJob
 
 pytestmark = pytest.mark.browser
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from gwctl.errors import Usage
-from gwctl.gateway.answer import Verdict, judge_auth_status, judge_tickle, judge_validate
+from gwctl.gateway.responses import Verdict, judge_auth_status, judge_tickle, judge_validate
 from gwctl.sandbox.account import SANDBOX_PASSWORD
 from gwctl.sandbox.client import act, set_scenario
 from gwctl.sandbox.gateway.jar import CookieJar

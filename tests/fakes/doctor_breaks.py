@@ -20,9 +20,10 @@ from typing import Any
 import pytest
 from doctor_rig import Machine, a_process, an_ibkr, program
 
+from gwctl import process
 from gwctl.credentials import Secret
 from gwctl.doctor import network, programs
-from gwctl.gateway import keystore, process
+from gwctl.gateway import keystore
 from gwctl.supervisor.ledger import Ledger
 
 LISTENER = (

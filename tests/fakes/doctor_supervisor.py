@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from gwctl.gateway import process
+from gwctl import process
 from gwctl.paths import Paths
 from gwctl.state_file import write_json
 from gwctl.supervisor.health import HealthServer, Routes

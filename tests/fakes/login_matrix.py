@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gwctl.login.look import Patience
+from gwctl.login.codes import Kind, Method, Question
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.second_factor import Kind, Method, Question
+from gwctl.login.page_state import Patience
 
 TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 CODE, RESPONSE = "135790", "24681357"

@@ -8,8 +8,8 @@ from typing import Any
 import login_matrix as matrix
 import login_rig as rig
 
-from gwctl.login.look import Patience
-from gwctl.login.session import LoginJob
+from gwctl.login.page_state import Patience
+from gwctl.login.worker_client import LoginJob
 from gwctl.sandbox.ibkr import RunningStandIn
 
 SHORT = Patience(form_s=1.5)

@@ -25,11 +25,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from gwctl.login.browser import Browser, find_browser, find_window_browser, started
+from gwctl.login.codes import Kind, Question
 from gwctl.login.outcome import LoginReport, Step
 from gwctl.login.page import Page
-from gwctl.login.second_factor import Kind, Question
-from gwctl.login.session import LoginJob, LoginWorker
 from gwctl.login.worker import do_task
+from gwctl.login.worker_client import LoginJob, LoginWorker
 from gwctl.sandbox.account import Account, Mode
 from gwctl.sandbox.fixture_files import fixture
 from gwctl.sandbox.gateway.conf import Conf, WebApp

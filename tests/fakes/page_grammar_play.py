@@ -16,10 +16,10 @@ from page_grammar import Spec
 from page_grammar_model import SOON_S, Expected, expected
 from page_grammar_server import Seen, Server
 
-from gwctl.login.look import Patience
+from gwctl.login.codes import Kind, Method, Question
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.second_factor import Kind, Method, Question
-from gwctl.login.session import LoginJob
+from gwctl.login.page_state import Patience
+from gwctl.login.worker_client import LoginJob
 
 TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 CODES = ("135790", "246802")

@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, RejectConnection, Request, TextMessage
 
-from gwctl.gateway.api import GatewayClient
-from gwctl.gateway.home import prepare_home
+from gwctl.gateway.client import GatewayClient
+from gwctl.gateway.conf import GatewaySettings
 from gwctl.gateway.keystore import Leaf, ensure_leaf
 from gwctl.gateway.launch import RunningGateway, Runtime, launch
-from gwctl.gateway.push import PushListener
-from gwctl.gateway.settings import GatewaySettings
+from gwctl.gateway.websocket import PushListener
+from gwctl.gateway.work_folder import prepare_home
 from gwctl.paths import Paths
 from gwctl.sandbox.ibkr import RunningStandIn
 

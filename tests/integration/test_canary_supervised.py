@@ -13,7 +13,7 @@ import pytest
 from canaries import Canaries, Watch
 from cli_fakes import RealHome, a_real_home, wait_for
 
-from gwctl.login.second_factor import PERIOD_S
+from gwctl.login.codes import PERIOD_S
 from gwctl.sandbox.account import Account
 
 pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(240)]

@@ -14,11 +14,11 @@ import psutil
 import pytest
 from rig import wait_for
 
+from gwctl import process
 from gwctl.config import Environment
 from gwctl.doctor.case import Case
 from gwctl.doctor.examining import Check, examine
 from gwctl.doctor.finding import Finding, State, failed, ok, warning
-from gwctl.gateway import process
 
 
 @pytest.fixture

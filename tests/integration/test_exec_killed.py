@@ -14,8 +14,8 @@ import pytest
 from cli_fakes import PROGRAM, Home, a_home
 from rig import wait_for
 
-from gwctl.gateway.process import inhabitants
 from gwctl.paths import Paths
+from gwctl.process import inhabitants
 from gwctl.supervisor.standin import ensure_stand_in
 
 GONE_S = 20.0
@@ -211,7 +211,7 @@ def test_a_stand_in_is_not_left_by_a_start_that_is_cancelled(tmp_path: Path, tur
     assert inhabitants(paths.profile_dir) == []
 
 
-THROUGH = "import os, sys; from gwctl.gateway.process.foreground import run_through; "
+THROUGH = "import os, sys; from gwctl.process.attached import run_through; "
 THROUGH += "sys.exit(run_through(sys.argv[1:], env=os.environ))"
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from gwctl import process
 from gwctl.errors import GatewayFailed, GatewayUnreachable, JavaMissing, PortBusy, TimedOut
-from gwctl.gateway import process
-from gwctl.gateway.answer import Verdict
-from gwctl.gateway.api import GatewayClient
-from gwctl.gateway.door import Knock
-from gwctl.gateway.home import PreparedHome, prepare_home
+from gwctl.gateway.client import GatewayClient
+from gwctl.gateway.conf import GatewaySettings
+from gwctl.gateway.http_once import RawRequest, request_once
 from gwctl.gateway.launch import Runtime, adopt, clear_leftovers, find_unrecorded, launch
-from gwctl.gateway.raw import RawRequest, request_once
-from gwctl.gateway.settings import GatewaySettings
+from gwctl.gateway.responses import Verdict
+from gwctl.gateway.tls_probe import Knock
+from gwctl.gateway.work_folder import PreparedHome, prepare_home
 from gwctl.paths import Paths
 
 _SERVE = """\

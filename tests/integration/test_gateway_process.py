@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from gwctl import process
 from gwctl.errors import TimedOut
-from gwctl.gateway import process
-from gwctl.gateway.process import Identity, Spawned
-from gwctl.gateway.process import identity as identity_module
+from gwctl.process import Identity, Spawned
+from gwctl.process import identity as identity_module
 
 _ENV = {"PATH": os.environ["PATH"]}
 

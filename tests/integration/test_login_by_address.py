@@ -20,7 +20,7 @@ from rig import Done, wait_for
 from gwctl.gateway.keystore import ensure_leaf
 from gwctl.login.browser import find_browser
 from gwctl.login.outcome import LoginOutcome, LoginReport
-from gwctl.login.session import LoginJob, LoginWorker
+from gwctl.login.worker_client import LoginJob, LoginWorker
 from gwctl.paths import Paths
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]

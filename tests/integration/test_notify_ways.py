@@ -23,10 +23,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from webhook import Webhook, a_webhook
 
+from gwctl import process
 from gwctl.config import Environment, load
 from gwctl.credentials import Found, Secret
 from gwctl.errors import Configuration
-from gwctl.gateway import process
 from gwctl.integrations import notify, notify_child
 from gwctl.integrations.notify import ChildWay, CommandWay, Delivery, Message, find_secrets, ways_of
 from gwctl.integrations.outbox import MOST_WAITING, Outbox

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from push_fakes import Ears, FakeGateway, Visit, listen_to, make_leaf, until
 
-from gwctl.gateway import push
+from gwctl.gateway import websocket as push
 from gwctl.gateway.keystore import Leaf
-from gwctl.gateway.push import PushListener
+from gwctl.gateway.websocket import PushListener
 
 YES = '{"topic": "sts", "args": {"authenticated": true, "competing": false}}'
 NO = '{"topic": "sts", "args": {"authenticated": false, "competing": false}}'

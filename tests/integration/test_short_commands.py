@@ -16,8 +16,8 @@ import psutil
 import pytest
 from rig import wait_for
 
+from gwctl import process
 from gwctl.errors import TimedOut
-from gwctl.gateway import process
 
 _ENV = {"PATH": os.environ["PATH"]}
 BOUND_S = 20.0
@@ -119,7 +119,7 @@ def test_a_short_command_ends_with_the_call_that_is_interrupted(here: Path) -> N
 
 _INTERRUPTED_AT_THE_START = """
 import asyncio, os, signal, subprocess
-from gwctl.gateway import process
+from gwctl import process
 
 def torn_out(number, frame):
     raise KeyboardInterrupt

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from gwctl import process
 from gwctl.errors import GatewayFailed, PortBusy
-from gwctl.gateway import process
-from gwctl.gateway.answer import Verdict
-from gwctl.gateway.api import GatewayClient
-from gwctl.gateway.cause import Cause, read_cause
-from gwctl.gateway.door import Knock
-from gwctl.gateway.home import PreparedHome, prepare_home
+from gwctl.gateway.client import GatewayClient
+from gwctl.gateway.conf import GatewaySettings
 from gwctl.gateway.java import find_java
 from gwctl.gateway.launch import Runtime, adopt, launch
-from gwctl.gateway.settings import GatewaySettings
+from gwctl.gateway.log_diagnosis import Cause, read_cause
+from gwctl.gateway.responses import Verdict
+from gwctl.gateway.tls_probe import Knock
+from gwctl.gateway.work_folder import PreparedHome, prepare_home
 from gwctl.paths import Paths
 
 pytestmark = pytest.mark.real_gateway

@@ -14,10 +14,10 @@ import pytest
 from push_fakes import PushRig, push_rig, until
 from rig import free_port
 
-from gwctl.gateway import push
+from gwctl.gateway import websocket as push
 from gwctl.gateway.java import find_java
 from gwctl.gateway.launch import Runtime
-from gwctl.gateway.push import PushListener
+from gwctl.gateway.websocket import PushListener
 from gwctl.paths import Paths
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.settings import StandInConfig

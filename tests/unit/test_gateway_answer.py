@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwctl.gateway.answer import SessionAnswer, Verdict, judge_auth_status, judge_tickle, judge_validate
+from gwctl.gateway.responses import SessionAnswer, Verdict, judge_auth_status, judge_tickle, judge_validate
 
 _AUTH = {
     "authenticated": True,

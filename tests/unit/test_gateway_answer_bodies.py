@@ -10,8 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gwctl.gateway.answer import SessionAnswer, Verdict, judge_auth_status, judge_opening, judge_tickle, refuses_method
-from gwctl.gateway.words import LONGEST_CHARS, tidy, words_in
+from gwctl.gateway.responses import (
+    LONGEST_CHARS,
+    SessionAnswer,
+    Verdict,
+    judge_auth_status,
+    judge_opening,
+    judge_tickle,
+    refuses_method,
+    tidy,
+    words_in,
+)
 
 FLAGS = ("authenticated", "connected", "competing")
 SECRET = "9fe1c272dc44e023a3aefe52b71d42bd"

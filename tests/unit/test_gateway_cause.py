@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.gateway.cause import Cause, read_cause
+from gwctl.gateway.log_diagnosis import Cause, read_cause
 
 _REFUSED = """\
 2026-11-22T23:04:29.387Z INFO  GatewayHttpProxy : Client login succeeds

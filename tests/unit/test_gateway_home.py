@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from gwctl.errors import Configuration, ReleaseBroken
-from gwctl.gateway.home import PreparedHome, prepare_home
-from gwctl.gateway.settings import GatewaySettings
+from gwctl.gateway.conf import GatewaySettings
+from gwctl.gateway.work_folder import PreparedHome, prepare_home
 from gwctl.paths import Paths
 
 _CONF = """

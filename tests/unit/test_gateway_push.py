@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Pong, RejectConnection, TextMessage
 
-from gwctl.gateway.sts import Push, Said, read_push, says_something
-from gwctl.gateway.wire import MAX_MESSAGE_BYTES, ConnectionEnded, Wire
+from gwctl.gateway.websocket import Push, Said, read_push, says_something
+from gwctl.gateway.websocket_frames import MAX_MESSAGE_BYTES, ConnectionEnded, Wire
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
@@ -192,5 +192,5 @@ def test_what_came_before_the_end_is_not_lost() -> None:
 
 def test_the_library_is_loaded_when_a_connection_is_made() -> None:
     """Who only imports the listener loads no WebSocket library."""
-    code = "import gwctl.gateway.push, sys; sys.exit('wsproto' in sys.modules or 'websockets' in sys.modules)"
+    code = "import gwctl.gateway.websocket, sys; sys.exit('wsproto' in sys.modules or 'websockets' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from gwctl.config import KEYS
-from gwctl.login.evidence import NEVER_AUTHENTICATED
-from gwctl.login.kept import EXPLANATIONS
+from gwctl.login.codes import Kind, Method
+from gwctl.login.failures import EXPLANATIONS, NEVER_AUTHENTICATED
 from gwctl.login.outcome import ERROR_TEXTS, LoginOutcome, classify_error
-from gwctl.login.second_factor import Kind, Method
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "login.md").read_text(encoding="utf-8")

@@ -96,7 +96,7 @@ def test_finding_does_not_import_playwright(tmp_path: Path) -> None:
     """The supervisor and the verbs look for a browser without loading Playwright."""
     code = (
         "import os, sys\nfrom gwctl.login.browser import find_browser\nfrom gwctl.errors import BrowserMissing\n"
-        "import gwctl.login.session\n"
+        "import gwctl.login.worker_client\n"
         "try:\n    find_browser(None, os.environ)\nexcept BrowserMissing:\n    pass\n"
         "heavy = {'playwright', 'cryptography', 'yaml', 'rich', 'starlette', 'pyotp', 'psutil', 'greenlet'}\n"
         "sys.exit(','.join(heavy & {name.split('.')[0] for name in sys.modules}) or 0)\n"

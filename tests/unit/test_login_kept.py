@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gwctl.login.evidence import NEVER_AUTHENTICATED
-from gwctl.login.kept import EXPLANATIONS
+from gwctl.login.failures import EXPLANATIONS, NEVER_AUTHENTICATED
 from gwctl.login.outcome import LoginOutcome
 
 

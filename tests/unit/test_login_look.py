@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from gwctl.login.look import Look, Patience, Submitted, Traffic
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.page import first_line
-from gwctl.login.pages import Element
+from gwctl.login.page_state import Look, Patience, Submitted, Traffic
+from gwctl.login.selectors import Element
 from gwctl.login.verdict import Asked, Ended, Now, judge
 
 FORM = {"username": "#u", "password": "#p", "submit": "#s"}

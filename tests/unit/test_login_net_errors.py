@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gwctl.login.net_errors import Fault, ended_by, fault_of
+from gwctl.login.browser_errors import Fault, ended_by, fault_of
 from gwctl.login.outcome import LoginOutcome
 from gwctl.supervisor.meanings import MEANINGS
 from gwctl.supervisor.states import LoginResult

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gwctl.login.pages import CURRENT, LEGACY, VERSIONS, Element, describe_search, merged, version_of
+from gwctl.login.selectors import CURRENT, LEGACY, VERSIONS, Element, describe_search, merged, version_of
 
 
 def test_every_version_has_what_a_login_needs() -> None:

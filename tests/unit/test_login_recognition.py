@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from gwctl.login.account_kind import mode_of
 from gwctl.login.controls import Collected, Control
-from gwctl.login.look import Look
-from gwctl.login.pages import Element
+from gwctl.login.page_state import Look
 from gwctl.login.recognition import Recognized, describe, recognize
+from gwctl.login.selectors import Element
 
 
 def control(n: int, kind: str, name: str = "", **values: Any) -> Control:

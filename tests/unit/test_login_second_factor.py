@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwctl.login.second_factor import (
+from gwctl.login.codes import (
     MARGIN_S,
     PERIOD_S,
     WRONG_CLOCK_S,

@@ -9,8 +9,8 @@ import pytest
 from probe_fakes import AnsweringGateway
 from supervisor_fakes import Core, started
 
-from gwctl.gateway.answer import AccountKind, SessionAnswer, judge_accounts
-from gwctl.gateway.answer import Verdict as Said
+from gwctl.gateway.responses import AccountKind, SessionAnswer, judge_accounts
+from gwctl.gateway.responses import Verdict as Said
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.states import (
     BlockLogin,

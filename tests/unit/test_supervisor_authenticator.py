@@ -13,9 +13,9 @@ import pytest
 
 from gwctl.config import Environment, load
 from gwctl.credentials import Credentials, Secret
+from gwctl.login.codes import Answer
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, Step
-from gwctl.login.second_factor import Answer
-from gwctl.login.session import LoginJob
+from gwctl.login.worker_client import LoginJob
 from gwctl.supervisor.authenticator import Authenticator
 from gwctl.supervisor.ledger import Ledger
 from gwctl.supervisor.meanings import MEANINGS

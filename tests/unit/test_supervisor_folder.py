@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from gwctl import process
 from gwctl.config import Environment, load
 from gwctl.errors import DiskTrouble
-from gwctl.gateway import process
 from gwctl.supervisor import control
 from gwctl.supervisor.hold import Hold
 from gwctl.supervisor.order import Order

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from probe_fakes import AnsweringGateway
 
-from gwctl.gateway.answer import AccountsAnswer, SessionAnswer
-from gwctl.gateway.answer import Verdict as Said
+from gwctl.gateway.responses import AccountsAnswer, SessionAnswer
+from gwctl.gateway.responses import Verdict as Said
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.states import Checked, Verdict
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from gwctl import process
 from gwctl.config import Environment, Settings, load
-from gwctl.gateway import process
-from gwctl.login.second_factor import Kind, Method, Question
+from gwctl.login.codes import Kind, Method, Question
 from gwctl.supervisor import questions as questions_module
 from gwctl.supervisor.questions import Questions
 from gwctl.supervisor.service_secrets import login_context, method_of

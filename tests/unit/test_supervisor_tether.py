@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gwctl.gateway.process import Identity, identify
+from gwctl.process import Identity, identify
 from gwctl.supervisor.tether import Holder, Tether
 
 

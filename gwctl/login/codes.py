@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol
 
-from gwctl.login.pages import Element
+from gwctl.login.selectors import Element
 
 PERIOD_S = 30
 MARGIN_S = 8.0

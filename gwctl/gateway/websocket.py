@@ -1,37 +1,74 @@
-"""The gateway's WebSocket, listened to: a session's change is heard before the next check would see it.
-
-What is heard is a hint, never a fact: whoever is told looks for himself. What was seen of the real gateway's
-``/v1/api/ws`` (build of 24 Apr 2023, a stand-in for IBKR behind it) [seen], and of IBKR itself as others report it:
-
-- It needs nothing of its client: every path is answered 101 and asked of IBKR with the gateway's own cookies, whatever
-  cookies the client sends. There is no 401 and no 404. What IBKR sends comes as binary frames, frame by frame.
-- Where IBKR refuses it (no session, or a dead one) or cannot be reached, the connection stays open and is silent for
-  ever, also once somebody has logged in. So a connection counts when IBKR has spoken on it, and one that was opened
-  without a session must be replaced when there is one.
-- One that speaks survives the loss of the session and tells of the next one; ``sts`` comes within milliseconds when
-  the session is dropped, taken or given back. When the way to IBKR breaks it is closed at once (1000); where packets
-  are lost, or the gateway is stopped, it is silent and goes on afterwards.
-- Five at most reach IBKR at a time, those of the user included; the sixth is silent until another is closed. A
-  connection that is closed before IBKR has answered keeps its place until the gateway ends. So one that may yet be
-  answered is never closed while the gateway runs on, and none is opened while there is no session.
-- IBKR greets with ``system`` and ``sts``, beats every 10 s, says ``{"message":"waiting for session"}`` where the
-  cookies are not enough, advises ``tic`` once a minute (IBKR's reference), and may send ``sts`` with one field only
-  (Voyz/ibind 25).
-"""
+"""The gateway's WebSocket: what it pushes of the session's changes."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gwctl.gateway.door import trust_only
-from gwctl.gateway.sts import Said, read_push, says_something
-from gwctl.gateway.wire import ConnectionEnded, Wire
+from gwctl.gateway.tls_probe import trust_only
+from gwctl.gateway.websocket_frames import ConnectionEnded, Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One message with a topic."""
+
+    topic: str
+    args: Mapping[str, object]
+    beats: bool = False
+
+
+def read_push(message: bytes | str) -> Push | None:
+    """Return what a message says, or None for what is no message of IBKR's; never raises."""
+    try:
+        value = json.loads(message)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("topic"), str):
+        return None
+    args = value.get("args")
+    return Push(value["topic"], args if isinstance(args, dict) else {}, "hb" in value)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What ``sts`` has said on one connection so far; IBKR may send one field without the others (Voyz/ibind 25)."""
+
+    authenticated: bool | None = None
+    competing: bool | None = None
+    connected: bool | None = None
+
+    def and_then(self, args: Mapping[str, object]) -> Said:
+        """Return it with what ``args`` say; what is no boolean is not said."""
+        return Said(
+            _flag(args, "authenticated", self.authenticated),
+            _flag(args, "competing", self.competing),
+            _flag(args, "connected", self.connected),
+        )
+
+    @property
+    def ready(self) -> bool | None:
+        """Whether the session can be used; None while that was not said."""
+        if self.authenticated is False or self.connected is False or self.competing:
+            return False
+        return self.authenticated
+
+
+def says_something(args: Mapping[str, object]) -> bool:
+    """Say whether these arguments of ``sts`` are about the session at all."""
+    return Said().and_then(args) != Said()
+
+
+def _flag(args: Mapping[str, object], name: str, before: bool | None) -> bool | None:  # noqa: FBT001 - a field's value
+    value = args.get(name)
+    return value if isinstance(value, bool) else before
+
 
 log = logging.getLogger("gwctl.gateway")
 

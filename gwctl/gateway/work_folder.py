@@ -1,8 +1,10 @@
-"""Make the folder a gateway runs in: the shared release by links, ``root/`` our own (gateway-facts.md, Starting)."""
+"""The gateway's working folder: links into the release, conf.yaml, its logging."""
 
 from __future__ import annotations
 
+import io
 import shutil
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +12,46 @@ from typing import Any
 
 from gwctl import state_file
 from gwctl.errors import Configuration, DiskTrouble, ReleaseBroken
+from gwctl.gateway.conf import GatewaySettings, check_allow_ips, check_upstream
 from gwctl.gateway.keystore import Leaf, ensure_leaf
-from gwctl.gateway.logback import render_logback
-from gwctl.gateway.settings import GatewaySettings, check_allow_ips, check_upstream
 from gwctl.paths import Paths
+
+_PACKAGE = "ibgroup.web.core.clientportal.gw"
+_POLICY = "ch.qos.logback.core.rolling.SizeAndTimeBasedRollingPolicy"
+_PATTERN = "%d{yyyy-MM-dd'T'HH:mm:ss.SSSXXX} %-5level %logger{0} : %replace(%message){'[?].*', ''}%n%ex{short}"
+_LEVELS = {
+    # Says "Client login succeeds" and "authenticated to cp": where one login ends and the next begins.
+    f"{_PACKAGE}.http.GatewayHttpProxy": "INFO",
+    "HttpMessageLogger": "WARN",
+}
+
+
+def render_logback() -> bytes:
+    """Return the ``logback.xml`` of a profile: one file a day, 5 MB at most, 20 MB and a week in all."""
+    configuration = ET.Element("configuration", scan="true", scanPeriod="10 seconds")
+    appender = ET.SubElement(configuration, "appender", {"name": "FILE", "class": _rolling("RollingFileAppender")})
+    policy = ET.SubElement(appender, "rollingPolicy", {"class": _POLICY})
+    for name, value in {
+        "fileNamePattern": "logs/gw.%d{yyyy-MM-dd}.%i.log",
+        "maxFileSize": "5MB",
+        "maxHistory": "7",
+        "totalSizeCap": "20MB",
+    }.items():
+        ET.SubElement(policy, name).text = value
+    ET.SubElement(ET.SubElement(appender, "encoder"), "pattern").text = _PATTERN
+    for name, level in _LEVELS.items():
+        ET.SubElement(configuration, "logger", name=name, level=level)
+    root = ET.SubElement(configuration, "root", level="WARN")
+    ET.SubElement(root, "appender-ref", ref="FILE")
+    ET.indent(configuration)
+    written = io.BytesIO()
+    ET.ElementTree(configuration).write(written, encoding="UTF-8", xml_declaration=True)
+    return written.getvalue() + b"\n"
+
+
+def _rolling(name: str) -> str:
+    return f"ch.qos.logback.core.rolling.{name}"
+
 
 STANDIN_MARKER = "gwctl-standin.json"
 _LINKED_FOLDERS = ("bin", "build", "dist")

@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gwctl.login.codes import Method
 from gwctl.login.controls import CHOICE
-from gwctl.login.look import Look, Patience
 from gwctl.login.outcome import LoginOutcome, Step, redact
 from gwctl.login.page import Page, PageFailed, PageWaits
-from gwctl.login.pages import VERSIONS, Element, merged
-from gwctl.login.second_factor import Method
+from gwctl.login.page_state import Look, Patience
+from gwctl.login.selectors import VERSIONS, Element, merged
 from gwctl.login.verdict import Ended
 
 Mode = Literal["paper", "live"]

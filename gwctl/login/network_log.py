@@ -15,8 +15,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from gwctl.login.look import Traffic
 from gwctl.login.outcome import redact
+from gwctl.login.page_state import Traffic
 
 if TYPE_CHECKING:
     from playwright.async_api import ConsoleMessage, Request, Response, WebSocket

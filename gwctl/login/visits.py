@@ -7,12 +7,12 @@ import contextlib
 import time
 from collections.abc import Mapping
 
+from gwctl.login.actions import Hands, OnStep, Over, Task
+from gwctl.login.browser_errors import ended_by
 from gwctl.login.form import Form
-from gwctl.login.hands import Hands, OnStep, Over, Task
-from gwctl.login.look import Look
-from gwctl.login.net_errors import ended_by
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
 from gwctl.login.page import Page, PageFailed
+from gwctl.login.page_state import Look
 from gwctl.login.recognition import RECOGNIZED
 from gwctl.login.verdict import Ended
 

@@ -1,15 +1,18 @@
-"""End processes and their families, signalling only what is provably ours (law 3)."""
+"""End processes: those that we started, and what is labelled as a command's; nobody else (law 3)."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from gwctl.gateway.process.identity import (
+from gwctl.process.identity import (
     Identity,
     children,
     cwd_of,
@@ -173,3 +176,52 @@ def _own_sessions(parent: Identity) -> set[Identity]:
             if os.getsid(child.pid) == child.pid:
                 found.add(child)
     return found
+
+
+_AGAIN_S = 0.1
+_ROUNDS = 50
+
+
+def labelled(name: str, value: str) -> list[Identity]:
+    """Return the living processes whose environment has ``name`` with ``value``, as far as we may see it."""
+    import psutil
+
+    return [known for pid in psutil.pids() if _carries(pid, name, value) and (known := identify(pid)) is not None]
+
+
+def _carries(pid: int, name: str, value: str) -> bool:
+    with suppress(OSError):
+        return f"{name}={value}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    if Path("/proc/self/environ").exists():
+        return False  # another user's, or gone
+    import psutil
+
+    with suppress(psutil.Error, OSError):
+        return bool(psutil.Process(pid).environ().get(name) == value)
+    return False
+
+
+async def end_labelled(name: str, value: str, *, grace_s: float) -> int:
+    """End them: SIGTERM, and SIGKILL to what is left after ``grace_s``; return how many there were.
+
+    It looks once more when nothing is found: a program that is just being started shows its environment a moment later.
+    """
+    seen: set[int] = set()
+    asked = [one for one in labelled(name, value) if signal_if_ours(one, signal.SIGTERM)]
+    for one in asked:
+        seen.add(one.pid)
+        signal_if_ours(one, signal.SIGCONT)
+    await wait_all(asked, grace_s)
+    nothing = 0
+    for _ in range(_ROUNDS):
+        left = labelled(name, value)
+        nothing = 0 if left else nothing + 1
+        if nothing == 2:
+            break
+        for one in left:
+            seen.add(one.pid)
+            signal_if_ours(one, signal.SIGKILL)
+        await wait_all(left, _AGAIN_S)
+        if not left:
+            await asyncio.sleep(_AGAIN_S)
+    return len(seen)

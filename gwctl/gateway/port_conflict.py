@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
+from gwctl import process
 from gwctl.errors import Configuration, PortBusy
-from gwctl.gateway import process
-from gwctl.gateway.process import Listener
 from gwctl.paths import Paths
+from gwctl.process import Listener
 
 _CALLED = {"port": "port", "health_port": "health port"}
 

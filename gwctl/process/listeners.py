@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gwctl.free_ports import port_is_free
-from gwctl.gateway.process.identity import Identity, cwd_of, is_alive
+from gwctl.process.identity import Identity, cwd_of, is_alive
 
 if TYPE_CHECKING:
     import psutil

@@ -5,7 +5,7 @@ system. What only Linux offers (``/proc``, pidfd) stands behind one function eac
 """
 
 from gwctl.free_ports import next_free, port_is_free
-from gwctl.gateway.process.identity import (
+from gwctl.process.identity import (
     Identity,
     descendants,
     has_open,
@@ -18,22 +18,23 @@ from gwctl.gateway.process.identity import (
     rss_bytes,
     wait_ended,
 )
-from gwctl.gateway.process.memory import FRUGAL_MALLOC, give_back_memory
-from gwctl.gateway.process.ports import Listener, find_listener, listens
-from gwctl.gateway.process.spawning import (
+from gwctl.process.listeners import Listener, find_listener, listens
+from gwctl.process.spawn import (
+    FRUGAL_MALLOC,
     PROXIES,
     CompletedFed,
     CompletedShort,
     Spawned,
     child_environment,
     command_environment,
+    give_back_memory,
     rotate_by_truncation,
     run_fed,
     run_short,
     run_watched,
     spawn,
 )
-from gwctl.gateway.process.stopping import LeftAlone, StopReport, stop, stop_alone
+from gwctl.process.stop import LeftAlone, StopReport, stop, stop_alone
 
 __all__ = [
     "FRUGAL_MALLOC",

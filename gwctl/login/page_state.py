@@ -9,9 +9,9 @@ from typing import Any
 
 from gwctl.login.controls import COLLECT_SCRIPT, Collected
 from gwctl.login.page_scripts import PICK
-from gwctl.login.pages import Element
 from gwctl.login.recognition import NOTHING, Recognized, is_decoy, recognize
-from gwctl.login.words import letters
+from gwctl.login.selectors import Element
+from gwctl.login.vocabulary import letters
 
 SUCCESS_TEXT = "Client login succeeds"
 
