@@ -16,7 +16,7 @@ from gwctl.cli.output import Outcome, wants_color
 from gwctl.errors import Usage
 
 if TYPE_CHECKING:
-    from gwctl.doctor.finding import Finding
+    from gwctl.doctor.case import Finding
 
 WIDTH = 80
 _WORDS = {"ok": "ok", "warning": "warning", "failed": "failed", "not_checked": "not checked"}
@@ -34,10 +34,8 @@ def doctor(call: Call, *, bundle: Path | None, force: bool) -> Outcome:
 
     Ends with 1 if a check failed; warnings are no failure.
     """
-    from gwctl.doctor.case import Case
-    from gwctl.doctor.catalogue import CHECKS
-    from gwctl.doctor.examining import examine
-    from gwctl.doctor.finding import State, summarise
+    from gwctl.doctor.case import Case, State, summarise
+    from gwctl.doctor.examining import CHECKS, examine
 
     paths = call.paths
     if bundle is not None:

@@ -11,8 +11,7 @@ from pathlib import Path
 from gwctl import process
 from gwctl.config import NOTIFY_SECRETS, SECRET_KEYS
 from gwctl.credentials import Found, Sources, doubt_of, find
-from gwctl.doctor.case import Case
-from gwctl.doctor.finding import Finding, failed, not_checked, ok, warning
+from gwctl.doctor.case import Case, Finding, failed, not_checked, ok, warning
 
 COMMAND_TIMEOUT_S = 3.0
 _MINUTE_S = 60

@@ -22,8 +22,7 @@ from urllib.parse import urlsplit
 from gwctl.config import KEYS, NOTIFY_SECRETS, SECRET_KEYS, read_file, variable_of
 from gwctl.credentials import read_keyring
 from gwctl.doctor.account import files_of_secrets, run_command
-from gwctl.doctor.case import Case
-from gwctl.doctor.finding import Finding, summarise
+from gwctl.doctor.case import Case, Finding, summarise
 from gwctl.doctor.programs import browser_version
 from gwctl.doctor.redaction import Redactor, is_public_host
 from gwctl.errors import GwctlError

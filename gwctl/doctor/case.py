@@ -1,15 +1,17 @@
-"""The profile that is looked at, and what one check has seen that another one needs."""
+"""What a check is given and what it finds: the case, the findings, reads that end in time."""
 
 from __future__ import annotations
 
 import os
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gwctl.config import Environment, Settings
 from gwctl.paths import Paths
@@ -18,6 +20,93 @@ from gwctl.state_file import look_at_json
 
 if TYPE_CHECKING:
     from gwctl.login.browser import Browser
+
+T = TypeVar("T")
+
+
+def within(timeout_s: float, work: Callable[[], T]) -> T:
+    """Return what ``work`` returns, or raise what it raises; raise TimeoutError after ``timeout_s``.
+
+    What hangs goes on in a thread that keeps no program from ending.
+    """
+    done: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="doctor-within", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if failure:
+        raise failure[0]
+    if not done:
+        raise TimeoutError
+    return done[0]
+
+
+class State(StrEnum):
+    """How what was looked at is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """It works, or will until something else happens."""
+    FAILED = "failed"
+    NOT_CHECKED = "not_checked"
+    """What it needs to look was not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check says; ``check`` is the check's code, filled in by who ran it."""
+
+    state: State
+    what: str
+    remedy: str | None = None
+    where: str | None = None
+    check: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for the envelope."""
+        return {
+            "check": self.check,
+            "state": str(self.state),
+            "what": self.what,
+            "where": self.where,
+            "remedy": self.remedy,
+        }
+
+
+def ok(what: str, *, where: object = None) -> Finding:
+    """Return that all is well."""
+    return Finding(State.OK, what, None, _text(where))
+
+
+def warning(what: str, remedy: str | None, *, where: object = None) -> Finding:
+    """Return that something may hurt later."""
+    return Finding(State.WARNING, what, remedy, _text(where))
+
+
+def failed(what: str, remedy: str | None, *, where: object = None) -> Finding:
+    """Return that something is wrong."""
+    return Finding(State.FAILED, what, remedy, _text(where))
+
+
+def not_checked(needed: str) -> Finding:
+    """Return that nothing could be said, because ``needed`` is missing."""
+    return Finding(State.NOT_CHECKED, f"needs {needed}")
+
+
+def _text(where: object) -> str | None:
+    return None if where is None else str(where)
+
+
+def summarise(findings: list[Finding]) -> dict[str, int]:
+    """Return how many findings there are of each state."""
+    return {str(state): sum(one.state is state for one in findings) for state in State}
 
 
 def resolve(host: str, port: int) -> list[str]:

@@ -14,9 +14,7 @@ from urllib.parse import urlsplit
 
 from gwctl import process
 from gwctl.config import BUILT_IN
-from gwctl.doctor.bounded import within
-from gwctl.doctor.case import Case, Contact
-from gwctl.doctor.finding import Finding, failed, not_checked, ok, warning
+from gwctl.doctor.case import Case, Contact, Finding, failed, not_checked, ok, warning, within
 from gwctl.errors import Configuration
 from gwctl.gateway.http_once import USER_AGENT
 

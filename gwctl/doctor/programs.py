@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gwctl import process
-from gwctl.doctor.case import Case, Tried
-from gwctl.doctor.finding import Finding, failed, ok, warning
+from gwctl.doctor.case import Case, Finding, Tried, failed, ok, warning
 from gwctl.errors import ReleaseMissing, TimedOut
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gwctl import process
-from gwctl.doctor.case import Case
-from gwctl.doctor.finding import Finding, failed, not_checked, ok, warning
+from gwctl.doctor.case import Case, Finding, failed, not_checked, ok, warning
 from gwctl.gateway.launch import RunningGateway, recognised
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.process import Identity

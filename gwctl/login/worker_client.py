@@ -341,7 +341,7 @@ class LoginWorker:
             async with asyncio.timeout(_CLOSE_S):
                 await self._spawned.wait_ended()
         await self._close_stdout()
-        await asyncio.to_thread(remove, self.folder)
+        await asyncio.to_thread(remove_folder, self.folder)
 
     async def _close_stdout(self) -> None:
         """Read the pipe to its end, which closes it."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from gwctl.errors import ReleaseBroken
 from gwctl.release import shape
-from gwctl.release.disk import disk_trouble, sync_dir, write_all
+from gwctl.release.partial_download import disk_trouble, sync_dir, write_all
 
 _CHUNK_BYTES = 1 << 18
 _END_RECORD = struct.Struct("<4s4H2LH")

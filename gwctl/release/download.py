@@ -1,26 +1,67 @@
-"""One file over HTTPS: resumed after a break, also by the next call; tried again only for what can pass."""
+"""Download a release: resumed, checked, and with progress."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import email.utils
 import os
 import random
+import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gwctl.errors import DownloadFailed
-from gwctl.release import headers
-from gwctl.release.part import Part
+from gwctl.release.partial_download import Part
 from gwctl.release.source import shown_url, url_fault
 from gwctl.version import VERSION
 
 if TYPE_CHECKING:
     import httpx
+
+
+def retry_after_s(text: str | None, now: dt.datetime) -> float | None:
+    """Return what a Retry-After header asks for, in seconds from ``now``, or None if it says nothing of use."""
+    if text is None:
+        return None
+    if re.fullmatch(r"\s*\d{1,9}\s*", text, re.ASCII):
+        return float(text)
+    try:
+        when = email.utils.parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=dt.UTC)
+    return max(0.0, (when - now).total_seconds())
+
+
+def validator(headers: Mapping[str, str]) -> str | None:
+    """Return what If-Range may carry: a strong ETag, else the date of the last change, else None."""
+    etag = headers.get("ETag", "")
+    if etag.startswith('"'):
+        return etag
+    return headers.get("Last-Modified")
+
+
+def content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """Return start and whole length as Content-Range gives them, None for what it does not give."""
+    text = headers.get("Content-Range", "").strip()
+    match = re.fullmatch(r"bytes (?:(\d{1,15})-\d{1,15}|\*)/(?:(\d{1,15})|\*)", text, re.ASCII)
+    if match is None:
+        return None, None
+    start, total = match.groups()
+    return (int(start) if start else None), (int(total) if total else None)
+
+
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """Return the length of the body if it is given."""
+    text = headers.get("Content-Length", "")
+    return int(text) if re.fullmatch(r"\d{1,15}", text, re.ASCII) else None
+
 
 _BROWSER_HINT = "download it with a browser and type `gwctl release install FILE`"
 _AGAIN_HINT = f"type the same command again to go on from here, or {_BROWSER_HINT}"
@@ -160,7 +201,7 @@ class _Attempt:
         with _wire(), self._response(sent) as response:
             self._judge_status(response)
             if response.status_code == 416:
-                if offset and headers.content_range(response.headers)[1] == offset:
+                if offset and content_range(response.headers)[1] == offset:
                     return
                 self.part.discard()
                 raise _Passing("the server has another file now")
@@ -171,16 +212,16 @@ class _Attempt:
     def _start(self, response: httpx.Response, offset: int) -> int:
         """Return where the body belongs; unless it goes on from what is there, start over."""
         if response.status_code == 206:
-            start, self.total_bytes = headers.content_range(response.headers)
+            start, self.total_bytes = content_range(response.headers)
             if not offset or start != offset:
                 self.part.discard()
                 raise _Passing("the server sent another range than asked for")
         else:
-            offset, self.total_bytes = 0, headers.content_length(response.headers)
+            offset, self.total_bytes = 0, content_length(response.headers)
         if self.total_bytes is not None and self.total_bytes > self.policy.size_limit_bytes:
             self._refuse_size()
         if offset == 0:
-            self.part.begin(headers.validator(response.headers))
+            self.part.begin(validator(response.headers))
         return offset
 
     def _take(self, response: httpx.Response, start: int) -> None:
@@ -209,7 +250,7 @@ class _Attempt:
         if status in {200, 206, 416}:
             return
         if status in {408, 429} or status >= 500:
-            asked_s = headers.retry_after_s(response.headers.get("Retry-After"), dt.datetime.now(dt.UTC))
+            asked_s = retry_after_s(response.headers.get("Retry-After"), dt.datetime.now(dt.UTC))
             raise _Passing(f"the server answered {status}", asked_s)
         raise DownloadFailed(f"{shown_url(self.url)}: the server answered {status}", hint=_BROWSER_HINT)
 

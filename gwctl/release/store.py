@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Literal
 
 from gwctl import state_file
 from gwctl.errors import ReleaseBroken, ReleaseMissing, Usage
-from gwctl.release import archive, record, shape
-from gwctl.release.disk import disk_trouble, write_all
-from gwctl.release.part import Part
-from gwctl.release.record import Record, Release, VerifyReport
-from gwctl.release.shelf import Shelf
+from gwctl.release import archive, shape
+from gwctl.release import repository as record
+from gwctl.release.partial_download import Part, disk_trouble, write_all
+from gwctl.release.repository import Record, Release, Shelf, VerifyReport
 from gwctl.release.source import OFFICIAL_URL, Source, parse
 
 if TYPE_CHECKING:

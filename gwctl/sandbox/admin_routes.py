@@ -1,19 +1,127 @@
-"""``/admin/*``: look at the stand-in and switch its scenarios, with a token."""
+"""Steer the stand-in over HTTP, and the faults that it puts before every route."""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import http
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gwctl.errors import Usage
 from gwctl.sandbox.scenarios import ACTIONS, SCENARIOS
 from gwctl.sandbox.standin import StandIn
+
+MAINTENANCE_HTML = (
+    "<!DOCTYPE html><html><head><title>Service Unavailable</title></head><body><h1>Service Unavailable</h1>"
+    "<p>The system is undergoing scheduled maintenance.</p></body></html>"
+)
+ERROR_HTML = "<!DOCTYPE html><html><head><title>{status} {reason}</title></head><body><h1>{reason}</h1></body></html>"
+WRONG_TYPES = {
+    "session": 9,
+    "ssoExpires": "soon",
+    "userId": [132329622],
+    "authenticated": "true",
+    "connected": 1,
+    "competing": None,
+    "message": {"text": 0},
+    "serverInfo": "JifZ34060",
+    "iserver": {"authStatus": {"authenticated": "true", "connected": 1, "competing": 0, "serverInfo": []}},
+    "USER_ID": "132329622",
+    "EXPIRES": {},
+    "LOGIN_TYPE": "paper",
+    "RESULT": "yes",
+}
+RECHECK_S = 0.02
+
+
+def _error(parameters: Mapping[str, object]) -> Response:
+    """Return an answer with the status and in the form that the scenario says."""
+    status = int(str(parameters["status"]))
+    reason = http.HTTPStatus(status).phrase if status in {member.value for member in http.HTTPStatus} else "Error"
+    if parameters["html"]:
+        return HTMLResponse(ERROR_HTML.format(status=status, reason=reason), status_code=status)
+    return JSONResponse({"error": reason, "statusCode": status}, status_code=status)
+
+
+async def _megabytes(count: int) -> AsyncIterator[bytes]:
+    block = b"9" * (1 << 20)
+    yield b'"'
+    for _ in range(count):
+        yield block
+    yield b'"'
+
+
+WHOLE_ANSWERS: Final[Mapping[str, Callable[[Mapping[str, object]], Response]]] = {
+    "http_503": lambda _parameters: Response(status_code=503),
+    "html_503": lambda _parameters: HTMLResponse(MAINTENANCE_HTML, status_code=503),
+    "http_error": _error,
+    "http_429": lambda _parameters: Response("Too Many Requests", status_code=429),
+    "bad_json": lambda _parameters: Response('{"session": "9fe1c2', media_type="application/json"),
+    "wrong_types": lambda _parameters: JSONResponse(WRONG_TYPES),
+}
+"""What lies over every answer while a scenario is on; the first that is on wins."""
+
+
+class Faults:
+    """Let requests through, or do to them what the scenarios that are on say; ``/admin`` is never touched."""
+
+    def __init__(self, app: ASGIApp, stand_in: StandIn) -> None:
+        self._app = app
+        self._stand_in = stand_in
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        path: str = scope.get("path", "")
+        if scope["type"] != "http" or path.startswith("/admin/"):
+            await self._app(scope, receive, send)
+            return
+        self._stand_in.requests[path] += 1
+        part = "sso" if path.startswith("/sso/") else "api"
+        await self._wait_while("hang", part)
+        if (slow := self._parameters("slow", part)) is not None:
+            await self._wait_while("slow", part, float(str(slow["delay_ms"])) / 1000)
+        answer = self._huge_answer(path) or self._whole_answer(part)
+        if answer is not None:
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _parameters(self, name: str, part: str) -> dict[str, object] | None:
+        parameters = self._stand_in.scenarios.get(name)
+        return parameters if parameters is not None and parameters["paths"] in ("all", part) else None
+
+    def _huge_answer(self, path: str) -> Response | None:
+        parameters = self._stand_in.scenarios.get("huge")
+        if parameters is None or not path.endswith(str(parameters["path"])):
+            return None
+        return StreamingResponse(_megabytes(int(parameters["megabytes"])), media_type="application/json")
+
+    def _whole_answer(self, part: str) -> Response | None:
+        for name, answer in WHOLE_ANSWERS.items():
+            parameters = self._parameters(name, part)
+            if parameters is not None:
+                return answer(parameters)
+        ill = self._stand_in.ill_after_login() if part == "api" else None
+        return None if ill is None else Response(status_code=ill)
+
+    async def _wait_while(self, name: str, part: str, limit_s: float = math.inf) -> None:
+        """Wait for as long as the scenario is on; another thread may switch it, so this looks again and again."""
+        until_s = time.monotonic() + limit_s
+        while True:
+            left_s = until_s - time.monotonic()
+            if left_s <= 0 or self._parameters(name, part) is None:
+                return
+            await asyncio.sleep(min(left_s, RECHECK_S))
+
 
 Handler = Callable[[Request], Awaitable[Response]]
 

@@ -21,13 +21,10 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from gwctl.errors import GwctlError, TimedOut
-from gwctl.sandbox.admin_routes import admin_routes
-from gwctl.sandbox.api_routes import api_routes
-from gwctl.sandbox.door import RefusingServer
-from gwctl.sandbox.faults import Faults
-from gwctl.sandbox.pushes import push_routes
-from gwctl.sandbox.serving import bound_socket, quiet_config, serve_until_terminated
-from gwctl.sandbox.settings import StandInConfig
+from gwctl.sandbox.account import StandInConfig
+from gwctl.sandbox.admin_routes import Faults, admin_routes
+from gwctl.sandbox.api_routes import api_routes, push_routes
+from gwctl.sandbox.serving import RefusingServer, bound_socket, quiet_config, serve_until_terminated
 from gwctl.sandbox.sso_routes import page_text, sso_routes
 from gwctl.sandbox.standin import StandIn
 

@@ -14,8 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from gwctl.errors import Configuration
-from gwctl.sandbox.fixture_files import fixture
-from gwctl.sandbox.settings import PAGE_VARIANTS
+from gwctl.sandbox.account import PAGE_VARIANTS, fixture
 from gwctl.sandbox.standin import GATEWAY_COOKIE, StandIn
 
 PLACE_OF_FLAGS = '"@@FLAGS@@"'

@@ -10,11 +10,11 @@ from dataclasses import asdict
 from typing import Any
 
 from gwctl.errors import Usage
+from gwctl.sandbox.account import PageOptions, StandInConfig
 from gwctl.sandbox.login import LoginDesk
 from gwctl.sandbox.scenarios import ACTIONS, SCENARIOS, TEMPERS, known
 from gwctl.sandbox.second_factor import SecondFactor
 from gwctl.sandbox.sessions import Sessions, SsoSession
-from gwctl.sandbox.settings import PageOptions, StandInConfig
 
 GATEWAY_COOKIE = "web"
 OTHERS_HAVE_IT = ("borrowed", "competing")

@@ -13,13 +13,11 @@ import pytest
 
 from gwctl.errors import Usage
 from gwctl.gateway.responses import Verdict, judge_auth_status, judge_tickle, judge_validate
-from gwctl.sandbox.account import SANDBOX_PASSWORD
+from gwctl.sandbox.account import SANDBOX_PASSWORD, StandInConfig
 from gwctl.sandbox.client import act, set_scenario
-from gwctl.sandbox.gateway.jar import CookieJar
-from gwctl.sandbox.gateway.upstream import Upstream, UpstreamGone
+from gwctl.sandbox.gateway.upstream import CookieJar, Upstream, UpstreamGone
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.login import proof_of
-from gwctl.sandbox.settings import StandInConfig
 
 TOKEN = "admin-token"
 DEADLINE_S = 10.0

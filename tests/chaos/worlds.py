@@ -25,10 +25,9 @@ from rig import Rig
 
 from chaos import laws, machine
 from chaos.fault import NAMES, SMALL_HEAP, TAKES_OVER
-from gwctl.sandbox.account import Account
+from gwctl.sandbox.account import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.release import MARKER, build_standin_release
-from gwctl.sandbox.settings import PageOptions, StandInConfig
 
 POLL_S = 0.05
 ASK_TIMEOUT_S = 2.0

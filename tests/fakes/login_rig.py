@@ -30,17 +30,14 @@ from gwctl.login.outcome import LoginReport, Step
 from gwctl.login.page import Page
 from gwctl.login.worker import do_task
 from gwctl.login.worker_client import LoginJob, LoginWorker
-from gwctl.sandbox.account import Account, Mode
-from gwctl.sandbox.fixture_files import fixture
+from gwctl.sandbox.account import Account, Mode, PageOptions, StandInConfig, fixture
 from gwctl.sandbox.gateway.conf import Conf, WebApp
 from gwctl.sandbox.gateway.handshake import Handshake
-from gwctl.sandbox.gateway.jar import CookieJar
-from gwctl.sandbox.gateway.journal import GatewayLog
 from gwctl.sandbox.gateway.proxy import GatewayApp
-from gwctl.sandbox.gateway.upstream import Upstream
+from gwctl.sandbox.gateway.run import GatewayLog
+from gwctl.sandbox.gateway.upstream import CookieJar, Upstream
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.serving import bound_socket, quiet_server
-from gwctl.sandbox.settings import PageOptions, StandInConfig
 
 USERNAME = "someuser7"
 PASSWORD = "correct-horse-9"

@@ -18,9 +18,8 @@ import pytest
 from cron_rig import BARE, CRON, CronUser, a_cron_user, cron
 from rig import free_port, wait_for
 
-from gwctl.sandbox.account import Account
+from gwctl.sandbox.account import Account, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
-from gwctl.sandbox.settings import StandInConfig
 
 pytestmark = [
     pytest.mark.real_gateway,

@@ -17,8 +17,8 @@ from doctor_rig import Machine, a_sound_machine, program
 from release_fakes import release_zip
 
 from gwctl.doctor import files
-from gwctl.doctor.catalogue import CHECKS
-from gwctl.doctor.finding import State
+from gwctl.doctor.case import State
+from gwctl.doctor.examining import CHECKS
 from gwctl.gateway import keystore
 
 

@@ -16,9 +16,8 @@ from rig import wait_for
 
 from gwctl import process
 from gwctl.config import Environment
-from gwctl.doctor.case import Case
+from gwctl.doctor.case import Case, Finding, State, failed, ok, warning
 from gwctl.doctor.examining import Check, examine
-from gwctl.doctor.finding import Finding, State, failed, ok, warning
 
 
 @pytest.fixture
@@ -110,7 +109,7 @@ import sys
 from pathlib import Path
 from gwctl.config import Environment
 from gwctl.doctor.case import Case
-from gwctl.doctor.catalogue import CHECKS
+from gwctl.doctor.examining import CHECKS
 from gwctl.doctor.examining import examine
 wanted = {"settings", "browser", "time_zones", "scratch"}
 case = Case.of("default", Environment(eval(sys.argv[1])))

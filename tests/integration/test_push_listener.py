@@ -18,9 +18,9 @@ from rig import free_port
 
 from gwctl.gateway.launch import Runtime
 from gwctl.paths import Paths
+from gwctl.sandbox.account import StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.release import build_standin_release
-from gwctl.sandbox.settings import StandInConfig
 
 
 @pytest.fixture

@@ -18,11 +18,10 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from gwctl.errors import TryAgain, Usage
-from gwctl.sandbox.account import SANDBOX_PASSWORD
+from gwctl.sandbox.account import SANDBOX_PASSWORD, StandInConfig
 from gwctl.sandbox.client import act, read_state, set_scenario, stand_in_argv
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.login import REFUSED, proof_of
-from gwctl.sandbox.settings import StandInConfig
 
 TOKEN = "admin-token"
 DEADLINE_S = 10.0

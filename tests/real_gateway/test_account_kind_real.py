@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from rig import Rig, a_rig
 
-from gwctl.sandbox.account import Account
-from gwctl.sandbox.settings import PageOptions
+from gwctl.sandbox.account import Account, PageOptions
 
 pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(180)]
 

@@ -25,9 +25,8 @@ from gwctl.gateway.launch import Runtime, launch
 from gwctl.gateway.work_folder import prepare_home
 from gwctl.login.outcome import LoginOutcome
 from gwctl.paths import Paths
-from gwctl.sandbox.account import Account
+from gwctl.sandbox.account import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
-from gwctl.sandbox.settings import PageOptions, StandInConfig
 
 pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(180)]
 _OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gwctl.errors import Configuration
-from gwctl.sandbox.fixture_files import fixture
+from gwctl.sandbox.account import fixture
 from gwctl.sandbox.gateway.conf import AddressRules, read_conf
-from gwctl.sandbox.gateway.jar import CookieJar
+from gwctl.sandbox.gateway.upstream import CookieJar
 
 
 @pytest.mark.parametrize(

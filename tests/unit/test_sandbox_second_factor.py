@@ -10,9 +10,8 @@ import pyotp
 import pytest
 
 from gwctl.errors import Usage
-from gwctl.sandbox.account import Account
+from gwctl.sandbox.account import Account, StandInConfig
 from gwctl.sandbox.login import DENIED, LOCKED, STALE, WRONG_CODE, proof_of
-from gwctl.sandbox.settings import StandInConfig
 from gwctl.sandbox.standin import StandIn
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"

@@ -8,7 +8,7 @@ import secrets
 from typing import Any, Final
 
 from gwctl.sandbox.gateway.conf import Conf
-from gwctl.sandbox.gateway.journal import GatewayLog
+from gwctl.sandbox.gateway.run import GatewayLog
 from gwctl.sandbox.gateway.upstream import Answer, Upstream, UpstreamGone
 
 RETRIES: Final = 5

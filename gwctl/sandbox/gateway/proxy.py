@@ -1,8 +1,9 @@
-"""The gateway's HTTP surface as one ASGI application; every habit in it was seen on the real one."""
+"""What the stand-in gateway passes on, WebSockets included."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,9 +11,50 @@ from typing import Any
 
 from gwctl.sandbox.gateway.conf import AddressRules, Conf
 from gwctl.sandbox.gateway.handshake import Handshake
-from gwctl.sandbox.gateway.jar import CookieJar
-from gwctl.sandbox.gateway.upstream import Answer, Upstream, UpstreamGone
-from gwctl.sandbox.gateway.web_socket import relay
+from gwctl.sandbox.gateway.upstream import USER_AGENT, Answer, CookieJar, Upstream, UpstreamGone
+
+
+async def relay(
+    upstream: Upstream,
+    jar: CookieJar,
+    scope: dict[str, Any],
+    receive: Callable[[], Awaitable[dict[str, Any]]],
+    send: Callable[[dict[str, Any]], Awaitable[None]],
+) -> None:
+    """Accept the client, connect upstream, and pass messages both ways until either side ends."""
+    from websockets.asyncio.client import ClientConnection, connect
+    from websockets.exceptions import WebSocketException
+
+    async def down(remote: ClientConnection) -> None:
+        async for message in remote:
+            # The real gateway writes every message as a binary frame [seen].
+            await send({"type": "websocket.send", "bytes": message.encode() if isinstance(message, str) else message})
+
+    async def up(remote: ClientConnection) -> None:
+        while (message := await receive())["type"] == "websocket.receive":
+            text = message.get("text")
+            await remote.send(text if text is not None else message.get("bytes", b"").decode("utf-8", "replace"))
+
+    await receive()
+    await send({"type": "websocket.accept"})
+    path: str = scope["path"]
+    with contextlib.suppress(OSError, WebSocketException, UpstreamGone):
+        async with connect(
+            upstream.web_socket_base + path,
+            host=await upstream.address(),
+            port=upstream.port,
+            additional_headers={"Cookie": jar.header_for(path)},
+            user_agent_header=USER_AGENT,
+            proxy=None,
+        ) as remote:
+            tasks = {asyncio.create_task(down(remote)), asyncio.create_task(up(remote))}
+            _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    with contextlib.suppress(RuntimeError):
+        await send({"type": "websocket.close", "code": 1000})
+
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
