@@ -139,7 +139,7 @@ def parse_command(raw: object) -> tuple[str, ...]:
 
 def parse_windows(raw: object) -> tuple[str, ...]:
     """Return maintenance windows and regions, each of which makes sense."""
-    from gwctl.windows import BadWindow, Windows
+    from gwctl.maintenance import BadWindow, Windows
 
     if isinstance(raw, str):
         raw = [raw]

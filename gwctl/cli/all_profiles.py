@@ -15,7 +15,7 @@ from gwctl.cli.terminal import Terminal
 from gwctl.errors import Configuration, GwctlError, NeedsPerson, TryAgain, Unavailable, Usage
 from gwctl.lifecycle.fleet import NO_PROFILES, Look, Result, cores, counted, down_all, look_at, up_all, wait_all
 from gwctl.lifecycle.status import CANNOT_TELL, NOT_READY, READY, STOPPED
-from gwctl.roster import known_names
+from gwctl.profile_registry import known_names
 from gwctl.session_status import NextStep, Status
 
 WIDTH = 80

@@ -25,7 +25,7 @@ from gwctl.lifecycle import start
 from gwctl.lifecycle.lease import let_go, ourselves
 from gwctl.lifecycle.reach import ask
 from gwctl.lifecycle.variables import variables_of
-from gwctl.supervisor.tether import LABEL
+from gwctl.supervisor.handover import LABEL
 
 
 @click.command("env")

@@ -15,17 +15,16 @@ from gwctl.cli.terminal import Terminal
 from gwctl.config import Environment, Settings, load, take_notification_variables
 from gwctl.credentials import Found
 from gwctl.errors import FINAL_EXIT_CODES, GwctlError, TryAgain
+from gwctl.history.recent import describe
 from gwctl.lifecycle.follow import Ended
 from gwctl.lifecycle.preflight import preflight, settle_port
-from gwctl.supervisor.handover import Handover
-from gwctl.supervisor.holding import record_lost_gateway
-from gwctl.supervisor.loose_threads import LooseThreads
-from gwctl.supervisor.tether import Holder
-from gwctl.supervisor.words import describe
+from gwctl.supervisor.daemon_threads import LooseThreads
+from gwctl.supervisor.handover import Handover, Holder
+from gwctl.supervisor.orphans import record_lost_gateway
 
 if TYPE_CHECKING:
+    from gwctl.core.messages import Finish
     from gwctl.supervisor.service import Service
-    from gwctl.supervisor.states import Finish
 
 LINES_WAITING = 1_000
 """How many lines wait for a terminal that is stopped."""
@@ -50,7 +49,7 @@ def _streams_that_do_not_block() -> Iterator[None]:
 
     What is said after this is waited for, all in all for a moment.
     """
-    from gwctl.supervisor.scribe import Scribe, ScribeStream, write_whole
+    from gwctl.background_writer import Scribe, ScribeStream, write_whole
 
     real = sys.stderr
 
@@ -72,8 +71,8 @@ def _supervise(
     call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: Holder | None
 ) -> Outcome:
     from gwctl.supervisor.log import set_up_log
-    from gwctl.supervisor.order import Order
     from gwctl.supervisor.service import Service
+    from gwctl.supervisor.wiring import Order
 
     call.streams = call.as_json
     notification = take_notification_variables()

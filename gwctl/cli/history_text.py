@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from gwctl.cli.formatting import duration, percent, printable, stamp
-from gwctl.supervisor.history import Day, History, Outage
-from gwctl.supervisor.replay import Login, Restart, State, Stretch
+from gwctl.history.replay import Login, Restart, State, Stretch
+from gwctl.history.report import Day, History, Outage
 
 T = TypeVar("T")
 SHOWN = 20

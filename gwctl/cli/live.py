@@ -18,15 +18,15 @@ from gwctl.cli.formatting import duration, megabytes, percent, printable
 from gwctl.cli.output import Outcome, write
 from gwctl.config import secrets_out_of_reach
 from gwctl.errors import GwctlError
+from gwctl.history.replay import State
 from gwctl.lifecycle.manual_login import has_display
 from gwctl.lifecycle.status import look_always
 from gwctl.session_status import NextStep, Status, Tickles
-from gwctl.supervisor.replay import State
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from gwctl.supervisor.lately import Lately
+    from gwctl.history.recent import Lately
 
 EVERY_S = 1.0
 DAY_EVERY_S = 30.0
@@ -101,7 +101,7 @@ def _live(call: Call) -> Outcome:
 
 def _look_back(call: Call) -> Lately | None:
     from gwctl.cli.log_verbs import last_sign_of
-    from gwctl.supervisor.lately import look_back
+    from gwctl.history.recent import look_back
 
     now_s = time.time()
     try:

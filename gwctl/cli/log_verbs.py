@@ -22,13 +22,13 @@ from gwctl.cli.formatting import DAY_S, HOUR_S
 from gwctl.cli.history_text import Look, render
 from gwctl.cli.output import Outcome, wants_color, write
 from gwctl.errors import DiskTrouble, Usage
+from gwctl.history.journal import Seen, read_entries
+from gwctl.history.journal import stamp as journal_stamp
+from gwctl.history.replay import State
+from gwctl.history.report import History, LastSign, Times, midnight_s, tell
 from gwctl.paths import Paths
 from gwctl.state_file import write_bytes
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
-from gwctl.supervisor.history import History, LastSign, Times, midnight_s, tell
-from gwctl.supervisor.journal import Seen, read_entries
-from gwctl.supervisor.journal import stamp as journal_stamp
-from gwctl.supervisor.replay import State
 
 FOLLOW_EVERY_S = 0.2
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)")

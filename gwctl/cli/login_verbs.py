@@ -82,7 +82,7 @@ def probe_page(call: Call, *, timeout_s: float | None = None) -> Outcome:
 
 def _upstream_of(call: Call, settings: Settings) -> str:
     from gwctl.supervisor.control import SupervisorClient
-    from gwctl.supervisor.standin import StandInRecord
+    from gwctl.supervisor.sandbox_process import StandInRecord
 
     client = SupervisorClient.find(call.paths)
     record = StandInRecord.load(call.paths) if client is not None and client.record.sandbox else None
@@ -192,7 +192,7 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
     from gwctl.lifecycle.follow import follow_until_ready
     from gwctl.lifecycle.preflight import check_law_2, look_for_secrets
     from gwctl.lifecycle.start import wish_login
-    from gwctl.supervisor.ledger import Ledger
+    from gwctl.login_ledger.ledger import Ledger
 
     began_s = time.time()
     client = SupervisorClient.find(call.paths)
@@ -221,7 +221,7 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
 
 def _lift_what_waits_for_a_person(ledger_file: Path) -> None:
     """Let a login be tried that no second factor was given for: nothing was refused, and now somebody is there."""
-    from gwctl.supervisor.ledger import Ledger
+    from gwctl.login_ledger.ledger import Ledger
 
     if ledger_file.exists():
         Ledger(ledger_file).lift_block(code=SecondFactorNeeded.code)

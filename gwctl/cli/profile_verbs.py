@@ -16,7 +16,7 @@ from gwctl.cli.parsing import SuggestingGroup
 from gwctl.config import KEYS, SECRET_KEYS, check_profile_name, load, profile_names, read_file
 from gwctl.errors import Configuration, ProfileHeld, Usage
 from gwctl.paths import Paths
-from gwctl.roster import choose_port, known_names, ports_by_profile
+from gwctl.profile_registry import choose_port, known_names, ports_by_profile
 from gwctl.setting_values import Unsuitable
 from gwctl.state_file import make_missing, write_bytes
 from gwctl.supervisor.control import SupervisorClient

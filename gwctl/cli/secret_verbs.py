@@ -75,7 +75,7 @@ def delete(call: Call, *, name: str) -> Outcome:
 @verb
 def check(call: Call, *, name: str) -> Outcome:
     """Say which source has a secret, never what it is."""
-    from gwctl.supervisor.service_secrets import check_totp, sources_of
+    from gwctl.supervisor.attempt import check_totp, sources_of
 
     name = check_name(name)
     settings = call.settings()

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from html import escape
 
 from gwctl.cli.formatting import duration, percent, printable, stamp
-from gwctl.supervisor.history import Day, History
-from gwctl.supervisor.replay import State, Stretch
+from gwctl.history.replay import State, Stretch
+from gwctl.history.report import Day, History
 
 WIDTH_PX, LEFT_PX, RIGHT_PX = 1000, 96, 84
 ROW_PX, BAR_PX, TOP_PX, LEGEND_PX = 24, 16, 68, 40

@@ -102,9 +102,9 @@ def _faults_of_file(case: Case, name: str) -> Iterator[Finding]:
 def check_login(case: Case) -> Iterator[Finding]:
     """Say how the last login ended, how many were refused of late, and whether a person has to unlock it."""
     from gwctl.login.failures import latest
-    from gwctl.supervisor.ledger import describe, record_from
-    from gwctl.supervisor.policy import SUCCESS, Now
-    from gwctl.supervisor.uptime import uptime
+    from gwctl.login_ledger.ledger import describe, record_from
+    from gwctl.login_ledger.ledger import machine_uptime as uptime
+    from gwctl.login_ledger.rules import SUCCESS, Now
 
     file = case.paths.sandbox_ledger_file if case.is_sandbox else case.paths.ledger_file
     raw = case.state_of(file)
@@ -137,10 +137,9 @@ def check_login(case: Case) -> Iterator[Finding]:
 
 def check_budget(case: Case) -> Iterator[Finding]:
     """Say whether a cure has to wait because it was tried too often of late."""
-    from gwctl.supervisor.budget import Rung
-    from gwctl.supervisor.memory import recall
-    from gwctl.supervisor.policy import default_budgets
-    from gwctl.supervisor.tables import Snapshot
+    from gwctl.core.budget import Rung, recall
+    from gwctl.core.policy import default_budgets
+    from gwctl.core.tables import Snapshot
 
     raw = case.state_of(case.paths.budget_file)
     if raw is None:

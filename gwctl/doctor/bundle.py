@@ -233,9 +233,9 @@ def _shown(name: str, value: Any) -> Any:  # noqa: ANN401 - a setting's own type
 
 
 def _ledger(case: Case) -> dict[str, Any]:
-    from gwctl.supervisor.ledger import describe, record_from
-    from gwctl.supervisor.policy import Now
-    from gwctl.supervisor.uptime import uptime
+    from gwctl.login_ledger.ledger import describe, record_from
+    from gwctl.login_ledger.ledger import machine_uptime as uptime
+    from gwctl.login_ledger.rules import Now
 
     raw = case.state_of(case.paths.sandbox_ledger_file if case.is_sandbox else case.paths.ledger_file)
     limit = int(case.settings["rejected_limit"]) if case.settings is not None else int(KEYS["rejected_limit"].default)

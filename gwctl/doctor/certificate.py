@@ -251,7 +251,7 @@ def check_scratch(case: Case) -> Iterator[Finding]:
 
 def check_time_zones(_case: Case) -> Iterator[Finding]:
     """Look for the time zones of IBKR's maintenance windows."""
-    from gwctl.windows import REGIONS, BadWindow, Windows
+    from gwctl.maintenance import REGIONS, BadWindow, Windows
 
     try:
         for region in REGIONS:

@@ -228,7 +228,7 @@ def _ledgers(case: Case) -> tuple[Path, Path]:
 
 
 def _is_ledger(value: dict[str, object]) -> bool:
-    from gwctl.supervisor.ledger import record_from
+    from gwctl.login_ledger.ledger import record_from
 
     try:
         record_from(value)

@@ -130,7 +130,7 @@ def check_upstream(case: Case) -> Iterator[Finding]:
 
 def _upstream_of(case: Case) -> str:
     from gwctl.gateway.conf import check_upstream as checked
-    from gwctl.supervisor.standin import StandInRecord
+    from gwctl.supervisor.sandbox_process import StandInRecord
 
     if case.is_sandbox:
         with contextlib.suppress(KeyError, ValueError):

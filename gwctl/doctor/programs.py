@@ -101,7 +101,7 @@ def browser_version(case: Case) -> str | None:
 def check_release(case: Case) -> Iterator[Finding]:
     """Look at the release that the profile runs: installed, chosen, and every file as it was installed."""
     from gwctl.release.store import ReleaseStore
-    from gwctl.supervisor.releases import choose_release
+    from gwctl.supervisor.served import choose_release
 
     store = ReleaseStore(case.paths.releases_dir, case.paths.cache_dir)
     try:

@@ -13,8 +13,8 @@ from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.process import Identity
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
 from gwctl.supervisor.drift import drift_of_gateway
-from gwctl.supervisor.holding import unrecorded_gateway, unrecorded_stand_ins, unrecorded_supervisors
-from gwctl.supervisor.standin import StandInRecord
+from gwctl.supervisor.orphans import unrecorded_gateway, unrecorded_stand_ins, unrecorded_supervisors
+from gwctl.supervisor.sandbox_process import StandInRecord
 from gwctl.version import VERSION
 
 _ANSWER_TIMEOUT_S = 2.0
@@ -55,7 +55,7 @@ def check_supervisor(case: Case) -> Iterator[Finding]:
 
 
 def _version_of_running(case: Case) -> str | None:
-    from gwctl.supervisor.journal import read_entries
+    from gwctl.history.journal import read_entries
 
     started = [entry for entry in read_entries(case.paths) if entry["kind"] == "start"]
     return str(started[-1]["version"]) if started and "version" in started[-1] else None
@@ -165,7 +165,7 @@ def _in_logins(folder: Path) -> list[Identity]:
 
 def check_maintenance(case: Case) -> Iterator[Finding]:
     """Say whether one of IBKR's maintenance windows is open."""
-    from gwctl.windows import Windows
+    from gwctl.maintenance import Windows
 
     now_s = case.ports.wall_clock()
     windows = Windows.parse(case.known["maintenance"])

@@ -19,9 +19,9 @@ from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.port_conflict import neighbour_on
 from gwctl.gateway.tls_probe import Knock, knock, trust_only
 from gwctl.gateway.work_folder import PreparedHome, clear_leavings, is_standin
-from gwctl.interruptions import whole
 from gwctl.paths import Paths
 from gwctl.process import Identity, Spawned, StopReport
+from gwctl.signals import whole
 
 UTF_8_LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
 """A locale that is always there."""

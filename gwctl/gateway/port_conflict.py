@@ -14,7 +14,7 @@ _CALLED = {"port": "port", "health_port": "health port"}
 
 def taken_by(paths: Paths, neighbour: str, key: str, port: int) -> PortBusy:
     """Return the error of a profile whose setting ``key`` is a port that ``neighbour`` has; its hint mends that."""
-    from gwctl.roster import free_port_beside
+    from gwctl.profile_registry import free_port_beside
 
     another = "PORT"
     with contextlib.suppress(Configuration):
@@ -27,7 +27,7 @@ def taken_by(paths: Paths, neighbour: str, key: str, port: int) -> PortBusy:
 
 def neighbour_on(paths: Paths, key: str, port: int, holder: Listener | None) -> PortBusy | None:
     """Return the error of a port whose ``holder`` works for another profile of this home; None if it does not."""
-    from gwctl.roster import profile_at
+    from gwctl.profile_registry import profile_at
 
     neighbour = profile_at(holder.cwd, paths) if holder is not None else None
     return None if neighbour in {None, paths.profile} else taken_by(paths, str(neighbour), key, port)

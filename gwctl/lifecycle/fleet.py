@@ -11,7 +11,6 @@ from typing import Any
 
 from gwctl.config import SECRET_KEYS, Settings, variable_of
 from gwctl.errors import Configuration, GwctlError, TimedOut, TryAgain
-from gwctl.interruptions import undisturbed
 from gwctl.lifecycle import start
 from gwctl.lifecycle.observer import Observer
 from gwctl.lifecycle.pool import run_each
@@ -19,8 +18,9 @@ from gwctl.lifecycle.profile import Profile
 from gwctl.lifecycle.status import CANNOT_TELL, READY, STOPPED, blank_status, look_always
 from gwctl.lifecycle.stop import gateway_runs, stop
 from gwctl.lifecycle.trouble import translated
-from gwctl.roster import configured_names, known_names
+from gwctl.profile_registry import configured_names, known_names
 from gwctl.session_status import Status
+from gwctl.signals import undisturbed
 
 Look = tuple[Status, int]
 

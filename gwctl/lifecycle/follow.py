@@ -6,13 +6,13 @@ import time
 from typing import Any
 
 from gwctl.errors import GwctlError, NeedsPerson, SecondFactorNeeded, TimedOut, TryAgain
-from gwctl.interruptions import checkpoint
+from gwctl.history.recent import describe
 from gwctl.lifecycle.observer import Observer
 from gwctl.lifecycle.profile import Profile
 from gwctl.session_status import Status
+from gwctl.signals import checkpoint
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
-from gwctl.supervisor.words import describe
 
 PATIENCE_S = 60.0
 PERSON_S = 200.0

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 
 from gwctl.errors import Usage
-from gwctl.interruptions import undisturbed
 from gwctl.lifecycle.follow import await_its_end
 from gwctl.lifecycle.observer import SILENT, Observer
 from gwctl.lifecycle.profile import Profile
 from gwctl.lifecycle.reach import find_supervisor
 from gwctl.lifecycle.stop import STOP_TIMEOUT_S, stop
+from gwctl.signals import undisturbed
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
-from gwctl.supervisor.tether import LABEL, Holder
+from gwctl.supervisor.handover import LABEL, Holder
 
 
 def ourselves() -> Holder:

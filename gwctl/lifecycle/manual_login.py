@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from gwctl.config import Environment, Settings
 from gwctl.errors import BrowserMissing, DiskTrouble, NeedsPerson, ProfileHeld, TimedOut, TryAgain, UpstreamUnreachable
-from gwctl.interruptions import undisturbed
 from gwctl.lifecycle.blocking import run
 from gwctl.lifecycle.follow import follow_until_ready
 from gwctl.lifecycle.observer import SILENT, Observer
@@ -20,6 +19,7 @@ from gwctl.lifecycle.profile import Profile
 from gwctl.lifecycle.reach import find_supervisor
 from gwctl.lifecycle.start import start_for_hand, undo
 from gwctl.session_status import Status
+from gwctl.signals import undisturbed
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class _Visit:
 
     def _make_way(self) -> bool:
         """Have the loop leave the login to a person; return whether there is a session already."""
-        from gwctl.supervisor.model import BY_HAND
+        from gwctl.core.machine import BY_HAND
 
         gateway_by_s = time.monotonic() + GATEWAY_TIMEOUT_S
         other_by_s: float | None = None

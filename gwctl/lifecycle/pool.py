@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from gwctl.interruptions import Cancellation, Cancelled, cancelled_by, postponed, undisturbed
+from gwctl.signals import Cancellation, Cancelled, cancelled_by, postponed, undisturbed
 
 R = TypeVar("R")
 

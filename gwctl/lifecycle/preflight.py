@@ -60,7 +60,7 @@ def settle_port(profile: Profile, settings: Settings, observer: Observer) -> Set
     holder = process.find_listener(setting.value)
     if holder is not None and holder.cwd == os.path.realpath(paths.gateway_dir):
         return settings
-    from gwctl.roster import free_port_beside
+    from gwctl.profile_registry import free_port_beside
 
     port = free_port_beside(paths, process.port_is_free)
     write_json(paths.chosen_port_file, {"port": port})
@@ -93,7 +93,7 @@ def _has_gateway_to_adopt(settings: Settings) -> bool:
 def look_for_secrets(profile: Profile, settings: Settings, observer: Observer) -> dict[str, Found]:
     """Return the secrets that were found, asking a person for the password last; raise CredentialsMissing."""
     from gwctl.credentials import doubt_of, find, require
-    from gwctl.supervisor.service_secrets import check_totp, sources_of
+    from gwctl.supervisor.attempt import check_totp, sources_of
 
     def ask(name: str) -> str:
         return observer.ask(f"{name} of {settings['username']}", hidden=True)
@@ -118,7 +118,7 @@ def look_for_ways(profile: Profile, settings: Settings) -> dict[str, Found]:
     """
     from gwctl.credentials import find
     from gwctl.integrations.notify import find_secrets
-    from gwctl.supervisor.service_secrets import sources_of
+    from gwctl.supervisor.attempt import sources_of
 
     sources = sources_of(profile.environment)
     return find_secrets(lambda name: find(name, settings, sources))
@@ -126,8 +126,8 @@ def look_for_ways(profile: Profile, settings: Settings) -> dict[str, Found]:
 
 def check_law_2(profile: Profile, settings: Settings, found: Mapping[str, Found], observer: Observer) -> None:
     """Raise CredentialsRejected or LockedOut, before anything is started, where law 2 forbids the login."""
-    from gwctl.supervisor.ledger import Ledger
-    from gwctl.supervisor.service_secrets import ledger_secret, login_context
+    from gwctl.login_ledger.ledger import Ledger
+    from gwctl.supervisor.attempt import ledger_secret, login_context
 
     ledger = Ledger(settings.paths.ledger_file)
     if not settings.paths.ledger_file.exists():
@@ -155,7 +155,7 @@ def _prepare(profile: Profile, settings: Settings, observer: Observer, *, sandbo
 
     paths = profile.paths
     if sandbox:
-        from gwctl.supervisor.standin import sandbox_release
+        from gwctl.supervisor.sandbox_process import sandbox_release
 
         sandbox_release(store_of(paths), paths.cache_dir)
     else:
@@ -180,7 +180,7 @@ def install_from(profile: Profile, source: str, observer: Observer, sha256: str 
 
 def ensure_release(profile: Profile, settings: Settings, observer: Observer) -> None:
     """Install the release that the profile asks for, unless it is there."""
-    from gwctl.supervisor.releases import choose_release
+    from gwctl.supervisor.served import choose_release
 
     if choose_release(settings, store_of(profile.paths)) is not None:
         return

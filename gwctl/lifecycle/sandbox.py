@@ -9,7 +9,7 @@ from typing import Any
 
 from gwctl.errors import GatewayUnreachable
 from gwctl.lifecycle.profile import Profile
-from gwctl.sandbox import client
+from gwctl.sandbox import admin_client as client
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Sandbox:
     profile: Profile
 
     def _where(self) -> tuple[str, str]:
-        from gwctl.supervisor.standin import StandInRecord
+        from gwctl.supervisor.sandbox_process import StandInRecord
 
         record = StandInRecord.load(self.profile.paths)
         if record is None:

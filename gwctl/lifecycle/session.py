@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gwctl.config import Environment
 from gwctl.errors import GatewayUnreachable
-from gwctl.interruptions import Cancellation, cancelled_by
 from gwctl.lifecycle import start
 from gwctl.lifecycle import stop as stopping
 from gwctl.lifecycle import wait as waiting
@@ -21,6 +20,7 @@ from gwctl.lifecycle.status import look_always
 from gwctl.lifecycle.trouble import translated
 from gwctl.lifecycle.wait import Wanted
 from gwctl.session_status import Status
+from gwctl.signals import Cancellation, cancelled_by
 
 if TYPE_CHECKING:
     import httpx

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gwctl.errors import TimedOut
-from gwctl.interruptions import checkpoint, undisturbed
 from gwctl.lifecycle.blocking import run
 from gwctl.lifecycle.observer import Observer
 from gwctl.lifecycle.profile import Profile
 from gwctl.lifecycle.reach import find_supervisor
+from gwctl.signals import checkpoint, undisturbed
 from gwctl.supervisor.control import SupervisorClient
 
 if TYPE_CHECKING:

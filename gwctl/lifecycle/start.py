@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from gwctl.config import Settings
 from gwctl.credentials import Found
 from gwctl.errors import Configuration, NeedsPerson, ProfileHeld, TryAgain
-from gwctl.interruptions import checkpoint, postponed, undisturbed
 from gwctl.lifecycle.follow import Vanished, await_its_end, follow_until_ready
 from gwctl.lifecycle.lease import attach, let_go
 from gwctl.lifecycle.observer import SILENT, Observer
@@ -21,8 +20,9 @@ from gwctl.lifecycle.reach import find_supervisor
 from gwctl.lifecycle.spawn import await_answer, dismiss, start_waiting
 from gwctl.lifecycle.stop import stop
 from gwctl.session_status import Status
+from gwctl.signals import checkpoint, postponed, undisturbed
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
-from gwctl.supervisor.tether import Holder
+from gwctl.supervisor.handover import Holder
 
 if TYPE_CHECKING:
     from gwctl.process import Spawned
@@ -192,7 +192,7 @@ class _Start:
         Returns the journal entry after which to look for what comes of it, None where nothing was asked for. Raises
         NeedsPerson, CredentialsRejected or LockedOut where only a person can go on: cron asks again and again.
         """
-        from gwctl.supervisor.model import BY_HAND
+        from gwctl.core.machine import BY_HAND
 
         profile, status = self.profile, client.status()
         if status["phase"] != "locked_out" or (client.record.sandbox and status["reason"] != BY_HAND):

@@ -125,7 +125,7 @@ def _last_end(paths: Paths) -> tuple[float | None, str | None]:
 
 def _login(paths: Paths, limit: int) -> LoginStatus:
     if paths.ledger_file.exists():
-        from gwctl.supervisor.ledger import Ledger
+        from gwctl.login_ledger.ledger import Ledger
 
         return Ledger(paths.ledger_file).summary(limit)
     return _no_login(limit)

@@ -6,10 +6,10 @@ import time
 from typing import Literal
 
 from gwctl.errors import TimedOut, TryAgain
-from gwctl.interruptions import checkpoint
 from gwctl.lifecycle.profile import Profile
 from gwctl.lifecycle.status import STOPPED, look
 from gwctl.session_status import Status
+from gwctl.signals import checkpoint
 
 LOOK_EVERY_S = 0.2
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from gwctl.errors import DiskTrouble, TimedOut
-from gwctl.interruptions import postponed, woken
 from gwctl.process.identity import Identity, identify, wait_ended
+from gwctl.signals import postponed, woken
 
 if TYPE_CHECKING:
     import asyncio

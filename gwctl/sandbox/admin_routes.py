@@ -17,8 +17,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gwctl.errors import Usage
+from gwctl.sandbox.fake_ibkr import StandIn
 from gwctl.sandbox.scenarios import ACTIONS, SCENARIOS
-from gwctl.sandbox.standin import StandIn
 
 MAINTENANCE_HTML = (
     "<!DOCTYPE html><html><head><title>Service Unavailable</title></head><body><h1>Service Unavailable</h1>"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from gwctl.sandbox.account import Account, Mode
+from gwctl.sandbox.account_settings import Account, Mode
 from gwctl.sandbox.second_factor import STEP_OF_KIND, Kind, SecondFactor
 from gwctl.sandbox.sessions import Sessions, SsoSession
 

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from gwctl.sandbox.account import fixture
+from gwctl.sandbox.account_settings import fixture
 from gwctl.state_file import write_bytes
 
 MARKER: Final = "gwctl-standin.json"

@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 
-from gwctl.sandbox.standin import StandIn
+from gwctl.sandbox.fake_ibkr import StandIn
 
 
 class QuietServer(uvicorn.Server):

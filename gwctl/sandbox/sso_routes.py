@@ -14,8 +14,8 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from gwctl.errors import Configuration
-from gwctl.sandbox.account import PAGE_VARIANTS, fixture
-from gwctl.sandbox.standin import GATEWAY_COOKIE, StandIn
+from gwctl.sandbox.account_settings import PAGE_VARIANTS, fixture
+from gwctl.sandbox.fake_ibkr import GATEWAY_COOKIE, StandIn
 
 PLACE_OF_FLAGS = '"@@FLAGS@@"'
 PLACE_OF_SCRIPT = '"@@SCRIPT@@";\n'

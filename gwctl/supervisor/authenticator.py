@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gwctl.config import Settings
+from gwctl.core.messages import LoginDone, LoginResult
 from gwctl.credentials import Credentials
 from gwctl.errors import Configuration, CredentialsMissing, GwctlError
 from gwctl.gateway.log_diagnosis import read_cause
@@ -21,14 +22,12 @@ from gwctl.login.failures import keep_cause, keep_never_authenticated
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step
 from gwctl.login.recognition import UNDERSTOOD
 from gwctl.login.worker_client import LoginJob, LoginWorker
-from gwctl.supervisor.attempt import Attempt, denied, environment_trouble
-from gwctl.supervisor.ledger import Ledger
-from gwctl.supervisor.loose_threads import Errand
-from gwctl.supervisor.meanings import MEANINGS
-from gwctl.supervisor.policy import Permission
+from gwctl.login_ledger.ledger import Ledger
+from gwctl.login_ledger.outcome_policy import MEANINGS
+from gwctl.login_ledger.rules import Permission
+from gwctl.supervisor.attempt import Attempt, denied, environment_trouble, login_context, method_of
+from gwctl.supervisor.daemon_threads import Errand
 from gwctl.supervisor.questions import Questions
-from gwctl.supervisor.service_secrets import login_context, method_of
-from gwctl.supervisor.states import LoginDone, LoginResult
 
 log = logging.getLogger("gwctl.supervisor")
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from gwctl.errors import TimedOut
-from gwctl.interruptions import woken
 from gwctl.paths import Paths
+from gwctl.signals import woken
 from gwctl.state_file import read_json, write_json
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gwctl.background_writer import Scribe
 from gwctl.config import Settings
 from gwctl.errors import Configuration, GwctlError
 from gwctl.gateway import keystore
@@ -17,7 +18,6 @@ from gwctl.gateway.conf import check_allow_ips
 from gwctl.gateway.work_folder import rendered_allow_ips
 from gwctl.paths import Paths
 from gwctl.session_status import Drift as DriftStatus
-from gwctl.supervisor.scribe import Scribe
 from gwctl.supervisor.served import made_with
 
 log = logging.getLogger("gwctl.supervisor")

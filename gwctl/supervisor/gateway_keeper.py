@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from gwctl import process
 from gwctl.config import Settings
+from gwctl.core.messages import CauseRead
 from gwctl.errors import GatewayFailed, GwctlError, ProfileHeld, ReleaseMissing
 from gwctl.gateway import java, keystore, launch
 from gwctl.gateway import work_folder as home
@@ -19,17 +20,15 @@ from gwctl.gateway.conf import GatewaySettings, check_allow_ips
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.tls_probe import Knock
 from gwctl.gateway.websocket import PushListener
-from gwctl.interruptions import whole
 from gwctl.login.browser import find_browser
 from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
+from gwctl.signals import whole
 from gwctl.state_file import make_private_dir
 from gwctl.supervisor.drift import read_again
 from gwctl.supervisor.probe import Probe
-from gwctl.supervisor.releases import choose_release
-from gwctl.supervisor.served import Served
-from gwctl.supervisor.standin import StandInRecord, ensure_stand_in, sandbox_release
-from gwctl.supervisor.states import CauseRead
+from gwctl.supervisor.sandbox_process import StandInRecord, ensure_stand_in, sandbox_release
+from gwctl.supervisor.served import Served, choose_release
 
 log = logging.getLogger("gwctl.supervisor")
 

@@ -1,15 +1,146 @@
-"""What ``gwctl up`` gives the supervisor it starts: settings and secrets, through a pipe and nowhere else."""
+"""What a supervisor is started with, and for whom: settings, secrets, holders."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gwctl.config import NOTIFY_SECRETS, SECRET_KEYS, Environment, variable_of
 from gwctl.credentials import Found, Secret
-from gwctl.supervisor.tether import Holder
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gwctl.process import Identity
+
+log = logging.getLogger("gwctl.supervisor")
+
+LABEL = "GWCTL_EXEC"
+"""The variable by which a command of `gwctl exec` and all its descendants are known."""
+
+COMMAND_GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that a supervisor is there for, and what its command is labelled with, if it has one."""
+
+    identity: Identity
+    label: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for the handover or a control request."""
+        return {"identity": self.identity.to_json(), "label": self.label}
+
+    @classmethod
+    def from_json(cls, value: object) -> Holder | None:
+        """Return what ``to_json`` made, None if it is not that."""
+        if not isinstance(value, dict):
+            return None
+        from gwctl.process import Identity
+
+        identity = Identity.from_json(value.get("identity"))
+        return None if identity is None else cls(identity, str(value.get("label", "")))
+
+
+_Key = tuple[int, float, str]
+
+
+def _key(holder: Holder) -> _Key:
+    """Return what tells one holder from another: a program may hold it for several of its sessions."""
+    return holder.identity.pid, holder.identity.created_s, holder.label
+
+
+class Tether:
+    """Who holds the supervisor. ``end`` is called once: when it was started for somebody and nobody holds it now."""
+
+    def __init__(self, first: Holder | None, end: Callable[[], None], note: Callable[..., None]) -> None:
+        self._first = first
+        self._end = end
+        self._note = note
+        self._bound = first is not None
+        self._over = False
+        self._held: dict[_Key, tuple[Holder, asyncio.Task[None]]] = {}
+
+    def begin(self) -> None:
+        """Watch whoever started us; call it in the loop."""
+        if self._first is not None:
+            self._hold(self._first)
+
+    async def close(self) -> None:
+        """Watch nobody any more."""
+        import asyncio
+
+        watches, self._held, self._over = [watch for _, watch in self._held.values()], {}, True
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+
+    def answer(self, verb: str, body: dict[str, Any], *, ending: bool) -> dict[str, Any]:
+        """Do what a call asks for: ``hold``, ``let_go`` or ``keep``. ``ending``: the supervisor is coming to its end.
+
+        What a holder's own command asks to keep is not kept. The answer's ``ending`` says whether it ends, in any case
+        or because of this; ``was_bound`` and ``bound``, whether it ends with its holders, before this and from now on.
+        """
+        was_bound, holder = self._bound, Holder.from_json(body)
+        if verb == "keep":
+            label = body.get("label")
+            self._bound &= bool(label) and any(holder.label == label for holder, _ in self._held.values())
+        elif holder is None:
+            return {"ok": False, "error": "nobody holds it", "ending": ending}
+        elif verb == "let_go":
+            self._forget(holder)
+        elif ending or self._over:
+            return {"ok": False, "error": "it is coming to its end", "ending": True}
+        else:
+            self._hold(holder)
+        return {"ok": True, "was_bound": was_bound, "bound": self._bound, "ending": ending or self._over}
+
+    def _hold(self, holder: Holder) -> None:
+        import asyncio
+
+        if _key(holder) not in self._held:
+            self._held[_key(holder)] = (holder, asyncio.get_running_loop().create_task(self._watch(holder)))
+
+    def _forget(self, holder: Holder) -> None:
+        held = self._held.pop(_key(holder), None)
+        if held is not None:
+            held[1].cancel()
+            self._end_if_last()
+
+    def _end_if_last(self) -> None:
+        if self._bound and not self._held and not self._over:
+            self._over = True
+            self._end()
+
+    async def _watch(self, holder: Holder) -> None:
+        from gwctl import process
+
+        await process.wait_ended(holder.identity)
+        pid = holder.identity.pid
+        try:
+            ended = await self._end_command(holder.label)
+            log.warning("process %d is gone without a word; %d processes of its command were ended", pid, ended)
+            if self._bound:
+                text = f"the call this session was brought up for (pid {pid}) was killed"
+                self._note("warning", code="caller_killed", text=text)
+        finally:
+            self._held.pop(_key(holder), None)
+            self._end_if_last()
+
+    async def _end_command(self, label: str) -> int:
+        if not label:
+            return 0
+        from gwctl.process.stop import end_labelled
+
+        try:
+            return await end_labelled(LABEL, label, grace_s=COMMAND_GRACE_S)
+        except Exception:  # whatever it is, the session is brought down
+            log.exception("what is left of a command could not be ended")
+            return 0
 
 
 def revealed(secrets: Mapping[str, Found]) -> dict[str, dict[str, str]]:

@@ -1,10 +1,4 @@
-"""The supervisor's HTTP on loopback: health for probes, and control for other gwctl processes.
-
-Health (``/livez``, ``/readyz``, ``/status``) is open to local processes, as the contract says. ``/events`` and
-``/control/…`` want the token that stands in ``supervisor.json`` (0600). A request whose Host is not loopback is
-refused, so that no web page reaches it by a name of its own. A second listener, if the profile has an address for it,
-answers probes and scrapers of other machines, and has nothing for anybody else.
-"""
+"""The health server on loopback: probes, status, metrics, commands, the page."""
 
 from __future__ import annotations
 
@@ -21,7 +15,10 @@ from typing import Any
 
 import h11
 
+from gwctl import process
+from gwctl.config import Settings
 from gwctl.errors import GwctlError, Unavailable
+from gwctl.gateway.port_conflict import neighbour_on
 
 log = logging.getLogger("gwctl.supervisor")
 
@@ -322,3 +319,16 @@ async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader
             )
         else:
             return None
+
+
+async def open_health(health: HealthServer, settings: Settings) -> int:
+    """Listen and return the loopback port; raise PortBusy naming the profile of ours that has it, else Unavailable."""
+    wanted = int(settings["health_port"])
+    try:
+        return await health.open(wanted, settings["metrics_address"])
+    except Unavailable:
+        holder = process.find_listener(wanted) if wanted else None
+        neighbour = neighbour_on(settings.paths, "health_port", wanted, holder)
+        if neighbour is not None:
+            raise neighbour from None
+        raise

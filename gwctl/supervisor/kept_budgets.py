@@ -6,10 +6,10 @@ import contextlib
 import time
 from pathlib import Path
 
+from gwctl.core.budget import recall, remember
+from gwctl.core.tables import Snapshot
 from gwctl.errors import GwctlError
 from gwctl.state_file import read_json, write_json
-from gwctl.supervisor.memory import recall, remember
-from gwctl.supervisor.tables import Snapshot
 
 
 class KeptBudgets:

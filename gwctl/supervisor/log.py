@@ -11,10 +11,10 @@ from functools import partial
 from io import FileIO, TextIOWrapper
 from pathlib import Path
 
+from gwctl.background_writer import Scribe
 from gwctl.errors import GwctlError
 from gwctl.paths import Paths
 from gwctl.state_file import make_private_dir
-from gwctl.supervisor.scribe import Scribe
 
 MAX_BYTES = 2_000_000
 KEPT = 3

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gwctl.supervisor.budget import Rung
+from gwctl.core.budget import Rung
+from gwctl.core.messages import Cure, LoginResult, Phase, Process, RestartCause, Session, Timer
+from gwctl.core.tables import GIVES_UP, Snapshot
+from gwctl.history.counters import Histogram, Launch, Numbers, Since
 from gwctl.supervisor.health import Answer
-from gwctl.supervisor.numbers import Histogram, Launch, Numbers, Since
-from gwctl.supervisor.states import Cure, LoginResult, Phase, Process, RestartCause, Session, Timer
-from gwctl.supervisor.tables import GIVES_UP, Snapshot
 from gwctl.version import VERSION
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import Any
 
 from gwctl.config import Settings
 from gwctl.errors import GwctlError
+from gwctl.history.alerts import Desk, Event, News, compose
+from gwctl.history.journal import stamp
 from gwctl.integrations.notify import Message, Way
 from gwctl.integrations.outbox import Outbox
 from gwctl.state_file import read_json, write_json
-from gwctl.supervisor.journal import stamp
-from gwctl.supervisor.news import Desk, Event, News, compose
 from gwctl.version import VERSION
 
 

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from gwctl.core.messages import Checked, Verdict
 from gwctl.errors import GwctlError
 from gwctl.gateway.responses import AccountKind, AccountsAnswer, SessionAnswer, SsoFacts
 from gwctl.gateway.responses import Verdict as Said
 from gwctl.gateway.tls_probe import Knock
-from gwctl.supervisor.ports import Reopening
-from gwctl.supervisor.states import Checked, Verdict
+from gwctl.supervisor.interfaces import Reopening
 
 _VERDICTS: dict[Said, tuple[Verdict, str]] = {
     Said.READY: (Verdict.READY, "authenticated"),

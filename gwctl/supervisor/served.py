@@ -1,8 +1,4 @@
-"""Whom a gateway serves: written before it is launched, compared before it is adopted.
-
-A gateway of ours on our port is not enough to adopt it: a sandbox taken for a session at IBKR, or a session at IBKR for
-the sandbox, would have somebody trade who only meant to test.
-"""
+"""What the running gateway serves: which release, for which settings."""
 
 from __future__ import annotations
 
@@ -14,10 +10,31 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gwctl.config import Settings
-from gwctl.errors import ProfileHeld
+from gwctl.errors import ProfileHeld, ReleaseMissing
 from gwctl.gateway.launch import adopt
 from gwctl.paths import Paths
+from gwctl.release.store import Release, ReleaseStore
 from gwctl.state_file import look_at_json, read_json, write_json
+
+
+def choose_release(settings: Settings, store: ReleaseStore) -> Release | None:
+    """Return the installed release that the settings ask for, None if it has to be fetched first.
+
+    A version is looked up; the official address means the current release; another file or URL is fetched when no
+    installed release came from it.
+    """
+    wanted = str(settings["release"])
+    installed = store.list()
+    for release in installed:
+        if wanted in {release.version, release.source} and release.kind == "standard":
+            return release
+    if settings.values["release"].source == "built in":
+        current = store.current()
+        return current if current is not None and current.kind == "standard" else None
+    if "/" not in wanted and not wanted.endswith(".zip"):
+        raise ReleaseMissing(f"release {wanted!r} is not installed", hint="gwctl release list")
+    return None
+
 
 _MADE_WITH = ("auth_delay_ms", "java_options")
 

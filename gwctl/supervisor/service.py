@@ -14,33 +14,8 @@ from functools import partial
 from typing import Any
 
 from gwctl import process
-from gwctl.credentials import Found, Secret
-from gwctl.errors import GwctlError, ProfileHeld
-from gwctl.gateway.launch import adopt as find_running
-from gwctl.interruptions import whole
-from gwctl.state_file import make_private_dir, write_json
-from gwctl.supervisor.authenticator import Authenticator
-from gwctl.supervisor.by_hand import Hands, awaited
-from gwctl.supervisor.control import record_this_process
-from gwctl.supervisor.drift import DriftWatch
-from gwctl.supervisor.folder_guard import FolderGuard
-from gwctl.supervisor.gateway_keeper import GatewayKeeper
-from gwctl.supervisor.health import Answer, HealthServer, Routes
-from gwctl.supervisor.hold import Hold
-from gwctl.supervisor.journal import Journal
-from gwctl.supervisor.kept_budgets import KeptBudgets
-from gwctl.supervisor.listening import open_health
-from gwctl.supervisor.numbers import Numbers
-from gwctl.supervisor.order import Order, find_credentials, ledger_of, notifier_of, policy_from, ports_of
-from gwctl.supervisor.page import Page
-from gwctl.supervisor.ports import Witness
-from gwctl.supervisor.probe import Probe
-from gwctl.supervisor.questions import Questions
-from gwctl.supervisor.scribe import Scribe
-from gwctl.supervisor.served import refuse_other_kind
-from gwctl.supervisor.shell import Shell
-from gwctl.supervisor.standin import stop_stand_in
-from gwctl.supervisor.states import (
+from gwctl.background_writer import Scribe
+from gwctl.core.messages import (
     Finish,
     FolderLost,
     LoggedInByHand,
@@ -52,15 +27,37 @@ from gwctl.supervisor.states import (
     StartWanted,
     StopWanted,
 )
-from gwctl.supervisor.status import (
+from gwctl.core.tables import Snapshot, phase_of
+from gwctl.credentials import Found, Secret
+from gwctl.errors import GwctlError, ProfileHeld
+from gwctl.gateway.launch import adopt as find_running
+from gwctl.history.counters import Numbers
+from gwctl.history.journal import Journal
+from gwctl.signals import whole
+from gwctl.state_file import make_private_dir, write_json
+from gwctl.supervisor.authenticator import Authenticator
+from gwctl.supervisor.control import record_this_process
+from gwctl.supervisor.drift import DriftWatch
+from gwctl.supervisor.gateway_keeper import GatewayKeeper
+from gwctl.supervisor.handover import Tether
+from gwctl.supervisor.health import Answer, HealthServer, Routes, open_health
+from gwctl.supervisor.interfaces import Witness
+from gwctl.supervisor.kept_budgets import KeptBudgets
+from gwctl.supervisor.loop import Shell
+from gwctl.supervisor.probe import Probe
+from gwctl.supervisor.profile_lock import FolderGuard, Hold
+from gwctl.supervisor.questions import Hands, Questions, awaited
+from gwctl.supervisor.sandbox_process import stop_stand_in
+from gwctl.supervisor.served import refuse_other_kind
+from gwctl.supervisor.status_report import (
     describe_budget,
     describe_phase,
     describe_session,
     describe_supervisor,
     describe_tickles,
 )
-from gwctl.supervisor.tables import Snapshot, phase_of
-from gwctl.supervisor.tether import Tether
+from gwctl.supervisor.web_page import Page
+from gwctl.supervisor.wiring import Order, find_credentials, ledger_of, notifier_of, policy_from, ports_of
 from gwctl.version import VERSION
 
 log = logging.getLogger("gwctl.supervisor")

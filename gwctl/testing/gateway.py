@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _OF_THE_MACHINE = ("GWCTL_JAVA", "GWCTL_JAVA_OPTIONS", "GWCTL_BROWSER", "GWCTL_AUTH_DELAY_MS")
 """What a sandbox of its own takes over from the settings of whoever runs the tests."""
 _EXEC = "GWCTL_EXEC"
-"""Set by `gwctl exec` for its command (gwctl.supervisor.tether)."""
+"""Set by `gwctl exec` for its command (gwctl.supervisor.handover)."""
 _PASSWORDS = ("GWCTL_PASSWORD", "GWCTL_PASSWORD_FILE", "CREDENTIALS_DIRECTORY")
 
 

@@ -15,7 +15,7 @@ from gwctl.login.codes import Method, Question
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.page_state import Patience
 from gwctl.login.worker_client import LoginJob
-from gwctl.sandbox.account import Account, PageOptions, StandInConfig
+from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 
 USERNAME, PASSWORD = "magpieuser7", "Quail-Harbor-5521"

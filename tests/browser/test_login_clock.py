@@ -13,7 +13,7 @@ import pytest
 from gwctl.login.codes import Method
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.worker_client import LoginJob
-from gwctl.sandbox.account import Account, PageOptions, StandInConfig
+from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import serve_in_thread
 
 pytestmark = pytest.mark.browser

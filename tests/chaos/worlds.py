@@ -25,7 +25,7 @@ from rig import Rig
 
 from chaos import laws, machine
 from chaos.fault import NAMES, SMALL_HEAP, TAKES_OVER
-from gwctl.sandbox.account import Account, PageOptions, StandInConfig
+from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.release import MARKER, build_standin_release
 

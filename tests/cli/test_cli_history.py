@@ -19,7 +19,7 @@ import pexpect
 import pytest
 from cli_fakes import PROGRAM, Home, one_line_with_hint, wait_for
 
-from gwctl.supervisor.journal import stamp
+from gwctl.history.journal import stamp
 
 SVG = "{http://www.w3.org/2000/svg}"
 NASTY = 'gone <script>&"\x1b[31m\u202e'

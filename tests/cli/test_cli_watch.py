@@ -19,9 +19,9 @@ import pytest
 from cli_fakes import PROGRAM, Home, wait_for
 
 from gwctl.cli.live import screen
+from gwctl.history.recent import Lately, look_back
+from gwctl.history.report import LastSign
 from gwctl.paths import Paths
-from gwctl.supervisor.history import LastSign
-from gwctl.supervisor.lately import Lately, look_back
 
 NOW_S = 1_790_000_000.0
 ROWS, COLUMNS = 32, 80

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from rig import AT_ANY_HOUR, Done, free_port, lasting_port, status_of, wait_for
 
-from gwctl.sandbox.account import Account, StandInConfig
+from gwctl.sandbox.account_settings import Account, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 
 PROGRAM = [sys.executable, "-m", "gwctl"]

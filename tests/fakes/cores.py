@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from supervisor_fakes import SUCCESS, Core, started
 
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.states import GatewayAnswers, GatewayGone, LoginDone, Phase, Process, Timer, Verdict
+from gwctl.core.messages import GatewayAnswers, GatewayGone, LoginDone, Phase, Process, Timer, Verdict
+from gwctl.core.policy import Policy
 
 
 def running(policy: Policy | None = None) -> Core:

@@ -24,7 +24,7 @@ from gwctl import process
 from gwctl.credentials import Secret
 from gwctl.doctor import network, programs
 from gwctl.gateway import keystore
-from gwctl.supervisor.ledger import Ledger
+from gwctl.login_ledger.ledger import Ledger
 
 LISTENER = (
     "import socket, sys, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1);"

@@ -13,10 +13,10 @@ from typing import Any
 from filelock import FileLock
 
 from gwctl import process
+from gwctl.history.journal import Journal
 from gwctl.paths import Paths
 from gwctl.state_file import write_json
 from gwctl.supervisor.health import HealthServer, Routes
-from gwctl.supervisor.journal import Journal
 
 STATUS: dict[str, Any] = {
     "profile": "default",

@@ -15,7 +15,7 @@ import psutil
 from cli_fakes import RealHome
 from rig import wait_for
 
-from gwctl.sandbox.account import Account, Mode, PageOptions, StandInConfig
+from gwctl.sandbox.account_settings import Account, Mode, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import serve_in_thread
 
 WINDOW_S = 60

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from supervisor_fakes import Core
 
-from gwctl.supervisor.model import BY_HAND
-from gwctl.supervisor.states import (
+from gwctl.core.machine import BY_HAND
+from gwctl.core.messages import (
     Action,
     CancelCure,
     CancelLogin,

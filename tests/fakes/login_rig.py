@@ -30,8 +30,8 @@ from gwctl.login.outcome import LoginReport, Step
 from gwctl.login.page import Page
 from gwctl.login.worker import do_task
 from gwctl.login.worker_client import LoginJob, LoginWorker
-from gwctl.sandbox.account import Account, Mode, PageOptions, StandInConfig, fixture
-from gwctl.sandbox.gateway.conf import Conf, WebApp
+from gwctl.sandbox.account_settings import Account, Mode, PageOptions, StandInConfig, fixture
+from gwctl.sandbox.gateway.conf_yaml import Conf, WebApp
 from gwctl.sandbox.gateway.handshake import Handshake
 from gwctl.sandbox.gateway.proxy import GatewayApp
 from gwctl.sandbox.gateway.run import GatewayLog

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gwctl.history.journal import stamp
 from gwctl.paths import Paths
 from gwctl.supervisor.health import HealthServer, Routes
-from gwctl.supervisor.journal import stamp
-from gwctl.supervisor.page import Page
+from gwctl.supervisor.web_page import Page
 
 HOUR_S = 3600.0
 READY: dict[str, Any] = {

@@ -19,7 +19,7 @@ import psutil
 
 from gwctl.errors import GwctlError
 from gwctl.paths import Paths
-from gwctl.sandbox.account import Account, PageOptions, StandInConfig
+from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 

@@ -7,11 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from gwctl.errors import GatewayFailed
-from gwctl.supervisor.model import Snapshot, step
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.ports import GatewayPort, LoginPort, Reopening, SessionPort
-from gwctl.supervisor.states import (
+from gwctl.core.machine import Snapshot, step
+from gwctl.core.messages import (
     Action,
     CauseRead,
     Checked,
@@ -25,7 +22,10 @@ from gwctl.supervisor.states import (
     Timer,
     Verdict,
 )
-from gwctl.supervisor.tables import phase_of
+from gwctl.core.policy import Policy
+from gwctl.core.tables import phase_of
+from gwctl.errors import GatewayFailed
+from gwctl.supervisor.interfaces import GatewayPort, LoginPort, Reopening, SessionPort
 
 SUCCESS = LoginDone(result=LoginResult.SUCCESS, text="logged in", code="success", exit_code=0, resumable=True)
 REFUSED = LoginDone(

@@ -18,7 +18,7 @@ import pytest
 from cron_rig import BARE, CRON, CronUser, a_cron_user, cron
 from rig import free_port, wait_for
 
-from gwctl.sandbox.account import Account, StandInConfig
+from gwctl.sandbox.account_settings import Account, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 
 pytestmark = [

@@ -16,7 +16,7 @@ from rig import wait_for
 
 from gwctl.paths import Paths
 from gwctl.process import inhabitants
-from gwctl.supervisor.standin import ensure_stand_in
+from gwctl.supervisor.sandbox_process import ensure_stand_in
 
 GONE_S = 20.0
 

@@ -12,7 +12,7 @@ import pytest
 from cli_fakes import a_real_home, wait_for
 from webhook import a_webhook
 
-from gwctl.supervisor.news import LONG_OUTAGE_S
+from gwctl.history.alerts import LONG_OUTAGE_S
 from gwctl.supervisor.service import HOUSEKEEPING_S
 
 pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.waits, pytest.mark.timeout(180)]

@@ -18,7 +18,7 @@ from rig import free_port
 
 from gwctl.gateway.launch import Runtime
 from gwctl.paths import Paths
-from gwctl.sandbox.account import StandInConfig
+from gwctl.sandbox.account_settings import StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.release import build_standin_release
 

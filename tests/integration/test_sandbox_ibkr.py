@@ -18,8 +18,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from gwctl.errors import TryAgain, Usage
-from gwctl.sandbox.account import SANDBOX_PASSWORD, StandInConfig
-from gwctl.sandbox.client import act, read_state, set_scenario, stand_in_argv
+from gwctl.sandbox.account_settings import SANDBOX_PASSWORD, StandInConfig
+from gwctl.sandbox.admin_client import act, read_state, set_scenario, stand_in_argv
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.login import REFUSED, proof_of
 

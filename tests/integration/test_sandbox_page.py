@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
-from gwctl.sandbox.account import Account, PageOptions, StandInConfig
+from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.login import LIVE_BUT_PAPER, REFUSED, WRONG_CODE
 

@@ -14,7 +14,7 @@ from following import USER, blocks
 from rig import free_port, wait_for
 from systemd_rig import CHECKOUT, GWCTL, UNIT_PATH, SystemdWorld, a_systemd
 
-from gwctl.sandbox.account import Account, StandInConfig
+from gwctl.sandbox.account_settings import Account, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 
 pytestmark = [

@@ -25,7 +25,7 @@ from gwctl.gateway.launch import Runtime, launch
 from gwctl.gateway.work_folder import prepare_home
 from gwctl.login.outcome import LoginOutcome
 from gwctl.paths import Paths
-from gwctl.sandbox.account import Account, PageOptions, StandInConfig
+from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 
 pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(180)]

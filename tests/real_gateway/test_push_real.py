@@ -19,7 +19,7 @@ from gwctl.gateway.java import find_java
 from gwctl.gateway.launch import Runtime
 from gwctl.gateway.websocket import PushListener
 from gwctl.paths import Paths
-from gwctl.sandbox.account import StandInConfig
+from gwctl.sandbox.account_settings import StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 
 pytestmark = pytest.mark.real_gateway

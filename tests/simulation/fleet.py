@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from gwctl.supervisor.policy import Policy
-from gwctl.windows import Windows
+from gwctl.core.policy import Policy
+from gwctl.maintenance import Windows
 from simulation.rates import Rates
 from simulation.run import Account, Options
 from simulation.tally import Tally

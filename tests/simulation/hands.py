@@ -8,10 +8,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
-from gwctl.supervisor.model import Snapshot
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.probe import ANSWER_TIMEOUT_S, SILENCE_S, WHO_INTERVAL_S, Pace
-from gwctl.supervisor.states import (
+from gwctl.core.machine import Snapshot
+from gwctl.core.messages import (
     Action,
     CancelCure,
     CancelLogin,
@@ -38,6 +36,8 @@ from gwctl.supervisor.states import (
     Verdict,
     Warn,
 )
+from gwctl.core.policy import Policy
+from gwctl.supervisor.probe import ANSWER_TIMEOUT_S, SILENCE_S, WHO_INTERVAL_S, Pace
 from simulation.signin import Attempt, Door
 from simulation.timeline import to_tick
 from simulation.world import World

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from gwctl.supervisor.policy import Policy
+from gwctl.core.policy import Policy
 from simulation.fleet import NIGHTS, Came, Night, one_night, without_chance
 from simulation.rates import Rates
 from simulation.run import account, live

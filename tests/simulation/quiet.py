@@ -19,10 +19,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from gwctl.supervisor.model import step
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.states import Check, Checked, Process, TimeOut, Timer, Verdict
-from gwctl.supervisor.tables import Snapshot
+from gwctl.core.machine import step
+from gwctl.core.messages import Check, Checked, Process, TimeOut, Timer, Verdict
+from gwctl.core.policy import Policy
+from gwctl.core.tables import Snapshot
 from simulation.swift import replace as swift_replace
 from simulation.timeline import TICKS_A_SECOND, to_tick
 

@@ -11,12 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from gwctl.supervisor.memory import recall, remember
-from gwctl.supervisor.model import Snapshot, step
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.probe import WHO_INTERVAL_S
-from gwctl.supervisor.shell import BOUND_S
-from gwctl.supervisor.states import (
+from gwctl.core.budget import recall, remember
+from gwctl.core.machine import Snapshot, step
+from gwctl.core.messages import (
     Action,
     ClockJumped,
     Event,
@@ -30,8 +27,11 @@ from gwctl.supervisor.states import (
     Warn,
     WindowChanged,
 )
-from gwctl.supervisor.tables import phase_of
-from gwctl.windows import Windows
+from gwctl.core.policy import Policy
+from gwctl.core.tables import phase_of
+from gwctl.maintenance import Windows
+from gwctl.supervisor.loop import BOUND_S
+from gwctl.supervisor.probe import WHO_INTERVAL_S
 from simulation.calendars import REGIONS
 from simulation.hands import TEXTS, WHOSE, Hands, Life
 from simulation.quiet import Answer, skip

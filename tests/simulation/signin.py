@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from gwctl.supervisor.policy import (
+from gwctl.core.messages import LoginDone, LoginResult
+from gwctl.login_ledger.rules import (
     DAY_S,
     REFUSED,
     SUCCESS,
@@ -18,7 +19,6 @@ from gwctl.supervisor.policy import (
     forgiven,
     may_submit,
 )
-from gwctl.supervisor.states import LoginDone, LoginResult
 from simulation.world import World
 
 LIMIT = 3

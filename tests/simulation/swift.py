@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gwctl.supervisor.tables import Snapshot, Turn
+from gwctl.core.tables import Snapshot, Turn
 
 _new = object.__new__
 

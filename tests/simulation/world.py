@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
+from gwctl.core.messages import Verdict
 from gwctl.supervisor.probe import ANSWER_TIMEOUT_S, KNOCK_TIMEOUT_S, SILENCE_S
-from gwctl.supervisor.states import Verdict
 from simulation.calendars import WEEKEND, Region, Window
 from simulation.rates import Rates
 from simulation.tally import Tally

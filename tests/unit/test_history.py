@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gwctl.supervisor.history import History, LastSign, calendar, tell
-from gwctl.supervisor.journal import stamp
-from gwctl.supervisor.replay import ASLEEP, BEFORE, CLOCK_JUMPED, KILLED, LINES_LOST, MACHINE_DOWN, State
+from gwctl.history.journal import stamp
+from gwctl.history.replay import ASLEEP, BEFORE, CLOCK_JUMPED, KILLED, LINES_LOST, MACHINE_DOWN, State
+from gwctl.history.report import History, LastSign, calendar, tell
 
 BEGAN_S = dt.datetime(2026, 11, 2, 12, tzinfo=dt.UTC).timestamp()
 HOUR_S, DAY_S = 3600.0, 86_400.0

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gwctl.interruptions import postponed, undisturbed
+from gwctl.signals import postponed, undisturbed
 
 
 class Torn(BaseException):

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from rig import wait_for
 
 from gwctl.errors import DiskTrouble
+from gwctl.history import journal as journal_module
+from gwctl.history.journal import Entries, Journal, Seen, read_entries
 from gwctl.paths import Paths
-from gwctl.supervisor import journal as journal_module
-from gwctl.supervisor.journal import Entries, Journal, Seen, read_entries
 
 
 def paths_of(folder: Path) -> Paths:
@@ -58,7 +58,7 @@ def test_a_write_is_one_line_at_the_end(tmp_path: Path) -> None:
 WRITER = """
     import sys
     from pathlib import Path
-    from gwctl.supervisor.journal import Journal
+    from gwctl.history.journal import Journal
     journal = Journal(Path(sys.argv[1]))
     journal.begin()
     while True:

@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from supervisor_fakes import Core, started
 
-from gwctl.supervisor.folding import AGAIN_S, WRITTEN, Folding
-from gwctl.supervisor.journal import Journal
-from gwctl.supervisor.replay import Replay, State
-from gwctl.supervisor.states import GatewayCannotStart, Process, Timer
-from gwctl.supervisor.tables import phase_of
+from gwctl.core.messages import GatewayCannotStart, Process, Timer
+from gwctl.core.tables import phase_of
+from gwctl.history.journal import AGAIN_S, WRITTEN, Folding, Journal
+from gwctl.history.replay import Replay, State
 
 HOUR_S = 3600.0
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from gwctl.core.messages import LoginResult
 from gwctl.login.browser_errors import Fault, ended_by, fault_of
 from gwctl.login.outcome import LoginOutcome
-from gwctl.supervisor.meanings import MEANINGS
-from gwctl.supervisor.states import LoginResult
+from gwctl.login_ledger.outcome_policy import MEANINGS
 
 OF_EACH = {
     Fault.IBKR: "HTTP_RESPONSE_CODE_FAILURE INVALID_RESPONSE INVALID_HTTP_RESPONSE TOO_MANY_REDIRECTS INVALID_REDIRECT "

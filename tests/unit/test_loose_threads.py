@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from gwctl.supervisor.loose_threads import LooseThreads
+from gwctl.supervisor.daemon_threads import LooseThreads
 
 HANGS = """
 import asyncio, threading
-from gwctl.supervisor.loose_threads import LooseThreads
+from gwctl.supervisor.daemon_threads import LooseThreads
 
 async def main():
     asyncio.get_running_loop().set_default_executor(LooseThreads(0.3))

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwctl.supervisor.model import BY_HAND
-from gwctl.supervisor.news import (
+from gwctl.core.machine import BY_HAND
+from gwctl.core.messages import Phase
+from gwctl.history.alerts import (
     HOUR_S,
     KINDS,
     LONG_OUTAGE_S,
@@ -24,7 +25,6 @@ from gwctl.supervisor.news import (
     Severity,
     compose,
 )
-from gwctl.supervisor.states import Phase
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "notifications.md").read_text(encoding="utf-8")
 STARTED = {"kind": "start", "last_seen": None}

@@ -8,7 +8,14 @@ import pytest
 
 from gwctl.errors import Configuration
 from gwctl.paths import Paths
-from gwctl.roster import choose_port, configured_names, free_port_beside, known_names, ports_by_profile, profile_at
+from gwctl.profile_registry import (
+    choose_port,
+    configured_names,
+    free_port_beside,
+    known_names,
+    ports_by_profile,
+    profile_at,
+)
 from gwctl.state_file import write_json
 
 

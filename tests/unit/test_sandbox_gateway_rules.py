@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gwctl.errors import Configuration
-from gwctl.sandbox.account import fixture
-from gwctl.sandbox.gateway.conf import AddressRules, read_conf
+from gwctl.sandbox.account_settings import fixture
+from gwctl.sandbox.gateway.conf_yaml import AddressRules, read_conf
 from gwctl.sandbox.gateway.upstream import CookieJar
 
 

@@ -9,9 +9,9 @@ import pyotp
 import pytest
 
 from gwctl.errors import Configuration, Usage
-from gwctl.sandbox.account import SANDBOX_PASSWORD, Account, StandInConfig
+from gwctl.sandbox.account_settings import SANDBOX_PASSWORD, Account, StandInConfig
+from gwctl.sandbox.fake_ibkr import StandIn
 from gwctl.sandbox.login import LIVE_BUT_PAPER, LOCKED, REFUSED, WRONG_CODE, proof_of
-from gwctl.sandbox.standin import StandIn
 
 NOW_S = 1_795_388_353.0
 

@@ -10,9 +10,9 @@ import pyotp
 import pytest
 
 from gwctl.errors import Usage
-from gwctl.sandbox.account import Account, StandInConfig
+from gwctl.sandbox.account_settings import Account, StandInConfig
+from gwctl.sandbox.fake_ibkr import StandIn
 from gwctl.sandbox.login import DENIED, LOCKED, STALE, WRONG_CODE, proof_of
-from gwctl.sandbox.standin import StandIn
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 CODE, RESPONSE = "135790", "24681357"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gwctl.supervisor.scribe import Scribe, ScribeStream, write_whole
+from gwctl.background_writer import Scribe, ScribeStream, write_whole
 
 QUICKLY_S = 0.2
 """What the caller may take for all of a test's calls; the work itself is stuck meanwhile."""

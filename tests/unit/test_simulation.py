@@ -24,10 +24,10 @@ from simulation.swift import replace as swift_replace
 from simulation.swift import set_fields
 from simulation.tally import Tally, Total
 
-from gwctl.supervisor.model import Snapshot, step
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.states import Checked, Event, GatewayAnswers, StartWanted, TimeOut, Timer, Verdict
-from gwctl.supervisor.tables import Turn
+from gwctl.core.machine import Snapshot, step
+from gwctl.core.messages import Checked, Event, GatewayAnswers, StartWanted, TimeOut, Timer, Verdict
+from gwctl.core.policy import Policy
+from gwctl.core.tables import Turn
 
 DAY_S = 86_400.0
 SCRIPT = Path(__file__).parents[2] / "scripts" / "simulate"

@@ -9,10 +9,7 @@ import pytest
 from probe_fakes import AnsweringGateway
 from supervisor_fakes import Core, started
 
-from gwctl.gateway.responses import AccountKind, SessionAnswer, judge_accounts
-from gwctl.gateway.responses import Verdict as Said
-from gwctl.supervisor.probe import Probe
-from gwctl.supervisor.states import (
+from gwctl.core.messages import (
     BlockLogin,
     Checked,
     Finish,
@@ -22,6 +19,9 @@ from gwctl.supervisor.states import (
     StopGateway,
     Verdict,
 )
+from gwctl.gateway.responses import AccountKind, SessionAnswer, judge_accounts
+from gwctl.gateway.responses import Verdict as Said
+from gwctl.supervisor.probe import Probe
 
 READY = SessionAnswer(Said.READY, 200)
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from gwctl.config import Environment, load
+from gwctl.core.messages import LoginDone, LoginResult
 from gwctl.credentials import Credentials, Secret
 from gwctl.login.codes import Answer
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, Step
 from gwctl.login.worker_client import LoginJob
+from gwctl.login_ledger.ledger import Ledger
+from gwctl.login_ledger.outcome_policy import MEANINGS
+from gwctl.login_ledger.rules import REFUSED, SUCCESS
 from gwctl.supervisor.authenticator import Authenticator
-from gwctl.supervisor.ledger import Ledger
-from gwctl.supervisor.meanings import MEANINGS
-from gwctl.supervisor.policy import REFUSED, SUCCESS
-from gwctl.supervisor.states import LoginDone, LoginResult
 
 PASSWORD = "first-password"
 

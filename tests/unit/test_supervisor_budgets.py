@@ -11,10 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from supervisor_fakes import SUCCESS, SWALLOWED, Core
 
-from gwctl.supervisor.budget import DAY_S, HOUR_S, Budget, Rung, Spent, uniform
-from gwctl.supervisor.memory import LONGEST_PAUSE_S, recall, remember
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.states import (
+from gwctl.core.budget import DAY_S, HOUR_S, LONGEST_PAUSE_S, Budget, Rung, Spent, recall, remember, uniform
+from gwctl.core.messages import (
     Cure,
     GatewayAnswers,
     GatewayEnded,
@@ -32,7 +30,8 @@ from gwctl.supervisor.states import (
     Verdict,
     Warn,
 )
-from gwctl.supervisor.tables import Snapshot
+from gwctl.core.policy import Policy
+from gwctl.core.tables import Snapshot
 
 times_s = st.lists(st.floats(0.0, 2 * DAY_S), max_size=60).map(sorted)
 budgets = st.builds(Budget, st.integers(1, 10), st.integers(1, 40))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from supervisor_fakes import SUCCESS, Core, started
 
-from gwctl.supervisor.model import BY_HAND
-from gwctl.supervisor.states import (
+from gwctl.core.machine import BY_HAND
+from gwctl.core.messages import (
     ByHandWanted,
     Checked,
     GatewayAnswers,

@@ -18,9 +18,8 @@ from hypothesis.stateful import (
 )
 from supervisor_fakes import Core
 
-from gwctl.supervisor.budget import Budget, Rung
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.states import (
+from gwctl.core.budget import Budget, Rung
+from gwctl.core.messages import (
     Action,
     ByHandWanted,
     CancelCure,
@@ -63,7 +62,8 @@ from gwctl.supervisor.states import (
     Verdict,
     WindowChanged,
 )
-from gwctl.supervisor.tables import PROCESS_TABLE, SESSION_TABLE, Arrow, Turn
+from gwctl.core.policy import Policy
+from gwctl.core.tables import PROCESS_TABLE, SESSION_TABLE, Arrow, Turn
 
 ILL = {Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED}
 SIGHTS = [one for one in Verdict if one is not Verdict.WRONG_KIND]

@@ -9,10 +9,9 @@ import pytest
 from cores import logging_in, ready, running
 from supervisor_fakes import Core, started
 
-from gwctl.supervisor.budget import Rung
-from gwctl.supervisor.model import BY_HAND
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.states import (
+from gwctl.core.budget import Rung
+from gwctl.core.machine import BY_HAND
+from gwctl.core.messages import (
     ByHandWanted,
     CancelCure,
     CancelLogin,
@@ -41,6 +40,7 @@ from gwctl.supervisor.states import (
     Timer,
     Verdict,
 )
+from gwctl.core.policy import Policy
 
 
 def test_login_that_never_begins_is_given_up_and_tried_again() -> None:

@@ -14,12 +14,12 @@ import pytest
 
 from gwctl import process
 from gwctl.config import Environment, load
+from gwctl.core.messages import Event, FolderLost, StopWanted
 from gwctl.errors import DiskTrouble
 from gwctl.supervisor import control
-from gwctl.supervisor.hold import Hold
-from gwctl.supervisor.order import Order
+from gwctl.supervisor.profile_lock import Hold
 from gwctl.supervisor.service import Service
-from gwctl.supervisor.states import Event, FolderLost, StopWanted
+from gwctl.supervisor.wiring import Order
 
 
 @pytest.fixture

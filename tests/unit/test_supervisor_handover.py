@@ -5,9 +5,9 @@ from pathlib import Path
 
 from gwctl.config import Environment
 from gwctl.credentials import Found, Secret
-from gwctl.supervisor import journal as journal_module
+from gwctl.history import journal as journal_module
+from gwctl.history.journal import Journal
 from gwctl.supervisor.handover import Handover
-from gwctl.supervisor.journal import Journal
 
 VARIABLES = {
     "GWCTL_PORT": "5001",

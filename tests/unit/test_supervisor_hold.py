@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gwctl.supervisor.hold import Hold
+from gwctl.supervisor.profile_lock import Hold
 
 HOLDER = """
 import sys
 from pathlib import Path
-from gwctl.supervisor.hold import Hold
+from gwctl.supervisor.profile_lock import Hold
 hold = Hold(Path(sys.argv[1]))
 print(hold.take(), flush=True)
 sys.stdin.read()

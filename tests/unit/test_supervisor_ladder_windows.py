@@ -8,8 +8,7 @@ import pytest
 from cores import end_login, logging_in, ready, running
 from supervisor_fakes import SUCCESS, SWALLOWED, Core
 
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.states import (
+from gwctl.core.messages import (
     Cure,
     GatewayAnswers,
     GatewayEnded,
@@ -24,6 +23,7 @@ from gwctl.supervisor.states import (
     Verdict,
     WindowChanged,
 )
+from gwctl.core.policy import Policy
 
 WINDOW_S = 7200.0
 TIMED_OUT = LoginDone(result=LoginResult.TRANSIENT, text="the page did not answer in time")

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gwctl.supervisor.policy import (
+from gwctl.core.policy import back_off_s
+from gwctl.login_ledger.rules import (
     DAY_S,
     FORGIVEN,
     HARD_REFUSAL_LIMIT,
@@ -17,7 +18,6 @@ from gwctl.supervisor.policy import (
     Question,
     Submit,
     asked,
-    back_off_s,
     begun,
     counts,
     ended,

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gwctl.credentials import Secret
-from gwctl.supervisor import ledger as ledger_module
-from gwctl.supervisor.ledger import Ledger
-from gwctl.supervisor.policy import (
+from gwctl.login_ledger import ledger as ledger_module
+from gwctl.login_ledger.ledger import Ledger
+from gwctl.login_ledger.ledger import machine_uptime as uptime
+from gwctl.login_ledger.rules import (
     DAY_S,
     HARD_REFUSAL_LIMIT,
     REFUSED,
@@ -32,7 +33,6 @@ from gwctl.supervisor.policy import (
     may_submit,
     reached_limit,
 )
-from gwctl.supervisor.uptime import uptime
 
 MINUTE_S, HOUR_S = 60.0, 3600.0
 

@@ -14,16 +14,16 @@ from filelock import FileLock
 
 from gwctl.credentials import Secret, fingerprint
 from gwctl.errors import DiskTrouble, ProfileHeld
-from gwctl.supervisor import ledger as ledger_module
-from gwctl.supervisor.ledger import Ledger
-from gwctl.supervisor.policy import REFUSED, SUCCESS, UNCOUNTED
+from gwctl.login_ledger import ledger as ledger_module
+from gwctl.login_ledger.ledger import Ledger
+from gwctl.login_ledger.rules import REFUSED, SUCCESS, UNCOUNTED
 
 PASSWORD = Secret("correct horse 9 battery")
 CHILD = """
 import sys
 from pathlib import Path
 from gwctl.credentials import Secret
-from gwctl.supervisor.ledger import Ledger
+from gwctl.login_ledger.ledger import Ledger
 permission = Ledger(Path(sys.argv[1])).begin_submit(Secret(sys.stdin.readline().strip()), "paper", int(sys.argv[2]))
 print(permission.allowed, flush=True)
 sys.stdin.readline()
@@ -316,7 +316,7 @@ def test_one_password_is_printed_once_and_not_kept(ledger: Ledger, monkeypatch: 
         made.append(salt)
         return fingerprint(secret, salt)
 
-    monkeypatch.setattr("gwctl.supervisor.ledger.fingerprint", counted)
+    monkeypatch.setattr("gwctl.login_ledger.ledger.fingerprint", counted)
     password = Secret("correct-horse-9")
     assert ledger.begin_submit(password, "paper", 3).allowed
     ledger.end_submit("refused")

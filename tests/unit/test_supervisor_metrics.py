@@ -13,11 +13,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from gwctl.core.messages import Cure, LoginResult, Phase, Process, RestartCause, Session, Timer
+from gwctl.core.tables import Snapshot
+from gwctl.history.counters import Numbers
 from gwctl.supervisor.metrics import ACTIONS, METRICS, MISSING, Kind, answer_scrape
-from gwctl.supervisor.numbers import Numbers
-from gwctl.supervisor.states import Cure, LoginResult, Phase, Process, RestartCause, Session, Timer
-from gwctl.supervisor.status import what_comes_next
-from gwctl.supervisor.tables import Snapshot
+from gwctl.supervisor.status_report import what_comes_next
 
 STOPPED: dict[str, Any] = {
     "profile": "default",

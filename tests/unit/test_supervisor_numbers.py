@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gwctl.supervisor.budget import Rung
-from gwctl.supervisor.history import LastSign, tell
-from gwctl.supervisor.journal import stamp
-from gwctl.supervisor.numbers import Histogram, Launch, Numbers, Since
-from gwctl.supervisor.replay import seconds_at
-from gwctl.supervisor.states import LoginResult, Phase, RestartCause
+from gwctl.core.budget import Rung
+from gwctl.core.messages import LoginResult, Phase, RestartCause
+from gwctl.history.counters import Histogram, Launch, Numbers, Since
+from gwctl.history.journal import stamp
+from gwctl.history.replay import seconds_at
+from gwctl.history.report import LastSign, tell
 
 BEGAN_S = 1_700_000_000.0
 

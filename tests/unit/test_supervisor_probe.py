@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from probe_fakes import AnsweringGateway
 
+from gwctl.core.messages import Checked, Verdict
 from gwctl.gateway.responses import SessionAnswer
 from gwctl.gateway.responses import Verdict as Said
 from gwctl.gateway.tls_probe import Knock
 from gwctl.supervisor import probe as probe_module
 from gwctl.supervisor.probe import Pace, Probe
-from gwctl.supervisor.states import Checked, Verdict
 
 COOKIES = (("JSESSIONID", "made up"),)
 

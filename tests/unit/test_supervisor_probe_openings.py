@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from probe_fakes import AnsweringGateway
 
+from gwctl.core.messages import Checked, Verdict
 from gwctl.gateway.responses import AccountsAnswer, SessionAnswer
 from gwctl.gateway.responses import Verdict as Said
 from gwctl.supervisor.probe import Probe
-from gwctl.supervisor.states import Checked, Verdict
 
 COOKIES = (("JSESSIONID", "made up"),)
 

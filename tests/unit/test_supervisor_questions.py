@@ -15,8 +15,8 @@ from gwctl import process
 from gwctl.config import Environment, Settings, load
 from gwctl.login.codes import Kind, Method, Question
 from gwctl.supervisor import questions as questions_module
+from gwctl.supervisor.attempt import login_context, method_of
 from gwctl.supervisor.questions import Questions
-from gwctl.supervisor.service_secrets import login_context, method_of
 
 CODE = "314159"
 

@@ -9,8 +9,8 @@ import pytest
 from cores import end_login, logging_in, ready, settling
 from supervisor_fakes import SWALLOWED, Core
 
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.states import FolderLost, GatewayEnded, Process, RestartCause, RestartWanted, Timer, Verdict
+from gwctl.core.messages import FolderLost, GatewayEnded, Process, RestartCause, RestartWanted, Timer, Verdict
+from gwctl.core.policy import Policy
 
 
 def asked() -> Core:

@@ -27,13 +27,7 @@ from supervisor_fakes import (
     WaitingLogin,
 )
 
-from gwctl.errors import JavaMissing, PortBusy
-from gwctl.supervisor import shell as shell_module
-from gwctl.supervisor.journal import Journal
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.ports import GatewayPort, LoginPort, Ports, SessionPort
-from gwctl.supervisor.shell import Shell
-from gwctl.supervisor.states import (
+from gwctl.core.messages import (
     Finish,
     LoginWanted,
     Phase,
@@ -44,7 +38,13 @@ from gwctl.supervisor.states import (
     Timer,
     Verdict,
 )
-from gwctl.supervisor.tables import Snapshot, phase_of
+from gwctl.core.policy import Policy
+from gwctl.core.tables import Snapshot, phase_of
+from gwctl.errors import JavaMissing, PortBusy
+from gwctl.history.journal import Journal
+from gwctl.supervisor import loop as shell_module
+from gwctl.supervisor.interfaces import GatewayPort, LoginPort, Ports, SessionPort
+from gwctl.supervisor.loop import Shell
 
 QUICK = Policy(
     check_interval_s=0.02,

@@ -9,9 +9,8 @@ import pytest
 from cores import end_login, gateway_comes_back, ready, running, settling
 from supervisor_fakes import SUCCESS, SWALLOWED, Core, started
 
-from gwctl.supervisor.budget import Rung
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.states import (
+from gwctl.core.budget import Rung
+from gwctl.core.messages import (
     BlockLogin,
     CancelLogin,
     CauseRead,
@@ -39,6 +38,7 @@ from gwctl.supervisor.states import (
     Warn,
     WindowChanged,
 )
+from gwctl.core.policy import Policy
 
 
 def test_push_is_looked_at_at_once() -> None:

@@ -6,8 +6,7 @@ import pytest
 from cores import end_login, gateway_comes_back, logging_in, ready, running, settling
 from supervisor_fakes import REFUSED, SUCCESS, SWALLOWED, Core, started
 
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.states import (
+from gwctl.core.messages import (
     CancelLogin,
     Check,
     Checked,
@@ -41,6 +40,7 @@ from gwctl.supervisor.states import (
     Verdict,
     Warn,
 )
+from gwctl.core.policy import Policy
 
 ILL = (Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED)
 NEEDS_PERSON = LoginDone(result=LoginResult.NEEDS_PERSON, text="locked", code="locked_out", exit_code=77, hint="reset")

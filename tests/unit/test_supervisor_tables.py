@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.states import Cure, Phase, Process, Session, Timer
-from gwctl.supervisor.tables import PROCESS_TABLE, SESSION_TABLE, Arrow, ImpossibleTransition, Snapshot, Turn, phase_of
+from gwctl.core.messages import Cure, Phase, Process, Session, Timer
+from gwctl.core.policy import Policy
+from gwctl.core.tables import PROCESS_TABLE, SESSION_TABLE, Arrow, ImpossibleTransition, Snapshot, Turn, phase_of
 
 # Written down a second time on purpose: an arrow changes in both places or not at all.
 PROCESS_ARROWS = """

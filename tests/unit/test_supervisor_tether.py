@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gwctl.process import Identity, identify
-from gwctl.supervisor.tether import Holder, Tether
+from gwctl.supervisor.handover import Holder, Tether
 
 
 @contextmanager

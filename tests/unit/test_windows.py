@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gwctl.config import Environment, load
-from gwctl.supervisor.order import Order, calendar_of
-from gwctl.windows import REGIONS, BadWindow, Windows
+from gwctl.maintenance import REGIONS, BadWindow, Windows
+from gwctl.supervisor.wiring import Order, calendar_of
 
 
 def _wall_s(text: str) -> float:

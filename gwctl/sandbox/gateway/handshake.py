@@ -7,7 +7,7 @@ import json
 import secrets
 from typing import Any, Final
 
-from gwctl.sandbox.gateway.conf import Conf
+from gwctl.sandbox.gateway.conf_yaml import Conf
 from gwctl.sandbox.gateway.run import GatewayLog
 from gwctl.sandbox.gateway.upstream import Answer, Upstream, UpstreamGone
 

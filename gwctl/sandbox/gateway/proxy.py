@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from gwctl.sandbox.gateway.conf import AddressRules, Conf
+from gwctl.sandbox.gateway.conf_yaml import AddressRules, Conf
 from gwctl.sandbox.gateway.handshake import Handshake
 from gwctl.sandbox.gateway.upstream import USER_AGENT, Answer, CookieJar, Upstream, UpstreamGone
 

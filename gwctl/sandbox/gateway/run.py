@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from gwctl.errors import Configuration
-from gwctl.sandbox.gateway.conf import Conf, read_conf
+from gwctl.sandbox.gateway.conf_yaml import Conf, read_conf
 from gwctl.sandbox.gateway.handshake import Handshake
 from gwctl.sandbox.gateway.proxy import GatewayApp
 from gwctl.sandbox.gateway.upstream import CookieJar, Upstream

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from gwctl.supervisor.states import CauseRead, Checked, LoginDone
+from gwctl.core.messages import CauseRead, Checked, LoginDone
 
 Witness = Callable[[dict[str, Any]], None]
 """Is given each journal entry as it is written, in the loop: it returns at once, and what it raises is logged only."""

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gwctl.errors import Usage
-from gwctl.sandbox.account import PageOptions, StandInConfig
+from gwctl.sandbox.account_settings import PageOptions, StandInConfig
 from gwctl.sandbox.login import LoginDesk
 from gwctl.sandbox.scenarios import ACTIONS, SCENARIOS, TEMPERS, known
 from gwctl.sandbox.second_factor import SecondFactor

@@ -8,28 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gwctl.supervisor.budget import DAY_S, HOUR_S, Rung
-from gwctl.supervisor.endings import give_up, recycle, stop
-from gwctl.supervisor.ladder import (
-    can_resume,
-    check,
-    log_in,
-    look_again,
-    mend,
-    never_settled,
-    on_cause,
-    on_deadline,
-    on_login_done,
-    on_reauthenticated,
-    on_resumed,
-    on_second_factor,
-    on_submit,
-    resume,
-    settle,
-)
-from gwctl.supervisor.policy import Policy, back_off_s
-from gwctl.supervisor.sight import check_anew, on_checked, on_pushed
-from gwctl.supervisor.states import (
+from gwctl.core.budget import DAY_S, HOUR_S, Rung
+from gwctl.core.messages import (
     Action,
     ByHandWanted,
     CancelLogin,
@@ -66,7 +46,26 @@ from gwctl.supervisor.states import (
     Warn,
     WindowChanged,
 )
-from gwctl.supervisor.tables import Arrow, ImpossibleTransition, Snapshot, Turn
+from gwctl.core.observations import check_anew, on_checked, on_pushed
+from gwctl.core.policy import Policy, back_off_s
+from gwctl.core.recovery import (
+    can_resume,
+    check,
+    log_in,
+    look_again,
+    mend,
+    never_settled,
+    on_cause,
+    on_deadline,
+    on_login_done,
+    on_reauthenticated,
+    on_resumed,
+    on_second_factor,
+    on_submit,
+    resume,
+    settle,
+)
+from gwctl.core.tables import Arrow, ImpossibleTransition, Snapshot, Turn, give_up, recycle, stop
 
 __all__ = ["BY_HAND", "ImpossibleTransition", "Snapshot", "step"]
 

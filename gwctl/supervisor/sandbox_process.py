@@ -13,11 +13,11 @@ from typing import Any
 
 from gwctl import process
 from gwctl.errors import TimedOut, Unavailable
-from gwctl.interruptions import whole
 from gwctl.paths import Paths
 from gwctl.process import Identity
 from gwctl.release.store import Release, ReleaseStore
 from gwctl.sandbox.release import build_standin_release
+from gwctl.signals import whole
 from gwctl.state_file import make_private_dir, read_json, write_json
 
 START_TIMEOUT_S = 20.0

@@ -1,4 +1,4 @@
-"""The two tables of the core, the snapshot and the phase derived from it. Pure."""
+"""The core's two state machines as tables, and how a turn ends; pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
-from gwctl.supervisor.budget import Rung, Spent, uniform
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.states import (
+from gwctl.core.budget import Rung, Spent, uniform
+from gwctl.core.messages import (
     Action,
+    CancelLogin,
     Cure,
     Finish,
     Phase,
     Process,
     RestartCause,
     Session,
+    StopGateway,
     Timer,
 )
+from gwctl.core.policy import Policy
 
 
 class Arrow(Enum):
@@ -266,3 +268,30 @@ class Turn:
             look_again=False,
             ready_since=None,
         )
+
+
+def stop(turn: Turn, reason: str, *, logout: bool) -> None:
+    """Begin to stop; ``GatewayGone`` ends it."""
+    turn.move_process(Arrow.STOP)
+    turn.say(reason)
+    turn.act(StopGateway(logout=logout))
+
+
+def give_up(turn: Turn, finish: Finish) -> None:
+    """End the supervisor: nothing is left running."""
+    logout = turn.snapshot.process is Process.RUNNING
+    turn.new_epoch()
+    turn.set(finishing=finish)
+    turn.act(CancelLogin())
+    stop(turn, finish.text or "giving up", logout=logout)
+
+
+def recycle(turn: Turn, arrow: Arrow, cause: RestartCause, reason: str, *, hard: bool = False) -> None:
+    """Stop the gateway and start it anew, at once if the budget has room; with ``hard`` it is asked nothing first."""
+    turn.new_epoch()
+    turn.act(CancelLogin())
+    turn.move_process(arrow)
+    turn.move_session(Arrow.RESET)
+    turn.set(restart_cause=cause)
+    turn.say(reason)
+    turn.act(StopGateway(logout=False, hard=hard))

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum, auto
 from typing import Any
 
-from gwctl.supervisor.budget import Rung
-from gwctl.supervisor.states import LoginResult, Phase, RestartCause
+from gwctl.core.budget import Rung
+from gwctl.core.messages import LoginResult, Phase, RestartCause
 
 READY_BOUNDS_S = (1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 TICKLE_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 8.0)

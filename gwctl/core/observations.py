@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gwctl.supervisor.budget import Rung
-from gwctl.supervisor.endings import give_up, recycle
-from gwctl.supervisor.ladder import (
-    begin,
-    check,
-    mend,
-    mend_when_due,
-    never_settled,
-    repeat_handshake,
-    wait_for_session,
-)
-from gwctl.supervisor.policy import back_off_s, settle_pause_s
-from gwctl.supervisor.states import (
+from gwctl.core.budget import Rung
+from gwctl.core.messages import (
     BlockLogin,
     Checked,
     Cure,
@@ -30,7 +19,17 @@ from gwctl.supervisor.states import (
     Timer,
     Verdict,
 )
-from gwctl.supervisor.tables import Arrow, Turn
+from gwctl.core.policy import back_off_s, settle_pause_s
+from gwctl.core.recovery import (
+    begin,
+    check,
+    mend,
+    mend_when_due,
+    never_settled,
+    repeat_handshake,
+    wait_for_session,
+)
+from gwctl.core.tables import Arrow, Turn, give_up, recycle
 
 PUSH_PAUSE_S = 0.1
 

@@ -9,12 +9,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from gwctl.errors import Configuration, GwctlError, Unavailable
-from gwctl.supervisor.journal import Journal
-from gwctl.supervisor.model import Snapshot, step
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.ports import Ports
-from gwctl.supervisor.states import (
+from gwctl.core.machine import Snapshot, step
+from gwctl.core.messages import (
     Action,
     BlockLogin,
     CancelCure,
@@ -50,7 +46,11 @@ from gwctl.supervisor.states import (
     Warn,
     WindowChanged,
 )
-from gwctl.supervisor.tables import phase_of
+from gwctl.core.policy import Policy
+from gwctl.core.tables import phase_of
+from gwctl.errors import Configuration, GwctlError, Unavailable
+from gwctl.history.journal import Journal
+from gwctl.supervisor.interfaces import Ports
 
 log = logging.getLogger("gwctl.supervisor")
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from gwctl.supervisor.budget import Rung
-from gwctl.supervisor.endings import give_up, recycle
-from gwctl.supervisor.policy import back_off_s
-from gwctl.supervisor.states import (
+from gwctl.core.budget import Rung
+from gwctl.core.messages import (
     BlockLogin,
     CancelCure,
     CancelLogin,
@@ -28,7 +26,8 @@ from gwctl.supervisor.states import (
     Timer,
     Warn,
 )
-from gwctl.supervisor.tables import Arrow, Turn
+from gwctl.core.policy import back_off_s
+from gwctl.core.tables import Arrow, Turn, give_up, recycle
 
 
 def check(turn: Turn, *, tickle: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Every login submit on disk before it happens, and law 2's answer from it."""
+"""The ledger of submits, on disk before a password is sent (law 2), and the clock that nobody sets."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from filelock import FileLock, Timeout
 
 from gwctl.credentials import Secret, fingerprint
 from gwctl.errors import DiskTrouble, ProfileHeld
-from gwctl.session_status import LoginStatus
-from gwctl.state_file import make_private_dir, read_json, set_aside, write_json
-from gwctl.supervisor.policy import (
+from gwctl.login_ledger.rules import (
     OUTCOMES,
     UNCOUNTED,
     Block,
@@ -40,7 +38,22 @@ from gwctl.supervisor.policy import (
     refusals_within_day,
     withdrawn,
 )
-from gwctl.supervisor.uptime import uptime as machine_uptime
+from gwctl.session_status import LoginStatus
+from gwctl.state_file import make_private_dir, read_json, set_aside, write_json
+
+BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
+"""Linux gives each start of the machine a name of its own; elsewhere there is none, and the wall clock has to do."""
+
+
+def machine_uptime() -> Uptime | None:
+    """Return the present by that clock; None where the system does not tell."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    try:
+        boot = BOOT_ID_FILE.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    return Uptime(boot, time.clock_gettime(clock)) if clock is not None and boot else None
+
 
 LOCK_TIMEOUT_S = 10.0
 

@@ -87,8 +87,8 @@ class Page:
             return text
 
     def _read_day(self) -> str:
-        from gwctl.supervisor.history import LastSign
-        from gwctl.supervisor.lately import look_back
+        from gwctl.history.recent import look_back
+        from gwctl.history.report import LastSign
 
         try:
             now_s = time.time()

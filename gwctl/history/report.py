@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gwctl.supervisor.replay import BEFORE, LINES_LOST, Deed, Login, Replay, Restart, State, Stretch, merged
+from gwctl.history.replay import BEFORE, LINES_LOST, Deed, Login, Replay, Restart, State, Stretch, merged
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from datetime import datetime
 from enum import StrEnum, auto
 from typing import Any, TypeGuard
 
-from gwctl.supervisor.model import BY_HAND
-from gwctl.supervisor.states import Phase
+from gwctl.core.machine import BY_HAND
+from gwctl.core.messages import Phase
 
 HOUR_S = 3600.0
 OUTAGE_S = 600.0

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gwctl.config import Environment, Settings
+from gwctl.core.policy import Policy
 from gwctl.credentials import Credentials, Found, Secret, find, require
+from gwctl.login_ledger.ledger import Ledger
+from gwctl.maintenance import Windows
 from gwctl.paths import Paths
-from gwctl.sandbox.account import SANDBOX_PASSWORD, SANDBOX_USERNAME
-from gwctl.supervisor.ledger import Ledger
-from gwctl.supervisor.policy import Policy
-from gwctl.supervisor.ports import GatewayPort, LoginPort, Notifier, Ports, SessionPort, ToNobody
-from gwctl.supervisor.service_secrets import check_totp, sources_of
-from gwctl.supervisor.tether import Holder
-from gwctl.windows import Windows
+from gwctl.sandbox.account_settings import SANDBOX_PASSWORD, SANDBOX_USERNAME
+from gwctl.supervisor.attempt import check_totp, sources_of
+from gwctl.supervisor.handover import Holder
+from gwctl.supervisor.interfaces import GatewayPort, LoginPort, Notifier, Ports, SessionPort, ToNobody
 
 DEFAULT_AUTH_DELAY_S = 3.0
 """The release's own ``authDelay`` (gateway-facts.md)."""

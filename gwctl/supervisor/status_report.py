@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gwctl import process
+from gwctl.core.budget import DAY_S, HOUR_S, Budget, Rung, Spent
+from gwctl.core.messages import Cure, Phase, Process, Timer
+from gwctl.core.tables import GIVES_UP, Snapshot, phase_of
 from gwctl.gateway.responses import SessionAnswer
-from gwctl.supervisor.budget import DAY_S, HOUR_S, Budget, Rung, Spent
-from gwctl.supervisor.states import Cure, Phase, Process, Timer
-from gwctl.supervisor.tables import GIVES_UP, Snapshot, phase_of
 
 
 def describe_phase(snapshot: Snapshot, now: float) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gwctl.core.messages import LoginResult
 from gwctl.login.outcome import LoginOutcome
-from gwctl.supervisor.policy import ANSWERED, REFUSED, SUCCESS, UNCOUNTED
-from gwctl.supervisor.states import LoginResult
+from gwctl.login_ledger.rules import ANSWERED, REFUSED, SUCCESS, UNCOUNTED
 
 RESET_HINT = "mend the cause, then: gwctl login --reset-lockout"
 

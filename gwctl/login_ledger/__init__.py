@@ -1,0 +1,1 @@
+"""Law 2: which passwords may be sent, how often, and what came of them."""
