@@ -150,3 +150,11 @@ async def whole(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([doing])
         raise
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived, or SIGHUP where that is told apart; unwinds like Ctrl-C so that clean-up runs."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.number = number

@@ -1,4 +1,4 @@
-"""Write small files whole or not at all, and read them back without trusting them (law 9)."""
+"""State on disk: written whole or not at all, private, locked with a deadline; damaged files are set aside."""
 
 from __future__ import annotations
 
@@ -123,3 +123,30 @@ def read_json(path: Path) -> tuple[dict[str, Any] | None, Path | None]:
     if not isinstance(value, dict):
         return None, set_aside(path)
     return value, None
+
+
+_LOCK_TIMEOUT_S = 30.0
+
+
+class locked:  # noqa: N801 - reads as the verb it is in a with statement
+    """Hold a file lock, with a deadline; filelock is loaded only where something is made."""
+
+    def __init__(self, path: Path) -> None:
+        import filelock
+
+        make_private_dir(path.parent)
+        self._lock = filelock.FileLock(path, timeout=_LOCK_TIMEOUT_S, mode=0o600)
+
+    def __enter__(self) -> None:
+        import filelock
+
+        try:
+            self._lock.acquire()
+        except filelock.Timeout:
+            raise DiskTrouble(
+                f"{self._lock.lock_file} stayed locked for {_LOCK_TIMEOUT_S:g} s",
+                hint="see which gwctl hangs: `gwctl profile list`",
+            ) from None
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()

@@ -13,18 +13,16 @@ from urllib.parse import quote
 
 import click
 
-from gwctl.cli.call import Call, command_name, global_options, verb
+from gwctl.cli.call import Call, Seconds, command_name, global_options, verb
 from gwctl.cli.output import Outcome, parsed, write
-from gwctl.cli.parsing import Seconds
 from gwctl.cli.terminal import Terminal
-from gwctl.cli.unwinding import Terminated
 from gwctl.config import SECRET_KEYS, variable_of
 from gwctl.errors import Configuration, GwctlError, Unavailable, Usage
 from gwctl.gateway.responses import refuses_method, words_in
 from gwctl.lifecycle import start
 from gwctl.lifecycle.lease import let_go, ourselves
-from gwctl.lifecycle.reach import ask
-from gwctl.lifecycle.variables import variables_of
+from gwctl.lifecycle.reach import ask, variables_of
+from gwctl.signals import Terminated
 from gwctl.supervisor.handover import LABEL
 
 
@@ -61,7 +59,7 @@ def exec_(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tupl
 
     Exits with CMD's code.
     """
-    from gwctl.process.attached import run_through
+    from gwctl.process.spawn import run_through
 
     call = context.ensure_object(Call)
     call.verb_name = command_name(context)

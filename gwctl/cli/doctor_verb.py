@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gwctl.cli.call import Call, verb
-from gwctl.cli.formatting import printable
-from gwctl.cli.output import Outcome, wants_color
+from gwctl.cli.output import Outcome, printable, wants_color
 from gwctl.errors import Usage
 
 if TYPE_CHECKING:

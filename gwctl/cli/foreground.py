@@ -20,7 +20,7 @@ from gwctl.lifecycle.follow import Ended
 from gwctl.lifecycle.preflight import preflight, settle_port
 from gwctl.supervisor.daemon_threads import LooseThreads
 from gwctl.supervisor.handover import Handover, Holder
-from gwctl.supervisor.orphans import record_lost_gateway
+from gwctl.supervisor.profile_lock import record_lost_gateway
 
 if TYPE_CHECKING:
     from gwctl.core.messages import Finish
@@ -70,7 +70,7 @@ def _streams_that_do_not_block() -> Iterator[None]:
 def _supervise(
     call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: Holder | None
 ) -> Outcome:
-    from gwctl.supervisor.log import set_up_log
+    from gwctl.supervisor.daemon_threads import set_up_log
     from gwctl.supervisor.service import Service
     from gwctl.supervisor.wiring import Order
 
@@ -136,7 +136,7 @@ async def _run(service: Service, notification: Mapping[str, str]) -> Finish:
     asyncio.get_running_loop().set_default_executor(LooseThreads())
     if not notification:
         return await service.run()
-    from gwctl.integrations.sd_notify import ServiceManager
+    from gwctl.integrations.systemd import ServiceManager
 
     manager = ServiceManager.of(notification)
     if manager is None:

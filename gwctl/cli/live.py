@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gwctl.cli.call import Call
-from gwctl.cli.formatting import duration, megabytes, percent, printable
-from gwctl.cli.output import Outcome, write
+from gwctl.cli.output import Outcome, duration, megabytes, percent, printable, write
 from gwctl.config import secrets_out_of_reach
 from gwctl.errors import GwctlError
 from gwctl.history.replay import State
@@ -159,7 +158,7 @@ def _day(day: Lately | None, width: int, *, blocks: bool) -> list[Text]:
     """Return the timeline of the last day: a bar, its hours, and what is in it."""
     from rich.text import Text
 
-    from gwctl.cli.history_text import BLOCKS, SIGNS, worst_by_cell
+    from gwctl.cli.history_views import BLOCKS, SIGNS, worst_by_cell
 
     if day is None:
         return [_row("last day", "cannot be read: gwctl history")]

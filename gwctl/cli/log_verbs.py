@@ -18,9 +18,8 @@ from typing import Any, BinaryIO
 import click
 
 from gwctl.cli.call import Call, verb
-from gwctl.cli.formatting import DAY_S, HOUR_S
-from gwctl.cli.history_text import Look, render
-from gwctl.cli.output import Outcome, wants_color, write
+from gwctl.cli.history_views import Look, render
+from gwctl.cli.output import DAY_S, HOUR_S, Outcome, wants_color, write
 from gwctl.errors import DiskTrouble, Usage
 from gwctl.history.journal import Seen, read_entries
 from gwctl.history.journal import stamp as journal_stamp
@@ -187,7 +186,7 @@ def history(call: Call, *, since: str, utc: bool, svg_file: Path | None) -> Outc
     if call.as_json:
         data = {"profile": call.profile_name, **_data(history, utc=utc), "damaged_lines": entries.damaged}
     if svg_file is not None:
-        from gwctl.cli.timeline import draw
+        from gwctl.cli.history_views import draw
 
         picture = draw(history, call.profile_name, utc=utc)
         if str(svg_file) == "-":

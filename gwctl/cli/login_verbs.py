@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gwctl.cli.call import Call, verb
+from gwctl.cli.call import Call, Seconds, verb
 from gwctl.cli.output import Outcome
-from gwctl.cli.parsing import Seconds
 from gwctl.cli.terminal import Terminal
 from gwctl.config import Settings
 from gwctl.credentials import Found

@@ -1,4 +1,4 @@
-"""The entry point: find the verb, run it, and turn whatever it raises into the contract's exit code."""
+"""The entry point: settle in, find the verb, run it, and turn whatever it raises into an exit code."""
 
 from __future__ import annotations
 
@@ -14,14 +14,49 @@ from typing import NoReturn
 
 import click
 
-from gwctl.cli.call import Call, command_name, global_options
+from gwctl.cli.call import Call, SuggestingGroup, command_name, global_options
 from gwctl.cli.output import show_error, write
-from gwctl.cli.parsing import SuggestingGroup
-from gwctl.cli.surroundings import settle_in
-from gwctl.cli.unwinding import Terminated
 from gwctl.config import Environment
 from gwctl.errors import GwctlError, Usage
+from gwctl.signals import Terminated
 from gwctl.version import VERSION
+
+_STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+_OWNERS_BITS = 0o700
+
+
+def settle_in() -> None:
+    """Complete what this process was started with, for it and for every process that it starts."""
+    _open_closed_streams()
+    _complete_variables()
+    # A umask may keep others from what we write, not ourselves.
+    os.umask(os.umask(0o077) & ~_OWNERS_BITS)
+
+
+def _open_closed_streams() -> None:
+    """Put /dev/null where a standard stream is closed, before a file or a socket gets its number."""
+    for number, (name, mode) in enumerate(_STREAMS):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - it stays
+
+
+def _complete_variables() -> None:
+    """Set HOME from the user database where it names no place, and PATH to the system's own where there is none."""
+    if not os.environ.get("HOME", "").startswith("/"):
+        import pwd
+
+        try:
+            os.environ["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            # An account without an entry, as in containers: whoever needs a home says so then.
+            os.environ.pop("HOME", None)
+    if not os.environ.get("PATH"):
+        os.environ["PATH"] = os.defpath
+
 
 INTERRUPTED = 130
 _QUIET = re.compile(r"-v*qv*|--quiet")
@@ -40,14 +75,14 @@ VERBS = {
     "logs": ("log_verbs", "Show the supervisor's and the gateway's logs."),
     "history": ("log_verbs", "Show uptime per day, outages, logins and restarts."),
     "doctor": ("doctor_verb", "Check everything, and say what to do about what is wrong."),
-    "release": ("install_verbs", "Manage Standard Releases."),
-    "browser": ("install_verbs", "Manage the login's browser."),
+    "release": ("setup_verbs", "Manage Standard Releases."),
+    "browser": ("setup_verbs", "Manage the login's browser."),
     "profile": ("profile_verbs", "Manage profiles."),
-    "secret": ("secret_verbs", "Manage secrets."),
+    "secret": ("profile_verbs", "Manage secrets."),
     "service": ("service_verbs", "Have systemd, cron or launchd run it."),
-    "notify": ("secret_verbs", "Try who is told of what happens."),
-    "sandbox": ("sandbox_verbs", "Steer the built-in stand-in for IBKR."),
-    "completion": ("sandbox_verbs", "Print a shell's completion script."),
+    "notify": ("profile_verbs", "Try who is told of what happens."),
+    "sandbox": ("setup_verbs", "Steer the built-in stand-in for IBKR."),
+    "completion": ("setup_verbs", "Print a shell's completion script."),
 }
 """Each verb's module and help, which is listed without importing it."""
 
@@ -155,7 +190,7 @@ def _answer(call: Call, command: str, argv: Sequence[str], plain: Sequence[str])
 
 
 def _translated(error: Exception, call: Call) -> GwctlError:
-    from gwctl.lifecycle.trouble import translated
+    from gwctl.lifecycle.profile import translated
 
     return translated(error, call.target())
 

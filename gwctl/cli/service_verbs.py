@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from gwctl.cli.call import Call, global_options, verb
+from gwctl.cli.call import Call, SuggestingGroup, global_options, verb
 from gwctl.cli.output import Outcome
-from gwctl.cli.parsing import SuggestingGroup
 from gwctl.cli.service_place import CrontabPlace, LaunchdPlace, Place, SystemdPlace
 from gwctl.errors import Configuration, Usage
 from gwctl.integrations.service_file import Options, State, compare, read_options

@@ -7,18 +7,15 @@ import time
 
 import click
 
-from gwctl.cli.call import Call, verb
-from gwctl.cli.formatting import megabytes
-from gwctl.cli.output import Outcome
-from gwctl.cli.parsing import Seconds
+from gwctl.cli.call import Call, Seconds, verb
+from gwctl.cli.output import Outcome, megabytes
 from gwctl.cli.terminal import Terminal
 from gwctl.errors import GwctlError, TryAgain
 from gwctl.lifecycle import start
 from gwctl.lifecycle.lease import holder_of, let_go
 from gwctl.lifecycle.reach import require_supervisor
-from gwctl.lifecycle.status import CANNOT_TELL, READY, look_always
+from gwctl.lifecycle.status import CANNOT_TELL, READY, Wanted, look_always, wait_for
 from gwctl.lifecycle.stop import gateway_runs, stop
-from gwctl.lifecycle.wait import Wanted, wait_for
 from gwctl.session_status import Status
 
 

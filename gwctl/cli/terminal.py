@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from gwctl.cli.call import Call
 from gwctl.cli.output import write
-from gwctl.lifecycle.observer import Observer
+from gwctl.lifecycle.profile import Observer
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -16,7 +16,7 @@ from gwctl import process
 from gwctl.config import BUILT_IN
 from gwctl.doctor.case import Case, Contact, Finding, failed, not_checked, ok, warning, within
 from gwctl.errors import Configuration
-from gwctl.gateway.http_once import USER_AGENT
+from gwctl.gateway.tls_requests import USER_AGENT
 
 _RESOLVE_TIMEOUT_S = 2.5
 _CONNECT_TIMEOUT_S = 2.0
@@ -61,8 +61,8 @@ def _other_port(case: Case, port: int) -> str:
 
 def check_allow_ips(case: Case) -> Iterator[Finding]:
     """Look at whom the gateway's list of addresses lets in: the running one's list, else the settings'."""
-    from gwctl.gateway.conf import check_allow_ips as checked
     from gwctl.gateway.launch import RunningGateway, recognised
+    from gwctl.gateway.work_folder import check_allow_ips as checked
     from gwctl.gateway.work_folder import rendered_allow_ips
     from gwctl.supervisor.drift import down_then_up
 
@@ -129,7 +129,7 @@ def check_upstream(case: Case) -> Iterator[Finding]:
 
 
 def _upstream_of(case: Case) -> str:
-    from gwctl.gateway.conf import check_upstream as checked
+    from gwctl.gateway.work_folder import check_upstream as checked
     from gwctl.supervisor.sandbox_process import StandInRecord
 
     if case.is_sandbox:

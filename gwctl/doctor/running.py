@@ -13,7 +13,7 @@ from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.process import Identity
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
 from gwctl.supervisor.drift import drift_of_gateway
-from gwctl.supervisor.orphans import unrecorded_gateway, unrecorded_stand_ins, unrecorded_supervisors
+from gwctl.supervisor.profile_lock import unrecorded_gateway, unrecorded_stand_ins, unrecorded_supervisors
 from gwctl.supervisor.sandbox_process import StandInRecord
 from gwctl.version import VERSION
 

@@ -13,10 +13,9 @@ from typing import Self
 
 from gwctl.errors import GatewayUnreachable, TimedOut
 from gwctl.gateway import responses as answer
-from gwctl.gateway.http_once import USER_AGENT, RawAnswer
 from gwctl.gateway.lean import httpx
 from gwctl.gateway.responses import AccountsAnswer, SessionAnswer, SsoFacts
-from gwctl.gateway.tls_probe import Knock, knock, trust_only
+from gwctl.gateway.tls_requests import USER_AGENT, Knock, RawAnswer, knock, trust_only
 
 _API = "/v1/api"
 _RESUME = "/sso/Dispatcher?forwardTo=22&RL=1&ip2loc=US"

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from gwctl import state_file
 from gwctl.errors import DiskTrouble
-from gwctl.gateway.file_lock import locked
-from gwctl.host_names import address_of
 from gwctl.paths import Paths
+from gwctl.setting_values import address_of
+from gwctl.state_file import locked
 
 if TYPE_CHECKING:
     from cryptography import x509

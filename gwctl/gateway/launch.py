@@ -17,7 +17,7 @@ from gwctl.errors import GatewayFailed, GwctlError, JavaMissing, PortBusy, Timed
 from gwctl.gateway.java import Java
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.port_conflict import neighbour_on
-from gwctl.gateway.tls_probe import Knock, knock, trust_only
+from gwctl.gateway.tls_requests import Knock, knock, trust_only
 from gwctl.gateway.work_folder import PreparedHome, clear_leavings, is_standin
 from gwctl.paths import Paths
 from gwctl.process import Identity, Spawned, StopReport

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gwctl.gateway.tls_probe import trust_only
+from gwctl.gateway.tls_requests import trust_only
 from gwctl.gateway.websocket_frames import ConnectionEnded, Wire
 
 

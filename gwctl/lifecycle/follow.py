@@ -7,8 +7,7 @@ from typing import Any
 
 from gwctl.errors import GwctlError, NeedsPerson, SecondFactorNeeded, TimedOut, TryAgain
 from gwctl.history.recent import describe
-from gwctl.lifecycle.observer import Observer
-from gwctl.lifecycle.profile import Profile
+from gwctl.lifecycle.profile import Observer, Profile
 from gwctl.session_status import Status
 from gwctl.signals import checkpoint
 from gwctl.state_file import read_json

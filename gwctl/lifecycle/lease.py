@@ -6,8 +6,7 @@ import os
 
 from gwctl.errors import Usage
 from gwctl.lifecycle.follow import await_its_end
-from gwctl.lifecycle.observer import SILENT, Observer
-from gwctl.lifecycle.profile import Profile
+from gwctl.lifecycle.profile import SILENT, Observer, Profile
 from gwctl.lifecycle.reach import find_supervisor
 from gwctl.lifecycle.stop import STOP_TIMEOUT_S, stop
 from gwctl.signals import undisturbed

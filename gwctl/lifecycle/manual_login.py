@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from gwctl.config import Environment, Settings
 from gwctl.errors import BrowserMissing, DiskTrouble, NeedsPerson, ProfileHeld, TimedOut, TryAgain, UpstreamUnreachable
-from gwctl.lifecycle.blocking import run
 from gwctl.lifecycle.follow import follow_until_ready
-from gwctl.lifecycle.observer import SILENT, Observer
-from gwctl.lifecycle.profile import Profile
+from gwctl.lifecycle.profile import SILENT, Observer, Profile, run
 from gwctl.lifecycle.reach import find_supervisor
 from gwctl.lifecycle.start import start_for_hand, undo
 from gwctl.session_status import Status

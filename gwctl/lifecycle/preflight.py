@@ -16,8 +16,7 @@ from gwctl.errors import (
     SecondFactorNeeded,
     WrongMode,
 )
-from gwctl.lifecycle.observer import Observer
-from gwctl.lifecycle.profile import Profile
+from gwctl.lifecycle.profile import Observer, Profile
 
 if TYPE_CHECKING:
     from gwctl.paths import Paths

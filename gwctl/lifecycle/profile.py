@@ -1,13 +1,21 @@
-"""One profile, as every operation gets it."""
+"""What every operation gets: the profile, who follows it; and what its errors mean to them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gwctl.config import DEFAULT_PROFILE, Environment, Settings, check_profile_name, load
+from gwctl.errors import CredentialsMissing, DiskTrouble, GatewayUnreachable, GwctlError
 from gwctl.paths import Paths
+from gwctl.supervisor.control import NoSupervisor
+
+if TYPE_CHECKING:
+    from gwctl.release.download import DownloadProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +43,67 @@ class Profile:
         """Return the command to type next for this profile."""
         option = "" if self.name == DEFAULT_PROFILE else f" --profile {self.name}"
         return f"gwctl{option} {rest}"
+
+
+class Observer:
+    """One that says nothing and answers nothing; the command line has its own."""
+
+    verbose = False
+    """Whether the supervisor that is started writes a detailed log."""
+    can_answer = False
+    """Whether there is a person to ask."""
+    undone = ""
+    """What was undone when the operation was interrupted, for the last line."""
+
+    def say(self, text: str) -> None:
+        """Pass on one line for a person."""
+
+    def show(self, text: str) -> None:
+        """Pass on which step begins."""
+
+    def ask_to_do(self, text: str) -> None:
+        """Pass on what a person has to do now, or nothing goes on."""
+        self.show(text)
+
+    def ask(self, prompt: str, *, hidden: bool) -> str:  # noqa: ARG002 - others hide what is typed
+        """Return a person's answer; called only where ``can_answer``."""
+        raise CredentialsMissing(f"there is nobody to ask for {prompt}")
+
+    @contextmanager
+    def downloading(self) -> Iterator[Callable[[DownloadProgress], None]]:
+        """Yield what is called with the progress of a download."""
+        yield lambda _seen: None
+
+
+SILENT = Observer()
+
+
+def translated(error: Exception, profile: Profile) -> GwctlError:
+    """Return it as one of ours."""
+    match error:
+        case GwctlError():
+            return error
+        case NoSupervisor():
+            return GatewayUnreachable(
+                f"the supervisor of profile {profile.name!r} ended meanwhile", hint=profile.command("status")
+            )
+        case OSError(filename=str() as file, strerror=str() as reason):
+            return DiskTrouble(f"{file}: {reason}", hint=f"check the owner of {file} and the free space")
+        case _:
+            detail = f"{type(error).__name__} in gwctl itself"
+            return GwctlError(
+                detail, hint=f"{profile.command('doctor --bundle report.zip')}, and report it with what -v prints"
+            )
+
+
+T = TypeVar("T")
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return what the coroutine returns, or raise what it raises."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()

@@ -1,13 +1,18 @@
-"""Reach what already runs: the supervisor, or the gateway of a profile."""
+"""Reach what already runs: the supervisor, the gateway, the stand-in; and what clients need for that."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from gwctl.config import Environment, Settings
 from gwctl.errors import GatewayUnreachable
-from gwctl.gateway.http_once import RawAnswer, RawRequest, request_once
+from gwctl.gateway.tls_requests import RawAnswer, RawRequest, request_once
 from gwctl.lifecycle.profile import Profile
+from gwctl.sandbox import admin_client as client
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
 
@@ -65,3 +70,81 @@ def ask(profile: Profile, method: str, path: str, body: bytes | None = None) -> 
     path = "/" + path.lstrip("/")
     whole = path if path.startswith("/v1/") else f"/v1/api{path}"
     return request_once(reached.origin, reached.ca_file, RawRequest(method, whole, body), timeout_s=CALL_TIMEOUT_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A profile's stand-in for IBKR; each call raises GatewayUnreachable if none runs, and Usage for unknown names."""
+
+    profile: Profile
+
+    def _where(self) -> tuple[str, str]:
+        from gwctl.supervisor.sandbox_process import StandInRecord
+
+        record = StandInRecord.load(self.profile.paths)
+        if record is None:
+            raise GatewayUnreachable("no sandbox is running", hint=self.profile.command("up --sandbox"))
+        return record.url, record.admin_token
+
+    def state(self) -> dict[str, Any]:
+        """Return its address, sessions, logins and scenarios."""
+        url, token = self._where()
+        token_file = str(self.profile.paths.sandbox_state_file)
+        return {"url": url, "token_file": token_file, **client.read_state(url, token)}
+
+    def on(self, scenario: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - each scenario has its own
+        """Switch a scenario on and return the new state."""
+        return client.set_scenario(*self._where(), scenario, on=True, params=parameters)
+
+    def off(self, scenario: str) -> dict[str, Any]:
+        """Switch a scenario off and return the new state."""
+        return client.set_scenario(*self._where(), scenario, on=False)
+
+    def do(self, action: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - each action has its own
+        """Do something once, `drop_session` for example, and return the new state."""
+        return client.act(*self._where(), action, parameters)
+
+    @contextmanager
+    def fault(self, scenario: str, **parameters: Any) -> Iterator[None]:  # noqa: ANN401 - each scenario has its own
+        """Have a scenario on for the length of a ``with``."""
+        self.on(scenario, **parameters)
+        try:
+            yield
+        finally:
+            self.off(scenario)
+
+
+NO_PROXY = ("NO_PROXY", "no_proxy")
+THIS_MACHINE = ("localhost", "127.0.0.1")
+
+
+def variables_of(settings: Settings, environment: Environment) -> dict[str, str]:
+    """Return the variables of the contract; the bundle is written if it is missing or old."""
+    from gwctl.gateway.keystore import write_bundle
+
+    bundle = str(write_bundle(settings.paths.ca_dir, settings["certificate_names"]))
+    ca_file = str(settings.paths.ca_file)
+    address = f"localhost:{port_of(settings)}"
+    return {
+        "GWCTL_BASE_URL": f"https://{address}/v1/api",
+        "GWCTL_CA_FILE": ca_file,
+        "SSL_CERT_FILE": bundle,
+        "REQUESTS_CA_BUNDLE": bundle,
+        "IBIND_REST_URL": f"https://{address}/v1/api/",
+        "IBIND_WS_URL": f"wss://{address}/v1/api/ws",
+        "IBIND_CACERT": ca_file,
+        **dict.fromkeys(NO_PROXY, past_proxies(environment)),
+    }
+
+
+def past_proxies(environment: Environment) -> str:
+    """Return what is reached without a proxy: what the environment names, by either spelling, and this machine."""
+    named = [part.strip() for name in NO_PROXY for part in (environment.get(name) or "").split(",")]
+    return ",".join(dict.fromkeys(part for part in (*named, *THIS_MACHINE) if part))
+
+
+def port_of(settings: Settings) -> int:
+    """Return the running gateway's port, which may be one of its `up`'s own flags, or the settings' one."""
+    raw, _ = read_json(settings.paths.supervisor_state_file)
+    port = (raw or {}).get("gateway_port")
+    return int(port) if isinstance(port, int) else int(settings["port"])

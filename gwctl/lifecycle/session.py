@@ -11,21 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gwctl.config import Environment
 from gwctl.errors import GatewayUnreachable
 from gwctl.lifecycle import start
+from gwctl.lifecycle import status as waiting
 from gwctl.lifecycle import stop as stopping
-from gwctl.lifecycle import wait as waiting
 from gwctl.lifecycle.lease import let_go, ourselves
-from gwctl.lifecycle.observer import Observer
-from gwctl.lifecycle.profile import Profile
-from gwctl.lifecycle.status import look_always
-from gwctl.lifecycle.trouble import translated
-from gwctl.lifecycle.wait import Wanted
+from gwctl.lifecycle.profile import Observer, Profile, translated
+from gwctl.lifecycle.status import Wanted, look_always
 from gwctl.session_status import Status
 from gwctl.signals import Cancellation, cancelled_by
 
 if TYPE_CHECKING:
     import httpx
 
-    from gwctl.lifecycle.sandbox import Sandbox
+    from gwctl.lifecycle.reach import Sandbox
 
 T = TypeVar("T")
 CLIENT_TIMEOUT_S = 30.0
@@ -89,7 +86,7 @@ class Session:
     @property
     def sandbox(self) -> Sandbox:
         """The stand-in for IBKR, to be steered; calls raise GatewayUnreachable where the session is one at IBKR."""
-        from gwctl.lifecycle.sandbox import Sandbox
+        from gwctl.lifecycle.reach import Sandbox
 
         return Sandbox(self._profile)
 

@@ -6,9 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gwctl.errors import GwctlError, ProfileHeld, TimedOut
-from gwctl.lifecycle.blocking import run
-from gwctl.lifecycle.observer import SILENT, Observer
-from gwctl.lifecycle.profile import Profile
+from gwctl.lifecycle.profile import SILENT, Observer, Profile, run
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
 
 if TYPE_CHECKING:
@@ -68,7 +66,7 @@ def _end(profile: Profile, identity: Identity, *, keep_session: bool) -> None:
     One whose gateway is kept is killed at once: on SIGTERM it would log out and end the gateway.
     """
     from gwctl import process
-    from gwctl.supervisor.orphans import unrecorded_stand_ins
+    from gwctl.supervisor.profile_lock import unrecorded_stand_ins
 
     spared = [*process.inhabitants(profile.paths.gateway_dir), *unrecorded_stand_ins(profile.paths)]
     grace_s = 0.0 if keep_session else SUPERVISOR_GRACE_S
@@ -100,7 +98,7 @@ def _stop_what_is_left(profile: Profile, observer: Observer, *, keep_session: bo
 def gateway_runs(profile: Profile) -> bool:
     """Say whether a gateway of the profile runs that a supervisor could take over."""
     from gwctl.gateway import launch
-    from gwctl.supervisor.orphans import unrecorded_gateway
+    from gwctl.supervisor.profile_lock import unrecorded_gateway
 
     paths = profile.paths
     return paths.profile_dir.is_dir() and (
@@ -109,7 +107,7 @@ def gateway_runs(profile: Profile) -> bool:
 
 
 def _stop_unrecorded(profile: Profile, observer: Observer, *, keep_session: bool) -> bool:
-    from gwctl.supervisor.orphans import unrecorded_supervisors
+    from gwctl.supervisor.profile_lock import unrecorded_supervisors
 
     found = unrecorded_supervisors(profile.paths)
     for one in found:
@@ -121,7 +119,7 @@ def _stop_unrecorded(profile: Profile, observer: Observer, *, keep_session: bool
 async def _clear(profile: Profile) -> bool:
     from gwctl import process
     from gwctl.gateway import launch
-    from gwctl.supervisor.orphans import unrecorded_gateway, unrecorded_stand_ins
+    from gwctl.supervisor.profile_lock import unrecorded_gateway, unrecorded_stand_ins
     from gwctl.supervisor.sandbox_process import StandInRecord, stop_stand_in
 
     paths = profile.paths

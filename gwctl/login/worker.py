@@ -1,12 +1,4 @@
-"""The bounded child that drives one login: ``python -m gwctl.login.worker``, spoken to in JSON lines.
-
-In: ``{"prepare": …}`` starts the browser, ``{"go": …}`` the login, ``{"submit": true|false}`` answers ``may_submit``,
-``{"code": "…"|null}`` a ``question``. Out: ``browser_ready``, ``step`` as they happen, ``may_submit`` before every
-submit of the password, ``question`` where a second factor is asked for that the task does not hold, ``ended`` when the
-outcome is known, and ``report`` when what is kept of it is kept.
-The end of standard input, SIGTERM or a deadline closes the browser and ends this process (law 7): a browser never
-outlives its login. Secrets come through the pipe and nowhere else (law 8).
-"""
+"""The worker: a process of its own for one browser and one login, or one visit to the page that submits nothing."""
 
 from __future__ import annotations
 
@@ -19,21 +11,117 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from gwctl.login.actions import Task
+from gwctl.login.actions import Hands, OnStep, Over, Task
 from gwctl.login.browser import Browser, started
-from gwctl.login.browser_errors import LOOKED_AT_BYTES, explained, first_line, has_ended
+from gwctl.login.browser_errors import LOOKED_AT_BYTES, ended_by, explained, first_line, has_ended
 from gwctl.login.codes import Method, Question
 from gwctl.login.failures import keep
 from gwctl.login.flow import Flow
-from gwctl.login.outcome import LoginOutcome, LoginReport, Step, tidy
-from gwctl.login.page import Page
-from gwctl.login.page_state import Patience
-from gwctl.login.visits import by_hand, probe
+from gwctl.login.form import Form
+from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, Step, tidy
+from gwctl.login.page import Page, PageFailed
+from gwctl.login.page_state import Look, Patience
+from gwctl.login.recognition import RECOGNIZED
+from gwctl.login.verdict import Ended
+
+LOOK_S = 1.0
+SOON_S = 0.1
+NETWORK_ERROR = "net::ERR_"
+PROBED = "the page was looked at; nothing was submitted"
+
+
+async def probe(page: Page, task: Task, on_step: OnStep) -> LoginReport:
+    """Open the page, wait for its form, and report what was found; the outcome of a page that is known is CANCELLED."""
+    hands = Hands(page, task, on_step)
+    form = Form(hands)
+    elements: dict[str, str] = {}
+    try:
+        async with asyncio.timeout(task.deadline_s) as hands.limit:
+            try:
+                look = await form.open()
+                elements = await page.find(hands.selectors)
+                elements |= {element.value: f"{RECOGNIZED} by {how}" for element, how in look.recognized.how.items()}
+                ended = Ended(LoginOutcome.CANCELLED, PROBED)
+            except Over as over:
+                ended = _unreachable(over.ended.text) or over.ended
+                with contextlib.suppress(PageFailed):
+                    elements = await page.find(hands.selectors)
+    except TimeoutError:
+        ended = Ended(LoginOutcome.PAGE_NEVER_CAME, f"not done within {task.deadline_s:g} s")
+    except PageFailed as error:
+        ended = _unreachable(str(error)) or ended_by(str(error))
+    return _report(hands, ended, version=form.version, elements=elements)
+
+
+def _unreachable(text: str) -> Ended | None:
+    """Return the end of a probe that no server was there for: it goes past the gateway, whose door and key are ours."""
+    at = text.find(NETWORK_ERROR)
+    return None if at < 0 else Ended(LoginOutcome.PAGE_NEVER_CAME, text[at:])
+
+
+async def _await_success(page: Page, hands: Hands) -> None:
+    """Return when the page says that the login succeeds, however often the person reloads it until then."""
+    look: Look | None = None
+    while look is None or not look.success:
+        asked_s = time.monotonic()
+        fresh = await page.look(hands.selectors, look, timeout_s=LOOK_S)
+        look = fresh or look
+        if fresh is None:
+            # A page that has crashed says so at once, again and again, until the person reloads it.
+            await asyncio.sleep(max(0.0, SOON_S - (time.monotonic() - asked_s)))
+
+
+async def by_hand(page: Page, task: Task, on_step: OnStep) -> LoginReport:
+    """Open the page in a window and wait until the person is through; CANCELLED when the window is closed before."""
+    hands = Hands(page, task, on_step)
+    page.outlives_crash = True
+    cookies: tuple[SsoCookie, ...] = ()
+    try:
+        async with asyncio.timeout(task.deadline_s):
+            await hands.open_demo(task.patience.demo_call_s)
+            await page.open(task.base_url + task.page_path, timeout_s=task.patience.form_s)
+            hands.note("window open")
+            await _await_success(page, hands)
+            hands.note("logged in by hand")
+            cookies = await page.cookies(task.base_url)
+            ended = Ended(LoginOutcome.SUCCESS)
+    except TimeoutError:
+        ended = Ended(LoginOutcome.TIMED_OUT, f"nobody logged in within {task.deadline_s:.0f} s")
+    except PageFailed as error:
+        gone = page.is_gone
+        ended = (
+            Ended(LoginOutcome.CANCELLED, "the window was closed before the login was through")
+            if gone
+            else Ended(LoginOutcome.PAGE_NEVER_CAME, str(error))
+        )
+    return _report(hands, ended, cookies=cookies)
+
+
+def _report(
+    hands: Hands,
+    ended: Ended,
+    *,
+    version: str | None = None,
+    elements: Mapping[str, str] | None = None,
+    cookies: tuple[SsoCookie, ...] = (),
+) -> LoginReport:
+    if ended.text != PROBED:
+        hands.note(f"ended: {ended.outcome.value}")
+    return LoginReport(
+        outcome=ended.outcome,
+        text=tidy(ended.text, hands.task.secrets),
+        steps=tuple(hands.steps),
+        cookies=cookies,
+        page_version=version,
+        durations_ms={"total": hands.now_ms()},
+        elements=elements or {},
+    )
+
 
 LINE_LIMIT_BYTES = 1 << 20
 CLOSE_S = 3.0

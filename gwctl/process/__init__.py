@@ -34,7 +34,7 @@ from gwctl.process.spawn import (
     run_watched,
     spawn,
 )
-from gwctl.process.stop import LeftAlone, StopReport, stop, stop_alone
+from gwctl.process.stopping import LeftAlone, StopReport, stop, stop_alone
 
 __all__ = [
     "FRUGAL_MALLOC",

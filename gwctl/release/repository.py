@@ -16,9 +16,8 @@ from typing import Any, Literal
 
 from gwctl import state_file
 from gwctl.errors import TimedOut
-from gwctl.release.archive import UnpackedFile
+from gwctl.release.archive import Kind, UnpackedFile
 from gwctl.release.partial_download import disk_trouble, sync_dir
-from gwctl.release.shape import Kind
 
 RECORD_NAME = "release.json"
 TREE_NAME = "clientportal.gw"

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 from gwctl import state_file
 from gwctl.errors import ReleaseBroken, ReleaseMissing, Usage
-from gwctl.release import archive, shape
+from gwctl.release import archive
+from gwctl.release import archive as shape
 from gwctl.release import repository as record
 from gwctl.release.partial_download import Part, disk_trouble, write_all
 from gwctl.release.repository import Record, Release, Shelf, VerifyReport

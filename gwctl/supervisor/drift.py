@@ -14,8 +14,7 @@ from gwctl.background_writer import Scribe
 from gwctl.config import Settings
 from gwctl.errors import Configuration, GwctlError
 from gwctl.gateway import keystore
-from gwctl.gateway.conf import check_allow_ips
-from gwctl.gateway.work_folder import rendered_allow_ips
+from gwctl.gateway.work_folder import check_allow_ips, rendered_allow_ips
 from gwctl.paths import Paths
 from gwctl.session_status import Drift as DriftStatus
 from gwctl.supervisor.served import made_with

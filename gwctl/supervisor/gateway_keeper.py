@@ -16,10 +16,10 @@ from gwctl.errors import GatewayFailed, GwctlError, ProfileHeld, ReleaseMissing
 from gwctl.gateway import java, keystore, launch
 from gwctl.gateway import work_folder as home
 from gwctl.gateway.client import GatewayClient
-from gwctl.gateway.conf import GatewaySettings, check_allow_ips
 from gwctl.gateway.log_diagnosis import Cause, read_cause
-from gwctl.gateway.tls_probe import Knock
+from gwctl.gateway.tls_requests import Knock
 from gwctl.gateway.websocket import PushListener
+from gwctl.gateway.work_folder import GatewaySettings, check_allow_ips
 from gwctl.login.browser import find_browser
 from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore

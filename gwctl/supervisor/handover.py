@@ -134,7 +134,7 @@ class Tether:
     async def _end_command(self, label: str) -> int:
         if not label:
             return 0
-        from gwctl.process.stop import end_labelled
+        from gwctl.process.stopping import end_labelled
 
         try:
             return await end_labelled(LABEL, label, grace_s=COMMAND_GRACE_S)

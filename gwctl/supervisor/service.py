@@ -50,13 +50,13 @@ from gwctl.supervisor.questions import Hands, Questions, awaited
 from gwctl.supervisor.sandbox_process import stop_stand_in
 from gwctl.supervisor.served import refuse_other_kind
 from gwctl.supervisor.status_report import (
+    Page,
     describe_budget,
     describe_phase,
     describe_session,
     describe_supervisor,
     describe_tickles,
 )
-from gwctl.supervisor.web_page import Page
 from gwctl.supervisor.wiring import Order, find_credentials, ledger_of, notifier_of, policy_from, ports_of
 from gwctl.version import VERSION
 

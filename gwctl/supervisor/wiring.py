@@ -1,23 +1,86 @@
-"""What a supervisor is started with, and what follows from it: the core's numbers, the ledger, the credentials."""
+"""What a supervisor is made of: settings, ledger, credentials, who is told of news."""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from gwctl.config import Environment, Settings
 from gwctl.core.policy import Policy
 from gwctl.credentials import Credentials, Found, Secret, find, require
+from gwctl.errors import GwctlError
+from gwctl.history.alerts import Desk, Event, News, compose
+from gwctl.history.journal import stamp
+from gwctl.integrations.notify import Message, Outbox, Way
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.maintenance import Windows
 from gwctl.paths import Paths
 from gwctl.sandbox.account_settings import SANDBOX_PASSWORD, SANDBOX_USERNAME
+from gwctl.state_file import read_json, write_json
 from gwctl.supervisor.attempt import check_totp, sources_of
 from gwctl.supervisor.handover import Holder
 from gwctl.supervisor.interfaces import GatewayPort, LoginPort, Notifier, Ports, SessionPort, ToNobody
+from gwctl.version import VERSION
+
+
+def message_of(news: News, profile: str) -> Message:
+    """Return a piece of news as it goes out."""
+    return Message(news.event, news.severity, profile, news.title, news.text, news.at, VERSION)
+
+
+def trial(profile: str) -> Message:
+    """Return the message of ``gwctl notify test``."""
+    news = compose(Event.TEST, "this is a test, and nothing has happened", profile, stamp(time.time()))
+    return message_of(news, profile)
+
+
+class BackgroundNotifier:
+    """Implements the service's Notifier; ``news.json`` of the profile keeps what one supervisor told for the next."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ways: Sequence[Way],
+        wall_s: Callable[[], float] = time.time,
+        do: Callable[[Callable[[], None]], None] = lambda work: work(),
+    ) -> None:
+        self._do = do
+        self._profile = settings.profile
+        self._file = settings.paths.news_file
+        self._outbox = Outbox(ways)
+        kept = None
+        with contextlib.suppress(GwctlError):
+            kept, _ = read_json(self._file)
+        self._desk = Desk(self._profile, wall_s, kept)
+
+    def see(self, entry: dict[str, Any]) -> None:
+        """Begin to tell what of ``entry`` is news, and return at once."""
+        self._tell(self._desk.see(entry))
+
+    def look(self, reason: str) -> None:
+        """Begin to tell of an outage that goes on, for ``reason``, and return at once."""
+        self._tell(self._desk.look(reason, stamp(time.time())))
+
+    def _tell(self, found: list[News]) -> None:
+        for news in found:
+            self._outbox.post(message_of(news, self._profile))
+        if self._desk.unkept:
+            self._desk.unkept = False
+            self._do(partial(self._keep, self._desk.to_json()))
+
+    def _keep(self, told: dict[str, Any]) -> None:
+        with contextlib.suppress(GwctlError):  # a full disk: somebody may be told twice
+            write_json(self._file, told)
+
+    async def close(self, *, grace_s: float) -> None:
+        """Leave what is under way ``grace_s`` to come to its end, then end it."""
+        await self._outbox.close(grace_s=grace_s)
+
 
 DEFAULT_AUTH_DELAY_S = 3.0
 """The release's own ``authDelay`` (gateway-facts.md)."""
@@ -91,7 +154,6 @@ def notifier_of(order: Order, do: Callable[[Callable[[], None]], None]) -> Notif
     ways = ways_of(order.settings, order.handed_over, order.environment.variables)
     if not ways:
         return ToNobody()
-    from gwctl.supervisor.notifier import BackgroundNotifier
 
     return BackgroundNotifier(order.settings, ways, do=do)
 

@@ -14,14 +14,14 @@ from gwctl.errors import GwctlError
 from gwctl.lifecycle import start
 from gwctl.lifecycle.lease import holder_of, let_go
 from gwctl.lifecycle.profile import Profile
+from gwctl.lifecycle.reach import variables_of
 from gwctl.lifecycle.session import Session
-from gwctl.lifecycle.variables import variables_of
-from gwctl.lifecycle.wait import wait_for
+from gwctl.lifecycle.status import wait_for
 
 if TYPE_CHECKING:
     import httpx
 
-    from gwctl.lifecycle.sandbox import Sandbox
+    from gwctl.lifecycle.reach import Sandbox
 
 _OF_THE_MACHINE = ("GWCTL_JAVA", "GWCTL_JAVA_OPTIONS", "GWCTL_BROWSER", "GWCTL_AUTH_DELAY_MS")
 """What a sandbox of its own takes over from the settings of whoever runs the tests."""

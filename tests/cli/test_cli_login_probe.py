@@ -16,7 +16,7 @@ from gwctl.cli.call import Call
 from gwctl.cli.main import run
 from gwctl.errors import GwctlError
 from gwctl.login.outcome import LoginOutcome, LoginReport
-from gwctl.sandbox import sso_routes
+from gwctl.sandbox import admin_routes as sso_routes
 from gwctl.sandbox.account_settings import PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 

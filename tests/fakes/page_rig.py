@@ -15,7 +15,7 @@ from typing import Any
 from gwctl.history.journal import stamp
 from gwctl.paths import Paths
 from gwctl.supervisor.health import HealthServer, Routes
-from gwctl.supervisor.web_page import Page
+from gwctl.supervisor.status_report import Page
 
 HOUR_S = 3600.0
 READY: dict[str, Any] = {

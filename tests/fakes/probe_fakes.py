@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gwctl.gateway.responses import AccountKind, AccountsAnswer, SessionAnswer, SsoFacts
-from gwctl.gateway.tls_probe import Knock
+from gwctl.gateway.tls_requests import Knock
 
 
 class AnsweringGateway:

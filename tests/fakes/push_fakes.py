@@ -16,11 +16,10 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, RejectConnection, Request, TextMessage
 
 from gwctl.gateway.client import GatewayClient
-from gwctl.gateway.conf import GatewaySettings
 from gwctl.gateway.keystore import Leaf, ensure_leaf
 from gwctl.gateway.launch import RunningGateway, Runtime, launch
 from gwctl.gateway.websocket import PushListener
-from gwctl.gateway.work_folder import prepare_home
+from gwctl.gateway.work_folder import GatewaySettings, prepare_home
 from gwctl.paths import Paths
 from gwctl.sandbox.ibkr import RunningStandIn
 

@@ -211,7 +211,7 @@ def test_a_stand_in_is_not_left_by_a_start_that_is_cancelled(tmp_path: Path, tur
     assert inhabitants(paths.profile_dir) == []
 
 
-THROUGH = "import os, sys; from gwctl.process.attached import run_through; "
+THROUGH = "import os, sys; from gwctl.process.spawn import run_through; "
 THROUGH += "sys.exit(run_through(sys.argv[1:], env=os.environ))"
 
 

@@ -15,12 +15,10 @@ import pytest
 from gwctl import process
 from gwctl.errors import GatewayFailed, GatewayUnreachable, JavaMissing, PortBusy, TimedOut
 from gwctl.gateway.client import GatewayClient
-from gwctl.gateway.conf import GatewaySettings
-from gwctl.gateway.http_once import RawRequest, request_once
 from gwctl.gateway.launch import Runtime, adopt, clear_leftovers, find_unrecorded, launch
 from gwctl.gateway.responses import Verdict
-from gwctl.gateway.tls_probe import Knock
-from gwctl.gateway.work_folder import PreparedHome, prepare_home
+from gwctl.gateway.tls_requests import Knock, RawRequest, request_once
+from gwctl.gateway.work_folder import GatewaySettings, PreparedHome, prepare_home
 from gwctl.paths import Paths
 
 _SERVE = """\

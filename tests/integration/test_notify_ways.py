@@ -28,8 +28,16 @@ from gwctl.config import Environment, load
 from gwctl.credentials import Found, Secret
 from gwctl.errors import Configuration
 from gwctl.integrations import notify, notify_child
-from gwctl.integrations.notify import ChildWay, CommandWay, Delivery, Message, find_secrets, ways_of
-from gwctl.integrations.outbox import MOST_WAITING, Outbox
+from gwctl.integrations.notify import (
+    MOST_WAITING,
+    ChildWay,
+    CommandWay,
+    Delivery,
+    Message,
+    Outbox,
+    find_secrets,
+    ways_of,
+)
 
 MESSAGE = Message(
     event="locked_out",

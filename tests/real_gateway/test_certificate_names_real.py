@@ -17,12 +17,11 @@ from rig import free_port
 
 from gwctl import process
 from gwctl.gateway.client import GatewayClient
-from gwctl.gateway.conf import GatewaySettings
 from gwctl.gateway.java import find_java
 from gwctl.gateway.keystore import ensure_leaf, write_bundle
 from gwctl.gateway.launch import Runtime, adopt, launch
-from gwctl.gateway.tls_probe import Knock
-from gwctl.gateway.work_folder import prepare_home
+from gwctl.gateway.tls_requests import Knock
+from gwctl.gateway.work_folder import GatewaySettings, prepare_home
 from gwctl.paths import Paths
 
 pytestmark = pytest.mark.real_gateway

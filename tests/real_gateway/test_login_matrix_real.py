@@ -19,10 +19,9 @@ from login_matrix_cell import job_of, record, stage
 from rig import free_port
 
 from gwctl.gateway.client import GatewayClient
-from gwctl.gateway.conf import GatewaySettings
 from gwctl.gateway.java import find_java
 from gwctl.gateway.launch import Runtime, launch
-from gwctl.gateway.work_folder import prepare_home
+from gwctl.gateway.work_folder import GatewaySettings, prepare_home
 from gwctl.login.outcome import LoginOutcome
 from gwctl.paths import Paths
 from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig

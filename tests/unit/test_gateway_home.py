@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from gwctl.errors import Configuration, ReleaseBroken
-from gwctl.gateway.conf import GatewaySettings
-from gwctl.gateway.work_folder import PreparedHome, prepare_home
+from gwctl.gateway.work_folder import GatewaySettings, PreparedHome, prepare_home
 from gwctl.paths import Paths
 
 _CONF = """

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gwctl.errors import Configuration
-from gwctl.gateway.conf import check_allow_ips, check_upstream
+from gwctl.gateway.work_folder import check_allow_ips, check_upstream
 
 
 @pytest.mark.parametrize("pattern", ["10.*", "192.168.*", "192.168.1.*", "127.0.0.1", "255.255.255.255"])

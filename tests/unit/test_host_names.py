@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gwctl.host_names import parse
+from gwctl.setting_values import parse_hosts as parse
 
 
 def test_names_are_put_into_one_form() -> None:

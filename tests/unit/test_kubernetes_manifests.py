@@ -29,7 +29,7 @@ from manifests import (
 )
 
 from gwctl.config import KEYS, Environment, load, variable_of
-from gwctl.gateway.conf import check_allow_ips
+from gwctl.gateway.work_folder import check_allow_ips
 
 schema_contents = cache(kubernetes_validate.utils.schema_contents)
 OVERLAYS = ("sandbox", "paper", "bot-sidecar", "accounts")

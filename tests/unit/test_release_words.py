@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gwctl.release import archive as shape
 from gwctl.release import download as headers
-from gwctl.release import shape
 from gwctl.release.archive import name_fault
 from gwctl.release.download import DownloadPolicy
 from gwctl.release.source import is_loopback, shown_url, url_fault

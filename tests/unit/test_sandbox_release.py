@@ -7,8 +7,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from gwctl.sandbox.account_settings import SANDBOX_PASSWORD, SANDBOX_USERNAME, Account
-from gwctl.sandbox.release import build_standin_release
+from gwctl.sandbox.account_settings import SANDBOX_PASSWORD, SANDBOX_USERNAME, Account, build_standin_release
 from gwctl.sandbox.scenarios import ACTIONS, SCENARIOS
 
 DOCS = Path(__file__).parents[2] / "docs" / "sandbox.md"

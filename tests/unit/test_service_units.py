@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from gwctl.errors import Configuration
 from gwctl.integrations import cron, launchd, systemd
-from gwctl.integrations.sd_notify import ServiceManager
 from gwctl.integrations.service_file import Options, State, Wanted, compare, is_as_made, read_options
+from gwctl.integrations.systemd import ServiceManager
 
 PROGRAM = ("/opt/gwctl/bin/gwctl",)
 CHOSEN = Options("/srv/a b/pass--word", "/srv/totp", "ibkr", sandbox=True)

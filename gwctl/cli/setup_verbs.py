@@ -1,18 +1,19 @@
-"""`release` and `browser`: what a session needs on this machine."""
+"""`release`, `browser`, `sandbox` and `completion`: what a session needs, and what stands in for IBKR."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gwctl.cli.call import Call, global_options, verb
+from gwctl.cli.call import Call, SuggestingGroup, global_options, verb
 from gwctl.cli.output import Outcome
-from gwctl.cli.parsing import SuggestingGroup
 from gwctl.cli.terminal import Terminal
 from gwctl.config import OFFICIAL_RELEASE
-from gwctl.errors import ReleaseBroken, ReleaseMissing
+from gwctl.errors import ReleaseBroken, ReleaseMissing, Usage
 from gwctl.lifecycle.preflight import install_from, store_of
+from gwctl.lifecycle.reach import Sandbox
 from gwctl.paths import Paths
 
 if TYPE_CHECKING:
@@ -156,3 +157,75 @@ def show_browser(call: Call) -> Outcome:
     browser = find_browser(call.settings()["browser"], call.environment.variables)
     data = {"executable": str(browser.executable), "kind": browser.kind, "source": browser.source}
     return Outcome(data, f"{browser.executable} ({browser.source})")
+
+
+@click.group("sandbox", cls=SuggestingGroup)
+@global_options
+def sandbox() -> None:
+    """Switch faults of the running sandbox on and off, or show its state."""
+
+
+def _parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    for text in pairs:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise Usage(f"{text!r} is not KEY=VALUE", hint="gwctl sandbox on slow delay_ms=500")
+        try:
+            parameters[key] = json.loads(value)
+        except ValueError:
+            parameters[key] = value
+    return parameters
+
+
+@sandbox.command("show")
+@verb
+def show(call: Call) -> Outcome:
+    """Show the stand-in's address, sessions, logins and scenarios."""
+    state = Sandbox(call.target()).state()
+    return Outcome(state, json.dumps(state, indent=2))
+
+
+@sandbox.command("on")
+@click.argument("scenario")
+@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]…")
+@verb
+def on(call: Call, *, scenario: str, parameters: tuple[str, ...]) -> Outcome:
+    """Switch SCENARIO on, for example `gwctl sandbox on http_503`."""
+    state = Sandbox(call.target()).on(scenario, **_parameters(parameters))
+    return Outcome(state, f"{scenario} is on")
+
+
+@sandbox.command("off")
+@click.argument("scenario")
+@verb
+def off(call: Call, *, scenario: str) -> Outcome:
+    """Switch SCENARIO off."""
+    state = Sandbox(call.target()).off(scenario)
+    return Outcome(state, f"{scenario} is off")
+
+
+@sandbox.command("do")
+@click.argument("action")
+@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]…")
+@verb
+def do(call: Call, *, action: str, parameters: tuple[str, ...]) -> Outcome:
+    """Do ACTION once, for example `gwctl sandbox do drop_session`."""
+    state = Sandbox(call.target()).do(action, **_parameters(parameters))
+    return Outcome(state, f"{action} is done")
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@verb
+def completion(_call: Call, *, shell: str) -> Outcome:
+    """Print the completion script: `source <(gwctl completion bash)`."""
+    from click.shell_completion import get_completion_class
+
+    from gwctl.cli.main import cli
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"no completion for {shell}")
+    script = kind(cli, {}, "gwctl", "_GWCTL_COMPLETE").source()
+    return Outcome({"shell": shell, "script": script}, script)
