@@ -1,12 +1,14 @@
-"""The core's two state machines as tables, and how a turn ends; pure."""
+"""The core's two state machines as tables, how a turn ends, and what of a snapshot outlives a process; pure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from typing import Any
 
-from gwctl.core.budget import Rung, Spent, uniform
+from gwctl.core.budget import DAY_S, Rung, Spent, uniform
 from gwctl.core.messages import (
     Action,
     CancelLogin,
@@ -295,3 +297,67 @@ def recycle(turn: Turn, arrow: Arrow, cause: RestartCause, reason: str, *, hard:
     turn.set(restart_cause=cause)
     turn.say(reason)
     turn.act(StopGateway(logout=False, hard=hard))
+
+
+LONGEST_PAUSE_S = 6 * 3600.0
+"""Longer than any maintenance window, so that a damaged file or a clock set back cannot hold a login for ever."""
+
+
+def remember(snapshot: Snapshot, wall_minus_monotonic_s: float, now: float) -> dict[str, Any]:
+    """Return what is to be kept, in wall-clock seconds: a monotonic clock does not outlive the machine.
+
+    The pause that is left is kept as well: a machine may begin with a clock that is years behind.
+    """
+    spent = snapshot.spent.shifted(wall_minus_monotonic_s)
+    not_before, taken_at = snapshot.login_not_before, snapshot.took_over_at
+    return {
+        "spent": {str(rung): [round(at, 3) for at in times] for rung, times in spent.times.items()},
+        "calm_at": round(spent.calm_at, 3),
+        "failed_logins": snapshot.failed_logins,
+        "blocked": snapshot.blocked,
+        "often": snapshot.often,
+        "take_overs": snapshot.take_overs,
+        "took_over_at": None if taken_at is None else round(taken_at + wall_minus_monotonic_s, 3),
+        "login_pause_s": round(max(0.0, not_before - now), 3),
+        "login_not_before": round(not_before + wall_minus_monotonic_s, 3) if not_before else 0.0,
+    }
+
+
+def recall(snapshot: Snapshot, kept: Mapping[str, Any], wall_minus_monotonic_s: float, now: float) -> Snapshot:
+    """Return the snapshot with what was kept; whatever cannot be read is as if it had not been kept.
+
+    What seems to lie in the future (the clock was set back) counts as just now.
+    """
+    raw = kept.get("spent")
+    raw = raw if isinstance(raw, Mapping) else {}
+    times: dict[Rung, tuple[float, ...]] = {}
+    for rung in Rung:
+        listed = raw.get(str(rung))
+        known = [_number(at) for at in listed] if isinstance(listed, list) else []
+        monotonic = sorted(min(now, at - wall_minus_monotonic_s) for at in known if at is not None)
+        times[rung] = tuple(at for at in monotonic if now - at < DAY_S)
+    calm_at = _number(kept.get("calm_at"))
+    taken_at = _number(kept.get("took_over_at"))
+    not_before = _number(kept.get("login_not_before")) or 0.0
+    pause_s = _number(kept.get("login_pause_s"))
+    longest_s = LONGEST_PAUSE_S if pause_s is None else min(LONGEST_PAUSE_S, max(0.0, pause_s))
+    return replace(
+        snapshot,
+        spent=Spent(times, min(now, calm_at - wall_minus_monotonic_s) if calm_at is not None else now - DAY_S),
+        failed_logins=_count(kept.get("failed_logins")),
+        blocked=kept.get("blocked") is True,
+        often=kept.get("often") is True,
+        take_overs=_count(kept.get("take_overs")),
+        took_over_at=None if taken_at is None else min(now, taken_at - wall_minus_monotonic_s),
+        login_not_before=min(now + longest_s, not_before - wall_minus_monotonic_s) if not_before else 0.0,
+    )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1000 else 0
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)

@@ -137,9 +137,9 @@ def check_login(case: Case) -> Iterator[Finding]:
 
 def check_budget(case: Case) -> Iterator[Finding]:
     """Say whether a cure has to wait because it was tried too often of late."""
-    from gwctl.core.budget import Rung, recall
+    from gwctl.core.budget import Rung
     from gwctl.core.policy import default_budgets
-    from gwctl.core.tables import Snapshot
+    from gwctl.core.tables import Snapshot, recall
 
     raw = case.state_of(case.paths.budget_file)
     if raw is None:

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from gwctl.sandbox.account_settings import Account, Mode
-from gwctl.sandbox.fake_ibkr import Sessions, SsoSession
 from gwctl.sandbox.second_factor import STEP_OF_KIND, Kind, SecondFactor
+from gwctl.sandbox.sessions import Sessions, SsoSession
 
 # The texts are IBKR's, as users report them.
 REFUSED: Final = "Invalid username password combination"

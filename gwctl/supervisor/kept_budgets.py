@@ -6,8 +6,7 @@ import contextlib
 import time
 from pathlib import Path
 
-from gwctl.core.budget import recall, remember
-from gwctl.core.tables import Snapshot
+from gwctl.core.tables import Snapshot, recall, remember
 from gwctl.errors import GwctlError
 from gwctl.state_file import read_json, write_json
 

@@ -32,9 +32,8 @@ from gwctl.login.worker import do_task
 from gwctl.login.worker_client import LoginJob, LoginWorker
 from gwctl.sandbox.account_settings import Account, Mode, PageOptions, StandInConfig, fixture
 from gwctl.sandbox.gateway.conf_yaml import Conf, WebApp
-from gwctl.sandbox.gateway.handshake import Handshake
+from gwctl.sandbox.gateway.handshake import GatewayLog, Handshake
 from gwctl.sandbox.gateway.proxy import GatewayApp
-from gwctl.sandbox.gateway.run import GatewayLog
 from gwctl.sandbox.gateway.upstream import CookieJar, Upstream
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.serving import bound_socket, quiet_server

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from gwctl.core.budget import recall, remember
 from gwctl.core.machine import Snapshot, step
 from gwctl.core.messages import (
     Action,
@@ -28,7 +27,7 @@ from gwctl.core.messages import (
     WindowChanged,
 )
 from gwctl.core.policy import Policy
-from gwctl.core.tables import phase_of
+from gwctl.core.tables import phase_of, recall, remember
 from gwctl.maintenance import Windows
 from gwctl.supervisor.loop import BOUND_S
 from gwctl.supervisor.probe import WHO_INTERVAL_S

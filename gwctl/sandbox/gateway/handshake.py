@@ -1,15 +1,38 @@
-"""What the gateway does by itself after ``Client login succeeds``, call by call as the real one does [seen]."""
+"""What the gateway does after a login, and its log of that."""
 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import secrets
+from pathlib import Path
 from typing import Any, Final
 
 from gwctl.sandbox.gateway.conf_yaml import Conf
-from gwctl.sandbox.gateway.run import GatewayLog
 from gwctl.sandbox.gateway.upstream import Answer, Upstream, UpstreamGone
+
+
+class GatewayLog:
+    """Append lines to the day's log."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, level: str, source: str, message: str, thrown: str | None = None) -> None:
+        """Append one line, and below it what was thrown; a log that cannot be written is not worth an error."""
+        now = dt.datetime.now().astimezone()
+        stamp = now.strftime("%H:%M:%S.") + f"{now.microsecond // 1000:03d}"
+        line = f"{stamp} {level:<5} vert.x-eventloop-thread-0 {source:<20} : {message}\n"
+        if thrown is not None:
+            line += f"io.vertx.core.impl.NoStackTraceThrowable: {thrown}\n"
+        try:
+            self._folder.mkdir(exist_ok=True)
+            with (self._folder / f"gw.{now:%Y-%m-%d}.log").open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError:
+            return
+
 
 RETRIES: Final = 5
 RETRY_PAUSE_S: Final = 3.0

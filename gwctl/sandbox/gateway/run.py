@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import os
 import secrets
 import signal
@@ -15,32 +14,10 @@ from pathlib import Path
 
 from gwctl.errors import Configuration
 from gwctl.sandbox.gateway.conf_yaml import Conf, read_conf
-from gwctl.sandbox.gateway.handshake import Handshake
+from gwctl.sandbox.gateway.handshake import GatewayLog, Handshake
 from gwctl.sandbox.gateway.proxy import GatewayApp
 from gwctl.sandbox.gateway.upstream import CookieJar, Upstream
 from gwctl.sandbox.serving import QuietServer, bound_socket, quiet_server, serve_until_terminated
-
-
-class GatewayLog:
-    """Append lines to the day's log."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def write(self, level: str, source: str, message: str, thrown: str | None = None) -> None:
-        """Append one line, and below it what was thrown; a log that cannot be written is not worth an error."""
-        now = dt.datetime.now().astimezone()
-        stamp = now.strftime("%H:%M:%S.") + f"{now.microsecond // 1000:03d}"
-        line = f"{stamp} {level:<5} vert.x-eventloop-thread-0 {source:<20} : {message}\n"
-        if thrown is not None:
-            line += f"io.vertx.core.impl.NoStackTraceThrowable: {thrown}\n"
-        try:
-            self._folder.mkdir(exist_ok=True)
-            with (self._folder / f"gw.{now:%Y-%m-%d}.log").open("a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError:
-            return
-
 
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - the real gateway listens there and users must see the same
 TERMINATED = 143
