@@ -15,7 +15,7 @@ from gwctl.cli.terminal import Terminal
 from gwctl.config import Environment, Settings, load, take_notification_variables
 from gwctl.credentials import Found
 from gwctl.errors import FINAL_EXIT_CODES, GwctlError, TryAgain
-from gwctl.history.recent import describe
+from gwctl.history.journal import describe
 from gwctl.lifecycle.follow import Ended
 from gwctl.lifecycle.preflight import preflight, settle_port
 from gwctl.supervisor.daemon_threads import LooseThreads

@@ -11,11 +11,7 @@ from gwctl.cli.call import Call, Seconds, verb
 from gwctl.cli.output import Outcome, megabytes
 from gwctl.cli.terminal import Terminal
 from gwctl.errors import GwctlError, TryAgain
-from gwctl.lifecycle import start
-from gwctl.lifecycle.lease import holder_of, let_go
-from gwctl.lifecycle.reach import require_supervisor
 from gwctl.lifecycle.status import CANNOT_TELL, READY, Wanted, look_always, wait_for
-from gwctl.lifecycle.stop import gateway_runs, stop
 from gwctl.session_status import Status
 
 
@@ -54,6 +50,9 @@ def up(  # noqa: PLR0913 - one argument an option
     With --all one profile's failure does not stop the others; the exit code is the gravest: 77 before 78, 69, 1, 75.
     Ctrl-C stops again what the call started.
     """
+    from gwctl.lifecycle import start
+    from gwctl.lifecycle.lease import holder_of
+
     if every or at_once is not None:
         from gwctl.cli.all_profiles import bring_up_all, check_all
 
@@ -87,6 +86,8 @@ def up(  # noqa: PLR0913 - one argument an option
 @verb
 def down(call: Call, *, keep_session: bool, every: bool, tether: int | None) -> Outcome:
     """Log out, and stop supervisor, gateway and any browser of the profile."""
+    from gwctl.lifecycle.stop import gateway_runs, stop
+
     if every:
         from gwctl.cli.all_profiles import bring_down_all, check_all
 
@@ -105,6 +106,8 @@ def down(call: Call, *, keep_session: bool, every: bool, tether: int | None) -> 
 
 def _let_go(call: Call, pid: int) -> Outcome:
     """Stop what was brought up for a process, unless somebody else holds or keeps it, too."""
+    from gwctl.lifecycle.lease import holder_of, let_go
+
     holder = holder_of(pid)
     stopped = holder is None or let_go(call.target(), holder, started=True, observer=Terminal(call))
     text = "stopped" if stopped else "left running: others hold it"
@@ -134,6 +137,7 @@ def _not_followed(call: Call) -> list[str]:
 def restart(call: Call, *, timeout_s: float) -> Outcome:
     """Restart the gateway and wait until the supervisor has restored the session."""
     from gwctl.lifecycle.follow import follow_until_ready
+    from gwctl.lifecycle.reach import require_supervisor
 
     began_s = time.time()
     client = require_supervisor(call.target())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import ssl
 from dataclasses import dataclass
@@ -91,6 +90,8 @@ def trust_only(ca_file: Path) -> ssl.SSLContext:
 
 async def knock(port: int, context: ssl.SSLContext, leaf_der: bytes, *, timeout_s: float) -> Knock:
     """Ask ``GET /`` on 127.0.0.1 and say who answered; needs no IBKR (gateway-facts.md, HTTP surface)."""
+    import asyncio
+
     try:
         async with asyncio.timeout(timeout_s):
             return await _knock(port, context, leaf_der)
@@ -105,6 +106,8 @@ async def knock(port: int, context: ssl.SSLContext, leaf_der: bytes, *, timeout_
 
 
 async def _knock(port: int, context: ssl.SSLContext, leaf_der: bytes) -> Knock:
+    import asyncio
+
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
     try:
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)

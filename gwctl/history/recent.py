@@ -6,32 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gwctl.history.journal import read_entries
+from gwctl.history.journal import describe, read_entries
 from gwctl.history.replay import State, seconds_at
 from gwctl.history.report import History, LastSign, tell
 from gwctl.paths import Paths
-
-
-def describe(entry: dict[str, Any]) -> str | None:
-    """Return a journal entry as a line for a person, None if it is not for one."""
-    line: str | None = None
-    match entry:
-        case {"kind": "phase", "reason": reason}:
-            line = str(reason)
-        case {"kind": "gateway", "pid": pid, "port": port, "answered_s": answered_s}:
-            line = f"gateway answers on port {port} (pid {pid}, {answered_s} s)"
-        case {"kind": "adopted", "pid": pid}:
-            line = f"took over the running gateway (pid {pid})"
-        case {"kind": "step", "step": str(step)} if step.startswith("ended: "):
-            line = None  # the login's own entry follows, with how long it took
-        case {"kind": "step", "step": step}:
-            line = f"login: {str(step).replace('_', ' ')}"
-        case {"kind": "login", "outcome": outcome, "took_s": took_s}:
-            line = f"login: {str(outcome).replace('_', ' ')} after {took_s} s"
-        case {"kind": "warning" | "question", "text": text}:
-            line = str(text)
-    return line
-
 
 DAY_S = 86_400.0
 LINES = 8
