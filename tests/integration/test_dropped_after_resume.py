@@ -17,8 +17,10 @@ from gwctl.supervisor.probe import PACE_SPAN_S
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-BOUND_S = 10.0
-"""The aim is 5 s; a test machine may be busy with other tests."""
+SEEN_WITHIN_S = 6.0
+"""From the drop until a login begins: two looks at a session that comes up are three seconds apart."""
+BOUND_S = 20.0
+"""Until the session is back, which docs/faults.md promises of a dropped one; a quiet machine takes 2.5 to 4 s."""
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.3, 1.0, 4.0])
@@ -34,6 +36,9 @@ def test_session_dropped_after_a_resume_is_a_lost_session(
         def resumed() -> bool:
             return any(one.get("rung") == "resume" and one["ok"] for one in home.journal()[begun:])
 
+        def lost() -> bool:
+            return any(one.get("reason") == "logging in" for one in home.journal()[begun:])
+
         def back() -> list[dict[str, Any]]:
             fresh = home.journal()[begun:]
             logins = [number for number, one in enumerate(fresh) if one["kind"] == "login"]
@@ -44,9 +49,13 @@ def test_session_dropped_after_a_resume_is_a_lost_session(
         time.sleep(after_s)  # when it is dropped is what is tried
         home.stand_in.state.act("drop_session", {})
         dropped_s = time.monotonic()
+        wait_for(lost, 60, "a login begins")
+        seen_s = time.monotonic() - dropped_s
         entries = wait_for(back, 60, "ready again")
         took_s = time.monotonic() - dropped_s
+        record_property("seen_s", round(seen_s, 2))
         record_property("took_s", round(took_s, 2))
+        assert seen_s < SEEN_WITHIN_S
         assert took_s < BOUND_S
         assert [one for one in entries if one["kind"] in {"warning", "defect"}] == []
         reasons = {one["reason"] for one in entries if one["kind"] == "phase"}
