@@ -136,7 +136,7 @@ def _ended(spec: Spec, answer_s: float) -> Expected:
         is_new = spec.markup.version == "unknown"
         is_unmarked = ending.error == "plain" or (ending.error == "aria" and not is_new)
         # Classes in a frame or a shadow root are nobody's agreement; roles are.
-        is_unmarked |= spec.markup.shell != "none" and ending.error in {"xyz", "danger", "feedback"}
+        is_unmarked |= spec.markup.inside != "none" and ending.error in {"xyz", "danger", "feedback"}
         unmarked = _of(LoginOutcome.UNKNOWN_TEXT) if is_unmarked else _of()
         return Expected(_of(_OF_TEXTS[ending.kind]) | unmarked, words=ERROR_TEXTS[ending.kind])
     if ending.kind in STUCK_TEXTS:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from arrivals import Arrivals
 from chaos.worlds import plain_release
 from hand_fakes import a_live_home
 from rig import wait_for
@@ -29,8 +30,11 @@ def test_session_dropped_after_a_resume_is_a_lost_session(
 ) -> None:
     """The gateway is killed, its session comes back by its cookies and goes again: a login follows at once."""
     with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
+        home.stand_in.state.requests = asked = Arrivals()
         home.gwctl("up", GWCTL_USERNAME=home.account.username, GWCTL_PASSWORD=home.account.password).check(0)
-        time.sleep(PACE_SPAN_S)  # a gateway that has run for a while: what its start has asked for is behind it
+        wait_for(
+            asked.leave_room, 30, "what its start has asked for is behind it, as for a gateway that has run a while"
+        )
         begun = len(home.journal())
 
         def resumed() -> bool:
@@ -46,7 +50,7 @@ def test_session_dropped_after_a_resume_is_a_lost_session(
 
         os.kill(home.status()["gateway"]["pid"], signal.SIGKILL)
         wait_for(resumed, 30, "the cookies are taken")
-        time.sleep(after_s)  # when it is dropped is what is tried
+        time.sleep(after_s)  # the moment of the drop is the case itself: there is no fact to wait for
         home.stand_in.state.act("drop_session", {})
         dropped_s = time.monotonic()
         wait_for(lost, 60, "a login begins")

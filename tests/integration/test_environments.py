@@ -76,9 +76,10 @@ EVERY_LENGTH = "GWCTL_TEST_EVERY_LENGTH"
 ROOM = 20
 """A home that is shorter lies in the root, where root alone may make one."""
 ROOT = Path(__file__).parents[2]
-SMALL_TMP = "mount -t tmpfs -o size=64m none /tmp"
-if ROOT.is_relative_to("/tmp"):  # noqa: S108 - a clone that lies there stays where it is
-    SMALL_TMP = f"mount --bind {ROOT} /mnt && {SMALL_TMP} && mkdir -p {ROOT} && mount --move /mnt {ROOT}"
+SMALL_TMP = (
+    f"mount --bind {ROOT} /mnt && mount -t tmpfs -o size=64m none /tmp && mkdir -p {ROOT} && mount --move /mnt {ROOT}"
+)
+"""This clone stays where it is, though that be below /tmp."""
 
 
 def homes() -> Iterator[Row]:
