@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arrivals import Arrivals
 from chaos.worlds import plain_release
 from hand_fakes import a_live_home
 from rig import wait_for
 
-from gwctl.supervisor.probe import PACE_SPAN_S
-
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-SEEN_WITHIN_S = PACE_SPAN_S + 2.0
-"""From the drop until a login begins: where kill and drop have taken the pace's nine requests, the next look waits."""
+SEEN_WITHIN_S = 5.0
+"""From the drop until a login begins, on a machine that other tests keep busy."""
 BOUND_S = 20.0
 """Until the session is back, which docs/faults.md promises of a dropped one; a quiet machine takes 2.5 to 4 s."""
 
@@ -30,11 +27,7 @@ def test_session_dropped_after_a_resume_is_a_lost_session(
 ) -> None:
     """The gateway is killed, its session comes back by its cookies and goes again: a login follows at once."""
     with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
-        home.stand_in.state.requests = asked = Arrivals()
         home.gwctl("up", GWCTL_USERNAME=home.account.username, GWCTL_PASSWORD=home.account.password).check(0)
-        wait_for(
-            asked.leave_room, 30, "what its start has asked for is behind it, as for a gateway that has run a while"
-        )
         begun = len(home.journal())
 
         def resumed() -> bool:
