@@ -143,6 +143,9 @@ class Hands:
             look = await self.look()
             await self.dismiss_cookie_dialog(look)
             selector = look.visible.get(element)
+            if selector is None and look.settling:
+                await self.watch(look, lambda now: not now.settling)
+                continue
             if selector is None:
                 return False
             if await self.page.click(selector, timeout_s=_WATCH_S):

@@ -328,7 +328,7 @@ class Challenge:
 
         def is_sent(now: Look) -> bool:
             posted = self._hands.page.traffic.posts > submitted.traffic.posts
-            return posted or now.page != submitted.look.page or not now.code_filled
+            return posted or now.page != submitted.look.page or not (now.code_filled or now.settling)
 
         seen = await self._hands.watch(submitted.look, is_sent, patience_s=_ENTER_S)
         if seen is None and not is_sent(await self._hands.look(self._hands.patience.answer_s)):

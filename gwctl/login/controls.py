@@ -194,6 +194,7 @@ COLLECT_SCRIPT = r"""
   const said = alerts.map((e) => e.innerText.trim());
   return {
     controls: built ? controls : [],
+    settling: !foreign && !built && controls.length > 0,
     alerts: sound([...new Set(said)].filter(Boolean).join("\n")).slice(0, 500),
     success: texts.some((t) => t.includes("Client login succeeds")),
     foreign,

@@ -10,14 +10,17 @@ from gwctl.login.browser_errors import ended_by
 from gwctl.login.challenge import Challenge
 from gwctl.login.codes import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
 from gwctl.login.form import Form
-from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, tidy
+from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, classify_words, tidy
 from gwctl.login.page import Page, PageFailed, PageWaits
 from gwctl.login.page_state import SUCCESS_TEXT, Look, Submitted
 from gwctl.login.selectors import CODE_FIELDS, Element, describe_search
 from gwctl.login.verdict import (
+    NOBODY_APPROVED,
     Asked,
     Ended,
     Now,
+    answered_by,
+    asked_for,
     heard,
     is_idle,
     judge,
@@ -242,9 +245,8 @@ class Flow:
                 again = await self._challenge.go_past(verdict.text)
             elif verdict.outcome is LoginOutcome.SECOND_FACTOR_REFUSED and answered in CODE_FIELDS:
                 again = await self._challenge.send_code(answered)
-            elif verdict.outcome is LoginOutcome.TIMED_OUT and answered is Element.PUSH:
+            elif verdict is NOBODY_APPROVED:
                 again = await self._challenge.resend()
-                verdict = Ended(LoginOutcome.SECOND_FACTOR_NEEDED, "nobody approved the notification on the device")
             if again is None:
                 return verdict
             submitted = again
@@ -257,12 +259,13 @@ class Flow:
         the answer to that means, and neither silence nor an old text speaks for it.
         """
         patience = self._task.patience
-        longest_s = patience.push_s if submitted.answered is Element.PUSH else patience.answer_s
+        is_push = awaits_approval = submitted.answered is Element.PUSH
+        longest_s = patience.push_s if awaits_approval else patience.answer_s
         look: Look | None = None
         state: object = None
-        said = ""
-        begun_s = answering_since_s = changed_s = now_s = time.monotonic()
-        while now_s - begun_s < longest_s:
+        said = gone = ""
+        begun_s = since_s = answering_since_s = changed_s = now_s = time.monotonic()
+        while now_s - since_s < longest_s:
             asked_s = time.monotonic()
             fresh = await self._page.look(self._hands.selectors, look, timeout_s=_SLICE_S)
             if fresh is None:  # it is as it was, or does not answer
@@ -273,11 +276,16 @@ class Flow:
             if fresh is None:
                 continue
             look, traffic = fresh, self._page.traffic
+            if is_push and not look.settling and awaits_approval is not (asked_for(look) is Element.PUSH):
+                # Once somebody has approved or denied it, it is the page's time that passes, not a person's.
+                awaits_approval = not awaits_approval
+                since_s, longest_s = (begun_s, patience.push_s) if awaits_approval else (now_s, patience.answer_s)
             if (look.state, traffic) != state:
                 state, changed_s = (look.state, traffic), now_s
                 await self._hands.dismiss_cookie_dialog(look)
             submitted = with_early_words(look, traffic, submitted)
             said = heard(look, traffic, submitted) or said
+            gone = answered_by(look, traffic, submitted) or gone
             now = Now(look, traffic, now_s - answering_since_s, now_s - changed_s, self._page.quiet_s, said)
             verdict = judge(now, submitted, patience)
             if verdict is not None:
@@ -286,19 +294,21 @@ class Flow:
             silent = Ended(LoginOutcome.TIMED_OUT, "IBKR's answer came and the page did nothing with it", is_mute=True)
             if is_idle(now, submitted, patience) and self._is_worth_the_demo(silent) and not self._workaround_used:
                 return silent
-        return self._judge_silence(look, submitted, longest_s)
+        return NOBODY_APPROVED if awaits_approval else self._judge_silence(look, submitted, longest_s, gone)
 
-    def _judge_silence(self, look: Look | None, submitted: Submitted, waited_s: float) -> Ended:
-        """Return how a wait ends that nothing has ended."""
+    def _judge_silence(self, look: Look | None, submitted: Submitted, waited_s: float, gone: str) -> Ended:
+        """Return how a wait ends that nothing has ended; ``gone`` is what the page said last, and may say no more."""
         status = self._page.traffic.post_status or 0
         if status >= 500:
             return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")
-        if look is not None and submitted.answered is not Element.PUSH:
-            if look.banner and look.banner != submitted.look.banner:
-                return Ended(LoginOutcome.UPSTREAM_ILL, look.banner)
+        if look is not None:
             said = says_at_last(look, submitted)
             if said is not None:
                 return said
-        shown = shown_since(look, submitted) if look is not None else ""
+            if look.banner and look.banner != submitted.look.banner:
+                return Ended(LoginOutcome.UPSTREAM_ILL, look.banner)
+        if gone and classify_words(gone) is LoginOutcome.UPSTREAM_ILL:
+            return Ended(LoginOutcome.UPSTREAM_ILL, gone)
+        shown = (shown_since(look, submitted) if look is not None else "") or gone
         also = f"; the page says: {shown}" if shown else ""
         return Ended(LoginOutcome.TIMED_OUT, f"neither {SUCCESS_TEXT!r} nor an error within {waited_s:g} s{also}")

@@ -35,7 +35,7 @@ from gwctl.login.page_scripts import (
 from gwctl.login.page_state import FIND_SCRIPT, LOOK_SCRIPT, Look, Traffic
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, FrameLocator, JSHandle, Locator, Request
+    from playwright.async_api import BrowserContext, ElementHandle, FrameLocator, JSHandle, Locator, Request
     from playwright.async_api import Page as BrowserPage
 
 LOOK_EVERY_MS = 40
@@ -44,6 +44,8 @@ _BUTTONS = "button, a, input[type=button], [role=button]"
 LOADS_S = 5.0
 _FIRST_S = 3.0
 _ENDING_S = 1.0
+_COVERED_S = 1.0
+"""For how long a click is tried before what lies over its target is hidden."""
 """How long Chromium may take to end a navigation that was given up."""
 _FIRST_SHARE = 1 / 7
 """Of the time for a page the first request has this share, or ``_FIRST_S``; the second and the third have the rest."""
@@ -243,9 +245,7 @@ class Page:
                 continue
             ways = frame.locator(f"css={selector}").locator(_BUTTONS).filter(has_text=text, visible=True)
             if await ways.count():
-                if await self._click(ways.first, timeout_s / 2):
-                    return True
-                return await self._uncover(ways.first) is not None and await self._click(ways.first, timeout_s / 2)
+                return await self._click_through(ways.first, timeout_s)
         return False
 
     async def choose(self, selector: str, value: str, *, timeout_s: float) -> bool:
@@ -255,7 +255,7 @@ class Page:
         element = place.as_element() if place is not None else None
         if element is None:
             return await self._act(box.select_option(value=value, timeout=timeout_s * 1000))
-        return await self._act(element.click(timeout=timeout_s * 1000))
+        return await self._click_through(element, timeout_s)
 
     async def options(self, selector: str, *, timeout_s: float) -> list[tuple[str, str]]:
         """Return value and label of a list's options, without those that stand for none.
@@ -282,7 +282,14 @@ class Page:
                 raise PageFailed(first_line(error)) from None
             return None
 
-    async def _click(self, target: Locator, timeout_s: float) -> bool:
+    async def _click_through(self, target: Locator | ElementHandle, timeout_s: float) -> bool:
+        """Click once; what lies over it then is hidden, as a person closes it, and it is clicked."""
+        first_s = min(_COVERED_S, timeout_s / 2)
+        if await self._click(target, first_s):
+            return True
+        return await self._uncover(target) is not None and await self._click(target, timeout_s - first_s)
+
+    async def _click(self, target: Locator | ElementHandle, timeout_s: float) -> bool:
         from playwright.async_api import Error
 
         try:
@@ -347,7 +354,7 @@ class Page:
         try:
             found = (await self._page.evaluate_handle(TOGGLE_SCRIPT, selectors)).as_element()
             if found is not None and not by_script:
-                return await self._act(found.click(timeout=timeout_s * 1000))
+                return await self._click_through(found, timeout_s)
         except Error as error:
             if self.is_gone:
                 raise PageFailed(first_line(error)) from None
@@ -358,17 +365,20 @@ class Page:
         field = self._one(selector)
         place = await self._act_on(field.evaluate_handle(BUTTON_SCRIPT, timeout=timeout_s * 1000))
         element = place.as_element() if place is not None else None
-        return element is not None and await self._act(element.click(timeout=timeout_s * 1000))
+        return element is not None and await self._click_through(element, timeout_s)
 
     async def uncover(self, selector: str) -> str | None:
         """Hide what lies over the first visible match, and return its words; None: nothing does."""
         return await self._uncover(self._one(selector))
 
-    async def _uncover(self, target: Locator) -> str | None:
+    async def _uncover(self, target: Locator | ElementHandle) -> str | None:
         from playwright.async_api import Error
 
         try:
-            words = await target.evaluate(UNCOVER_SCRIPT, timeout=1000)
+            async with asyncio.timeout(1.0):
+                words = await target.evaluate(UNCOVER_SCRIPT)
+        except TimeoutError:
+            return None
         except Error as error:
             if self.is_gone:
                 raise PageFailed(first_line(error)) from None

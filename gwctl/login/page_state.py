@@ -142,8 +142,9 @@ class Look:
     ``paper_torn`` says that the page has several paper switches, nobody can see which is the form's, and they disagree.
     ``words`` is what the page says to a person, line by line, ``error`` what stands in the places of errors;
     ``submit_ready`` says that the form's button is not disabled, ``busy`` that the page shows that it works, ``blank``
-    that it has loaded and nothing is on it. ``recognized`` is what was understood of a page that no version describes;
-    its elements are in ``visible``, too. ``raw`` is the look as the script returned it, to compare the next one with.
+    that it has loaded and nothing is on it, ``settling`` that what it has to use has just changed and is not told yet.
+    ``recognized`` is what was understood of a page that no version describes; its elements are in ``visible``, too.
+    ``raw`` is the look as the script returned it, to compare the next one with.
     """
 
     visible: Mapping[str, str]
@@ -163,6 +164,7 @@ class Look:
     words: str = ""
     busy: bool = False
     blank: bool = False
+    settling: bool = False
     recognized: Recognized = NOTHING
     raw: str = field(default="", compare=False, repr=False)
 
@@ -187,7 +189,7 @@ class Look:
             addresses[Element.PAPER_SWITCH.value] = recognized.ways["paper"]
         username, password = found.get(Element.USERNAME), found.get(Element.PASSWORD)
         submit, code = found.get(Element.SUBMIT), found.get(Element.CODE)
-        fields = [one for one in seen.controls if one.kind in {"text", "password", "select"}]
+        fields = [one for one in seen.controls if one.kind in {"text", "password", "select", "search"}]
         return replace(
             self,
             visible={**addresses, **self.visible},
@@ -197,10 +199,11 @@ class Look:
             code_filled=self.code_filled or bool(code and code.filled),
             paper=recognized.paper if self.paper is None else self.paper,
             error="\n".join(dict.fromkeys([*self.error.splitlines(), *seen.alerts.splitlines()])),
-            inputs=max(self.inputs, len(fields)) - sum(is_decoy(one) for one in fields),
+            inputs=max(self.inputs, len(fields)) - sum(one.kind == "search" or is_decoy(one) for one in fields),
             success=self.success or bool(value["success"]),
             submit_ready=self.submit_ready or bool(submit and not submit.off),
             blank=self.blank and not seen.controls and not self.words,
+            settling=bool(value.get("settling")),
             recognized=recognized,
         )
 

@@ -33,6 +33,8 @@ PASSKEY_ONLY = (
     "add another second factor at IBKR's website"
 )
 
+NOBODY_APPROVED = Ended(LoginOutcome.SECOND_FACTOR_NEEDED, "nobody approved the notification on the device")
+
 _QUESTIONS = (
     Element.CODE_APP,
     Element.DEVICE_CHOICE,
@@ -217,9 +219,16 @@ def _judge_gone_error(now: Now, submitted: Submitted, patience: Patience) -> End
 
 def heard(look: Look, traffic: Traffic, submitted: Submitted) -> str:
     """Return what stands in the places of errors since the answer to a submit came; nothing before."""
-    if traffic.waiting or traffic.posts <= submitted.traffic.posts:
-        return ""
-    return new_words(look.error, f"{submitted.said}\n{submitted.look.error}")
+    return new_words(look.error, f"{submitted.said}\n{submitted.look.error}") if _came(traffic, submitted) else ""
+
+
+def answered_by(look: Look, traffic: Traffic, submitted: Submitted) -> str:
+    """Return what the page says to a person since the answer to a submit came; nothing before."""
+    return _said_since(look, submitted) if _came(traffic, submitted) else ""
+
+
+def _came(traffic: Traffic, submitted: Submitted) -> bool:
+    return not traffic.waiting and traffic.posts > submitted.traffic.posts
 
 
 def _judge_error_unsent(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import time
 from collections import deque
@@ -41,32 +42,32 @@ WHO_INTERVAL_S = 60.0
 REMEMBERED_TICKLES = 120
 
 
-PACE_REQUESTS = 9
-PACE_SPAN_S = 10.0
+PACE_AT_ONCE = 9
+PACE_EACH_S = 1.0
 
 
 class Pace:
-    """Requests to IBKR: below one a second over any ten (gateway-facts.md), and at once as long as that allows it.
+    """Requests to IBKR: nine at once, and one a second after them, far below IBKR's ten a second (gateway-facts.md).
 
-    A session that is just coming back needs several looks within moments, one that is well a few a minute.
+    A session that is just coming back needs several looks within moments, one that is well a few a minute. Whoever
+    comes when the nine are used up waits a second for its turn, not until the first of the nine is forgotten: a
+    fault that follows another is seen as soon.
     """
 
-    def __init__(self, *, requests: int = PACE_REQUESTS, span_s: float = PACE_SPAN_S) -> None:
-        self.requests = requests
-        self.span_s = span_s
-        # Twice as many as count: what is given back uncovers those before it.
-        self._at_s: deque[float] = deque(maxlen=2 * requests)
+    def __init__(self, *, at_once: int = PACE_AT_ONCE, each_s: float = PACE_EACH_S) -> None:
+        self.at_once = at_once
+        self.each_s = each_s
+        self._all_free_at_s = -math.inf
+        """When all places are free again if nobody asks any more."""
 
     def take(self, now: float) -> float:
         """Take the next place in the row and return in how many seconds it comes."""
-        full = len(self._at_s) >= self.requests
-        at_s = max(now, self._at_s[-self.requests] + self.span_s) if full else now
-        self._at_s.append(at_s)
-        return at_s - now
+        self._all_free_at_s = max(self._all_free_at_s, now) + self.each_s
+        return max(0.0, self._all_free_at_s - self.at_once * self.each_s - now)
 
     def give_back(self) -> None:
-        """Leave the last place in the row to somebody else."""
-        self._at_s.pop()
+        """Leave a place that was taken to somebody else."""
+        self._all_free_at_s -= self.each_s
 
 
 class AskGateway(Protocol):

@@ -22,7 +22,7 @@ and looks after each whether the laws held: one gateway, one supervisor, no brow
 here, no secret in any file under the home, nor in any process's arguments or environment. The bound counts from the
 cause's end, or from the fault where it is over at once, with the gateway's own `authDelay` of 3 s; for two at once it
 is the sum; it holds on a machine that is busy with other worlds, too, and the aim in brackets is for one that is not.
-It leaves out what our own pace costs (nine requests in any ten seconds): a round begins when a cure's have room. A
+A
 pause that status announces is added, a minute at most; a longer one has to be IBKR's: a submit without success, or
 so many of them. After a storm the session is ready within a minute and the longest of its cures.
 *Submits* is how often the password may be sent for it at most. A supervisor that was killed has forgotten

@@ -19,7 +19,6 @@ from chaos.fault import FOR_ROOT, Fault
 from chaos.worlds import Interrupted, Run, World, WorldLost, a_world, bring_down
 
 READY_BEFORE_S = 20.0
-ROOM_WITHIN_S = 30.0
 GIVEN_UP_AFTER_S = 60.0
 """How long after its bound a session is waited for all the same, so that the table can say how late it was."""
 LATER_FAULT_S = 1.5
@@ -53,8 +52,6 @@ def play(world: World, one: Round) -> Result:
     before = world.run.until(world.is_ready, READY_BEFORE_S)
     if not before:
         raise WorldLost(f"not ready before the round: {_reason(world)}")
-    if not world.run.until(world.state.requests.leave_room, ROOM_WITHIN_S):
-        raise WorldLost(f"requests without end before the round: {world.requests_a_second():.2f} a second")
     submits = len(_outcomes(world))
     entries = len(world.journal())
     ended_s = _storm(world, one) if one.storm else _bring_about(world, one)

@@ -11,9 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
-import arrivals
 import pytest
 
 from chaos import laws, machine, report
@@ -278,20 +276,3 @@ def test_a_broken_round_is_told_with_its_replay() -> None:
     assert "two gateways" in told
     assert "scripts/chaos --seed 7 --round 2" in told
     assert "round 1" not in told
-
-
-def test_a_round_waits_until_the_pace_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests of the last ten seconds count, the gateway's own do not, and they are forgotten when they are older."""
-    seen, now_s = arrivals.Arrivals(), [100.0]
-    monkeypatch.setattr(arrivals, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
-    for _ in range(20):
-        seen["/v1/portal/iserver/auth/status"] += 1
-    assert seen.leave_room()
-    for _ in range(5):
-        assert seen.leave_room()
-        seen["/v1/api/tickle"] += 1
-        now_s[0] += 1.0
-    assert not seen.leave_room()
-    now_s[0] = 110.0
-    assert seen.leave_room()
-    assert seen["/v1/api/tickle"] == 5

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from arrivals import Arrivals
 from rig import Rig
 
 from chaos import laws, machine
@@ -276,7 +275,6 @@ def a_world(run: Run, number: int, kind: str = "") -> Iterator[World]:
             resolver = machine.Resolver(number)
             stack.callback(resolver.close)
         stand_in: RunningStandIn = stack.enter_context(serve_in_thread(config))
-        stand_in.state.requests = Arrivals()
         rig = Rig(folder, run.port(), account, stand_in)
         clock = machine.Clock.make(folder)
         rig.python = str(clock.python)

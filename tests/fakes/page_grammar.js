@@ -3,15 +3,15 @@
 (() => {
 const C = "@@CONFIG@@";
 const host = document.getElementById("app");
-const R = C.shell === "shadow" ? host.attachShadow({mode: "open"}) : host;
-const top_ = C.shell === "frame" ? window.top : window;
+const R = C.inside === "shadow" ? host.attachShadow({mode: "open"}) : host;
+const top_ = C.inside === "frame" ? window.top : window;
 const q = (s) => R.querySelector(s), all = (s) => [...R.querySelectorAll(s)];
 const later = (ms, f) => ms ? setTimeout(f, ms) : f();
 let mode = C.mode, lost = C.click_lost, step = "password", device = "", spinning = false, sent = false;
 
 function style() {
   const css = document.querySelector("style").cloneNode(true);
-  if (C.shell === "shadow") R.append(css);
+  if (C.inside === "shadow") R.append(css);
 }
 function fields() {
   q("[data-r=fields]").innerHTML = C.fields;

@@ -37,7 +37,7 @@ class Markup:
     version: str = "current"  # current, legacy, two-step, unknown
     by: str = "id"  # known: id, name; unknown: autocomplete, label, wrap, aria, placeholder
     language: str = "en"
-    shell: str = "none"  # none, shadow, frame
+    inside: str = "none"  # none, shadow, frame
     button: str = "submit"  # submit, button, input, role
     in_form: bool = True
     decoys: tuple[str, ...] = ()  # hidden, offscreen, search, newsletter, remember
@@ -191,7 +191,7 @@ def _markups(draw: st.DrawFn) -> Markup:
         version,
         by=draw(_one("autocomplete", "label", "wrap", "aria", "placeholder")),
         language=draw(_one(*LANGUAGES)),
-        shell=draw(_one("none", "none", "shadow", "frame")),
+        inside=draw(_one("none", "none", "shadow", "frame")),
         button=draw(_one("submit", "button", "input", "role")),
         in_form=draw(_one(True, True, False)),
         decoys=tuple(sorted(draw(st.sets(_one(*_DECOYS), max_size=3)))),

@@ -45,7 +45,7 @@ CASES = {
     "an offer beside telemetry": Spec(
         wire=Wire(telemetry="always"), offer=Offer("unknown"), profile=_AFTER_START_WORKED
     ),
-    "an offer in a frame": Spec(Markup("unknown", shell="frame"), Switch("none"), offer=Offer("unknown")),  # noqa: S604 - a page's
+    "an offer in a frame": Spec(Markup("unknown", inside="frame"), Switch("none"), offer=Offer("unknown")),
     # Codes and devices.
     "an approval that never comes, on a page of no known version": Spec(
         Markup("unknown"), Switch("none"), factor=Factor("push", push="never"), profile=Profile(method="push")
@@ -58,7 +58,7 @@ CASES = {
         profile=Profile(method="push"),
     ),
     "an approval in a frame": Spec(
-        Markup("unknown", shell="frame"),  # noqa: S604 - a page's
+        Markup("unknown", inside="frame"),
         Switch("none"),
         factor=Factor("push", push_ms=3000),
         profile=Profile(method="push"),
@@ -139,6 +139,6 @@ CASES = {
     "fields emptied by the click, the button off": Spec(
         load=Load(first_press_empties=True, disabled_while_empty=True), switch=Switch("none")
     ),
-    "a cookie dialog in a frame": Spec(Markup("unknown", shell="frame"), Switch("none"), load=Load(cover="cookie")),  # noqa: S604 - a page's
-    "a cover in a shadow root": Spec(Markup("unknown", shell="shadow"), Switch("none"), load=Load(cover="cover")),  # noqa: S604 - a page's
+    "a cookie dialog in a frame": Spec(Markup("unknown", inside="frame"), Switch("none"), load=Load(cover="cookie")),
+    "a cover in a shadow root": Spec(Markup("unknown", inside="shadow"), Switch("none"), load=Load(cover="cover")),
 }

@@ -35,13 +35,13 @@ _STYLE = """body { font: 14px sans-serif; margin: 2em; } label, input, button, s
 
 def page(spec: Spec, state: dict[str, Any], *, inner: bool = False) -> str:
     """Return the document in ``state``: temper, and what the last answer of a page that is posted as a document says."""
-    if spec.markup.shell == "frame" and not inner:
+    if spec.markup.inside == "frame" and not inner:
         return (
             f"<!DOCTYPE html><meta charset=utf-8><title>Portal</title><style>{_STYLE}</style><h1>Portal</h1>"
             '<iframe src="/sso/inner" style="width:100%;height:800px"></iframe>'
         )
     config = {
-        "shell": spec.markup.shell,
+        "inside": spec.markup.inside,
         "lang": spec.markup.language,
         "page": _page(spec),
         "fields": _fields(spec),

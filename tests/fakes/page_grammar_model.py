@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from page_grammar import ERROR_TEXTS, STUCK_TEXTS, Spec
 
@@ -136,17 +136,24 @@ def _ended(spec: Spec, answer_s: float) -> Expected:
         is_new = spec.markup.version == "unknown"
         is_unmarked = ending.error == "plain" or (ending.error == "aria" and not is_new)
         # Classes in a frame or a shadow root are nobody's agreement; roles are.
-        is_unmarked |= spec.markup.shell != "none" and ending.error in {"xyz", "danger", "feedback"}
+        is_unmarked |= spec.markup.inside != "none" and ending.error in {"xyz", "danger", "feedback"}
         unmarked = _of(LoginOutcome.UNKNOWN_TEXT) if is_unmarked else _of()
+        if (
+            is_unmarked and ending.stands_ms and ending.kind in {"unclear", "unknown_text"}
+        ):  # what goes by unmarked may as well have said that it works
+            unmarked |= _late(spec)
         return Expected(_of(_OF_TEXTS[ending.kind]) | unmarked, words=ERROR_TEXTS[ending.kind])
     if ending.kind in STUCK_TEXTS:
         return Expected(_of(LoginOutcome.UNKNOWN_TEXT), words=STUCK_TEXTS[ending.kind])
     if ending.kind == "success":
         return Expected(_of(LoginOutcome.SUCCESS), waits_s=ending.done_ms / 1000)
     if ending.kind == "banner":
-        # One that goes while the page's announcement comes may be gone before it has stood for long enough.
-        unread = _late(spec) if ending.stands_ms and spec.load.announces_after_ms is not None else _of()
-        return Expected(_of(LoginOutcome.UPSTREAM_ILL) | unread, waits_s=answer_s)
+        # One that goes while the page's announcement comes, or has its place taken by it, stands too short a while.
+        goes = bool(ending.stands_ms) or spec.wire.transport == "document"
+        if spec.load.announces_after_ms is None or not goes:
+            return Expected(_of(LoginOutcome.UPSTREAM_ILL), waits_s=answer_s)
+        unread = _without_a_word(spec, answer_s)
+        return replace(unread, outcomes=unread.outcomes | _of(LoginOutcome.UPSTREAM_ILL))
     return _without_a_word(spec, answer_s)
 
 
@@ -162,7 +169,9 @@ def _without_a_word(spec: Spec, answer_s: float) -> Expected:
     outcomes = {
         "again": _of(LoginOutcome.FORM_AGAIN),
         "silent": silent,
-        "spin": late,
+        "banner": late,
+        # Where the page still shows the notification, nobody can see that it was approved.
+        "spin": late | (_of(LoginOutcome.SECOND_FACTOR_NEEDED) if spec.factor.kind == "push" else _of()),
         "status": _of(LoginOutcome.UPSTREAM_ILL) if ending.status >= 500 else _ANY_FAILURE,
     }
     return Expected(outcomes[ending.kind], tries, waits_s=waits_s)

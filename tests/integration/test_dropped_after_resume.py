@@ -13,12 +13,12 @@ from chaos.worlds import plain_release
 from hand_fakes import a_live_home
 from rig import wait_for
 
-from gwctl.supervisor.probe import PACE_SPAN_S
-
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-BOUND_S = 10.0
-"""The aim is 5 s; a test machine may be busy with other tests."""
+SEEN_WITHIN_S = 5.0
+"""From the drop until a login begins, on a machine that other tests keep busy."""
+BOUND_S = 20.0
+"""Until the session is back, which docs/faults.md promises of a dropped one; a quiet machine takes 2.5 to 4 s."""
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.3, 1.0, 4.0])
@@ -28,11 +28,13 @@ def test_session_dropped_after_a_resume_is_a_lost_session(
     """The gateway is killed, its session comes back by its cookies and goes again: a login follows at once."""
     with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
         home.gwctl("up", GWCTL_USERNAME=home.account.username, GWCTL_PASSWORD=home.account.password).check(0)
-        time.sleep(PACE_SPAN_S)  # a gateway that has run for a while: what its start has asked for is behind it
         begun = len(home.journal())
 
         def resumed() -> bool:
             return any(one.get("rung") == "resume" and one["ok"] for one in home.journal()[begun:])
+
+        def lost() -> bool:
+            return any(one.get("reason") == "logging in" for one in home.journal()[begun:])
 
         def back() -> list[dict[str, Any]]:
             fresh = home.journal()[begun:]
@@ -41,12 +43,16 @@ def test_session_dropped_after_a_resume_is_a_lost_session(
 
         os.kill(home.status()["gateway"]["pid"], signal.SIGKILL)
         wait_for(resumed, 30, "the cookies are taken")
-        time.sleep(after_s)  # when it is dropped is what is tried
+        time.sleep(after_s)  # the moment of the drop is the case itself: there is no fact to wait for
         home.stand_in.state.act("drop_session", {})
         dropped_s = time.monotonic()
+        wait_for(lost, 60, "a login begins")
+        seen_s = time.monotonic() - dropped_s
         entries = wait_for(back, 60, "ready again")
         took_s = time.monotonic() - dropped_s
+        record_property("seen_s", round(seen_s, 2))
         record_property("took_s", round(took_s, 2))
+        assert seen_s < SEEN_WITHIN_S
         assert took_s < BOUND_S
         assert [one for one in entries if one["kind"] in {"warning", "defect"}] == []
         reasons = {one["reason"] for one in entries if one["kind"] == "phase"}

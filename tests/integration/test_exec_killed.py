@@ -199,9 +199,7 @@ def test_a_stand_in_is_not_left_by_a_start_that_is_cancelled(tmp_path: Path, tur
     async def start_and_cancel() -> None:
         start = asyncio.create_task(ensure_stand_in(paths, os.environ, "paper"))
         if turns is None:
-            async with asyncio.timeout(20):
-                while not inhabitants(paths.profile_dir):  # noqa: ASYNC110 - a process has no event to wait for
-                    await asyncio.sleep(0.001)
+            await asyncio.to_thread(wait_for, lambda: inhabitants(paths.profile_dir), 20, "the stand-in runs")
         for _ in range(turns or 0):
             await asyncio.sleep(0)  # somewhere before, or while a thread starts the process
         start.cancel()

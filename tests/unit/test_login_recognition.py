@@ -223,8 +223,13 @@ def test_a_choice_whose_name_says_nothing_stops(place: str, name: str, other: st
         assert "may be the one for paper or live" in seen.refused
 
 
-@given(st.sampled_from(PLACES), st.sampled_from(KNOWN_NAMES), st.sampled_from(UNKNOWN_NAMES), st.booleans())
-def test_a_choice_of_something_else_does_not_stop(place: str, name: str, other: str, toggle: bool) -> None:  # noqa: FBT001 - drawn
+@given(
+    place=st.sampled_from(PLACES),
+    name=st.sampled_from(KNOWN_NAMES),
+    other=st.sampled_from(UNKNOWN_NAMES),
+    toggle=st.booleans(),
+)
+def test_a_choice_of_something_else_does_not_stop(*, place: str, name: str, other: str, toggle: bool) -> None:
     """To be remembered, to see the password, a language: no such choice is taken for one between paper and live."""
     box = [control(8, "switch", name, on=False, toggle=toggle)]
     assert read(*with_choice(place, box)).refused == ""

@@ -254,30 +254,34 @@ def test_borrowed_session_is_not_taken_by_the_gateways_own_hand_shake(monkeypatc
 
 @given(
     waits=st.lists(st.floats(0.0, 20.0) | st.just(0.0), max_size=80),
-    requests=st.integers(1, 9),
+    at_once=st.integers(1, 9),
+    each_s=st.sampled_from([0.5, 1.0, 2.0]),
 )
-def test_no_ten_seconds_hold_more_than_their_requests(waits: list[float], requests: int) -> None:
-    """Whenever somebody asks, every span stays below its bound, and nothing is delayed without need."""
-    pace = Pace(requests=requests)
+def test_no_span_holds_more_than_its_requests(waits: list[float], at_once: int, each_s: float) -> None:
+    """So many at once and one each so often: no span has more, nobody in turn waits longer, nor without need."""
+    pace = Pace(at_once=at_once, each_s=each_s)
     now, sent = 0.0, []
     for wait in waits:
         now += wait
         delay = pace.take(now)
-        if sum(1 for at in sent if at > now - 10.0) < requests:
-            assert delay == 0.0
+        assert delay <= each_s + 1e-9
+        crowded = [1 + sum(other >= at for other in sent) - at_once - (now - at) / each_s for at in sent]
+        assert delay == pytest.approx(max(0.0, *crowded, 0.0) * each_s, abs=1e-6)
         now += delay
         sent.append(now)
-    for at in sent:
-        assert sum(1 for other in sent if at <= other < at + 9.999) <= requests
+    for number, first in enumerate(sent):
+        for count, last in enumerate(sent[number:], 1):
+            assert count <= at_once + (last - first) / each_s + 1e-6
 
 
-def test_place_that_is_given_back_makes_no_room_before_its_time() -> None:
-    """Whoever leaves the row takes nothing from those before him: the span still holds its requests and no more."""
-    pace = Pace(requests=3)
+def test_place_that_is_given_back_is_the_next_ones() -> None:
+    """Whoever leaves the row takes nothing from those before him, and nobody waits for a place that nobody uses."""
+    pace = Pace(at_once=3)
     assert [pace.take(0.0) for _ in range(3)] == [0.0, 0.0, 0.0]
-    assert pace.take(1.0) == 9.0
+    assert pace.take(0.0) == 1.0
     pace.give_back()
-    assert pace.take(2.0) == 8.0
+    assert pace.take(0.5) == 0.5
+    assert pace.take(60.0) == 0.0
 
 
 def test_cookies_are_offered_at_once_whatever_was_asked_before() -> None:
@@ -287,7 +291,7 @@ def test_cookies_are_offered_at_once_whatever_was_asked_before() -> None:
     probe.cookies = (("SSO", "kept"),)
 
     async def story() -> None:
-        for _ in range(probe_module.PACE_REQUESTS):
+        for _ in range(probe_module.PACE_AT_ONCE):
             probe.pace.take(time.monotonic())
         async with asyncio.timeout(5.0):
             await probe.resume()
