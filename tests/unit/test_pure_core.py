@@ -34,7 +34,7 @@ def imported(source: str) -> Iterator[str]:
 
 def forbidden(name: str) -> bool:
     """Say whether a pure module may not import ``name``."""
-    root = name.split(".")[0]
+    root = name.split(".", maxsplit=1)[0]
     if root == "gwctl":
         return not any(name == pure or name.startswith(f"{pure}.") for pure in (*PURE, *PURE_TOO))
     return root not in sys.stdlib_module_names or root in OUTSIDE_WORLD
