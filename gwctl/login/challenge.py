@@ -32,7 +32,7 @@ from gwctl.login.second_factor import (
     Method,
     Question,
 )
-from gwctl.login.verdict import PASSKEY_ONLY
+from gwctl.login.verdict import PASSKEY_ONLY, Asked
 from gwctl.login.words import kind_of_code, tell_of_no_code
 
 _WHAT = {
@@ -73,8 +73,9 @@ class Challenge:
         self._tries = 0
         self._told = self._resent = self._code_resent = self._left_passkey = False
 
-    async def answer(self, element: Element, submitted: Submitted) -> Submitted:
+    async def answer(self, asked: Asked, submitted: Submitted) -> Submitted:
         """Do what the page asks for and return the state to judge from; raises Over (SECOND_FACTOR_NEEDED)."""
+        element = asked.element
         if element in {Element.OFFER, Element.OFFER_SKIP}:
             return await self._skip(element)
         look = await self._hands.look()
@@ -83,19 +84,19 @@ class Challenge:
             return await self._state(element, look)
         if element is Element.PASSKEY and await self._go_another_way():
             return await self._state(None, look)
-        answered = None if self._method is Method.NONE else await self._answer_by_factor(element, submitted)
+        answered = None if self._method is Method.NONE else await self._answer_by_factor(asked, submitted)
         if answered is None:
             raise self._needed(element)
         return answered
 
-    async def _answer_by_factor(self, element: Element, submitted: Submitted) -> Submitted | None:
-        match element:
+    async def _answer_by_factor(self, asked: Asked, submitted: Submitted) -> Submitted | None:
+        match element := asked.element:
             case Element.DEVICE_CHOICE:
                 return await self._choose(submitted)
             case Element.CHANNEL_CHOICE:
                 return await self._choose_channel()
             case Element.PUSH:
-                return await self._await_approval()
+                return await self._await_approval(asked)
             case _:
                 return await self.send_code(element) if element in CODE_FIELDS else None
 
@@ -234,7 +235,7 @@ class Challenge:
 
     # Notifications.
 
-    async def _await_approval(self) -> Submitted:
+    async def _await_approval(self, asked: Asked) -> Submitted:
         """Tell of the notification; the flow waits. Who gives codes takes the challenge instead, where there is one."""
         if self._method in {Method.COMMAND, Method.PROMPT} and await self._hands.click(Element.SHOW_CHALLENGE):
             self._hands.note("challenge shown instead of the notification")
@@ -249,7 +250,10 @@ class Challenge:
         await self._tell_of_notification()
         self._hands.note("notification sent")
         self._hands.grant(self._hands.patience.push_s)
-        return await self._state(Element.PUSH)
+        if asked.now is None:
+            return await self._state(Element.PUSH)
+        # From when it was asked for: it may have been denied since, and that is news.
+        return Submitted(asked.now.look, asked.now.traffic, Element.PUSH, self._hands.said, follows=True)
 
     async def _tell_of_notification(self) -> None:
         if not self._told:

@@ -237,7 +237,7 @@ class Flow:
             verdict = await self._await_verdict(submitted)
             if isinstance(verdict, Asked):
                 self._was_asked = True
-                submitted = await self._challenge.answer(verdict.element, submitted)
+                submitted = await self._challenge.answer(verdict, submitted)
                 continue
             again: Submitted | None = None
             answered = submitted.answered

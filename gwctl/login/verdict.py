@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gwctl.login.look import Look, Patience, Submitted, Traffic
 from gwctl.login.outcome import LoginOutcome, classify_error, classify_words
@@ -13,9 +13,10 @@ from gwctl.login.words import ask_for_approval, ask_for_passkey, ask_to_wait, ne
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The page asks for more: the element of the second factor or offer that is visible."""
+    """The page asks for more: the element of the second factor or offer that is visible, and the page with it."""
 
     element: Element
+    now: Now | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +257,7 @@ def _judge_illness(now: Now, submitted: Submitted, patience: Patience) -> Ended 
 def _judge_question(now: Now, submitted: Submitted, patience: Patience) -> Ended | Asked | None:
     asked = asked_for(now.look)
     if asked is None or asked is not submitted.answered:
-        return None if asked is None else Asked(asked)
+        return None if asked is None else Asked(asked, now)
     answered_anew = _posted(now, submitted) or now.look.page != submitted.look.page
     if asked in CODE_FIELDS and answered_anew and _settled(now, patience) and not now.look.code_filled:
         return Ended(LoginOutcome.SECOND_FACTOR_REFUSED, "the code was asked for again")

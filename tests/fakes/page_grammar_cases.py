@@ -128,6 +128,56 @@ CASES = {
     "a banner that is the answer, where the password has worked": Spec(
         ending=Ending("banner"), profile=_AFTER_START_WORKED
     ),
+    # Found by 3,000 pages.
+    "an unknown offer behind an approved notification": Spec(
+        factor=Factor("push", push_ms=3000),
+        offer=Offer(look="unknown", way="Remind me later", before_factor=False),
+        profile=Profile(method="auto"),
+    ),
+    "words behind an approved notification": Spec(
+        factor=Factor("push", push_ms=3000),
+        ending=Ending("attention", after_factor=True),
+        profile=Profile(method="auto"),
+    ),
+    "a notification denied before its panel was seen": Spec(
+        Markup("unknown", by="wrap", language="it", button="role", decoys=("hidden", "search"), lazy=True),
+        Switch("tab", at_first="paper", clears=True),
+        factor=Factor(
+            "push", ("sms", "app", "ibkey"), list_as="divs", list_needs_button=True, error="aria", push="denied"
+        ),
+        profile=Profile(method="push"),
+    ),
+    "a search box beside a notification": Spec(
+        Markup("unknown", by="autocomplete", decoys=("search",)),
+        factor=Factor("push", error="role", push="denied", push_ms=3000),
+        profile=Profile(method="auto"),
+    ),
+    "a cover over the button of a code on an unknown page": Spec(
+        Markup("unknown", by="wrap", inside="frame", in_form=False),
+        Switch("none"),
+        load=Load(cover="banner"),
+        wire=Wire(transport="document"),
+        factor=Factor("app", field="placeholder", enter_sends=False, wrong="always", error="plain"),
+    ),
+    "a cover over a switch that is not to be seen": Spec(
+        Markup("two-step"),
+        Switch("wrapped", at_first="paper"),
+        load=Load(cover="banner"),
+        factor=Factor("passkey"),
+        profile=Profile(mode="live", worked=True),
+    ),
+    "words that go and say that IBKR is down": Spec(
+        Markup("unknown", by="wrap", inside="frame"),
+        Switch("none"),
+        ending=Ending("ill", error="plain", stands_ms=3000),
+    ),
+    "an announcement beside the words behind a code": Spec(
+        load=Load(announces_after_ms=1500),
+        wire=Wire(answer_ms=1200, transport="document", temper="filled"),
+        factor=Factor("sms", error="feedback"),
+        ending=Ending("logged_out", after_factor=True),
+        profile=Profile(first_after_start=True),
+    ),
     # The form.
     "fields emptied while the button is off": Spec(
         load=Load(empties_after_ms=700, disabled_ms=2000, disabled_while_empty=True)
