@@ -12,6 +12,8 @@ SOON_S = 15.0
 """What a login may take beside what its page waits for: the browser's pages, and seconds of ours to be sure."""
 SECOND_TRY_S = 15.0
 CODE_BY_TIME_S = 12.0
+CLICK_AGAIN_MS = 5000
+"""How long a switch is watched before it is clicked again: a second click may take the first one back."""
 SEEN_MS = 1000
 """A panel that stands for less than this may not be seen by anybody."""
 
@@ -72,6 +74,7 @@ def _own_s(spec: Spec) -> float:
     rounds = 6
     page_ms = load.form_after_ms + (load.empties_after_ms or 0) + load.disabled_ms + 1500
     page_ms += 3000 if load.first_press_empties else 0
+    page_ms += CLICK_AGAIN_MS if spec.switch.first_click_lost else 0
     demos_s = 2 * wire.demo_ms / 1000
     by_time_s = CODE_BY_TIME_S if spec.profile.method == "totp" else 0.0
     again_s = SECOND_TRY_S if wire.temper != "none" else 0.0
