@@ -17,6 +17,7 @@ from gwctl.lifecycle.fleet import NO_PROFILES, Look, Result, cores, counted, dow
 from gwctl.lifecycle.status import CANNOT_TELL, NOT_READY, READY, STOPPED
 from gwctl.profile_registry import known_names
 from gwctl.session_status import NextStep, Status
+from gwctl.times import duration, from_utc
 
 WIDTH = 80
 WATCH_EVERY_S = 1.0
@@ -102,7 +103,7 @@ def _cells(status: Status) -> tuple[str, ...]:
 
 def _next_short(coming: NextStep) -> str:
     what = str(coming["what"]).replace("_", " ")
-    return f"{what} {_short(coming['in_s'])}" if coming["in_s"] >= 1 else f"{what} now"
+    return f"{what} {duration(coming['in_s'], compact=True)}" if coming["in_s"] >= 1 else f"{what} now"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -119,20 +120,7 @@ def _wrap(indent: str, text: str) -> list[str]:
 def _age(since: str | None) -> str:
     if since is None:
         return "-"
-    import calendar
-
-    return _short(time.time() - calendar.timegm(time.strptime(since, "%Y-%m-%dT%H:%M:%SZ")))
-
-
-def _short(seconds: float) -> str:
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    if whole < 86_400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
-    return f"{whole // 86_400}d{whole % 86_400 // 3600:02}h"
+    return duration(time.time() - from_utc(since), compact=True)
 
 
 GRAVITY = (NeedsPerson.exit_code, Configuration.exit_code, Unavailable.exit_code, 1, TryAgain.exit_code)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import TypeVar
 
-from gwctl.cli.output import duration, percent, printable, stamp
+from gwctl.cli.output import percent, printable
 from gwctl.history.replay import Login, Restart, State, Stretch
 from gwctl.history.report import Day, History, Outage
+from gwctl.times import duration, readable
 
 T = TypeVar("T")
 SHOWN = 20
@@ -44,7 +45,7 @@ class Look:
 def render(history: History, profile: str, look: Look) -> Iterator[str]:
     """Yield the lines."""
     uptime = history.times.uptime
-    since = stamp(history.began_s or 0.0, utc=look.utc)
+    since = readable(history.began_s or 0.0, in_utc=look.utc)
     share = "" if uptime is None else f" · {percent(uptime)} ready since {since}"
     yield f"{profile}: {history.state} - {printable(history.words)}{share}{' UTC' if look.utc else ''}"
     yield ""
@@ -89,18 +90,18 @@ def worst_by_cell(stretches: Iterable[Stretch], began_s: float, ended_s: float, 
 def _outage(one: Outage, look: Look) -> list[str]:
     notes = [note for note, is_so in (("maintenance", one.maintenance), ("sandbox", one.sandbox)) if is_so]
     cause = printable(one.cause) + (f" ({', '.join(notes)})" if notes else "")
-    return [stamp(one.began_s, utc=look.utc), duration(one.length_s), one.cure or "goes on", cause]
+    return [readable(one.began_s, in_utc=look.utc), duration(one.length_s), one.cure or "goes on", cause]
 
 
 def _login(one: Login, look: Look) -> list[str]:
     outcome = one.outcome.replace("_", " ")
     text = f"{outcome}: {one.text}" if one.text and one.outcome != "success" else outcome
     took = "-" if one.took_s is None else duration(one.took_s)
-    return [stamp(one.at_s, utc=look.utc), took, printable(text) + (" (sandbox)" if one.sandbox else "")]
+    return [readable(one.at_s, in_utc=look.utc), took, printable(text) + (" (sandbox)" if one.sandbox else "")]
 
 
 def _restart(one: Restart, look: Look) -> list[str]:
-    return [stamp(one.at_s, utc=look.utc), printable(one.reason) + (" (sandbox)" if one.sandbox else "")]
+    return [readable(one.at_s, in_utc=look.utc), printable(one.reason) + (" (sandbox)" if one.sandbox else "")]
 
 
 def _section(
@@ -223,7 +224,7 @@ def _bar(day: Day, one: Stretch, y_px: int, *, utc: bool) -> str:
     if one.state in MARKED and width_px < LEAST_PX:
         x_px, width_px = min(x_px, WIDTH_PX - RIGHT_PX - LEAST_PX), LEAST_PX
     said = f"{one.state}{' (sandbox)' if one.sandbox else ''}: {one.words}"
-    when = f"{stamp(one.began_s, utc=utc)}, {duration(one.length_s)}"
+    when = f"{readable(one.began_s, in_utc=utc)}, {duration(one.length_s)}"
     return (
         f'<rect class="{one.state}" x="{x_px:.2f}" y="{y_px}" width="{width_px:.2f}" height="{BAR_PX}">'
         f"<title>{_safe(said)}\n{_safe(when)}</title></rect>"

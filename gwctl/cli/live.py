@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gwctl.cli.call import Call
-from gwctl.cli.output import Outcome, duration, megabytes, percent, printable, write
+from gwctl.cli.output import Outcome, megabytes, percent, printable, write
 from gwctl.config import secrets_out_of_reach
 from gwctl.errors import GwctlError
 from gwctl.history.replay import State
 from gwctl.lifecycle.manual_login import has_display
 from gwctl.lifecycle.status import look_always
 from gwctl.session_status import NextStep, Status, Tickles
+from gwctl.times import duration, utc
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -71,7 +72,7 @@ def _changes() -> Callable[[Status], str | None]:
         if state == last[0]:
             return None
         last[0] = state
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        at = utc(time.time())
         coming = status["next"]
         after = f"; next: {_next(coming)}" if coming and not status["ready"] else ""
         return f"{at} {status['profile']}: {status['phase']} - {printable(status['reason'])}{after}"

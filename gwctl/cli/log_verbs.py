@@ -19,15 +19,15 @@ import click
 
 from gwctl.cli.call import Call, verb
 from gwctl.cli.history_views import Look, render
-from gwctl.cli.output import DAY_S, HOUR_S, Outcome, wants_color, write
+from gwctl.cli.output import Outcome, wants_color, write
 from gwctl.errors import DiskTrouble, Usage
 from gwctl.history.journal import Seen, read_entries
-from gwctl.history.journal import stamp as journal_stamp
 from gwctl.history.replay import State
 from gwctl.history.report import History, LastSign, Times, midnight_s, tell
 from gwctl.paths import Paths
 from gwctl.state_file import write_bytes
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
+from gwctl.times import DAY_S, HOUR_S, utc_ms
 
 FOLLOW_EVERY_S = 0.2
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)")
@@ -305,7 +305,7 @@ def _data(history: History, *, utc: bool) -> dict[str, Any]:
 
 
 def _iso(at_s: float | None) -> str | None:
-    return None if at_s is None else journal_stamp(at_s)
+    return None if at_s is None else utc_ms(at_s)
 
 
 def _seconds(times: Times) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from gwctl.cli.terminal import Terminal
 from gwctl.errors import GwctlError, TryAgain
 from gwctl.lifecycle.status import CANNOT_TELL, READY, Wanted, look_always, wait_for
 from gwctl.session_status import Status
+from gwctl.times import duration
 
 
 @click.command("up")
@@ -217,17 +218,6 @@ def _show_page(call: Call) -> Outcome:
     return open_page(call, supervisor["health_url"] + "/")
 
 
-def _in_words(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    whole = int(seconds)
-    if whole < 60:
-        return f"{seconds:.0f} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def render(status: Status) -> str:
     """Return the screen; readable at 80 columns and without colour."""
     gateway, session, supervisor, login = status["gateway"], status["session"], status["supervisor"], status["login"]
@@ -237,16 +227,16 @@ def render(status: Status) -> str:
     if gateway["pid"]:
         rows.append(f"  gateway     {gateway['base_url']}")
         rows.append(
-            f"              pid {gateway['pid']} · up {_in_words(gateway['uptime_s'])} · "
+            f"              pid {gateway['pid']} · up {duration(gateway['uptime_s'] or 0.0)} · "
             f"{megabytes(gateway['rss_bytes'])} · restarts {gateway['restarts']} · release {gateway['release']}"
         )
         words = [word for word in ("authenticated", "connected", "competing") if session[word]]
         tickled = session["last_tickle_age_s"]
-        age = "" if tickled is None else f" · tickled {_in_words(tickled)} ago"
+        age = "" if tickled is None else f" · tickled {duration(tickled)} ago"
         rows.append(f"  session     {' · '.join(words) or 'none'}{age}")
     if supervisor:
         rows.append(
-            f"  supervisor  pid {supervisor['pid']} · up {_in_words(supervisor['uptime_s'])} · "
+            f"  supervisor  pid {supervisor['pid']} · up {duration(supervisor['uptime_s'])} · "
             f"{megabytes(supervisor['rss_bytes'])} · {supervisor['health_url']}"
         )
     locked = " · LOCKED, a person is needed" if login["locked"] else ""
@@ -257,5 +247,5 @@ def render(status: Status) -> str:
         f"  settings    {one['text']}\n              to apply it: {one['remedy']}" for one in status.get("drift", [])
     ]
     if status["next"]:
-        rows.append(f"  next        {status['next']['what']} in {_in_words(status['next']['in_s'])}")
+        rows.append(f"  next        {status['next']['what']} in {duration(status['next']['in_s'])}")
     return "\n".join(rows)

@@ -12,6 +12,7 @@ from gwctl import process
 from gwctl.config import NOTIFY_SECRETS, SECRET_KEYS
 from gwctl.credentials import Found, Sources, doubt_of, find
 from gwctl.doctor.case import Case, Finding, failed, not_checked, ok, warning
+from gwctl.times import duration
 
 COMMAND_TIMEOUT_S = 3.0
 _MINUTE_S = 60
@@ -149,16 +150,12 @@ def check_budget(case: Case) -> Iterator[Finding]:
     kept = recall(Snapshot(), raw, case.ports.wall_clock() - now, now)
     limits = {rung: budget for rung, budget in default_budgets().items() if rung is not Rung.RESTART}
     spent = {rung: kept.spent.room_in_s(rung, budget, now) for rung, budget in limits.items()}
-    exhausted = [f"{rung} for {_minutes(room_s)}" for rung, room_s in spent.items() if room_s > 0]
+    exhausted = [f"{rung} for {duration(room_s)}" for rung, room_s in spent.items() if room_s > 0]
     pause_s = kept.login_not_before - now
     wait = f"wait; {case.command('status')} says for what"
     if exhausted:
         yield warning(f"tried so often that it waits: {', '.join(exhausted)}", wait)
     elif pause_s > 0:
-        yield warning(f"the next login is in {_minutes(pause_s)}, after {kept.failed_logins} that failed", wait)
+        yield warning(f"the next login is in {duration(pause_s)}, after {kept.failed_logins} that failed", wait)
     else:
         yield ok("there is room for every cure")
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < _MINUTE_S else f"{seconds / _MINUTE_S:.0f} min"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorH
 from gwctl.supervisor.drift import drift_of_gateway
 from gwctl.supervisor.profile_lock import unrecorded_gateway, unrecorded_stand_ins, unrecorded_supervisors
 from gwctl.supervisor.sandbox_process import StandInRecord
+from gwctl.times import readable
 from gwctl.version import VERSION
 
 _ANSWER_TIMEOUT_S = 2.0
@@ -109,7 +109,7 @@ def check_last_end(case: Case) -> Iterator[Finding]:
         return
     match case.state_of(case.paths.last_end_file):
         case {"exit_code": int(code), "text": str() | None as text, "hint": str() | None as hint, "at_s": at_s} if code:
-            when = _stamp(at_s) if isinstance(at_s, int | float) else "?"
+            when = readable(at_s, in_utc=True) + " UTC" if isinstance(at_s, int | float) else "?"
             cause = read_cause(case.paths.gateway_dir)
             why = "" if cause is Cause.NONE else f"; the gateway's log: {cause.text}"
             yield failed(f"it gave up at {when} with {code}: {text or 'no reason'}{why}", hint or case.command("up"))
@@ -117,10 +117,6 @@ def check_last_end(case: Case) -> Iterator[Finding]:
             yield ok(text or "it was stopped")
         case _:
             yield ok("none has ended yet")
-
-
-def _stamp(at_s: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at_s))
 
 
 def check_leftovers(case: Case) -> Iterator[Finding]:
@@ -171,7 +167,10 @@ def check_maintenance(case: Case) -> Iterator[Finding]:
     windows = Windows.parse(case.known["maintenance"])
     until_s = windows.until(now_s)
     if until_s is not None:
-        yield warning(f"a window of IBKR's is open until {_stamp(until_s)}: logins may fail", "wait; gwctl does")
+        yield warning(
+            f"a window of IBKR's is open until {readable(until_s, in_utc=True)} UTC: logins may fail",
+            "wait; gwctl does",
+        )
         return
     next_s = windows.next_change(now_s)
-    yield ok("no window is set" if next_s is None else f"the next window opens at {_stamp(next_s)}")
+    yield ok("no window is set" if next_s is None else f"the next window opens at {readable(next_s, in_utc=True)} UTC")

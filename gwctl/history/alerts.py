@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 
 from gwctl.core.machine import BY_HAND
 from gwctl.core.messages import Phase
+from gwctl.times import duration
 
 HOUR_S = 3600.0
 OUTAGE_S = 600.0
@@ -243,7 +244,7 @@ class Desk:
         if since_s is None or self._open - {Event.SECOND_FACTOR} or now_s - since_s < LONG_OUTAGE_S:
             return []
         away_s = now_s - since_s
-        return self._tell(Event.LONG_OUTAGE, f"no session for {_span(away_s)}: {reason}", at)
+        return self._tell(Event.LONG_OUTAGE, f"no session for {duration(away_s)}: {reason}", at)
 
     def _begin(self, entry: Mapping[str, Any]) -> None:
         """Know of an outage that began under a supervisor that was killed: it said that it lived, and never an end."""
@@ -274,7 +275,7 @@ class Desk:
             self._told = {key: at_s for key, at_s in self._told.items() if _event_of(key) not in ended}
             self.unkept = True
         if was_told or (away_s is not None and away_s >= OUTAGE_S):
-            after = f" again after {_span(away_s)}" if away_s is not None else ""
+            after = f" again after {duration(away_s)}" if away_s is not None else ""
             return self._tell(Event.RECOVERED, f"the session is ready{after}", at)
         return []
 
@@ -316,13 +317,6 @@ def _key(event: Event, what: str = "") -> str:
 
 def _event_of(key: object) -> str:
     return str(key).partition(":")[0]
-
-
-def _span(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 # What was kept may be anything: the file is one that a person can edit.

@@ -18,6 +18,7 @@ from gwctl.background_writer import Scribe
 from gwctl.errors import DiskTrouble
 from gwctl.paths import Paths
 from gwctl.state_file import make_private_dir, read_json, write_json
+from gwctl.times import utc_ms
 
 
 def describe(entry: dict[str, Any]) -> str | None:
@@ -103,12 +104,6 @@ READ_TRIES = 3
 _BOOT_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
-def stamp(at_s: float) -> str:
-    """Return wall-clock seconds as the journal writes them, UTC with milliseconds."""
-    whole_ms = int(at_s * 1000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole_ms // 1000)) + f".{whole_ms % 1000:03d}Z"
-
-
 @dataclass(frozen=True, slots=True)
 class Seen:
     """When a supervisor last said that it lived, and whether the session was ready then."""
@@ -168,7 +163,7 @@ class Journal:
         if self._seen_s is not None and now_s - self._seen_s < SEEN_EVERY_S:
             return
         self._seen_s = now_s
-        self._do(partial(self._keep_seen, {"at": stamp(time.time()), "ready": ready}))
+        self._do(partial(self._keep_seen, {"at": utc_ms(time.time()), "ready": ready}))
 
     def _keep_seen(self, seen: dict[str, Any]) -> None:
         with contextlib.suppress(OSError, DiskTrouble):
@@ -183,7 +178,7 @@ class Journal:
 
     def _write(self, kind: str, fields: dict[str, object], *, durable: bool = False) -> dict[str, Any]:
         self.count += 1
-        entry = {"n": self.count, "at": stamp(time.time()), "kind": kind, **fields}
+        entry = {"n": self.count, "at": utc_ms(time.time()), "kind": kind, **fields}
         self.recent.append(entry)
         written = self._folding.take(entry, time.monotonic())
         if written is not None:
@@ -195,7 +190,15 @@ class Journal:
 
     def _miss(self, count: int) -> None:
         text = f"{count} entries are missing here: the disk did not keep up"
-        self._put({"n": self.count, "at": stamp(time.time()), "kind": "warning", "code": "entries_lost", "text": text})
+        self._put(
+            {
+                "n": self.count,
+                "at": utc_ms(time.time()),
+                "kind": "warning",
+                "code": "entries_lost",
+                "text": text,
+            }
+        )
 
     def _do(self, work: Callable[[], None]) -> None:
         if self._scribe is None:

@@ -13,6 +13,7 @@ from gwctl.session_status import Drift, LoginStatus, Status
 from gwctl.signals import checkpoint
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
+from gwctl.times import utc
 
 READY, STOPPED, CANNOT_TELL, NOT_READY = 0, 3, 4, 150
 
@@ -69,7 +70,7 @@ def stopped_status(profile: Profile) -> Status:
         port, limit = settings["port"], settings["rejected_limit"]
     except GwctlError as error:
         text = f"{error.message} ({error.hint})" if error.hint else error.message
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s)) if at_s else None
+    since = utc(at_s) if at_s else None
     status = blank_status(profile, port)
     status["reason"], status["since"], status["last_error"] = text or "not running", since, text
     status["login"] = _login(paths, limit)

@@ -16,6 +16,7 @@ from gwctl.login.outcome import LoginOutcome, LoginReport, redact
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.recognition import UNDERSTOOD
 from gwctl.state_file import look_at_json, make_private_dir, write_bytes, write_json
+from gwctl.times import utc
 
 STEPS_FILE, BROWSER_FILE, PAGE_FILE, PICTURE_FILE = "steps.json", "browser.json", "page.txt", "page.png"
 CAUSE_FILE = "cause.json"
@@ -90,7 +91,7 @@ def _new_folder(evidence_dir: Path, ending: str) -> Path:
 
 
 def _write_steps(folder: Path, report: LoginReport, *, outcome: str | None = None) -> None:
-    kept = {**report.to_json(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    kept = {**report.to_json(), "at": utc(time.time())}
     del kept["cookies"]
     kept["outcome"] = outcome or kept["outcome"]
     write_json(folder / STEPS_FILE, kept)

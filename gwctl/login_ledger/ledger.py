@@ -40,6 +40,7 @@ from gwctl.login_ledger.rules import (
 )
 from gwctl.session_status import LoginStatus
 from gwctl.state_file import make_private_dir, read_json, set_aside, write_json
+from gwctl.times import utc
 
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 """Linux gives each start of the machine a name of its own; elsewhere there is none, and the wall clock has to do."""
@@ -265,7 +266,7 @@ def describe(record: LoginRecord, limit: int, now: Now) -> LoginStatus:
     """Return the ``login`` object of ``status`` for ``record``."""
     last = record.submits[-1] if record.submits else None
     return {
-        "last_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(last.at_s)) if last else None,
+        "last_at": utc(last.at_s) if last else None,
         "last_outcome": (last.outcome or "unknown") if last else None,
         "rejected": len(refusals_within_day(record, now)),
         "rejected_limit": limit,

@@ -19,18 +19,18 @@ from gwctl.errors import GwctlError
 from gwctl.gateway.responses import SessionAnswer
 from gwctl.paths import Paths
 from gwctl.supervisor.health import Answer
+from gwctl.times import utc
 
 
 def describe_phase(snapshot: Snapshot, now: float) -> dict[str, Any]:
     """Return phase, reason, since when, what comes next and the last error; ``now`` is monotonic seconds."""
     phase = phase_of(snapshot)
     ready = phase is Phase.READY
-    since = time.gmtime(time.time() - (now - snapshot.since))
     return {
         "phase": str(phase),
         "reason": f"authenticated {round(now - snapshot.since)} s ago" if ready else snapshot.reason,
         "ready": ready,
-        "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", since),
+        "since": utc(time.time() - (now - snapshot.since)),
         "next": what_comes_next(snapshot, now),
         "last_error": None if ready else snapshot.reason,
     }

@@ -15,7 +15,6 @@ from gwctl.core.policy import Policy
 from gwctl.credentials import Credentials, Found, Secret, find, require
 from gwctl.errors import GwctlError
 from gwctl.history.alerts import Desk, Event, News, compose
-from gwctl.history.journal import stamp
 from gwctl.integrations.notify import Message, Outbox, Way
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.maintenance import Windows
@@ -25,6 +24,7 @@ from gwctl.state_file import read_json, write_json
 from gwctl.supervisor.attempt import check_totp, sources_of
 from gwctl.supervisor.handover import Holder
 from gwctl.supervisor.interfaces import GatewayPort, LoginPort, Notifier, Ports, SessionPort, ToNobody
+from gwctl.times import utc_ms
 from gwctl.version import VERSION
 
 
@@ -35,7 +35,7 @@ def message_of(news: News, profile: str) -> Message:
 
 def trial(profile: str) -> Message:
     """Return the message of ``gwctl notify test``."""
-    news = compose(Event.TEST, "this is a test, and nothing has happened", profile, stamp(time.time()))
+    news = compose(Event.TEST, "this is a test, and nothing has happened", profile, utc_ms(time.time()))
     return message_of(news, profile)
 
 
@@ -64,7 +64,7 @@ class BackgroundNotifier:
 
     def look(self, reason: str) -> None:
         """Begin to tell of an outage that goes on, for ``reason``, and return at once."""
-        self._tell(self._desk.look(reason, stamp(time.time())))
+        self._tell(self._desk.look(reason, utc_ms(time.time())))
 
     def _tell(self, found: list[News]) -> None:
         for news in found:

@@ -19,7 +19,7 @@ import pexpect
 import pytest
 from cli_fakes import PROGRAM, Home, one_line_with_hint, wait_for
 
-from gwctl.history.journal import stamp
+from gwctl.times import utc_ms
 
 SVG = "{http://www.w3.org/2000/svg}"
 NASTY = 'gone <script>&"\x1b[31m\u202e'
@@ -283,7 +283,7 @@ def test_a_full_journal_is_told_at_once(told: Home) -> None:
     """4 MB, the most a journal holds before it is put aside, cost less than a second of one processor."""
     began_s = dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp()
     block = [json.loads(text) for text in WEEK[4:8]]
-    entries = ({**block[n % 4], "n": n, "at": stamp(began_s + 60 * n)} for n in range(35_000))
+    entries = ({**block[n % 4], "n": n, "at": utc_ms(began_s + 60 * n)} for n in range(35_000))
     text = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries)
     assert len(text) > 4_000_000
     journal_of(told).write_text(text)

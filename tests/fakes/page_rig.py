@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gwctl.history.journal import stamp
 from gwctl.paths import Paths
 from gwctl.supervisor.health import HealthServer, Routes
 from gwctl.supervisor.status_report import Page
+from gwctl.times import utc_ms
 
 HOUR_S = 3600.0
 READY: dict[str, Any] = {
@@ -81,7 +81,7 @@ def write_journal(file: Path, now_s: float) -> None:
     ]
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = [
-        json.dumps({"n": n, "at": stamp(now_s - ago_h * HOUR_S), "kind": kind, **fields})
+        json.dumps({"n": n, "at": utc_ms(now_s - ago_h * HOUR_S), "kind": kind, **fields})
         for n, (ago_h, kind, fields) in enumerate(entries, 1)
     ]
     file.write_text("\n".join(lines) + "\n")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gwctl.history.journal import stamp
 from gwctl.history.replay import ASLEEP, BEFORE, CLOCK_JUMPED, KILLED, LINES_LOST, MACHINE_DOWN, State
 from gwctl.history.report import History, LastSign, calendar, tell
+from gwctl.times import utc_ms
 
 BEGAN_S = dt.datetime(2026, 11, 2, 12, tzinfo=dt.UTC).timestamp()
 HOUR_S, DAY_S = 3600.0, 86_400.0
@@ -28,7 +28,7 @@ class Diary:
 
     def add(self, at: float, kind: str, **fields: object) -> Diary:
         self.n += 1
-        self.entries.append({"n": self.n, "at": stamp(BEGAN_S + at), "kind": kind, **fields})
+        self.entries.append({"n": self.n, "at": utc_ms(BEGAN_S + at), "kind": kind, **fields})
         return self
 
     def lose(self, lines: int = 1) -> Diary:
@@ -40,7 +40,7 @@ class Diary:
 
     def start(self, at: float, last_seen: float | None = None, **fields: object) -> Diary:
         self.n = 0
-        seen = None if last_seen is None else stamp(BEGAN_S + last_seen)
+        seen = None if last_seen is None else utc_ms(BEGAN_S + last_seen)
         return self.add(at, "start", last_seen=seen, **fields)
 
     def up(self, at: float, ready: float) -> Diary:
@@ -158,7 +158,7 @@ def test_a_warning_before_the_begin_does_not_hide_what_is_known() -> None:
     diary = Diary().up(0, 10)
     diary.n = 0
     diary.add(300, "warning", code="damaged_state", text="set aside")
-    diary.add(300, "start", last_seen=stamp(BEGAN_S + 250)).add(301, "adopted", pid=7).ready(302)
+    diary.add(300, "start", last_seen=utc_ms(BEGAN_S + 250)).add(301, "adopted", pid=7).ready(302)
     assert outages(diary.told_alive(400)) == [(250, 302, KILLED, "adopted")]
 
 
@@ -274,8 +274,8 @@ def test_days_are_those_of_the_zone() -> None:
     zone = ZoneInfo("America/New_York")
     began_s = dt.datetime(2026, 10, 31, tzinfo=zone).timestamp()
     entries = [
-        {"n": 1, "at": stamp(began_s), "kind": "start"},
-        {"n": 2, "at": stamp(began_s), "kind": "phase", "phase": "ready", "reason": "authenticated"},
+        {"n": 1, "at": utc_ms(began_s), "kind": "start"},
+        {"n": 2, "at": utc_ms(began_s), "kind": "phase", "phase": "ready", "reason": "authenticated"},
     ]
     now_s = dt.datetime(2026, 11, 2, 6, tzinfo=zone).timestamp()
     days = tell(entries, now_s=now_s, last_sign=LastSign(now_s), zone=zone).days
@@ -312,7 +312,11 @@ _KINDS: list[tuple[str, dict[str, st.SearchStrategy[Any]]]] = [
     ),
     (
         "start",
-        {"last_seen": st.one_of(_TIMES.map(lambda at: stamp(BEGAN_S + at)), _ODD), "last_ready": _ODD, "boot": _ODD},
+        {
+            "last_seen": st.one_of(_TIMES.map(lambda at: utc_ms(BEGAN_S + at)), _ODD),
+            "last_ready": _ODD,
+            "boot": _ODD,
+        },
     ),
     ("gateway", {}),
     ("adopted", {}),
@@ -329,7 +333,12 @@ _KINDS: list[tuple[str, dict[str, st.SearchStrategy[Any]]]] = [
 @st.composite
 def an_entry(draw: st.DrawFn) -> dict[str, Any]:
     kind, fields = draw(st.sampled_from(_KINDS))
-    at = draw(st.one_of(_TIMES.map(lambda at: stamp(BEGAN_S + at)), st.sampled_from(["", "yesterday", "0001-01-01"])))
+    at = draw(
+        st.one_of(
+            _TIMES.map(lambda at: utc_ms(BEGAN_S + at)),
+            st.sampled_from(["", "yesterday", "0001-01-01"]),
+        )
+    )
     return {"at": at, "kind": kind, **{name: draw(value) for name, value in fields.items()}}
 
 

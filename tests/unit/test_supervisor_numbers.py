@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from gwctl.core.budget import Rung
 from gwctl.core.messages import LoginResult, Phase, RestartCause
 from gwctl.history.counters import Histogram, Launch, Numbers, Since
-from gwctl.history.journal import stamp
 from gwctl.history.replay import seconds_at
 from gwctl.history.report import LastSign, tell
+from gwctl.times import utc_ms
 
 BEGAN_S = 1_700_000_000.0
 
@@ -29,7 +29,7 @@ class Life:
         self.write("start")
 
     def write(self, kind: str, **fields: Any) -> None:
-        entry = {"n": len(self.entries) + 1, "at": stamp(BEGAN_S + self.now_s), "kind": kind, **fields}
+        entry = {"n": len(self.entries) + 1, "at": utc_ms(BEGAN_S + self.now_s), "kind": kind, **fields}
         self.entries.append(entry)
         self.numbers.saw(entry)
 
