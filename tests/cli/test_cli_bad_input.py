@@ -108,11 +108,12 @@ def test_a_mistake_in_a_variable(home: Home, variables: dict[str, str], said: st
 )
 def test_a_mistake_on_the_command_line(home: Home, argv: list[str], said: str) -> None:
     """A wrong option, value or verb is 2 and named, with what to type instead."""
-    if argv[0] == "sandbox":
-        # Only a running sandbox can be steered; that is found out first.
-        assert "no sandbox is running" in refused(home, home.gwctl(*argv), 75)
-        return
     assert said in refused(home, home.gwctl(*argv), 2)
+
+
+def test_only_a_running_sandbox_is_steered(home: Home) -> None:
+    """A call that is right needs a sandbox that runs."""
+    assert "no sandbox is running" in refused(home, home.gwctl("sandbox", "on", "slow", "delay_ms=500"), 75)
 
 
 def test_no_username_and_no_password(home: Home) -> None:

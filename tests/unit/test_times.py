@@ -38,5 +38,5 @@ def test_what_is_written_is_read_again(at_s: int) -> None:
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-11-28", "2026-11-28T12:00:00+01:00"])
 def test_another_form_is_refused(text: str) -> None:
     """What gwctl did not write is no time of its own."""
-    with pytest.raises(ValueError, match="does not match|unconverted"):
+    with pytest.raises(ValueError, match=r"does not match|unconverted"):
         from_utc(text)
