@@ -97,7 +97,7 @@ def test_a_deliberate_stop_is_no_outage() -> None:
 def test_a_killed_gateway_comes_back_by_a_restart_and_a_resume() -> None:
     """Cause is the first reason, cure what was done to the gateway and then to the session, failures left out."""
     diary = Diary().up(0, 10).phase(100, "recovering", "the gateway ended", "GatewayEnded").add(101, "gateway", pid=8)
-    diary.phase(101, "recovering", "looking whether a session is there")
+    diary.phase(101, "recovering", "checking for a session")
     diary.add(101.5, "cure", rung="resume", ok=True, took_s=0.1).ready(103)
     history = diary.told_alive(200)
     assert outages(history) == [(100, 103, "the gateway ended", "restart, resume")]

@@ -109,7 +109,7 @@ def test_session_lost_in_a_window_comes_back_spread_out() -> None:
         core.see(Verdict.NO_SESSION)
         assert core.logins + core.count(Resume) == before
         assert core.phase is Phase.BACKOFF
-        assert "not everybody comes back at once" in core.snapshot.reason
+        assert "the next login waits a random time" in core.snapshot.reason
         waits.append(core.snapshot.timers[Timer.LOGIN] - core.now)
         core.fire(Timer.LOGIN)
         assert core.snapshot.cure in {Cure.RESUME, Cure.LOGIN}
