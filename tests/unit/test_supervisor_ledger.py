@@ -80,7 +80,7 @@ def test_killed_process_leaves_its_submit_behind(file: Path) -> None:
     ledger = Ledger(file)
     permission = ledger.permission(PASSWORD, "paper", 3)
     assert (permission.allowed, permission.code) == (False, "credentials_rejected")
-    assert "its answer was not seen" in (permission.reason or "")
+    assert "without a known answer" in (permission.reason or "")
     assert ledger.summary(3)["rejected"] == 1
     assert ledger.permission(Secret("another"), "paper", 3).allowed
 
@@ -211,7 +211,7 @@ def test_damage_met_while_asking_is_said_too(ledger: Ledger, file: Path, caplog:
     file.write_bytes(b"{")
     with caplog.at_level(logging.WARNING, "gwctl.supervisor"):
         ledger.summary(3)
-    assert "is set aside as" in caplog.text
+    assert "was damaged; moved it to" in caplog.text
 
 
 def test_outcome_that_nobody_knows_counts_as_refused(ledger: Ledger, file: Path) -> None:
