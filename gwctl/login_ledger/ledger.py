@@ -111,7 +111,7 @@ class Ledger:
             # The file was deleted while the supervisor ran: its content still counts, and the next submit writes it.
             return *self._known, None
         if aside is not None:
-            log.warning("the login ledger was damaged; moved it to %s", aside)
+            log.warning("the damaged login ledger was moved to %s", aside)
         # A new ledger knows no password that worked, so the next one is sent at most once, to be careful.
         return LoginRecord(), secrets.token_hex(16), aside
 

@@ -58,7 +58,7 @@ def test_kind_is_told_by_the_login_or_by_the_accounts(
         assert seen.verdict is Verdict.READY
     else:
         assert seen == Checked(
-            verdict=Verdict.WRONG_KIND, text=f"the account is {kind}, and the profile says {wanted}: logging out"
+            verdict=Verdict.WRONG_KIND, text=f"the account is {kind}, but the profile says {wanted}: logging out"
         )
 
 

@@ -139,7 +139,7 @@ def test_what_was_understood_of_a_new_page_is_handed_on(desk: Desk, outcome: Log
     """However the login on a page of no known version ends, the loop hears of the page."""
     understood = Step("understood by what it has: username by autocomplete", 3.0)
     desk.steps = (Step("page opened", 1.0), understood)
-    assert desk.log_in(outcome).understood == f"IBKR's login page is new to gwctl, and was {understood.name}"
+    assert desk.log_in(outcome).understood == f"gwctl does not know IBKR's login page; it was {understood.name}"
     desk.steps = ()
     desk.password = "another-password"
     assert desk.log_in(outcome).understood == ""

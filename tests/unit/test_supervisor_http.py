@@ -331,7 +331,7 @@ def test_client_follows_events_and_stops_waiting() -> None:
     def act(client: SupervisorClient, _world: World) -> None:
         events = client.events(since=2, timeout_s=0.3)
         assert next(events) == {"n": 3, "kind": "phase"}
-        with pytest.raises(TimedOut, match="said nothing more"):
+        with pytest.raises(TimedOut, match="sent nothing more"):
             next(events)
         events.close()
 

@@ -211,7 +211,7 @@ def test_damage_met_while_asking_is_said_too(ledger: Ledger, file: Path, caplog:
     file.write_bytes(b"{")
     with caplog.at_level(logging.WARNING, "gwctl.supervisor"):
         ledger.summary(3)
-    assert "was damaged; moved it to" in caplog.text
+    assert "damaged login ledger was moved to" in caplog.text
 
 
 def test_outcome_that_nobody_knows_counts_as_refused(ledger: Ledger, file: Path) -> None:

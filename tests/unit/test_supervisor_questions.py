@@ -52,7 +52,7 @@ def test_notification_is_told_before_anything_else(tmp_path: Path) -> None:
     assert room.answer(Method.PUSH, Question(Kind.PUSH)) is None
     assert "approve it within 180 s" in room.asked[0]
     assert room.notes == [("question", {"what": "push", "text": room.asked[0], "wants_code": False})]
-    assert "once more" in questions_module.describe(Question(Kind.PUSH, again=True))
+    assert "another notification" in questions_module.describe(Question(Kind.PUSH, again=True))
 
 
 def test_command_gets_the_kind_and_the_challenge_and_no_secret(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_command_gets_the_kind_and_the_challenge_and_no_secret(tmp_path: Path) -
     [
         (command("raise SystemExit(3)"), "ended with exit code 3"),
         (command("pass"), "printed nothing"),
-        ('second_factor_command = ["/nowhere/to/be/found"]', "does not start"),
+        ('second_factor_command = ["/nowhere/to/be/found"]', "did not start"),
         (command("import time", "time.sleep(60)"), "did not answer within 0.3 s"),
     ],
 )

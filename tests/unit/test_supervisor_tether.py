@@ -55,7 +55,7 @@ def test_the_last_one_to_let_go_ends_it() -> None:
             assert not world.ask("let_go", first)["ending"]
             assert not world.ask("let_go", first)["ending"], "again is no harm"
             assert world.ask("let_go", second)["ending"]
-            assert world.ask("hold", first) == {"ok": False, "error": "it is coming to its end", "ending": True}
+            assert world.ask("hold", first) == {"ok": False, "error": "the supervisor is stopping", "ending": True}
             await world.tether.close()
             assert (world.ends, world.notes) == (1, [])
 
