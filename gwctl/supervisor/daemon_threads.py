@@ -96,7 +96,7 @@ class Errand(Generic[T]):
             if future.done():
                 self._under_way = None
                 raise  # the work itself raised it
-            text = f"{self.name} takes longer than {self.timeout_s:g} s and is still running"
+            text = f"{self.name} took longer than {self.timeout_s:g} s and is still running"
             raise Unavailable(text) from None
         except asyncio.CancelledError:
             raise

@@ -125,7 +125,7 @@ class Tether:
             ended = await self._end_command(holder.label)
             log.warning("process %d ended without releasing us; ended %d processes of its command", pid, ended)
             if self._bound:
-                text = f"the call this session was brought up for (pid {pid}) was killed"
+                text = f"the call that started this session (pid {pid}) was killed"
                 self._note("warning", code="caller_killed", text=text)
         finally:
             self._held.pop(_key(holder), None)

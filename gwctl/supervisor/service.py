@@ -162,7 +162,7 @@ class Service:
         ready = phase_of(snapshot) is Phase.READY
         if ready and not self._was_ready:
             self._close_idle_browser()
-            # The person who started it has left: nobody is at a terminal for the next login.
+            # The call that started it is over: no person is at a terminal for the next login.
             self.questions.attended = False
             asyncio.get_running_loop().call_later(TIDY_AFTER_S, process.give_back_memory)
         if ready is not self._was_ready:
