@@ -70,7 +70,7 @@ class Authenticator:
     GwctlError.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument a port
+    def __init__(  # noqa: PLR0913 - one argument for each port
         self,
         settings: Settings,
         environ: Mapping[str, str],

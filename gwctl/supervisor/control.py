@@ -89,7 +89,7 @@ class SupervisorClient:
 
     @classmethod
     def find(cls, paths: Paths) -> SupervisorClient | None:
-        """Return a client for the profile's supervisor if it answers; raise SupervisorHangs if it only accepts."""
+        """Return a client for the profile's supervisor if it answers; raise SupervisorHangs if it stays silent."""
         record = SupervisorRecord.load(paths)
         if record is None:
             return None

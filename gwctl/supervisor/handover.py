@@ -163,7 +163,7 @@ class Handover:
     """The process that the supervisor ends with."""
 
     @classmethod
-    def make(  # noqa: PLR0913 - one argument a thing that is handed over
+    def make(  # noqa: PLR0913 - one argument for each value
         cls,
         environment: Environment,
         flags: Mapping[str, Any],

@@ -212,7 +212,7 @@ class Service:
     # Requests.
 
     def status(self) -> dict[str, Any]:
-        """Return the contract's ``status`` object."""
+        """Return the ``status`` object."""
         snapshot = self.shell.snapshot
         now = time.monotonic()
         return {
