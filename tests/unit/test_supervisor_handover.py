@@ -21,7 +21,7 @@ VARIABLES = {
 
 
 def test_handover_takes_what_the_supervisor_cannot_find_itself() -> None:
-    """Secrets from variables and prompts go through the pipe; those in files, commands and the keyring do not."""
+    """Temporary secrets go through the pipe; the supervisor reads files, commands and the keyring itself."""
     found = {
         "password": Found(Secret("of the variable"), "$GWCTL_PASSWORD"),
         "totp_secret": Found(Secret("of the keyring"), "keyring"),
@@ -33,7 +33,7 @@ def test_handover_takes_what_the_supervisor_cannot_find_itself() -> None:
 
 
 def test_addresses_are_handed_over_from_wherever_they_came() -> None:
-    """To send a notification, the supervisor reads no file, keyring or program: it already has the addresses."""
+    """When there is news, no file, keyring or program is read: the supervisor already has what it needs."""
     found = {name: Found(Secret("x"), "keyring") for name in ("notify_webhook", "notify_webhook_token", "notify_urls")}
     assert Handover.make(Environment(VARIABLES), {}, found).secrets == found
     variables = {"GWCTL_NOTIFY_WEBHOOK": "x", "GWCTL_NOTIFY_URLS": "y", "GWCTL_PORT": "1"}
@@ -41,7 +41,7 @@ def test_addresses_are_handed_over_from_wherever_they_came() -> None:
 
 
 def test_handover_arrives_as_it_was_sent() -> None:
-    """The line through the pipe is one line and loses nothing."""
+    """The handover is one line through the pipe and loses nothing."""
     found = {"password": Found(Secret('line "quoted" \n and ü'), "prompt")}
     sent = Handover.make(Environment(VARIABLES), {"port": 5002}, found)
     line = sent.to_line()
@@ -50,7 +50,7 @@ def test_handover_arrives_as_it_was_sent() -> None:
 
 
 def test_empty_line_is_an_empty_handover() -> None:
-    """A supervisor without a handover finds everything itself."""
+    """A supervisor with an empty handover finds everything itself."""
     assert Handover.from_line("\n") == Handover()
 
 

@@ -1,4 +1,4 @@
-"""One supervisor holds a profile, by a lock that never gets stale and that a deleted file does not fool."""
+"""One supervisor holds a profile by a lock that ends with its process and survives a deleted file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _end(other: subprocess.Popen[str]) -> None:
 
 
 def test_one_holds_and_the_other_does_not_wait(tmp_path: Path) -> None:
-    """Law 1: while one process holds the profile, another one is refused at once."""
+    """Law 1: while one process holds the profile, another learns that at once."""
     file = tmp_path / "profile" / "supervisor.lock"
     other = _another(file)
     try:
@@ -56,7 +56,7 @@ def test_lock_of_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
 
 
 def test_deleted_folder_is_noticed_and_held_anew(tmp_path: Path) -> None:
-    """A lock on a deleted file excludes no other process: its holder locks the new file."""
+    """A lock on a deleted file keeps nobody out: its holder locks the new file."""
     file = tmp_path / "profile" / "supervisor.lock"
     hold = Hold(file)
     assert hold.take()
