@@ -1,4 +1,4 @@
-"""How often each cure may be tried; pure."""
+"""Budgets: how often each recovery step may run. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DAY_S = 86_400.0
 
 
 class Rung(StrEnum):
-    """A cure that costs something: requests at IBKR's door, or the session of whoever else uses the gateway."""
+    """A recovery step that costs something: requests to IBKR, or the session of other users of the gateway."""
 
     REAUTHENTICATE = auto()
     RESUME = auto()
@@ -21,7 +21,7 @@ class Rung(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How often a rung may be climbed within any hour and any day."""
+    """How often a step may run within any hour and any day."""
 
     per_hour: int
     per_day: int
@@ -29,31 +29,31 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """When each rung was climbed, in seconds of any one clock; ``calm_at`` is when all had long been well last."""
+    """When each step ran, in seconds of one clock; ``calm_at`` is the last time that all had been well for long."""
 
     times: Mapping[Rung, tuple[float, ...]] = field(default_factory=dict)
     calm_at: float = -DAY_S
 
     def plus(self, rung: Rung, now: float) -> Spent:
-        """Return this with one more climb; what is older than a day is forgotten."""
+        """Return this with one more run; runs older than a day are dropped."""
         kept = tuple(at for at in self.times.get(rung, ()) if now - at < DAY_S)
         return replace(self, times={**self.times, rung: (*kept, now)})
 
     def minus(self, rung: Rung, number: int) -> Spent:
-        """Return this without the last ``number`` climbs of a rung, which turned out not to have been made."""
+        """Return this without the last ``number`` runs of a step, which did not happen after all."""
         times = self.times.get(rung, ())
         return replace(self, times={**self.times, rung: times[: max(0, len(times) - number)]})
 
     def without(self, rung: Rung) -> Spent:
-        """Return this as if the rung had never been climbed."""
+        """Return this as if the step had never run."""
         return replace(self, times={known: at for known, at in self.times.items() if known is not rung})
 
     def within(self, rung: Rung, span_s: float, now: float) -> tuple[float, ...]:
-        """Return the climbs of the last ``span_s`` seconds since all was calm, oldest first."""
+        """Return the runs of the last ``span_s`` seconds, since ``calm_at`` at most, oldest first."""
         return tuple(at for at in self.times.get(rung, ()) if now - at < span_s and at > self.calm_at)
 
     def room_in_s(self, rung: Rung, budget: Budget, now: float) -> float:
-        """Return in how many seconds the budget has room for one more; 0 if it has now."""
+        """Return in how many seconds the budget allows one more run; 0 if it does now."""
         hour = self.within(rung, HOUR_S, now)
         day = [at for at in self.times.get(rung, ()) if now - at < DAY_S]
         waits = [0.0]
@@ -64,7 +64,7 @@ class Spent:
         return max(waits)
 
     def shifted(self, by_s: float) -> Spent:
-        """Return this in the seconds of another clock, or of the same one after it stood still."""
+        """Return this in the seconds of another clock, or of the same clock after it stood still."""
         moved = {rung: tuple(at + by_s for at in times) for rung, times in self.times.items()}
         return Spent(moved, self.calm_at + by_s)
 
@@ -73,7 +73,7 @@ _MASK = (1 << 64) - 1
 
 
 def uniform(seed: int, draw: int) -> float:
-    """Return the ``draw``-th number of ``seed``'s sequence in [0, 1), by SplitMix64: ``step`` may not be random."""
+    """Return the ``draw``-th number of ``seed``'s sequence in [0, 1), by SplitMix64: ``step`` must not be random."""
     mixed = (seed + (draw + 1) * 0x9E3779B97F4A7C15) & _MASK
     mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK

@@ -1,6 +1,6 @@
 """The supervisor's core: ``step(snapshot, event, policy, now)``. Pure: no I/O, no clock, no randomness.
 
-Two orthogonal machines, each a table in which what is not listed raises. ``now`` is monotonic seconds.
+Two independent state machines, each a table; a transition that is not listed raises. ``now`` is monotonic seconds.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ BY_HAND = "waiting for a login by hand"
 
 
 def step(snapshot: Snapshot, event: Event, policy: Policy, now: float) -> tuple[Snapshot, list[Action]]:
-    """Return the snapshot after ``event`` and what is to be done.
+    """Return the snapshot after ``event``, and the actions to perform.
 
-    An event whose epoch is not the snapshot's answers a question that is no longer asked, and changes nothing. Raises
-    ImpossibleTransition when the tables do not know the arrow: a defect of the shell or of this module.
+    An event from an earlier epoch answers an outdated request and changes nothing. Raises ImpossibleTransition if the
+    tables do not have the transition: a defect of the loop or of this module.
     """
     if event.epoch is not None and event.epoch != snapshot.epoch:
         return snapshot, []
@@ -112,7 +112,7 @@ def _on_stop(turn: Turn, event: StopWanted) -> None:
     turn.new_epoch()
     turn.act(CancelLogin())
     if event.keep_gateway and running:
-        turn.say("leaving the gateway to itself")
+        turn.say("leaving the gateway running")
         turn.act(Finish(0))
         return
     turn.set(finishing=turn.snapshot.finishing or Finish(0))
@@ -132,7 +132,7 @@ def _on_login_wanted(turn: Turn, _event: LoginWanted) -> None:
     if snapshot.process is Process.RUNNING and snapshot.cure in {None, Cure.SETTLE}:
         log_in(turn)
     elif snapshot.cure is not Cure.LOGIN:
-        # Law 1: one cure at a time. Whatever is under way comes to its end first.
+        # Law 1: one recovery step at a time. The current one ends first.
         turn.set(login_wanted=True)
 
 
@@ -143,14 +143,14 @@ def _on_by_hand_wanted(turn: Turn, event: ByHandWanted) -> None:
         return
     for_s = turn.policy.by_hand_timeout_s if event.for_s is None else event.for_s
     if snapshot.session is Session.LOCKED_OUT:
-        # No login is made in any case, and why a person is needed stays to be seen.
+        # No login is sent anyway, and the reason why a person is needed stays visible.
         if snapshot.locked_reason == BY_HAND:
             turn.wake(Timer.BY_HAND, max(for_s, snapshot.timers.get(Timer.BY_HAND, turn.now) - turn.now))
         return
     stopping = snapshot.process in {Process.STOPPED, Process.STOPPING, Process.FATAL}
     under_way = snapshot.cure not in {None, Cure.SETTLE}
     if stopping or under_way or snapshot.session is Session.AUTHENTICATED:
-        # Law 1: one login at a time. Who wants to log in by hand sees that another one is under way.
+        # Law 1: one login at a time. The person who wants to log in by hand sees that another login is under way.
         return
     turn.unwake(Timer.LOGIN, Timer.SETTLE)
     turn.move_session(Arrow.BEGIN)
@@ -161,13 +161,13 @@ def _on_by_hand_wanted(turn: Turn, event: ByHandWanted) -> None:
 
 
 def _on_by_hand_over(turn: Turn) -> None:
-    """Go on as before a person wanted to log in: what is seen next says whether a login is needed."""
+    """Return to automatic logins; the next check says whether one is needed."""
     turn.unwake(Timer.BY_HAND)
     if turn.snapshot.session is Session.LOCKED_OUT and turn.snapshot.locked_reason == BY_HAND:
         turn.move_session(Arrow.BEGIN)
         turn.move_session(Arrow.MISSING)
         turn.set(locked_reason="")
-        turn.say("nobody has logged in by hand")
+        turn.say("no login by hand took place")
         if turn.snapshot.process is Process.RUNNING:
             check_anew(turn)
 
@@ -197,7 +197,7 @@ def _on_answers(turn: Turn, _event: GatewayAnswers) -> None:
     elif turn.snapshot.session is Session.LOCKED_OUT:
         turn.say(turn.snapshot.locked_reason)
     else:
-        turn.say("looking whether a session is there")
+        turn.say("checking for a session")
         check(turn)
 
 
@@ -219,7 +219,7 @@ def _on_gone(turn: Turn, _event: GatewayGone) -> None:
 
 
 def _start_anew(turn: Turn) -> None:
-    """Start again at once, or after a pause that grows with the restarts in a row: it hurts nobody but this machine."""
+    """Start again at once, or after a pause that grows with the restarts in a row: they only load this machine."""
     policy = turn.policy
     started_at = turn.snapshot.started_at
     stable = started_at is not None and turn.now - started_at >= policy.stable_after_s
@@ -234,14 +234,14 @@ def _start_anew(turn: Turn) -> None:
 
 
 def _warn_if_often(turn: Turn) -> None:
-    """Warn once when restarts become frequent; only when they have become half as frequent is the next one news."""
+    """Warn once when restarts become frequent; warn again only after they have become half as frequent."""
     snapshot, budget = turn.snapshot, turn.policy.budgets[Rung.RESTART]
     hour = len(snapshot.spent.within(Rung.RESTART, HOUR_S, turn.now))
     day = sum(turn.now - at < DAY_S for at in snapshot.spent.times[Rung.RESTART])
     if not snapshot.often and (hour > budget.per_hour or day > budget.per_day):
         turn.set(often=True)
-        text = f"the gateway was restarted {hour} times within an hour, {day} times within a day"
-        turn.act(Warn("restarted_often", f"{text}; it is started again each time, with growing pauses"))
+        text = f"the gateway was restarted {hour} times in an hour, {day} times in a day"
+        turn.act(Warn("restarted_often", f"{text}; gwctl keeps restarting it, with growing pauses"))
     elif hour <= budget.per_hour / 2 and day <= budget.per_day / 2:
         turn.set(often=False)
 
@@ -266,9 +266,9 @@ def _fell_over(turn: Turn, event: GatewayFellOver, longest_s: float) -> None:
 
 
 def _start_says_nothing(turn: Turn) -> None:
-    """Give up a start that does not come to its end, as one that fell over; whatever there is of it is stopped."""
+    """Treat a start that does not finish as a failed one, and stop its processes."""
     failed = turn.snapshot.failed_starts + 1
-    text = f"the gateway's start did not come to its end within {turn.policy.start_timeout_s:.0f} s"
+    text = f"the gateway did not finish starting within {turn.policy.start_timeout_s:.0f} s"
     turn.set(failed_starts=failed)
     if not turn.snapshot.ever_ready and failed >= turn.policy.start_tries_before_ready:
         give_up(turn, Finish(69, "gateway_failed", text, "gwctl logs"))
@@ -278,7 +278,7 @@ def _start_says_nothing(turn: Turn) -> None:
 
 def _on_cannot_start(turn: Turn, event: GatewayCannotStart) -> None:
     if turn.snapshot.ever_ready:
-        # A port taken, a disk full: nobody but this machine is asked when it is tried again soon.
+        # A busy port or a full disk: a quick retry only loads this machine.
         _fell_over(turn, GatewayFellOver(text=event.text), turn.policy.local_pause_max_s)
         return
     turn.new_epoch()
@@ -305,7 +305,7 @@ def _on_timer(turn: Turn, event: TimeOut) -> None:
 
 
 def _on_tickle_due(turn: Turn) -> None:
-    # A look under way comes first; the tickle follows it.
+    # A check under way goes first; the tickle follows it.
     pause_s = turn.policy.settle_slow_check_s if turn.snapshot.checking else turn.policy.tickle_interval_s
     turn.wake(Timer.TICKLE, pause_s)
     check(turn, tickle=True)
@@ -318,7 +318,7 @@ def _on_login_due(turn: Turn) -> None:
 
 def _on_settled_late(turn: Turn) -> None:
     if turn.snapshot.cure is Cure.SETTLE and not turn.snapshot.checking:
-        # A look under way decides: it may find that IBKR cannot be reached (law 5).
+        # The check under way decides: it may find that IBKR cannot be reached (law 5).
         never_settled(turn)
 
 
@@ -337,7 +337,7 @@ def _on_window(turn: Turn, event: WindowChanged) -> None:
 
 
 def _on_clock_jumped(turn: Turn, event: ClockJumped) -> None:
-    """Look at once; what was to be waited for has been waited for in sleep."""
+    """Check at once; time asleep counts as waited."""
     snapshot = turn.snapshot
     if event.asleep_s > 0:
         waited = {Timer.LOGIN, Timer.START}

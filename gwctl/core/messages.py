@@ -1,4 +1,4 @@
-"""The words of the supervisor's core: states, events and actions. Pure: the standard library only."""
+"""States, events and actions of the supervisor's core. Pure: the standard library only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum, auto
 
 
 class Process(StrEnum):
-    """Where the gateway's process is."""
+    """State of the gateway's process."""
 
     STOPPED = auto()
     STARTING = auto()
@@ -19,7 +19,7 @@ class Process(StrEnum):
 
 
 class Session(StrEnum):
-    """Where the session at IBKR is."""
+    """State of the session at IBKR."""
 
     LOGGED_OUT = auto()
     LOGGING_IN = auto()
@@ -31,7 +31,7 @@ class Session(StrEnum):
 
 
 class Phase(StrEnum):
-    """What a user sees; derived from both states, never stored."""
+    """The state that users see; derived from process and session, never stored."""
 
     STOPPED = auto()
     STARTING = auto()
@@ -46,7 +46,7 @@ class Phase(StrEnum):
 
 
 class Cure(StrEnum):
-    """The rung of the ladder that is being tried."""
+    """The recovery step under way."""
 
     REAUTHENTICATE = auto()
     RESUME = auto()
@@ -55,7 +55,7 @@ class Cure(StrEnum):
 
 
 class RestartCause(StrEnum):
-    """Why a gateway is replaced by another."""
+    """Why the supervisor restarts the gateway."""
 
     ASKED = auto()
     ENDED = auto()
@@ -67,7 +67,7 @@ class RestartCause(StrEnum):
 
 
 class LoginResult(StrEnum):
-    """What a login means for the loop; the page's own outcome is in the event's text."""
+    """Result of a login for the loop; the event's text holds the page's own outcome."""
 
     SUCCESS = auto()
     REFUSED_BEFORE_IT_EVER_WORKED = auto()
@@ -80,7 +80,7 @@ class LoginResult(StrEnum):
 
 
 class Timer(StrEnum):
-    """What the core can be woken for; LOOK gives up a check, DEADLINE a start or a cure, BY_HAND a person's login."""
+    """The timers. LOOK ends a check, DEADLINE a start or a recovery step, BY_HAND the wait for a login by hand."""
 
     CHECK = auto()
     TICKLE = auto()
@@ -93,7 +93,7 @@ class Timer(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a check of the session says."""
+    """Result of a session check."""
 
     READY = auto()
     NO_SESSION = auto()
@@ -109,21 +109,21 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened. ``epoch`` is that of the action it answers; None belongs to every epoch."""
+    """Something that happened. ``epoch`` is the epoch of the action that it answers; None matches every epoch."""
 
     epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StartWanted(Event):
-    """A person or a unit wants the session; ``adopted`` says that a gateway of ours already runs."""
+    """A person or a unit wants the session; ``adopted`` means that our gateway already runs."""
 
     adopted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StopWanted(Event):
-    """Stop everything; with ``keep_gateway`` the gateway and its session go on."""
+    """Stop everything; with ``keep_gateway`` the gateway and its session stay up."""
 
     keep_gateway: bool = False
 
@@ -140,7 +140,7 @@ class LoginWanted(Event):
 
 @dataclass(frozen=True, slots=True)
 class ByHandWanted(Event):
-    """A person is going to log in by hand: no login of the loop's own until ``over``, or for ``for_s`` seconds."""
+    """A person will log in by hand: the loop sends no login until ``over``, or for ``for_s`` seconds."""
 
     over: bool = False
     for_s: float | None = None
@@ -148,7 +148,7 @@ class ByHandWanted(Event):
 
 @dataclass(frozen=True, slots=True)
 class LoggedInByHand(Event):
-    """A person has logged in at the gateway's page; ``resumable`` if the cookies of it were kept."""
+    """A person logged in at the gateway's page; ``resumable`` if the cookies were kept."""
 
     resumable: bool = False
 
@@ -165,7 +165,7 @@ class GatewayEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class GatewayFellOver(Event):
-    """A start did not succeed; another may."""
+    """A start failed; the next one may succeed."""
 
     text: str = ""
 
@@ -182,50 +182,50 @@ class GatewayCannotStart(Event):
 
 @dataclass(frozen=True, slots=True)
 class GatewayGone(Event):
-    """Every process of the gateway has been stopped."""
+    """All processes of the gateway have stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked(Event):
-    """A check of the session came back."""
+    """A session check returned."""
 
     verdict: Verdict = Verdict.READY
     text: str = ""
     certain: bool = True
-    """False while it cannot be told yet whether another client has the session."""
+    """False while it is not known yet whether another client has the session."""
     lost: bool = False
-    """The session was there when this check began and is not any more: nobody has to wait for it to come up."""
+    """The session existed when this check began and is gone now, so there is no point in waiting for it to open."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReauthenticateDone(Event):
-    """The request to open the brokerage session was answered."""
+    """The request to open the brokerage session returned."""
 
     ok: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeDone(Event):
-    """The kept SSO cookies were sent; ``ok`` if IBKR still honours them."""
+    """The kept SSO cookies were sent; ``ok`` if IBKR still accepts them."""
 
     ok: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class SecondFactorAsked(Event):
-    """The login waits for a second factor; ``text`` says which."""
+    """The login waits for a second factor; ``text`` names it."""
 
     text: str = "waiting for a second factor"
 
 
 @dataclass(frozen=True, slots=True)
 class SubmitBegun(Event):
-    """The login under way is about to send the password; the ledger has it."""
+    """The login under way is about to send the password; the ledger has recorded it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoginDone(Event):
-    """A login ended. ``submits`` is how often it sent the password; None where nobody can say."""
+    """A login ended. ``submits`` is how often it sent the password; None if unknown."""
 
     result: LoginResult = LoginResult.SUCCESS
     text: str = ""
@@ -236,7 +236,7 @@ class LoginDone(Event):
     resumable: bool = False
     submits: int | None = None
     understood: str = ""
-    """What was understood of a page that no known version describes, and by what; empty for one that is known."""
+    """How an unknown page was recognized; empty for a known page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,33 +248,33 @@ class TimeOut(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionPushed(Event):
-    """The gateway's WebSocket said whether the session is ready; None: it was lost. A hint to look, never the truth."""
+    """The WebSocket reported whether the session is ready; None: the WebSocket closed. A hint to check, not a fact."""
 
     ready: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WindowChanged(Event):
-    """A maintenance window of IBKR's opened, ``until`` monotonic seconds; None: none is open any more."""
+    """One of IBKR's maintenance windows opened, ``until`` monotonic seconds; None: the window closed."""
 
     until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClockJumped(Event):
-    """The machine slept for ``asleep_s`` seconds that the monotonic clock does not count, or its wall clock was set."""
+    """The machine slept ``asleep_s`` seconds that the monotonic clock does not count, or the wall clock was set."""
 
     asleep_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class FolderLost(Event):
-    """The profile's folder was deleted under the running gateway and has been made anew."""
+    """The profile's folder was deleted while the gateway ran, and has been created again."""
 
 
 @dataclass(frozen=True, slots=True)
 class CauseRead(Event):
-    """What the gateway's log names as the refusal of a session that never came; ``ibkr_ill``: errors, no refusal."""
+    """Why a session never opened, from the gateway's log; ``ibkr_ill``: IBKR returned errors and refused nothing."""
 
     text: str = ""
     ibkr_ill: bool = False
@@ -282,14 +282,14 @@ class CauseRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class StartGateway:
-    """Launch the gateway, or take over the one that runs."""
+    """Start the gateway, or adopt the running one."""
 
     adopt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StopGateway:
-    """End every process of the gateway; with ``logout`` say goodbye to IBKR first, with ``hard`` ask it nothing."""
+    """End all processes of the gateway; with ``logout`` log out at IBKR first, with ``hard`` send it no request."""
 
     logout: bool = False
     hard: bool = False
@@ -297,14 +297,14 @@ class StopGateway:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Look at the session; with ``tickle`` by a tickle."""
+    """Check the session; with ``tickle`` by a tickle."""
 
     tickle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reauthenticate:
-    """Open the brokerage session: ``compete`` takes it over, ``handshake`` repeats all that follows a login."""
+    """Open the brokerage session: ``compete`` takes it over, ``handshake`` repeats every step that follows a login."""
 
     compete: bool = False
     handshake: bool = False
@@ -324,22 +324,22 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class CancelLogin:
-    """End a login that runs."""
+    """Cancel the running login."""
 
 
 @dataclass(frozen=True, slots=True)
 class CancelCure:
-    """End a reauthentication or a resume that runs."""
+    """Cancel the running reauthentication or resume."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explain:
-    """Read the cause of the gateway's trouble from its log while the log is still that of this gateway."""
+    """Read the cause of the gateway's problem from its log, before the next gateway replaces the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockLogin:
-    """Write down that the last password is not to be sent again under the same settings until a person resets."""
+    """Record that the last password must not be sent again with the same settings until a person resets it."""
 
     code: str
     text: str
@@ -347,12 +347,12 @@ class BlockLogin:
 
 @dataclass(frozen=True, slots=True)
 class LiftBlock:
-    """Take back what ``BlockLogin`` wrote: a session that somebody brought about shows that its cause is gone."""
+    """Undo ``BlockLogin``: an open session shows that the cause is gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Warn:
-    """Tell whoever listens."""
+    """Write a warning to the journal."""
 
     code: str
     text: str

@@ -1,4 +1,4 @@
-"""What each sight of the session leads to. Pure."""
+"""How the core reacts to each result of a session check. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PUSH_PAUSE_S = 0.1
 
 
 def on_pushed(turn: Turn, event: SessionPushed) -> None:
-    """Look at once, unless it is no news or IBKR has asked for fewer requests."""
+    """Check at once, unless the state is known already or IBKR has asked for fewer requests."""
     snapshot = turn.snapshot
     known = event.ready is True and snapshot.session is Session.AUTHENTICATED
     if snapshot.process is Process.RUNNING and not known and not snapshot.rate_limited:
@@ -43,7 +43,7 @@ def on_pushed(turn: Turn, event: SessionPushed) -> None:
 
 
 def check_anew(turn: Turn, *, tickle: bool = False) -> None:
-    """Look at the session; a look under way began before what is to be seen, so another one follows it."""
+    """Check the session; a check under way may have started too early, so another one follows it."""
     if turn.snapshot.checking:
         turn.set(look_again=True)
     else:
@@ -51,7 +51,7 @@ def check_anew(turn: Turn, *, tickle: bool = False) -> None:
 
 
 def on_checked(turn: Turn, event: Checked) -> None:
-    """Act on what a check saw, and see to it that another one follows."""
+    """Act on the result of a check, and schedule the next one."""
     again = turn.snapshot.look_again
     turn.set(checking=False, look_again=False)
     turn.unwake(Timer.LOOK)
@@ -74,7 +74,7 @@ def on_checked(turn: Turn, event: Checked) -> None:
 
 
 def _note_loss(turn: Turn) -> None:
-    """Forget how often the session was taken over if it has stayed with us for long."""
+    """Reset the count of take-overs if the session has stayed with us long enough."""
     since = turn.snapshot.ready_since
     calm = since is not None and turn.now - since >= turn.policy.quiet_s
     turn.set(ready_since=None, take_overs=0 if calm else turn.snapshot.take_overs)
@@ -82,7 +82,7 @@ def _note_loss(turn: Turn) -> None:
 
 def _seen_ready(turn: Turn, _event: Checked) -> None:
     if turn.snapshot.cure is Cure.LOGIN:
-        # The login's own end is near and brings the cookies that a later resume needs.
+        # The login is about to end and brings the cookies that a later resume needs.
         return
     turn.move_session(Arrow.READY)
     turn.unwake(Timer.LOGIN, Timer.SETTLE, Timer.BY_HAND)
@@ -117,7 +117,7 @@ def _seen_ready(turn: Turn, _event: Checked) -> None:
 
 
 def _is_busy(turn: Turn) -> bool:
-    """Return whether a cure is under way or waits for its time, so that what is seen changes nothing."""
+    """Return whether a recovery step is under way or scheduled, so that this result changes nothing."""
     return _is_settling(turn) or turn.snapshot.cure is not None or Timer.LOGIN in turn.snapshot.timers
 
 
@@ -132,14 +132,14 @@ def _seen_no_session(turn: Turn, event: Checked) -> None:
     turn.say(event.text or "no session at IBKR")
     if _all_lost_theirs(turn):
         turn.set(spread=True)
-        turn.say(f"{turn.snapshot.reason}; as everybody's is gone, not everybody comes back at once")
+        turn.say(f"{turn.snapshot.reason}; IBKR probably reset every session, so the next login waits a random time")
         turn.wake(Timer.LOGIN, turn.policy.spread_s * turn.draw())
     else:
         mend(turn)
 
 
 def _look_for_resumed(turn: Turn, *, lost: bool) -> None:
-    """Wait no longer for a resumed session that IBKR goes on not to know: it was lost, and nothing is to come of it."""
+    """Stop waiting for a resumed session that IBKR still does not know: it is lost."""
     snapshot = turn.snapshot
     if snapshot.cure is not Cure.SETTLE or snapshot.settling is not Cure.RESUME:
         return
@@ -151,22 +151,22 @@ def _look_for_resumed(turn: Turn, *, lost: bool) -> None:
 
 
 def _all_lost_theirs(turn: Turn) -> bool:
-    """Return whether the session went with everybody else's: then chance decides who comes back when."""
+    """Return whether IBKR probably ended everybody's session at once: then each login waits a random time."""
     snapshot, policy = turn.snapshot, turn.policy
     if snapshot.spread or not snapshot.ready_here:
-        # What this gateway never had was not taken from everybody: it was lost with the gateway before it.
+        # This gateway never had a session: the last one was lost with the gateway before it.
         return False
     was_ill_for_s = 0.0 if snapshot.ill_since is None else turn.now - snapshot.ill_since
     return snapshot.window_until is not None or was_ill_for_s >= policy.spread_after_ill_s
 
 
 def _is_settling(turn: Turn) -> bool:
-    """Return whether a session is just coming up, and look again soon if so."""
+    """Return whether a session is just opening; if so, check again soon."""
     snapshot = turn.snapshot
     if snapshot.cure is not Cure.SETTLE:
         return False
     if snapshot.session is Session.UNREACHABLE:
-        # Law 5: the time in which IBKR could not be reached does not count against the session.
+        # Law 5: time in which IBKR could not be reached does not count against the session.
         wait_for_session(turn)
     elif Timer.SETTLE not in snapshot.timers:
         never_settled(turn)
@@ -185,7 +185,7 @@ def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
     turn.say(event.text or "the brokerage session is gone")
     tried = turn.snapshot.reauthentications
     if tried and turn.now - turn.snapshot.cure_since < turn.policy.reauthenticate_wait_s:
-        # IBKR may take a while to open what it was asked to open.
+        # IBKR may take a while to open the session.
         turn.wake(Timer.CHECK, turn.policy.settle_slow_check_s)
     elif tried < turn.policy.reauthenticate_tries and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
         turn.set(reauthentications=tried + 1)
@@ -194,7 +194,7 @@ def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
             _note_take_over(turn)
         _reauthenticate(turn, compete=compete)
     elif event.certain:
-        # A login does not help where another client has borrowed the session, so it waits until that is known.
+        # A login does not help if another client has borrowed the session, so wait until that is known.
         mend_when_due(turn)
 
 
@@ -213,7 +213,7 @@ def _seen_competing(turn: Turn, event: Checked) -> None:
 
 
 def _seen_borrowed(turn: Turn, event: Checked) -> None:
-    """Wait for whoever borrowed the session, or take it back by what alone helps: a restart (gateway-facts.md)."""
+    """Wait for the client that borrowed the session, or take it back by a restart, the only way (gateway-facts.md)."""
     snapshot = turn.snapshot
     if snapshot.cure is Cure.SETTLE or Timer.LOGIN in snapshot.timers:
         _is_settling(turn)
@@ -221,7 +221,7 @@ def _seen_borrowed(turn: Turn, event: Checked) -> None:
     waits = turn.now - snapshot.cure_since < turn.policy.borrowed_retry_s
     text = event.text or "another client has borrowed the session"
     if not turn.policy.take_over:
-        text += "; it is left there (gwctl restart takes it back)"
+        text += "; gwctl leaves it there (to take it back: gwctl restart)"
     if not _somebody_else_has_it(turn, text):
         return
     if _may_take_over(turn):
@@ -233,7 +233,7 @@ def _seen_borrowed(turn: Turn, event: Checked) -> None:
 
 
 def _somebody_else_has_it(turn: Turn, text: str) -> bool:
-    """Show who has the session; return whether something may be done about it."""
+    """Show which client has the session; return whether gwctl may act on it."""
     if turn.snapshot.cure is not None and turn.snapshot.cure is not Cure.SETTLE:
         return False
     turn.unwake(Timer.SETTLE, Timer.LOGIN)
@@ -246,7 +246,7 @@ def _somebody_else_has_it(turn: Turn, text: str) -> bool:
 
 
 def _may_take_over(turn: Turn) -> bool:
-    """Return whether to take the session: from somebody who takes it back each time ever more rarely."""
+    """Return whether to take over the session; the pause grows each time another client takes it back."""
     snapshot, policy = turn.snapshot, turn.policy
     at = snapshot.took_over_at
     pause_s = back_off_s(max(1, snapshot.take_overs), policy.take_over_pause_s, policy.take_over_pause_max_s)
@@ -261,9 +261,9 @@ def _seen_ill(turn: Turn, event: Checked) -> None:
     if turn.snapshot.cure not in {None, Cure.SETTLE}:
         return
     if Timer.LOGIN in turn.snapshot.timers:
-        # Whoever still waited for his turn waits for another one, or all would come when IBKR is well again.
+        # Draw a new random wait, or all machines would log in as soon as IBKR is back.
         turn.set(spread=False)
-    # Law 5: while IBKR is ill no deadline may lead to a restart and no timer to a login.
+    # Law 5: while IBKR is unavailable, no deadline may cause a restart and no timer a login.
     turn.unwake(Timer.SETTLE, Timer.LOGIN)
     turn.move_session(Arrow.ILL)
     if turn.snapshot.session is Session.LOCKED_OUT:
@@ -287,15 +287,15 @@ def _seen_denied(turn: Turn, event: Checked) -> None:
     if turn.snapshot.ever_ready:
         _seen_ill(turn, replace(event, text=text))
     else:
-        give_up(turn, Finish(78, "configuration", text, "put 127.0.0.1 into allow_ips"))
+        give_up(turn, Finish(78, "configuration", text, "add 127.0.0.1 to allow_ips"))
 
 
 def _seen_wrong_kind(turn: Turn, event: Checked) -> None:
-    """Log out and end: what is logged in is not what the profile is for, and nobody is to trade live by accident."""
+    """Log out and end: the account is not of the profile's mode, and live trading must not happen by accident."""
     if turn.snapshot.cure is Cure.LOGIN:
-        # As with a ready session: the login's own end is near, and the next look follows it.
+        # As with a ready session: the login is about to end, and the next check follows it.
         return
-    text = event.text or "the account is not of the profile's kind"
+    text = event.text or "the account does not match the profile's mode"
     turn.act(BlockLogin("wrong_mode", text))
     give_up(turn, Finish(77, "wrong_mode", text, "set mode and username in the profile, then: gwctl up"))
 

@@ -1,4 +1,4 @@
-"""Back-off, budgets and law 2, pure: no clock, no I/O, the standard library only."""
+"""The numbers that the core decides by, and back-off. Pure: no clock, no I/O, the standard library only."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from gwctl.core.budget import Budget, Rung
 
 
 def default_budgets() -> dict[Rung, Budget]:
-    """Return how often each rung may be climbed: above what a bad day needs, below what hurts at IBKR's door.
+    """Return how often each recovery step may run: more than a bad day needs, less than what harms at IBKR.
 
-    A restart asks nothing of IBKR, so its number is no limit: beyond it a warning says how often it happens.
+    A restart sends nothing to IBKR, so its number is not a limit: above it, a warning says how often restarts happen.
     """
     return {
         Rung.REAUTHENTICATE: Budget(30, 200),
@@ -23,10 +23,10 @@ def default_budgets() -> dict[Rung, Budget]:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The numbers the core decides by; seconds unless a name says otherwise.
+    """The numbers that the core decides by; seconds unless a name says otherwise.
 
-    ``seed`` is what tells one machine's chance from another's; growing pauses are shortened by up to the part
-    ``jitter``, so that machines that failed together do not try again together.
+    ``seed`` gives each machine its own random numbers; growing pauses are shortened by a random share up to ``jitter``,
+    so that machines that failed together do not retry together.
     """
 
     seed: int = 0
@@ -41,10 +41,10 @@ class Policy:
     hung_checks: int = 2
     settle_timeout_s: float = 30.0
     handshake_tries_s: float = 13.0
-    """How long after a login the gateway tries to have it validated: five times, 3 s apart (gateway-facts.md)."""
+    """How long the gateway tries to validate a login: five times, 3 s apart (gateway-facts.md)."""
     resume_timeout_s: float = 6.0
     resume_lost_s: float = 1.5
-    """A resumed session that is unknown to IBKR for so long was lost: nothing of it is still to come."""
+    """A resumed session that IBKR still does not know after this time is lost."""
     settle_expected_s: float = 3.0
     settle_check_s: float = 0.1
     settle_second_check_s: float = 0.6
@@ -65,29 +65,29 @@ class Policy:
     login_pause_max_s: float = 900.0
     environment_pause_max_s: float = 30.0
     unsent_pause_max_s: float = 60.0
-    """The longest pause after a login that sent nothing: it has cost nobody anything, and its cause may be gone."""
+    """The longest pause after a login that sent nothing: it cost nothing, and its cause may be gone."""
     ill_pause_s: float = 15.0
     look_timeout_s: float = 45.0
-    """When a check that says nothing is given up and made again; each request in it has its own deadline."""
+    """When a check without a result is abandoned and repeated; each request in it has its own deadline."""
     cure_timeout_s: float = 45.0
-    """When a reauthentication or a resume that says nothing is given up; each request in it has its own deadline."""
+    """When a reauthentication or a resume without a result is abandoned; each request in it has its own deadline."""
     login_timeout_s: float = 240.0
-    """The same for a login, from the reading of its secrets to its worker's report."""
+    """The same for a login, from reading its secrets to the worker's report."""
     second_factor_timeout_s: float = 210.0
-    """How much longer a login may take each time that a person is asked for something."""
+    """How much longer a login may take each time that it asks a person for something."""
     start_timeout_s: float = 240.0
-    """When a start of the gateway that says nothing is given up."""
+    """When a gateway start without a result is abandoned."""
     by_hand_timeout_s: float = 900.0
-    """How long a login by hand is waited for when whoever wants it does not say for how long."""
+    """How long to wait for a login by hand if the caller gives no time."""
     transient_logins_before_restart: int = 3
     never_opened_told: int = 6
-    """So many logins in a row that succeed and open nothing are told of: IBKR may want something of a person."""
+    """After this many logins in a row that succeed without opening a session, warn: IBKR may need a person to act."""
     never_opened_often: int = 12
     never_opened_pause_max_s: float = 3600.0
-    """After ``never_opened_often`` of them the next ones are this far apart at most."""
+    """The longest pause between logins after ``never_opened_often`` of them."""
     take_over: bool = False
     take_over_pause_s: float = 600.0
-    """How long a session that was taken back from us is left alone; doubled each time that happens again."""
+    """How long to leave a session alone that another client took back; doubled each time it happens again."""
     take_over_pause_max_s: float = 14_400.0
 
 
@@ -99,10 +99,10 @@ def back_off_s(attempt: int, first_s: float, max_s: float) -> float:
 
 
 def settle_pause_s(policy: Policy, passed_s: float) -> float:
-    """Return when to look next for a session that is coming up, ``passed_s`` after its login.
+    """Return in how many seconds to check next for a session that is opening, ``passed_s`` after its login.
 
-    The gateway opens the brokerage session ``authDelay`` after the login (gateway-facts.md): until then a look is
-    rarely of use, from then on quick ones are, for a while. A resumed session is there within moments, before all that.
+    The gateway opens the brokerage session ``authDelay`` after the login (gateway-facts.md): before that a check rarely
+    helps, after it quick checks help for a while. A resumed session opens within moments, before all that.
     """
     if passed_s < policy.settle_check_s:
         return policy.settle_check_s

@@ -1,4 +1,4 @@
-"""The ladder: the cures, from the cheapest to the dearest, and what their ends lead to. Pure."""
+"""Recovery: the steps from the cheapest to the most expensive, and what follows each result. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from gwctl.core.tables import Arrow, Turn, give_up, recycle
 
 
 def check(turn: Turn, *, tickle: bool = False) -> None:
-    """Look at the session unless a look is under way: one check in flight, never two."""
+    """Check the session unless a check is under way: one check in flight, never two."""
     if turn.snapshot.checking:
         return
     turn.unwake(Timer.CHECK)
@@ -41,14 +41,14 @@ def check(turn: Turn, *, tickle: bool = False) -> None:
 
 
 def look_again(turn: Turn) -> None:
-    """Give up a check that has said nothing for too long, and make another: the shell ends the one before."""
+    """Abandon a check that takes too long and start another; the loop cancels the first one."""
     if turn.snapshot.checking:
         turn.set(checking=False)
         check(turn, tickle=True)
 
 
 def mend(turn: Turn) -> None:
-    """Bring a session back that is gone: by the kept cookies, else by a login as soon as one is due."""
+    """Restore a lost session: with the kept cookies, else with a login as soon as one is due."""
     if can_resume(turn):
         resume(turn)
     else:
@@ -57,13 +57,13 @@ def mend(turn: Turn) -> None:
 
 
 def mend_when_due(turn: Turn) -> None:
-    """Log in, or wait: for the pause after the last attempt, a maintenance window's end, the budget's next room."""
+    """Log in, or wait: for the pause after the last attempt, the end of a maintenance window, or the budget."""
     _hold_in_window(turn)
     left_s = turn.snapshot.login_not_before - turn.now
     room_in_s = turn.room_in_s(Rung.LOGIN)
     if room_in_s > max(0.0, left_s):
-        turn.say("so many logins are not normal: waiting before the next one")
-        turn.act(Warn("logged_in_often", "the budget of logins within an hour or a day is spent"))
+        turn.say("too many logins: waiting before the next one")
+        turn.act(Warn("logged_in_often", "the login budget for an hour or a day is spent"))
     if max(left_s, room_in_s) > 0:
         turn.wake(Timer.LOGIN, max(left_s, room_in_s))
     else:
@@ -71,22 +71,22 @@ def mend_when_due(turn: Turn) -> None:
 
 
 def _hold_in_window(turn: Turn) -> None:
-    """See to it that what failed is not tried again before the maintenance window is over, nor by all at its end."""
+    """Delay a retry to the end of the maintenance window, plus a random time so that machines do not retry together."""
     snapshot = turn.snapshot
     until = snapshot.window_until
     if until is not None and snapshot.failed_logins and snapshot.login_not_before < until:
         turn.set(login_not_before=until + turn.policy.spread_s * turn.draw())
-        turn.say(f"{snapshot.reason}; not tried again in IBKR's maintenance window")
+        turn.say(f"{snapshot.reason}; waiting for the end of IBKR's maintenance window")
 
 
 def can_resume(turn: Turn) -> bool:
-    """Return whether the kept cookies are worth sending: once a loss, within the budget."""
+    """Return whether to send the kept cookies: once per lost session, within the budget."""
     snapshot = turn.snapshot
     return snapshot.resumable and not snapshot.resume_tried and turn.room_in_s(Rung.RESUME) == 0.0
 
 
 def begin(turn: Turn, cure: Cure) -> None:
-    """Note that a cure is under way: the next one waits for its end, or for its deadline."""
+    """Note that a recovery step is under way: the next one waits for its end or its deadline."""
     turn.move_session(Arrow.BEGIN)
     turn.set(cure=cure, cure_since=turn.now)
     if cure is Cure.SETTLE:
@@ -105,7 +105,7 @@ def resume(turn: Turn) -> None:
 
 
 def log_in(turn: Turn) -> None:
-    """Drive the login page; whether a password may be sent is law 2's to say, at the ledger."""
+    """Start a login; the ledger decides by law 2 whether a password may be sent."""
     turn.unwake(Timer.LOGIN, Timer.SETTLE, Timer.BY_HAND)
     turn.set(login_wanted=False, settling=None, submits=0)
     begin(turn, Cure.LOGIN)
@@ -114,23 +114,23 @@ def log_in(turn: Turn) -> None:
 
 
 def settle(turn: Turn, after: Cure) -> None:
-    """Look for the session that comes of a login or a resume."""
+    """Wait for the session that a login or a resume opens."""
     over_at = turn.now + turn.policy.handshake_tries_s + turn.policy.settle_expected_s
     turn.set(settling=after, handshakes=0, handshake_over_at=over_at)
     wait_for_session(turn)
     if after is Cure.RESUME:
-        # The session is there as a rule, and the first sight of one is a tickle's: one request instead of two.
+        # The session is usually open, and a tickle confirms it with one request instead of two.
         check(turn, tickle=True)
     else:
-        # The gateway's own hand-shake comes first; a look before it is worth little (gateway-facts.md).
+        # The gateway's own handshake comes first; a check before it rarely helps (gateway-facts.md).
         turn.wake(Timer.CHECK, turn.policy.settle_second_check_s)
 
 
 def repeat_handshake(turn: Turn, *, sso_lives: bool) -> None:
-    """Ask again for the hand-shake behind a login once the gateway, which gives up after errors, has done so.
+    """Request the handshake that follows a login again, after the gateway has given up on it because of errors.
 
-    It costs no login. Every other time the session is opened without it; where IBKR does not know the gateway's cookies
-    the login's are offered, which repeats the hand-shake as well.
+    It costs no login. Every second time, open the session without it. If IBKR does not know the gateway's cookies, send
+    those of the login, which also repeats the handshake.
     """
     snapshot = turn.snapshot
     if snapshot.cure is not Cure.SETTLE or turn.now < snapshot.handshake_over_at:
@@ -146,7 +146,7 @@ def repeat_handshake(turn: Turn, *, sso_lives: bool) -> None:
 
 
 def _goes_on_settling(turn: Turn) -> bool:
-    """Wait on for a login's session, within the time that it has, after its hand-shake was asked for again."""
+    """Keep waiting for a login's session, within its time, after its handshake was requested again."""
     if turn.snapshot.settling is None:
         return False
     begin(turn, Cure.SETTLE)
@@ -155,7 +155,7 @@ def _goes_on_settling(turn: Turn) -> bool:
 
 
 def wait_for_session(turn: Turn) -> None:
-    """Give IBKR its time to open the session behind a login."""
+    """Give IBKR time to open the session after a login."""
     begin(turn, Cure.SETTLE)
     turn.say("logged in, waiting for the session")
     resumed = turn.snapshot.settling is Cure.RESUME
@@ -163,7 +163,7 @@ def wait_for_session(turn: Turn) -> None:
 
 
 def _is_over(turn: Turn, cure: Cure) -> bool:
-    """Let go of a cure that has ended; return whether nothing more is to come of it."""
+    """Clear a recovery step that has ended; return whether there is nothing left to do for it."""
     if turn.snapshot.cure is not cure:
         return True
     turn.set(cure=None)
@@ -171,12 +171,12 @@ def _is_over(turn: Turn, cure: Cure) -> bool:
     if turn.snapshot.login_wanted:
         log_in(turn)
         return True
-    # A check may have seen the session ready while the cure was under way.
+    # A check may have seen the session ready while the step was under way.
     return turn.snapshot.session is Session.AUTHENTICATED
 
 
 def on_reauthenticated(turn: Turn, event: ReauthenticateDone) -> None:
-    """Look at the session at once, or leave it to the next check."""
+    """Check the session at once, or leave it to the next check."""
     if _is_over(turn, Cure.REAUTHENTICATE) or _goes_on_settling(turn):
         return
     if event.ok:
@@ -186,7 +186,7 @@ def on_reauthenticated(turn: Turn, event: ReauthenticateDone) -> None:
 
 
 def on_resumed(turn: Turn, event: ResumeDone) -> None:
-    """Wait for the session; where the cookies did not help, look first whether it is IBKR that is ill (law 5)."""
+    """Wait for the session; if the cookies did not help, first check whether IBKR is unavailable (law 5)."""
     if _is_over(turn, Cure.RESUME) or _goes_on_settling(turn):
         return
     if event.ok:
@@ -197,7 +197,7 @@ def on_resumed(turn: Turn, event: ResumeDone) -> None:
 
 
 def on_second_factor(turn: Turn, event: SecondFactorAsked) -> None:
-    """Show that somebody has to act."""
+    """Show that a person has to act."""
     if turn.snapshot.cure is Cure.LOGIN and turn.snapshot.session is not Session.LOCKED_OUT:
         turn.move_session(Arrow.ASKED)
         turn.say(event.text)
@@ -205,19 +205,19 @@ def on_second_factor(turn: Turn, event: SecondFactorAsked) -> None:
 
 
 def on_submit(turn: Turn, _event: SubmitBegun) -> None:
-    """Spend a login: what counts is what may reach IBKR, not that a browser was started."""
+    """Count a login: what counts is what may reach IBKR, not the start of a browser."""
     if turn.snapshot.cure is Cure.LOGIN:
         turn.set(submits=turn.snapshot.submits + 1)
         turn.spend(Rung.LOGIN)
 
 
 def on_deadline(turn: Turn) -> None:
-    """Give up the cure that is under way and has said nothing for too long, and go on as if it had failed."""
+    """Cancel a recovery step that takes too long, and continue as if it had failed."""
     cure = turn.snapshot.cure
     waited_s = turn.now - turn.snapshot.cure_since
     if cure is Cure.LOGIN:
         turn.act(CancelLogin())
-        text = f"the login did not come to its end within {waited_s:.0f} s"
+        text = f"the login did not finish within {waited_s:.0f} s"
         on_login_done(turn, LoginDone(result=LoginResult.TRANSIENT, text=text, code="timed_out"))
     elif cure is Cure.RESUME:
         turn.act(CancelCure())
@@ -228,9 +228,9 @@ def on_deadline(turn: Turn) -> None:
 
 
 def _settle_accounts(turn: Turn, event: LoginDone) -> bool:
-    """Let the login cost what it has sent, and give the rest back; return whether it has sent anything.
+    """Charge the login for what it sent and refund the rest; return whether it sent anything.
 
-    Without a report it has cost what it was about to send.
+    Without a report, charge it for what it was about to send.
     """
     begun = turn.snapshot.submits
     made = event.submits
@@ -249,11 +249,11 @@ _ANSWERED = {
     LoginResult.REFUSED_BEFORE_IT_EVER_WORKED,
     LoginResult.REFUSED_AFTER_IT_WORKED,
 }
-"""Only a password that was sent is accepted or refused."""
+"""Results that only a sent password can have."""
 
 
 def on_login_done(turn: Turn, event: LoginDone) -> None:
-    """Go on from a login's end."""
+    """Act on the result of a login."""
     if turn.snapshot.cure is not Cure.LOGIN:
         return
     sent = _settle_accounts(turn, event)
@@ -308,7 +308,7 @@ def _pause_login(turn: Turn, event: LoginDone, *, sent: bool = True) -> None:
 
 
 def _pause_for_machine(turn: Turn) -> None:
-    """Wait for what this machine lacks: IBKR's windows and the pauses that it is owed have nothing to do with it."""
+    """Wait for what this machine lacks; IBKR's maintenance windows and login pauses do not apply."""
     failures = turn.snapshot.local_failures + 1
     turn.set(local_failures=failures)
     longest_s = turn.policy.environment_pause_max_s
@@ -319,29 +319,29 @@ def _pause_for_machine(turn: Turn) -> None:
 
 
 def never_settled(turn: Turn) -> None:
-    """Act on a login that succeeded and never authenticated: one clean restart, then a person (field-problems.md)."""
+    """Act on a login that succeeded but opened no session: one clean restart, then a person (field-problems.md)."""
     after = turn.snapshot.settling
     turn.set(cure=None, settling=None)
     if after is Cure.RESUME:
-        # What is seen now says which cure is next: the login's SSO session may live without a brokerage session.
+        # The next check decides which step follows: the SSO session may live without a brokerage session.
         turn.set(resumable=False)
         check(turn)
         return
     if turn.snapshot.window_until is not None or turn.snapshot.cause_ill:
-        # In maintenance, or while IBKR answers the gateway with errors, it is IBKR's trouble: nobody's hidden question.
+        # In maintenance, or while IBKR returns errors to the gateway, IBKR is the cause, not a hidden question.
         _pause_login(turn, _NEVER_CAME)
         return
     if not turn.snapshot.settle_restarted:
         turn.set(settle_restarted=True, resumable=False)
         turn.act(Explain())
-        reason = "the login succeeded but the session never came; restarting the gateway"
+        reason = "the login succeeded but no session opened; restarting the gateway"
         recycle(turn, Arrow.RESTART, RestartCause.NEVER_AUTHENTICATED, reason)
         return
     if turn.snapshot.sso_lives and turn.snapshot.ever_ready and not turn.snapshot.cause:
-        # The login was not refused by anybody: what does not come is the brokerage session, and it may yet.
+        # The login was not refused: only the brokerage session is missing, and it may still open.
         _pause_login(turn, _NEVER_CAME)
         if turn.snapshot.failed_logins >= turn.policy.never_opened_told:
-            # Each time: another failure may have come in between, and who is told how often is the news' to decide.
+            # Warn each time: another failure may have come in between, and the alerts decide how often to notify.
             turn.act(Warn("never_opened", _NEVER_OPENED))
         return
     cause = f": {turn.snapshot.cause}" if turn.snapshot.cause else ""
@@ -352,21 +352,21 @@ def never_settled(turn: Turn) -> None:
         exit_code=77,
         hint="log in once at IBKR's website, log out there, then: gwctl login --reset-lockout",
     )
-    # The next supervisor, which cron may start in five minutes, must not do it all over again.
+    # The next supervisor, which cron may start in five minutes, must not repeat all this.
     turn.set(blocked=True)
     turn.act(BlockLogin(done.code, done.text))
     _needs_person(turn, done)
 
 
-_NEVER_CAME = LoginDone(result=LoginResult.IBKR_ILL, text="the login succeeded but the session never came")
+_NEVER_CAME = LoginDone(result=LoginResult.IBKR_ILL, text="the login succeeded but no session opened")
 _NEVER_OPENED = (
-    "login after login succeeds and IBKR does not open the session; it is tried again, ever more rarely."
-    " IBKR may want you to log in at its website once, and to log out there"
+    "logins succeed but IBKR does not open the session; gwctl keeps trying, less and less often."
+    " IBKR may want you to log in once at its website, and to log out there"
 )
 
 
 def on_cause(turn: Turn, event: CauseRead) -> None:
-    """Keep what the gateway's log names for the day on which a person has to be told."""
+    """Keep the cause from the gateway's log for the message to a person."""
     turn.set(cause=event.text, cause_ill=event.ibkr_ill)
     if event.text:
         turn.act(Warn("never_authenticated", event.text))

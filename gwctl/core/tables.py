@@ -1,4 +1,4 @@
-"""The core's two state machines as tables, how a turn ends, and what of a snapshot outlives a process; pure."""
+"""The core's two state machines as tables, the current turn, and the part of a snapshot kept on disk. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gwctl.core.policy import Policy
 
 
 class Arrow(Enum):
-    """The inputs of the two tables, the process's first; ``step`` derives them from events."""
+    """The inputs of the two tables, those of the process first; ``step`` derives them from events."""
 
     START = auto()
     ANSWERS = auto()
@@ -99,16 +99,16 @@ SESSION_TABLE: dict[Session, dict[Arrow, Session]] = {
 
 
 GIVES_UP = frozenset({Timer.LOOK, Timer.DEADLINE, Timer.BY_HAND})
-"""Timers that end a wait for what does not come: nothing that anybody is told to look forward to."""
+"""Timers that only end a wait; they are not shown as the next action."""
 
 
 class ImpossibleTransition(Exception):
-    """An arrow that the tables do not have."""
+    """A transition that the tables do not have."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All the core knows. Times are monotonic seconds."""
+    """The state of the core. Times are monotonic seconds."""
 
     process: Process = Process.STOPPED
     session: Session = Session.LOGGED_OUT
@@ -160,7 +160,7 @@ class Snapshot:
 
 
 def phase_of(snapshot: Snapshot) -> Phase:
-    """Return what a user sees of both machines."""
+    """Return the phase that both machines add up to."""
     process, session = snapshot.process, snapshot.session
     if process is Process.RUNNING:
         return _running_phase(snapshot, session)
@@ -192,7 +192,7 @@ def _running_phase(snapshot: Snapshot, session: Session) -> Phase:
 
 
 class Turn:
-    """One step under way: the snapshot being changed and the actions being collected."""
+    """One step: the snapshot as it changes, and the actions collected so far."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy, now: float) -> None:
         self.snapshot = snapshot
@@ -201,7 +201,7 @@ class Turn:
         self.actions: list[Action] = []
 
     def set(self, **changes: object) -> None:
-        """Change fields of the snapshot."""
+        """Set fields of the snapshot."""
         self.snapshot = replace(self.snapshot, **changes)  # type: ignore[arg-type] # fields by name
 
     def act(self, *actions: Action) -> None:
@@ -209,7 +209,7 @@ class Turn:
         self.actions.extend(actions)
 
     def move_process(self, arrow: Arrow) -> None:
-        """Follow an arrow of the process table."""
+        """Take a transition of the process table."""
         before = self.snapshot.process
         try:
             self.set(process=PROCESS_TABLE[before][arrow])
@@ -217,7 +217,7 @@ class Turn:
             raise ImpossibleTransition(f"process {before} has no arrow {arrow.name}") from None
 
     def move_session(self, arrow: Arrow) -> None:
-        """Follow an arrow of the session table."""
+        """Take a transition of the session table."""
         before = self.snapshot.session
         try:
             self.set(session=SESSION_TABLE[before][arrow])
@@ -225,39 +225,39 @@ class Turn:
             raise ImpossibleTransition(f"session {before} has no arrow {arrow.name}") from None
 
     def say(self, reason: str) -> None:
-        """Set the reason a user sees, and since when."""
+        """Set the reason that users see, and since when."""
         if reason != self.snapshot.reason:
             self.set(reason=reason, since=self.now)
 
     def wake(self, timer: Timer, in_s: float) -> None:
-        """Set a timer, replacing it if it was set."""
+        """Set a timer, replacing an earlier one."""
         self.set(timers={**self.snapshot.timers, timer: self.now + in_s})
 
     def unwake(self, *timers: Timer) -> None:
-        """Forget timers."""
+        """Clear timers."""
         if any(timer in self.snapshot.timers for timer in timers):
             self.set(timers={timer: due for timer, due in self.snapshot.timers.items() if timer not in timers})
 
     def draw(self) -> float:
-        """Return the next number in [0, 1) of this machine's chance."""
+        """Return this machine's next pseudo-random number in [0, 1)."""
         self.set(draws=self.snapshot.draws + 1)
         return uniform(self.policy.seed, self.snapshot.draws)
 
     def jittered(self, pause_s: float) -> float:
-        """Return a pause shortened by chance."""
+        """Return a pause shortened by a random share."""
         return pause_s * (1.0 - self.policy.jitter * self.draw())
 
     def spend(self, rung: Rung, number: int = 1) -> None:
-        """Write down that a rung is climbed, or has been so often."""
+        """Record ``number`` runs of a recovery step."""
         for _ in range(number):
             self.set(spent=self.snapshot.spent.plus(rung, self.now))
 
     def room_in_s(self, rung: Rung) -> float:
-        """Return in how many seconds a rung may be climbed, 0 if it may now."""
+        """Return in how many seconds a recovery step may run, 0 if it may now."""
         return self.snapshot.spent.room_in_s(rung, self.policy.budgets[rung], self.now)
 
     def new_epoch(self) -> None:
-        """Make every answer still under way a stale one; how long a person is waited for does not depend on it."""
+        """Make all pending answers stale; the wait for a login by hand goes on."""
         by_hand = self.snapshot.timers.get(Timer.BY_HAND)
         self.set(
             epoch=self.snapshot.epoch + 1,
@@ -273,14 +273,14 @@ class Turn:
 
 
 def stop(turn: Turn, reason: str, *, logout: bool) -> None:
-    """Begin to stop; ``GatewayGone`` ends it."""
+    """Begin to stop; ``GatewayGone`` completes it."""
     turn.move_process(Arrow.STOP)
     turn.say(reason)
     turn.act(StopGateway(logout=logout))
 
 
 def give_up(turn: Turn, finish: Finish) -> None:
-    """End the supervisor: nothing is left running."""
+    """End the supervisor and leave nothing running."""
     logout = turn.snapshot.process is Process.RUNNING
     turn.new_epoch()
     turn.set(finishing=finish)
@@ -289,7 +289,7 @@ def give_up(turn: Turn, finish: Finish) -> None:
 
 
 def recycle(turn: Turn, arrow: Arrow, cause: RestartCause, reason: str, *, hard: bool = False) -> None:
-    """Stop the gateway and start it anew, at once if the budget has room; with ``hard`` it is asked nothing first."""
+    """Restart the gateway, at once if the budget has room; with ``hard`` without sending it a request first."""
     turn.new_epoch()
     turn.act(CancelLogin())
     turn.move_process(arrow)
@@ -300,13 +300,13 @@ def recycle(turn: Turn, arrow: Arrow, cause: RestartCause, reason: str, *, hard:
 
 
 LONGEST_PAUSE_S = 6 * 3600.0
-"""Longer than any maintenance window, so that a damaged file or a clock set back cannot hold a login for ever."""
+"""Longer than any maintenance window; keeps a damaged file or a clock set back from blocking logins forever."""
 
 
 def remember(snapshot: Snapshot, wall_minus_monotonic_s: float, now: float) -> dict[str, Any]:
-    """Return what is to be kept, in wall-clock seconds: a monotonic clock does not outlive the machine.
+    """Return what to keep on disk, in wall-clock seconds: a monotonic clock does not survive a reboot.
 
-    The pause that is left is kept as well: a machine may begin with a clock that is years behind.
+    The remaining pause is kept as well: a machine may boot with a clock that is years behind.
     """
     spent = snapshot.spent.shifted(wall_minus_monotonic_s)
     not_before, taken_at = snapshot.login_not_before, snapshot.took_over_at
@@ -324,9 +324,9 @@ def remember(snapshot: Snapshot, wall_minus_monotonic_s: float, now: float) -> d
 
 
 def recall(snapshot: Snapshot, kept: Mapping[str, Any], wall_minus_monotonic_s: float, now: float) -> Snapshot:
-    """Return the snapshot with what was kept; whatever cannot be read is as if it had not been kept.
+    """Return the snapshot with the kept values; unreadable ones are ignored.
 
-    What seems to lie in the future (the clock was set back) counts as just now.
+    A time in the future (the clock was set back) counts as now.
     """
     raw = kept.get("spent")
     raw = raw if isinstance(raw, Mapping) else {}

@@ -1,1 +1,1 @@
-"""What happened: the journal, and what can be told from it."""
+"""The journal, and what is derived from it: history, counters, notifications."""

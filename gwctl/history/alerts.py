@@ -1,4 +1,4 @@
-"""What of the journal is news to a person: which entries, in which words, how often. Pure: no clock, no I/O."""
+"""Notifications: which journal entries to report to people, in which words, how often. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from gwctl.times import duration
 
 HOUR_S = 3600.0
 OUTAGE_S = 600.0
-"""An outage of which nobody was told is told of afterwards if it lasted this long."""
+"""After an outage this long without a notification, the recovery is notified."""
 LONG_OUTAGE_S = 1800.0
-"""An outage of which nobody was told is told of when it has gone on for so long, whatever it waits for."""
+"""An outage without a notification is notified once it has lasted this long, whatever its cause."""
 PER_HOUR = 10
 KEPT_FOR_CRITICAL = 3
-"""How many of ``PER_HOUR`` only critical news may use: what repeats must not be in the way of what matters."""
+"""How many of ``PER_HOUR`` are reserved for critical notifications, so that repeated ones do not crowd them out."""
 MAX_CHARS = 300
 _ACCOUNT = re.compile(r"\b[A-Z]{1,3}\d{5,9}\b", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+")
 
 
 class Severity(StrEnum):
-    """How much it matters."""
+    """How important a notification is."""
 
     INFO = auto()
     WARNING = auto()
@@ -38,7 +38,7 @@ class Severity(StrEnum):
 
 
 class Event(StrEnum):
-    """What is told of."""
+    """What gwctl notifies people about."""
 
     SECOND_FACTOR = auto()
     LOCKED_OUT = auto()
@@ -55,10 +55,10 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is known of one event.
+    """Properties of one event.
 
-    ``command`` is what to type next; the same news is told again after ``again_s`` seconds at the earliest, or earlier
-    if ``ends_when_ready`` and the session was ready in between.
+    ``command`` is the next command to type. The same notification is repeated after ``again_s`` seconds at the
+    earliest, or earlier if ``ends_when_ready`` and the session was ready in between.
     """
 
     severity: Severity
@@ -73,52 +73,52 @@ KINDS: dict[Event, Kind] = {
     Event.SECOND_FACTOR: Kind(
         Severity.WARNING,
         "second factor needed",
-        "IBKR has sent a notification that somebody has to approve, or asks somebody at a terminal for a code",
+        "IBKR sent a notification to approve, or asks for a code at a terminal",
         "status",
-        again_s=150.0,  # the next notification is another one: IBKR's is good for 180 s
+        again_s=150.0,  # later it is about another notification of IBKR's: each is valid for 180 s
     ),
     Event.LOCKED_OUT: Kind(
         Severity.CRITICAL,
         "locked out",
-        "the session is gone and no login is sent any more until a person has mended the cause",
+        "the session is gone, and gwctl sends no login until a person has fixed the cause",
         "login --explain",
     ),
     Event.NEEDS_PERSON: Kind(
         Severity.CRITICAL,
         "a person is needed",
-        "the supervisor has given up and ended",
+        "the supervisor gave up and exited",
         "status",
     ),
     Event.NEVER_OPENED: Kind(
         Severity.CRITICAL,
-        "logins come to nothing",
-        "six logins in a row have succeeded and IBKR has not opened the session; it is tried again, ever more rarely",
+        "logins succeed but no session opens",
+        "six logins in a row succeeded but IBKR did not open the session; gwctl keeps trying, less and less often",
         "login --explain",
     ),
     Event.LONG_OUTAGE: Kind(
         Severity.WARNING,
-        "no session for long",
-        f"there has been no session for {LONG_OUTAGE_S / 60:.0f} minutes, and nobody was told of it yet",
+        "no session for a long time",
+        f"there has been no session for {LONG_OUTAGE_S / 60:.0f} minutes, without a notification so far",
         "status",
     ),
     Event.RESTARTED_OFTEN: Kind(
         Severity.WARNING,
-        "restarted often",
-        "the gateway is restarted again and again, more than 12 times an hour or 60 a day; it goes on being restarted",
+        "frequent restarts",
+        "gwctl restarted the gateway more than 12 times in an hour or 60 in a day, and keeps restarting it",
         "history",
         ends_when_ready=False,
     ),
     Event.LOGGED_IN_OFTEN: Kind(
         Severity.WARNING,
-        "logged in often",
-        "the budget of logins is spent; the next one waits",
+        "frequent logins",
+        "the login budget is spent; the next login waits",
         "history",
         ends_when_ready=False,
     ),
     Event.PAGE_UNKNOWN_BUT_UNDERSTOOD: Kind(
         Severity.WARNING,
-        "the login page is new",
-        "IBKR's login page is none that gwctl knows, and was understood all the same; please report what it has",
+        "new login page",
+        "gwctl does not know IBKR's login page but recognized its fields; please report the page",
         "login --probe",
         again_s=24 * HOUR_S,
         ends_when_ready=False,
@@ -126,19 +126,19 @@ KINDS: dict[Event, Kind] = {
     Event.RECOVERED: Kind(
         Severity.INFO,
         "ready again",
-        f"the session is ready after one of the above, or after {OUTAGE_S / 60:.0f} minutes or more without it",
+        f"the session is ready after one of the events above, or after {OUTAGE_S / 60:.0f} minutes or more without it",
         "history",
         again_s=0.0,
     ),
     Event.HELD_BACK: Kind(
         Severity.WARNING,
-        "further news is held back",
-        "the hour's budget of news is spent",
+        "further notifications held back",
+        "the hourly limit of notifications is reached",
         "history",
         again_s=HOUR_S,
         ends_when_ready=False,
     ),
-    Event.TEST: Kind(Severity.INFO, "a test", "`gwctl notify test`", "status", again_s=0.0),
+    Event.TEST: Kind(Severity.INFO, "test", "`gwctl notify test`", "status", again_s=0.0),
 }
 
 _EVENTS = frozenset(map(str, Event))
@@ -153,7 +153,7 @@ _AWAY = frozenset(Phase) - {Phase.READY, Phase.STOPPING, Phase.STOPPED}
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """One piece of news, with no secret and no account number in it; ``at`` is the journal's time of it."""
+    """One notification, without secrets or account numbers; ``at`` is its time in the journal."""
 
     event: Event
     severity: Severity
@@ -163,7 +163,7 @@ class News:
 
 
 def compose(event: Event, what: str, profile: str, at: str, command: str | None = None) -> News:
-    """Return a piece of news in the words that people get: the profile, what happened, the next command."""
+    """Return a notification as people see it: the profile, what happened, the next command."""
     kind = KINDS[event]
     option = "" if profile == "default" else f"--profile {profile} "
     text = f"{profile}: {tidy(what)}. Next: gwctl {option}{command or kind.command}"
@@ -171,15 +171,15 @@ def compose(event: Event, what: str, profile: str, at: str, command: str | None 
 
 
 def tidy(text: str) -> str:
-    """Return a text of the journal as one line of bounded length, without a full stop and without account numbers."""
+    """Return a journal text as one line of limited length, without a full stop and account numbers."""
     line = _ACCOUNT.sub("(account)", " ".join(text.split()))
     return (line if len(line) <= MAX_CHARS else f"{line[: MAX_CHARS - 1]}…").rstrip(". ")
 
 
 class Desk:
-    """Decides, entry by entry, what is told; ``wall_s`` is the clock, seconds since 1970.
+    """Decides for each entry whether to notify; ``wall_s`` is the clock, seconds since 1970.
 
-    ``kept`` is what ``to_json`` returned at another supervisor's time; ``unkept`` says that it is worth keeping anew.
+    ``kept`` is what ``to_json`` returned in an earlier supervisor; ``unkept`` means that there are changes to save.
     """
 
     def __init__(self, profile: str, wall_s: Callable[[], float], kept: Mapping[str, Any] | None = None) -> None:
@@ -192,25 +192,25 @@ class Desk:
             for key, at_s in (told.items() if isinstance(told, dict) else ())
             if _is_time(at_s) and _event_of(key) in _EVENTS
         }
-        """When each piece of news was told last."""
+        """When each notification was sent last."""
         self._sent_s = [at_s for at_s in _sequence(kept.get("sent_s")) if _is_time(at_s)]
-        """When news of the last hour was told."""
+        """When the notifications of the last hour were sent."""
         self._open = {str(event) for event in _sequence(kept.get("open")) if str(event) in _EVENTS}
-        """What was told of since the session was ready last."""
+        """The events notified since the session was last ready."""
         away_s = kept.get("away_s")
         self._away_s: float | None = away_s if _is_time(away_s) else None
-        """Since when the session is not ready; None while it is, and where it never was."""
+        """Since when the session is not ready; None while it is ready, or if it never was."""
         self._begun_s: float | None = None
-        """Since when this supervisor waits for its first session; None once it was ready."""
+        """Since when this supervisor waits for its first session; None once the session was ready."""
         self._was_ready = False
         self.unkept = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return what has to outlive this process."""
+        """Return the state to save for the next supervisor."""
         return {"told": self._told, "sent_s": self._sent_s, "open": sorted(self._open), "away_s": self._away_s}
 
     def see(self, entry: Mapping[str, Any]) -> list[News]:
-        """Return what is to be told now that the journal has ``entry``: nothing, or one piece of news."""
+        """Return the notification for a new journal entry, if any."""
         at = str(entry.get("at", ""))
         match entry:
             case {"kind": "start"}:
@@ -222,24 +222,24 @@ class Desk:
             case {"kind": "phase", "phase": str(phase), "reason": str(reason)}:
                 return self._see_phase(phase, reason, at)
             case {"kind": "end", "exit_code": 0}:
-                # Somebody stopped it who knows of it; the hour's budget stays spent.
+                # A person stopped it and knows; the hourly limit stays used.
                 self._told.clear()
                 self._open.clear()
                 self._away_s, self._begun_s, self.unkept = None, None, True
             case {"kind": "end", "text": text}:
                 self.unkept = True
-                return self._tell(Event.NEEDS_PERSON, f"the supervisor gave up: {text or 'no reason is known'}", at)
+                return self._tell(Event.NEEDS_PERSON, f"the supervisor gave up: {text or 'unknown reason'}", at)
         return []
 
     def look(self, reason: str, at: str) -> list[News]:
-        """Return what is to be told now that time has passed: an outage that goes on, for ``reason``, or nothing.
+        """Return a notification about an outage that continues, with its ``reason``, if one is due.
 
-        Who was told of anything since the session was ready knows that it is gone, but for who was asked for a second
-        factor: that one may think that it has come of it.
+        Any notification since the session was ready already tells that it is gone. Only a request for a second factor
+        does not: the person may think that the session opened after it.
         """
         now_s = self._wall_s()
         if self._away_s is not None:
-            self._away_s = min(self._away_s, now_s)  # it began at a time that has not come yet: the clock was set back
+            self._away_s = min(self._away_s, now_s)  # a start in the future: the clock was set back
         since_s = self._begun_s if self._away_s is None else self._away_s
         if since_s is None or self._open - {Event.SECOND_FACTOR} or now_s - since_s < LONG_OUTAGE_S:
             return []
@@ -247,7 +247,7 @@ class Desk:
         return self._tell(Event.LONG_OUTAGE, f"no session for {duration(away_s)}: {reason}", at)
 
     def _begin(self, entry: Mapping[str, Any]) -> None:
-        """Know of an outage that began under a supervisor that was killed: it said that it lived, and never an end."""
+        """Take over an outage from a supervisor that was killed: it left a sign of life but no end."""
         self._begun_s = self._wall_s()
         if self._away_s is None and entry.get("last_ready") is True:
             with contextlib.suppress(ValueError):
@@ -280,7 +280,7 @@ class Desk:
         return []
 
     def _tell(self, event: Event, what: str, at: str, command: str | None = None) -> list[News]:
-        """Return the news, or word that it is held back, or nothing where it has been told."""
+        """Return the notification, or a notice that it is held back, or nothing if it was sent already."""
         now_s = self._wall_s()
         key = _key(event, what)
         self._forget(now_s)
@@ -291,7 +291,7 @@ class Desk:
             if _key(Event.HELD_BACK) in self._told:
                 return []
             self._told[_key(Event.HELD_BACK)], self.unkept = now_s, True
-            text = f"so much happens that further news is held back, for an hour at most (this one: {event})"
+            text = f"too many notifications: gwctl holds further ones back for up to an hour (this one: {event})"
             return [compose(Event.HELD_BACK, text, self._profile, at)]
         self._told[key] = now_s
         self._sent_s.append(now_s)
@@ -301,7 +301,7 @@ class Desk:
         return [compose(event, what, self._profile, at, command)]
 
     def _forget(self, now_s: float) -> None:
-        """Let go of what was told long ago, or, by a clock that was set back, in the future."""
+        """Drop notifications sent long ago, or in the future by a clock that was set back."""
         self._sent_s = [at_s for at_s in self._sent_s if 0 <= now_s - at_s < HOUR_S]
         self._told = {
             key: at_s for key, at_s in self._told.items() if 0 <= now_s - at_s < KINDS[Event(_event_of(key))].again_s
@@ -309,8 +309,8 @@ class Desk:
 
 
 def _key(event: Event, what: str = "") -> str:
-    """Return what tells one piece of news from another."""
-    # Numbers in it are those of processes, ports and seconds: the same news has others each time.
+    """Return a key that is equal for equal notifications."""
+    # Ignore numbers: process IDs, ports and seconds differ each time.
     words = _NUMBER.sub("#", tidy(what))
     return f"{event}:{hashlib.sha256(words.encode()).hexdigest()[:12]}"
 
@@ -319,7 +319,7 @@ def _event_of(key: object) -> str:
     return str(key).partition(":")[0]
 
 
-# What was kept may be anything: the file is one that a person can edit.
+# The kept values may be anything: a person can edit the file.
 
 
 def _sequence(value: object) -> list[Any]:

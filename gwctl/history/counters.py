@@ -1,7 +1,7 @@
-"""What happened since a supervisor began, as numbers that only grow. Pure: the standard library only, no clock.
+"""Counters of what happened since a supervisor started. Pure: the standard library only, no clock.
 
-The journal's entries are counted as they are written, so that nothing has to be loaded before somebody asks. What an
-outage is, is what ``history`` says it is.
+They count the journal's entries as they are written, so that a scrape loads nothing. An outage is the same as in
+``history``.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Launch(StrEnum):
 
 
 class Since(StrEnum):
-    """From when the time to ready counts: the supervisor's start, or the loss of the session."""
+    """Where the time to ready starts: at the supervisor's start, or at the loss of the session."""
 
     START = auto()
     LOSS = auto()
 
 
 class Histogram:
-    """How many of the seen values were at most each bound, and their sum."""
+    """The number of observed values up to each bound, and their sum."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
@@ -49,7 +49,7 @@ class Histogram:
         self.sum += value
 
     def cumulative(self) -> Iterator[tuple[float, int]]:
-        """Yield each bound with the count of all values up to it, infinity last."""
+        """Yield each bound with the number of values up to it, infinity last."""
         total = 0
         for bound, count in zip((*self.bounds, float("inf")), self._counts, strict=True):
             total += count
@@ -57,9 +57,9 @@ class Histogram:
 
 
 class Numbers:
-    """Counts what happens in one supervisor; every number is there, as 0, from the start.
+    """Counts the events of one supervisor; every counter exists from the start, at 0.
 
-    ``clock`` returns monotonic seconds, so that a machine's sleep is not counted as an outage.
+    ``clock`` returns monotonic seconds, so that the machine's sleep does not count as an outage.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -78,26 +78,26 @@ class Numbers:
         self.restarts = dict.fromkeys(RestartCause, 0)
         self.logins = dict.fromkeys(LoginResult, 0)
         self.cures = {(rung, worked): 0 for rung in Rung for worked in (False, True)}
-        """By the rung and whether the session became ready by it, before another cure was tried."""
+        """By recovery step, and whether the session became ready before the next step ran."""
         self.time_to_ready = {since: Histogram(READY_BOUNDS_S) for since in Since}
         self.tickle_latency = Histogram(TICKLE_BOUNDS_S)
         self.tickle_failures = 0
 
     @property
     def outage_s(self) -> Mapping[bool, float]:
-        """How long the session was lost, in seconds, by whether a maintenance window of IBKR's was open then."""
+        """How long the session was lost, in seconds, by whether one of IBKR's maintenance windows was open."""
         self._count_outage(self._clock())
         return dict(self._outage_s)
 
     def ticked(self, took_s: float | None) -> None:
-        """Count a tickle; None for one that was not answered as it should be."""
+        """Count a tickle; None for one that failed."""
         if took_s is None:
             self.tickle_failures += 1
         else:
             self.tickle_latency.see(took_s)
 
     def saw(self, entry: Mapping[str, Any]) -> None:
-        """Count one entry of the journal, as it is written."""
+        """Count one journal entry as it is written."""
         match entry:
             case {"kind": "phase", "phase": phase, "event": event}:
                 self._phase(Phase(phase), str(event))
@@ -163,7 +163,7 @@ class Numbers:
             self._outage_s[self._window] += now - self._counted_s
             self._counted_s = now
 
-    # What is done about it.
+    # Recovery.
 
     def _cure(self, rung: Rung, *, ok: bool) -> None:
         self._conclude_cure(worked=False)

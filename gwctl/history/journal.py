@@ -1,4 +1,4 @@
-"""The journal: what happened, a line each, folded where it repeats itself; and its lines in words."""
+"""The journal: one line for each event, repeated lines folded; and journal lines in words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gwctl.times import utc_ms
 
 
 def describe(entry: dict[str, Any]) -> str | None:
-    """Return a journal entry as a line for a person, None if it is not for one."""
+    """Return a journal entry as a line for people, None if it is not meant for them."""
     line: str | None = None
     match entry:
         case {"kind": "phase", "reason": reason}:
@@ -32,7 +32,7 @@ def describe(entry: dict[str, Any]) -> str | None:
         case {"kind": "adopted", "pid": pid}:
             line = f"took over the running gateway (pid {pid})"
         case {"kind": "step", "step": str(step)} if step.startswith("ended: "):
-            line = None  # the login's own entry follows, with how long it took
+            line = None  # the login's own entry follows, with its duration
         case {"kind": "step", "step": step}:
             line = f"login: {str(step).replace('_', ' ')}"
         case {"kind": "login", "outcome": outcome, "took_s": took_s}:
@@ -43,10 +43,10 @@ def describe(entry: dict[str, Any]) -> str | None:
 
 
 WRITTEN = 5
-"""So many of the same are written; after that one every ``AGAIN_S``."""
+"""How many equal entries are written; after that, one every ``AGAIN_S``."""
 AGAIN_S = 600.0
 _KINDS = frozenset({"phase", "step", "warning", "defect", "restart"})
-"""What is folded. Logins, cures and gateways are counted by whoever reads the journal, and have pauses of their own."""
+"""The kinds that are folded. Readers count logins, recovery steps and gateways, which have their own pauses."""
 _MOST_KNOWN = 200
 _DIGITS = re.compile(r"\d+")
 
@@ -55,16 +55,17 @@ Sign = tuple[tuple[str, str], ...]
 
 @dataclass
 class Folding:
-    """The entries since the session was last ready. ``take`` is given all of them, in order."""
+    """Folds the entries since the session was last ready. ``take`` gets all of them, in order."""
 
     folded: int = 0
-    """How many were left out since the last one that was not."""
+    """How many entries were left out since the last written one."""
     _seen: dict[Sign, tuple[int, float]] = field(default_factory=dict)
 
     def take(self, entry: Mapping[str, Any], now_s: float) -> dict[str, Any] | None:
-        """Return what is to be written for ``entry``, None for nothing; ``now_s`` is monotonic.
+        """Return what to write for ``entry``, None for nothing; ``now_s`` is monotonic.
 
-        The entry after those that were left out says how many they were (``folded``): their numbers are not missing.
+        The first entry after those left out says how many they were (``folded``), so that their numbers do not count as
+        missing.
         """
         if self._is_repeated(entry, now_s):
             self.folded += 1
@@ -74,7 +75,7 @@ class Folding:
 
     def _is_repeated(self, entry: Mapping[str, Any], now_s: float) -> bool:
         if entry["kind"] == "phase" and entry.get("phase") == "ready":
-            # Between two times of readiness everything is told, or it would seem that nothing was between them.
+            # Between two times of readiness everything is written, or the time between would seem empty.
             self._seen.clear()
             return False
         if entry["kind"] not in _KINDS:
@@ -90,14 +91,14 @@ class Folding:
 
 
 def _sign_of(entry: Mapping[str, Any]) -> Sign:
-    """Return what two entries that say the same have in common: numbers and times are not part of it."""
+    """Return the part that equal entries share: their texts without numbers and times."""
     words = {name: value for name, value in entry.items() if name not in {"n", "at"} and isinstance(value, str)}
     return tuple((name, _DIGITS.sub("#", value)) for name, value in sorted(words.items()))
 
 
 MAX_BYTES = 4_000_000
 SEEN_EVERY_S = 29.0
-"""A little less than the half minute at which the supervisor calls, so that no call of its comes too early."""
+"""A little less than the half minute between the supervisor's calls, so that no call comes too early."""
 LAST_LINES_BYTES = 65_536
 LINES_AT_ONCE = 500
 READ_TRIES = 3
@@ -106,14 +107,14 @@ _BOOT_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """When a supervisor last said that it lived, and whether the session was ready then."""
+    """A supervisor's last sign of life, and whether the session was ready then."""
 
     at: str
     ready: bool
 
     @classmethod
     def load(cls, file: Path) -> Seen | None:
-        """Return what ``file`` says, None if there is none or it says nothing."""
+        """Return the content of ``file``, None if it is missing or unreadable."""
         with contextlib.suppress(DiskTrouble):
             match read_json(file)[0]:
                 case {"at": str() as at, "ready": bool() as ready}:
@@ -122,9 +123,9 @@ class Seen:
 
 
 class Journal:
-    """The journal file and the last entries in memory for whoever follows.
+    """The journal file, and the last entries in memory for followers.
 
-    With a ``scribe`` it is that who writes the file, in the order of the entries; nobody waits for the disk.
+    With a ``scribe``, the scribe writes the file in the order of the entries, and no caller waits for the disk.
     """
 
     def __init__(self, file: Path, *, remembered: int = 500, scribe: Scribe | None = None) -> None:
@@ -140,15 +141,15 @@ class Journal:
 
     @property
     def seen_file(self) -> Path:
-        """Where it says that it lives, next to the journal."""
+        """The file with the last sign of life, next to the journal."""
         return self.file.with_suffix(".seen")
 
     def begin(self, **fields: object) -> dict[str, Any]:
-        """Append, durably, that a supervisor begins, and return the entry.
+        """Append the start of a supervisor, durably, and return the entry.
 
-        ``last_seen`` is until when the one before it is known to have lived: what it last said, or its last entry if
-        that is later; None if nobody knows. ``last_ready`` is only given where the former counts. ``boot`` tells a
-        machine that went down from a supervisor that was killed.
+        ``last_seen`` is the time of the previous supervisor's last sign of life or last entry, whichever is later; None
+        if unknown. ``last_ready`` is only set if it comes from the sign of life. ``boot`` distinguishes a machine that
+        went down from a supervisor that was killed.
         """
         last, seen = last_at(self.file), Seen.load(self.seen_file)
         spoke_later = seen is not None and (last is None or seen.at > last)
@@ -158,7 +159,7 @@ class Journal:
         return self._write("start", {**fields, **known, "boot": _boot()}, durable=True)
 
     def seen(self, *, ready: bool) -> None:
-        """Say on disk that the supervisor lives, at most twice a minute; a disk that is full loses it."""
+        """Write a sign of life to disk, at most twice a minute; a full disk loses it."""
         now_s = time.monotonic()
         if self._seen_s is not None and now_s - self._seen_s < SEEN_EVERY_S:
             return
@@ -170,9 +171,9 @@ class Journal:
             write_json(self.seen_file, seen)
 
     def write(self, kind: str, **fields: object) -> dict[str, Any]:
-        """Append one event and return it, or fold it into the next line if it says what was said again and again.
+        """Append one entry and return it; an entry that repeats too often is folded into the next line.
 
-        A full disk loses the line, never the loop.
+        A full disk loses the line but never stops the loop.
         """
         return self._write(kind, fields)
 
@@ -184,7 +185,7 @@ class Journal:
         if written is not None:
             self._do(partial(self._put, written, durable=durable))
         if self.on_entry is not None:
-            with contextlib.suppress(Exception):  # a follower's trouble is not the loop's
+            with contextlib.suppress(Exception):  # a follower's error must not stop the loop
                 self.on_entry()
         return entry
 
@@ -231,18 +232,18 @@ class Journal:
                 return
         except FileNotFoundError:
             return
-        # On disk before it gets its new name: a crash must not leave a name without its lines.
+        # Sync before the rename: a crash must not leave a file without its lines.
         _sync_path(self.file)
         self.file.replace(older(self.file))
         _sync_path(self.file.parent)
 
     def since(self, n: int) -> list[dict[str, Any]]:
-        """Return the remembered entries after number ``n``."""
+        """Return the entries in memory after number ``n``."""
         return [entry for entry in self.recent if entry["n"] > n]
 
 
 def _boot() -> str | None:
-    """Return what tells this boot of the machine from the others, None where the system does not say."""
+    """Return the ID of this boot of the machine, None if the system has none."""
     try:
         return _BOOT_FILE.read_text().strip()
     except OSError:
@@ -261,7 +262,7 @@ def _sync_path(path: Path) -> None:
 
 
 def older(file: Path) -> Path:
-    """Return where the entries are that no longer had room in ``file``."""
+    """Return the file that holds the entries older than those in ``file``."""
     return file.with_name(file.name + ".1")
 
 
@@ -284,7 +285,7 @@ def _lines(raw: bytes) -> list[str]:
 
 
 def last_at(file: Path) -> str | None:
-    """Return when the last entry was written, None if there is none that can be read."""
+    """Return the time of the last entry, None if there is no readable one."""
     for one in (file, older(file)):
         with contextlib.suppress(OSError), one.open("rb") as journal:
             journal.seek(max(0, journal.seek(0, os.SEEK_END) - LAST_LINES_BYTES))
@@ -296,14 +297,14 @@ def last_at(file: Path) -> str | None:
 
 
 class Entries(Iterator[dict[str, Any]]):
-    """A journal's entries, oldest first; ``damaged`` counts the lines that were skipped so far."""
+    """A journal's entries, oldest first; ``damaged`` counts the lines skipped so far."""
 
     def __init__(self, parts: list[bytes]) -> None:
         self.damaged = 0
         self._entries = self._read([line for part in parts for line in _lines(part)])
 
     def __next__(self) -> dict[str, Any]:
-        """Return the next entry that can be read."""
+        """Return the next readable entry."""
         return next(self._entries)
 
     def _read(self, lines: list[str]) -> Iterator[dict[str, Any]]:
@@ -316,7 +317,7 @@ class Entries(Iterator[dict[str, Any]]):
 
 
 def _parsed_together(lines: list[str]) -> list[dict[str, Any] | None]:
-    """Return what ``_parsed`` does of each line, in a third of the time where none is damaged."""
+    """Return ``_parsed`` of each line, in a third of the time if none is damaged."""
     with contextlib.suppress(ValueError, RecursionError):
         values = json.loads(f"[{','.join(lines)}]")
         if len(values) == len(lines):
@@ -325,14 +326,14 @@ def _parsed_together(lines: list[str]) -> list[dict[str, Any] | None]:
 
 
 def read_entries(paths: Paths) -> Entries:
-    """Return what a profile's journal has, nothing if there is none; raise DiskTrouble if it cannot be read."""
+    """Return the entries of a profile's journal, none if it does not exist; raise DiskTrouble if it cannot be read."""
     file = paths.journal_file
     try:
         for _ in range(READ_TRIES):
             newer, inode = _read(file)
             parts = [_read(older(file))[0], newer]
             if _inode(file) == inode:
-                break  # else it was put aside in between: what was read is not in order
+                break  # otherwise it was rotated in between, and the parts are not in order
     except OSError as error:
         raise DiskTrouble(f"cannot read {error.filename}: {error.strerror}", hint=f"check its owner: {file}") from error
     return Entries(parts)

@@ -1,4 +1,4 @@
-"""Journal entries in words, and the last day of them."""
+"""The journal's last day, and its last entries in words."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gwctl.paths import Paths
 DAY_S = 86_400.0
 LINES = 8
 MOST_STRETCHES = 2000
-"""A day of trouble has a few hundred; more than this nobody could draw."""
+"""A bad day has a few hundred; a drawing cannot show more than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that happened, in words; wall-clock seconds."""
+    """One event in words; wall-clock seconds."""
 
     at_s: float
     text: str
@@ -27,7 +27,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Lately:
-    """What the journal says of the last 24 hours, and of what happened last."""
+    """The journal's last 24 hours, and its last events."""
 
     began_s: float
     ended_s: float
@@ -35,7 +35,7 @@ class Lately:
     lines: tuple[Line, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for the page: times are seconds since 1970, ``uptime`` is a share or None."""
+        """Return it for the status page: times are seconds since 1970, ``uptime`` is a share or None."""
         times = self.history.times
         return {
             "began_s": round(self.began_s, 3),
@@ -61,8 +61,8 @@ class Lately:
 def look_back(paths: Paths, now_s: float, last_sign: LastSign | None) -> Lately:
     """Return the last day until ``now_s``, wall-clock seconds; raise DiskTrouble if the journal cannot be read.
 
-    ``last_sign`` of a supervisor that lives is ``now_s`` itself: what is later than it counts as unknown. It reads the
-    whole journal: up to a quarter of a second where that is full.
+    Time after ``last_sign`` counts as unknown; for a running supervisor it is ``now_s`` itself. The call reads the
+    whole journal, which takes up to a quarter of a second if the journal is full.
     """
     entries = list(read_entries(paths))
     history = tell(entries, now_s=now_s, last_sign=last_sign, since_s=now_s - DAY_S)
@@ -70,7 +70,7 @@ def look_back(paths: Paths, now_s: float, last_sign: LastSign | None) -> Lately:
 
 
 def last_lines(entries: Iterable[Mapping[str, Any]], count: int = LINES) -> list[Line]:
-    """Return what a person should know of the last entries, oldest first; what is repeated is said once."""
+    """Return the last entries that matter to people, oldest first, without repetitions."""
     lines: list[Line] = []
     for entry in reversed(list(entries)):
         text, at_s = describe(dict(entry)), seconds_at(entry, "at")

@@ -1,8 +1,8 @@
-"""Play a journal back into what the session was when, and what was done about it. Pure: no I/O, no clock.
+"""Replay a journal into the session's states over time, and the recovery actions taken. Pure: no I/O, no clock.
 
-The journal says when something changed, so the state at any time is that of the last change before it. In three cases
-nobody can know, and the state is UNKNOWN: no supervisor lived, the machine was asleep, or lines were lost in between
-(each supervisor numbers its lines).
+The journal records changes, so the state at any time is that of the last change before it. In three cases the state is
+UNKNOWN: no supervisor was running, the machine was asleep, or lines were lost in between (each supervisor numbers its
+lines).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from enum import StrEnum, auto
 from typing import Any
 
 WAKE_S = 60.0
-"""A session found gone this soon after the machine's wake did not live through its sleep."""
+"""A session found lost this soon after the machine's wake did not survive the sleep."""
 TOLERANCE_S = 1.0
-"""How far an entry's two clocks, the time of day and how long a phase lasted, may disagree."""
+"""How far an entry's two clocks, the time of day and the length of a phase, may differ."""
 PERSON_CODES = frozenset({69, 77, 78})
-"""The exit codes of a supervisor that only a person brings back (the command line's contract)."""
+"""Exit codes after which a supervisor needs a person (docs/cli.md)."""
 
 KILLED = "the supervisor ended unexpectedly"
 MACHINE_DOWN = "the machine went down"
@@ -31,7 +31,7 @@ _GOES_WELL = frozenset({"starting", "logging_in", "awaiting_second_factor"})
 
 
 class State(StrEnum):
-    """What a stretch of time was, as far as is known."""
+    """State of a stretch of time, as far as known."""
 
     READY = auto()
     STARTING = auto()
@@ -42,7 +42,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Time in which nothing changed; wall-clock seconds since 1970."""
+    """A time span without a change; wall-clock seconds since 1970."""
 
     state: State
     began_s: float
@@ -52,13 +52,13 @@ class Stretch:
 
     @property
     def length_s(self) -> float:
-        """How long it was."""
+        """Its length."""
         return self.ended_s - self.began_s
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """One login; ``outcome`` and ``text`` are the journal's."""
+    """One login; ``outcome`` and ``text`` come from the journal."""
 
     at_s: float
     outcome: str
@@ -69,7 +69,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """A gateway launched in the place of another."""
+    """A gateway that replaced another."""
 
     at_s: float
     reason: str
@@ -77,7 +77,7 @@ class Restart:
 
 
 class Deed(StrEnum):
-    """What may have brought a session back."""
+    """An action that may have restored a session."""
 
     BEGIN = auto()
     RESTART = auto()
@@ -90,10 +90,10 @@ class Deed(StrEnum):
 
 @dataclass(slots=True)
 class Replay:
-    """Takes the entries in the order they were written; the stretches follow one another without a gap.
+    """Takes the entries in the order they were written; the stretches follow one another without gaps.
 
-    Times never run backwards here: where a stamp does, or is later than ``now_s``, the machine's clock was wrong, and
-    the time of the entry before it is taken.
+    Times never go backwards: if a timestamp does, or is later than ``now_s``, the machine's clock was wrong, and the
+    time of the previous entry is used.
     """
 
     now_s: float
@@ -107,7 +107,7 @@ class Replay:
     words: str = BEFORE
     sandbox: bool = False
     cursor_s: float | None = None
-    """Until when there are stretches; None before the first entry."""
+    """The end of the last stretch; None before the first entry."""
     _latest_s: float = 0.0
     _died_s: float = 0.0
     _number: int | None = None
@@ -121,10 +121,10 @@ class Replay:
     _doubt: bool = False
 
     def take(self, entry: Mapping[str, Any]) -> None:
-        """Go on with one entry."""
+        """Process one entry."""
         before_s, now_s = self._latest_s, self._time_of(entry)
         if now_s == 0.0:
-            return  # nothing before has a time either
+            return  # no entry so far has a time
         self._count(entry, before_s)
         kind = entry["kind"]
         if not self._begun and kind != "warning":
@@ -146,10 +146,10 @@ class Replay:
                 self._end(now_s, entry)
 
     def finish(self, lived_until_s: float | None = None, *, ready: bool | None = None) -> None:
-        """Draw the rest, until now.
+        """Add the stretches up to now.
 
-        A supervisor that has not ended is known to have lived until ``lived_until_s``, or its last entry if that is
-        later; ``ready`` is what it then said of the session, if it did.
+        A supervisor without an end is known to have run until ``lived_until_s``, or its last entry if that is later;
+        ``ready`` is the session's state it reported then, if any.
         """
         if self.cursor_s is None:
             return
@@ -160,7 +160,7 @@ class Replay:
         self._draw(self.now_s)
         self._mend_wakes()
 
-    # Where an entry stands.
+    # Time and number of an entry.
 
     def _time_of(self, entry: Mapping[str, Any]) -> float:
         said_s = seconds_at(entry, "at")
@@ -172,7 +172,7 @@ class Replay:
         last, number = self._number, entry.get("n")
         self._number = number if isinstance(number, int) else (last or 0) + 1
         if last is None and self._number > 1 and entry["kind"] != "start":
-            # The journal's oldest part is gone: this is in the middle of a supervisor's life.
+            # The journal's oldest part is gone: the supervisor was already running.
             self._begun, self._ended, self._has_gateway = True, False, True
             self.cursor_s = self._phase_s = self._run_began_s = self._latest_s
         elif last is None or self._number <= last:
@@ -181,10 +181,10 @@ class Replay:
             self.lost_lines += lost
             self._doubt = True
 
-    # What it says.
+    # Content of an entry.
 
     def _begin(self, now_s: float, start: Mapping[str, Any]) -> None:
-        """Note that another supervisor lives, and what became of the one before it."""
+        """Note the start of a supervisor, and how the previous one ended."""
         boot, self._boot = self._boot, start.get("boot")
         self._begun = True
         if self.cursor_s is None:
@@ -210,14 +210,14 @@ class Replay:
 
     def _lived_until(self, lived_s: float, ready: object) -> None:
         if isinstance(ready, bool) and ready is not (self.state is State.READY):
-            self._doubt = True  # the line that says so is missing
+            self._doubt = True  # the line with this change is missing
         self._draw(min(lived_s, self.now_s))
 
     def _phase(self, now_s: float, entry: Mapping[str, Any]) -> None:
         phase, reason, event = (str(entry.get(key)) for key in ("phase", "reason", "event"))
         lasted_s = number_in(entry, "after_s")
         if lasted_s is not None and now_s - lasted_s <= self._phase_s + TOLERANCE_S:
-            self._doubt = False  # whatever was lost, no change of phase was
+            self._doubt = False  # the lost lines contained no change of phase
         self._draw(now_s)
         self._phase_s = now_s
         if phase == "ready":
@@ -229,7 +229,7 @@ class Replay:
         elif phase in _GOES_WELL and (self.state is State.STARTING or self.words == BEFORE):
             self._set(State.STARTING, reason)
         else:
-            words = "a login was asked for" if event == "LoginWanted" else reason
+            words = "a login was requested" if event == "LoginWanted" else reason
             self._trouble = self._trouble if phase in _GOES_WELL and self.state is State.DOWN else words
             self._set(State.DOWN, words)
         if phase == "locked_out":
@@ -262,9 +262,9 @@ class Replay:
             self.windows[-1] = (began_s, min(now_s, ended_s))
 
     def _clock(self, now_s: float, asleep_s: float, jumped_s: float) -> None:
-        """Paint over what seemed to go on while the machine slept; what followed at once on its wake goes with it.
+        """Replace the stretches during the machine's sleep, and those right after its wake, with UNKNOWN.
 
-        Where the system does not tell sleep from a clock that was set forward, the time in between is as little known.
+        Some systems cannot tell sleep from a clock that was set forward; then the time in between is unknown as well.
         """
         self._draw(now_s)
         began_s = max(now_s - max(asleep_s, jumped_s), self._run_began_s)
@@ -289,7 +289,7 @@ class Replay:
         if isinstance(code, int) and code in PERSON_CODES:
             self.deeds.append((now_s, Deed.PERSON))
 
-    # Drawing.
+    # Stretches.
 
     def _set(self, state: State, words: str) -> None:
         self.state, self.words = state, words
@@ -307,7 +307,7 @@ class Replay:
             self.cursor_s = to_s
 
     def _mend_wakes(self) -> None:
-        """Do not believe in the moments of readiness between a wake and the first look at the session."""
+        """Mark short times of readiness between a wake and the first session check as UNKNOWN."""
         for index in range(1, len(self.stretches) - 1):
             slept, moment, found = self.stretches[index - 1 : index + 2]
             brief = moment.state is State.READY and moment.length_s <= WAKE_S
@@ -316,7 +316,7 @@ class Replay:
 
 
 def seconds_at(entry: Mapping[str, Any], key: str) -> float | None:
-    """Return a stamp as seconds since 1970, None if there is none that makes sense."""
+    """Return a timestamp as seconds since 1970, None if missing or invalid."""
     try:
         return max(0.0, dt.datetime.fromisoformat(entry[key]).timestamp())
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
@@ -324,13 +324,13 @@ def seconds_at(entry: Mapping[str, Any], key: str) -> float | None:
 
 
 def number_in(entry: Mapping[str, Any], key: str) -> float | None:
-    """Return a length of time in seconds, None if there is none that makes sense."""
+    """Return a duration in seconds, None if missing or invalid."""
     value = entry.get(key)
     return float(value) if isinstance(value, int | float) and 0 <= value < float("inf") else None
 
 
 def merged(stretches: list[Stretch]) -> Iterator[Stretch]:
-    """Yield the stretches with those joined that tell the same."""
+    """Yield the stretches with equal neighbors joined."""
     for _, same in itertools.groupby(stretches, key=lambda one: (one.state, one.words, one.sandbox)):
         first, *more = same
         yield replace(first, ended_s=more[-1].ended_s) if more else first

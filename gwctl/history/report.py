@@ -1,7 +1,7 @@
-"""What a journal tells a person: uptime per day, outages with cause and cure, logins, restarts. Pure: no I/O, no clock.
+"""The history report: uptime per day, outages with cause and recovery, logins, restarts. Pure: no I/O, no clock.
 
-Uptime is the share of the time in which the session was wanted (nobody had stopped it) that it was seen ready. What
-nobody watched counts against it: it is shown on its own, and never claimed.
+Uptime is the share of the wanted time (the session was not stopped) in which the session was known to be ready. Time
+without a supervisor counts against it and is shown as unknown.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from gwctl.history.replay import BEFORE, LINES_LOST, Deed, Login, Replay, Restar
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """From the moment the session was no longer known to be ready until it was, or was stopped.
+    """The time from when the session was no longer known to be ready until it was ready again, or was stopped.
 
-    ``cures`` is what brought it back, in order; ``unknown_s`` is how much of it nobody watched; ``ended_s`` is None
-    while it lasts. ``maintenance`` says that a maintenance window of IBKR's was open meanwhile.
+    ``cures`` lists what restored the session, in order; ``unknown_s`` is the unwatched part; ``ended_s`` is None while
+    the outage lasts. ``maintenance`` is true if one of IBKR's maintenance windows was open during it.
     """
 
     began_s: float
@@ -36,7 +36,7 @@ class Outage:
 
     @property
     def cure(self) -> str:
-        """What brought it back, in words."""
+        """What restored the session, in words."""
         return ", ".join(self.cures)
 
 
@@ -51,17 +51,17 @@ class Times:
 
     @property
     def span_s(self) -> float:
-        """All of it."""
+        """The total time."""
         return sum(self.by_state.values())
 
     @property
     def wanted_s(self) -> float:
-        """All of it but what was stopped."""
+        """The total time without the stopped part."""
         return sum(seconds for state, seconds in self.by_state.items() if state is not State.STOPPED)
 
     @property
     def supervised_s(self) -> float:
-        """How long a supervisor is known to have watched."""
+        """How long a supervisor is known to have run."""
         return self[State.READY] + self[State.STARTING] + self[State.DOWN]
 
     @property
@@ -72,7 +72,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One calendar day; ``began_s`` and ``ended_s`` are its midnights, the stretches what the journal knows of it."""
+    """One calendar day; ``began_s`` and ``ended_s`` are its midnights, the stretches come from the journal."""
 
     date: str
     began_s: float
@@ -86,7 +86,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What happened between ``began_s`` and ``ended_s``; both None where the journal is empty."""
+    """What happened between ``began_s`` and ``ended_s``; both are None if the journal is empty."""
 
     began_s: float | None
     ended_s: float | None
@@ -103,7 +103,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class LastSign:
-    """The last sign of life of a supervisor that has not said that it ended; ``ready`` if it said so of the session."""
+    """The last sign of life of a supervisor without an end entry; ``ready`` is the session's state then, if known."""
 
     at_s: float
     ready: bool | None = None
@@ -117,16 +117,15 @@ def tell(
     since_s: float = 0.0,
     zone: dt.tzinfo | None = None,
 ) -> History:
-    """Return what the entries say of the time from ``since_s`` to ``now_s``, days being those of ``zone``.
+    """Return the history from ``since_s`` to ``now_s``, with days in ``zone``; None is the machine's time zone.
 
-    ``last_sign`` is the running supervisor's, or what a killed one left; without it the last entry is. ``zone`` None
-    is the machine's own.
+    ``last_sign`` comes from the running supervisor, or from one that was killed; without it, the last entry counts.
     """
     replay = Replay(now_s)
     for entry in entries:
         replay.take(entry)
     replay.finish(last_sign.at_s if last_sign else None, ready=last_sign.ready if last_sign else None)
-    # The journal's oldest part may be gone: the history begins with the first thing that is known.
+    # The journal's oldest part may be gone: the history begins with the first known state.
     whole = list(itertools.dropwhile(lambda one: one.words == BEFORE, merged(replay.stretches)))
     outages = tuple(one for one in _outages(whole, replay) if one.ended_s is None or one.ended_s > since_s)
     stretches = tuple(_within(one, since_s, now_s) for one in whole if one.ended_s > since_s)
@@ -149,7 +148,7 @@ def tell(
 
 
 def _outages(stretches: list[Stretch], replay: Replay) -> Iterator[Outage]:
-    """Yield each run of stretches in which the session was not there, or nobody knows."""
+    """Yield each run of stretches in which the session was down or its state unknown."""
     run: list[Stretch] = []
     for one in stretches:
         if one.state in {State.DOWN, State.UNKNOWN}:
@@ -163,7 +162,7 @@ def _outages(stretches: list[Stretch], replay: Replay) -> Iterator[Outage]:
 
 def _outage(run: list[Stretch], after: State | None, replay: Replay) -> Outage:
     began_s, ended_s = run[0].began_s, run[-1].ended_s
-    # A line that says why is better than that lines were lost before it.
+    # A line with a reason is better than a note that lines were lost before it.
     cause = next((one.words for one in run if one.words not in {BEFORE, LINES_LOST}), LINES_LOST)
     return Outage(
         began_s=began_s,
@@ -185,7 +184,7 @@ def _between(deeds: list[tuple[float, Deed]], began_s: float, ended_s: float) ->
 
 
 def _cures(deeds: Iterable[Deed], after: State | None) -> tuple[str, ...]:
-    """Return what brought the session back: the last that was done to the gateway, then to the session."""
+    """Return what restored the session: the last action on the gateway, then the last one on the session."""
     if after is None:
         return ()
     if after is State.STOPPED:
@@ -246,7 +245,7 @@ def _days(
 
 
 def _within(stretch: Stretch, began_s: float, ended_s: float) -> Stretch:
-    """Return the part of a stretch that lies between two times."""
+    """Return the part of a stretch between two times."""
     if began_s <= stretch.began_s and stretch.ended_s <= ended_s:
         return stretch
     return replace(stretch, began_s=max(stretch.began_s, began_s), ended_s=min(stretch.ended_s, ended_s))
@@ -262,7 +261,7 @@ def midnight_s(date: dt.date, zone: dt.tzinfo | None) -> float:
 
 
 def calendar(first_s: float, last_s: float, zone: dt.tzinfo | None) -> Iterator[tuple[dt.date, float, float]]:
-    """Yield each day that the time between two times touches, with its midnights; days have 23 to 25 hours."""
+    """Yield each day between two times with its midnights; days have 23 to 25 hours."""
     date = _date(first_s, zone)
     began_s = min(midnight_s(date, zone), first_s)
     while began_s < last_s:

@@ -1,1 +1,1 @@
-"""Law 2: which passwords may be sent, how often, and what came of them."""
+"""Law 2: which passwords may be sent, how often, and with what outcome."""

@@ -1,4 +1,4 @@
-"""The ledger of submits, on disk before a password is sent (law 2), and the clock that nobody sets."""
+"""The ledger of submits, on disk before a password is sent (law 2), and the machine's uptime clock."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from gwctl.state_file import make_private_dir, read_json, set_aside, write_json
 from gwctl.times import utc
 
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
-"""Linux gives each start of the machine a name of its own; elsewhere there is none, and the wall clock has to do."""
+"""Linux gives each boot of the machine an ID; other systems do not, and the ledger uses the wall clock there."""
 
 
 def machine_uptime() -> Uptime | None:
-    """Return the present by that clock; None where the system does not tell."""
+    """Return the boot ID and the uptime; None if the system does not provide them."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     try:
         boot = BOOT_ID_FILE.read_text(encoding="ascii").strip()
@@ -62,10 +62,10 @@ log = logging.getLogger("gwctl.supervisor")
 
 
 class Ledger:
-    """The submits of one profile. Every method reads the file anew: other processes write it, too.
+    """The submits of one profile. Every method reads the file again: other processes write it, too.
 
-    Fingerprints are salted scrypt; the password itself is never stored. ``wall_clock`` gives seconds since 1970,
-    ``uptime`` what nobody can set.
+    Fingerprints are salted scrypt; the password itself is never stored. ``wall_clock`` returns seconds since 1970,
+    ``uptime`` a clock that cannot be set.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Ledger:
         self._known: tuple[LoginRecord, str] | None = None
         self._unwritten = False
         self.last_begun: Submit | None = None
-        """What ``begin_submit`` wrote last, by which it can be withdrawn."""
+        """The last submit that ``begin_submit`` wrote, to withdraw it if needed."""
         self._printed: tuple[weakref.ref[Secret], str, str] | None = None
 
     @contextmanager
@@ -109,11 +109,11 @@ class Ledger:
             else:
                 return *self._known, None
         elif aside is None and self._known is not None:
-            # The file was deleted under a living supervisor: what it said still holds, and the next submit writes it.
+            # The file was deleted while the supervisor ran: its content still counts, and the next submit writes it.
             return *self._known, None
         if aside is not None:
-            log.warning("the login ledger was damaged and is set aside as %s", aside)
-        # A new ledger knows no password that worked, so the next one is sent once at the most: the careful side.
+            log.warning("the damaged login ledger was moved to %s", aside)
+        # A new ledger knows no password that worked, so the next one is sent at most once, to be careful.
         return LoginRecord(), secrets.token_hex(16), aside
 
     def _save(self, record: LoginRecord, salt: str) -> None:
@@ -121,7 +121,7 @@ class Ledger:
         self._known, self._unwritten = (record, salt), False
 
     def _save_or_keep(self, record: LoginRecord, salt: str) -> None:
-        """Write what has happened; on a full disk it is kept, holds for this process, and is written by ``restore``."""
+        """Write the record; on a full disk, keep it in memory for this process until ``restore`` writes it."""
         try:
             self._save(record, salt)
         except DiskTrouble:
@@ -129,9 +129,9 @@ class Ledger:
             raise
 
     def _print(self, password: Secret, salt: str) -> str:
-        """Return the fingerprint, made once for one object: scrypt takes its time, and a login asks twice.
+        """Return the fingerprint, computed once for each object: scrypt is slow, and a login asks twice.
 
-        The password is held no longer by this than by whoever asks.
+        The cache holds only a weak reference to the password.
         """
         known = self._printed
         if known is None or known[0]() is not password or known[1] != salt:
@@ -142,21 +142,21 @@ class Ledger:
         return Now(self.wall_clock(), self.uptime())
 
     def read(self) -> LoginRecord:
-        """Return the record as it is now; a damaged file is set aside and an empty record returned."""
+        """Return the current record; set a damaged file aside and return an empty record."""
         with self._locked():
             return self._load()[0]
 
     def _look(self, *, only: bool) -> LoginRecord:
         """Return the record without waiting for a lock: files are replaced whole.
 
-        A damaged one is for ``read``; with ``only`` it stays as it is and says as little as a missing one.
+        ``read`` handles a damaged file; with ``only`` the file stays as it is and counts as missing.
         """
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return record_from(json.loads(self.file.read_bytes()))
         return self.read() if not only and self.file.exists() else LoginRecord()
 
     def set_aside_if_damaged(self) -> Path | None:
-        """Return where a damaged ledger was moved to, None if it is sound or new."""
+        """Return where a damaged ledger was moved to, None if it is intact or new."""
         with self._locked():
             record, salt, aside = self._load()
             if aside is not None:
@@ -176,10 +176,10 @@ class Ledger:
         return record.worked_print == self._print(password, salt)
 
     def begin_submit(self, password: Secret, context: str, limit: int, *, leave_last: bool = False) -> Permission:
-        """Write a submit to disk if law 2 allows it, and say whether it does.
+        """Write a submit to disk if law 2 allows it, and return whether it does.
 
-        The check and the write are one: two processes cannot both get the last permission. With ``leave_last`` the last
-        submit was not answered, which is written only if another one is allowed: else its answer is still to come.
+        Check and write are atomic: two processes cannot both get the last permission. With ``leave_last`` the last
+        submit got no answer; this is recorded only if another submit is allowed, else its answer may still come.
         """
         with self._locked():
             record, salt, _ = self._load()
@@ -194,7 +194,7 @@ class Ledger:
             return permission
 
     def withdraw(self, begun_ones: Sequence[Submit]) -> None:
-        """Take back submits that were written before they were made, and then were not made."""
+        """Remove submits that were recorded in advance and then did not happen."""
         with self._locked():
             record, salt, _ = self._load()
             self._save_or_keep(withdrawn(record, begun_ones), salt)
@@ -202,8 +202,8 @@ class Ledger:
     def end_submit(self, outcome: str, *, locked_reason: str | None = None) -> bool:
         """Write the outcome of the last submit; return whether its password has worked before.
 
-        ``outcome`` is ``success``, ``refused``, ``answered`` (no refusal, a person is needed) or ``uncounted`` (IBKR's
-        trouble, not the password's).
+        ``outcome`` is ``success``, ``refused``, ``answered`` (no refusal, a person is needed) or ``uncounted`` (a
+        problem at IBKR, not with the password).
         """
         with self._locked():
             record, salt, _ = self._load()
@@ -214,16 +214,16 @@ class Ledger:
             return record.worked_print == record.submits[-1].print
 
     def wait_for_second_factor(self, *, answered: bool) -> None:
-        """Write down that the last submit waits for a second factor, or that one was given and is not judged yet.
+        """Record that the last submit waits for a second factor, or that one was given and its result is open.
 
-        A login that is stopped while it waits was refused by nobody; one that is stopped after an answer may have been.
+        A login that stops while it waits was not refused; a login that stops after an answer may have been.
         """
         with self._locked():
             record, salt, _ = self._load()
             self._save_or_keep(asked(record, answered=answered), salt)
 
     def block_last(self, context: str, code: str, reason: str) -> None:
-        """Keep the last submitted password from being sent again under the same settings."""
+        """Block the last submitted password from being sent again with the same settings."""
         with self._locked():
             record, salt, _ = self._load()
             if record.submits:
@@ -231,9 +231,9 @@ class Ledger:
                 self._save_or_keep(replace(record, block=block), salt)
 
     def restore(self) -> None:
-        """Write what is known if it could not be written, or if the file was deleted since; raise DiskTrouble.
+        """Write the record again if a write failed or the file was deleted since; raise DiskTrouble.
 
-        Refusals outlive the folder, and an answer the disk that was full.
+        Refusals survive a deleted folder, and answers survive a full disk.
         """
         if self._known is None or (self.file.exists() and not self._unwritten):
             return
@@ -242,23 +242,23 @@ class Ledger:
                 self._save(*self._known)
 
     def lift_block(self, *, code: str | None = None) -> None:
-        """Let the blocked password be sent again, if it is blocked by ``code``; what was refused stays counted."""
+        """Allow the blocked password again if ``code`` blocks it; refusals stay counted."""
         with self._locked():
             record, salt, _ = self._load()
             if record.block is not None and code in {None, record.block.code}:
                 self._save_or_keep(replace(record, block=None), salt)
 
     def reset(self) -> None:
-        """Forgive refusals and the lock-out, as a person asked; what has worked stays known.
+        """Forgive refusals and the lock-out, as a person requested; working passwords stay known.
 
-        The forgiven, and those whose answer nobody saw, stay below IBKR's own limit of 24 hours.
+        Forgiven refusals and unknown answers still count toward IBKR's own limit in 24 hours.
         """
         with self._locked():
             record, salt, _ = self._load()
             self._save(forgiven(record), salt)
 
     def summary(self, limit: int, *, look_only: bool = False) -> LoginStatus:
-        """Return the ``login`` object of ``status``; with ``look_only`` without a lock and without changing a file."""
+        """Return the ``login`` object of ``status``; with ``look_only`` take no lock and change no file."""
         return describe(self._look(only=look_only), limit, self._now())
 
 
@@ -304,7 +304,7 @@ def record_from(raw: dict[str, Any]) -> LoginRecord:
             Submit(
                 _time_from(entry["at_s"]),
                 str(entry["print"]),
-                # An outcome that nobody knows counts as refused.
+                # An unknown outcome counts as refused.
                 entry["outcome"] if entry["outcome"] in OUTCOMES else None,
                 _uptime_from(entry.get("uptime")),
             )

@@ -1,4 +1,4 @@
-"""What each end of a login means: for the ledger, for the loop, and for the person who has to act."""
+"""Meaning of each login outcome for the ledger, for the loop, and for the person who has to act."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from gwctl.core.messages import LoginResult
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login_ledger.rules import ANSWERED, REFUSED, SUCCESS, UNCOUNTED
 
-RESET_HINT = "mend the cause, then: gwctl login --reset-lockout"
+RESET_HINT = "fix the cause, then: gwctl login --reset-lockout"
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What an outcome of the page means for the ledger and for the loop."""
+    """Meaning of one login outcome for the ledger and for the loop."""
 
     ledger: str
     result: LoginResult
@@ -38,7 +38,7 @@ MEANINGS: dict[LoginOutcome, Meaning] = {
         LoginResult.REFUSED_BEFORE_IT_EVER_WORKED,
         "credentials_rejected",
         77,
-        "IBKR showed the login form again without a word, which is how it refuses",
+        "IBKR showed the login form again without an error, which counts as a refusal",
         "log in by hand at IBKR's website to see why",
     ),
     LoginOutcome.UNCLEAR: Meaning(
@@ -62,7 +62,7 @@ MEANINGS: dict[LoginOutcome, Meaning] = {
         LoginResult.NEEDS_PERSON,
         "login_unclear",
         77,
-        "the login page says something gwctl does not know",
+        "the login page shows a message that gwctl does not know",
         RESET_HINT,
     ),
     LoginOutcome.WRONG_MODE: Meaning(
@@ -70,7 +70,7 @@ MEANINGS: dict[LoginOutcome, Meaning] = {
         LoginResult.NEEDS_PERSON,
         "wrong_mode",
         77,
-        "the user is not of the profile's account kind",
+        "the user's account kind does not match the profile's mode",
         "set mode to paper or live in the profile, then: gwctl up",
     ),
     LoginOutcome.SECOND_FACTOR_NEEDED: Meaning(
@@ -100,7 +100,7 @@ MEANINGS: dict[LoginOutcome, Meaning] = {
         LoginResult.ENVIRONMENT,
         "browser_missing",
         69,
-        "the browser did not work",
+        "the browser failed",
         "gwctl browser install",
     ),
     LoginOutcome.BROWSER_KILLED: Meaning(
@@ -108,34 +108,34 @@ MEANINGS: dict[LoginOutcome, Meaning] = {
         LoginResult.ENVIRONMENT,
         "browser_killed",
         69,
-        "the login's browser was killed, as the system does where memory runs out",
-        "give the machine or container more memory: a login takes up to 500 MB beside the gateway's 200 MB",
+        "the login's browser was killed, probably because memory ran out",
+        "give the machine or container more memory: a login needs up to 500 MB on top of the gateway's 200 MB",
     ),
     LoginOutcome.FOREIGN_KEY: Meaning(
         UNCOUNTED,
         LoginResult.ENVIRONMENT,
         "foreign_key",
         69,
-        "another key than the gateway's answers at its port, and nothing was sent there",
-        "gwctl doctor (its lines port, localhost and certificate)",
+        "something other than the gateway answers on its port with another key; nothing was sent there",
+        "gwctl doctor (see the lines port, localhost and certificate)",
     ),
     LoginOutcome.PORT_FORBIDDEN: Meaning(
         UNCOUNTED,
         LoginResult.ENVIRONMENT,
         "configuration",
         78,
-        "browsers do not open the gateway's port",
+        "browsers refuse to open the gateway's port",
         "set another port, such as 5000",
     ),
     LoginOutcome.PAGE_UNKNOWN: Meaning(
-        UNCOUNTED, LoginResult.TRANSIENT, "page_unknown", 75, "the login page is not one that gwctl knows"
+        UNCOUNTED, LoginResult.TRANSIENT, "page_unknown", 75, "gwctl does not know this login page"
     ),
     LoginOutcome.PAGE_NEVER_CAME: Meaning(
-        UNCOUNTED, LoginResult.TRANSIENT, "page_never_came", 75, "the login form never came"
+        UNCOUNTED, LoginResult.TRANSIENT, "page_never_came", 75, "the login form never appeared"
     ),
     LoginOutcome.TIMED_OUT: Meaning(UNCOUNTED, LoginResult.TRANSIENT, "timed_out", 75, "the login took too long"),
     LoginOutcome.SWALLOWED: Meaning(
-        UNCOUNTED, LoginResult.TRANSIENT, "login_failed", 75, "the login page swallowed the form twice"
+        UNCOUNTED, LoginResult.TRANSIENT, "login_failed", 75, "the login page ignored the form twice"
     ),
     LoginOutcome.CANCELLED: Meaning(UNCOUNTED, LoginResult.TRANSIENT, "login_failed", 75, "the login was cancelled"),
 }

@@ -1,1 +1,1 @@
-"""The loop that keeps one session alive: a pure core and its shell."""
+"""The supervisor of one session: the loop around the pure core, and everything it acts through."""

@@ -1,4 +1,4 @@
-"""One login's secrets and its entries in the ledger."""
+"""One login attempt: its secrets and its entries in the ledger."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMAND_TIMEOUT_S = 30.0
 def run_secret_command(argv: Sequence[str], variables: Mapping[str, str]) -> str:
     """Run a password command without a shell and return its stdout; raise ValueError if it fails.
 
-    ``variables`` is the user's environment: what the program works with is in there.
+    ``variables`` is the user's environment, which the program may need.
     """
     env = process.command_environment(variables)
     done = process.run_short(list(argv), timeout_s=COMMAND_TIMEOUT_S, env=env)
@@ -37,12 +37,12 @@ def sources_of(
     handed_over: Mapping[str, Found] | None = None,
     prompt: Callable[[str], str] | None = None,
 ) -> Sources:
-    """Return where secrets are looked for, the user's own programs among them."""
+    """Return the sources of secrets, including the user's own programs."""
     return Sources(environment, lambda argv: run_secret_command(argv, environment.variables), handed_over or {}, prompt)
 
 
 def check_totp(settings: Settings, totp: Found | None) -> None:
-    """Raise Configuration where codes are to be made of a TOTP secret and none can be: before a password is sent."""
+    """Raise Configuration if the TOTP secret is needed but invalid, before a password is sent."""
     if totp is None or method_of(settings, has_totp=True) is not Method.TOTP:
         return
     try:
@@ -52,12 +52,12 @@ def check_totp(settings: Settings, totp: Found | None) -> None:
 
 
 def ledger_secret(username: str, password: Secret) -> Secret:
-    """Return what the ledger fingerprints: another username with the same password is another login."""
+    """Return the text that the ledger fingerprints: the same password with another username is another login."""
     return Secret(f"{username}\n{password.reveal()}")
 
 
 def login_context(settings: Settings, *, has_totp: bool) -> str:
-    """Return what a person may change after a login that only a person could mend (law 2 blocks by it)."""
+    """Return the settings that a person may change after a login that needs a person (law 2 compares them)."""
     method = method_of(settings, has_totp=has_totp)
     second_factor = "none" if method is Method.AUTO else str(method)
     device = settings["second_factor_device"]
@@ -65,7 +65,7 @@ def login_context(settings: Settings, *, has_totp: bool) -> str:
 
 
 def method_of(settings: Settings, *, has_totp: bool) -> Method:
-    """Return how a second factor is given: as the profile says, else by what there is to give it with."""
+    """Return the method of the second factor: the profile's, else the one that the available secrets allow."""
     if settings["second_factor"]:
         return Method(settings["second_factor"])
     if has_totp:
@@ -99,11 +99,11 @@ class Attempt:
         return self.ledger.permission(self.password, self.context, self.limit)
 
     def standing(self) -> tuple[Attempt, Permission, bool]:
-        """Return who asks, law 2's answer, and whether this password has worked before; raise GwctlError."""
+        """Return this attempt, law 2's answer, and whether this password has worked before; raise GwctlError."""
         return self, self.permission(), self.ledger.has_worked(self.password)
 
     async def permit(self) -> bool:
-        """Write a submit to disk if law 2 allows it; asked again, the one before was not answered, if it was made."""
+        """Write a submit to disk if law 2 allows it; a second call means that the first submit got no answer."""
         permission = await asyncio.to_thread(
             self.ledger.begin_submit, self.password, self.context, self.limit, leave_last=self.open
         )
@@ -116,36 +116,36 @@ class Attempt:
         return permission.allowed
 
     async def withdraw_unmade(self, report: LoginReport) -> None:
-        """Take the permitted submits that were not made out of the ledger, the first ones first."""
+        """Remove permitted submits that did not happen from the ledger, oldest first."""
         made = self.made(report)
         unmade = len(self.begun) - made
         if unmade <= 0:
             return
         if made == 0:
             self.open = False
-        with contextlib.suppress(GwctlError):  # what cannot be taken back counts, which is the careful side
+        with contextlib.suppress(GwctlError):  # a submit that cannot be removed counts, which is the safe side
             await asyncio.to_thread(self.ledger.withdraw, self.begun[:unmade])
 
     def made(self, report: LoginReport) -> int:
-        """Return how many submits were made, for all that can be known.
+        """Return how many submits happened, as far as known.
 
-        A browser that failed after it had a permission may have made one that its report does not know of, and only
-        what was sent is refused.
+        A browser that failed after it had a permission may have made a submit that is missing from its report, and a
+        refusal proves that something was sent.
         """
         lost_browser = MEANINGS[report.outcome].result is LoginResult.ENVIRONMENT
         doubtful = lost_browser or report.outcome.counts_as_refusal
         return max(report.submits, len(self.begun)) if doubtful else report.submits
 
     async def second_factor(self, *, answered: bool) -> None:
-        """Write down that a second factor is waited for, or was given; a full disk costs the note, never the login."""
+        """Record that a second factor is needed or was given; a full disk loses the note but never the login."""
         if self.open:
             with contextlib.suppress(GwctlError):
                 await asyncio.to_thread(self.ledger.wait_for_second_factor, answered=answered)
 
     def hint_of(self, meaning: Meaning) -> str | None:
-        """Return what to do about an outcome; a password that looks wrong is the likely cause of a refusal."""
+        """Return the hint for an outcome; a password that looks wrong is the likely cause of a refusal."""
         doubted = self.doubt is not None and meaning.result is LoginResult.REFUSED_BEFORE_IT_EVER_WORKED
-        return f"look at the password first: {self.doubt}; {meaning.hint}" if doubted else meaning.hint
+        return f"check the password first: {self.doubt}; {meaning.hint}" if doubted else meaning.hint
 
     async def record(self, meaning: Meaning, report: LoginReport, text: str) -> bool:
         """Write the outcome; return whether the password has worked before."""
@@ -153,7 +153,7 @@ class Attempt:
             return False
         self.open = False
         if report.outcome.is_without_browser:
-            # The answer was not seen: the submit stays without an outcome, which counts as refused.
+            # The answer is unknown: the submit stays without an outcome, which counts as refused.
             return False
         locked = text if report.outcome is LoginOutcome.LOCKED else None
         worked = await asyncio.to_thread(self.ledger.end_submit, meaning.ledger, locked_reason=locked)
@@ -163,7 +163,7 @@ class Attempt:
 
 
 def environment_trouble(error: GwctlError) -> LoginDone:
-    """Return the end of a login that something on this machine kept from beginning."""
+    """Return the result of a login that could not start because of this machine."""
     return LoginDone(
         result=LoginResult.ENVIRONMENT,
         text=error.message,
@@ -174,7 +174,7 @@ def environment_trouble(error: GwctlError) -> LoginDone:
 
 
 def denied(permission: Permission) -> LoginDone:
-    """Return the end of a login that law 2 does not allow."""
+    """Return the result of a login that law 2 does not allow."""
     if permission.wait_s is not None:
         return LoginDone(
             result=LoginResult.PAUSED,

@@ -1,4 +1,4 @@
-"""One login under law 2: the ledger is asked before the page is opened and written before each submit."""
+"""One login under law 2: check the ledger before opening the page, and write it before each submit."""
 
 from __future__ import annotations
 
@@ -35,41 +35,42 @@ LOGIN_DEADLINE_S = 90.0
 SECRETS_S = 75.0
 """How long the secrets may take: two commands of half a minute each, or a person at a keyring's dialog."""
 START_S = 5.0
-"""How long the end of a login waits for a browser that is only being started; it takes a moment, or a disk hangs."""
+"""How long the end of a login waits for a browser that is still starting; longer means that a disk hangs."""
 LEDGER_S = 20.0
-"""How long the ledger may take, its lock included; a disk that does not answer blocks a thread for ever."""
+"""How long the ledger may take, its lock included; a hung disk blocks a thread forever."""
 
 
 class Worker(Protocol):
-    """One login under way."""
+    """One running login."""
 
     @property
     def ended(self) -> LoginReport | None:
-        """How it ended, known before ``run`` returns; None before."""
+        """How the login ended, known before ``run`` returns; None until then."""
         ...
 
     async def run(
         self, job: LoginJob, on_step: Callable[[Step], None], permit: Callable[[], Awaitable[bool]], answer: Answer
     ) -> LoginReport:
-        """Log in, asking ``permit`` before each submit and ``answer`` for the codes that the job does not hold."""
+        """Log in; call ``permit`` before each submit, and ``answer`` for codes that the job does not have."""
         ...
 
     async def close(self) -> None:
-        """Leave nothing behind."""
+        """End all processes of the login."""
         ...
 
 
 StartWorker = Callable[[str], Worker]
-"""Start a worker whose browser accepts the key with this pin; called in a thread, raises GwctlError."""
+"""Starts a worker whose browser accepts the key with this pin; called in a thread, raises GwctlError."""
 
 
 class Authenticator:
     """Implements the loop's LoginPort with a login worker.
 
-    ``credentials`` is called in a thread each time, so that a rotated password file is read anew; it raises GwctlError.
+    ``credentials`` is called in a thread for each login, so that a rotated password file is read again; it raises
+    GwctlError.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument a port
+    def __init__(  # noqa: PLR0913 - one argument for each port
         self,
         settings: Settings,
         environ: Mapping[str, str],
@@ -100,17 +101,17 @@ class Authenticator:
 
     @property
     def is_warm(self) -> bool:
-        """Whether a browser waits that no login uses."""
+        """Whether a browser is ready that no login uses."""
         return (self._worker is not None or self._starting is not None) and not self._busy
 
     def prepare(self, pin: str) -> None:
-        """Start the browser now, while the gateway starts; a failure shows when the login needs it."""
+        """Start the browser now, while the gateway starts; a failure only shows when the login needs it."""
         self.pin = pin
         if self._worker is None and self._starting is None:
             self._begin_worker()
 
     def _begin_worker(self) -> asyncio.Task[Worker]:
-        """Have a worker started in a thread, for it writes files; it is there even if nobody waits for it any more."""
+        """Start a worker in a thread, because it writes files; it is kept even if its caller was cancelled."""
 
         async def start() -> Worker:
             try:
@@ -141,7 +142,7 @@ class Authenticator:
         on_asked: Callable[[str], None],
         on_submit: Callable[[], None] = lambda: None,
     ) -> LoginDone:
-        """Drive the page to its end and return what it means; the browser is gone afterwards."""
+        """Run the login to its end and return its result; the browser is gone afterwards."""
         if self._closing is not None:
             await asyncio.wait([self._closing])
         try:
@@ -179,28 +180,28 @@ class Authenticator:
         return replace(done, submits=attempt.made(report), understood=_understood(report))
 
     async def _standing(self, attempt: Attempt) -> tuple[Permission, bool]:
-        """Return the ledger's answer to this attempt; a late one to an attempt before it may be of another password."""
+        """Return the ledger's answer to this attempt; skip late answers to earlier attempts."""
         while True:
             answered, permission, has_worked = await self._asking.run(attempt.standing)
             if answered is attempt:
                 return permission, has_worked
 
     def _let_browser_go(self) -> None:
-        """End whatever browser there is, in the background: nobody knows when the next login is."""
+        """Close the browser in the background: the next login may be far away."""
         self._closing = asyncio.create_task(self.close())
 
     def _method(self, credentials: Credentials) -> Method:
-        """Return how a second factor is given; raise Configuration if it is to be given by what is not there."""
+        """Return the method of the second factor; raise Configuration if what it needs is missing."""
         has_totp = credentials.totp_secret is not None
         method = method_of(self.settings, has_totp=has_totp)
         if method is Method.TOTP and not has_totp:
             raise CredentialsMissing(
-                "second_factor is totp, and no totp_secret was found in any source",
+                "second_factor is totp, but no source has a totp_secret",
                 hint="gwctl secret set totp_secret, or GWCTL_TOTP_SECRET_FILE",
             )
         if method is Method.COMMAND and not self.settings["second_factor_command"]:
             raise Configuration(
-                "second_factor is command, and there is no second_factor_command", hint="set it in the profile"
+                "second_factor is command, but second_factor_command is not set", hint="set it in the profile"
             )
         return method
 
@@ -245,8 +246,8 @@ class Authenticator:
             waited = self._worker is not None
             report = await self._run(job, seen, attempt, ask)
             if waited and report.outcome.is_without_browser and not attempt.begun:
-                # A browser that was started early ends by itself when it is not used: that says nothing of the next.
-                # One that had a permission may have sent the password, whatever it could still report.
+                # A browser started early exits by itself if it is not used: start another one. A browser that had a
+                # permission may have sent the password, even if its report does not say so.
                 await self._end_worker()
                 report = await self._run(job, seen, attempt, ask)
             return report
@@ -270,13 +271,13 @@ class Authenticator:
             await worker.close()
 
     def _keep_cause(self, report: LoginReport, began_s: float) -> None:
-        """Put beside a failed login's evidence what the gateway's own log says of the time since it began."""
+        """Add the cause from the gateway's log since the login began to a failed login's evidence."""
         if report.evidence:
             cause = read_cause(self.settings.paths.gateway_dir, since_s=began_s)
             keep_cause(Path(report.evidence), str(cause), cause.text)
 
     async def _conclude_in_time(self, attempt: Attempt) -> None:
-        """Write down what IBKR had said already when a login is cancelled: unwritten, it would count as a refusal."""
+        """Record an answer that IBKR gave before the login was cancelled: without it, the submit counts as refused."""
         report = self._worker.ended if self._worker is not None else None
         if report is not None:
             with contextlib.suppress(GwctlError):
@@ -294,8 +295,8 @@ class Authenticator:
         try:
             worked = await attempt.record(meaning, report, text)
         except GwctlError as error:
-            # What cannot be written now is written later by the ledger; what happened has happened.
-            log.warning("the login's outcome could not be written: %s", error.message)
+            # The ledger keeps the outcome in memory and writes it later.
+            log.warning("could not write the login's outcome: %s", error.message)
             worked = succeeded
         if succeeded:
             cookies = tuple((cookie.name, cookie.value) for cookie in report.cookies)
@@ -320,7 +321,7 @@ class Authenticator:
         )
 
     async def block(self, code: str, text: str) -> None:
-        """Keep the last submitted password from being sent again under the same settings; raise GwctlError."""
+        """Block the last submitted password from being sent again with the same settings; raise GwctlError."""
         if self._report is not None and self._report.outcome is LoginOutcome.SUCCESS and code == "needs_person":
             evidence_dir = self.settings.paths.evidence_dir
             await asyncio.to_thread(keep_never_authenticated, evidence_dir, self._report, text)
@@ -328,11 +329,11 @@ class Authenticator:
             await asyncio.to_thread(self.ledger.block_last, self._last.context, code, text)
 
     async def lift_block(self) -> None:
-        """Let it be sent again; raise GwctlError."""
+        """Allow the password again; raise GwctlError."""
         await asyncio.to_thread(self.ledger.lift_block)
 
     async def close(self) -> None:
-        """End the worker and its browser, warm or busy."""
+        """End the worker and its browser, idle or busy."""
         await self._end_worker()
         closing = self._closing
         if closing is not None and closing is not asyncio.current_task():
@@ -340,6 +341,6 @@ class Authenticator:
 
 
 def _understood(report: LoginReport) -> str:
-    """Return for the journal what was understood of a page that no known version describes; empty for a known one."""
+    """Return, for the journal, how an unknown page was recognized; empty for a known page."""
     by = next((step.name for step in report.steps if step.name.startswith(UNDERSTOOD)), "")
-    return f"IBKR's login page is new to gwctl, and was {by}" if by else ""
+    return f"gwctl does not know IBKR's login page; it was {by}" if by else ""

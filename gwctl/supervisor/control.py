@@ -1,4 +1,4 @@
-"""How another gwctl process talks to a profile's supervisor; the standard library's HTTP client, for a quick start."""
+"""The client of a profile's supervisor, for other gwctl processes; uses the standard library's HTTP to start fast."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class NoSupervisor(Exception):
 
 
 class SupervisorHangs(TimedOut):
-    """Something accepts at the supervisor's address and does not answer."""
+    """Something accepts connections at the supervisor's address but does not answer."""
 
     code = "supervisor_hangs"
 
 
 class SupervisorTrouble(SupervisorHangs):
-    """The supervisor is there and could not do what it was asked."""
+    """The supervisor answers but could not perform the request."""
 
     code = "supervisor_trouble"
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisorRecord:
-    """What ``supervisor.json`` says; ``instance`` tells a supervisor from whoever got its port after it."""
+    """The content of ``supervisor.json``; ``instance`` distinguishes a supervisor from a later owner of its port."""
 
     pid: int
     created_s: float
@@ -56,7 +56,7 @@ class SupervisorRecord:
 
     @classmethod
     def from_json(cls, raw: dict[str, Any] | None) -> SupervisorRecord | None:
-        """Return the record that is in ``raw``, None if there is none."""
+        """Return the record in ``raw``, None if there is none."""
         if raw is None:
             return None
         try:
@@ -73,7 +73,7 @@ class SupervisorRecord:
 
 
 def record_this_process(paths: Paths, told: Mapping[str, Any]) -> None:
-    """Write the record by which others find this process, the supervisor, with what is told; raise DiskTrouble."""
+    """Write the record by which others find this supervisor, with the fields in ``told``; raise DiskTrouble."""
     from gwctl import process
 
     me = process.identify(os.getpid())
@@ -82,14 +82,14 @@ def record_this_process(paths: Paths, told: Mapping[str, Any]) -> None:
 
 
 class SupervisorClient:
-    """A supervisor that may be there. Every call has a deadline in seconds."""
+    """A supervisor that may be running. Every call has a deadline in seconds."""
 
     def __init__(self, record: SupervisorRecord) -> None:
         self.record = record
 
     @classmethod
     def find(cls, paths: Paths) -> SupervisorClient | None:
-        """Return a client for the profile's supervisor if it answers; raise SupervisorHangs if it only accepts."""
+        """Return a client for the profile's supervisor if it answers; raise SupervisorHangs if it stays silent."""
         record = SupervisorRecord.load(paths)
         if record is None:
             return None
@@ -131,12 +131,12 @@ class SupervisorClient:
             raise NoSupervisor from None
 
     def status(self, *, timeout_s: float = ANSWER_TIMEOUT_S) -> Status:
-        """Return the contract's ``status`` object."""
+        """Return the ``status`` object."""
         with self._request("GET", "/status", None, timeout_s) as answer:
             return cast("Status", _read_object(answer))
 
     def is_live(self, *, timeout_s: float = ANSWER_TIMEOUT_S) -> bool:
-        """Return whether its loop turns; raise NoSupervisor or SupervisorHangs."""
+        """Return whether its loop runs; raise NoSupervisor or SupervisorHangs."""
         try:
             with self._request("GET", "/livez", None, timeout_s):
                 return True
@@ -146,15 +146,15 @@ class SupervisorClient:
     def command(
         self, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = ANSWER_TIMEOUT_S
     ) -> dict[str, Any]:
-        """Give a command; secrets may be in the body: it goes to our own process on loopback, under its token."""
+        """Send a command. The body may contain secrets: it goes to our own process on loopback, with its token."""
         with self._request("POST", f"/control/{verb}", json.dumps(body or {}).encode(), timeout_s) as answer:
             return _read_object(answer)
 
     def events(self, *, since: int, timeout_s: float) -> Iterator[dict[str, Any]]:
-        """Yield journal entries and a last ``finish`` entry; raise TimedOut when nothing comes for ``timeout_s``."""
+        """Yield journal entries and a last ``finish`` entry; raise TimedOut if nothing arrives for ``timeout_s``."""
         with (
             self._request("GET", f"/events?since={since}", None, timeout_s) as answer,
-            # A copy of the answer's own socket: who cancels this thread wakes it by ending the connection.
+            # A copy of the answer's socket, so that cancelling this thread can wake it by ending the connection.
             socket.socket(fileno=os.dup(answer.fileno())) as same,
         ):
             while True:
@@ -162,7 +162,7 @@ class SupervisorClient:
                     with woken(lambda: same.shutdown(socket.SHUT_RDWR)):
                         line = answer.readline()
                 except TimeoutError:
-                    raise TimedOut("the supervisor said nothing more", hint="gwctl status") from None
+                    raise TimedOut("the supervisor sent nothing more", hint="gwctl status") from None
                 except (OSError, http.client.HTTPException):
                     return
                 if not line.endswith(b"\n"):
@@ -174,7 +174,7 @@ def _read(answer: http.client.HTTPResponse) -> bytes:
     try:
         return answer.read()
     except TimeoutError:
-        raise SupervisorHangs("the supervisor stopped in the middle of its answer", hint="gwctl status") from None
+        raise SupervisorHangs("the supervisor did not complete its answer", hint="gwctl status") from None
     except (OSError, http.client.HTTPException):
         raise NoSupervisor from None
 

@@ -1,4 +1,4 @@
-"""Work in threads that may never come back, and the log that is written by one."""
+"""Work in threads that may never return, and the log that such a thread writes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ T = TypeVar("T")
 
 WAIT_S = 5.0
 FRESH_S = 60.0
-"""How long a result is kept that came after nobody waited for it any more: what was typed or piped comes only once."""
+"""How long to keep a result that came after its caller had gone: typed or piped input comes only once."""
 
 
 class LooseThreads(ThreadPoolExecutor):
     """An executor for ``asyncio.to_thread`` with a daemon thread for each call.
 
-    The standard one's threads are waited for without end, by the loop and again by the interpreter: one that hangs in
-    a read of a dead disk would keep a supervisor from ending that has nothing left to do.
+    The loop and the interpreter wait forever for the standard executor's threads: a thread that hangs in a read from a
+    dead disk would keep a finished supervisor from exiting.
     """
 
     def __init__(self, wait_s: float = WAIT_S, *, name: str | None = None) -> None:
@@ -44,14 +44,14 @@ class LooseThreads(ThreadPoolExecutor):
         self._under_way: set[threading.Thread] = set()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have ``fn`` called in a thread of its own."""
+        """Call ``fn`` in a new thread."""
         future: Future[T] = Future()
 
         def work() -> None:
             try:
                 if future.set_running_or_notify_cancel():
                     future.set_result(fn(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            except BaseException as error:  # noqa: BLE001 - raised where the result is awaited
                 future.set_exception(error)
             finally:
                 self._under_way.discard(threading.current_thread())
@@ -64,7 +64,7 @@ class LooseThreads(ThreadPoolExecutor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the base's
-        """Wait for what is under way, for a while."""
+        """Wait for running threads, for a limited time."""
         deadline_s = time.monotonic() + self._wait_s
         for thread in list(self._under_way) if wait else []:
             thread.join(max(0.0, deadline_s - time.monotonic()))
@@ -72,7 +72,7 @@ class LooseThreads(ThreadPoolExecutor):
 
 
 class Errand(Generic[T]):
-    """One piece of work at a time, called ``name``; a second one waits for the first, so that no threads pile up."""
+    """Runs one work at a time, called ``name``; a second call waits for the first, so that threads do not pile up."""
 
     def __init__(self, name: str, timeout_s: float) -> None:
         self.name = name
@@ -81,9 +81,10 @@ class Errand(Generic[T]):
         self._under_way: Future[tuple[T, float]] | None = None
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Return what ``work`` returns, or what an earlier one does that is still at it or has just come to its end.
+        """Return the result of ``work``, or of an earlier work that is still running or has just finished.
 
-        Raises what it raises, or Unavailable after ``timeout_s``; then it goes on, and the next call waits for it.
+        Raises what the work raises, or Unavailable after ``timeout_s``; then the work goes on, and the next call waits
+        for it.
         """
         future = self._under_way
         if future is None or _is_stale(future):
@@ -94,8 +95,8 @@ class Errand(Generic[T]):
         except TimeoutError:
             if future.done():
                 self._under_way = None
-                raise  # it is the work's own
-            text = f"{self.name} took longer than {self.timeout_s:g} s and is still waited for"
+                raise  # the work itself raised it
+            text = f"{self.name} took longer than {self.timeout_s:g} s and is still running"
             raise Unavailable(text) from None
         except asyncio.CancelledError:
             raise
@@ -107,7 +108,7 @@ class Errand(Generic[T]):
 
 
 def _is_stale(future: Future[tuple[T, float]]) -> bool:
-    """Say whether a result that nobody fetched is too old, or is a failure, so that the work is done again."""
+    """Return whether an unused result is too old, or an error, so that the work runs again."""
     if not future.done():
         return False
     return future.exception() is not None or time.monotonic() - future.result()[1] > FRESH_S
@@ -118,7 +119,7 @@ KEPT = 3
 
 
 class _PrivateLog(logging.handlers.RotatingFileHandler):
-    """A rotating log that only its owner may read. A full disk loses lines, a hung one delays them, never the loop."""
+    """A rotating log that only its owner may read. A full disk loses lines, a hung one delays them; neither blocks."""
 
     def __init__(self, file: Path) -> None:
         self._scribe = Scribe("gwctl-log")
@@ -126,7 +127,7 @@ class _PrivateLog(logging.handlers.RotatingFileHandler):
         super().__init__(file, maxBytes=MAX_BYTES, backupCount=KEPT)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Have the line written; what it says is settled now."""
+        """Write the line in the background; its text is fixed now."""
         settled = copy(record)
         settled.msg, settled.args = record.getMessage(), None
         if record.exc_info:
@@ -138,10 +139,10 @@ class _PrivateLog(logging.handlers.RotatingFileHandler):
         super().emit(logging.LogRecord("gwctl", logging.WARNING, "", 0, text, None, None))
 
     def flush(self) -> None:
-        """Do nothing: each line is written whole, by the scribe."""
+        """Do nothing: the scribe writes each line whole."""
 
     def close(self) -> None:
-        """Close the file once all is written; one that hangs is left to the system."""
+        """Close the file after all lines are written; leave a hung one to the system."""
         if self._scribe.flush():
             super().close()
 
@@ -150,10 +151,10 @@ class _PrivateLog(logging.handlers.RotatingFileHandler):
         return TextIOWrapper(FileIO(handle, "a"), encoding="utf-8", line_buffering=True)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
-        """Drop the line: what is printed instead would go where the gateway's lines go, with a traceback each."""
+        """Drop the line: logging would print a traceback for each one into the gateway's output."""
 
     def reopen(self) -> None:
-        """Write to the file that now has the log's name."""
+        """Continue in the file that now has the log's name."""
         self._scribe.do(self._reopen)
 
     def _reopen(self) -> None:
@@ -164,7 +165,7 @@ class _PrivateLog(logging.handlers.RotatingFileHandler):
 
 
 def set_up_log(paths: Paths, *, verbose: bool) -> None:
-    """Write the supervisor's log, capped; raise DiskTrouble if its folder cannot be made."""
+    """Set up the supervisor's size-limited log; raise DiskTrouble if its folder cannot be created."""
     make_private_dir(paths.logs_dir)
     handler = _PrivateLog(paths.supervisor_log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -175,7 +176,7 @@ def set_up_log(paths: Paths, *, verbose: bool) -> None:
 
 
 def reopen_log(paths: Paths) -> None:
-    """Go on in a new file after the log's folder was deleted."""
+    """Continue in a new file after the log's folder was deleted."""
     with contextlib.suppress(GwctlError):
         make_private_dir(paths.logs_dir)
     for handler in logging.getLogger("gwctl").handlers:

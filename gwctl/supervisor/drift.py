@@ -1,4 +1,4 @@
-"""Settings that were changed since something was started with them: read again at each start, and shown until then."""
+"""Drift: settings that changed since the gateway or supervisor started; reload them at each start, and show them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gwctl.supervisor.served import made_with
 log = logging.getLogger("gwctl.supervisor")
 
 READ_AGAIN = ("allow_ips", "certificate_names", "auth_delay_ms", "java_options")
-"""Settings of the gateway: it is made from what they are at each of its starts."""
+"""Settings of the gateway that are read again each time it starts."""
 _NEED_ANOTHER_GATEWAY = frozenset({"username", "mode", "port", "upstream", "release", "java"})
 _LOOK_EVERY_S = 5.0
 _FIRST_LOOK_S = 1.0
@@ -30,7 +30,7 @@ _FIRST_LOOK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One setting that what runs does not follow, and the command that has it followed."""
+    """One setting that is not in force yet, and the command that applies it."""
 
     setting: str
     text: str
@@ -42,14 +42,14 @@ class Drift:
 
 
 def read_again(settings: Settings, load: Callable[[], Settings]) -> Settings:
-    """Return ``settings`` with those of the gateway as they are now; raise Configuration if they cannot be used."""
+    """Return ``settings`` with the gateway's settings reloaded; raise Configuration if they are invalid."""
     now = load()
     check_allow_ips(now["allow_ips"])
     return replace(settings, values={**settings.values, **{key: now.values[key] for key in READ_AGAIN}})
 
 
 def drift_of_gateway(paths: Paths, configured: Settings) -> list[Drift]:
-    """Return what of ``configured`` the running gateway was not started with, as far as that is known."""
+    """Return the settings of ``configured`` that the running gateway was not started with, as far as known."""
     started_with = made_with(paths)
     remedy = command(configured, "restart")
     found: list[Drift] = []
@@ -70,7 +70,7 @@ def drift_of_gateway(paths: Paths, configured: Settings) -> list[Drift]:
 
 
 def drift_of_supervisor(started_with: Settings, configured: Settings) -> list[Drift]:
-    """Return what of ``configured`` the supervisor was not started with and does not read again."""
+    """Return the settings of ``configured`` that the supervisor was not started with and does not reload."""
     found: list[Drift] = []
     for key, setting in configured.values.items():
         if key in READ_AGAIN or started_with[key] == setting.value:
@@ -82,13 +82,13 @@ def drift_of_supervisor(started_with: Settings, configured: Settings) -> list[Dr
 
 
 def command(settings: Settings, rest: str) -> str:
-    """Return the command to type for the settings' profile."""
+    """Return a gwctl command for the settings' profile."""
     option = "" if settings.profile == "default" else f" --profile {settings.profile}"
     return f"gwctl{option} {rest}"
 
 
 def down_then_up(settings: Settings) -> str:
-    """Return the commands after which everything follows the settings and variables of who types them."""
+    """Return the commands that apply all settings and variables of the person who types them."""
     return f"{command(settings, 'down')}, then {command(settings, 'up')}"
 
 
@@ -98,9 +98,9 @@ def _differ(key: str, running: Iterable[str], configured: Iterable[str]) -> str:
 
 
 class DriftWatch:
-    """Looks now and then whether settings have changed; ``found`` is what the last look saw.
+    """Checks periodically whether settings have changed; ``found`` is the last result.
 
-    Files are read in a thread, and only when one of them has changed.
+    A thread reads the files, and only if one of them has changed.
     """
 
     def __init__(
@@ -120,11 +120,11 @@ class DriftWatch:
         self._scribe = Scribe("gwctl-settings")
 
     def poke(self) -> None:
-        """Look now: another gateway runs."""
+        """Check now, because a new gateway runs."""
         self._poked.set()
 
     async def watch(self) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poked.wait(), _LOOK_EVERY_S)
@@ -132,13 +132,13 @@ class DriftWatch:
             await self.look(self._gateway_pid())
 
     async def look_first(self, pid: int) -> None:
-        """Look before gateway ``pid`` is taken over, so that who starts it is told in time; a disk may be too slow."""
+        """Check before gateway ``pid`` is adopted, so that `gwctl up` shows the result; skip a slow disk."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_LOOK_S):
                 await self.look(pid)
 
     async def look(self, pid: int | None) -> None:
-        """Look once, and note what was not there before."""
+        """Check once, and journal new drift."""
         before = {one.text for one in self.found}
         found = await self._looked(pid)
         if found is None:
@@ -149,7 +149,7 @@ class DriftWatch:
                 self._on_note("warning", code="settings_drift", text=f"{one.text}; to apply it: {one.remedy}")
 
     async def _looked(self, pid: int | None) -> list[Drift] | None:
-        """Return what the thread found, which may hang at a file for as long as it likes."""
+        """Return the thread's result; the thread may hang on a file without blocking the loop."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[Drift] | None] = loop.create_future()
 
@@ -161,8 +161,8 @@ class DriftWatch:
             found = None
             try:
                 found = self._look(pid)
-            except Exception:  # whatever a file says, the session comes first
-                log.exception("the settings could not be looked at")
+            except Exception:  # the session comes first
+                log.exception("could not check the settings")
             loop.call_soon_threadsafe(tell, found)
 
         self._scribe.do(look)

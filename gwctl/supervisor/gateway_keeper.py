@@ -1,4 +1,4 @@
-"""The gateway of one profile as the loop acts on it: get ready, launch or adopt, watch, stop."""
+"""The gateway of one profile: prepare, launch or adopt, watch, stop."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ LOGS_KEPT = 3
 class GatewayKeeper:
     """Implements the loop's GatewayPort over real processes."""
 
-    def __init__(  # noqa: PLR0913 - what a gateway is made from
+    def __init__(  # noqa: PLR0913 - the inputs of a gateway
         self,
         settings: Settings,
         environ: Mapping[str, str],
@@ -77,7 +77,7 @@ class GatewayKeeper:
         self._is_ours = is_ours
 
     async def start(self, *, adopt: bool) -> None:
-        """Launch or adopt, and have the probe look at the new gateway; raises GwctlError with nothing left running."""
+        """Launch or adopt the gateway, and point the probe at it; raises GwctlError and then leaves nothing running."""
         self.probe.forget_session()
         if not await self._is_ours():
             raise ProfileHeld("another gwctl supervises this profile now")
@@ -122,20 +122,20 @@ class GatewayKeeper:
         await self._connect(leaf)
 
     async def _read_settings_again(self) -> None:
-        """Take the settings that a gateway is made from as they are now; if they cannot be read, as they were."""
+        """Reload the gateway's settings; if they cannot be read, keep the earlier ones."""
         if self.load is None:
             return
         try:
             async with asyncio.timeout(SETTINGS_TIMEOUT_S):
                 self.settings = await asyncio.to_thread(read_again, self.settings, self.load)
         except (GwctlError, TimeoutError) as error:
-            check_allow_ips(self.settings["allow_ips"])  # those of before may be no better, as on a first start
+            check_allow_ips(self.settings["allow_ips"])  # the earlier ones may be invalid too, as on a first start
             what = error.message if isinstance(error, GwctlError) else f"{self.paths.config_file} cannot be read now"
-            text = f"{what}: the gateway starts with the settings of before"
+            text = f"{what}: the gateway starts with the previous settings"
             self.on_note("warning", code="settings_unusable", text=text)
 
     async def _gather(self, store: ReleaseStore) -> tuple[Release, str, java.Java | None, keystore.Leaf]:
-        """Find everything a gateway needs, at the same time."""
+        """Find everything that a gateway needs, in parallel."""
         find_browser(self.settings["browser"], self.environ)
         names = self.settings["certificate_names"]
         leaf_task = asyncio.create_task(asyncio.to_thread(keystore.ensure_leaf, self.paths, names))
@@ -174,11 +174,11 @@ class GatewayKeeper:
             return False
         leaf = await asyncio.to_thread(keystore.kept_leaf, self.paths)
         if leaf is None:
-            log.warning("the certificate of the running gateway (pid %s) is damaged; starting anew", running.java.pid)
+            log.warning("the running gateway's certificate is damaged (pid %s); starting a new one", running.java.pid)
             return False
         client = await self._connect(leaf)
         if await client.front_door(timeout_s=ADOPTION_TIMEOUT_S) is not Knock.OURS:
-            log.warning("the running gateway (pid %s) does not answer; starting anew", running.java.pid)
+            log.warning("the running gateway (pid %s) does not answer; starting a new one", running.java.pid)
             return False
         self.running = running
         self.release = next((one for one in store.list() if one.path == running.release_path), None)
@@ -187,7 +187,7 @@ class GatewayKeeper:
         return True
 
     async def _log_out(self, running: launch.RunningGateway) -> None:
-        """End the session of a gateway that is about to make room: left alone it would compete with the next."""
+        """End the session of a gateway that will be replaced: otherwise it would compete with the next one."""
         leaf = await asyncio.to_thread(keystore.kept_leaf, self.paths)
         if leaf is None:
             return
@@ -199,7 +199,7 @@ class GatewayKeeper:
                 await client.logout()
 
     def _serves_us(self) -> bool:
-        """Say whether the recorded gateway was launched for what this supervisor is to serve."""
+        """Return whether the recorded gateway was launched for the same account and upstream as this supervisor."""
         served = Served.load(self.paths)
         if self.sandbox:
             self._stand_in = StandInRecord.load(self.paths)
@@ -217,7 +217,7 @@ class GatewayKeeper:
         return self._client
 
     def session_is(self, *, up: bool) -> None:
-        """Take note that the session has come up or gone: only while there is one is the WebSocket worth opening."""
+        """Note that the session opened or ended: the WebSocket is only useful while there is one."""
         if self._listens:
             self._pushes.poke(up=up)
         elif up and self._leaf is not None and self._client is not None:
@@ -231,9 +231,9 @@ class GatewayKeeper:
         await self.running.wait_ended()
 
     async def stop(self, *, logout: bool, hard: bool = False) -> None:
-        """Log out if asked, end every process of the gateway and forget it. Safe when nothing runs.
+        """Log out if ``logout``, end all processes of the gateway and forget it. Safe when nothing runs.
 
-        ``hard`` is for one that hangs: SIGKILL follows SIGTERM at once, because there is nothing it could finish.
+        ``hard`` is for a hung gateway: SIGKILL follows SIGTERM at once, because it could not finish anything.
         """
         grace_s = HARD_GRACE_S if hard else STOP_GRACE_S
         running, client = self.running, self._client
@@ -254,10 +254,10 @@ class GatewayKeeper:
             await launch.clear_leftovers(self.paths, grace_s=grace_s)
 
     def why(self) -> CauseRead:
-        """Return why IBKR does not validate the login, as far as the gateway's log says since its start.
+        """Return why IBKR does not validate the login, from the gateway's log since its start.
 
-        Only a refusal needs a person; whatever else the log names (IBKR cannot be reached, or answers with errors, the
-        brokerage session was refused) passes by itself.
+        Only a refusal needs a person; all other causes in the log (IBKR cannot be reached or returns errors, the
+        brokerage session was refused) pass by themselves.
         """
         since_s = self.running.started_at_s if self.running is not None else 0.0
         cause = read_cause(self.paths.gateway_dir, since_s=since_s)
@@ -271,21 +271,21 @@ class GatewayKeeper:
             self.running.let_go()
 
     async def close(self) -> None:
-        """Stop listening; what runs goes on."""
+        """Stop listening; the gateway keeps running."""
         self._listens = False
         await self._pushes.close()
 
     def rotate_log(self) -> None:
-        """Keep ``gateway.log`` within its size."""
+        """Keep ``gateway.log`` within its size limit."""
         with contextlib.suppress(GwctlError):
             process.rotate_by_truncation(self.paths.gateway_log, max_bytes=LOG_MAX_BYTES, keep=LOGS_KEPT)
 
     def pid(self) -> int | None:
-        """Return the pid of the gateway that runs, None if none does."""
+        """Return the pid of the running gateway, None if none runs."""
         return None if self.running is None else self.running.java.pid
 
     def describe(self) -> dict[str, object]:
-        """Return the ``gateway`` object of ``status`` as far as it is the process's."""
+        """Return the process's part of the ``gateway`` object of ``status``."""
         running = self.running
         return {
             "pid": running.java.pid if running else None,

@@ -1,4 +1,4 @@
-"""What a supervisor is started with, and for whom: settings, secrets, holders."""
+"""The handover to a new supervisor (settings, secrets), and the processes that hold it."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 log = logging.getLogger("gwctl.supervisor")
 
 LABEL = "GWCTL_EXEC"
-"""The variable by which a command of `gwctl exec` and all its descendants are known."""
+"""The variable that identifies a command of `gwctl exec` and all its descendants."""
 
 COMMAND_GRACE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process that a supervisor is there for, and what its command is labelled with, if it has one."""
+    """A process that a supervisor runs for, and the label of its command, if any."""
 
     identity: Identity
     label: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for the handover or a control request."""
+        """Return the JSON form for the handover or a control request."""
         return {"identity": self.identity.to_json(), "label": self.label}
 
     @classmethod
     def from_json(cls, value: object) -> Holder | None:
-        """Return what ``to_json`` made, None if it is not that."""
+        """Return the holder that ``to_json`` wrote, None if ``value`` is something else."""
         if not isinstance(value, dict):
             return None
         from gwctl.process import Identity
@@ -50,12 +50,12 @@ _Key = tuple[int, float, str]
 
 
 def _key(holder: Holder) -> _Key:
-    """Return what tells one holder from another: a program may hold it for several of its sessions."""
+    """Return a holder's key: one program may hold the supervisor for several of its sessions."""
     return holder.identity.pid, holder.identity.created_s, holder.label
 
 
 class Tether:
-    """Who holds the supervisor. ``end`` is called once: when it was started for somebody and nobody holds it now."""
+    """The supervisor's holders. ``end`` is called once: when the last holder of a bound supervisor is gone."""
 
     def __init__(self, first: Holder | None, end: Callable[[], None], note: Callable[..., None]) -> None:
         self._first = first
@@ -66,12 +66,12 @@ class Tether:
         self._held: dict[_Key, tuple[Holder, asyncio.Task[None]]] = {}
 
     def begin(self) -> None:
-        """Watch whoever started us; call it in the loop."""
+        """Watch the process that started us; call it in the loop."""
         if self._first is not None:
             self._hold(self._first)
 
     async def close(self) -> None:
-        """Watch nobody any more."""
+        """Stop watching."""
         import asyncio
 
         watches, self._held, self._over = [watch for _, watch in self._held.values()], {}, True
@@ -80,21 +80,21 @@ class Tether:
         await asyncio.gather(*watches, return_exceptions=True)
 
     def answer(self, verb: str, body: dict[str, Any], *, ending: bool) -> dict[str, Any]:
-        """Do what a call asks for: ``hold``, ``let_go`` or ``keep``. ``ending``: the supervisor is coming to its end.
+        """Perform a request: ``hold``, ``let_go`` or ``keep``. ``ending``: the supervisor is stopping already.
 
-        What a holder's own command asks to keep is not kept. The answer's ``ending`` says whether it ends, in any case
-        or because of this; ``was_bound`` and ``bound``, whether it ends with its holders, before this and from now on.
+        A ``keep`` from a holder's own command has no effect. The answer's ``ending`` says whether the supervisor stops,
+        for any reason; ``was_bound`` and ``bound`` say whether it ends with its holders, before and after this request.
         """
         was_bound, holder = self._bound, Holder.from_json(body)
         if verb == "keep":
             label = body.get("label")
             self._bound &= bool(label) and any(holder.label == label for holder, _ in self._held.values())
         elif holder is None:
-            return {"ok": False, "error": "nobody holds it", "ending": ending}
+            return {"ok": False, "error": "the holder is missing", "ending": ending}
         elif verb == "let_go":
             self._forget(holder)
         elif ending or self._over:
-            return {"ok": False, "error": "it is coming to its end", "ending": True}
+            return {"ok": False, "error": "the supervisor is stopping", "ending": True}
         else:
             self._hold(holder)
         return {"ok": True, "was_bound": was_bound, "bound": self._bound, "ending": ending or self._over}
@@ -123,9 +123,9 @@ class Tether:
         pid = holder.identity.pid
         try:
             ended = await self._end_command(holder.label)
-            log.warning("process %d is gone without a word; %d processes of its command were ended", pid, ended)
+            log.warning("process %d ended without releasing us; ended %d processes of its command", pid, ended)
             if self._bound:
-                text = f"the call this session was brought up for (pid {pid}) was killed"
+                text = f"the call that started this session (pid {pid}) was killed"
                 self._note("warning", code="caller_killed", text=text)
         finally:
             self._held.pop(_key(holder), None)
@@ -138,13 +138,13 @@ class Tether:
 
         try:
             return await end_labelled(LABEL, label, grace_s=COMMAND_GRACE_S)
-        except Exception:  # whatever it is, the session is brought down
-            log.exception("what is left of a command could not be ended")
+        except Exception:  # the session is stopped in any case
+            log.exception("could not end the remaining processes of a command")
             return 0
 
 
 def revealed(secrets: Mapping[str, Found]) -> dict[str, dict[str, str]]:
-    """Return secrets as they go through a pipe or to our own process on loopback."""
+    """Return secrets for a pipe or for our own process on loopback."""
     return {name: {"secret": one.secret.reveal(), "source": one.source} for name, one in secrets.items()}
 
 
@@ -156,14 +156,14 @@ class Handover:
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Found] = field(default_factory=dict)
     attended: bool = False
-    """Whether a person who can be asked waits for what comes of it."""
+    """Whether a person waits for the result and can be asked."""
     by_hand: bool = False
     """Whether a person logs in by hand."""
     holder: Holder | None = None
-    """Whose end is the end of what is started."""
+    """The process that the supervisor ends with."""
 
     @classmethod
-    def make(  # noqa: PLR0913 - one argument a thing that is handed over
+    def make(  # noqa: PLR0913 - one argument for each value
         cls,
         environment: Environment,
         flags: Mapping[str, Any],
@@ -175,9 +175,8 @@ class Handover:
     ) -> Handover:
         """Collect what the supervisor cannot find by itself: the environment, and secrets from a variable or a prompt.
 
-        Its own environment is a child's; the user's programs, which it starts, need the user's.
-
-        Where somebody is told it does not look for itself at all.
+        Its own environment is reduced; the user's programs that it starts need the user's. It never looks up the
+        secrets for notifications itself.
         """
         secret_names = {variable_of(key) for key in SECRET_KEYS}
         variables = {name: value for name, value in environment.variables.items() if name not in secret_names}
@@ -189,7 +188,7 @@ class Handover:
         return cls(flags, variables, fleeting, attended, by_hand, holder)
 
     def to_line(self) -> bytes:
-        """Return the line for the pipe; it holds secrets."""
+        """Return the line for the pipe; it contains secrets."""
         value: dict[str, Any] = {
             "flags": dict(self.flags),
             "variables": dict(self.variables),
@@ -201,7 +200,7 @@ class Handover:
 
     @classmethod
     def from_line(cls, line: str) -> Handover:
-        """Return what ``to_line`` wrote; an empty line is an empty handover."""
+        """Parse a line of ``to_line``; an empty line is an empty handover."""
         value = json.loads(line) if line.strip() else {}
         secrets = {
             name: Found(Secret(str(one["secret"])), str(one["source"]))

@@ -28,12 +28,12 @@ _PORT = re.compile(r":\d*$")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 OUTSIDE_PATHS = frozenset({"/livez", "/readyz", "/metrics"})
 OUTSIDE_CONNECTIONS = 32
-"""How many may be open before further ones from outside are closed unheard."""
+"""How many outside connections may be open; further ones are closed at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: JSON, or a text, whose type is plain text unless ``content_type`` says otherwise."""
+    """One answer: JSON, or text, which is plain text unless ``content_type`` says otherwise."""
 
     status: int
     body: dict[str, Any] | str | bytes
@@ -42,7 +42,7 @@ class Answer:
     """Further headers."""
 
     def encode(self) -> tuple[str, bytes]:
-        """Return the content type and the body as they are sent."""
+        """Return the content type and the body to send."""
         match self.body:
             case bytes() as body:
                 return self.content_type or "application/octet-stream", body
@@ -57,7 +57,7 @@ _NOT_FOUND = Answer(404, "not found\n")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, read whole."""
+    """One complete request."""
 
     method: str
     path: str
@@ -68,28 +68,28 @@ class Request:
 
     @property
     def is_look(self) -> bool:
-        """Whether it only wants to see."""
+        """Whether the request only reads."""
         return self.method in {"GET", "HEAD"}
 
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """What the server answers with; each is the supervisor's."""
+    """The supervisor's functions that the server answers with."""
 
     status: Callable[[], dict[str, Any]]
     is_live: Callable[[], bool]
     control: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
     events: Callable[[int], AsyncIterator[dict[str, Any]]]
     pages: Mapping[str, Callable[[], Answer]] = field(default_factory=dict)
-    """Further paths to GET, as open as ``/status``."""
+    """Further paths to GET, open like ``/status``."""
     streams: Mapping[str, Callable[[], AsyncIterator[bytes]]] = field(default_factory=dict)
-    """Paths to GET that are answered by server-sent events (text/event-stream), each item being written as it is."""
+    """Paths to GET that answer with server-sent events (text/event-stream); each item is sent unchanged."""
     metrics: Callable[[str], Answer] = lambda _accept: _NOT_FOUND
-    """Answers a scrape; is given the request's Accept."""
+    """Answers a scrape; gets the request's Accept header."""
 
 
 class HealthServer:
-    """Listens on 127.0.0.1; ``port`` 0 takes any free one."""
+    """Listens on 127.0.0.1; ``port`` 0 takes any free port."""
 
     def __init__(self, routes: Routes, token: str, instance: str) -> None:
         self._routes = routes
@@ -100,15 +100,15 @@ class HealthServer:
         self._outside = 0
 
     async def start(self, port: int) -> int:
-        """Listen and return the port; raises OSError when it is taken."""
+        """Listen and return the port; raises OSError if it is taken."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", port)
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
 
     async def open(self, port: int, address: str | None) -> int:
-        """Listen on loopback and, for probes and scrapers, at ``address`` if there is one; return the loopback port.
+        """Listen on loopback and, for probes and scrapers, at ``address`` if given; return the loopback port.
 
-        Raises Unavailable when either is taken; nothing listens then.
+        Raises Unavailable if either is taken; then nothing listens.
         """
         try:
             mine = await self.start(port)
@@ -125,7 +125,7 @@ class HealthServer:
                 await self.stop()
                 raise Unavailable(
                     f"metrics_address {address} cannot be used: {error.strerror}",
-                    hint="give metrics_address another port or address: each profile needs its own",
+                    hint="set metrics_address to another port or address: each profile needs its own",
                 ) from None
         return mine
 
@@ -138,7 +138,7 @@ class HealthServer:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def drain(self, timeout_s: float) -> None:
-        """Let followers read to the end of their streams."""
+        """Let followers read their streams to the end."""
         if self._connections:
             await asyncio.wait(self._connections, timeout=timeout_s)
 
@@ -187,14 +187,14 @@ class HealthServer:
         try:
             answer = await self._answer(request, path)
         except Exception as error:
-            # Without an answer the other side would take the supervisor for stopped.
-            log.exception("%s could not be answered", path)
+            # Without an answer, the caller would think that the supervisor has stopped.
+            log.exception("could not answer %s", path)
             said = error.message if isinstance(error, GwctlError) else type(error).__name__
             answer = Answer(500, f"the supervisor could not answer: {said}\n")
         await self._send(connection, writer, answer, request)
 
     def _refuse(self, request: Request, path: str, *, outside: bool) -> Answer | None:
-        """Return what is said to whoever may not ask this, None to everybody else."""
+        """Return the answer to a request that is not allowed, None if it is allowed."""
         if outside and path not in OUTSIDE_PATHS:
             return _NOT_FOUND
         if not outside and request.host not in LOOPBACK_HOSTS:
@@ -206,7 +206,7 @@ class HealthServer:
         return None
 
     def _stream_at(self, request: Request, path: str, query: str) -> tuple[str, AsyncIterator[bytes]] | None:
-        """Return the content type and the chunks of what is answered piece by piece, None for everything else."""
+        """Return the content type and the chunks of a streamed answer, None for other paths."""
         if request.method != "GET":
             return None
         if path == "/events":
@@ -236,7 +236,7 @@ class HealthServer:
 
     def _look(self, path: str, accept: str) -> Answer:
         if path == "/livez":
-            return Answer(200, "ok\n") if self._routes.is_live() else Answer(503, "the loop does not turn\n")
+            return Answer(200, "ok\n") if self._routes.is_live() else Answer(503, "the loop is stuck\n")
         if path == "/readyz":
             status = self._routes.status()
             return (
@@ -290,7 +290,7 @@ async def _write(connection: h11.Connection, writer: asyncio.StreamWriter, event
 
 
 class _TooLong(Exception):
-    """A body that no command of ours has."""
+    """A body longer than any of our commands."""
 
 
 async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> Request | None:
@@ -322,7 +322,7 @@ async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader
 
 
 async def open_health(health: HealthServer, settings: Settings) -> int:
-    """Listen and return the loopback port; raise PortBusy naming the profile of ours that has it, else Unavailable."""
+    """Listen and return the loopback port; raise PortBusy if another profile of ours has it, else Unavailable."""
     wanted = int(settings["health_port"])
     try:
         return await health.open(wanted, settings["metrics_address"])

@@ -1,4 +1,4 @@
-"""What the loop acts through: the machine's clocks, a gateway, its session, a login, IBKR's calendar."""
+"""The loop's ports: the machine's clocks, a gateway, its session, a login, IBKR's calendar."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Protocol
 from gwctl.core.messages import CauseRead, Checked, LoginDone
 
 Witness = Callable[[dict[str, Any]], None]
-"""Is given each journal entry as it is written, in the loop: it returns at once, and what it raises is logged only."""
+"""Called in the loop with each journal entry as it is written; returns at once, and its errors are only logged."""
 
 
 class Clock(Protocol):
     """The machine's clocks, in seconds."""
 
     def now(self) -> float:
-        """Return the monotonic time, by which everything is decided."""
+        """Return the monotonic time, which all decisions use."""
         ...
 
     def wall(self) -> float:
@@ -24,7 +24,7 @@ class Clock(Protocol):
         ...
 
     def asleep(self) -> float:
-        """Return how long the machine has slept since its start, which the monotonic clock does not count."""
+        """Return how long the machine has slept since its boot; the monotonic clock does not count it."""
         ...
 
 
@@ -32,7 +32,7 @@ class Calendar(Protocol):
     """IBKR's maintenance windows, in seconds since 1970."""
 
     def until(self, wall_s: float) -> float | None:
-        """Return when the window now open ends; None if none is open."""
+        """Return when the open window ends; None if none is open."""
         ...
 
     def next_change(self, wall_s: float) -> float | None:
@@ -53,10 +53,10 @@ class NoWindows:
 
 
 class GatewayPort(Protocol):
-    """One gateway process, whatever release it is."""
+    """One gateway process, of any release."""
 
     async def start(self, *, adopt: bool) -> None:
-        """Return when it answers with our key; raise GwctlError, leaving nothing running, if it does not."""
+        """Return when the gateway answers with our key; raise GwctlError and leave nothing running if it does not."""
         ...
 
     async def wait_ended(self) -> None:
@@ -64,35 +64,35 @@ class GatewayPort(Protocol):
         ...
 
     async def stop(self, *, logout: bool, hard: bool = False) -> None:
-        """End it, after a logout if asked, at once if ``hard``; nothing is left running. Safe when nothing runs."""
+        """Stop it, after a logout if ``logout``, at once if ``hard``; leave nothing running. Safe when nothing runs."""
         ...
 
     def why(self) -> CauseRead:
-        """Return why IBKR does not validate the login, as far as its own log says."""
+        """Return why IBKR does not validate the login, from the gateway's log."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Reopening:
-    """Whether the request to open the brokerage session was taken, and in IBKR's own words why not."""
+    """Whether IBKR accepted the request to open the brokerage session, and if not, its own words."""
 
     ok: bool
     said: str | None = None
 
 
 class SessionPort(Protocol):
-    """What can be asked of a gateway that answers. Every call has its own deadline."""
+    """Requests to a gateway that answers. Every call has its own deadline."""
 
     async def check(self, *, tickle: bool) -> Checked:
-        """Look at the session."""
+        """Check the session."""
         ...
 
     async def reauthenticate(self, *, compete: bool, handshake: bool) -> Reopening:
-        """Open the brokerage session; with ``handshake`` by all that the gateway does after a login."""
+        """Open the brokerage session; with ``handshake`` by all steps that the gateway takes after a login."""
         ...
 
     async def resume(self) -> bool:
-        """Send the kept SSO cookies; return whether IBKR honours them."""
+        """Send the kept SSO cookies; return whether IBKR accepts them."""
         ...
 
 
@@ -107,44 +107,44 @@ class LoginPort(Protocol):
         on_asked: Callable[[str], None],
         on_submit: Callable[[], None],
     ) -> LoginDone:
-        """Drive the page to its end; the ledger is written before each submit.
+        """Run the login to its end; write the ledger before each submit.
 
-        ``on_asked`` is given what IBKR asks for as a second factor, in words; ``on_submit`` is called once the ledger
-        has what is about to be sent.
+        ``on_asked`` gets IBKR's request for a second factor, in words; ``on_submit`` is called as soon as the ledger
+        has recorded the next submit.
         """
         ...
 
     async def block(self, code: str, text: str) -> None:
-        """Write down that the last password is not to be sent again until a person resets."""
+        """Record that the last password must not be sent again until a person resets it."""
         ...
 
     async def lift_block(self) -> None:
-        """Take that back."""
+        """Undo ``block``."""
         ...
 
     async def close(self) -> None:
-        """End whatever login runs, its browser included."""
+        """End the running login, including its browser."""
         ...
 
 
 class Notifier(Protocol):
-    """Whoever tells people what they should know."""
+    """Sends notifications to people."""
 
     def see(self, entry: dict[str, Any]) -> None:
-        """Look at an entry of the journal, and return at once whatever becomes of it: it is a Witness."""
+        """Handle a journal entry and return at once; this is a Witness."""
         ...
 
     def look(self, reason: str) -> None:
-        """Look at how long the session has been gone, for ``reason``, and return at once; called now and then."""
+        """Check how long the session has been gone, for ``reason``, and return at once; called periodically."""
         ...
 
     async def close(self, *, grace_s: float) -> None:
-        """Leave what is under way ``grace_s`` seconds to come to its end, then end it."""
+        """Give pending messages ``grace_s`` seconds to finish, then end them."""
         ...
 
 
 class ToNobody:
-    """A notifier that tells nobody."""
+    """A notifier that sends nothing."""
 
     def see(self, entry: dict[str, Any]) -> None:
         """Do nothing."""
@@ -158,7 +158,7 @@ class ToNobody:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What the loop acts through."""
+    """The ports of one loop."""
 
     clock: Clock
     gateway: GatewayPort

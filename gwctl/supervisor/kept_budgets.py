@@ -1,4 +1,4 @@
-"""The budgets on disk: what was spent on cures outlives the process that spent it."""
+"""The budgets on disk: counts of recovery steps survive the process."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gwctl.state_file import read_json, write_json
 
 
 class KeptBudgets:
-    """``budgets.json`` of one profile; the sandbox has none, because attempts there cost nobody anything."""
+    """``budgets.json`` of one profile; the sandbox has none, because attempts there cost nothing."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._kept: tuple[object, ...] = ()
 
     def keep(self, snapshot: Snapshot) -> None:
-        """Write down what has to outlive this process, if it changed; on a full disk the limits hold in memory."""
+        """Save the counts if they changed; on a full disk, the limits still hold in memory."""
         spent = (
             snapshot.spent.times,
             snapshot.failed_logins,
@@ -37,16 +37,16 @@ class KeptBudgets:
             write_json(self._file, remember(snapshot, time.time() - now, now))
 
     def recall(self, snapshot: Snapshot) -> Snapshot:
-        """Return ``snapshot`` with what an earlier process wrote down; raise DiskTrouble if it cannot be read."""
+        """Return ``snapshot`` with the saved counts of an earlier process; raise DiskTrouble if they cannot be read."""
         kept, _ = read_json(self._file)
         now = time.monotonic()
         return recall(snapshot, kept or {}, time.time() - now, now)
 
     def lose(self) -> None:
-        """Know that the file is gone, so that the next ``keep`` writes it whatever has changed."""
+        """Note that the file is gone, so that the next ``keep`` writes it even without a change."""
         self._kept = ()
 
     def forget(self) -> None:
-        """Delete it: a person stopped the session, who may start it again at once."""
+        """Delete the file: a person who stopped the session may start it again at once."""
         with contextlib.suppress(OSError):
             self._file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Do what the core says and feed back what happened. All waiting is here; all deciding is in ``model``."""
+"""The loop: perform the core's actions and feed the results back. It does all waiting; the core does all deciding."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ NOTE_TIMEOUT_S = 15.0
 CALENDAR_S = 3600.0
 BOUND_S = 0.01
 TURN_S = 30.0
-"""How often the loop turns when nothing is due: whoever asks whether it lives need not know what it waits for."""
+"""How often the loop turns when nothing is due, so that ``/livez`` need not know what the loop waits for."""
 JUMP_S = 2.0
-"""How far two clocks may drift apart between two looks at them, five seconds as a rule, before it is a jump."""
+"""How far two clocks may drift apart between two readings, usually five seconds, before it counts as a jump."""
 
 
 class Shell:
-    """The loop around the core. It ends only by a Finish action, never by an error."""
+    """The loop around the core. Only a Finish action ends it, never an error."""
 
     def __init__(self, policy: Policy, ports: Ports, journal: Journal, on_change: Callable[[Snapshot], None]) -> None:
         self.policy = policy
@@ -89,11 +89,11 @@ class Shell:
         self._window_due = self.turned_at = self.clock.now()
 
     def post(self, event: Event) -> None:
-        """Give the loop an event from outside: a command of the control API, a signal."""
+        """Send the loop an event from outside: a command of the control API, a signal."""
         self._events.put_nowait(event)
 
     async def run(self, first: Event) -> Finish:
-        """Turn until the core says Finish, and return it."""
+        """Run until the core returns a Finish action, and return it."""
         self.post(first)
         while self.finish is None:
             event = await self._next_event()
@@ -121,7 +121,7 @@ class Shell:
                     return TimeOut(timer=timer)
 
     def _look_at_clocks(self) -> None:
-        """Tell the core of a sleep, of a wall clock that was set, and of maintenance windows that open and close."""
+        """Report to the core: the machine slept, its wall clock was set, a maintenance window opened or closed."""
         now, wall = self.clock.now(), self.clock.wall()
         ahead_s, asleep_s = wall - now, self.clock.asleep()
         jumped_s, slept_s = ahead_s - self._wall_ahead_s, asleep_s - self._asleep_s
@@ -136,7 +136,7 @@ class Shell:
 
     def _look_at_calendar(self, now: float, wall: float) -> None:
         change = self.calendar.next_change(wall)
-        # A window is looked for just after its bound, and now and then, because the wall clock may be slewed.
+        # Check just after a window's bound, and once in a while, because the wall clock may be slewed.
         self._window_due = math.inf if change is None else now + min(change - wall, CALENDAR_S) + BOUND_S
         until = self.calendar.until(wall)
         until = None if until is None else until - wall + now
@@ -152,20 +152,20 @@ class Shell:
         try:
             self.snapshot, actions = step(before, event, self.policy, self.clock.now())
         except Exception:
-            # The loop never ends by an error (field-problems.md): the event is lost, the next check finds the truth.
+            # An error never ends the loop (field-problems.md): the event is lost, and the next check finds the truth.
             log.exception("the core refused %s", type(event).__name__)
             self.journal.write("defect", event=type(event).__name__, process=before.process, session=before.session)
             self._look_again()
             return
         try:
             self._tell(before, event)
-        except Exception:  # a follower's trouble is not the loop's
-            log.exception("nobody could be told of %s", type(event).__name__)
+        except Exception:  # a follower's error must not stop the loop
+            log.exception("could not report %s", type(event).__name__)
         for action in actions:
             self._perform(action)
 
     def _look_again(self) -> None:
-        """Leave nothing of a refused event behind that would wake the loop at once or keep it from looking."""
+        """After a refused event, drop timers that would wake the loop at once, and schedule a check."""
         now = self.clock.now()
         timers = {timer: due for timer, due in self.snapshot.timers.items() if due > now}
         timers[Timer.CHECK] = now + self.policy.check_interval_s
@@ -225,7 +225,7 @@ class Shell:
                 self._run("login", self._log_in(epoch, first=first), epoch)
 
     def _note(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have something written down; nobody waits for it but the loop's own end."""
+        """Write to the ledger in the background; only the end of the loop waits for it."""
         task = asyncio.get_running_loop().create_task(self._bounded("ledger", work, NOTE_TIMEOUT_S))
         self._notes.add(task)
         task.add_done_callback(self._notes.discard)
@@ -236,10 +236,10 @@ class Shell:
             task.cancel()
 
     def _run(self, name: str, work: Coroutine[Any, Any, None], epoch: int) -> None:
-        """Run one kind of work at a time: a new one waits until what was cancelled has ended its own clean-up."""
+        """Run one task of each kind at a time: a new one waits until cancelled ones have finished their clean-up."""
         self._cancel(name)
         if name == "gateway":
-            # What was asked of the gateway before is answered by nobody, or by its successor to the wrong question.
+            # Requests to the old gateway get no answer, or an answer from the new one to an outdated question.
             for other in ("login", "cure", "check"):
                 self._cancel(other)
         leaving = [task for task in self._tasks if task.cancelling()]
@@ -258,12 +258,12 @@ class Shell:
         task.add_done_callback(self._tasks.discard)
 
     async def _guarded(self, name: str, work: Coroutine[Any, Any, None], epoch: int) -> None:
-        """Turn a defect in ``work`` into an event, so that the core never waits for an answer that cannot come."""
+        """Turn an error in ``work`` into an event, so that the core never waits for an answer that cannot come."""
         try:
             await work
-        except Exception as error:  # whatever it is, the core gets an answer
+        except Exception as error:  # the core gets an answer in any case
             log.exception("%s failed", name)
-            text = f"unexpected: {type(error).__name__}"
+            text = f"unexpected error: {type(error).__name__}"
             self.journal.write("defect", where=name, error=type(error).__name__)
             self.post(
                 {
@@ -297,13 +297,13 @@ class Shell:
     def _explain(self) -> None:
         try:
             cause = self.gateway.why()
-        except Exception:  # no cause is worth the loop
-            log.exception("the gateway's log could not be read")
+        except Exception:  # a missing cause must not stop the loop
+            log.exception("could not read the gateway's log")
             cause = CauseRead()
         self.post(cause)
 
     async def _stop(self, *, logout: bool, hard: bool) -> None:
-        """End the login, then the gateway; whatever fails on the way, the loop gets its answer (law 10)."""
+        """End the login, then the gateway; the loop gets its answer even if a step fails (law 10)."""
         await self._bounded("login", self.login.close(), CLOSE_TIMEOUT_S)
         await self._bounded("gateway", self.gateway.stop(logout=logout, hard=hard), STOP_TIMEOUT_S)
         self.post(GatewayGone())
@@ -312,8 +312,8 @@ class Shell:
         try:
             async with asyncio.timeout(timeout_s):
                 await work
-        except Exception as error:  # law 10: a stop goes on whatever fails in it
-            log.exception("the work at the %s failed", name)
+        except Exception as error:  # law 10: a stop continues even if a step fails
+            log.exception("work on the %s failed", name)
             self.journal.write("defect", where=name, error=type(error).__name__)
 
     async def _check(self, epoch: int, *, tickle: bool) -> None:
@@ -327,7 +327,7 @@ class Shell:
         said = {} if done.said is None else {"said": done.said}
         self.journal.write("cure", rung="reauthenticate", reason=reason, ok=done.ok, took_s=took_s, **said)
         if done.said is not None:
-            log.warning("IBKR does not open the brokerage session: %s", done.said)
+            log.warning("IBKR did not open the brokerage session: %s", done.said)
         self.post(ReauthenticateDone(epoch, ok=done.ok))
 
     async def _resume(self, epoch: int) -> None:

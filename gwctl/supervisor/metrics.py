@@ -1,7 +1,7 @@
-"""The numbers as Prometheus reads them: what there is as data, rendered by prometheus-client when somebody scrapes.
+"""The metrics for Prometheus: all metrics as data, rendered by prometheus-client for each scrape.
 
-The library is an extra and is loaded by the first scrape. Nothing registers anywhere but in that scrape's own registry.
-Each label's values are those of an enumeration, so that every series is there from the start and none is added later.
+The library is an extra; the first scrape loads it. Each scrape has its own registry, and there is no global one. Each
+label's values come from an enumeration, so that every series exists from the start and none is added later.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from gwctl.version import VERSION
 if TYPE_CHECKING:
     from prometheus_client.registry import CollectorRegistry
 
-MISSING = "the metrics need a library that is not installed: pip install 'gwctl[metrics]'\n"
+MISSING = "metrics need a library that is not installed: pip install 'gwctl[metrics]'\n"
 PROFILE = "profile"
-"""The label that every series has."""
+"""The label of every series."""
 YES_NO = ("false", "true")
 _TIMERS = [str(one) for one in Timer if one not in GIVES_UP]
 ACTIONS = tuple(dict.fromkeys(["start", "stop", *_TIMERS, *(str(one) for one in Cure if one != Cure.SETTLE)]))
-"""What ``what_comes_next`` of ``status`` can say."""
+"""All values of ``next`` in ``status``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known at a scrape; ``status`` is the contract's object."""
+    """The inputs of a scrape; ``status`` is the status object."""
 
     status: Mapping[str, Any]
     snapshot: Snapshot
@@ -41,7 +41,7 @@ class Facts:
 
 
 class Kind(StrEnum):
-    """What Prometheus calls it."""
+    """Metric type in Prometheus."""
 
     GAUGE = auto()
     COUNTER = auto()
@@ -54,7 +54,7 @@ Readings = Mapping[tuple[str, ...], Reading]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One family of series. ``labels`` has each label's values, ``()`` where they are not a closed set."""
+    """One metric family. ``labels`` has each label's values, ``()`` if they are not a closed set."""
 
     name: str
     kind: Kind
@@ -64,7 +64,7 @@ class Metric:
 
 
 def _one(name: str, kind: Kind, text: str, read: Callable[[Facts], Reading | None]) -> Metric:
-    """Return a metric without labels of its own; None becomes NaN, which compares with nothing."""
+    """Return a metric without further labels; None becomes NaN, which compares as false."""
 
     def reading(facts: Facts) -> Readings:
         value = read(facts)
@@ -74,7 +74,7 @@ def _one(name: str, kind: Kind, text: str, read: Callable[[Facts], Reading | Non
 
 
 def _state(name: str, text: str, label: str, words: type[StrEnum], read: Callable[[Facts], str]) -> Metric:
-    """Return a gauge with a series a word, of which exactly one is 1."""
+    """Return a gauge with one series for each word; exactly one of them is 1."""
     return _word(name, text, label, tuple(words), read)
 
 
@@ -107,11 +107,11 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "gwctl_build_info",
         Kind.GAUGE,
-        "Always 1; the labels say which gwctl runs which Standard Release, and whether it is the sandbox.",
+        "Always 1; the labels show the gwctl version, the Standard Release, and whether it is the sandbox.",
         _build,
         {"version": (), "release": (), "sandbox": YES_NO},
     ),
-    # What is.
+    # Current state.
     _one(
         "gwctl_ready",
         Kind.GAUGE,
@@ -120,21 +120,21 @@ METRICS: tuple[Metric, ...] = (
     ),
     _state(
         "gwctl_phase",
-        "The phase that gwctl status shows: 1 for it.",
+        "1 for the phase that gwctl status shows, 0 for the others.",
         "phase",
         Phase,
         lambda facts: facts.status["phase"],
     ),
     _state(
         "gwctl_session_state",
-        "Where the session at IBKR is: 1 for that state.",
+        "1 for the state of the session at IBKR, 0 for the others.",
         "state",
         Session,
         lambda facts: facts.snapshot.session,
     ),
     _state(
         "gwctl_gateway_state",
-        "Where the gateway's process is: 1 for that state.",
+        "1 for the state of the gateway's process, 0 for the others.",
         "state",
         Process,
         lambda facts: facts.snapshot.process,
@@ -142,30 +142,30 @@ METRICS: tuple[Metric, ...] = (
     _one(
         "gwctl_session_authenticated",
         Kind.GAUGE,
-        "1 if IBKR last said that the brokerage session is authenticated.",
+        "1 if IBKR last reported the brokerage session as authenticated.",
         lambda facts: float(facts.status["session"]["authenticated"]),
     ),
     _one(
         "gwctl_session_connected",
         Kind.GAUGE,
-        "1 if IBKR last said that the session is connected.",
+        "1 if IBKR last reported the session as connected.",
         lambda facts: float(facts.status["session"]["connected"]),
     ),
     _one(
         "gwctl_session_competing",
         Kind.GAUGE,
-        "1 if IBKR last said that another session of the username competes.",
+        "1 if IBKR last reported that another session of the username competes.",
         lambda facts: float(facts.status["session"]["competing"]),
     ),
     _one(
         "gwctl_maintenance_window",
         Kind.GAUGE,
-        "1 while a maintenance window of IBKR's is open.",
+        "1 while one of IBKR's maintenance windows is open.",
         lambda facts: float(facts.snapshot.window_until is not None),
     ),
     _word(
         "gwctl_next_action",
-        "What the supervisor does next, or is doing now: 1 for it.",
+        "1 for the supervisor's next or current action, 0 for the others.",
         "action",
         ACTIONS,
         lambda facts: facts.status["next"]["what"],
@@ -173,47 +173,47 @@ METRICS: tuple[Metric, ...] = (
     _one(
         "gwctl_next_action_seconds",
         Kind.GAUGE,
-        "In how many seconds it does that.",
+        "Seconds until that action.",
         lambda facts: float(facts.status["next"]["in_s"]),
     ),
-    # What happened.
+    # Events.
     Metric(
         "gwctl_time_to_ready_seconds",
         Kind.HISTOGRAM,
-        "How long it took until the session was ready, since the supervisor's start or since the session's loss.",
+        "Time until the session was ready, from the supervisor's start or from the loss of the session.",
         lambda facts: {(str(since),): seen for since, seen in facts.numbers.time_to_ready.items()},
         {"since": tuple(Since)},
     ),
     _one(
         "gwctl_outages_total",
         Kind.COUNTER,
-        "How often the session was lost while it was wanted, or a start went wrong.",
+        "How often the session was lost while it was wanted, or a start failed.",
         lambda facts: float(facts.numbers.outages),
     ),
     Metric(
         "gwctl_outage_seconds_total",
         Kind.COUNTER,
-        "How long those outages lasted, the open one included, in and outside IBKR's maintenance windows.",
+        "Length of those outages, including the current one, inside and outside IBKR's maintenance windows.",
         lambda facts: {(_yes_no(window),): seconds for window, seconds in facts.numbers.outage_s.items()},
         {"maintenance": YES_NO},
     ),
     _tally(
         "gwctl_gateway_starts_total",
-        "Starts of a gateway by how they ended.",
+        "Starts of the gateway by outcome.",
         "outcome",
         Launch,
         lambda numbers: numbers.starts,
     ),
     _tally(
         "gwctl_gateway_restarts_total",
-        "Gateways that were stopped, or found ended, to be replaced by another, by the reason.",
+        "Restarts of the gateway by reason.",
         "reason",
         RestartCause,
         lambda numbers: numbers.restarts,
     ),
     _tally(
         "gwctl_logins_total",
-        "Logins by how they ended. Not in each a password was sent: IBKR may be ill, or law 2 forbid it.",
+        "Logins by outcome. Some send no password: IBKR may be unavailable, or the login limits may forbid it.",
         "outcome",
         LoginResult,
         lambda numbers: numbers.logins,
@@ -221,29 +221,29 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "gwctl_cures_total",
         Kind.COUNTER,
-        "Cures by the rung of the ladder and whether the session became ready before another one was tried.",
+        "Recovery steps by kind, and whether the session became ready before the next step ran.",
         lambda facts: {
             (str(rung), _yes_no(worked)): float(count) for (rung, worked), count in facts.numbers.cures.items()
         },
         {"rung": tuple(Rung), "worked": YES_NO},
     ),
-    # Logins that were refused.
+    # Refused logins.
     _one(
         "gwctl_refused_logins",
         Kind.GAUGE,
-        "Refused logins of the last 24 hours, whoever of gwctl made them; IBKR locks an account at 10.",
+        "Refused logins of the last 24 hours, from all gwctl calls; IBKR locks an account at 10.",
         lambda facts: float(facts.status["login"]["rejected"]),
     ),
     _one(
         "gwctl_refused_logins_limit",
         Kind.GAUGE,
-        "At how many of them nothing more is sent (rejected_limit).",
+        "The number of refused logins at which gwctl stops sending passwords (rejected_limit).",
         lambda facts: float(facts.status["login"]["rejected_limit"]),
     ),
     _one(
         "gwctl_locked",
         Kind.GAUGE,
-        "1 if the password is not sent again before it changes or a person resets.",
+        "1 if gwctl will not send the password again until it changes or a person resets the lockout.",
         lambda facts: float(facts.status["login"]["locked"]),
     ),
     # Tickles.
@@ -256,20 +256,20 @@ METRICS: tuple[Metric, ...] = (
     _one(
         "gwctl_tickle_failures_total",
         Kind.COUNTER,
-        "Tickles without an answer, or with one that is no success.",
+        "Tickles without an answer, or with an error.",
         lambda facts: float(facts.numbers.tickle_failures),
     ),
     _one(
         "gwctl_last_tickle_age_seconds",
         Kind.GAUGE,
-        "How long ago a tickle of this gateway was last answered; NaN if none was yet.",
+        "Time since this gateway last got an answer to a tickle; NaN before the first answer.",
         lambda facts: facts.status["session"]["last_tickle_age_s"],
     ),
-    # What it costs.
+    # Resources.
     _one(
         "gwctl_gateway_resident_memory_bytes",
         Kind.GAUGE,
-        "Resident memory of the gateway's process; 0 while there is none.",
+        "Resident memory of the gateway's process; 0 while none runs.",
         lambda facts: float(facts.status["gateway"]["rss_bytes"] or 0),
     ),
     _one(
@@ -281,20 +281,20 @@ METRICS: tuple[Metric, ...] = (
     _one(
         "gwctl_gateway_uptime_seconds",
         Kind.GAUGE,
-        "How long the gateway's process has run; 0 while there is none.",
+        "Time since the gateway's process started; 0 while none runs.",
         lambda facts: float(facts.status["gateway"]["uptime_s"] or 0),
     ),
     _one(
         "gwctl_supervisor_uptime_seconds",
         Kind.GAUGE,
-        "How long the supervisor has run; the counters began at 0 with it.",
+        "Time since the supervisor started, with all counters at 0.",
         lambda facts: float(facts.status["supervisor"]["uptime_s"]),
     ),
 )
 
 
 class Watched(Protocol):
-    """The supervisor as far as it is scraped."""
+    """The part of the supervisor that a scrape reads."""
 
     numbers: Numbers
 
@@ -304,18 +304,18 @@ class Watched(Protocol):
         ...
 
     def status(self) -> Mapping[str, Any]:
-        """Return the contract's ``status`` object."""
+        """Return the ``status`` object."""
         ...
 
 
 class HasSnapshot(Protocol):
-    """The loop as far as it is scraped."""
+    """The part of the loop that a scrape reads."""
 
     snapshot: Snapshot
 
 
 def answer_scrape(watched: Watched, accept: str) -> Answer:
-    """Return all series, as Prometheus text or as OpenMetrics if ``accept`` asks for it; 501 without the library."""
+    """Return all series as Prometheus text, or as OpenMetrics if ``accept`` asks for it; 501 without the library."""
     try:
         from prometheus_client.exposition import choose_encoder
     except ImportError:
@@ -334,13 +334,13 @@ def _registry_of(facts: Facts) -> CollectorRegistry:
 
 
 class _Collector:
-    """What one scrape collects."""
+    """The collector of one scrape."""
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
 
     def collect(self) -> Iterator[Any]:
-        """Yield each family."""
+        """Yield each metric family."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
         families = {Kind.GAUGE: GaugeMetricFamily, Kind.COUNTER: CounterMetricFamily}

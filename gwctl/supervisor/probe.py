@@ -1,4 +1,4 @@
-"""What is observed of a session: one check at a time, each with a deadline, the gateway told from the way to IBKR."""
+"""Session checks: one at a time, each with a deadline; they distinguish a hung gateway from an unreachable IBKR."""
 
 from __future__ import annotations
 
@@ -47,26 +47,25 @@ PACE_EACH_S = 1.0
 
 
 class Pace:
-    """Requests to IBKR: nine at once, and one a second after them, far below IBKR's ten a second (gateway-facts.md).
+    """The pace of requests to IBKR: nine at once, then one a second, far below IBKR's ten a second (gateway-facts.md).
 
-    A session that is just coming back needs several looks within moments, one that is well a few a minute. Whoever
-    comes when the nine are used up waits a second for its turn, not until the first of the nine is forgotten: a
-    fault that follows another is seen as soon.
+    A session that is coming back needs several checks within moments, a healthy one a few a minute. After the nine are
+    used, each request waits a second for its turn, so that a second fault is noticed as fast as the first.
     """
 
     def __init__(self, *, at_once: int = PACE_AT_ONCE, each_s: float = PACE_EACH_S) -> None:
         self.at_once = at_once
         self.each_s = each_s
         self._all_free_at_s = -math.inf
-        """When all places are free again if nobody asks any more."""
+        """When all slots are free again if no request follows."""
 
     def take(self, now: float) -> float:
-        """Take the next place in the row and return in how many seconds it comes."""
+        """Take the next slot and return in how many seconds it comes."""
         self._all_free_at_s = max(self._all_free_at_s, now) + self.each_s
         return max(0.0, self._all_free_at_s - self.at_once * self.each_s - now)
 
     def give_back(self) -> None:
-        """Leave a place that was taken to somebody else."""
+        """Return an unused slot."""
         self._all_free_at_s -= self.each_s
 
 
@@ -78,23 +77,23 @@ class AskGateway(Protocol):
         ...
 
     async def auth_status(self, *, timeout_s: float | None = None) -> SessionAnswer:
-        """Ask for the brokerage session's state, which is cheaper than a tickle."""
+        """Request the brokerage session's state, which is cheaper than a tickle."""
         ...
 
     async def front_door(self, *, timeout_s: float | None = None) -> Knock:
-        """Say whether the gateway itself answers, IBKR or not."""
+        """Probe whether the gateway itself answers, even if IBKR does not."""
         ...
 
     async def validate(self) -> SsoFacts | None:
-        """Return the facts of the login behind the session."""
+        """Return facts about the session's login."""
         ...
 
     async def accounts(self) -> AccountsAnswer:
-        """Ask for the accounts, which say whether they are paper or live."""
+        """Request the accounts, which show whether they are paper or live."""
         ...
 
     async def reauthenticate(self) -> bool:
-        """Have the gateway repeat its hand-shake."""
+        """Let the gateway repeat its handshake."""
         ...
 
     async def ssodh_init(self, *, compete: bool) -> SessionAnswer:
@@ -102,26 +101,26 @@ class AskGateway(Protocol):
         ...
 
     async def resume(self, cookies: Mapping[str, str]) -> bool | None:
-        """Send SSO cookies; return whether IBKR honours them, None if it did not say."""
+        """Send SSO cookies; return whether IBKR accepts them, None if it did not say."""
         ...
 
 
 class Probe:
-    """The session as last seen, and the calls that look at it or mend it."""
+    """The session as last seen, and the calls that check or restore it."""
 
     def __init__(self, pace: Pace | None = None, *, wanted_kind: AccountKind | None = None) -> None:
         self.pace = pace or Pace()
         self.wanted_kind = wanted_kind
-        """What the profile says of the account; a session is not ready before it is known to be of that kind."""
+        """The account kind in the profile; a session is not ready until it is known to be of that kind."""
         self._kind: AccountKind | None = None
         self.client: AskGateway | None = None
         self.seen: SessionAnswer | None = None
         self.tickled_at: float | None = None
         self.latencies_s: deque[float] = deque(maxlen=REMEMBERED_TICKLES)
-        """How long each of the last tickles took from the request to its answer, oldest first."""
+        """The latencies of the last tickles, oldest first."""
         self._took_s = 0.0
         self.on_tickle: Callable[[float | None], None] = lambda _took_s: None
-        """Is given the seconds until a tickle's answer, None for one that was not answered as it should be."""
+        """Gets the seconds until a tickle's answer, None for a failed tickle."""
         self.cookies: tuple[tuple[str, str], ...] = ()
         self._refused: tuple[tuple[str, str], ...] | None = None
         self._silent = False
@@ -131,14 +130,14 @@ class Probe:
         self._learning: asyncio.Future[None] | None = None
         self._asked_who_at: float | None = None
         self._accounts_due = 0
-        """How often the accounts may still be asked for because a brokerage session was opened by us."""
+        """How often the accounts may still be requested after we opened a brokerage session."""
         self._unsaid = False
         self._words: str | None = None
         self._refusal: str | None = None
-        """Why IBKR did not open the brokerage session when it was last asked to."""
+        """Why IBKR did not open the brokerage session at the last request."""
 
     def forget_session(self) -> None:
-        """Forget what was seen: another gateway is coming."""
+        """Forget the last observations: a new gateway starts."""
         self.seen = None
         self.tickled_at = None
         self._silent = False
@@ -148,7 +147,7 @@ class Probe:
         self._refusal = None
 
     async def check(self, *, tickle: bool) -> Checked:
-        """Return what the session is like now; a tickle is spent when it is due or the first sight of a ready one."""
+        """Return the session's current state; send a tickle if it is due, or to confirm a session that became ready."""
         client = self.client
         if client is None:
             return Checked(verdict=Verdict.HUNG, text="there is no gateway")
@@ -163,7 +162,7 @@ class Probe:
     async def _judge(self, client: AskGateway, answer: SessionAnswer | None, *, tickle: bool) -> Checked:
         self._silent = answer is None
         if answer is None:
-            return Checked(verdict=Verdict.HUNG, text="the gateway hangs: it accepts and does not answer")
+            return Checked(verdict=Verdict.HUNG, text="the gateway hangs: it accepts connections but does not answer")
         self._remember(answer, tickle=tickle)
         if answer.verdict is Said.NO_SESSION:
             self._kind = None
@@ -175,7 +174,7 @@ class Probe:
                 await self._ask_accounts(client)
             wrong = None if self.wanted_kind is None else await self._look_at_kind(client, self.wanted_kind)
             if self._unsaid:
-                # There was a session a moment ago, and the accounts say that there is none: look which of both is so.
+                # A session existed a moment ago, but the accounts say that there is none: check again.
                 self._unsaid = False
                 again = await self._ask(client, client.auth_status)
                 if again is None or again.verdict is not Said.READY:
@@ -198,9 +197,10 @@ class Probe:
         return Checked(verdict=verdict, text=text + said, certain=certain)
 
     def _words_of(self, answer: SessionAnswer) -> str:
-        """Return IBKR's own words as they stand at the end of a reason.
+        """Return IBKR's own words for the end of a reason.
 
-        Words that differ from the last ones by numbers only (a request's, a time) are not said: no news is no line.
+        If the words differ from the last ones only in numbers (of a request, a time), return the last ones, so that the
+        journal gets no new line.
         """
         words = answer.message
         if answer.verdict in {Said.NOT_AUTHENTICATED, Said.BROKERAGE_GONE}:
@@ -212,17 +212,17 @@ class Probe:
         return f"; IBKR: {self._words}"
 
     async def _look_at_kind(self, client: AskGateway, wanted: AccountKind) -> Checked | None:
-        """Return what keeps a session from being ready: it is of the other kind, or it cannot be told; else None.
+        """Return why a session is not ready: its account is of the other kind, or the kind is unknown; else None.
 
-        Nobody is to trade live by accident; a live profile whose kind cannot be told trades what it asked for.
+        Live trading must not happen by accident. In a live profile, an unknown kind is accepted.
         """
         if self._kind is None:
             self._kind = await self._learn_kind(client)
         if self._kind == wanted or (self._kind is None and wanted == "live"):
             return None
         if self._kind is None:
-            return Checked(verdict=Verdict.UPSTREAM_ILL, text="IBKR does not tell whether the account is paper or live")
-        text = f"the account is {self._kind}, and the profile says {wanted}: logging out"
+            return Checked(verdict=Verdict.UPSTREAM_ILL, text="IBKR does not say whether the account is paper or live")
+        text = f"the account is {self._kind}, but the profile says {wanted}: logging out"
         return Checked(verdict=Verdict.WRONG_KIND, text=text)
 
     async def _learn_kind(self, client: AskGateway) -> AccountKind | None:
@@ -234,7 +234,7 @@ class Probe:
         return self._kind
 
     async def _ask_accounts(self, client: AskGateway) -> None:
-        """Ask for the accounts: IBKR answers bots with an error on a session of ours on which nobody has."""
+        """Request the accounts: without this, IBKR answers API clients with an error on a session that we opened."""
         self._accounts_due = max(0, self._accounts_due - 1)
         await self._in_turn()
         said = await client.accounts()
@@ -244,15 +244,15 @@ class Probe:
             self._accounts_due = 0
 
     async def _look_who(self, client: AskGateway, answer: SessionAnswer) -> bool:
-        """Learn from ``sso/validate`` which client the session is of: ours while all is well, whose when it is not.
+        """Learn from ``sso/validate`` which client has the session: our name while it is ready, else the other's.
 
-        Nobody else's name is known until ours is: a session that never was ready is borrowed by nobody. Returns
-        whether it is known whose the session is; False where it may not be asked again yet.
+        Other names only count once ours is known: a session that was never ready cannot be borrowed. Returns whether
+        the client is known; False if it is too early to ask again.
         """
         if answer.verdict is Said.READY:
             self._other_app, self._known_ours = None, False
             if self._our_app is None and self._may_ask_who():
-                # Nobody waits for it: that the session is ready is news, whose it is is not.
+                # In the background: report the ready session without waiting for the client's name.
                 self._learning = asyncio.ensure_future(self._learn_our_app(client))
             return True
         if self._our_app is None or answer.verdict not in {Said.NOT_AUTHENTICATED, Said.COMPETING}:
@@ -285,12 +285,12 @@ class Probe:
             await self._facts_of_session(client)
 
     async def settle(self) -> None:
-        """Return when nothing that nobody waited for is under way any more."""
+        """Wait for requests in the background."""
         if self._learning is not None:
             await asyncio.wait([self._learning])
 
     async def _in_turn(self) -> None:
-        """Return when a request may go out."""
+        """Wait until a request may be sent."""
         wait_s = self.pace.take(time.monotonic())
         try:
             await asyncio.sleep(wait_s)
@@ -299,10 +299,10 @@ class Probe:
             raise
 
     async def _ask(self, client: AskGateway, ask: Callable[..., Awaitable[SessionAnswer]]) -> SessionAnswer | None:
-        """Return the answer, or None if the gateway itself is silent.
+        """Return the answer, or None if the gateway itself does not answer.
 
-        What IBKR answers comes through the gateway: while it is awaited, a knock at the gateway's own door tells which
-        of the two is ill (gateway-facts.md, Failing). One that was silent the last time is knocked at without delay.
+        IBKR's answers come through the gateway. While waiting for one, a probe of the gateway itself shows which of the
+        two has the problem (gateway-facts.md, Failing). A gateway that did not answer last time is probed at once.
         """
         await self._in_turn()
         asked = asyncio.ensure_future(self._timed(ask))
@@ -330,7 +330,7 @@ class Probe:
             self.latencies_s.append(self._took_s)
         before = self.seen
         if before is not None and not tickle:
-            # Only a tickle tells these; a status in between does not unsay them.
+            # Only a tickle contains these; keep them after a status check.
             answer = replace(
                 answer,
                 user_id=answer.user_id if answer.user_id is not None else before.user_id,
@@ -340,9 +340,9 @@ class Probe:
         self.seen = answer
 
     async def reauthenticate(self, *, compete: bool, handshake: bool = False) -> Reopening:
-        """Open the brokerage session (``ssodh/init``), or have the gateway do its hand-shake where that fails.
+        """Open the brokerage session (``ssodh/init``), or let the gateway repeat its handshake if that fails.
 
-        With ``handshake`` the gateway's own comes first: there has been none yet since its login.
+        With ``handshake`` the gateway's own handshake comes first: there has been none since its login.
         """
         client = self.client
         if client is None:
@@ -358,14 +358,14 @@ class Probe:
         self._refusal = None if answer.is_ready else answer.message
         ours = self._our_app is None or self._known_ours
         if not ok and not handshake and (compete or ours):
-            # Else not: the gateway's own hand-shake takes the session over (``compete:true``), which was not asked for.
+            # Only then: the gateway's own handshake takes over the session (``compete:true``), which was not requested.
             ok = await client.reauthenticate()
         return Reopening(ok=ok, said=self._refusal)
 
     async def resume(self) -> bool:
-        """Send the kept cookies; they are forgotten when the next check says that IBKR did not honour them.
+        """Send the kept cookies; forget them if the next check shows that IBKR did not accept them.
 
-        It does not stand in the row of the looks: it is no call of the API, and its own budget keeps it rare.
+        It does not count in the pace of checks: it is not an API call, and its own budget keeps it rare.
         """
         if self.client is None or not self.cookies:
             return False

@@ -1,4 +1,4 @@
-"""The profile's lock and folder: one supervisor each; and what runs for it without a record."""
+"""The profile's lock and folder, one supervisor for each; and processes of the profile without a record."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from gwctl.supervisor.daemon_threads import reopen_log
 
 
 def unrecorded_supervisors(paths: Paths) -> list[Identity]:
-    """Return the processes that are provably a background supervisor of the profile, though no record says so.
+    """Return the processes that are provably a background supervisor of the profile, although no record names them.
 
-    Proven are all three: it works in the profile's folder, it leads a session of its own, and it has the supervisor's
-    lock open. A `gwctl down` has the lock open, too, but runs where its user stands.
+    The proof has three parts: the process works in the profile's folder, leads its own session, and has the
+    supervisor's lock open. A `gwctl down` has the lock open as well, but works in its user's current folder.
     """
     return _leaders_with(paths, paths.supervisor_lock)
 
 
 def unrecorded_stand_ins(paths: Paths) -> list[Identity]:
-    """Return the processes that are provably the profile's stand-in for IBKR: known in the same way, by its log."""
+    """Return the processes that are provably the profile's fake IBKR: by the same proof, with its log."""
     return _leaders_with(paths, paths.logs_dir / "sandbox.log")
 
 
 def unrecorded_gateway(paths: Paths, port: int) -> list[Identity]:
-    """Return who holds ``port`` and works in the profile's own gateway folder."""
+    """Return the process that holds ``port`` and works in the profile's gateway folder."""
     from gwctl.gateway.launch import find_unrecorded
 
     known = find_unrecorded(paths, port, paths.gateway_dir)
@@ -42,9 +42,9 @@ def unrecorded_gateway(paths: Paths, port: int) -> list[Identity]:
 
 
 def record_lost_gateway(paths: Paths, port: int) -> None:
-    """Write the record of a running gateway anew where it was lost or damaged: it is adopted, not in our way (law 4).
+    """Write the lost or damaged record of a running gateway again, so that the supervisor adopts it (law 4).
 
-    Who adopts it asks first whether it answers with our key. Raises DiskTrouble.
+    Adoption checks first whether the gateway answers with our key. Raises DiskTrouble.
     """
     from gwctl import process
     from gwctl.gateway import launch
@@ -69,7 +69,7 @@ def _leads_session(pid: int) -> bool:
 
 
 def stand_on(folder: Path) -> None:
-    """Work in ``folder`` if the working directory was deleted: law 3 knows us by it, and children need one."""
+    """Change to ``folder`` if the working directory was deleted: law 3 identifies us by it, and children need one."""
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -77,10 +77,10 @@ def stand_on(folder: Path) -> None:
 
 
 class Hold:
-    """An exclusive lock on ``file``, let go by the system whenever its holder ends: a stale one blocks nobody.
+    """An exclusive lock on ``file``; the system releases it when its holder ends, so that it never gets stale.
 
-    Somebody may delete the folder under a living supervisor. The lock on a deleted file keeps nobody out, so its
-    holder has to look, and to take the new file's.
+    The folder may be deleted while the supervisor runs. A lock on a deleted file excludes no other process, so the
+    holder must check it and lock the new file.
     """
 
     def __init__(self, file: Path) -> None:
@@ -89,12 +89,12 @@ class Hold:
         self._inode: tuple[int, int] | None = None
 
     def take(self) -> bool:
-        """Take the lock without waiting, letting go of one on a deleted file; return whether it is ours.
+        """Take the lock without waiting, and release one on a deleted file; return whether it is ours.
 
-        Raises DiskTrouble or OSError if the file cannot be made.
+        Raises DiskTrouble or OSError if the file cannot be created.
         """
         make_private_dir(self.file.parent)
-        # Taken in one thread and let go in another: a disk that hangs may hold up any of them.
+        # Taken in one thread and released in another: a hung disk may block any of them.
         lock = FileLock(self.file, mode=0o600, thread_local=False)
         try:
             lock.acquire(timeout=0)
@@ -105,11 +105,11 @@ class Hold:
         return True
 
     def is_intact(self) -> bool:
-        """Return whether the file that is locked is still the one that others would lock."""
+        """Return whether the locked file is still the one that others would lock."""
         return self._inode is not None and self._inode_of_file() == self._inode
 
     def release(self) -> None:
-        """Let go. Safe when nothing is held."""
+        """Release the lock. Safe when nothing is held."""
         if self._lock is not None:
             self._lock.release()
         self._lock, self._inode = None, None
@@ -125,15 +125,15 @@ class Hold:
 log = logging.getLogger("gwctl.supervisor")
 
 SETTLE_S = 10.0
-"""How long the next step waits for what is under way; a disk that hangs holds nothing up for longer."""
+"""How long the next step waits for work under way, so that a hung disk cannot delay it for longer."""
 
 
 class FolderGuard:
-    """Looks after the hold on one profile's folder; what it writes, it writes in threads.
+    """Maintains the lock on one profile's folder; all writes happen in threads.
 
-    ``write`` writes in a thread what a supervisor keeps there and raises GwctlError or OSError, after which the next
-    look tries again. ``on_lost`` is called in the loop when the gateway's own files are gone with the folder,
-    ``on_taken`` when another supervisor has taken it: law 1, that one adopts the gateway.
+    ``write`` restores the supervisor's files in a thread; if it raises GwctlError or OSError, the next look tries
+    again. ``on_lost`` is called in the loop if the gateway's own files are gone with the folder, ``on_taken`` if
+    another supervisor has taken the profile: by law 1, that one adopts the gateway.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class FolderGuard:
     ) -> None:
         self.hold = hold
         self.abdicated = False
-        """Whether another supervisor has the profile: what is recorded there is its own."""
+        """Whether another supervisor has the profile, so that the records there are its own."""
         self._paths = paths
         self._write = write
         self._on_lost = on_lost
@@ -156,13 +156,13 @@ class FolderGuard:
         self._under_way: asyncio.Task[None] | None = None
 
     def look(self) -> None:
-        """Begin to hold the folder again if it is not held any more, and return at once."""
+        """Begin to lock the folder again if the lock is lost, and return at once."""
         due = not self.abdicated and (self._unwritten or not self.hold.is_intact())
         if due and self._under_way is None:
             self._under_way = asyncio.get_running_loop().create_task(self._hold_again())
 
     async def is_ours(self) -> bool:
-        """Return whether the folder is ours, once what is under way has come to its end."""
+        """Return whether the folder is ours, after work under way has finished."""
         if self._under_way is not None:
             await asyncio.wait([self._under_way], timeout=SETTLE_S)
         return not self.abdicated
@@ -175,17 +175,17 @@ class FolderGuard:
                 if self._unwritten and not self.abdicated:
                     await whole(self._write)
                     self._unwritten = False
-        except Exception:  # whatever it is, the session comes first
-            log.exception("the profile's folder could not be looked after")
+        except Exception:  # the session comes first
+            log.exception("could not maintain the profile's folder")
         finally:
             self._under_way = None
 
     async def _take(self) -> None:
-        # A gateway that goes on writing its log may leave its folder there, with nothing else in it.
+        # A gateway that keeps writing its log may recreate its folder with nothing else in it.
         needed = (self._paths.gateway_state_file, self._paths.gateway_dir / "root" / "conf.yaml")
         lost = not all(file.exists() for file in needed)
         if not await whole(self.hold.take):
-            log.error("the folder was deleted and another supervisor holds the profile: leaving it the field")
+            log.error("the folder was deleted and another supervisor holds the profile: stopping")
             self.abdicated = True
             self._on_taken()
             return
@@ -197,4 +197,4 @@ class FolderGuard:
     def _settle_in(self) -> None:
         stand_on(self._paths.profile_dir)
         reopen_log(self._paths)
-        log.warning("the lock of %s was deleted; it is held anew", self._paths.profile_dir)
+        log.warning("the lock of %s was deleted; locked it again", self._paths.profile_dir)

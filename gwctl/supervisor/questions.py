@@ -1,4 +1,4 @@
-"""What a person is asked and does: codes of the second factor, a login by hand."""
+"""Interaction with people: codes for the second factor, and logins by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gwctl.process import Identity
 log = logging.getLogger("gwctl.supervisor")
 
 ANSWER_TIMEOUT_S = 180.0
-"""IB Key's notification is good for about as long (gateway-facts.md); a code that comes later is of another login."""
+"""IB Key's notification is valid for about as long (gateway-facts.md); a later code belongs to another login."""
 
 
 @dataclass(slots=True)
@@ -32,17 +32,17 @@ class _Open:
 
 
 def describe(question: Question) -> str:
-    """Return a question in words for whoever has to act."""
+    """Return a question in words for the person who has to act."""
     if question.kind is Kind.PUSH:
-        again = "once more " if question.again else ""
-        return f"IBKR sends a notification {again}to your device: approve it within {ANSWER_TIMEOUT_S:.0f} s"
+        again = "another notification" if question.again else "a notification"
+        return f"IBKR sends {again} to your device: approve it within {ANSWER_TIMEOUT_S:.0f} s"
     again = " again: the first one was refused" if question.again else ""
     shown = f" (challenge {question.challenge})" if question.challenge else ""
     return f"IBKR asks for {question.kind.text}{shown}{again}"
 
 
 class Questions:
-    """The second factor of one profile. One question is open at a time; codes are kept and written nowhere."""
+    """The second factor of one profile. One question is open at a time; codes are never stored."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Questions:
         self.variables = variables
         self.on_note = on_note
         self.attended = False
-        """Whether somebody is at a terminal and can be asked."""
+        """Whether a person is at a terminal and can be asked."""
         self._open: _Open | None = None
         self._asked = 0
 
@@ -72,14 +72,14 @@ class Questions:
         }
 
     def give(self, number: int, code: str) -> bool:
-        """Answer the open question; return False if it is not open any more."""
+        """Answer the open question; return False if it is no longer open."""
         if self._open is None or self._open.number != number or self._open.answer.done():
             return False
         self._open.answer.set_result(code)
         return True
 
     async def answer(self, method: Method, question: Question, on_asked: Callable[[str], None]) -> str | None:
-        """Note a question to a person, then return its code; None for a notification, or where nobody can give one."""
+        """Journal a question to a person and return the code; None for a notification, or if no code can be given."""
         text = describe(question)
         code_by_person = method is Method.PROMPT or (method is Method.AUTO and self.attended)
         if question.kind is not Kind.PUSH and not code_by_person and method is not Method.COMMAND:
@@ -103,14 +103,14 @@ class Questions:
             self._open = None
 
     async def _run_command(self, question: Question) -> str | None:
-        """Return the first line that the program prints, which is written nowhere."""
+        """Return the first line that the program prints; it is never stored."""
         argv = list(self.settings["second_factor_command"] or ())
         asked = {"GWCTL_SECOND_FACTOR": str(question.kind), "GWCTL_CHALLENGE": question.challenge}
         variables = {**process.command_environment(self.variables), **asked}
         try:
             done = await process.run_watched(argv, timeout_s=ANSWER_TIMEOUT_S, env=variables)
         except OSError as error:
-            self._complain(f"second_factor_command does not start: {error.strerror}")
+            self._complain(f"second_factor_command did not start: {error.strerror}")
             return None
         except GwctlError as error:
             self._complain(f"second_factor_command: {error.message}")
@@ -130,21 +130,21 @@ class Questions:
 def awaited(snapshot: Snapshot, policy: Policy, now: float) -> Snapshot:
     """Return the snapshot of a supervisor that is started for a login by hand.
 
-    The call that wants it is watched once it has said so; should it never come to that, a timer ends the wait.
+    The call that wants the login is watched once it has reported itself; if it never does, a timer ends the wait.
     """
     timers = {**snapshot.timers, Timer.BY_HAND: now + policy.by_hand_timeout_s}
     return replace(snapshot, session=Session.LOCKED_OUT, locked_reason=BY_HAND, reason=BY_HAND, timers=timers)
 
 
 class Hands:
-    """The calls of `gwctl login --manual`, each known by pid and creation time; ``post`` gives the loop an event."""
+    """The `gwctl login --manual` calls, each known by pid and creation time; ``post`` sends an event to the loop."""
 
     def __init__(self, post: Callable[[ByHandWanted], None]) -> None:
         self._post = post
         self._watched: dict[tuple[int, float], asyncio.Task[None]] = {}
 
     def take(self, body: dict[str, Any]) -> None:
-        """Do what a call says: it is going to log in, or with ``over`` it has given up."""
+        """Handle a call's request: it will log in, or with ``over`` it has given up."""
         owner = Identity.from_json(body.get("identity"))
         if body.get("over") is True:
             self._let_go(owner)
@@ -157,13 +157,13 @@ class Hands:
         self._post(ByHandWanted(for_s=float(for_s) if known and for_s is not None else None))
 
     def done(self) -> None:
-        """Know that somebody has logged in: nobody's end means anything any more."""
+        """Note that a person has logged in: the end of these calls no longer matters."""
         watches, self._watched = list(self._watched.values()), {}
         for watch in watches:
             watch.cancel()
 
     async def close(self) -> None:
-        """Watch nobody any more."""
+        """Stop watching."""
         watches = list(self._watched.values())
         self.done()
         await asyncio.gather(*watches, return_exceptions=True)

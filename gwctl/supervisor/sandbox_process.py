@@ -1,4 +1,4 @@
-"""The sandbox's stand-in for IBKR as a process of the profile: started, adopted, stopped."""
+"""The sandbox's fake IBKR as a process of the profile: started, adopted, stopped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STOP_GRACE_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class StandInRecord:
-    """Where the running stand-in is; the token opens its admin routes."""
+    """The running fake IBKR; the token gives access to its admin routes."""
 
     identity: Identity
     port: int
@@ -36,7 +36,7 @@ class StandInRecord:
 
     @property
     def url(self) -> str:
-        """The upstream for the gateway's configuration."""
+        """The upstream address for the gateway's configuration."""
         return f"http://127.0.0.1:{self.port}"
 
     def save(self, paths: Paths) -> None:
@@ -53,12 +53,12 @@ class StandInRecord:
 
     @classmethod
     def load(cls, paths: Paths) -> StandInRecord | None:
-        """Return the record of a stand-in that is alive, or None."""
+        """Return the record of a running fake IBKR, or None."""
         return cls.from_json(read_json(paths.sandbox_state_file)[0])
 
     @classmethod
     def from_json(cls, raw: dict[str, Any] | None) -> StandInRecord | None:
-        """Return the record that is in ``raw`` if that stand-in is alive, or None."""
+        """Return the record in ``raw`` if its process is running, or None."""
         identity = Identity.from_json((raw or {}).get("identity"))
         if raw is None or identity is None or not process.is_ours(identity):
             return None
@@ -68,10 +68,10 @@ class StandInRecord:
 async def ensure_stand_in(
     paths: Paths, environ: Mapping[str, str], mode: str, known: StandInRecord | None = None
 ) -> StandInRecord:
-    """Return the profile's running stand-in, starting one if there is none; raise Unavailable if it does not start.
+    """Return the profile's running fake IBKR, starting one if there is none; raise Unavailable if it does not start.
 
-    Its play account is of the kind ``mode``, the profile's: one that plays an account of the other kind is replaced.
-    One that is ``known`` and runs is used, and recorded anew, though the folder with its record was deleted.
+    Its play account has the profile's ``mode``; a fake IBKR with the other mode is replaced. If the folder with the
+    record was deleted, a ``known`` running one is used and recorded again.
     """
     record = await asyncio.to_thread(StandInRecord.load, paths)
     if record is None and known is not None and process.is_ours(known.identity):
@@ -96,13 +96,13 @@ async def ensure_stand_in(
             port = await _hand_over(spawned, {"admin_token": token, "account": {"mode": mode}})
     except TimeoutError:
         await _dismiss(spawned)
-        raise TimedOut("the stand-in for IBKR did not start", hint=f"cat {paths.logs_dir / 'sandbox.log'}") from None
+        raise TimedOut("the sandbox did not start in time", hint=f"cat {paths.logs_dir / 'sandbox.log'}") from None
     except asyncio.CancelledError:
-        # It is not recorded yet: nobody else could end it.
+        # It is not recorded yet, so nothing else could end it.
         await asyncio.shield(_dismiss(spawned))
         raise
     if port is None:
-        raise Unavailable("the stand-in for IBKR ended at its start", hint=f"cat {paths.logs_dir / 'sandbox.log'}")
+        raise Unavailable("the sandbox exited while starting", hint=f"cat {paths.logs_dir / 'sandbox.log'}")
     record = StandInRecord(spawned.identity, port, token, mode)
     await whole(record.save, paths)
     spawned.let_go()
@@ -138,7 +138,7 @@ async def _hand_over(spawned: process.Spawned, config: dict[str, Any]) -> int | 
 
 
 async def stop_stand_in(paths: Paths) -> None:
-    """End the profile's stand-in if one runs."""
+    """Stop the profile's fake IBKR if it runs."""
     record = await asyncio.to_thread(StandInRecord.load, paths)
     if record is not None:
         await process.stop([record.identity], grace_s=STOP_GRACE_S)
@@ -146,7 +146,7 @@ async def stop_stand_in(paths: Paths) -> None:
 
 
 def sandbox_release(store: ReleaseStore, cache_dir: Path) -> Release:
-    """Return the installed Standard Release, or the stand-in release, installing it if need be."""
+    """Return the installed Standard Release, or the stand-in release, installing it if needed."""
     standard = store.current()
     if standard is not None and standard.kind == "standard":
         return standard

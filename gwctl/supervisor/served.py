@@ -1,4 +1,4 @@
-"""What the running gateway serves: which release, for which settings."""
+"""What the running gateway serves: its release and its settings."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from gwctl.state_file import look_at_json, read_json, write_json
 
 
 def choose_release(settings: Settings, store: ReleaseStore) -> Release | None:
-    """Return the installed release that the settings ask for, None if it has to be fetched first.
+    """Return the installed release that the settings ask for, None if it must be downloaded first.
 
-    A version is looked up; the official address means the current release; another file or URL is fetched when no
+    A version is looked up; the official address means the current release; another file or URL must be downloaded if no
     installed release came from it.
     """
     wanted = str(settings["release"])
@@ -41,25 +41,25 @@ _MADE_WITH = ("auth_delay_ms", "java_options")
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a gateway was launched for; ``user`` is a salted hash of username and account kind, no name."""
+    """What a gateway was launched for; ``user`` is a salted hash of username and account kind, not a name."""
 
     sandbox: bool
     upstream: str
     salt: str
     user: str
     made_with: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that the gateway was started with and that its folder does not tell."""
+    """Settings that the gateway was started with and that are not in its folder."""
 
     @classmethod
     def now(cls, settings: Settings, *, sandbox: bool, upstream: str) -> Served:
-        """Return what a gateway launched now would serve."""
+        """Return the record for a gateway that is launched now."""
         salt = secrets.token_hex(16)
         made = {key: settings[key] for key in _MADE_WITH}
         return cls(sandbox, upstream, salt, _user(settings, salt, sandbox=sandbox), made)
 
     @classmethod
     def load(cls, paths: Paths) -> Served | None:
-        """Return the record of the last launch; None if there is none or it is damaged (then it is set aside)."""
+        """Return the record of the last launch; None if there is none or it is damaged (and then set aside)."""
         raw, _ = read_json(paths.gateway_served_file)
         match raw:
             case {"sandbox": bool(sandbox), "upstream": str(upstream), "salt": str(salt), "user": str(user)}:
@@ -81,14 +81,14 @@ class Served:
         )
 
     def is_for(self, settings: Settings, *, sandbox: bool, upstream: str | None) -> bool:
-        """Say whether a gateway launched for this may be adopted for that."""
+        """Return whether a gateway with this record may be adopted for ``settings``."""
         if (self.sandbox, self.upstream) != (sandbox, upstream):
             return False
         return hmac.compare_digest(self.user, _user(settings, self.salt, sandbox=sandbox))
 
 
 def made_with(paths: Paths) -> Mapping[str, Any]:
-    """Return the settings of the last launch that its folder does not tell, as far as they are recorded; look only."""
+    """Return the recorded settings of the last launch that are not in its folder; change no file."""
     return _made_with(look_at_json(paths.gateway_served_file)[0])
 
 
@@ -98,18 +98,18 @@ def _made_with(raw: dict[str, Any] | None) -> Mapping[str, Any]:
 
 
 def _user(settings: Settings, salt: str, *, sandbox: bool) -> str:
-    # The sandbox has one play account of the profile's kind, whatever its username.
+    # The sandbox has one play account of the profile's kind, with any username.
     who = f"{settings['mode']}\n{'sandbox' if sandbox else settings['username']}"
     return hashlib.sha256(f"{salt}\n{who}".encode()).hexdigest()
 
 
 def refuse_other_kind(paths: Paths, profile: str, *, sandbox: bool) -> None:
-    """Raise ProfileHeld, touching nothing, if a gateway was left running that serves the other kind."""
+    """Raise ProfileHeld, changing nothing, if a gateway of the other kind (sandbox or IBKR) was left running."""
     served = Served.load(paths)
     if served is None or served.sandbox == sandbox or adopt(paths) is None:
         return
     left = "the sandbox" if served.sandbox else "a session at IBKR"
     option = "" if profile == "default" else f" --profile {profile}"
     raise ProfileHeld(
-        f"profile {profile!r} has a gateway left running with {left}", hint=f"gwctl{option} down, or another --profile"
+        f"profile {profile!r} still has a gateway running with {left}", hint=f"gwctl{option} down, or another --profile"
     )

@@ -1,4 +1,4 @@
-"""One supervisor's life: the lock, its record, its HTTP, its signals, and the loop in between."""
+"""One supervisor from start to end: its lock, record, HTTP server and signals around the loop."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ TIDY_AFTER_S = 1.0
 HEARTBEAT_S = 1.0
 LIVE_WITHIN_S = 120.0
 NEWS_S = 10.0
-"""How long the end waits for somebody to be told of it; where a person has asked for the end, it does not."""
+"""How long the end waits for notifications; it does not wait if a person requested the end."""
 
 
 class Service:
-    """One supervisor. ``run`` returns how it ended; everything it held is let go by then."""
+    """One supervisor. ``run`` returns how it ended; by then everything it held is released."""
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -134,7 +134,7 @@ class Service:
         self._forgets = False
         self.tether = Tether(order.holder, lambda: self.shell.post(StopWanted()), self._note)
 
-    # What the loop tells.
+    # Callbacks of the loop.
 
     def _warm_up(self, pin: str) -> None:
         if not self.probe.cookies and self.shell.snapshot.session is not Session.LOCKED_OUT:
@@ -162,7 +162,7 @@ class Service:
         ready = phase_of(snapshot) is Phase.READY
         if ready and not self._was_ready:
             self._close_idle_browser()
-            # Whoever brought it up has gone: the next login is nobody's who sits at a terminal.
+            # The call that started it is over: no person is at a terminal for the next login.
             self.questions.attended = False
             asyncio.get_running_loop().call_later(TIDY_AFTER_S, process.give_back_memory)
         if ready is not self._was_ready:
@@ -171,18 +171,18 @@ class Service:
         self._tell_followers()
 
     def _tell_followers(self) -> None:
-        """Hand on each entry as it is written, not when the phase next changes; no witness's trouble is the loop's."""
+        """Pass on each entry as it is written, not at the next phase change; a witness's error never stops the loop."""
         entries, self._followed = self.journal.since(self._followed), self.journal.count
         for entry in entries:
             for saw in self.witnesses:
                 try:
                     saw(entry)
-                except Exception:  # whatever it is, the session comes first
+                except Exception:  # the session comes first
                     log.exception("a witness of the journal failed")
         self._news.set()
 
     def _guard_folder(self) -> None:
-        """Hold the profile again if its folder was deleted; leave it to whoever has taken it meanwhile."""
+        """Lock the profile again if its folder was deleted; if another supervisor has taken it, leave it."""
         if self._port is not None and self._finish is None:
             self.folder.look()
 
@@ -206,13 +206,13 @@ class Service:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def is_live(self) -> bool:
-        """Say whether the loop turns."""
+        """Return whether the loop still runs."""
         return time.monotonic() - self.shell.turned_at < LIVE_WITHIN_S
 
-    # What others ask.
+    # Requests.
 
     def status(self) -> dict[str, Any]:
-        """Return the contract's ``status`` object."""
+        """Return the ``status`` object."""
         snapshot = self.shell.snapshot
         now = time.monotonic()
         return {
@@ -255,7 +255,7 @@ class Service:
                 self.shell.post(LoggedInByHand(resumable=bool(cookies)))
             case "answer":
                 if not self.questions.give(int(body.get("id", 0)), str(body.get("code", ""))):
-                    return {"ok": False, "error": "nothing is asked for any more"}
+                    return {"ok": False, "error": "no code is needed any more"}
             case "hold" | "let_go" | "keep":
                 ending = self._finish is not None or phase_of(self.shell.snapshot) is Phase.STOPPING
                 return self.tether.answer(verb, body, ending=ending)
@@ -284,13 +284,13 @@ class Service:
             try:
                 await asyncio.wait_for(self._news.wait(), HEARTBEAT_S)
             except TimeoutError:
-                # A follower's own deadline must not wait for the next thing to happen.
+                # A follower's own deadline must not wait for the next entry.
                 yield {"n": 0, "kind": "alive"}
 
-    # Its life.
+    # Start and end.
 
     async def run(self) -> Finish:
-        """Hold the profile, turn until the end, and let everything go; raises GwctlError if it cannot begin."""
+        """Lock the profile, run the loop to its end, and release everything; raises GwctlError if it cannot start."""
         await asyncio.to_thread(make_private_dir, self.paths.logs_dir)
         if not await asyncio.to_thread(self.hold.take):
             raise ProfileHeld(f"another gwctl supervises profile {self.settings.profile!r}", hint="gwctl status")
@@ -298,15 +298,15 @@ class Service:
             return await self._run_locked()
         finally:
             await whole(self.hold.release)
-            # Nothing is held any more: whoever starts the profile anew need not wait until somebody has been told.
+            # The lock is released: a new start of the profile need not wait for the notifications.
             await self.notifier.close(grace_s=NEWS_S if self._gave_up else 0.0)
 
     async def _run_locked(self) -> Finish:
         await asyncio.to_thread(refuse_other_kind, self.paths, self.settings.profile, sandbox=self.order.sandbox)
         aside = await asyncio.to_thread(self.ledger.set_aside_if_damaged)
         if aside is not None:
-            self.journal.write("warning", code="damaged_state", text=f"the login ledger was damaged; it is now {aside}")
-            log.warning("the login ledger was damaged and is set aside as %s", aside)
+            self.journal.write("warning", code="damaged_state", text=f"the damaged login ledger was moved to {aside}")
+            log.warning("the damaged login ledger was moved to %s", aside)
         self._port = await open_health(self.health, self.settings)
         await asyncio.to_thread(self._record)
         self.journal.begin(sandbox=self.order.sandbox, version=VERSION)
@@ -314,7 +314,7 @@ class Service:
             self.shell.snapshot = await asyncio.to_thread(self.budgets.recall, self.shell.snapshot)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            # Under nohup the terminal's end is ignored, and so it stays.
+            # Under nohup, SIGHUP is ignored and stays ignored.
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._on_signal, number)
         self.tether.begin()
@@ -336,7 +336,7 @@ class Service:
             await self.health.stop()
             if await self.folder.is_ours():
                 self.disk.do(self._unrecord)
-            # While the lock is held: the next supervisor goes on where the journal ends.
+            # While the lock is held: the next supervisor continues where the journal ends.
             await asyncio.to_thread(self.disk.flush)
 
     def _on_signal(self, number: signal.Signals) -> None:
@@ -349,7 +349,7 @@ class Service:
         record_this_process(self.paths, {**told, "gateway_port": self.settings["port"]})
 
     def _unrecord(self) -> None:
-        if self.hold.is_intact():  # else it came too late, and the record may be the next supervisor's
+        if self.hold.is_intact():  # otherwise the record may belong to the next supervisor
             self.paths.supervisor_state_file.unlink(missing_ok=True)
 
     async def _keep_house(self) -> None:
@@ -382,7 +382,7 @@ class Service:
             return
         self._gave_up = finish.exit_code != 0
         if finish.exit_code == 0 and self._forgets and self.budgets is not None:
-            # Who may start it again at once: what was limited was what it does by itself.
+            # The person may start it again at once: the budgets limit only what gwctl does by itself.
             self.disk.do(self.budgets.forget)
         self.journal.write("end", exit_code=finish.exit_code, code=finish.code, text=finish.text)
         self.disk.do(partial(write_json, self.paths.last_end_file, {**self._finish, "at_s": time.time()}))

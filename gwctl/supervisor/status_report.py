@@ -1,4 +1,4 @@
-"""The contract's ``status`` object, and the page that shows it."""
+"""The ``status`` object (docs/cli.md), and the page that shows it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gwctl.times import utc
 
 
 def describe_phase(snapshot: Snapshot, now: float) -> dict[str, Any]:
-    """Return phase, reason, since when, what comes next and the last error; ``now`` is monotonic seconds."""
+    """Return phase, reason, start time, next action and last error; ``now`` is monotonic seconds."""
     phase = phase_of(snapshot)
     ready = phase is Phase.READY
     return {
@@ -50,7 +50,7 @@ def describe_session(seen: SessionAnswer | None, tickled_at: float | None, now: 
 
 
 def describe_tickles(latencies_s: Sequence[float]) -> dict[str, Any] | None:
-    """Return how long the last tickles took, in seconds, oldest first; None before the first one."""
+    """Return the latencies of the last tickles, in seconds, oldest first; None before the first one."""
     if not latencies_s:
         return None
     return {
@@ -62,7 +62,7 @@ def describe_tickles(latencies_s: Sequence[float]) -> dict[str, Any] | None:
 
 
 def describe_budget(spent: Spent, budgets: Mapping[Rung, Budget], now: float) -> dict[str, Any]:
-    """Return how often each cure was tried within the last hour and day, and how often it may be."""
+    """Return how often each recovery step ran within the last hour and day, and how often it may run."""
     return {
         str(rung): {
             "hour": len(spent.within(rung, HOUR_S, now)),
@@ -75,7 +75,7 @@ def describe_budget(spent: Spent, budgets: Mapping[Rung, Budget], now: float) ->
 
 
 def describe_supervisor(uptime_s: float, port: int | None) -> dict[str, Any]:
-    """Return the ``supervisor`` object of this very process; ``port`` is its health server's."""
+    """Return the ``supervisor`` object of this process; ``port`` is the port of its health server."""
     me = process.identify(os.getpid())
     return {
         "pid": os.getpid(),
@@ -86,7 +86,7 @@ def describe_supervisor(uptime_s: float, port: int | None) -> dict[str, Any]:
 
 
 def what_comes_next(snapshot: Snapshot, now: float) -> dict[str, Any]:
-    """Return the contract's ``next``: what is under way (in 0 s), else what will be tried, else the next look."""
+    """Return the ``next`` object: the action under way (in 0 s), else the next attempt, else the next check."""
     under_way = _under_way(snapshot)
     if under_way is not None:
         return {"what": under_way, "in_s": 0.0}
@@ -112,7 +112,7 @@ def _under_way(snapshot: Snapshot) -> str | None:
 
 STATUS_EVERY_S = 1.0
 DAY_EVERY_S = 30.0
-"""The journal is read whole for it, which costs up to a quarter of a second; it is read at once after a change."""
+"""Reading the whole journal takes up to a quarter of a second; after a change, ``DAY_PAUSE_S`` applies instead."""
 DAY_PAUSE_S = 5.0
 MOST_VIEWERS = 16
 ASSETS = {
@@ -134,7 +134,7 @@ HEADERS = (
 
 
 class Page:
-    """The page's files and its stream; ``status`` is the contract's object, ``changes`` counts the journal's lines."""
+    """The page's files and its stream; ``status`` returns the status object, ``changes`` the count of journal lines."""
 
     def __init__(self, status: Callable[[], dict[str, Any]], paths: Paths, changes: Callable[[], int]) -> None:
         self._status = status
@@ -147,9 +147,9 @@ class Page:
         self.streams: dict[str, Callable[[], AsyncIterator[bytes]]] = {"/live": self.live}
 
     async def live(self) -> AsyncIterator[bytes]:
-        """Yield server-sent events for as long as somebody looks: ``status`` each second, ``day`` when it is due.
+        """Yield server-sent events while the page is open: ``status`` each second, ``day`` when it is due.
 
-        Beyond sixteen at a time a viewer is told to come back.
+        With more than sixteen viewers, a further one gets a request to come back later.
         """
         if self._viewers >= MOST_VIEWERS:
             yield b"retry: 15000\nevent: busy\ndata: {}\n\n"
@@ -168,7 +168,7 @@ class Page:
             self._viewers -= 1
 
     async def _last_day(self) -> str:
-        """Return the last day as JSON, read once for all viewers; what cannot be read is said in ``error``."""
+        """Return the last day as JSON, read once for all viewers; ``error`` holds the message if reading fails."""
         async with self._reading:
             now, changes = time.monotonic(), self._changes()
             if self._day is not None:

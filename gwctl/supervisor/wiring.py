@@ -1,4 +1,4 @@
-"""What a supervisor is made of: settings, ledger, credentials, who is told of news."""
+"""The parts of a supervisor: settings, ledger, credentials, notifier."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from gwctl.version import VERSION
 
 
 def message_of(news: News, profile: str) -> Message:
-    """Return a piece of news as it goes out."""
+    """Return a notification as the message to send."""
     return Message(news.event, news.severity, profile, news.title, news.text, news.at, VERSION)
 
 
 def trial(profile: str) -> Message:
     """Return the message of ``gwctl notify test``."""
-    news = compose(Event.TEST, "this is a test, and nothing has happened", profile, utc_ms(time.time()))
+    news = compose(Event.TEST, "this is a test; nothing has happened", profile, utc_ms(time.time()))
     return message_of(news, profile)
 
 
 class BackgroundNotifier:
-    """Implements the service's Notifier; ``news.json`` of the profile keeps what one supervisor told for the next."""
+    """Implements the service's Notifier; the profile's ``news.json`` tells the next supervisor what was notified."""
 
     def __init__(
         self,
@@ -59,11 +59,11 @@ class BackgroundNotifier:
         self._desk = Desk(self._profile, wall_s, kept)
 
     def see(self, entry: dict[str, Any]) -> None:
-        """Begin to tell what of ``entry`` is news, and return at once."""
+        """Begin to notify about ``entry`` if needed, and return at once."""
         self._tell(self._desk.see(entry))
 
     def look(self, reason: str) -> None:
-        """Begin to tell of an outage that goes on, for ``reason``, and return at once."""
+        """Begin to notify about a continuing outage with its ``reason`` if needed, and return at once."""
         self._tell(self._desk.look(reason, utc_ms(time.time())))
 
     def _tell(self, found: list[News]) -> None:
@@ -74,11 +74,11 @@ class BackgroundNotifier:
             self._do(partial(self._keep, self._desk.to_json()))
 
     def _keep(self, told: dict[str, Any]) -> None:
-        with contextlib.suppress(GwctlError):  # a full disk: somebody may be told twice
+        with contextlib.suppress(GwctlError):  # on a full disk, a notification may be sent twice
             write_json(self._file, told)
 
     async def close(self, *, grace_s: float) -> None:
-        """Leave what is under way ``grace_s`` to come to its end, then end it."""
+        """Give pending messages ``grace_s`` to finish, then end them."""
         await self._outbox.close(grace_s=grace_s)
 
 
@@ -98,14 +98,14 @@ class MachineClock:
         return time.time()
 
     def asleep(self) -> float:
-        """Return the seconds of sleep since the machine's start; 0 where the system does not tell."""
+        """Return the seconds of sleep since the machine's boot; 0 if the system does not provide them."""
         boottime = getattr(time, "CLOCK_BOOTTIME", None)
         return 0.0 if boottime is None else time.clock_gettime(boottime) - time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a supervisor is started with; ``handed_over`` came through a pipe."""
+    """The inputs of a supervisor; ``handed_over`` came through a pipe."""
 
     settings: Settings
     environment: Environment
@@ -113,17 +113,17 @@ class Order:
     handed_over: Mapping[str, Found] = field(default_factory=dict)
     follow: Callable[[dict[str, Any]], None] | None = None
     attended: bool = False
-    """Whether somebody is at the terminal of the call that started it, and can be asked for a code."""
+    """Whether a person at the terminal of the starting call can be asked for a code."""
     by_hand: bool = False
-    """Whether a person logs in by hand: the loop makes no login of its own until it is told to."""
+    """Whether a person logs in by hand: the loop sends no login until requested."""
     holder: Holder | None = None
-    """The call it is started for and ends with, if it is not to stay."""
+    """The call that the supervisor is started for and ends with; None if it stays."""
     load: Callable[[], Settings] | None = None
-    """Read the settings again, from the same sources; raises Configuration."""
+    """Reads the settings again, from the same sources; raises Configuration."""
 
 
 def policy_from(settings: Settings) -> Policy:
-    """Return the core's numbers as the profile has them."""
+    """Return the core's policy with the profile's settings."""
     delay_ms = settings["auth_delay_ms"]
     return Policy(
         seed=secrets.randbits(64),
@@ -135,18 +135,18 @@ def policy_from(settings: Settings) -> Policy:
 
 
 def calendar_of(order: Order) -> Windows:
-    """Return IBKR's maintenance windows; the sandbox, which is not IBKR, has none but what the settings name."""
+    """Return IBKR's maintenance windows; the sandbox has only those that the settings name."""
     unasked = order.sandbox and order.settings.values["maintenance"].source == "built in"
     return Windows() if unasked else Windows.parse(order.settings["maintenance"])
 
 
 def ports_of(order: Order, gateway: GatewayPort, session: SessionPort, login: LoginPort) -> Ports:
-    """Return what the loop does its work by, with this machine's clocks and the profile's calendar."""
+    """Return the loop's ports, with this machine's clocks and the profile's calendar."""
     return Ports(MachineClock(), gateway, session, login, calendar_of(order))
 
 
 def notifier_of(order: Order, do: Callable[[Callable[[], None]], None]) -> Notifier:
-    """Return who tells what a person should know, writing by ``do``; the sandbox tells nobody."""
+    """Return the notifier, which writes files through ``do``; the sandbox sends no notifications."""
     if order.sandbox:
         return ToNobody()
     from gwctl.integrations.notify import ways_of
@@ -159,12 +159,12 @@ def notifier_of(order: Order, do: Callable[[Callable[[], None]], None]) -> Notif
 
 
 def ledger_of(paths: Paths, *, sandbox: bool) -> Ledger:
-    """Return the ledger that counts: the sandbox has its own."""
+    """Return the login ledger; the sandbox has a separate one."""
     return Ledger(paths.sandbox_ledger_file if sandbox else paths.ledger_file)
 
 
 def find_credentials(order: Order) -> Credentials:
-    """Return what to log in with: the play account in the sandbox, else what the sources have; raise GwctlError."""
+    """Return the credentials: the play account in the sandbox, else those of the sources; raise GwctlError."""
     if order.sandbox:
         return Credentials(SANDBOX_USERNAME, Secret(SANDBOX_PASSWORD), None, "the sandbox's play account")
     sources = sources_of(order.environment, order.handed_over)

@@ -146,7 +146,7 @@ def test_it_can_be_used_by_keyboard(page: Page) -> None:
         if seen[-1].startswith("SUMMARY"):
             page.keyboard.press("Enter")
     assert seen[:2] == ["A Skip to the session", "SUMMARY As a table"]
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "The last day as a table"
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Last 24 hours as a table"
     expect(page.locator("#stretches")).to_be_visible()
 
 

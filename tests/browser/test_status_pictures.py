@@ -29,7 +29,7 @@ def test_pictures_are_true(tmp_path: Path) -> None:
     for name in ("status-light", "status-dark"):
         kept, anew = pictures.read(KEPT / f"{name}.png"), pictures.read(tmp_path / f"{name}.png")
         assert differences(kept, anew) == set(), name
-        assert "What happened last" in kept
+        assert "Latest events" in kept
         assert (KEPT / f"{name}.png").stat().st_size < LARGEST_BYTES
     assert (KEPT / "status-light.png").read_bytes() != (KEPT / "status-dark.png").read_bytes()
     kept, anew = (_drawn(folder / "status-watch.svg") for folder in (KEPT, tmp_path))

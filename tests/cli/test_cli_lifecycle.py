@@ -108,7 +108,7 @@ def test_damaged_state_of_a_stopped_profile(ready: Home) -> None:
     for name in names:
         (ready.profile_dir / name).write_text("\x00not json")
     done = ready.gwctl("up", "--sandbox").check(0)
-    assert "the login ledger was damaged" in done.stderr
+    assert "the damaged login ledger was moved" in done.stderr
     assert len(list(ready.profile_dir.glob("ledger.sandbox.json.damaged-*"))) >= 1
 
 

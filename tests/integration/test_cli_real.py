@@ -40,7 +40,7 @@ def test_a_wrong_password_is_sent_once(real: RealHome) -> None:
     assert real.submits() == 1
     for argv in (["up"], ["up", "--json"], ["up", "--foreground"]):
         again = real.gwctl(*argv, **wrong).check(77)
-        assert "it is not sent again" in again.stdout + again.stderr
+        assert "will not send it again" in again.stdout + again.stderr
         assert real.left() == []
     assert real.submits() == 1
     status = real.gwctl("status", "--json").check(3).envelope["data"]

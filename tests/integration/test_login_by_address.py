@@ -93,7 +93,7 @@ def test_the_person_logs_in_to_an_account_of_the_other_kind(tmp_path: Path) -> N
         assert own_browser(home).outcome is LoginOutcome.SUCCESS
         error = ended(call).check(77).envelope["error"]
         assert error["code"] == "wrong_mode"
-        assert "the account is live, and the profile says paper" in error["message"]
+        assert "the account is live, but the profile says paper" in error["message"]
         assert home.left() == []
         assert home.stand_in.state.sessions.summary()["sso"] == []
 

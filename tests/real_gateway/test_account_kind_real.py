@@ -28,7 +28,7 @@ def test_paper_profile_is_never_ready_with_a_live_account(live_user: Rig) -> Non
     up = live_user.gwctl("up", "--json").check(77)
     error = up.envelope["error"]
     assert error["code"] == "wrong_mode"
-    assert "the account is live, and the profile says paper" in error["message"]
+    assert "the account is live, but the profile says paper" in error["message"]
     assert "mode" in error["hint"]
     assert not any(entry.get("phase") == "ready" for entry in live_user.journal())
     assert live_user.stand_in.state.sessions.summary()["sso"] == [], "it was logged out at IBKR"

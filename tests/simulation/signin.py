@@ -136,7 +136,7 @@ class Attempt:
         elif world.is_ill or world.limited:
             self._end(LoginDone(result=LoginResult.IBKR_ILL, text="IBKR's login is not available"))
         elif world.rates["page_trouble"].chance(world.rng):
-            self._end(self._trouble(LoginResult.TRANSIENT, "the login form never came"))
+            self._end(self._trouble(LoginResult.TRANSIENT, "the login form never appeared"))
         elif not (permission := door.permission()).allowed:
             self._end(_denied(permission))
         else:

@@ -1,4 +1,4 @@
-"""What a journal tells: each way a session can go and come back, and that time is never invented nor lost."""
+"""The history report: every way a session can end and return; no time is invented or lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOUR_S, DAY_S = 3600.0, 86_400.0
 
 
 class Diary:
-    """Writes entries as supervisors do: numbered from 1 by each, ``at`` seconds after the first."""
+    """Writes entries as supervisors do: each numbers them from 1, ``at`` seconds after the first."""
 
     def __init__(self) -> None:
         self.entries: list[dict[str, Any]] = []
@@ -67,7 +67,7 @@ def seconds(history: History) -> dict[State, float]:
 
 
 def outages(history: History) -> list[tuple[float, float | None, str, str]]:
-    """Return when each outage began and ended, after the first entry, its cause and its cure."""
+    """Return each outage's start and end after the first entry, its cause and its recovery."""
     return [
         (
             round(one.began_s - BEGAN_S, 3),
@@ -86,7 +86,7 @@ def test_nothing_is_told_of_an_empty_journal() -> None:
 
 
 def test_a_deliberate_stop_is_no_outage() -> None:
-    """`up` and `down` leave starting, ready and stopped time, and only the former two count for the uptime."""
+    """`up` and `down` leave starting, ready and stopped time, and only the first two count for the uptime."""
     history = Diary().up(0, 10).down(100).up(200, 210).told_alive(310)
     assert outages(history) == []
     assert seconds(history) == {State.STARTING: 20, State.READY: 190, State.STOPPED: 100}
@@ -95,9 +95,9 @@ def test_a_deliberate_stop_is_no_outage() -> None:
 
 
 def test_a_killed_gateway_comes_back_by_a_restart_and_a_resume() -> None:
-    """Cause is the first reason, cure what was done to the gateway and then to the session, failures left out."""
+    """The cause is the first reason; the recovery lists the gateway action, then the session's, without failures."""
     diary = Diary().up(0, 10).phase(100, "recovering", "the gateway ended", "GatewayEnded").add(101, "gateway", pid=8)
-    diary.phase(101, "recovering", "looking whether a session is there")
+    diary.phase(101, "recovering", "checking for a session")
     diary.add(101.5, "cure", rung="resume", ok=True, took_s=0.1).ready(103)
     history = diary.told_alive(200)
     assert outages(history) == [(100, 103, "the gateway ended", "restart, resume")]
@@ -118,7 +118,7 @@ def test_a_killed_gateway_comes_back_by_a_restart_and_a_resume() -> None:
     ],
 )
 def test_the_cure_is_what_brought_it_back(deeds: list[tuple[str, dict[str, Any]]], cure: str) -> None:
-    """Each rung of the ladder is told by its name; what IBKR mended and what a person mended too."""
+    """Each recovery step appears by its name, as do recoveries by IBKR itself and by a person."""
     diary = Diary().up(0, 10).phase(100, "recovering", "no session at IBKR")
     for kind, fields in deeds:
         diary.add(101, kind, **fields)
@@ -126,7 +126,7 @@ def test_the_cure_is_what_brought_it_back(deeds: list[tuple[str, dict[str, Any]]
 
 
 def test_a_killed_supervisor_whose_gateway_was_adopted() -> None:
-    """Nobody watched from the last sign of life to the next start; the session is not said to have been down then."""
+    """Time between the last sign of life and the next start is unknown, not down."""
     diary = Diary().up(0, 10).start(400, last_seen=100).phase(400, "starting", "taking over the running gateway")
     history = diary.add(400.5, "adopted", pid=7).ready(401).told_alive(500)
     assert outages(history) == [(100, 401, KILLED, "adopted")]
@@ -136,7 +136,7 @@ def test_a_killed_supervisor_whose_gateway_was_adopted() -> None:
 
 
 def test_a_machine_that_went_down() -> None:
-    """Another boot tells a machine that went down from a supervisor that was killed."""
+    """Another boot distinguishes a machine that went down from a supervisor that was killed."""
     diary = Diary()
     diary.start(0, boot="one").add(1, "gateway", pid=1).ready(10).start(400, last_seen=100, boot="two").add(
         401, "gateway", pid=2
@@ -146,7 +146,7 @@ def test_a_machine_that_went_down() -> None:
 
 
 def test_without_a_begin_the_last_entry_is_the_last_sign() -> None:
-    """A journal of a gwctl that wrote no ``start``, or whose ``start`` was torn, is read by its numbers."""
+    """A journal without a ``start``, or with a torn one, is read by its numbers."""
     diary = Diary().up(0, 10).add(50, "warning", code="x", text="y")
     diary.n = 0
     diary.phase(300, "starting", "taking over").add(301, "adopted", pid=7).ready(302)
@@ -154,7 +154,7 @@ def test_without_a_begin_the_last_entry_is_the_last_sign() -> None:
 
 
 def test_a_warning_before_the_begin_does_not_hide_what_is_known() -> None:
-    """The first line of a supervisor may be a warning; the ``start`` that follows still says until when one lived."""
+    """The first line of a supervisor may be a warning; the ``start`` after it still has the last sign of life."""
     diary = Diary().up(0, 10)
     diary.n = 0
     diary.add(300, "warning", code="damaged_state", text="set aside")
@@ -163,13 +163,13 @@ def test_a_warning_before_the_begin_does_not_hide_what_is_known() -> None:
 
 
 def test_what_a_killed_supervisor_last_said_contradicts_its_journal() -> None:
-    """Where the last sign says other than the last line, lines are missing, and nothing is claimed of that time."""
+    """If the last sign of life contradicts the last line, lines are missing, and the time is unknown."""
     diary = Diary().up(0, 10).start(400, last_seen=100, last_ready=False).ready(401)
     assert seconds(diary.told_alive(500)) == {State.STARTING: 10, State.UNKNOWN: 390, State.DOWN: 1, State.READY: 99}
 
 
 def test_a_supervisor_that_died_and_nobody_came() -> None:
-    """Until its last sign the state is known, from then on not, and the outage goes on."""
+    """The state is known until its last sign of life, then unknown, and the outage continues."""
     diary = Diary().up(0, 10)
     history = diary.told(500, last_sign=LastSign(BEGAN_S + 100, ready=True))
     assert outages(history) == [(100, None, KILLED, "")]
@@ -181,7 +181,7 @@ def test_a_supervisor_that_died_and_nobody_came() -> None:
 
 
 def test_a_supervisor_that_gave_up() -> None:
-    """One that ended because a person is needed leaves an outage until a person has brought it back."""
+    """A supervisor that ended because a person is needed leaves an outage until a person starts it again."""
     diary = Diary().start(0).phase(0, "starting", "starting").add(1, "gateway", pid=7)
     diary.phase(5, "stopping", "IBKR refused the password", "LoginDone")
     diary.add(6, "end", exit_code=77, code="credentials_rejected", text="IBKR refused the password")
@@ -199,20 +199,20 @@ def test_a_start_into_an_ill_ibkr_is_an_outage() -> None:
 
 
 def test_a_stop_in_an_outage_ends_it() -> None:
-    """An outage ends where a person stops the session."""
+    """An outage ends when a person stops the session."""
     diary = Diary().up(0, 10).phase(100, "degraded", "IBKR cannot be reached").down(150)
     assert outages(diary.told(900)) == [(100, 150, "IBKR cannot be reached", "stopped")]
 
 
 def test_an_outage_in_a_maintenance_window() -> None:
-    """An outage that touches an open window says so, another does not."""
+    """An outage that touches an open window says so, others do not."""
     diary = Diary().up(0, 10).add(50, "window", open=True, for_s=3600).phase(60, "degraded", "503").ready(90)
     diary.add(100, "window", open=False, for_s=None).phase(200, "degraded", "503").ready(210)
     assert [one.maintenance for one in diary.told_alive(300).outages] == [True, False]
 
 
 def test_sleep_is_not_known() -> None:
-    """While the machine slept nobody watched, and a session found gone at its wake was not ready in between."""
+    """Sleep is unknown time, and a session found lost at wake was not ready in between."""
     lived = Diary().up(0, 10).add(4000, "clock", asleep_s=3600, jumped_s=3600)
     assert outages(lived.told_alive(5000)) == [(400, 4000, ASLEEP, "by itself")]
     gone = Diary().up(0, 10).add(4000, "clock", asleep_s=3600, jumped_s=3600).phase(4002, "recovering", "no session")
@@ -222,20 +222,20 @@ def test_sleep_is_not_known() -> None:
 
 
 def test_sleep_that_is_told_late() -> None:
-    """What seemed to go on while the machine slept is painted over."""
+    """States during the machine's sleep are replaced."""
     diary = Diary().up(0, 10).phase(4000, "degraded", "IBKR cannot be reached")
     history = diary.add(4000.5, "clock", asleep_s=3600, jumped_s=3600).ready(4010).told_alive(5000)
     assert outages(history) == [(400.5, 4010, ASLEEP, "by itself")]
 
 
 def test_a_clock_set_forward_is_not_known() -> None:
-    """Where the system cannot tell sleep from a clock that was set, the time in between is claimed by nobody."""
+    """If the system cannot tell sleep from a clock change, the time in between is unknown."""
     history = Diary().up(0, 10).add(4000, "clock", asleep_s=0, jumped_s=3600).told_alive(5000)
     assert outages(history) == [(400, 4000, CLOCK_JUMPED, "by itself")]
 
 
 def test_lost_lines_are_not_known() -> None:
-    """Where numbers are missing, nobody knows what was, unless the next phase says that it lasted all the time."""
+    """With missing numbers the state is unknown, unless the next phase says that it lasted all the time."""
     lost = Diary().up(0, 10).lose(3).phase(500, "ready", "authenticated again", after_s=20.0).told_alive(600)
     assert outages(lost) == [(10, 500, LINES_LOST, "by itself")]
     assert lost.lost_lines == 3
@@ -244,7 +244,7 @@ def test_lost_lines_are_not_known() -> None:
 
 
 def test_the_journal_may_begin_in_the_middle() -> None:
-    """Once the oldest lines are gone, the history begins with the first state that is known."""
+    """Once the oldest lines are gone, the history begins with the first known state."""
     diary = Diary().lose(100).add(0, "step", step="x").phase(50, "recovering", "gone").add(51, "gateway").ready(60)
     history = diary.told_alive(100)
     assert history.began_s == BEGAN_S + 50
@@ -253,7 +253,7 @@ def test_the_journal_may_begin_in_the_middle() -> None:
 
 
 def test_a_wrong_clock_ends_by_itself() -> None:
-    """A stamp of the future or of long ago takes the time of the line before it; the rest stays as it was."""
+    """A timestamp in the future or long ago takes the time of the previous line; the rest is unchanged."""
     diary = Diary().up(0, 10).phase(9e8, "degraded", "503").ready(-9e8).phase(200, "degraded", "502").ready(230)
     history = diary.told_alive(300)
     assert outages(history) == [(200, 230, "502", "by itself")]
@@ -261,7 +261,7 @@ def test_a_wrong_clock_ends_by_itself() -> None:
 
 
 def test_the_sandbox_is_told_apart() -> None:
-    """Play is marked, from its start to its end."""
+    """Sandbox time is marked, from its start to its end."""
     diary = Diary().start(0, sandbox=True).ready(10).phase(20, "degraded", "503").ready(30).down(40).up(100, 110)
     history = diary.add(150, "login", outcome="success").told_alive(200)
     assert [one.sandbox for one in history.outages] == [True]
@@ -270,7 +270,7 @@ def test_the_sandbox_is_told_apart() -> None:
 
 
 def test_days_are_those_of_the_zone() -> None:
-    """A day has 23, 24 or 25 hours, and what happened counts for the day it began in."""
+    """A day has 23, 24 or 25 hours, and an event counts for the day it began in."""
     zone = ZoneInfo("America/New_York")
     began_s = dt.datetime(2026, 10, 31, tzinfo=zone).timestamp()
     entries = [
@@ -287,14 +287,14 @@ def test_days_are_those_of_the_zone() -> None:
 
 
 def test_since_cuts_the_time_and_keeps_outages_whole() -> None:
-    """Times are those since then; an outage that reaches into them is told from its beginning."""
+    """Times start there; an outage that reaches into them is shown from its beginning."""
     diary = Diary().up(0, 10).phase(100, "degraded", "503").ready(300).told_alive(400, since_s=BEGAN_S + 200)
     assert seconds(diary) == {State.DOWN: 100, State.READY: 100}
     assert outages(diary) == [(100, 300, "503", "by itself")]
     assert diary.logins == ()
 
 
-# The laws of time, whatever a journal holds.
+# The laws of time, for any journal.
 
 _TIMES = st.floats(-1e5, 1e6, allow_nan=False)
 _LENGTHS = st.one_of(st.floats(0, 1e5), st.none(), st.just("x"), st.just(float("nan")))
@@ -393,7 +393,7 @@ def test_time_is_neither_invented_nor_lost(
     st.sampled_from(["UTC", "America/New_York", "Asia/Beirut", "America/Sao_Paulo", "Pacific/Apia", "Asia/Kathmandu"]),
 )
 def test_days_partition_the_time_in_every_zone(began_s: float, length_s: float, name: str) -> None:
-    """Days follow one another without a gap, also where a zone has no midnight or leaves out a day."""
+    """Days follow one another without gaps, even if a zone has no midnight or skips a day."""
     days = list(calendar(began_s, began_s + length_s, ZoneInfo(name)))
     if length_s:
         assert days[0][1] <= began_s

@@ -1,4 +1,4 @@
-"""The journal: nothing that goes wrong with one line or one supervisor costs more than that line."""
+"""The journal: a problem with one line or one supervisor costs no more than that line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read(paths: Paths) -> tuple[list[dict[str, Any]], int]:
 
 
 def test_a_torn_line_spoils_no_other(tmp_path: Path) -> None:
-    """What a crash left without its end is one damaged line; the next one is whole."""
+    """A line that a crash cut off is one damaged line; the next one is whole."""
     paths = paths_of(tmp_path)
     Journal(paths.journal_file).write("before")
     with paths.journal_file.open("a") as file:
@@ -48,7 +48,7 @@ def test_a_torn_line_spoils_no_other(tmp_path: Path) -> None:
 
 
 def test_a_write_is_one_line_at_the_end(tmp_path: Path) -> None:
-    """Nothing of an entry's texts can break its line."""
+    """No text in an entry can break its line."""
     paths = paths_of(tmp_path)
     Journal(paths.journal_file).write("note", text='a\nb\r\u2028\x00\ud800"')
     assert paths.journal_file.read_bytes().count(b"\n") == 1
@@ -67,7 +67,7 @@ WRITER = """
 
 
 def test_kill_in_the_middle_of_writing(tmp_path: Path) -> None:
-    """A supervisor killed while it writes leaves lines that can be read, numbered without a gap; the next goes on."""
+    """A supervisor killed while it writes leaves readable lines, numbered without gaps; the next one continues."""
     paths = paths_of(tmp_path)
     for life in range(3):
         before = len(read(paths)[0])
@@ -118,7 +118,7 @@ def small_disk(folder: Path) -> Iterator[Callable[[], None]]:
 def test_a_full_disk_loses_lines_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, may_mount: bool
 ) -> None:
-    """Writing to a full disk never raises; once there is room, lines are whole again, and the numbers tell the loss."""
+    """Writing to a full disk never raises; once there is room, lines are whole again, and the numbers show the loss."""
     if not may_mount:  # as if not root: the other way to a full disk works everywhere, and is tested everywhere
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
     paths = paths_of(tmp_path)
@@ -143,7 +143,7 @@ def test_a_full_disk_loses_lines_and_nothing_else(
 
 
 def test_a_folder_that_is_gone_is_made_anew(tmp_path: Path) -> None:
-    """Whoever deletes the profile's folder costs the lines in it, not those to come."""
+    """Deleting the profile's folder costs the lines in it, not later ones."""
     paths = paths_of(tmp_path)
     journal = Journal(paths.journal_file)
     journal.write("before")
@@ -154,7 +154,7 @@ def test_a_folder_that_is_gone_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_what_a_begin_knows_of_the_supervisor_before(tmp_path: Path) -> None:
-    """``last_seen`` is the latest sign of life; ``last_ready`` is given where it is later than the last line."""
+    """``last_seen`` is the latest sign of life; ``last_ready`` is set if it is later than the last line."""
     paths = paths_of(tmp_path)
     first = Journal(paths.journal_file)
     begun = first.begin(sandbox=True, version="1")
@@ -171,7 +171,7 @@ def test_what_a_begin_knows_of_the_supervisor_before(tmp_path: Path) -> None:
 
 
 def test_a_begin_after_the_journal_was_put_aside(tmp_path: Path) -> None:
-    """The last line is found where it is: in the older file, or before damage at the end."""
+    """The last line is found in the older file, or before damage at the end."""
     paths = paths_of(tmp_path)
     last = Journal(paths.journal_file).write("note")
     paths.journal_file.replace(paths.journal_file.with_name("journal.jsonl.1"))
@@ -182,7 +182,7 @@ def test_a_begin_after_the_journal_was_put_aside(tmp_path: Path) -> None:
 
 
 def test_a_sign_of_life_is_whole_private_and_rare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most two a minute are written; what is damaged says nothing."""
+    """At most two a minute are written; a damaged one counts as missing."""
     paths = paths_of(tmp_path)
     now = iter([100.0, 120.0, 130.0])
     monkeypatch.setattr(journal_module.time, "monotonic", lambda: next(now))
@@ -203,7 +203,7 @@ def test_a_sign_of_life_is_whole_private_and_rare(tmp_path: Path, monkeypatch: p
 
 
 def test_both_files_are_read_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was put aside comes before what followed, nothing is lost by it, and there are never more than two files."""
+    """The rotated file comes before the current one, nothing is lost, and there are never more than two files."""
     monkeypatch.setattr(journal_module, "MAX_BYTES", 20_000)
     paths = paths_of(tmp_path)
     journal = Journal(paths.journal_file)
@@ -216,7 +216,7 @@ def test_both_files_are_read_in_order(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_reading_while_the_journal_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader who comes in between reads again rather than miss the middle."""
+    """A reader that comes in between reads again and does not miss the middle."""
     paths = paths_of(tmp_path)
     journal = Journal(paths.journal_file)
     journal.write("one")
@@ -234,7 +234,7 @@ def test_reading_while_the_journal_is_put_aside(tmp_path: Path, monkeypatch: pyt
 
 
 def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
-    """No journal is an empty one; one that cannot be read is an error."""
+    """A missing journal is an empty one; an unreadable one is an error."""
     paths = paths_of(tmp_path)
     assert read(paths) == ([], 0)
     paths.journal_file.mkdir(parents=True)
@@ -252,7 +252,7 @@ _LINES = st.one_of(
 @settings(deadline=None)
 @given(st.lists(_LINES, max_size=12))
 def test_each_line_is_read_by_itself(lines: list[str]) -> None:
-    """Whatever stands around it, a sound line is read, and every other is counted."""
+    """Each intact line is read, whatever is next to it, and every damaged line is counted."""
     entries = Entries(["\n".join(lines).encode()])
     sound = [line for line in lines if '"n"' in line]
     assert list(entries) == [json.loads(line) for line in sound]

@@ -1,4 +1,4 @@
-"""What repeats itself in an outage is written rarely, and nobody takes it for lost."""
+"""Repeated entries of an outage are written rarely, and do not count as lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOUR_S = 3600.0
 
 
 def _night(core: Core, folding: Folding, hours: float) -> tuple[int, list[dict[str, object]]]:
-    """Have the port taken for so long; return how many entries there were and what of them is written."""
+    """Keep the port taken for some time; return the number of entries and those that were written."""
     entries, written = 0, []
     began = core.now
     while core.now < began + hours * HOUR_S:
@@ -40,7 +40,7 @@ def _night(core: Core, folding: Folding, hours: float) -> tuple[int, list[dict[s
 
 
 def test_port_that_is_taken_for_a_night_does_not_fill_the_journal() -> None:
-    """Some five thousand tries in eight hours are told of by some hundred lines, and the numbers add up."""
+    """Some five thousand tries in eight hours take some hundred lines, and the numbers add up."""
     core = started()
     core.snapshot = replace(core.snapshot, ever_ready=True)
     entries, written = _night(core, Folding(), 8.0)
@@ -61,7 +61,7 @@ def _at(second: int) -> str:
     )
 )
 def test_history_is_the_same_with_and_without_folding(phases: list[tuple[str, str]]) -> None:
-    """Whatever is left out, when the session was there and when not is told as before, and no line seems lost."""
+    """Folding does not change when the session was up or down, and no line seems lost."""
     entries: list[dict[str, object]] = [{"n": 1, "at": _at(0), "kind": "start"}]
     for number, (phase, reason) in enumerate(phases, 2):
         at = _at(10 * number)
@@ -88,7 +88,7 @@ def test_history_is_the_same_with_and_without_folding(phases: list[tuple[str, st
 
 
 def test_session_that_comes_and_goes_is_told_of_each_time() -> None:
-    """Only what repeats itself without a session in between is folded."""
+    """Only repetitions without a session in between are folded."""
     folding = Folding()
     for number in range(200):
         phase = "ready" if number % 2 else "recovering"
@@ -96,7 +96,7 @@ def test_session_that_comes_and_goes_is_told_of_each_time() -> None:
 
 
 def test_what_goes_on_is_told_of_now_and_then() -> None:
-    """One that repeats itself for hours is in the journal every ten minutes."""
+    """An entry that repeats for hours is in the journal every ten minutes."""
     folding = Folding()
     entry = {"n": 1, "at": "", "kind": "warning", "code": "c", "text": "t"}
     written = [second for second in range(7200) if folding.take(entry, float(second)) is not None]
@@ -112,7 +112,7 @@ def test_what_is_counted_is_never_folded(kind: str) -> None:
 
 
 def test_followers_see_what_is_folded(tmp_path: Path) -> None:
-    """Metrics, notifications and whoever waits see every entry; only the file has fewer."""
+    """Metrics, notifications and followers see every entry; only the file has fewer."""
     journal = Journal(tmp_path / "journal.jsonl", remembered=1000)
     for _ in range(100):
         journal.write("warning", code="c", text="t")

@@ -1,4 +1,4 @@
-"""Work in threads that the end of the loop, and of the process, does not wait for without end."""
+"""Work in threads: the end of the loop and of the process waits for it for a limited time."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ asyncio.run(main())
 
 
 def test_work_that_hangs_keeps_nobody_from_ending() -> None:
-    """A thread that never comes back is left behind, by the loop and by the interpreter."""
+    """The loop and the interpreter leave a thread behind that never returns."""
     done = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=20, check=True)
     assert (done.stdout, done.stderr) == ("late\n", "")
 
 
 def test_work_is_done_and_its_errors_are_raised() -> None:
-    """It is ``to_thread`` as ever; what is under way at the end is waited for."""
+    """It works like ``to_thread``; the end waits for running work."""
     ended: list[str] = []
 
     def slow() -> None:
-        time.sleep(0.3)  # what is under way when the loop ends
+        time.sleep(0.3)  # still running when the loop ends
         ended.append("slow")
 
     def fail() -> None:

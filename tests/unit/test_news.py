@@ -1,4 +1,4 @@
-"""What of the journal is told, and how often: by tables, and by hours of anything that can happen."""
+"""Notifications: which journal entries are notified and how often, by tables and by random hours."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ LOOK = "look"
 
 
 class Life:
-    """A desk whose clock the test sets: entries, and in between seconds that pass."""
+    """A desk with a clock that the test sets: entries, and seconds in between."""
 
     def __init__(self, profile: str = "default") -> None:
         self.now_s = 1_800_000_000.0
@@ -53,7 +53,7 @@ class Life:
         self.told: list[tuple[float, News]] = []
 
     def live(self, *happens: dict[str, Any] | float | str) -> list[str]:
-        """Let it happen and return the events that were told of meanwhile."""
+        """Play the events and return those that were notified meanwhile."""
         before = len(self.told)
         for one in happens:
             if isinstance(one, dict):
@@ -66,7 +66,7 @@ class Life:
         return [str(news.event) for _, news in self.told[before:]]
 
     def restart(self) -> None:
-        """Have another supervisor go on, which knows what was kept on disk, or would have been."""
+        """Continue in a new supervisor with what was kept on disk."""
         self.desk = Desk("default", lambda: self.now_s, json.loads(json.dumps(self.desk.to_json())))
 
 
@@ -77,7 +77,7 @@ class Life:
         ([STARTED, READY, LOST, 12, READY], []),
         ([STARTED, READY, LOST, OUTAGE_S - 1, READY], []),
         ([STARTED, READY, LOST, OUTAGE_S, READY], ["recovered"]),
-        ([STARTED, LOST, NIGHT_S, READY], []),  # it was never ready: no outage, whoever waits for it sees it
+        ([STARTED, LOST, NIGHT_S, READY], []),  # it was never ready: no outage, and the caller who waits sees it
         ([STARTED, LOST, LONG_OUTAGE_S - 1, LOOK], []),
         ([STARTED, LOST, LONG_OUTAGE_S, LOOK, 60, LOOK, READY], ["long_outage", "recovered"]),
         ([STARTED, LOST, 60, STOPPED, NIGHT_S, LOOK], []),
@@ -102,7 +102,7 @@ class Life:
         ([STARTED, READY, {"kind": "warning", "code": "folder_lost", "text": "deleted"}], []),
         ([STARTED, {"kind": "cure", "rung": "resume", "ok": True}, {"kind": "window", "open": True}], []),
         ([{"kind": "phase"}, {"kind": "question"}, {"kind": "warning"}, {}], []),
-        # A page that is new is no outage: nothing is ready again after it.
+        # A new page is no outage: nothing is ready again after it.
         ([STARTED, NEW_PAGE, 20, READY, HOUR_S, LOST, NEW_PAGE, READY], ["page_unknown_but_understood"]),
         ([STARTED, NEW_PAGE, READY, 25 * HOUR_S, NEW_PAGE, READY], ["page_unknown_but_understood"] * 2),
         # The same, again.
@@ -114,17 +114,17 @@ class Life:
         ([STARTED, PUSH, 180, PUSH], ["second_factor", "second_factor"]),
         ([OFTEN, 60, READY, LOST, OFTEN, 60, READY, OFTEN, 60, READY], ["restarted_often", "recovered"]),
         ([OFTEN, NIGHT_S, OFTEN], ["restarted_often", "restarted_often"]),
-        # A person who stops it knows of it; that the reason has other numbers in it is no news.
+        # A person who stops it knows; other numbers in the reason are no news.
         ([LOCKED, STOPPED, LOCKED], ["locked_out", "locked_out"]),
         ([BUSY, 300, {**BUSY, "text": "port 5000 is held by java (pid 8412)"}], ["needs_person"]),
     ],
 )  # fmt: skip
 def test_what_is_told(happens: list[dict[str, Any] | float | str], told: list[str]) -> None:
-    """Each of these days is told as the table says, by one supervisor and by a new one for each entry."""
+    """Each of these days is notified as the table says, by one supervisor and by a new one for each entry."""
     assert Life().live(*happens) == told
     life = Life()
     if LOST not in happens:
-        # Whether a session was ready before, a new supervisor knows from the journal's `start`.
+        # A new supervisor learns from the journal's `start` whether a session was ready before.
         for one in happens:
             life.live(one)
             life.restart()
@@ -132,7 +132,7 @@ def test_what_is_told(happens: list[dict[str, Any] | float | str], told: list[st
 
 
 def test_an_outage_counts_from_when_the_last_supervisor_was_seen() -> None:
-    """One that was killed, with the machine perhaps, has written no end: what follows is an outage all the same."""
+    """A supervisor that was killed wrote no end: the time after its last sign of life is still an outage."""
     seen = {"kind": "start", "last_seen": "2027-01-15T07:00:00.000Z", "last_ready": True}
     life = Life()  # 2027-01-15 08:00 UTC
     assert life.live(seen, READY) == ["recovered"]
@@ -145,12 +145,12 @@ def test_an_outage_counts_from_when_the_last_supervisor_was_seen() -> None:
     assert life.told[0][1].text == "default: no session for 1 h 0 min: IBKR does not answer. Next: gwctl status"
     life.restart()
     assert life.live({**seen, "last_ready": False}, LOST, LONG_OUTAGE_S, LOOK) == []
-    # One that had no session, or was stopped, is no witness of one.
+    # A supervisor without a session, or one that was stopped, does not show an outage.
     assert Life().live({**seen, "last_ready": False}, LOST, LOOK) == []
 
 
 def test_an_outage_outlives_supervisors_that_are_killed_again_and_again() -> None:
-    """When it began is kept as soon as it begins, and forgotten as soon as it is over."""
+    """The start of an outage is saved at once, and dropped as soon as the outage is over."""
     life = Life()
     life.live(STARTED, READY)
     life.desk.unkept = False
@@ -171,7 +171,7 @@ def test_an_outage_outlives_supervisors_that_are_killed_again_and_again() -> Non
 
 
 def test_the_words() -> None:
-    """The text has the profile, what happened and the next command, on one line, and no account's number."""
+    """The text has the profile, the event and the next command, on one line, without account numbers."""
     life = Life("paper")
     life.live({**LOCKED, "reason": "account DU1234567\nor u7654321 is  locked."}, PUSH, CODE)
     locked, push, code = (news for _, news in life.told)
@@ -186,7 +186,7 @@ def test_the_words() -> None:
 
 
 def test_what_is_held_back_is_said_once() -> None:
-    """An hour has its budget; what is critical has some of its own; then one word, and the next hour is a new one."""
+    """An hour has its limit, with a reserve for critical events; then one notice, and the next hour starts again."""
     life = Life()
     answers = [life.live({**PUSH, "text": "x" * n}) for n in range(1, 40)]
     assert [told for told in answers if told] == [["second_factor"]] * 7 + [["held_back"]]
@@ -207,7 +207,7 @@ def test_what_is_held_back_is_said_once() -> None:
     ],
 )  # fmt: skip
 def test_a_file_that_somebody_edited(kept: dict[str, Any]) -> None:
-    """Law 9: whatever stands in the file, the desk works, as if nothing had been kept."""
+    """Law 9: with any content in the file, the desk works as if nothing had been kept."""
     desk = Desk("default", lambda: 1000.0, kept)
     assert [news.event for news in desk.see(LOCKED) + desk.see(READY)] == [Event.LOCKED_OUT, Event.RECOVERED]
 
@@ -219,7 +219,7 @@ TEXTS = st.builds(lambda kind, text: {**kind, "text": text, "reason": text},
 
 @given(st.lists(ENTRIES | TEXTS | st.floats(0, 2000) | st.sampled_from(["restart", LOOK]), max_size=120))
 def test_no_life_is_told_too_often(happens: list[dict[str, Any] | float | str]) -> None:
-    """Whatever happens, in any hour there are at most so many pieces of news and one word of what is held back."""
+    """In any hour there are at most so many notifications, and one notice that others are held back."""
     life = Life()
     for one in happens:
         if one == "restart":
@@ -236,7 +236,7 @@ def test_no_life_is_told_too_often(happens: list[dict[str, Any] | float | str]) 
 
 @given(st.lists(ENTRIES.filter(lambda entry: entry not in (READY, STOPPED)) | st.floats(0, 600), max_size=60))
 def test_nothing_is_told_twice_that_was_not_over(happens: list[dict[str, Any] | float]) -> None:
-    """Without a ready session in between, the same text comes again after its while, and not before."""
+    """Without a ready session in between, the same text is repeated after its interval, and not before."""
     life = Life()
     life.live(*happens)
     last_s: dict[tuple[str, str], float] = {}

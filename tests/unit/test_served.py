@@ -1,4 +1,4 @@
-"""What a gateway was launched for decides who may adopt it; the record names nobody."""
+"""What a gateway was launched for decides who may adopt it; the record holds no names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_a_record_survives_the_file_and_names_nobody(settings: Settings) -> None:
-    """What is read back is what was written; neither user nor account kind stands in the file."""
+    """The record that is read is the one that was written; the file holds neither user nor account kind."""
     served = Served.now(settings, sandbox=False, upstream="https://api.ibkr.com")
     served.save(settings.paths)
     assert Served.load(settings.paths) == served
@@ -49,7 +49,7 @@ def test_another_user_kind_or_address_may_not_adopt(
 
 
 def test_the_sandbox_has_one_user_of_each_kind(settings: Settings, tmp_path: Path) -> None:
-    """The sandbox's play account is the same whatever username the profile has, and another one for the other kind."""
+    """The sandbox's play account is the same for every username, and differs only by account kind."""
     served = Served.now(settings, sandbox=True, upstream="http://127.0.0.1:9")
     assert served.is_for(_settings(tmp_path, username="other"), sandbox=True, upstream="http://127.0.0.1:9")
     assert not served.is_for(_settings(tmp_path, mode="live"), sandbox=True, upstream="http://127.0.0.1:9")
@@ -57,7 +57,7 @@ def test_the_sandbox_has_one_user_of_each_kind(settings: Settings, tmp_path: Pat
 
 @pytest.mark.parametrize("text", ["", "[]", '{"sandbox": "no"}', "{"])
 def test_a_damaged_record_is_none(settings: Settings, text: str) -> None:
-    """A record that cannot be read allows nobody to adopt."""
+    """An unreadable record allows no adoption."""
     settings.paths.profile_dir.mkdir(parents=True, mode=0o700)
     settings.paths.gateway_served_file.write_text(text)
     assert Served.load(settings.paths) is None

@@ -1,4 +1,4 @@
-"""Nobody trades live by accident: a session is ready only when its account is of the profile's kind."""
+"""No live trading by accident: a session is ready only if its account is of the profile's kind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READY = SessionAnswer(Said.READY, 200)
 
 
 class TellingGateway(AnsweringGateway):
-    """Has a ready session whose account is of some kind, and tells it in the ways that it is told to."""
+    """Has a ready session with an account of some kind, and reports the kind in the ways it is set to."""
 
     def __init__(self, login_type: int | None = 2, listed: AccountKind | None = "paper") -> None:
         super().__init__(READY)
@@ -51,19 +51,19 @@ def look(gateway: TellingGateway, wanted: AccountKind, times: int = 1) -> list[C
 def test_kind_is_told_by_the_login_or_by_the_accounts(
     wanted: AccountKind, login_type: int | None, listed: AccountKind | None
 ) -> None:
-    """Ready if the account is of the profile's kind, whichever way IBKR tells it; else the other kind is said."""
+    """Ready if the account is of the profile's kind, however IBKR reports it; otherwise the error names the kind."""
     kind = listed or ("paper" if login_type == 2 else "live")
     (seen,) = look(TellingGateway(login_type, listed), wanted)
     if kind == wanted:
         assert seen.verdict is Verdict.READY
     else:
         assert seen == Checked(
-            verdict=Verdict.WRONG_KIND, text=f"the account is {kind}, and the profile says {wanted}: logging out"
+            verdict=Verdict.WRONG_KIND, text=f"the account is {kind}, but the profile says {wanted}: logging out"
         )
 
 
 def test_paper_profile_waits_until_the_kind_is_told() -> None:
-    """Where IBKR does not tell, a paper profile is not ready, and nothing is restarted or sent for it."""
+    """If IBKR does not say, a paper profile is not ready, and nothing is restarted or sent for it."""
     (seen,) = look(TellingGateway(None, None), "paper")
     assert (seen.verdict, "paper or live" in seen.text) == (Verdict.UPSTREAM_ILL, True)
     (seen,) = look(TellingGateway(None, None), "live")
@@ -71,7 +71,7 @@ def test_paper_profile_waits_until_the_kind_is_told() -> None:
 
 
 def test_kind_is_asked_once_a_session() -> None:
-    """A session that goes on is not asked again; the login's facts may be asked once a minute."""
+    """A session that continues is not asked again; the login's facts may be requested once a minute."""
     gateway = TellingGateway()
     look(gateway, "paper", times=4)
     assert gateway.calls.count("validate") == 1
@@ -79,7 +79,7 @@ def test_kind_is_asked_once_a_session() -> None:
 
 
 def test_kind_is_asked_anew_after_the_session_was_gone() -> None:
-    """Whoever logs in next may be somebody else; within the minute the accounts tell it."""
+    """The next login may be another account; within the minute, the accounts show its kind."""
     gateway = TellingGateway()
     probe = Probe(wanted_kind="paper")
     probe.client = gateway
@@ -124,7 +124,7 @@ def settled() -> Core:
 
 @pytest.mark.parametrize("was_ready", [False, True])
 def test_account_of_the_other_kind_is_logged_out_and_ends_it(was_ready: bool) -> None:  # noqa: FBT001 - parametrised
-    """Logged out, blocked for the next call from cron, ended with 77: whether it ever was ready or not."""
+    """Logged out, blocked for the next call from cron, ended with 77, whether it was ever ready or not."""
     core = settled()
     if was_ready:
         core.see(Verdict.READY)

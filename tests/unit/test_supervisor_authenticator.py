@@ -1,4 +1,4 @@
-"""One login under law 2: what each end of it means for the ledger and for the loop."""
+"""One login under law 2: what each outcome means for the ledger and for the loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PASSWORD = "first-password"
 
 
 class ScriptedLogin:
-    """A worker that ends as told, after as many permitted submits as told; a swallowed form asks twice."""
+    """A scripted worker: submits as often as permitted and scripted, then ends; an ignored form submits twice."""
 
     def __init__(self, outcome: LoginOutcome, *, asks: int = 1, text: str = "", submits: int | None = None) -> None:
         self.outcome = outcome
@@ -59,7 +59,7 @@ class ScriptedLogin:
 
 
 class Desk:
-    """An authenticator with a real ledger whose workers are scripted."""
+    """An authenticator with a real ledger and scripted workers."""
 
     def __init__(self, home: Path) -> None:
         settings = load("default", flags={"username": "reader01"}, environment=Environment({"GWCTL_HOME": str(home)}))
@@ -117,7 +117,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 @pytest.mark.parametrize("outcome", list(LoginOutcome))
 def test_every_end_has_a_meaning(outcome: LoginOutcome) -> None:
-    """Each end of a login has its meaning, and counts in the ledger exactly where the login page's facts say so."""
+    """Each login outcome has a meaning, and counts in the ledger exactly as the facts about the login page say."""
     meaning = MEANINGS[outcome]
     assert (meaning.ledger == REFUSED) == outcome.counts_as_refusal
     assert (meaning.ledger == SUCCESS) == (outcome is LoginOutcome.SUCCESS)
@@ -126,7 +126,7 @@ def test_every_end_has_a_meaning(outcome: LoginOutcome) -> None:
 
 
 def test_success_keeps_the_cookies(desk: Desk) -> None:
-    """A login that succeeds is in the ledger as such and hands on its cookies for a later resume."""
+    """A successful login is in the ledger, and its cookies are kept for a later resume."""
     done = desk.log_in(LoginOutcome.SUCCESS)
     assert (done.result, done.resumable) == (LoginResult.SUCCESS, True)
     assert desk.cookies == [(("XYZAB", "1"),)]
@@ -136,17 +136,17 @@ def test_success_keeps_the_cookies(desk: Desk) -> None:
 
 @pytest.mark.parametrize("outcome", [LoginOutcome.SUCCESS, LoginOutcome.REFUSED])
 def test_what_was_understood_of_a_new_page_is_handed_on(desk: Desk, outcome: LoginOutcome) -> None:
-    """However the login on a page of no known version ends, the loop hears of the page."""
+    """The loop hears of an unknown page, however the login on it ends."""
     understood = Step("understood by what it has: username by autocomplete", 3.0)
     desk.steps = (Step("page opened", 1.0), understood)
-    assert desk.log_in(outcome).understood == f"IBKR's login page is new to gwctl, and was {understood.name}"
+    assert desk.log_in(outcome).understood == f"gwctl does not know IBKR's login page; it was {understood.name}"
     desk.steps = ()
     desk.password = "another-password"
     assert desk.log_in(outcome).understood == ""
 
 
 def test_refused_password_is_sent_once(desk: Desk) -> None:
-    """A refused password that never worked is not sent again, a changed one is sent at once (law 2)."""
+    """A refused password that never worked is not sent again; a changed one is sent at once (law 2)."""
     assert desk.log_in(LoginOutcome.REFUSED).result is LoginResult.REFUSED_BEFORE_IT_EVER_WORKED
     for _ in range(3):
         again = desk.log_in(LoginOutcome.SUCCESS)
@@ -158,7 +158,7 @@ def test_refused_password_is_sent_once(desk: Desk) -> None:
 
 
 def test_corrected_username_is_another_login(desk: Desk) -> None:
-    """A refused login whose username was wrong may be tried with the right one and the same password."""
+    """After a login with a wrong username, the right username may be tried with the same password."""
     desk.username = "raeder01"
     desk.log_in(LoginOutcome.REFUSED)
     desk.username = "reader01"
@@ -166,7 +166,7 @@ def test_corrected_username_is_another_login(desk: Desk) -> None:
 
 
 def test_refused_after_it_worked_waits(desk: Desk) -> None:
-    """A password that has worked and is refused is tried again after 15 minutes, then an hour, then never (law 2)."""
+    """A password that worked and is refused is tried again after 15 minutes, then an hour, then never (law 2)."""
     desk.log_in(LoginOutcome.SUCCESS)
     first = desk.log_in(LoginOutcome.REFUSED)
     assert (first.result, first.retry_after_s) == (LoginResult.REFUSED_AFTER_IT_WORKED, 900)
@@ -182,14 +182,14 @@ def test_refused_after_it_worked_waits(desk: Desk) -> None:
 
 
 def test_swallowed_form_counts_once(desk: Desk) -> None:
-    """A form that was swallowed and sent again is one submit that never left and one that succeeded."""
+    """A form that was ignored and sent again is one submit that never left and one that succeeded."""
     desk.log_in(LoginOutcome.SUCCESS, asks=2)
     assert desk.outcomes == ["success"]
 
 
 @pytest.mark.parametrize("outcome", [LoginOutcome.BROWSER_FAILED, LoginOutcome.BROWSER_KILLED])
 def test_unseen_answer_counts(desk: Desk, outcome: LoginOutcome) -> None:
-    """A submit whose answer nobody saw stays open in the ledger, and its password is not sent again (law 2)."""
+    """A submit with an unknown answer stays open in the ledger, and its password is not sent again (law 2)."""
     desk.log_in(outcome)
     assert desk.outcomes == [None]
     assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.NEEDS_PERSON
@@ -198,7 +198,7 @@ def test_unseen_answer_counts(desk: Desk, outcome: LoginOutcome) -> None:
 
 @pytest.mark.parametrize("outcome", [LoginOutcome.WRONG_MODE, LoginOutcome.SECOND_FACTOR_NEEDED])
 def test_what_only_a_person_mends_is_not_repeated(desk: Desk, outcome: LoginOutcome) -> None:
-    """A login that a person must mend is no refusal, and is not repeated under the same settings, even by cron."""
+    """A login that a person must fix is no refusal, and is not repeated with the same settings, even by cron."""
     assert desk.log_in(outcome).result is LoginResult.NEEDS_PERSON
     assert desk.outcomes == ["answered"]
     assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.NEEDS_PERSON
@@ -208,7 +208,7 @@ def test_what_only_a_person_mends_is_not_repeated(desk: Desk, outcome: LoginOutc
 
 
 def test_locked_account(desk: Desk) -> None:
-    """What IBKR itself has locked is left alone until a person resets, a changed password included."""
+    """An account that IBKR locked is left alone until a person resets it, even with a changed password."""
     assert desk.log_in(LoginOutcome.LOCKED, text="account is locked").code == "locked_out"
     desk.password = "second-password"
     assert desk.log_in(LoginOutcome.SUCCESS).code == "locked_out"
@@ -217,7 +217,7 @@ def test_locked_account(desk: Desk) -> None:
 
 @pytest.mark.parametrize("outcome", [LoginOutcome.UPSTREAM_ILL, LoginOutcome.TIMED_OUT])
 def test_ibkrs_trouble_does_not_count(desk: Desk, outcome: LoginOutcome) -> None:
-    """IBKR's own failures and timeouts are no refusals: the login may be tried again, but not without end."""
+    """IBKR's own failures and timeouts are no refusals: the login may be repeated, with a limit."""
     for _ in range(9):
         assert desk.log_in(outcome).result in {LoginResult.IBKR_ILL, LoginResult.TRANSIENT}
     assert desk.log_in(outcome).result is LoginResult.PAUSED
@@ -239,14 +239,14 @@ def test_what_sent_nothing_gives_its_entry_back(desk: Desk, outcome: LoginOutcom
 
 @pytest.mark.parametrize("outcome", [LoginOutcome.BROWSER_FAILED, LoginOutcome.BROWSER_KILLED])
 def test_what_may_have_been_sent_keeps_its_entry(desk: Desk, outcome: LoginOutcome) -> None:
-    """A browser that failed after it had the permission may have sent it, whatever its report says."""
+    """A browser that failed after its permission may have sent the password, even if its report denies it."""
     done = desk.log_in(outcome, submits=0)
     assert done.submits == 1
     assert desk.outcomes == [None]
 
 
 def test_reset_does_not_forget_what_nobody_saw_answered(desk: Desk) -> None:
-    """A person who resets again and again stays below IBKR's ten in 24 hours, whatever the page said."""
+    """A person who resets again and again stays below IBKR's ten in 24 hours, with any answer of the page."""
     sent = 0
     for _ in range(40):
         done = desk.log_in(LoginOutcome.TIMED_OUT)
@@ -260,7 +260,7 @@ def test_reset_does_not_forget_what_nobody_saw_answered(desk: Desk) -> None:
 def test_pipe_without_a_writer_neither_holds_the_login_nor_piles_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A password that does not come ends the attempt in time; the next one waits for the same reader, and gets it."""
+    """A password that does not arrive ends the attempt in time; the next one waits for the same reader and gets it."""
     pipe = tmp_path / "password"
     os.mkfifo(pipe)
     monkeypatch.setattr("gwctl.supervisor.authenticator.SECRETS_S", 0.3)
@@ -288,7 +288,7 @@ def test_pipe_without_a_writer_neither_holds_the_login_nor_piles_up(
 def test_late_answer_of_the_ledger_is_not_taken_for_another_password(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk hung and the password was changed meanwhile: that the old one has worked says nothing of the new one."""
+    """The disk hung while the password was changed: a success of the old one says nothing about the new one."""
     desk.log_in(LoginOutcome.SUCCESS)
     hangs, asked = threading.Event(), Ledger.has_worked
 
@@ -313,7 +313,7 @@ def test_late_answer_of_the_ledger_is_not_taken_for_another_password(
 
 
 def test_refusal_is_written_though_a_second_submit_was_denied(desk: Desk) -> None:
-    """The form came again, and the day has no room for another try: what was refused counts as refused (law 2)."""
+    """The form came again and no further try is allowed today: the refusal counts (law 2)."""
 
     class TriesTwice(ScriptedLogin):
         async def run(
@@ -339,7 +339,7 @@ def test_refusal_is_written_though_a_second_submit_was_denied(desk: Desk) -> Non
 
 
 def test_browser_that_died_waiting_is_replaced(desk: Desk) -> None:
-    """One that was started early and ended unused says nothing of the next; no submit was made, so none is lost."""
+    """A browser that was started early and ended unused is replaced; no submit happened, so none is lost."""
     dead = ScriptedLogin(LoginOutcome.BROWSER_FAILED, asks=0)
     desk.next_worker = dead
 
@@ -356,7 +356,7 @@ def test_browser_that_died_waiting_is_replaced(desk: Desk) -> None:
 
 
 def test_browser_that_died_with_a_permission_is_not_replaced(desk: Desk) -> None:
-    """It may have sent the password before it died, whatever it could report: nothing is sent twice (law 2)."""
+    """It may have sent the password before it died, even if it did not report it: nothing is sent twice (law 2)."""
     desk.next_worker = ScriptedLogin(LoginOutcome.BROWSER_FAILED, submits=0)
 
     async def prepared() -> None:
@@ -371,7 +371,7 @@ def test_browser_that_died_with_a_permission_is_not_replaced(desk: Desk) -> None
 
 
 def test_browser_that_fails_at_once_fails(desk: Desk) -> None:
-    """A browser that does not run is tried once, not for ever."""
+    """A browser that does not run is tried once, not forever."""
     done = desk.log_in(LoginOutcome.BROWSER_FAILED, asks=0)
     assert done.result is LoginResult.ENVIRONMENT
     assert len(desk.workers) == 1
@@ -393,7 +393,7 @@ def test_waiting_browser_is_let_go_when_no_login_may_be_made(desk: Desk) -> None
 
 
 def test_success_that_cannot_be_written_is_a_success_still(desk: Desk) -> None:
-    """A disk that is full at the end of a good login costs nothing: it holds now, and is written when there is room."""
+    """A full disk at the end of a good login costs nothing: the success counts now and is written later."""
 
     class FullOnce(ScriptedLogin):
         async def run(
@@ -430,7 +430,7 @@ def test_success_that_cannot_be_written_is_a_success_still(desk: Desk) -> None:
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(28, "No space left on device")])
 def test_a_browser_that_cannot_be_warmed_up_stops_nobody_else(desk: Desk, error: OSError) -> None:
-    """Preparing the login goes on beside the gateway's start: what it runs into shows when the login needs it."""
+    """Preparing the login runs in parallel with the gateway's start; its failure only shows when the login needs it."""
 
     def refuse(_pin: str) -> ScriptedLogin:
         raise error
@@ -446,7 +446,7 @@ def test_a_browser_that_cannot_be_warmed_up_stops_nobody_else(desk: Desk, error:
 
 @pytest.mark.parametrize("outcome", [LoginOutcome.REFUSED, LoginOutcome.FORM_AGAIN, LoginOutcome.UNCLEAR])
 def test_a_refused_password_in_quotes_is_told_of(desk: Desk, outcome: LoginOutcome) -> None:
-    """Where the password looks wrong, a refusal's hint says so first; any other end's does not."""
+    """If the password looks wrong, a refusal's hint says so first; other outcomes keep their hint."""
     desk.password = '"in quotes"'
     hint = desk.log_in(outcome).hint
     assert hint is not None
@@ -460,7 +460,7 @@ def test_a_refused_password_without_quotes_is_not_doubted(desk: Desk) -> None:
 
 
 class KeepingLogin(ScriptedLogin):
-    """A worker whose login has ended, and which is still busy keeping what the page shows."""
+    """A worker whose login has ended, but which is still saving what the page shows."""
 
     def __init__(self, outcome: LoginOutcome) -> None:
         super().__init__(outcome)
@@ -486,7 +486,7 @@ class KeepingLogin(ScriptedLogin):
 def test_what_ibkr_has_said_is_written_though_the_login_is_cancelled(
     desk: Desk, outcome: LoginOutcome, written: str
 ) -> None:
-    """A gateway that ends while evidence is kept cancels the login; its answer was seen, and is no refusal by doubt."""
+    """A gateway that ends while evidence is saved cancels the login; its known answer is not counted as a refusal."""
     worker = KeepingLogin(outcome)
     desk.next_worker = worker
 

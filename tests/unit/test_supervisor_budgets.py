@@ -1,4 +1,4 @@
-"""Each rung of the ladder has limits that outlive the process, and chance that is the machine's own."""
+"""Each recovery step has limits that survive the process, and each machine its own random numbers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ budgets = st.builds(Budget, st.integers(1, 10), st.integers(1, 40))
 def test_whatever_was_spent_no_hour_and_no_day_exceeds_the_budget(
     times: list[float], budget: Budget, now: float
 ) -> None:
-    """Whoever waits for as long as there is no room, climbs at most so often within any hour and any day."""
+    """A caller that waits whenever there is no room stays within the budget of any hour and any day."""
     spent = Spent()
     climbed: list[float] = []
     for at in [at for at in times if at <= now]:
@@ -55,7 +55,7 @@ def test_whatever_was_spent_no_hour_and_no_day_exceeds_the_budget(
 
 @given(times=times_s, budget=budgets)
 def test_room_comes_when_it_was_said_to_come(times: list[float], budget: Budget) -> None:
-    """After the seconds that were named there is room, and not before."""
+    """There is room after the named number of seconds, and not before."""
     spent = Spent({Rung.LOGIN: tuple(times)}, calm_at=-1.0)
     now = times[-1] if times else 0.0
     wait_s = spent.room_in_s(Rung.LOGIN, budget, now)
@@ -71,7 +71,7 @@ def _drop_and_log_in(core: Core) -> None:
 
 
 def test_logins_without_end_wait_for_the_hour_and_say_so() -> None:
-    """A session that is lost again and again costs twenty logins an hour, then a wait that is named."""
+    """A session that is lost again and again costs twenty logins an hour, then a wait with a reason."""
     core = ready()
     core.snapshot = replace(core.snapshot, resumable=False, spent=Spent())
     for _ in range(20):
@@ -108,7 +108,7 @@ def test_logins_that_send_nothing_cost_no_budget(result: LoginResult) -> None:
 
 
 def test_login_is_spent_when_it_is_submitted() -> None:
-    """Spent before the click and given back by a report of no submit; one without a report keeps it spent."""
+    """Counted before the click and refunded by a report of no submit; without a report, it stays counted."""
     core = ready()
     core.snapshot = replace(core.snapshot, resumable=False, spent=Spent())
     core.see(Verdict.NO_SESSION)
@@ -129,7 +129,7 @@ def test_login_is_spent_when_it_is_submitted() -> None:
 
 
 def test_person_may_log_in_whatever_is_spent() -> None:
-    """The budget limits what the loop does by itself."""
+    """The budget limits only what the loop does by itself."""
     core = ready()
     core.snapshot = replace(core.snapshot, spent=Spent({Rung.LOGIN: (core.now,) * 60}))
     before = core.logins
@@ -138,7 +138,7 @@ def test_person_may_log_in_whatever_is_spent() -> None:
 
 
 def test_quiet_time_gives_the_hour_back_but_not_the_day() -> None:
-    """Ten minutes without trouble and the hour's limit begins anew; the day's counts on."""
+    """After ten minutes without a problem, the hour's limit starts again; the day's does not."""
     core = ready()
     core.snapshot = replace(core.snapshot, spent=Spent({Rung.LOGIN: (core.now,) * 10}))
     core.now += core.policy.quiet_s + 1.0
@@ -149,7 +149,7 @@ def test_quiet_time_gives_the_hour_back_but_not_the_day() -> None:
 
 
 def test_trouble_within_the_quiet_time_gives_nothing_back() -> None:
-    """Ten minutes that a loss interrupts are not quiet."""
+    """Ten minutes that a loss interrupts do not count as quiet."""
     core = ready()
     core.snapshot = replace(core.snapshot, spent=Spent({Rung.RESTART: (core.now,) * 12}))
     core.now += core.policy.quiet_s - 1.0
@@ -160,7 +160,7 @@ def test_trouble_within_the_quiet_time_gives_nothing_back() -> None:
 
 
 def test_resume_that_is_spent_leads_to_a_login() -> None:
-    """The next rung is climbed where one has no room."""
+    """If a step has no room in its budget, the next one runs."""
     core = ready()
     core.snapshot = replace(core.snapshot, resumable=True, resume_tried=False)
     core.snapshot = replace(core.snapshot, spent=Spent({Rung.RESUME: (core.now,) * 20}))
@@ -171,7 +171,7 @@ def test_resume_that_is_spent_leads_to_a_login() -> None:
 
 
 def test_spent_reauthentication_leads_to_a_login() -> None:
-    """A brokerage session that is lost without end is asked for thirty times an hour at most."""
+    """A brokerage session that is lost again and again is requested thirty times an hour at most."""
     core = ready()
     core.snapshot = replace(core.snapshot, spent=Spent({Rung.REAUTHENTICATE: (core.now,) * 30}))
     before = core.logins
@@ -180,7 +180,7 @@ def test_spent_reauthentication_leads_to_a_login() -> None:
 
 
 def test_restarts_without_end_wait_a_minute_at_most() -> None:
-    """However many there were, the next one is at most a minute away; a person's restart clears the count."""
+    """After any number of restarts, the next one is at most a minute away; a person's restart clears the count."""
     core = ready()
     core.snapshot = replace(core.snapshot, spent=Spent({Rung.RESTART: (core.now,) * 12}), started_at=core.now)
     for _ in range(2):
@@ -195,7 +195,7 @@ def test_restarts_without_end_wait_a_minute_at_most() -> None:
     assert Rung.RESTART not in core.snapshot.spent.times
 
 
-# What outlives the process.
+# What survives the process.
 
 
 @given(
@@ -207,7 +207,7 @@ def test_restarts_without_end_wait_a_minute_at_most() -> None:
 def test_what_is_remembered_is_recalled_by_another_clock(
     times: dict[Rung, list[float]], failed: int, pause_s: float, reboot_s: float
 ) -> None:
-    """Counts and pauses go on after a restart of the machine, whose monotonic clock begins anew."""
+    """Counts and pauses survive a reboot, after which the monotonic clock starts again."""
     now = 1_000_000.0
     spent = Spent({rung: tuple(now + at for at in listed) for rung, listed in times.items()}, now - 5.0)
     snapshot = replace(Snapshot(), spent=spent, failed_logins=failed, login_not_before=now + pause_s)
@@ -239,7 +239,7 @@ json_values = st.recursive(
     )
 )
 def test_a_damaged_memory_never_stops_the_start_nor_holds_it_for_ever(kept: dict[str, object]) -> None:
-    """Whatever the file says, a supervisor begins, and its next login is some hours away at most."""
+    """With any content in the file, a supervisor starts, and its next login is some hours away at most."""
     snapshot = recall(Snapshot(), kept, 0.0, 5000.0)
     assert snapshot.login_not_before <= 5000.0 + LONGEST_PAUSE_S
     assert snapshot.failed_logins >= 0
@@ -249,7 +249,7 @@ def test_a_damaged_memory_never_stops_the_start_nor_holds_it_for_ever(kept: dict
 
 
 def test_a_failed_login_counts_on_in_the_next_process() -> None:
-    """A supervisor that is killed in its pause does not log in at once when it is started again."""
+    """A supervisor that is killed in its pause does not log in at once when it starts again."""
     core = running()
     core.see(Verdict.NO_SESSION)
     core.feed(replace(SWALLOWED, epoch=core.snapshot.epoch))
@@ -262,18 +262,18 @@ def test_a_failed_login_counts_on_in_the_next_process() -> None:
     assert again.snapshot.timers[Timer.LOGIN] > again.now
 
 
-# Chance.
+# Random numbers.
 
 
 @given(seed=st.integers(0, 2**64 - 1), draw=st.integers(0, 10_000))
 def test_chance_lies_between_nought_and_one(seed: int, draw: int) -> None:
-    """Every draw of every machine lies in [0, 1), and is the same again."""
+    """Every number of every machine lies in [0, 1), and is repeatable."""
     assert 0.0 <= uniform(seed, draw) < 1.0
     assert uniform(seed, draw) == uniform(seed, draw)
 
 
 def test_neighbouring_seeds_spread_evenly() -> None:
-    """Ten thousand machines, numbered one by one, fill every tenth of the range as evenly as chance would."""
+    """Ten thousand machines with consecutive seeds fill every tenth of the range evenly."""
     tenths = [0] * 10
     for seed in range(10_000):
         tenths[int(uniform(seed, 0) * 10)] += 1
@@ -281,7 +281,7 @@ def test_neighbouring_seeds_spread_evenly() -> None:
 
 
 def test_machines_that_fail_together_do_not_try_again_together() -> None:
-    """The same failure at the same moment leads to different pauses on different machines, none longer than meant."""
+    """The same failure at the same time causes different pauses on different machines, none above the maximum."""
     pauses = set()
     for seed in range(50):
         core = running(Policy(seed=seed))
@@ -293,7 +293,7 @@ def test_machines_that_fail_together_do_not_try_again_together() -> None:
 
 
 def test_resumed_session_costs_a_resume() -> None:
-    """What is climbed is written down, rung by rung."""
+    """Each step that runs is counted as its own kind."""
     core = ready()
     core.snapshot = replace(core.snapshot, resumable=True, resume_tried=False)
     core.see(Verdict.NO_SESSION)

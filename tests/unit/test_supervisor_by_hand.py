@@ -1,4 +1,4 @@
-"""A person logs in by hand: the loop makes way, takes over, or goes on as before."""
+"""A person logs in by hand: the loop makes way, takes over, or continues as before."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def waiting() -> Core:
 
 
 def test_nothing_is_sent_while_a_person_logs_in() -> None:
-    """Whatever is seen meanwhile, the loop looks on and makes no login of its own (law 1)."""
+    """With any observation meanwhile, the loop sends no login (law 1)."""
     core = waiting()
     for verdict in (Verdict.NO_SESSION, Verdict.UPSTREAM_ILL, Verdict.NO_BROKERAGE, Verdict.COMPETING):
         core.see(verdict)
@@ -45,14 +45,14 @@ def test_nothing_is_sent_while_a_person_logs_in() -> None:
 
 
 def test_session_of_the_persons_own_browser_is_noticed() -> None:
-    """Without a word from anybody, the next look makes it ready."""
+    """Without a report from the call, the next check makes it ready."""
     core = waiting()
     core.see(Verdict.READY)
     assert core.phase is Phase.READY
 
 
 def test_cookies_of_the_window_bring_the_session_back_later() -> None:
-    """What the window handed over is offered to the next gateway, without a password."""
+    """The cookies that the window handed over are offered to the next gateway, without a password."""
     core = waiting()
     core.feed(LoggedInByHand(resumable=True))
     assert core.phase is Phase.LOGGING_IN
@@ -70,7 +70,7 @@ def test_cookies_of_the_window_bring_the_session_back_later() -> None:
     (Verdict.NO_SESSION, Phase.LOGGING_IN, 1),
 ])  # fmt: skip
 def test_where_nobody_came_it_goes_on_as_before(verdict: Verdict, phase: Phase, logins: int) -> None:
-    """What is seen next decides, and only a session that is gone costs a login."""
+    """The next check decides, and only a lost session costs a login."""
     core = waiting()
     if core.snapshot.checking:
         core.see(Verdict.NO_SESSION)
@@ -80,7 +80,7 @@ def test_where_nobody_came_it_goes_on_as_before(verdict: Verdict, phase: Phase, 
 
 
 def test_who_waits_for_another_reason_goes_on_waiting() -> None:
-    """A lock-out that a refusal brought is not lifted by somebody who gave up logging in by hand."""
+    """Giving up a login by hand does not lift a lock-out after a refusal."""
     core = waiting()
     core.feed(LoginWanted())
     assert core.logins == 1

@@ -73,7 +73,7 @@ results = st.sampled_from([result for result in LoginResult if result is not Log
 
 
 class AnyShell(RuleBasedStateMachine):
-    """Be a shell that obeys every action, answers each question once at the most, and meets the worst of worlds."""
+    """A loop that obeys every action, answers each question once at most, and meets the worst of worlds."""
 
     steps = 0
 
@@ -89,7 +89,7 @@ class AnyShell(RuleBasedStateMachine):
         self.has_session = False
         self.undisturbed = 0
 
-    # What a shell does with what the core says.
+    # What a loop does with the core's actions.
 
     def give(self, event: Event) -> None:
         AnyShell.steps += 1
@@ -133,14 +133,14 @@ class AnyShell(RuleBasedStateMachine):
     person_waits = False
 
     def is_due(self, *, by_person: bool) -> None:
-        """Assert that a login of the loop's own respects the budget, the pause and IBKR's maintenance."""
+        """Assert that an automatic login respects the budget, the pause and IBKR's maintenance windows."""
         if by_person:
             return
         before, now = self.before, self.core.now
         assert self.room_in_s(Rung.LOGIN) == 0.0, "no more logins than the budget has"
         assert before.login_not_before <= now, "no login before its time"
         if before.window_until is not None:
-            # The window may be one that nobody has told the core is over.
+            # The window may be over without the core knowing it yet.
             assert not before.failed_logins or now >= before.window_until, "what failed is not repeated in maintenance"
 
     def room_in_s(self, rung: Rung) -> float:
@@ -204,7 +204,7 @@ class AnyShell(RuleBasedStateMachine):
         assert during_login or self.core.snapshot.finishing is not None, "nobody trades live by accident"
 
     def sees(self, verdict: Verdict) -> None:
-        """Let the next look see this; one that is not under way is pushed for."""
+        """Let the next check see this; if none is under way, push for one."""
         if "check" not in self.asked:
             self.give(SessionPushed())
         if "check" in self.asked:
@@ -242,15 +242,15 @@ class AnyShell(RuleBasedStateMachine):
     def login_fails_and_says_what_it_sent(self, result: LoginResult, submits: int) -> None:
         self.answer("login", lambda epoch: LoginDone(epoch, result, "it failed", submits=submits))
 
-    # What follows from wherever this has come to, in a world that is well.
+    # What follows from any state in a healthy world.
 
     @alive
     @rule(sight=st.sampled_from([Verdict.NO_SESSION, Verdict.NO_BROKERAGE, Verdict.READY]), lost=st.booleans())
     def world_would_be_well(self, sight: Verdict, *, lost: bool) -> None:
-        """READY is reached without anybody's help, unless a person is needed; what is asked already may say nothing."""
+        """READY is reached without help unless a person is needed; requests under way may fail."""
         world = HealthyWorld(copy_of(self.core), self.gateway, set(self.asked), sight, lost)
         if self.gateway is None and self.core.snapshot.process is Process.STARTING:
-            return  # a gateway that has ended, which is yet to be said
+            return  # a gateway that has ended, not reported yet
         took_s = world.heal()
         assert took_s is None or took_s <= OURS_S, f"{took_s:.0f} s of our own: {world.core.snapshot}"
 
@@ -276,7 +276,7 @@ class AnyShell(RuleBasedStateMachine):
     def time_passes(self, late_s: float) -> None:
         timers = self.core.snapshot.timers
         timer = min(timers, key=lambda one: timers[one])
-        # A loop that is late is late once; then what is overdue comes first.
+        # A late loop is late once; then overdue events come first.
         overdue = timers[timer] < self.core.now
         self.core.now = max(self.core.now, timers[timer]) + (0.0 if overdue else late_s)
         self.person_waits = self.core.snapshot.login_wanted
@@ -383,7 +383,7 @@ class AnyShell(RuleBasedStateMachine):
     @alive
     @rule(times=st.integers(1, 12))
     def world_is_kind(self, times: int) -> None:
-        """Let whatever is waited for come to the best of ends, so that the later states are reached."""
+        """Let every wait end well, so that the later states are reached."""
         for _ in range(times):
             if self.gateway == "starting":
                 self.gateway_answers()
@@ -437,7 +437,7 @@ class AnyShell(RuleBasedStateMachine):
 
     @invariant()
     def there_is_a_way_forward(self) -> None:
-        """No dead state: a timer, a question under way, or a gateway of which an answer is due."""
+        """No dead state: a timer, a request under way, or a gateway that owes an answer."""
         snapshot = self.core.snapshot
         if self.finished or snapshot.process is Process.STOPPED:
             return
@@ -454,7 +454,7 @@ class AnyShell(RuleBasedStateMachine):
 
     @invariant()
     def ready_means_running(self) -> None:
-        """Show ready only for what has a gateway."""
+        """READY needs a running gateway."""
         if self.core.phase is Phase.READY and not self.finished:
             assert self.gateway == "running"
 
@@ -464,7 +464,7 @@ class AnyShell(RuleBasedStateMachine):
         assert all(due >= self.core.now - 4000.001 for due in self.core.snapshot.timers.values())
 
     def teardown(self) -> None:
-        """Law 10: wherever the machine has come to, a stop ends it."""
+        """Law 10: a stop ends the machine from any state."""
         if self.finished or self.core.snapshot.process is Process.STOPPED:
             return
         self.give(StopWanted())
@@ -485,7 +485,7 @@ ARROWS = {(state, arrow) for table in (PROCESS_TABLE, SESSION_TABLE) for state, 
 
 
 def _run(part: int) -> None:
-    """Run one part of the steps; all that can be asked for are 200,000 at least, and each part takes every arrow."""
+    """Run one part of the steps, 200,000 in all at least; each part takes every transition."""
     AnyShell.steps = 0
     taken: set[tuple[object, Arrow]] = set()
     move_process, move_session = Turn.move_process, Turn.move_session
@@ -509,7 +509,7 @@ def _run(part: int) -> None:
 
 
 def _go_rare_ways() -> None:
-    """Take the arrows that chance takes rarely: what follows a second factor, and what is seen while locked out."""
+    """Take the rare transitions: those after a second factor, and observations while locked out."""
     for end in (LoginResult.TRANSIENT, LoginResult.NEEDS_PERSON, LoginResult.SUCCESS, None):
         machine = _that_logs_in_again()
         for _ in range(2):
@@ -564,32 +564,32 @@ def _walk(part: int) -> None:
     )
 
 
-# Classes of their own, so that they run side by side.
+# Separate classes, so that they run in parallel.
 
 
 @pytest.mark.timeout(600)
 class TestAnyShell0:
     def test_the_laws_hold_for_every_shell_and_world(self) -> None:
-        """Laws 1, 5 and 10, budgets and windows, and that there is no dead state, whatever happens."""
+        """Laws 1, 5 and 10, budgets and windows, and no dead state, whatever happens."""
         _run(0)
 
 
 @pytest.mark.timeout(600)
 class TestAnyShell1:
     def test_the_laws_hold_for_every_shell_and_world(self) -> None:
-        """As above, from another seed."""
+        """As above, with another seed."""
         _run(1)
 
 
 @pytest.mark.timeout(600)
 class TestAnyShell2:
     def test_the_laws_hold_for_every_shell_and_world(self) -> None:
-        """As above, from another seed."""
+        """As above, with another seed."""
         _run(2)
 
 
 @pytest.mark.timeout(600)
 class TestAnyShell3:
     def test_the_laws_hold_for_every_shell_and_world(self) -> None:
-        """As above, from another seed."""
+        """As above, with another seed."""
         _run(3)

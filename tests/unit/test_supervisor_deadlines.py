@@ -1,4 +1,4 @@
-"""Whatever is under way and says nothing has a deadline in the core, and the core goes on after it."""
+"""Everything under way has a deadline in the core, and the core continues after it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from gwctl.core.policy import Policy
 
 
 def test_login_that_never_begins_is_given_up_and_tried_again() -> None:
-    """A password that never comes holds a login for minutes, not for ever, and costs no budget."""
+    """A password that never arrives blocks a login for minutes, not forever, and costs no budget."""
     core = logging_in()
     began = core.now
     actions = core.fire(Timer.DEADLINE)
@@ -58,7 +58,7 @@ def test_login_that_never_begins_is_given_up_and_tried_again() -> None:
 
 
 def test_login_that_is_given_up_after_its_submit_has_cost_it() -> None:
-    """What no report takes back is spent."""
+    """A submit without a report stays counted."""
     core = logging_in()
     core.feed(SubmitBegun(core.snapshot.epoch))
     core.fire(Timer.DEADLINE)
@@ -66,7 +66,7 @@ def test_login_that_is_given_up_after_its_submit_has_cost_it() -> None:
 
 
 def test_second_factor_has_its_time() -> None:
-    """A login that waits for a person is not given up while a person may still act."""
+    """A login that waits for a person is not cancelled while the person may still act."""
     core = logging_in()
     core.now += 100.0
     core.feed(SecondFactorAsked(core.snapshot.epoch))
@@ -76,7 +76,7 @@ def test_second_factor_has_its_time() -> None:
 
 
 def test_resume_that_says_nothing_leads_to_a_login() -> None:
-    """It is ended, and the next look says what is next."""
+    """It is cancelled, and the next check decides what follows."""
     core = ready()
     core.feed(GatewayEnded(core.snapshot.epoch))
     core.feed(GatewayGone())
@@ -89,7 +89,7 @@ def test_resume_that_says_nothing_leads_to_a_login() -> None:
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_resumed_session_that_was_seen_and_is_lost_is_not_waited_for(*, lost: bool) -> None:
-    """A resumed session may not be there yet; one that was there and is gone is mended at once."""
+    """A resumed session may take a moment; one that opened and is gone is restored at once."""
     core = ready()
     core.feed(GatewayEnded(core.snapshot.epoch))
     core.feed(GatewayGone())
@@ -103,7 +103,7 @@ def test_resumed_session_that_was_seen_and_is_lost_is_not_waited_for(*, lost: bo
 
 
 def test_reauthentication_that_says_nothing_is_not_waited_for() -> None:
-    """It is ended, and the session is looked at as before."""
+    """It is cancelled, and the session is checked as before."""
     core = ready()
     core.see(Verdict.NO_BROKERAGE)
     assert core.snapshot.cure is Cure.REAUTHENTICATE
@@ -113,7 +113,7 @@ def test_reauthentication_that_says_nothing_is_not_waited_for() -> None:
 
 
 def test_start_that_says_nothing_is_stopped_and_tried_again() -> None:
-    """A dead mount under a start: what there is of it is stopped, and it is started again; a first one gives up."""
+    """A start that hangs on a dead mount is stopped and repeated; a first one gives up."""
     core = ready()
     core.feed(GatewayEnded(core.snapshot.epoch))
     core.feed(GatewayGone())
@@ -133,7 +133,7 @@ def test_start_that_says_nothing_is_stopped_and_tried_again() -> None:
 
 @pytest.mark.parametrize("process", [Process.RUNNING, Process.BACKOFF])
 def test_deadline_of_what_has_ended_means_nothing(process: Process) -> None:
-    """One that comes late finds nothing to give up."""
+    """A late deadline has nothing to cancel."""
     core = ready()
     if process is Process.BACKOFF:
         core.feed(GatewayEnded(core.snapshot.epoch))
@@ -146,7 +146,7 @@ def test_deadline_of_what_has_ended_means_nothing(process: Process) -> None:
 
 
 def test_check_that_says_nothing_is_made_again() -> None:
-    """A look that never comes back does not leave the loop blind."""
+    """A check that never returns does not leave the loop blind."""
     core = ready()
     core.fire(Timer.CHECK)
     assert core.fire(Timer.LOOK) == [Check(tickle=True)]
@@ -167,7 +167,7 @@ def waiting() -> Core:
 
 
 def test_login_by_hand_is_not_waited_for_for_ever() -> None:
-    """Nobody has to come and say so: a timer ends the wait, and the loop logs in by itself."""
+    """No report is needed: a timer ends the wait, and the loop logs in by itself."""
     core = waiting()
     core.see(Verdict.NO_SESSION)
     core.fire(Timer.BY_HAND)
@@ -177,7 +177,7 @@ def test_login_by_hand_is_not_waited_for_for_ever() -> None:
 
 
 def test_wait_for_a_person_outlives_the_gateway() -> None:
-    """A restart of the gateway neither ends it nor makes it endless."""
+    """A restart of the gateway neither ends the wait nor makes it endless."""
     core = waiting()
     due = core.snapshot.timers[Timer.BY_HAND]
     core.feed(RestartWanted())
@@ -188,7 +188,7 @@ def test_wait_for_a_person_outlives_the_gateway() -> None:
 
 
 def test_another_person_is_waited_for_longer_and_not_shorter() -> None:
-    """Each call says for how long; the longest holds."""
+    """Each call gives its time; the longest one counts."""
     core = waiting()
     core.feed(ByHandWanted(for_s=60.0))
     assert core.snapshot.timers[Timer.BY_HAND] == 1300.0
@@ -198,7 +198,7 @@ def test_another_person_is_waited_for_longer_and_not_shorter() -> None:
 
 @pytest.mark.parametrize("wanted", [LoginWanted(), None], ids=["asked for", "seen"])
 def test_wait_for_a_person_ends_with_a_login(wanted: LoginWanted | None) -> None:
-    """Nothing of it is left to lift a later lock-out."""
+    """Nothing of the wait is left to lift a later lock-out."""
     core = waiting()
     if wanted is None:
         core.see(Verdict.READY)
@@ -208,7 +208,7 @@ def test_wait_for_a_person_ends_with_a_login(wanted: LoginWanted | None) -> None
 
 
 def test_login_by_hand_does_not_replace_why_a_person_is_needed() -> None:
-    """On a locked-out profile the true reason stays, whatever becomes of whoever tries by hand."""
+    """On a locked-out profile the true reason stays, however the login by hand ends."""
     core = ready()
     core.snapshot = logging_in_again(core).snapshot
     text = "IBKR says that the account is locked"
@@ -221,18 +221,18 @@ def test_login_by_hand_does_not_replace_why_a_person_is_needed() -> None:
 
 
 def logging_in_again(core: Core) -> Core:
-    """Have a ready core lose its session for good."""
+    """Make a ready core lose its session for good."""
     core.snapshot = replace(core.snapshot, resumable=False)
     core.see(Verdict.NO_SESSION)
     assert core.snapshot.cure is Cure.LOGIN
     return core
 
 
-# A session that is taken back.
+# A session that another client takes back.
 
 
 def test_session_that_was_taken_back_is_taken_again_after_growing_pauses() -> None:
-    """Under `take_over` losing once is not the end, and two tools that both take over do not fight."""
+    """With `take_over`, losing the session once is not the end, and two tools that both take over do not fight."""
     core = ready(Policy(take_over=True, jitter=0.0))
     taken = []
     while core.now < 200_000.0:
@@ -251,7 +251,7 @@ def test_session_that_was_taken_back_is_taken_again_after_growing_pauses() -> No
 
 
 def test_session_that_stayed_with_us_is_taken_at_once() -> None:
-    """Ten minutes of peace, and a loss is a first one."""
+    """After ten quiet minutes, a loss counts as the first one."""
     core = ready(Policy(take_over=True))
     for _ in range(4):
         assert Reauthenticate(compete=True) in core.see(Verdict.COMPETING)
@@ -261,14 +261,14 @@ def test_session_that_stayed_with_us_is_taken_at_once() -> None:
 
 
 def test_borrowed_session_says_what_takes_it_back() -> None:
-    """Under `yield` a person reads how to get it back."""
+    """With `yield`, the reason says how to take the session back."""
     core = ready()
     core.see(Verdict.BORROWED, "TWS has borrowed the session")
     assert "gwctl restart" in core.snapshot.reason
 
 
 def test_what_is_answered_leaves_no_deadline_behind() -> None:
-    """A deadline that is left over would end the next cure too early."""
+    """A leftover deadline would end the next recovery step too early."""
     core = ready()
     assert Timer.DEADLINE not in core.snapshot.timers
     core.see(Verdict.NO_BROKERAGE)

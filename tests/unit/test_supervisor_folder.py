@@ -1,4 +1,4 @@
-"""A supervisor whose folder is deleted mends it, as often as it takes, or leaves it to whoever has it by now."""
+"""A supervisor restores its deleted folder as often as needed, or leaves it to another supervisor that has it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from gwctl.supervisor.wiring import Order
 
 @pytest.fixture
 def posted() -> list[Event]:
-    """Return what the loop was given."""
+    """Return the events that the loop got."""
     return []
 
 
 @pytest.fixture
 def service(tmp_path: Path, posted: list[Event], monkeypatch: pytest.MonkeyPatch) -> Service:
-    """Return a supervisor that holds its profile and has written its record, its loop not turning."""
+    """Return a supervisor that holds its profile and has written its record, without a running loop."""
     monkeypatch.chdir(tmp_path)
     environment = Environment({"GWCTL_HOME": str(tmp_path / "home")})
     made = Service(Order(load("default", flags={"username": "reader"}, environment=environment), environment))
@@ -45,7 +45,7 @@ def service(tmp_path: Path, posted: list[Event], monkeypatch: pytest.MonkeyPatch
 
 
 def looked(service: Service) -> None:
-    """Have the folder looked after once, to the end of what that takes."""
+    """Check the folder once, and wait for the result."""
 
     async def look() -> None:
         service._guard_folder()
@@ -61,7 +61,7 @@ def _no_room(*_: object) -> None:
 def test_deleted_folder_is_mended_once_there_is_room(
     service: Service, posted: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What could not be written at the first look is written at the next; the gateway is replaced once."""
+    """Files that could not be written at the first check are written at the next; the gateway is replaced once."""
     shutil.rmtree(service.paths.profile_dir)
     with monkeypatch.context() as full:
         full.setattr(control, "write_json", _no_room)
@@ -85,7 +85,7 @@ def test_folder_that_is_left_with_a_log_is_lost_all_the_same(service: Service, p
 
 
 def test_deleted_lock_alone_costs_no_session(service: Service, posted: list[Event]) -> None:
-    """Whoever tidies lock files away leaves the gateway where it is."""
+    """Deleting the lock files alone leaves the gateway running."""
     service.paths.supervisor_lock.unlink()
     looked(service)
     assert posted == []
@@ -94,7 +94,7 @@ def test_deleted_lock_alone_costs_no_session(service: Service, posted: list[Even
 
 
 def test_folder_that_somebody_else_holds_is_left_to_them(service: Service, posted: list[Event]) -> None:
-    """Law 1: the one who came second to the new folder goes, and takes nothing with it."""
+    """Law 1: the second supervisor in the new folder leaves, and takes nothing with it."""
     shutil.rmtree(service.paths.profile_dir)
     other = Hold(service.paths.supervisor_lock)
     assert other.take()
@@ -109,7 +109,7 @@ def test_folder_that_somebody_else_holds_is_left_to_them(service: Service, poste
 def test_who_leaves_the_field_ends_nobody_elses_gateway(
     service: Service, ended: Callable[[], bool], *, abdicated: bool
 ) -> None:
-    """Laws 1 and 3: what is recorded in a folder that another supervisor has is that one's own."""
+    """Laws 1 and 3: records in a folder that another supervisor holds belong to that supervisor."""
     service.folder.abdicated = abdicated
     asyncio.run(service.keeper.stop(logout=False, hard=True))
     assert ended() is not abdicated

@@ -29,7 +29,7 @@ INSTANCE = "0123456789abcdef"
 
 
 class World:
-    """What a supervisor would answer with."""
+    """The answers of a supervisor."""
 
     def __init__(self) -> None:
         self.ready = True
@@ -62,7 +62,7 @@ W = TypeVar("W", bound=World)
 
 
 async def say(port: int, raw: bytes, *, end: bool = False) -> bytes:
-    """Send bytes and return all that comes back until the other side closes."""
+    """Send bytes and return the answer until the other side closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(raw)
@@ -96,7 +96,7 @@ async def ask(
 
 
 def go(story: Callable[[W, int], Awaitable[T]], world: W | None = None) -> T:
-    """Run a story against a server of its own; nothing that asyncio complains of may happen."""
+    """Run a story against a new server; asyncio must not complain."""
     complaints: list[dict[str, Any]] = []
 
     async def run() -> T:
@@ -117,7 +117,7 @@ def go(story: Callable[[W, int], Awaitable[T]], world: W | None = None) -> T:
 
 
 def test_probes_tell_live_from_ready() -> None:
-    """A supervisor that is not ready is alive: a container is not restarted for it."""
+    """A supervisor that is not ready is alive: no container is restarted for it."""
 
     async def story(world: World, port: int) -> None:
         assert await ask(port, "/livez") == (200, "ok\n")
@@ -137,7 +137,7 @@ def test_probes_tell_live_from_ready() -> None:
     ("method", "target"), [("GET", "/"), ("GET", "/control/stop"), ("POST", "/"), ("PUT", "/control/stop")]
 )
 def test_what_is_not_there_is_404(method: str, target: str) -> None:
-    """Nothing answers but what is documented."""
+    """Only documented paths answer."""
 
     async def story(world: World, port: int) -> None:
         assert (await ask(port, target, method=method, token=TOKEN))[0] == 404
@@ -148,7 +148,7 @@ def test_what_is_not_there_is_404(method: str, target: str) -> None:
 
 @pytest.mark.parametrize("token", [None, "", "wrong", TOKEN + "x", "ä"])
 def test_commands_and_events_want_the_token(token: str | None) -> None:
-    """A local process that cannot read supervisor.json cannot stop the session nor read its journal."""
+    """A local process that cannot read supervisor.json can neither stop the session nor read its journal."""
 
     async def story(world: World, port: int) -> None:
         assert (await ask(port, "/control/stop", method="POST", token=token))[0] == 401
@@ -160,7 +160,7 @@ def test_commands_and_events_want_the_token(token: str | None) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "192.168.0.1:1"])
 def test_foreign_hosts_are_turned_away(host: str) -> None:
-    """A web page that has its own name point at loopback gets nothing, token or not."""
+    """A web page whose name resolves to loopback gets nothing, with or without the token."""
 
     async def story(world: World, port: int) -> None:
         assert (await ask(port, "/status", host=host))[0] == 421
@@ -172,7 +172,7 @@ def test_foreign_hosts_are_turned_away(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]", "[::1]:99"])
 def test_loopback_by_any_of_its_names(host: str) -> None:
-    """Whoever names loopback is at home."""
+    """Every name of loopback is accepted."""
 
     async def story(_world: World, port: int) -> None:
         assert (await ask(port, "/livez", host=host))[0] == 200
@@ -193,7 +193,7 @@ def test_command_reaches_the_supervisor() -> None:
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"stop"', b"\xff"])
 def test_bodies_that_are_no_object_are_400(body: bytes) -> None:
-    """Nonsense is refused and reaches nobody."""
+    """An invalid body is refused and reaches no handler."""
 
     async def story(world: World, port: int) -> None:
         assert (await ask(port, "/control/stop", method="POST", token=TOKEN, body=body))[0] == 400
@@ -203,7 +203,7 @@ def test_bodies_that_are_no_object_are_400(body: bytes) -> None:
 
 
 def test_oversized_body_is_413() -> None:
-    """A body that no command has is not read to its end."""
+    """A body longer than any command is not read to its end."""
 
     async def story(world: World, port: int) -> None:
         body = b"x" * (MAX_BODY_BYTES + 1)
@@ -227,7 +227,7 @@ def test_oversized_body_is_413() -> None:
     ],
 )
 def test_garbage_does_not_disturb_the_server(raw: bytes) -> None:
-    """Bytes that are no request end their own connection and nothing else."""
+    """Bytes that are not a request end their own connection and nothing else."""
 
     async def story(_world: World, port: int) -> None:
         answer = await say(port, raw, end=True)
@@ -238,7 +238,7 @@ def test_garbage_does_not_disturb_the_server(raw: bytes) -> None:
 
 
 def test_slow_clients_do_not_block_others() -> None:
-    """A client that sends nothing, or reads nothing, costs the others no time."""
+    """A client that sends or reads nothing does not delay the others."""
 
     async def story(_world: World, port: int) -> None:
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
@@ -254,7 +254,7 @@ def test_slow_clients_do_not_block_others() -> None:
 
 
 def test_status_that_fails_is_said_and_not_taken_for_stopped() -> None:
-    """A supervisor that cannot answer is there all the same."""
+    """A supervisor that cannot answer still runs."""
 
     async def story(world: World, port: int) -> None:
         world.broken = True
@@ -267,7 +267,7 @@ def test_status_that_fails_is_said_and_not_taken_for_stopped() -> None:
 
 
 def test_events_stream_until_the_end() -> None:
-    """A follower gets every entry as it happens, and the finish as the last."""
+    """A follower gets every entry as it happens, and the finish as the last one."""
 
     async def story(world: World, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -287,7 +287,7 @@ def test_events_stream_until_the_end() -> None:
 
 
 def test_taken_port_is_an_error() -> None:
-    """A health port that somebody holds is said to the caller."""
+    """A busy health port is reported to the caller."""
 
     async def story(world: World, port: int) -> None:
         server = HealthServer(Routes(world.status, lambda: True, world.control, world.events), TOKEN, INSTANCE)
@@ -298,7 +298,7 @@ def test_taken_port_is_an_error() -> None:
     go(story)
 
 
-# The other side.
+# The client.
 
 
 def record(port: int, *, instance: str = INSTANCE, token: str = TOKEN) -> SupervisorRecord:
@@ -306,7 +306,7 @@ def record(port: int, *, instance: str = INSTANCE, token: str = TOKEN) -> Superv
 
 
 def in_thread(act: Callable[[SupervisorClient, World], T], **of_record: str) -> T:
-    """Run a client against a server, the client being the blocking one that it is."""
+    """Run the blocking client against a server."""
 
     async def story(world: World, port: int) -> T:
         return await asyncio.to_thread(act, SupervisorClient(record(port, **of_record)), world)
@@ -315,7 +315,7 @@ def in_thread(act: Callable[[SupervisorClient, World], T], **of_record: str) -> 
 
 
 def test_client_reads_status_and_gives_commands() -> None:
-    """The two sides understand each other."""
+    """Client and server understand each other."""
 
     def act(client: SupervisorClient, world: World) -> None:
         assert client.status()["phase"] == "ready"
@@ -326,12 +326,12 @@ def test_client_reads_status_and_gives_commands() -> None:
 
 
 def test_client_follows_events_and_stops_waiting() -> None:
-    """A follower that hears nothing more is told so, with a deadline."""
+    """A follower that gets nothing more is told so, after a deadline."""
 
     def act(client: SupervisorClient, _world: World) -> None:
         events = client.events(since=2, timeout_s=0.3)
         assert next(events) == {"n": 3, "kind": "phase"}
-        with pytest.raises(TimedOut, match="said nothing more"):
+        with pytest.raises(TimedOut, match="sent nothing more"):
             next(events)
         events.close()
 
@@ -350,7 +350,7 @@ def test_client_follows_events_to_the_end() -> None:
 
 
 def test_client_does_not_talk_to_another_instance() -> None:
-    """Law 3 for ports: whoever got the port after our supervisor is not our supervisor."""
+    """Law 3 for ports: the next owner of our supervisor's port is not our supervisor."""
 
     def act(client: SupervisorClient, world: World) -> None:
         with pytest.raises(NoSupervisor):
@@ -361,7 +361,7 @@ def test_client_does_not_talk_to_another_instance() -> None:
 
 
 def test_client_says_what_the_supervisor_could_not_do() -> None:
-    """An answer that is an error is neither a status nor a stopped profile."""
+    """An error answer is neither a status nor a stopped profile."""
 
     def act(client: SupervisorClient, world: World) -> None:
         world.broken = True
@@ -372,7 +372,7 @@ def test_client_says_what_the_supervisor_could_not_do() -> None:
 
 
 def test_client_with_a_wrong_token_is_told() -> None:
-    """A record that does not fit its supervisor is said."""
+    """A record that does not match its supervisor is reported."""
 
     def act(client: SupervisorClient, _world: World) -> None:
         with pytest.raises(SupervisorTrouble, match="a token is needed"):
@@ -406,7 +406,7 @@ def answering(raw: bytes | None) -> Iterator[int]:
 
 
 def test_hung_supervisor_is_told_from_none() -> None:
-    """Something that accepts and stays silent is a hung supervisor, not a stopped one."""
+    """A process that accepts and stays silent is a hung supervisor, not a stopped one."""
     with answering(None) as port, pytest.raises(SupervisorHangs, match="does not answer") as caught:
         SupervisorClient(record(port)).status(timeout_s=0.2)
     assert caught.value.hint
@@ -433,7 +433,7 @@ def test_others_on_the_port_are_no_supervisor(raw: bytes) -> None:
 
 
 def test_answer_that_stops_halfway_is_a_hang() -> None:
-    """Every wait has a deadline, also the one for the rest of an answer."""
+    """Every wait has a deadline, including the wait for the rest of an answer."""
 
     def serve(listener: socket.socket, over: threading.Event) -> None:
         connection, _ = listener.accept()
@@ -464,13 +464,13 @@ def paths_of(tmp_path: Path) -> Paths:
 
 
 def test_profile_without_a_record_has_no_supervisor(tmp_path: Path) -> None:
-    """Nothing written down, nothing there."""
+    """Without a record, there is no supervisor."""
     assert SupervisorClient.find(paths_of(tmp_path)) is None
 
 
 @pytest.mark.parametrize("content", [b"{", b"{}", b'{"pid": "x"}'])
 def test_damaged_record_is_no_record(tmp_path: Path, content: bytes) -> None:
-    """Law 9: a damaged file is not trusted and does not stop anybody."""
+    """Law 9: a damaged file is not trusted, and is no obstacle."""
     paths = paths_of(tmp_path)
     paths.profile_dir.mkdir(parents=True)
     paths.supervisor_state_file.write_bytes(content)
@@ -478,7 +478,7 @@ def test_damaged_record_is_no_record(tmp_path: Path, content: bytes) -> None:
 
 
 def test_record_of_a_dead_supervisor_finds_none_and_shows_no_token(tmp_path: Path) -> None:
-    """A record whose port nobody holds is history; its repr holds no token (law 8)."""
+    """A record with a free port is outdated; its repr holds no token (law 8)."""
     paths = paths_of(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = int(listener.getsockname()[1])
@@ -489,7 +489,7 @@ def test_record_of_a_dead_supervisor_finds_none_and_shows_no_token(tmp_path: Pat
 
 
 def test_client_is_found_by_its_record(tmp_path: Path) -> None:
-    """What the supervisor wrote is enough to reach it."""
+    """The supervisor's record is enough to reach it."""
     paths = paths_of(tmp_path)
 
     async def story(_world: World, port: int) -> None:

@@ -1,4 +1,4 @@
-"""In IBKR's maintenance what failed is not tried again, and what everybody lost does not come back all at once."""
+"""In IBKR's maintenance windows, failed logins wait, and sessions that all ended together come back spread out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _open_window(core: Core) -> float:
 
 @pytest.mark.parametrize("failed", [TIMED_OUT, IBKR_ILL, REFUSED_LATER, SWALLOWED], ids=lambda done: done.result)
 def test_login_that_failed_in_a_window_waits_for_its_end(failed: LoginDone) -> None:
-    """One submit a window without success: neither a timeout nor IBKR's own failure triggers another one in it."""
+    """One submit in a window without success: neither a timeout nor IBKR's own failure triggers another one in it."""
     core = logging_in()
     until = _open_window(core)
     end_login(core, failed)
@@ -57,7 +57,7 @@ def test_login_that_failed_in_a_window_waits_for_its_end(failed: LoginDone) -> N
 
 
 def test_login_that_failed_before_the_window_waits_as_well() -> None:
-    """A pause that ends inside a window that has opened meanwhile goes on to the window's end."""
+    """A pause that ends inside a new window is extended to the window's end."""
     core = logging_in()
     end_login(core, TIMED_OUT)
     assert core.snapshot.timers[Timer.LOGIN] - core.now < 60.0
@@ -68,7 +68,7 @@ def test_login_that_failed_before_the_window_waits_as_well() -> None:
 
 
 def test_restart_of_the_gateway_does_not_shorten_the_wait() -> None:
-    """A gateway that dies in the window is started again; the login still waits."""
+    """A gateway that dies in the window is restarted; the login still waits."""
     core = logging_in()
     until = _open_window(core)
     end_login(core, TIMED_OUT)
@@ -83,7 +83,7 @@ def test_restart_of_the_gateway_does_not_shorten_the_wait() -> None:
 
 
 def test_person_may_log_in_inside_a_window() -> None:
-    """What a person asks for is done."""
+    """A person's request is performed."""
     core = logging_in()
     _open_window(core)
     end_login(core, TIMED_OUT)
@@ -92,7 +92,7 @@ def test_person_may_log_in_inside_a_window() -> None:
 
 
 def test_first_login_of_all_is_not_held_back() -> None:
-    """`gwctl up` in a window tries once: it may be the wrong window, and somebody waits."""
+    """`gwctl up` in a window tries once: the window may be wrong, and a person waits."""
     core = running()
     _open_window(core)
     core.see(Verdict.NO_SESSION)
@@ -100,7 +100,7 @@ def test_first_login_of_all_is_not_held_back() -> None:
 
 
 def test_session_lost_in_a_window_comes_back_spread_out() -> None:
-    """Everybody's session goes at the reset: chance decides within two minutes who comes back when."""
+    """All sessions end at the reset: a random wait of two minutes at most decides who comes back when."""
     waits = []
     for seed in range(200):
         core = ready(Policy(seed=seed))
@@ -109,7 +109,7 @@ def test_session_lost_in_a_window_comes_back_spread_out() -> None:
         core.see(Verdict.NO_SESSION)
         assert core.logins + core.count(Resume) == before
         assert core.phase is Phase.BACKOFF
-        assert "not everybody comes back at once" in core.snapshot.reason
+        assert "the next login waits a random time" in core.snapshot.reason
         waits.append(core.snapshot.timers[Timer.LOGIN] - core.now)
         core.fire(Timer.LOGIN)
         assert core.snapshot.cure in {Cure.RESUME, Cure.LOGIN}
@@ -119,7 +119,7 @@ def test_session_lost_in_a_window_comes_back_spread_out() -> None:
 
 
 def test_relapse_of_ibkr_draws_the_turn_anew() -> None:
-    """Who still waited for his turn when IBKR fell ill does not come with all the others when it is well again."""
+    """A machine still waiting when IBKR fails again does not come back with all the others."""
     core = ready()
     _open_window(core)
     core.see(Verdict.NO_SESSION)
@@ -130,7 +130,7 @@ def test_relapse_of_ibkr_draws_the_turn_anew() -> None:
 
 
 def test_spread_is_waited_once_a_loss() -> None:
-    """After the wait each cure follows the other at once."""
+    """After the wait, each recovery step follows the other at once."""
     core = ready()
     core.snapshot = replace(core.snapshot, resumable=True, resume_tried=False)
     _open_window(core)
@@ -146,7 +146,7 @@ def test_spread_is_waited_once_a_loss() -> None:
 
 
 def test_gateway_killed_in_a_window_is_resumed_at_once() -> None:
-    """A gateway that ends by itself took nobody else's session with it."""
+    """A gateway that ends by itself ended no other session."""
     core = ready()
     core.snapshot = replace(core.snapshot, resumable=True, resume_tried=False)
     _open_window(core)
@@ -157,7 +157,7 @@ def test_gateway_killed_in_a_window_is_resumed_at_once() -> None:
 
 
 def test_crash_in_a_window_is_ones_own_loss() -> None:
-    """Cookies that are no longer honoured after a crash are no sign that everybody's session is gone."""
+    """Cookies that IBKR refuses after a crash do not mean that all sessions ended."""
     core = ready()
     core.snapshot = replace(core.snapshot, resumable=False)
     _open_window(core)
@@ -169,7 +169,7 @@ def test_crash_in_a_window_is_ones_own_loss() -> None:
 
 
 def test_loss_after_a_long_outage_is_everybodys() -> None:
-    """IBKR away for minutes and the session gone: the same crowd at the same door."""
+    """IBKR was away for minutes and the session is gone: all sessions probably ended together."""
     core = ready()
     core.see(Verdict.UPSTREAM_ILL)
     core.now += core.policy.spread_after_ill_s
@@ -180,7 +180,7 @@ def test_loss_after_a_long_outage_is_everybodys() -> None:
 
 
 def test_loss_after_a_short_outage_is_ones_own() -> None:
-    """A hiccup costs nobody two minutes."""
+    """A short outage costs nobody two minutes."""
     core = ready()
     core.snapshot = replace(core.snapshot, resumable=False)
     core.see(Verdict.UPSTREAM_ILL)

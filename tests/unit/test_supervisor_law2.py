@@ -32,7 +32,7 @@ MIDNIGHT_S = 1_800_000_000.0
 
 
 class Person:
-    """Somebody at one profile: passwords, a wall clock, and whatever IBKR says."""
+    """A person with one profile: passwords, a wall clock, and IBKR's answers."""
 
     def __init__(self, limit: int = 3) -> None:
         self.record = LoginRecord()
@@ -59,7 +59,7 @@ class Person:
 
 @pytest.mark.parametrize("outcome", [REFUSED, None])
 def test_password_that_never_worked_is_submitted_once(outcome: str | None) -> None:
-    """Law 2: refused or lost, it is not sent again, not tomorrow and not next year."""
+    """Law 2: a refused or unanswered password is not sent again, not tomorrow and not next year."""
     person = Person(limit=9)
     assert person.submits(outcome)
     for days in (0.01, 1.0, 2.0, 400.0):
@@ -71,7 +71,7 @@ def test_password_that_never_worked_is_submitted_once(outcome: str | None) -> No
 
 
 def test_changed_password_is_tried_and_the_old_one_is_not() -> None:
-    """Law 2: a change opens the way for the new password only, also after a second one was refused."""
+    """Law 2: a change allows only the new password, even after a second one was refused."""
     person = Person(limit=9)
     person.submits(REFUSED, "a")
     person.waits(HOUR_S)
@@ -116,7 +116,7 @@ def test_limit_once_reached_holds_until_a_person_resets() -> None:
 
 
 def test_success_ends_a_row_of_refusals() -> None:
-    """Refusals of long ago that a success followed do not lock anybody out when the limit is lowered."""
+    """Old refusals before a success do not lock anybody out when the limit is lowered."""
     person = Person(limit=9)
     person.submits(SUCCESS)
     for _ in range(4):
@@ -130,7 +130,7 @@ def test_success_ends_a_row_of_refusals() -> None:
 
 
 def test_pause_ends_with_a_success() -> None:
-    """A pause is for the refusals since the last success."""
+    """A pause only follows refusals since the last success."""
     person = Person()
     person.submits(SUCCESS)
     person.waits(HOUR_S)
@@ -141,7 +141,7 @@ def test_pause_ends_with_a_success() -> None:
 
 
 def test_block_is_for_the_same_password_under_the_same_settings() -> None:
-    """What only a person can mend is not sent again until the person has changed something."""
+    """A login that only a person can fix is not sent again until the person changes something."""
     person = Person()
     person.submits(UNCOUNTED)
     person.record = LoginRecord(person.record.submits, block=Block("a", "paper", "wrong_mode", "a live user"))
@@ -152,7 +152,7 @@ def test_block_is_for_the_same_password_under_the_same_settings() -> None:
 
 
 def test_locked_account_is_left_alone_until_a_reset() -> None:
-    """Law 2: once IBKR says that the account is locked nothing is sent, whatever the password."""
+    """Law 2: once IBKR says that the account is locked, no password is sent."""
     person = Person()
     person.record = ended(begun(person.record, "a", person.now_s), REFUSED, "the account is locked")
     person.waits(5 * DAY_S)
@@ -162,7 +162,7 @@ def test_locked_account_is_left_alone_until_a_reset() -> None:
 
 
 def test_logins_without_any_answer_stay_below_the_limit_too() -> None:
-    """A page that answers nothing may hide a refusal: nine such submits in 24 hours are the end of it for that day.
+    """A page without an answer may hide a refusal: after nine such submits in 24 hours, no more are sent that day.
 
     An hour more is waited: IBKR counts by its own clock, and from its answers.
     """
@@ -182,7 +182,7 @@ def test_logins_without_any_answer_stay_below_the_limit_too() -> None:
 
 
 def test_clock_set_back_forgets_nothing() -> None:
-    """A refusal that seems to lie in the future counts."""
+    """A refusal with a time in the future counts."""
     person = Person(limit=2)
     person.submits(SUCCESS)
     person.waits(HOUR_S)
@@ -206,14 +206,14 @@ def test_clock_that_jumps_ahead_and_back_forgets_nothing() -> None:
 
 
 def test_outcome_is_written_once() -> None:
-    """An end without a beginning does not change what happened before."""
+    """An outcome without a new submit does not change earlier outcomes."""
     record = ended(begun(LoginRecord(), "a", MIDNIGHT_S), SUCCESS)
     assert ended(record, REFUSED) == record
     assert ended(LoginRecord(), REFUSED) == LoginRecord()
 
 
 def test_reset_during_a_login_keeps_its_submit() -> None:
-    """A person who resets while a login is under way does not make its answer fall on another submit."""
+    """A reset during a login does not assign its answer to another submit."""
     record = ended(begun(LoginRecord(), "a", MIDNIGHT_S), SUCCESS)
     record = forgiven(begun(record, "b", MIDNIGHT_S + 1))
     record = ended(record, REFUSED)
@@ -223,7 +223,7 @@ def test_reset_during_a_login_keeps_its_submit() -> None:
 
 
 def test_reset_while_a_second_factor_is_waited_for_keeps_its_submit() -> None:
-    """The answer falls on the login that is under way; one that was stopped long ago goes with the reset."""
+    """The answer belongs to the login under way; one that was stopped long ago goes with the reset."""
     record = asked(begun(LoginRecord(), "a", MIDNIGHT_S), answered=False)
     record = asked(begun(record, "b", MIDNIGHT_S + 1), answered=False)
     record = ended(forgiven(record), REFUSED)
@@ -231,7 +231,7 @@ def test_reset_while_a_second_factor_is_waited_for_keeps_its_submit() -> None:
 
 
 def test_record_is_bounded_and_keeps_refusals() -> None:
-    """A year of logins does not grow the file, and no refusal is dropped for it."""
+    """A year of logins does not grow the file, and no refusal is dropped."""
     person = Person(limit=9)
     person.submits(SUCCESS)
     person.submits(REFUSED, "wrong")
@@ -295,7 +295,7 @@ def test_law_2_holds_for_every_history(
                 spent -= {password}
             assert not (spent & {person.record.worked_print})
     for index, (begins, at_s) in enumerate(unsuccessful):
-        # What was submitted later, by the order of events and by the wall clock, within a day of this one.
+        # Submits within a day after this one, by the order of events and by the wall clock.
         day = [one for one in unsuccessful[index:] if at_s <= one[1] < at_s + DAY_S]
         assert len(day) <= HARD_REFUSAL_LIMIT
         assert sum(one[0] == begins for one in day) <= min(limit, HARD_REFUSAL_LIMIT)
@@ -314,7 +314,7 @@ records = st.builds(
 
 @given(record=records, now_s=st.floats(0, 4e9))
 def test_a_pause_always_has_an_end(record: LoginRecord, now_s: float) -> None:
-    """Whatever the record and the clock, an answer is yes, a wait of a day at the most, or a reason with a code."""
+    """For any record and clock, the answer is yes, a wait of at most a day, or a reason with a code."""
     permission = may_submit(record, Question("a", "paper", 3), now_s)
     if permission.allowed:
         return

@@ -1,4 +1,4 @@
-"""Law 2 by the real passing of time, whatever anybody does to the clock, the machine and the process."""
+"""Law 2 by real time, with clocks that are set, machines that reboot and processes that restart."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def boot(number: int, up_s: float) -> Uptime:
 
 @dataclass
 class Machine:
-    """Time that really passes, a wall clock that anybody may set, and a clock that begins with each start."""
+    """Real time, a wall clock that can be set, and a clock that starts with each boot."""
 
     really_s: float = 1_000_000.0
     wall_ahead_s: float = 0.0
@@ -62,7 +62,7 @@ class Machine:
         self.booted_s = self.really_s
 
     def most_within_a_day(self, *, one_reset: bool) -> int:
-        """Return the most refused submits in any 24 hours that really passed, between two resets if so wished."""
+        """Return the most refused submits in any 24 hours of real time, between two resets if requested."""
         return max(
             (
                 sum(at_s <= later_s < at_s + DAY_S and (not one_reset or reset == then) for then, later_s in self.made)
@@ -73,7 +73,7 @@ class Machine:
 
 
 def test_clock_set_ahead_does_not_end_a_pause() -> None:
-    """While the machine runs on, what has really passed counts and not what the wall clock says."""
+    """Within one boot, real time counts and not the wall clock."""
     record = ended(begun(LoginRecord(), "a", Now(0.0, boot(1, 10.0))), SUCCESS)
     record = ended(begun(record, "a", Now(60.0, boot(1, 70.0))), REFUSED)
     question = Question("a", "paper", 3)
@@ -82,7 +82,7 @@ def test_clock_set_ahead_does_not_end_a_pause() -> None:
 
 
 def test_refusals_across_restarts_of_the_machine_count_as_of_one_day() -> None:
-    """Nobody can prove that a day lies between them; a success in between ends the row."""
+    """The clocks cannot prove that a day lies between them; a success in between ends the row."""
     record = ended(begun(LoginRecord(), "a", Now(0.0, boot(0, 5.0))), SUCCESS)
     for number in (1, 2, 3):
         record = ended(begun(record, "a", Now(number * 10 * DAY_S, boot(number, 5.0))), REFUSED)
@@ -92,13 +92,13 @@ def test_refusals_across_restarts_of_the_machine_count_as_of_one_day() -> None:
 
 
 def test_ledger_of_before_knows_the_wall_clock_alone() -> None:
-    """A submit without the machine's own clock is judged as it always was."""
+    """A submit without the machine's own clock is judged by the wall clock."""
     submit = Submit(100.0, "a", REFUSED)
     assert submit.age_s(Now(160.0, boot(1, 5.0))) == 60.0
 
 
 def test_machine_tells_its_own_clock() -> None:
-    """On Linux there is one; it goes on, and it keeps its name."""
+    """Linux has such a clock; it advances, and its boot ID stays the same."""
     first, second = uptime(), uptime()
     assert first is not None
     assert second is not None
@@ -122,7 +122,7 @@ STEPS = st.lists(
 @settings(max_examples=400, deadline=None)
 @given(steps=STEPS, limit=st.integers(1, 30))
 def test_no_clock_and_no_restart_opens_the_door(steps: list[tuple[str, object, str | None]], limit: int) -> None:
-    """Without a reset never more refused submits than the limit in 24 hours that really passed, and never over nine."""
+    """Without a reset, refused submits never exceed the limit in 24 hours of real time, and never nine."""
     machine, record = Machine(), LoginRecord()
     for what, value, outcome in steps:
         if what == "wait":
@@ -137,13 +137,13 @@ def test_no_clock_and_no_restart_opens_the_door(steps: list[tuple[str, object, s
                 record = ended(record, outcome)
             if outcome in {REFUSED, None}:
                 machine.made.append((0, machine.really_s))
-    # A wrong clock across a restart of the machine can hide a day between two successes; nothing on it can tell.
+    # A wrong clock across a reboot can hide a day between two successes; the machine cannot detect that.
     if not any(what == "set clock" for what, _, _ in steps) or not any(what == "reboot" for what, _, _ in steps):
         assert machine.most_within_a_day(one_reset=False) <= min(limit, HARD_REFUSAL_LIMIT)
 
 
 class Life(RuleBasedStateMachine):
-    """One profile's ledger on a real disk: calls from cron and by hand, crashes, restarts, a clock that is set."""
+    """One profile's ledger on a real disk: calls from cron and by hand, crashes, restarts, clock changes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def new_process(self) -> None:
-        """Another process looks at the same file: a restart, a call from cron."""
+        """Open the same file in a new process: a restart, a call from cron."""
         self.calls = [*self.calls[-2:], self.ledger()]
 
     def ledger(self) -> Ledger:
@@ -177,7 +177,7 @@ class Life(RuleBasedStateMachine):
         outcome=st.sampled_from([REFUSED, REFUSED, UNCOUNTED, SUCCESS, None]),
     )
     def call(self, who: int, password: str, outcome: str | None) -> None:
-        """Submit if the ledger allows it; without an outcome the process dies between the entry and the answer."""
+        """Submit if the ledger allows it; without an outcome, the process dies between the entry and the answer."""
         ledger = self.calls[who % len(self.calls)]
         if not ledger.begin_submit(Secret(password), "paper", self.limit).allowed:
             return
@@ -216,7 +216,7 @@ class Life(RuleBasedStateMachine):
 
 
 def test_law_2_holds_on_disk_for_every_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ups, crashes between entry and answer, cron calls, restarts, a clock that is set: law 2 by real time."""
+    """Ups, crashes between entry and answer, cron calls, restarts, clock changes: law 2 holds by real time."""
 
     def quick(secret: Secret, salt_hex: str) -> str:
         return hashlib.sha256(f"{salt_hex}{secret.reveal()}".encode()).hexdigest()

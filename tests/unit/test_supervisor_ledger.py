@@ -41,7 +41,7 @@ def ledger(file: Path) -> Ledger:
 
 
 def child(file: Path, limit: int) -> subprocess.Popen[str]:
-    """Start a process that makes one submit and then waits to be told to end."""
+    """Start a process that makes one submit and then waits for a signal."""
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, str(file), str(limit)],
         stdin=subprocess.PIPE,
@@ -62,7 +62,7 @@ def heard(process: subprocess.Popen[str]) -> str:
 
 
 def test_submit_is_on_disk_before_it_is_permitted(ledger: Ledger, file: Path) -> None:
-    """Law 2: when the permission is there, the submit stands in the file, 0600 in 0700, without an outcome."""
+    """Law 2: when the permission is given, the submit is in the file, 0600 in 0700, without an outcome."""
     assert ledger.begin_submit(PASSWORD, "paper", 3).allowed
     [submit] = json.loads(file.read_text())["submits"]
     assert submit["outcome"] is None
@@ -72,7 +72,7 @@ def test_submit_is_on_disk_before_it_is_permitted(ledger: Ledger, file: Path) ->
 
 
 def test_killed_process_leaves_its_submit_behind(file: Path) -> None:
-    """Law 2: a supervisor that is killed right after it was permitted has submitted, as far as anybody knows."""
+    """Law 2: a supervisor that is killed right after its permission counts as having submitted."""
     with child(file, 3) as process:
         say(process, PASSWORD.reveal())
         assert heard(process) == "True"
@@ -80,13 +80,13 @@ def test_killed_process_leaves_its_submit_behind(file: Path) -> None:
     ledger = Ledger(file)
     permission = ledger.permission(PASSWORD, "paper", 3)
     assert (permission.allowed, permission.code) == (False, "credentials_rejected")
-    assert "its answer was not seen" in (permission.reason or "")
+    assert "without a known answer" in (permission.reason or "")
     assert ledger.summary(3)["rejected"] == 1
     assert ledger.permission(Secret("another"), "paper", 3).allowed
 
 
 def test_only_one_of_two_processes_gets_the_last_permission(file: Path) -> None:
-    """Law 2: whoever asks at the same moment, the last permission is given once."""
+    """Law 2: when two processes ask at the same moment, only one gets the last permission."""
     with child(file, 1) as one, child(file, 1) as two:
         for number, process in enumerate((one, two)):
             say(process, f"password {number}")
@@ -98,7 +98,7 @@ def test_only_one_of_two_processes_gets_the_last_permission(file: Path) -> None:
 
 
 def test_password_is_not_in_the_file_nor_quickly_found_from_it(ledger: Ledger, file: Path) -> None:
-    """Law 8: what stands in the file is a salted scrypt hash, another one for each ledger."""
+    """Law 8: the file holds a salted scrypt hash, different for each ledger."""
     ledger.begin_submit(PASSWORD, "paper", 3)
     ledger.end_submit(SUCCESS)
     raw = file.read_text()
@@ -113,7 +113,7 @@ def test_password_is_not_in_the_file_nor_quickly_found_from_it(ledger: Ledger, f
 
 
 def test_outcomes_count_as_law_2_says(ledger: Ledger) -> None:
-    """A refusal of a password that never worked is final; a success makes it known as one that works."""
+    """A refusal of a password that never worked is final; a success marks it as one that works."""
     assert ledger.begin_submit(PASSWORD, "paper", 3).allowed
     assert ledger.end_submit(SUCCESS)
     assert ledger.begin_submit(PASSWORD, "paper", 3).allowed
@@ -130,7 +130,7 @@ def test_outcomes_count_as_law_2_says(ledger: Ledger) -> None:
 
 
 def test_uncounted_submit_is_free(ledger: Ledger) -> None:
-    """IBKR's own trouble costs nobody a refusal."""
+    """A problem at IBKR does not count as a refusal."""
     ledger.begin_submit(PASSWORD, "paper", 3)
     assert not ledger.end_submit(UNCOUNTED)
     assert ledger.summary(3)["rejected"] == 0
@@ -138,7 +138,7 @@ def test_uncounted_submit_is_free(ledger: Ledger) -> None:
 
 
 def test_locked_account_and_reset(ledger: Ledger) -> None:
-    """What IBKR says of the account stands until a person resets it; the password that worked stays known."""
+    """IBKR's answer about the account stays until a person resets it; the working password stays known."""
     ledger.begin_submit(PASSWORD, "paper", 3)
     ledger.end_submit(SUCCESS)
     ledger.begin_submit(PASSWORD, "paper", 3)
@@ -163,7 +163,7 @@ def test_resets_do_not_reach_ibkrs_own_limit(ledger: Ledger) -> None:
 
 
 def test_block_holds_for_the_same_settings(ledger: Ledger) -> None:
-    """A login that only a person can mend is not repeated until the person changes something."""
+    """A login that only a person can fix is not repeated until the person changes something."""
     ledger.block_last("paper", "wrong_mode", "nothing was submitted yet")
     assert ledger.permission(PASSWORD, "paper", 3).allowed
     ledger.begin_submit(PASSWORD, "paper", 3)
@@ -193,7 +193,7 @@ def test_block_holds_for_the_same_settings(ledger: Ledger) -> None:
 def test_damaged_ledger_is_set_aside_and_said(
     ledger: Ledger, file: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Law 9: a damaged file is kept under another name, said so, and replaced by one that can be written to."""
+    """Law 9: a damaged file is kept under another name, reported, and replaced by a writable one."""
     file.parent.mkdir()
     file.write_bytes(content)
     with caplog.at_level(logging.WARNING, "gwctl.supervisor"):
@@ -206,16 +206,16 @@ def test_damaged_ledger_is_set_aside_and_said(
 
 
 def test_damage_met_while_asking_is_said_too(ledger: Ledger, file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Law 9: whoever comes upon the damage first says so."""
+    """Law 9: the first reader of a damaged file reports it."""
     file.parent.mkdir()
     file.write_bytes(b"{")
     with caplog.at_level(logging.WARNING, "gwctl.supervisor"):
         ledger.summary(3)
-    assert "is set aside as" in caplog.text
+    assert "damaged login ledger was moved to" in caplog.text
 
 
 def test_outcome_that_nobody_knows_counts_as_refused(ledger: Ledger, file: Path) -> None:
-    """Law 2: a word of another version is no permission."""
+    """Law 2: an unknown outcome from another version is not a permission."""
     ledger.begin_submit(PASSWORD, "paper", 3)
     value = json.loads(file.read_text())
     value["submits"][0]["outcome"] = "delighted"
@@ -224,13 +224,13 @@ def test_outcome_that_nobody_knows_counts_as_refused(ledger: Ledger, file: Path)
 
 
 def test_end_without_a_beginning_changes_nothing(ledger: Ledger) -> None:
-    """An outcome of nothing is no outcome."""
+    """An outcome without a submit changes nothing."""
     assert not ledger.end_submit(REFUSED)
     assert ledger.read().submits == ()
 
 
 def test_clock_set_back_still_counts(file: Path) -> None:
-    """Law 2: a refusal does not go away because the clock was set back."""
+    """Law 2: a refusal stays when the clock is set back."""
     now_s = [1_800_000_000.0]
     ledger = Ledger(file, wall_clock=lambda: now_s[0], uptime=lambda: None)
     ledger.begin_submit(PASSWORD, "paper", 3)
@@ -243,7 +243,7 @@ def test_clock_set_back_still_counts(file: Path) -> None:
 def test_ledger_that_another_holds_too_long_is_said(
     ledger: Ledger, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every wait has a deadline, also the one for the lock."""
+    """Every wait has a deadline, including the wait for the lock."""
     monkeypatch.setattr(ledger_module, "LOCK_TIMEOUT_S", 0.1)
     file.parent.mkdir()
     with FileLock(f"{file}.lock"), pytest.raises(ProfileHeld, match=r"ledger\.json\.lock"):
@@ -251,7 +251,7 @@ def test_ledger_that_another_holds_too_long_is_said(
 
 
 def test_ledger_that_cannot_be_written_permits_nothing(tmp_path: Path) -> None:
-    """Law 2: without a place to write the submit down there is no submit."""
+    """Law 2: if the submit cannot be written, it is not permitted."""
     (tmp_path / "profile").write_text("a file where the folder should be")
     with pytest.raises(DiskTrouble):
         Ledger(tmp_path / "profile" / "ledger.json").begin_submit(PASSWORD, "paper", 3)
@@ -261,7 +261,7 @@ def test_ledger_that_cannot_be_written_permits_nothing(tmp_path: Path) -> None:
 
 
 def test_block_that_is_lifted_blocks_nothing_and_forgives_nothing(ledger: Ledger) -> None:
-    """Lifting a block lets the password be sent again; refusals stay counted."""
+    """Lifting a block allows the password again; refusals stay counted."""
     assert ledger.begin_submit(PASSWORD, "context", 3).allowed
     ledger.end_submit("success")
     ledger.block_last("context", "needs_person", "never authenticates")
@@ -273,7 +273,7 @@ def test_block_that_is_lifted_blocks_nothing_and_forgives_nothing(ledger: Ledger
 
 
 def test_deleted_ledger_is_remembered_by_who_has_read_it(ledger: Ledger) -> None:
-    """A folder that is deleted under a living supervisor makes it forget no refusal."""
+    """Deleting the folder while the supervisor runs does not make it forget refusals."""
     assert ledger.begin_submit(PASSWORD, "context", 3).allowed
     ledger.end_submit("refused")
     ledger.file.unlink()
@@ -284,7 +284,7 @@ def test_deleted_ledger_is_remembered_by_who_has_read_it(ledger: Ledger) -> None
 
 
 def test_login_that_waits_for_a_second_factor_was_refused_by_nobody(tmp_path: Path) -> None:
-    """Stopped while it waits, the password may be sent again; stopped after an answer, what came of it is unknown."""
+    """A login stopped while it waits may be repeated; one stopped after an answer has an unknown result."""
     ledger = Ledger(tmp_path / "ledger.json")
     password = Secret("first")
     assert ledger.begin_submit(password, "paper", 3).allowed
@@ -306,7 +306,7 @@ def test_login_that_waits_for_a_second_factor_was_refused_by_nobody(tmp_path: Pa
 
 
 def test_one_password_is_printed_once_and_not_kept(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second question about the same password costs no second scrypt, and the ledger does not keep the password.
+    """A second question about the same password needs no second scrypt, and the ledger does not keep the password.
 
     Another password, and the same one under another salt, get prints of their own.
     """

@@ -1,4 +1,4 @@
-"""How the numbers are rendered: by prometheus-client, read back by its own parsers."""
+"""How the metrics are rendered: by prometheus-client, read back by its own parsers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def of(series: Series, name: str, **labels: str) -> float:
 
 
 def lived() -> tuple[dict[str, Any], Snapshot, Numbers]:
-    """Return a supervisor to which everything has happened that can."""
+    """Return a supervisor with every kind of event."""
     now_s = 0.0
     numbers = Numbers(lambda: now_s)
     for phase, event in itertools.product(Phase, ["Checked", "GatewayFellOver", "LoginDone"]):
@@ -85,7 +85,7 @@ def lived() -> tuple[dict[str, Any], Snapshot, Numbers]:
 
 
 def test_every_series_is_there_from_the_start() -> None:
-    """The series of a supervisor that has just begun are those of one to which everything has happened."""
+    """A new supervisor has the same series as one with every kind of event."""
     young, old = scrape(STOPPED, Snapshot(), Numbers(lambda: 0.0)), scrape(*lived())
     assert {key for key in young if key[0] != "gwctl_build_info"} == {
         key for key in old if key[0] != "gwctl_build_info"
@@ -99,7 +99,7 @@ def test_every_series_is_there_from_the_start() -> None:
 
 
 def test_each_value_goes_where_it_belongs() -> None:
-    """What the status says and what was counted stand under their own names."""
+    """The values of the status and the counters appear under their own names."""
     series = scrape(*lived())
     assert of(series, "gwctl_build_info", version=of_version(), release="10.30", sandbox="false") == 1
     assert of(series, "gwctl_ready") == 1
@@ -133,7 +133,7 @@ def of_version() -> str:
 
 
 def test_openmetrics_for_whoever_asks() -> None:
-    """A scraper that accepts OpenMetrics gets it, sound by the strict parser; everybody else the plain text."""
+    """A scraper that accepts OpenMetrics gets it, valid by the strict parser; all others get the plain text."""
     accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
     answer = answer_scrape(watched(*lived()), accept)
     assert str(answer.content_type).startswith("application/openmetrics-text; version=1.0.0")
@@ -145,7 +145,7 @@ def test_openmetrics_for_whoever_asks() -> None:
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installation without the extra answers a scrape with the command to type."""
+    """Without the extra, a scrape gets the command to type."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "prometheus_client"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
@@ -156,7 +156,7 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 
 def test_nothing_is_loaded_before_the_first_scrape() -> None:
-    """A supervisor that nobody scrapes has neither the library nor the table of metrics in memory."""
+    """Without a scrape, a supervisor has neither the library nor the table of metrics in memory."""
     late = {"prometheus_client", "gwctl.supervisor.metrics"}
     code = f"import sys, gwctl.supervisor.service; print(sorted({late} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
@@ -164,7 +164,7 @@ def test_nothing_is_loaded_before_the_first_scrape() -> None:
 
 
 def test_every_next_action_has_its_series() -> None:
-    """Whatever the supervisor says comes next is one of the label's words."""
+    """Every possible next action is one of the label's words."""
     said = {
         what_comes_next(Snapshot(process=process, cure=cure, timers=timers), 0.0)["what"]
         for process in Process

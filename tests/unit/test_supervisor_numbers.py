@@ -1,4 +1,4 @@
-"""What is counted: the journal's entries as they are written, and tickles."""
+"""The counters: the journal's entries as they are written, and tickles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BEGAN_S = 1_700_000_000.0
 
 
 class Life:
-    """A supervisor's life: a clock, the entries so far, and the numbers that saw them."""
+    """A supervisor's life: a clock, the entries so far, and the counters that saw them."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -42,7 +42,7 @@ class Life:
 
 
 def test_all_is_there_and_nothing_has_happened() -> None:
-    """Every word of every enumeration has its number from the start, and it is 0."""
+    """Every word of every enumeration has its counter from the start, at 0."""
     numbers = Life().numbers
     assert numbers.restarts == dict.fromkeys(RestartCause, 0)
     assert numbers.logins == dict.fromkeys(LoginResult, 0)
@@ -71,7 +71,7 @@ def test_the_way_to_ready_and_back() -> None:
 
 
 def test_maintenance_has_an_account_of_its_own() -> None:
-    """Of an outage that a maintenance window opens and closes in, each part goes to its account."""
+    """An outage that spans a maintenance window is split between inside and outside."""
     life = Life()
     life.phase("ready")
     life.phase("degraded")
@@ -84,7 +84,7 @@ def test_maintenance_has_an_account_of_its_own() -> None:
 
 
 def test_stopped_is_no_outage() -> None:
-    """Who asks for the end has no outage; a supervisor that gives up has one."""
+    """A requested stop is no outage; a supervisor that gives up has one."""
     asked, gave_up = Life(), Life()
     for life in (asked, gave_up):
         life.phase("ready")
@@ -118,11 +118,11 @@ def test_stopped_is_no_outage() -> None:
             [("restart", "ended"), ("restart", "ended"), "ready", "ready"],
             {(Rung.RESTART, False): 1, (Rung.RESTART, True): 1},
         ),
-        ([("cure", "resume", True)], {}),  # nobody knows yet
+        ([("cure", "resume", True)], {}),  # still unknown
     ],
 )
 def test_a_cure_has_worked_when_the_session_is_ready(deeds: list[Any], expected: dict[tuple[Rung, bool], int]) -> None:
-    """What IBKR said yes to has not worked before the session is there; what another cure had to follow has not."""
+    """A step has only worked once the session is ready; a step that another one had to follow has not."""
     life = Life()
     for deed in deeds:
         match deed:
@@ -138,7 +138,7 @@ def test_a_cure_has_worked_when_the_session_is_ready(deeds: list[Any], expected:
 
 
 def test_starts_by_their_end() -> None:
-    """A gateway that was launched, one that was taken over, and each start that came to nothing."""
+    """A gateway that was launched, one that was adopted, and each failed start."""
     life = Life()
     life.phase("backoff", "GatewayFellOver")
     life.phase("starting", "TimeOut")
@@ -151,7 +151,7 @@ def test_starts_by_their_end() -> None:
 
 
 def test_restarts_and_logins_by_their_word() -> None:
-    """Each word of the two enumerations is counted under itself."""
+    """Each word of the two enumerations has its own counter."""
     life = Life()
     for cause in RestartCause:
         life.write("restart", cause=str(cause), reason="in words")
@@ -175,7 +175,7 @@ def test_tickles() -> None:
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 20, allow_nan=False)))
 def test_a_histogram_counts_what_is_at_most_its_bound(values: list[float]) -> None:
-    """Whatever is seen, each bucket holds what is not above its bound, and the last one everything."""
+    """Each bucket holds all values up to its bound, and the last one everything."""
     histogram = Histogram((1.0, 2.0, 10.0))
     for value in values:
         histogram.see(value)
@@ -197,7 +197,7 @@ ends = st.sampled_from([None, 0, 1, 69, 77])
 def test_the_numbers_agree_with_the_history(
     happened: list[tuple[int, tuple[str, str] | bool]], end: int | None, rest_s: int
 ) -> None:
-    """Whatever one supervisor lives through, its outages and their length are those that `gwctl history` tells."""
+    """A supervisor's outages and their length are always those of `gwctl history`."""
     life = Life()
     for after_s, what in happened:
         if isinstance(what, tuple):

@@ -1,4 +1,4 @@
-"""Probes and scrapers: the methods they use, and the listener for those of other machines."""
+"""Probes and scrapers: their methods, and the listener for other machines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPEN = ["/livez", "/readyz", "/metrics"]
 
 
 class OpenWorld(World):
-    """A supervisor that has every kind of route, and an address for other machines."""
+    """A supervisor with every kind of route, and an address for other machines."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class OpenWorld(World):
 
 
 def test_other_machines_are_told_three_things() -> None:
-    """Whatever name it is asked by, the second listener answers what probes and scrapers ask."""
+    """Under any host name, the second listener answers probes and scrapers."""
 
     async def story(world: OpenWorld, _port: int) -> None:
         host = "gateway-0.ibkr.svc.cluster.local:9464"
@@ -64,21 +64,21 @@ def test_other_machines_are_told_three_things() -> None:
     ["/status", "/events?since=0", "/control/stop", "/", "/ticks", "/metrics/", "//metrics", "/livez/../status"],
 )
 def test_other_machines_are_told_nothing_else(method: str, target: str) -> None:
-    """Neither the status nor the page, the events nor a command are there from outside, with the token or without."""
+    """Status, page, events and commands are not available from outside, with or without the token."""
 
     async def story(world: OpenWorld, port: int) -> None:
         for token in (None, TOKEN):
             assert (await ask(world.outside, target, method=method, token=token))[0] == 404
         assert world.commands == []
         if method == "GET" and target in {"/status", "/", "/ticks"}:
-            assert (await ask(port, target))[0] == 200  # at home it is there
+            assert (await ask(port, target))[0] == 200  # on loopback it exists
 
     go(story, OpenWorld())
 
 
 @pytest.mark.parametrize("target", [*OPEN, "/status", "/"])
 def test_a_look_without_the_body(target: str) -> None:
-    """HEAD, by which `wget --spider` and uptime monitors look, is answered like GET, without the body."""
+    """HEAD, as `wget --spider` and uptime monitors use it, gets the answer of GET without the body."""
 
     async def story(world: OpenWorld, port: int) -> None:
         for ready in (True, False):
@@ -95,7 +95,7 @@ def test_a_look_without_the_body(target: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
 def test_what_can_only_be_looked_at(method: str) -> None:
-    """Whoever does anything else with what is there to be read is told how it is read."""
+    """Other methods on read-only paths get an answer that names the allowed ones."""
 
     async def story(world: OpenWorld, port: int) -> None:
         for at, target in [*((port, target) for target in [*OPEN, "/status", "/"]), (world.outside, "/metrics")]:
@@ -108,7 +108,7 @@ def test_what_can_only_be_looked_at(method: str) -> None:
 
 
 def test_a_scrape_says_what_it_can_read() -> None:
-    """The scraper's Accept reaches whoever renders; none is an empty one."""
+    """The scraper's Accept header reaches the renderer; a missing one is empty."""
 
     async def story(world: OpenWorld, port: int) -> None:
         accept = "application/openmetrics-text; version=1.0.0"
@@ -120,7 +120,7 @@ def test_a_scrape_says_what_it_can_read() -> None:
 
 
 def test_without_metrics_there_are_none() -> None:
-    """A server that is given no metrics has no such path."""
+    """A server without metrics has no such path."""
 
     async def story(_world: World, port: int) -> None:
         assert (await ask(port, "/metrics"))[0] == 404
@@ -129,25 +129,25 @@ def test_without_metrics_there_are_none() -> None:
 
 
 def test_a_crowd_outside_does_not_shut_out_those_at_home() -> None:
-    """More connections than there is room for from outside are closed at once, and home goes on answering."""
+    """Too many connections from outside are closed at once, and loopback keeps answering."""
 
     async def story(world: OpenWorld, port: int) -> None:
         idle = [await asyncio.open_connection("127.0.0.1", world.outside) for _ in range(OUTSIDE_CONNECTIONS)]
-        assert await ask(port, "/livez") == (200, "ok\n")  # it has taken note of them by now
+        assert await ask(port, "/livez") == (200, "ok\n")  # by now it has seen them
         reader, writer = await asyncio.open_connection("127.0.0.1", world.outside)
         async with asyncio.timeout(5):
             assert await reader.read() == b""
         writer.transport.abort()
         for _reader, one in idle:
             one.transport.abort()
-        assert await ask(port, "/livez") == (200, "ok\n")  # it has seen them go
+        assert await ask(port, "/livez") == (200, "ok\n")  # it has seen them leave
         assert await ask(world.outside, "/livez") == (200, "ok\n")
 
     go(story, OpenWorld())
 
 
 def test_an_address_that_is_taken_is_said() -> None:
-    """A metrics_address that somebody holds ends the start with what to change, and nothing goes on listening."""
+    """A busy metrics_address ends the start with the setting to change, and nothing keeps listening."""
 
     async def story(world: OpenWorld, _port: int) -> None:
         other = HealthServer(Routes(world.status, lambda: True, world.control, world.events), TOKEN, INSTANCE)
@@ -166,7 +166,7 @@ def test_an_address_that_is_taken_is_said() -> None:
 
 
 def test_ipv6_is_an_address_like_any_other() -> None:
-    """The brackets of an IPv6 address are the setting's, not the socket's."""
+    """The brackets of an IPv6 address belong to the setting, not to the socket."""
 
     async def story(world: World, _port: int) -> None:
         server = HealthServer(Routes(world.status, lambda: True, world.control, world.events), TOKEN, INSTANCE)

@@ -19,7 +19,7 @@ COOKIES = (("JSESSIONID", "made up"),)
 
 
 class SilentGateway(AnsweringGateway):
-    """Does not answer a question until the test ends; its door may answer."""
+    """Does not answer a request until the test ends; the gateway itself may answer."""
 
     async def auth_status(self, *, timeout_s: float | None = None) -> SessionAnswer:
         await asyncio.Event().wait()
@@ -27,7 +27,7 @@ class SilentGateway(AnsweringGateway):
 
 
 class SlowGateway(AnsweringGateway):
-    """Answers after the knock."""
+    """Answers after the probe."""
 
     async def auth_status(self, *, timeout_s: float | None = None) -> SessionAnswer:
         while "knock" not in self.calls:  # noqa: ASYNC110 - the fact is in a list
@@ -62,14 +62,14 @@ EXPECTED = {
 @pytest.mark.parametrize("tickle", [False, True])
 @pytest.mark.parametrize("said", list(Said))
 def test_every_answer_has_its_verdict(said: Said, tickle: bool) -> None:  # noqa: FBT001 - parametrised
-    """Whatever the gateway says of the session, the core hears a word it knows, with a text."""
+    """For every answer of the gateway, the core gets a known verdict and a text."""
     verdict, text = look(AnsweringGateway(SessionAnswer(said)), tickle=tickle)
     assert verdict is EXPECTED[said]
     assert text
 
 
 def test_status_of_an_ill_ibkr_is_told() -> None:
-    """A person who reads the reason sees which error it is."""
+    """The reason names IBKR's error."""
     assert "HTTP 503" in look(AnsweringGateway(SessionAnswer(Said.UPSTREAM_ILL, 503)))[1]
 
 
@@ -78,18 +78,18 @@ def test_status_of_an_ill_ibkr_is_told() -> None:
 def test_silence_on_both_sides_is_a_hung_gateway(
     kind: type[AnsweringGateway], door: Knock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the gateway's own door does not answer, it is the gateway that is ill."""
+    """If the gateway itself does not answer, the gateway is hung."""
     monkeypatch.setattr(probe_module, "SILENCE_S", 0.01)
     assert look(kind(SessionAnswer(Said.NO_ANSWER), door))[0] is Verdict.HUNG
 
 
 def test_no_gateway_is_a_hung_one() -> None:
-    """A check that has nobody to ask says so."""
+    """A check without a gateway says so."""
     assert look(None)[0] is Verdict.HUNG
 
 
 def test_slow_answer_counts_when_the_door_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow IBKR is waited for; the knock only tells whose slowness it is."""
+    """A slow answer of IBKR is waited for; the probe only shows which side is slow."""
     monkeypatch.setattr(probe_module, "SILENCE_S", 0.01)
     client = SlowGateway(SessionAnswer(Said.COMPETING, 200))
     assert look(client)[0] is Verdict.COMPETING
@@ -97,7 +97,7 @@ def test_slow_answer_counts_when_the_door_answers(monkeypatch: pytest.MonkeyPatc
 
 
 def test_first_sight_of_a_ready_session_is_tickled_once() -> None:
-    """What only a tickle tells is there as soon as the session is ready, and one tickle is enough."""
+    """The facts that only a tickle has are there as soon as the session is ready, and one tickle is enough."""
     client = AnsweringGateway(SessionAnswer(Said.READY, 200, user_id=5, sso_expires_s=60.0, server_name="S"))
     probe = probe_of(client)
 
@@ -118,7 +118,7 @@ def test_first_sight_of_a_ready_session_is_tickled_once() -> None:
 
 @pytest.mark.parametrize("compete", [False, True])
 def test_reauthenticate_opens_the_session_or_repeats_the_hand_shake(compete: bool) -> None:  # noqa: FBT001 - parametrised
-    """ssodh/init first; where it is not taken, the gateway's own way."""
+    """ssodh/init first; if it fails, the gateway's own way."""
     client = AnsweringGateway(SessionAnswer(Said.READY, 200))
     assert asyncio.run(probe_of(client).reauthenticate(compete=compete)).ok
     assert client.calls == [f"ssodh_init {compete}"]
@@ -130,7 +130,7 @@ def test_reauthenticate_opens_the_session_or_repeats_the_hand_shake(compete: boo
 
 
 def test_cookies_are_kept_until_ibkr_has_answered_without_them() -> None:
-    """A resume that failed while IBKR was away may work later; one that IBKR did not honour is forgotten."""
+    """A resume that failed while IBKR was away may work later; cookies that IBKR refused are dropped."""
     client = AnsweringGateway(SessionAnswer(Said.UPSTREAM_ILL, 503))
     client.honours = False
     probe = probe_of(client)
@@ -155,7 +155,7 @@ def test_cookies_are_kept_until_ibkr_has_answered_without_them() -> None:
 
 
 def test_cookies_that_an_ill_ibkr_did_not_answer_are_kept() -> None:
-    """A 5xx to the cookies is no refusal: a new gateway's empty jar afterwards does not cost them."""
+    """A 5xx to the cookies is no refusal: the empty jar of a new gateway does not cost them."""
     client = AnsweringGateway(SessionAnswer(Said.NO_SESSION, 401))
     client.honours = None
     probe = probe_of(client)
@@ -171,14 +171,14 @@ def test_cookies_that_an_ill_ibkr_did_not_answer_are_kept() -> None:
 
 
 def test_resume_without_cookies_or_gateway_asks_nobody() -> None:
-    """Nothing to send, nobody to send it to."""
+    """No cookies to send, or no gateway to send them to."""
     assert not asyncio.run(probe_of(None).resume())
     client = AnsweringGateway(SessionAnswer(Said.READY))
     assert not asyncio.run(probe_of(client).resume())
     assert client.calls == []
 
 
-# Who else has it.
+# Who else has the session.
 
 
 def _see(said: list[tuple[Said, str | None]]) -> tuple[list[Checked], AnsweringGateway]:
@@ -201,7 +201,7 @@ OURS = [(Said.READY, "PORTAL")]
 
 
 def test_a_borrower_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unauthenticated session that is another client's by `sso/validate` is borrowed, and by whom is said."""
+    """An unauthenticated session of another client, by `sso/validate`, is borrowed, and the client is named."""
     monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
     seen, _ = _see([*OURS, (Said.NOT_AUTHENTICATED, "TWS"), (Said.COMPETING, "TWS")])
     assert seen[1] == Checked(verdict=Verdict.BORROWED, text="another client has borrowed the session: TWS")
@@ -209,7 +209,7 @@ def test_a_borrower_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_our_own_client_borrows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same client's unauthenticated session is one to be opened, not one to be waited for."""
+    """An unauthenticated session of the same client is opened, not waited for."""
     monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
     seen, _ = _see([*OURS, (Said.NOT_AUTHENTICATED, "PORTAL"), (Said.NOT_AUTHENTICATED, None)])
     assert [one.verdict for one in seen[1:]] == [Verdict.NO_BROKERAGE, Verdict.NO_BROKERAGE]
@@ -217,7 +217,7 @@ def test_our_own_client_borrows_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_who_never_was_ready_is_robbed_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before our own client's name is known another's tells nothing, and is not asked for."""
+    """Before our own client's name is known, another name says nothing and is not requested."""
     monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
     seen, client = _see([(Said.NOT_AUTHENTICATED, "TWS")])
     assert seen[0].verdict is Verdict.NO_BROKERAGE
@@ -232,7 +232,7 @@ def test_who_is_asked_once_a_minute_at_most() -> None:
 
 
 def test_borrowed_session_is_not_taken_by_the_gateways_own_hand_shake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gateway's hand-shake competes: while somebody else has the session it is not asked for."""
+    """The gateway's handshake competes: it is not requested while another client has the session."""
     monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
     client = AnsweringGateway(SessionAnswer(Said.READY, 200))
     probe = probe_of(client)
@@ -249,7 +249,7 @@ def test_borrowed_session_is_not_taken_by_the_gateways_own_hand_shake(monkeypatc
     assert "reauthenticate" not in client.calls
 
 
-# How much is asked.
+# The pace of requests.
 
 
 @given(
@@ -258,7 +258,7 @@ def test_borrowed_session_is_not_taken_by_the_gateways_own_hand_shake(monkeypatc
     each_s=st.sampled_from([0.5, 1.0, 2.0]),
 )
 def test_no_span_holds_more_than_its_requests(waits: list[float], at_once: int, each_s: float) -> None:
-    """So many at once and one each so often: no span has more, nobody in turn waits longer, nor without need."""
+    """No time span has more requests than allowed, and no request waits longer than needed."""
     pace = Pace(at_once=at_once, each_s=each_s)
     now, sent = 0.0, []
     for wait in waits:
@@ -275,7 +275,7 @@ def test_no_span_holds_more_than_its_requests(waits: list[float], at_once: int, 
 
 
 def test_place_that_is_given_back_is_the_next_ones() -> None:
-    """Whoever leaves the row takes nothing from those before him, and nobody waits for a place that nobody uses."""
+    """A returned slot takes nothing from earlier requests, and no request waits for an unused slot."""
     pace = Pace(at_once=3)
     assert [pace.take(0.0) for _ in range(3)] == [0.0, 0.0, 0.0]
     assert pace.take(0.0) == 1.0
@@ -285,7 +285,7 @@ def test_place_that_is_given_back_is_the_next_ones() -> None:
 
 
 def test_cookies_are_offered_at_once_whatever_was_asked_before() -> None:
-    """A cure does not wait for the looks before it: a resume is no call of the API, and has a budget of its own."""
+    """A resume does not wait for earlier checks: it is no API call, and has its own budget."""
     client = AnsweringGateway(SessionAnswer(Said.NO_SESSION, 401))
     probe = probe_of(client)
     probe.cookies = (("SSO", "kept"),)
@@ -300,7 +300,7 @@ def test_cookies_are_offered_at_once_whatever_was_asked_before() -> None:
 
 
 def test_a_silent_gateway_is_knocked_at_without_delay_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second look at a hung gateway does not wait for the silence again."""
+    """The second check of a hung gateway does not wait for the silence again."""
     client = SilentGateway(SessionAnswer(Said.NO_ANSWER), Knock.SILENT)
     probe = probe_of(client)
 

@@ -29,7 +29,7 @@ def look(client: AnsweringGateway) -> tuple[Verdict, str]:
 
 @pytest.mark.parametrize("handshake", [False, True])
 def test_accounts_are_asked_before_a_session_that_we_opened_is_ready(handshake: bool) -> None:  # noqa: FBT001 - parametrised
-    """IBKR answers bots "Please query /accounts first" on such a session: once each time, also where it comes late."""
+    """IBKR answers API clients "Please query /accounts first" on such a session: once each time, even if late."""
     client = AnsweringGateway(SessionAnswer(Said.NOT_AUTHENTICATED, 200, authenticated=False))
     probe = probe_of(client)
 
@@ -64,7 +64,7 @@ def test_accounts_that_are_not_answered_are_asked_for_again_and_keep_nobody_wait
 
 
 class LosingGateway(AnsweringGateway):
-    """Has a session until it is asked for the accounts: then it is gone, in one way or another."""
+    """Has a session until the accounts are requested; then it is gone, in one way or another."""
 
     def __init__(self, lost: SessionAnswer, accounts_status: int) -> None:
         super().__init__(SessionAnswer(Said.READY, 200))
@@ -93,7 +93,7 @@ def test_session_that_is_lost_while_its_kind_is_asked_for_is_a_lost_one(
     verdict: Verdict,
     opened: bool,  # noqa: FBT001 - parametrised
 ) -> None:
-    """A 401 to the question whether the account is paper or live is looked into at once, and is no answer to it."""
+    """A 401 to the question whether the account is paper or live leads to a check at once, and is no answer to it."""
     client = LosingGateway(lost, status)
     probe = probe_of(client)
     probe.wanted_kind = "paper"
@@ -114,7 +114,7 @@ def test_session_that_is_lost_while_its_kind_is_asked_for_is_a_lost_one(
 
 
 def test_words_of_ibkr_end_the_reason() -> None:
-    """What IBKR says of a session that is not ready, and of an error, is in the reason; of a ready one it is not."""
+    """IBKR's words about a session that is not ready, or about an error, are in the reason; a ready one has none."""
     words = "Failed to connect"
     assert look(AnsweringGateway(SessionAnswer(Said.NOT_AUTHENTICATED, 200, message=words)))[1] == (
         "the brokerage session is not authenticated; IBKR: Failed to connect"
@@ -126,7 +126,7 @@ def test_words_of_ibkr_end_the_reason() -> None:
 
 
 def test_words_that_differ_by_numbers_only_are_no_news() -> None:
-    """A text with a time or a request's number in it does not fill the journal with one line a check."""
+    """A text with a changing time or request number does not fill the journal with one line a check."""
     client = AnsweringGateway(SessionAnswer(Said.UPSTREAM_ILL, 500))
     probe = probe_of(client)
 
@@ -143,7 +143,7 @@ def test_words_that_differ_by_numbers_only_are_no_news() -> None:
 
 
 def test_why_ibkr_did_not_open_the_session_is_said_until_it_has() -> None:
-    """The words of a failed ``ssodh/init`` are given back, and stand in the reason while there is no session."""
+    """The words of a failed ``ssodh/init`` are returned, and stay in the reason while there is no session."""
     client = AnsweringGateway(SessionAnswer(Said.NOT_AUTHENTICATED, 200, authenticated=False))
     client.opening = SessionAnswer(Said.UPSTREAM_ILL, 500, message="no trading permissions")
     client.knows_login = False
@@ -162,7 +162,7 @@ def test_why_ibkr_did_not_open_the_session_is_said_until_it_has() -> None:
 
 
 def test_error_that_comes_with_200_is_no_opening() -> None:
-    """``{"error": …}`` below 200 is a refusal, and the gateway's own hand-shake is tried."""
+    """``{"error": …}`` with status 200 is a refusal, and the gateway's own handshake is tried."""
     client = AnsweringGateway(SessionAnswer(Said.NOT_AUTHENTICATED, 200))
     client.opening = SessionAnswer(Said.NO_SESSION, 200, message="not authenticated")
     done = asyncio.run(probe_of(client).reauthenticate(compete=False))
@@ -170,7 +170,7 @@ def test_error_that_comes_with_200_is_no_opening() -> None:
 
 
 def test_hand_shake_comes_first_where_there_was_none() -> None:
-    """After a login the gateway's own hand-shake is asked for; where it knows of no login the session is opened."""
+    """After a login, the gateway's own handshake is requested; if it knows of no login, the session is opened."""
     client = AnsweringGateway(SessionAnswer(Said.READY, 200))
     assert asyncio.run(probe_of(client).reauthenticate(compete=False, handshake=True)).ok
     assert client.calls == ["reauthenticate"]

@@ -1,4 +1,4 @@
-"""Who answers what IBKR asks for after the password, and who is told of it first."""
+"""Who answers IBKR's questions after the password, and who is notified first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CODE = "314159"
 
 
 class Room:
-    """The questions of one profile, and all that was said about them."""
+    """The questions of one profile, and everything noted about them."""
 
     def __init__(self, home: Path, *config: str, variables: dict[str, str] | None = None) -> None:
         (home / "config.toml").write_text("\n".join(["[defaults]", *config]))
@@ -47,16 +47,16 @@ def command(*code: str) -> str:
 
 
 def test_notification_is_told_before_anything_else(tmp_path: Path) -> None:
-    """Whoever has to approve it hears of it by the journal, which the notifier reads, and nobody waits for a code."""
+    """The person who has to approve it hears of it by the journal, which the notifier reads; no code is awaited."""
     room = Room(tmp_path)
     assert room.answer(Method.PUSH, Question(Kind.PUSH)) is None
     assert "approve it within 180 s" in room.asked[0]
     assert room.notes == [("question", {"what": "push", "text": room.asked[0], "wants_code": False})]
-    assert "once more" in questions_module.describe(Question(Kind.PUSH, again=True))
+    assert "another notification" in questions_module.describe(Question(Kind.PUSH, again=True))
 
 
 def test_command_gets_the_kind_and_the_challenge_and_no_secret(tmp_path: Path) -> None:
-    """Its first line is the code; what gwctl knows of secrets is not in its environment."""
+    """The program's first line is the code; its environment has none of gwctl's secrets."""
     seen = tmp_path / "environment"
     room = Room(
         tmp_path,
@@ -80,14 +80,14 @@ def test_command_gets_the_kind_and_the_challenge_and_no_secret(tmp_path: Path) -
     [
         (command("raise SystemExit(3)"), "ended with exit code 3"),
         (command("pass"), "printed nothing"),
-        ('second_factor_command = ["/nowhere/to/be/found"]', "does not start"),
+        ('second_factor_command = ["/nowhere/to/be/found"]', "did not start"),
         (command("import time", "time.sleep(60)"), "did not answer within 0.3 s"),
     ],
 )
 def test_command_that_fails_is_said_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, said: str
 ) -> None:
-    """No code, and the journal says why without what was printed."""
+    """No code, and the journal says why, without the program's output."""
     if "sleep" in config:
         monkeypatch.setattr(questions_module, "ANSWER_TIMEOUT_S", 0.3)
     room = Room(tmp_path, config)
@@ -98,7 +98,7 @@ def test_command_that_fails_is_said_in_one_line(
 
 
 def test_person_is_asked_where_one_is(tmp_path: Path) -> None:
-    """The open question is in the status, is answered by its number, once, and its code is in no note."""
+    """The open question is in the status, is answered once by its number, and no note contains its code."""
     room = Room(tmp_path)
     room.questions.attended = True
 
@@ -120,7 +120,7 @@ def test_person_is_asked_where_one_is(tmp_path: Path) -> None:
 
 
 def test_nobody_is_asked_where_nobody_is(tmp_path: Path) -> None:
-    """Without a terminal a code that nobody can give ends the login at once; with prompt it is waited for."""
+    """Without a terminal, a code that nobody can give ends the login at once; with prompt, the login waits."""
     room = Room(tmp_path)
     assert room.answer(Method.AUTO, Question(Kind.APP)) is None
     assert room.answer(Method.TOTP, Question(Kind.CARD)) is None
@@ -128,7 +128,7 @@ def test_nobody_is_asked_where_nobody_is(tmp_path: Path) -> None:
 
 
 def test_person_who_does_not_answer_ends_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A question has an end; a code that comes later is taken by nobody."""
+    """A question has a deadline; a later code is not used."""
     monkeypatch.setattr(questions_module, "ANSWER_TIMEOUT_S", 0.05)
     room = Room(tmp_path)
     assert room.answer(Method.PROMPT, Question(Kind.APP)) is None
@@ -136,7 +136,7 @@ def test_person_who_does_not_answer_ends_the_wait(tmp_path: Path, monkeypatch: p
 
 
 def test_cancelled_command_is_gone(tmp_path: Path) -> None:
-    """A login that is stopped leaves no program behind, nor what that program has started."""
+    """A cancelled login leaves no program behind, and none of its children."""
     ready = tmp_path / "ready"
     script = f"sleep 600 & touch {ready}; wait"
     room = Room(tmp_path, f"second_factor_command = ['bash', '-c', {script!r}]")
@@ -153,7 +153,7 @@ def test_cancelled_command_is_gone(tmp_path: Path) -> None:
     os.chdir(tmp_path)
     try:
         asyncio.run(story())
-        # What was killed ends when the system lets it run again, which a busy machine may put off.
+        # A killed process ends when the system lets it run again, which a busy machine may delay.
         deadline_s = time.monotonic() + 5.0
         while left := [one for one in process.inhabitants(tmp_path) if one.pid != os.getpid()]:
             assert time.monotonic() < deadline_s, left
@@ -180,7 +180,7 @@ def test_method_is_what_the_profile_says_or_has(
     method: Method,
     context: str,
 ) -> None:
-    """Named in the profile, else by what there is to give it with; a change of it lifts what a person had to mend."""
+    """Named in the profile, else chosen by the available secrets; changing it lifts a block."""
     settings = Room(tmp_path, *config).settings
     assert method_of(settings, has_totp=has_totp) is method
     assert login_context(settings, has_totp=has_totp) == context

@@ -1,4 +1,4 @@
-"""Why a gateway is replaced, in a word that can be counted."""
+"""The reasons for gateway restarts, in words that can be counted."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ BY = {
 
 @pytest.mark.parametrize("cause", RestartCause)
 def test_each_restart_has_its_cause(cause: RestartCause) -> None:
-    """Whatever leads to a restart names itself by its own word, and there is none that nothing leads to."""
+    """Each cause of a restart has its own word, and each word has a cause."""
     made: Callable[[], Core] = BY[cause]
     core = made()
     assert core.snapshot.process is Process.RECYCLING

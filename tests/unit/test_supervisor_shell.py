@@ -60,7 +60,7 @@ QUICK = Policy(
 
 
 class Rig:
-    """A shell over fakes, and everything it told."""
+    """A loop over fakes, and everything it reported."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Rig:
         return phase_of(self.shell.snapshot)
 
     async def until(self, fact: Callable[[], bool]) -> None:
-        """Wait for a fact of the shell, with a deadline."""
+        """Wait for a fact of the loop, with a deadline."""
         async with asyncio.timeout(10):
             while not fact():
                 self.changed.clear()
@@ -99,7 +99,7 @@ class Rig:
 
 
 async def with_shell(rig: Rig, act: Callable[[], Awaitable[None]]) -> Finish:
-    """Run the loop, act beside it, stop it, and return how it ended; nothing may be left running."""
+    """Run the loop, act in parallel, stop it, and return how it ended; nothing may be left running."""
     run = asyncio.get_running_loop().create_task(rig.shell.run(StartWanted()))
     try:
         await act()
@@ -114,7 +114,7 @@ async def with_shell(rig: Rig, act: Callable[[], Awaitable[None]]) -> Finish:
 
 
 def go(work: Coroutine[Any, Any, None]) -> None:
-    """Run a test's own loop, bounded, and fail on anything that asyncio complains of."""
+    """Run a test's own loop, bounded, and fail if asyncio complains."""
     complaints: list[dict[str, Any]] = []
 
     async def bounded() -> None:
@@ -133,7 +133,7 @@ def sound(tmp_path: Path) -> Rig:
 
 
 def test_runs_to_ready_and_ends_clean(tmp_path: Path) -> None:
-    """A sound world: one start, one login, ready; then a logout, a stop, and nothing left."""
+    """A healthy world: one start, one login, ready; then a logout, a stop, and nothing left."""
 
     async def story() -> None:
         rig = sound(tmp_path)
@@ -153,7 +153,7 @@ def test_runs_to_ready_and_ends_clean(tmp_path: Path) -> None:
 
 
 def test_ended_gateway_is_seen_at_once_and_resumed(tmp_path: Path) -> None:
-    """The end of the process is an event, not something the next check finds."""
+    """The end of the process is an event that does not wait for the next check."""
 
     async def story() -> None:
         told = Told()
@@ -189,7 +189,7 @@ def test_dying_gateway_does_not_end_the_loop(tmp_path: Path) -> None:
 
 
 def test_gateway_that_never_comes_up_ends_with_69(tmp_path: Path) -> None:
-    """Three failed starts are enough when there never was a good one."""
+    """Three failed starts are enough if there was never a good one."""
 
     async def story() -> None:
         told = Told()
@@ -205,7 +205,7 @@ def test_gateway_that_never_comes_up_ends_with_69(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [PortBusy("port 5000 is held", hint="--port"), JavaMissing("no Java")])
 def test_what_this_machine_lacks_ends_at_once(tmp_path: Path, error: PortBusy | JavaMissing) -> None:
-    """A missing thing is said with its code and hint, without another try."""
+    """Something missing is reported with its code and hint, without another try."""
 
     class LackingGateway(SoundGateway):
         async def start(self, *, adopt: bool) -> None:
@@ -224,7 +224,7 @@ def test_what_this_machine_lacks_ends_at_once(tmp_path: Path, error: PortBusy | 
 
 
 def test_refused_login_ends_with_77_after_one_submit(tmp_path: Path) -> None:
-    """Law 2 at the loop: one refused login, no second one."""
+    """Law 2 in the loop: one refused login, no second one."""
 
     async def story() -> None:
         told = Told()
@@ -239,7 +239,7 @@ def test_refused_login_ends_with_77_after_one_submit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["start", "wait_ended", "stop"])
 def test_defect_in_the_gateway_port_does_not_end_the_loop(tmp_path: Path, broken: str) -> None:
-    """The loop never ends by an error, and a stop ends it all the same (law 10)."""
+    """An error never ends the loop, and a stop still ends it (law 10)."""
 
     async def story() -> None:
         told = Told()
@@ -253,7 +253,7 @@ def test_defect_in_the_gateway_port_does_not_end_the_loop(tmp_path: Path, broken
 
 
 def test_defect_while_recycling_leads_to_another_start(tmp_path: Path) -> None:
-    """A stop that failed does not leave the loop waiting for a gateway that is gone."""
+    """A failed stop does not leave the loop waiting for a gateway that is gone."""
 
     async def story() -> None:
         told = Told()
@@ -271,7 +271,7 @@ def test_defect_while_recycling_leads_to_another_start(tmp_path: Path) -> None:
 
 
 def test_defects_in_the_login_port_do_not_end_the_loop(tmp_path: Path) -> None:
-    """A login that crashes is a login that failed; a close that crashes does not keep the gateway from its stop."""
+    """A login that crashes is a failed login; a close that crashes does not keep the gateway from stopping."""
 
     async def story() -> None:
         told = Told()
@@ -285,7 +285,7 @@ def test_defects_in_the_login_port_do_not_end_the_loop(tmp_path: Path) -> None:
 
 
 def test_crashing_check_is_followed_by_another(tmp_path: Path) -> None:
-    """A defect in a check is a check that saw nothing good; the next one tells the truth."""
+    """A crashed check counts as a bad result; the next one finds the truth."""
 
     async def story() -> None:
         told = Told()
@@ -299,7 +299,7 @@ def test_crashing_check_is_followed_by_another(tmp_path: Path) -> None:
 
 
 def test_crashing_resume_is_followed_by_a_login(tmp_path: Path) -> None:
-    """A cure that crashes has failed, and the next rung is tried."""
+    """A recovery step that crashes has failed, and the next one runs."""
 
     async def story() -> None:
         told = Told()
@@ -318,7 +318,7 @@ def test_crashing_resume_is_followed_by_a_login(tmp_path: Path) -> None:
 
 
 def test_lost_brokerage_session_is_reauthenticated(tmp_path: Path) -> None:
-    """The cheapest cure is done and written down with its reason."""
+    """The cheapest step runs and is recorded with its reason."""
 
     async def story() -> None:
         rig = sound(tmp_path)
@@ -336,7 +336,7 @@ def test_lost_brokerage_session_is_reauthenticated(tmp_path: Path) -> None:
 
 
 def test_swallowed_login_is_tried_again_after_a_pause(tmp_path: Path) -> None:
-    """What can pass passes."""
+    """A login that the page ignored is repeated after a pause."""
 
     async def story() -> None:
         told = Told()
@@ -349,7 +349,7 @@ def test_swallowed_login_is_tried_again_after_a_pause(tmp_path: Path) -> None:
 
 
 def test_stop_during_a_login_closes_the_login_before_the_gateway(tmp_path: Path) -> None:
-    """Law 7: the browser is gone before the gateway it looks at."""
+    """Law 7: the browser is gone before the gateway that it uses."""
 
     async def story() -> None:
         told = Told()
@@ -369,7 +369,7 @@ def test_stop_during_a_login_closes_the_login_before_the_gateway(tmp_path: Path)
 
 
 def test_stop_during_a_start_ends_the_start(tmp_path: Path) -> None:
-    """Law 10: a gateway that is just coming up is stopped, not waited for."""
+    """Law 10: a gateway that is just starting is stopped, not waited for."""
 
     async def story() -> None:
         told = Told()
@@ -386,7 +386,7 @@ def test_stop_during_a_start_ends_the_start(tmp_path: Path) -> None:
 
 
 def test_stubborn_gateway_does_not_keep_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law 10: a stop that does not come to its end is waited for with a deadline."""
+    """Law 10: the wait for a stop that does not finish has a deadline."""
     monkeypatch.setattr(shell_module, "STOP_TIMEOUT_S", 0.05)
 
     async def story() -> None:
@@ -438,7 +438,7 @@ def test_hanging_check_is_one_check(tmp_path: Path) -> None:
 
 
 def test_login_as_asked_runs_in_a_ready_session(tmp_path: Path) -> None:
-    """A person's login is driven while the session stands."""
+    """A person's login runs while the session is open."""
 
     async def story() -> None:
         rig = sound(tmp_path)
@@ -472,7 +472,7 @@ def test_event_that_the_core_refuses_is_lost_and_the_loop_looks_again(tmp_path: 
 
 
 def test_listener_that_fails_does_not_end_the_loop(tmp_path: Path) -> None:
-    """Nobody who is told can stop the telling."""
+    """A failing listener does not stop the loop."""
 
     async def story() -> None:
         rig = sound(tmp_path)
@@ -502,7 +502,7 @@ def test_journal_that_cannot_be_written_does_not_end_the_loop(tmp_path: Path) ->
 
 
 def test_loop_turns_though_nothing_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks whether the loop lives need not know for how long it has nothing to do."""
+    """``/livez`` need not know for how long the loop has nothing to do."""
     monkeypatch.setattr(shell_module, "TURN_S", 0.01)
 
     async def story() -> None:
@@ -514,7 +514,7 @@ def test_loop_turns_though_nothing_is_due(tmp_path: Path, monkeypatch: pytest.Mo
             seen = {rig.shell.turned_at}
             async with asyncio.timeout(10):
                 while len(seen) < 5:
-                    await asyncio.sleep(0.005)  # between two looks at a fact, until the deadline
+                    await asyncio.sleep(0.005)  # between two checks of a fact, until the deadline
                     seen.add(rig.shell.turned_at)
             assert set(rig.shell.snapshot.timers) == {Timer.DEADLINE}, "nothing is due for minutes"
 

@@ -1,4 +1,4 @@
-"""Pushes, sleeps, lost folders, borrowed sessions and named causes: what each leads to."""
+"""Pushes, sleeps, lost folders, borrowed sessions and named causes: the reaction to each."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from gwctl.core.policy import Policy
 
 
 def test_push_is_looked_at_at_once() -> None:
-    """What the WebSocket says is a hint: the truth is looked at without waiting for the next check."""
+    """The WebSocket gives a hint: the session is checked without waiting for the next check."""
     core = ready()
     assert core.feed(SessionPushed()) == [Check(tickle=False)]
 
 
 def test_push_of_what_is_known_is_no_news() -> None:
-    """A session that is ready and is said to be ready costs no request."""
+    """A push that a ready session is ready costs no request."""
     core = ready()
     assert core.feed(SessionPushed(ready=True)) == []
     assert core.feed(SessionPushed(ready=False)) == [Check(tickle=False)]
@@ -58,7 +58,7 @@ def test_push_of_what_is_known_is_no_news() -> None:
 
 
 def test_push_during_a_look_is_followed_by_another_look() -> None:
-    """A look that began before the change may not have seen it."""
+    """A check that began before the change may have missed it."""
     core = ready()
     core.fire(Timer.CHECK)
     assert core.feed(SessionPushed()) == []
@@ -70,14 +70,14 @@ def test_push_during_a_look_is_followed_by_another_look() -> None:
 
 
 def test_push_is_not_followed_while_ibkr_asks_for_fewer_requests() -> None:
-    """A 429 outlasts whatever is pushed."""
+    """A 429 outlasts any push."""
     core = ready()
     core.see(Verdict.RATE_LIMITED)
     assert core.feed(SessionPushed()) == []
 
 
 def test_push_to_a_gateway_that_is_not_there_is_nothing() -> None:
-    """A late push of a gateway that was stopped changes nothing."""
+    """A late push from a stopped gateway changes nothing."""
     core = ready()
     for _ in range(2):
         core.see(Verdict.HUNG)
@@ -87,13 +87,13 @@ def test_push_to_a_gateway_that_is_not_there_is_nothing() -> None:
 
 
 def test_sleep_is_looked_at_at_once_by_a_tickle() -> None:
-    """After an hour asleep the session is looked at, not believed in."""
+    """After an hour asleep, the session is checked, not assumed."""
     core = ready()
     assert core.feed(ClockJumped(asleep_s=3600.0)) == [Check(tickle=True)]
 
 
 def test_sleep_counts_as_waiting() -> None:
-    """Pauses pass in sleep, too: the next login is due when the clock on the wall says so."""
+    """Pauses pass during sleep, too: the next login is due by the wall clock."""
     core = running()
     core.see(Verdict.NO_SESSION)
     end_login(core, replace(SWALLOWED, retry_after_s=900.0))
@@ -105,7 +105,7 @@ def test_sleep_counts_as_waiting() -> None:
 
 
 def test_clock_that_was_set_shortens_no_pause() -> None:
-    """Only sleep is waiting: whoever sets the clock forward does not get an earlier login."""
+    """Only sleep counts as waiting: setting the clock forward does not bring an earlier login."""
     core = running()
     core.see(Verdict.NO_SESSION)
     end_login(core, replace(SWALLOWED, retry_after_s=900.0))
@@ -115,7 +115,7 @@ def test_clock_that_was_set_shortens_no_pause() -> None:
 
 
 def test_deleted_folder_costs_a_restart_and_no_login() -> None:
-    """A gateway whose folder is gone is started in a new one and its session resumed."""
+    """A gateway whose folder is gone is started in a new one, and its session is resumed."""
     core = ready()
     assert core.feed(FolderLost()) == [CancelLogin(), StopGateway(logout=False)]
     assert "folder was deleted" in core.snapshot.reason
@@ -130,7 +130,7 @@ def test_folder_lost_while_the_gateway_starts_is_started_anew() -> None:
 
 
 def test_folder_lost_while_the_gateway_stops_is_nothing() -> None:
-    """There is nothing to restart: the next start makes its folder."""
+    """There is nothing to restart: the next start creates its folder."""
     core = ready()
     for _ in range(2):
         core.see(Verdict.HUNG)
@@ -141,7 +141,7 @@ def test_folder_lost_while_the_gateway_stops_is_nothing() -> None:
 
 
 def test_borrowed_session_is_waited_for() -> None:
-    """Under `yield` nothing is taken: who has it is said, and once a minute it is asked for without taking it over."""
+    """With `yield` nothing is taken: the other client is named, and once a minute the session is requested anyway."""
     core = ready()
     core.snapshot = replace(core.snapshot, cure_since=core.now - 61.0)
     actions = core.see(Verdict.BORROWED, "another client has borrowed the session: TWS")
@@ -163,7 +163,7 @@ def test_borrowed_session_is_waited_for() -> None:
 
 
 def test_borrowed_session_is_taken_back_by_one_restart() -> None:
-    """Under `take_over` a restart and a login clear it, once a loss; a second time would be a fight."""
+    """With `take_over`, a restart and a login clear it, once a loss; a second time would be a fight."""
     core = ready(Policy(take_over=True))
     assert StopGateway(logout=False) in core.see(Verdict.BORROWED, "TWS has it")
     assert "to take it back" in core.snapshot.reason
@@ -178,7 +178,7 @@ def test_borrowed_session_is_taken_back_by_one_restart() -> None:
 
 
 def test_session_is_not_taken_over_before_it_is_known_whose_it_is() -> None:
-    """Under `take_over` too: once a loss, and never from somebody whose name may not be asked yet."""
+    """With `take_over`, too: once a loss, and never from a client whose name may not be requested yet."""
     core = ready(Policy(take_over=True))
     core.fire(Timer.CHECK)
     assert core.feed(Checked(core.snapshot.epoch, Verdict.NO_BROKERAGE, certain=False)) == [
@@ -198,7 +198,7 @@ def test_session_is_not_taken_over_before_it_is_known_whose_it_is() -> None:
 
 
 def test_login_waits_until_it_is_known_who_has_the_session() -> None:
-    """A login does not help against a borrower: while `sso/validate` may not be asked, none is spent."""
+    """A login does not help against a borrower: while `sso/validate` may not be asked, none is sent."""
     core = ready()
     core.snapshot = replace(core.snapshot, reauthentications=core.policy.reauthenticate_tries)
     core.fire(Timer.CHECK)
@@ -210,7 +210,7 @@ def test_login_waits_until_it_is_known_who_has_the_session() -> None:
 
 
 def test_sight_of_a_borrower_while_a_session_comes_up_is_no_sight() -> None:
-    """Until a login has settled, an unauthenticated session is one that is not there yet."""
+    """Until a login has settled, an unauthenticated session is one that is not open yet."""
     core = settling()
     core.see(Verdict.BORROWED)
     assert core.snapshot.cure is Cure.SETTLE
@@ -233,7 +233,7 @@ def _never_settle(core: Core, verdict: Verdict = Verdict.NO_SESSION) -> list[obj
 
 
 def test_resumed_session_that_is_lost_at_once_is_not_waited_for() -> None:
-    """IBKR took the cookies and knows nothing of the session: a login follows in seconds, not after the deadline."""
+    """IBKR took the cookies but does not know the session: a login follows in seconds, not after the deadline."""
     core = ready()
     core.see(Verdict.NO_SESSION)
     core.feed(ResumeDone(core.snapshot.epoch, ok=True))
@@ -247,7 +247,7 @@ HANDSHAKE = Reauthenticate(handshake=True)
 
 
 def test_hand_shake_that_met_an_ill_ibkr_is_asked_for_again() -> None:
-    """503 after a login costs no other login: the gateway has given up, and does it all again when it is asked to."""
+    """A 503 after a login costs no other login: the gateway gave up, and repeats its handshake on request."""
     core = settling()
     core.see(Verdict.UPSTREAM_ILL)
     core.now += 20.0
@@ -261,7 +261,7 @@ def test_hand_shake_that_met_an_ill_ibkr_is_asked_for_again() -> None:
 
 @pytest.mark.parametrize("honoured", [True, False])
 def test_cookies_of_a_login_are_offered_again_after_an_ill_ibkr(honoured: bool) -> None:  # noqa: FBT001 - parametrised
-    """Where IBKR knows nothing of the session when it is well again, the login's cookies come before another login."""
+    """If IBKR does not know the session when it is back, the login's cookies come before another login."""
     core = settling()
     core.see(Verdict.UPSTREAM_ILL)
     core.now += 20.0
@@ -277,7 +277,7 @@ def test_cookies_of_a_login_are_offered_again_after_an_ill_ibkr(honoured: bool) 
 
 
 def test_hand_shake_is_left_alone_while_the_gateway_tries_by_itself() -> None:
-    """The gateway has a login validated in five tries, 3 s apart: until then nobody else shakes hands."""
+    """The gateway validates a login in five tries, 3 s apart: until then, gwctl requests no handshake."""
     core = settling()
     began_s = core.now
     done = _never_settle(core, Verdict.NO_BROKERAGE)
@@ -291,7 +291,7 @@ def test_hand_shake_is_left_alone_while_the_gateway_tries_by_itself() -> None:
 
 
 def test_hand_shake_has_its_budget() -> None:
-    """An IBKR that is ill again and again is not asked for more than the budget of hand-shakes."""
+    """An IBKR that fails again and again gets no more handshakes than the budget allows."""
     core = settling()
     for _ in range(60):
         core.see(Verdict.UPSTREAM_ILL)
@@ -303,7 +303,7 @@ def test_hand_shake_has_its_budget() -> None:
 
 
 def test_errors_in_the_gateways_log_are_no_refusal() -> None:
-    """Where IBKR answered the gateway with errors a person has nothing to do: it is tried again after a pause."""
+    """If IBKR returned errors to the gateway, a person can do nothing: the login is repeated after a pause."""
     core = settling()
     _never_settle(core, Verdict.NO_BROKERAGE)
     assert core.feed(CauseRead(ibkr_ill=True)) == []
@@ -316,7 +316,7 @@ def test_errors_in_the_gateways_log_are_no_refusal() -> None:
 
 
 def test_cause_is_read_before_the_log_is_another_gateways() -> None:
-    """The gateway's log is read before its gateway is stopped, and its cause is in what a person is told."""
+    """The gateway's log is read before its gateway is stopped, and the message to a person has its cause."""
     core = settling()
     done = _never_settle(core)
     assert [type(action) for action in done if isinstance(action, Explain | StopGateway)] == [Explain, StopGateway]
@@ -334,7 +334,7 @@ def test_cause_is_read_before_the_log_is_another_gateways() -> None:
 
 
 def test_never_authenticated_is_written_down_until_somebody_logs_in() -> None:
-    """The next supervisor must not try it all over again; a session that a person brought about takes that back."""
+    """The next supervisor must not repeat it; a session that a person opened lifts the block."""
     core = settling()
     core.snapshot = replace(core.snapshot, ever_ready=True, settle_restarted=True)
     assert any(isinstance(action, BlockLogin) and action.code == "needs_person" for action in _never_settle(core))
@@ -346,7 +346,7 @@ def test_never_authenticated_is_written_down_until_somebody_logs_in() -> None:
 
 
 def test_session_that_does_not_come_in_maintenance_is_ibkrs_trouble() -> None:
-    """In a window a login that never authenticates costs no restart, no second submit and no person."""
+    """In a window, a login that never authenticates costs no restart, no second submit and no person."""
     core = settling()
     until = core.now + 7200.0
     core.feed(WindowChanged(until=until))
@@ -357,7 +357,7 @@ def test_session_that_does_not_come_in_maintenance_is_ibkrs_trouble() -> None:
 
 
 def test_brokerage_session_that_does_not_come_is_waited_for() -> None:
-    """A login that IBKR has validated hides no question: after one restart it is tried in growing pauses.
+    """A login that IBKR has validated hides no question: after one restart, it is tried in growing pauses.
 
     After six in a row each is a warning; after twelve there is one an hour.
     """
@@ -382,7 +382,7 @@ def test_brokerage_session_that_does_not_come_is_waited_for() -> None:
 
 
 def test_login_that_is_not_validated_needs_a_person_whatever_the_status_says() -> None:
-    """Where the gateway's log names the refusal, an unauthenticated status is no reason to go on trying."""
+    """If the gateway's log names the refusal, an unauthenticated status is no reason to keep trying."""
     core = ready()
     core.snapshot = replace(core.snapshot, resumable=False)
     core.see(Verdict.NO_SESSION)
@@ -397,15 +397,15 @@ def test_login_that_is_not_validated_needs_a_person_whatever_the_status_says() -
 
 
 def test_log_that_names_no_cause_warns_of_nothing() -> None:
-    """No cause is no news."""
+    """Without a cause, there is no warning."""
     assert settling().feed(CauseRead(text="")) == []
 
 
-# What is this machine's own trouble is tried again soon.
+# Problems on this machine: short pauses.
 
 
 def test_port_that_was_stolen_is_tried_again_within_seconds() -> None:
-    """Nobody at IBKR is asked when the gateway cannot be started here, so the pause stays short."""
+    """A start that fails on this machine loads only this machine, so the pause stays short."""
     core = ready()
     for _ in range(2):
         core.see(Verdict.HUNG)
@@ -419,7 +419,7 @@ def test_port_that_was_stolen_is_tried_again_within_seconds() -> None:
 
 
 def test_stale_look_of_a_stopped_gateway_is_not_followed() -> None:
-    """The flag that asks for another look does not outlive its gateway."""
+    """The request for another check does not outlive its gateway."""
     core = ready()
     core.fire(Timer.CHECK)
     core.feed(SessionPushed())

@@ -65,7 +65,7 @@ def test_cold_start_logs_in_and_gets_ready() -> None:
 
 @pytest.mark.parametrize("result", [LoginResult.SUCCESS, LoginResult.NEEDS_PERSON, LoginResult.TRANSIENT])
 def test_a_login_page_that_is_new_is_told_of(result: LoginResult) -> None:
-    """However the login on it ended, a warning says what was understood; of a known page there is none."""
+    """However the login on it ended, a warning says what was recognized; a known page causes none."""
     told = Warn("page_unknown_but_understood", "by what it has")
     for understood in ("by what it has", ""):
         core = logging_in()
@@ -74,7 +74,7 @@ def test_a_login_page_that_is_new_is_told_of(result: LoginResult) -> None:
 
 
 def test_adopted_gateway_with_a_session_is_ready_without_a_login() -> None:
-    """Law 4: a gateway that outlived its supervisor is taken over and its session goes on."""
+    """Law 4: a gateway that outlived its supervisor is adopted, and its session continues."""
     core = started(adopted=True)
     assert core.done == [StartGateway(adopt=True)]
     core.feed(GatewayAnswers(0))
@@ -84,7 +84,7 @@ def test_adopted_gateway_with_a_session_is_ready_without_a_login() -> None:
 
 
 def test_second_start_changes_nothing() -> None:
-    """Law 1: a start while there is a start is none."""
+    """Law 1: a second start has no effect."""
     core = started()
     assert core.feed(StartWanted()) == []
 
@@ -104,7 +104,7 @@ def test_ended_gateway_is_back_at_once_by_resume() -> None:
 
 
 def test_refused_resume_is_followed_by_one_login() -> None:
-    """Where IBKR no longer honours the cookies, one look makes sure and one login follows."""
+    """If IBKR no longer accepts the cookies, one check makes sure and one login follows."""
     core = ready()
     core.feed(GatewayEnded(core.snapshot.epoch))
     gateway_comes_back(core)
@@ -126,7 +126,7 @@ def test_resume_that_failed_because_ibkr_is_away_spends_no_login() -> None:
 
 
 def test_resume_that_never_settles_logs_in() -> None:
-    """Cookies that are taken and open no session are given up for one login."""
+    """Accepted cookies that open no session lead to one login."""
     core = ready()
     core.feed(GatewayEnded(core.snapshot.epoch))
     gateway_comes_back(core)
@@ -137,7 +137,7 @@ def test_resume_that_never_settles_logs_in() -> None:
 
 
 def test_lost_session_is_resumed_then_logged_in_once() -> None:
-    """A session that is gone upstream costs one resume and, where that fails, exactly one login."""
+    """A session that is gone at IBKR costs one resume and, if that fails, exactly one login."""
     core = ready()
     assert core.see(Verdict.NO_SESSION) == [Resume()]
     assert core.phase is Phase.RECOVERING
@@ -150,7 +150,7 @@ def test_lost_session_is_resumed_then_logged_in_once() -> None:
 
 
 def test_ready_seen_during_a_resume_stands() -> None:
-    """A session that comes back by itself while a cure is under way is ready, and the cure's end disturbs nothing."""
+    """A session that comes back by itself during a recovery step is ready, and the end of the step changes nothing."""
     core = ready()
     core.see(Verdict.NO_SESSION)
     core.see(Verdict.READY)
@@ -163,7 +163,7 @@ def test_ready_seen_during_a_resume_stands() -> None:
 
 
 def test_hung_gateway_is_restarted_at_the_second_sight() -> None:
-    """One silence may be chance and is looked at again soon; two are a hung gateway."""
+    """One silence may be chance and is checked again soon; two mean a hung gateway."""
     core = ready()
     assert core.see(Verdict.HUNG) == []
     assert core.snapshot.timers[Timer.CHECK] == core.now + core.policy.hung_confirm_s
@@ -172,7 +172,7 @@ def test_hung_gateway_is_restarted_at_the_second_sight() -> None:
 
 
 def test_hung_sights_must_follow_each_other() -> None:
-    """An answer in between unsays a silence."""
+    """An answer in between resets the count."""
     core = ready()
     for _ in range(5):
         core.see(Verdict.HUNG)
@@ -185,7 +185,7 @@ def test_hung_sights_must_follow_each_other() -> None:
     "make", [running, logging_in, settling, ready], ids=["running", "logging-in", "settling", "ready"]
 )
 def test_unreachable_ibkr_never_costs_a_restart_or_a_login(make: type[Core], verdict: Verdict) -> None:
-    """Law 5: however long IBKR is away, and whatever timers fire, nothing is restarted and nobody logs in."""
+    """Law 5: however long IBKR is away, and whatever timers fire, nothing is restarted and no login is sent."""
     core = make()
     core.done.clear()
     if core.snapshot.checking:
@@ -199,7 +199,7 @@ def test_unreachable_ibkr_never_costs_a_restart_or_a_login(make: type[Core], ver
 
 
 def test_unreachable_ibkr_takes_a_pending_login_away_but_not_its_pause() -> None:
-    """Law 5: a login that waits for its time is not driven while IBKR is away, and not sooner when it is back."""
+    """Law 5: a scheduled login is not sent while IBKR is away, and not earlier when it is back."""
     core = logging_in()
     end_login(core, replace(SWALLOWED, retry_after_s=900.0))
     due = core.snapshot.timers[Timer.LOGIN]
@@ -223,7 +223,7 @@ def test_unreachable_ibkr_does_not_count_against_a_session_that_settles() -> Non
 
 
 def test_settle_deadline_waits_for_the_look_under_way() -> None:
-    """Law 5: a look that takes long may find that IBKR is away; the deadline does not decide before it."""
+    """Law 5: a slow check may find that IBKR is away; the deadline does not decide before it."""
     core = settling()
     core.fire(Timer.CHECK)
     core.fire(Timer.SETTLE)
@@ -234,7 +234,7 @@ def test_settle_deadline_waits_for_the_look_under_way() -> None:
 
 
 def test_settle_deadline_passed_during_a_look_counts_when_ibkr_answers() -> None:
-    """A login that never authenticates is noticed even when its deadline fell into a look."""
+    """A login that never authenticates is noticed even if its deadline passed during a check."""
     core = settling()
     core.fire(Timer.CHECK)
     core.fire(Timer.SETTLE)
@@ -256,7 +256,7 @@ def test_third_transient_login_restarts_only_while_ibkr_answers() -> None:
 
 
 def test_lost_brokerage_session_is_reauthenticated_three_times_then_logged_in() -> None:
-    """The cheap cure comes first, has a budget and time to work, and only then costs a login."""
+    """The cheap step comes first, with a budget and time to work; only then follows a login."""
     core = ready()
     for attempt in range(3):
         assert core.see(Verdict.NO_BROKERAGE) == [Reauthenticate(compete=False)], attempt
@@ -281,7 +281,7 @@ def test_reauthentications_are_counted_anew_after_ready() -> None:
 
 
 def test_competing_session_is_yielded_to() -> None:
-    """By default another session of the username is left alone, for however long it is there."""
+    """By default, another session of the username is left alone, however long it lasts."""
     core = ready()
     for _ in range(100):
         assert core.see(Verdict.COMPETING, "another session competes") == []
@@ -292,7 +292,7 @@ def test_competing_session_is_yielded_to() -> None:
 
 
 def test_competing_session_seen_while_settling_is_yielded_to() -> None:
-    """A login that finds another session there does not wait for it to go, nor restart for it."""
+    """A login that finds another session there does not wait for its end, and does not restart for it."""
     core = settling()
     core.see(Verdict.COMPETING)
     assert Timer.SETTLE not in core.snapshot.timers
@@ -300,7 +300,7 @@ def test_competing_session_seen_while_settling_is_yielded_to() -> None:
 
 
 def test_take_over_happens_once_a_loss() -> None:
-    """With take_over the session is taken once for each loss, never again and again."""
+    """With take_over, the session is taken once for each loss, not again and again."""
     core = ready(Policy(take_over=True))
     for _ in range(3):
         core.done.clear()
@@ -315,7 +315,7 @@ def test_take_over_happens_once_a_loss() -> None:
 
 
 def test_take_over_is_no_fight() -> None:
-    """Two tools that both take over do not throw each other out for ever: what is taken back at once is yielded."""
+    """Two tools that both take over do not fight forever: a session taken back at once is yielded."""
     core = ready(Policy(take_over=True))
     for _ in range(20):
         core.see(Verdict.COMPETING)
@@ -325,7 +325,7 @@ def test_take_over_is_no_fight() -> None:
 
 
 def test_refused_before_it_was_ever_ready_ends_the_supervisor() -> None:
-    """A first password that is refused is a person's to mend: 77, everything stopped, one login in all."""
+    """A refused first password needs a person: 77, everything stopped, one login in all."""
     core = logging_in()
     end_login(core, REFUSED)
     assert core.snapshot.process is Process.STOPPING
@@ -337,7 +337,7 @@ def test_refused_before_it_was_ever_ready_ends_the_supervisor() -> None:
 
 @pytest.mark.parametrize("done", [REFUSED, NEEDS_PERSON])
 def test_refused_after_ready_locks_out_until_a_person_asks(done: LoginDone) -> None:
-    """Law 2: once only a person can help, nothing but that person's word leads to another login."""
+    """Law 2: once only a person can help, only that person's command leads to another login."""
     core = ready()
     core.see(Verdict.NO_SESSION)
     core.feed(ResumeDone(core.snapshot.epoch, ok=False))
@@ -361,7 +361,7 @@ def test_refused_after_ready_locks_out_until_a_person_asks(done: LoginDone) -> N
 
 
 def test_session_that_comes_back_by_itself_ends_a_lock_out() -> None:
-    """A person may log in by another way; a ready session is a ready session."""
+    """A person may log in another way; a ready session ends the lock-out."""
     core = ready()
     core.see(Verdict.NO_SESSION)
     core.feed(LoginWanted())
@@ -385,14 +385,14 @@ def test_refused_after_it_had_worked_pauses_as_the_ledger_says() -> None:
 
 
 def test_login_that_ibkr_could_not_serve_waits_longer() -> None:
-    """IBKR's own trouble is waited out a minute at the least."""
+    """A problem at IBKR is waited out for a minute at least."""
     core = logging_in()
     end_login(core, LoginDone(result=LoginResult.IBKR_ILL, text="maintenance"))
     assert core.snapshot.timers[Timer.LOGIN] == core.now + core.policy.ill_pause_s
 
 
 def test_missing_browser_ends_a_first_start_and_only_pauses_a_later_one() -> None:
-    """What this machine lacks is said with its own exit code at the first start; later the loop goes on."""
+    """A missing part of this machine ends the first start with its own exit code; later the loop continues."""
     missing = LoginDone(
         result=LoginResult.ENVIRONMENT,
         text="no browser",
@@ -413,7 +413,7 @@ def test_missing_browser_ends_a_first_start_and_only_pauses_a_later_one() -> Non
     ("submits", "longer_s"), [(0, [40.0, 60.0, 60.0]), (1, [40.0, 80.0, 160.0])], ids=["unsent", "sent"]
 )
 def test_swallowed_logins_restart_the_gateway_once(submits: int, longer_s: list[float]) -> None:
-    """Three logins that the page swallows lead to one restart, then to pauses: of a minute at most if nothing left."""
+    """Three logins that the page ignores cause one restart, then pauses: of a minute at most if nothing was sent."""
     core = logging_in()
     pauses = []
     for _ in range(6):
@@ -429,7 +429,7 @@ def test_swallowed_logins_restart_the_gateway_once(submits: int, longer_s: list[
 
 
 def test_login_that_never_settles_restarts_once_then_asks_for_a_person() -> None:
-    """A login that succeeds and never authenticates gets one clean restart and then a person's instructions."""
+    """A login that succeeds but never authenticates gets one clean restart, and then a person's instructions."""
     core = settling()
     core.see(Verdict.NO_SESSION)
     core.fire(Timer.SETTLE)
@@ -450,7 +450,7 @@ def test_login_that_never_settles_restarts_once_then_asks_for_a_person() -> None
     [(0.0, 0.1), (0.1, 0.5), (0.6, 2.4), (2.5, 0.5), (3.0, 0.3), (3.9, 0.3), (4.0, 1.0), (20.0, 1.0)],
 )
 def test_settling_is_looked_at_when_it_is_likely(passed_s: float, pause_s: float) -> None:
-    """A resumed session is seen at once, a logged-in one when the gateway's own delay is over; else looks are few."""
+    """A resumed session is checked at once, a new login after the gateway's own delay; other checks are few."""
     core = settling()
     core.now = core.snapshot.cure_since + passed_s
     core.feed(TimeOut(timer=Timer.CHECK))
@@ -459,7 +459,7 @@ def test_settling_is_looked_at_when_it_is_likely(passed_s: float, pause_s: float
 
 
 def test_ready_during_a_login_waits_for_the_login_to_end() -> None:
-    """A session may be there before the page has said so; the login's end brings what a resume needs."""
+    """A session may open before the page says so; the login's end brings what a resume needs."""
     core = logging_in()
     core.see(Verdict.READY)
     assert core.phase is Phase.LOGGING_IN
@@ -469,7 +469,7 @@ def test_ready_during_a_login_waits_for_the_login_to_end() -> None:
 
 
 def test_second_factor_is_shown_while_it_is_waited_for() -> None:
-    """Whoever watches sees that somebody has to act."""
+    """The phase shows that a person has to act."""
     core = logging_in()
     core.feed(SecondFactorAsked(core.snapshot.epoch))
     assert core.phase is Phase.AWAITING_SECOND_FACTOR
@@ -498,7 +498,7 @@ def test_failing_starts_back_off_and_end_after_three() -> None:
 
 
 def test_failing_starts_after_ready_go_on_for_ever() -> None:
-    """What has worked will work again: the pauses grow to a minute, and the loop does not give up."""
+    """After a first success, the pauses grow to a minute, and the loop does not give up."""
     core = ready()
     core.feed(GatewayEnded(core.snapshot.epoch))
     core.feed(GatewayGone())
@@ -510,7 +510,7 @@ def test_failing_starts_after_ready_go_on_for_ever() -> None:
 
 
 def test_busy_port_ends_a_first_start() -> None:
-    """What a retry cannot mend is said at once, with its own code."""
+    """A problem that a retry cannot fix is reported at once, with its own code."""
     core = started()
     busy = GatewayCannotStart(core.snapshot.epoch, "port 5000 is held", "gwctl up --port 5001", "port_busy", 69)
     assert core.feed(busy) == [StopGateway(logout=False)]
@@ -519,7 +519,7 @@ def test_busy_port_ends_a_first_start() -> None:
 
 
 def test_busy_port_after_ready_is_waited_out() -> None:
-    """Whoever took the port between two starts may let it go again."""
+    """The process that took the port between two starts may release it again."""
     core = ready()
     core.feed(GatewayEnded(core.snapshot.epoch))
     core.feed(GatewayGone())
@@ -528,7 +528,7 @@ def test_busy_port_after_ready_is_waited_out() -> None:
 
 
 def test_gateway_that_ends_again_and_again_is_restarted_with_pauses() -> None:
-    """Restarts of an unstable gateway are spaced, by a minute at most, and never stop; that is told of once."""
+    """Restarts of an unstable gateway have pauses of a minute at most, and never stop; one warning reports them."""
     core = ready()
     pauses = []
     for _ in range(100):
@@ -546,7 +546,7 @@ def test_gateway_that_ends_again_and_again_is_restarted_with_pauses() -> None:
 
 
 def test_gateway_that_ends_every_four_minutes_is_up_most_of_the_time() -> None:
-    """What the OOM killer ends all day long is started again at once each time, and told of once, not 360 times."""
+    """A gateway that the OOM killer ends all day is restarted at once each time, with one warning, not 360."""
     core = ready()
     for _ in range(360):
         core.now += 240.0
@@ -557,7 +557,7 @@ def test_gateway_that_ends_every_four_minutes_is_up_most_of_the_time() -> None:
 
 
 def test_restarts_that_become_rare_and_frequent_again_are_told_of_again() -> None:
-    """A bout of restarts is over when they have become half as frequent; the next one is news."""
+    """A series of restarts is over when they have become half as frequent; the next series causes a warning."""
     core = ready()
     for pause_s in (240.0, 7200.0, 240.0):
         for _ in range(30):
@@ -580,7 +580,7 @@ def test_stable_gateway_restarts_at_once() -> None:
 
 
 def test_restart_as_asked_is_not_counted_against_the_budget() -> None:
-    """A person may restart as often as a person likes."""
+    """A person may restart as often as they like."""
     core = ready()
     for _ in range(30):
         assert core.feed(RestartWanted()) == [CancelLogin(), StopGateway(logout=False)]
@@ -590,7 +590,7 @@ def test_restart_as_asked_is_not_counted_against_the_budget() -> None:
 
 
 def test_restart_as_asked_ends_a_pause() -> None:
-    """A person who asks for the gateway does not wait for the back-off."""
+    """A person who requests the gateway does not wait for the back-off."""
     core = started()
     core.feed(GatewayFellOver(core.snapshot.epoch, "it ended"))
     assert core.feed(RestartWanted()) == [StartGateway()]
@@ -598,7 +598,7 @@ def test_restart_as_asked_ends_a_pause() -> None:
 
 
 def test_gateway_that_ends_during_its_start_is_started_anew() -> None:
-    """The end is seen whatever the start says later."""
+    """The end is seen, whatever the start reports later."""
     core = started()
     epoch = core.snapshot.epoch
     core.feed(GatewayEnded(epoch))
@@ -607,7 +607,7 @@ def test_gateway_that_ends_during_its_start_is_started_anew() -> None:
 
 
 def test_watch_that_failed_counts_as_the_end() -> None:
-    """A gateway that nobody can watch any more is not trusted to run."""
+    """A gateway that cannot be watched any more counts as ended."""
     core = ready()
     core.feed(GatewayFellOver(core.snapshot.epoch, "unexpected"))
     assert core.snapshot.process is Process.RECYCLING
@@ -616,23 +616,23 @@ def test_watch_that_failed_counts_as_the_end() -> None:
 
 
 def test_refused_address_ends_a_first_start() -> None:
-    """An allow list without 127.0.0.1 is a setting to mend: 78 with the line to change."""
+    """An allow list without 127.0.0.1 is a wrong setting: 78 with the line to change."""
     core = running()
     core.see(Verdict.ACCESS_DENIED)
     [finish] = core.feed(GatewayGone())
     assert isinstance(finish, Finish)
-    assert (finish.exit_code, finish.hint) == (78, "put 127.0.0.1 into allow_ips")
+    assert (finish.exit_code, finish.hint) == (78, "add 127.0.0.1 to allow_ips")
 
 
 def test_refused_address_after_ready_is_waited_out() -> None:
-    """What has worked is not given up for an odd answer."""
+    """After a first success, an odd answer is waited out."""
     core = ready()
     core.see(Verdict.ACCESS_DENIED)
     assert core.phase is Phase.DEGRADED
 
 
 def test_rate_limited_checks_and_tickles_pause() -> None:
-    """A 429 quiets us, each one for twice as long as the one before, up to a request in four minutes."""
+    """After a 429, checks pause, each time twice as long, up to one request in four minutes."""
     core = ready()
     pauses = []
     for _ in range(9):
@@ -646,7 +646,7 @@ def test_rate_limited_checks_and_tickles_pause() -> None:
 
 
 def test_tickle_that_meets_a_look_follows_it_soon() -> None:
-    """One look in flight, never two; the tickle is late, not lost."""
+    """One check in flight, never two; the tickle is late, not lost."""
     core = ready()
     core.fire(Timer.CHECK)
     core.now = core.snapshot.timers[Timer.TICKLE]
@@ -657,7 +657,7 @@ def test_tickle_that_meets_a_look_follows_it_soon() -> None:
 
 
 def test_login_as_asked() -> None:
-    """A person's login is driven at once, also on a ready session, and asked twice it is one."""
+    """A person's login starts at once, also on a ready session; requested twice, it runs once."""
     core = ready()
     assert core.feed(LoginWanted()) == [Login(first=False)]
     assert core.feed(LoginWanted()) == []
@@ -665,7 +665,7 @@ def test_login_as_asked() -> None:
 
 @pytest.mark.parametrize("seen_ready", [False, True])
 def test_login_as_asked_waits_for_the_cure_under_way(seen_ready: bool) -> None:  # noqa: FBT001 - parametrised
-    """Law 1: a login never runs beside another cure; asked for meanwhile, it follows it."""
+    """Law 1: a login never runs in parallel with a recovery step; it follows the step."""
     core = ready()
     core.see(Verdict.NO_BROKERAGE)
     assert core.feed(LoginWanted()) == []
@@ -675,7 +675,7 @@ def test_login_as_asked_waits_for_the_cure_under_way(seen_ready: bool) -> None: 
 
 
 def test_login_as_asked_during_a_start_follows_the_start() -> None:
-    """A person's word is not lost because the gateway is just coming up."""
+    """A person's request is not lost because the gateway is just starting."""
     core = ready()
     core.feed(RestartWanted())
     core.feed(LoginWanted())
@@ -772,7 +772,7 @@ STALE: list[Event] = [
 
 @pytest.mark.parametrize("event", STALE, ids=lambda event: type(event).__name__)
 def test_stale_answers_change_nothing(event: Event) -> None:
-    """The answer to a question that is no longer asked is not heard."""
+    """The answer to an outdated request is ignored."""
     core = ready()
     core.feed(RestartWanted())
     gateway_comes_back(core)
@@ -787,7 +787,7 @@ UNASKED: list[Event] = [ReauthenticateDone(), ResumeDone(), SUCCESS, SecondFacto
 
 @pytest.mark.parametrize("event", UNASKED, ids=lambda event: type(event).__name__)
 def test_answers_that_nobody_asked_for_change_nothing(event: Event) -> None:
-    """A cure that is not under way cannot end."""
+    """A recovery step that is not under way cannot end."""
     core = ready()
     before = core.snapshot
     assert core.feed(event) == []
@@ -796,7 +796,7 @@ def test_answers_that_nobody_asked_for_change_nothing(event: Event) -> None:
 
 @pytest.mark.parametrize("timer", list(Timer))
 def test_timers_mean_nothing_while_nothing_runs(timer: Timer) -> None:
-    """A timer of a gateway that is being stopped neither looks nor logs in."""
+    """A timer of a gateway that is being stopped causes neither a check nor a login."""
     core = ready()
     core.feed(StopWanted())
     assert core.feed(TimeOut(timer=timer)) == []
@@ -804,7 +804,7 @@ def test_timers_mean_nothing_while_nothing_runs(timer: Timer) -> None:
 
 
 def test_login_timer_during_a_cure_is_let_go() -> None:
-    """Law 1: a pause that ends while a cure is under way starts no second one."""
+    """Law 1: a pause that ends during a recovery step starts no second one."""
     core = ready()
     core.see(Verdict.NO_BROKERAGE)
     assert core.feed(TimeOut(timer=Timer.LOGIN)) == []
@@ -812,7 +812,7 @@ def test_login_timer_during_a_cure_is_let_go() -> None:
 
 
 def test_session_seen_locked_out_by_ibkr_is_not_asked_for_a_second_factor() -> None:
-    """A question that comes after the login's end changes nothing."""
+    """A question after the login's end changes nothing."""
     core = ready()
     assert core.snapshot.session is Session.AUTHENTICATED
     core.feed(SecondFactorAsked(core.snapshot.epoch))

@@ -8,7 +8,7 @@ from gwctl.core.messages import Cure, Phase, Process, Session, Timer
 from gwctl.core.policy import Policy
 from gwctl.core.tables import PROCESS_TABLE, SESSION_TABLE, Arrow, ImpossibleTransition, Snapshot, Turn, phase_of
 
-# Written down a second time on purpose: an arrow changes in both places or not at all.
+# Listed a second time on purpose: a transition changes in both places or not at all.
 PROCESS_ARROWS = """
 stopped   -START->        starting
 stopped   -STOP->         stopped
@@ -73,7 +73,7 @@ def turn_at(**fields: object) -> Turn:
 @pytest.mark.parametrize("arrow", list(Arrow), ids=lambda arrow: arrow.name)
 @pytest.mark.parametrize("state", list(Process))
 def test_process_arrow(state: Process, arrow: Arrow) -> None:
-    """The process table holds exactly the arrows written down here; any other raises and changes nothing."""
+    """The process table holds exactly the transitions listed here; any other raises and changes nothing."""
     turn = turn_at(process=state)
     expected = PROCESS_EXPECTED.get((state, arrow))
     if expected is None:
@@ -88,7 +88,7 @@ def test_process_arrow(state: Process, arrow: Arrow) -> None:
 @pytest.mark.parametrize("arrow", list(Arrow), ids=lambda arrow: arrow.name)
 @pytest.mark.parametrize("state", list(Session))
 def test_session_arrow(state: Session, arrow: Arrow) -> None:
-    """The session table holds exactly the arrows written down here; any other raises and changes nothing."""
+    """The session table holds exactly the transitions listed here; any other raises and changes nothing."""
     turn = turn_at(session=state)
     expected = SESSION_EXPECTED.get((state, arrow))
     if expected is None:
@@ -108,7 +108,7 @@ def test_every_state_has_a_row() -> None:
 
 @pytest.mark.parametrize("state", list(Process))
 def test_stop_has_an_arrow_from_every_state(state: Process) -> None:
-    """Law 10 begins here: there is no state that cannot be stopped."""
+    """Law 10 begins here: every state can be stopped."""
     assert Arrow.STOP in PROCESS_TABLE[state]
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// Shows what /live says. Texts go in as text, never as HTML; drawings are elements of SVG with attributes.
+// Shows the events of /live. Insert texts as text, never as HTML; drawings are SVG elements with attributes.
 
 const SVG = "http://www.w3.org/2000/svg";
 const $ = (id) => document.getElementById(id);
@@ -23,7 +23,7 @@ const time = (s) => new Date(s * 1000).toLocaleTimeString("en-GB");
 const percent = (share) => (Math.floor(share * 10000) / 100).toFixed(2) + " %";
 const many = (n, word) => n + " " + word + (n === 1 ? "" : "s");
 
-// A text that stays as it is is not touched: a screen reader would say it again.
+// Leave an unchanged text alone: otherwise a screen reader would read it again.
 function put(id, text) {
   const place = $(id);
   if (place.textContent !== text) place.textContent = text;
@@ -62,13 +62,13 @@ function showStatus(status) {
   put("phase-word", LABELS[phase] || phase);
   $("phase-word").className = "badge " + (GOOD.has(phase) ? "good" : BAD.has(phase) ? "bad" : OFF.has(phase) ? "off" : "");
   put("reason", status.reason || "");
-  put("question", status.question ? status.question.text || "A second factor is asked for" : "");
+  put("question", status.question ? status.question.text || "A second factor is needed" : "");
   showDrift(status.drift || []);
   put("next", status.next ? "next: " + status.next.what.replaceAll("_", " ") + (status.next.in_s > 0 ? " in " + duration(status.next.in_s) : " now") : "");
   put("clock", new Date().toLocaleString("en-GB"));
   const login = status.login;
   put("login", login.rejected + " of " + login.rejected_limit + " refused logins in 24 h" +
-    (login.last_at ? ", the last login " + String(login.last_outcome).replaceAll("_", " ") + " at " + login.last_at : "") +
+    (login.last_at ? ", last login: " + String(login.last_outcome).replaceAll("_", " ") + " at " + login.last_at : "") +
     (login.locked ? ". LOCKED: a person is needed" : ""));
   showTickles(status.tickles, status.session);
   $("budget").replaceChildren(...Object.entries(status.budget || {}).map(([rung, spent]) =>
@@ -127,7 +127,7 @@ function showDay(day) {
   }
   const span = day.ended_s - day.began_s;
   const x = (s) => (1000 * (s - day.began_s)) / span;
-  // What is short and bad is drawn last and never thinner than can be seen.
+  // Draw short and bad stretches last, and wide enough to see.
   const weight = { stopped: 0, ready: 1, starting: 2, unknown: 3, down: 4 };
   const stretches = [...day.stretches].sort((a, b) => weight[a.state] - weight[b.state]);
   $("day").replaceChildren(...stretches.map((one) => {
@@ -156,9 +156,9 @@ live.addEventListener("status", (event) => {
   showStatus(JSON.parse(event.data));
 });
 live.addEventListener("day", (event) => showDay(JSON.parse(event.data)));
-live.addEventListener("busy", () => put("lost", "Too many windows look at this page: close one"));
+live.addEventListener("busy", () => put("lost", "Too many windows show this page: close one"));
 setInterval(() => {
   if (Date.now() - heard < 5000) return;
-  put("lost", "The supervisor has not answered since " + time(heard / 1000) + ". Ask gwctl status.");
+  put("lost", "The supervisor has not answered since " + time(heard / 1000) + ". Run: gwctl status");
   $("phase-word").className = "badge off";
 }, 1000);
