@@ -26,7 +26,7 @@ NO_STORM = frozenset({"never_authenticates", "borrowed", "borrowed_taken_back", 
 
 @dataclass(frozen=True)
 class Round:
-    """One or two faults, or a ``storm`` of them, and the number that every other choice in it is drawn from."""
+    """One or two faults, or a ``storm`` of them, and the seed of every other choice in it."""
 
     number: int
     faults: tuple[Fault, ...]
@@ -35,7 +35,7 @@ class Round:
 
     @property
     def name(self) -> str:
-        """What the table calls it."""
+        """Its name in the table."""
         if self.storm:
             counted = Counter(fault.name for fault in self.faults)
             return "storm: " + ", ".join(f"{count} x {name}" if count > 1 else name for name, count in counted.items())
@@ -99,7 +99,7 @@ def may_overlap(one: Fault, other: Fault) -> bool:
 
 
 def draw(seed: int, rounds: int, faults: tuple[Fault, ...]) -> list[Round]:
-    """Return the rounds of a seed: each fault comes up before one comes again, about one round in four has two."""
+    """Return the rounds of a seed: every fault appears before one repeats, and about one round in four has two."""
     random = Random(seed)  # noqa: S311 - a drawing that can be repeated
     deck: list[Fault] = []
     drawn: list[Round] = []
@@ -108,7 +108,7 @@ def draw(seed: int, rounds: int, faults: tuple[Fault, ...]) -> list[Round]:
             deck = random.sample(faults, len(faults))
         first = deck.pop()
         partners = [fault for fault in faults if may_overlap(first, fault)]
-        # Faults that can only come alone make the others come in pairs more often, so that it is one in four in all.
+        # Some faults must come alone, so the others come in pairs more often to reach one in four overall.
         share = sum(not fault.alone for fault in faults) / len(faults)
         pair = bool(partners) and random.random() < 1 / (PAIR_ONE_IN * share)
         chosen = (first, random.choice(partners)) if pair else (first,)
@@ -117,7 +117,7 @@ def draw(seed: int, rounds: int, faults: tuple[Fault, ...]) -> list[Round]:
 
 
 def draw_storms(seed: int, number: int, faults: tuple[Fault, ...]) -> list[Round]:
-    """Return storms: any faults in any order, the same one again included, as far as one world has them all."""
+    """Return storms: any faults in any order, also repeated, as far as one world supports them all."""
     random = Random(seed)  # noqa: S311 - a drawing that can be repeated
     possible = [fault for fault in faults if not fault.world and fault.name not in NO_STORM]
     if not possible:
@@ -135,7 +135,7 @@ def draw_storms(seed: int, number: int, faults: tuple[Fault, ...]) -> list[Round
 def worlds_of(rounds: list[Round]) -> Iterator[list[Round]]:
     """Yield the rounds of one world after the other.
 
-    What has cost the login's cookies is followed by nothing that needs them. A storm has a world to itself.
+    A fault that costs the login's cookies is not followed by one that needs them. A storm has its own world.
     """
     world: list[Round] = []
     for one in rounds:
