@@ -1,4 +1,4 @@
-"""The login's matrix as tables: expected endings for the docs page, and actual endings for the end of a run."""
+"""The login's matrix as tables: the expected outcomes for the docs' page, and the results at the end of a run."""
 
 from __future__ import annotations
 
@@ -11,24 +11,20 @@ Cell = tuple[str, str, str]
 
 HEAD = """# The login's matrix
 
-Each cell is a login that the tests make with a real Chromium at the fake IBKR (`tests/browser/test_login_matrix.py`).
-Logins in **bold** also run through the real gateway (`tests/real_gateway/test_login_matrix_real.py`).
-
-- *drawn*: not played here; the pages generated from a grammar cover it (`tests/browser/test_login_grammar.py`,
-  `scripts/pages`).
-- A dash: that page has no such thing.
-
-The test run prints the same tables with the seconds that each login took. Written by `scripts/login-matrix` from
-`tests/fakes/login_matrix.py`; edit that instead of this page.
+Each cell is a login that the tests make with a real Chromium (`tests/browser/test_login_matrix.py`, in the sandbox;
+those in **bold** also through the real gateway, `tests/real_gateway/test_login_matrix_real.py`). Written by
+`scripts/login-matrix` from `tests/fakes/login_matrix.py`; edit that instead of this page. *Drawn*: pages
+drawn from a grammar cover it (`tests/browser/test_login_grammar.py`, `scripts/pages`), so it is not
+played here. A dash: the page does not have it. The run prints the same tables with the seconds each login took.
 
 """
-SUCCEEDS = "## Second factors that succeed\n\n"
-ENDS = "\n## Endings, after one submit of the password or none\n\n"
+SUCCEEDS = "## Second factors: each ends in a session\n\n"
+ENDS = "\n## Endings: each is a separate outcome, after one submit of the password or none\n\n"
 FACTORS_END = "\n## Second factors not given, or refused\n\n"
 
 
 def page(real: Iterable[Cell]) -> str:
-    """Return docs/login-matrix.md; ``real`` are the cells that also run through the real gateway."""
+    """Return docs/login-matrix.md; ``real`` are the cells that the real gateway plays too."""
     in_bold = set(real)
 
     def say(cell: Cell, outcome: str) -> str:
@@ -40,12 +36,12 @@ def page(real: Iterable[Cell]) -> str:
 
 
 def results(told: Mapping[Cell, str]) -> str:
-    """Return the results of the cells that were played; ``told`` has a text for each."""
+    """Return the results of the played cells; ``told`` has a text for each."""
     return SUCCEEDS + _succeeding(told) + ENDS + _ending(told) + FACTORS_END + _factors_ending(told)
 
 
 def key(case: matrix.Case) -> Cell:
-    """Return what distinguishes a case from the others."""
+    """Return the identity of a case."""
     return case.variant.name, case.factor.name, case.ending.name
 
 
