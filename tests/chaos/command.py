@@ -38,11 +38,11 @@ def main(arguments: list[str], root: Path) -> int:
         return 0
     unknown = [name for name in wish.only if name not in BY_NAME]
     if unknown:
-        parser.error(f"no fault is called {unknown[0]}; there are: {', '.join(BY_NAME)}")
+        parser.error(f"unknown fault {unknown[0]}; known faults: {', '.join(BY_NAME)}")
     faults = tuple(BY_NAME[name] for name in wish.only) or FAULTS
     possible = tuple(fault for fault in faults if can_be_injected(fault, root=machine.IS_ROOT))
     if left_out := [fault.name for fault in faults if fault not in possible]:
-        _say(f"not played, for root only: {', '.join(left_out)}")
+        _say(f"skipped, only root can play them: {', '.join(left_out)}")
     if not possible:
         return 1
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -61,26 +61,26 @@ def _say(text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/chaos", description="Throw faults at gwctl and check the laws.")
-    parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds to play ({ROUNDS}; {REAL_ROUNDS} with --real)")
-    parser.add_argument("--seed", type=int, metavar="S", help="what everything is drawn from (a new one)")
-    parser.add_argument("--real", action="store_true", help="the real gateway's jar instead of the stand-in gateway")
-    parser.add_argument("--hours", type=float, metavar="H", help="one home for so long, a fault every 20 to 60 s")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds ({ROUNDS}; {REAL_ROUNDS} with --real)")
+    parser.add_argument("--seed", type=int, metavar="S", help="seed of the random choices (default: a new one)")
+    parser.add_argument("--real", action="store_true", help="use the real gateway's jar instead of the fake gateway")
+    parser.add_argument("--hours", type=float, metavar="H", help="run one home for H hours, a fault every 20 to 60 s")
     parser.add_argument(
         "--lanes", type=int, metavar="K", help=f"homes at the same time ({LANES}; {REAL_LANES} with --real)"
     )
     parser.add_argument(
-        "--only", action="append", default=[], metavar="FAULT", help="this fault alone; may be repeated"
+        "--only", action="append", default=[], metavar="FAULT", help="play only this fault; may be repeated"
     )
     parser.add_argument(
-        "--storms", type=int, metavar="N", help="in the rounds' place storms: many faults in a row, also during cures"
+        "--storms", type=int, metavar="N", help="play N storms instead: many faults in a row, also during a recovery"
     )
-    parser.add_argument("--round", type=int, metavar="N", help="of all rounds of the seed only the world of this one")
-    parser.add_argument("--markdown", metavar="FILE", help="write the catalogue as a page, and do nothing else")
+    parser.add_argument("--round", type=int, metavar="N", help="play only the world of this round of the seed")
+    parser.add_argument("--markdown", metavar="FILE", help="only write the catalogue as a page")
     return parser
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    # Once is enough: a second one would end the ending, and leave things running.
+    # A second signal would interrupt the cleanup and leave processes running.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -97,7 +97,7 @@ def _run(wish: argparse.Namespace, root: Path, faults: tuple[Fault, ...]) -> int
     told: list[str] = []
     with tempfile.TemporaryDirectory(prefix="gwctl-chaos-") as name:
         run = Run(Path(name), release_of(Path(name), _real_zip(root) if wish.real else None), real=wish.real)
-        _say(f"seed {seed}, {'the real gateway' if wish.real else 'the stand-in gateway'}")
+        _say(f"seed {seed}, {'the real gateway' if wish.real else 'the fake gateway'}")
         printer.start()
         try:
             if wish.hours:

@@ -1,4 +1,4 @@
-"""Which faults come in which order: all of it from one seed, whatever the number of lanes."""
+"""Draw the faults and their order from one seed, independent of the number of lanes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from chaos.fault import Fault
 PAIR_ONE_IN = 4
 ROUNDS_IN_A_WORLD = 5
 LOGIN_S = 10.0
-"""What a login may take where a resume was expected."""
+"""How long a login may take where a resume was expected."""
 STORM = (3, 6)
-"""How many faults follow each other in a storm, whatever the supervisor is doing about the one before."""
+"""How many faults follow each other in a storm, without waiting for recovery from the one before."""
 IN_A_ROW = 15
 ROW_ONE_IN = 4
-"""One storm in so many is one and the same fault so often: more than any budget of an hour's restarts would allow."""
+"""One storm in so many repeats the same fault: more often than any hourly budget of restarts would allow."""
 LONGEST_PAUSE_S = 60.0
-"""The supervisor's own longest pause: so long after the last cause it begins with the cure at the latest."""
+"""The supervisor's longest pause: at most so long after the last cause it starts to recover."""
 NO_STORM = frozenset({"never_authenticates", "borrowed", "borrowed_taken_back", "state_gone"})
-"""What waits for a step of the supervisor's by itself, or takes away what the run looks at."""
+"""Faults that wait for a step of the supervisor by themselves, or remove what the run looks at."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """One or two faults, or a ``storm`` of them, and the number that every other choice in it is drawn from."""
+    """One or two faults, or a ``storm`` of them, and the seed of every other choice in it."""
 
     number: int
     faults: tuple[Fault, ...]
@@ -35,7 +35,7 @@ class Round:
 
     @property
     def name(self) -> str:
-        """What the table calls it."""
+        """Its name in the table."""
         if self.storm:
             counted = Counter(fault.name for fault in self.faults)
             return "storm: " + ", ".join(f"{count} x {name}" if count > 1 else name for name, count in counted.items())
@@ -43,7 +43,7 @@ class Round:
 
     @property
     def replaces_gateway(self) -> bool:
-        """Whether the gateway does not live through it."""
+        """Whether the gateway does not survive it."""
         return any(not fault.same_gateway for fault in self.faults)
 
     @property
@@ -53,19 +53,19 @@ class Round:
 
     @property
     def needs_cookies(self) -> bool:
-        """Whether it is cured by the login's cookies."""
+        """Whether recovery uses the login's cookies."""
         return any(fault.cookies for fault in self.faults)
 
     @property
     def needs_login(self) -> bool:
-        """Whether one of its faults costs the cookies that the other's cure needs: then a login is the cure."""
+        """Whether one fault costs the cookies that the other needs to recover; then a login is needed."""
         return self.forgets and self.needs_cookies
 
     @property
     def bound_s(self) -> float:
-        """Return the bound: of two at once the sum, since one cure may have to wait for the other.
+        """Return the bound: for two at once the sum, since one recovery may have to wait for the other.
 
-        After a storm the longest pause that the supervisor may be in, and then the longest cure.
+        After a storm: the longest pause of the supervisor plus the longest recovery.
         """
         if self.storm:
             return LONGEST_PAUSE_S + LOGIN_S + max(fault.bound_s for fault in self.faults)
@@ -73,7 +73,7 @@ class Round:
 
     @property
     def submits(self) -> int:
-        """Return how many submits it may cost; in a storm each fault may meet the cure of the one before."""
+        """Return how many submits it may cost; in a storm each fault may interrupt the previous recovery."""
         if self.storm:
             return len(self.faults) + 1 + sum(fault.submits for fault in self.faults)
         return sum(fault.submits for fault in self.faults) + self.needs_login
@@ -85,21 +85,21 @@ class Round:
 
     @property
     def world(self) -> str:
-        """What it needs of its home; only faults that come alone need anything."""
+        """What it needs from its home; only faults that come alone need anything."""
         return self.faults[0].world if len(self.faults) == 1 else ""
 
 
 def may_overlap(one: Fault, other: Fault) -> bool:
-    """Say whether two faults can be in one round: each at another place, and neither with a course of its own.
+    """Say whether two faults can be in one round: different places, and both allowed to overlap.
 
-    Two that are cured by the login's cookies are one after the other: cookies that are taken from a gateway to which
-    they were just given are not offered again at once, and that is a login.
+    Two that need the login's cookies come one after the other: gwctl does not offer cookies again at once to a gateway
+    that has just lost them, and logs in instead.
     """
     return one.kind != other.kind and not one.alone and not other.alone and not (one.cookies and other.cookies)
 
 
 def draw(seed: int, rounds: int, faults: tuple[Fault, ...]) -> list[Round]:
-    """Return the rounds of a seed: each fault comes up before one comes again, about one round in four has two."""
+    """Return the rounds of a seed: every fault appears before one repeats, and about one round in four has two."""
     random = Random(seed)  # noqa: S311 - a drawing that can be repeated
     deck: list[Fault] = []
     drawn: list[Round] = []
@@ -108,7 +108,7 @@ def draw(seed: int, rounds: int, faults: tuple[Fault, ...]) -> list[Round]:
             deck = random.sample(faults, len(faults))
         first = deck.pop()
         partners = [fault for fault in faults if may_overlap(first, fault)]
-        # Faults that can only come alone make the others come in pairs more often, so that it is one in four in all.
+        # Some faults must come alone, so the others come in pairs more often to reach one in four overall.
         share = sum(not fault.alone for fault in faults) / len(faults)
         pair = bool(partners) and random.random() < 1 / (PAIR_ONE_IN * share)
         chosen = (first, random.choice(partners)) if pair else (first,)
@@ -117,7 +117,7 @@ def draw(seed: int, rounds: int, faults: tuple[Fault, ...]) -> list[Round]:
 
 
 def draw_storms(seed: int, number: int, faults: tuple[Fault, ...]) -> list[Round]:
-    """Return storms: any faults in any order, the same one again included, as far as one world has them all."""
+    """Return storms: any faults in any order, also repeated, as far as one world supports them all."""
     random = Random(seed)  # noqa: S311 - a drawing that can be repeated
     possible = [fault for fault in faults if not fault.world and fault.name not in NO_STORM]
     if not possible:
@@ -135,7 +135,7 @@ def draw_storms(seed: int, number: int, faults: tuple[Fault, ...]) -> list[Round
 def worlds_of(rounds: list[Round]) -> Iterator[list[Round]]:
     """Yield the rounds of one world after the other.
 
-    What has cost the login's cookies is followed by nothing that needs them. A storm has a world to itself.
+    A fault that costs the login's cookies is not followed by one that needs them. A storm has its own world.
     """
     world: list[Round] = []
     for one in rounds:

@@ -1,4 +1,4 @@
-"""How each fault is brought about and taken away again: a context manager each, around the time in which it lasts."""
+"""How to inject and remove each fault: one context manager each, around the time in which the fault lasts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PORT_WITHIN_S = 5.0
 SLEPT_S = 3600.0
 CUT_S = 0.3
 FORGOTTEN_WITHIN_S = 50.0
-"""A JVM remembers for 30 s where a name led to (``networkaddress.cache.ttl``)."""
+"""A JVM caches a name's address for 30 s (``networkaddress.cache.ttl``)."""
 ILL_AFTER_LOGIN_S = 14.0
 HUGE_MEGABYTES = 300
 FALLS_WITHIN_S = 40.0
@@ -29,7 +29,7 @@ FALLS_WITHIN_S = 40.0
 
 @dataclass
 class Cause:
-    """One fault while it lasts; ``ended_s`` is set where its end is not the end of its context."""
+    """One fault while it lasts; ``ended_s`` is set if it ends before its context does."""
 
     ended_s: float | None = None
 
@@ -38,7 +38,7 @@ Inject = Callable[[World, Random], AbstractContextManager[Cause]]
 
 
 def _at_once(harm: Callable[[World], object]) -> Inject:
-    """Return an injection that is over as soon as it is done."""
+    """Return an injection that ends immediately."""
 
     @contextlib.contextmanager
     def inject(world: World, _random: Random) -> Iterator[Cause]:
@@ -50,7 +50,7 @@ def _at_once(harm: Callable[[World], object]) -> Inject:
 
 
 def _scenario(name: str, **parameters: object) -> Inject:
-    """Return an injection that switches a scenario of the stand-in on and off."""
+    """Return an injection that switches a scenario of the fake IBKR on and off."""
 
     @contextlib.contextmanager
     def inject(world: World, _random: Random) -> Iterator[Cause]:
@@ -72,7 +72,7 @@ gateway_hung = _at_once(lambda world: world.end_gateway(signal.SIGSTOP))
 
 @contextlib.contextmanager
 def out_of_memory(world: World, _random: Random) -> Iterator[Cause]:
-    """Have the gateway ask IBKR for something that its heap does not hold; it keeps its own answers whole."""
+    """Make the gateway ask IBKR for an answer that does not fit into its heap; it holds each answer completely."""
     cause = Cause(time.time())
     if not world.run.real:
         world.end_gateway(signal.SIGUSR2)
@@ -116,7 +116,7 @@ def port_stolen(world: World, _random: Random) -> Iterator[Cause]:
             except OSError:
                 if time.monotonic() > deadline_s:
                     raise WorldLost("the port could not be taken") from None
-                time.sleep(0.001)  # a race for the port is what this is
+                time.sleep(0.001)  # this is a race for the port
         yield Cause()
 
 
@@ -125,7 +125,7 @@ def port_stolen(world: World, _random: Random) -> Iterator[Cause]:
 
 @contextlib.contextmanager
 def supervisor_killed(world: World, _random: Random) -> Iterator[Cause]:
-    """Kill the supervisor; what ends that is the next call, by hand or by cron."""
+    """Kill the supervisor; the next call, by hand or by cron, ends this fault."""
     machine.signal_within(world.rig.profile_dir, world.supervisor_pid(), signal.SIGKILL)
     cause = Cause()
     yield cause
@@ -137,7 +137,7 @@ def supervisor_killed(world: World, _random: Random) -> Iterator[Cause]:
 
 @contextlib.contextmanager
 def machine_asleep(world: World, _random: Random) -> Iterator[Cause]:
-    """Stop supervisor and gateway, let an hour pass on the wall clock alone, lose the session, and go on."""
+    """Stop supervisor and gateway, move only the wall clock by an hour, lose the session, and continue."""
     pids = [world.supervisor_pid(), world.gateway_pid()]
     for pid in pids:
         machine.signal_within(world.rig.profile_dir, pid, signal.SIGSTOP)
@@ -155,7 +155,7 @@ def machine_asleep(world: World, _random: Random) -> Iterator[Cause]:
 
 @contextlib.contextmanager
 def ibkr_refuses(world: World, _random: Random) -> Iterator[Cause]:
-    """Have nobody listen where IBKR was."""
+    """Close IBKR's port."""
     world.state.act("refuse", {"for_s": SETTLES_WITHIN_S})
     try:
         world.run.until(lambda: not _listens(world.rig.stand_in.port), PORT_WITHIN_S)
@@ -189,11 +189,11 @@ flat_tickle = _scenario("flat_tickle")
 
 @contextlib.contextmanager
 def names_gone(world: World, _random: Random) -> Iterator[Cause]:
-    """Have the resolver know no name any more."""
+    """Make the resolver fail for every name."""
     if world.resolver is None:
         raise WorldLost("this world has no resolver of its own")
     world.resolver.gone = True
-    # A connection that is open needs no name; whatever took the names away has ended it, too.
+    # An open connection needs no name; assume that the cause has ended it, too.
     world.state.act("refuse", {"for_s": CUT_S})
     before = world.resolver.denied
     try:
@@ -225,7 +225,7 @@ competing = _scenario("competing", take_over=False, client_app="TWS")
 
 @contextlib.contextmanager
 def competing_taken_over(world: World, _random: Random) -> Iterator[Cause]:
-    """Have another client use the session that lets go when it is asked to."""
+    """Let another client use the session and release it on request."""
     cause = Cause(time.time())
     world.scenario("competing", on=True, take_over=True)
     yield cause
@@ -233,7 +233,7 @@ def competing_taken_over(world: World, _random: Random) -> Iterator[Cause]:
 
 @contextlib.contextmanager
 def borrowed(world: World, _random: Random) -> Iterator[Cause]:
-    """Have another client hold the session for a while."""
+    """Let another client hold the session for a while."""
     _wait_until_it_knows_itself(world)
     world.scenario("borrowed", on=True)
     try:
@@ -244,7 +244,7 @@ def borrowed(world: World, _random: Random) -> Iterator[Cause]:
 
 @contextlib.contextmanager
 def borrowed_taken_back(world: World, _random: Random) -> Iterator[Cause]:
-    """Have another client hold the session until a new gateway comes."""
+    """Let another client hold the session until a new gateway comes."""
     _wait_until_it_knows_itself(world)
     world.ended_pids.add(world.gateway_pid())
     cause = Cause(time.time())
@@ -253,14 +253,14 @@ def borrowed_taken_back(world: World, _random: Random) -> Iterator[Cause]:
 
 
 def _wait_until_it_knows_itself(world: World) -> None:
-    """Wait until the supervisor has asked whose the session is while it was its own: only then is another's known."""
+    """Wait until the supervisor has asked for the owner of its own session: only then can it recognize another one."""
     if not world.run.until(lambda: world.asked_who() > world.asked_who_before, KNOWS_WITHIN_S):
         raise WorldLost(f"nobody asked whose the session is within {KNOWS_WITHIN_S:g} s")
 
 
 @contextlib.contextmanager
 def nightly_reset(world: World, _random: Random) -> Iterator[Cause]:
-    """End every session, and be in maintenance for a while, as each night."""
+    """End every session and be in maintenance for a while, as every night."""
     world.scenario("http_error", on=True, status=503, html=True)
     world.state.act("drop_session", {})
     try:
@@ -271,7 +271,7 @@ def nightly_reset(world: World, _random: Random) -> Iterator[Cause]:
 
 @contextlib.contextmanager
 def ill_after_login(world: World, _random: Random) -> Iterator[Cause]:
-    """Let the next login succeed and every answer after it be 503, until the gateway has given up its hand-shake."""
+    """Let the next login succeed and every answer after it be 503, until the gateway has given up its handshake."""
     sessions, before_s = world.state.sessions, world.state.sessions.last_login_s
     world.scenario("ill_after_login", on=True, for_s=ILL_AFTER_LOGIN_S)
     world.state.act("drop_session", {})
@@ -286,7 +286,7 @@ def ill_after_login(world: World, _random: Random) -> Iterator[Cause]:
 
 @contextlib.contextmanager
 def never_authenticates(world: World, _random: Random) -> Iterator[Cause]:
-    """Let the next login succeed and no session come of it, until the supervisor has restarted the gateway for that."""
+    """Let the next login succeed without a session, until the supervisor has restarted the gateway because of it."""
     before = world.gateway_pid()
     world.ended_pids.add(before)
     world.scenario("login_never_authenticates", on=True)
@@ -304,7 +304,7 @@ def never_authenticates(world: World, _random: Random) -> Iterator[Cause]:
 
 @contextlib.contextmanager
 def disk_full(world: World, _random: Random) -> Iterator[Cause]:
-    """Fill the disk and kill the gateway, so that something has to be written."""
+    """Fill the disk and kill the gateway, so that gwctl must write something."""
     filling = machine.fill_disk(world.rig.home)
     world.end_gateway(signal.SIGKILL)
     try:
@@ -315,7 +315,7 @@ def disk_full(world: World, _random: Random) -> Iterator[Cause]:
 
 @contextlib.contextmanager
 def state_gone(world: World, _random: Random) -> Iterator[Cause]:
-    """Remove the profile's folder under the feet of supervisor and gateway; then somebody calls ``up``."""
+    """Remove the profile's folder while supervisor and gateway run; then call ``up``."""
     world.gateway_pid()
     shutil.rmtree(world.rig.profile_dir, ignore_errors=True)
     cause = Cause()

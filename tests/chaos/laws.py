@@ -1,4 +1,4 @@
-"""What must hold after every fault. Each check returns what contradicts it, in words; nothing is nothing."""
+"""The laws that must hold after every fault. Each check returns its violations as text, empty if there are none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chaos import machine
 
 BROWSERS = ("chrom", "headless", "msedge")
 NEVER_SCANNED = frozenset({"releases", "filling"})
-"""Installed releases are the publisher's bytes, written once before there is any secret."""
+"""Installed releases: IBKR's own files, written before there is any secret."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Seen:
 
     @property
     def program(self) -> str:
-        """The name of what runs."""
+        """The name of the program."""
         return Path(self.argv[0]).name if self.argv else ""
 
     def __str__(self) -> str:
@@ -36,7 +36,7 @@ class Seen:
 
 
 def processes() -> Iterator[Seen]:
-    """Yield every living process that we may look at."""
+    """Yield every running process that this user may inspect."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or not machine.is_alive(int(entry.name)):
             continue
@@ -73,7 +73,7 @@ def one_supervisor(seen: list[Seen], profile_dir: Path, pid: int) -> list[str]:
 
 
 def browsers(seen: list[Seen]) -> list[Seen]:
-    """Return what a login has left (law 7): browsers and the processes that drive them."""
+    """Return processes that a login left behind (law 7): browsers and their drivers."""
     return [
         one
         for one in seen
@@ -84,7 +84,7 @@ def browsers(seen: list[Seen]) -> list[Seen]:
 
 
 def submits_within(before: int, after: list[str], allowed: int) -> list[str]:
-    """Law 2: no submit beyond what the cure needs, and none that was refused."""
+    """Law 2: no submit beyond what recovery needs, and none that was refused."""
     new = after[before:]
     broken = []
     if len(new) > allowed:
@@ -95,7 +95,7 @@ def submits_within(before: int, after: list[str], allowed: int) -> list[str]:
 
 
 def no_defect(entries: list[dict[str, Any]]) -> list[str]:
-    """No fault of the world's is met by an error of our own that nobody thought of."""
+    """No fault may cause an unexpected error in gwctl."""
     return [f"a defect: {entry}" for entry in entries if entry.get("kind") == "defect"]
 
 
@@ -108,7 +108,7 @@ def no_secret_in_files(home: Path, wanted: Mapping[str, str]) -> list[str]:
         try:
             content = file.read_bytes()
         except OSError:
-            continue  # a file that has just gone
+            continue  # a file that was just removed
         found = [name for name, secret in secrets.items() if secret in content]
         if file.name != "supervisor.json":
             found += [name for name, secret in control.items() if secret in content]

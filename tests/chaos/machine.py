@@ -1,6 +1,6 @@
-"""What chaos asks of the machine: a small disk, a resolver of its own, a clock that can be set, other processes' ports.
+"""What chaos needs from the machine: a small disk, a resolver, an adjustable clock, other processes' ports.
 
-Linux, and root for disk and resolver.
+Needs Linux, and root for disk and resolver.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ NO_NAME = 3
 PIDFD_GETFD = 438
 """The system call's number, the same on every architecture (Linux 5.6)."""
 FIRST_PORT, LAST_PORT = 18_000, 29_000
-"""Below the ports that the system gives to outgoing connections: one of those would keep a gateway off its own."""
+"""Below the system's ports for outgoing connections: such a connection could take a gateway's port."""
 
 
 def take_port(taken: set[int]) -> int:
-    """Return a free port that no other world of this run has, and note it; a run beside this one finds other ones."""
+    """Return and reserve a free port that no other world of this run has; a parallel run finds different ones."""
     ports = range(FIRST_PORT, LAST_PORT)
     for port in secrets.SystemRandom().sample(ports, len(ports)):
         with socket.socket() as probe:
@@ -50,7 +50,7 @@ def take_port(taken: set[int]) -> int:
 
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
-    """Put a small file system of its own on ``folder``; without root it stays on the disk it is on."""
+    """Mount a small file system on ``folder``; without root, do nothing."""
     if not IS_ROOT:
         yield
         return
@@ -58,7 +58,7 @@ def small_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Lazily: whatever still looks into it must not keep the next world from starting.
+        # Lazily: a process that still uses it must not prevent the next world from starting.
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
@@ -78,7 +78,7 @@ def fill_disk(folder: Path) -> Path:
 
 
 class Resolver:
-    """A DNS server on a loopback address of its own: every name leads to 127.0.0.1, unless it is ``gone``."""
+    """A DNS server on a separate loopback address: every name resolves to 127.0.0.1, unless the server is ``gone``."""
 
     def __init__(self, lane: int) -> None:
         self.address = f"127.77.{lane % 250}.{1 + lane // 250}"
@@ -98,7 +98,7 @@ class Resolver:
         self._socket.close()
 
     def prefix(self, folder: Path) -> list[str]:
-        """Return what to put before a command so that it and its children ask this server, and nobody else does."""
+        """Return the prefix with which only a command and its children use this server."""
         file = folder / "resolv.conf"
         file.write_text(f"nameserver {self.address}\noptions timeout:1 attempts:1\n")
         script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
@@ -147,14 +147,14 @@ _time.time_ns = lambda: _now_ns() + int(_ahead_s() * 1e9)
 
 @dataclass(frozen=True)
 class Clock:
-    """An interpreter whose wall clock can be set ahead while its monotonic clock goes on, as a sleeping machine's."""
+    """An interpreter whose wall clock can be set ahead without its monotonic clock, as on a sleeping machine."""
 
     python: Path
     file: Path
 
     @classmethod
     def make(cls, folder: Path) -> Clock:
-        """Make the interpreter in ``folder``; it sees the packages that this one sees."""
+        """Create the interpreter in ``folder``; it has the same packages as this one."""
         home = folder / "python"
         venv.create(home, symlinks=True, with_pip=False)
         scheme = {"base": str(home), "platbase": str(home)}
@@ -171,7 +171,7 @@ class Clock:
         return float(self.file.read_text()) if self.file.exists() else 0.0
 
     def put_ahead(self, by_s: float) -> None:
-        """Set it ahead by so much more."""
+        """Set it further ahead."""
         replacement = self.file.with_suffix(".new")
         replacement.write_text(str(self.ahead_s + by_s))
         replacement.replace(self.file)
@@ -194,7 +194,7 @@ def is_alive(pid: int) -> bool:
 
 
 def cwd_of(pid: int) -> str:
-    """Return where a process works, though the folder be removed; empty when it cannot be seen."""
+    """Return a process's working directory, even if it was removed; empty if it is not visible."""
     try:
         return str(Path(f"/proc/{pid}/cwd").readlink()).removesuffix(" (deleted)")
     except OSError:
@@ -207,7 +207,7 @@ def open_files(pid: int) -> int:
 
 
 def signal_within(folder: Path, pid: int, number: signal.Signals) -> None:
-    """Signal a process that works below ``folder``; a pid that has become somebody else's is left alone."""
+    """Signal a process that works below ``folder``; leave a reused pid alone."""
     if Path(cwd_of(pid)).is_relative_to(folder):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)

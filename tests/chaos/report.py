@@ -1,4 +1,4 @@
-"""What is told of a run: a line a round, a table a run, and the page of the catalogue."""
+"""Reports of a run: a line for each round, a table for the run, and the page of the catalogue."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from chaos.rounds import Result
 PAGE_HEAD = """\
 # Faults
 
-What can happen to a session, how the supervisor sees it, what it does, and how soon the session is ready again at the
-latest. Written by `scripts/chaos --markdown docs/faults.md` from `tests/chaos/catalogue.py`; edit that instead of this
-page.
+What can go wrong with a session, how the supervisor notices, what it does, and how soon the session is ready again.
+Written by `scripts/chaos --markdown docs/faults.md` from `tests/chaos/catalogue.py`; edit that instead of this page.
 
-`scripts/chaos` throws these faults, singly, two at a time and (`--storms`) many in a row, also during cures, at the
-stand-in gateway and (`--real`) at the real one,
-and looks after each whether the laws held: one gateway, one supervisor, no browser left, no submit more than is said
-here, no secret in any file under the home, nor in any process's arguments or environment. The bound counts from the
-cause's end, or from the fault where it is over at once, with the gateway's own `authDelay` of 3 s; for two at once it
-is the sum; it holds on a machine that is busy with other worlds, too, and the aim in brackets is for one that is not.
-A
-pause that status announces is added, a minute at most; a longer one has to be IBKR's: a submit without success, or
-so many of them. After a storm the session is ready within a minute and the longest of its cures.
-*Submits* is how often the password may be sent for it at most. A supervisor that was killed has forgotten
-the login's cookies: what is cured by a resume then takes a login instead, one submit and 10 s more.
+`scripts/chaos` injects these faults one at a time, two at a time and (`--storms`) in long rows, also during a recovery.
+It does so with the fake gateway and (`--real`) with the real one. After each fault it checks the laws: one gateway, one
+supervisor, no browser left, no more submits than listed here, and no secret in any file under the home or in any
+process's arguments or environment.
 
-| fault | how it is brought about | how it is seen | cure | bound (aim) | submits | gateway | test |
+- **Bound**: the time to ready at most, counted from the end of the cause, or from the fault if it is over at once, with
+  the gateway's own `authDelay` of 3 s. It also holds on a machine that is busy with other tests. For two faults at once
+  it is the sum. The aim in brackets is for a machine that is not busy.
+- **Pauses**: a pause that `gwctl status` announces is added, at most a minute. A longer one must have its reason
+  at IBKR: a submit without success, or too many of them.
+- **Storms**: the session is ready within a minute plus the longest recovery in the storm.
+- **Submits**: how often gwctl may send the password at most.
+- **A killed supervisor** has lost the login's cookies. A fault that normally needs only a resume then takes a login:
+  one submit and 10 s more.
+
+| fault | cause | how gwctl notices | recovery | bound (aim) | submits | gateway | test |
 |---|---|---|---|---|---|---|---|
 """
 
@@ -54,15 +56,15 @@ def page() -> str:
 
 
 def line(result: Result) -> str:
-    """Return one round for whoever watches."""
+    """Return one round as a line for the terminal."""
     took = "never" if result.ready_s is None else f"{result.ready_s:.2f} s"
-    well = f"ok, waits {result.theirs_s:.0f} s for IBKR's sake" if result.theirs_s else "ok"
+    well = f"ok, waits {result.theirs_s:.0f} s because of IBKR" if result.theirs_s else "ok"
     said = well if result.is_good else "BROKEN: " + "; ".join(result.broken)
     return f"{result.round.number:>4}  {result.round.name or 'down':<44} {took:>9}  {said}"
 
 
 def table(results: Iterable[Result]) -> str:
-    """Return the table of a run: first the faults that came alone, then those that came in pairs."""
+    """Return the table of a run: first single faults, then pairs."""
     by_name: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         if result.round.faults:
@@ -85,7 +87,7 @@ def table(results: Iterable[Result]) -> str:
 
 
 def broken(results: Iterable[Result], replay: str) -> str:
-    """Return what broke, with what happened and the command that plays it again."""
+    """Return what broke, with the journal and the command that replays it."""
     told = []
     for result in results:
         if not result.is_good:

@@ -1,4 +1,4 @@
-"""Play rounds: bring a fault about, take it away, wait for the session, look whether the laws held."""
+"""Play rounds: inject a fault, remove it, wait for the session, check the laws."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from chaos.worlds import Interrupted, Run, World, WorldLost, a_world, bring_down
 
 READY_BEFORE_S = 20.0
 GIVEN_UP_AFTER_S = 60.0
-"""How long after its bound a session is waited for all the same, so that the table can say how late it was."""
+"""How long to wait for a session after its bound, so that the table can show how late it was."""
 LATER_FAULT_S = 1.5
 STORM_GAP_S = (0.0, 6.0)
 LASTS_ONE_IN = 0.4
-"""Which part of a storm's faults lasts until its end."""
+"""Which part of a storm's faults lasts until the end of the storm."""
 SEEN_WITHIN_S = 20.0
 BROWSER_GONE_WITHIN_S = 4.0
 
@@ -38,7 +38,7 @@ class Result:
     broken: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
     theirs_s: float = 0.0
-    """How long the supervisor still waits for IBKR's sake: after a submit without success, or after too many."""
+    """How long the supervisor still waits because of IBKR: after a submit without success, or after too many."""
 
     @property
     def is_good(self) -> bool:
@@ -47,7 +47,7 @@ class Result:
 
 
 def play(world: World, one: Round) -> Result:
-    """Play one round in a world; raise WorldLost when the world is of no more use."""
+    """Play one round in a world; raise WorldLost if the world is no longer usable."""
     result = Result(one)
     before = world.run.until(world.is_ready, READY_BEFORE_S)
     if not before:
@@ -81,9 +81,9 @@ def play(world: World, one: Round) -> Result:
 
 
 def _bring_about(world: World, one: Round) -> float:
-    """Bring every fault about and take it away; return when the last cause ended, in true seconds since 1970."""
+    """Inject every fault and remove it; return when the last cause ended, in true seconds since 1970."""
     random = Random(one.seed)  # noqa: S311 - a drawing that can be repeated
-    # A killed supervisor is brought back last: the call that does it waits for the session.
+    # Restart a killed supervisor last, because that call waits for the session.
     faults = sorted(one.faults, key=lambda fault: fault.kind != "supervisor")
     ended: list[float] = []
 
@@ -100,7 +100,7 @@ def _bring_about(world: World, one: Round) -> float:
             stack.callback(note, cause)
             stack.push(context)
             hold_s = max(hold_s, random.uniform(*fault.hold_s))
-        # One that lasts has to be seen, or its end would prove nothing; a supervisor that is gone sees nothing.
+        # A lasting fault must be seen, or its end would prove nothing; a dead supervisor sees nothing.
         watched = hold_s and one.is_felt and all(fault.kind != "supervisor" for fault in faults)
         if watched and not world.run.until(lambda: not (world.status() or {}).get("ready"), SEEN_WITHIN_S):
             raise WorldLost(f"not seen within {SEEN_WITHIN_S:g} s")
@@ -109,19 +109,19 @@ def _bring_about(world: World, one: Round) -> float:
 
 
 def _storm(world: World, one: Round) -> float:
-    """Bring one fault about after the other, whatever is being done about the one before; return when all had ended."""
+    """Inject one fault after the other without waiting for recovery; return when all had ended."""
     random = Random(one.seed)  # noqa: S311 - a drawing that can be repeated
     with contextlib.ExitStack() as lasting:
         for fault in one.faults:
             world.run.pause(random.uniform(*STORM_GAP_S))
             if fault.kind == "supervisor":
-                # Its end is a call that waits for the session.
+                # This fault ends with a call that waits for the session.
                 lasting.close()
             alone = contextlib.ExitStack()
             try:
                 alone.enter_context(injections.named(fault.name)(world, random))
             except (WorldLost, OSError):
-                continue  # what was to be harmed is not there just now
+                continue  # the target does not exist at this moment
             world.run.pause(random.uniform(*fault.hold_s))
             if fault.kind != "supervisor" and random.random() < LASTS_ONE_IN:
                 lasting.push(alone)
@@ -132,14 +132,14 @@ def _storm(world: World, one: Round) -> float:
 
 @dataclass
 class Announced:
-    """What status said while the session was waited for."""
+    """What status showed during the wait for the session."""
 
     pause_s: float = 0.0
     theirs_s: float = 0.0
     broken: list[str] = field(default_factory=list)
 
     def hear(self, status: dict[str, Any] | None) -> None:
-        """Take note of a pause that is announced; one that is too long has to be IBKR's."""
+        """Record an announced pause; one that is too long must be because of IBKR."""
         follows = None if status is None else status["next"]
         if status is None or status["ready"] or follows is None or follows["what"] not in {"start", "login"}:
             return
@@ -153,7 +153,7 @@ class Announced:
 
 
 def _is_theirs(status: dict[str, Any]) -> bool:
-    """Say whether a login waits for IBKR's sake: one was sent without success, or so many were sent."""
+    """Return whether a login waits because of IBKR: one was sent without success, or too many were sent."""
     login, budget = status["login"], status["budget"]["login"]
     spent = budget["hour"] >= budget["per_hour"] or budget["day"] >= budget["per_day"]
     return bool(spent or login["rejected"] or login["last_outcome"] not in {"success", None})
@@ -178,7 +178,7 @@ def _wait_ready(world: World, one: Round, ended_s: float, result: Result) -> dic
         result.broken.append(f"not ready {one.bound_s + GIVEN_UP_AFTER_S:g} s after the cause's end: {_reason(world)}")
         return None
     said_s = world.last_ready_s()
-    # The journal has it to the millisecond; where a full disk has cost the line, what was polled stands for it.
+    # The journal is exact to the millisecond; if a full disk lost the line, use the polled time.
     became_s = seen_s if said_s is None else said_s - world.clock.ahead_s
     result.ready_s = max(0.0, min(became_s, seen_s) - ended_s)
     bound_s = one.bound_s + (0.0 if one.storm else announced.pause_s)
@@ -200,7 +200,7 @@ def _processes(world: World) -> list[str]:
             *(f"left of a login: {one}" for one in laws.browsers(seen)),
         ]
 
-    # A login's browser ends behind its login, and what a start clears away ends behind the start.
+    # A login's browser ends shortly after its login, and what a start cleans up shortly after the start.
     world.run.until(lambda: not broken(), BROWSER_GONE_WITHIN_S)
     return broken()
 
@@ -224,7 +224,7 @@ def _reason(world: World) -> str:
 
 
 def play_world(run: Run, rounds: list[Round], results: queue.Queue[Result]) -> None:
-    """Play the rounds of one world; what a broken world keeps from being played counts as broken."""
+    """Play the rounds of one world; rounds that a broken world prevents count as broken."""
     left = list(rounds)
     try:
         while left:
@@ -234,7 +234,7 @@ def play_world(run: Run, rounds: list[Round], results: queue.Queue[Result]) -> N
         pass
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told
         if run.ending.is_set():
-            return  # a call that was interrupted with us
+            return  # a call that was interrupted together with this run
         traceback.print_exc(file=sys.stderr)
         for one in left:
             results.put(Result(one, broken=[f"not played: {type(error).__name__}: {error}"]))
@@ -259,7 +259,7 @@ def _play_until_broken(world: World, rounds: list[Round], results: queue.Queue[R
 
 
 def play_all(run: Run, worlds: Iterable[list[Round]], lanes: int, results: queue.Queue[Result]) -> None:
-    """Play every world, so many at a time; return when all is played or the run was ended."""
+    """Play every world, a number of them at a time; return when all are played or the run was interrupted."""
     waiting: queue.SimpleQueue[list[Round]] = queue.SimpleQueue()
     for rounds in worlds:
         waiting.put(rounds)
@@ -286,5 +286,5 @@ def play_all(run: Run, worlds: Iterable[list[Round]], lanes: int, results: queue
 
 
 def can_be_injected(fault: Fault, *, root: bool) -> bool:
-    """Say whether this machine lets a fault be brought about."""
+    """Return whether this machine allows a fault to be injected."""
     return root or fault.world not in FOR_ROOT

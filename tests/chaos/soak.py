@@ -1,4 +1,4 @@
-"""One home for hours: random faults, one after the other, and what the supervisor costs at the end."""
+"""One home for hours: random faults, one after the other, and the supervisor's resources at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GAP_S = (20.0, 60.0)
 
 @dataclass(frozen=True)
 class Cost:
-    """What the supervisor holds."""
+    """The supervisor's resources."""
 
     rss_bytes: int
     open_files: int
@@ -27,12 +27,12 @@ class Cost:
     at_s: float
 
     def __str__(self) -> str:
-        """Return it for a person."""
+        """Return them as text."""
         return f"{self.rss_bytes / 1e6:.1f} MB, {self.open_files} open files"
 
 
 def cost_of(world: World) -> Cost:
-    """Return what the supervisor holds now, and how many requests have reached IBKR."""
+    """Return the supervisor's resources now, and how many requests have reached IBKR."""
     pid = world.supervisor_pid()
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     requests = sum(world.state.requests.values())
@@ -40,9 +40,9 @@ def cost_of(world: World) -> Cost:
 
 
 def soak(run: Run, hours: float, seed: int, faults: tuple[Fault, ...], results: queue.Queue[Result]) -> list[str]:
-    """Play for so many hours in one world; return what to print at the end.
+    """Play for a number of hours in one world; return what to print at the end.
 
-    The supervisor is one and the same: what kills it or takes its disk away is left out, or it would begin anew.
+    The supervisor stays the same: faults that kill it or remove its disk are left out, because it would start again.
     """
     random = Random(seed)  # noqa: S311 - a drawing that can be repeated
     chosen = [fault for fault in faults if not fault.forgets and not fault.world and fault.name != "state_gone"]

@@ -1,4 +1,4 @@
-"""The harness can fail: what it looks for, it finds; and its drawing can be repeated."""
+"""The harness finds what it looks for, and its random choices are repeatable."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SLEEPER = "import sys, time; print(1, flush=True); time.sleep(60)"
 
 
 class Sleepers:
-    """Processes that do nothing, at a place and under a name of a test's choice."""
+    """Idle processes with a folder and a name that the test chooses."""
 
     def __init__(self) -> None:
         self.running: list[subprocess.Popen[str]] = []
@@ -60,7 +60,7 @@ def profile(tmp_path: Path) -> Path:
 
 
 def test_a_second_gateway_is_found(tmp_path: Path, profile: Path, sleepers: Sleepers) -> None:
-    """One gateway where it belongs is as it should be; none, another and two are not."""
+    """Only exactly one gateway in the right folder is accepted; none, another and two are not."""
     gateway = profile / "gateway"
     assert laws.one_gateway(laws.of_home(tmp_path), gateway, 1)
     first = sleepers.start(gateway, "GatewayStart")
@@ -80,7 +80,7 @@ def test_a_second_supervisor_is_found(tmp_path: Path, profile: Path, sleepers: S
 
 
 def test_a_browser_that_is_left_is_found(tmp_path: Path, sleepers: Sleepers) -> None:
-    """A browser that names the home in its arguments is found wherever it works; other programs are none."""
+    """A browser with the home in its arguments is found in any folder; other programs do not count."""
     sleepers.start(tmp_path)
     assert laws.browsers(laws.of_home(tmp_path)) == []
     left = sleepers.start(Path("/"), f"--user-data-dir={tmp_path}/login", program="chrome-headless-shell")
@@ -95,7 +95,7 @@ def test_an_extra_submit_and_a_refused_one_are_found() -> None:
 
 
 def test_a_defect_is_found() -> None:
-    """An error that nobody thought of is in the journal, and breaks a round that was ready in time."""
+    """An unexpected error is in the journal, and breaks a round that was ready in time."""
     assert laws.no_defect([{"kind": "phase", "phase": "ready"}]) == []
     assert laws.no_defect([{"kind": "defect", "where": "check", "error": "RuntimeError"}])
 
@@ -104,7 +104,7 @@ def test_a_defect_is_found() -> None:
     "place", ["journal.jsonl", "logs/gateway.log", "gateway/logs/gw.2026-11-23.log", "new/deep/file"]
 )
 def test_a_secret_in_a_file_is_found(tmp_path: Path, profile: Path, place: str) -> None:
-    """A secret anywhere in any file below the home is found, also in the middle of bytes that are no text."""
+    """A secret anywhere in any file below the home is found, also within binary data."""
     file = profile / place
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"\xff\x00 nothing")
@@ -115,7 +115,7 @@ def test_a_secret_in_a_file_is_found(tmp_path: Path, profile: Path, place: str) 
 
 
 def test_the_control_token_is_allowed_at_its_place_alone(tmp_path: Path, profile: Path) -> None:
-    """The supervisor's record holds its token for its owner alone; in any other file it is a leak."""
+    """The supervisor's token is only in its private record; in any other file it is a leak."""
     record = profile / "supervisor.json"
     record.write_text(json.dumps({"token": "control-5678"}))
     record.chmod(0o600)
@@ -140,7 +140,7 @@ def test_a_secret_in_arguments_or_environment_is_found(tmp_path: Path, sleepers:
 
 
 def test_a_listener_is_closed_and_its_process_lives(tmp_path: Path, sleepers: Sleepers) -> None:
-    """The port of another process is closed from outside; the process is not otherwise touched."""
+    """The port of another process is closed from outside; the process keeps running."""
     script = (
         "import socket, time\n"
         "listener = socket.create_server(('127.0.0.1', 0))\n"
@@ -161,7 +161,7 @@ def test_a_listener_is_closed_and_its_process_lives(tmp_path: Path, sleepers: Sl
 
 
 def test_a_clock_goes_ahead_alone(tmp_path: Path) -> None:
-    """An interpreter's wall clock is put ahead while it runs; its monotonic clock and everybody else's are not."""
+    """An interpreter's wall clock moves ahead while it runs; its monotonic clock and other processes do not notice."""
     clock = machine.Clock.make(tmp_path)
     script = "import time\nwhile input(): print(time.time(), time.monotonic(), flush=True)"
     with subprocess.Popen(
@@ -186,7 +186,7 @@ def test_a_clock_goes_ahead_alone(tmp_path: Path) -> None:
 
 
 def test_nobody_elses_process_is_signalled(tmp_path: Path, sleepers: Sleepers) -> None:
-    """Only what works below the world's own folder is signalled."""
+    """Only processes that work below the world's folder get signals."""
     other = sleepers.start(Path("/"))
     machine.signal_within(tmp_path, other, signal.SIGKILL)
     assert machine.is_alive(other)
@@ -209,7 +209,7 @@ def test_the_drawing_can_be_repeated_and_leaves_nothing_out() -> None:
 
 
 def test_worlds_hold_every_round_once() -> None:
-    """No round is lost between worlds, and all rounds suit theirs, however often the gateway is replaced in it."""
+    """No round is lost between worlds, and all rounds fit their world, even if the gateway is replaced often."""
     rounds = draw(7, 400, FAULTS)
     worlds = list(worlds_of(rounds))
     assert [one for world in worlds for one in world] == rounds
@@ -221,7 +221,7 @@ def test_worlds_hold_every_round_once() -> None:
 
 
 def test_storms_hold_any_fault_in_any_order() -> None:
-    """Many in a row, the same one again included; each has a world to itself, and a minute more than its cures."""
+    """Many in a row, also repeated; each has its own world, and a minute more than its recoveries."""
     storms = draw_storms(7, 200, FAULTS)
     assert storms == draw_storms(7, 200, FAULTS)
     assert list(worlds_of(storms)) == [[one] for one in storms]
@@ -237,7 +237,7 @@ def test_storms_hold_any_fault_in_any_order() -> None:
 
 
 def test_a_pause_of_our_own_that_is_too_long_is_found() -> None:
-    """A minute is announced at most, unless IBKR has refused a login or so many were sent."""
+    """An announced pause is at most a minute, unless IBKR has refused a login or too many were sent."""
     login = {"rejected": 0, "last_outcome": "success"}
     budget = {"login": {"hour": 1, "per_hour": 20, "day": 1, "per_day": 60}}
     status = {"ready": False, "reason": "x", "login": login, "budget": budget}
@@ -256,7 +256,7 @@ def test_a_pause_of_our_own_that_is_too_long_is_found() -> None:
 
 
 def test_a_lost_cookie_costs_one_submit_more() -> None:
-    """Only where a fault costs the cookies that another's cure needs may a password be sent for a killed gateway."""
+    """Recovery from a killed gateway may send a password only if another fault costs the cookies."""
     killed, supervisor = BY_NAME["gateway_killed"], BY_NAME["supervisor_killed"]
     assert Round(1, (killed,), 0).submits == 0
     assert Round(1, (supervisor,), 0).submits == 0
@@ -265,7 +265,7 @@ def test_a_lost_cookie_costs_one_submit_more() -> None:
 
 
 def test_a_broken_round_is_told_with_its_replay() -> None:
-    """The report names what broke and how to play it again, and a session that never came back is no time."""
+    """The report names what broke and how to replay it; a session that never came back has no time."""
     good = Result(Round(1, (BY_NAME["gateway_killed"],), 0), 1.25)
     bad = Result(Round(2, (BY_NAME["gateway_killed"],), 0), None, ["two gateways"])
     table = report.table([good, bad])

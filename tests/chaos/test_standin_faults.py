@@ -1,4 +1,4 @@
-"""The stand-in's faults that chaos is made of, at the stand-in itself; docs/sandbox.md describes them."""
+"""The fake IBKR's faults that chaos uses, tested at the fake IBKR itself; docs/sandbox.md describes them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def listens(port: int) -> bool:
 def test_an_error_is_of_the_status_and_the_kind_asked_for(
     ibkr: RunningStandIn, web: httpx.Client, status: int, *, html: bool
 ) -> None:
-    """``http_error`` is any status, as JSON or as HTML, and gwctl takes each for an ill IBKR."""
+    """``http_error`` is any status, as JSON or as HTML, and gwctl reads each as an outage of IBKR."""
     set_scenario(ibkr.url, TOKEN, "http_error", params={"status": status, "html": html})
     answer = web.post("/v1/api/tickle")
     assert answer.status_code == status
@@ -86,14 +86,14 @@ def test_wrong_types_say_nothing(ibkr: RunningStandIn, web: httpx.Client) -> Non
 
 
 def test_a_huge_answer_is_as_large_as_asked_for(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """``huge`` answers on the one path alone, with whole JSON of the size."""
+    """``huge`` answers only on the one path, with complete JSON of the size."""
     set_scenario(ibkr.url, TOKEN, "huge", params={"path": "/sso/validate", "megabytes": 2})
     assert len(web.get("/v1/api/sso/validate?gw=1").json()) == 2 << 20
     assert judge_tickle(200, web.post("/v1/api/tickle").content).verdict is Verdict.READY
 
 
 def test_a_borrowed_session_is_renewed_and_not_ours(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """``borrowed``: neither authenticated nor competing, renewed, named; what does not help is a login or `compete`."""
+    """``borrowed``: neither authenticated nor competing, renewed, named; a login or `compete` does not help."""
     set_scenario(ibkr.url, TOKEN, "borrowed")
     tickle = web.post("/v1/api/tickle")
     said = judge_tickle(tickle.status_code, tickle.content)
@@ -111,7 +111,7 @@ def test_a_borrowed_session_is_renewed_and_not_ours(ibkr: RunningStandIn, web: h
 
 @pytest.mark.parametrize("way", ["resume", "login page"])
 def test_a_new_gateway_gets_a_borrowed_session_back(ibkr: RunningStandIn, web: httpx.Client, way: str) -> None:
-    """A gateway that has just been started ends ``borrowed``: by a login that was here before, or by its empty jar."""
+    """A freshly started gateway ends ``borrowed``: by a previous login, or by its empty jar."""
     set_scenario(ibkr.url, TOKEN, "borrowed")
     if way == "resume":
         assert web.get(DISPATCHER).status_code == 302
@@ -121,14 +121,14 @@ def test_a_new_gateway_gets_a_borrowed_session_back(ibkr: RunningStandIn, web: h
 
 
 def test_a_competitor_is_named(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """``competing`` tells in ``sso/validate`` who it is; without it the session is the sandbox's own."""
+    """``competing`` names itself in ``sso/validate``; without it the session is the sandbox's own."""
     assert web.get("/v1/api/sso/validate").json()["CLIENT_APP"] == "sandbox"
     set_scenario(ibkr.url, TOKEN, "competing", params={"client_app": "WebTrader"})
     assert web.get("/v1/api/sso/validate").json()["CLIENT_APP"] == "WebTrader"
 
 
 def test_nobody_listens_for_a_while(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """``refuse`` answers who asked for it, ends open connections, refuses new ones, and then all is as before."""
+    """``refuse`` answers its own request, ends open connections, refuses new ones, and then all is as before."""
     with socket.create_connection(("127.0.0.1", ibkr.port), DEADLINE_S) as open_one:
         act(ibkr.url, TOKEN, "refuse", {"for_s": 1.0})
         assert _is_ended(open_one)
@@ -142,7 +142,7 @@ def test_nobody_listens_for_a_while(ibkr: RunningStandIn, web: httpx.Client) -> 
 
 
 def _is_ended(connection: socket.socket) -> bool:
-    """Wait for what comes of a connection, and say whether that is its end, by an abort or in order."""
+    """Wait for a connection's next event, and return whether it ended, by an abort or normally."""
     connection.settimeout(DEADLINE_S)
     try:
         return connection.recv(1) == b""
@@ -152,7 +152,7 @@ def _is_ended(connection: socket.socket) -> bool:
 
 @pytest.mark.parametrize("leads_to", ["10.1.2.3", "93.184.216.34", None])
 def test_a_name_that_leads_elsewhere_is_nobody(monkeypatch: pytest.MonkeyPatch, leads_to: str | None) -> None:
-    """The stand-in gateway connects below ``.localhost`` only where that is loopback; to other names never."""
+    """The fake gateway connects below ``.localhost`` only if that is loopback, and never to other names."""
 
     async def getaddrinfo(*_args: object, **_options: object) -> list[tuple[object, ...]]:
         if leads_to is None:
@@ -171,7 +171,7 @@ def test_a_name_that_leads_elsewhere_is_nobody(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_name_is_asked_for_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resolver that has gone is felt by the next call, and one that is back as well."""
+    """The next call notices a missing resolver, and also one that is back."""
     answers = iter(["127.0.0.1", None, "127.0.0.1"])
 
     async def getaddrinfo(*_args: object, **_options: object) -> list[tuple[object, ...]]:

@@ -1,4 +1,4 @@
-"""One world: a home, a gateway, a supervisor, and a stand-in for IBKR in this process."""
+"""One world: a home, a gateway, a supervisor, and a fake IBKR in this process."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ SMALL_HEAP_OPTIONS = (
     "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx28m -XX:MaxDirectMemorySize=1g -Dio.netty.maxDirectMemory=0"
     " -XX:+ExitOnOutOfMemoryError"
 )
-"""The heap has to be what runs out: for memory beside it the JVM has no such end, and netty counts its own."""
+"""The heap must run out first: the JVM does not end for other memory, and netty counts its own."""
 SHORTEST_S = 10.0
 REQUESTS_A_SECOND = 1.0
-"""What IBKR may see of us on average over ten seconds or more; users need the rest (gateway-facts.md)."""
+"""Requests a second that gwctl may send to IBKR over ten seconds or more; users need the rest (gateway-facts.md)."""
 
 
 class Interrupted(Exception):
-    """Somebody wants the run to end."""
+    """The run was interrupted."""
 
 
 class WorldLost(Exception):
-    """A world is not as it has to be before a round; no more rounds are played in it."""
+    """A world is not in the right state for a round; no more rounds are played in it."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Run:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def pause(self, seconds: float) -> None:
-        """Let time pass, unless the run ends."""
+        """Wait, unless the run ends."""
         if self.ending.wait(seconds):
             raise Interrupted
 
@@ -77,15 +77,15 @@ class Run:
             self.pause(POLL_S)
 
     def port(self) -> int:
-        """Return a port for one world alone."""
+        """Return a port for one world only."""
         with self.lock:
             return machine.take_port(self.ports)
 
 
 def plain_release(target: Path) -> Path:
-    """Write the stand-in release without the file that marks it, so that an ordinary profile runs it as the real one.
+    """Write the fake release without its marker file, so that an ordinary profile runs it as the real one.
 
-    It has no Java; what starts it is the interpreter that gwctl names to every gateway.
+    It has no Java; it runs with the interpreter that gwctl passes to every gateway.
     """
     marked = build_standin_release(target.with_suffix(".marked"))
     with zipfile.ZipFile(marked) as source, zipfile.ZipFile(target, "w") as plain:
@@ -98,7 +98,7 @@ def plain_release(target: Path) -> Path:
 
 
 class World:
-    """A profile that is ready, and everything that can be seen of it and done to it."""
+    """A ready profile, with everything to observe and to do."""
 
     def __init__(self, run: Run, rig: Rig, clock: machine.Clock, resolver: machine.Resolver | None) -> None:
         self.run = run
@@ -117,15 +117,15 @@ class World:
 
     @property
     def state(self) -> Any:
-        """The stand-in's live truth."""
+        """The state of the fake IBKR."""
         return self.rig.stand_in.state
 
     def now_s(self) -> float:
-        """Return the time as the supervisor's journal has it."""
+        """Return the time in the journal's format."""
         return time.time() + self.clock.ahead_s
 
     def status(self) -> dict[str, Any] | None:
-        """Return what the supervisor says at its address, None if it does not answer."""
+        """Return the supervisor's status from its address, None if it does not answer."""
         with contextlib.suppress(OSError, ValueError):
             record = json.loads((self.rig.profile_dir / "supervisor.json").read_bytes())
             self._health_port = int(record["port"])
@@ -154,13 +154,13 @@ class World:
         return 0 if status is None else int(status["supervisor"]["pid"])
 
     def session_lives(self) -> bool:
-        """Say whether there is a session at IBKR in truth, whatever anybody believes."""
+        """Return whether IBKR really has a session, independent of what gwctl reports."""
         sessions = self.state.sessions.summary()
         in_the_way = {"competing", "borrowed"} & set(self.state.scenarios)
         return bool(sessions["sso"]) and sessions["brokerage"] == "authenticated" and not in_the_way
 
     def is_ready(self) -> dict[str, Any] | None:
-        """Return the status if the session is ready in truth, not only by it."""
+        """Return the status if the session is really ready, not only according to it."""
         status = self.status()
         if status is None or not status["ready"] or not self.session_lives():
             return None
@@ -171,7 +171,7 @@ class World:
         return status
 
     def ask(self, method: str, path: str, timeout_s: float = ASK_TIMEOUT_S) -> tuple[int, bytes]:
-        """Call the gateway as a user's program does; 0 when it does not answer."""
+        """Call the gateway as a user's program does; return 0 if it does not answer."""
         try:
             if self._tls is None:
                 self._tls = ssl.create_default_context(cafile=self.rig.home / "ca" / "ca.pem")
@@ -189,19 +189,19 @@ class World:
             connection.close()
 
     def asked_who(self) -> int:
-        """Return how often somebody but the gateway itself has asked whose the session is."""
+        """Return how often the session's owner was asked for, except by the gateway itself."""
         return int(self.state.requests["/v1/api/sso/validate"])
 
     def requests(self) -> int:
-        """Return how many requests have reached IBKR that were not the gateway's own."""
+        """Return how many requests have reached IBKR, except the gateway's own."""
         return sum(count for path, count in dict(self.state.requests).items() if path.startswith("/v1/api/"))
 
     def requests_a_second(self) -> float:
-        """Return how many requests of the supervisor's reached IBKR, since the world was ready."""
+        """Return how many requests of the supervisor have reached IBKR since the world was ready."""
         return (self.requests() - self.asked) / max(SHORTEST_S, time.monotonic() - self.began_s)
 
     def serves_users(self) -> bool:
-        """Say whether a call through the gateway finds the session authenticated."""
+        """Return whether a call through the gateway finds the session authenticated."""
         code, body = self.ask("POST", "/v1/api/iserver/auth/status")
         with contextlib.suppress(ValueError):
             said = json.loads(body)
@@ -209,7 +209,7 @@ class World:
         return False
 
     def journal(self) -> list[dict[str, Any]]:
-        """Return the journal's whole lines; a line that a full disk tore is passed over."""
+        """Return the journal's complete lines; skip a line that a full disk cut off."""
         entries = []
         with contextlib.suppress(OSError):
             for line in (self.rig.profile_dir / "journal.jsonl").read_bytes().splitlines():
@@ -218,12 +218,12 @@ class World:
         return entries
 
     def last_ready_s(self) -> float | None:
-        """Return when the journal last says that the session became ready."""
+        """Return when the session last became ready, according to the journal."""
         times = [entry["at"] for entry in self.journal() if entry.get("kind") == "phase" and entry["phase"] == "ready"]
         return datetime.fromisoformat(times[-1]).timestamp() if times else None
 
     def secrets(self) -> dict[str, str]:
-        """Return every secret that may be in no file, argument or environment, by its name."""
+        """Return every secret that must not be in any file, argument or environment, by its name."""
         account = self.rig.account
         found = {"the password": account.password, "the TOTP secret": account.totp_secret or TOTP_SECRET}
         found |= {f"cookie {n}": token for n, token in enumerate(self.state.sessions.given)}
@@ -239,7 +239,7 @@ class World:
         return pid
 
     def end_gateway(self, number: Any) -> None:
-        """Signal the gateway so that it ends; the one that is ready again must be another."""
+        """Signal the gateway so that it ends; the next ready one must be a different process."""
         self.ended_pids.add(self.signal_gateway(number))
 
     def up(self) -> int:
@@ -248,17 +248,17 @@ class World:
         return self.rig.gwctl("up", "--timeout", str(UP_TIMEOUT_S)).exit_code
 
     def scenario(self, name: str, *, on: bool, **parameters: object) -> None:
-        """Switch a scenario of the stand-in."""
+        """Switch a scenario of the fake IBKR."""
         self.state.set_scenario(name, on=on, parameters=parameters)
 
 
 TOTP_SECRET = "JBSWY3DPEHPK3PXPGWCTLCHAOS23AAAA"
-"""Found by gwctl and never asked for by the page: a code is good once in 30 s, which no bound could wait for."""
+"""gwctl finds it, but the page never asks for a code: a code works once in 30 s, longer than any bound allows."""
 
 
 @contextlib.contextmanager
 def a_world(run: Run, number: int, kind: str = "") -> Iterator[World]:
-    """Bring a world of a kind (``Fault.world``) up and yield it ready; at its end nothing of it is left."""
+    """Start a world of a kind (``Fault.world``), yield it when ready, and leave nothing of it behind."""
     folder = Path(tempfile.mkdtemp(prefix=f"world-{number}-", dir=run.folder))
     account = Account(username="chaos", password=f"canary-{secrets.token_hex(8)}")
     config = StandInConfig(
@@ -297,7 +297,7 @@ def a_world(run: Run, number: int, kind: str = "") -> Iterator[World]:
 
 
 def bring_down(world: World) -> list[str]:
-    """Bring a world down as a person does; return what contradicts law 10."""
+    """Stop a world as a person does; return violations of law 10."""
     done = world.rig.gwctl("down")
     broken = [] if done.exit_code == 0 else [f"down ended with {done.exit_code}: {done.stderr.strip()}"]
     if (each_s := world.requests_a_second()) >= REQUESTS_A_SECOND:
@@ -312,9 +312,9 @@ def bring_down(world: World) -> list[str]:
 
 
 def _end_what_is_left(folder: Path) -> None:
-    """End by pid what belongs to a world: nothing may outlive a run, whatever broke in it or interrupted it.
+    """End by pid all processes of a world: nothing may outlive a run, even if it broke or was interrupted.
 
-    What is being ended may just have started something, so this looks again until there is nothing.
+    A process may start another one while it ends, so this repeats until there is none.
     """
     deadline_s = time.monotonic() + ENDED_WITHIN_S
     while (left := laws.of_home(folder)) and time.monotonic() < deadline_s:
@@ -326,7 +326,7 @@ def _end_what_is_left(folder: Path) -> None:
 
 
 def release_of(folder: Path, real_zip: str | None) -> Path:
-    """Return the archive to install: the real one if it is named, else the stand-in's."""
+    """Return the archive to install: the real one if it is given, else the fake one."""
     if real_zip is not None:
         return Path(real_zip)
     return plain_release(folder / "release.zip")

@@ -107,7 +107,7 @@ def test_marked_blocks_are_found() -> None:
     """A mark that is not followed by a block would leave its commands untried, as would a page that nobody follows."""
     followed = {
         "tutorial.md",
-        *(f"how-to/{name}.md" for name in ("ci", "monitoring", "notifications", "pytest")),
+        *(f"how-to/{name}.md" for name in ("ci", "monitoring", "notifications", "pytest", "python")),
         *(f"how-to/{name}.md" for name in ("several-accounts", "troubleshooting")),
         *ELSEWHERE,
     }

@@ -137,7 +137,7 @@ ENDINGS = (
     Ending("unknown text", LoginOutcome.UNKNOWN_TEXT, {"login_error": {"text": "Please call your broker"}}),
     Ending("locked", LoginOutcome.LOCKED, {"login_error": {"text": "Your account is locked"}}),
     Ending(
-        "IBKR ill",
+        "IBKR down",
         LoginOutcome.UPSTREAM_ILL,
         {"login_error": {"text": "An error occurred while communicating with the server"}},
     ),
@@ -178,7 +178,7 @@ FACTOR_ENDINGS: tuple[tuple[Factor, Ending], ...] = (
         Factor("the same code again", {"kind": "app", "code": "975310"}, asked=(Kind.APP,) * 2, **_COMMAND),  # type: ignore[arg-type]
         _REFUSED,
     ),
-    (Factor("app, nobody", {"kind": "app"}, asked=(Kind.APP,)), _NEEDED),
+    (Factor("app, no answer", {"kind": "app"}, asked=(Kind.APP,)), _NEEDED),
     (Factor("app, none", {"kind": "app"}, Method.NONE), _NEEDED),
     (Factor("device missing", {"kind": "choice"}, Method.PUSH, device="Fax"), _NEEDED),
     (Factor("passkey", {"kind": "passkey"}, legacy=False), _NEEDED),
@@ -202,7 +202,7 @@ _DRAWN_FACTORS = (
     *("push", "choice, push", "offer"),
 )
 _DRAWN_ENDINGS = (
-    *("refused", "form again", "error text", "unknown text", "locked", "IBKR ill"),
+    *("refused", "form again", "error text", "unknown text", "locked", "IBKR down"),
     *("spinner", "503 page", "wrong mode"),
 )
 
@@ -260,6 +260,6 @@ def real_cases() -> list[Case]:
     return [
         *(Case(current, named[name], SUCCESS) for name in wanted),
         Case(legacy, named["totp"], SUCCESS),
-        *(Case(current, NONE, endings[name]) for name in ("refused", "form again", "IBKR ill", "503 page")),
+        *(Case(current, NONE, endings[name]) for name in ("refused", "form again", "IBKR down", "503 page")),
         *(Case(current, *FACTOR_ENDINGS[at]) for at in (0, -1)),
     ]

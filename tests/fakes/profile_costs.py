@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-PARTS = ("supervisor", "gateway", "stand-in for IBKR", "login")
+PARTS = ("supervisor", "gateway", "fake IBKR", "login")
 
 
 @dataclass
@@ -65,7 +65,7 @@ def _whose(
         if "--foreground" in words:
             part = "supervisor"
         elif "gwctl.sandbox.ibkr" in words:
-            part = "stand-in for IBKR"
+            part = "fake IBKR"
         elif cwd.name == "gateway":
             part = "gateway"
         if part and cwd.is_relative_to(profiles):

@@ -192,9 +192,9 @@ def test_a_session_for_later_steps(home: Home, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("inputs", "told"),
     [
-        ({"mode": "live"}, "mode is sandbox or paper"),
-        ({"profile": "a\nPATH=/tmp"}, "an input has a line break in it"),
-        ({"mode": "paper", "password": "a\nb"}, "a secret has a line break in it"),
+        ({"mode": "live"}, "mode must be sandbox or paper"),
+        ({"profile": "a\nPATH=/tmp"}, "an input contains a line break"),
+        ({"mode": "paper", "password": "a\nb"}, "a secret contains a line break"),
     ],
 )
 def test_what_is_refused(home: Home, inputs: dict[str, str], told: str) -> None:

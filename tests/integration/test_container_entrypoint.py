@@ -61,7 +61,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 def test_a_wrong_setting_does_not_loop(home: Home, tmp_path: Path) -> None:
     """A setting that cannot be read leaves the container there, unhealthy, until it is stopped; then it says 78."""
     with a_container(tmp_path, variables={**home.variables, "GWCTL_ALLOW_HOST": "perhaps"}) as container:
-        container.wait_says("Nothing more is done until this container is restarted")
+        container.wait_says("It stays stopped until you restart this container")
         assert home.gwctl("status", "--healthcheck") == Done(1, "stopped\n", "")
         assert container.stop() == 78
     assert container.said.count("gwctl-container: ") == 1
@@ -84,7 +84,7 @@ def test_what_may_pass_is_tried_again_after_a_pause(home: Home, tmp_path: Path) 
         variables = {**home.variables, "GWCTL_HEALTH_PORT": str(taken.getsockname()[1])}
         argv = ("gwctl", "up", "--foreground", "--sandbox")
         with a_container(tmp_path, *argv, variables=variables) as container:
-            container.wait_says("gwctl ended with 69; it is started again in 5 s")
+            container.wait_says("gwctl exited with 69; starting it again in 5 s")
             assert container.stop() == 69
 
 
@@ -110,7 +110,7 @@ def test_a_refused_password_is_sent_once_however_often_the_container_is_restarte
         variables = {**home.variables, "CREDENTIALS_DIRECTORY": str(tmp_path / "secrets")}
         for _ in range(2):
             with a_container(tmp_path, variables=variables) as container:
-                container.wait_says("gwctl ended with 77: a person is needed. Nothing more is done until")
+                container.wait_says("gwctl exited with 77: a person is needed. It stays stopped until")
                 assert home.gwctl("status", "--healthcheck") == Done(1, "stopped\n", "")
                 assert container.stop() == 77
             assert home.submits() == 1
@@ -155,10 +155,10 @@ def test_in_a_network_of_its_own(tmp_path: Path, real_release_zip: Path) -> None
 
             gateway = json.loads((home.profile_dir / "gateway.json").read_text())
             os.kill(json.loads((home.profile_dir / "supervisor.json").read_text())["pid"], signal.SIGKILL)
-            container.wait_says("gwctl ended with 137; it is started again in 5 s")
+            container.wait_says("gwctl exited with 137; starting it again in 5 s")
             wait_for(lambda: container.said.count("authenticated\n") == 2, 60, "the second supervisor is ready")
             assert json.loads((home.profile_dir / "gateway.json").read_text()) == gateway
             assert [entry["kind"] for entry in home.journal()].count("login") == 1
             subprocess.run([*bridge.prefix, *PROGRAM, "down"], env=home.environment(), check=True)
-            container.wait_says("gwctl was stopped in here. Nothing more is done until")
+            container.wait_says("gwctl was stopped in this container. It stays stopped until")
             assert container.stop() == 0

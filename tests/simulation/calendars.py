@@ -1,4 +1,4 @@
-"""IBKR's calendar as IBKR keeps it: midnights and both published tables of reset windows (gateway-facts.md)."""
+"""IBKR's own calendar: midnights and both published tables of reset windows (gateway-facts.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FRIDAY = 4
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of local time; on ``weekday`` only, or every day. One that ends before it begins ends the next day."""
+    """A window of local time, on ``weekday`` or every day. If it ends before it begins, it ends the next day."""
 
     zone: str
     begins: time
@@ -19,7 +19,7 @@ class Window:
     weekday: int | None = None
 
     def next_after(self, wall_s: float) -> tuple[float, float]:
-        """Return beginning and end, in seconds since 1970, of the next window that begins after a moment."""
+        """Return start and end, in seconds since 1970, of the next window that starts after a moment."""
         day = datetime.fromtimestamp(wall_s, ZoneInfo(self.zone)).date() - timedelta(days=1)
         while True:
             if self.weekday is None or day.weekday() == self.weekday:

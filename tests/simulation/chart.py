@@ -1,4 +1,4 @@
-"""The chart in docs, drawn by hand: time to ready by cause, and a fleet's logins a second."""
+"""The chart in the docs, drawn without a library: time to ready by cause, and a fleet's logins a second."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _fleet(pair: Sequence[Fleet], top: float) -> list[str]:
 
 
 def _has_neighbour(counts: Sequence[int], second: int) -> bool:
-    """Return whether a second without logins is needed to draw the line down to nothing."""
+    """Return whether the line needs this second without logins to go down to zero."""
     return any(counts[max(0, second - 1) : second + 2]) or second in {0, len(counts) - 1}
 
 

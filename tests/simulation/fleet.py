@@ -1,4 +1,4 @@
-"""Many profiles on one night: how many logins a second come to IBKR's door when all lose their sessions at once."""
+"""Many profiles in one night: how many logins a second reach IBKR when all lose their sessions at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FAULTLESS = ("page_trouble", "never_settles", "start_fails", "login_times_out_i
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """What all profiles of a fleet meet together: IBKR ill from, until; in seconds after the reset."""
+    """What all profiles of a fleet meet: IBKR down from, until; in seconds after the reset."""
 
     name: str
     what: str
@@ -36,15 +36,15 @@ class Night:
 _NEW_YORK, _ZURICH = "America/New_York", "Europe/Zurich"
 NIGHTS = (
     Night("reset", "all sessions end at New York's midnight", "north-america", _NEW_YORK),
-    Night("ill", "the same, IBKR ill from 10 min before to 20 min after", "north-america", _NEW_YORK, ((-600, 1200),)),
-    Night("relapse", "the same, IBKR ill from 20 s to 20 min after", "north-america", _NEW_YORK, ((20, 1200),)),
+    Night("ill", "the same, IBKR down from 10 min before to 20 min after", "north-america", _NEW_YORK, ((-600, 1200),)),
+    Night("relapse", "the same, IBKR down from 20 s to 20 min after", "north-america", _NEW_YORK, ((20, 1200),)),
     Night("europe", "all sessions end at Zurich's midnight", "europe", _ZURICH),
     Night("unannounced", "all sessions end outside every known window", None, _ZURICH),
 )
 
 
 def without_chance(policy: Policy) -> Policy:
-    """Return a policy under which all machines do the same at the same time."""
+    """Return a policy with which all machines do the same at the same time."""
     return replace(policy, jitter=0.0, spread_s=0.0)
 
 
@@ -58,7 +58,7 @@ class Came:
 
 
 def one_night(seed: int, rates: Rates, night: Night, policy: Policy) -> Came:
-    """Return what one profile does in a night that all others have, too."""
+    """Return what one profile does in the night that all share."""
     calm = {**rates, **{name: replace(rates[name], value=0.0) for name in _FAULTLESS}}
     rng = random.Random(f"fleet {seed}")  # noqa: S311 - chance, not a secret
     midnight_s = datetime(2026, 3, 18, tzinfo=ZoneInfo(night.zone)).timestamp()

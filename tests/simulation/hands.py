@@ -1,6 +1,6 @@
-"""What a supervisor has under way: the core's actions, done in a ``World`` as ``shell`` and ``probe`` do them.
+"""A supervisor's running work: the core's actions in a ``World``, as the loop and the probe do them.
 
-What the real shell awaits is an event on the timeline here; what it cancels is an answer that nobody waits for.
+Where the real loop awaits something, there is an event on the timeline; a cancelled answer is ignored.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ LOGOUT_S = 0.5
 START_DEADLINE_S = 60.0
 PUSH_S = 0.03125
 WHOSE = frozenset({Verdict.COMPETING, Verdict.NO_BROKERAGE})
-"""Verdicts upon which the probe asks, once a minute, whose the session is."""
+"""Verdicts after which the probe asks, once a minute, for the session's owner."""
 TEXTS = {verdict: str(verdict) for verdict in Verdict}
 
 
 class Life:
-    """What dies with one supervisor: the snapshot, what is under way, the cookies, what its probe has seen."""
+    """What dies with a supervisor: the snapshot, running work, the cookies, the probe's observations."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
         self.snapshot = snapshot
@@ -76,7 +76,7 @@ class Life:
 
 
 class Hands(ABC):
-    """Does the core's actions. One kind of work at a time; an answer to what was cancelled reaches nobody."""
+    """Does the core's actions. One work of each kind at a time; answers to cancelled work are ignored."""
 
     def __init__(self, world: World, door: Door) -> None:
         self.world = world
@@ -105,7 +105,7 @@ class Hands(ABC):
         return self._tasks
 
     def _is_over(self, life: Life, name: str, task: int) -> bool:
-        """Let go of a piece of work; return whether nobody waits for it."""
+        """Finish a piece of work; return whether it was cancelled before."""
         if life is not self.life or life.waiting.get(name) != task:
             return True
         del life.waiting[name]
@@ -227,7 +227,7 @@ class Hands(ABC):
             epoch, life.watched_epoch = life.watched_epoch, None
             self.feed(GatewayEnded(epoch))
 
-    # The session, as ``probe`` looks at it.
+    # The session, as ``probe`` observes it.
 
     def _paced_s(self, life: Life) -> float:
         wait_s = to_tick(life.pace.take(self.now))
@@ -243,7 +243,7 @@ class Hands(ABC):
             return
         verdict, latency_s = self.world.see()
         if self.world.gateway_hangs and life.was_silent:
-            # A gateway that was silent the last time is knocked at without delay.
+            # A gateway that was silent the last time is probed without delay.
             latency_s -= SILENCE_S
         life.was_silent = verdict is Verdict.HUNG
         if verdict is Verdict.READY and not life.tickled:

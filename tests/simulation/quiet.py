@@ -1,4 +1,4 @@
-"""Skip what repeats itself: checks and tickles whose answer changes nothing but timers.
+"""Skip repetition: checks and tickles whose answer changes only timers.
 
 Why this is exact. ``step`` is pure and knows time only by differences to ``now``. While the world does not change,
 every check has the same answer after the same latency. If one pair of due timer and answer leaves the snapshot as it
@@ -28,7 +28,7 @@ from simulation.timeline import TICKS_A_SECOND, to_tick
 
 LISTED_CYCLES = 2
 LONG_S = 1.0
-"""Checks that take longer are stepped together with a tickle, too; a tickle that meets a shorter one ends the skip."""
+"""Longer checks are also stepped together with a tickle; a tickle during a shorter check ends the skip."""
 _WALKED = (Timer.CHECK, Timer.TICKLE)
 _TIME_OUTS = {timer: TimeOut(timer=timer) for timer in _WALKED}
 _CHECKS = {timer: [Check(tickle=timer is Timer.TICKLE)] for timer in _WALKED}
@@ -36,7 +36,7 @@ _CHECKS = {timer: [Check(tickle=timer is Timer.TICKLE)] for timer in _WALKED}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What every check of a quiet time is answered, and after how many seconds."""
+    """The answer to every check of a quiet time, and its latency in seconds."""
 
     verdict: Verdict
     text: str
@@ -75,14 +75,14 @@ class Skipped:
 
 
 def skip(snapshot: Snapshot, policy: Policy, answer: Answer, horizon: float) -> Skipped | None:
-    """Return the last snapshot before ``horizon`` (monotonic seconds), None where nothing can be skipped."""
+    """Return the last snapshot before ``horizon`` (monotonic seconds), None if nothing can be skipped."""
     timers = snapshot.timers
     rhythm = _rhythm(snapshot, policy, answer)
     if rhythm is None:
         return None
     horizon = min([horizon, *(due for timer, due in timers.items() if timer not in _WALKED)])
     if snapshot.ready_since is not None and not rhythm.check.calm_follows:
-        # The one threshold that every quiet time crosses: to know it saves the search, and nothing depends on it.
+        # Every quiet time crosses this threshold. Knowing it only saves the search.
         horizon = min(horizon, snapshot.ready_since + policy.quiet_s)
     few = _Walk(timers[Timer.CHECK], timers[Timer.TICKLE], rhythm, answer.latency_s)
     few.to_tickle(horizon)
@@ -103,7 +103,7 @@ def skip(snapshot: Snapshot, policy: Policy, answer: Answer, horizon: float) -> 
 
     found, low, high, tried = None, -1, number + 1, number
     while low + 1 < high:
-        # After ``low`` cycles all is known to be quiet, after ``high`` something has come between.
+        # Up to ``low`` cycles all is quiet; by ``high`` cycles something has happened.
         walk = quiet_after(tried)
         if walk is not None:
             found, low = walk, tried
@@ -131,7 +131,7 @@ def _rhythm(snapshot: Snapshot, policy: Policy, answer: Answer) -> _Rhythm | Non
 
 
 def _again_in_s(snapshot: Snapshot, policy: Policy) -> float | None:
-    """Return in how many seconds a tickle that meets a check is tried again; None if it does more than wait."""
+    """Return after how many seconds a tickle during a check is retried; None if it does more than wait."""
     fired_at = snapshot.timers[Timer.CHECK]
     asked, _ = step(snapshot, _TIME_OUTS[Timer.CHECK], policy, fired_at)
     after, actions = step(asked, _TIME_OUTS[Timer.TICKLE], policy, fired_at)
@@ -168,7 +168,7 @@ def _beat(snapshot: Snapshot, timer: Timer, policy: Policy, answer: Answer) -> _
 
 
 class _Walk:
-    """The two timers, walked on in numbers alone."""
+    """The two timers, advanced as numbers only."""
 
     def __init__(self, check: float, tickle: float, rhythm: _Rhythm, latency_s: float) -> None:
         self.check = check
@@ -182,14 +182,14 @@ class _Walk:
         self.repeated = 0
 
     def copy(self) -> _Walk:
-        """Return one that walks on by itself."""
+        """Return an independent copy."""
         other = _Walk(self.check, self.tickle, self.rhythm, self.latency_s)
         other.last_check, other.last_tickle, other.last_answer = self.last_check, self.last_tickle, self.last_answer
         other.asked, other.repeated = list(self.asked), self.repeated
         return other
 
     def _beat(self, horizon: float) -> Timer | None:
-        """Walk one pair on; None, and no step, if something comes between."""
+        """Advance by one pair; return None without a step if something happens in between."""
         check, tickle = self.check, self.tickle
         fired_at = min(check, tickle)
         answered_at = fired_at + self.latency_s
@@ -210,14 +210,14 @@ class _Walk:
         return Timer.TICKLE
 
     def to_tickle(self, horizon: float) -> bool:
-        """Walk on until a tickle is over; return whether it came to that."""
+        """Advance until a tickle is over; return whether one was."""
         while (timer := self._beat(horizon)) is not None:
             if timer is Timer.TICKLE:
                 return True
         return False
 
     def to_horizon(self, horizon: float) -> None:
-        """Walk on until something comes between."""
+        """Advance until something happens in between."""
         while self._beat(horizon) is not None:
             pass
 
@@ -242,7 +242,7 @@ class _Walk:
         return moved
 
     def at_its_last(self, snapshot: Snapshot) -> Snapshot:
-        """Return the snapshot with both timers at what was walked last."""
+        """Return the snapshot with both timers at their last values."""
         return swift_replace(
             snapshot, timers={**snapshot.timers, Timer.CHECK: self.last_check, Timer.TICKLE: self.last_tickle}
         )

@@ -28,7 +28,7 @@ class Rate:
             raise ValueError(f"{self.what}: either a source or a guess")
 
     def draw(self, rng: random.Random) -> float:
-        """Return a number of the distribution, or the number itself where there is none."""
+        """Return a number from the distribution, or the number itself if there is none."""
         if self.p95 is None:
             return self.value
         return self.value * math.exp(rng.gauss(0.0, math.log(self.p95 / self.value) / _P95_Z))
@@ -42,6 +42,6 @@ Rates = dict[str, Rate]
 
 
 def load_rates(file: Path = RATES_FILE) -> Rates:
-    """Return all rates by name; raises ValueError or TypeError for one that is not as it should be."""
+    """Return all rates by name; raise ValueError or TypeError for an invalid one."""
     with file.open("rb") as stream:
         return {name: Rate(**table) for name, table in tomllib.load(stream).items()}

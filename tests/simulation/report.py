@@ -1,4 +1,4 @@
-"""What the simulation found, as text, as the page in docs, and whether it is good."""
+"""The results of the simulation, as text and as the page in docs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Cause:
 
 
 def quantile(ordered: Sequence[float], part: float) -> float:
-    """Return the value below which so large a part of a sorted, non-empty row lies."""
+    """Return the value below which this part of a sorted, non-empty row lies."""
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
 def by_cause(outages: Iterable[tuple[str, float, float, float]]) -> list[Cause]:
-    """Return the outages by cause, the gravest cause first."""
+    """Return the outages by cause, the most severe cause first."""
     times: dict[str, list[float]] = {}
     down_s: dict[str, float] = {}
     for cause, began, ended, ready_in_s in outages:
@@ -56,7 +56,7 @@ def _span(seconds: float) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a table that reads well as text and is Markdown, too."""
+    """Return a Markdown table that is also readable as text."""
     lines = [list(head), *(list(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     spelled = [
@@ -70,27 +70,27 @@ def _share(part: float, whole: float) -> str:
 
 
 def figures(total: Total) -> list[tuple[str, str]]:
-    """Return what is true of all accounts together."""
+    """Return the figures of all accounts together."""
     days, counts = total.account_s / DAY_S, total.counts
     return [
         ("account-years", f"{total.account_s / YEAR_S:,.1f}"),
-        ("ready, of all time", _share(total.well_s, total.account_s)),
-        ("ready, of the time in which IBKR itself was well", _share(total.well_of_that_s, total.ibkr_well_s)),
+        ("ready, of the total time", _share(total.well_s, total.account_s)),
+        ("ready, of the time in which IBKR was up", _share(total.well_of_that_s, total.ibkr_well_s)),
         (
-            "ready, of the time in which IBKR, the address, the username and the machine were free, too",
+            "ready, of the time in which IBKR, the address, the username and the machine were all usable",
             _share(total.well_of_possible_s, total.possible_s),
         ),
         ("logins a day", f"{counts['logins'] / days:.3f}"),
         ("submitted passwords a day", f"{counts['submits'] / days:.3f}"),
         (
-            "resumes a day, of them with success",
+            "resumes a day, of these successful",
             f"{counts['resumes'] / days:.3f}, {counts['resumes that helped'] / days:.3f}",
         ),
-        ("brokerage sessions opened anew a day", f"{counts['reauthentications'] / days:.3f}"),
+        ("brokerage sessions reopened a day", f"{counts['reauthentications'] / days:.3f}"),
         ("gateway starts a day", f"{counts['starts'] / days:.3f}"),
         ("supervisors started a day", f"{counts['supervisors'] / days:.3f}"),
-        ("refused logins, in all", f"{counts['refusals']:,}"),
-        ("refused logins within 24 h of one account, at most (IBKR locks at 10)", str(total.worst_refusals)),
+        ("refused logins, total", f"{counts['refusals']:,}"),
+        ("most refused logins of one account in 24 h (IBKR locks at 10)", str(total.worst_refusals)),
         ("times a person was needed, a year", f"{counts['fault person'] / days * 365:.2f}"),
         ("requests a second, mean", f"{total.requests / total.account_s:.3f}"),
         ("requests a second, in the worst 10 s", f"{total.worst_10_s / 10:.1f}"),
@@ -121,7 +121,7 @@ def causes_table(total: Total) -> list[str]:
 
 
 def fleet_table(found: Sequence[Fleet]) -> list[str]:
-    """Return what came to IBKR's door as a table."""
+    """Return the logins that reached IBKR as a table."""
     rows = [
         (
             one.night.what,
@@ -169,10 +169,10 @@ def page(total: Total, found: Sequence[Fleet], rates: Rates, command: str) -> st
     lines = [
         "# The simulation",
         "",
-        f"Written by `{command}`. `scripts/simulate` drives the core that supervises real",
-        "gateways (`model.step`, `policy`, `memory`, `windows`, the probe's pace) in virtual time, against a model",
-        "of IBKR and of a machine, drawn by chance. Nothing here was measured at IBKR: the results are worth what the",
-        f"rates below are worth, and {guesses} of those {len(rates)} are guesses. It shows what the rules do together.",
+        f"Written by `{command}`. `scripts/simulate` runs the supervisor's core",
+        "(`step`, its policy and budgets, the maintenance windows, the probe's pace) in virtual time, against a random",
+        "model of IBKR and of a machine. It shows how the rules work together. Nothing here was measured at IBKR: the",
+        f"results are only as good as the rates below, and {guesses} of those {len(rates)} are guesses.",
         "",
         "![Time to ready by cause, and the logins of a fleet](simulation.svg)",
         "",
@@ -180,19 +180,20 @@ def page(total: Total, found: Sequence[Fleet], rates: Rates, command: str) -> st
         "",
         *figures_table(total),
         "",
-        "Ready means: the supervisor says so and a client of the gateway has a session. A supervisor that is killed",
-        "does not end the session; its row below is the time in which the next one has not looked yet.",
+        "Ready means that the supervisor says so and a client of the gateway has a session. Killing a supervisor does",
+        "not end the session; its row below is the time until the next supervisor has made its first check.",
         "",
         "## Time to ready, by cause",
         "",
-        "From the end of the cause, or the fault itself where it has no duration, to ready. An outage with several",
-        "causes is listed under the gravest, in the order of this table, and counts from the end of the last.",
+        "Times count from the end of the cause to ready, or from the fault if it has no duration. An outage with",
+        "several causes is listed under the most severe one, in the order of this table, and counts from the end of",
+        "the last one.",
         "",
         *causes_table(total),
         "",
         f"## {profiles:,} profiles on one night",
         "",
-        "Submitted passwords at IBKR's door; times count from the reset. Without jitter means",
+        "Passwords submitted to IBKR; times count from the reset. Without jitter means",
         "`Policy(jitter=0, spread_s=0)`.",
         "",
         *fleet_table(found),
@@ -202,6 +203,6 @@ def page(total: Total, found: Sequence[Fleet], rates: Rates, command: str) -> st
         *rates_table(rates),
         "",
         "Not modelled: live users' second factors, a borrowed session, `on_competing = take_over`, a full disk,",
-        "deleted folders, stolen ports, users' own requests, the one question a session for the account's kind.",
+        "deleted folders, stolen ports, users' own requests, the one request per session for the account's kind.",
     ]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""One account in virtual time: the loop around the pure core, as ``shell`` turns it, and the supervisor's life.
+"""One account in virtual time: the loop around the pure core, and the supervisor's starts and ends.
 
 No clock, no asyncio, no I/O. The cron line ``*/5 * * * * gwctl up`` brings a supervisor back.
 """
@@ -43,9 +43,9 @@ from simulation.world import Fate, World
 CRON_S = 300.0
 SUPERVISOR_START_S = 0.75
 SHORTEST_SKIP_S = 45.0
-"""Shorter stretches are stepped through."""
+"""Shorter quiet times are stepped through."""
 FEW_REQUESTS = 3
-"""So few within ten seconds, and the few of a quiet time on top, are far below what the pace holds back."""
+"""With so few requests in ten seconds, and the few of a quiet time added, the pace delays nothing."""
 BEGINS = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 SETTLED_S = 3600.0
 GWCTL_REGIONS = {"america": "north-america", "europe": "europe", "asia": "asia"}
@@ -91,7 +91,7 @@ class Account(Hands):
     # Its loop.
 
     def run_until(self, end: float) -> None:
-        """Let time pass."""
+        """Advance the time."""
         while True:
             due, timer = self._next_timer()
             if timer is not None and self.options.skipping and self._skip(min(end, self.timeline.next_at)):
@@ -115,7 +115,7 @@ class Account(Hands):
         return max(self.timeline.now, to_tick(timers[timer] + self.booted_at)), timer
 
     def _skip(self, horizon: float) -> bool:
-        """Skip what repeats itself before ``horizon``; return whether anything was."""
+        """Skip repetition before ``horizon``; return whether anything was skipped."""
         life = self.life
         if life is None or not self._is_idle(life) or horizon - self.timeline.now < SHORTEST_SKIP_S:
             return False
@@ -123,7 +123,7 @@ class Account(Hands):
         asks_more = verdict is Verdict.READY and not (life.tickled and life.knows_our_app)
         horizon -= self.booted_at
         if verdict in WHOSE:
-            # The check after that asks one thing more.
+            # The next check asks for one more thing.
             horizon = min(horizon, (life.asked_who_at or 0.0) + WHO_INTERVAL_S)
         if asks_more:
             return False
@@ -134,7 +134,7 @@ class Account(Hands):
         if self.tally.asked_within(skipped.asked[0] + self.booted_at) > FEW_REQUESTS:
             return False
         for at in skipped.asked:
-            # At this distance none waits; the pace is to know of them.
+            # At these intervals no request waits, but the pace must count them.
             life.pace.take(at)
         life.snapshot = skipped.snapshot
         self.tally.asked(at + self.booted_at for at in skipped.asked)
@@ -165,7 +165,7 @@ class Account(Hands):
             self.perform(life, action)
 
     def _remember(self, before: Snapshot, after: Snapshot) -> None:
-        """Keep what has to outlive the process whenever it changes, as ``service`` does."""
+        """Save what must outlive the process at every change, as ``service`` does."""
         if (before.spent.times, before.failed_logins, before.login_not_before, before.blocked) != (
             after.spent.times,
             after.failed_logins,
@@ -193,7 +193,7 @@ class Account(Hands):
     # The supervisor's life.
 
     def start_supervisor(self) -> None:
-        """Start one, as ``gwctl up`` does, unless one lives."""
+        """Start a supervisor, as ``gwctl up`` does, unless one is running."""
         world = self.world
         if self.life is not None or not world.machine_on or self.timeline.now < world.asleep_until:
             return
@@ -202,7 +202,7 @@ class Account(Hands):
         snapshot = recall(Snapshot(since=self.now), self.kept, self.ahead_s, self.now)
         self.life = Life(snapshot, replace(self.options.policy, seed=seed))
         if world.gateway_runs:
-            # The session goes on; it is only until the first check that nobody calls it ready.
+            # The session continues, but it does not count as ready before the first check.
             self.tally.blame("supervisor", self.timeline.now)
         self.feed(StartWanted(adopted=world.gateway_runs))
         if self.life is not None:
@@ -210,7 +210,7 @@ class Account(Hands):
         self._watch()
 
     def _look_at_calendar(self, life: Life) -> None:
-        """Tell the core of maintenance windows, just after each bound, as the shell does."""
+        """Report maintenance windows to the core, just after each bound, as the loop does."""
         if life is not self.life:
             return
         wall_s = self.world.wall_s
@@ -224,24 +224,24 @@ class Account(Hands):
             self.timeline.at(change - self.world.begins_wall_s + BOUND_S, self._look_at_calendar, life)
 
     def supervisor_killed(self) -> None:
-        """Die, with whatever is under way; the budgets are on disk."""
+        """Die with all running work; the budgets are on disk."""
         life, self.life = self.life, None
         if life is not None:
             self.cancel_login(life)
         if not self.world.machine_on:
-            # The monotonic clock begins anew with the machine.
+            # The monotonic clock restarts with the machine.
             self.booted_at = self.timeline.now
         self._watch()
 
     def woken(self, asleep_s: float) -> None:
-        """Wake: the monotonic clock has stood still."""
+        """Wake up: the monotonic clock has not moved."""
         self.booted_at += asleep_s
         if self.life is not None:
             self.feed(ClockJumped(asleep_s=asleep_s))
             self._look_at_calendar(self.life)
 
     def finished(self, finish: Finish) -> None:
-        """End the supervisor as the core says."""
+        """End the supervisor as the core requests."""
         self.life = None
         self.tally.total.counts[f"exits {finish.exit_code}"] += 1
         if finish.exit_code in {77, 78}:
@@ -257,8 +257,8 @@ class Account(Hands):
     def _cron(self) -> None:
         """Run ``gwctl up`` as cron does.
 
-        Where law 2 forbids a login it wakes nobody and starts nothing, unless there is a gateway to adopt; a supervisor
-        whose password is right and whose session never came waits for a person, too.
+        If law 2 forbids a login, it starts nothing, unless there is a gateway to adopt. A supervisor with a correct
+        password whose session never opened also waits for a person.
         """
         self._cron_planned = False
         if self.timeline.now < self.world.asleep_until:
@@ -277,7 +277,7 @@ class Account(Hands):
     # The person behind it.
 
     def perform(self, life: Life, action: Action) -> None:
-        """Do what the core asks for; of what it warns of as never opened, a person is told."""
+        """Do what the core asks for; a person gets its warning that no session opened."""
         super().perform(life, action)
         if isinstance(action, Warn) and action.code == "never_opened":
             self._call_person()
@@ -302,7 +302,7 @@ class Account(Hands):
 
 
 def account(seed: int, rates: Rates, options: Options | None = None) -> Account:
-    """Return an account of one of the regions, not yet started; the same seed gives the same."""
+    """Return an account of one of the regions, not yet started; the same seed gives the same account."""
     rng = random.Random(f"world {seed}")  # noqa: S311 - chance, not a secret
     region = REGIONS[seed % len(REGIONS)]
     options = options or Options()
@@ -314,7 +314,7 @@ def account(seed: int, rates: Rates, options: Options | None = None) -> Account:
 
 
 def live(one: Account, account_s: float) -> Total:
-    """Let an account live for so many seconds after its first hour, and return its sums."""
+    """Run an account for a number of seconds after its first hour, and return its sums."""
     one.start_supervisor()
     one.run_until(SETTLED_S)
     one.tally.begin(SETTLED_S)

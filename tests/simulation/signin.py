@@ -1,4 +1,4 @@
-"""Logins as ``supervisor.authenticator`` does them, law 2 and its ledger included, and the person behind it all."""
+"""Logins as ``supervisor.authenticator`` does them, with law 2 and its ledger, and the person who helps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Ended = Callable[[LoginDone], None]
 
 
 class Door:
-    """IBKR's door and what gwctl has written down about it. The record outlives every process."""
+    """IBKR's login and gwctl's record of it. The record outlives every process."""
 
     def __init__(self, world: World, on_broken: Callable[[str], None]) -> None:
         self.world = world
@@ -53,7 +53,7 @@ class Door:
         return bool(self.record.submits) and self.record.submits[-1].outcome == SUCCESS
 
     def write_submit(self) -> None:
-        """Write a submit down and let the password leave."""
+        """Record a submit and send the password."""
         world = self.world
         self.record = begun(self.record, self.password, world.wall_s)
         self.submits.append(world.timeline.now)
@@ -62,7 +62,7 @@ class Door:
             self.on_broken("a refused password that never worked was submitted again")
 
     def write_refusal(self) -> None:
-        """Refuse what was submitted last, and write it down."""
+        """Refuse the last submit, and record this."""
         world = self.world
         now = world.timeline.now
         self.refusals = [at for at in self.refusals if now - at < DAY_S] + [now]
@@ -76,12 +76,12 @@ class Door:
         self.record = ended(self.record, REFUSED)
 
     def write_success(self) -> None:
-        """Write down that what was submitted last has worked."""
+        """Record that the last submit worked."""
         self.worked.add(self.password)
         self.record = ended(self.record, SUCCESS)
 
     def be_mended(self) -> None:
-        """Let a person act: the password of today (typed right, as a rule), or a reset of what is locked."""
+        """Let a person act: enter today's password (usually correctly), or reset a lock."""
         world = self.world
         world.challenged = False
         world.tally.total.counts["persons"] += 1
@@ -94,7 +94,7 @@ class Door:
 
 
 class Attempt:
-    """One login under way. A cancelled one leaves its submit without an outcome, which counts as refused."""
+    """One running login. A cancelled one leaves its submit without an outcome, which counts as refused."""
 
     def __init__(
         self, door: Door, on_submit: Callable[[], None], on_ended: Ended, keep_cookies: Callable[[int], None]
@@ -115,7 +115,7 @@ class Attempt:
             timeline.after(rates["before_submit_s"].draw(rng), self._submit)
 
     def cancel(self) -> None:
-        """Nothing more comes of it."""
+        """Cancel this login."""
         self.over = True
 
     def _end(self, done: LoginDone) -> None:
@@ -174,7 +174,7 @@ class Attempt:
             self._end(_TIMED_OUT)
 
     def _refused(self) -> LoginDone:
-        """Return what a refusal means, as ``authenticator`` finds it."""
+        """Return the meaning of a refusal, as ``authenticator`` does."""
         done = LoginDone(
             result=LoginResult.REFUSED_BEFORE_IT_EVER_WORKED,
             text="IBKR refused the username or the password",

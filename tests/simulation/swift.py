@@ -1,7 +1,7 @@
-"""A quicker ``dataclasses.replace`` for the core's turns: the same result, a tenth of the time.
+"""A faster ``dataclasses.replace`` for the core's turns: the same result in a tenth of the time.
 
-Nine tenths of a simulated year are spent there: the snapshot has over forty fields, and each turn changes some several
-times. Only the copying is another; what the core decides is its own code.
+A simulated year spends nine tenths of its time there: the snapshot has over forty fields, and each turn changes some
+of them several times. Only the copying differs; the core's decisions are its own code.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _new = object.__new__
 
 
 def replace(snapshot: Snapshot, **changes: Any) -> Snapshot:
-    """Return what ``dataclasses.replace`` returns for a snapshot; the fields' names are the caller's to know."""
+    """Return what ``dataclasses.replace`` returns for a snapshot; the caller must know the fields' names."""
     copy = _new(Snapshot)
     copy.__dict__.update(snapshot.__dict__, **changes)
     return copy
@@ -30,5 +30,5 @@ def set_fields(turn: Turn, **changes: Any) -> None:
 
 
 def hasten() -> None:
-    """Have the core's turns use it in this process."""
+    """Make the core's turns use it in this process."""
     setattr(Turn, "set", set_fields)  # noqa: B010 - the class does not offer it

@@ -1,4 +1,4 @@
-"""What is counted: outages with their causes, the time that was well, logins, requests, and laws that were broken."""
+"""Count outages with their causes, ready time, logins, requests and broken laws."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 CAUSES = {
     "person": "a person was needed",
-    "refused": "a right password was refused",
-    "maintenance": "IBKR ill in a maintenance window",
-    "outage": "IBKR ill outside its windows",
+    "refused": "a correct password was refused",
+    "maintenance": "IBKR down in a maintenance window",
+    "outage": "IBKR down outside its windows",
     "limited": "IBKR refused the address (429)",
     "competing": "another session of the username",
     "asleep": "the machine slept",
     "reboot": "the machine rebooted",
-    "login": "a login was lost on the way",
+    "login": "a login got no answer",
     "start": "a start of the gateway failed",
     "hung": "the gateway hung",
     "crashed": "the gateway ended",
@@ -25,12 +25,12 @@ CAUSES = {
     "supervisor": "the supervisor was killed",
     "unknown": "unknown",
 }
-"""The causes of an outage, from the gravest; an outage that had several is told by its gravest."""
+"""The causes of an outage, the most severe first; an outage with several is listed under the most severe."""
 _RANK = {cause: rank for rank, cause in enumerate(CAUSES)}
 NOT_OURS = frozenset({"maintenance", "outage"})
 BURST_S = 10.0
 ECHO_S = 10.0
-"""A check that was asked before a cause ended may tell of it this much later."""
+"""A check that began before a cause ended may report it this much later."""
 
 
 @dataclass(slots=True)
@@ -44,16 +44,16 @@ class Outage:
 
     @property
     def cause(self) -> str:
-        """The gravest of its causes."""
+        """The most severe of its causes."""
         return min(self.causes, key=lambda cause: _RANK[cause])
 
     @property
     def ready_in_s(self) -> float:
-        """How long it went on when nothing stood in the way any more."""
+        """How long it lasted after the last cause was gone."""
         return self.ended - self.curable_at
 
     def plain(self) -> tuple[str, float, float, float]:
-        """Return it as it is compared and sent between processes."""
+        """Return it as a tuple, to compare and to send between processes."""
         return self.cause, self.began, self.ended, self.ready_in_s
 
 
@@ -99,7 +99,7 @@ class Tally:
         self._since = 0.0
 
     def begin(self, at: float) -> None:
-        """Count from now on: the first login is over."""
+        """Start to count: the first login is over."""
         self.total = Total(broken=self.total.broken)
         self.outage = None
         self._last = (at, *self._last[1:])
@@ -122,7 +122,7 @@ class Tally:
             self.outage.curable_at = at
 
     def watch(self, at: float, *, well: bool, ibkr_well: bool, possible: bool) -> None:
-        """Note how things are now; ``possible``: nothing outside gwctl's power stands in the way."""
+        """Note the current state; ``possible``: nothing outside gwctl's control prevents a session."""
         now = (well, ibkr_well, possible)
         if now == self._last[1:] and not (not well and self.outage is None):
             return
@@ -137,7 +137,7 @@ class Tally:
             self.outage = None
 
     def end(self, at: float) -> Total:
-        """Return the sums; an outage that goes on is not among them."""
+        """Return the sums, without an outage that is still open."""
         self._sum(at)
         self._last = (at, *self._last[1:])
         return self.total
@@ -167,5 +167,5 @@ class Tally:
         return sum(asked_at > at - BURST_S for asked_at in self._recent)
 
     def asked_also(self, number: int) -> None:
-        """Count requests that were skipped: repetitions of such as have been counted, at the same distances."""
+        """Count skipped requests: repetitions of counted ones, at the same intervals."""
         self.total.requests += number

@@ -1,4 +1,4 @@
-"""Virtual time: a heap of what happens when."""
+"""Virtual time: a heap of events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def to_tick(at: float) -> float:
 
 
 class Timeline:
-    """What is to happen, in order; ``now`` is seconds since the beginning."""
+    """The future events, in order; ``now`` is seconds since the beginning."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -25,20 +25,20 @@ class Timeline:
         self._count = 0
 
     def at(self, when: float, call: Callable[..., None], *args: object) -> None:
-        """Have ``call`` called at a time, at once if it has passed."""
+        """Schedule ``call`` at a time, at once if it has passed."""
         self._count += 1
         heapq.heappush(self._heap, (to_tick(max(when, self.now)), self._count, call, args))
 
     def after(self, in_s: float, call: Callable[..., None], *args: object) -> None:
-        """Have ``call`` called in so many seconds."""
+        """Schedule ``call`` in a number of seconds."""
         self.at(self.now + in_s, call, *args)
 
     @property
     def next_at(self) -> float:
-        """When something happens next."""
+        """The time of the next event."""
         return self._heap[0][0] if self._heap else math.inf
 
     def advance(self) -> None:
-        """Let happen what is next."""
+        """Run the next event."""
         self.now, _, call, args = heapq.heappop(self._heap)
         call(*args)

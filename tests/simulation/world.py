@@ -21,10 +21,10 @@ MOST_ILLNESSES = 4
 
 
 class Told(Protocol):
-    """Whoever is told when something happens on the machine."""
+    """An observer of events on the machine."""
 
     def gateway_ended(self) -> None:
-        """Learn that the process is gone, by waiting on it."""
+        """Notice that the process is gone, by waiting on it."""
         ...
 
     def pushed(self, *, ready: bool) -> None:
@@ -41,7 +41,7 @@ class Told(Protocol):
 
 
 class World:
-    """The truth. ``session`` is what IBKR honours now, ``jar`` what the gateway sends; None is none."""
+    """The real state. ``session`` is what IBKR accepts now, ``jar`` what the gateway sends; None means none."""
 
     def __init__(
         self, timeline: Timeline, rates: Rates, rng: random.Random, tally: Tally, begins_wall_s: float
@@ -101,7 +101,7 @@ class World:
         )
 
     def see(self) -> tuple[Verdict, float]:
-        """Return what a check begun now says, and after how many seconds: ``probe``'s deadlines, else a guess."""
+        """Return the result of a check that starts now, and its latency: ``probe``'s deadlines, else a guess."""
         if not self.gateway_runs:
             return Verdict.HUNG, 0.015625
         if self.gateway_hangs:
@@ -119,29 +119,29 @@ class World:
             return Verdict.COMPETING
         return Verdict.READY if self.brokerage else Verdict.NO_BROKERAGE
 
-    # What gwctl does to it.
+    # Actions of gwctl.
 
     def launched(self) -> None:
-        """Have a gateway with an empty jar."""
+        """Start a gateway with an empty jar."""
         self.gateway_runs, self.gateway_hangs, self.jar = True, False, None
 
     def stopped(self) -> None:
-        """Have no gateway."""
+        """Remove the gateway."""
         self.gateway_runs, self.gateway_hangs, self.jar = False, False, None
 
     def log_out(self) -> None:
-        """End the session as its user."""
+        """Log the session out."""
         if self.gateway_runs and not self.gateway_hangs and not self.is_ill and self.jar == self.session:
             self.session = None
 
     def log_in(self) -> int:
-        """Open a new session, whose brokerage session follows; return it."""
+        """Open a new session, which a brokerage session follows; return it."""
         self.sessions += 1
         self.session = self.jar = self.sessions
         self.brokerage = False
         self._send_away()
         if self.challenged or self.rates["never_settles"].chance(self.rng):
-            # What IBKR hides a challenge behind is no session to anybody (gateway-facts.md, ``sso/validate``).
+            # A session that IBKR blocks with a challenge is no session (gateway-facts.md, ``sso/validate``).
             self.dead = self.session if self.challenged else None
             self.tally.blame("login", self.timeline.now)
             self._opening += 1
@@ -150,7 +150,7 @@ class World:
         return self.session
 
     def take_cookies(self, session: int | None) -> bool:
-        """Put kept cookies into the jar; return whether IBKR honours them."""
+        """Put stored cookies into the jar; return whether IBKR accepts them."""
         lives = session is not None and session == self.session and session != self.dead
         if not lives or not self.rates["resume_honoured"].chance(self.rng):
             return False
@@ -159,11 +159,11 @@ class World:
         return True
 
     def take_over(self) -> None:
-        """Take the brokerage session from whoever has it."""
+        """Take the brokerage session from the client that has it."""
         self._send_away()
 
     def open_in(self, in_s: float) -> None:
-        """Have the brokerage session opened, unless another opening follows first."""
+        """Open the brokerage session later, unless another opening comes first."""
         self._opening += 1
         self.timeline.after(in_s, self._opened, self._opening)
 
@@ -172,7 +172,7 @@ class World:
             self.brokerage = True
             self._push()
 
-    # What happens to it.
+    # Faults.
 
     def _push(self) -> None:
         heard = self.gateway_runs and not self.gateway_hangs and not self.is_ill and not self.limited
@@ -195,7 +195,7 @@ class World:
         self._lose_session("reset")
 
     def lose_brokerage(self) -> None:
-        """Lose the brokerage session alone."""
+        """Lose only the brokerage session."""
         if self.session is not None and self.brokerage:
             self.tally.blame("brokerage", self.timeline.now)
             self._opening += 1
@@ -224,7 +224,7 @@ class World:
             self.tally.lift("competing", self.timeline.now)
 
     def fall_ill(self, cause: str, lasts_s: float) -> None:
-        """Let IBKR be ill for a while."""
+        """Let IBKR be down for a while."""
         illness = (cause, self.rates["illness_is_silent"].chance(self.rng))
         self.tally.blame(cause, self.timeline.now, lasts=True)
         self.illnesses.append(illness)
@@ -235,7 +235,7 @@ class World:
         self.tally.lift(illness[0], self.timeline.now)
 
     def have_outage(self) -> None:
-        """Let IBKR be ill outside its windows."""
+        """Let IBKR be down outside its windows."""
         self.fall_ill("outage", self.rates["outage_s"].draw(self.rng))
 
     def limit(self) -> None:
@@ -250,7 +250,7 @@ class World:
         self.tally.lift("limited", self.timeline.now)
 
     def refuse(self) -> None:
-        """Let IBKR refuse a right password for a while."""
+        """Let IBKR refuse a correct password for a while."""
         if not self.refusing:
             self.refusing = True
             self.timeline.after(self.rates["refusing_s"].draw(self.rng), self._accept)
@@ -260,11 +260,11 @@ class World:
         self.tally.lift("refused", self.timeline.now)
 
     def change_password(self) -> None:
-        """Let the password be another one at IBKR."""
+        """Change the password at IBKR."""
         self.password = f"password-{int(self.password.rsplit('-')[-1]) + 1}"
 
     def challenge(self) -> None:
-        """Let IBKR want to see the user at its website first."""
+        """Let IBKR require a login on its website first."""
         self.challenged = True
 
     def crash_gateway(self) -> None:
@@ -276,7 +276,7 @@ class World:
                 self.told.gateway_ended()
 
     def hang_gateway(self) -> None:
-        """Let the gateway hang until somebody ends it."""
+        """Let the gateway hang until it is ended."""
         if self.gateway_runs and not self.gateway_hangs:
             self.tally.blame("hung", self.timeline.now)
             self.gateway_hangs = True
@@ -303,7 +303,7 @@ class World:
         self.tally.lift("reboot", self.timeline.now)
 
     def sleep(self) -> None:
-        """Let the machine sleep for a while: nothing on it runs, and IBKR ends what is idle."""
+        """Let the machine sleep for a while: nothing on it runs, and IBKR ends idle sessions."""
         if not self.machine_on or self.timeline.now < self.asleep_until:
             return
         self.tally.blame("asleep", self.timeline.now, lasts=True)
@@ -320,7 +320,7 @@ class World:
 
 
 class Fate:
-    """Lets things happen to a world, as often as the rates say."""
+    """Applies faults to a world, as often as the rates say."""
 
     def __init__(self, world: World, region: Region) -> None:
         self.world = world

@@ -392,7 +392,7 @@ def test_the_list_in_the_repository_is_what_the_script_makes_of_it(tmp_path: Pat
     generate(tmp_path / "list")
     (tmp_path / "list").write_text("a user1 live\n")
     done = generate(tmp_path / "list")
-    assert "b is not in the list any more: kubectl delete -k" in done.stderr
+    assert "b is no longer in the list: kubectl delete -k" in done.stderr
     assert [one["metadata"]["name"] for one in of_kind(render(tmp_path), "StatefulSet")] == ["gwctl-a"]
 
 
@@ -402,10 +402,10 @@ def test_the_list_in_the_repository_is_what_the_script_makes_of_it(tmp_path: Pat
         ("", "no account"),
         ("a user", "line 1: write ACCOUNT USERNAME MODE"),
         ("a user live\nA other live", "line 2: account 'A'"),
-        ("a user live\nb User paper", "line 2: username User is there twice"),
-        ("a user live\na other live", "line 2: account a is there twice"),
+        ("a user live\nb User paper", "line 2: username User is listed twice"),
+        ("a user live\na other live", "line 2: account a is listed twice"),
         ("a user demo", "line 1: mode 'demo'"),
-        ("a 'x:y' live", "no username"),
+        ("a 'x:y' live", "not a valid username"),
         ("../a user live", "line 1: account '../a'"),
         (f"{'a' * 41} user live", "line 1: account"),
     ],

@@ -254,7 +254,7 @@ def test_the_page_has_every_event() -> None:
         for event, kind in KINDS.items()
     }
     assert set(KINDS) == set(Event)
-    table = PAGE.split("## What is told")[1].split("##")[0]
+    table = PAGE.split("## Events")[1].split("##")[0]
     assert {line for line in table.splitlines() if line.startswith("| `")} == rows
     hours = {kind.again_s / HOUR_S for kind in KINDS.values()} - {0.0, 1.0, KINDS[Event.SECOND_FACTOR].again_s / HOUR_S}
     assert all(f"{hour:g} hours" in PAGE for hour in hours)

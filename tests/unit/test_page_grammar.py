@@ -35,7 +35,7 @@ ENDINGS: dict[str, Callable[[Spec], bool]] = {
     "error text": lambda spec: spec.ending.kind == "unclear",
     "unknown text": lambda spec: spec.ending.kind == "unknown_text",
     "locked": lambda spec: spec.ending.kind == "locked",
-    "IBKR ill": lambda spec: spec.ending.kind == "ill",
+    "IBKR down": lambda spec: spec.ending.kind == "ill",
     "spinner": lambda spec: spec.ending.kind == "spin",
     "503 page": lambda spec: spec.load.status >= 500,
     "wrong mode": lambda spec: spec.ending.kind == "wrong_mode",
