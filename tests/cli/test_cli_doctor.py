@@ -48,7 +48,9 @@ def test_a_line_a_check_with_the_remedy_below(machine: Machine) -> None:
     paths = [line for line in lines if len(line) > 80]
     assert all(len(line.split()) <= 2 for line in paths), "only a path that does not fit is longer"
     at = next(
-        n for n, line in enumerate(lines) if line.startswith("failed       permissions  gwctl.p12 is open to others")
+        n
+        for n, line in enumerate(lines)
+        if line.startswith("failed       permissions  gwctl.p12 is readable by others")
     )
     assert any(line.strip().startswith("try: chmod go=") for line in lines[at : at + 4])
     assert lines[-1].split(" (")[0] == f"{len(CHECKS) - 2} ok, 1 failed, 1 not checked"
@@ -89,7 +91,7 @@ def test_a_home_that_cannot_be_written(machine: Machine) -> None:
     finally:
         machine.paths.profile_dir.chmod(0o700)
     wrong = [one for one in findings if one["state"] in {"warning", "failed"}]
-    assert [(one["check"], one["what"]) for one in wrong] == [("permissions", "gwctl cannot write there")]
+    assert [(one["check"], one["what"]) for one in wrong] == [("permissions", "gwctl cannot write to this folder")]
 
 
 def test_a_profile_is_named_in_the_remedies(machine: Machine) -> None:

@@ -175,6 +175,6 @@ def test_a_bundle_that_would_hold_a_secret_is_not_written(machine: Machine, monk
 
     monkeypatch.setattr(Redactor, "text", lambda _self, text: text)
     file = machine.folder / "report.zip"
-    with pytest.raises(GwctlError, match=r"supervisor\.log.* would hold a secret; nothing was written"):
+    with pytest.raises(GwctlError, match=r"supervisor\.log.* would contain a secret; nothing was written"):
         bundle.write_bundle(file, machine.case(), [])
     assert not file.exists()

@@ -46,10 +46,10 @@ def test_a_narrowed_list_is_followed_by_restart_and_shown_until_then(wide: Home)
     assert f"{DIFFER}; to apply it: gwctl restart\n" in wide.gwctl("up", "--sandbox").check(0).stderr
     narrowed, who = findings(wide, "allow_ips")
     assert narrowed[0] == "warning"
-    assert "the running gateway lets in 127.0.0.1, 10.9.*; the settings say 127.0.0.1" in narrowed[1]
+    assert "the running gateway admits 127.0.0.1, 10.9.*; the settings say 127.0.0.1" in narrowed[1]
     assert narrowed[2] == "gwctl restart"
     assert who[0] == "warning"
-    assert who[1].startswith("10.9.* may use the gateway")
+    assert who[1].startswith("10.9.* can use the gateway")
     submits = wide.sandbox_submits()
     wide.gwctl("restart").check(0)
     assert allowed(wide) == ["127.0.0.1"]
