@@ -134,7 +134,7 @@ def test_a_list_that_the_gateway_does_not_understand_is_said_once_and_truly(home
     """On a first start there are no settings of before to start with."""
     done = home.gwctl("up", "--sandbox", GWCTL_ALLOW_IPS="10.9.*,::1").check(78)
     assert "of before" not in done.stderr
-    assert "  try: the gateway checks IPv4 only: leave ::1 out\n" in done.stderr
+    assert "  try: the gateway checks IPv4 only: remove ::1\n" in done.stderr
 
 
 def test_a_ready_session_is_told_as_ready_though_the_settings_are_broken(home: Home) -> None:

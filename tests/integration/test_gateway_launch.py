@@ -163,7 +163,7 @@ def test_the_command_lines_call_is_verified_and_bounded(tmp_path: Path, paths: P
             await asyncio.to_thread(request_once, base_url, paths.ca_file, RawRequest("GET", "hang"), timeout_s=0.3)
         stranger = Paths.for_profile("other", tmp_path / "elsewhere")
         prepare_home(stranger, runtime.release_path, GatewaySettings(port, "http://127.0.0.1:9"))
-        with pytest.raises(GatewayUnreachable, match="does not hold"):
+        with pytest.raises(GatewayUnreachable, match="does not have"):
             await asyncio.to_thread(request_once, base_url, stranger.ca_file, asked, timeout_s=10)
         async with GatewayClient(port, stranger.ca_file, prepared.leaf.der) as client:
             assert await client.front_door() is Knock.STRANGER
