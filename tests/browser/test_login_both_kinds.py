@@ -150,7 +150,7 @@ ENDINGS = [
     (f"echo '{FATAL}' >&2; exit 1", LoginOutcome.BROWSER_FAILED, "Socket path too long: /x"),
     (f"echo '{NO_LIBRARY}' >&2; exit 127", LoginOutcome.BROWSER_FAILED, "libnss3.so"),
     ("echo 'GPU trouble' >&2; exit 3", LoginOutcome.BROWSER_FAILED, "GPU trouble"),
-    ("exit 3", LoginOutcome.BROWSER_FAILED, "ended with code 3"),
+    ("exit 3", LoginOutcome.BROWSER_FAILED, "exited with code 3"),
     ("kill -9 $$", LoginOutcome.BROWSER_KILLED, "SIGKILL"),
     ("sh -c 'kill -9 $$'; exit 137", LoginOutcome.BROWSER_KILLED, "SIGKILL"),
 ]

@@ -293,7 +293,7 @@ def test_a_page_that_turns_the_browser_away_is_ibkrs(log_in: LogIn, status: int)
 @pytest.mark.parametrize(
     ("target", "outcome", "text"),
     [
-        ("https://nowhere.invalid/", LoginOutcome.UPSTREAM_ILL, "not found (DNS)"),
+        ("https://nowhere.invalid/", LoginOutcome.UPSTREAM_ILL, "does not resolve (DNS)"),
         ("/", LoginOutcome.UPSTREAM_ILL, "ERR_TOO_MANY_REDIRECTS"),
         ("https://localhost:22/", LoginOutcome.PORT_FORBIDDEN, "ERR_UNSAFE_PORT"),
         ("gopher://localhost/", LoginOutcome.UPSTREAM_ILL, "without a page"),

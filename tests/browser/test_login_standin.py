@@ -325,7 +325,7 @@ def test_another_key_is_never_talked_to(make_stand: MakeStand, tmp_path: Path) -
     other.mkdir()
     login = stand.log_in_by_worker(rig.make_key(other).pin)
     assert login.report.outcome is LoginOutcome.FOREIGN_KEY
-    assert "does not show our key" in login.report.text
+    assert "does not have our key" in login.report.text
     assert (login.report.submits, login.permits, stand.submits) == (0, 0, [])
 
 

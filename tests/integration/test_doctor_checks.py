@@ -68,7 +68,7 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("browser", "says nothing", State.FAILED, broken.browser("echo 'GPU trouble' >&2; exit 3"), "GPU trouble"),
     ("browser", "says why", State.FAILED, broken.browser(broken.DIES_OF_ITS_SOCKET), "Socket path too long"),
     ("browser", "is killed", State.FAILED, broken.browser("kill -9 $$"), "memory runs out"),
-    ("browser", "is not there", State.FAILED, broken.setting("GWCTL_BROWSER", "/gone/chrome"), "not there"),
+    ("browser", "is not there", State.FAILED, broken.setting("GWCTL_BROWSER", "/gone/chrome"), "does not exist"),
     ("release", "was changed", State.FAILED, broken.change_the_release, "index.html"),
     ("release", "is pinned and gone", State.FAILED, broken.setting("GWCTL_RELEASE", "20990101-x"), "is not installed"),
     ("release", "is not installed", State.WARNING, broken.remove_the_release, "no Standard Release"),

@@ -81,7 +81,7 @@ def test_the_person_closes_the_window(quick: RealHome, screen: Screen) -> None:
     call = quick.start("login", "--manual", DISPLAY=screen.display)
     screen.close_window()
     done = ended(call, screen).check(77)
-    assert one_line_with_hint(done) == "the window was closed before the login was through\ngwctl login --manual"
+    assert one_line_with_hint(done) == "the window was closed before the login finished\ngwctl login --manual"
     assert quick.left() == []
     assert (quick.submits(), own_submits(quick)) == (0, [])
 

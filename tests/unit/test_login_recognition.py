@@ -154,14 +154,26 @@ def test_what_is_chosen_and_what_to_use(switch: list[Control], paper: object, wa
         ([USER, SECRET, control(3, "submit", ours=False)], "another origin"),
         ([control(1, "text"), control(4, "text"), SECRET, SEND], "2 fields before the one for the password"),
         ([USER, control(4, "text", "User of the adviser"), SECRET, SEND], "2 fields for a username"),
-        ([USER, control(4, "text", "Branch", required=True), SECRET, SEND], "a field that has to be filled"),
-        ([USER, control(4, "text", "Security code", required=True), SECRET, SEND], "a field that has to be filled"),
+        (
+            [USER, control(4, "text", "Branch", required=True), SECRET, SEND],
+            "a required field that gwctl does not know",
+        ),
+        (
+            [USER, control(4, "text", "Security code", required=True), SECRET, SEND],
+            "a required field that gwctl does not know",
+        ),
         (
             [USER, control(4, "switch", "I agree", required=True, on=False), SECRET, SEND],
-            "a field that has to be filled",
+            "a required field that gwctl does not know",
         ),
-        ([USER, SECRET, control(4, "text", "Characters in the picture"), SEND], "a field that has to be filled"),
-        ([USER, SECRET, control(4, "text", autocomplete="one-time-code"), SEND], "a field that has to be filled"),
+        (
+            [USER, SECRET, control(4, "text", "Characters in the picture"), SEND],
+            "a required field that gwctl does not know",
+        ),
+        (
+            [USER, SECRET, control(4, "text", autocomplete="one-time-code"), SEND],
+            "a required field that gwctl does not know",
+        ),
         ([USER, SECRET], "no button"),
         ([USER, SECRET, control(3, "submit", "Forgot password?")], "no button"),
         ([USER, SECRET, SEND, control(4, "submit", "Log in to TWS")], "2 buttons"),
