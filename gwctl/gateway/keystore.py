@@ -102,7 +102,7 @@ def ensure_leaf(paths: Paths, names: Sequence[str] | None = None) -> Leaf:
 
 
 def kept_leaf(paths: Paths) -> Leaf | None:
-    """Return the certificate that a running gateway started with, whatever its age; None if its files are damaged.
+    """Return the certificate that a running gateway started with, of any age; None if its files are damaged.
 
     It creates and renews nothing: that would make a running gateway look like a stranger (law 4). Raises DiskTrouble.
     """

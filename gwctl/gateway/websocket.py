@@ -286,7 +286,7 @@ class PushListener:
         except (OSError, ConnectionEnded) as error:  # a timeout and a wrong certificate are OSErrors
             log.debug("no WebSocket: %s", type(error).__name__)
             return False
-        except Exception:  # the supervisor goes on without hints
+        except Exception:  # the supervisor works without hints too
             log.exception("the WebSocket could not be opened")
             return False
         line.has_session = has_session

@@ -54,7 +54,7 @@ def find_switch(controls: tuple[Control, ...], field_: Control) -> tuple[bool | 
 def check_nameless(controls: tuple[Control, ...], first: Control, last: Control) -> None:
     """Raise Unsure for a choice in or just above the form that might be the one between paper and live.
 
-    A plain checkbox after the fields is usually a "remember me", whatever its name.
+    A plain checkbox after the fields is usually a "remember me", under any name.
     """
     at, end = controls.index(first), controls.index(last)
     above = list(itertools.takewhile(lambda one: one.kind not in _FIELDS, reversed(controls[:at])))

@@ -296,7 +296,7 @@ class Flow:
         return NOBODY_APPROVED if awaits_approval else self._judge_silence(look, submitted, longest_s, gone)
 
     def _judge_silence(self, look: Look | None, submitted: Submitted, waited_s: float, gone: str) -> Ended:
-        """Return how a wait ends when nothing ended it; ``gone`` is the page's last text, which may be gone."""
+        """Return how a wait ends when nothing ended it; ``gone`` is the page's last text."""
         status = self._page.traffic.post_status or 0
         if status >= 500:
             return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")

@@ -64,7 +64,7 @@ def tell_of_no_code(words: str) -> bool:
 
 
 def kind_of_code(words: str) -> str | None:
-    """Return the kind of code that a page asks for, if only its words tell; None if they do not."""
+    """Return the kind of code that a page asks for, if only its words show it; None if they do not."""
     return next((kind for kind, pattern in _KINDS if pattern.search(words)), None)
 
 

@@ -18,7 +18,7 @@ class Entry:
 
 
 TEMPERS: Final = ("swallows", "stays", "clears", "reloads")
-"""What a temperamental login page does with the form: ignores it, or the others after the answer to its POST."""
+"""What a temperamental login page does with the form: ignores it, or one of the others after its POST's answer."""
 
 SCENARIOS: Final[Mapping[str, Entry]] = {
     "http_503": Entry("Every answer is 503 without a body.", {"paths": "all"}),
@@ -85,7 +85,7 @@ SCENARIOS: Final[Mapping[str, Entry]] = {
         },
     ),
     "second_factor": Entry(
-        "A right password leads to this second factor, whatever the account has.",
+        "A right password leads to this second factor, regardless of the account's own.",
         {
             "kind": "app",
             "code": "135790",

@@ -88,7 +88,7 @@ class SecondFactor:
         return KIND_OF_DEVICE.get(device, "sms")
 
     def approves(self, sent_ago_s: float, resends: int) -> bool | None:
-        """Return the result of a push sent so many seconds ago: approved, denied, or None for no answer yet."""
+        """Return the result of a push sent ``sent_ago_s`` ago: approved, denied, or None for no answer yet."""
         if self.approve == "never" or sent_ago_s * 1000 < self.approve_after_ms:
             return None
         if self.approve == "second" and resends == 0:

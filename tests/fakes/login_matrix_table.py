@@ -1,4 +1,4 @@
-"""The login's matrix as tables: what is expected, for the docs' page, and what came of it, for the end of a run."""
+"""The login's matrix as tables: the expected outcomes for the docs' page, and the results at the end of a run."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ Cell = tuple[str, str, str]
 
 HEAD = """# The login's matrix
 
-Each cell is a login by a real Chromium that the tests make (`tests/browser/test_login_matrix.py`, at the stand-in for
-IBKR; those in **bold** also through the real gateway, `tests/real_gateway/test_login_matrix_real.py`). Written by
-`scripts/login-matrix` from `tests/fakes/login_matrix.py`; edit that instead of this page. *Drawn*: the
-pages that are drawn from a grammar have it (`tests/browser/test_login_grammar.py`, `scripts/pages`), and it is not
-played here. A dash: that page has no such thing. The run prints the same tables with the seconds each login took.
+Each cell is a login that the tests make with a real Chromium (`tests/browser/test_login_matrix.py`, in the sandbox;
+those in **bold** also through the real gateway, `tests/real_gateway/test_login_matrix_real.py`). Written by
+`scripts/login-matrix` from `tests/fakes/login_matrix.py`; edit that instead of this page. *Drawn*: pages
+drawn from a grammar cover it (`tests/browser/test_login_grammar.py`, `scripts/pages`), so it is not
+played here. A dash: the page does not have it. The run prints the same tables with the seconds each login took.
 
 """
 SUCCEEDS = "## Second factors: each ends in a session\n\n"
-ENDS = "\n## Endings: each is an outcome of its own, after one submit of the password or none\n\n"
-FACTORS_END = "\n## Second factors that are not given, or refused\n\n"
+ENDS = "\n## Endings: each is a separate outcome, after one submit of the password or none\n\n"
+FACTORS_END = "\n## Second factors not given, or refused\n\n"
 
 
 def page(real: Iterable[Cell]) -> str:
-    """Return docs/login-matrix.md; ``real`` are the cells that the real gateway sees, too."""
+    """Return docs/login-matrix.md; ``real`` are the cells that the real gateway plays too."""
     in_bold = set(real)
 
     def say(cell: Cell, outcome: str) -> str:
@@ -36,12 +36,12 @@ def page(real: Iterable[Cell]) -> str:
 
 
 def results(told: Mapping[Cell, str]) -> str:
-    """Return what came of the cells that were played; ``told`` has a text for each."""
+    """Return the results of the played cells; ``told`` has a text for each."""
     return SUCCEEDS + _succeeding(told) + ENDS + _ending(told) + FACTORS_END + _factors_ending(told)
 
 
 def key(case: matrix.Case) -> Cell:
-    """Return what tells a case from the others."""
+    """Return the identity of a case."""
     return case.variant.name, case.factor.name, case.ending.name
 
 

@@ -1,4 +1,4 @@
-"""Each check of the doctor is broken by itself, with real files, sockets and processes, and only it says so."""
+"""Each check of the doctor is broken alone, with real files, sockets and processes, and only that check reports it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 def test_a_sound_machine_has_nothing_wrong(machine: Machine) -> None:
-    """Where nothing is broken no check warns or fails, and only the session, which nobody runs, is not checked."""
+    """On a sound machine no check warns or fails; only the session is not checked, because none is running."""
     findings = machine.findings()
     assert machine.wrong() == {}
     assert [one.check for one in findings if one.state is State.NOT_CHECKED] == ["session"]
@@ -152,7 +152,7 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
 def test_what_is_broken_is_said_by_its_check_alone(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, *, code: str, state: State, breaks: Break, said: str
 ) -> None:
-    """One thing is broken: its check says so with a remedy, no other check does, and nothing that looked is left."""
+    """One thing is broken: its check reports it with a remedy, no other check does, and no process is left."""
     children = set(psutil.Process().children(recursive=True))
     with breaks(machine, monkeypatch) or nullcontext():
         started = set(psutil.Process().children(recursive=True)) - children
@@ -167,12 +167,12 @@ def test_what_is_broken_is_said_by_its_check_alone(
 
 
 def test_every_check_is_broken_here() -> None:
-    """No check is without a test that breaks it; `time_zones` needs a process of its own, below."""
+    """Every check has a test that breaks it; `time_zones` needs a separate process, below."""
     assert {check.code for check in CHECKS} - {code for code, *_ in BREAKS} == {"time_zones"}
 
 
 def test_no_time_zones(machine: Machine) -> None:
-    """Without any database of time zones that is what is wrong, and all that needs the settings is not checked."""
+    """Without any time zone database, that is the finding, and checks that need the settings do not run."""
     empty = machine.folder / "empty"
     (empty / "tzdata").mkdir(parents=True)
     (empty / "tzdata" / "__init__.py").write_text("")
@@ -184,7 +184,7 @@ def test_no_time_zones(machine: Machine) -> None:
 
 
 def test_an_authority_may_sign_for_names_that_were_asked_for(machine: Machine) -> None:
-    """Names of `certificate_names` are no fault of the authority's, nor are several addresses to tell one."""
+    """Names from `certificate_names` are no fault of the authority, and neither are several addresses."""
     machine.variables["GWCTL_CERTIFICATE_NAMES"] = "curlew.example,10.9.8.7"
     machine.variables["GWCTL_NOTIFY_URLS"] = "json://a/b\njson://c/d"
     keystore.ensure_leaf(machine.paths, ("curlew.example", "10.9.8.7"))
@@ -193,7 +193,7 @@ def test_an_authority_may_sign_for_names_that_were_asked_for(machine: Machine) -
 
 
 def test_lines_that_start_a_gwctl_that_is_there(machine: Machine) -> None:
-    """A line with variables before a Python and its module, one found on the crontab's PATH, and a unit are well."""
+    """A line with variables before a Python and its module, one found on the crontab's PATH, and a unit are fine."""
     program(machine.folder / "own bin" / "gwctl", "true")
     lines = [
         f"PATH={machine.folder / 'bin'}:/usr/bin",
@@ -212,13 +212,13 @@ def test_lines_that_start_a_gwctl_that_is_there(machine: Machine) -> None:
 
 
 def test_a_file_of_another_user(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of ours that belongs to somebody else is named, with the command that gives it back."""
+    """A file of ours with another owner is named, with the command that corrects it."""
     file = machine.paths.leaf_file
     me = os.geteuid()
     if me == 0:
         os.chown(file, 65534, -1)
         wrong = machine.wrong()
-    else:  # nobody but root can give a file away: there it is we who are somebody else
+    else:  # only root can give a file away: so this process pretends to be another user
         monkeypatch.setattr(files.os, "geteuid", lambda: me + 1)
         wrong = machine.wrong()
     assert list(wrong) == ["permissions"]
@@ -227,7 +227,7 @@ def test_a_file_of_another_user(machine: Machine, monkeypatch: pytest.MonkeyPatc
 
 
 def test_settings_that_name_secrets_are_for_their_owner() -> None:
-    """A config.toml that says where a secret comes from is warned of where others can get at it, and only there."""
+    """A config.toml that names the source of a secret causes a warning if others can read it, and only then."""
     with tempfile.TemporaryDirectory(prefix="gwctl-doctor-") as made:
         folder = Path(made)
         folder.chmod(0o755)
@@ -242,7 +242,7 @@ def test_settings_that_name_secrets_are_for_their_owner() -> None:
 
 
 def test_a_secret_is_never_said(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is wrong with a secret, no finding holds it."""
+    """For any fault of a secret, no finding contains the secret."""
     machine.variables["GWCTL_TOTP_SECRET"] = "Canary-Is-Not-Base32"
     broken.password_file(b"Quail-Harbor-5521 \n", 0o644)(machine, monkeypatch)
     said = " ".join(f"{one.what} {one.remedy} {one.where}" for one in machine.findings() if one.check == "secrets")
