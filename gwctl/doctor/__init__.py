@@ -1,1 +1,1 @@
-"""Look at everything a session needs and say what to do about what is wrong; changes nothing and ends nothing."""
+"""Check everything that a session needs and say how to fix what is wrong; changes nothing and stops nothing."""

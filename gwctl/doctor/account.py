@@ -1,4 +1,4 @@
-"""Checks of what a login needs and of how the last ones ended: secrets, refusals, budgets. No secret leaves them."""
+"""Checks of secrets, refused logins and budgets. The findings contain no secret."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MINUTE_S = 60
 
 
 def run_command(case: Case, argv: Sequence[str]) -> str:
-    """Run a command of the profile that prints a secret; raise OSError or ValueError if it fails or takes long."""
+    """Run a profile's command that prints a secret; raise OSError or ValueError if it fails or takes too long."""
     from gwctl.errors import TimedOut
 
     try:
@@ -29,19 +29,19 @@ def run_command(case: Case, argv: Sequence[str]) -> str:
     except TimedOut as error:
         raise ValueError(error.message) from None
     if done.exit_code != 0:
-        raise ValueError(f"{argv[0]} ended with exit code {done.exit_code}")
+        raise ValueError(f"{argv[0]} exited with code {done.exit_code}")
     return done.stdout
 
 
 def sources_of(case: Case) -> Sources:
-    """Return where secrets are looked for; nobody is asked."""
+    """Return the sources to search for secrets, without a prompt."""
     return Sources(case.environment, lambda argv: run_command(case, argv))
 
 
 def check_secrets(case: Case) -> Iterator[Finding]:
-    """Say which source has each secret, and what is wrong with it."""
+    """Report the source of each secret, and any problem with it."""
     if case.is_sandbox:
-        yield ok("the sandbox has its own play account")
+        yield ok("the sandbox has a built-in test account")
         return
     settings = case.known
     if not settings["username"]:
@@ -53,18 +53,19 @@ def check_secrets(case: Case) -> Iterator[Finding]:
     if "password" not in found:
         findings.append(
             warning(
-                "no password is found here: only at a terminal can it be asked for", case.command("secret set password")
+                "no password is stored here; gwctl can only ask for it at a terminal",
+                case.command("secret set password"),
             )
         )
     findings += _faults_of_text(found)
     method = settings["second_factor"]
     if method == "totp" and "totp_secret" not in found:
         findings.append(
-            failed("second_factor is totp, and there is no TOTP secret", case.command("secret set totp_secret"))
+            failed("second_factor is totp, but there is no TOTP secret", case.command("secret set totp_secret"))
         )
     if method == "command" and not settings["second_factor_command"]:
         findings.append(
-            failed("second_factor is command, and there is no second_factor_command", "set it in config.toml")
+            failed("second_factor is command, but second_factor_command is not set", "set it in config.toml")
         )
     yield from findings or [ok(", ".join(f"{name} from {one.source}" for name, one in found.items()))]
 
@@ -78,13 +79,13 @@ def _faults_of_text(found: dict[str, Found]) -> Iterator[Finding]:
             try:
                 code_at(text, 0)
             except BadSecret as error:
-                yield failed(f"{error} ({one.source})", "copy it anew from where IBKR shows it")
+                yield failed(f"{error} ({one.source})", "copy it again from IBKR's page")
         elif name not in NOTIFY_SECRETS and (doubt := doubt_of(one)) is not None:
-            yield warning(f"the {name}: {doubt}", f"look at {one.source}")
+            yield warning(f"the {name}: {doubt}", f"check {one.source}")
 
 
 def files_of_secrets(case: Case) -> dict[str, Path]:
-    """Return the files that secrets are named to be in."""
+    """Return the files that the settings name for secrets."""
     named = {name: case.environment.get(f"GWCTL_{name.upper()}_FILE") for name in SECRET_KEYS}
     return {name: Path(file).expanduser() for name, file in named.items() if file}
 
@@ -95,13 +96,13 @@ def _faults_of_file(case: Case, name: str) -> Iterator[Finding]:
         return
     mode, remedy = file.stat().st_mode, f"chmod 600 {shlex.quote(str(file))}"
     if mode & stat.S_IROTH:
-        yield failed(f"everybody on this machine may read the {name}'s file", remedy, where=file)
+        yield failed(f"every user of this machine can read the {name}'s file", remedy, where=file)
     elif mode & stat.S_IRGRP:
-        yield warning(f"others than you may read the {name}'s file", remedy, where=file)
+        yield warning(f"other users can read the {name}'s file", remedy, where=file)
 
 
 def check_login(case: Case) -> Iterator[Finding]:
-    """Say how the last login ended, how many were refused of late, and whether a person has to unlock it."""
+    """Report how the last login ended, the refusals in 24 hours, and whether a person must unlock the login."""
     from gwctl.login.failures import latest
     from gwctl.login_ledger.ledger import describe, record_from
     from gwctl.login_ledger.ledger import machine_uptime as uptime
@@ -123,10 +124,10 @@ def check_login(case: Case) -> Iterator[Finding]:
     last = f"last {login['last_outcome']} at {login['last_at']}" if login["last_at"] else "none yet"
     if login["locked"]:
         blocked = record.block.reason if record.block else None
-        why = record.locked_reason or blocked or "the password was refused, or too many were"
+        why = record.locked_reason or blocked or "IBKR refused the password, or refused too many logins"
         yield failed(
             f"locked: {why} ({refusals})",
-            f"mend the cause ({case.command('login --explain')}), then: {case.command('login --reset-lockout')}",
+            f"fix the cause ({case.command('login --explain')}), then: {case.command('login --reset-lockout')}",
         )
     elif login["rejected"] or login["last_outcome"] not in {SUCCESS, None}:
         kept = latest(case.paths.evidence_dir)
@@ -137,14 +138,14 @@ def check_login(case: Case) -> Iterator[Finding]:
 
 
 def check_budget(case: Case) -> Iterator[Finding]:
-    """Say whether a cure has to wait because it was tried too often of late."""
+    """Report whether a recovery action must wait because its budget is spent."""
     from gwctl.core.budget import Rung
     from gwctl.core.policy import default_budgets
     from gwctl.core.tables import Snapshot, recall
 
     raw = case.state_of(case.paths.budget_file)
     if raw is None:
-        yield ok("nothing was spent")
+        yield ok("no budget is spent")
         return
     now = time.monotonic()
     kept = recall(Snapshot(), raw, case.ports.wall_clock() - now, now)
@@ -152,10 +153,10 @@ def check_budget(case: Case) -> Iterator[Finding]:
     spent = {rung: kept.spent.room_in_s(rung, budget, now) for rung, budget in limits.items()}
     exhausted = [f"{rung} for {duration(room_s)}" for rung, room_s in spent.items() if room_s > 0]
     pause_s = kept.login_not_before - now
-    wait = f"wait; {case.command('status')} says for what"
+    wait = f"wait; {case.command('status')} shows the reason"
     if exhausted:
-        yield warning(f"tried so often that it waits: {', '.join(exhausted)}", wait)
+        yield warning(f"budget spent, waiting: {', '.join(exhausted)}", wait)
     elif pause_s > 0:
-        yield warning(f"the next login is in {duration(pause_s)}, after {kept.failed_logins} that failed", wait)
+        yield warning(f"the next login is in {duration(pause_s)}, after {kept.failed_logins} failed logins", wait)
     else:
-        yield ok("there is room for every cure")
+        yield ok("every recovery action has budget left")

@@ -1,4 +1,4 @@
-"""A zip for a bug report: what is needed to understand it, and nothing that is secret or personal."""
+"""Write a zip for a bug report: the facts to understand it, without secrets or personal data."""
 
 from __future__ import annotations
 
@@ -43,35 +43,37 @@ _UNKNOWN_PERSONS = frozenset({"root", "localhost", "nobody", "user", "gwctl"})
 
 CONTENTS: dict[str, str] = {
     "README.txt": "this list",
-    "doctor.json": "the findings",
-    "versions.json": "gwctl, Python, system, Java, browser, release, and what gwctl was installed with",
-    "settings.json": "each setting with its source; names, hosts, commands' arguments and options are left out",
-    "status.json": "what the supervisor says, or that none answers",
-    "ledger.json": "how many logins there were, how they ended, whether a person is needed",
-    "last.json": "how the last supervisor ended, the last login that failed, the cause in the gateway's log",
+    "doctor.json": "the doctor's findings",
+    "versions.json": "versions of gwctl, Python, system, Java, browser, release and gwctl's dependencies",
+    "settings.json": "each setting with its source, without names, hosts, command arguments and options",
+    "status.json": "the supervisor's status, or that none answers",
+    "ledger.json": "how many logins there were, how they ended, whether a person must act",
+    "last.json": "how the last supervisor ended, the last failed login, the cause in the gateway's log",
     "supervisor.log": "the last 256 KB of the supervisor's log",
-    "start.log": "the last 256 KB of what supervisors printed at their start",
+    "start.log": "the last 256 KB of what supervisors printed at startup",
     "journal.jsonl": "the last 256 KB of the journal",
 }
-"""What is in the zip; docs/how-to/troubleshooting.md has the same table."""
+"""The zip's files; docs/how-to/troubleshooting.md has the same table."""
 
 
 class _Lines(list[Any]):
-    """JSON values that are written a line each."""
+    """JSON values, written one to a line."""
 
 
 def write_bundle(file: Path, case: Case, findings: list[Finding]) -> None:
     """Write the zip, 0600, whole or not at all; raise DiskTrouble.
 
-    The gateway's own logs, which hold secrets, are not in it. Raises GwctlError, with nothing written, if a secret
-    that is known would be.
+    It leaves out the gateway's own logs, which hold secrets. If a member would still contain a known secret, it writes
+    nothing and raises GwctlError.
     """
     versions = _versions(case)
     redactor = redactor_of(case, keep=_texts_in(versions))
     members = {name: _text(redactor, content) for name, content in _members(case, findings, versions)}
     leaking = [name for name, text in members.items() if redactor.finds(text)]
     if leaking:
-        raise GwctlError(f"{', '.join(leaking)} would hold a secret; nothing was written", hint="report it, without it")
+        raise GwctlError(
+            f"{', '.join(leaking)} would contain a secret; nothing was written", hint="report this, without the secret"
+        )
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in members.items():
@@ -109,7 +111,7 @@ def _texts_in(value: dict[str, Any]) -> Iterator[str]:
 
 
 def redactor_of(case: Case, *, keep: Iterable[str] = ()) -> Redactor:
-    """Return what takes out everything that is known to be secret or personal on this machine, but for ``keep``."""
+    """Return a redactor for everything on this machine known to be secret or personal, except ``keep``."""
     person = {socket.gethostname(), socket.gethostname().partition(".")[0]}
     own_homes: dict[str, str] = {case.environment.get("HOME") or "": "~"}
     with contextlib.suppress(KeyError):  # an account without an entry, as in containers
@@ -128,7 +130,7 @@ def redactor_of(case: Case, *, keep: Iterable[str] = ()) -> Redactor:
 
 
 def _known(case: Case) -> Iterator[str]:
-    """Yield every secret of this profile that is within reach, the names of its accounts, and commands' arguments."""
+    """Yield this profile's secrets that gwctl can reach, its accounts' names, and commands' arguments."""
     yield from _in_sources(case)
     for file, name in (
         (case.paths.supervisor_state_file, "token"),
@@ -151,7 +153,7 @@ def _known(case: Case) -> Iterator[str]:
             arguments = table.get(name)
             for one in arguments[1:] if isinstance(arguments, list) else ():
                 yield one if isinstance(one, str) and len(one) >= _ARGUMENT_CHARS else ""
-        for name in SECRET_KEYS:  # it does not belong there, and is refused: it may stand there all the same
+        for name in SECRET_KEYS:  # refused in config.toml, but a user may have put one there
             yield str(table.get(name) or "")
 
 
@@ -166,7 +168,7 @@ def _tables(case: Case) -> Iterator[dict[str, Any]]:
 
 
 def _in_sources(case: Case) -> Iterator[str]:
-    """Yield what every source has, the later ones of the contract's order, too."""
+    """Yield the value from every source, including those that an earlier source in the contract's order hides."""
     for name, value in case.environment.variables.items():
         if value and _SECRET_VARIABLE.search(name) and not name.endswith(("_FILE", "_DIRECTORY", "_COMMAND")):
             yield value
@@ -175,7 +177,7 @@ def _in_sources(case: Case) -> Iterator[str]:
         for secret in _of_one(case, name, files_of_secrets(case).get(name), directory):
             yield secret
             if name in NOTIFY_SECRETS:
-                # Of an address the part that lets anybody write there may stand by itself.
+                # The part of an address that lets anybody send there may occur on its own.
                 yield from (part for part in re.split(r"[^A-Za-z0-9_-]+", secret) if len(part) >= _PART_CHARS)
 
 
@@ -207,7 +209,7 @@ def _versions(case: Case) -> dict[str, Any]:
 
 def _settings(case: Case) -> dict[str, Any]:
     if case.settings is None:
-        return {"error": "the settings cannot be read; doctor.json says why"}
+        return {"error": "the settings cannot be read; doctor.json has the reason"}
     return {
         name: {"value": _shown(name, setting.value), "source": setting.source}
         for name, setting in case.settings.values.items()
@@ -215,7 +217,7 @@ def _settings(case: Case) -> dict[str, Any]:
 
 
 def _shown(name: str, value: Any) -> Any:  # noqa: ANN401 - a setting's own type
-    """Return a setting's value as far as it is nobody's business but ours."""
+    """Return the part of a setting's value that is safe to share."""
     shown: Any = list(value) if isinstance(value, tuple) else value
     if value is None or value == KEYS[name].default:
         pass
@@ -265,7 +267,7 @@ def _last(case: Case) -> dict[str, Any]:
 
 
 def _tail(file: Path) -> str:
-    """Return the last whole lines of ``file``: half of a line may hold half of a secret, which nobody would know."""
+    """Return the last whole lines of ``file``: half a line may hold half a secret, which redaction would miss."""
     try:
         with file.open("rb") as log:
             size_bytes = log.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""What a check is given and what it finds: the case, the findings, reads that end in time."""
+"""The input and output of a check: the case, the findings, and reads with a time limit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 def within(timeout_s: float, work: Callable[[], T]) -> T:
     """Return what ``work`` returns, or raise what it raises; raise TimeoutError after ``timeout_s``.
 
-    What hangs goes on in a thread that keeps no program from ending.
+    On a timeout, the work goes on in a daemon thread, which does not keep the program alive.
     """
     done: list[T] = []
     failure: list[BaseException] = []
@@ -35,7 +35,7 @@ def within(timeout_s: float, work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             done.append(work())
-        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
             failure.append(error)
 
     thread = threading.Thread(target=run, name="doctor-within", daemon=True)
@@ -49,19 +49,19 @@ def within(timeout_s: float, work: Callable[[], T]) -> T:
 
 
 class State(StrEnum):
-    """How what was looked at is."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
-    """It works, or will until something else happens."""
+    """It works now, but something may break it later."""
     FAILED = "failed"
     NOT_CHECKED = "not_checked"
-    """What it needs to look was not there."""
+    """The check could not run: something it needs was missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a check says; ``check`` is the check's code, filled in by who ran it."""
+    """One result of a check; the runner fills in ``check``, the check's code."""
 
     state: State
     what: str
@@ -70,7 +70,7 @@ class Finding:
     check: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for the envelope."""
+        """Return the finding as JSON for the envelope."""
         return {
             "check": self.check,
             "state": str(self.state),
@@ -81,22 +81,22 @@ class Finding:
 
 
 def ok(what: str, *, where: object = None) -> Finding:
-    """Return that all is well."""
+    """Return a finding that all is well."""
     return Finding(State.OK, what, None, _text(where))
 
 
 def warning(what: str, remedy: str | None, *, where: object = None) -> Finding:
-    """Return that something may hurt later."""
+    """Return a finding about a possible later problem."""
     return Finding(State.WARNING, what, remedy, _text(where))
 
 
 def failed(what: str, remedy: str | None, *, where: object = None) -> Finding:
-    """Return that something is wrong."""
+    """Return a finding that something is wrong."""
     return Finding(State.FAILED, what, remedy, _text(where))
 
 
 def not_checked(needed: str) -> Finding:
-    """Return that nothing could be said, because ``needed`` is missing."""
+    """Return a finding that the check did not run, because ``needed`` is missing."""
     return Finding(State.NOT_CHECKED, f"needs {needed}")
 
 
@@ -105,7 +105,7 @@ def _text(where: object) -> str | None:
 
 
 def summarise(findings: list[Finding]) -> dict[str, int]:
-    """Return how many findings there are of each state."""
+    """Return the number of findings in each state."""
     return {str(state): sum(one.state is state for one in findings) for state in State}
 
 
@@ -117,7 +117,7 @@ def resolve(host: str, port: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """How a browser's start went: ``text`` is empty where it did start."""
+    """How a browser's start went: ``text`` is empty if it started."""
 
     text: str = ""
     was_killed: bool = False
@@ -126,19 +126,19 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What the machine says that a test cannot have it say."""
+    """Facts about the machine that tests replace."""
 
     resolve: Callable[[str, int], list[str]] = resolve
     disk: Callable[[Path], os.statvfs_result] = os.statvfs
     wall_clock: Callable[[], float] = time.time
     try_browser: Callable[[Case, Browser], Tried] | None = None
-    """In place of starting one, which takes a second."""
+    """Used instead of a real start, which takes a second."""
     unit_dirs: tuple[Path, ...] = (Path("/etc/systemd/system"),)
 
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """An answer of IBKR's: its status and, if it had a date, how far that is ahead of this machine's clock."""
+    """An answer from IBKR: its status and, if it had a date, how far IBKR's clock is ahead of this machine's."""
 
     status: int
     ahead_s: float | None
@@ -147,7 +147,7 @@ class Contact:
 
 @dataclass(slots=True)
 class Case:
-    """One profile. The last fields are filled in by checks, for those that need them."""
+    """One profile. Checks fill in the last fields for the checks that need them."""
 
     profile: str
     environment: Environment
@@ -156,13 +156,13 @@ class Case:
     settings: Settings | None = None
     contact: Contact | None = None
     status: Status | None = None
-    """What the supervisor says; None if none answers."""
+    """The supervisor's answer; None if none answers."""
     versions: dict[str, str] = field(default_factory=dict)
-    """Of what was found on the way: Java, browser, release."""
+    """Versions found along the way: Java, browser, release."""
 
     @classmethod
     def of(cls, profile: str, environment: Environment) -> Case:
-        """Return the case of ``profile``; raise Configuration if its name or its home is none."""
+        """Return the case of ``profile``; raise Configuration if its name or its home is invalid."""
         return cls(profile, environment, Paths.for_profile(profile, environment.home))
 
     def command(self, rest: str) -> str:
@@ -172,30 +172,30 @@ class Case:
 
     @property
     def known(self) -> Settings:
-        """The settings, for checks that need ``settings``."""
+        """The settings, for checks that list ``settings`` in their needs."""
         if self.settings is None:
-            raise LookupError("a check that needs the settings does not say so")
+            raise LookupError("a check that needs the settings does not declare it")
         return self.settings
 
     @property
     def port(self) -> int:
-        """The gateway's port: the running supervisor's, which a flag may have set, else the settings'."""
+        """The gateway's port: the running supervisor's, which a flag may have set, otherwise the setting."""
         port = (self.state_of(self.paths.supervisor_state_file) or {}).get("gateway_port")
         return port if isinstance(port, int) else int(self.known["port"])
 
     @property
     def scratch_dir(self) -> Path:
-        """Where programs put what they need for a moment."""
+        """The folder where programs put their temporary files."""
         named = next((value for name in ("TMPDIR", "TEMP", "TMP") if (value := self.environment.get(name))), None)
         return Path(named) if named else Path(tempfile.gettempdir())
 
     @property
     def is_sandbox(self) -> bool:
-        """Whether what runs is the sandbox, by the supervisor's record."""
+        """Whether the supervisor's record says that it runs the sandbox."""
         return (self.state_of(self.paths.supervisor_state_file) or {}).get("sandbox") is True
 
     def state_of(self, file: Path) -> dict[str, Any] | None:
-        """Return what a state file holds; None if there is none or it cannot be read, which ``state_files`` says."""
+        """Return the content of a state file; None if it is missing or unreadable, which ``state_files`` reports."""
         try:
             return look_at_json(file)[0]
         except OSError:
@@ -203,5 +203,5 @@ class Case:
 
 
 def nearest(folder: Path) -> Path:
-    """Return ``folder``, or what of the folders above it exists."""
+    """Return ``folder``, or its nearest parent that exists."""
     return next((one for one in (folder, *folder.parents) if one.is_dir()), Path("/"))

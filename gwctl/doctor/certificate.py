@@ -23,16 +23,16 @@ _PERMITTED = frozenset({"localhost", "127.0.0.0/8", "::1/128"})
 
 
 def check_certificate(case: Case) -> Iterator[Finding]:
-    """Look at the authority, at the gateway's certificate with its key, and at the bundle of all roots."""
+    """Check the authority, the gateway's certificate and key, and the bundle of all roots."""
     paths = case.paths
-    anew = f"{case.command('down')}, then {case.command('up')}, which makes them anew"
+    anew = f"{case.command('down')}, then {case.command('up')}, which makes new ones"
     ca_pem = _content(paths.ca_file)
     leaf_pem = _content(paths.leaf_file)
     if ca_pem is None:
         if leaf_pem is not None:
-            yield failed("the authority that signed the gateway's certificate is gone", anew, where=paths.ca_file)
+            yield failed("the authority that signed the gateway's certificate is missing", anew, where=paths.ca_file)
         else:
-            yield ok("none yet; gwctl up makes it")
+            yield ok("none yet; gwctl up creates it")
         return
     ca = _parsed(ca_pem)
     fault = _fault_of_authority(ca, paths.ca_dir / "ca.key", _asked_for(case))
@@ -40,21 +40,21 @@ def check_certificate(case: Case) -> Iterator[Finding]:
         yield failed(f"the authority {fault}", anew, where=paths.ca_file)
         return
     if leaf_pem is None:
-        yield ok(f"the authority is good until {_day(ca)}; the gateway's certificate comes with gwctl up")
+        yield ok(f"the authority is valid until {_day(ca)}; gwctl up creates the gateway's certificate")
         return
     leaf = _parsed(leaf_pem)
     fault = _fault_of_leaf(leaf, ca) or _fault_of_keystore(case, leaf)
     if leaf is None or fault is not None:
         yield failed(f"the gateway's certificate {fault}", anew, where=paths.leaf_file)
     elif leaf.not_valid_after_utc - _now() < _SOON:
-        yield warning(f"the gateway's certificate ends on {_day(leaf)}", case.command("restart"), where=paths.leaf_file)
+        yield warning(
+            f"the gateway's certificate expires on {_day(leaf)}", case.command("restart"), where=paths.leaf_file
+        )
     else:
-        yield ok(f"good until {_day(leaf)}, the authority until {_day(ca)}")
+        yield ok(f"valid until {_day(leaf)}, the authority until {_day(ca)}")
     bundle = _content(paths.ca_bundle_file)
     if bundle is not None and bundle != keystore.bundled(ca_pem):
-        yield warning(
-            "the bundle for SSL_CERT_FILE is not of today's roots", case.command("env"), where=paths.ca_bundle_file
-        )
+        yield warning("the bundle for SSL_CERT_FILE is out of date", case.command("env"), where=paths.ca_bundle_file)
 
 
 def _content(file: Path) -> bytes | None:
@@ -83,14 +83,14 @@ def _day(certificate: x509.Certificate) -> str:
 
 def _fault_of_time(certificate: x509.Certificate) -> str | None:
     if certificate.not_valid_after_utc <= _now():
-        return f"ended on {_day(certificate)}"
+        return f"expired on {_day(certificate)}"
     if certificate.not_valid_before_utc > _now():
         return "is not valid yet: is the clock right?"
     return None
 
 
 def _asked_for(case: Case) -> frozenset[str]:
-    """Return what the authority may sign for: this machine, and the names that profiles have asked for."""
+    """Return the names that the authority may sign for: this machine, and the names that profiles request."""
     names = (case.state_of(case.paths.ca_dir / "ca.json") or {}).get("names")
     return _PERMITTED | {str(name) for name in names} if isinstance(names, list) else _PERMITTED
 
@@ -100,21 +100,21 @@ def _fault_of_authority(ca: x509.Certificate | None, key_file: Path, asked_for: 
     from cryptography.hazmat.primitives import serialization
 
     if ca is None:
-        return "is no certificate"
+        return "is not a certificate"
     try:
         named = ca.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
     except (x509.ExtensionNotFound, ValueError):
         named = []
     permitted = {_subtree(one) for one in named}
     if not permitted or not permitted <= asked_for:
-        return "may sign for more than this machine and the names that were asked for"
+        return "may sign for more names than this machine and the requested ones"
     pem = _content(key_file)
     try:
         key = None if pem is None else serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError):
         key = None
     if key is None or key.public_key() != ca.public_key():
-        return "has no key that fits"
+        return "has no matching key"
     return _fault_of_time(ca)
 
 
@@ -129,7 +129,7 @@ def _fault_of_leaf(leaf: x509.Certificate | None, ca: x509.Certificate) -> str |
     from cryptography.exceptions import InvalidSignature
 
     if leaf is None:
-        return "is no certificate"
+        return "is not a certificate"
     try:
         leaf.verify_directly_issued_by(ca)
     except (InvalidSignature, ValueError, TypeError):
@@ -148,7 +148,7 @@ def _fault_of_keystore(case: Case, leaf: x509.Certificate | None) -> str | None:
     except ValueError:
         return "has a keystore that does not open"
     if key is None or certificate is None or certificate != leaf or key.public_key() != certificate.public_key():
-        return "is not the one in the keystore"
+        return "differs from the one in the keystore"
     return None
 
 
@@ -157,18 +157,18 @@ _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:>=(?P<least>[0-9.]+))?")
 _SCARCE_BYTES, _TOO_FEW_BYTES = 300_000_000, 20_000_000
 _SCARCE_INODES, _TOO_FEW_INODES = 2_000, 100
 _BROWSER_NEEDS_BYTES = 50_000_000
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written to
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only read
 _RESOLVE_TIMEOUT_S = 3.0
 
 
 def check_python(case: Case) -> Iterator[Finding]:
-    """Look at the interpreter and at what gwctl was installed with."""
+    """Check the interpreter and the installed dependencies."""
     running = platform.python_version()
     case.versions["python"] = running
     try:
         metadata = importlib.metadata.metadata("gwctl")
     except importlib.metadata.PackageNotFoundError:
-        yield ok(f"{running}; gwctl runs from its source", where=sys.prefix)
+        yield ok(f"{running}; gwctl runs from its source tree", where=sys.prefix)
         return
     least = _REQUIREMENT.fullmatch("python" + "".join(metadata.get_all("Requires-Python") or []))
     if least is not None and least["least"] and _numbers(running) < _numbers(least["least"]):
@@ -176,14 +176,14 @@ def check_python(case: Case) -> Iterator[Finding]:
         return
     lacking = [fault for one in metadata.get_all("Requires-Dist") or [] if (fault := _lacking(one)) is not None]
     if lacking:
-        yield failed(f"this installation lacks {', '.join(lacking)}", _REINSTALL, where=sys.prefix)
+        yield failed(f"this installation is missing {', '.join(lacking)}", _REINSTALL, where=sys.prefix)
         return
-    own = "" if sys.prefix != sys.base_prefix else ", in no environment of its own"
+    own = "" if sys.prefix != sys.base_prefix else ", not in a virtual environment"
     yield ok(f"{running}{own}", where=sys.prefix)
 
 
 def _lacking(requirement: str) -> str | None:
-    """Return what of a requirement is not there; None if it is, or is for an extra."""
+    """Return a requirement that is not met; None if it is met, or belongs to an extra."""
     wanted, _, marker = requirement.partition(";")
     parsed = _REQUIREMENT.match(wanted.strip())
     if parsed is None or marker:
@@ -193,7 +193,7 @@ def _lacking(requirement: str) -> str | None:
     except importlib.metadata.PackageNotFoundError:
         return parsed["name"]
     if parsed["least"] and _numbers(found) < _numbers(parsed["least"]):
-        return f"{parsed['name']} {parsed['least']} (it has {found})"
+        return f"{parsed['name']} {parsed['least']} (found {found})"
     return None
 
 
@@ -202,7 +202,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def check_disk(case: Case) -> Iterator[Finding]:
-    """Look at the free space and inodes where state and releases are."""
+    """Check the free space and inodes of the state and release folders."""
     seen: dict[int, Path] = {}
     for folder in (case.paths.profile_dir, case.paths.releases_dir):
         there = nearest(folder)
@@ -212,7 +212,7 @@ def check_disk(case: Case) -> Iterator[Finding]:
         free_bytes, inodes = disk.f_bavail * disk.f_frsize, disk.f_favail
         few_inodes = disk.f_files > 0 and inodes < _SCARCE_INODES
         what = f"{_shown(free_bytes)} free" + (f", {inodes} inodes" if few_inodes else "")
-        remedy = "gwctl release prune, or set GWCTL_HOME to a larger disk"
+        remedy = "gwctl release prune, or set GWCTL_HOME to a folder on a larger disk"
         if free_bytes < _TOO_FEW_BYTES or (few_inodes and inodes < _TOO_FEW_INODES):
             yield failed(f"the disk is full: {what}", remedy, where=there)
         elif free_bytes < _SCARCE_BYTES or few_inodes:
@@ -226,7 +226,7 @@ def _shown(size_bytes: int) -> str:
 
 
 def check_scratch(case: Case) -> Iterator[Finding]:
-    """Look at the folder for temporary files, which the browser uses in place of a small /dev/shm."""
+    """Check the folder for temporary files, which the browser uses instead of a small /dev/shm."""
     import os
 
     folder = case.scratch_dir
@@ -235,9 +235,9 @@ def check_scratch(case: Case) -> Iterator[Finding]:
         disk = case.ports.disk(_SHARED_MEMORY)
         shared = f"; /dev/shm has {_shown(disk.f_blocks * disk.f_frsize)}, which the login does not use"
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        what = "cannot be written to" if folder.is_dir() else "is not there"
+        what = "is not writable" if folder.is_dir() else "does not exist"
         yield failed(
-            f"the folder for temporary files {what}: a browser does not start", "unset TMPDIR, or mend it", where=folder
+            f"the folder for temporary files {what}: a browser cannot start", "unset TMPDIR, or repair it", where=folder
         )
         return
     disk = case.ports.disk(folder)
@@ -250,7 +250,7 @@ def check_scratch(case: Case) -> Iterator[Finding]:
 
 
 def check_time_zones(_case: Case) -> Iterator[Finding]:
-    """Look for the time zones of IBKR's maintenance windows."""
+    """Check that this machine knows the time zones of IBKR's maintenance windows."""
     from gwctl.maintenance import REGIONS, BadWindow, Windows
 
     try:
@@ -258,31 +258,31 @@ def check_time_zones(_case: Case) -> Iterator[Finding]:
             Windows.parse([region])
     except BadWindow as error:
         yield failed(
-            f"{error}: the maintenance windows cannot be known", "sudo apt install tzdata (or: " + _REINSTALL + ")"
+            f"{error}: gwctl cannot compute the maintenance windows", "sudo apt install tzdata (or: " + _REINSTALL + ")"
         )
         return
     yield ok("the time zones of IBKR's maintenance windows are known")
 
 
 def check_localhost(case: Case) -> Iterator[Finding]:
-    """Look at what the name localhost means here: clients and the login's browser use it."""
-    remedy = "write `127.0.0.1 localhost` into /etc/hosts"
+    """Check that localhost resolves to this machine: clients and the login's browser use it."""
+    remedy = "add `127.0.0.1 localhost` to /etc/hosts"
     try:
         found = within(_RESOLVE_TIMEOUT_S, lambda: case.ports.resolve("localhost", 0))
     except TimeoutError:
-        yield failed(f"localhost has no address within {_RESOLVE_TIMEOUT_S:g} s", remedy)
+        yield failed(f"localhost did not resolve within {_RESOLVE_TIMEOUT_S:g} s", remedy)
         return
     except OSError as error:
-        yield failed(f"localhost has no address: {error.strerror}", remedy)
+        yield failed(f"localhost does not resolve: {error.strerror}", remedy)
         return
     stray = [one for one in found if not ipaddress.ip_address(one.partition("%")[0]).is_loopback]
     if stray:
-        yield failed(f"localhost is {', '.join(stray)}, which is not this machine", remedy, where="/etc/hosts")
+        yield failed(f"localhost resolves to {', '.join(stray)}, which is not this machine", remedy, where="/etc/hosts")
     elif "127.0.0.1" not in found:
         yield failed(
-            f"localhost is {', '.join(found) or 'nothing'}, and the gateway is asked at 127.0.0.1",
+            f"localhost resolves to {', '.join(found) or 'nothing'}, but gwctl calls the gateway at 127.0.0.1",
             remedy,
             where="/etc/hosts",
         )
     else:
-        yield ok(f"localhost is {' and '.join(found)}")
+        yield ok(f"localhost resolves to {' and '.join(found)}")

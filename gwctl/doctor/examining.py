@@ -1,4 +1,4 @@
-"""The checks in their order, run with a deadline each."""
+"""The list of checks, and the runner that gives each a deadline."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from gwctl.process import Identity
 
 BOUND_S = 10.0
-"""For a machine that is busy; what can hang has a shorter time of its own."""
+"""Long enough for a busy machine; checks that can hang have a shorter limit."""
 _CHILDREN_GRACE_S = 0.5
 _THREADS_WAIT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to look at. ``code`` is what scripts know it by; ``needs`` are the codes that have to be well first."""
+    """One check. Scripts know it by ``code``; ``needs`` lists the codes of checks that must pass first."""
 
     code: str
     looks_at: str
@@ -55,9 +55,9 @@ class Check:
 
 
 def examine(case: Case, checks: Sequence[Check]) -> list[Finding]:
-    """Return what every check says, in the checks' order; nothing that they started is left.
+    """Return the findings of every check, in the checks' order; no process that they started is left.
 
-    A check that needs one which failed is not made, one that takes longer than its bound is given up.
+    A check does not run if one that it needs failed; the runner gives up on a check that takes longer than its limit.
     """
     return _Examination(case, checks).run()
 
@@ -84,7 +84,7 @@ class _Examination:
         return [replace(one, check=check.code) for check in self._checks for one in self._said[check.code]]
 
     def _end_what_goes_on(self, before: set[Identity]) -> None:
-        """End what a check that was given up, or interrupted, has started, and let it clear up after itself."""
+        """Stop what an abandoned or interrupted check started, and let it clean up."""
         import asyncio
 
         from gwctl import process
@@ -95,7 +95,7 @@ class _Examination:
             thread.join(max(0.0, deadline_s - time.monotonic()))
 
     def _start_ready(self) -> bool:
-        """Start what has all it needs, settle what will never have; return whether anything is under way."""
+        """Start the checks that have all they need, settle those that never will; return whether any is running."""
         for check in list(self._waiting.values()):
             if not all(code in self._said for code in check.needs):
                 continue
@@ -119,7 +119,7 @@ class _Examination:
         with contextlib.suppress(queue.Empty):
             code, answer = self._answers.get(timeout=max(0.0, self._deadlines[code] - time.monotonic()))
         if self._deadlines.pop(code, None) is None:
-            return  # it was given up meanwhile
+            return  # given up in the meantime
         if answer is None:
             bound_s = next(check.bound_s for check in self._checks if check.code == code)
             answer = [Finding(State.NOT_CHECKED, f"it took longer than {bound_s:g} s", self._case.command("doctor"))]
@@ -134,7 +134,7 @@ def _findings(check: Check, case: Case) -> list[Finding]:
     except OSError as error:
         place = error.filename or "a file"
         return [failed(f"cannot read {place}: {error.strerror or type(error).__name__}", f"ls -ld {place}")]
-    except Exception as error:  # noqa: BLE001 - one check's trouble is not another's
+    except Exception as error:  # noqa: BLE001 - one check's failure must not stop the others
         remedy = f"report it with: {case.command('doctor --bundle FILE')}"
         return [failed(f"{type(error).__name__} in gwctl itself", remedy)]
 
@@ -151,45 +151,45 @@ def _children() -> set[Identity]:
 
 
 CHECKS: tuple[Check, ...] = (
-    Check("python", "the interpreter, and whether all that gwctl needs is installed beside it", check_python),
-    Check("disk", "free space and inodes where state and releases are", check_disk),
+    Check("python", "the interpreter, and whether gwctl's dependencies are installed", check_python),
+    Check("disk", "free space and inodes of the state and release folders", check_disk),
     Check("scratch", "the folder for temporary files, and `/dev/shm`", check_scratch),
     Check("time_zones", "the time zones of IBKR's maintenance windows", check_time_zones),
-    Check("settings", "`config.toml`, variables, the profile", check_settings, ("time_zones",)),
+    Check("settings", "`config.toml`, environment variables, the profile", check_settings, ("time_zones",)),
     Check(
         "permissions", "mode and owner of every file of the profile, the authority and the releases", check_permissions
     ),
     Check("state_files", "whether every state file can be read", check_state_files),
-    Check("java", "a Java that is new enough", check_java, ("settings",)),
+    Check("java", "a recent enough Java", check_java, ("settings",)),
     Check(
-        "browser", "the login's browser is started once, without a window", check_browser, ("settings", "scratch"), 20.0
+        "browser", "one start of the login's browser, without a window", check_browser, ("settings", "scratch"), 20.0
     ),
-    Check("release", "the Standard Release: installed, chosen, every file as it was", check_release, ("settings",)),
-    Check("port", "who has the gateway's port", check_port, ("settings",)),
-    Check("localhost", "what `localhost` means here", check_localhost),
-    Check("certificate", "our authority, the gateway's certificate and key, the bundle", check_certificate),
-    Check("allow_ips", "whom the gateway lets in", check_allow_ips, ("settings",)),
+    Check("release", "the Standard Release: installed, chosen, every file unchanged", check_release, ("settings",)),
+    Check("port", "who holds the gateway's port", check_port, ("settings",)),
+    Check("localhost", "what `localhost` resolves to", check_localhost),
+    Check("certificate", "gwctl's authority, the gateway's certificate and key, the bundle", check_certificate),
+    Check("allow_ips", "which addresses the gateway admits", check_allow_ips, ("settings",)),
     Check(
         "secrets",
-        "which source has each secret, and whether it is usable; never its value",
+        "the source of each secret, and whether it is usable; never its value",
         check_secrets,
         ("settings",),
     ),
-    Check("upstream", "the way to IBKR: name, connection, certificate, answer", check_upstream, ("settings",), 8.0),
-    Check("clock", "this machine's clock against IBKR's", check_clock, ("upstream",)),
+    Check("upstream", "the connection to IBKR: name, TCP, certificate, answer", check_upstream, ("settings",), 8.0),
+    Check("clock", "this machine's clock compared with IBKR's", check_clock, ("upstream",)),
     Check("maintenance", "whether one of IBKR's maintenance windows is open", check_maintenance, ("settings",)),
-    Check("supervisor", "whether it runs, answers, turns, holds the lock, is of this version", check_supervisor),
-    Check("session", "phase and reason, and the cause that the gateway's log names", check_session, ("supervisor",)),
+    Check("supervisor", "whether it runs, answers, is not stuck, holds the lock, has this version", check_supervisor),
+    Check("session", "phase and reason, and the cause in the gateway's log", check_session, ("supervisor",)),
     Check(
         "drift",
-        "settings that were changed since the gateway or its supervisor started",
+        "settings that changed since the gateway or its supervisor started",
         check_drift,
         ("settings", "supervisor"),
     ),
     Check("last_end", "why the last supervisor gave up", check_last_end, ("supervisor",)),
     Check("login", "how the last login ended, refusals, the lock-out", check_login, ("settings",)),
-    Check("budget", "whether a cure waits because it was tried too often", check_budget),
-    Check("leftovers", "processes of the profile that nobody supervises", check_leftovers, ("settings",)),
-    Check("logs", "how large logs, journal and evidence are", check_logs),
-    Check("unattended", "whether units and the crontab start a gwctl that is there", check_unattended),
+    Check("budget", "whether a recovery action waits because its budget is spent", check_budget),
+    Check("leftovers", "processes of the profile that no supervisor owns", check_leftovers, ("settings",)),
+    Check("logs", "the size of logs, journal and evidence", check_logs),
+    Check("unattended", "whether units and the crontab start a gwctl that exists", check_unattended),
 )

@@ -1,4 +1,4 @@
-"""Checks of files: settings, state, permissions, logs; and of what starts gwctl unattended."""
+"""Checks of files: settings, state, permissions, logs, and the units and crontab lines that start gwctl."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _CRON_PATH = "/usr/bin:/bin"
 
 
 def check_unattended(case: Case) -> Iterator[Finding]:
-    """Look at each unit and each line of the crontab that starts gwctl."""
+    """Check each systemd unit and each crontab line that starts gwctl."""
     programs = [*_of_units(case), *_of_crontab(case)]
     missing = [(program, where) for program, where, path in programs if not _is_there(program, path)]
     for program, where in missing:
-        yield failed(f"{where} starts {program}, which is not there", "correct it: command -v gwctl", where=where)
+        yield failed(f"{where} starts {program}, which does not exist", "correct it: command -v gwctl", where=where)
     if not missing:
         places = ", ".join(sorted({where for _, where, _ in programs}))
-        yield ok(places or "neither a unit nor a crontab line starts gwctl")
+        yield ok(places or "no unit or crontab line starts gwctl")
 
 
 def _of_units(case: Case) -> Iterator[tuple[str, str, str]]:
@@ -71,7 +71,7 @@ def _words(command: str) -> list[str]:
 
 
 def _program(words: list[str]) -> str | None:
-    """Return what has to be there for a line that calls gwctl: itself, or the Python that it is a module of."""
+    """Return the program that a line calling gwctl needs: gwctl itself, or the Python that runs it as a module."""
     at = next((n for n, word in enumerate(words) if Path(word).name == "gwctl"), None)
     if at is None:
         return None
@@ -80,7 +80,7 @@ def _program(words: list[str]) -> str | None:
 
 def _is_there(program: str, path: str) -> bool:
     if "/" in program:
-        # What systemd is to put in the place of a specifier is not known here.
+        # gwctl cannot know what systemd will substitute for a specifier.
         return "%" in program or os.access(program, os.X_OK)
     return shutil.which(program, path=path) is not None
 
@@ -88,25 +88,29 @@ def _is_there(program: str, path: str) -> bool:
 _NAMED_AT_MOST = 3
 _LARGE_LOGS_BYTES = 500_000_000
 _PUBLIC = frozenset({"ca.pem", "bundle.pem"})
-"""What is for others to read: certificates without a key."""
+"""Files that others may read: certificates without a key."""
 _READ_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _WRITTEN_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def check_settings(case: Case) -> Iterator[Finding]:
-    """Read the settings as every verb does."""
+    """Read the settings the way every verb does."""
     case.settings = settings = load(case.profile, environment=case.environment)
     file = case.paths.config_file
     if case.profile not in profile_names(case.environment):
         yield warning(
-            f"there is no profile {case.profile!r}: defaults hold", f"gwctl profile create {case.profile}", where=file
+            f"there is no profile {case.profile!r}: the defaults apply",
+            f"gwctl profile create {case.profile}",
+            where=file,
         )
         return
     given = sum(one.source != "built in" for one in settings.values.values())
     if file.exists() and _is_readable_by_others(file) and _names_secrets(case):
-        yield warning("others may read where the secrets come from", f"chmod 600 {shlex.quote(str(file))}", where=file)
+        yield warning(
+            "other users can read where the secrets come from", f"chmod 600 {shlex.quote(str(file))}", where=file
+        )
         return
-    yield ok(f"{given} of {len(settings.values)} given, the others built in", where=file if file.exists() else None)
+    yield ok(f"{given} of {len(settings.values)} set, the others built in", where=file if file.exists() else None)
 
 
 def _names_secrets(case: Case) -> bool:
@@ -114,34 +118,34 @@ def _names_secrets(case: Case) -> bool:
 
 
 def _is_readable_by_others(file: Path) -> bool:
-    """Say whether somebody else could open ``file``: by its own mode and by those of the folders above it."""
+    """Say whether another user could open ``file``: by its mode and by the modes of the folders above it."""
     if not file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
         return False
     return all(folder.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH) for folder in file.absolute().parents)
 
 
 def check_permissions(case: Case) -> Iterator[Finding]:
-    """Look at mode and owner of every file of the profile, of the authority and of the releases."""
+    """Check mode and owner of every file of the profile, the authority and the releases."""
     paths = case.paths
     wrong = _wrongly_kept(case)
     for path_list, what, mend in (
-        (wrong.foreign, "of another user", f"sudo chown -R {_me()}"),
-        (wrong.open_to_read, "open to others", "chmod go="),
-        (wrong.open_to_write, "open to others' changes", "chmod go-w"),
+        (wrong.foreign, "owned by another user", f"sudo chown -R {_me()}"),
+        (wrong.open_to_read, "readable by others", "chmod go="),
+        (wrong.open_to_write, "writable by others", "chmod go-w"),
     ):
         if path_list:
             yield failed(f"{_named(path_list)} {what}", f"{mend} {_quoted(path_list)}", where=path_list[0])
     used = {nearest(paths.profile_dir), nearest(paths.releases_dir)}
     shut = sorted(folder for folder in used if not os.access(folder, os.W_OK | os.X_OK))
     if shut and not wrong.foreign:
-        yield failed("gwctl cannot write there", f"ls -ld {_quoted(shut)}", where=shut[0])
+        yield failed("gwctl cannot write to this folder", f"ls -ld {_quoted(shut)}", where=shut[0])
     if not shut and wrong == _Wrong():
-        yield ok("what is ours is for us alone")
+        yield ok("only this user can access gwctl's files")
 
 
 @dataclass(slots=True)
 class _Wrong:
-    """Files whose owner or mode is not as it should be."""
+    """Files with a wrong owner or mode."""
 
     foreign: list[Path] = field(default_factory=list)
     open_to_read: list[Path] = field(default_factory=list)
@@ -153,7 +157,7 @@ def _wrongly_kept(case: Case) -> _Wrong:
     private = (paths.profile_dir, paths.ca_dir)
     for folder in (*private, paths.releases_dir):
         for path in _below(folder):
-            with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+            with contextlib.suppress(FileNotFoundError):  # deleted in the meantime
                 status = path.lstat()
                 is_private = folder in private and path.name not in _PUBLIC
                 if stat.S_ISLNK(status.st_mode):
@@ -175,7 +179,7 @@ def _me() -> str:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Yield ``folder``, if it is there, and everything in it; links are not followed."""
+    """Yield ``folder``, if it exists, and everything in it; do not follow links."""
     if folder.is_dir():
         yield folder
         for place, folders, names in os.walk(folder):
@@ -193,7 +197,7 @@ def _quoted(paths: list[Path]) -> str:
 
 
 def check_state_files(case: Case) -> Iterator[Finding]:
-    """Look for state files that cannot be read; whoever uses one sets it aside."""
+    """Check that every state file can be read; the next program that uses a damaged one sets it aside."""
     paths = case.paths
     files = (
         *(paths.supervisor_state_file, paths.gateway_state_file, paths.gateway_served_file, paths.sandbox_state_file),
@@ -211,16 +215,16 @@ def check_state_files(case: Case) -> Iterator[Finding]:
     aside = sorted(paths.profile_dir.glob("*.damaged-*")) if paths.profile_dir.is_dir() else []
     if damaged:
         yield failed(
-            f"{_named(damaged)} damaged; gwctl sets it aside and begins a new one",
+            f"{_named(damaged)} damaged; gwctl sets it aside and creates a new one",
             f"{case.command('down')}, then {case.command('up')}",
             where=damaged[0],
         )
     if aside:
         yield warning(
-            f"{_named(aside)} kept from an earlier damage", f"look at it, then: rm {_quoted(aside)}", where=aside[0]
+            f"{_named(aside)} kept from earlier damage", f"inspect it, then: rm {_quoted(aside)}", where=aside[0]
         )
     if not damaged and not aside:
-        yield ok(f"{seen} of {len(files)} are there, and sound" if seen else "none yet")
+        yield ok(f"{seen} of {len(files)} exist and are readable" if seen else "none yet")
 
 
 def _ledgers(case: Case) -> tuple[Path, Path]:
@@ -238,7 +242,7 @@ def _is_ledger(value: dict[str, object]) -> bool:
 
 
 def check_logs(case: Case) -> Iterator[Finding]:
-    """Look at how large logs, journal and evidence have grown."""
+    """Check how large the logs, the journal and the evidence are."""
     paths = case.paths
     folders = (paths.logs_dir, paths.gateway_dir / "logs", paths.evidence_dir)
     sizes = {folder: sum(_size_bytes(file) for file in _below(folder)) for folder in folders}
@@ -246,7 +250,7 @@ def check_logs(case: Case) -> Iterator[Finding]:
     all_bytes = sum(sizes.values()) + journal_bytes
     if all_bytes > _LARGE_LOGS_BYTES:
         largest = max(sizes, key=lambda one: sizes[one])
-        remedy = f"{case.command('down')}, then remove the old ones in {shlex.quote(str(largest))}"
+        remedy = f"{case.command('down')}, then delete the old ones in {shlex.quote(str(largest))}"
         yield warning(f"{all_bytes / 1e6:.0f} MB of logs, journal and evidence", remedy, where=largest)
         return
     yield ok(f"{all_bytes / 1e6:.1f} MB of logs, journal and evidence")

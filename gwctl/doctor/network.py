@@ -1,4 +1,4 @@
-"""Checks of the ways to the gateway and to IBKR. Nothing is asked through the gateway, and nobody logs in."""
+"""Checks of the connections to the gateway and to IBKR. No check calls IBKR through the gateway or logs in."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _HALF_A_SECOND_S = 0.5
 
 
 class _Unreachable(Exception):
-    """How far the way to IBKR goes; never leaves this module."""
+    """How far a connection to IBKR got; never leaves this module."""
 
 
 def check_port(case: Case) -> Iterator[Finding]:
-    """Look at who has the gateway's port."""
+    """Find out who holds the gateway's port."""
     port = case.port
     holder = process.find_listener(port)
     if holder is None:
         if os.geteuid() != 0 and port < 1024:
-            yield failed(f"port {port} is for root only", "set port to one from 1024 to 65535", where=port)
+            yield failed(f"port {port} is reserved for root", "set port to one from 1024 to 65535", where=port)
         elif case.paths.supervisor_state_file.exists() or process.port_is_free(port):
-            # Not tried while a supervisor runs: its gateway may be just about to take it.
+            # Not tested while a supervisor runs: its gateway may be about to bind it.
             yield ok(f"{port} is free")
         else:
             yield failed(f"port {port} cannot be used", _other_port(case, port), where=port)
@@ -60,7 +60,7 @@ def _other_port(case: Case, port: int) -> str:
 
 
 def check_allow_ips(case: Case) -> Iterator[Finding]:
-    """Look at whom the gateway's list of addresses lets in: the running one's list, else the settings'."""
+    """Check which addresses the gateway admits: by the running gateway's list, otherwise by the settings."""
     from gwctl.gateway.launch import RunningGateway, recognised
     from gwctl.gateway.work_folder import check_allow_ips as checked
     from gwctl.gateway.work_folder import rendered_allow_ips
@@ -77,21 +77,21 @@ def check_allow_ips(case: Case) -> Iterator[Finding]:
     in_force = None if running is None else rendered_allow_ips(case.paths)
     if in_force is not None and set(in_force) != set(patterns):
         yield warning(
-            f"the running gateway lets in {', '.join(in_force) or 'everybody'}; the settings say {', '.join(patterns)}",
+            f"the running gateway admits {', '.join(in_force) or 'everybody'}; the settings say {', '.join(patterns)}",
             case.command("restart") if _reaches_supervisor(case) else down_then_up(case.known),
             where=setting.source,
         )
     if in_force is not None:
         patterns, source = in_force, "root/conf.yaml of the running gateway"
     if in_force == ():
-        yield failed("the running gateway lets in everybody", case.command("restart"), where=source)
+        yield failed("the running gateway admits everybody", case.command("restart"), where=source)
         return
     beyond = [one for one in patterns if not one.startswith("127.")]
-    socket_fact = "its WebSocket heeds no list: a firewall has to keep others from the port"
+    socket_fact = "its WebSocket ignores the list, so only a firewall keeps others from the port"
     if beyond:
         yield warning(
-            f"{', '.join(beyond)} may use the gateway, and whoever may is you; {socket_fact}",
-            "leave out of allow_ips whom you do not mean, or put a firewall before the port",
+            f"{', '.join(beyond)} can use the gateway, and so act as you; {socket_fact}",
+            "remove addresses from allow_ips that you do not trust, or put a firewall in front of the port",
             where=source,
         )
         return
@@ -99,14 +99,14 @@ def check_allow_ips(case: Case) -> Iterator[Finding]:
 
 
 def _reaches_supervisor(case: Case) -> bool:
-    """Say whether a restart would follow our ``allow_ips``: a supervisor has the variables it was started with."""
+    """Say whether a restart applies our ``allow_ips``: a supervisor keeps the variables it was started with."""
     if case.status is None or "drift" not in case.status:
         return True
     return any(one["setting"] == "allow_ips" for one in case.status["drift"])
 
 
 def check_upstream(case: Case) -> Iterator[Finding]:
-    """Look how far the way to IBKR goes: its name, a connection, its certificate, an answer."""
+    """Check each step of a connection to IBKR: name, connection, certificate, answer."""
     upstream = _upstream_of(case)
     parts = urlsplit(upstream)
     host, port = str(parts.hostname), parts.port or (443 if parts.scheme == "https" else 80)
@@ -117,12 +117,16 @@ def check_upstream(case: Case) -> Iterator[Finding]:
     except _Unreachable as error:
         direct = f"; {proxy} is set, and the gateway cannot use a proxy" if proxy else ""
         yield failed(
-            f"{error}{direct}", f"mend the way to {host}:{port}, then: {case.command('doctor')}", where=upstream
+            f"{error}{direct}",
+            f"repair the connection to {host}:{port}, then: {case.command('doctor')}",
+            where=upstream,
         )
         return
     if case.contact.status >= 500:
         yield warning(
-            f"it answers with {case.contact.status}: IBKR is ill or in maintenance", "wait; gwctl does", where=upstream
+            f"it answers with {case.contact.status}: IBKR has a problem or is in maintenance",
+            "wait; gwctl does",
+            where=upstream,
         )
         return
     yield ok(f"it answers in {(time.monotonic() - began_s) * 1000:.0f} ms", where=upstream)
@@ -144,9 +148,9 @@ def _contact(case: Case, host: str, port: int, *, tls: bool) -> Contact:
     try:
         addresses = within(_RESOLVE_TIMEOUT_S, lambda: case.ports.resolve(host, port))
     except TimeoutError:
-        raise _Unreachable(f"no name server has answered for {host} within {_RESOLVE_TIMEOUT_S:g} s") from None
+        raise _Unreachable(f"no name server answered for {host} within {_RESOLVE_TIMEOUT_S:g} s") from None
     except OSError as error:
-        raise _Unreachable(f"the name {host} has no address: {error.strerror}") from None
+        raise _Unreachable(f"the name {host} does not resolve: {error.strerror}") from None
     connection = _connect(addresses, port)
     with contextlib.closing(connection):
         connection.settimeout(_ANSWER_TIMEOUT_S)
@@ -176,13 +180,13 @@ def _secured(connection: socket.socket, host: str) -> ssl.SSLSocket:
     try:
         return context.wrap_socket(connection, server_hostname=host)
     except ssl.SSLCertVerificationError as error:
-        raise _Unreachable(f"the certificate of {host} is not to be trusted: {error.verify_message}") from None
+        raise _Unreachable(f"the certificate of {host} cannot be trusted: {error.verify_message}") from None
     except (OSError, ValueError) as error:
-        raise _Unreachable(f"no TLS with {host}: {type(error).__name__}") from None
+        raise _Unreachable(f"TLS with {host} failed: {type(error).__name__}") from None
 
 
 def _ask(case: Case, connection: socket.socket, host: str) -> Contact:
-    """Ask for the headers of the front page, which logs nobody in."""
+    """Request the headers of the front page, which logs nobody in."""
     began_s = time.monotonic()
     asked = f"HEAD / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\nConnection: close\r\n\r\n"
     try:
@@ -191,7 +195,7 @@ def _ask(case: Case, connection: socket.socket, host: str) -> Contact:
         with contextlib.closing(answer):
             answer.begin()
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _Unreachable(f"{host} took the connection and gave no answer: {type(error).__name__}") from None
+        raise _Unreachable(f"{host} accepted the connection but sent no answer: {type(error).__name__}") from None
     took_s = time.monotonic() - began_s
     written_s = case.ports.wall_clock() - took_s / 2
     ahead_s: float | None = None
@@ -201,18 +205,18 @@ def _ask(case: Case, connection: socket.socket, host: str) -> Contact:
 
 
 def check_clock(case: Case) -> Iterator[Finding]:
-    """Compare this machine's clock with IBKR's: codes by time and certificates depend on it."""
+    """Compare this machine's clock with IBKR's: TOTP codes and certificates depend on it."""
     contact = case.contact
     if contact is None or contact.ahead_s is None:
         yield not_checked("a date in IBKR's answer")
         return
     off_s = abs(contact.ahead_s)
     if off_s <= _CLOCK_OFF_S + contact.took_s:
-        yield ok("right, by IBKR's")
+        yield ok("agrees with IBKR's")
         return
-    what = f"it is {off_s:.0f} s {'behind' if contact.ahead_s > 0 else 'ahead'}, by IBKR's"
+    what = f"it is {off_s:.0f} s {'behind' if contact.ahead_s > 0 else 'ahead'} of IBKR's"
     remedy = "sudo timedatectl set-ntp true"
     if off_s <= _CLOCK_WRONG_S:
-        yield warning(f"{what}: codes by time may be refused", remedy)
+        yield warning(f"{what}: IBKR may refuse TOTP codes", remedy)
     else:
-        yield failed(f"{what}: codes by time are refused", remedy)
+        yield failed(f"{what}: IBKR refuses TOTP codes", remedy)

@@ -36,7 +36,7 @@ def check_java(case: Case) -> Iterator[Finding]:
 
 
 def check_browser(case: Case) -> Iterator[Finding]:
-    """Start the login's browser as a login does: its worker, flags, folders and environment; all of it is gone then."""
+    """Start the login's browser as a login does, with its worker, flags, folders and environment, then clean up."""
     from gwctl.login.browser import find_browser
 
     browser = find_browser(case.known["browser"], case.environment.variables)
@@ -44,19 +44,19 @@ def check_browser(case: Case) -> Iterator[Finding]:
     library = _MISSING_LIBRARY.search(tried.text)
     if library is not None:
         remedy = f"sudo {sys.executable} -m playwright install-deps chromium"
-        yield failed(f"it lacks {library[1] or library[2]}", remedy, where=browser.executable)
+        yield failed(f"a library is missing: {library[1] or library[2]}", remedy, where=browser.executable)
     elif tried.was_killed:
-        what = "it was killed at its start, as the system does where memory runs out"
+        what = "it was killed while starting, as the system does when memory runs out"
         yield failed(what, "give the machine or container more memory", where=browser.executable)
     elif tried.text:
         yield failed(tried.text[:_SHOWN_CHARS], "gwctl browser install", where=browser.executable)
     else:
-        own = "" if tried.has_sandbox else ", without a sandbox of its own"
+        own = "" if tried.has_sandbox else ", without its sandbox"
         yield ok(f"{browser.kind}, from {browser.source}: it starts{own}", where=browser.executable)
 
 
 def try_out(case: Case, browser: Browser) -> Tried:
-    """Start a browser in a login's worker and end both; raises GwctlError."""
+    """Start a browser in a login's worker and stop both; raises GwctlError."""
     from gwctl.login.outcome import LoginOutcome
     from gwctl.login.worker import NO_SANDBOX
     from gwctl.login.worker_client import LoginWorker, StartLimits
@@ -70,7 +70,7 @@ def try_out(case: Case, browser: Browser) -> Tried:
         async with worker:
             return await worker.await_browser(lambda step: steps.append(step.name))
 
-    # A profile where nobody has logged in yet gets no folder by being looked at.
+    # A check must not create the folder of a profile that has never logged in.
     login_dir = case.paths.login_scratch_dir
     with tempfile.TemporaryDirectory(prefix="gwctl-doctor-", dir=case.scratch_dir, ignore_cleanup_errors=True) as made:
         report = asyncio.run(start(login_dir if login_dir.is_dir() else Path(made)))
@@ -84,7 +84,7 @@ def try_out(case: Case, browser: Browser) -> Tried:
 
 
 def browser_version(case: Case) -> str | None:
-    """Return what the login's browser says of its version; None if it does not run."""
+    """Return the version that the login's browser reports; None if it does not run."""
     from gwctl.errors import BrowserMissing
     from gwctl.login.browser import find_browser
 
@@ -99,7 +99,7 @@ def browser_version(case: Case) -> str | None:
 
 
 def check_release(case: Case) -> Iterator[Finding]:
-    """Look at the release that the profile runs: installed, chosen, and every file as it was installed."""
+    """Check that the profile's release is installed and chosen, and that no file has changed since."""
     from gwctl.release.store import ReleaseStore
     from gwctl.supervisor.served import choose_release
 
@@ -111,20 +111,20 @@ def check_release(case: Case) -> Iterator[Finding]:
         return
     if release is None:
         if case.is_sandbox:
-            yield ok("none is installed; the sandbox has its own")
+            yield ok("none is installed; the sandbox includes one")
         else:
-            yield warning("no Standard Release is installed; the first gwctl up fetches it", "gwctl release install")
+            yield warning("no Standard Release is installed; the first gwctl up downloads it", "gwctl release install")
         return
     case.versions["release"] = release.version
     report = store.verify(release.version)
     if not report.ok:
         differing = (*report.changed, *report.missing, *report.extra)
         yield failed(
-            f"{release.version} is not as it was installed: {', '.join(differing[:3])}"
+            f"{release.version} has changed since it was installed: {', '.join(differing[:3])}"
             + (f" and {len(differing) - 3} more" if len(differing) > 3 else ""),
             f"gwctl release install {release.source}",
             where=release.path,
         )
         return
     pinned = "" if case.known.values["release"].source == "built in" else ", pinned by the profile"
-    yield ok(f"{release.version}: {report.checked} files as installed{pinned}", where=release.path)
+    yield ok(f"{release.version}: {report.checked} files unchanged{pinned}", where=release.path)

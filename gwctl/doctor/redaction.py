@@ -1,4 +1,4 @@
-"""Take out of a text what is secret or personal: what is known to be, in any spelling, and what looks as if it were."""
+"""Remove secret and personal words from a text: known ones in any spelling, and text that looks like one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 MASK = "•••"
 _SHORT_CHARS = 4
-"""A known word that is shorter is only taken out where it stands by itself: it is part of too many others."""
+"""A shorter known word is removed only where it stands alone: it is part of too many other words."""
 _SENSITIVE_KEYS = frozenset(
     {
         *("token", "admin_token", "password", "secret", "totp_secret", "cookie", "cookies", "session_id", "code_given"),
@@ -22,7 +22,7 @@ _KEPT_HOSTS = re.compile(
     r"(?:[a-z0-9-]+\.)*(?:ibkr\.com|interactivebrokers\.com)|localhost|127\.0\.0\.1|\[::1\]", re.IGNORECASE
 )
 _KEPT_ADDRESSES = re.compile(r"127\.\d+\.\d+\.\d+|0\.0\.0\.0|::1|127\.0\.0\.0/8")
-# In this order: what a pattern takes out, the later ones do not see.
+# The order matters: a pattern does not see what an earlier one removed.
 _LOOKS_SECRET: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?im)^(.*?\b(?:set-cookie2?|cookie|(?:proxy-)?authorization)\b\s*[:=]).*$"), rf"\1 {MASK}"),
     (
@@ -49,14 +49,14 @@ _DIGITS = re.compile(r"(?<![\w.,:-])\d{6,12}(?![\w.,:-]\d|\w)")
 
 
 def is_public_host(host: str) -> bool:
-    """Say whether a host is IBKR's, or this machine as everybody calls it."""
+    """Say whether a host is IBKR's, or a usual name of this machine."""
     return _KEPT_HOSTS.fullmatch(host) is not None
 
 
 class Redactor:
-    """Redacts by what is known: ``secrets`` in any spelling, ``words`` by themselves, ``folders`` by a name for each.
+    """Redacts ``secrets`` in any spelling, ``words`` where they stand alone, and ``folders``, each replaced by a name.
 
-    ``keep`` are words that look secret and are not, such as the version of a release.
+    ``keep`` lists words that look secret but are not, such as the version of a release.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Redactor:
         self._keep = "|".join(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])" for word in kept)
 
     def text(self, text: str) -> str:
-        """Return a text without what is secret or personal."""
+        """Return a text without secret or personal words."""
         text = self._without_known(text.replace("\0", ""))
         for folder, name in self._folders:
             text = re.sub(rf"{re.escape(folder.rstrip('/'))}(?=/|\b|$)", name, text) if folder.strip("/") else text
@@ -87,7 +87,7 @@ class Redactor:
             text = re.sub(rf"(?<![A-Za-z0-9])(?:{self._words})(?![A-Za-z0-9])", MASK, text, flags=re.IGNORECASE)
         for pattern, mask in _LOOKS_SECRET:
             text = pattern.sub(mask, text)
-        # What is to be kept stands between what is looked through.
+        # Redact only the text between the kept words.
         parts = re.split(f"({self._keep})", text) if self._keep else [text]
         return "".join(part if at % 2 else self._by_looks(part) for at, part in enumerate(parts))
 
@@ -97,7 +97,7 @@ class Redactor:
         return _DIGITS.sub(MASK, _TOKEN.sub(MASK, text))
 
     def value(self, value: Any) -> Any:  # noqa: ANN401 - JSON
-        """Return a JSON value without it; numbers stay, but for those whose name says what they are."""
+        """Return a JSON value without them; numbers stay, except those with a revealing name."""
         match value:
             case dict():
                 return {self.text(str(name)): self._field(str(name), one) for name, one in value.items()}
@@ -109,7 +109,7 @@ class Redactor:
                 return value
 
     def finds(self, content: str) -> bool:
-        """Say whether a known secret is in ``content`` all the same."""
+        """Say whether ``content`` still contains a known secret."""
         return self._without_known(content) != content
 
     def _field(self, name: str, value: Any) -> Any:  # noqa: ANN401 - JSON
@@ -148,7 +148,7 @@ def _spellings(secret: str) -> Iterable[str]:
 
 
 def _in_base64(plain: bytes) -> Iterable[str]:
-    """Return the patterns of what all base64 texts have in common that hold ``plain``, wherever in them it begins."""
+    """Return the patterns that every base64 text containing ``plain`` has in common, at any offset."""
     if len(plain) < _SHORT_CHARS:
         return
     for before in range(3):

@@ -1,4 +1,4 @@
-"""Checks of what runs: supervisor, session, how the last one ended, what is left over, and IBKR's windows."""
+"""Checks of running processes: supervisor, session, how the last one ended, leftovers, and maintenance windows."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _CAN_SEE_LOCKS = Path("/proc/self/fd").exists()
 
 
 def check_supervisor(case: Case) -> Iterator[Finding]:
-    """Look whether a supervisor runs, answers, turns, holds the profile's lock, and is of this version."""
+    """Check that a supervisor runs, answers, is not stuck, holds the profile's lock, and has this version."""
     raw = case.state_of(case.paths.supervisor_state_file)
     record = SupervisorRecord.from_json(raw)
     identity = Identity.from_json((raw or {}).get("identity"))
     if record is None or identity is None:
-        yield ok(f"none runs; {case.command('up')} starts one")
+        yield ok(f"not running; {case.command('up')} starts it")
         return
     again = f"{case.command('down')}, then {case.command('up')}"
     if not process.is_ours(identity):
-        yield warning(f"it was killed (pid {identity.pid}), and its record is left", case.command("up"))
+        yield warning(f"it was killed (pid {identity.pid}) and left its record behind", case.command("up"))
         return
     client = SupervisorClient(record)
     try:
         is_live = client.is_live(timeout_s=_ANSWER_TIMEOUT_S)
         case.status = client.status(timeout_s=_ANSWER_TIMEOUT_S)
     except (NoSupervisor, SupervisorHangs):
-        yield failed(f"it is there (pid {identity.pid}) and does not answer", again)
+        yield failed(f"it runs (pid {identity.pid}) but does not answer", again)
         return
     if not is_live:
-        yield failed(f"its loop does not turn (pid {identity.pid})", again)
+        yield failed(f"its event loop is stuck (pid {identity.pid})", again)
         return
     if _CAN_SEE_LOCKS and not process.has_open(identity, case.paths.supervisor_lock):
         yield warning(f"it does not hold the profile's lock (pid {identity.pid})", again)
@@ -49,7 +49,7 @@ def check_supervisor(case: Case) -> Iterator[Finding]:
     version = _version_of_running(case)
     if version not in {None, VERSION}:
         keep = f"{case.command('down --keep-session')}, then {case.command('up')}"
-        yield warning(f"it is of version {version}, and this is {VERSION}", keep)
+        yield warning(f"it has version {version}, but this is {VERSION}", keep)
         return
     yield ok(f"it answers (pid {identity.pid})")
 
@@ -62,7 +62,7 @@ def _version_of_running(case: Case) -> str | None:
 
 
 def check_session(case: Case) -> Iterator[Finding]:
-    """Ask the supervisor how the session is, and the gateway's log for the cause if it is not well."""
+    """Ask the supervisor for the session's state; if it is not ready, look for the cause in the gateway's log."""
     status = case.status
     if status is None:
         yield not_checked("a running supervisor")
@@ -84,7 +84,7 @@ def check_session(case: Case) -> Iterator[Finding]:
 
 
 def check_drift(case: Case) -> Iterator[Finding]:
-    """Say which settings were changed since what runs was started; ``allow_ips`` has its own check."""
+    """Report the settings that changed since the running processes started; ``allow_ips`` has a separate check."""
     if case.status is not None:
         if "drift" not in case.status:
             yield not_checked("a supervisor of this version")
@@ -93,19 +93,19 @@ def check_drift(case: Case) -> Iterator[Finding]:
     elif recognised(case.paths, RunningGateway.from_json(case.state_of(case.paths.gateway_state_file))) is not None:
         found = [(one.setting, one.text, one.remedy) for one in drift_of_gateway(case.paths, case.known)]
     else:
-        yield ok("nothing runs that was started with other settings")
+        yield ok("nothing runs with outdated settings")
         return
     changed = [(text, remedy) for setting, text, remedy in found if setting != "allow_ips"]
     for text, remedy in changed:
         yield warning(text, remedy)
     if not changed:
-        yield ok("what runs was started with today's settings")
+        yield ok("everything that runs was started with the current settings")
 
 
 def check_last_end(case: Case) -> Iterator[Finding]:
-    """Say why the last supervisor ended, unless one runs."""
+    """Report why the last supervisor ended, unless one is running."""
     if case.status is not None:
-        yield ok("a supervisor runs")
+        yield ok("a supervisor is running")
         return
     match case.state_of(case.paths.last_end_file):
         case {"exit_code": int(code), "text": str() | None as text, "hint": str() | None as hint, "at_s": at_s} if code:
@@ -116,11 +116,11 @@ def check_last_end(case: Case) -> Iterator[Finding]:
         case {"text": str() | None as text}:
             yield ok(text or "it was stopped")
         case _:
-            yield ok("none has ended yet")
+            yield ok("no supervisor has ended yet")
 
 
 def check_leftovers(case: Case) -> Iterator[Finding]:
-    """Look for processes of the profile that nobody supervises. None of them is touched."""
+    """Find processes of the profile that no supervisor owns. The check touches none of them."""
     paths = case.paths
     if not paths.profile_dir.is_dir():
         yield ok("nothing runs")
@@ -131,18 +131,18 @@ def check_leftovers(case: Case) -> Iterator[Finding]:
     stand_in = _stand_in(case)
     recorded = {one.pid for one in (supervisor, gateway.java if gateway else None, stand_in) if one is not None}
     strays = {one.pid: f"supervisor (pid {one.pid})" for one in unrecorded_supervisors(paths)}
-    strays |= {one.pid: f"stand-in (pid {one.pid})" for one in unrecorded_stand_ins(paths)}
+    strays |= {one.pid: f"sandbox (pid {one.pid})" for one in unrecorded_stand_ins(paths)}
     strays |= {one.pid: f"gateway (pid {one.pid})" for one in unrecorded_gateway(paths, case.port)}
     if not is_supervised:
         strays |= {one.pid: f"login's browser (pid {one.pid})" for one in _in_logins(paths.login_scratch_dir)}
     found = [what for pid, what in strays.items() if pid not in recorded]
     if found:
-        yield failed(f"without a record: {', '.join(found)}", case.command("down"))
+        yield failed(f"running without a record: {', '.join(found)}", case.command("down"))
     elif gateway is not None and not is_supervised:
-        adopt = f"{case.command('up')} takes it over, {case.command('down')} ends it"
+        adopt = f"{case.command('up')} adopts it, {case.command('down')} stops it"
         yield warning(f"the gateway (pid {gateway.java.pid}) runs without a supervisor", adopt)
     else:
-        yield ok("nothing runs without a record")
+        yield ok("no process runs without a record")
 
 
 def _stand_in(case: Case) -> Identity | None:
@@ -160,17 +160,18 @@ def _in_logins(folder: Path) -> list[Identity]:
 
 
 def check_maintenance(case: Case) -> Iterator[Finding]:
-    """Say whether one of IBKR's maintenance windows is open."""
+    """Report whether one of IBKR's maintenance windows is open."""
     from gwctl.maintenance import Windows
 
     now_s = case.ports.wall_clock()
     windows = Windows.parse(case.known["maintenance"])
     until_s = windows.until(now_s)
     if until_s is not None:
-        yield warning(
-            f"a window of IBKR's is open until {readable(until_s, in_utc=True)} UTC: logins may fail",
-            "wait; gwctl does",
-        )
+        text = f"a maintenance window is open until {readable(until_s, in_utc=True)} UTC: logins may fail"
+        yield warning(text, "wait; gwctl does")
         return
     next_s = windows.next_change(now_s)
-    yield ok("no window is set" if next_s is None else f"the next window opens at {readable(next_s, in_utc=True)} UTC")
+    if next_s is None:
+        yield ok("no maintenance window is set")
+    else:
+        yield ok(f"the next window opens at {readable(next_s, in_utc=True)} UTC")

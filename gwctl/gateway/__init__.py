@@ -1,1 +1,1 @@
-"""One gateway on disk and in memory."""
+"""One gateway: its files, its process, and its HTTP and WebSocket interfaces."""

@@ -1,4 +1,4 @@
-"""The gateway's HTTP interface, typed; trusts our authority only and never waits without a deadline."""
+"""The gateway's HTTP interface, typed; trusts only our authority, and every call has a deadline."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _API = "/v1/api"
 _RESUME = "/sso/Dispatcher?forwardTo=22&RL=1&ip2loc=US"
 _SENDABLE_COOKIE = re.compile(r"[\x21-\x3a\x3c-\x7e]*")
 _PHASE_TIMEOUT_S = 120.0
-"""httpx counts each phase; the whole call is bounded in ``request``."""
+"""httpx limits each phase separately; ``request`` limits the whole call."""
 _LEAST_TIMEOUT_S = 1.0
 _BOTH_REFUSED_S = 60.0
 _KEEPALIVE_S = 2.0
-"""Shorter than the pause between two checks: a connection is never one that the gateway closed meanwhile."""
+"""Shorter than the pause between two checks, so a reused connection is never one that the gateway has closed."""
 
 
 @dataclass(slots=True)
 class _Ways:
-    """How something is asked that may be asked by POST and by GET."""
+    """The choice between POST and GET for a path that may take either."""
 
     method: str = "POST"
     other: str = "GET"
     not_before_s: float = 0.0
-    """Both were refused: until then the other is not tried again."""
+    """Both were refused: the other method is not tried again before this time."""
 
 
 class GatewayClient:
-    """Calls of one gateway on 127.0.0.1; close it, or use it in ``async with``."""
+    """Calls to one gateway on 127.0.0.1; close it, or use it in ``async with``."""
 
     def __init__(self, port: int, ca_file: Path, leaf_der: bytes, *, timeout_s: float = 10.0) -> None:
         self._port = port
@@ -65,15 +65,15 @@ class GatewayClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         await self._client.aclose()
 
     async def front_door(self, *, timeout_s: float | None = None) -> Knock:
-        """Say whether the gateway itself answers, whatever IBKR does."""
+        """Say whether the gateway itself answers, independent of IBKR."""
         return await knock(self._port, self._context, self._leaf_der, timeout_s=timeout_s or self._timeout_s)
 
     async def tickle(self, *, timeout_s: float | None = None) -> SessionAnswer:
-        """Keep the session alive and say what it is; no answer is an answer."""
+        """Keep the session alive and return its state; a missing answer is a result too."""
         try:
             said = await self._request_either_way(f"{_API}/tickle", timeout_s)
         except (TimedOut, GatewayUnreachable):
@@ -81,7 +81,7 @@ class GatewayClient:
         return answer.judge_tickle(said.status, said.body)
 
     async def auth_status(self, *, timeout_s: float | None = None) -> SessionAnswer:
-        """Say what the brokerage session is."""
+        """Return the state of the brokerage session."""
         try:
             said = await self._request_either_way(f"{_API}/iserver/auth/status", timeout_s)
         except (TimedOut, GatewayUnreachable):
@@ -89,7 +89,7 @@ class GatewayClient:
         return answer.judge_auth_status(said.status, said.body)
 
     async def ssodh_init(self, *, compete: bool, timeout_s: float | None = None) -> SessionAnswer:
-        """Open the brokerage session; with ``compete`` take it over from another client."""
+        """Open the brokerage session; with ``compete``, take it over from another client."""
         wish = {"publish": True, "compete": compete}
         try:
             said = await self.request("POST", f"{_API}/iserver/auth/ssodh/init", json=wish, timeout_s=timeout_s)
@@ -98,7 +98,7 @@ class GatewayClient:
         return answer.judge_opening(said.status, said.body)
 
     async def validate(self, *, timeout_s: float | None = None) -> SsoFacts | None:
-        """Return the facts of the login, and extend it; None if there is none or no answer. Once a minute at most."""
+        """Return the login's facts and extend it; None without a login or an answer. At most once a minute."""
         try:
             said = await self.request("GET", f"{_API}/sso/validate", timeout_s=timeout_s)
         except (TimedOut, GatewayUnreachable):
@@ -106,7 +106,7 @@ class GatewayClient:
         return answer.judge_validate(said.status, said.body)
 
     async def accounts(self, *, timeout_s: float | None = None) -> AccountsAnswer:
-        """Ask for the accounts that can be traded, before which IBKR answers nothing about orders and prices."""
+        """Request the tradable accounts; before this call, IBKR answers nothing about orders and prices."""
         try:
             said = await self.request("GET", f"{_API}/iserver/accounts", timeout_s=timeout_s)
         except (TimedOut, GatewayUnreachable):
@@ -114,7 +114,7 @@ class GatewayClient:
         return AccountsAnswer(said.status, answer.judge_accounts(said.status, said.body))
 
     async def reauthenticate(self, *, timeout_s: float | None = None) -> bool:
-        """Ask the gateway to repeat its hand-shake; return whether it began (False: it knows of no login)."""
+        """Ask the gateway to repeat its handshake; return whether it began (False: it has no login)."""
         try:
             said = await self.request("POST", f"{_API}/iserver/reauthenticate", timeout_s=timeout_s)
         except (TimedOut, GatewayUnreachable):
@@ -122,7 +122,7 @@ class GatewayClient:
         return said.status == 200 and b"triggered" in said.body
 
     async def logout(self, *, timeout_s: float | None = None) -> bool:
-        """End the session at IBKR; return whether that was confirmed (the body need not be JSON)."""
+        """End the session at IBKR; return whether IBKR confirmed it (the body need not be JSON)."""
         try:
             said = await self.request("POST", f"{_API}/logout", timeout_s=timeout_s)
         except (TimedOut, GatewayUnreachable):
@@ -130,9 +130,9 @@ class GatewayClient:
         return said.status == 200 and (b"true" in said.body or b"logout succeeded" in said.body)
 
     async def resume(self, cookies: Mapping[str, str], *, timeout_s: float | None = None) -> bool | None:
-        """Offer the SSO cookies of the last login to a gateway that starts anew.
+        """Offer the SSO cookies of the last login to a new gateway process.
 
-        Returns whether IBKR took them; None if IBKR did not answer or was ill, which says nothing of the cookies.
+        Returns whether IBKR accepted them; None if IBKR did not answer or had an error: then they may still be good.
         """
         sendable = [
             f"{name}={value}"
@@ -158,9 +158,9 @@ class GatewayClient:
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> RawAnswer:
-        """Call ``path`` (from the root, ``/v1/api/…``) and return the answer as it came.
+        """Call ``path`` (from the root, ``/v1/api/…``) and return the raw answer.
 
-        Raises TimedOut when the whole of it took longer than ``timeout_s``, GatewayUnreachable when nobody with our key
+        Raises TimedOut if the whole call takes longer than ``timeout_s``, GatewayUnreachable if no server with our key
         answers or the connection breaks.
         """
         limit_s = self._timeout_s if timeout_s is None else timeout_s
@@ -170,16 +170,16 @@ class GatewayClient:
         except TimeoutError:
             raise TimedOut(f"{method} {path} was not answered within {limit_s:g} s", hint="gwctl status") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            reason = type(error).__name__  # its text may quote what was sent
+            reason = type(error).__name__  # its text may contain what was sent
             raise GatewayUnreachable(f"{method} {path} failed: {reason}", hint="gwctl status") from None
         finally:
             self._client.cookies.clear()  # the jar is the gateway's
         return RawAnswer(said.status_code, said.content, said.headers.get("content-type", ""))
 
     async def _request_either_way(self, path: str, timeout_s: float | None) -> RawAnswer:
-        """Ask by POST; where that is refused as such (400, 405), once more by GET, and next time as was answered.
+        """Call by POST; if the method is refused (400, 405), once more by GET, and remember which one worked.
 
-        Both are in use among clients, and users report a ``Bad Request`` for one of them (gateway-facts.md).
+        Clients use both, and users report a ``Bad Request`` for one of them (gateway-facts.md).
         """
         ways = self._ways.setdefault(path, _Ways())
         limit_s = self._timeout_s if timeout_s is None else timeout_s

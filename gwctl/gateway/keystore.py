@@ -1,8 +1,8 @@
-"""Our own certificate authority, one a machine, and the gateway's certificate, one a profile.
+"""Our own certificate authority, one per machine, and the gateway's certificate, one per profile.
 
-The authority may sign for localhost, 127.0.0.0/8 and ::1 only (name constraints), so that its key is worth little to a
-thief, and for the names that a profile asks for in so many words. ``cryptography`` is loaded only when something has
-to be made: what is there is recognised by its digests.
+The authority may sign only for localhost, 127.0.0.0/8 and ::1 (name constraints), so a stolen key is worth little, and
+for names that a profile lists explicitly. ``cryptography`` is loaded only to create files: existing ones are recognized
+by their digests.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ _FORMERLY_KEPT = 16
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Where the machine's certificate authority is."""
+    """The location of the machine's certificate authority."""
 
     ca_file: Path
     key_file: Path
     formerly: tuple[str, ...] = ()
-    """Digests of certificates that this key had before: what they vouched for, the present one does, too."""
+    """Digests of earlier certificates of this key: the current one verifies the same leaves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """The gateway's certificate: the keystore it serves with, and what to recognise it by."""
+    """The gateway's certificate: its keystore, and the facts to recognize it by."""
 
     keystore_file: Path
     password: str = field(repr=False)
@@ -60,15 +60,15 @@ class Leaf:
 
     @property
     def der(self) -> bytes:
-        """The certificate as it travels in a handshake."""
+        """The certificate as DER, as in a handshake."""
         return ssl.PEM_cert_to_DER_cert(self.leaf_pem)
 
 
 def ensure_ca(ca_dir: Path, names: Iterable[str] = ()) -> Authority:
-    """Make sure of a sound authority in ``ca_dir`` (0700; the key 0600) that may sign for ``names``, and return it.
+    """Ensure a valid authority in ``ca_dir`` (0700; the key 0600) that may sign for ``names``, and return it.
 
-    A damaged one is set aside and made anew; one that ends within 400 days, is not valid yet, or may not sign for a
-    name yet, is renewed with its key, so that what it signed stays good. Raises DiskTrouble.
+    A damaged one is set aside and replaced. One that expires within 400 days, is not valid yet, or may not sign for a
+    name yet is renewed with the same key, so that its signatures stay valid. Raises DiskTrouble.
     """
     authority = Authority(ca_dir / "ca.pem", ca_dir / "ca.key")
     facts_file = ca_dir / "ca.json"
@@ -86,11 +86,11 @@ def _may_sign(authority: Authority, facts_file: Path, names: Iterable[str]) -> b
 
 
 def ensure_leaf(paths: Paths, names: Sequence[str] | None = None) -> Leaf:
-    """Make sure of a keystore for localhost signed by our authority, good for 30 days at least, and return it.
+    """Ensure a keystore for localhost, signed by our authority and valid for at least 30 days, and return it.
 
-    It carries ``names``, too; None leaves those it has. It is for a gateway that is about to start: one that runs is
-    known by the certificate it has (``kept_leaf``). Called again it changes nothing; where anything is damaged, or not
-    valid yet, all of it is made anew. Raises DiskTrouble.
+    It also carries ``names``; None keeps the current ones. It is for a gateway that is about to start: a running one is
+    known by its current certificate (``kept_leaf``). A second call changes nothing; if a file is damaged or not valid
+    yet, all are replaced. Raises DiskTrouble.
     """
     authority = ensure_ca(paths.ca_dir, names or ())
     facts_file = leaf_facts_file(paths)
@@ -102,9 +102,9 @@ def ensure_leaf(paths: Paths, names: Sequence[str] | None = None) -> Leaf:
 
 
 def kept_leaf(paths: Paths) -> Leaf | None:
-    """Return the certificate that a running gateway was started with, whatever its age; None if its files are damaged.
+    """Return the certificate that a running gateway started with, of any age; None if its files are damaged.
 
-    Nothing is made or renewed: under a gateway that runs, that would make it a stranger (law 4). Raises DiskTrouble.
+    It creates and renews nothing: that would make a running gateway look like a stranger (law 4). Raises DiskTrouble.
     """
     facts_file = leaf_facts_file(paths)
     authority = Authority(paths.ca_file, paths.ca_dir / "ca.key", _listed(paths.ca_dir / "ca.json", "formerly"))
@@ -112,12 +112,12 @@ def kept_leaf(paths: Paths) -> Leaf | None:
 
 
 def leaf_facts_file(paths: Paths) -> Path:
-    """Return where it is written what the certificate is good for."""
+    """Return the file that records the certificate's facts."""
     return paths.leaf_file.with_suffix(".json")
 
 
 def certified_names(paths: Paths) -> tuple[str, ...]:
-    """Return the names that the certificate carries beside localhost; look only."""
+    """Return the names that the certificate carries in addition to localhost; reads only."""
     return _listed(leaf_facts_file(paths), "names")
 
 
@@ -135,7 +135,7 @@ def _leaf_digests(paths: Paths, authority: Authority) -> set[str | None]:
 
 
 def write_bundle(ca_dir: Path, names: Iterable[str] = ()) -> Path:
-    """Write the public roots and ours into ``bundle.pem``, for programs that must verify others, too; return it."""
+    """Write the public roots and ours to ``bundle.pem``, for programs that call other hosts too; return its path."""
     bundle_file = ca_dir / "bundle.pem"
     content = bundled(_read(ensure_ca(ca_dir, names).ca_file) or b"")
     if _read(bundle_file) != content:
@@ -144,14 +144,14 @@ def write_bundle(ca_dir: Path, names: Iterable[str] = ()) -> Path:
 
 
 def bundled(ca_pem: bytes) -> bytes:
-    """Return what the bundle holds: the public roots, then ours."""
+    """Return the bundle's content: the public roots, then ours."""
     import certifi
 
     return Path(certifi.where()).read_bytes().rstrip() + b"\n\n# gwctl, for localhost only\n" + ca_pem
 
 
 def password_file(paths: Paths) -> Path:
-    """Return where the keystore's password stands."""
+    """Return the path of the keystore's password file."""
     return paths.leaf_file.with_name("keystore.password")
 
 
@@ -165,7 +165,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _digest(*parts: Path | str) -> str | None:
-    """Return one digest of files and of digests of files; None if a file is missing."""
+    """Return one digest of files and of their digests; None if a file is missing."""
     whole = hashlib.sha256()
     for part in parts:
         content = _read(part) if isinstance(part, Path) else b""
@@ -182,14 +182,14 @@ def _fits(facts_file: Path, digests: set[str | None]) -> bool:
 
 
 def _is_current(facts_file: Path, days_left: int, life_days: int) -> bool:
-    """Say whether it ends late enough, and has begun: the clock may have been ahead when it was made."""
+    """Say whether it expires late enough and is already valid: the clock may have been ahead when it was created."""
     facts, _ = state_file.read_json(facts_file)
     not_after_s = (facts or {}).get("not_after_s")
     return isinstance(not_after_s, int) and days_left * _DAY_S < not_after_s - time.time() <= life_days * _DAY_S
 
 
 def _listed(facts_file: Path, key: str) -> tuple[str, ...]:
-    """Return the texts that the facts list under ``key``, none if there is no such list; look only."""
+    """Return the texts that the facts list under ``key``, none without such a list; reads only."""
     facts, _ = state_file.look_at_json(facts_file)
     texts = (facts or {}).get(key)
     return tuple(text for text in texts if isinstance(text, str)) if isinstance(texts, list) else ()
@@ -211,7 +211,7 @@ def _make_or_renew_ca(authority: Authority, facts_file: Path, names: Iterable[st
         )
         state_file.write_bytes(authority.key_file, pem)
     else:
-        # What it may sign for is only ever more: another profile's gateway may be reached by a name of before.
+        # The list only grows: clients may still reach another profile's gateway by an older name.
         permitted += _permitted_names(authority.ca_file)
         replaced = hashlib.sha256(_read(authority.ca_file) or b"").hexdigest()
         formerly = [*_listed(facts_file, "formerly"), replaced][-_FORMERLY_KEPT:]
@@ -228,7 +228,7 @@ def _make_or_renew_ca(authority: Authority, facts_file: Path, names: Iterable[st
 
 
 def _permitted_names(ca_file: Path) -> list[str]:
-    """Return what the authority may sign for beside localhost."""
+    """Return the names that the authority may sign for in addition to localhost."""
     from cryptography import x509
 
     ca = x509.load_pem_x509_certificate(_read(ca_file) or b"")
@@ -241,7 +241,7 @@ def _permitted_names(ca_file: Path) -> list[str]:
 
 
 def _load_ca_key(authority: Authority) -> ec.EllipticCurvePrivateKey | None:
-    """Return the authority's key if it and the certificate belong together; None if either is missing or damaged."""
+    """Return the authority's key if it matches the certificate; None if either is missing or damaged."""
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -280,7 +280,7 @@ def _ca_certificate(key: ec.EllipticCurvePrivateKey, names: Iterable[str]) -> x5
 
 
 def _ca_name(key: ec.EllipticCurvePrivateKey) -> x509.Name:
-    """Return a name that stays the same for a key and differs between keys, so that no client mixes two up."""
+    """Return a name that is the same for one key and differs between keys, so that clients do not mix them up."""
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
@@ -289,7 +289,7 @@ def _ca_name(key: ec.EllipticCurvePrivateKey) -> x509.Name:
 
 
 def _general_name(name: str, *, as_network: bool) -> x509.GeneralName:
-    """Return a name as a certificate carries it or, ``as_network``, as an authority's constraints permit it."""
+    """Return a name in the form for a certificate or, ``as_network``, for an authority's constraints."""
     from cryptography import x509
 
     address = address_of(name)
@@ -319,7 +319,7 @@ def _certificate(
 ) -> x509.CertificateBuilder:
     from cryptography import x509
 
-    # A day back, for clocks that differ between a container and its host.
+    # Valid from yesterday, for clocks that differ between a container and its host.
     begins = dt.datetime.fromtimestamp(int(time.time()), dt.UTC) - dt.timedelta(days=1)
     return (
         x509.CertificateBuilder()
@@ -342,7 +342,7 @@ def _make_leaf(paths: Paths, authority: Authority, facts_file: Path, names: Sequ
     ca_key = _load_ca_key(authority)
     ca_pem = _read(authority.ca_file)
     if ca_key is None or ca_pem is None:
-        raise DiskTrouble(f"the authority in {authority.ca_file.parent} changed meanwhile", hint="try again")
+        raise DiskTrouble(f"the authority in {authority.ca_file.parent} changed in the meantime", hint="try again")
     ca = x509.load_pem_x509_certificate(ca_pem)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
@@ -358,8 +358,8 @@ def _make_leaf(paths: Paths, authority: Authority, facts_file: Path, names: Sequ
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    password = "k" + secrets.token_hex(24)  # a letter first: YAML must never take it for a number
-    # What Java 8u192 can read; the password lies beside the file, so a stronger cipher would protect nobody.
+    password = "k" + secrets.token_hex(24)  # a letter first: YAML must never read it as a number
+    # Java 8u192 can read it; the password lies next to the file, so a stronger cipher would protect nobody.
     encryption = (
         serialization.PrivateFormat.PKCS12.encryption_builder()
         .kdf_rounds(2048)
@@ -385,7 +385,7 @@ def _read_leaf(paths: Paths, facts_file: Path) -> Leaf:
     facts, _ = state_file.read_json(facts_file)
     pem, password = _read(paths.leaf_file), _read(password_file(paths))
     if facts is None or pem is None or password is None:
-        raise DiskTrouble(f"the certificate in {paths.profile_dir} was removed meanwhile", hint="try again")
+        raise DiskTrouble(f"the certificate in {paths.profile_dir} was removed in the meantime", hint="try again")
     return Leaf(
         keystore_file=paths.keystore_file,
         password=password.decode(),

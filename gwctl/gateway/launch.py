@@ -1,4 +1,4 @@
-"""Start a gateway and know it again: the race to readiness, the record on disk, adoption, the stop."""
+"""Start a gateway and recognize it later: the race to readiness, the record on disk, adoption, the stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gwctl.process import Identity, Spawned, StopReport
 from gwctl.signals import whole
 
 UTF_8_LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
-"""A locale that is always there."""
+"""A locale that every system has."""
 _ARGV = ("bash", "bin/run.sh", "root/conf.yaml")
 _KNOCK_PAUSE_S = 0.025
 _KNOCK_TIMEOUT_S = 5.0
@@ -38,7 +38,7 @@ _LOGS_HINT = "gwctl logs --gateway"
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What a gateway is run by: the release, Java (or a Python for the stand-in), the environment to start from."""
+    """What runs a gateway: the release, Java (or Python for the sandbox), and the base environment."""
 
     release_path: Path
     java: Java | None
@@ -49,12 +49,12 @@ class Runtime:
 
 @dataclass(slots=True)
 class RunningGateway:
-    """A gateway that serves: who its shell and its listener are, where, since when."""
+    """A gateway that serves: its shell process, its listener, its port, its start time."""
 
     java: Identity
-    """Who listens: the JVM, or the stand-in's Python."""
+    """The process that listens: the JVM, or the sandbox's Python."""
     shell: Identity | None
-    """``run.sh``, its parent; None if only that has ended."""
+    """``run.sh``, the listener's parent; None if only that one has ended."""
     port: int
     release_path: Path
     started_at_s: float
@@ -72,7 +72,7 @@ class RunningGateway:
 
     @classmethod
     def from_json(cls, value: object) -> RunningGateway | None:
-        """Return the gateway a state file tells of, unproven; None if it tells of none that got ready."""
+        """Return the gateway in a state file, without proof; None if it names none that became ready."""
         match value:
             case {
                 "java": told_java,
@@ -95,18 +95,18 @@ class RunningGateway:
         return process.rss_bytes(self.java)
 
     async def wait_ended(self) -> None:
-        """Return at once when the listener's process has ended."""
+        """Return as soon as the listener's process has ended."""
         await process.wait_ended(self.java)
         self._collect()
 
     async def stop(self, grace_s: float) -> StopReport:
-        """End the gateway and its shell, SIGKILL after ``grace_s``; already ended: an empty report."""
+        """Stop the gateway and its shell, with SIGKILL after ``grace_s``; an empty report if it has already ended."""
         report = await process.stop(_proven(self.shell, self.java), grace_s=grace_s)
         self._collect()
         return report
 
     def let_go(self) -> None:
-        """Leave it running when this process ends, to be adopted by the next (law 4)."""
+        """Leave it running when this process ends, for the next supervisor to adopt (law 4)."""
         if self.spawned is not None:
             self.spawned.let_go()
 
@@ -120,8 +120,8 @@ class RunningGateway:
 def adopt(paths: Paths) -> RunningGateway | None:
     """Return the gateway that an earlier supervisor left running, if it is provably ours and holds its port.
 
-    Proven are pid, creation time and working directory; that it answers with our key is for the caller to ask. A
-    damaged state file is set aside.
+    The proof is pid, creation time and working directory; the caller must check that it answers with our key. A damaged
+    state file is set aside.
     """
     value, _ = state_file.read_json(paths.gateway_state_file)
     return recognised(paths, RunningGateway.from_json(value))
@@ -140,9 +140,9 @@ def recognised(paths: Paths, known: RunningGateway | None) -> RunningGateway | N
 
 
 def find_unrecorded(paths: Paths, port: int, release_path: Path) -> RunningGateway | None:
-    """Return the gateway of a lost state file: who holds ``port`` and works in the profile's own folder.
+    """Return the gateway of a lost state file: the process that holds ``port`` and works in the profile's folder.
 
-    It is ours only if it also answers with our key (``door.knock``), which is for the caller to ask first.
+    It is ours only if it also answers with our key (``tls_requests.knock``), which the caller must check first.
     """
     holder = process.find_listener(port)
     known = None if holder is None or holder.pid is None else process.identify(holder.pid)
@@ -152,7 +152,7 @@ def find_unrecorded(paths: Paths, port: int, release_path: Path) -> RunningGatew
 
 
 async def clear_leftovers(paths: Paths, *, grace_s: float) -> StopReport:
-    """End what the state file tells of and is provably ours, even if it never got ready, and forget it."""
+    """Stop what the state file names and is provably ours, even if it never became ready, and delete the record."""
     report = await process.stop(await asyncio.to_thread(_recorded, paths), grace_s=grace_s)
     if not report.survivors:
         await whole(paths.gateway_state_file.unlink, missing_ok=True)
@@ -163,17 +163,17 @@ def _recorded(paths: Paths) -> list[Identity]:
     value, _ = state_file.read_json(paths.gateway_state_file)
     told = value or {}
     java, shell = Identity.from_json(told.get("java")), Identity.from_json(told.get("shell"))
-    # A group keeps its leader's pid from being given away, so what is in it is ours unless another process has the pid.
+    # A process group reserves its leader's pid, so its members are ours unless another process has that pid.
     orphans = [] if shell is None or process.identify(shell.pid) else process.members_of_group(shell.pid)
     home = os.path.realpath(paths.gateway_dir)
     return [one for one in (*_proven(java, shell), *orphans) if one.cwd == home]
 
 
 async def launch(paths: Paths, prepared: PreparedHome, runtime: Runtime, *, deadline_s: float = 60.0) -> RunningGateway:
-    """Start the gateway in its prepared folder and return it as soon as it answers with our key.
+    """Start the gateway in its prepared folder and return as soon as it answers with our key.
 
-    It is a race between that, its end, its saying that it cannot listen, and the deadline (law 6); whoever wins but the
-    first, everything started is stopped again. Raises PortBusy, JavaMissing, GatewayFailed, TimedOut.
+    That races against its exit, its message that it cannot listen, and the deadline (law 6); unless it wins, everything
+    started is stopped again. Raises PortBusy, JavaMissing, GatewayFailed, TimedOut.
     """
     if not process.port_is_free(prepared.port):
         raise _port_busy(paths, prepared.port)
@@ -185,7 +185,7 @@ async def launch(paths: Paths, prepared: PreparedHome, runtime: Runtime, *, dead
 
     def begin() -> None:
         begun.append(process.spawn(_ARGV, cwd=prepared.gateway_dir, env=env, log_file=paths.gateway_log))
-        # Written before it is ready, so that a gateway whose starter is killed now is found all the same.
+        # Recorded before it is ready, so that the next start finds a gateway whose starter is killed now.
         early = {"shell": begun[0].identity.to_json(), "port": prepared.port, "release": str(runtime.release_path)}
         state_file.write_json(paths.gateway_state_file, early | {"java": None, "started_at_s": started_at_s})
 
@@ -211,7 +211,7 @@ def _tidy(paths: Paths, gateway_dir: Path) -> None:
 
 
 def _environment(runtime: Runtime) -> dict[str, str]:
-    # A JVM reads file names by its locale: in C, POSIX or one that is not installed, a folder such as Jürgen is lost.
+    # A JVM reads file names by its locale: in C, POSIX or a missing locale, it cannot find a folder such as Jürgen.
     extra = {"LC_ALL": UTF_8_LOCALE}
     if runtime.java is not None:
         extra["PATH"] = os.pathsep.join([str(runtime.java.bin_dir), runtime.environ.get("PATH", os.defpath)])
@@ -278,7 +278,7 @@ def _who_listens(shell: Identity, port: int) -> Identity:
 
 
 async def _undo(paths: Paths, spawned: Spawned) -> None:
-    # With the shell gone its group still holds what it started; that works in the same folder.
+    # Without the shell, its process group still holds what it started, which works in the same folder.
     orphans = [one for one in process.members_of_group(spawned.pgid) if one.cwd == spawned.identity.cwd]
     report = await process.stop([spawned.identity, *orphans], grace_s=_GRACE_AFTER_FAILURE_S)
     spawned.poll()
@@ -307,16 +307,18 @@ def _port_busy(paths: Paths, port: int) -> PortBusy:
 
 def _ended(code: int, printed: bytes, gateway_dir: Path) -> GwctlError:
     if b"Could not create the Java Virtual Machine" in printed or b"Unrecognized" in printed:
-        return GatewayFailed("Java refused its options", hint="correct `java_options` (GWCTL_JAVA_OPTIONS)")
+        return GatewayFailed("Java rejected its options", hint="correct `java_options` (GWCTL_JAVA_OPTIONS)")
     if b"Failed to load configuration file" in printed:
-        return GatewayFailed("the gateway refused its root/conf.yaml", hint="another release: gwctl release install")
+        return GatewayFailed(
+            "the gateway rejected its root/conf.yaml", hint="try another release: gwctl release install"
+        )
     if b"Could not find or load main class" in printed:
         return GatewayFailed(
-            f"Java does not find the gateway's classes in {gateway_dir}",
+            f"Java cannot find the gateway's classes in {gateway_dir}",
             hint="gwctl release verify, or set GWCTL_HOME to a folder whose path has ASCII letters only",
         )
     how = f"by signal {-code}" if code < 0 else f"with code {code}"
-    return GatewayFailed(f"the gateway ended {how} while it was being started", hint=_LOGS_HINT)
+    return GatewayFailed(f"the gateway exited {how} during its start", hint=_LOGS_HINT)
 
 
 def _too_slow(prepared: PreparedHome, deadline_s: float) -> GwctlError:

@@ -1,4 +1,4 @@
-"""Read from the gateway's own log why it does not get on; only what is named here leaves it, never a line (law 8)."""
+"""Find the cause of the gateway's trouble in its log; only the causes named here leave it, never a line (law 8)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)[.,]?(\d{0,6})(Z|[+-]\d\d
 
 
 class Cause(StrEnum):
-    """What the log says; the last one that speaks wins."""
+    """The cause in the log; the last one in the log wins."""
 
     NONE = "none"
     LOGIN_NOT_VALIDATED = "login_not_validated"
@@ -27,21 +27,21 @@ class Cause(StrEnum):
 
     @property
     def text(self) -> str:
-        """What to tell a person."""
+        """The text to show to a person."""
         return _TEXTS[self]
 
 
 _TEXTS = {
-    Cause.NONE: "the gateway's log names no cause",
-    Cause.LOGIN_NOT_VALIDATED: "IBKR took the login and then refused to validate it; the gateway tries again",
-    Cause.GAVE_UP: "IBKR took the login and refused to validate it five times: log in once at IBKR's website, log out",
-    Cause.REAUTHENTICATION_STOPPED: "the brokerage session was refused five times; the gateway stopped asking",
-    Cause.BROKERAGE_HANDSHAKE_FAILED: "the hand-shake for the brokerage session failed",
-    Cause.UPSTREAM_ILL: "IBKR answered the gateway with errors after the login; nothing was refused",
+    Cause.NONE: "the gateway's log shows no cause",
+    Cause.LOGIN_NOT_VALIDATED: "IBKR accepted the login, then refused to validate it; the gateway is retrying",
+    Cause.GAVE_UP: "IBKR accepted the login but refused five times to validate it: log in at IBKR's website, log out",
+    Cause.REAUTHENTICATION_STOPPED: "IBKR refused the brokerage session five times; the gateway stopped asking",
+    Cause.BROKERAGE_HANDSHAKE_FAILED: "the handshake for the brokerage session failed",
+    Cause.UPSTREAM_ILL: "IBKR answered the gateway with errors after the login, but refused nothing",
     Cause.UPSTREAM_UNREACHABLE: "the gateway cannot reach IBKR",
 }
-# What the jar of the current release writes, at the levels our logback.xml keeps; the order is that of precedence
-# within one line. A success forgets what came before it.
+# The lines that the current release's jar writes at the levels in our logback.xml, in order of precedence within
+# one line. A success clears earlier causes.
 _SIGNS: tuple[tuple[bytes, Cause], ...] = (
     (b"authenticated to cp", Cause.NONE),
     (b"giving up", Cause.GAVE_UP),
@@ -54,20 +54,20 @@ _SIGNS: tuple[tuple[bytes, Cause], ...] = (
     (b"Connection refused", Cause.UPSTREAM_UNREACHABLE),
 )
 _ERROR_STATUS = re.compile(rb"NoStackTraceThrowable: (5\d\d|429)\b")
-"""What stands below ``authentication to cp failed``: ``Access Denied`` for a 401, else the status that IBKR sent."""
+"""The line below ``authentication to cp failed``: ``Access Denied`` for a 401, otherwise IBKR's status."""
 _NO_REFUSAL = {Cause.UPSTREAM_ILL, Cause.UPSTREAM_UNREACHABLE}
 
 
 def read_cause(gateway_dir: Path, *, since_s: float = 0.0) -> Cause:
-    """Return the cause of the latest trouble in ``logs/gw.*.log`` from ``since_s`` (epoch) on; NONE if there is none.
+    """Return the cause of the latest trouble in ``logs/gw.*.log`` since ``since_s`` (epoch); NONE if there is none.
 
-    Reads the last 256 KB of the two newest files at most; a log that is missing or unreadable is no cause.
+    Reads at most the last 256 KB of the two newest files; a missing or unreadable log counts as no cause.
     """
     cause = Cause.NONE
     counts = True
     for line in _last_lines(gateway_dir / "logs"):
         stamp_s = _stamp_s(line)
-        # A line without a date (a stack trace) belongs to the one before it.
+        # A line without a date, as in a stack trace, belongs to the line before it.
         counts = counts if stamp_s is None else stamp_s >= since_s
         if not counts:
             continue
@@ -84,10 +84,10 @@ def _meant(line: bytes) -> Cause | None:
 
 
 def _worse(known: Cause, new: Cause) -> Cause:
-    """Return the newer cause, unless it only explains in other words one that is known and says more."""
+    """Return the newer cause, unless the known one says more about the same trouble."""
     explains = {*_NO_REFUSAL, Cause.LOGIN_NOT_VALIDATED}
     if known in _NO_REFUSAL and new in {Cause.GAVE_UP, Cause.BROKERAGE_HANDSHAKE_FAILED}:
-        # It gave up because of what the line before says.
+        # The line before explains why it gave up.
         return known
     if known in {Cause.GAVE_UP, Cause.REAUTHENTICATION_STOPPED} and new in explains:
         return known

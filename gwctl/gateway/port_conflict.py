@@ -1,4 +1,4 @@
-"""Another profile of the same machine that has a port first."""
+"""The error for a port that another profile on this machine already uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CALLED = {"port": "port", "health_port": "health port"}
 
 
 def taken_by(paths: Paths, neighbour: str, key: str, port: int) -> PortBusy:
-    """Return the error of a profile whose setting ``key`` is a port that ``neighbour`` has; its hint mends that."""
+    """Return the error of a profile whose setting ``key`` is a port that ``neighbour`` uses; its hint resolves it."""
     from gwctl.profile_registry import free_port_beside
 
     another = "PORT"
@@ -26,7 +26,7 @@ def taken_by(paths: Paths, neighbour: str, key: str, port: int) -> PortBusy:
 
 
 def neighbour_on(paths: Paths, key: str, port: int, holder: Listener | None) -> PortBusy | None:
-    """Return the error of a port whose ``holder`` works for another profile of this home; None if it does not."""
+    """Return the error of a port whose ``holder`` belongs to another profile of this home; None if it does not."""
     from gwctl.profile_registry import profile_at
 
     neighbour = profile_at(holder.cwd, paths) if holder is not None else None

@@ -1,4 +1,4 @@
-"""What the gateway's and IBKR's answers say: of the session, of the accounts, in words; pure."""
+"""Judge the answers of the gateway and of IBKR: the session, the accounts, the words; pure."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ _NAMED = re.compile(
 )
 _BEARER = re.compile(r"\b(bearer\s+)\S+", re.IGNORECASE)
 _KEY = re.compile(r"(?=[A-Za-z+/=_%-]*\d)[A-Za-z0-9+/=_%-]{20,}|[A-Za-z0-9+=_%]{32,}")
-"""Long and with a digit, as a path may be; or longer than any word."""
+"""Long and with a digit, like a path; or longer than any word."""
 _UNSEEN = re.compile(r"<(script|style|head)\b.*?(</\1\s*>|\Z)|<!--.*?(-->|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*(>|\Z)")
 
 
 def tidy(text: str) -> str | None:
-    """Return ``text`` as one bounded line of printable characters, keys left out; None if nothing is left."""
+    """Return ``text`` as one line of limited length, printable, without keys; None if nothing is left."""
     if len(text) > _READ_CHARS:
-        text = text[:_READ_CHARS].rpartition(" ")[0]  # half a key would not be known for one
+        text = text[:_READ_CHARS].rpartition(" ")[0]  # half a key would not be recognized
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
     line = _KEY.sub("…", _BEARER.sub(r"\1…", _NAMED.sub(r"\1…", line)))
     return (line if len(line) <= LONGEST_CHARS else line[: LONGEST_CHARS - 1] + "…") or None
 
 
 def words_of(fields: dict[str, object]) -> str | None:
-    """Return what the fields of an answer say in words, each text once; None if nothing."""
+    """Return the words in an answer's fields, each text once; None without any."""
     said = [text for name in _FIELDS if isinstance(value := fields.get(name), str) and (text := tidy(value))]
     return tidy("; ".join(dict.fromkeys(said)))
 
 
 def words_in(body: bytes) -> str | None:
-    """Return the words of an error's body: of its JSON, of its page, or itself; None if it has none."""
+    """Return the words of an error's body, from its JSON, its page or its text; None without any."""
     text = body[:_READ_CHARS].decode("utf-8", "replace").strip()
     if text[:1] in {"{", "[", '"'}:
         try:
@@ -55,13 +55,13 @@ def words_in(body: bytes) -> str | None:
 
 
 class Verdict(StrEnum):
-    """What an answer says of the session."""
+    """The session's state according to an answer."""
 
     READY = "ready"
     NOT_AUTHENTICATED = "not_authenticated"
-    """SSO lives, the brokerage session is not authenticated: not yet, or borrowed by another client."""
+    """SSO lives, but the brokerage session is not authenticated: not yet, or another client has borrowed it."""
     BROKERAGE_GONE = "brokerage_gone"
-    """SSO lives, there is no brokerage session; ``ssodh/init`` is the cure."""
+    """SSO lives, but there is no brokerage session; ``ssodh/init`` opens one."""
     COMPETING = "competing"
     NO_SESSION = "no_session"
     ACCESS_DENIED = "access_denied"
@@ -73,7 +73,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionAnswer:
-    """A verdict, and what the answer held of the contract's ``session`` object (None: it did not say)."""
+    """A verdict, and the answer's values for the contract's ``session`` object (None: it did not say)."""
 
     verdict: Verdict
     http_status: int | None = None
@@ -98,19 +98,19 @@ PAPER_LOGIN_TYPE = 2
 
 @dataclass(frozen=True, slots=True)
 class SsoFacts:
-    """What ``sso/validate`` says of the login behind the session."""
+    """The facts in ``sso/validate`` about the login behind the session."""
 
     user_id: int | None
     user_name: str | None
     login_type: int | None
     """2 for a paper account."""
     client_app: str | None
-    """Which client opened the session."""
+    """The client that opened the session."""
     expires_s: float | None
 
     @property
     def kind(self) -> AccountKind | None:
-        """What kind of account the login is of; None if it does not tell."""
+        """The kind of account the login is for; None if it does not say."""
         if self.login_type is None:
             return None
         return "paper" if self.login_type == PAPER_LOGIN_TYPE else "live"
@@ -118,14 +118,14 @@ class SsoFacts:
 
 @dataclass(frozen=True, slots=True)
 class AccountsAnswer:
-    """What ``iserver/accounts`` says; ``http_status`` is None where nobody answered."""
+    """The answer of ``iserver/accounts``; ``http_status`` is None without an answer."""
 
     http_status: int | None
     kind: AccountKind | None = None
 
     @property
     def unsays_session(self) -> bool:
-        """Whether there is no session for it, whatever was heard of the session before."""
+        """Whether it shows that there is no session, despite what earlier answers said."""
         return self.http_status in {400, 401}
 
 
@@ -133,7 +133,7 @@ NO_ANSWER = SessionAnswer(Verdict.NO_ANSWER)
 
 
 def parse_json(body: bytes) -> object:
-    """Return what ``body`` holds, or None if it is not JSON (HTML of a maintenance night, nothing, anything)."""
+    """Return the content of ``body``, or None if it is not JSON (an HTML maintenance page, nothing, anything)."""
     try:
         value: object = json.loads(body)
     except (ValueError, RecursionError):
@@ -142,7 +142,7 @@ def parse_json(body: bytes) -> object:
 
 
 def judge_tickle(status: int, body: bytes) -> SessionAnswer:
-    """Return what a tickle says, judged by its fields where the status does not settle it."""
+    """Return the state that a tickle shows, from its fields where the status does not decide."""
     refusal = _judge_status(status, body)
     if refusal is not None:
         return refusal
@@ -165,7 +165,7 @@ def judge_tickle(status: int, body: bytes) -> SessionAnswer:
 
 
 def judge_auth_status(status: int, body: bytes) -> SessionAnswer:
-    """Return what ``iserver/auth/status`` says."""
+    """Return the state that ``iserver/auth/status`` shows."""
     refusal = _judge_status(status, body)
     if refusal is not None:
         return refusal
@@ -176,18 +176,18 @@ def judge_auth_status(status: int, body: bytes) -> SessionAnswer:
 
 
 def judge_opening(status: int, body: bytes) -> SessionAnswer:
-    """Return what ``ssodh/init`` says, with IBKR's words for why it does not open the session."""
+    """Return the state after ``ssodh/init``, with IBKR's reason if it does not open the session."""
     said = judge_auth_status(status, body)
     return said if said.message is not None or said.is_ready else replace(said, message=words_in(body))
 
 
 def refuses_method(status: int, body: bytes) -> bool:
-    """Return whether an answer refuses the way of asking (GET, POST), rather than saying something of the session."""
+    """Return whether an answer refuses the method (GET, POST), instead of describing the session."""
     return status == 405 or (status == 400 and b"no bridge" not in body.lower())
 
 
 def judge_validate(status: int, body: bytes) -> SsoFacts | None:
-    """Return the facts of the login; None if there is no valid one or the answer is not readable."""
+    """Return the login's facts; None without a valid login or a readable answer."""
     value = parse_json(body)
     if status != 200 or not isinstance(value, dict) or value.get("RESULT") is False or "error" in value:
         return None
@@ -201,10 +201,10 @@ def judge_validate(status: int, body: bytes) -> SsoFacts | None:
 
 
 def judge_accounts(status: int, body: bytes) -> AccountKind | None:
-    """Return the kind of the accounts that ``iserver/accounts`` lists; None if it does not tell.
+    """Return the kind of the accounts that ``iserver/accounts`` lists; None if it does not say.
 
-    IBKR's reference has ``isPaper``; where it is missing, paper accounts are known by their numbers, which begin ``D``
-    (``DU`` as a rule).
+    IBKR's reference has ``isPaper``; without it, the account numbers decide: those of paper accounts start with ``D``
+    (usually ``DU``).
     """
     value = parse_json(body)
     if status != 200 or not isinstance(value, dict):
@@ -219,7 +219,7 @@ def judge_accounts(status: int, body: bytes) -> AccountKind | None:
 
 
 def _judge_status(status: int, body: bytes) -> SessionAnswer | None:
-    """Return what the status alone settles; None if the body decides."""
+    """Return the verdict if the status alone decides; None if the body decides."""
     verdict: Verdict | None = None
     if status == 401:
         verdict = Verdict.NO_SESSION
@@ -237,12 +237,12 @@ def _judge_status(status: int, body: bytes) -> SessionAnswer | None:
 
 
 def _says_error(fields: dict[str, object]) -> bool:
-    """Return whether there is an error, and not only the field for one."""
+    """Return whether there is an error, not just an empty field for one."""
     return bool(fields.get("error"))
 
 
 def _judge_flat(common: SessionAnswer, fields: dict[str, object]) -> SessionAnswer:
-    """Return what fields that stand at the top say; an error beside ``authenticated: true`` is an error."""
+    """Return the verdict for fields at the top level; an error next to ``authenticated: true`` is an error."""
     if _says_error(fields) and fields.get("authenticated") is not False:
         return _judge_error(common, fields)
     return _judge_auth_fields(common, fields)
@@ -289,7 +289,7 @@ def _whole(value: object) -> int | None:
 
 
 def _milliseconds(value: object) -> float | None:
-    """Return seconds; IBKR counts ``ssoExpires`` in milliseconds."""
+    """Return seconds; IBKR gives ``ssoExpires`` in milliseconds."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Single requests over TLS: one verified call, and a look at whose key a port shows; the standard library only."""
+"""Single requests over TLS: one verified call, and a check whose key a port shows; standard library only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ USER_AGENT = "gwctl"
 
 @dataclass(frozen=True, slots=True)
 class RawAnswer:
-    """An answer as it came."""
+    """An answer as received."""
 
     status: int
     body: bytes
@@ -25,7 +25,7 @@ class RawAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RawRequest:
-    """What to ask: the path goes after the base address, the body is JSON."""
+    """A request: the path is relative to the base address, the body is JSON."""
 
     method: str
     path: str
@@ -33,13 +33,13 @@ class RawRequest:
 
 
 def request_once(base_url: str, ca_file: Path, asked: RawRequest, *, timeout_s: float) -> RawAnswer:
-    """Make one call below ``base_url`` (https), trusting ``ca_file`` only, and return the answer whatever its status.
+    """Make one call below ``base_url`` (https), trusting only ``ca_file``, and return the answer with any status.
 
-    ``timeout_s`` bounds the connection and each read. Raises TimedOut, or GatewayUnreachable when nobody with our key
+    ``timeout_s`` limits the connection and each read. Raises TimedOut, or GatewayUnreachable if no server with our key
     answers.
     """
     parts = urlsplit(base_url)
-    # The gateway listens on IPv4 only; asking for localhost may first try ::1.
+    # The gateway listens on IPv4 only; connecting to localhost may first try ::1.
     host = "127.0.0.1" if parts.hostname in {"localhost", None} else parts.hostname
     path = parts.path.rstrip("/") + "/" + asked.path.lstrip("/")
     headers = {"User-Agent": USER_AGENT, "Accept": "*/*"}
@@ -58,7 +58,7 @@ def request_once(base_url: str, ca_file: Path, asked: RawRequest, *, timeout_s: 
         raise TimedOut(f"{asked.method} {path} was not answered within {timeout_s:g} s", hint="gwctl status") from None
     except ssl.SSLCertVerificationError:
         raise GatewayUnreachable(
-            f"who answers on port {parts.port} does not hold this profile's key", hint="gwctl doctor"
+            f"the server on port {parts.port} does not have this profile's key", hint="gwctl doctor"
         ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise GatewayUnreachable(
@@ -67,21 +67,21 @@ def request_once(base_url: str, ca_file: Path, asked: RawRequest, *, timeout_s: 
 
 
 class Knock(StrEnum):
-    """What came of knocking."""
+    """The result of a probe."""
 
     OURS = "ours"
-    """It holds our key and ``GET /`` leads to the login page."""
+    """It has our key, and ``GET /`` leads to the login page."""
     CLOSED = "closed"
     STRANGER = "stranger"
-    """Somebody answers who has not our key."""
+    """A server answers without our key."""
     SILENT = "silent"
-    """It accepts and says nothing: hung, or stopped."""
+    """It accepts connections and sends nothing: hung, or stopped."""
     ODD = "odd"
-    """It holds our key, and ``GET /`` is something else than it should be."""
+    """It has our key, but ``GET /`` returns something unexpected."""
 
 
 def trust_only(ca_file: Path) -> ssl.SSLContext:
-    """Return a client context that trusts our authority and nobody else."""
+    """Return a client context that trusts only our authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cafile=ca_file)
@@ -89,7 +89,7 @@ def trust_only(ca_file: Path) -> ssl.SSLContext:
 
 
 async def knock(port: int, context: ssl.SSLContext, leaf_der: bytes, *, timeout_s: float) -> Knock:
-    """Ask ``GET /`` on 127.0.0.1 and say who answered; needs no IBKR (gateway-facts.md, HTTP surface)."""
+    """Request ``GET /`` on 127.0.0.1 and say who answered; needs no IBKR (gateway-facts.md, HTTP surface)."""
     import asyncio
 
     try:
@@ -117,7 +117,7 @@ async def _knock(port: int, context: ssl.SSLContext, leaf_der: bytes) -> Knock:
         await writer.drain()
         status_line = await reader.readline()
     finally:
-        writer.transport.abort()  # nothing more is wanted of it, not even its farewell
+        writer.transport.abort()  # the result is known; do not wait for a close
     if not status_line:
         return Knock.SILENT
     return Knock.OURS if status_line.startswith(b"HTTP/1.") and b" 302" in status_line[:14] else Knock.ODD

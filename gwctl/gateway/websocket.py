@@ -1,4 +1,4 @@
-"""The gateway's WebSocket: what it pushes of the session's changes."""
+"""The gateway's WebSocket, which pushes changes of the session."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Push:
 
 
 def read_push(message: bytes | str) -> Push | None:
-    """Return what a message says, or None for what is no message of IBKR's; never raises."""
+    """Return the content of a message, or None if it is not one of IBKR's; never raises."""
     try:
         value = json.loads(message)
     except (ValueError, RecursionError):
@@ -38,14 +38,14 @@ def read_push(message: bytes | str) -> Push | None:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What ``sts`` has said on one connection so far; IBKR may send one field without the others (Voyz/ibind 25)."""
+    """The content of ``sts`` on one connection so far; IBKR may send one field without the others (Voyz/ibind 25)."""
 
     authenticated: bool | None = None
     competing: bool | None = None
     connected: bool | None = None
 
     def and_then(self, args: Mapping[str, object]) -> Said:
-        """Return it with what ``args`` say; what is no boolean is not said."""
+        """Return it updated with ``args``, ignoring values that are not booleans."""
         return Said(
             _flag(args, "authenticated", self.authenticated),
             _flag(args, "competing", self.competing),
@@ -54,14 +54,14 @@ class Said:
 
     @property
     def ready(self) -> bool | None:
-        """Whether the session can be used; None while that was not said."""
+        """Whether the session can be used; None until a message says."""
         if self.authenticated is False or self.connected is False or self.competing:
             return False
         return self.authenticated
 
 
 def says_something(args: Mapping[str, object]) -> bool:
-    """Say whether these arguments of ``sts`` are about the session at all."""
+    """Say whether these arguments of ``sts`` concern the session at all."""
     return Said().and_then(args) != Said()
 
 
@@ -77,21 +77,21 @@ CLOSE_TIMEOUT_S: Final = 1.0
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 STEADY_S: Final = 60.0
-"""A connection that spoke for so long was a good one: the pauses begin anew."""
+"""A connection with messages for this long was a good one: the pauses start over."""
 TIC_INTERVAL_S: Final = 60.0
 LONGEST_SILENCE_S: Final = 75.0
 """Longer than a tic and its answer."""
 LONGEST_PAUSE_OF_BEATS_S: Final = 25.0
-"""Two beats may be missing."""
+"""Two heartbeats may be missing."""
 ANSWERED_WITHIN_S: Final = 5.0
-"""IBKR has accepted or refused a connection by then, if it answers at all."""
+"""By then, IBKR has accepted or refused a connection, if it answers at all."""
 SAID_WITHIN_S: Final = 2.0
-"""A connection that is up to date says by then what a check has found."""
+"""By then, a connection that is up to date has reported what a check found."""
 CHUNK_BYTES: Final = 4096
 
 
 class Line:
-    """One connection to the gateway and what was heard on it."""
+    """One connection to the gateway, and the messages on it."""
 
     def __init__(self, wire: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._wire = wire
@@ -105,13 +105,13 @@ class Line:
         self.tic_s = self.opened_s
         self.said = Said()
         self.has_session = False
-        """Whether it was opened while a session was known to be up: then IBKR may yet answer."""
+        """Whether it was opened while a session was known to be up: then IBKR may still answer."""
         self.replaced = False
 
     async def upgrade(self, leaf_der: bytes) -> list[bytes | str]:
-        """Return once the gateway of this certificate has accepted, with what came with that.
+        """Return once the gateway with this certificate has accepted, with the first messages.
 
-        Raises ConnectionEnded, OSError; a stranger is sent nothing.
+        Raises ConnectionEnded, OSError; sends nothing to a stranger.
         """
         if self._writer.get_extra_info("ssl_object").getpeercert(binary_form=True) != leaf_der:
             raise ConnectionEnded("a stranger's certificate")
@@ -122,33 +122,33 @@ class Line:
         return messages
 
     async def receive(self) -> list[bytes | str]:
-        """Return the next messages, maybe none; raise ConnectionEnded, OSError."""
+        """Return the next messages, perhaps none; raise ConnectionEnded, OSError."""
         data = b"" if self._wire.over is not None else await self._reader.read(CHUNK_BYTES)
         messages = self._wire.receive(data)
         await self._flush()
         return messages
 
     async def send_tic(self) -> None:
-        """Say that somebody is here."""
+        """Send a tic, which keeps the connection alive."""
         self.tic_s = self._loop.time()
         self._wire.say("tic")
         await self._flush()
 
     def patience_s(self) -> float | None:
-        """Return how long to wait for the next word; None, for ever, until IBKR has spoken first."""
+        """Return how long to wait for the next message; None, without limit, until IBKR has sent the first."""
         if self.heard_s is None:
             return None
         return max(0.0, min(self._mute_at_s(self.heard_s), self.tic_s + TIC_INTERVAL_S) - self._loop.time())
 
     def is_mute(self) -> bool:
-        """Whether it has said nothing for longer than a living one does."""
+        """Whether it has been silent for longer than a live connection is."""
         return self.heard_s is not None and self._loop.time() >= self._mute_at_s(self.heard_s)
 
     def _mute_at_s(self, heard_s: float) -> float:
         return heard_s + (LONGEST_PAUSE_OF_BEATS_S if self.beats else LONGEST_SILENCE_S)
 
     def reconsider(self) -> None:
-        """Give it up if it does not soon say that the session is up, unless IBKR may yet answer."""
+        """Close it unless it soon reports that the session is up, or IBKR may still answer."""
         self._cancel_reconsidering()
         if self.heard_s is not None:
             delay_s = SAID_WITHIN_S
@@ -168,9 +168,9 @@ class Line:
             self._reconsidering.cancel()
 
     async def close(self) -> None:
-        """Say goodbye and leave nothing open; never raises."""
+        """Send a close frame and release everything; never raises."""
         self._cancel_reconsidering()
-        if self._wire.accepted:  # a stranger is sent nothing
+        if self._wire.accepted:  # send nothing to a stranger
             self._wire.say_goodbye()
             self._writer.write(self._take_to_send())
         self._writer.transport.abort()
@@ -196,10 +196,10 @@ class _Place:
 
 
 class PushListener:
-    """Keep at most one connection to a gateway's WebSocket, and say what is heard on it.
+    """Keep at most one connection to a gateway's WebSocket, and report its messages.
 
-    ``on_change`` is called with whether the session is ready, as far as ``sts`` says (False when another client
-    competes), at every ``sts`` that says it; and with None when a connection that had spoken is lost. Both are hints.
+    It calls ``on_change`` at every ``sts`` that says whether the session is ready, with that value (False when another
+    client competes); and with None when a connection that has spoken is lost. Both are hints.
     """
 
     def __init__(self, on_change: Callable[[bool | None], None]) -> None:
@@ -218,14 +218,14 @@ class PushListener:
 
     @property
     def last_frame_age_s(self) -> float | None:
-        """How long ago IBKR last spoke, on whatever connection; None if never."""
+        """The seconds since IBKR last spoke, on any connection; None if never."""
         return None if self._heard_s is None else asyncio.get_running_loop().time() - self._heard_s
 
     def start(self, port: int, ca_file: Path, leaf_der: bytes) -> None:
-        """Listen to the gateway on 127.0.0.1 whose certificate is ``leaf_der``, in the background, from now on.
+        """Start to listen, in the background, to the gateway on 127.0.0.1 with the certificate ``leaf_der``.
 
-        Begins at once; before there is a session that is of no use (the module's docstring says why) and costs a few
-        seconds at the first ``poke``. Called again, it leaves the former gateway for this one.
+        It begins at once; before there is a session, that is of no use and costs a few seconds at the first ``poke``. A
+        second call leaves the earlier gateway for this one.
         """
         before = self._cancel_all()
         self._session = None
@@ -236,10 +236,10 @@ class PushListener:
         task.add_done_callback(self._tasks.discard)
 
     def poke(self, *, up: bool = True) -> None:
-        """Take note that a session has just come up, or, with ``up=False``, gone. Only changes are to be told.
+        """Note that a session has just come up or, with ``up=False``, gone. Report changes only.
 
-        Up: connects now if there is no connection, and replaces one that does not know of the session. Gone: a
-        connection that speaks is kept, and one that is lost comes back when the session does.
+        Up: it connects if there is no connection, and replaces one that does not know of the session. Gone: it keeps a
+        connection that speaks; one that is lost comes back when the session does.
         """
         self._session = up
         self._pause_s = FIRST_PAUSE_S
@@ -251,7 +251,7 @@ class PushListener:
             self._line.has_session = False
 
     async def close(self) -> None:
-        """Stop listening and leave nothing behind; nobody is told anything afterwards. Safe at any time."""
+        """Stop listening and release everything; ``on_change`` is not called afterwards. Safe at any time."""
         if leaving := self._cancel_all():
             await asyncio.wait(leaving)
 
@@ -278,21 +278,21 @@ class PushListener:
                     await self._woken.wait()
 
     async def _listen(self, place: _Place) -> bool:
-        """Use one connection until it ends; return whether another one is to take its place at once."""
+        """Use one connection until it ends; return whether another one should replace it at once."""
         has_session = self._session is True
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 line, messages = await _open(place)
-        except (OSError, ConnectionEnded) as error:  # a time-out and a wrong certificate are OSErrors
+        except (OSError, ConnectionEnded) as error:  # a timeout and a wrong certificate are OSErrors
             log.debug("no WebSocket: %s", type(error).__name__)
             return False
-        except Exception:  # the supervisor goes on without hints
+        except Exception:  # the supervisor works without hints too
             log.exception("the WebSocket could not be opened")
             return False
         line.has_session = has_session
         self._line = line
         if self._woken.is_set() and self._session:
-            self._woken.clear()  # told while it was being opened
+            self._woken.clear()  # set while the connection was being opened
             line.reconsider()
         try:
             await self._follow(line, messages)
@@ -318,7 +318,7 @@ class PushListener:
                 async with asyncio.timeout(line.patience_s()) as patience:
                     messages = await line.receive()
             except TimeoutError:
-                if line.is_mute() or not patience.expired():  # the other time-out is the socket's own
+                if line.is_mute() or not patience.expired():  # the other timeout is the socket's
                     raise ConnectionEnded("mute") from None
                 await line.send_tic()
 
@@ -337,12 +337,12 @@ class PushListener:
     def _tell(self, ready: bool | None) -> None:  # noqa: FBT001 - the shape of on_change
         try:
             self._on_change(ready)
-        except Exception:  # a listener's trouble is not the connection's
-            log.exception("nobody could be told of a push")
+        except Exception:  # a listener's error must not end the connection
+            log.exception("a push could not be reported")
 
 
 async def _open(place: _Place) -> tuple[Line, list[bytes | str]]:
-    """Return a connection that the gateway has accepted, and what came with that; raise OSError, ConnectionEnded."""
+    """Return a connection that the gateway has accepted, with the first messages; raise OSError, ConnectionEnded."""
     context = trust_only(place.ca_file)
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", place.port, ssl=context, server_hostname="localhost", limit=CHUNK_BYTES

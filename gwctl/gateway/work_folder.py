@@ -1,4 +1,4 @@
-"""The gateway's working folder: links into the release, conf.yaml, its logging."""
+"""The gateway's working folder: links into the release, conf.yaml, log settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PATTERNS_KNOWN = "an exact IPv4 address, a.*, a.b.* or a.b.c.*"
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """The settings that the gateway's folder is made from."""
+    """The settings that shape the gateway's folder."""
 
     port: int
     upstream: str
@@ -37,30 +37,30 @@ class GatewaySettings:
 
 
 def check_upstream(upstream: str) -> str:
-    """Return ``upstream`` as the gateway wants it, scheme://host[:port]; raise Configuration if it is anything else."""
+    """Return ``upstream`` in the gateway's form, scheme://host[:port]; raise Configuration for anything else."""
     hint = "write it as https://api.ibkr.com"
     try:
         parts = urlsplit(upstream)
         port = parts.port
     except ValueError:
-        raise Configuration("upstream is not an address", hint=hint) from None
+        raise Configuration("upstream is not a valid address", hint=hint) from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Configuration("upstream must begin with https:// and name a host", hint=hint)
+        raise Configuration("upstream must start with https:// and name a host", hint=hint)
     if parts.username is not None or parts.password is not None:
-        raise Configuration("upstream must not hold a user or a password", hint=hint)
+        raise Configuration("upstream must not contain a user or a password", hint=hint)
     if parts.path not in {"", "/"} or parts.query or parts.fragment or "?" in upstream or "#" in upstream:
-        raise Configuration(f"upstream must not go beyond the host: {upstream}", hint=hint)
+        raise Configuration(f"upstream must end after the host: {upstream}", hint=hint)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     if not re.fullmatch(r"[A-Za-z0-9._:\[\]-]+", host):
-        raise Configuration("upstream names no host that can exist", hint=hint)
+        raise Configuration("upstream does not name a valid host", hint=hint)
     return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
 
 
 def check_allow_ips(patterns: Iterable[str]) -> tuple[str, ...]:
-    """Return the patterns for ``ips.allow``, with 127.0.0.1, from where gwctl itself asks; raise Configuration.
+    """Return the patterns for ``ips.allow``, including 127.0.0.1, gwctl's own address; raise Configuration.
 
-    The gateway knows exact IPv4 addresses and a.*, a.b.*, a.b.c.*; what it cannot parse it ignores with a line in its
-    log, so anything else is refused here, with what to write in its place.
+    The gateway knows exact IPv4 addresses and a.*, a.b.*, a.b.c.*. It ignores anything else with a line in its log, so
+    gwctl refuses it here, with a suggestion.
     """
     checked = [_check_pattern(pattern.strip()) for pattern in patterns]
     if not any(_covers(pattern, _LOOPBACK) for pattern in checked):
@@ -77,13 +77,13 @@ def _check_pattern(pattern: str) -> str:
 
 def _suggest(pattern: str) -> str:
     if pattern in {"*", "*.*.*.*", "0.0.0.0/0", "::/0"}:
-        return "name the networks you mean, such as 192.168.1.*; whoever reaches the port can trade"
+        return "name the networks you mean, such as 192.168.1.*; anyone who reaches the port can trade"
     try:
         network = ipaddress.ip_network(pattern, strict=False)
     except ValueError:
-        return "write allow_ips as in 127.0.0.1 or 192.168.1.*"
+        return "write allow_ips as 127.0.0.1 or 192.168.1.*"
     if network.version == 6:
-        return f"the gateway checks IPv4 only: leave {pattern} out"
+        return f"the gateway checks IPv4 only: remove {pattern}"
     octets = str(network.network_address).split(".")
     kept = -(-network.prefixlen // 8)
     if kept == 4:
@@ -91,7 +91,7 @@ def _suggest(pattern: str) -> str:
         return f"list the addresses: {', '.join(smaller)}" + (", …" if network.num_addresses > 4 else "")
     wanted = ".".join([*octets[: max(kept, 1)], "*"])
     exact = network.prefixlen % 8 == 0 and kept > 0
-    return f"write {wanted}" if exact else f"write {wanted} and its neighbours, a line each"
+    return f"write {wanted}" if exact else f"write {wanted} and its neighbors, one per line"
 
 
 def _covers(pattern: str, address: str) -> bool:
@@ -102,14 +102,14 @@ _PACKAGE = "ibgroup.web.core.clientportal.gw"
 _POLICY = "ch.qos.logback.core.rolling.SizeAndTimeBasedRollingPolicy"
 _LINE = "%d{yyyy-MM-dd'T'HH:mm:ss.SSSXXX} %-5level %logger{0} : %replace(%message){'[?].*', ''}%n%ex{short}"
 _LEVELS = {
-    # Says "Client login succeeds" and "authenticated to cp": where one login ends and the next begins.
+    # It logs "Client login succeeds" and "authenticated to cp": where one login ends and the next begins.
     f"{_PACKAGE}.http.GatewayHttpProxy": "INFO",
     "HttpMessageLogger": "WARN",
 }
 
 
 def render_logback() -> bytes:
-    """Return the ``logback.xml`` of a profile: one file a day, 5 MB at most, 20 MB and a week in all."""
+    """Return a profile's ``logback.xml``: one file a day, at most 5 MB each, at most 20 MB and a week in all."""
     configuration = ET.Element("configuration", scan="true", scanPeriod="10 seconds")
     appender = ET.SubElement(configuration, "appender", {"name": "FILE", "class": _rolling("RollingFileAppender")})
     policy = ET.SubElement(appender, "rollingPolicy", {"class": _POLICY})
@@ -140,35 +140,35 @@ _LINKED_FOLDERS = ("bin", "build", "dist")
 _SHIPPED_ADDRESS = b"localhost:5000"
 _REWRITTEN_KINDS = frozenset({".html", ".js"})
 _LEFT_OUT = frozenset({"vertx.jks"})
-"""The key of the shipped keystore is public: it must not even be served by mistake."""
+"""The key of the shipped keystore is public: the gateway must never serve it, not even by mistake."""
 _DENIED = "255.255.255.255"
-"""With no deny list at all the gateway admits everybody; this entry denies nobody who exists."""
+"""Without a deny list the gateway admits everybody; this entry matches no real address."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedHome:
-    """A folder ready to be started in."""
+    """A folder that is ready for a start of the gateway."""
 
     gateway_dir: Path
     port: int
     leaf: Leaf
     changed: tuple[Path, ...]
-    """What was written; nothing if all of it was as it should be."""
+    """The files that were written; empty if all were up to date."""
 
 
 def is_standin(release_path: Path) -> bool:
-    """Say whether a release is the built-in stand-in, which needs no Java."""
+    """Say whether a release is the sandbox's, which needs no Java."""
     return (release_path / STANDIN_MARKER).is_file()
 
 
 def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings) -> PreparedHome:
-    """Make the profile's gateway folder as ``release_path`` and ``settings`` want it, writing only what differs.
+    """Set up the profile's gateway folder for ``release_path`` and ``settings``, writing only what differs.
 
-    Each file is replaced whole. Raises Configuration for a setting the gateway would misread, ReleaseBroken for a
-    release without what is needed, DiskTrouble; what was written until then is harmless and made good by the next call.
+    Each file is replaced whole. Raises Configuration for a setting that the gateway would misread, ReleaseBroken for an
+    incomplete release, and DiskTrouble; files written before an error are harmless, and the next call completes them.
     """
     if not 1 <= settings.port <= 65535:
-        raise Configuration(f"port {settings.port} does not exist", hint="choose one from 1024 to 65535")
+        raise Configuration(f"port {settings.port} is out of range", hint="choose one from 1024 to 65535")
     shipped = release_path / "root"
     if not (shipped / "conf.yaml").is_file() or not (release_path / "bin" / "run.sh").is_file():
         raise ReleaseBroken(f"{release_path} is not a Standard Release", hint="gwctl release install")
@@ -197,7 +197,7 @@ def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings) ->
 
 
 def render_conf(shipped: bytes, settings: GatewaySettings, leaf: Leaf) -> bytes:
-    """Return the release's ``conf.yaml`` with ours put in; raise ReleaseBroken or Configuration."""
+    """Return the release's ``conf.yaml`` with our settings; raise ReleaseBroken or Configuration."""
     import yaml
 
     conf = _parsed(shipped)
@@ -210,8 +210,8 @@ def render_conf(shipped: bytes, settings: GatewaySettings, leaf: Leaf) -> bytes:
     conf["sslPwd"] = leaf.password
     conf["proxyRemoteHost"] = upstream
     conf["proxyRemoteSsl"] = upstream.startswith("https:")
-    # A Java pattern that the whole Origin must match; any other is answered 403, reads and writes alike. The page's
-    # own is needed: a browser sends it with the login form, too.
+    # A Java pattern that must match the whole Origin; other origins get 403, for reads and writes alike. The page's
+    # own origin is needed too: a browser sends it with the login form.
     conf["cors"] = {
         "origin.allowed": rf"https://(localhost|127\.0\.0\.1):{settings.port}",
         "allowCredentials": False,
@@ -220,16 +220,16 @@ def render_conf(shipped: bytes, settings: GatewaySettings, leaf: Leaf) -> bytes:
     if settings.auth_delay_ms is not None:
         if settings.auth_delay_ms < 1:
             # With 0 the gateway's hand-shake fails: it cannot schedule a timer of less than 1 ms [seen].
-            raise Configuration("auth_delay_ms is less than 1", hint="remove it: the release's own is 3000")
+            raise Configuration("auth_delay_ms is less than 1", hint="remove it: the release's default is 3000")
         conf["authDelay"] = settings.auth_delay_ms
     rendered: str = yaml.safe_dump(conf, sort_keys=False, default_flow_style=False)
     return b"# Written by gwctl at every start; change the profile's settings instead.\n" + rendered.encode()
 
 
 def rendered_allow_ips(paths: Paths) -> tuple[str, ...] | None:
-    """Return whom the ``conf.yaml`` on disk lets in: a gateway that runs has read it at its start.
+    """Return the addresses that the ``conf.yaml`` on disk admits; a running gateway read it when it started.
 
-    None if there is none that can be read. Empty is what the gateway takes for everybody.
+    None if there is no readable file. The gateway takes an empty list as everybody.
     """
     try:
         conf = _parsed((paths.gateway_dir / "root" / "conf.yaml").read_bytes())
@@ -245,23 +245,23 @@ def rendered_allow_ips(paths: Paths) -> tuple[str, ...] | None:
 
 
 def _parsed(content: bytes) -> object:
-    """Return what a YAML file says, None if it says nothing."""
+    """Return the content of a YAML file, None if it is empty."""
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return yaml.load(content, Loader=loader)  # noqa: S506 - it is a safe loader, the C one where it is built
+        return yaml.load(content, Loader=loader)  # noqa: S506 - a safe loader, in C where PyYAML has it
     except yaml.YAMLError:
         return None
 
 
 def clear_leavings(gateway_dir: Path) -> None:
-    """Remove what a killed gateway left (Vert.x keeps a cache folder a run); only while none runs there."""
+    """Remove what a killed gateway left (Vert.x keeps a cache folder per run); only while none runs there."""
     shutil.rmtree(gateway_dir / ".vertx", ignore_errors=True)
 
 
 def _shipped_files(shipped: Path) -> Iterator[Path]:
-    """Yield what of the release's ``root`` is served or read, without what we render or leave out."""
+    """Yield the files of the release's ``root`` that are served or read, except those we render or leave out."""
     for entry in sorted(shipped.rglob("*")):
         top = entry.relative_to(shipped).parts[0]
         is_configuration = top == "logback.xml" or (top.startswith("conf.") and top.endswith(".yaml"))
@@ -270,7 +270,7 @@ def _shipped_files(shipped: Path) -> Iterator[Path]:
 
 
 def _drop_links_beyond(root: Path, kept: set[Path]) -> list[Path]:
-    """Remove the links that another release left, and return them."""
+    """Remove links from another release, and return them."""
     stale = [entry for entry in root.rglob("*") if entry.is_symlink() and entry not in kept]
     for entry in stale:
         entry.unlink(missing_ok=True)
@@ -278,9 +278,9 @@ def _drop_links_beyond(root: Path, kept: set[Path]) -> list[Path]:
 
 
 def _rewritten(source: Path, port: int) -> bytes | None:
-    """Return a page with its hard-coded address made the profile's; None if it can be linked as it is.
+    """Return a page with its hard-coded address replaced by the profile's; None if it can be linked unchanged.
 
-    The demo page's script must reach this gateway: after a start it is what makes the login form work (reference).
+    The demo page's script must reach this gateway: after a start, that call makes the login form work (reference).
     """
     if source.suffix not in _REWRITTEN_KINDS:
         return None
@@ -296,7 +296,7 @@ def _read(path: Path) -> bytes:
 
 
 def _write(target: Path, content: bytes) -> bool:
-    """Make ``target`` a private file of our own with ``content``; return whether that changed anything."""
+    """Make ``target`` a private regular file with ``content``; return whether anything changed."""
     try:
         if not target.is_symlink() and target.is_file() and target.read_bytes() == content:
             target.chmod(0o600)
@@ -304,13 +304,13 @@ def _write(target: Path, content: bytes) -> bool:
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
     except OSError:
-        pass  # whatever it is, it is replaced
+        pass  # not a file with this content: replaced below
     state_file.write_bytes(target, content)
     return True
 
 
 def _link(link: Path, target: Path) -> bool:
-    """Make ``link`` point at ``target``; return whether that changed anything. A folder or file in its place goes."""
+    """Make ``link`` point to ``target``, replacing a file or folder in its place; return whether anything changed."""
     target = target.absolute()
     temporary = link.with_name(f".{link.name}.new")
     try:

@@ -1,1 +1,1 @@
-"""One login at IBKR, in a bounded child process."""
+"""One login at IBKR, in a child process with a deadline."""

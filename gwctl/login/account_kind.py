@@ -1,4 +1,4 @@
-"""The choice between paper and live on a page that no version describes; pure."""
+"""Find the choice between paper and live on an unknown page; pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _T = TypeVar("_T")
 
 
 class Unsure(Exception):
-    """Two readings are possible, or none; the text says what was seen."""
+    """Two readings are possible, or none; the text describes what is on the page."""
 
 
 def mode_of(name: str) -> Mode | Literal["both"] | None:
-    """Return which kind of account a name is of; None for neither."""
+    """Return the kind of account that a name stands for; None for neither."""
     if says(name, words.NO_MODE):
         return None
     paper, live = says(name, words.PAPER), says(name, words.LIVE)
@@ -29,7 +29,7 @@ def mode_of(name: str) -> Mode | Literal["both"] | None:
 
 
 def find_switch(controls: tuple[Control, ...], field_: Control) -> tuple[bool | None, dict[str, str], str]:
-    """Return what is chosen, what to use for either, and how it was found; nothing if the page has no such choice."""
+    """Return which is chosen, how to choose each, and how it was found; nothing if the page has no such choice."""
     readings: list[tuple[bool | None, dict[str, str], str]] = []
     groups: dict[str, list[Control]] = defaultdict(list)
     for one in controls:
@@ -52,9 +52,9 @@ def find_switch(controls: tuple[Control, ...], field_: Control) -> tuple[bool | 
 
 
 def check_nameless(controls: tuple[Control, ...], first: Control, last: Control) -> None:
-    """Raise Unsure for a choice in or just above the form of which nobody can say that it is none of paper or live.
+    """Raise Unsure for a choice in or just above the form that might be the one between paper and live.
 
-    A plain box behind the fields is one to be remembered by, as a rule, whatever it is called.
+    A plain checkbox after the fields is usually a "remember me", under any name.
     """
     at, end = controls.index(first), controls.index(last)
     above = list(itertools.takewhile(lambda one: one.kind not in _FIELDS, reversed(controls[:at])))
@@ -77,7 +77,7 @@ def check_nameless(controls: tuple[Control, ...], first: Control, last: Control)
 
 
 def _is_no_kind(one: Control) -> bool:
-    """Say whether what a control is called is something else than a kind of account."""
+    """Say whether a control's name stands for something other than a kind of account."""
     if re.fullmatch(r"[a-z]{2}([-_][a-z]{2})?", one.name, re.IGNORECASE):
         return True  # a language
     others = (words.NO_KIND, words.NO_MODE, words.LOG_IN, words.OTHER_WAY)
@@ -114,7 +114,7 @@ def _list(one: Control) -> tuple[bool | None, dict[str, str], str]:
 
 
 def _two(named: list[tuple[_T, str]]) -> tuple[_T, _T]:
-    """Return the one for paper and the one for live; of two, one that is known tells the other."""
+    """Return the one for paper and the one for live; of two, a known one identifies the other."""
     by: dict[str | None, list[_T]] = defaultdict(list)
     for one, name in named:
         by[mode_of(name)].append(one)

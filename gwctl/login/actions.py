@@ -1,4 +1,4 @@
-"""What every step of a login uses: the task, the page, the notes of what was done, a click that gets through."""
+"""The tools of every step of a login: the task, the page, the notes, and a reliable click."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ OnStep = Callable[[Step], None]
 Permit = Callable[[], Awaitable[bool]]
 
 _DEMO = "/demo#/"
-"""Without a slash before the ``#``: with one the page does not find its script (gateway facts)."""
+"""No slash before the ``#``: with one, the page does not find its script (gateway facts)."""
 _API = "/v1/api/"
 _WATCH_S = 0.5
 _COVERED_CLICKS = 2
-"""What lies over a button after so many tries stays there; before that it may be the page that is still loading."""
+"""A cover that is still there after this many tries stays; before that, the page may just be loading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ class Task:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Everything that must not be in a text we keep."""
+        """The texts that must not appear in anything we keep."""
         return tuple(secret for secret in (self.password, self.totp_secret, self.username) if secret)
 
 
 class Over(Exception):
-    """The attempt is over, from wherever in its steps that became known."""
+    """Ends the attempt, from any depth of its steps."""
 
     def __init__(self, outcome: LoginOutcome, text: str = "") -> None:
         super().__init__(outcome.value)
@@ -71,16 +71,16 @@ class Hands:
         self.selectors = merged(VERSIONS, task.overrides)
         self.steps: list[Step] = []
         self.codes: list[str] = []
-        """The codes that were typed, which are in nothing that is kept."""
+        """The codes that were typed; they must not appear in anything we keep."""
         self.said = ""
-        """What the page has said until the password was sent."""
+        """The page's words until the password was sent."""
         self.limit: asyncio.Timeout | None = None
         self._on_step = on_step
         self._started_s = time.monotonic()
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Everything that must be in nothing that is kept or told: the task's secrets and the codes that were typed."""
+        """The texts that must not appear in anything we keep or send: the task's secrets and the typed codes."""
         return (*self.task.secrets, *self.codes)
 
     def now_ms(self) -> float:
@@ -88,30 +88,30 @@ class Hands:
         return round((time.monotonic() - self._started_s) * 1000, 1)
 
     def hear(self, words: str) -> None:
-        """Keep in mind what the page says before the password is sent: said again, it is no answer."""
+        """Remember the page's words from before the submit: if they appear again, they are no answer."""
         self.said = "\n".join(dict.fromkeys([*self.said.splitlines(), *words.splitlines()]))
 
     def grant(self, further_s: float) -> None:
-        """Put the login's deadline off: what a person takes is not the page's time."""
+        """Extend the login's deadline: a person's time does not count as the page's."""
         when = self.limit.when() if self.limit is not None else None
         if self.limit is not None and when is not None:
             self.limit.reschedule(when + further_s)
 
     def note(self, name: str) -> None:
-        """Keep and report a step; the page may have a word in its name, and in that a secret."""
+        """Keep and report a step; its name may contain the page's words, and they may contain a secret."""
         step = Step(redact(name, self.secrets), self.now_ms())
         self.steps.append(step)
         self._on_step(step)
 
     async def open_demo(self, timeout_s: float) -> None:
-        """Open the demo page and let its script call the API: until then IBKR's form may come to nothing."""
+        """Open the demo page and let its script call the API: until then, IBKR's page may ignore the form."""
         called = await self.page.open_and_await_call(f"{self.task.base_url}{_DEMO}", _API, timeout_s=timeout_s)
         self.note("demo page called the API" if called else "demo page did not call the API")
 
     async def look(self, patience_s: float | None = None) -> Look:
-        """Return how the page looks now; raises PageFailed if it does not answer its own browser in time.
+        """Return the page's current look; raises PageFailed if the page does not answer its browser in time.
 
-        PageWaits where it is the next page that does not come.
+        Raises PageWaits if the next page does not arrive.
         """
         deadline_s = time.monotonic() + (patience_s or self.patience.action_s)
         while (left_s := deadline_s - time.monotonic()) > 0:
@@ -122,21 +122,21 @@ class Hands:
         waits_s = self.page.unanswered_s
         if waits_s > 0:
             raise PageWaits(f"the next page did not come within {waits_s:.0f} s")
-        raise PageFailed("the page does not answer its own browser")
+        raise PageFailed("the page does not answer its browser")
 
     async def watch(self, look: Look, is_it: Callable[[Look], bool], *, patience_s: float | None = None) -> Look | None:
-        """Return the first look from ``look`` on that ``is_it``; None if none comes in time."""
+        """Return the first look, from ``look`` on, for which ``is_it`` is true; None if none comes in time."""
         deadline_s = time.monotonic() + (patience_s or self.patience.action_s)
         while not is_it(look):
             if time.monotonic() >= deadline_s:
-                # It may not have answered since long before.
+                # The page may not have answered for some time.
                 fresh = await self.page.look(self.selectors, None, timeout_s=self.patience.action_s)
                 return fresh if fresh is not None and is_it(fresh) else None
             look = await self.page.look(self.selectors, look, timeout_s=_WATCH_S) or look
         return look
 
     async def click(self, element: Element) -> bool:
-        """Click an element once, around a cookie dialog that may come back at any moment; False if it cannot be."""
+        """Click an element once, even if a cookie dialog comes back at any moment; False if that is impossible."""
         deadline_s = time.monotonic() + self.patience.action_s
         failed = 0
         while time.monotonic() < deadline_s:
@@ -156,7 +156,7 @@ class Hands:
         return False
 
     async def use(self, way: str) -> bool:
-        """Click or choose once what is at an address, around what lies over it; False if it cannot be."""
+        """Click or choose once what is at an address, in spite of covers; False if that is impossible."""
         deadline_s = time.monotonic() + self.patience.action_s
         failed = 0
         while time.monotonic() < deadline_s:
@@ -169,13 +169,13 @@ class Hands:
         return False
 
     async def _uncover(self, selector: str) -> None:
-        """Hide what stays over an element, as a person closes it; IBKR does not hear of it."""
+        """Hide what stays over an element, as a person would close it; IBKR does not notice."""
         words = await self.page.uncover(selector)
         if words is not None:
             self.note(f"hidden what lay over {selector}: {words or 'without words'}")
 
     async def dismiss_cookie_dialog(self, look: Look) -> None:
-        """Take the cookie dialog away: by its own button, else out of the page."""
+        """Remove the cookie dialog: by its button, otherwise from the page."""
         button = look.visible.get(Element.COOKIE_BUTTON)
         if button is not None:
             if await self.page.click(button, timeout_s=1.0):

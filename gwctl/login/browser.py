@@ -1,4 +1,4 @@
-"""Finding a Chromium, starting it pinned to our gateway's key, installing one; the only user of Playwright."""
+"""Find a Chromium, start it pinned to our gateway's key, install one; the only user of Playwright."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
 
 INSTALL_HINT = "gwctl browser install"
-# What Chromium says where the kernel or a container does not let it make its sandbox: no namespace at all, or one in
-# which its zygote then comes to nothing.
+# Chromium's messages if the kernel or a container does not let it create its sandbox: no namespace at all, or one in
+# which its zygote then fails.
 _NO_SANDBOX_HERE = re.compile(r"sandbox|zygote|new namespace", re.IGNORECASE)
 HEADLESS = "chromium-headless-shell"
 
-# Names on PATH and fixed places, by the channel a profile may name; the order is the order of preference.
+# Names on PATH and fixed paths, by the channel that a profile may name, in order of preference.
 _NAMES: dict[str, tuple[str, ...]] = {
     "chromium-headless-shell": ("chromium-headless-shell", "chrome-headless-shell"),
     "chrome": ("google-chrome-stable", "google-chrome"),
@@ -38,7 +38,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "chromium": ("/Applications/Chromium.app/Contents/MacOS/Chromium",),
     "msedge": ("/opt/microsoft/msedge/msedge", "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge"),
 }
-# Where an executable lies inside a folder of Playwright's own downloads; the platform's folder differs by version.
+# The path of an executable inside a folder of Playwright's downloads; the platform's folder differs by version.
 _DOWNLOADED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("chromium-headless-shell", "chromium_headless_shell", ("*/chrome-headless-shell", "*/headless_shell")),
     ("chromium", "chromium", ("chrome-linux*/chrome", "chrome-mac*/*.app/Contents/MacOS/*")),
@@ -51,7 +51,7 @@ _INSTALLER_NEEDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Browser:
-    """A Chromium of some kind on this machine; ``source`` says where it was found, for a person."""
+    """A Chromium of some kind on this machine; ``source`` tells a person where it was found."""
 
     kind: str
     executable: Path
@@ -59,11 +59,11 @@ class Browser:
 
 
 def find_browser(setting: str | None, environ: Mapping[str, str]) -> Browser:
-    """Return the browser to log in with: the setting, Playwright's own, then a Chromium, Chrome or Edge of the system.
+    """Return the browser to log in with: the setting, Playwright's own, or the system's Chromium, Chrome or Edge.
 
     ``setting`` is a path or one of ``chrome``, ``chromium``, ``chromium-headless-shell``, ``msedge``, ``playwright``.
-    Nothing is started and Playwright is not imported. Firefox is never taken: the login was seen to fail there.
-    Raises BrowserMissing.
+    It starts nothing and does not import Playwright. It never returns Firefox, where the login was seen to fail. Raises
+    BrowserMissing.
     """
     if setting:
         return _from_setting(setting, environ)
@@ -93,7 +93,7 @@ def _from_setting(setting: str, environ: Mapping[str, str]) -> Browser:
     if "/" in setting:
         path = Path(setting).expanduser()
         if not _is_executable(path):
-            raise BrowserMissing(f"the browser {setting} is not there or cannot be executed", hint=INSTALL_HINT)
+            raise BrowserMissing(f"the browser {setting} does not exist or is not executable", hint=INSTALL_HINT)
         return Browser(_kind_of(path), path, "setting")
     if setting == "playwright":
         found = next(_of_playwright(environ), None)
@@ -134,7 +134,7 @@ def _is_executable(path: Path) -> bool:
 
 
 def _is_snap(path: Path) -> bool:
-    """Say whether a snap is behind ``path``: such a browser cannot write to a profile folder of ours."""
+    """Say whether ``path`` leads to a snap: such a browser cannot write to our profile folder."""
     resolved = path.resolve()
     if resolved.name == "snap" or resolved.is_relative_to("/snap"):
         return True
@@ -144,7 +144,7 @@ def _is_snap(path: Path) -> bool:
 
 
 def _of_playwright(environ: Mapping[str, str]) -> Iterator[Browser]:
-    """Yield what Playwright's installer has downloaded, the revision of the installed Playwright first."""
+    """Yield the downloads of Playwright's installer, the installed Playwright's revision first."""
     package = _playwright_package()
     if package is None:
         return
@@ -192,10 +192,10 @@ def _wanted_revision(package: Path) -> str:
 
 
 def arguments(spki_pin: str | None) -> list[str]:
-    """Return the flags of ours; Playwright adds its own (no first run, no sync, no crash reporter, mock key chain).
+    """Return our flags; Playwright adds its own (no first run, no sync, no crash reporter, mock key chain).
 
-    The pin makes Chromium accept exactly the gateway's key and no other that its roots do not know; it is heeded only
-    together with a profile folder of one's own.
+    The pin makes Chromium accept the gateway's key, and no other unknown key; it works only together with a separate
+    profile folder.
     """
     flags = [
         "--disable-dev-shm-usage",
@@ -229,8 +229,8 @@ async def started(  # noqa: PLR0913 - what a browser starts with
 ) -> AsyncIterator[BrowserContext]:
     """Run ``browser`` with ``user_data_dir`` as its profile for the length of the block; close it on every way out.
 
-    ``on_no_sandbox`` is told where Chromium's own sandbox was asked for and cannot be had, as in most containers; it
-    then runs without. Raises Playwright's Error when it does not start within ``deadline_s``.
+    ``on_no_sandbox`` is called if Chromium's own sandbox was requested but is unavailable, as in most containers; the
+    browser then runs without it. Raises Playwright's Error if it does not start within ``deadline_s``.
     """
     from playwright.async_api import Error, async_playwright
 
@@ -251,7 +251,7 @@ async def started(  # noqa: PLR0913 - what a browser starts with
             viewport={"width": 1280, "height": 900},
         )
         try:
-            # Chromium's own sandbox cannot be used by root, nor where the kernel forbids user namespaces.
+            # Chromium's own sandbox does not work for root, or where the kernel forbids user namespaces.
             context = await launch(chromium_sandbox=os.geteuid() != 0)
         except Error as error:
             if os.geteuid() == 0 or not _NO_SANDBOX_HERE.search(str(error)):
@@ -266,10 +266,10 @@ async def started(  # noqa: PLR0913 - what a browser starts with
 
 
 def install_chromium(environ: Mapping[str, str], *, window: bool = False, timeout_s: float = 900.0) -> Browser:
-    """Run Playwright's own installer with our interpreter and return what it installed.
+    """Run Playwright's installer with our interpreter and return what it installed.
 
-    The headless shell is enough to log in; ``window`` gets the browser that can show one, too. Raises DownloadFailed
-    with the installer's last line; what it had downloaded before is its own to clear up.
+    The headless shell is enough to log in; ``window`` also installs the browser that can show a window. Raises
+    DownloadFailed with the installer's last line; the installer cleans up its own downloads.
     """
     from gwctl.process import child_environment, run_short
 

@@ -1,4 +1,4 @@
-"""What went wrong in the browser: Playwright's messages, Chromium's network errors, its last words before it ended."""
+"""Browser failures: Playwright's messages, Chromium's network errors, and its last output before it exited."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gwctl.login.verdict import Ended
 
 CRASHED = "the page crashed"
 DETACHED = "frame was detached"
-"""What Playwright says of a page whose process ended while it was on its way."""
+"""Playwright's message about a page whose process ended during a navigation."""
 INTERRUPTED = "is interrupted by another navigation"
 ABORTED = "net::ERR_ABORTED"
 
 
 def was_on_its_way(message: str) -> bool:
-    """Say by the log of a click that failed whether its last try had got as far as the mouse (Playwright 1.50 to 1.65).
+    """Say, from the log of a failed click, whether its last try reached the mouse (Playwright 1.50 to 1.65).
 
-    A try that ended with something lying over the element is followed by the next one's line. A log in other words says
-    nothing, and the click may have been done.
+    If something covers the element, a try ends and the log has a line for the next one. A log in other words says
+    nothing, and the click may have happened.
     """
     if "locator resolved to" in message and "attempting click action" not in message:
         return True
@@ -43,7 +43,7 @@ _NET_ERROR = re.compile(r"net::(ERR_[A-Z0-9_]+)")
 
 
 class Fault(StrEnum):
-    """Who, or what, is at fault."""
+    """The party at fault."""
 
     IBKR = "ibkr"
     GATEWAY = "gateway"
@@ -68,22 +68,22 @@ FAULTS: tuple[tuple[str, Fault], ...] = (
     (r"ABORTED|FAILED|BLOCKED_BY_(RESPONSE|CSP|ORB)|(UNKNOWN|DISALLOWED)_URL_SCHEME", Fault.IBKR),
     (r"(INVALID|MISSING)_AUTH_CREDENTIALS|UNSUPPORTED_AUTH_SCHEME|METHOD_NOT_SUPPORTED", Fault.IBKR),
 )
-"""What is in no row, such as ``INSUFFICIENT_RESOURCES`` and ``BLOCKED_BY_ADMINISTRATOR``, is the browser's own."""
+"""Errors in no row, such as ``INSUFFICIENT_RESOURCES`` and ``BLOCKED_BY_ADMINISTRATOR``, are the browser's."""
 
 _ENDINGS: dict[Fault, tuple[LoginOutcome, str]] = {
     Fault.IBKR: (LoginOutcome.UPSTREAM_ILL, "IBKR answered {status}without a page"),
     Fault.GATEWAY: (LoginOutcome.PAGE_NEVER_CAME, "no answer at the gateway's port"),
-    Fault.NETWORK: (LoginOutcome.UPSTREAM_ILL, "this machine's network does not reach it"),
-    Fault.NAME: (LoginOutcome.UPSTREAM_ILL, "a name on the way to it is not found (DNS)"),
-    Fault.PROXY: (LoginOutcome.UPSTREAM_ILL, "a proxy on the way to it does not let the browser through"),
-    Fault.CERTIFICATE: (LoginOutcome.FOREIGN_KEY, "the gateway's port does not show our key"),
-    Fault.PORT: (LoginOutcome.PORT_FORBIDDEN, "no browser opens this port"),
+    Fault.NETWORK: (LoginOutcome.UPSTREAM_ILL, "this machine's network does not reach IBKR"),
+    Fault.NAME: (LoginOutcome.UPSTREAM_ILL, "a host name does not resolve (DNS)"),
+    Fault.PROXY: (LoginOutcome.UPSTREAM_ILL, "a proxy blocks the browser"),
+    Fault.CERTIFICATE: (LoginOutcome.FOREIGN_KEY, "the server at the gateway's port does not have our key"),
+    Fault.PORT: (LoginOutcome.PORT_FORBIDDEN, "browsers refuse to open this port"),
     Fault.BROWSER: (LoginOutcome.BROWSER_FAILED, ""),
 }
 
 
 def fault_of(text: str) -> Fault:
-    """Return who is at fault for what the browser says; without a network error in it that is the browser itself."""
+    """Return the party at fault for the browser's message; without a network error, that is the browser itself."""
     found = _NET_ERROR.search(text)
     if found is None:
         return Fault.BROWSER
@@ -92,9 +92,9 @@ def fault_of(text: str) -> Fault:
 
 
 def ended_by(text: str, status: int | None = None) -> Ended:
-    """Return how a login ends that met ``text`` of the browser's; ``status`` is the document's, if it had one."""
+    """Return how a login ends after the browser's message ``text``; ``status`` is the document's, if it had one."""
     outcome, what = _ENDINGS[fault_of(text)]
-    # A page that came well says nothing of an answer that did not come.
+    # A page that loaded says nothing about an answer that is missing.
     shown = f"{status} " if status is not None and status >= 400 else ""
     said = what.format(status=shown)
     return Ended(outcome, f"{said}: {text}" if said else text)
@@ -102,7 +102,7 @@ def ended_by(text: str, status: int | None = None) -> Ended:
 
 DRIVER = "pw:browser"
 LOG_VARIABLES = {"DEBUG": DRIVER, "DEBUG_HIDE_DATE": "1", "DEBUG_COLORS": "0"}
-"""What has the driver write it down; there is no message of the protocol in it, nor what is typed."""
+"""Makes the driver write a log; it contains no protocol messages and nothing that is typed."""
 LOOKED_AT_BYTES = 256 * 1024
 _FATAL = re.compile(r"^.*?(?:\[err\] )?(?P<said>\[[^\]]*:FATAL:[^\]]*\].*)$", re.MULTILINE)
 _LIBRARY = re.compile(
@@ -113,43 +113,43 @@ _PRINTED = re.compile(r"\[pid=\d+\]\[(?:err|out)\] (?P<said>.*\S.*)$", re.MULTIL
 _BY_PLAYWRIGHT = "<forcefully close>"
 _CLOSED = re.compile(r": Target (page, context or browser has been closed|crashed)\Z")
 _KILLED_CODE = 128 + signal.SIGKILL
-"""What a shell that started the browser ends with where that was killed."""
+"""The exit code of a shell whose browser was killed."""
 
 
 def fatal_line(log: str) -> str | None:
-    """Return why the browser ended in its own words; None if it gave no reason."""
-    # The last one: where its sandbox cannot be had it was started twice.
+    """Return the browser's own reason for its exit; None if it gave none."""
+    # The last one: without a usable sandbox, the browser was started twice.
     found = [*_FATAL.finditer(log)][-1:] or [*_LIBRARY.finditer(log)][-1:]
     return found[0]["said"].strip() if found else None
 
 
 def was_killed(log: str) -> bool:
-    """Say whether something killed the browser, as the system does where memory runs out (SIGKILL)."""
+    """Say whether something killed the browser, as the system does when memory runs out (SIGKILL)."""
     ends = [*_ENDED.finditer(log)][-1:]
     killed = any(one["signal"] == "SIGKILL" or one["code"] == str(_KILLED_CODE) for one in ends)
     return killed and _BY_PLAYWRIGHT not in log
 
 
 def has_ended(log: str) -> bool:
-    """Say whether the browser's process is known to have ended."""
+    """Say whether the log shows that the browser's process has ended."""
     return _ENDED.search(log) is not None
 
 
 def explained(report: LoginReport, log: str, secrets: tuple[str, ...] = ()) -> LoginReport:
-    """Return the report of a login whose browser did not work with what the browser said of itself."""
+    """Add the browser's own output to the report of a login with a failed browser; return it."""
     if report.outcome is not LoginOutcome.BROWSER_FAILED:
         return report
     reason = fatal_line(log)
     if reason is None and was_killed(log):
         return replace(report, outcome=LoginOutcome.BROWSER_KILLED, text="SIGKILL")
     if reason is None and report.text == CRASHED:
-        # The system ends a page's process before the browser's own, and Chromium says nothing of it.
+        # The system ends a page's process before the browser's, and Chromium logs nothing about it.
         return replace(report, outcome=LoginOutcome.BROWSER_KILLED)
     if reason is None:
-        # No reason of its own: what it printed last is more than Playwright's "has been closed".
+        # Without a reason, its last output says more than Playwright's "has been closed".
         printed = [found["said"].strip() for found in _PRINTED.finditer(log)]
         ends = [one["code"] for one in _ENDED.finditer(log) if one["code"].isdecimal()]
-        reason = printed[-1] if printed else f"it ended with code {ends[-1]}" if ends else None
+        reason = printed[-1] if printed else f"it exited with code {ends[-1]}" if ends else None
     if reason is None:
         return report
     return replace(report, text=tidy(f"{_CLOSED.sub('', report.text)}: {reason}", secrets))

@@ -1,4 +1,4 @@
-"""What the page asks for after the password: given as the profile says, else for a person."""
+"""Answer what the page asks for after the password, by the profile's settings or through a person."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _WHAT = {
     Element.CHANNEL_CHOICE: "the choice of how a code is sent (SMS, e-mail or telephone)",
     Element.EMAIL_CHECK: "a check of the e-mail address",
     Element.PASSKEY: PASSKEY_ONLY,
-    Element.QR_CODE: "a QR code to be scanned, which is not known to be of use here: choose another second factor",
+    Element.QR_CODE: "a QR code to scan, which may not work here: choose another second factor",
     Element.OFFER: "an answer to an offer in between",
     Element.OFFER_SKIP: "an answer to an offer in between",
 }
@@ -108,14 +108,14 @@ class Challenge:
         return Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {what}")
 
     async def _state(self, answered: Element | None, passed: Look | None = None) -> Submitted:
-        """Return the state to judge from; what the page says since ``passed`` is news of what follows that page."""
-        # The password is out: a page that computes now is waited for as long as for an answer.
+        """Return the state to judge from; the page's words since ``passed`` belong to the page after it."""
+        # The password is out: a busy page gets as much time as an answer does.
         look = await self._hands.look(self._hands.patience.answer_s)
         if passed is not None:
             look = replace(look, banner=passed.banner, error=passed.error, words=passed.words)
         return Submitted(look, self._hands.page.traffic, answered, self._hands.said, follows=True)
 
-    # Ways past.
+    # Skipping.
 
     async def _skip(self, element: Element) -> Submitted:
         before = await self._hands.look()
@@ -128,7 +128,7 @@ class Challenge:
         return await self._state(None, before)
 
     async def go_past(self, words: str) -> Submitted | None:
-        """Go past a page that nobody knows, if it is an offer that has a way past it; None if it has not."""
+        """Skip an unknown page if it is an offer with a way to skip it; None if it is not."""
         look = await self._hands.look()
         if look.shows(Element.USERNAME, Element.PASSWORD) or not await self._click_way_past("body"):
             return None
@@ -142,7 +142,7 @@ class Challenge:
         return kind_of_code((await self._hands.look()).words) == Kind.EMAIL
 
     async def _go_another_way(self) -> bool:
-        """Leave a panel for a passkey, if there is another second factor."""
+        """Leave a panel for a passkey if there is another second factor."""
         if self._left_passkey:
             return False
         self._left_passkey = True
@@ -175,7 +175,7 @@ class Challenge:
                 return (IB_KEY, AUTHENTICATOR_APP, SMS)
 
     async def _choose(self, submitted: Submitted) -> Submitted:
-        """Choose the device; some pages take the choice at once, some want their button clicked."""
+        """Choose the device; some pages accept the choice at once, others need a click on their button."""
         look = await self._hands.look()
         selector = look.visible.get(Element.DEVICE_CHOICE, "")
         action_s = self._hands.patience.action_s
@@ -188,12 +188,12 @@ class Challenge:
             offered = ", ".join(label for _, label in options)
             raise Over(
                 LoginOutcome.SECOND_FACTOR_NEEDED,
-                f"the device for the second factor is not among those IBKR offers: {offered}",
+                f"IBKR does not offer the device for the second factor; it offers: {offered}",
             )
         value, label = chosen
         self._sent_by = Kind.SMS if SMS.is_option(value, label) else None
         if IB_KEY.is_option(value, label):
-            # Choosing it sends the notification: whoever has to approve it is told first.
+            # The choice sends the notification, so inform the person who must approve it first.
             await self._tell_of_notification()
         way = value if cards else f"{selector}{CHOICE}{value}"
         if not await self._hands.use(way):
@@ -203,19 +203,19 @@ class Challenge:
         further = (*CODE_FIELDS, Element.PUSH, Element.CHANNEL_CHOICE)
         if not look.shows(*further):
             if look.shows(Element.PASSWORD):
-                # The form stands there still: its button would send the password once more.
+                # The form is still there: its button would send the password once more.
                 await self._hands.page.click_beside(selector, timeout_s=action_s)
             elif look.shows(Element.SUBMIT):
                 await self._hands.click(Element.SUBMIT)
         seen = await self._hands.watch(look, lambda now: now.shows(*further) or not now.shows(Element.DEVICE_CHOICE))
         if seen is None:
-            raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, "the choice of a device was not taken")
+            raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, "the page did not accept the choice of a device")
         return Submitted(seen, submitted.traffic, said=self._hands.said, follows=True)
 
     # Channels.
 
     async def _choose_channel(self) -> Submitted:
-        """Have the code sent, by SMS unless the profile names another way; to nobody who could not give it."""
+        """Have the code sent, by SMS unless the profile names another way; only if somebody can enter it."""
         if not self._method.asks_for_codes:
             raise self._needed(Element.CHANNEL_CHOICE)
         look = await self._hands.look()
@@ -230,13 +230,13 @@ class Challenge:
             look, lambda now: now.shows(*CODE_FIELDS) or not now.shows(Element.CHANNEL_CHOICE)
         )
         if seen is None:
-            raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, "the choice of how the code is sent was not taken")
+            raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, "the page did not accept the choice of how to send the code")
         return await self._state(None, look)
 
     # Notifications.
 
     async def _await_approval(self, asked: Asked) -> Submitted:
-        """Tell of the notification; the flow waits. Who gives codes takes the challenge instead, where there is one."""
+        """Report the notification; the flow waits. If codes are set up, use the challenge instead, if any."""
         if self._method in {Method.COMMAND, Method.PROMPT} and await self._hands.click(Element.SHOW_CHALLENGE):
             self._hands.note("challenge shown instead of the notification")
             look = await self._hands.look()
@@ -245,7 +245,7 @@ class Challenge:
         if self._method is Method.TOTP:
             raise Over(
                 LoginOutcome.SECOND_FACTOR_NEEDED,
-                "IBKR sent a notification to a device, and the profile gives codes of the authenticator app",
+                "IBKR sent a notification to a device, but the profile uses codes from the authenticator app",
             )
         await self._tell_of_notification()
         self._hands.note("notification sent")
@@ -261,7 +261,7 @@ class Challenge:
             await self._answer(Question(Kind.PUSH))
 
     async def resend(self) -> Submitted | None:
-        """Have the notification sent once more (never more often: login-page facts); None if that cannot be done."""
+        """Have the notification sent once more (never more often: login-page facts); None if that is impossible."""
         if self._resent or not (await self._hands.look()).shows(Element.PUSH_RESEND):
             return None
         self._resent = True
@@ -275,7 +275,7 @@ class Challenge:
     # Codes.
 
     async def send_code(self, element: Element) -> Submitted | None:
-        """Send the next code that may be sent and return the state just before; None when there is none."""
+        """Send the next permitted code and return the state just before; None when there is none."""
         if self._tries >= TRIES:
             return None
         if tell_of_no_code((await self._hands.look()).words):
@@ -284,7 +284,7 @@ class Challenge:
         if not code and await self._resend_code():
             code = await self._next_code(element)
         look = await self._hands.look()
-        if element is Element.CODE:  # it may have a box for each character, which is seen once the page has settled
+        if element is Element.CODE:  # it may have a box per character, visible once the page has settled
             understood = self._hands.watch(look, lambda now: element in now.recognized.elements, patience_s=_SETTLE_S)
             look = await understood or look
         selector = look.visible.get(element)
@@ -314,7 +314,7 @@ class Challenge:
         return submitted
 
     async def _resend_code(self) -> bool:
-        """Have the SMS sent once more, and never more often, where there is somebody to give its code."""
+        """Have the SMS sent once more, but never more often, if somebody can enter its code."""
         look = await self._hands.look()
         somebody = self._method in {Method.COMMAND, Method.PROMPT}
         by_sms = self._sent_by in {None, Kind.SMS}
@@ -328,7 +328,7 @@ class Challenge:
         return True
 
     async def _click_unless_sent(self, selector: str, submitted: Submitted) -> None:
-        """Click the button of a code's field that does not take Enter; a page that computes has taken it."""
+        """Click the button of a code's field that ignores Enter; a busy page has accepted it."""
 
         def is_sent(now: Look) -> bool:
             posted = self._hands.page.traffic.posts > submitted.traffic.posts
@@ -346,7 +346,7 @@ class Challenge:
         return await self._hands.page.fill(selector, code, timeout_s=action_s)
 
     async def _is_taken(self, element: Element, typed: Submitted) -> bool:
-        """Say whether the page took the code by itself as soon as it was whole."""
+        """Say whether the page took the code by itself as soon as it was complete."""
         now = await self._state(element)
         return now.traffic.posts > typed.traffic.posts or not now.look.shows(element)
 
@@ -361,11 +361,11 @@ class Challenge:
         look = await self._hands.look()
         code = await self._answer(Question(kind, look.challenge, again=self._tries > 0 or self._code_resent))
         code = "".join((code or "").split())
-        # The same code a second time would be one more refusal.
+        # The same code again would only be another refusal.
         return None if code in self._hands.codes else code
 
     async def _kind_of(self, element: Element) -> Kind:
-        """Return what code the field is for: as it was sent, else by the field, else by the words beside it."""
+        """Return which code the field is for: by how it was sent, otherwise by the field or the words next to it."""
         kind = KIND_OF[element]
         if kind is Kind.APP and self._sent_by is not None:
             return self._sent_by
@@ -384,7 +384,7 @@ class Challenge:
         return self._by_time
 
     def _correct_clock(self, codes: CodeSource) -> None:
-        """Go by IBKR's clock where this machine's is wrong: a code of another moment would be a refusal."""
+        """Use IBKR's clock if this machine's is wrong: a code for another moment would be refused."""
         ahead_s = self._hands.page.server_ahead_s
         if ahead_s is not None and abs(ahead_s) >= WRONG_CLOCK_S:
             codes.correct(ahead_s)

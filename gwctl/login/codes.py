@@ -1,4 +1,4 @@
-"""The second factor: how it is given, what is asked for, and codes by time (TOTP): when one may be used, and which."""
+"""The second factor: how it is given, what IBKR asks for, and which TOTP code may be used when."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TRIES = 2
 
 
 WRONG_CLOCK_S = 3.0
-"""From this difference on the gateway's ``Date`` is believed and not this machine's clock; it is exact to a second."""
+"""From this difference on, the gateway's ``Date`` is trusted instead of this machine's clock; it is exact to 1 s."""
 
 
 class Method(StrEnum):
-    """How a second factor is given. AUTO: a notification is waited for, a code is given by whoever is there."""
+    """How a second factor is given. AUTO: wait for an approval of a notification, ask a person for a code."""
 
     NONE = "none"
     TOTP = "totp"
@@ -52,17 +52,17 @@ class Kind(StrEnum):
 
     @property
     def text(self) -> str:
-        """What it is called, for a person."""
+        """Its name, for a person."""
         return _TEXTS[self]
 
 
 _TEXTS = {
-    Kind.APP: "a code of the authenticator app",
+    Kind.APP: "a code from the authenticator app",
     Kind.SMS: "a code sent by SMS",
     Kind.VOICE: "a code given by telephone",
     Kind.TEMPORARY: "a temporary security code",
     Kind.EMAIL: "a code sent by e-mail",
-    Kind.CARD: "a code of the security card",
+    Kind.CARD: "a code from the security card",
     Kind.CHALLENGE: "the response to a challenge",
     Kind.PUSH: "the approval of a notification on the device",
 }
@@ -81,7 +81,7 @@ KIND_OF: dict[Element, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What IBKR asks for; ``again`` when a first answer was refused or, for a notification, nobody answered it."""
+    """What IBKR asks for; ``again`` if a first answer was refused or, for a notification, none came."""
 
     kind: Kind
     challenge: str = ""
@@ -89,15 +89,15 @@ class Question:
 
 
 Answer = Callable[[Question], Awaitable[str | None]]
-"""Tell whoever has to know of a question and return its code; None if there is none, and for a notification."""
+"""Pass a question on and return the code; None if there is none, and for a notification."""
 
 
 async def nobody(_question: Question) -> None:
-    """Answer nothing."""
+    """Answer no question."""
 
 
 class Clock(Protocol):
-    """The time of day, and waiting for a later one."""
+    """The time of day, and a wait for a later time."""
 
     def now_s(self) -> float:
         """Return seconds since 1970."""
@@ -107,7 +107,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's clock."""
 
     def now_s(self) -> float:
         """Return seconds since 1970."""
@@ -119,7 +119,7 @@ class SystemClock:
 
 
 class ShiftedClock:
-    """Another clock, so many seconds ahead."""
+    """Another clock, ahead by a number of seconds."""
 
     def __init__(self, clock: Clock, ahead_s: float) -> None:
         self._clock = clock
@@ -143,11 +143,11 @@ class CodePlan:
 
 
 def plan_code(now_s: float, used_window: int | None, tries: int) -> CodePlan | None:
-    """Return when the next code may be used, or None when ``tries`` codes were enough.
+    """Return when the next code may be used, or None after ``tries`` codes.
 
-    A code has at least ``MARGIN_S`` left when it is used, is not used before a clock that lags ``WRONG_CLOCK_S`` has
-    reached its window, and comes from a later window than ``used_window``: IBKR refuses a code near the rollover and
-    one that is used twice.
+    A code must have at least ``MARGIN_S`` left when it is used, must not be used before a clock that lags by
+    ``WRONG_CLOCK_S`` has reached its window, and must come from a later window than ``used_window``: IBKR refuses a
+    code near the rollover and a code that is used twice.
     """
     if tries >= TRIES:
         return None
@@ -160,26 +160,26 @@ def plan_code(now_s: float, used_window: int | None, tries: int) -> CodePlan | N
 
 
 class BadSecret(ValueError):
-    """No code can be made of the TOTP secret; the text says why, without it."""
+    """The TOTP secret gives no code; the text says why, without the secret."""
 
 
 def bytes_of(secret: str) -> bytes:
-    """Return the key that a TOTP secret writes in base32; raises BadSecret, whose text does not hold the secret."""
+    """Return the key that a TOTP secret encodes in base32; raises BadSecret, whose text does not contain the secret."""
     plain = "".join(secret.split()).replace("-", "").rstrip("=")
     if not plain:
         raise BadSecret("the TOTP secret is empty")
     try:
         return base64.b32decode(plain + "=" * (-len(plain) % 8), casefold=True)
-    except ValueError:  # also for what is not ASCII
+    except ValueError:  # also if it is not ASCII
         raise BadSecret("the TOTP secret is not base32 text (letters A to Z and digits 2 to 7)") from None
 
 
 def code_at(secret: str, window: int) -> str:
-    """Return the code of ``window``; raises BadSecret, whose text does not hold the secret."""
+    """Return the code of ``window``; raises BadSecret, whose text does not contain the secret."""
     import pyotp
 
     class IssuedTotp(pyotp.TOTP):
-        """A TOTP whose secret somebody else has chosen: how long it is, is IBKR's decision (pyotp wants 112 bits)."""
+        """A TOTP with a secret chosen by IBKR, of any length (pyotp wants 112 bits)."""
 
         def byte_secret(self) -> bytes:
             return bytes_of(self.secret)
@@ -189,7 +189,7 @@ def code_at(secret: str, window: int) -> str:
 
 
 class CodeSource:
-    """Hands out the codes of one login: at most ``TRIES``, no two from one window."""
+    """Provides the codes of one login: at most ``TRIES``, never two from one window."""
 
     def __init__(self, secret: str, clock: Clock, *, used_window: int | None = None) -> None:
         self._secret = secret
@@ -198,26 +198,26 @@ class CodeSource:
         self.used_window = used_window
 
     def correct(self, ahead_s: float) -> None:
-        """Go by a clock that is so many seconds ahead of ours: IBKR's, where ours is wrong."""
+        """Use a clock that is ahead of ours by a number of seconds: IBKR's, if ours is wrong."""
         self._clock = ShiftedClock(self._clock, ahead_s)
 
     def check(self) -> None:
-        """Raise BadSecret now, before a password is spent on a login that cannot be finished."""
+        """Raise BadSecret early, before a password is spent on a login that cannot be finished."""
         code_at(self._secret, 0)
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the code that was handed out last is still good; a busy machine may have taken its time."""
+        """Whether the last code is still valid; a busy machine may have been slow."""
         if self.used_window is None:
             return False
         return (self.used_window + 1) * PERIOD_S - self._clock.now_s() >= WRONG_CLOCK_S
 
     def take_back(self) -> None:
-        """Note that the code that was handed out last was not sent; its window is left out all the same."""
+        """Note that the last code was not sent; its window is skipped all the same."""
         self._tries -= 1
 
     async def next_code(self) -> str | None:
-        """Wait until a code is good and return it; None when no further one may be tried. Raises BadSecret."""
+        """Wait for a valid code and return it; None if no further one may be tried. Raises BadSecret."""
         plan = plan_code(self._clock.now_s(), self.used_window, self._tries)
         if plan is None:
             return None

@@ -1,6 +1,6 @@
-"""What a page that no version describes has for a person to use: read from the browser, as plain values.
+"""The usable controls of an unknown page, read from the browser as plain values.
 
-The script that is run in the page only collects; what is meant by which control is decided in ``recognition``.
+The script in the page only collects; ``recognition`` decides which control means what.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 INTO_FRAME = " |> "
-"""Stands in an address between a frame and what is meant in it."""
+"""Separates a frame from the element in it, in an address."""
 CHOICE = " => "
-"""Stands in an address between a list and the value of the option that is meant."""
+"""Separates a list from the value of its option, in an address."""
 
-# A function that returns what is on the page: the controls that a person can see and use, in the document's order, with
-# open shadow roots and frames of the origin. It tells whether a field holds something, never what. Each control gets an
-# attribute by which it is found again. While the page is being built none are returned: they have to have been the
-# same for a while, for longer before the form was seen once. ``memory`` is kept by the page between two looks.
+# A function that returns the content of the page: the controls that a person can see and use, in document order, with
+# open shadow roots and frames of the same origin. It reports whether a field contains something, never what. Each
+# control gets an attribute to find it again. It returns none while the page is being built: they must have been the
+# same for a while, longer before the form is first seen. The page keeps ``memory`` between two looks.
 COLLECT_SCRIPT = r"""
 (memory, id, shown, origin) => {
   const FIRST_MS = 1000, LATER_MS = 400, MOST = 300, MOST_DRAWN = 1500;
@@ -44,7 +44,7 @@ COLLECT_SCRIPT = r"""
     return true;
   };
 
-  // What a screen reader would call it; for a field without a label, what stands before it.
+  // The name a screen reader would use; for a field without a label, the text before it.
   const refer = (e, attribute) => (e.getAttribute(attribute) || "").split(/\s+/).filter(Boolean)
     .map((n) => e.getRootNode().getElementById(n)).filter(Boolean);
   const pictures = (e) => [...e.querySelectorAll("[alt], [aria-label], title")]
@@ -63,7 +63,7 @@ COLLECT_SCRIPT = r"""
   const nameOf = (e, button) => short(refer(e, "aria-labelledby").map((x) => x.innerText).join(" "))
     || short(e.getAttribute("aria-label"))
     || short([...(e.labels || [])].map((x) => x.innerText).join(" "))
-    // A switch that is no box has its name in it or beside it: with both, one that says neither is not taken for none.
+    // A switch that is no checkbox has its name inside or next to it: use both, so that neither is missed.
     || (button ? short(written(e)) : e.matches("input, select, textarea") ? "" : short(`${written(e)} ${beside(e)}`))
     || short(e.title) || short(e.getAttribute("placeholder"))
     || short(above(e, "[label]")?.getAttribute("label"))
@@ -114,7 +114,7 @@ COLLECT_SCRIPT = r"""
     const button = !["text", "search", "password", "select", "switch"].includes(kind) && e.type !== "radio";
     let handle = e;
     if (!usable(e)) {
-      // A styled switch hides its box, and a person clicks what is drawn for it.
+      // A styled switch hides its checkbox, and a person clicks the element drawn for it.
       if (e.type !== "checkbox" && e.type !== "radio") return;
       handle = above(e, "[aria-hidden=true]") ? null : [...(e.labels || []), up(e)].find((x) => x && usable(x));
       if (!handle) return;
@@ -145,7 +145,7 @@ COLLECT_SCRIPT = r"""
       alerts.push(...[...refer(e, "aria-errormessage"), ...refer(e, "aria-describedby")].filter(shown));
   };
 
-  // A thing to click that is none of the others; of two, one in the other, the inner one.
+  // Something else to click; of two nested ones, the inner one.
   const pointed = (e) => !!e && style(e).cursor === "pointer";
   const isCard = (e) => (e.matches("a, li, [onclick], [tabindex], [role=listitem], [role=link]") || e.onclick
       || (pointed(e) && !pointed(up(e))))
@@ -175,7 +175,7 @@ COLLECT_SCRIPT = r"""
       if (e.matches("[role=alert], [aria-live=assertive]") && !e.querySelector("input") && shown(e))
         alerts.push(e);
     });
-    // To look for cards is to ask how each element is drawn: the page of a question is a small one.
+    // Looking for cards reads every element's style, so only small pages are searched: a question's page is small.
     if (!controls.some((c) => c.kind === "password") && document.querySelectorAll("*").length < MOST_DRAWN)
       walk(document, "", document, (e, inside, within) => {
         if (!kindOf(e) && isCard(e)) takeCard(e, inside, within);
@@ -205,12 +205,12 @@ COLLECT_SCRIPT = r"""
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One thing on the page that a person can use, as the script saw it; ``at`` is where to find it again.
+    """One control that a person can use, as the script saw it; ``at`` is the address to find it again.
 
     ``kind`` is one of text, search, password, submit, button, switch (with checkboxes), choice (radios, tabs, buttons
-    that stay pressed), select, option and card (a thing to click that is none of these). ``on`` is None where the page
-    does not say. ``words`` are those a person does not see: its id, its name, its placeholder. ``aside`` is what stands
-    in the page's head, foot or navigation, ``toggle`` a switch that is no plain checkbox.
+    that stay pressed), select, option and card (another thing to click). ``on`` is None if the page does not say.
+    ``words`` are the hidden ones: its id, its name, its placeholder. ``aside`` means that it is in the page's header,
+    footer or navigation, ``toggle`` that it is a switch but no plain checkbox.
     """
 
     n: int
@@ -241,20 +241,20 @@ class Control:
         return cls(**{**value, "options": options})
 
     def is_called(self, *tokens: str) -> bool:
-        """Say whether one of ``tokens`` is in its ``autocomplete``."""
+        """Say whether its ``autocomplete`` contains one of ``tokens``."""
         return any(token in self.autocomplete.split() for token in tokens)
 
     @property
     def title(self) -> str:
-        """What to call it to a person."""
+        """Its name for a person."""
         return f'"{self.name or self.words or self.kind}"'
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What recognition goes by; ``foreign`` says that the page is not on the origin that the login was opened on.
+    """The input of recognition; ``foreign`` means that the page is not on the origin where the login began.
 
-    ``has_switch`` says that it has the paper switch of a known version.
+    ``has_switch`` means that it has the paper switch of a known version.
     """
 
     controls: tuple[Control, ...] = ()

@@ -1,4 +1,4 @@
-"""What is kept of a failed login, and how it reads in plain words: `login --explain`."""
+"""The evidence of a failed login, and its explanation in plain words: `login --explain`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gwctl.times import utc
 STEPS_FILE, BROWSER_FILE, PAGE_FILE, PICTURE_FILE = "steps.json", "browser.json", "page.txt", "page.png"
 CAUSE_FILE = "cause.json"
 NEVER_AUTHENTICATED = "never_authenticated"
-"""The end of a login that succeeded and of which no session came; only the gateway's own log knows why."""
+"""The end of a login that succeeded without a session; only the gateway's log knows why."""
 KEPT = 10
 DEADLINE_S = 8.0
 TEXT_LIMIT_CHARS = 20_000
@@ -29,9 +29,9 @@ _NOT_KEPT = frozenset({LoginOutcome.SUCCESS, LoginOutcome.CANCELLED})
 
 
 async def keep(evidence_dir: Path | None, report: LoginReport, page: Page, secrets: tuple[str, ...]) -> LoginReport:
-    """Keep what a failed login left on the page, the last ``KEPT`` of them; return the report with the folder's name.
+    """Keep the evidence of a failed login, of the last ``KEPT`` ones; return the report with the folder's name.
 
-    A browser that is gone or a full disk costs the evidence, never the report.
+    If the browser is gone or the disk is full, the evidence is lost, but never the report.
     """
     if evidence_dir is None or report.outcome in _NOT_KEPT:
         return report
@@ -55,7 +55,7 @@ async def keep(evidence_dir: Path | None, report: LoginReport, page: Page, secre
 
 
 def keep_without_page(evidence_dir: Path, report: LoginReport) -> LoginReport:
-    """Keep the steps and the cause of a login that had no page; return the report with the folder's name."""
+    """Keep the steps and the cause of a login that never had a page; return the report with the folder's name."""
     folder = _new_folder(evidence_dir, report.outcome)
     with contextlib.suppress(DiskTrouble, OSError):
         make_private_dir(evidence_dir)
@@ -67,14 +67,14 @@ def keep_without_page(evidence_dir: Path, report: LoginReport) -> LoginReport:
 
 
 def keep_cause(folder: Path, code: str, text: str) -> None:
-    """Add to what was kept of a login the cause that the gateway's own log names; a full disk costs the cause."""
+    """Add the cause from the gateway's log to a login's evidence; if the disk is full, the cause is lost."""
     with contextlib.suppress(DiskTrouble, OSError):
         if folder.is_dir():
             write_json(folder / CAUSE_FILE, {"cause": code, "text": text})
 
 
 def keep_never_authenticated(evidence_dir: Path, report: LoginReport, text: str) -> None:
-    """Keep what is known of a login that succeeded and of which no session came; a full disk costs it."""
+    """Keep the facts of a login that succeeded without a session; if the disk is full, they are lost."""
     folder = _new_folder(evidence_dir, NEVER_AUTHENTICATED)
     with contextlib.suppress(DiskTrouble, OSError):
         make_private_dir(evidence_dir)
@@ -85,7 +85,7 @@ def keep_never_authenticated(evidence_dir: Path, report: LoginReport, text: str)
 
 
 def _new_folder(evidence_dir: Path, ending: str) -> Path:
-    """Return a new name; the names sort by time, whatever the zone."""
+    """Return a new name; names sort by time in any time zone."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     return evidence_dir / f"{stamp}-{time.monotonic_ns() % 10**9:09}-{ending}"
 
@@ -103,68 +103,68 @@ def _forget_old(evidence_dir: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-# For each end: what happened, and what to do. docs/login.md has the same table.
+# For each ending: what happened, and what to do. docs/login.md has the same table.
 EXPLANATIONS: dict[str, tuple[str, str]] = {
     LoginOutcome.SUCCESS: ("the login succeeded", "nothing"),
     LoginOutcome.REFUSED: (
         "IBKR refused the username or the password",
-        "correct them (gwctl secret check password says where the password came from), then: gwctl up",
+        "correct them (gwctl secret check password shows where the password comes from), then: gwctl up",
     ),
     LoginOutcome.FORM_AGAIN: (
-        "IBKR showed the login form again without a word, which is how it refuses at times",
+        "IBKR showed the login form again without an error, which is one of its ways to refuse",
         "log in by hand at IBKR's website to see why, then: gwctl login --reset-lockout",
     ),
     LoginOutcome.LOCKED: (
         "IBKR says that the account is locked",
-        "have it unlocked by IBKR, or wait 24 hours, then: gwctl login --reset-lockout",
+        "ask IBKR to unlock it, or wait 24 hours, then: gwctl login --reset-lockout",
     ),
     LoginOutcome.WRONG_MODE: (
-        "the user is a paper user and the profile says live, or the other way round",
+        "the username is for a paper account but the profile says live, or the other way around",
         "set mode in the profile, then: gwctl up",
     ),
     LoginOutcome.PAGE_UNKNOWN: (
-        "the login page is not one that gwctl knows; nothing more was sent",
+        "gwctl does not know this login page; nothing more was sent",
         "gwctl login --probe shows what it found; set the selectors in the profile's page table, and report it",
     ),
     LoginOutcome.PAGE_NEVER_CAME: (
-        "the login form never came, with one reload",
-        "nothing: it is tried again; if it stays so, gwctl login --probe",
+        "the login form never appeared, even after a reload",
+        "nothing: gwctl tries again; if it keeps failing, gwctl login --probe",
     ),
     LoginOutcome.TIMED_OUT: (
-        "IBKR took the form and did not answer in time",
-        "nothing: it is tried again; it does not count as a refusal",
+        "IBKR received the form but did not answer in time",
+        "nothing: gwctl tries again; it does not count as a refusal",
     ),
     LoginOutcome.BROWSER_FAILED: (
-        "the browser did not start, or ended",
-        "gwctl doctor says what it lacks; gwctl browser install gets one",
+        "the browser did not start, or exited",
+        "gwctl doctor shows what is missing; gwctl browser install installs a browser",
     ),
     LoginOutcome.BROWSER_KILLED: (
-        "the browser was killed, as the system does where memory runs out",
+        "the browser was killed, as the system does when memory runs out",
         "give the machine or container more memory",
     ),
     LoginOutcome.FOREIGN_KEY: (
-        "another key than the gateway's answers at its port; nothing was sent there",
-        "gwctl doctor says who has the port",
+        "the server at the gateway's port has a different key; nothing was sent to it",
+        "gwctl doctor shows which program holds the port",
     ),
     LoginOutcome.PORT_FORBIDDEN: (
-        "browsers do not open the gateway's port",
+        "browsers refuse to open the gateway's port",
         "set another port in the profile, then: gwctl up",
     ),
     LoginOutcome.SECOND_FACTOR_NEEDED: (
-        "IBKR asked for a second factor, and nobody gave it",
-        "set second_factor in the profile, or be there: gwctl login at a terminal",
+        "IBKR asked for a second factor and got none",
+        "set second_factor in the profile, or answer at a terminal: gwctl login",
     ),
     LoginOutcome.SECOND_FACTOR_REFUSED: (
         "IBKR refused the second factor",
-        "look at the clock of this machine and at the secret or device, then: gwctl login --reset-lockout",
+        "check this machine's clock and the secret or device, then: gwctl login --reset-lockout",
     ),
     LoginOutcome.UPSTREAM_ILL: (
         "IBKR's login was not available",
-        "nothing: it is tried again when IBKR is well; it does not count as a refusal",
+        "nothing: gwctl tries again when IBKR is back; it does not count as a refusal",
     ),
     LoginOutcome.SWALLOWED: (
-        "the login page swallowed the form twice; the password never left the browser",
-        "nothing: the gateway is restarted and it is tried again",
+        "the login page ignored the form twice; the password never left the browser",
+        "nothing: gwctl restarts the gateway and tries again",
     ),
     LoginOutcome.COOKIES_DISABLED: ("the login page says that cookies must be enabled", "use another browser"),
     LoginOutcome.UNCLEAR: (
@@ -172,12 +172,12 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
         "log in by hand at IBKR's website to see why, then: gwctl login --reset-lockout",
     ),
     LoginOutcome.UNKNOWN_TEXT: (
-        "the login page says something that gwctl does not know; it counts as a refusal",
-        "read it, do what it says at IBKR's website, then: gwctl login --reset-lockout",
+        "the login page shows a text that gwctl does not know; it counts as a refusal",
+        "read it, do what it asks at IBKR's website, then: gwctl login --reset-lockout",
     ),
-    LoginOutcome.CANCELLED: ("the login was stopped before anything was sent", "gwctl status says why"),
+    LoginOutcome.CANCELLED: ("the login was stopped before anything was sent", "gwctl status shows why"),
     NEVER_AUTHENTICATED: (
-        "IBKR took the login and never opened the session",
+        "IBKR accepted the login but never opened the session",
         "log in once at IBKR's website, answer what it asks, log out there, then: gwctl login --reset-lockout",
     ),
 }
@@ -185,7 +185,7 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One failed login as it was kept; ``text`` is the page's own, redacted."""
+    """The evidence of one failed login; ``text`` is the page's own, redacted."""
 
     folder: Path
     outcome: str
@@ -203,7 +203,7 @@ class Kept:
 
     @property
     def understood(self) -> str | None:
-        """What was understood of a page that no known version describes, and by what; None for a known one."""
+        """What was recognized on an unknown page, and by what; None for a known one."""
         return next((name for name, _ in self.steps if name.startswith(UNDERSTOOD)), None)
 
     @property
@@ -212,7 +212,7 @@ class Kept:
         return EXPLANATIONS.get(self.outcome, ("", "gwctl logs --supervisor"))[1]
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for the envelope."""
+        """Return the evidence as JSON for the envelope."""
         return {
             "outcome": self.outcome,
             "at": self.at,
@@ -229,7 +229,7 @@ class Kept:
 
 
 def latest(evidence_dir: Path) -> Kept | None:
-    """Return the last failed login that was kept and can be read; None if there is none."""
+    """Return the evidence of the last failed login that can be read; None if there is none."""
     if not evidence_dir.is_dir():
         return None
     for folder in sorted((one for one in evidence_dir.iterdir() if one.is_dir()), reverse=True):

@@ -44,11 +44,11 @@ _NO_ANSWER = frozenset(
         LoginOutcome.CANCELLED,
     }
 )
-"""Ends that say nothing of the password."""
+"""Endings that say nothing about the password."""
 _UNSENT = frozenset(
     {LoginOutcome.PAGE_UNKNOWN, LoginOutcome.UPSTREAM_ILL, LoginOutcome.SWALLOWED, LoginOutcome.COOKIES_DISABLED}
 )
-"""Ends of a submit at which the password has not left the browser where nothing was seen to carry it."""
+"""Endings of a submit after which the password is still in the browser, unless a request was seen to carry it."""
 
 
 class Flow:
@@ -79,16 +79,16 @@ class Flow:
         self._late = LoginOutcome.PAGE_NEVER_CAME
         self._submits = 0
         self._posts: int | None = None
-        """How many there were when the last submit was judged."""
+        """The number of POSTs when the last submit was judged."""
         self._workaround_used = self._was_asked = False
         page.watch_for(task.username)
 
     async def run(self) -> LoginReport:
         """Log in and return how it ended; raises nothing but cancellation.
 
-        After a gateway's start its demo page is opened first (gateway facts: the login is temperamental), and what the
-        login then runs into without a word from IBKR is tried once more after the demo page. So is a form that was
-        swallowed, at any time; that is no refusal.
+        After a gateway's start, it first opens the demo page (gateway facts: the login is temperamental). If the login
+        then fails without a word from IBKR, it tries once more after the demo page. It does the same at any time if the
+        page ignored the form, which is no refusal.
         """
         cookies: tuple[SsoCookie, ...] = ()
         first: Ended | None = None
@@ -102,13 +102,13 @@ class Flow:
                 if ended.outcome is LoginOutcome.SUCCESS:
                     cookies = await self._page.cookies(self._task.base_url)
         except TimeoutError:
-            ended = Ended(self._late, f"not done within {self._task.deadline_s:g} s")
+            ended = Ended(self._late, f"not finished within {self._task.deadline_s:g} s")
             ended = ended if first is None else self._judge_both(first, ended)
         except PageWaits as error:
             ended = Ended(self._late, str(error))
             ended = ended if first is None else self._judge_both(first, ended)
         except PageFailed as error:
-            # Where something was sent, nobody saw the answer: that is no network's trouble, which would not count.
+            # After a submit the answer is unknown: this is not a network error, which would not count.
             status = self._page.traffic.document_status
             ended = Ended(LoginOutcome.BROWSER_FAILED, str(error)) if self._submits else ended_by(str(error), status)
         if ended.outcome in _UNSENT and not self._submits and self._posts is not None:
@@ -129,7 +129,7 @@ class Flow:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Everything that must be in nothing that is kept: the task's secrets and the codes that were typed."""
+        """The texts that must not appear in anything we keep: the task's secrets and the typed codes."""
         return self._hands.secrets
 
     def _is_worth_the_demo(self, ended: Ended) -> bool:
@@ -142,9 +142,9 @@ class Flow:
         return first and ended.is_mute and self._task.has_worked and not self._was_asked
 
     def _judge_both(self, first: Ended, again: Ended) -> Ended:
-        """Return the end of a login that was tried twice: what is no answer takes no refusal back (law 2).
+        """Return the end of a login with two attempts: an attempt without an answer does not undo a refusal (law 2).
 
-        A question does: who is asked for a second factor was not refused.
+        A question does: IBKR asks for a second factor only if it did not refuse the password.
         """
         if again.outcome is LoginOutcome.CANCELLED and self._submits:
             return first
@@ -152,10 +152,9 @@ class Flow:
         return first if is_refused and again.outcome in _NO_ANSWER else again
 
     async def _attempt_after_demo(self) -> Ended:
-        """Let the demo page's script call the API, answered or not, and try once more.
+        """Let the demo page's script call the API, with or without an answer, and try once more.
 
-        Should a form that was swallowed have been sent after all while we turned away, its answer is lost: nothing more
-        is sent.
+        If an ignored form was sent after all while the page was left, its answer is lost and nothing more is sent.
         """
         self._late = LoginOutcome.SWALLOWED
         self._workaround_used = True
@@ -164,7 +163,7 @@ class Flow:
         return self._sent_late(posts) or await self._attempt()
 
     async def _look_for_late_form(self, ended: Ended, posts: int) -> Ended:
-        """Let the page send nothing any more while it is kept: its entry in the ledger is taken back (law 2)."""
+        """Stop the page from sending anything before its evidence is kept: its ledger entry is undone (law 2)."""
         await self._page.cut_off()
         return self._sent_late(posts) or ended
 
@@ -175,7 +174,7 @@ class Flow:
         return Ended(LoginOutcome.UNCLEAR, "the form was sent late and its answer was not seen")
 
     async def _attempt(self) -> Ended:
-        """Go through the page once, up to its answer to the password and to what it asks after it."""
+        """Go through the page once, up to its answer to the password and to the questions after it."""
         self._late = LoginOutcome.PAGE_NEVER_CAME
         begun_ms = self._hands.now_ms()
         try:
@@ -187,7 +186,7 @@ class Flow:
             return over.ended
 
     async def _submit(self, look: Look) -> Ended:
-        """Send the password, if that is permitted, and follow the page to its end."""
+        """Send the password, if permitted, and follow the page to its end."""
         if self._codes is not None:
             try:
                 self._codes.check()
@@ -199,7 +198,7 @@ class Flow:
         submitted = Submitted(look, self._page.traffic)
         self._late = LoginOutcome.TIMED_OUT
         begun_ms = self._hands.now_ms()
-        is_out = True  # whatever takes us away from here: nobody can say that it was not sent
+        is_out = True  # however we leave from here, the password may have been sent
         try:
             ended = await self._follow(await self._click_submit())
             unsent = ended.outcome is LoginOutcome.SWALLOWED and self._page.traffic.posts == submitted.traffic.posts
@@ -219,7 +218,7 @@ class Flow:
             self._durations_ms["answer"] = round(self._hands.now_ms() - begun_ms, 1)
 
     async def _click_submit(self) -> Submitted:
-        """Click the form's button once and return the state just before; a form that came loose is made ready again."""
+        """Click the form's button once and return the state just before; a form that was rebuilt is filled again."""
         for _ in range(_CLICKS):
             look = await self._form.make_ready(await self._hands.look())
             said = self._hands.said + f"\n{look.words}"
@@ -232,7 +231,7 @@ class Flow:
         raise Over(LoginOutcome.PAGE_UNKNOWN, f"nothing to click: {describe_search(self._hands.selectors)}")
 
     async def _follow(self, submitted: Submitted) -> Ended:
-        """Wait for the end, answering what the page asks for where we can."""
+        """Wait for the end, and answer the page's questions where possible."""
         for _ in range(_ROUNDS):
             verdict = await self._await_verdict(submitted)
             if isinstance(verdict, Asked):
@@ -250,13 +249,13 @@ class Flow:
             if again is None:
                 return verdict
             submitted = again
-        return Ended(LoginOutcome.PAGE_UNKNOWN, "the page asks for more and more")
+        return Ended(LoginOutcome.PAGE_UNKNOWN, "the page keeps asking for more")
 
     async def _await_verdict(self, submitted: Submitted) -> Ended | Asked:
-        """Race everything that may happen after a submit; the page's changes and the wire's wake it.
+        """Wait for the first of all possible events after a submit; changes of the page and the network wake it.
 
-        What is judged is what the page shows at this moment: one that does not answer computes what it sends, or what
-        the answer to that means, and neither silence nor an old text speaks for it.
+        It judges what the page shows now: a page that does not answer is computing what it sends, or handling the
+        answer, so neither silence nor an old text counts.
         """
         patience = self._task.patience
         is_push = awaits_approval = submitted.answered is Element.PUSH
@@ -268,7 +267,7 @@ class Flow:
         while now_s - since_s < longest_s:
             asked_s = time.monotonic()
             fresh = await self._page.look(self._hands.selectors, look, timeout_s=_SLICE_S)
-            if fresh is None:  # it is as it was, or does not answer
+            if fresh is None:  # unchanged, or no answer
                 fresh = await self._page.look(self._hands.selectors, None, timeout_s=_AT_ONCE_S)
             now_s = time.monotonic()
             if fresh is None or now_s - asked_s > _SLICE_S + _AT_ONCE_S:
@@ -277,7 +276,7 @@ class Flow:
                 continue
             look, traffic = fresh, self._page.traffic
             if is_push and not look.settling and awaits_approval is not (asked_for(look) is Element.PUSH):
-                # Once somebody has approved or denied it, it is the page's time that passes, not a person's.
+                # Once a person has approved or denied it, the page's time limit applies, not the person's.
                 awaits_approval = not awaits_approval
                 since_s, longest_s = (begun_s, patience.push_s) if awaits_approval else (now_s, patience.answer_s)
             if (look.state, traffic) != state:
@@ -291,13 +290,13 @@ class Flow:
             if verdict is not None:
                 self._hands.note(f"asked for {verdict.element}" if isinstance(verdict, Asked) else "answered")
                 return verdict
-            silent = Ended(LoginOutcome.TIMED_OUT, "IBKR's answer came and the page did nothing with it", is_mute=True)
+            silent = Ended(LoginOutcome.TIMED_OUT, "IBKR answered, but the page did nothing with it", is_mute=True)
             if is_idle(now, submitted, patience) and self._is_worth_the_demo(silent) and not self._workaround_used:
                 return silent
         return NOBODY_APPROVED if awaits_approval else self._judge_silence(look, submitted, longest_s, gone)
 
     def _judge_silence(self, look: Look | None, submitted: Submitted, waited_s: float, gone: str) -> Ended:
-        """Return how a wait ends that nothing has ended; ``gone`` is what the page said last, and may say no more."""
+        """Return how a wait ends when nothing ended it; ``gone`` is the page's last text."""
         status = self._page.traffic.post_status or 0
         if status >= 500:
             return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")

@@ -1,4 +1,4 @@
-"""The form for username and password: waiting for it, its paper switch, filling it."""
+"""The form for username and password: wait for it, set its paper switch, fill it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from gwctl.login.vocabulary import ask_for_passkey
 
 _FILL_ROUNDS = 5
 _TURNED_AWAY = frozenset({401, 403, 429})
-"""How a server in front of IBKR's turns a browser away: no login form comes with that."""
+"""How a server in front of IBKR's rejects a browser: these answers contain no login form."""
 _STEADY_S = 0.5
 _SWITCH_CLICKS = 2
-"""A page that is still being built may swallow the first one; the mode is read before each, and before the submit."""
+"""A page that is still loading may ignore the first click; the mode is read before each click and before the submit."""
 
 
 class Form:
@@ -33,7 +33,7 @@ class Form:
         self._has_switch = False
 
     async def open(self) -> Look:
-        """Return the look with the form on it; one free reload if it does not come. Raises Over and PageFailed."""
+        """Return the look with the form; reloads once if it does not appear. Raises Over and PageFailed."""
         for name, may_reload in (("page opened", True), ("page reloaded", False)):
             await self._open_page()
             self._hands.note(name)
@@ -45,7 +45,7 @@ class Form:
         raise Over(LoginOutcome.PAGE_NEVER_CAME, f"no form within twice {self._patience.form_s:g} s")
 
     def _version(self, look: Look) -> str:
-        """Return which version the page is of; of one that is of none it is noted what was understood, and by what."""
+        """Return the page's version; for an unknown page, note what was recognized, and by what."""
         if look.is_recognized:
             self._hands.note(f"{UNDERSTOOD} {describe(look.recognized)}")
             return RECOGNIZED
@@ -62,10 +62,10 @@ class Form:
             raise Over(LoginOutcome.UPSTREAM_ILL, f"the login page answered {status}")
 
     async def _await_form(self, *, may_reload: bool) -> Look | None:
-        """Wait until the form is visible: a script puts it there, after seconds at times (login-page facts).
+        """Wait until the form is visible: a script inserts it, sometimes only after seconds (login-page facts).
 
-        A page that has loaded, does nothing and shows nothing is not waited for longer than it takes to tell, and
-        neither is one that waits for an answer, which may never come (``Page.open``).
+        It does not wait longer than needed for a page that has loaded but does nothing and shows nothing, or for one
+        that waits for an answer, which may never come (``Page.open``).
         """
         begun_s = blank_since_s = time.monotonic()
         look: Look | None = None
@@ -95,15 +95,15 @@ class Form:
         return None
 
     def _waits_in_vain(self, look: Look | None) -> bool:
-        """Say whether a page without its form waits for an answer that has not come for long."""
+        """Say whether a page without a form has waited too long for an answer."""
         shown = look is not None and look.shows_form
         return not shown and self._hands.page.unanswered_s >= self._patience.unanswered_s
 
     def _unknown(self, look: Look, what: str) -> Over:
-        """Return the end of an attempt at a page that is not understood, with what was seen or what was looked for."""
+        """Return the end of an attempt at an unknown page, with what was seen or what was looked for."""
         refused = look.recognized.refused
         if not refused and look.is_recognized and not look.shows(Element.USERNAME):
-            refused = "a field for a password, and none for a username before it"
+            refused = "a field for a password, but none for a username before it"
         seen = f"what was seen: {refused}" if refused else f"{what}{describe_search(self._hands.selectors)}"
         return Over(LoginOutcome.PAGE_UNKNOWN, seen)
 
@@ -111,7 +111,7 @@ class Form:
         if look.shows(Element.PASSKEY) and waited_s >= self._patience.banner_s:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {PASSKEY_ONLY}")
         outcome = classify_error(look.error) if look.error else None
-        # An announcement may be there before the form is, on a page that still loads.
+        # An announcement may appear before the form, on a page that is still loading.
         calm = min(waited_s, self._hands.page.quiet_s) >= self._patience.banner_s
         ill = outcome is LoginOutcome.UPSTREAM_ILL and calm
         if outcome is not None and (ill or outcome is LoginOutcome.COOKIES_DISABLED):
@@ -120,9 +120,9 @@ class Form:
             raise Over(LoginOutcome.UPSTREAM_ILL, look.banner)
 
     async def set_mode(self, look: Look) -> Look:
-        """Read the paper switch, click it if it is wrong, and read it again: the form may be rebuilt by it."""
+        """Read the paper switch, click it if it is wrong, and read it again: the click may rebuild the form."""
         wanted = self._task.mode == "paper"
-        if look.paper_torn:  # but while it is being built
+        if look.paper_torn:  # unless it is still being built
             look = await self._hands.watch(look, lambda now: not now.paper_torn) or look
         if look.paper_torn:
             raise Over(LoginOutcome.PAGE_UNKNOWN, "what was seen: several paper switches, and they do not agree")
@@ -137,7 +137,7 @@ class Form:
                 self._hands.note(f"mode switched to {self._task.mode}")
                 return seen
             look = await self._hands.look()
-        raise Over(LoginOutcome.PAGE_UNKNOWN, f"the paper switch does not go to {self._task.mode}")
+        raise Over(LoginOutcome.PAGE_UNKNOWN, f"the paper switch cannot be set to {self._task.mode}")
 
     async def _click_switch(self, look: Look, *, by_script: bool) -> None:
         if way := look.recognized.ways.get(self._task.mode):
@@ -151,9 +151,9 @@ class Form:
         await self._hands.page.toggle(switch, by_script=by_script, timeout_s=action_s)
 
     async def make_ready(self, look: Look) -> Look:
-        """Return the look once the form is filled in the right mode and its button can be clicked; raises Over.
+        """Return the look once the form is filled in the right mode and its button is enabled; raises Over.
 
-        Some pages enable the button late, and empty the fields meanwhile.
+        Some pages enable the button late, and empty the fields before that.
         """
         deadline_s = time.monotonic() + self._patience.operable_s
         while time.monotonic() < deadline_s:
@@ -168,7 +168,7 @@ class Form:
         raise Over(LoginOutcome.PAGE_UNKNOWN, f"the form's button {what}: {searched}")
 
     async def fill(self, look: Look) -> Look:
-        """Put username and password in until they are there, in the right mode; raises Over if they do not stay."""
+        """Type username and password until they stay, in the right mode; raises Over if they do not."""
         for _ in range(_FILL_ROUNDS):
             if await self._fill_username(look) and await self._fill_password():
                 look = await self._hands.look()
@@ -176,13 +176,13 @@ class Form:
                     self._hands.note("form filled")
                     return look
             look = await self._hands.look()
-            # A form that is being rebuilt is not there for a moment.
+            # A form that is being rebuilt is missing for a moment.
             look = await self._hands.watch(look, lambda now: now.shows(Element.USERNAME, Element.PASSWORD)) or look
             look = await self.set_mode(look)
         raise self._unknown(look, "the fields do not keep what is typed: ")
 
     async def _stays_filled(self, look: Look) -> bool:
-        """Say whether an unknown page keeps for a moment what was typed: it may build its fields again by that."""
+        """Say whether an unknown page keeps the typed text for a moment: typing may make it rebuild its fields."""
         if not look.is_recognized:
             return True
         until_s = time.monotonic() + _STEADY_S
@@ -213,7 +213,7 @@ class Form:
         return await self._hands.page.fill(selector, self._task.password, timeout_s=self._patience.action_s)
 
     async def is_filled(self, look: Look) -> bool:
-        """Say whether the visible fields hold exactly what they should, in the right mode."""
+        """Say whether the visible fields contain exactly the right text, in the right mode."""
         wanted = ((Element.USERNAME, self._task.username), (Element.PASSWORD, self._task.password))
         checks = [
             self._hands.page.holds(look.visible[element], text, timeout_s=self._patience.action_s)
@@ -222,7 +222,7 @@ class Form:
         ]
         if not all(await asyncio.gather(*checks)):
             return False
-        # A switch that was there has not gone because the form is being rebuilt; it may be on the step before.
+        # While the form is being rebuilt, its switch is not gone for good; it may also be on the step before.
         needed = bool(look.recognized.ways) or (self._has_switch and look.shows(Element.USERNAME))
         in_mode = look.paper == (self._task.mode == "paper") or (look.paper is None and not needed)
         return look.shows(Element.PASSWORD) and in_mode and not look.paper_torn

@@ -1,7 +1,7 @@
-"""What goes over the wire of one login, and what the browser's console says: counted, and summed up for evidence.
+"""The network traffic of one login, and the browser's console: counted, and summed up for evidence.
 
-Kept are methods, paths, statuses and times; never a query, a path's parameters, a header, a body or a cookie. Of the
-headers only ``Date`` is looked at, which is IBKR's clock.
+It keeps methods, paths, statuses and times; never a query, path parameters, a header, a body or a cookie. The only
+header that it reads is ``Date``, which is IBKR's clock.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ KEPT_REQUESTS = 200
 KEPT_MESSAGES = 100
 MESSAGE_LIMIT_CHARS = 300
 MESSAGE_HELD_CHARS = 10_000
-"""A message is cut to its limit when it is kept, behind the redaction: half a secret would not be known for one."""
+"""A message is cut to its limit when it is kept, after the redaction: half a secret would not be recognized."""
 NAME_CHARS = 3
-"""A shorter username may be in anything."""
+"""A shorter username may occur anywhere."""
 _WHOLE_SECOND_S = 1.0
 """``Date`` has whole seconds."""
 _FORM_PATH = re.compile(r"/(authenticator|login|logon|signin|dispatcher)(?=[/;]|$)", re.IGNORECASE)
-"""Where a form goes to; what else is sent below ``/sso/`` may be telemetry."""
+"""The paths of forms; other requests below ``/sso/`` may be telemetry."""
 _TELEMETRY = re.compile(
     r"[/._-](telemetry|metrics?|analytics|beacons?|collect(or)?|track(ing|er)?|logs?|logging|logger|stats?|statistics|rum"
     r"|events?|monitor(ing)?|csp|reports?|pings?|heartbeat|keep-?alive|errors?|perf(ormance)?|audit|usage|vitals|pixel)"
     r"(?=[/._;-]|$)",
     re.IGNORECASE,
 )
-"""Where a page tells of itself."""
+"""The paths of telemetry."""
 _SENDING = frozenset({"POST", "PUT", "PATCH"})
 _BY_SCRIPT = frozenset({"document", "xhr", "fetch"})
-"""The kinds of a request by which a form can be sent."""
+"""The resource types by which a form can be sent."""
 _ASKING = frozenset({"document", "script", "xhr", "fetch"})
-"""The kinds of a request by which a page goes on; pictures, beacons and sockets are not."""
+"""The resource types by which a page goes on; pictures, beacons and sockets are not among them."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One request: ``status`` is None while it is not answered, ``failed`` says how it broke."""
+    """One request: ``status`` is None until it is answered, ``failed`` says how it failed."""
 
     method: str
     path: str
@@ -73,13 +73,13 @@ class Wire:
         self._expects_form = False
         self._taken: set[str] = set()
         self._told_to: set[str] = set()
-        """Where the page has posted to by itself: that is not where its form goes to."""
+        """Paths to which the page has posted by itself: the form does not go there."""
         self._exchanges: dict[Request, Exchange] = {}
         self._messages: list[tuple[float, str, str]] = []
         self.traffic = Traffic()
         self._unsure_s = math.inf
         self.server_ahead_s: float | None = None
-        """How far the clock of whoever served the page is ahead of this machine's; None: it did not say."""
+        """How far the clock of the page's server is ahead of this machine's; None if unknown."""
         page.on("request", self._on_request)
         page.on("response", self._on_response)
         page.on("requestfinished", self._on_end)
@@ -93,7 +93,7 @@ class Wire:
             at_s = time.monotonic() - self._began_s
             self._exchanges[request] = Exchange(request.method, path, request.resource_type, at_s)
         sends_form = self._sends_form(request, path)
-        # What is posted and is not the form is telemetry: a page that only tells is quiet all the same.
+        # A POST that is not the form is telemetry: a page that only reports is still quiet.
         if request.resource_type in _ASKING and (sends_form or request.method != "POST"):
             self._asking[request] = time.monotonic()
         if sends_form:
@@ -101,19 +101,19 @@ class Wire:
             self.traffic = replace(self.traffic, posts=self.traffic.posts + 1, waiting=len(self._waiting))
 
     def watch_for(self, username: str) -> None:
-        """Know what carries this username for what the form sends, too."""
+        """Treat requests that contain this username as the form's too."""
         self._username = username
 
     def expect_form(self, *, expected: bool) -> None:
-        """From a click on the form's button on, take for the form what may be it, whatever its path (law 2).
+        """From a click on the form's button on, treat possible form requests as the form, on any path (law 2).
 
-        That is the first that goes to each path, until one is seen that is the form for sure.
+        That is the first request to each path, until one is certain to be the form.
         """
         self._expects_form = expected
         self._taken.clear()
 
     def _sends_form(self, request: Request, path: str) -> bool:
-        """Say whether a request is the form's: by its path, as a form that the browser sends, or by who is in it."""
+        """Say whether a request is the form's: by its path, by its type, or by the username in it."""
         is_known = self._is_known_form(request, path)
         may_be = request.method in _SENDING and request.resource_type in _BY_SCRIPT and not is_known
         if is_known:
@@ -126,7 +126,7 @@ class Wire:
         return is_known
 
     def _may_be_form(self, request: Request, path: str) -> bool:
-        """Say whether a request to a path that nobody knows may have the form in it, in a way that we cannot read."""
+        """Say whether a request to an unknown path may contain the form in an unreadable encoding."""
         here, there = urlsplit(self._page.url), urlsplit(request.url)
         is_ours = (here.scheme, here.netloc) == (there.scheme, there.netloc)
         long_enough = len(request.post_data_buffer or b"") > len(self._username)
@@ -143,7 +143,7 @@ class Wire:
         return self._names_user(request.post_data_buffer or b"")
 
     def _names_user(self, sent: bytes) -> bool:
-        """Say whether the username is in what is sent; a page may write it in small letters."""
+        """Say whether the username is in the sent bytes; a page may write it in lower case."""
         known = len(self._username) >= NAME_CHARS
         return known and self._username.casefold() in unquote(sent.decode(errors="replace")).casefold()
 
@@ -151,19 +151,19 @@ class Wire:
         socket.on("framesent", self._on_frame)
 
     def _on_frame(self, sent: str | bytes) -> None:
-        """Count a form that goes over a socket; its answer is one of many frames, and nobody waits for it."""
+        """Count a form sent over a socket; its answer is one of many frames, so none is awaited."""
         if self._names_user(sent if isinstance(sent, bytes) else sent.encode(errors="replace")):
             posts, answers = self.traffic.posts + 1, self.traffic.answers + 1
             self.traffic = replace(self.traffic, posts=posts, answers=answers)
 
     @property
     def quiet_s(self) -> float:
-        """For how long the page has asked nothing of a server; 0 while it waits for an answer."""
+        """The seconds since the page last sent a request; 0 while it waits for an answer."""
         return 0.0 if self._asking else time.monotonic() - self._quiet_since_s
 
     @property
     def unanswered_s(self) -> float:
-        """For how long the page has waited for the oldest answer that it still waits for; 0 if it waits for none."""
+        """How long the page has waited for its oldest open request; 0 if there is none."""
         return time.monotonic() - min(self._asking.values()) if self._asking else 0.0
 
     def _on_response(self, response: Response) -> None:
@@ -179,15 +179,15 @@ class Wire:
             self._look_at_clock(response)
 
     def _look_at_clock(self, response: Response) -> None:
-        """Note IBKR's clock, by the browser's own times, for we may hear of it late; the quickest answer tells most.
+        """Note IBKR's clock, by the browser's own times, as events may come late; the fastest answer is the most exact.
 
-        What is not of the login's paths may come from a cache, with the date of that day.
+        Answers outside the login's paths may come from a cache, with an old date.
         """
         date, timing = response.headers.get("date"), response.request.timing
         sent_ms, came_ms = timing["requestStart"], timing["responseStart"]
         if date is None or response.status >= 500 or sent_ms < 0 or came_ms < sent_ms:
             return
-        # It was written between the two, and it has whole seconds.
+        # The date was written between the two times, and has whole seconds.
         unsure_s = (came_ms - sent_ms) / 1000 + _WHOLE_SECOND_S
         ours_s = (timing["startTime"] + (sent_ms + came_ms) / 2) / 1000
         with contextlib.suppress(ValueError, TypeError, OverflowError):
@@ -239,5 +239,5 @@ class Wire:
 
 
 def _shown(path: str) -> str:
-    """Return a path as it reads, without the parameters of its parts: a Java server puts its session's cookie there."""
+    """Return a path without the parameters of its parts: a Java server puts its session's cookie there."""
     return unquote(re.sub(r";[^/]*", "", path))

@@ -1,4 +1,4 @@
-"""What a login can end in, what the page's texts mean, and the report that a login hands back."""
+"""The endings of a login, the meaning of the page's texts, and a login's report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TEXT_LIMIT_CHARS = 500
 
 
 class LoginOutcome(StrEnum):
-    """The end of one login; every end is its own value."""
+    """How one login ended; every ending has a value."""
 
     SUCCESS = "success"
     REFUSED = "refused"
@@ -37,19 +37,19 @@ class LoginOutcome(StrEnum):
 
     @property
     def counts_as_refusal(self) -> bool:
-        """Say whether IBKR may have counted this login as refused (law 2 counts what is in doubt, too)."""
+        """Say whether IBKR may have counted this login as refused (law 2 also counts doubtful ones)."""
         return self in _REFUSALS
 
     @property
     def is_without_browser(self) -> bool:
-        """Say whether the browser went away, so that nobody saw what came of what was sent."""
+        """Say whether the browser went away, so that the result of a submit is unknown."""
         return self in {LoginOutcome.BROWSER_FAILED, LoginOutcome.BROWSER_KILLED}
 
     @property
     def needs_person(self) -> bool:
-        """Say whether a further login is of no use until a person has done something.
+        """Say whether another login is useless until a person acts.
 
-        A refusal of a password that has worked before is the supervisor's to judge; by itself it needs a person.
+        If a password that has worked before is refused, the supervisor decides; the refusal alone needs a person.
         """
         return self in _FOR_A_PERSON
 
@@ -91,7 +91,7 @@ ERROR_TEXTS: tuple[tuple[str, LoginOutcome], ...] = (
 _SYSTEM = r"\b(systems?|servers?|services?|(web ?)?site|platform|log-?ins?|client portal|ibkr|interactive brokers)"
 _AWAY = r"(unavailable|not available|not responding|down|offline|out of service)"
 _WORK = r"(\w+ ){0,3}maintenance\b"
-# What says of the system itself that it is away now; other words about maintenance may be about money.
+# Texts that say the system itself is down now; other words about maintenance may be about money.
 _ILLNESS = re.compile(
     rf"network connectivity error|error occurred while communicating with the server"
     rf"|{_SYSTEM}( \w+){{0,2}} (is|are) (\w+ ){{0,2}}{_AWAY}\b|\A(the )?{_SYSTEM}( \w+)? {_AWAY}\b"
@@ -113,7 +113,7 @@ _MAY_LOCK = re.compile(r"\b(will|may|might|can|could|would) .{0,40}\b(lock|block
 
 
 def classify_error(text: str) -> LoginOutcome:
-    """Return what a visible error text of the login page means; UNKNOWN_TEXT for one that is in no row."""
+    """Return the meaning of a visible error text of the login page; UNKNOWN_TEXT if no row matches."""
     plain = " ".join(text.split())
     for pattern, outcome in ERROR_TEXTS:
         if any(_is_stated(plain, match) for match in re.finditer(pattern, plain, re.IGNORECASE)):
@@ -122,16 +122,16 @@ def classify_error(text: str) -> LoginOutcome:
 
 
 def _is_stated(text: str, match: re.Match[str]) -> bool:
-    """Say whether a text tells what was matched as a fact, and not what happens if."""
+    """Say whether a text states the match as a fact, and not as a condition."""
     before = re.split(r"[.!?;]", text[: match.start()])[-1]
     after = re.split(r"[.!?;]", text[match.end() :])[0]
     return _IF.search(before) is None and _MAY_LOCK.search(after) is None
 
 
 def classify_words(text: str) -> LoginOutcome:
-    """Return what words mean that stand in no place of errors: a page may write of anything.
+    """Return the meaning of words outside the places for errors: there, a page may write about anything.
 
-    That IBKR, or the browser, is at fault has to be said plainly, for that counts as no refusal.
+    Only a plain statement counts as a fault of IBKR or of the browser, because such a login is no refusal.
     """
     outcome = classify_error(text)
     if outcome is LoginOutcome.COOKIES_DISABLED and _ABOUT_A_CLIENT.search(text):
@@ -145,7 +145,7 @@ def classify_words(text: str) -> LoginOutcome:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return ``text`` with every secret in it replaced, the longest first."""
+    """Return ``text`` with every secret replaced, the longest first."""
     for secret in sorted({secret for secret in secrets if secret}, key=len, reverse=True):
         text = re.sub(re.escape(secret), "•••", text, flags=re.IGNORECASE)
     return text
@@ -158,7 +158,7 @@ def tidy(text: str, secrets: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing a login did, and when: milliseconds after its start."""
+    """One step of a login, and its time in milliseconds after the start."""
 
     name: str
     at_ms: float
@@ -176,11 +176,11 @@ class SsoCookie:
 
 @dataclass(frozen=True, slots=True)
 class LoginReport:
-    """What one login did and how it ended.
+    """The steps of one login, and how it ended.
 
-    ``submits`` counts how often the password really left the browser; ``text`` is the page's own (or ours), redacted.
-    ``totp_window`` is the last 30 s window a code was spent in: hand it to the next login, for IBKR refuses a code that
-    is used twice. ``durations_ms`` has ``browser``, ``form``, ``answer`` and ``total`` as far as the login came.
+    ``submits`` counts how often the password really left the browser; ``text`` is the page's text (or ours), redacted.
+    ``totp_window`` is the last 30 s window with a spent code: pass it to the next login, because IBKR refuses a code
+    that is used twice. ``durations_ms`` has ``browser``, ``form``, ``answer`` and ``total``, as far as the login got.
     """
 
     outcome: LoginOutcome
@@ -194,10 +194,10 @@ class LoginReport:
     totp_window: int | None = None
     evidence: str | None = None
     elements: Mapping[str, str] = field(default_factory=dict)
-    """What a probe found: for each element of the page ``visible`` or ``hidden``, and the selector that found it."""
+    """A probe's result: for each element of the page ``visible`` or ``hidden``, and the selector that found it."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as the worker sends it through its pipe; it holds the cookies: never log it."""
+        """Return the report for the worker's pipe; it contains the cookies: never log it."""
         return {
             "outcome": self.outcome.value,
             "submits": self.submits,
@@ -214,7 +214,7 @@ class LoginReport:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> LoginReport:
-        """Return the report that ``to_json`` made; raises KeyError, TypeError or ValueError for anything else."""
+        """Return the report from ``to_json``'s output; raises KeyError, TypeError or ValueError for anything else."""
         return cls(
             outcome=LoginOutcome(value["outcome"]),
             submits=int(value["submits"]),

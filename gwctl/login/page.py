@@ -1,4 +1,4 @@
-"""A page of the browser as the login's steps see it; with ``browser`` the only user of Playwright."""
+"""The browser's page, as the steps of a login use it; with ``browser``, the only user of Playwright."""
 
 from __future__ import annotations
 
@@ -43,79 +43,79 @@ COOKIE_SECRET_CHARS = 8
 _BUTTONS = "button, a, input[type=button], [role=button]"
 LOADS_S = 5.0
 _FIRST_S = 3.0
-_ENDING_S = 1.0
 _COVERED_S = 1.0
-"""For how long a click is tried before what lies over its target is hidden."""
-"""How long Chromium may take to end a navigation that was given up."""
+"""How long to try a click before hiding what covers its target."""
+_ENDING_S = 1.0
+"""How long Chromium may take to end an abandoned navigation."""
 _FIRST_SHARE = 1 / 7
-"""Of the time for a page the first request has this share, or ``_FIRST_S``; the second and the third have the rest."""
+"""The first request gets this share of the page's time, or ``_FIRST_S``; the second and third share the rest."""
 
 
 class PageFailed(Exception):
-    """The browser could not do what it was told; the text is its first line."""
+    """The browser could not carry out a call; the text is the error's first line."""
 
 
 class PageSilent(PageFailed):
-    """Nobody answered: no connection, or no answer within the deadline."""
+    """No server answered: no connection, or no answer within the deadline."""
 
 
 class PageWaits(PageFailed):
-    """The page cannot be looked at while the browser waits for the answer to a form or a link of it."""
+    """The page cannot be read while the browser waits for the answer to one of its forms or links."""
 
 
 class Page:
-    """What the login's steps need of a browser's page; every call has a deadline."""
+    """The browser page for the steps of a login; every call has a deadline."""
 
     def __init__(self, context: BrowserContext) -> None:
         self._context = context
         self._page = context.pages[0]
         self._wire = Wire(self._page)
         self._origin = ""
-        """The only one on which a page that no version describes is understood."""
+        """An unknown page is recognized only on this origin."""
         self.outlives_crash = False
-        """Whether a page that crashed is waited for: a person may reload it."""
+        """Whether to wait after the page has crashed: a person may reload it."""
         self._crashed = False
         self._page.on("crash", self._on_crash)
 
     @property
     def traffic(self) -> Traffic:
-        """What went over the wire so far."""
+        """The network traffic so far."""
         return self._wire.traffic
 
     @property
     def quiet_s(self) -> float:
-        """For how long the page has asked nothing of a server."""
+        """The seconds since the page last sent a request."""
         return self._wire.quiet_s
 
     @property
     def unanswered_s(self) -> float:
-        """For how long the page has waited for the oldest answer that it still waits for."""
+        """How long the page has waited for its oldest open request."""
         return self._wire.unanswered_s
 
     def watch_for(self, username: str) -> None:
-        """Know what carries this username for what the form sends."""
+        """Treat requests that contain this username as sent by the form."""
         self._wire.watch_for(username)
 
     def expect_form(self, *, expected: bool) -> None:
-        """Take what is sent from now on for the form where it may be it; ``expected`` false: no more."""
+        """Treat later requests as the form's where possible; ``expected`` false: stop doing so."""
         self._wire.expect_form(expected=expected)
 
     @property
     def server_ahead_s(self) -> float | None:
-        """How many seconds the gateway's clock, which is IBKR's, is ahead of this machine's; None: not known."""
+        """How many seconds the gateway's clock, which is IBKR's, is ahead of this machine's; None if unknown."""
         return self._wire.server_ahead_s
 
     def summary(self, secrets: tuple[str, ...]) -> dict[str, Any]:
         """Return the requests and console messages so far, redacted, for evidence."""
         return self._wire.summary(secrets)
 
-    # What the steps do.
+    # The actions.
 
     async def open(self, url: str, *, timeout_s: float) -> int:
         """Go to ``url`` and return the HTTP status as soon as the document begins; raises PageFailed.
 
-        What the gateway could not pass on is never answered, also when IBKR is there again (gateway facts), so that it
-        asks anew, each time with twice the patience.
+        A request that the gateway could not pass on never gets an answer, even when IBKR is back (gateway facts), so
+        this retries, each time with twice the patience.
         """
         from playwright.async_api import Error
         from playwright.async_api import TimeoutError as PlaywrightTimeout
@@ -135,12 +135,12 @@ class Page:
                 gave_up_s = time.monotonic()
             except Error as error:
                 reason = first_line(error)
-                if ABORTED in reason and time.monotonic() - gave_up_s < _ENDING_S:  # that of the try before this one
+                if ABORTED in reason and time.monotonic() - gave_up_s < _ENDING_S:  # from the try before this one
                     await asyncio.sleep(_ENDING_S / 10)
                     continue
                 if self._crashed or DETACHED in reason:
                     raise PageFailed(CRASHED) from None
-                # The page that was left still went somewhere: to its own next one, or to Chromium's for an error.
+                # The page before it navigated after all: to its own next page, or Chromium's error page.
                 if INTERRUPTED not in reason or time.monotonic() >= deadline_s:
                     silent = fault_of(reason) is Fault.GATEWAY
                     raise (PageSilent(reason) if silent else PageFailed(reason)) from None
@@ -171,7 +171,7 @@ class Page:
                 raise PageFailed(CRASHED) from None
             if self.is_gone:
                 raise PageFailed(first_line(error)) from None
-            return None  # the document was replaced in the middle of the look; the next one sees the new one
+            return None  # the document was replaced during the look; the next one sees the new one
 
     def _on_crash(self, _page: object) -> None:
         self._crashed = True
@@ -192,14 +192,14 @@ class Page:
         return self._page.is_closed()
 
     async def click(self, selector: str, *, timeout_s: float) -> bool:
-        """Click the first visible match; False if something lay over it, or it went away, until ``timeout_s``.
+        """Click the first visible match; False if it was covered, or went away, until ``timeout_s``.
 
-        A click that was on its way when the time was over has been done, and is True.
+        A click that was under way at the timeout has happened, and returns True.
         """
         return await self._click(self._one(selector), timeout_s)
 
     def _one(self, selector: str) -> Locator:
-        """Return the first visible match of a selector, or of an address that goes into frames."""
+        """Return the first visible match of a selector, or of an address inside frames."""
         *frames, last = selector.split(INTO_FRAME)
         scope: BrowserPage | FrameLocator = self._page
         for frame in frames:
@@ -207,21 +207,21 @@ class Page:
         return scope.locator(_visible(last)).first
 
     async def use(self, way: str, *, timeout_s: float) -> bool:
-        """Click what is at an address, or choose the option of a list that it names."""
+        """Click the element at an address, or choose the list option that the address names."""
         at, choice, value = way.partition(CHOICE)
         return await (self.choose(at, value, timeout_s=timeout_s) if choice else self.click(at, timeout_s=timeout_s))
 
     async def fill_boxes(self, addresses: tuple[str, ...], text: str, *, timeout_s: float) -> bool:
-        """Put one character of ``text`` into each box, as a page wants it that has several for one code."""
+        """Put one character of ``text`` into each box, for a page with several boxes for one code."""
         filled = [await self.fill(at, one, timeout_s=timeout_s) for at, one in zip(addresses, text, strict=False)]
         return all(filled) and len(addresses) == len(text)
 
     async def fill(self, selector: str, text: str, *, timeout_s: float) -> bool:
-        """Put ``text`` into the first visible match; whether it stays there, ``holds`` tells."""
+        """Put ``text`` into the first visible match; ``holds`` says whether it stays there."""
         return await self._act(self._one(selector).fill(text, timeout=timeout_s * 1000))
 
     async def holds(self, selector: str, text: str, *, timeout_s: float) -> bool:
-        """Say whether the first visible match holds exactly ``text``."""
+        """Say whether the first visible match contains exactly ``text``."""
         from playwright.async_api import Error
 
         try:
@@ -238,7 +238,7 @@ class Page:
         return await self._act(field.press("Enter", timeout=timeout_s * 1000, no_wait_after=True))
 
     async def click_text(self, selector: str, pattern: str, *, timeout_s: float) -> bool:
-        """Click the first visible button or link in ``selector`` whose text a regular expression matches, if any."""
+        """Click the first visible button or link in ``selector`` with a text that matches the pattern, if any."""
         text = re.compile(pattern, re.IGNORECASE)
         for frame in self._page.frames:
             if frame is not self._page.main_frame and origin_of(frame.url) != self._origin:
@@ -249,7 +249,7 @@ class Page:
         return False
 
     async def choose(self, selector: str, value: str, *, timeout_s: float) -> bool:
-        """Choose an option of a list by its value; of one that is no native list by the click that a person makes."""
+        """Choose a list's option by its value; in a list that is not native, by the click that a person would make."""
         box = self._one(selector)
         place = await self._act_on(box.evaluate_handle(CHOICE_SCRIPT, value, timeout=timeout_s * 1000))
         element = place.as_element() if place is not None else None
@@ -258,10 +258,10 @@ class Page:
         return await self._click_through(element, timeout_s)
 
     async def options(self, selector: str, *, timeout_s: float) -> list[tuple[str, str]]:
-        """Return value and label of a list's options, without those that stand for none.
+        """Return value and label of a list's options, without placeholders.
 
-        A list that is made of other elements has what can be clicked in it, by the value that they or the hidden native
-        list have for the same label, else by the label itself.
+        For a list made of other elements, these are its clickable entries. Their value is their own, or that of the
+        hidden native list's option with the same label, otherwise the label.
         """
         from playwright.async_api import Error
 
@@ -283,7 +283,7 @@ class Page:
             return None
 
     async def _click_through(self, target: Locator | ElementHandle, timeout_s: float) -> bool:
-        """Click once; what lies over it then is hidden, as a person closes it, and it is clicked."""
+        """Click once; if something covers the target, hide it, as a person would close it, and click again."""
         first_s = min(_COVERED_S, timeout_s / 2)
         if await self._click(target, first_s):
             return True
@@ -297,8 +297,8 @@ class Page:
         except Error as error:
             if self.is_gone:
                 raise PageFailed(first_line(error)) from None
-            # The page computes what it sends, for seconds on a small machine, before it confirms the click: whoever
-            # takes that for none clicks again, and sends the form twice.
+            # Before it confirms the click, the page computes what it sends, for seconds on a small machine. Clicking
+            # again in that time would send the form twice.
             return was_on_its_way(str(error))
         return True
 
@@ -316,8 +316,8 @@ class Page:
     async def open_and_await_call(self, url: str, path: str, *, timeout_s: float) -> bool:
         """Go to ``url`` and wait until a request of its script below ``path`` is answered or fails.
 
-        It is ``timeout_s`` that the answer gets once the page has loaded; a page that does not come in its own time has
-        not called, and whoever goes on meets the reason.
+        ``timeout_s`` starts when the page has loaded. A page that does not load in its own time has not called the API;
+        the caller's next step finds the reason.
         """
         from playwright.async_api import Error
 
@@ -348,7 +348,7 @@ class Page:
         return True
 
     async def toggle(self, selectors: list[str], *, by_script: bool, timeout_s: float) -> bool:
-        """Click what a person would click for a switch that is itself not to be seen, else the switch by a script."""
+        """Click what a person would click for a hidden switch or, by script, the switch itself."""
         from playwright.async_api import Error
 
         try:
@@ -361,14 +361,14 @@ class Page:
         return await self._act(self._page.evaluate(TOGGLE_BY_SCRIPT, selectors))
 
     async def click_beside(self, selector: str, *, timeout_s: float) -> bool:
-        """Click the button that belongs to the first visible match: its form's, else the nearest around it."""
+        """Click the button that belongs to the first visible match: its form's, otherwise the nearest one around it."""
         field = self._one(selector)
         place = await self._act_on(field.evaluate_handle(BUTTON_SCRIPT, timeout=timeout_s * 1000))
         element = place.as_element() if place is not None else None
         return element is not None and await self._click_through(element, timeout_s)
 
     async def uncover(self, selector: str) -> str | None:
-        """Hide what lies over the first visible match, and return its words; None: nothing does."""
+        """Hide what covers the first visible match, and return its words; None if nothing does."""
         return await self._uncover(self._one(selector))
 
     async def _uncover(self, target: Locator | ElementHandle) -> str | None:
@@ -386,19 +386,19 @@ class Page:
         return None if words is None else str(words)
 
     async def cut_off(self) -> None:
-        """Let nothing more go out from the page: what it shows can still be kept."""
+        """Stop the page from sending anything; what it shows can still be kept."""
         from playwright.async_api import Error
 
-        with contextlib.suppress(Error):  # a page that is gone sends nothing
+        with contextlib.suppress(Error):  # a closed page sends nothing
             await self._page.route("**/*", lambda route: route.abort())
 
     async def remove(self, selectors: list[str]) -> None:
-        """Take elements out of the page."""
+        """Remove elements from the page."""
         script = "(selectors) => selectors.forEach((s) => document.querySelectorAll(s).forEach((e) => e.remove()))"
         await self._act(self._page.evaluate(script, selectors))
 
     async def cookies(self, url: str) -> tuple[SsoCookie, ...]:
-        """Return every cookie the browser holds for the host of ``url``; none of one that was closed."""
+        """Return the browser's cookies for the host of ``url``; none from a closed browser."""
         from playwright.async_api import Error
 
         host = urlsplit(url).hostname or ""
@@ -413,7 +413,7 @@ class Page:
         )
 
     async def cookie_values(self) -> tuple[str, ...]:
-        """Return what in the browser's cookies is long enough to be a secret."""
+        """Return the browser's cookie values that are long enough to be secrets."""
         from playwright.async_api import Error
 
         try:
@@ -432,7 +432,7 @@ class Page:
             raise PageFailed(first_line(error)) from None
 
     async def screenshot(self, hide_texts: tuple[str, ...]) -> bytes:
-        """Return a PNG of the page with every input and every element with one of the texts covered."""
+        """Return a PNG of the page; it covers every input and every element with one of the texts."""
         from playwright.async_api import Error
 
         frames = self._page.frames
@@ -445,7 +445,7 @@ class Page:
 
 
 def origin_of(url: str) -> str:
-    """Return the origin of an address as a browser writes it."""
+    """Return the origin of an address in the browser's spelling."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".removesuffix(":443" if parts.scheme == "https" else ":80").lower()
 

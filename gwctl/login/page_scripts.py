@@ -1,4 +1,4 @@
-"""What the page itself is asked to do for the login's hands: find what a person would click there."""
+"""Scripts that run in the page for the login's actions: they find what a person would click."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PICK = """
   const same_rank = (boxes) => ranks.map((rank) => boxes.filter(rank)).find((some) => some.length) || [];
   const pick = (boxes) => same_rank(boxes)[0];
 """
-"""Of several switches a page's other layouts may have hidden ones: the one that a person sees is the form's."""
+"""A page's other layouts may have hidden switches: the one that a person sees is the form's."""
 
-# Returns what a person clicks for the switch that the selectors find: the switch, its label, or what is drawn in
-# its place beside it.
+# Returns what a person clicks for the switch that the selectors find: the switch, its label, or the element drawn next
+# to it in its place.
 TOGGLE_SCRIPT = f"""
 (selectors) => {{
   {_SHOWN}{_EVERY}{PICK}
@@ -32,7 +32,7 @@ TOGGLE_SCRIPT = f"""
 }}
 """
 
-# Clicks the switch although nobody sees it: its page hears of it as of a person's click.
+# Clicks the switch although it is hidden: its page notices it like a person's click.
 TOGGLE_BY_SCRIPT = f"""
 (selectors) => {{
   {_SHOWN}{_EVERY}{PICK}
@@ -40,7 +40,7 @@ TOGGLE_BY_SCRIPT = f"""
 }}
 """
 
-# Returns the button that sends a field: one that sends its form, else the first of the nearest part that has one.
+# Returns the button that sends a field: its form's submit button, otherwise the first one of the nearest part with one.
 BUTTON_SCRIPT = f"""
 (field) => {{
   {_SHOWN}
@@ -48,7 +48,7 @@ BUTTON_SCRIPT = f"""
   const first = (e, s) => [...e.querySelectorAll(s)].find((b) => shown(b) && !b.matches(":disabled")) || null;
   if (field.form) return first(field.form, ways) || first(field.form, any);
   for (let e = field.parentElement; e; e = e.parentElement) {{
-    // The button of the form for the password would send that once more.
+    // The button of the password's form would send the password once more.
     if ([...e.querySelectorAll("input[type=password]")].some((one) => one !== field && shown(one))) return null;
     const found = first(e, ways) || first(e, any);
     if (found) return found;
@@ -57,7 +57,7 @@ BUTTON_SCRIPT = f"""
 }}
 """
 
-# Hides what lies over an element and returns its words; null where nothing does.
+# Hides what covers an element and returns its words; null if nothing does.
 UNCOVER_SCRIPT = """
 (target) => {
   target.scrollIntoView({block: "center"});
@@ -82,7 +82,7 @@ _ENTRIES = f"""
     const same = known.find(([, label]) => label.toLowerCase() === words(e).toLowerCase());
     return own || (same ? same[0] : words(e));
   }};
-  // The innermost elements with words: what is around them is the list, or a group of it.
+  // The innermost elements with words: the elements around them are the list, or a group in it.
   const entries = () => [...list.querySelectorAll("*")].filter((e) => !e.closest("select, script, style") && shown(e)
     && words(e) && ![...e.children].some((c) => shown(c) && words(c)));
 """
@@ -96,7 +96,7 @@ OPTIONS_SCRIPT = f"""
 }}
 """
 
-# Returns the entry of a list of other elements with this value; null for a native list.
+# Returns the entry with this value in a list made of other elements; null for a native list.
 CHOICE_SCRIPT = f"""
 (list, wanted) => {{
   {_ENTRIES}

@@ -1,4 +1,4 @@
-"""One look at the login page; pure but for the script that the page runs."""
+"""One look at the login page; pure except for the script that the page runs."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _FORM_PARTS = [
     "code",
 ]
 
-# Returns null while the page looks as it did at the last look, so that waiting for a change is one call. It tells which
-# elements are visible and whether the fields hold something, never what they hold.
+# Returns null while the page looks the same as at the last look, so that one call waits for a change. It reports which
+# elements are visible and whether the fields contain something, never what.
 LOOK_SCRIPT = (
     r"""
 ({selectors, known, origin}) => {
@@ -53,12 +53,12 @@ LOOK_SCRIPT = (
   }
   const sound = (text) => text.trim().slice(0, 4000).replace(/[\ud800-\udfff]/g, "");
   const text = (name) => found[name] ? sound(found[name].innerText) : "";
-  // Every error that is visible, wherever it stands: an announcement may stand before the one that matters.
+  // All visible errors, in any place: an announcement may come before the one that matters.
   const errors = () => {
     const all = (selectors.error || []).flatMap(every).filter(shown).map((e) => e.innerText.trim());
     return sound([...new Set(all)].filter((t) => t).join("\n"));
   };
-  // What the page says to a person: no buttons, links and lists, and nothing that has a place of its own.
+  // The page's words to a person, without buttons, links and lists, and without texts that have separate entries.
   const apart = ["maintenance", "cookie_cover", "cookie_button"].map((name) => found[name]).filter((e) => e);
   const mute = "script, style, template, noscript, button, a, select, textarea, [role=button]";
   const words = () => {
@@ -91,7 +91,7 @@ LOOK_SCRIPT = (
     code_filled: ["code_app", "code_temporary", "code_email", "code_card", "challenge", "email_check", "code"].some(
       (name) => found[name] && found[name].value),
     challenge: text("challenge_text"),
-    // A switch that nobody sees is a switch all the same: what it says is the mode in which the form is sent.
+    // A hidden switch still counts: its state is the mode in which the form is sent.
     paper: box ? !!box.checked : null,
     paper_torn: boxes.some((e) => e.checked !== box.checked),
     error: errors(),
@@ -104,7 +104,7 @@ LOOK_SCRIPT = (
     blank: document.readyState === "complete" && !root.innerText.trim() && !every("*").some((e) => e.shadowRoot)
       && !every("input, select, img, svg, canvas, iframe, [aria-busy=true], [role=progressbar]").some(shown),
   };
-  // A known page is never read in any other way, also while one of its questions stands there.
+  // A known page is never recognized in another way, even while one of its questions is visible.
   const known_form = found.username && (found.submit || found.username_submit);
   const known_question = Object.keys(found).some((name) => !form_parts.includes(name));
   const strange = !known_form && (!known_question || every("input[type=password]").some(shown));
@@ -117,7 +117,7 @@ LOOK_SCRIPT = (
 )
 
 
-# Returns for each element how it was found, visible before hidden: for a person who wants to know the page.
+# Returns how each element was found, visible before hidden, for a person who wants to know the page.
 FIND_SCRIPT = """
 (selectors) => {
   const shown = (e) => e.checkVisibility({checkOpacity: true, checkVisibilityCSS: true})
@@ -137,14 +137,14 @@ FIND_SCRIPT = """
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is visible on the page; ``page`` changes with the document, ``form`` when the fields are rebuilt.
+    """The visible part of the page; ``page`` changes with the document, ``form`` when the fields are rebuilt.
 
-    ``paper_torn`` says that the page has several paper switches, nobody can see which is the form's, and they disagree.
-    ``words`` is what the page says to a person, line by line, ``error`` what stands in the places of errors;
-    ``submit_ready`` says that the form's button is not disabled, ``busy`` that the page shows that it works, ``blank``
-    that it has loaded and nothing is on it, ``settling`` that what it has to use has just changed and is not told yet.
-    ``recognized`` is what was understood of a page that no version describes; its elements are in ``visible``, too.
-    ``raw`` is the look as the script returned it, to compare the next one with.
+    ``paper_torn`` means that the page has several paper switches that disagree, and the form's cannot be identified.
+    ``words`` are the page's words to a person, line by line, ``error`` the text in the places for errors;
+    ``submit_ready`` means that the form's button is enabled, ``busy`` that the page shows that it is working, ``blank``
+    that it has loaded and is empty, ``settling`` that its controls have just changed and are not reported yet.
+    ``recognized`` is what was recognized on an unknown page; its elements are in ``visible`` too. ``raw`` is the look
+    as returned by the script, to compare with the next one.
     """
 
     visible: Mapping[str, str]
@@ -170,13 +170,13 @@ class Look:
 
     @classmethod
     def from_script(cls, value: Mapping[str, Any]) -> Look:
-        """Return the look that the script made, with what can be understood of a page that no version describes."""
+        """Return the script's look, with what can be recognized on an unknown page."""
         values = {name: one for name, one in value.items() if name != "collected"}
         look = cls(**values, raw=json.dumps(value, separators=(",", ":"), ensure_ascii=False))
         return look._with(value["collected"]) if value.get("collected") else look
 
     def _with(self, value: Mapping[str, Any]) -> Look:
-        """Return this look with what can be understood of ``value``; what known versions say of the page stays."""
+        """Return this look with what can be recognized in ``value``; elements of known versions stay."""
         seen = Collected.from_script({**value, "text": self.words, "has_switch": self.paper is not None})
         recognized = recognize(seen)
         if self.paper is not None:
@@ -213,30 +213,31 @@ class Look:
 
     @property
     def is_recognized(self) -> bool:
-        """Whether its form was understood, and is of no known version."""
+        """Whether its form was recognized, without a known version."""
         return bool({Element.USERNAME, Element.PASSWORD} & set(self.recognized.elements))
 
     @property
     def is_strange(self) -> bool:
-        """Whether it shows nothing to fill in, and nothing that a known version has but an announcement."""
+        """Whether it shows nothing to fill in, and nothing of a known version but an announcement."""
         return set(self.visible) <= {Element.MAINTENANCE.value} and not self.inputs and not self.success
 
     @property
     def shows_form(self) -> bool:
-        """Whether the form for username and password (or its first half) is there."""
+        """Whether the form for username and password (or its first half) is visible."""
         return self.shows(Element.USERNAME)
 
     @property
     def state(self) -> Look:
-        """This look without what changes by itself: the numbers of a clock that runs."""
+        """This look without parts that change by themselves: the digits of a running clock."""
         return replace(self, words="\n".join(map(letters, self.words.splitlines())))
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What went over the wire so far, of what a form sends: how often, how many answers are still waited for.
+    """The form's network traffic so far: how often it was sent, and how many answers are missing.
 
-    ``answers`` is how many have come, ``post_status`` the last one's HTTP status, ``document_status`` the document's.
+    ``answers`` counts those that came, ``post_status`` is the last one's HTTP status, ``document_status`` the
+    document's.
     """
 
     posts: int = 0
@@ -248,10 +249,10 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The page and the wire just before a submit, to tell what changed by it.
+    """The page and the traffic just before a submit, to see what it changes.
 
-    ``answered`` is the question of the second factor that was answered by it, None for the password. ``said`` is
-    what the page has said until the password was answered, ``follows`` whether that was sent before this submit.
+    ``answered`` is the second-factor question that it answers, None for the password. ``said`` is what the page said
+    until the password was answered, ``follows`` whether the password was sent before this submit.
     """
 
     look: Look
@@ -263,7 +264,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long the page is given for what, in seconds."""
+    """The page's time limits, in seconds."""
 
     form_s: float = 35.0
     blank_s: float = 3.0

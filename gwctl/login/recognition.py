@@ -1,7 +1,7 @@
-"""Understand a login page that no known version describes, by what every page has that people can use; pure.
+"""Recognize an unknown login page by features that every usable page has; pure.
 
-It is guarded: only on the origin that the login was opened on, never with two fields for a password on the page (that
-is how one registers, or changes it), and where two readings are possible it gives none, and says what it saw.
+It has safeguards: it works only on the origin where the login began, and never with two password fields on the page (a
+page to register or to change the password). If two readings are possible, it returns none, and describes what it saw.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from gwctl.login.selectors import AUTHENTICATOR_APP, IB_KEY, SMS, Element
 from gwctl.login.vocabulary import says
 
 RECOGNIZED = "recognized"
-"""The version of a page that no version describes."""
+"""The version name of an unknown page."""
 
 UNDERSTOOD = "understood by what it has:"
-"""How the step begins that says what of such a page was understood."""
+"""The start of the step that says what was recognized."""
 
 _BOXES = range(4, 11)
 _CODE_CHARS = range(4, 13)
@@ -27,10 +27,10 @@ _CODE_CHARS = range(4, 13)
 
 @dataclass(frozen=True, slots=True)
 class Recognized:
-    """What of a page was understood: where each element is, and by what it was found.
+    """What was recognized on a page: where each element is, and by what it was found.
 
-    ``ways`` are what to use for each kind of account where the page has a choice, ``paper`` is which is chosen.
-    ``refused`` says why the form was not understood although there is something to type a password into.
+    ``ways`` are how to choose each kind of account if the page has a choice, ``paper`` is which one is chosen.
+    ``refused`` says why the form was not recognized although there is a field for a password.
     """
 
     elements: Mapping[Element, Control] = field(default_factory=dict)
@@ -47,7 +47,7 @@ NOTHING = Recognized()
 
 
 def recognize(page: Collected) -> Recognized:
-    """Return what can be understood of ``page``; nothing at all where it shows nothing to log in with or answer."""
+    """Return what can be recognized on ``page``; nothing if there is no login and no question on it."""
     try:
         return _recognize(page)
     except Unsure as unsure:
@@ -66,7 +66,7 @@ def _recognize(page: Collected) -> Recognized:
 
 
 def describe(recognized: Recognized) -> str:
-    """Return on one line what was understood, and by what."""
+    """Return on one line what was recognized, and by what."""
     return "; ".join(f"{element} by {how}" for element, how in recognized.how.items())
 
 
@@ -95,14 +95,14 @@ def _recognize_form(page: Collected, password: Control) -> Recognized:
     used_ways = {way.split(CHOICE)[0] for way in ways.values()}
     for one in same:
         if one.n not in used and one.at not in used_ways and _is_missing(one):
-            raise Unsure(f"a field that has to be filled and is not known, {one.title}")
+            raise Unsure(f"a required field that gwctl does not know, {one.title}")
     found[Element.SUBMIT], how[Element.SUBMIT] = _submit(controls, password)
     _check_origin(found[Element.SUBMIT])
     return Recognized(found, how, ways=ways, paper=paper)
 
 
 def _is_missing(one: Control) -> bool:
-    """Say whether a form is not whole without what would be typed or chosen here."""
+    """Say whether a form is incomplete without a value for this control."""
     if one.filled or one.on or one.fixed:
         return False
     asks = one.kind == "text" and (_is_code(one) or says(f"{one.name} {one.words}", words.CAPTCHA))
@@ -110,7 +110,7 @@ def _is_missing(one: Control) -> bool:
 
 
 def _username_before(same: list[Control], password: Control) -> tuple[Control, str] | None:
-    """Return the field for the username; None where the page shows it no more, as after the first of two steps."""
+    """Return the field for the username; None if the page no longer shows it, as after the first of two steps."""
     before = [one for one in same[: same.index(password)] if one.kind == "text" and not one.fixed]
     texts = [one for one in before if not is_decoy(one) and not _is_code(one)]
     if not texts:
@@ -127,7 +127,7 @@ def _username_before(same: list[Control], password: Control) -> tuple[Control, s
 
 
 def _recognize_first_half(page: Collected) -> Recognized | None:
-    """Return the first of two steps, which asks for the username alone."""
+    """Return the first of two steps, which asks only for the username."""
     texts = [one for one in page.controls if one.kind == "text" and not one.fixed and not is_decoy(one)]
     named = [one for one in texts if one.is_called("username")] or [one for one in texts if _says_user(one)]
     if not named:
@@ -150,7 +150,7 @@ def _recognize_first_half(page: Collected) -> Recognized | None:
 
 
 def _submit(controls: tuple[Control, ...], field_: Control) -> tuple[Control, str]:
-    """Return the button that sends the form that ``field_`` is in."""
+    """Return the button that sends the form of ``field_``."""
     same = [one for one in controls if one.scope == field_.scope and not says(_label(one), words.OTHER_WAY)]
     sending = [one for one in same if one.kind == "submit"]
     if len(sending) == 1:
@@ -170,7 +170,7 @@ def _check_origin(control: Control) -> None:
         raise Unsure("a form that is sent to another origin")
 
 
-# What comes after the password.
+# After the password.
 
 
 def _recognize_code(page: Collected) -> Recognized | None:
@@ -199,7 +199,7 @@ def _recognize_code(page: Collected) -> Recognized | None:
 
 
 def _kind_of_code(page: Collected, field_: Control) -> str:
-    """Return what kind of code is asked for: by the field's own words, else by the page's; empty if neither says."""
+    """Return the kind of code that is asked for, by the field's words, otherwise by the page's; empty if unknown."""
     kinds = {
         "sms": words.SMS_WORDS,
         "email": words.EMAIL,
@@ -215,7 +215,7 @@ def _kind_of_code(page: Collected, field_: Control) -> str:
 
 
 def _boxes(fields: list[Control]) -> list[Control]:
-    """Return the boxes of a code that has one for each character."""
+    """Return the boxes of a code with one box per character."""
     single = [one for one in fields if one.length == 1]
     if len(single) in _BOXES and len({one.scope for one in single}) == 1:
         return single
@@ -223,7 +223,7 @@ def _boxes(fields: list[Control]) -> list[Control]:
 
 
 def _recognize_devices(page: Collected) -> Recognized | None:
-    """Return a list of ways to get a code: of options, of cards, or of buttons."""
+    """Return a list of ways to get a code: options, cards, or buttons."""
     for one in page.controls:
         labels = [(value, label) for value, label, _ in one.options if value]
         if one.kind == "select" and any(says(label, words.DEVICES) for _, label in labels):
@@ -237,7 +237,7 @@ def _recognize_devices(page: Collected) -> Recognized | None:
             if one.kind in group and says(one.name, words.DEVICES) and not says(one.name, words.OTHER_WAY + " resend")
         ]
         usable = any(device.is_option("", one.name) for one in named for device in (AUTHENTICATOR_APP, IB_KEY, SMS))
-        # One alone may as well be a way out of something else, unless the page says that it is to be chosen.
+        # A single one may just be a way out of something else, unless the page asks to choose it.
         several = len({one.name for one in named}) > 1 and (usable or group != ("card",))
         if several or (usable and says(page.text, words.CHOOSE)):
             devices = tuple((one.at, one.name) for one in named)
@@ -253,7 +253,7 @@ def _device_list(page: Collected, first: Control, devices: tuple[tuple[str, str]
     try:
         found[Element.SUBMIT], how[Element.SUBMIT] = _submit(rest, first)
     except Unsure:
-        found.pop(Element.SUBMIT, None)  # then the choice itself is taken
+        found.pop(Element.SUBMIT, None)  # then the choice itself is submitted
     return Recognized(found, how, devices=devices)
 
 
@@ -265,7 +265,7 @@ def _label(one: Control) -> str:
 
 
 def is_decoy(one: Control) -> bool:
-    """Say whether a field is for something else than a login, such as a search or a newsletter."""
+    """Say whether a field is for something other than a login, such as a search or a newsletter."""
     return says(f"{one.name} {one.words}", words.DECOY) or (one.length == 1 and not one.numeric and not one.form)
 
 
@@ -279,7 +279,7 @@ def _is_code(one: Control) -> bool:
     if one.is_called("username", "current-password", "new-password"):
         return False
     for text in (one.name, one.words):
-        # A field that is called both is one for a password: "password or code".
+        # A field with both names is for a password: "password or code".
         if says(text, words.MASKED):
             return False
         if says(text, words.CODE):

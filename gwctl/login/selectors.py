@@ -1,7 +1,7 @@
 """What each version of IBKR's login page looks like, as data; a profile may override any element.
 
-Selectors are CSS, in the order in which they are tried; the first that matches something VISIBLE is meant, because
-every panel of every step sits hidden in the page. Source: the facts about the login page (captures of 2023 to 2026).
+Selectors are CSS, in the order in which they are tried; the first with a VISIBLE match counts, because every panel of
+every step is in the page, hidden. Source: the facts about the login page (captures of 2023 to 2026).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 
 class Element(StrEnum):
-    """The parts of the page that a login looks at."""
+    """The parts of the page that a login uses."""
 
     USERNAME = "username"
     USERNAME_SUBMIT = "username_submit"
@@ -53,13 +53,13 @@ Selectors = Mapping[Element, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class PageVersion:
-    """One version of the page: its elements' alternatives; the username field tells it from the others."""
+    """One version of the page: its elements' alternatives; the username field identifies the version."""
 
     name: str
     elements: Selectors
 
     def selectors(self, element: Element) -> tuple[str, ...]:
-        """Return the alternatives for ``element``, none if this version has no such thing."""
+        """Return the alternatives for ``element``, none if this version does not have it."""
         return self.elements.get(element, ())
 
 
@@ -77,7 +77,7 @@ _COMMON: Selectors = {
 }
 
 ERRORS_ANYWHERE = (".is-invalid ~ .invalid-feedback", "[role=alert]", ".alert-danger")
-"""Where errors stand besides the places of each version (captures of 2026)."""
+"""More places for errors, in addition to those of each version (captures of 2026)."""
 
 CURRENT = PageVersion(
     "current",
@@ -144,15 +144,15 @@ CODE_FIELDS = (
     Element.EMAIL_CHECK,
     Element.CODE,
 )
-"""What a code is typed into; the last is known for a code's field by nothing but what every page has for it."""
+"""The fields for a code; only generic features identify the last one."""
 
 CHANNELS = (Element.CHANNEL_TEXT, Element.CHANNEL_EMAIL, Element.CHANNEL_VOICE)
-"""The ways by which a code can be sent, the preferred one first."""
+"""The ways to send a code, the preferred one first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device in the list of second factors, by the values of its option, else by a pattern of its label.
+    """A device in the list of second factors, by its option's values, otherwise by a pattern for its label.
 
     The labels differ in case (login-page facts).
     """
@@ -170,26 +170,26 @@ IB_KEY = Device(("5.2a", "5.2i"), r"ib ?key")
 SMS = Device(("4.2",), r"\bsms\b|text message")
 PASSKEY = Device((), r"pass ?key|security key|webauthn|fido")
 SKIP_TEXT = r"^\s*(not now|skip( verification)?|(maybe )?later|no,? thanks?|remind me later|continue without.*)\s*$"
-"""What the way past an offer, or past a check of the e-mail address, is called."""
+"""The labels of the button that skips an offer, or a check of the e-mail address."""
 ANOTHER_WAY_TEXT = (
     r"^\s*((try|use|choose|select) )?(another|a different|other) (way|method|device|option|second factor)s?\b"
 )
-"""What the way from a passkey to another second factor is called."""
+"""The labels of the link from a passkey to another second factor."""
 
 
 def named_device(name: str) -> Device:
-    """Return the device a profile names, by the value of its option or by what its label holds."""
+    """Return the device that a profile names, by its option's value or by part of its label."""
     return Device((name,), re.escape(name))
 
 
 def merged(versions: tuple[PageVersion, ...], overrides: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Return for each element all alternatives in order: a profile's own alone if it has some, else every version's.
+    """Return for each element all alternatives in order: a profile's own if it has some, otherwise every version's.
 
-    Raises ValueError for an override of an element that does not exist, naming those that do.
+    Raises ValueError for an override of an unknown element, and lists the known ones.
     """
     unknown = sorted(set(overrides) - set(Element))
     if unknown:
-        raise ValueError(f"no such element of the login page: {', '.join(unknown)}; there are {', '.join(Element)}")
+        raise ValueError(f"no such element of the login page: {', '.join(unknown)}; known are {', '.join(Element)}")
     everything: dict[str, list[str]] = {}
     for element in Element:
         alternatives = list(overrides.get(element.value, ()))
@@ -209,6 +209,6 @@ def version_of(selector: str, *, username_alone: bool) -> str:
 
 
 def describe_search(selectors: Mapping[str, list[str]]) -> str:
-    """Return one line that names what was looked for, for the error about a page that nobody knows."""
+    """Return one line with everything that was looked for, for the error about an unknown page."""
     wanted = (Element.USERNAME, Element.PASSWORD, Element.SUBMIT)
     return "; ".join(f"{element.value}: {', '.join(selectors[element.value])}" for element in wanted)

@@ -1,4 +1,4 @@
-"""What the page and the wire mean after a submit; pure."""
+"""Judge the page and the network traffic after a submit; pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gwctl.login.vocabulary import ask_for_approval, ask_for_passkey, ask_to_wai
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The page asks for more: the element of the second factor or offer that is visible, and the page with it."""
+    """The page asks for more: the visible element of the second factor or offer, and the page at that moment."""
 
     element: Element
     now: Now | None = field(default=None, compare=False)
@@ -21,7 +21,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The attempt is over; ``is_mute`` where the page did nothing with an answer that came: no error, no question."""
+    """The attempt is over; ``is_mute`` if the page ignored an answer that came: no error, no question."""
 
     outcome: LoginOutcome
     text: str = ""
@@ -29,12 +29,12 @@ class Ended:
 
 
 PASSKEY_ONLY = (
-    "a passkey and offers nothing else: gwctl cannot give one, and by hand it may not work either, "
-    "for a passkey belongs to IBKR's own address and the gateway's page has the address localhost; "
+    "a passkey and offers nothing else: gwctl cannot use one, and it may not work by hand either, "
+    "because a passkey belongs to IBKR's own address and the gateway's page has the address localhost; "
     "add another second factor at IBKR's website"
 )
 
-NOBODY_APPROVED = Ended(LoginOutcome.SECOND_FACTOR_NEEDED, "nobody approved the notification on the device")
+NOBODY_APPROVED = Ended(LoginOutcome.SECOND_FACTOR_NEEDED, "the notification on the device was not approved")
 
 _QUESTIONS = (
     Element.CODE_APP,
@@ -62,15 +62,15 @@ _PLAIN = frozenset(
         LoginOutcome.COOKIES_DISABLED,
     }
 )
-"""What is said in words that have one meaning only, wherever they stand."""
+"""The outcomes of texts with only one meaning, wherever they stand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Page and wire at one moment, for how long the page has answered since the submit, and both been as they are.
+    """Page and traffic at one moment, how long the page has answered since the submit, and how long nothing changed.
 
-    A page that computes what it sends answers nobody meanwhile, and swallows nothing. ``quiet_s`` is for how long it
-    has asked nothing of its server. ``heard`` is what stood in the places of errors since the answer came.
+    A page that is busy computing what it sends does not answer, and has not ignored the form. ``quiet_s`` is how long
+    it has sent no request. ``heard`` is the text in the places for errors since the answer came.
     """
 
     look: Look
@@ -82,10 +82,11 @@ class Now:
 
 
 def judge(now: Now, submitted: Submitted, patience: Patience) -> Ended | Asked | None:
-    """Return what the page's state means after a submit; None while nothing is decided yet.
+    """Return the meaning of the page's state after a submit; None while it is undecided.
 
-    A form that is there again after a POST is a refusal; without any POST the page swallowed it and the password never
-    left the browser. What came up after the click without being its answer, as an announcement, decides nothing.
+    A form that comes back after a POST is a refusal; without a POST, the page ignored the form and the password never
+    left the browser. Something that appears after the click but is not its answer, such as an announcement, decides
+    nothing.
     """
     if now.look.success:
         return Ended(LoginOutcome.SUCCESS)
@@ -101,7 +102,7 @@ def judge(now: Now, submitted: Submitted, patience: Patience) -> Ended | Asked |
 
 
 def is_idle(now: Now, submitted: Submitted, patience: Patience) -> bool:
-    """Say whether the page does nothing with the answer to the password, and nothing else either."""
+    """Say whether the page does nothing with the answer to the password, or with anything else."""
     return (
         submitted.answered is None
         and _posted(now, submitted)
@@ -113,9 +114,9 @@ def is_idle(now: Now, submitted: Submitted, patience: Patience) -> bool:
 
 
 def says_at_last(look: Look, submitted: Submitted) -> Ended | None:
-    """Return what the words of a page mean that was waited for in vain; None where they are none, or ask to wait."""
+    """Return the meaning of the page's words when the wait is over; None without words, or if they ask to wait."""
     said = _said_since(look, submitted)
-    # An announcement beside other words is no answer; alone it may be one.
+    # An announcement next to other words is no answer; alone, it may be one.
     said = _said_since(look, submitted, beside=look.banner) or said
     if not said or ask_to_wait(said):
         return None
@@ -123,14 +124,14 @@ def says_at_last(look: Look, submitted: Submitted) -> Ended | None:
         return Ended(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {PASSKEY_ONLY}: {said}")
     outcome = classify_words(said)
     if outcome is LoginOutcome.UPSTREAM_ILL and look.shows(Element.USERNAME, Element.PASSWORD):
-        outcome = LoginOutcome.UNKNOWN_TEXT  # an announcement beside the form says nothing of the password
+        outcome = LoginOutcome.UNKNOWN_TEXT  # an announcement next to the form says nothing about the password
     if outcome is LoginOutcome.UNCLEAR and submitted.answered is not None:
         outcome = LoginOutcome.SECOND_FACTOR_REFUSED
     return Ended(outcome, said)
 
 
 def with_early_words(look: Look, traffic: Traffic, submitted: Submitted) -> Submitted:
-    """Return ``submitted`` with what the page says beside a form that stays filled and has had no answer yet."""
+    """Add what the page says next to a form that stays filled and has no answer yet to ``submitted``; return it."""
     is_password = submitted.answered is None and not submitted.follows
     stays = look.password_filled and (look.page, look.form) == (submitted.look.page, submitted.look.form)
     if not is_password or not stays or traffic.answers > submitted.traffic.answers or look.words in submitted.said:
@@ -139,7 +140,7 @@ def with_early_words(look: Look, traffic: Traffic, submitted: Submitted) -> Subm
 
 
 def shown_since(look: Look, submitted: Submitted) -> str:
-    """Return what the page says now and did not when the button was clicked, the answer to it or not."""
+    """Return what the page says now but did not say at the click, whether it is the answer or not."""
     return new_words(look.words, submitted.look.words)
 
 
@@ -148,22 +149,22 @@ def _said_since(look: Look, submitted: Submitted, *, beside: str = "") -> str:
 
 
 def asked_for(look: Look) -> Element | None:
-    """Return the question that the page shows, if any."""
+    """Return the question on the page, if any."""
     asked = next((element for element in _QUESTIONS if look.shows(element)), None)
     if asked is None and look.is_strange and ask_for_approval(look.words):
         return Element.PUSH
-    # A field that only may be for a code is none beside the form.
+    # A field that may or may not be for a code does not count next to the form.
     return None if asked is Element.CODE and look.shows(Element.USERNAME, Element.PASSWORD) else asked
 
 
 def _posted(now: Now, submitted: Submitted) -> bool:
-    """Say whether the form was sent; what comes after a way past an offer is still the answer to the password."""
+    """Say whether the form was sent; a page after a skipped offer is still the answer to the password."""
     gone_past = submitted.follows and submitted.answered is None
     return gone_past or now.traffic.posts > submitted.traffic.posts
 
 
 def _password_sent(now: Now, submitted: Submitted) -> bool:
-    """Say whether the password has left the browser, be it long ago: then no form was swallowed any more (law 2)."""
+    """Say whether the password has ever left the browser: then the page cannot have ignored the form (law 2)."""
     return _posted(now, submitted) or submitted.follows
 
 
@@ -172,12 +173,12 @@ def _settled(now: Now, patience: Patience) -> bool:
 
 
 def _judge_refusal(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
-    """Judge what has one meaning only, wherever it stands; what stood there before only once it is the answer."""
+    """Judge texts with only one meaning, wherever they stand; an older text counts only once it is the answer."""
     look, before = now.look, submitted.look
     errors = [new_words(look.error, before.error)]
     words: list[str] = []
     if _posted(now, submitted):
-        # Words beside a question that was not answered yet are no refusal: they may warn of one.
+        # Words next to an unanswered question are no refusal: they may be a warning.
         if asked_for(look) in {None, submitted.answered}:
             words.append(_said_since(look, submitted))
         if _settled(now, patience):
@@ -189,7 +190,7 @@ def _judge_refusal(now: Now, submitted: Submitted, patience: Patience) -> Ended 
 
 
 def _judge_error(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
-    """Judge an error that may mean this or that, once it is the answer; old ones and announcements are not."""
+    """Judge an ambiguous error once it is the answer; old errors and announcements are not."""
     look, before = now.look, submitted.look
     if not look.shows(Element.ERROR) or now.traffic.waiting:
         return None
@@ -207,7 +208,7 @@ def _judge_error(now: Now, submitted: Submitted, patience: Patience) -> Ended | 
 
 
 def _judge_gone_error(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
-    """Judge an error that stood there and has gone: it was the answer where nothing came after it."""
+    """Judge an error that has disappeared: it was the answer if nothing came after it."""
     if now.look.error or not now.heard or ask_to_wait(now.heard) or not _settled(now, patience):
         return None
     if not now.look.shows(Element.USERNAME, Element.PASSWORD) and now.unchanged_s < patience.empty_error_s:
@@ -219,7 +220,7 @@ def _judge_gone_error(now: Now, submitted: Submitted, patience: Patience) -> End
 
 
 def heard(look: Look, traffic: Traffic, submitted: Submitted) -> str:
-    """Return what stands in the places of errors since the answer to a submit came; nothing before."""
+    """Return the text in the places for errors since the answer to a submit came; nothing before."""
     return new_words(look.error, f"{submitted.said}\n{submitted.look.error}") if _came(traffic, submitted) else ""
 
 
@@ -233,7 +234,7 @@ def _came(traffic: Traffic, submitted: Submitted) -> bool:
 
 
 def _judge_error_unsent(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
-    """Judge what the page says by itself while nothing was sent: it has swallowed the form, or says why."""
+    """Judge what the page says while nothing was sent: it has ignored the form, or says why."""
     fresh = new_words(now.look.error, submitted.look.error)
     if not fresh or now.answering_s < patience.swallowed_s or _password_sent(now, submitted):
         return None
@@ -243,7 +244,7 @@ def _judge_error_unsent(now: Now, submitted: Submitted, patience: Patience) -> E
 
 
 def _judge_illness(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
-    """Judge IBKR's trouble; a banner speaks where nothing else does, and for a while: it may be an announcement."""
+    """Judge trouble at IBKR; a banner counts only after a while and if nothing else speaks: it may be old news."""
     look, before = now.look, submitted.look
     status = now.traffic.document_status or 0
     if status >= 500 and look.page != before.page:
@@ -260,14 +261,14 @@ def _judge_question(now: Now, submitted: Submitted, patience: Patience) -> Ended
         return None if asked is None else Asked(asked, now)
     answered_anew = _posted(now, submitted) or now.look.page != submitted.look.page
     if asked in CODE_FIELDS and answered_anew and _settled(now, patience) and not now.look.code_filled:
-        return Ended(LoginOutcome.SECOND_FACTOR_REFUSED, "the code was asked for again")
+        return Ended(LoginOutcome.SECOND_FACTOR_REFUSED, "IBKR asked for the code again")
     return None
 
 
 def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
     look, before = now.look, submitted.look
     shows_form = look.shows(Element.USERNAME, Element.PASSWORD)
-    if not shows_form or new_words(look.error, before.error):  # an error's text is judged as such
+    if not shows_form or new_words(look.error, before.error):  # an error's text is judged separately
         return None
     posted = _password_sent(now, submitted)
     anew = look.page != before.page or look.form != before.form or not look.password_filled
@@ -283,7 +284,7 @@ def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | N
 
 
 def _judge_words(now: Now, submitted: Submitted, patience: Patience) -> Ended | None:
-    """Judge a page that has settled with words of its own: what nobody knows, a person has to read."""
+    """Judge a settled page by its words: a person must read unknown ones."""
     look = now.look
     if not _posted(now, submitted) or now.traffic.waiting or look.busy or asked_for(look) is Element.PUSH:
         return None

@@ -1,4 +1,4 @@
-"""Words of pages: what a person understands by them, and what controls are called, in the languages IBKR serves."""
+"""Words of pages: what they mean to a person, and the names of controls, in the languages that IBKR serves."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _KINDS = (
 
 
 def letters(line: str) -> str:
-    """Return a line without what is no letter: it stays the same while a clock in it runs."""
+    """Return a line's letters only: they stay the same while a clock in it runs."""
     return _NO_LETTERS.sub(" ", line).strip().casefold()
 
 
 def new_words(words: str, before: str) -> str:
-    """Return the lines of ``words`` that were not there before, as one line."""
+    """Return the lines of ``words`` that are not in ``before``, as one line."""
     known = {letters(line) for line in before.splitlines()} | {""}
     return " ".join(line for line in words.splitlines() if letters(line) not in known)
 
@@ -49,7 +49,7 @@ def ask_to_wait(words: str) -> bool:
 
 
 def ask_for_approval(words: str) -> bool:
-    """Say whether the words send a person to their device, to approve the login there."""
+    """Say whether the words ask a person to approve the login on their device."""
     return _APPROVAL.search(words) is not None and _OFFERED.search(words) is None
 
 
@@ -59,12 +59,12 @@ def ask_for_passkey(words: str) -> bool:
 
 
 def tell_of_no_code(words: str) -> bool:
-    """Say whether the words tell that no code was sent."""
+    """Say whether the words say that no code was sent."""
     return _UNSENT.search(words) is not None
 
 
 def kind_of_code(words: str) -> str | None:
-    """Return which kind of code a page asks for that is known by nothing but its words; None where they do not say."""
+    """Return the kind of code that a page asks for, if only its words show it; None if they do not."""
     return next((kind for kind, pattern in _KINDS if pattern.search(words)), None)
 
 
@@ -87,7 +87,7 @@ NO_MODE = (
     "paperless statement chat time-quotes zeit support hilfe aide help stream news video watch newsletter "
     "real-time tour"
 )
-"""What makes of one of the words above something that is no kind of account."""
+"""Words that turn one of the words above into something other than a kind of account."""
 
 NO_KIND = (
     "remember keep-me stay-signed stay-logged save-user save-my trust. trusted this-device this-computer "
@@ -103,9 +103,9 @@ NO_KIND = (
     "english deutsch francais espanol italiano portugues nederlands polski magyar cestina turkce svenska "
     "norsk dansk suomi русский ελληνικα 日本語 中文 简体 繁體 한국어 עברית العربية"
 )
-"""What a switch beside the form may be called that is no choice of the kind of account."""
+"""Names of a switch near the form that is not the choice of the kind of account."""
 WAYS_IN = "phone telefon mobile. mobil handy movil celular cellulare username id. ssid 手机 手機 電話 телефон"
-"""What tabs over the form may be called, by which one says with what one logs in."""
+"""Names of tabs above the form that choose what to log in with."""
 
 USER = (
     "user login-id userid username benutzer anwender nutzer identifiant utilisateur nom-d-utilisateur utente "
@@ -119,7 +119,7 @@ MASKED = (
     "heslo sifre losenord passord adgangskode salasana parola mat-khau пароль κωδικος-προσβασης パスワード "
     "密码 密碼 비밀번호 סיסמ سر. المرور كلمة รหัสผ่าน"
 )
-"""What the field for the password is called."""
+"""Names of the field for the password."""
 LOG_IN = (
     "log-in login. logon log-on sign-in signin anmelden anmeldung einloggen connexion connecter se-connecter "
     "s-identifier accedi accesso entra. iniciar-sesion acceder ingresar entrar iniciar-sessao aceder "
@@ -144,7 +144,7 @@ OTHER_WAY = (
     "reenvi забыл зарегистр отмена показать 忘记 忘記 注册 註冊 取消 搜索 搜尋 キャンセル 登録 お忘れ 検索 "
     "표시 취소 회원가입 שכחת ביטול الغاء نسيت"
 )
-"""What a button that does not send the form is called."""
+"""Names of buttons that do not send the form."""
 DECOY = (
     "search suche recherch ricerca cerca. buscar busca. zoek keres szukaj hledat arama find newsletter "
     "subscribe abonn iscri suscri coupon promo website url. homepage honeypot leave-blank "
@@ -189,13 +189,13 @@ def _pattern(words: str) -> re.Pattern[str]:
 
 
 def _plain(text: str) -> str:
-    """Return ``text`` in small letters and without accents."""
+    """Return ``text`` in lower case and without accents."""
     split = unicodedata.normalize("NFKD", text)
     return "".join(one for one in split if not unicodedata.combining(one)).casefold()
 
 
 def says(text: str, words: str) -> bool:
-    """Say whether ``text`` has one of ``words`` in it."""
-    # An identifier has its words in one: loginUsername.
+    """Say whether ``text`` contains one of ``words``."""
+    # An identifier joins its words: loginUsername.
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
     return _pattern(words).search(_plain(apart)) is not None

@@ -1,4 +1,4 @@
-"""The worker: a process of its own for one browser and one login, or one visit to the page that submits nothing."""
+"""The worker: one process for one browser and one login, or for one visit to the page without a submit."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from gwctl.login.verdict import Ended
 LOOK_S = 1.0
 SOON_S = 0.1
 NETWORK_ERROR = "net::ERR_"
-PROBED = "the page was looked at; nothing was submitted"
+PROBED = "the page was inspected; nothing was submitted"
 
 
 async def probe(page: Page, task: Task, on_step: OnStep) -> LoginReport:
-    """Open the page, wait for its form, and report what was found; the outcome of a page that is known is CANCELLED."""
+    """Open the page, wait for its form, and report what was found; for a known page, the outcome is CANCELLED."""
     hands = Hands(page, task, on_step)
     form = Form(hands)
     elements: dict[str, str] = {}
@@ -52,32 +52,32 @@ async def probe(page: Page, task: Task, on_step: OnStep) -> LoginReport:
                 with contextlib.suppress(PageFailed):
                     elements = await page.find(hands.selectors)
     except TimeoutError:
-        ended = Ended(LoginOutcome.PAGE_NEVER_CAME, f"not done within {task.deadline_s:g} s")
+        ended = Ended(LoginOutcome.PAGE_NEVER_CAME, f"not finished within {task.deadline_s:g} s")
     except PageFailed as error:
         ended = _unreachable(str(error)) or ended_by(str(error))
     return _report(hands, ended, version=form.version, elements=elements)
 
 
 def _unreachable(text: str) -> Ended | None:
-    """Return the end of a probe that no server was there for: it goes past the gateway, whose door and key are ours."""
+    """Return the end of a probe that reached no server: it bypasses the gateway, so our port and key do not matter."""
     at = text.find(NETWORK_ERROR)
     return None if at < 0 else Ended(LoginOutcome.PAGE_NEVER_CAME, text[at:])
 
 
 async def _await_success(page: Page, hands: Hands) -> None:
-    """Return when the page says that the login succeeds, however often the person reloads it until then."""
+    """Return when the page says that the login succeeded, however often the person reloads it until then."""
     look: Look | None = None
     while look is None or not look.success:
         asked_s = time.monotonic()
         fresh = await page.look(hands.selectors, look, timeout_s=LOOK_S)
         look = fresh or look
         if fresh is None:
-            # A page that has crashed says so at once, again and again, until the person reloads it.
+            # A crashed page fails at once, again and again, until the person reloads it.
             await asyncio.sleep(max(0.0, SOON_S - (time.monotonic() - asked_s)))
 
 
 async def by_hand(page: Page, task: Task, on_step: OnStep) -> LoginReport:
-    """Open the page in a window and wait until the person is through; CANCELLED when the window is closed before."""
+    """Open the page in a window and wait for the person to log in; CANCELLED if the window is closed before."""
     hands = Hands(page, task, on_step)
     page.outlives_crash = True
     cookies: tuple[SsoCookie, ...] = ()
@@ -91,11 +91,11 @@ async def by_hand(page: Page, task: Task, on_step: OnStep) -> LoginReport:
             cookies = await page.cookies(task.base_url)
             ended = Ended(LoginOutcome.SUCCESS)
     except TimeoutError:
-        ended = Ended(LoginOutcome.TIMED_OUT, f"nobody logged in within {task.deadline_s:.0f} s")
+        ended = Ended(LoginOutcome.TIMED_OUT, f"no login in the window within {task.deadline_s:.0f} s")
     except PageFailed as error:
         gone = page.is_gone
         ended = (
-            Ended(LoginOutcome.CANCELLED, "the window was closed before the login was through")
+            Ended(LoginOutcome.CANCELLED, "the window was closed before the login finished")
             if gone
             else Ended(LoginOutcome.PAGE_NEVER_CAME, str(error))
         )
@@ -126,24 +126,24 @@ def _report(
 LINE_LIMIT_BYTES = 1 << 20
 CLOSE_S = 3.0
 LOG_FILE = "stderr.log"
-"""In the folder that this process works in: what it, Playwright's driver and the browser print."""
+"""In this process's working folder: the output of the process, of Playwright's driver and of the browser."""
 END_S = 1.0
-"""How long the end of a browser that went away is waited for in the log."""
+"""How long to wait for the log to show the end of a browser that went away."""
 LOOK_EVERY_S = 0.02
-NO_SANDBOX = "browser without a sandbox of its own"
+NO_SANDBOX = "browser runs without its sandbox"
 ANSWER_MARGIN_S = 10.0
-"""How much longer than the person the parent may take: it is its deadline that counts."""
+"""How much longer than the person the parent may take: its deadline counts."""
 
 
 class Parent:
-    """The pipe to the process that started us."""
+    """The pipe to the parent process."""
 
     def __init__(self, out_fd: int) -> None:
         self._out_fd = out_fd
         self._lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     async def listen(self) -> None:
-        """Take in lines until the parent closes the pipe or dies."""
+        """Read lines until the parent closes the pipe or dies."""
         reader = asyncio.StreamReader(limit=LINE_LIMIT_BYTES)
         loop = asyncio.get_running_loop()
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -151,12 +151,12 @@ class Parent:
             self._lines.put_nowait(json.loads(line))
 
     async def expect(self, key: str, deadline_s: float) -> Any:  # noqa: ANN401 - the JSON value that was sent
-        """Return the value of the next line, which must be about ``key``; raises TimeoutError and KeyError."""
+        """Return the value of the next line, which must be for ``key``; raises TimeoutError and KeyError."""
         async with asyncio.timeout(deadline_s):
             return (await self._lines.get())[key]
 
     def say(self, event: str, **values: Any) -> None:  # noqa: ANN401 - JSON values
-        """Write one line; a parent that is gone hears nothing."""
+        """Write one line; does nothing if the parent is gone."""
         line = json.dumps({"event": event, **values}).encode() + b"\n"
         try:
             while line:
@@ -166,7 +166,7 @@ class Parent:
 
 
 async def log_in(parent: Parent, prepared: dict[str, Any]) -> LoginReport:
-    """Start the browser, wait for the task, do it; the browser is closed when this returns or is cancelled."""
+    """Start the browser, wait for the task, run it; the browser is closed when this returns or is cancelled."""
     from playwright.async_api import Error
 
     browser = Browser(prepared["kind"], Path(prepared["executable"]), "parent")
@@ -190,20 +190,20 @@ async def log_in(parent: Parent, prepared: dict[str, Any]) -> LoginReport:
             parent.say("browser_ready", ms=ready_ms)
             go = await parent.expect("go", prepared["idle_s"])
             report = await do_task(parent, Page(context), go, ready_ms, explain=explain_by_log)
-            # Said before the browser closes: closing takes its time, and nobody needs to wait for it.
+            # Sent before the browser closes: closing takes time, and the result is already known.
             parent.say("report", report=report.to_json())
             return report
     except Error as error:
         text = tidy(f"the browser does not start: {first_line(error)}", ())
         report = explained(LoginReport(LoginOutcome.BROWSER_FAILED, text=text), read_log() or str(error))
     except TimeoutError:
-        report = LoginReport(LoginOutcome.CANCELLED, text="no login was asked for in time")
+        report = LoginReport(LoginOutcome.CANCELLED, text="no login was requested in time")
     parent.say("report", report=report.to_json())
     return report
 
 
 def read_log() -> str:
-    """Return what the browser and its driver have printed of late; empty where that is not in our folder."""
+    """Return the recent output of the browser and its driver; empty if it is not in our folder."""
     try:
         with Path(LOG_FILE).open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - LOOKED_AT_BYTES))
@@ -213,7 +213,7 @@ def read_log() -> str:
 
 
 async def explain_by_log(report: LoginReport, secrets: tuple[str, ...]) -> LoginReport:
-    """Return the report of a browser that went away with what it said of itself, once its end is written there."""
+    """Add the browser's own output to the report once its log shows the exit; return it."""
     if report.outcome is not LoginOutcome.BROWSER_FAILED:
         return report
     with contextlib.suppress(TimeoutError):
@@ -224,19 +224,19 @@ async def explain_by_log(report: LoginReport, secrets: tuple[str, ...]) -> Login
 
 
 async def as_it_is(report: LoginReport, _secrets: tuple[str, ...]) -> LoginReport:
-    """Return a report of which no more is known."""
+    """Return the report unchanged."""
     return report
 
 
 class Told(Protocol):
-    """Who is told what happens, and asked what only the parent knows."""
+    """The receiver of events, who also answers questions that only the parent can."""
 
     def say(self, event: str, **values: object) -> None:
-        """Tell; the values are JSON's."""
+        """Send an event; the values are JSON."""
         ...
 
     async def expect(self, key: str, deadline_s: float) -> object:
-        """Return the answer, a value of JSON's; raises TimeoutError."""
+        """Return the answer, a JSON value; raises TimeoutError."""
         ...
 
 
@@ -247,9 +247,9 @@ async def do_task(
     browser_ms: float,
     explain: Callable[[LoginReport, tuple[str, ...]], Awaitable[LoginReport]] = as_it_is,
 ) -> LoginReport:
-    """Do what ``go`` says (``LoginJob.to_json``) on a page of a browser that has started; keep evidence where asked.
+    """Do what ``go`` says (``LoginJob.to_json``) on a page of a started browser; keep evidence if asked to.
 
-    ``explain`` adds to the end of a login whose browser went away what is known of that.
+    ``explain`` completes the report of a login whose browser went away.
     """
     task = Task(
         base_url=go["base_url"],
@@ -292,7 +292,7 @@ async def do_task(
             report = await flow.run()
             secrets = flow.secrets
     durations_ms = {**report.durations_ms, "browser": browser_ms}
-    # What IBKR has said is known from here on, whoever ends this process while it keeps what the page shows.
+    # From here on the parent knows the result, even if it kills this process while the evidence is written.
     parent.say("ended", report=report.to_json())
     evidence_dir = Path(go["evidence_dir"]) if go["evidence_dir"] else None
     kept = await keep(evidence_dir, await explain(report, secrets), page, secrets)
@@ -300,7 +300,7 @@ async def do_task(
 
 
 async def run(out_fd: int) -> int:
-    """Serve one parent; return 0 once the report was said, 1 if it went away before."""
+    """Serve one parent; return 0 once the report was sent, 1 if the parent went away before."""
     parent = Parent(out_fd)
     listening = asyncio.create_task(parent.listen())
     terminated = asyncio.Event()
@@ -321,14 +321,14 @@ async def run(out_fd: int) -> int:
         return 1
     finally:
         profile = Path(prepared.result()["user_data_dir"])
-        # A parent that still lives removes the rest itself, after it has read our last words.
+        # A parent that is alive removes the rest itself, after it has read our last output.
         shutil.rmtree(profile.parent if listening.done() else profile, ignore_errors=True)
 
 
 def main() -> None:
-    """Run as a child process and end it without waiting for anything that hangs."""
+    """Run as a child process, and exit without waiting for anything that hangs."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Only the protocol goes to the parent; whatever else prints goes to the log.
+    # Only the protocol goes to the parent; all other output goes to the log.
     out_fd = os.dup(1)
     os.dup2(2, 1)
     code = asyncio.run(run(out_fd))

@@ -1,4 +1,4 @@
-"""The parent's side of one login: starts the worker, talks to it, and leaves nothing of it behind."""
+"""The parent's side of one login: starts the worker, talks to it, and cleans up after it."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from gwctl.process import Spawned, child_environment, inhabitants, spawn, stop
 from gwctl.state_file import make_private_dir
 
 SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
-"""The longest path of a Unix socket: the system's ``sun_path`` without the zero at its end."""
+"""The longest path of a Unix socket: the size of the system's ``sun_path``, without the final zero byte."""
 PREFIX = "gwctl-login-"
 TEMPORARY = "tmp"
 _RANDOM_BYTES = 8
-"""What ``mkdtemp`` adds to the prefix."""
+"""The characters that ``mkdtemp`` adds to the prefix."""
 _SOCKET = "com.google.chrome.for.testing.XXXXXX/SingletonSocket"
-"""The longest name, over the brands of Chromium, of the socket that it makes below its temporary folder."""
+"""The longest socket name, over all brands of Chromium, below its temporary folder."""
 LONGEST_BASE_BYTES = SOCKET_PATH_BYTES - len(f"/{PREFIX}/{TEMPORARY}/{_SOCKET}") - _RANDOM_BYTES
 
 
 def make_folder(scratch_dir: Path) -> Path:
-    """Make a new folder (0700) below ``scratch_dir``, or below a temporary folder where that path is too long.
+    """Create a folder (0700) below ``scratch_dir``, or below a temporary folder if that path is too long.
 
-    The folder's own path is without links: that is how processes which work in it are known. Raises DiskTrouble.
+    The returned path has no links: gwctl recognizes the processes in it by their working directory. Raises DiskTrouble.
     """
     base = next((one for one in _bases(scratch_dir) if fits(one)), None)
     if base is None:
@@ -55,21 +55,21 @@ def make_folder(scratch_dir: Path) -> Path:
 
 
 def fits(base: Path) -> bool:
-    """Say whether Chromium can make its socket in a folder of ours below ``base``."""
+    """Say whether Chromium can create its socket in a folder of ours below ``base``."""
     return len(os.fsencode(base.resolve())) <= LONGEST_BASE_BYTES
 
 
 def _bases(scratch_dir: Path) -> Iterator[Path]:
-    """Yield the folders that are there and can be written to, the best first."""
+    """Yield the folders that exist and are writable, the best first."""
     make_private_dir(scratch_dir)
     yield scratch_dir
-    for folder in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108 - mkdtemp's is ours alone
+    for folder in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108 - mkdtemp's is private
         if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
             yield folder
 
 
 def variables_in(folder: Path) -> dict[str, str]:
-    """Make the folders of a worker and return the variables that keep it and its browser in there."""
+    """Create a worker's folders, and return the variables that keep it and its browser inside them."""
     names = {"TMPDIR": TEMPORARY, "HOME": "home", "XDG_CONFIG_HOME": "home/config", "XDG_CACHE_HOME": "home/cache"}
     for name in names.values():
         make_private_dir(folder / name)
@@ -77,7 +77,7 @@ def variables_in(folder: Path) -> dict[str, str]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder that ``make_folder`` made, as far as that is possible."""
+    """Remove a folder from ``make_folder``, as far as possible."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -104,16 +104,16 @@ class LoginJob:
     pages: Mapping[str, list[str]] = field(default_factory=dict)
     first_after_start: bool = False
     has_worked: bool = False
-    """Whether this password has worked before: only then may it be sent once more after a page that did nothing."""
+    """Whether this password has worked before: only then may it be sent again after a page that did nothing."""
     page_path: str = "/"
     visit: Literal["probe", "by_hand"] | None = None
-    """A visit that submits nothing, in the login's place: then there is neither username nor password."""
+    """A visit without a submit, instead of a login: then there is no username and no password."""
     deadline_s: float = 150.0
     evidence_dir: Path | None = None
     patience: Patience = field(default_factory=Patience)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the job as it goes through the pipe; it holds the secrets."""
+        """Return the job for the pipe; it contains the secrets."""
         values = {name: getattr(self, name) for name in self.__slots__}
         evidence_dir = None if self.evidence_dir is None else str(self.evidence_dir)
         return {**values, "pages": dict(self.pages), "evidence_dir": evidence_dir, "patience": asdict(self.patience)}
@@ -131,13 +131,13 @@ _LIMITS = StartLimits()
 
 
 class WorkerEnded(Exception):
-    """The worker ended without a report."""
+    """The worker exited without a report."""
 
 
 class LoginWorker:
-    """A worker for one login: ``start`` warms its browser up, ``run`` logs in, ``close`` leaves nothing behind.
+    """A worker for one login: ``start`` starts its browser early, ``run`` logs in, ``close`` cleans up.
 
-    ``run`` is called at most once; ``close`` may be called at any time and again, and is what ``async with`` does.
+    Call ``run`` at most once; ``close`` is safe at any time and more than once, and is what ``async with`` calls.
     """
 
     def __init__(self, spawned: Spawned, folder: Path, start_deadline_s: float) -> None:
@@ -148,7 +148,7 @@ class LoginWorker:
         self._permitted = 0
         self.folder = folder
         self.ended: LoginReport | None = None
-        """How the login ended, as soon as that is known: what is kept of it takes its time."""
+        """How the login ended, as soon as that is known: writing the evidence takes more time."""
 
     @classmethod
     def start(  # noqa: PLR0913 - what a browser starts with
@@ -161,9 +161,9 @@ class LoginWorker:
         limits: StartLimits = _LIMITS,
         headless: bool = True,
     ) -> LoginWorker:
-        """Spawn the worker and have it start its browser, in a window if not ``headless``; returns at once.
+        """Spawn the worker, which starts its browser, in a window if not ``headless``; returns at once.
 
-        Everything it writes is in one new folder (``make_folder``). Raises DiskTrouble.
+        The worker writes only to one new folder (``make_folder``). Raises DiskTrouble.
         """
         folder = make_folder(scratch_dir)
         try:
@@ -187,13 +187,13 @@ class LoginWorker:
             "deadline_s": limits.browser_s,
             "idle_s": limits.idle_s,
         }
-        with contextlib.suppress(WorkerEnded):  # then run reports it
+        with contextlib.suppress(WorkerEnded):  # run reports it later
             worker._tell({"prepare": prepare})
         return worker
 
     @property
     def pid(self) -> int:
-        """The worker's pid, which is its process group's number, too."""
+        """The worker's pid, which is also its process group's id."""
         return self._spawned.pid
 
     async def __aenter__(self) -> Self:
@@ -203,9 +203,9 @@ class LoginWorker:
         await self.close()
 
     async def await_browser(self, on_step: OnStep) -> LoginReport | None:
-        """Return None as soon as the browser has started, or the report that says why it does not; it logs in nowhere.
+        """Return None as soon as the browser has started, or the report of why it does not; it logs in nowhere.
 
-        That is what the doctor asks: it starts the browser as a login does, by starting it as a login does.
+        The doctor uses it: it starts the browser exactly as a login does.
         """
         try:
             async with asyncio.timeout(self._start_deadline_s + _OVERTIME_S):
@@ -220,24 +220,24 @@ class LoginWorker:
         except TimeoutError:
             return LoginReport(LoginOutcome.TIMED_OUT, text="the login's worker did not answer in time")
         except WorkerEnded:
-            return LoginReport(LoginOutcome.BROWSER_FAILED, text=f"the login's worker ended: {self._last_words()}")
+            return LoginReport(LoginOutcome.BROWSER_FAILED, text=f"the login's worker exited: {self._last_words()}")
 
     async def run(self, job: LoginJob, on_step: OnStep, permit: Permit, answer: Answer = nobody) -> LoginReport:
         """Log in and return how it ended; ``permit`` is asked before every submit of the password.
 
-        ``answer`` is asked for codes that the job does not hold, and told of notifications; what a person takes for it
-        is not counted.
+        ``answer`` is asked for codes that the job does not contain, and informed of notifications; the time that a
+        person takes for it does not count.
 
-        A worker that does not end in time is killed with all it started (TIMED_OUT, after a permit BROWSER_FAILED:
-        nobody saw the answer), one that ends early is BROWSER_FAILED; ``submits`` then counts what was permitted, for
-        more is not known, unless the login had come to its end by then. Cancelled, it closes first.
+        A worker that does not finish in time is killed with all it started (TIMED_OUT; after a permit BROWSER_FAILED,
+        because the answer is unknown). One that exits early is BROWSER_FAILED. Then ``submits`` counts the permitted
+        ones, as nothing more is known, unless the login had already ended. When cancelled, it closes first.
         """
         try:
             async with asyncio.timeout(self._start_deadline_s + job.deadline_s + _OVERTIME_S) as limit:
                 return await self._kept(job, await self._talk(job, on_step, permit, answer, limit))
         except TimeoutError:
             await self.close()
-            # Nobody saw what came of a submit that was permitted (law 2).
+            # The result of a permitted submit is unknown (law 2).
             outcome = LoginOutcome.BROWSER_FAILED if self._permitted else LoginOutcome.TIMED_OUT
             return self.ended or LoginReport(outcome, self._permitted, "the login's worker did not end in time")
         except WorkerEnded:
@@ -245,7 +245,7 @@ class LoginWorker:
                 await self.close()
                 return await self._kept(job, self.ended)
             secrets = tuple(secret for secret in (job.password, job.totp_secret, job.username) if secret)
-            text = f"the login's worker ended: {tidy(self._last_words(), secrets)}"
+            text = f"the login's worker exited: {tidy(self._last_words(), secrets)}"
             ended_by_us = self._closed
             await self.close()
             killed = self._spawned.poll() == -signal.SIGKILL and not ended_by_us
@@ -256,7 +256,7 @@ class LoginWorker:
             raise
 
     async def _kept(self, job: LoginJob, report: LoginReport) -> LoginReport:
-        """Keep what is known of a login without a browser, unless the worker has kept more."""
+        """Keep the evidence of a login without a browser, unless the worker has kept more."""
         if report.evidence or job.evidence_dir is None or not report.outcome.is_without_browser:
             return report
         return await asyncio.to_thread(keep_without_page, job.evidence_dir, report)
@@ -311,13 +311,13 @@ class LoginWorker:
         with contextlib.suppress(OSError):
             lines = (self.folder / "stderr.log").read_text(errors="replace").splitlines()
             said = (line for line in reversed(lines) if line.strip() and not line.startswith(DRIVER))
-            return next(said, "without a word")
-        return "without a word"
+            return next(said, "without output")
+        return "without output"
 
     async def close(self) -> None:
-        """End the worker, its browser and everything either started, and remove their folder.
+        """Stop the worker, its browser and everything they started, and remove their folder.
 
-        The worker is asked first (the end of its standard input). What is left is found by its working directory, our
+        It first asks the worker to exit (end of its standard input). It finds the rest by the working directory, our
         own folder: Playwright starts the browser in another process group, where it may outlive a killed parent.
         """
         if self._closed:
@@ -354,6 +354,6 @@ class LoginWorker:
 
 
 def _display_key(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return where the key to the display is: a browser with another HOME would not find it."""
+    """Return the location of the display's key: a browser with another HOME would not find it."""
     own = os.path.join(environ.get("HOME") or "/nonexistent", ".Xauthority")  # noqa: PTH118 - exists() may raise
     return {} if environ.get("XAUTHORITY") or not os.path.exists(own) else {"XAUTHORITY": own}  # noqa: PTH110 - as above

@@ -1,1 +1,1 @@
-"""Getting the Standard Release: download, verify, unpack, choose."""
+"""Get the Standard Release: download, verify, unpack, choose."""

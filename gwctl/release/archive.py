@@ -1,4 +1,4 @@
-"""A release's archive: what has to be in it, and unpacking it safely."""
+"""A release's archive: check its content, and unpack it safely."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gwctl.release.partial_download import disk_trouble, sync_dir, write_all
 
 Kind = Literal["standard", "standin"]
 
-# A release with this file at its top is our stand-in; what it says is {"version": "…"} and more, for people.
+# A release with this file at its top is the sandbox's; it contains {"version": "…"} and notes for people.
 STANDIN_MARKER = "gwctl-standin.json"
 
 _REQUIRED = ("bin/run.sh", "root/conf.yaml", "root/logback.xml", "root/webapps/demo/index.html")
@@ -30,12 +30,12 @@ _MANIFEST_LIMIT_BYTES = 65_536
 
 
 def kind_of(files: Collection[str]) -> Kind:
-    """Return whether the files (relative, with ``/``) are a real release or the stand-in."""
+    """Return whether the files (relative, with ``/``) are a real release or the sandbox's."""
     return "standin" if STANDIN_MARKER in files else "standard"
 
 
 def missing_from(files: Collection[str]) -> list[str]:
-    """Return what a release needs and ``files`` do not have, in words; empty when the shape is right."""
+    """Return in words what a release needs and ``files`` lack; empty when it is complete."""
     missing = [name for name in _REQUIRED if name not in files]
     if not any(re.fullmatch(r"dist/[^/]+\.jar", name) for name in files):
         missing.append("dist/*.jar")
@@ -46,10 +46,10 @@ def missing_from(files: Collection[str]) -> list[str]:
 
 
 def build_of(manifest: str) -> str | None:
-    """Return ``YYYYMMDD-COMMIT`` from a jar's manifest, or as much of it as is there.
+    """Return ``YYYYMMDD-COMMIT`` from a jar's manifest, or the part of it that the manifest has.
 
     The release of April 2023 says ``When-Built: 2023-04-24T15:42:44-0400`` and ``Git-Commit: a27ed421…`` (seen in the
-    real jar), which gives ``20230424-a27ed421``. Long lines of a manifest go on after a line end and one space.
+    real jar), which gives ``20230424-a27ed421``. A manifest continues a long line on the next line, after one space.
     """
     unfolded = re.sub(r"\r?\n ", "", manifest)
     built = re.search(r"^When-Built:\s*(\d{4})-(\d\d)-(\d\d)", unfolded, re.MULTILINE)
@@ -60,9 +60,9 @@ def build_of(manifest: str) -> str | None:
 
 
 def version_of(top: Path, sha256: str) -> str:
-    """Return a readable version for the unpacked release at ``top``, whose archive has ``sha256``.
+    """Return a readable version for the unpacked release at ``top``; its archive has the checksum ``sha256``.
 
-    The build that the jar names, the version that the stand-in's marker names, else the start of the checksum.
+    It is the build in the jar's manifest, or the version in the sandbox's marker, otherwise the start of the checksum.
     """
     if (top / STANDIN_MARKER).is_file():
         return f"standin-{_marker_version(top / STANDIN_MARKER) or sha256[:8]}"
@@ -102,18 +102,18 @@ _RUNNABLE = frozenset({"bin/run.sh"})
 
 @dataclass(frozen=True, slots=True)
 class ArchiveLimits:
-    """The largest archive that is still a release; the real one has 42 files and 15 MB unpacked."""
+    """The largest archive that can still be a release; the real one has 42 files and 15 MB unpacked."""
 
     entries: int = 5_000
     total_bytes: int = 500_000_000
     ratio: int = 200
-    # Small files may compress as well as they like: they cannot fill anything.
+    # Small files may have any compression ratio: they cannot fill a disk.
     ratio_from_bytes: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class UnpackedFile:
-    """One file as it was written."""
+    """One unpacked file."""
 
     sha256: str
     size_bytes: int
@@ -121,23 +121,23 @@ class UnpackedFile:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is going to be written: relative names with ``/`` and the entries they come from."""
+    """What to write: relative names with ``/``, and the entries they come from."""
 
     members: tuple[tuple[str, zipfile.ZipInfo], ...]
     kind: Kind
 
 
 def broken(name: str, what: str) -> ReleaseBroken:
-    """Return the one error about an archive called ``name``."""
+    """Return the error for an archive called ``name``."""
     return ReleaseBroken(
-        f"{name} is not a sound Standard Release: {what}",
-        hint="download it again with a browser and type `gwctl release install FILE`; nothing was installed",
+        f"{name} is not a valid Standard Release: {what}",
+        hint="download it again with a browser and run `gwctl release install FILE`; nothing was installed",
     )
 
 
 @contextlib.contextmanager
 def opened(path: Path, name: str, limits: ArchiveLimits) -> Iterator[zipfile.ZipFile]:
-    """Open the zip ``path``, called ``name`` in errors; raise ReleaseBroken for what is no zip or a huge index."""
+    """Open the zip ``path``, called ``name`` in errors; raise ReleaseBroken if it is no zip or its index is huge."""
     with disk_trouble("read", path), path.open("rb") as file:
         head = file.read(512)
         size_bytes = file.seek(0, os.SEEK_END)
@@ -151,9 +151,9 @@ def opened(path: Path, name: str, limits: ArchiveLimits) -> Iterator[zipfile.Zip
 
 
 def planned(archive: zipfile.ZipFile, name: str, limits: ArchiveLimits) -> Plan:
-    """Judge every entry of ``archive`` and return what to write; raise ReleaseBroken, writing nothing.
+    """Check every entry of ``archive`` and return what to write; raise ReleaseBroken, writing nothing.
 
-    An archive may have everything in one folder of any name; what a Mac's packer adds is left out.
+    The archive may have one top folder of any name; files that macOS adds to archives are left out.
     """
     entries = archive.infolist()
     if len(entries) > limits.entries:
@@ -174,17 +174,17 @@ def planned(archive: zipfile.ZipFile, name: str, limits: ArchiveLimits) -> Plan:
     names = {path for path, _ in files}
     missing = missing_from(names)
     if missing:
-        raise broken(name, f"it lacks {', '.join(missing)}")
+        raise broken(name, f"it is missing {', '.join(missing)}")
     return Plan(tuple(sorted(files, key=lambda member: member[0])), kind_of(names))
 
 
 def unpack(
     archive: zipfile.ZipFile, plan: Plan, top: Path, name: str, limits: ArchiveLimits
 ) -> dict[str, UnpackedFile]:
-    """Write the plan's files below ``top``, which must be new, and return what was written; all of it is synced.
+    """Write the plan's files below ``top``, which must be new, sync them to disk, and return what was written.
 
-    Raises ReleaseBroken when the archive is not what it claims and DiskTrouble; then ``top`` is half written, for the
-    caller to remove.
+    Raises ReleaseBroken if the content does not match the index, and DiskTrouble; then the caller must remove ``top``,
+    which is incomplete.
     """
     written: dict[str, UnpackedFile] = {}
     left_bytes = limits.total_bytes
@@ -194,7 +194,7 @@ def unpack(
         target = top.joinpath(*path.split("/"))
         with disk_trouble("create", target.parent):
             target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        # 0644, not 0444: a copy of a file in a profile's own folder keeps the mode, and must be writable there.
+        # 0644, not 0444: a copy in a profile's folder keeps the mode, and gwctl must be able to rewrite it.
         mode = 0o755 if path in _RUNNABLE else 0o644
         with disk_trouble("write", target):
             handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
@@ -211,14 +211,14 @@ def unpack(
 
 
 def name_fault(name: str) -> str | None:
-    """Say what is wrong with an entry's name, or None: only plain relative paths with ``/`` are taken."""
+    """Say what is wrong with an entry's name, or None: only plain relative paths with ``/`` are allowed."""
     parts = name.removesuffix("/").split("/")
     faults = {
         "has a backslash in its name": "\\" in name,
         "has a colon in its name": ":" in name,
         "has control characters in its name": any(unicodedata.category(each) in {"Cc", "Cs"} for each in name),
         "is an absolute path": name.startswith("/"),
-        "leaves its folder": ".." in parts,
+        "leads out of its folder": ".." in parts,
         "has an empty part in its name": not {"", "."}.isdisjoint(parts),
         "has a name too long for a file": len(name) > 500
         or any(len(part.encode(errors="replace")) > 200 for part in parts),
@@ -231,20 +231,20 @@ def _entry_fault(entry: zipfile.ZipInfo, limits: ArchiveLimits) -> str | None:
     packed_bytes = max(entry.compress_size, 1)
     faults = {
         "is a link": file_type == stat.S_IFLNK,
-        "is not a plain file": file_type not in {0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK},
-        "is a folder by its mode and a file by its name": file_type == stat.S_IFDIR and not entry.is_dir(),
+        "is not a regular file": file_type not in {0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK},
+        "is a folder by its mode but a file by its name": file_type == stat.S_IFDIR and not entry.is_dir(),
         "is a folder with content": entry.is_dir() and entry.file_size > 0,
         "is encrypted": bool(entry.flag_bits & _FLAG_ENCRYPTED),
-        "is compressed by a method no release uses": entry.compress_type
+        "uses a compression method that no release uses": entry.compress_type
         not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED},
-        f"is packed more than {limits.ratio} times": entry.file_size >= limits.ratio_from_bytes
+        f"is compressed more than {limits.ratio} times": entry.file_size >= limits.ratio_from_bytes
         and entry.file_size > limits.ratio * packed_bytes,
     }
     return next((fault for fault, found in faults.items() if found), None)
 
 
 def _check_clashes(members: list[tuple[str, zipfile.ZipInfo]], name: str) -> None:
-    """Refuse two entries that a file system, which may ignore case, would take for one."""
+    """Refuse two entries that are one file on a file system that ignores case."""
     files: set[str] = set()
     folders: dict[str, str] = {}
     for path, entry in members:
@@ -256,11 +256,11 @@ def _check_clashes(members: list[tuple[str, zipfile.ZipInfo]], name: str) -> Non
                 raise broken(name, f"its entry {_quoted(path)} differs from another only by case")
         if not entry.is_dir():
             if _folded(path) in files:
-                raise broken(name, f"its entry {_quoted(path)} is there twice, or differs from another only by case")
+                raise broken(name, f"its entry {_quoted(path)} appears twice, or differs from another only by case")
             files.add(_folded(path))
     both = files & folders.keys()
     if both:
-        raise broken(name, f"its entry {_quoted(min(both))} is a file and a folder")
+        raise broken(name, f"its entry {_quoted(min(both))} is both a file and a folder")
 
 
 def _folded(path: str) -> str:
@@ -277,7 +277,7 @@ def _without_top_folder(files: list[tuple[str, zipfile.ZipInfo]]) -> list[tuple[
 def _copy_out(
     archive: zipfile.ZipFile, entry: zipfile.ZipInfo, handle: int, name: str, limit_bytes: int
 ) -> UnpackedFile:
-    """Write one entry to ``handle``; raise ReleaseBroken for what is wrong with the archive, OSError for the disk."""
+    """Write one entry to ``handle``; raise ReleaseBroken for a bad archive, OSError for a disk error."""
     digest = hashlib.sha256()
     size_bytes = 0
     with contextlib.ExitStack() as stack:
@@ -297,7 +297,7 @@ def _copy_out(
 
 @contextlib.contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """Turn everything that ``zipfile`` may say about bad bytes into ReleaseBroken."""
+    """Turn every error that ``zipfile`` raises for bad bytes into ReleaseBroken."""
     try:
         yield
     except (
@@ -315,16 +315,16 @@ def _reading(name: str) -> Iterator[None]:
 
 
 def _check_index(head: bytes, tail: bytes, name: str, limits: ArchiveLimits) -> None:
-    """Refuse what is no zip, and an index so long that reading it would fill the memory."""
+    """Refuse a file that is no zip, or has an index large enough to fill the memory."""
     if not head:
         raise broken(name, "it is empty")
     if head.lstrip()[:1] == b"<":
-        raise broken(name, "it is a web page saved under a zip's name")
+        raise broken(name, "it is a web page saved as a zip")
     position = tail.rfind(_END_SIGNATURE)
     if position < 0 or position + _END_RECORD.size > len(tail):
         raise broken(name, "it is cut short" if head.startswith(b"PK\x03\x04") else "it is not a zip")
     _, _, _, _, count, index_bytes, _, _ = _END_RECORD.unpack_from(tail, position)
-    # An index for more than 65 534 entries stands behind a locator of its own; a release never needs one.
+    # An index of more than 65 534 entries needs a zip64 locator; a release never does.
     if tail[max(0, position - 20) : position].startswith(_ZIP64_LOCATOR) or count > limits.entries:
         raise broken(name, f"it has more than {limits.entries} entries")
     if index_bytes > limits.entries * 512:
@@ -332,5 +332,5 @@ def _check_index(head: bytes, tail: bytes, name: str, limits: ArchiveLimits) -> 
 
 
 def _quoted(name: str) -> str:
-    """Return an entry's name fit for a terminal: plain ASCII, in quotes, not longer than a line."""
+    """Return an entry's name fit for a terminal: plain ASCII, in quotes, at most one line."""
     return ascii(name if len(name) <= 60 else name[:57] + "...")

@@ -1,4 +1,4 @@
-"""Download a release: resumed, checked, and with progress."""
+"""Download a release, with resume, checks and progress."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def retry_after_s(text: str | None, now: dt.datetime) -> float | None:
-    """Return what a Retry-After header asks for, in seconds from ``now``, or None if it says nothing of use."""
+    """Return the seconds from ``now`` that a Retry-After header asks for, or None if it has no valid value."""
     if text is None:
         return None
     if re.fullmatch(r"\s*\d{1,9}\s*", text, re.ASCII):
@@ -40,7 +40,7 @@ def retry_after_s(text: str | None, now: dt.datetime) -> float | None:
 
 
 def validator(headers: Mapping[str, str]) -> str | None:
-    """Return what If-Range may carry: a strong ETag, else the date of the last change, else None."""
+    """Return a valid If-Range value: a strong ETag, otherwise the Last-Modified date, otherwise None."""
     etag = headers.get("ETag", "")
     if etag.startswith('"'):
         return etag
@@ -48,7 +48,7 @@ def validator(headers: Mapping[str, str]) -> str | None:
 
 
 def content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
-    """Return start and whole length as Content-Range gives them, None for what it does not give."""
+    """Return the start and total length from Content-Range, None for each that is missing."""
     text = headers.get("Content-Range", "").strip()
     match = re.fullmatch(r"bytes (?:(\d{1,15})-\d{1,15}|\*)/(?:(\d{1,15})|\*)", text, re.ASCII)
     if match is None:
@@ -58,25 +58,25 @@ def content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
-    """Return the length of the body if it is given."""
+    """Return the length of the body, None if it is not given."""
     text = headers.get("Content-Length", "")
     return int(text) if re.fullmatch(r"\d{1,15}", text, re.ASCII) else None
 
 
-_BROWSER_HINT = "download it with a browser and type `gwctl release install FILE`"
-_AGAIN_HINT = f"type the same command again to go on from here, or {_BROWSER_HINT}"
+_BROWSER_HINT = "download it with a browser and run `gwctl release install FILE`"
+_AGAIN_HINT = f"run the same command again to resume, or {_BROWSER_HINT}"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadPolicy:
-    """How long, how often and how much; the real archive has 13 MB."""
+    """Limits in time, attempts and size; the real archive has 13 MB."""
 
     size_limit_bytes: int = 200_000_000
     connect_timeout_s: float = 15.0
     read_timeout_s: float = 30.0
     total_timeout_s: float = 1_800.0
-    # Attempts in a row that brought less than `worthwhile_bytes` each.
+    # Attempts in a row that each brought less than `worthwhile_bytes`.
     attempts: int = 5
     worthwhile_bytes: int = 1_000_000
     first_pause_s: float = 0.5
@@ -85,14 +85,14 @@ class DownloadPolicy:
     redirects: int = 5
 
     def pause_s(self, failures: int, jitter: float) -> float:
-        """Return the pause after ``failures`` in a row: doubling, bounded; ``jitter`` (0 to 1) moves one half of it."""
+        """Return the pause after ``failures`` in a row: doubling, bounded; ``jitter`` (0 to 1) varies half of it."""
         whole = min(self.longest_pause_s, self.first_pause_s * 2.0 ** (failures - 1))
         return whole * (0.5 + jitter / 2)
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadProgress:
-    """How far a download is. ``total_bytes`` is None if the server does not say; ``trouble`` is set before a pause."""
+    """A download's progress. ``total_bytes`` is None if the server does not say; ``trouble`` is set before a pause."""
 
     received_bytes: int
     total_bytes: int | None
@@ -102,7 +102,7 @@ class DownloadProgress:
 
 
 class _Passing(Exception):
-    """Something that may be over when it is tried again; never leaves this module."""
+    """An error that a retry may overcome; never leaves this module."""
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -111,7 +111,7 @@ class _Passing(Exception):
 
 
 class Downloader:
-    """Fetch files by ``policy``; ``pause``, ``jitter`` (0 to 1) and ``now_s`` (monotonic) are passed in."""
+    """Download files within ``policy``; ``pause``, ``jitter`` (0 to 1) and ``now_s`` (monotonic) are passed in."""
 
     def __init__(
         self,
@@ -129,8 +129,8 @@ class Downloader:
     def fetch(self, url: str, part: Part, progress: Callable[[DownloadProgress], None] | None = None) -> None:
         """Make ``part`` the complete file at ``url``.
 
-        Goes on from what ``part`` has if the server still has the same file. Raises DownloadFailed (then what can be
-        used again stays) and DiskTrouble.
+        It resumes from the bytes in ``part`` if the server still has the same file. Raises DownloadFailed, keeping the
+        bytes that can be resumed, and DiskTrouble.
         """
         deadline_s = self._now_s() + self.policy.total_timeout_s
         failures, attempt = 0, 0
@@ -158,8 +158,8 @@ class Downloader:
         asked_s = trouble.retry_after_s or 0.0
         if asked_s > self.policy.retry_after_limit_s:
             raise DownloadFailed(
-                f"{shown_url(url)}: {trouble.reason} and asks to be left alone for {asked_s:.0f} s",
-                hint=f"type the same command again after that, or {_BROWSER_HINT}",
+                f"{shown_url(url)}: {trouble.reason} and asks to wait {asked_s:.0f} s",
+                hint=f"run the same command again after that, or {_BROWSER_HINT}",
             ) from trouble
         return max(asked_s, self.policy.pause_s(failures, self._jitter()))
 
@@ -169,14 +169,14 @@ class Downloader:
         policy = self.policy
         timeout = httpx.Timeout(policy.read_timeout_s, connect=policy.connect_timeout_s)
         sent = {"User-Agent": f"gwctl/{VERSION}", "Accept-Encoding": "identity"}
-        # Plain http is for loopback only and never goes by a proxy; https follows the system's proxy settings.
+        # Plain http works on loopback only and never uses a proxy; https follows the system's proxy settings.
         direct = {"http://": httpx.HTTPTransport(trust_env=False)}
         return httpx.Client(timeout=timeout, headers=sent, follow_redirects=False, mounts=direct)
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """One request and its body, into ``part``."""
+    """One request, with its body written into ``part``."""
 
     client: httpx.Client
     policy: DownloadPolicy
@@ -188,13 +188,13 @@ class _Attempt:
     total_bytes: int | None = None
 
     def report(self, trouble: str | None = None, pause_s: float = 0.0) -> None:
-        """Tell whoever listens how far it is."""
+        """Report the progress."""
         if self.progress is not None:
             received = self.part.size_bytes()
             self.progress(DownloadProgress(received, self.total_bytes, self.attempt, trouble, pause_s))
 
     def perform(self) -> None:
-        """Ask for what is missing and write it; raise _Passing, DownloadFailed, DiskTrouble."""
+        """Request the missing bytes and write them; raise _Passing, DownloadFailed, DiskTrouble."""
         validator = self.part.validator()
         offset = self.part.size_bytes() if validator else 0
         sent = {"Range": f"bytes={offset}-", "If-Range": validator} if offset and validator else {}
@@ -204,18 +204,18 @@ class _Attempt:
                 if offset and content_range(response.headers)[1] == offset:
                     return
                 self.part.discard()
-                raise _Passing("the server has another file now")
+                raise _Passing("the server now has a different file")
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise DownloadFailed(f"{shown_url(self.url)} is sent compressed", hint=_BROWSER_HINT)
             self._take(response, self._start(response, offset))
 
     def _start(self, response: httpx.Response, offset: int) -> int:
-        """Return where the body belongs; unless it goes on from what is there, start over."""
+        """Return the offset of the body in the file; start over unless the body continues the bytes in ``part``."""
         if response.status_code == 206:
             start, self.total_bytes = content_range(response.headers)
             if not offset or start != offset:
                 self.part.discard()
-                raise _Passing("the server sent another range than asked for")
+                raise _Passing("the server sent a different range than requested")
         else:
             offset, self.total_bytes = 0, content_length(response.headers)
         if self.total_bytes is not None and self.total_bytes > self.policy.size_limit_bytes:
@@ -242,7 +242,7 @@ class _Attempt:
         self.part.discard()
         limit = f"{self.policy.size_limit_bytes / 1e6:g} MB"
         raise DownloadFailed(
-            f"{shown_url(self.url)} is larger than {limit}: that is no Standard Release", hint=_BROWSER_HINT
+            f"{shown_url(self.url)} is larger than {limit}: it cannot be a Standard Release", hint=_BROWSER_HINT
         )
 
     def _judge_status(self, response: httpx.Response) -> None:
@@ -256,7 +256,7 @@ class _Attempt:
 
     @contextlib.contextmanager
     def _response(self, sent: dict[str, str]) -> Iterator[httpx.Response]:
-        """Follow redirects to https only (and on loopback from http to http), each looked at before it is asked."""
+        """Follow redirects to https only (on loopback also from http to http), and check each before the request."""
         url = self.url
         for _ in range(self.policy.redirects + 1):
             with self.client.stream("GET", url, headers=sent) as response:
@@ -279,7 +279,7 @@ def _took_too_long(url: str, policy: DownloadPolicy) -> DownloadFailed:
 
 @contextlib.contextmanager
 def _wire() -> Iterator[None]:
-    """Sort what httpx raises into what may pass and what will not."""
+    """Sort httpx's errors into those that a retry may overcome and the others."""
     import httpx
 
     try:
@@ -306,7 +306,7 @@ def _reason(error: httpx.TransportError) -> str:
     if not isinstance(error, httpx.ConnectError):
         return "the connection was dropped"
     if any(isinstance(cause, socket.gaierror) for cause in _causes(error)):
-        return "cannot connect (the host's address is not found)"
+        return "cannot connect (the host name does not resolve)"
     numbers = [cause.errno for cause in _causes(error) if isinstance(cause, OSError) and (cause.errno or 0) > 0]
     return f"cannot connect ({os.strerror(numbers[-1] or 0)})" if numbers else "cannot connect"
 

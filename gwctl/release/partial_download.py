@@ -1,4 +1,4 @@
-"""A partial download beside what the server said of it, and trouble with the disk."""
+"""A partial download with the server's validator for it, and disk errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextlib.contextmanager
 def disk_trouble(verb: str, path: Path) -> Iterator[None]:
-    """Turn an OSError of the block into DiskTrouble: ``cannot VERB PATH: …``, with what to do about it."""
+    """Turn an OSError in the block into DiskTrouble: ``cannot VERB PATH: …``, with a hint."""
     try:
         yield
     except OSError as error:
@@ -39,28 +39,28 @@ def sync_dir(path: Path) -> None:
 
 
 def write_all(handle: int, chunk: bytes) -> None:
-    """Write all of ``chunk`` to the open file ``handle``, however little the system takes at a time; raise OSError."""
+    """Write all of ``chunk`` to the open file ``handle``, in as many writes as it takes; raise OSError."""
     view = memoryview(chunk)
     while view:
         view = view[os.write(handle, view) :]
 
 
 class Part:
-    """One half download; none of its methods trusts what is on the disk."""
+    """One partial download; no method trusts the content of the disk."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._beside = path.with_name(f"{path.name}.json")
 
     def size_bytes(self) -> int:
-        """Return how much is there."""
+        """Return the number of bytes on disk."""
         try:
             return self.path.stat().st_size
         except OSError:
             return 0
 
     def validator(self) -> str | None:
-        """Return the text that If-Range may carry for these bytes, or None if they cannot be gone on from."""
+        """Return the If-Range value for these bytes, or None if they cannot be resumed."""
         try:
             value = json.loads(self._beside.read_bytes())
         except (OSError, ValueError):
@@ -69,12 +69,12 @@ class Part:
         return text if isinstance(text, str) and text.isascii() and text.isprintable() else None
 
     def begin(self, validator: str | None) -> None:
-        """Start over with no bytes and keep the ``validator`` of what will come; raise DiskTrouble."""
+        """Start over with no bytes, and save the ``validator`` of the next ones; raise DiskTrouble."""
         self.discard()
         state_file.write_json(self._beside, {"validator": validator})
 
     def opened(self, start: int) -> BinaryIO:
-        """Open for writing from byte ``start`` on; raise DiskTrouble."""
+        """Open for writing from byte ``start``; raise DiskTrouble."""
         with disk_trouble("write", self.path):
             handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             file = os.fdopen(handle, "wb", buffering=0)
@@ -89,6 +89,6 @@ class Part:
     def discard(self) -> None:
         """Remove it; raise DiskTrouble."""
         with disk_trouble("remove", self.path):
-            # The bytes first: what a crash in between leaves starts over.
+            # The bytes first: if a crash comes in between, the download starts over.
             self.path.unlink(missing_ok=True)
             self._beside.unlink(missing_ok=True)

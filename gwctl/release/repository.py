@@ -1,4 +1,4 @@
-"""The installed releases: their folders, records and which one is chosen."""
+"""The installed releases: their folders, their records, and the chosen one."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _FORMAT = 1
 class Release:
     """One installed release.
 
-    ``path`` is its top (the folder of ``bin`` and ``root``), ``sha256`` that of the archive it came from, ``source``
-    the address or file without secrets, ``installed_at`` ISO 8601 in UTC, ``size_bytes`` the sum of its files.
+    ``path`` is its top (the folder of ``bin`` and ``root``), ``sha256`` the checksum of its archive, ``source`` the
+    address or file without secrets, ``installed_at`` ISO 8601 in UTC, ``size_bytes`` the total size of its files.
     """
 
     version: str
@@ -43,7 +43,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What differs between a release's files and what was recorded when it was installed; names are relative."""
+    """The differences between a release's files and the record of its installation; names are relative."""
 
     version: str
     checked: int
@@ -53,7 +53,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every file is the one that was installed and there is no other."""
+        """Whether all files are unchanged and there are no others."""
         return not (self.changed or self.missing or self.extra)
 
 
@@ -67,7 +67,7 @@ class Record:
 
 
 def encoded(record: Record) -> bytes:
-    """Return the record as the bytes of its file."""
+    """Return the record as the content of its file."""
     release = record.release
     value = {
         "format": _FORMAT,
@@ -84,7 +84,7 @@ def encoded(record: Record) -> bytes:
 
 
 def read(entry: Path) -> Record | None:
-    """Return the record of the installed release in the folder ``entry``, or None if it is none or damaged."""
+    """Return the record of the installed release in the folder ``entry``; None if it is missing or damaged."""
     try:
         value = json.loads((entry / RECORD_NAME).read_bytes())
         record = _decoded(value, entry)
@@ -96,7 +96,7 @@ def read(entry: Path) -> Record | None:
 
 
 def compared(record: Record) -> VerifyReport:
-    """Read every file of the release and return how it differs from ``record``; an unreadable one is changed."""
+    """Read every file of the release and compare it with ``record``; an unreadable file counts as changed."""
     top = record.release.path
     found = {
         Path(folder, name).relative_to(top).as_posix()
@@ -147,22 +147,22 @@ _CHOICE = "current.json"
 
 
 class Shelf:
-    """The entries below ``folder``. Looking creates nothing and repairs nothing."""
+    """The entries below ``folder``. Reading creates nothing and repairs nothing."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def records(self) -> list[Record]:
-        """Return the records of the sound entries, the one installed last first."""
+        """Return the records of the valid entries, the last installed first."""
         found = [one for one in map(read, self._entries()) if one is not None]
         return sorted(found, key=lambda one: (one.release.installed_at, one.release.version), reverse=True)
 
     def broken_entries(self) -> list[Path]:
-        """Return the entries that carry a record of ours which is not sound. A folder without one may be a person's."""
+        """Return the entries whose record is damaged. A folder without a record may belong to a person."""
         return [entry for entry in self._entries() if (entry / RECORD_NAME).exists() and read(entry) is None]
 
     def chosen_version(self) -> str | None:
-        """Return the version written by ``choose``, which need not be there any more, or None."""
+        """Return the version that ``choose`` saved, which may no longer be installed, or None."""
         try:
             value = json.loads((self.folder / _CHOICE).read_bytes())
         except (OSError, ValueError):
@@ -171,12 +171,12 @@ class Shelf:
         return version if isinstance(version, str) else None
 
     def choose(self, version: str) -> None:
-        """Write the choice down; raise DiskTrouble, leaving the one before."""
+        """Save the choice; raise DiskTrouble, which keeps the earlier choice."""
         state_file.write_json(self.folder / _CHOICE, {"version": version})
 
     @contextlib.contextmanager
     def locked(self, name: Literal["install", "tree"], deadline_s: float) -> Iterator[None]:
-        """Hold one of the folder's locks, which one process at a time has; raise TimedOut after ``deadline_s``."""
+        """Hold one of the folder's locks, one process at a time; raise TimedOut after ``deadline_s``."""
         import filelock
 
         state_file.make_private_dir(self.folder)
@@ -185,17 +185,17 @@ class Shelf:
             with disk_trouble("lock", self.folder):
                 try:
                     lock.acquire()
-                except filelock.Timeout as error:  # An OSError, too: it must not pass for a disk's fault.
+                except filelock.Timeout as error:  # It is an OSError, but not a disk error.
                     raise TimedOut(
                         f"another gwctl has been installing a release for {deadline_s:.0f} s",
-                        hint="wait for it, then type the same command again",
+                        hint="wait for it, then run the same command again",
                     ) from error
             yield
         finally:
             lock.release()
 
     def free_version(self, wanted: str, sha256: str) -> str:
-        """Return ``wanted``, or ``wanted`` with as much of the checksum as makes it a name that nothing has yet."""
+        """Return ``wanted``, or ``wanted`` with enough of the checksum to make the name unique."""
         names = [wanted, *(f"{wanted}-{sha256[:length]}" for length in (8, 16, 64))]
         return next((name for name in names if not (self.folder / name).exists()), names[-1])
 
@@ -206,7 +206,7 @@ class Shelf:
             return Path(tempfile.mkdtemp(dir=self.folder, prefix=_STAGING))
 
     def put(self, staging: Path, version: str) -> None:
-        """Give the finished ``staging`` its name, in place of a broken entry of that name if there is one."""
+        """Rename the finished ``staging`` to its version, replacing a broken entry of that name if there is one."""
         entry = self.folder / version
         with disk_trouble("write", staging):
             staging.chmod(0o755)
@@ -218,14 +218,14 @@ class Shelf:
             sync_dir(self.folder)
 
     def discard(self, entry: Path) -> None:
-        """Take ``entry`` off the shelf at once, then remove its files; raise DiskTrouble."""
+        """Remove ``entry`` from the repository in one step, then delete its files; raise DiskTrouble."""
         with disk_trouble("remove", entry):
             trash = Path(tempfile.mkdtemp(dir=self.folder, prefix=_TRASH))
             entry.rename(trash / entry.name)
         shutil.rmtree(trash, ignore_errors=True)
 
     def remove_leftovers(self) -> None:
-        """Remove what crashes left. Only for a holder of the install lock: nothing is being built then."""
+        """Remove what crashes left. Call it only with the install lock: then nobody is building an entry."""
         for prefix in (_STAGING, _TRASH):
             for folder in self.folder.glob(f"{prefix}*"):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Where a release comes from: an address or a file, checked before anything is touched."""
+"""The source of a release: an address or a file, checked before anything changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from gwctl.errors import ReleaseMissing, Usage
 
-# Source: IBKR's Client Portal API documentation; it is not versioned and has no published checksum.
+# From IBKR's Client Portal API documentation; the address has no version, and IBKR publishes no checksum.
 OFFICIAL_URL = "https://download2.interactivebrokers.com/portal/clientportal.gw.zip"
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
@@ -21,9 +21,9 @@ _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 class Source:
     """One place to install from.
 
-    ``shown`` may be printed and recorded: a query (which may be a signature) is left out of it. ``key`` is the SHA-256
-    of the whole address, so that the same address is known again without keeping it. ``where`` is the address or the
-    file, ``name`` what errors call the archive.
+    ``shown`` is safe to print and to record: it has no query, which may be a signature. ``key`` is the SHA-256 of the
+    whole address, to recognize the address without storing it. ``where`` is the address or the file, ``name`` the name
+    of the archive in errors.
     """
 
     shown: str
@@ -33,7 +33,7 @@ class Source:
 
 
 def is_loopback(host: str | None) -> bool:
-    """Tell whether ``host`` is this machine by its own name or by a loopback address."""
+    """Say whether ``host`` is this machine, by name or by a loopback address."""
     if host is None:
         return False
     if host.lower() == "localhost":
@@ -45,14 +45,14 @@ def is_loopback(host: str | None) -> bool:
 
 
 def shown_url(url: str) -> str:
-    """Return ``url`` without user, query and fragment, safe to print and to keep."""
+    """Return ``url`` without user, query and fragment, safe to print and to store."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else "")
 
 
 def url_fault(url: str, *, loopback_allowed: bool) -> str | None:
-    """Say why ``url`` may not be fetched, or None: https anywhere, http on loopback only, never a password in it."""
+    """Say why gwctl may not fetch ``url``, or None: https anywhere, http on loopback only, never with a password."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -62,17 +62,17 @@ def url_fault(url: str, *, loopback_allowed: bool) -> str | None:
     if not host:
         return "names no host"
     if "@" in parts.netloc:
-        return "has a user or a password in it"
+        return "contains a user or a password"
     if parts.scheme == "https" or (parts.scheme == "http" and loopback_allowed and is_loopback(host)):
         return None
     return "is not https"
 
 
 def parse(source: str) -> Source:
-    """Return what ``source`` means.
+    """Return the source that the text ``source`` names.
 
-    Raises Usage for a folder, a kind of address gwctl does not fetch or an empty text, and ReleaseMissing for a file
-    that is not there. Looks at the disk, changes nothing.
+    Raises Usage for a folder, an unsupported kind of address or an empty text, and ReleaseMissing for a file that does
+    not exist. It reads the disk and changes nothing.
     """
     if not source.strip():
         raise Usage("the release's source is empty", hint="gwctl release install [URL|FILE]")
@@ -81,12 +81,12 @@ def parse(source: str) -> Source:
     path = Path(source).expanduser().absolute()
     if path.is_dir():
         raise Usage(
-            f"{path} is a folder; a release is installed from its zip",
+            f"{path} is a folder; gwctl installs a release from its zip",
             hint=f"cd {path} && zip -r ../clientportal.gw.zip . && gwctl release install ../clientportal.gw.zip",
         )
     if not path.exists():
         raise ReleaseMissing(
-            f"there is no file {path}", hint=f"gwctl release install {OFFICIAL_URL}, or give the path of the zip"
+            f"{path} does not exist", hint=f"gwctl release install {OFFICIAL_URL}, or give the path of the zip"
         )
     if not path.is_file():
         raise Usage(f"{path} is not a regular file", hint="gwctl release install FILE, with the downloaded zip")
@@ -104,7 +104,7 @@ def _parse_url(url: str) -> Source:
 
 
 def shown_url_or_text(url: str) -> str:
-    """Return ``shown_url``, or a fixed text for what cannot even be taken apart."""
+    """Return ``shown_url``, or a fixed text for an address that cannot be parsed."""
     try:
         return shown_url(url)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The installed Standard Releases, side by side: install, list, choose, check, remove."""
+"""The installed Standard Releases, side by side: install, list, choose, verify, remove."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["OFFICIAL_URL", "InstallResult", "Release", "ReleaseStore", "VerifyRe
 Outcome = Literal["installed", "already_installed", "new_bytes"]
 Releases = list[Release]  # Inside the class, `list` is a method.
 
-# Longer than a download may take, so that who waits for another's download gets its result.
+# Longer than a download may take, so that a process waiting for another's download gets its result.
 _INSTALL_DEADLINE_S = 2_000.0
 _TREE_DEADLINE_S = 60.0
 _CHUNK_BYTES = 1 << 20
@@ -38,9 +38,9 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class InstallResult:
-    """What an installation came to.
+    """The result of an installation.
 
-    ``previous`` is set when the outcome is ``new_bytes``: the release that the same source gave before. It stays.
+    ``previous`` is set if the outcome is ``new_bytes``: the release that the same source gave before, still installed.
     """
 
     release: Release
@@ -49,9 +49,9 @@ class InstallResult:
 
 
 class ReleaseStore:
-    """The releases below ``releases_dir``; downloads stand in ``cache_dir`` until they are complete.
+    """The releases below ``releases_dir``; ``cache_dir`` holds downloads until they are complete.
 
-    Looking creates nothing. ``limits`` and ``downloader`` default to those of their modules.
+    Reading creates nothing. ``limits`` and ``downloader`` default to those of their modules.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class ReleaseStore:
         self._downloader = downloader
 
     def list(self) -> Releases:
-        """Return the sound releases, the one installed last first; leftovers and damaged entries are not among them."""
+        """Return the valid releases, the last installed first, without leftovers and damaged entries."""
         return [one.release for one in self._shelf.records()]
 
     def current(self) -> Release | None:
-        """Return the release that was chosen, else the newest standard one, else None."""
+        """Return the chosen release, otherwise the newest standard one, otherwise None."""
         releases = self.list()
         chosen = self._shelf.chosen_version()
         for release in releases:
@@ -85,7 +85,7 @@ class ReleaseStore:
         return self._record(version).release
 
     def use(self, version: str) -> Release:
-        """Choose ``version`` for everything that starts from now on, and return it; raise ReleaseMissing."""
+        """Choose ``version`` for every later start, and return it; raise ReleaseMissing."""
         self.get(version)
         with self._shelf.locked("tree", _TREE_DEADLINE_S):
             release = self.get(version)
@@ -93,13 +93,13 @@ class ReleaseStore:
         return release
 
     def verify(self, version: str) -> VerifyReport:
-        """Compare every file of ``version`` with what was recorded at installation; raise ReleaseMissing."""
+        """Compare every file of ``version`` with the record of its installation; raise ReleaseMissing."""
         return record.compared(self._record(version))
 
     def prune(self, keep: set[str]) -> Releases:
-        """Remove all releases but the current one and ``keep``, and what crashes and broken downloads left.
+        """Remove all releases except the current one and ``keep``, and leftovers of crashes and interrupted downloads.
 
-        Returns the removed releases. Waits for an installation that is under way; raises TimedOut and DiskTrouble.
+        Returns the removed releases. Waits for a running installation; raises TimedOut and DiskTrouble.
         """
         shelf = self._shelf
         with shelf.locked("install", _INSTALL_DEADLINE_S), shelf.locked("tree", _TREE_DEADLINE_S):
@@ -125,12 +125,12 @@ class ReleaseStore:
         progress: Callable[[DownloadProgress], None] | None = None,
         select: bool = True,
     ) -> InstallResult:
-        """Install the release at the address or in the zip ``source``; with ``select`` make it the current one.
+        """Install the release at the address or in the zip ``source``; with ``select``, make it the current one.
 
-        The same bytes again are ``already_installed`` and nothing is written, unless files were damaged: then they are
+        The same bytes again are ``already_installed``, and nothing is written unless files were damaged: then they are
         replaced. ``sha256`` pins the archive. Raises Usage, ReleaseMissing (no such file), DownloadFailed,
-        ReleaseBroken, DiskTrouble, TimedOut (another gwctl is installing); after any of them the installed releases are
-        as before, and a download that broke off is kept for the next call to take up.
+        ReleaseBroken, DiskTrouble, TimedOut (another gwctl is installing). After an error, the installed releases are
+        unchanged, and the next call resumes an interrupted download.
         """
         place = parse(source)
         pinned = _checked_pin(sha256)
@@ -149,7 +149,7 @@ class ReleaseStore:
         if pinned is not None and digest != pinned:
             raise ReleaseBroken(
                 f"{place.shown} has the SHA-256 {digest}, not the pinned {pinned}; nothing was installed",
-                hint=f"if the new bytes are meant: gwctl release install {place.shown} --sha256 {digest}",
+                hint=f"if you meant to install the new bytes: gwctl release install {place.shown} --sha256 {digest}",
             )
         records = self._shelf.records()
         same = next((one for one in records if one.release.sha256 == digest), None)
@@ -168,7 +168,7 @@ class ReleaseStore:
         return self._finished(release, "new_bytes", before, select=select)
 
     def _staged(self, place: Source, zip_file: Path, digest: str, staging: Path, same: Record | None) -> Release:
-        """Unpack into ``staging``, write the record beside the files and return the release as it will be."""
+        """Unpack into ``staging``, write the record, and return the release with its final path."""
         top = staging / record.TREE_NAME
         with archive.opened(zip_file, place.name, self._limits) as opened:
             plan = archive.planned(opened, place.name, self._limits)
@@ -194,7 +194,7 @@ class ReleaseStore:
         return InstallResult(release, outcome, previous)
 
     def _known_without_bytes(self, place: Source, pinned: str | None, asked_at: str) -> Release | None:
-        """Return the sound release that need not be fetched: the pinned one, or what another gwctl just installed."""
+        """Return the valid release that needs no download: the pinned one, or one another gwctl just installed."""
         for one in self._shelf.records():
             just_installed = pinned is None and one.source_key == place.key and one.release.installed_at >= asked_at
             if (one.release.sha256 == pinned or just_installed) and record.compared(one).ok:
@@ -203,9 +203,9 @@ class ReleaseStore:
 
     @contextlib.contextmanager
     def _archive_of(self, place: Source, progress: Callable[[DownloadProgress], None] | None) -> Iterator[Path]:
-        """Give the complete archive as a file of ours, which nobody else changes, and remove it afterwards.
+        """Yield the complete archive as a file that nobody else changes, and remove it afterwards.
 
-        A download stays for the next call when the block fails by anything but ReleaseBroken.
+        If the block fails with anything but ReleaseBroken, the download stays for the next call.
         """
         from gwctl.release.download import Downloader
 
@@ -263,5 +263,5 @@ def _checked_pin(sha256: str | None) -> str | None:
 
 
 def _utc_now() -> str:
-    """Return the time such that texts compare as times do."""
+    """Return the current time as a text; such texts sort by time."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

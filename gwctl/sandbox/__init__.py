@@ -1,1 +1,1 @@
-"""The stand-in for IBKR and a stand-in release: users' CI without an account."""
+"""A fake IBKR and a fake release, for users' CI without an account."""

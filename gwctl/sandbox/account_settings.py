@@ -1,4 +1,4 @@
-"""What the stand-in is told: the account, its settings, the fixtures' place; and the stand-in release."""
+"""The fake IBKR's configuration: the account, its settings, the fixtures' location; and the sandbox release."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def fixture(name: str) -> Path:
 Mode = Literal["paper", "live"]
 
 SANDBOX_USERNAME: Final = "sandbox"
-SANDBOX_PASSWORD: Final = "sandbox"  # noqa: S105 - a play account: its password is documented, it opens nothing
+SANDBOX_PASSWORD: Final = "sandbox"  # noqa: S105 - a test account: its password is public and opens nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One IBKR user as the stand-in knows it; its secrets do not print themselves."""
+    """One user of the fake IBKR; its secrets never show in a repr."""
 
     username: str = SANDBOX_USERNAME
     password: str = field(default=SANDBOX_PASSWORD, repr=False)
@@ -42,29 +42,30 @@ class Account:
 
     @property
     def account_id(self) -> str:
-        """The account's number: IBKR's paper accounts begin ``DU``, live ones ``U``."""
+        """The account's number: IBKR's paper accounts start with ``DU``, live ones with ``U``."""
         return "DU1234567" if self.mode == "paper" else "U1234567"
 
     @property
     def login_type(self) -> int:
-        """What ``sso/validate`` calls ``LOGIN_TYPE``: 2 is paper (IBKR's reference), 1 is live."""
+        """The ``LOGIN_TYPE`` in ``sso/validate``: 2 is paper (IBKR's reference), 1 is live."""
         return 2 if self.mode == "paper" else 1
 
     @property
     def user_id(self) -> int:
-        """The number that IBKR gives the user."""
+        """IBKR's number for the user."""
         return 132329622
 
 
 PAGE_VARIANTS: Final = ("current", "legacy")
-"""IBKR's page since March 2023, and the one before."""
+"""IBKR's page since March 2023, and its predecessor."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageOptions:
     """How the login page looks and behaves: a file of ``fixtures/login`` and its flags.
 
-    ``form_on_load`` is the load of the page, counted by gateway, from which on its form comes: 2 is after one reload.
+    ``form_on_load`` is the number of the page load, counted per gateway, that first shows the form: 2 is after one
+    reload.
     """
 
     variant: str = "current"
@@ -78,10 +79,10 @@ class PageOptions:
     form_on_load: int = 1
 
     def changed(self, overrides: dict[str, Any]) -> PageOptions:
-        """Return these options with every override that is not None; raise Usage for a page that there is not."""
+        """Return these options with every override that is not None; raise Usage for an unknown page."""
         changed = dataclasses.replace(self, **{key: value for key, value in overrides.items() if value is not None})
         if changed.variant not in PAGE_VARIANTS:
-            raise Usage(f"no login page is called {changed.variant!r}", hint=f"one of: {', '.join(PAGE_VARIANTS)}")
+            raise Usage(f"no login page is named {changed.variant!r}", hint=f"one of: {', '.join(PAGE_VARIANTS)}")
         if type(changed.form_on_load) is not int or changed.form_on_load < 1:
             raise Usage(f"form_on_load cannot be {changed.form_on_load!r}", hint="1 or more; 2 is after one reload")
         return changed
@@ -89,7 +90,7 @@ class PageOptions:
 
 @dataclass(frozen=True, slots=True)
 class StandInConfig:
-    """Everything the stand-in needs; ``admin_token`` opens ``/admin``, port 0 is any free one."""
+    """The fake IBKR's configuration; ``admin_token`` opens ``/admin``, port 0 is any free port."""
 
     admin_token: str = field(repr=False)
     account: Account = field(default_factory=Account)
@@ -100,41 +101,41 @@ class StandInConfig:
     locked_at_refusals: int = 10
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object that ``from_json`` reads back; it holds secrets."""
+        """Return the object for ``from_json``; it contains secrets."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, value: object) -> StandInConfig:
-        """Return the config in one JSON object; raise Configuration for anything unknown or missing."""
+        """Return the config from a JSON object; raise Configuration for anything unknown or missing."""
         if not isinstance(value, dict):
-            raise Configuration("the stand-in's configuration is not a JSON object")
+            raise Configuration("the sandbox's configuration is not a JSON object")
         try:
             parts = dict(value)
             if not parts.get("admin_token"):
-                raise Configuration("the stand-in's configuration has no admin_token")
+                raise Configuration("the sandbox's configuration has no admin_token")
             if "account" in parts:
                 parts["account"] = Account(**parts["account"])
             if "page" in parts:
                 parts["page"] = PageOptions(**parts["page"])
             return cls(**parts)
         except TypeError as error:
-            # The text names the key alone; values may be secrets.
-            raise Configuration(f"the stand-in's configuration is wrong: {error}") from None
+            # The text names only the key; values may be secrets.
+            raise Configuration(f"the sandbox's configuration is invalid: {error}") from None
 
 
 MARKER: Final = "gwctl-standin.json"
 JAR: Final = "dist/gwctl-standin.jar"
-# Packed into the jar as its __main__.py, not into the zip; by that name in an installation in place, pytest would take
-# it for a module of ours.
+# Packed into the jar as its __main__.py, not into the zip; under that name in an editable installation, pytest would
+# treat it as one of our modules.
 JAR_MAIN: Final = "dist/main.txt"
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
 def build_standin_release(target_zip: Path) -> Path:
-    """Write the stand-in release to ``target_zip``, the same bytes each time, and return it.
+    """Write the sandbox release to ``target_zip``, the same bytes each time, and return it.
 
-    Raises ReleaseBroken if gwctl was installed without its fixtures, DiskTrouble if the file cannot be written; an
-    older file stays as it was then.
+    Raises ReleaseBroken if gwctl was installed without its fixtures, DiskTrouble if the file cannot be written; after
+    an error, an older file is unchanged.
     """
     root = fixture("release")
     contents = {
@@ -148,7 +149,7 @@ def build_standin_release(target_zip: Path) -> Path:
 
 
 def _zip(contents: dict[str, bytes]) -> bytes:
-    """Return an archive without compression: zlib's versions would make its bytes differ."""
+    """Return an archive without compression: its bytes would depend on zlib's version."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(contents):

@@ -1,4 +1,4 @@
-"""Talk to a running stand-in's admin routes; imports the standard library only."""
+"""A client for the admin routes of a running fake IBKR; imports only the standard library."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ TIMEOUT_S: Final = 5.0
 
 
 def stand_in_argv(python: str) -> list[str]:
-    """Return the command that runs the stand-in for IBKR as a child of this interpreter.
+    """Return the command that runs the fake IBKR as a child of this interpreter.
 
-    Its configuration (``StandInConfig.to_json()``) goes to its standard input as one line; it answers with one line,
-    ``{"port": P}``, when it listens.
+    Its configuration (``StandInConfig.to_json()``) goes to its standard input as one line; once it listens, it prints
+    one line, ``{"port": P}``.
     """
     return [python, "-m", "gwctl.sandbox.ibkr"]
 
 
 def read_state(url: str, token: str) -> dict[str, Any]:
-    """Return the stand-in's state; raise TryAgain if it does not answer."""
+    """Return the fake IBKR's state; raise TryAgain if it does not answer."""
     return _ask("GET", url, token, "/admin/state", None)
 
 
@@ -35,13 +35,13 @@ def set_scenario(
     on: bool = True,
     params: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Switch a scenario and return the new state; raise Usage if it is unknown, TryAgain if nobody answers."""
+    """Switch a scenario and return the new state; raise Usage if it is unknown, TryAgain without an answer."""
     wish = {"name": name, "on": on, "params": dict(params or {})}
     return _ask("POST", url, token, "/admin/scenario", wish)
 
 
 def act(url: str, token: str, name: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Do an action and return the new state; raise Usage if it is unknown, TryAgain if nobody answers."""
+    """Run an action and return the new state; raise Usage if it is unknown, TryAgain without an answer."""
     return _ask("POST", url, token, "/admin/action", {"name": name, "params": dict(params or {})})
 
 

@@ -1,4 +1,4 @@
-"""The stand-in's pages and login, its faults before every route, and the routes that steer it."""
+"""The fake IBKR's pages and login, its faults in front of every route, and the routes that control it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ PLACE_OF_SCRIPT = '"@@SCRIPT@@";\n'
 
 
 def page_text(variant: str) -> str:
-    """Return the text of one variant of the login page; raise Configuration if there is none of this name."""
+    """Return the text of one variant of the login page; raise Configuration for an unknown one."""
     if variant not in PAGE_VARIANTS:
-        raise Configuration(f"no login page is called {variant!r}")
+        raise Configuration(f"no login page is named {variant!r}")
     return _with_script(variant)
 
 
@@ -50,7 +50,7 @@ def sso_routes(stand_in: StandIn) -> list[Route]:
     async def login_page(request: Request) -> Response:
         gateway = stand_in.meet(request.cookies)
         response = HTMLResponse(_render(stand_in, gateway))
-        # A gateway keeps both in its own jar: JSESSIONID for /sso alone, the other for every later upstream call.
+        # A gateway keeps both in its jar: JSESSIONID for /sso only, the other for every later upstream call.
         response.set_cookie("JSESSIONID", f"{gateway}.sso", path="/sso", httponly=True)
         response.set_cookie(GATEWAY_COOKIE, gateway, path="/", httponly=True)
         response.headers.update(_date(stand_in))
@@ -68,7 +68,7 @@ def sso_routes(stand_in: StandIn) -> list[Route]:
 
     async def dispatcher(request: Request) -> Response:
         if not stand_in.dispatch(request.cookies):
-            # Not a redirect: the gateway takes every 302 of the Dispatcher for a login that has succeeded.
+            # No redirect: the gateway takes every 302 of the Dispatcher as a successful login.
             return await login_page(request)
         return Response(status_code=302, headers={"Location": "/sso/Redirect"})
 
@@ -86,7 +86,7 @@ def sso_routes(stand_in: StandIn) -> list[Route]:
 
 
 def _date(stand_in: StandIn) -> dict[str, str]:
-    """Return IBKR's clock, by which codes are made where this machine's is wrong."""
+    """Return IBKR's clock, which login codes follow if this machine's clock is wrong."""
     return {"Date": formatdate(stand_in.wall_clock(), usegmt=True)}
 
 
@@ -103,7 +103,7 @@ def _render(stand_in: StandIn, gateway: str) -> str:
 
 
 def _flags(stand_in: StandIn) -> dict[str, object]:
-    """Return what the pages' script is told, for a page whose form comes and works."""
+    """Return the flags for the pages' script, for a page whose form appears and works."""
     return {**asdict(stand_in.page()), "form_never": False, "swallow": False, "temper": "", "banner": None}
 
 
@@ -135,7 +135,7 @@ RECHECK_S = 0.02
 
 
 def _error(parameters: Mapping[str, object]) -> Response:
-    """Return an answer with the status and in the form that the scenario says."""
+    """Return an answer with the scenario's status and format."""
     status = int(str(parameters["status"]))
     reason = http.HTTPStatus(status).phrase if status in {member.value for member in http.HTTPStatus} else "Error"
     if parameters["html"]:
@@ -159,11 +159,11 @@ WHOLE_ANSWERS: Final[Mapping[str, Callable[[Mapping[str, object]], Response]]] =
     "bad_json": lambda _parameters: Response('{"session": "9fe1c2', media_type="application/json"),
     "wrong_types": lambda _parameters: JSONResponse(WRONG_TYPES),
 }
-"""What lies over every answer while a scenario is on; the first that is on wins."""
+"""The answers that replace all others while a scenario is on; the first scenario that is on wins."""
 
 
 class Faults:
-    """Let requests through, or do to them what the scenarios that are on say; ``/admin`` is never touched."""
+    """Pass requests through, or apply the scenarios that are on; never affects ``/admin``."""
 
     def __init__(self, app: ASGIApp, stand_in: StandIn) -> None:
         self._app = app
@@ -205,7 +205,7 @@ class Faults:
         return None if ill is None else Response(status_code=ill)
 
     async def _wait_while(self, name: str, part: str, limit_s: float = math.inf) -> None:
-        """Wait for as long as the scenario is on; another thread may switch it, so this looks again and again."""
+        """Wait while the scenario is on; another thread may switch it, so this checks it repeatedly."""
         until_s = time.monotonic() + limit_s
         while True:
             left_s = until_s - time.monotonic()

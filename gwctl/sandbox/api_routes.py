@@ -1,4 +1,4 @@
-"""IBKR's API as the stand-in answers it, and what it pushes."""
+"""The fake IBKR's API and its pushes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from gwctl.sandbox.sessions import MAC, SERVER, SsoSession
 Answer = Callable[[Request, SsoSession], Awaitable[Response]]
 NO_BRIDGE = {"error": "Bad Request: no bridge"}
 ACCOUNTS_FIRST = {"error": "Please query /accounts first", "statusCode": 500}
-"""What bots are answered on a brokerage session on which nobody has asked for the accounts (Voyz/ibind users)."""
+"""The answer to bots on a brokerage session before any request for the accounts (Voyz/ibind users)."""
 EITHER_WAY = ("/tickle", "/iserver/auth/status")
 BEFORE_ACCOUNTS = ("/iserver/auth/", "/iserver/accounts", "/iserver/reauthenticate")
 
 
 def api_routes(stand_in: StandIn) -> list[BaseRoute]:
-    """Return the API's routes under both of its names; every one is 401 for an unknown cookie."""
+    """Return the API's routes under both of its names; all answer 401 to an unknown cookie."""
     api = Api(stand_in)
     table: dict[str, Answer] = {
         "/tickle": api.tickle,
@@ -56,14 +56,14 @@ def api_routes(stand_in: StandIn) -> list[BaseRoute]:
 
 
 class Api:
-    """The answers of the API."""
+    """The API's answers."""
 
     def __init__(self, stand_in: StandIn) -> None:
         self._stand_in = stand_in
         self._sessions = stand_in.sessions
 
     def guarded(self, path: str, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        """Return ``answer`` behind the check of the SSO cookie and, on ``/iserver``, of the brokerage session."""
+        """Return ``answer`` behind a check of the SSO cookie and, on ``/iserver``, of the brokerage session."""
 
         async def guard(request: Request) -> Response:
             if path == "/portfolio/accounts":
@@ -94,7 +94,7 @@ class Api:
         return opened and "/iserver/" in path and not any(known in path for known in BEFORE_ACCOUNTS)
 
     async def tickle(self, _request: Request, session: SsoSession) -> Response:
-        """Renew the session and say how both sessions are (IBKR's reference has this object)."""
+        """Renew the session and report both sessions (the object is in IBKR's reference)."""
         left_ms = self._sessions.renew(session)
         bridged = self._sessions.brokerage != "no_bridge"
         common = {
@@ -178,7 +178,7 @@ class Api:
         return JSONResponse(self.auth_status())
 
     async def complete_brokerage(self, request: Request, session: SsoSession) -> Response:
-        """Take the gateway's response to the challenge; its arithmetic is IBKR's own and not checked here."""
+        """Accept the gateway's response to the challenge; IBKR's arithmetic is not public, so it is not checked."""
         if not session.challenge_open or not (await _object_in(request)).get("response"):
             return JSONResponse({"error": "no challenge"}, status_code=400)
         session.challenge_open = False
@@ -186,11 +186,11 @@ class Api:
         return JSONResponse({"passed": True, **self.auth_status()})
 
     async def reauthenticate(self, _request: Request, _session: SsoSession) -> Response:
-        """Answer what IBKR answers; a gateway never forwards it."""
+        """Answer as IBKR does; a gateway never forwards this request."""
         return JSONResponse({"message": "triggered"})
 
     async def brokerage_accounts(self, _request: Request, _session: SsoSession) -> Response:
-        """Return the accounts one can trade."""
+        """Return the accounts that can be traded."""
         if self._sessions.brokerage != "authenticated":
             return JSONResponse({"error": "not authenticated", "statusCode": 401}, status_code=401)
         self._sessions.accounts_asked = True
@@ -200,7 +200,7 @@ class Api:
         )
 
     async def portfolio_accounts(self, _request: Request, _session: SsoSession) -> Response:
-        """Return the accounts one can look at."""
+        """Return the accounts that can be viewed."""
         account = self._stand_in.config.account
         entry = {
             "id": account.account_id,
@@ -219,7 +219,7 @@ class Api:
         return JSONResponse({"result": True})
 
     async def unknown(self, request: Request, _session: SsoSession) -> Response:
-        """Say that the sandbox has no such path."""
+        """Report that the sandbox does not have this path."""
         return JSONResponse({"error": f"not in the sandbox: {request.url.path}", "statusCode": 404}, status_code=404)
 
     def auth_status(self) -> dict[str, Any]:
@@ -231,7 +231,7 @@ class Api:
         return {
             "authenticated": authenticated,
             "competing": competing is not None,
-            # Connected but not authenticated makes a gateway log out at its own next tickle [seen in its code].
+            # Connected but not authenticated makes a gateway log out at its next tickle [seen in its code].
             "connected": authenticated,
             "message": "" if refused is None or authenticated else str(refused["text"]),
             "MAC": MAC,
@@ -265,7 +265,7 @@ def push_routes(stand_in: StandIn) -> list[BaseRoute]:
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
-            # Tests change the session from a thread of their own, which alone would not wake the loop.
+            # Tests change the session from another thread, which would not wake the loop by itself.
             loop.call_soon_threadsafe(changed.set)
 
         stop_listening = stand_in.sessions.listen(wake)

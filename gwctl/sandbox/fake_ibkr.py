@@ -1,4 +1,4 @@
-"""The stand-in for IBKR: its sessions, its scenarios, its clock."""
+"""The fake IBKR's state: its sessions, its scenarios, its clock."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from gwctl.sandbox.sessions import Sessions, SsoSession
 
 GATEWAY_COOKIE = "web"
 OTHERS_HAVE_IT = ("borrowed", "competing")
-"""The scenarios that change what ``sts`` tells; an IBKR that is ill does not tell when it is well again."""
+"""The scenarios that change what ``sts`` reports; during trouble, IBKR does not report its recovery."""
 REFUSAL_BEGINS_AFTER_S = 0.1
-"""Whoever asks for it over HTTP still gets an answer."""
+"""A request for it over HTTP still gets an answer."""
 LONGEST_REFUSAL_S = 3600.0
-"""While connections are refused nobody can end that over HTTP."""
+"""While connections are refused, nobody can end that over HTTP."""
 
 
 class StandIn:
-    """The state of the stand-in: sessions, logins, scenarios, and which gateways it has met."""
+    """The state of the fake IBKR: sessions, logins, scenarios, and the gateways it has seen."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class StandIn:
     # Cookies and gateways.
 
     def session_of(self, cookies: Mapping[str, str]) -> SsoSession | None:
-        """Return the living SSO session that these cookies name, or None."""
+        """Return the live SSO session for these cookies, or None."""
         return self.sessions.find(cookies.get("XYZAB_AM.LOGIN") or cookies.get("XYZAB"))
 
     def dispatch(self, cookies: Mapping[str, str]) -> bool:
-        """Return whether the Dispatcher honours these cookies; a login that comes again comes by a new gateway."""
+        """Return whether the Dispatcher accepts these cookies; the same login again comes through a new gateway."""
         session = self.session_of(cookies)
         if session is None:
             return False
@@ -71,28 +71,28 @@ class StandIn:
 
     @property
     def refuses(self) -> bool:
-        """Whether nobody is to listen now; who serves this looks at it."""
+        """Whether the port is to be closed now; the server checks it."""
         begin_s, end_s = self._refused_s
         return begin_s <= self.clock() < end_s
 
     def ill_after_login(self) -> int | None:
-        """Return the status of every API answer while the last login is too young, or None."""
+        """Return the status of every API answer while the last login is too recent, or None."""
         parameters = self.scenarios.get("ill_after_login")
         if parameters is None or self.clock() - self.sessions.last_login_s >= float(parameters["for_s"]):
             return None
         return int(parameters["status"])
 
     def client_app(self) -> str:
-        """Return who has the session, as ``sso/validate`` names it."""
+        """Return the client that has the session, as named in ``sso/validate``."""
         for name in OTHERS_HAVE_IT:
             if name in self.scenarios:
                 return str(self.scenarios[name]["client_app"])
         return "sandbox"
 
     def meet(self, cookies: Mapping[str, str]) -> str:
-        """Return the name of the gateway that asks for the login page; one without our cookie is freshly started.
+        """Return the name of the gateway that requests the login page; one without our cookie has just started.
 
-        A gateway keeps what the login page sets in its own jar, in memory, so its cookie is new after each start.
+        A gateway keeps the login page's cookies in a jar in memory, so it has none after each start.
         """
         name = cookies.get(GATEWAY_COOKIE, "")
         if name not in self._warmed:
@@ -111,7 +111,7 @@ class StandIn:
             self._stranger_called = True
 
     def swallows(self, gateway: str) -> bool:
-        """Whether the login page given to this gateway swallows the form."""
+        """Whether the login page for this gateway ignores the form."""
         return "temperamental" in self.scenarios and not self._warmed.get(gateway, False)
 
     def temper(self) -> str:
@@ -119,19 +119,19 @@ class StandIn:
         return str(self.scenarios.get("temperamental", {}).get("how", TEMPERS[0]))
 
     def form_comes(self, gateway: str) -> bool:
-        """Note that this gateway has loaded the login page, and return whether the form comes this time."""
+        """Note that this gateway has loaded the login page, and return whether the form appears this time."""
         self._loads[gateway] += 1
         options = self.page()
         return not options.form_never and self._loads[gateway] >= options.form_on_load
 
     def page(self) -> PageOptions:
-        """Return how the login page looks now."""
+        """Return the login page's current options."""
         return self.config.page.changed(self.scenarios.get("login_page", {}))
 
-    # What the admin does.
+    # The admin's actions.
 
     def set_scenario(self, name: str, *, on: bool, parameters: Mapping[str, Any]) -> None:
-        """Switch a scenario; raise Usage if it, a parameter, or a value that has to be one of a few is unknown."""
+        """Switch a scenario; raise Usage for an unknown scenario, parameter or choice."""
         merged = known(SCENARIOS, "scenario", name, parameters)
         if name == "second_factor":
             SecondFactor.from_parameters(merged)
@@ -151,7 +151,7 @@ class StandIn:
             self.sessions.announce()
 
     def act(self, name: str, parameters: Mapping[str, Any]) -> None:
-        """Do an action; raise Usage if it is unknown."""
+        """Run an action; raise Usage if it is unknown."""
         merged = known(ACTIONS, "action", name, parameters)
         match name:
             case "drop_session":
@@ -159,7 +159,7 @@ class StandIn:
             case "drop_brokerage":
                 how = merged["how"]
                 if how not in ("no_bridge", "unauthenticated"):
-                    raise Usage(f"drop_brokerage cannot be done {how!r}", hint="use no_bridge or unauthenticated")
+                    raise Usage(f"drop_brokerage does not know {how!r}", hint="use no_bridge or unauthenticated")
                 self.sessions.set_brokerage(how)
             case "restore_brokerage":
                 self.sessions.set_brokerage("authenticated")
@@ -179,7 +179,7 @@ class StandIn:
                 self._arm()
 
     def summary(self) -> dict[str, Any]:
-        """Return what ``GET /admin/state`` shows: no password, no token."""
+        """Return the content of ``GET /admin/state``: no password, no token."""
         account = self.config.account
         return {
             "account": {
@@ -197,7 +197,7 @@ class StandIn:
         }
 
     def _new_gateway_came(self) -> None:
-        """Give the session back that another client has borrowed (gateway-facts.md: a restarted gateway gets it)."""
+        """Return a session that another client has borrowed (gateway-facts.md: a restarted gateway gets it back)."""
         if self.scenarios.pop("borrowed", None) is not None:
             self.sessions.announce()
 

@@ -1,7 +1,7 @@
-"""The stand-in for IBKR: loopback only, plain HTTP; a child process of the supervisor, or a thread in tests.
+"""The fake IBKR: loopback only, plain HTTP; a child process of the supervisor, or a thread in tests.
 
-As a child it reads its configuration, one JSON object, from its standard input, prints ``{"port": P}`` when it
-listens, and goes on when its parent has ended; SIGTERM or SIGINT ends it. It writes nothing else.
+As a child it reads its configuration, one JSON object, from its standard input, prints ``{"port": P}`` once it listens,
+and outlives its parent; SIGTERM or SIGINT stops it. It prints nothing else.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ THREAD_DEADLINE_S = 10.0
 
 
 def build_app(stand_in: StandIn) -> ASGIApp:
-    """Return the whole stand-in as an ASGI application."""
+    """Return the whole fake IBKR as an ASGI application."""
     routes = [*admin_routes(stand_in), *sso_routes(stand_in), *push_routes(stand_in), *api_routes(stand_in)]
     return Faults(Starlette(routes=routes), stand_in)
 
 
 def server_of(stand_in: StandIn, port: int) -> RefusingServer:
-    """Return the stand-in's server; what it listens on at first is given to ``serve``."""
+    """Return the fake IBKR's server; ``serve`` gets the socket that it listens on first."""
     return RefusingServer(quiet_config(build_app(stand_in)), stand_in, (LOOPBACK, port))
 
 
 @dataclass(frozen=True, slots=True)
 class RunningStandIn:
-    """A stand-in that runs in this process; ``state`` is its live truth."""
+    """A fake IBKR that runs in this process; ``state`` is its live state."""
 
     port: int
     admin_token: str
@@ -52,15 +52,15 @@ class RunningStandIn:
 
     @property
     def url(self) -> str:
-        """What a gateway's ``proxyRemoteHost`` is set to."""
+        """The address for a gateway's ``proxyRemoteHost``."""
         return f"http://{LOOPBACK}:{self.port}"
 
 
 @contextlib.contextmanager
 def serve_in_thread(config: StandInConfig, *, wall_clock: Callable[[], float] = time.time) -> Iterator[RunningStandIn]:
-    """Run a stand-in in a thread for the length of a ``with``; raise OSError if its port is taken.
+    """Run a fake IBKR in a thread for the length of a ``with``; raise OSError if its port is taken.
 
-    ``wall_clock`` is IBKR's own, in seconds since 1970.
+    ``wall_clock`` is IBKR's clock, in seconds since 1970.
     """
     stand_in = StandIn(config, wall_clock=wall_clock)
     listener = bound_socket(LOOPBACK, config.port)
@@ -77,7 +77,7 @@ def serve_in_thread(config: StandInConfig, *, wall_clock: Callable[[], float] = 
         thread.join(THREAD_DEADLINE_S)
         listener.close()
         if thread.is_alive():
-            raise TimedOut(f"the stand-in's thread did not end within {THREAD_DEADLINE_S:.0f} s")
+            raise TimedOut(f"the sandbox's thread did not end within {THREAD_DEADLINE_S:.0f} s")
 
 
 def main() -> int:
@@ -90,7 +90,7 @@ def main() -> int:
         print(error.message, file=sys.stderr)  # noqa: T201 - this is a program
         return error.exit_code
     except OSError as error:
-        print(f"the stand-in for IBKR cannot listen: {error.strerror}", file=sys.stderr)  # noqa: T201 - as above
+        print(f"the sandbox cannot listen: {error.strerror}", file=sys.stderr)  # noqa: T201 - as above
         return 69
     port: int = listener.getsockname()[1]
     server = server_of(StandIn(config), port)
@@ -98,7 +98,7 @@ def main() -> int:
     return 0
 
 
-def _first_line() -> Any:  # noqa: ANN401 - whatever JSON there is; from_json judges it
+def _first_line() -> Any:  # noqa: ANN401 - any JSON; from_json checks it
     try:
         return json.loads(sys.stdin.readline())
     except ValueError:
@@ -106,7 +106,7 @@ def _first_line() -> Any:  # noqa: ANN401 - whatever JSON there is; from_json ju
 
 
 def _announce(port: int) -> None:
-    """Print the one line, then let go of the parent's pipes: the child may outlive it."""
+    """Print the one line, then close the parent's pipes: the child may outlive it."""
     sys.stdout.write(json.dumps({"port": port}) + "\n")
     sys.stdout.flush()
     nowhere = os.open(os.devnull, os.O_RDWR)

@@ -1,4 +1,4 @@
-"""How IBKR judges a login: password, mode, second factor, refusals and the lock; without I/O."""
+"""How the fake IBKR judges a login: password, mode, second factor, refusals and the lock; without I/O."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Outcome = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """One submit of the form, as the admin sees it: when, in which mode, how it ended; never what was typed."""
+    """One submit of the form, for the admin: its time, its mode, how it ended; never what was typed."""
 
     at: str
     at_s: float
@@ -47,7 +47,7 @@ class Submit:
 
 @dataclass(slots=True)
 class Round:
-    """A login between its rounds; it waits for ``kind`` (the offer, once nothing else is left to ask)."""
+    """A login between its rounds; it waits for ``kind`` (the offer, once no question is left)."""
 
     username: str
     mode: Mode
@@ -59,15 +59,15 @@ class Round:
 
 
 def proof_of(password: str, nonce: str) -> str:
-    """Return what the page sends in the password's place: HMAC-SHA256 of ``nonce`` under the password, in hex.
+    """Return what the page sends instead of the password: HMAC-SHA256 of ``nonce`` under the password, in hex.
 
-    IBKR's page uses SRP; here as there the password itself never leaves the browser.
+    IBKR's page uses SRP; in both cases, the password itself never leaves the browser.
     """
     return hmac.new(password.encode(), nonce.encode(), hashlib.sha256).hexdigest()
 
 
 class LoginDesk:
-    """Judge logins of one account; keeps every submit, the refusals and the codes used."""
+    """Judge the logins of one account; keeps every submit, the refusals and the used codes."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class LoginDesk:
 
     @property
     def locked(self) -> bool:
-        """Whether the account takes no login any more."""
+        """Whether the account refuses every login."""
         return self.refusals >= self._locked_at_refusals
 
     def unlock(self) -> None:
@@ -100,7 +100,7 @@ class LoginDesk:
         self.refusals = 0
 
     def renew_codes(self) -> None:
-        """Make the codes that a scenario has fixed good once more; a TOTP code never is."""
+        """Make the fixed codes of a scenario valid again; never a TOTP code."""
         self._used_codes.clear()
 
     def forget(self) -> None:
@@ -112,7 +112,7 @@ class LoginDesk:
         self._rounds.clear()
 
     def answer(self, form: dict[str, str]) -> dict[str, Any]:
-        """Return the answer to one POST to ``/sso/Authenticator``; ``cookies`` in it are for the page to set."""
+        """Return the answer to one POST to ``/sso/Authenticator``; the page sets the ``cookies`` in it."""
         action = form.get("ACTION")
         if action == "INIT":
             return self._init(form)
@@ -160,7 +160,7 @@ class LoginDesk:
         return self._ask(login, factor, factor.kind)
 
     def _staged(self) -> tuple[Outcome, dict[str, Any]] | None:
-        """Return the ending that does not depend on what was typed, if there is one now."""
+        """Return the ending that does not depend on what was typed, if a scenario has one."""
         if self.locked:
             return "locked", {"error": LOCKED}
         if "login_error" in self._scenarios:
@@ -172,7 +172,7 @@ class LoginDesk:
         return ("spins", {"spin": True}) if "login_spins" in self._scenarios else None
 
     def _factor(self) -> SecondFactor:
-        """Return what is asked for after the password now."""
+        """Return what to ask for after the password."""
         staged = self._staged_factor()
         return staged or SecondFactor.of_kind("none" if self._account.totp_secret is None else "app")
 
@@ -187,7 +187,7 @@ class LoginDesk:
         return factor.asks(kind)
 
     def _go_on(self, auth_id: str, login: Round, factor: SecondFactor, form: dict[str, str]) -> dict[str, Any]:
-        """Judge a round after the password: what it may be depends on what this login waits for."""
+        """Judge a round after the password: the question that this login waits for decides what it may be."""
         answer: dict[str, Any] = {"error": STALE}
         match form.get("ACTION"), login.kind:
             case "SKIP", "offer":
@@ -217,7 +217,7 @@ class LoginDesk:
         return {"pending": True}
 
     def _poll(self, auth_id: str, login: Round, asked: SecondFactor) -> dict[str, Any]:
-        """Say how the push goes; whoever holds the telephone may change their mind while the page waits."""
+        """Report the push; its recipient may change their mind while the page waits."""
         now = self._staged_factor() or asked
         approved = now.approves(self._wall_clock() - login.pushed_s, login.resends)
         if approved is None:
@@ -232,7 +232,7 @@ class LoginDesk:
         return self._offer_or_succeed(auth_id, login, factor)
 
     def _takes_code(self, factor: SecondFactor, kind: Kind, code: str) -> bool:
-        """Return whether this code is right and has not been used; from now on it has."""
+        """Return whether this code is right and unused, and mark it as used."""
         if kind == "app" and self._account.totp_secret is not None:
             import pyotp
 
@@ -265,7 +265,7 @@ class LoginDesk:
     def _refuse(
         self, auth_id: str, login: Round, outcome: Outcome, text: str, *, again: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Count a refusal and end this login, unless the page is to ask ``again``."""
+        """Count a refusal and end this login, unless the page should ask ``again``."""
         self.refusals += 1
         if self.locked:
             return self._close(auth_id, login, outcome, {"error": LOCKED})

@@ -1,4 +1,4 @@
-"""What can be made to go wrong at the stand-in for IBKR, as two tables; docs/sandbox.md lists them."""
+"""The faults of the fake IBKR, as two tables; docs/sandbox.md lists them."""
 
 from __future__ import annotations
 
@@ -11,33 +11,31 @@ from gwctl.errors import Usage
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One scenario or action: a sentence for the reader, its parameters with their defaults."""
+    """One scenario or action: a sentence for the reader, and its parameters with their defaults."""
 
     summary: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 TEMPERS: Final = ("swallows", "stays", "clears", "reloads")
-"""What a temperamental login page does with the form: sends nothing; or, once its POST is answered, the others."""
+"""What a temperamental login page does with the form: ignores it, or one of the others after its POST's answer."""
 
 SCENARIOS: Final[Mapping[str, Entry]] = {
     "http_503": Entry("Every answer is 503 without a body.", {"paths": "all"}),
     "html_503": Entry("Every answer is 503 with IBKR's HTML maintenance page.", {"paths": "all"}),
     "http_error": Entry(
-        "Every answer is this status, with a JSON error or an HTML page.",
+        "Every answer has this status, with a JSON error or an HTML page.",
         {"paths": "all", "status": 500, "html": False},
     ),
-    "hang": Entry("Requests are accepted and never answered until this is switched off.", {"paths": "all"}),
+    "hang": Entry("Requests are accepted and get no answer until this is switched off.", {"paths": "all"}),
     "slow": Entry("Every answer comes late.", {"paths": "all", "delay_ms": 2000}),
     "bad_json": Entry("API answers are 200 with a body that is not JSON.", {"paths": "api"}),
-    "wrong_types": Entry(
-        "API answers are 200 with JSON in which every field has a type that it never has.", {"paths": "api"}
-    ),
+    "wrong_types": Entry("API answers are 200 with JSON in which every field has a wrong type.", {"paths": "api"}),
     "huge": Entry(
-        "Answers on paths that end so are 200 with a JSON string of so many megabytes.",
+        "Answers on paths with this ending are 200 with a JSON string of this many megabytes.",
         {"path": "/sso/validate", "megabytes": 300},
     ),
-    "http_429": Entry("Every answer is 429: the address has asked too often.", {"paths": "api"}),
+    "http_429": Entry("Every answer is 429: too many requests from this address.", {"paths": "api"}),
     "competing": Entry(
         "Another client uses the brokerage session; `compete: true` takes it back if `take_over` is true.",
         {"take_over": True, "authenticated": True, "client_app": "TWS"},
@@ -51,29 +49,29 @@ SCENARIOS: Final[Mapping[str, Entry]] = {
         "`swallows` (nothing is sent), or, once the POST is answered, `stays`, `clears` or `reloads`.",
         {"how": "swallows"},
     ),
-    "wrong_password": Entry("The right password is refused, with IBKR's text."),
+    "wrong_password": Entry("IBKR refuses the right password, with its usual text."),
     "login_error": Entry("Every submit is answered with this text.", {"text": "Authentication failed"}),
-    "form_again": Entry("Every submit is answered by the empty form, without any text."),
-    "login_spins": Entry("A submit is accepted and the page waits for ever."),
-    "login_never_authenticates": Entry("The login succeeds, but `sso/validate` is 401 and no session comes of it."),
+    "form_again": Entry("Every submit is answered with the empty form, without any text."),
+    "login_spins": Entry("A submit is accepted and the page waits without end."),
+    "login_never_authenticates": Entry("The login succeeds, but `sso/validate` is 401 and no session opens."),
     "ill_after_login": Entry(
-        "After each login every API answer is this status without a body, for so many seconds.",
+        "After each login, every API answer has this status without a body, for this many seconds.",
         {"for_s": 16, "status": 503},
     ),
     "brokerage_refused": Entry(
         "`ssodh/init` is refused with this status and text, and auth/status has the text as its `message`.",
         {"status": 500, "text": "Failed to connect to the trading server"},
     ),
-    "flat_tickle": Entry("A tickle has the fields of auth/status at the top, and no `iserver`."),
+    "flat_tickle": Entry("A tickle has the fields of auth/status at the top level, and no `iserver`."),
     "method_refused": Entry(
-        "Tickle and auth/status refuse one way of asking (`POST` or `GET`) with this status.",
+        "Tickle and auth/status refuse one method (`POST` or `GET`) with this status.",
         {"method": "POST", "status": 405},
     ),
     "maintenance_banner": Entry(
         "The login page shows IBKR's banner and no form.", {"text": "System maintenance is in progress."}
     ),
     "login_page": Entry(
-        "The login page looks or behaves otherwise; a parameter left null stays as configured.",
+        "The login page looks or behaves differently; a parameter left null stays as configured.",
         {
             "variant": None,
             "form_delay_ms": None,
@@ -87,7 +85,7 @@ SCENARIOS: Final[Mapping[str, Entry]] = {
         },
     ),
     "second_factor": Entry(
-        "A right password is answered with this second factor, whatever the account has.",
+        "A right password leads to this second factor, regardless of the account's own.",
         {
             "kind": "app",
             "code": "135790",
@@ -109,8 +107,8 @@ ACTIONS: Final[Mapping[str, Entry]] = {
         "The brokerage session is gone, SSO lives; `how` is `no_bridge` (400 on /iserver) or `unauthenticated`.",
         {"how": "no_bridge"},
     ),
-    "restore_brokerage": Entry("The brokerage session is authenticated again, as if IBKR had mended itself."),
-    "refuse": Entry("Nobody listens for so many seconds: connections are refused, open ones end.", {"for_s": 5}),
+    "restore_brokerage": Entry("The brokerage session is authenticated again, as if IBKR had recovered by itself."),
+    "refuse": Entry("The port is closed for this many seconds: connections are refused, open ones end.", {"for_s": 5}),
     "unlock": Entry("The account's refusals are forgotten and it is no longer locked."),
     "arm": Entry("Every gateway counts as freshly started (for `temperamental`)."),
     "reset": Entry("All scenarios off, all sessions gone, all counts at zero."),
@@ -118,9 +116,9 @@ ACTIONS: Final[Mapping[str, Entry]] = {
 
 
 def known(table: Mapping[str, Entry], kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of ``name`` with ``given`` over the defaults.
+    """Return the parameters of ``name``: the defaults, updated with ``given``.
 
-    Raises Usage, with everything that is known in its hint, for a name or parameter that is not in ``table``.
+    Raises Usage for a name or parameter that is not in ``table``; its hint lists the known ones.
     """
     entry = table.get(name)
     if entry is None:

@@ -1,4 +1,4 @@
-"""What IBKR asks for after the right password; the parameters of the scenario ``second_factor``, without I/O."""
+"""What the fake IBKR asks for after the right password; the parameters of ``second_factor``, without I/O."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ STEP_OF_KIND: Final[Mapping[Kind, str]] = {
     "passkey": "fido",
     "email_check": "email",
 }
-"""The panels of the page (and the rounds of its protocol) by what they ask for."""
+"""The panels of the page (and the rounds of its protocol) by their questions."""
 KIND_OF_DEVICE: Final[Mapping[str, Kind]] = {"5.2a": "push", "5.2i": "push", "4": "app"}
 LONGEST_APPROVAL_MS: Final = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
 class SecondFactor:
-    """One second factor with everything that is right for it; ``approve`` says how a push goes."""
+    """One second factor with its right answers; ``approve`` says what happens to a push."""
 
     kind: Kind
     code: str
@@ -51,7 +51,7 @@ class SecondFactor:
 
     @classmethod
     def from_parameters(cls, given: Mapping[str, Any]) -> SecondFactor:
-        """Return the second factor that the scenario's parameters describe; raise Usage for a value that none has."""
+        """Return the second factor that the scenario's parameters describe; raise Usage for an invalid value."""
         return cls(
             kind=_one_of("kind", given["kind"], get_args(Kind)),
             code=_text("code", given["code"]),
@@ -69,11 +69,11 @@ class SecondFactor:
 
     @classmethod
     def of_kind(cls, kind: Kind) -> SecondFactor:
-        """Return the second factor of this kind as it is by default."""
+        """Return the second factor of this kind with its defaults."""
         return cls.from_parameters({**SCENARIOS["second_factor"].parameters, "kind": kind})
 
     def asks(self, kind: Kind) -> dict[str, Any]:
-        """Return the answer that makes the page show the step of ``kind``, with what that step shows."""
+        """Return the answer that makes the page show the step of ``kind``, with the step's content."""
         answer: dict[str, Any] = {"step": STEP_OF_KIND[kind]}
         if kind == "challenge":
             answer["challenge"] = self.challenge
@@ -82,13 +82,13 @@ class SecondFactor:
         return answer
 
     def kind_of_device(self, device: str) -> Kind | None:
-        """Return what the choice of this device leads to, or None for one that was not offered."""
+        """Return the step that the choice of this device leads to, or None for a device that was not offered."""
         if device not in [value for value, _label in self.devices]:
             return None
         return KIND_OF_DEVICE.get(device, "sms")
 
     def approves(self, sent_ago_s: float, resends: int) -> bool | None:
-        """Return what became of a push sent so many seconds ago: approved, denied, or None for not answered yet."""
+        """Return the result of a push sent ``sent_ago_s`` ago: approved, denied, or None for no answer yet."""
         if self.approve == "never" or sent_ago_s * 1000 < self.approve_after_ms:
             return None
         if self.approve == "second" and resends == 0:
@@ -129,5 +129,5 @@ def _devices(value: object) -> tuple[tuple[str, str], ...]:
 
 def _pair(value: object) -> tuple[str, str]:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise Usage(f"devices cannot hold {value!r}", hint='each is a pair: ["4", "Mobile Authenticator App"]')
+        raise Usage(f"devices cannot contain {value!r}", hint='each is a pair: ["4", "Mobile Authenticator App"]')
     return _text("devices", value[0]), _text("devices", value[1])

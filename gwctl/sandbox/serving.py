@@ -1,4 +1,4 @@
-"""Serve an ASGI application with TLS or without, and refuse connections while that is wanted."""
+"""Serve an ASGI application with or without TLS, and refuse connections on demand."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from gwctl.sandbox.fake_ibkr import StandIn
 
 
 class QuietServer(uvicorn.Server):
-    """A server that leaves signals alone and ends at once, also with requests it will never answer."""
+    """A server that handles no signals and ends at once, even with unanswered requests."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Take no signal: whoever runs the loop decides about them."""
+        """Handle no signal: the owner of the loop decides about them."""
         yield
 
     def end(self) -> None:
@@ -37,7 +37,7 @@ def quiet_server(app: Any, tls: ssl.SSLContext | None = None) -> QuietServer:  #
 
 def quiet_config(app: Any, tls: ssl.SSLContext | None = None) -> uvicorn.Config:  # noqa: ANN401 - as above
     """Return a configuration for ``app``: loop asyncio, h11, no access log, no proxy headers, no lifespan."""
-    # Whatever uvicorn would say about a request could hold a cookie or a query.
+    # Any uvicorn log line about a request could contain a cookie or a query.
     for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi", "uvicorn.access", "websockets", "websockets.server"):
         logger = logging.getLogger(name)
         logger.addHandler(logging.NullHandler())
@@ -77,7 +77,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
 async def serve_until_terminated(
     server: QuietServer, listener: socket.socket, announce: Callable[[], None] = lambda: None
 ) -> None:
-    """Serve until SIGTERM or SIGINT, a hang-up is ignored; ``announce`` is called once signals are in hand."""
+    """Serve until SIGTERM or SIGINT, ignore SIGHUP; ``announce`` is called once the signal handlers are set."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.end)
@@ -87,7 +87,7 @@ async def serve_until_terminated(
 
 
 class RefusingServer(QuietServer):
-    """Listens whenever the stand-in does not refuse; looks at it with every tick, each 0.1 s."""
+    """Listens unless the fake IBKR refuses connections; checks that at every tick, each 0.1 s."""
 
     def __init__(self, config: uvicorn.Config, stand_in: StandIn, address: tuple[str, int]) -> None:
         super().__init__(config)
@@ -96,7 +96,7 @@ class RefusingServer(QuietServer):
         self._listening = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Close or open the door, then do what a server does at a tick."""
+        """Close or open the port, then do what a server does at a tick."""
         if self._stand_in.refuses and self._listening:
             self._close()
         elif not self._stand_in.refuses and not self._listening:
@@ -115,6 +115,6 @@ class RefusingServer(QuietServer):
         try:
             listener = bound_socket(*self._address)
         except OSError:
-            return  # somebody has the port for a moment; the next tick tries again
+            return  # another program has the port for a moment; the next tick tries again
         await self.startup(sockets=[listener])
         self._listening = True

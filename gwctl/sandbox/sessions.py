@@ -1,4 +1,4 @@
-"""The sessions of the stand-in for IBKR: of the login (SSO) and of the brokerage."""
+"""The fake IBKR's sessions: of the login (SSO) and of the brokerage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVER = {"serverName": "JifZ34060", "serverVersion": "Build 10.33.1f, Feb 5, 20
 
 @dataclass(slots=True)
 class SsoSession:
-    """One login; it dies when it is dropped, logged out, replaced or idle for too long."""
+    """One login; it ends when it is dropped, logged out, replaced or idle for too long."""
 
     token: str = field(repr=False)
     began_s: float
@@ -31,12 +31,12 @@ class SsoSession:
 
     @property
     def public_id(self) -> str:
-        """What may be shown of the token: enough to tell two apart, nothing to use."""
+        """The part of the token to show: enough to tell two apart, useless otherwise."""
         return hashlib.sha256(self.token.encode()).hexdigest()[:12]
 
 
 class Sessions:
-    """Keep one user's SSO sessions and the one brokerage session; tell listeners about changes of the latter."""
+    """One user's SSO sessions and the one brokerage session; listeners hear about changes of the latter."""
 
     def __init__(self, clock: Clock, idle_timeout_s: float) -> None:
         self._clock = clock
@@ -44,15 +44,15 @@ class Sessions:
         self._alive: dict[str, SsoSession] = {}
         self._listeners: set[Callable[[], None]] = set()
         self.given: deque[str] = deque(maxlen=KEPT_TOKENS)
-        """The tokens handed out last, for who looks whether they lie about; shown to nobody."""
+        """The tokens handed out last, for tests that search for leaks; never shown."""
         self.brokerage: BrokerageState = "none"
         self.accounts_asked = False
-        """Whether somebody has asked for the accounts since the brokerage session was opened."""
+        """Whether a client has asked for the accounts since the brokerage session was opened."""
         self.last_login_s = -math.inf
         """When the last SSO session was opened, by the clock."""
 
     def begin(self) -> SsoSession:
-        """Open a new SSO session and return it; those before it are over, and so is the brokerage session."""
+        """Open a new SSO session and return it; this ends earlier ones and the brokerage session."""
         now = self._clock()
         session = SsoSession(secrets.token_hex(20), now, now)
         self._alive = {session.token: session}
@@ -62,7 +62,7 @@ class Sessions:
         return session
 
     def find(self, token: str | None) -> SsoSession | None:
-        """Return the living session of this cookie, without renewing it, or None."""
+        """Return the live session for this cookie, without renewing it, or None."""
         session = self._alive.get(token) if token else None
         if session is None:
             return None
@@ -72,13 +72,13 @@ class Sessions:
         return session
 
     def renew(self, session: SsoSession) -> int:
-        """Note a request of the session; return how many milliseconds it had left before that."""
+        """Note a request of the session; return the milliseconds it had left before."""
         left_s = self._idle_timeout_s - (self._clock() - session.last_request_s)
         session.last_request_s = self._clock()
         return max(0, int(left_s * 1000))
 
     def open_brokerage(self) -> None:
-        """Open the brokerage session for whoever asks for it; what was asked on the one before does not count."""
+        """Open the brokerage session for the caller; requests on an earlier one do not count."""
         if self.brokerage != "authenticated":
             self.accounts_asked = False
         self.set_brokerage("authenticated")
@@ -89,19 +89,19 @@ class Sessions:
         self.set_brokerage("none")
 
     def set_brokerage(self, state: BrokerageState) -> None:
-        """Change the brokerage session and tell the listeners if it is a change."""
+        """Change the brokerage session, and notify the listeners if it changed."""
         changed = state != self.brokerage
         self.brokerage = state
         if changed:
             self.announce()
 
     def announce(self) -> None:
-        """Tell every listener that the brokerage session may have changed."""
+        """Notify every listener that the brokerage session may have changed."""
         for listener in tuple(self._listeners):
             listener()
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call ``listener`` at each change; return what ends that."""
+        """Call ``listener`` at each change; return a function that stops it."""
         self._listeners.add(listener)
         return lambda: self._listeners.discard(listener)
 

@@ -40,16 +40,16 @@ Prepare = Callable[[RunningStandIn], None]
 
 
 def wrong_code(_question: Question) -> str:
-    """Give the same wrong code each time, of which the second is not sent."""
+    """Give the same wrong code each time; the second one is not sent."""
     return WRONG_CODE
 
 
 def as_it_is(_ibkr: RunningStandIn) -> None:
-    """Leave the stand-in alone."""
+    """Leave the fake IBKR alone."""
 
 
 def echoing(ibkr: RunningStandIn) -> None:
-    """Have every error text name the user, the password and the code that was typed, in other letters."""
+    """Put the user, the password and the typed code, in other letters, into every error text."""
     answer = ibkr.state.desk.answer
 
     def echo(form: dict[str, str]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def asking_for(kind: str, **parameters: Any) -> Mapping[str, Mapping[str, Any]]:
 
 @dataclass(frozen=True)
 class Way:
-    """One way to fail: what the stand-in does, what the profile says, who answers, and which pages have it."""
+    """One way to fail: the fake IBKR's behavior, the profile, who answers, and which pages it applies to."""
 
     name: str
     outcome: LoginOutcome
@@ -83,7 +83,7 @@ class Way:
     pages: tuple[str, ...] = ("current", "legacy")
 
     def log_in(self, url: str, pin: str, folder: Path) -> rig.Login:
-        """Fail once; what is kept is in ``folder``/evidence."""
+        """Fail once, with the evidence in ``folder``/evidence."""
         job = LoginJob(url, USERNAME, PASSWORD, evidence_dir=folder / "evidence", patience=QUICK, **self.job)
         return rig.log_in(job, pin, folder / "scratch", answer=self.reply)
 

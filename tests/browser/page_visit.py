@@ -1,4 +1,4 @@
-"""One of the stand-in's login pages open in a browser: where things are on it, and what is done there."""
+"""One of the fake IBKR's login pages, open in a browser: where its elements are, and actions on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUCCESS = "Client login succeeds"
 
 @dataclass(frozen=True)
 class Places:
-    """Where things are on one variant of the page."""
+    """Where the elements of one variant of the page are."""
 
     username: str
     password: str
@@ -64,7 +64,7 @@ PLACES = {"current": CURRENT, "legacy": LEGACY}
 
 @dataclass
 class Visit:
-    """One login page open in a browser, the gateway before it and the stand-in behind."""
+    """One login page open in a browser, with its gateway and the fake IBKR."""
 
     page: Page
     url: str
@@ -88,7 +88,7 @@ class Visit:
         self.page.click(self.places.submit)
 
     def log_in(self, **factor: Any) -> None:
-        """Open the page and send the right password, which is then asked for this second factor."""
+        """Open the page and send the right password, which leads to this second factor."""
         self.stage("second_factor", **factor)
         self.open()
         self.send_password()
@@ -98,7 +98,7 @@ class Visit:
         self.page.click(self.places.submit)
 
     def expect_success(self, *outcomes: str) -> None:
-        """See the end of a login, and what IBKR's side saw before it."""
+        """Check the end of a login, and what IBKR's side saw before it."""
         expect(self.page.locator("body")).to_have_text(SUCCESS)
         assert self.outcomes == [*outcomes, "success"]
 

@@ -1,4 +1,4 @@
-"""What a whole Chromium does otherwise than one without windows: its socket, its error pages, its own last words."""
+"""Differences between a whole Chromium and one without windows: its socket, its error pages, its last output."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> rig.Key:
 
 
 class Front:
-    """Answers a status and no body."""
+    """Answers with a status and no body."""
 
     status = 200
 
@@ -65,7 +65,7 @@ def visited(
 
 @pytest.mark.parametrize("status", [401, 403, 500, 502, 503, 504])
 def test_an_answer_without_a_body_is_ibkrs(visited: tuple[rig.OneBrowser, Front, str], status: int) -> None:
-    """Chromium may make an error of an answer without a body: IBKR is unwell, and no browser has to be installed."""
+    """Chromium may turn an answer without a body into an error: then IBKR is at fault, not the installation."""
     chromium, front, url = visited
     front.status = status
     login = chromium.log_in(LoginJob(url, rig.USERNAME, rig.PASSWORD, patience=PATIENCE))
@@ -76,7 +76,7 @@ def test_an_answer_without_a_body_is_ibkrs(visited: tuple[rig.OneBrowser, Front,
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_ports_that_are_refused_are_those_that_a_browser_does_not_open(kind: Browser, tmp_path: Path) -> None:
-    """Every port of the list is refused by the browser itself; others are not."""
+    """The browser itself refuses every port of the list, and no others."""
 
     async def refused() -> set[int]:
         found = set()
@@ -93,7 +93,7 @@ def test_the_ports_that_are_refused_are_those_that_a_browser_does_not_open(kind:
 
 
 def start_in(kind: Browser, scratch_dir: Path) -> tuple[LoginReport, Path]:
-    """Have a browser start with its folder below ``scratch_dir``, and return how that went and the folder."""
+    """Start a browser with its folder below ``scratch_dir``, and return the result and the folder."""
 
     async def run() -> tuple[LoginReport, Path]:
         async with LoginWorker.start(kind, None, scratch_dir, environ=os.environ) as worker:
@@ -105,7 +105,7 @@ def start_in(kind: Browser, scratch_dir: Path) -> tuple[LoginReport, Path]:
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    """Yield a folder with a path as short as the system has them."""
+    """Yield a folder with a path as short as possible."""
     folder = Path(tempfile.mkdtemp(prefix="g", dir="/tmp"))
     yield folder
     scratch.remove_folder(folder)
@@ -114,7 +114,7 @@ def short() -> Iterator[Path]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("over", [-1, 0, 1])
 def test_the_longest_path_that_is_used_is_not_too_long(kind: Browser, short: Path, over: int) -> None:
-    """At the boundary the browser starts in the profile's folder; one byte more, and it starts elsewhere."""
+    """At the limit the browser starts in the profile's folder; one byte more, and it starts elsewhere."""
     base = short / ("x" * (scratch.LONGEST_BASE_BYTES + over - len(str(short)) - 1))
     report, folder = start_in(kind, base)
     assert report.outcome is LoginOutcome.PAGE_NEVER_CAME, report.text
@@ -124,7 +124,7 @@ def test_the_longest_path_that_is_used_is_not_too_long(kind: Browser, short: Pat
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bytes_are_counted_and_not_letters(kind: Browser, short: Path) -> None:
-    """A name of umlauts takes twice its letters."""
+    """A name of umlauts takes two bytes per letter."""
     base = short / ("ü" * (scratch.LONGEST_BASE_BYTES - len(str(short)) - 1))
     report, folder = start_in(kind, base)
     assert report.outcome is LoginOutcome.PAGE_NEVER_CAME, report.text
@@ -136,7 +136,7 @@ def test_bytes_are_counted_and_not_letters(kind: Browser, short: Path) -> None:
 def test_a_long_way_to_the_temporary_folder_does_no_harm(
     kind: Browser, short: Path, longer: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the profile's folder is too long and the system's temporary one is, too, a shorter one is taken."""
+    """If both the profile's folder and the system's temporary folder are too long, a shorter one is used."""
     temporary = short / ("t" * (15 + longer))
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
@@ -150,7 +150,7 @@ ENDINGS = [
     (f"echo '{FATAL}' >&2; exit 1", LoginOutcome.BROWSER_FAILED, "Socket path too long: /x"),
     (f"echo '{NO_LIBRARY}' >&2; exit 127", LoginOutcome.BROWSER_FAILED, "libnss3.so"),
     ("echo 'GPU trouble' >&2; exit 3", LoginOutcome.BROWSER_FAILED, "GPU trouble"),
-    ("exit 3", LoginOutcome.BROWSER_FAILED, "ended with code 3"),
+    ("exit 3", LoginOutcome.BROWSER_FAILED, "exited with code 3"),
     ("kill -9 $$", LoginOutcome.BROWSER_KILLED, "SIGKILL"),
     ("sh -c 'kill -9 $$'; exit 137", LoginOutcome.BROWSER_KILLED, "SIGKILL"),
 ]
@@ -159,7 +159,7 @@ ENDINGS = [
 
 @pytest.mark.parametrize(("script", "outcome", "text"), ENDINGS)
 def test_a_browser_that_does_not_start_says_why(script: str, outcome: LoginOutcome, text: str, tmp_path: Path) -> None:
-    """Its own reason is in the error and in what is kept; one that was killed is not called a missing one."""
+    """The browser's own reason is in the error and in the evidence; a killed browser is not reported as missing."""
     program = tmp_path / "chrome"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
@@ -180,7 +180,7 @@ def test_a_browser_that_does_not_start_says_why(script: str, outcome: LoginOutco
 
 
 def test_a_whole_chromiums_own_fatal_line_is_told(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real program's own words, where its socket's path is too long."""
+    """The real program's own words when its socket's path is too long."""
     monkeypatch.setattr(scratch, "LONGEST_BASE_BYTES", 500)
     report, _ = start_in(rig.both_kinds()[1], short / ("x" * 90))
     assert report.outcome is LoginOutcome.BROWSER_FAILED
@@ -193,7 +193,7 @@ def test_a_whole_chromiums_own_fatal_line_is_told(short: Path, monkeypatch: pyte
 def test_a_browser_that_is_killed_at_work_is_called_so(
     kind: Browser, part: str, text: str, key: rig.Key, tmp_path: Path
 ) -> None:
-    """Kill -9 of the browser, as where memory runs out, is told from one that is missing."""
+    """Kill -9 of the browser, as when memory runs out, is distinguished from a missing browser."""
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
@@ -224,7 +224,7 @@ def test_a_browser_that_is_killed_at_work_is_called_so(
 
 @pytest.mark.parametrize("home", HOMES)
 def test_every_home_has_room_for_the_socket(home: str) -> None:
-    """The folder below a home's profile fits by the system's limit, or another one is taken."""
+    """The folder below a home's profile fits the system's limit, or another one is used."""
     base = Path(home) / "state" / "profiles" / "default" / "login"
     longest = (
         base / f"{scratch.PREFIX}xxxxxxxx" / scratch.TEMPORARY / "org.chromium.Chromium.XXXXXX" / "SingletonSocket"

@@ -23,7 +23,7 @@ from gwctl.login.worker_client import LoginJob, LoginWorker
 
 pytestmark = pytest.mark.browser
 
-# The form is posted and never answered, so that a login stays where it is for as long as a test looks at it.
+# The form's POST gets no answer, so that a login stays at this point while a test looks at it.
 HANGING = """<body><form id="f"><input id="xyz-field-username"><input id="xyz-field-password" type="password">
 <button class="xyz-button-login">Login</button></form><script>
 document.getElementById("f").addEventListener("submit", (e) => { e.preventDefault();
@@ -47,7 +47,7 @@ def wait_until(fact: Callable[[], bool], deadline_s: float = 10.0) -> None:
     end_s = time.monotonic() + deadline_s
     while not fact():
         assert time.monotonic() < end_s, "the fact did not come true in time"
-        time.sleep(0.02)  # between two looks at a fact, until the deadline
+        time.sleep(0.02)  # between two checks, until the deadline
 
 
 class Running:
@@ -100,7 +100,7 @@ async def hanging_login(url_and_pin: tuple[str, str], scratch: Path, **changes: 
 
 
 def test_a_killed_worker_leaves_no_browser(url_and_pin: tuple[str, str], tmp_path: Path) -> None:
-    """Kill -9 of the worker: the login ends as failed, and nothing with its folder is left."""
+    """Kill -9 of the worker: the login ends as failed, and no process with its folder is left."""
 
     async def run() -> tuple[LoginReport, Path]:
         async with hanging_login(url_and_pin, tmp_path) as login:
@@ -110,13 +110,13 @@ def test_a_killed_worker_leaves_no_browser(url_and_pin: tuple[str, str], tmp_pat
 
     report, folder = asyncio.run(run())
     assert report.outcome is LoginOutcome.BROWSER_KILLED
-    assert report.submits == 1  # it was permitted, and more is not known
+    assert report.submits == 1  # it was permitted, and nothing more is known
     assert mentions(folder) == []
     assert not folder.exists()
 
 
 def test_a_worker_and_driver_killed_at_once_leave_no_browser(url_and_pin: tuple[str, str], tmp_path: Path) -> None:
-    """Kill -9 of worker and Playwright's driver: the browser in its own process group is found and ended."""
+    """Kill -9 of worker and Playwright's driver: the browser in its own process group is found and stopped."""
 
     async def run() -> Path:
         async with hanging_login(url_and_pin, tmp_path) as login:
@@ -132,7 +132,7 @@ def test_a_worker_and_driver_killed_at_once_leave_no_browser(url_and_pin: tuple[
 
 
 def test_a_stopped_worker_is_killed_at_its_deadline(url_and_pin: tuple[str, str], tmp_path: Path) -> None:
-    """A worker that hangs (SIGSTOP) is ended from outside, with its browser."""
+    """A worker that hangs (SIGSTOP) is stopped from outside, with its browser."""
 
     async def run() -> tuple[LoginReport, Path]:
         async with hanging_login(url_and_pin, tmp_path) as login:
@@ -149,7 +149,7 @@ def test_a_stopped_worker_is_killed_at_its_deadline(url_and_pin: tuple[str, str]
 
 
 def test_a_login_has_a_deadline(url_and_pin: tuple[str, str], tmp_path: Path) -> None:
-    """A login that gets no answer ends by itself, as timed out, after the submit it counted."""
+    """A login that gets no answer ends by itself, as timed out, and counts its submit."""
     started_s = time.monotonic()
 
     async def run() -> tuple[LoginReport, Path]:
@@ -164,7 +164,7 @@ def test_a_login_has_a_deadline(url_and_pin: tuple[str, str], tmp_path: Path) ->
 
 
 def test_a_cancelled_login_leaves_nothing(url_and_pin: tuple[str, str], tmp_path: Path) -> None:
-    """Whoever cancels a login has no browser left once the cancellation is through."""
+    """After a login is cancelled, no browser is left."""
 
     async def run() -> Path:
         async with hanging_login(url_and_pin, tmp_path) as login:
@@ -179,7 +179,7 @@ def test_a_cancelled_login_leaves_nothing(url_and_pin: tuple[str, str], tmp_path
 
 @pytest.mark.parametrize("how", ["kill", "term the worker"])
 def test_the_worker_does_not_outlive_its_parent(url_and_pin: tuple[str, str], tmp_path: Path, how: str) -> None:
-    """A parent that is killed takes worker, driver and browser with it; SIGTERM to the worker does the same."""
+    """If the parent is killed, worker, driver and browser end with it; SIGTERM to the worker has the same effect."""
     url, pin = url_and_pin
     code = f"""
 import asyncio, os, sys
@@ -211,7 +211,7 @@ asyncio.run(main())
 def test_no_secret_is_in_any_process(
     url_and_pin: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither worker, driver nor browser has a secret in its arguments or environment, nor in a file (law 8)."""
+    """No secret is in the arguments, environment or files of worker, driver or browser (law 8)."""
     monkeypatch.setenv("GWCTL_PASSWORD", rig.PASSWORD)
     monkeypatch.setenv("GWCTL_TOTP_SECRET", "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
     secrets = (rig.PASSWORD.encode(), b"JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP", rig.USERNAME.encode())
@@ -233,7 +233,7 @@ def test_no_secret_is_in_any_process(
 
 
 def test_close_may_come_at_any_time_and_again(tmp_path: Path) -> None:
-    """A worker that is closed while its browser starts, before any login, leaves nothing; a second close is nothing."""
+    """Closing a worker while its browser starts, before any login, leaves nothing; a second close does nothing."""
 
     async def run() -> Path:
         worker = LoginWorker.start(rig.browser(), None, tmp_path, environ=os.environ)

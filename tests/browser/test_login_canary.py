@@ -1,4 +1,4 @@
-"""Made-up secrets are planted in logins that fail, and then looked for in everything that such a login leaves."""
+"""Invented secrets are planted in failing logins, and then searched for in everything that such a login leaves."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COOKIE = "c0ffee5ca1ab1e0ddba11"
 
 
 def handed_out(ibkr: RunningStandIn, login: rig.Login) -> Canaries:
-    """Return what was planted, with the code by time and the cookies of this login."""
+    """Return what was planted, with this login's TOTP code and cookies."""
     found = {f"cookie {n}": token for n, token in enumerate((*ibkr.state.sessions.given, *ibkr.state._warmed))}
     if login.report.totp_window is not None:
         found["code by time"] = pyotp.TOTP(TOTP_SECRET).at(login.report.totp_window * PERIOD_S)
@@ -39,13 +39,13 @@ def handed_out(ibkr: RunningStandIn, login: rig.Login) -> Canaries:
 
 
 def told_by(login: rig.Login) -> bytes:
-    """Return all that a login says to its parent, but for the cookies, which are the parent's to use."""
+    """Return everything that a login reports to its parent, except the cookies, which the parent needs."""
     said: dict[str, object] = login.report.to_json() | {"cookies": [], "seen": [step.name for step in login.steps]}
     return json.dumps([said, repr(login.report), repr(login.questions)]).encode()
 
 
 def words_in(report: LoginReport) -> str:
-    """Return what can be read in the picture that was kept."""
+    """Return the text that can be read in the evidence's picture."""
     assert report.evidence is not None
     return pictures.read(Path(report.evidence) / "page.png")
 
@@ -55,7 +55,7 @@ def words_in(report: LoginReport) -> str:
     [pytest.param(way, page, id=f"{way.name}-{page}".replace(" ", "_")) for way in WAYS for page in way.pages],
 )
 def test_a_failed_login_tells_nobody(way: Way, variant: str, tmp_path: Path) -> None:
-    """Law 8: no secret, code or cookie in what a failed login writes, says, photographs or passes to a process."""
+    """Law 8: no secret, code or cookie is in what a failed login writes, reports, pictures or passes to a process."""
     with standing(tmp_path, way, variant) as (url, pin, ibkr), Watch() as watch:
         login = way.log_in(url, pin, tmp_path)
     assert login.report.outcome is way.outcome, login.report
@@ -67,7 +67,7 @@ def test_a_failed_login_tells_nobody(way: Way, variant: str, tmp_path: Path) -> 
     assert planted.in_processes(watch.told) == []
     words = words_in(login.report)
     assert planted.in_picture(words) == [], words
-    # What was searched was there: an empty picture, or processes that nobody saw, would hide a secret just as well.
+    # The search had something to search: an empty picture, or unseen processes, would hide a secret just as well.
     assert SANDBOX in words
     assert watch.saw("gwctl.login.worker")
     assert watch.saw("--type=renderer")
@@ -87,13 +87,13 @@ console.log("{"x" * 292}{PASSWORD}");
 
 
 def test_a_page_that_tells_all_it_knows(tmp_path: Path) -> None:
-    """Law 8: not even a page that puts secrets into paths, its console, its frames and its text gets one kept."""
+    """Law 8: a page that puts secrets into paths, its console, its frames and its text does not get one kept."""
     key = rig.make_key(tmp_path)
     way = Way("telltale", LoginOutcome.PAGE_UNKNOWN)
     with rig.serve(lambda _port: rig.PageServer(TELLTALE), key) as url, Watch() as watch:
         login = way.log_in(url, key.pin, tmp_path)
     assert login.report.outcome is way.outcome, login.report
-    # A piece of a secret that was cut off is one, too.
+    # A cut-off piece of a secret counts too.
     planted = PLANTED.and_also(cookie=COOKIE, half=PASSWORD[:8])
     words = words_in(login.report)
     assert SANDBOX in words
@@ -127,7 +127,7 @@ def test_the_search_finds_what_lies_about(tmp_path: Path) -> None:
 
 
 def test_the_search_finds_what_a_process_was_told() -> None:
-    """A planted secret in the arguments or in the environment of a process below this one is found."""
+    """A planted secret in the arguments or the environment of a child process is found."""
     with Watch() as watch:
         process = subprocess.Popen(
             [sys.executable, "-c", "input()", f"--password={PASSWORD}"],
@@ -144,7 +144,7 @@ def test_the_search_finds_what_a_process_was_told() -> None:
 
 
 def test_the_search_reads_what_a_picture_shows(tmp_path: Path) -> None:
-    """Photographed without the mask, the same pages show what stands in their fields and what their errors say."""
+    """Photographed without the mask, the same pages show the content of their fields and their errors."""
     way = next(way for way in WAYS if way.name == "code refused")
 
     async def photograph(url: str, pin: str) -> None:

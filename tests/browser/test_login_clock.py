@@ -1,4 +1,4 @@
-"""Codes by time on a machine whose clock is wrong: IBKR's own clock, which every page of it tells, is what counts."""
+"""TOTP codes on a machine with a wrong clock: IBKR's clock, which every page sends, decides."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.browser
 
 
 def log_in(folder: Path, ahead_s: float) -> tuple[rig.Login, list[str]]:
-    """Log in with a TOTP secret at an IBKR whose clock is so many seconds ahead of this machine's."""
+    """Log in with a TOTP secret at an IBKR whose clock is ahead of this machine's."""
     with ExitStack() as stack:
         key = rig.make_key(folder)
         account = Account(rig.USERNAME, rig.PASSWORD, totp_secret=matrix.TOTP_SECRET)
@@ -34,7 +34,7 @@ def log_in(folder: Path, ahead_s: float) -> tuple[rig.Login, list[str]]:
 
 @pytest.mark.parametrize(("ahead_s", "word"), [(95.0, "behind"), (-3605.0, "ahead")])
 def test_a_wrong_clock_costs_no_code(tmp_path: Path, ahead_s: float, word: str) -> None:
-    """The first code is right by IBKR's clock, and that this machine's is wrong is in the steps."""
+    """The first code is right by IBKR's clock, and the steps say that this machine's clock is wrong."""
     login, submits = log_in(tmp_path, ahead_s)
     assert login.report.outcome is LoginOutcome.SUCCESS, login.report
     assert submits == ["second_factor_asked", "success"]
@@ -45,7 +45,7 @@ def test_a_wrong_clock_costs_no_code(tmp_path: Path, ahead_s: float, word: str) 
 
 
 def test_a_right_clock_is_left_alone(tmp_path: Path) -> None:
-    """A header that is exact to a second corrects nothing on a machine whose clock is right."""
+    """A header that is exact to a second corrects nothing on a machine with a right clock."""
     login, submits = log_in(tmp_path, 0.0)
     assert login.report.outcome is LoginOutcome.SUCCESS
     assert submits == ["second_factor_asked", "success"]

@@ -1,6 +1,6 @@
-"""Pages that nobody listed: each is drawn from a grammar, and its login must come to what a careful person's would.
+"""Unlisted pages: a grammar draws each one, and its login must end as a careful person's would.
 
-``GWCTL_TEST_PAGES`` says how many; ``scripts/pages`` plays thousands and looks for the simplest page that breaks a law.
+``GWCTL_TEST_PAGES`` is their number; ``scripts/pages`` plays thousands and finds the simplest page that breaks a law.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 class Lane:
-    """A share of the pages: what distributes tests keeps a class together, for its browser's sake."""
+    """A share of the pages: pytest-xdist keeps a class together, so that it needs one browser."""
 
     LANE = 0
 
@@ -60,9 +60,9 @@ class TestThirdLane(Lane):
 
 
 class TestFound:
-    """Pages that broke a law once, by name and as simple as they did."""
+    """Pages that once broke a law, by name, in their simplest form."""
 
     @pytest.mark.parametrize("spec", CASES.values(), ids=CASES)
     def test_it_stays_right(self, spec: Spec, stage: Stage) -> None:
-        """What was found once is not found again."""
+        """A fault that was found once does not come back."""
         assert stage.broken_laws(spec) == []

@@ -1,4 +1,4 @@
-"""Every page, second factor and ending that IBKR's login is known to have, in a real Chromium."""
+"""Every known page, second factor and ending of IBKR's login, in a real Chromium."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Cells:
         self.chromium = stack.enter_context(rig.one_browser(self._places.key.pin, folder))
 
     def fresh(self, case: matrix.Case) -> tuple[RunningStandIn, str]:
-        """Return the stand-in and the gateway's address for a cell."""
+        """Return the fake IBKR and the gateway's address for a cell."""
         secret = matrix.TOTP_SECRET if case.factor.totp else None
         ibkr, url = self._places.fresh(case.variant.mode, secret, **case.variant.page)
         stage(case, ibkr)
@@ -43,7 +43,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cells]:
 def test_every_cell_ends_as_it_should(
     case: matrix.Case, cells: Cells, record_property: Callable[[str, object], None]
 ) -> None:
-    """Whatever the page looks like and asks for, the login ends in the one outcome that this is, after one submit."""
+    """With any page and any question, the login has exactly the cell's outcome, after one submit."""
     ibkr, url = cells.fresh(case)
     login = cells.chromium.log_in(job_of(case, url), answer=case.factor.reply)
     said = (login.report.text, [step.name for step in login.steps], ibkr.state.desk.submits)

@@ -1,4 +1,4 @@
-"""Chromium makes a sandbox of its own where it may; where a container forbids it, it runs all the same and says so."""
+"""Chromium uses its sandbox where it can; if a container forbids it, it runs without one and says so."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ asyncio.run(visit())
 
 @pytest.mark.parametrize(("engine", "told"), [("none", 0), ("docker", 1), ("podman", 1)])
 def test_a_browser_that_may_not_make_its_sandbox_runs_without(engine: str, told: int, tmp_path: Path) -> None:
-    """It shows a page under each engine's rules, and tells of the missing sandbox exactly where it is missing."""
+    """It shows a page under each engine's rules, and reports the missing sandbox exactly where it is missing."""
     done = subprocess.run(
         [sys.executable, container_guard.__file__, engine, sys.executable, "-c", VISIT, str(tmp_path / "profile")],
         env={**os.environ, "TMPDIR": str(tmp_path)},

@@ -1,4 +1,4 @@
-"""Pages that no version describes, built in many ways: understood where a person would, and left alone elsewhere."""
+"""Unknown pages, built in many ways: recognized where a person would understand them, and left alone elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.browser
 PATIENCE = Patience(form_s=4.0, answer_s=8.0, swallowed_s=1.5, action_s=3.0, banner_s=2.0)
 INVALID = "Invalid username password combination"
 
-# Sends what is in the fields, and shows what the answer says: another step, an error, or the end.
+# Sends the content of the fields, and shows what the answer says: another step, an error, or the end.
 SEND = """<script>
 const every = (root, s) => [...root.querySelectorAll("*")].flatMap((e) =>
   [...(e.matches(s) ? [e] : []), ...(e.shadowRoot ? every(e.shadowRoot, s) : [])]);
@@ -67,7 +67,7 @@ def step(html: str) -> tuple[int, str]:
 
 @dataclass
 class Pages(rig.PageServer):
-    """A server with further pages beside the first one."""
+    """A server with further pages next to the first one."""
 
     more: dict[str, str] = field(default_factory=dict)
 
@@ -78,7 +78,7 @@ class Pages(rig.PageServer):
 
 
 class Front:
-    """One server for the pages of all tests: it is ended after the browser, which keeps its connections."""
+    """One server for the pages of all tests: it ends after the browser, which keeps its connections."""
 
     def __init__(self) -> None:
         self.page: Any = None
@@ -102,7 +102,7 @@ def front(key: rig.Key) -> Iterator[Front]:
 
 @pytest.fixture(scope="module")
 def chromium(front: Front, key: rig.Key, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.OneBrowser]:
-    """Yield the browser that all logins have: it is the pages that differ."""
+    """Yield the browser for all logins: only the pages differ."""
     with rig.one_browser(key.pin, tmp_path_factory.mktemp("browser")) as chromium:
         yield chromium
 
@@ -201,7 +201,7 @@ UNDERSTOOD = {
 
 @pytest.mark.parametrize("name", UNDERSTOOD)
 def test_a_page_is_understood_by_what_every_page_has(log_in: LogIn, name: str) -> None:
-    """A person could log in on it, and so it is done, with one submit of the right values."""
+    """A person could log in on it, so the login succeeds, with one submit of the right values."""
     page = Pages(app(UNDERSTOOD[name]), [DONE])
     login = log_in(page)
     assert (login.report.outcome, login.report.text) == (LoginOutcome.SUCCESS, "")
@@ -213,7 +213,7 @@ def test_a_page_is_understood_by_what_every_page_has(log_in: LogIn, name: str) -
 
 
 def test_a_form_in_a_frame_of_the_same_origin_is_understood(log_in: LogIn) -> None:
-    """A frame of the gateway's own is part of the page, and its end is seen there, too."""
+    """A frame of the gateway's origin is part of the page, and the login's end is seen there too."""
     inner = app(FORM).replace("top.location", "location")
     page = Pages(
         '<body><iframe src="/sso/inner" width=400 height=300></iframe></body>', [DONE], more={"/sso/inner": inner}
@@ -245,7 +245,7 @@ SWITCHES = {
 @pytest.mark.parametrize("name", SWITCHES)
 @pytest.mark.parametrize("mode", ["paper", "live"])
 def test_the_kind_of_account_is_chosen(log_in: LogIn, name: str, mode: str) -> None:
-    """Whatever the choice is made of and called, the form goes in the profile's mode."""
+    """With any kind and name of choice, the form is sent in the profile's mode."""
     html, value = SWITCHES[name]
     page = Pages(app(f"<form>{html}{USER}{SECRET}{BUTTON}</form>"), [DONE])
     login = log_in(page, mode=mode)
@@ -266,7 +266,7 @@ BUTTONS = {
 
 @pytest.mark.parametrize("name", BUTTONS)
 def test_the_kind_of_account_is_chosen_by_buttons(log_in: LogIn, name: str) -> None:
-    """Tabs, radios and buttons that stay pressed say which is chosen, and are clicked for the other."""
+    """Tabs, radios and pressed buttons show which is chosen, and are clicked to choose the other."""
     live, paper = BUTTONS[name]
     html = f"<div><button type=button {live}>Live</button><button type=button {paper}>Paper</button></div>{FORM}"
     page = Pages(app(html), [DONE])
@@ -276,7 +276,7 @@ def test_the_kind_of_account_is_chosen_by_buttons(log_in: LogIn, name: str) -> N
 
 
 def test_a_switch_that_rebuilds_the_form_is_followed(log_in: LogIn) -> None:
-    """The fields come again, empty, after the switch: they are filled after it, in its mode."""
+    """The switch brings new, empty fields: they are filled after it, in its mode."""
     switch = '<button type=button role=switch aria-checked=%s aria-label="Paper trading" onclick="again()">x</button>'
     html = f"""{switch % "false"}{FORM}<script>
     const again = () => {{ document.getElementById("app").innerHTML = ""; setTimeout(() => {{
@@ -353,7 +353,7 @@ STOPPED = {
 
 @pytest.mark.parametrize("name", STOPPED)
 def test_where_two_readings_are_possible_nothing_is_sent(log_in: LogIn, name: str) -> None:
-    """It stops before the submit, and says what it saw."""
+    """It stops before the submit, and reports what it saw."""
     html, seen = STOPPED[name]
     page = Pages(app(html), [DONE] * 3)
     login = log_in(page)
@@ -375,7 +375,7 @@ OTHER_CHOICES = {
 
 @pytest.mark.parametrize("name", OTHER_CHOICES)
 def test_another_choice_does_not_stop_a_login(log_in: LogIn, name: str) -> None:
-    """What is no kind of account is left alone, and the form is sent."""
+    """A choice that is not the kind of account is left alone, and the form is sent."""
     page = Pages(app(OTHER_CHOICES[name]), [DONE])
     login = log_in(page)
     assert (login.report.outcome, login.report.text) == (LoginOutcome.SUCCESS, "")
@@ -383,7 +383,7 @@ def test_another_choice_does_not_stop_a_login(log_in: LogIn, name: str) -> None:
 
 
 def test_a_page_of_another_origin_is_left_alone(log_in: LogIn, front: Front) -> None:
-    """A page that the gateway sends the browser to by a script is not one to type a password on."""
+    """If the gateway's script sends the browser to another page, no password is typed there."""
     elsewhere = front.url.replace("localhost", "127.0.0.1")
     page = Pages(f"<script>location.href = '{elsewhere}/form'</script>", [DONE], more={"/form": app(FORM)})
     login = log_in(page)
@@ -411,7 +411,7 @@ def test_an_error_is_seen_where_a_screen_reader_hears_it(log_in: LogIn, name: st
 
 
 def test_an_announcement_before_the_submit_is_no_answer(log_in: LogIn) -> None:
-    """An alert that stood there before is not what the login ends with."""
+    """An alert from before the submit is not how the login ends."""
     html = f"<div role=alert>Scheduled maintenance on Saturday</div><div id=error role=alert></div>{FORM}"
     assert log_in(Pages(app(html), [DONE])).report.outcome is LoginOutcome.SUCCESS
     login = log_in(Pages(app(html), [(200, json.dumps({"error": INVALID}))]))
@@ -435,7 +435,7 @@ CODES = {
 
 @pytest.mark.parametrize("name", CODES)
 def test_a_code_is_typed_where_it_is_asked_for(log_in: LogIn, name: str) -> None:
-    """A code's field is known by its name, its kind, or its boxes; it is sent once."""
+    """A code's field is recognized by its name, its kind, or its boxes; the code is sent once."""
     page = Pages(app(FORM), [step(CODES[name]), DONE])
     login = log_in(page, lambda _question: "135790", method=Method.COMMAND)
     assert (login.report.outcome, login.report.text) == (LoginOutcome.SUCCESS, "")
@@ -448,7 +448,7 @@ def test_a_code_is_typed_where_it_is_asked_for(log_in: LogIn, name: str) -> None
     [("We sent a code by SMS to ***12", "sms"), ("Look into your e-mail", "email"), ("From your authenticator", "app")],
 )
 def test_the_page_says_which_code_it_asks_for(log_in: LogIn, text: str, kind: str) -> None:
-    """A code by SMS is not made of the app's secret."""
+    """A code by SMS is not computed from the app's secret."""
     html = f"<p>{text}</p>{CODES['label']}"
     login = log_in(Pages(app(FORM), [step(html), DONE]), lambda _question: "135790", method=Method.COMMAND)
     assert login.report.outcome is LoginOutcome.SUCCESS
@@ -474,7 +474,7 @@ DEVICES = {
 
 @pytest.mark.parametrize("name", DEVICES)
 def test_a_device_is_chosen(log_in: LogIn, name: str) -> None:
-    """Cards, buttons, options or a list: what fits the profile is clicked."""
+    """Cards, buttons, options or a list: the device for the profile is clicked."""
     script = f"""<script>async function pick(device) {{
       await fetch("/sso/Authenticator", {{method: "POST", body: "device " + device}});
       document.getElementById("app").innerHTML = `{CODES["label"]}`; }}</script>"""
@@ -493,7 +493,7 @@ def test_the_form_again_is_a_refusal(log_in: LogIn) -> None:
 
 
 def test_a_known_page_is_never_read_in_another_way(log_in: LogIn) -> None:
-    """A known form that is built piece by piece is waited for: its own button is the one that is clicked."""
+    """A known form that is built piece by piece is awaited: its own button is the one that is clicked."""
     html = """<input id=xyz-field-username name=username><input id=xyz-field-password type=password>
     <button data-wrong onclick="document.title = 'wrong'">Log in</button><script>
     setTimeout(() => document.querySelector("[data-wrong]").outerHTML =
@@ -503,7 +503,7 @@ def test_a_known_page_is_never_read_in_another_way(log_in: LogIn) -> None:
 
 
 def test_a_probe_says_what_it_understood(log_in: LogIn) -> None:
-    """Elements that are not of a version are shown with what they were found by."""
+    """Elements without a version are listed with how they were found."""
     login = log_in(Pages(app(FORM)), visit="probe")
     assert (login.report.outcome, login.report.page_version) == (LoginOutcome.CANCELLED, "recognized")
     assert login.report.elements["username"] == 'recognized by its name "Username"'

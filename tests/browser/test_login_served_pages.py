@@ -1,4 +1,4 @@
-"""Pages that the stand-in for IBKR does not serve: the legacy one, and every panel after the password."""
+"""Pages that the fake IBKR does not serve: the legacy one, and every panel after the password."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.browser
 TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 PATIENCE = Patience(form_s=3.0, answer_s=5.0, swallowed_s=1.0, action_s=3.0, banner_s=0.5)
 
-# A page in the legacy shape, which posts its form as a form and is a new document after it.
+# A page in the legacy form, which posts its form as a document and is a new document afterwards.
 LEGACY = """<body><form method="post" action="/sso/Authenticator">
 <input name="user_name"><input name="password" type="password">
 <input type="checkbox" id="paperSwitch"><label for="paperSwitch">Paper</label>
 <button id="submitForm">Login</button></form>
 <div class="alert alert-danger margin-top-10" hidden></div></body>"""
 
-# A page in the current shape that shows the panel which the answer to its POST names.
+# A page in the current form that shows the panel named in the answer to its POST.
 CURRENT = """<body><div class="xyzblock-error" hidden><p class="xyz-errormessage"></p></div>
 <form id="first"><input id="xyz-field-username" name="username"><input id="xyz-field-password" type="password">
 <button class="xyz-button-login">Login</button></form>
@@ -59,7 +59,7 @@ if (select) select.addEventListener("change", () => send(null, "device " + selec
 
 
 class Front:
-    """One server for the pages of all tests: it is ended after the browser, which keeps its connections."""
+    """One server for the pages of all tests: it ends after the browser, which keeps its connections."""
 
     def __init__(self) -> None:
         self.page: Any = rig.PageServer("")
@@ -83,7 +83,7 @@ def front(key: rig.Key) -> Iterator[Front]:
 
 @pytest.fixture(scope="module")
 def chromium(front: Front, key: rig.Key, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.OneBrowser]:
-    """Yield the browser that all logins have: it is the pages that differ."""
+    """Yield the browser for all logins: only the pages differ."""
     with rig.one_browser(key.pin, tmp_path_factory.mktemp("browser")) as chromium:
         yield chromium
 
@@ -108,7 +108,7 @@ LogIn = Callable[..., rig.Login]
 
 
 def test_the_legacy_page_is_logged_in(log_in: LogIn) -> None:
-    """The page of before March 2023 works, too: its switch, its fields, its submit."""
+    """The page from before March 2023 works too: its switch, its fields, its submit."""
     page = rig.PageServer(LEGACY, [(200, '<body><script>location.href = "/sso/Dispatcher"</script></body>')])
     login = log_in(page)
     assert login.report.outcome is LoginOutcome.SUCCESS
@@ -161,7 +161,7 @@ def test_what_only_a_person_can_answer_ends_the_login(log_in: LogIn, panel: str,
 
 
 def test_the_authenticator_app_is_chosen_from_the_devices(log_in: LogIn) -> None:
-    """Of several devices the app is chosen by its value, and its code sent."""
+    """From several devices, the app is chosen by its value, and its code is sent."""
     choice = """<div class="xyzblock-multiplesf" data-panel="choice" hidden><select class="xyz-multipleselect">
     <option value="">Select</option><option value="5.2a">IB Key</option><option value="4.2">SMS</option>
     <option value="4">mobile authenticator APP</option></select></div>"""
@@ -175,7 +175,7 @@ def test_the_authenticator_app_is_chosen_from_the_devices(log_in: LogIn) -> None
 
 
 def test_a_page_nobody_knows_names_what_was_looked_for(log_in: LogIn) -> None:
-    """A page with other fields is unknown, not absent, and nothing is typed into it."""
+    """A page with other fields is unknown, not missing, and nothing is typed into it."""
     page = rig.PageServer('<body><input name="login"><input name="pin" type="password"></body>')
     login = log_in(page)
     assert login.report.outcome is LoginOutcome.PAGE_UNKNOWN
@@ -184,7 +184,7 @@ def test_a_page_nobody_knows_names_what_was_looked_for(log_in: LogIn) -> None:
 
 
 def test_a_profile_can_teach_gwctl_a_new_page(log_in: LogIn) -> None:
-    """The same page with the profile's own selectors is logged in."""
+    """On the same page, the profile's own selectors make the login succeed."""
     html = CURRENT.replace("xyz-field-username", "who").replace('name="username"', "").replace("xyz-button-login", "go")
     page = rig.PageServer(html % "", [(200, '{"done": true}')])
     login = log_in(page, pages={"username": ["#who"], "submit": ["#first .go"]})
@@ -193,14 +193,14 @@ def test_a_profile_can_teach_gwctl_a_new_page(log_in: LogIn) -> None:
 
 
 def test_a_cookie_cover_without_a_button_is_taken_away(log_in: LogIn) -> None:
-    """A dialog that has none of the known buttons does not keep the login from its submit."""
+    """A dialog without any known button does not stop the submit."""
     cover = '<div id="cookie-modal" style="position:fixed;inset:0">Cookies!</div>'
     login = log_in(rig.PageServer(CURRENT % cover, [(200, '{"done": true}')]))
     assert login.report.outcome is LoginOutcome.SUCCESS
 
 
 def test_a_form_sent_after_all_is_not_sent_again(log_in: LogIn) -> None:
-    """A page that posts while it is being left was not swallowed: it counts, and is not submitted again (law 2)."""
+    """A page that posts while it is being left did not ignore the form: it counts and is not sent again (law 2)."""
     late = """<script>document.getElementById("first").addEventListener("submit", (e) => {
       e.preventDefault(); e.stopImmediatePropagation();
       setTimeout(() => fetch("/sso/Authenticator", {method: "POST", body: "late"}), 1500);
@@ -220,7 +220,7 @@ COMPUTES = """<script>document.getElementById("%s").addEventListener("%s", () =>
 
 @pytest.mark.parametrize("busy_ms", [700, 2000, 4000])
 def test_a_page_that_computes_what_it_sends_is_clicked_once(log_in: LogIn, busy_ms: int) -> None:
-    """IBKR's page does so, on a small machine for long, and answers nobody meanwhile: one click, one submit (law 2)."""
+    """IBKR's page computes for long on a small machine, and does not answer: one click, one submit (law 2)."""
     page = rig.PageServer(CURRENT % COMPUTES % ("first", "submit", busy_ms), [(200, '{"done": true}')])
     login = log_in(page)
     assert login.report.outcome is LoginOutcome.SUCCESS
@@ -229,7 +229,7 @@ def test_a_page_that_computes_what_it_sends_is_clicked_once(log_in: LogIn, busy_
 
 
 def test_a_click_that_is_confirmed_late_is_not_done_again(log_in: LogIn) -> None:
-    """The page leaves the form and its button standing while IBKR thinks: a second click would send it again."""
+    """The page keeps the form and its button while IBKR works: a second click would send it again."""
     late = CURRENT.replace('first").hidden = !!answer.panel', 'first").hidden = false')
     answers = [(200, '{"panel": "silver"}'), (200, '{"done": true}')]
     page = rig.PageServer(late % COMPUTES % ("first", "click", 1500), answers)
@@ -239,7 +239,7 @@ def test_a_click_that_is_confirmed_late_is_not_done_again(log_in: LogIn) -> None
 
 
 def test_a_page_that_begins_to_compute_late_is_waited_for(log_in: LogIn) -> None:
-    """A form that is sent after a long silence, in which the page did not answer, was not swallowed."""
+    """A form that is sent after a long silence without any answer from the page was not ignored."""
     late = """<script>document.getElementById("first").addEventListener("submit", (e) => {
       e.preventDefault(); e.stopImmediatePropagation();
       setTimeout(() => {
@@ -257,7 +257,7 @@ def test_a_page_that_begins_to_compute_late_is_waited_for(log_in: LogIn) -> None
 
 @pytest.mark.parametrize("computes_ms", [0, 1500, 3500])
 def test_a_login_that_is_taken_is_not_called_refused(log_in: LogIn, computes_ms: int) -> None:
-    """An empty form stands there again until the page has computed what IBKR's answer means."""
+    """An empty form is visible again until the page has computed the meaning of IBKR's answer."""
     html = (CURRENT % "").replace(
         "if (answer.done)",
         f"""document.getElementById("xyz-field-password").value = "";
@@ -275,7 +275,7 @@ def test_a_login_that_is_taken_is_not_called_refused(log_in: LogIn, computes_ms:
 
 
 def test_a_login_page_of_503_spends_nothing(log_in: LogIn) -> None:
-    """An ill login page ends the login before anything is typed."""
+    """A login page with an error status ends the login before anything is typed."""
     page = rig.PageServer("<body>down</body>", status=503)
     login = log_in(page)
     assert login.report.outcome is LoginOutcome.UPSTREAM_ILL
@@ -284,7 +284,7 @@ def test_a_login_page_of_503_spends_nothing(log_in: LogIn) -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 429])
 def test_a_page_that_turns_the_browser_away_is_ibkrs(log_in: LogIn, status: int) -> None:
-    """The same with a page: it is said at once, and nothing waits for a form."""
+    """The same with an HTML page: the login ends at once, without waiting for a form."""
     login = log_in(rig.PageServer("<body>Access Denied</body>", status=status))
     assert login.report.outcome is LoginOutcome.UPSTREAM_ILL
     assert str(status) in login.report.text
@@ -293,7 +293,7 @@ def test_a_page_that_turns_the_browser_away_is_ibkrs(log_in: LogIn, status: int)
 @pytest.mark.parametrize(
     ("target", "outcome", "text"),
     [
-        ("https://nowhere.invalid/", LoginOutcome.UPSTREAM_ILL, "not found (DNS)"),
+        ("https://nowhere.invalid/", LoginOutcome.UPSTREAM_ILL, "does not resolve (DNS)"),
         ("/", LoginOutcome.UPSTREAM_ILL, "ERR_TOO_MANY_REDIRECTS"),
         ("https://localhost:22/", LoginOutcome.PORT_FORBIDDEN, "ERR_UNSAFE_PORT"),
         ("gopher://localhost/", LoginOutcome.UPSTREAM_ILL, "without a page"),
@@ -303,7 +303,7 @@ def test_a_page_that_turns_the_browser_away_is_ibkrs(log_in: LogIn, status: int)
 def test_where_a_redirect_leads_is_not_the_browsers_fault(
     log_in: LogIn, target: str | None, outcome: LoginOutcome, text: str
 ) -> None:
-    """Each way of not coming to a page is of whoever is at fault; None: 204, no page at all."""
+    """Each failure to reach a page is attributed to the party at fault; None: 204, no page at all."""
 
     async def app(scope: Any, _receive: Any, send: Any) -> None:
         assert scope["path"] == "/"
@@ -318,7 +318,7 @@ def test_where_a_redirect_leads_is_not_the_browsers_fault(
 
 
 def test_a_port_where_nobody_answers_is_a_page_that_never_came(key: rig.Key, chromium: rig.OneBrowser) -> None:
-    """A gateway that ended meanwhile is told from a browser that failed."""
+    """A gateway that has ended is distinguished from a failed browser."""
     with rig.serve(lambda _port: rig.PageServer(""), key) as url:
         pass
     login = chromium.log_in(LoginJob(url, rig.USERNAME, rig.PASSWORD, patience=PATIENCE))
@@ -327,7 +327,7 @@ def test_a_port_where_nobody_answers_is_a_page_that_never_came(key: rig.Key, chr
 
 
 def test_a_browser_that_does_not_start_is_said(tmp_path: Path) -> None:
-    """A program that is no browser ends in an outcome of its own, with nothing left behind."""
+    """A program that is no browser ends in a separate outcome, and leaves nothing behind."""
 
     async def run() -> LoginReport:
         browser = Browser("chrome", Path("/bin/false"), "setting")

@@ -38,7 +38,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
 
 @dataclass
 class Stand:
-    """The stand-in for IBKR behind a gateway that has no cookies."""
+    """The fake IBKR, behind a gateway without cookies."""
 
     url: str
     ibkr: RunningStandIn
@@ -60,7 +60,7 @@ class Stand:
         return self.shared.chromium.log_in(self.job(**changes), permit=permit)
 
     def log_in_by_worker(self, pin: str | None = None) -> rig.Login:
-        """Log in as the supervisor does, by a worker with a browser of its own."""
+        """Log in as the supervisor does, by a worker with a separate browser."""
         return rig.log_in(self.job(), pin or self.shared.places.key.pin, self.folder / "scratch")
 
     @property
@@ -82,7 +82,7 @@ def make_stand(shared: Shared, tmp_path: Path) -> MakeStand:
 
 
 def test_a_login_succeeds_and_hands_over_its_cookies(make_stand: MakeStand) -> None:
-    """One submit, one permit, IBKR's cookies for a later resume, and no evidence of what went well."""
+    """One submit, one permit, IBKR's cookies for a later resume, and no evidence of a success."""
     stand = make_stand()
     login = stand.log_in_by_worker()
     assert login.report.outcome is LoginOutcome.SUCCESS
@@ -98,7 +98,7 @@ def test_a_login_succeeds_and_hands_over_its_cookies(make_stand: MakeStand) -> N
 
 
 def test_a_wrong_password_is_sent_exactly_once(make_stand: MakeStand) -> None:
-    """A refusal is an outcome of its own, counted once, never tried again (law 2)."""
+    """A refusal is a separate outcome, counted once, never tried again (law 2)."""
     stand = make_stand()
     login = stand.log_in(password="not-the-password")
     assert login.report.outcome is LoginOutcome.REFUSED
@@ -117,7 +117,7 @@ def test_without_permission_nothing_is_sent(make_stand: MakeStand) -> None:
 
 
 def test_the_wrong_mode_is_said_and_not_switched(make_stand: MakeStand) -> None:
-    """A paper account in live mode ends the login: the profile's mode is the law."""
+    """A paper account in live mode ends the login: the profile's mode decides."""
     stand = make_stand()
     login = stand.log_in(mode="live")
     assert login.report.outcome is LoginOutcome.WRONG_MODE
@@ -153,7 +153,7 @@ def test_every_habit_of_the_page_is_coped_with(make_stand: MakeStand, page: dict
 
 
 def test_a_page_without_a_switch_is_logged_in_by_username(make_stand: MakeStand) -> None:
-    """Where there is no paper switch, nothing is clicked for one."""
+    """Without a paper switch, nothing is clicked for one."""
     stand = make_stand(toggle=False, account_mode="live")
     login = stand.log_in(mode="paper")
     assert login.report.outcome is LoginOutcome.SUCCESS
@@ -161,7 +161,7 @@ def test_a_page_without_a_switch_is_logged_in_by_username(make_stand: MakeStand)
 
 
 def test_a_form_that_never_comes_gets_one_free_reload(make_stand: MakeStand) -> None:
-    """No form, then one reload, then an end of its own; no permit is asked and no password spent."""
+    """No form, one reload, then a separate outcome; no permit is requested and no password spent."""
     stand = make_stand(form_never=True)
     login = stand.log_in(patience=Patience(form_s=1.0))
     assert login.report.outcome is LoginOutcome.PAGE_NEVER_CAME
@@ -171,7 +171,7 @@ def test_a_form_that_never_comes_gets_one_free_reload(make_stand: MakeStand) -> 
 
 
 def test_after_a_gateway_start_a_missing_form_is_worth_the_demo_page(make_stand: MakeStand) -> None:
-    """The first login of a gateway opens the demo page before the form, and when none comes, and tries once more."""
+    """A gateway's first login opens the demo page before the form and, if no form appears, once more."""
     stand = make_stand(form_never=True)
     login = stand.log_in(first_after_start=True, patience=Patience(form_s=0.7))
     assert login.report.outcome is LoginOutcome.PAGE_NEVER_CAME
@@ -182,7 +182,7 @@ def test_after_a_gateway_start_a_missing_form_is_worth_the_demo_page(make_stand:
 @pytest.mark.parametrize("how", ["swallows", "stays", "clears", "reloads"])
 @pytest.mark.parametrize("has_worked", [False, True])
 def test_after_a_gateway_start_the_demo_page_comes_first(make_stand: MakeStand, how: str, has_worked: bool) -> None:  # noqa: FBT001 - a case
-    """The first form after a gateway's start is opened behind the demo page: one submit, in whatever mood it is."""
+    """The first form after a gateway's start is opened after the demo page: one submit, with any temperament."""
     stand = make_stand()
     stand.ibkr.state.set_scenario("temperamental", on=True, parameters={"how": how})
     login = stand.log_in(first_after_start=True, has_worked=has_worked)
@@ -209,7 +209,7 @@ def test_where_the_demo_page_did_not_help_at_first(
     outcome: LoginOutcome,
     has_worked: bool,  # noqa: FBT001 - a case
 ) -> None:
-    """A page that does nothing with the answer gets one more try within 15 s, if the password has worked (law 2)."""
+    """If a page does nothing with the answer, it gets one more try within 15 s, if the password has worked (law 2)."""
     stand = make_stand()
     stand.ibkr.state.set_scenario("temperamental", on=True, parameters={"how": how})
     called, helps = [0], stand.ibkr.state.demo_called
@@ -233,7 +233,7 @@ def test_where_the_demo_page_did_not_help_at_first(
 
 
 def test_an_error_text_after_a_gateway_start_is_no_mood(make_stand: MakeStand) -> None:
-    """A refusal is not sent again behind the demo page, also if the password has worked before."""
+    """A refusal is not sent again after the demo page, even if the password has worked before."""
     stand = make_stand()
     login = stand.log_in(first_after_start=True, has_worked=True, password="another")
     assert login.report.outcome is LoginOutcome.REFUSED
@@ -241,7 +241,7 @@ def test_an_error_text_after_a_gateway_start_is_no_mood(make_stand: MakeStand) -
 
 
 def test_a_temperamental_gateway_is_talked_round(make_stand: MakeStand) -> None:
-    """A swallowed form is no refusal: after the demo page the password is sent, once in all."""
+    """An ignored form is no refusal: after the demo page the password is sent, once in all."""
     stand = make_stand()
     stand.ibkr.state.set_scenario("temperamental", on=True, parameters={})
     login = stand.log_in()
@@ -251,7 +251,7 @@ def test_a_temperamental_gateway_is_talked_round(make_stand: MakeStand) -> None:
 
 
 def test_a_form_swallowed_twice_is_the_end(make_stand: MakeStand, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Swallowed again after the demo page: an outcome of its own, nothing sent, nothing counted."""
+    """Ignored again after the demo page: a separate outcome, nothing sent, nothing counted."""
     stand = make_stand()
     stand.ibkr.state.set_scenario("temperamental", on=True, parameters={})
     monkeypatch.setattr(stand.ibkr.state, "demo_called", lambda _cookies: None)  # the call does not help
@@ -262,7 +262,7 @@ def test_a_form_swallowed_twice_is_the_end(make_stand: MakeStand, monkeypatch: p
 
 
 def test_a_code_is_made_and_sent(make_stand: MakeStand) -> None:
-    """Asked for a code of the app, a login with the secret gives it and tells which window is used up."""
+    """For a code of the app, a login with the secret sends it and reports the used window."""
     stand = make_stand(totp_secret=TOTP_SECRET)
     login = stand.log_in(totp_secret=TOTP_SECRET)
     assert login.report.outcome is LoginOutcome.SUCCESS
@@ -278,7 +278,7 @@ def test_a_code_is_made_and_sent(make_stand: MakeStand) -> None:
 def test_without_a_good_secret_a_person_is_needed(
     make_stand: MakeStand, secret: str | None, text: str, submits: list[str]
 ) -> None:
-    """Asked for a code that cannot be made, the login ends and says so; a bad secret does so before the password."""
+    """For a code that cannot be computed, the login ends and says so; with a bad secret, even before the password."""
     stand = make_stand(totp_secret=TOTP_SECRET)
     login = stand.log_in(totp_secret=secret)
     assert login.report.outcome is LoginOutcome.SECOND_FACTOR_NEEDED
@@ -300,7 +300,7 @@ def test_without_a_good_secret_a_person_is_needed(
 def test_every_ending_is_its_own_outcome(
     make_stand: MakeStand, scenario: str, parameters: dict[str, Any], outcome: LoginOutcome
 ) -> None:
-    """Form again, each text, a spinner: told apart, after one submit and never a second."""
+    """Form again, each text, a spinner: each is distinguished, after one submit and never a second."""
     stand = make_stand()
     stand.ibkr.state.set_scenario(scenario, on=True, parameters=parameters)
     login = stand.log_in(patience=Patience(answer_s=3.0))
@@ -310,7 +310,7 @@ def test_every_ending_is_its_own_outcome(
 
 @pytest.mark.parametrize("scenario", ["maintenance_banner", "html_503"])
 def test_maintenance_spends_no_password(make_stand: MakeStand, scenario: str) -> None:
-    """A banner without a form, or a 503: IBKR is ill, and nothing is sent."""
+    """A banner without a form, or a 503: IBKR has a problem, and nothing is sent."""
     stand = make_stand()
     stand.ibkr.state.set_scenario(scenario, on=True, parameters={})
     login = stand.log_in(patience=Patience(banner_s=0.5))
@@ -319,13 +319,13 @@ def test_maintenance_spends_no_password(make_stand: MakeStand, scenario: str) ->
 
 
 def test_another_key_is_never_talked_to(make_stand: MakeStand, tmp_path: Path) -> None:
-    """A port that shows another key than the pinned one gets no password (law 8: our TLS is verified)."""
+    """A port with a key other than the pinned one gets no password (law 8: our TLS is verified)."""
     stand = make_stand()
     other = tmp_path / "other"
     other.mkdir()
     login = stand.log_in_by_worker(rig.make_key(other).pin)
     assert login.report.outcome is LoginOutcome.FOREIGN_KEY
-    assert "does not show our key" in login.report.text
+    assert "does not have our key" in login.report.text
     assert (login.report.submits, login.permits, stand.submits) == (0, 0, [])
 
 

@@ -1,4 +1,4 @@
-"""Pages with what no version of IBKR's page has: errors in other places, covers, switches, steps that nobody knows."""
+"""Pages unlike every version of IBKR's: errors in other places, covers, switches, unknown steps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Reply = Callable[[Question], str | None]
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Front, rig.OneBrowser]]:
-    """Yield the server of the pages and the browser that all logins have."""
+    """Yield the server of the pages and the browser for all logins."""
     key = rig.make_key(tmp_path_factory.mktemp("key"))
     front = Front()
     with (
@@ -77,7 +77,7 @@ def says(**answer: str | bool) -> tuple[int, str]:
 )
 @pytest.mark.parametrize("panel", [None, "gone"])
 def test_a_refusal_in_any_place_is_one_at_once(log_in: LogIn, place: str, panel: str | None) -> None:
-    """Wherever the words stand, the form gone or not, the password was refused: at once, counted, sent once."""
+    """With the words in any place, with or without the form, the password was refused: at once, counted, sent once."""
     page = rig.PageServer(CURRENT % "", [says(text=place % REFUSED, **({"panel": panel} if panel else {}))])
     login = log_in(page)
     assert login.report.outcome is LoginOutcome.REFUSED
@@ -90,7 +90,7 @@ def test_a_refusal_in_any_place_is_one_at_once(log_in: LogIn, place: str, panel:
     "place", ['<div class="is-invalid"></div><p class="invalid-feedback">%s</p>', "<p role=alert>%s</p>", "<p>%s</p>"]
 )
 def test_a_refused_code_that_stays_in_its_field_is_seen(log_in: LogIn, place: str) -> None:
-    """Words of refusal beside the code that was typed: one more is asked for, and no third one."""
+    """Words of refusal next to the typed code: one more code is requested, and no third one."""
     wrong = says(text=place % "Incorrect security code", panel="silver")
     page = rig.PageServer(CURRENT % "", [says(panel="silver"), wrong, wrong])
     codes = iter(["111111", "222222", "333333"])
@@ -109,7 +109,7 @@ def test_a_refused_code_that_stays_in_its_field_is_seen(log_in: LogIn, place: st
     ],
 )
 def test_a_page_that_nobody_knows_is_read_out(log_in: LogIn, words: str) -> None:
-    """A settled page with words is a verdict of its own: they are told, it counts, and a person has to read them."""
+    """A settled page with words is a verdict: the words are reported, it counts, and a person must read them."""
     page = rig.PageServer(CURRENT % "", [says(text=f"<p>{words}</p><button>Continue</button>", panel="gone")])
     login = log_in(page)
     assert login.report.outcome is LoginOutcome.UNKNOWN_TEXT
@@ -119,7 +119,7 @@ def test_a_page_that_nobody_knows_is_read_out(log_in: LogIn, words: str) -> None
 
 
 def test_an_offer_that_nobody_knows_is_skipped(log_in: LogIn) -> None:
-    """A page with a way past it is gone past, and IBKR's words are in the step."""
+    """A page that can be skipped is skipped, and its words are in the step."""
     offer = """<section id=offer><p>Keep your details up to date.</p>
     <button onclick="send(null, 'skipped')">Remind me later</button></section>"""
     page = rig.PageServer(CURRENT % "", [says(text=offer, panel="gone"), says(done=True)])
@@ -129,7 +129,7 @@ def test_an_offer_that_nobody_knows_is_skipped(log_in: LogIn) -> None:
 
 
 def test_a_page_that_asks_for_patience_is_waited_for(log_in: LogIn) -> None:
-    """Words that ask to wait are no verdict; the login goes on when the page does."""
+    """Words that ask to wait are no verdict; the login continues when the page does."""
     wait = (
         "<p>Loading your account</p><img src=x onerror='setTimeout(() => location.href = \"/sso/Dispatcher\", 4000)'>"
     )
@@ -138,7 +138,7 @@ def test_a_page_that_asks_for_patience_is_waited_for(log_in: LogIn) -> None:
 
 
 def test_words_with_a_clock_settle_all_the_same(log_in: LogIn) -> None:
-    """A clock that runs in the page does not keep it from being read."""
+    """A running clock on the page does not stop it from being read."""
     clock = """<p id=c>Your session ends in 99 s</p>
     <img src=x onerror="setInterval(() => { c.textContent = `Your session ends in ${performance.now()} s` }, 200)">"""
     login = log_in(rig.PageServer(CURRENT % "", [says(text=clock, panel="gone")]))
@@ -146,7 +146,7 @@ def test_words_with_a_clock_settle_all_the_same(log_in: LogIn) -> None:
     assert login.report.durations_ms["answer"] < 5000
 
 
-# What comes up after the click and is not its answer.
+# What appears after the click but is not its answer.
 
 LATER = """<script>addEventListener("submit", () => setTimeout(() => {
   document.getElementById("where").insertAdjacentHTML("beforeend", %s);
@@ -166,7 +166,7 @@ window.fetch = async (...all) => { await new Promise((go) => setTimeout(go, 2500
 )
 @pytest.mark.parametrize("slow", ["", SLOW], ids=["before", "meanwhile"])
 def test_an_announcement_does_not_end_a_login(log_in: LogIn, announcement: str, slow: str) -> None:
-    """What the page fetches later is not the answer: neither before the form is sent nor while IBKR thinks."""
+    """Content that the page loads later is not the answer: neither before the form is sent nor while IBKR works."""
     html = CURRENT % (slow + LATER % json.dumps(announcement))
     page = rig.PageServer(html, [says(done=True)])
     login = log_in(page, patience=replace(QUICK, swallowed_s=3.5))
@@ -178,7 +178,7 @@ def test_an_announcement_does_not_end_a_login(log_in: LogIn, announcement: str, 
     "announcement", ["<div class=gstat>Maintenance</div>", "<div role=alert>Closed on Friday.</div>"]
 )
 def test_an_announcement_does_not_end_a_push(log_in: LogIn, announcement: str) -> None:
-    """A notification that waits on the telephone is waited for, whatever the page announces."""
+    """A notification that waits on the phone is awaited, whatever the page announces."""
     push = f"""<div class="xyzblock-notification" data-panel="x" hidden>Sent</div>{LATER % json.dumps(announcement)}
     <script>addEventListener("submit", () => {{
       setTimeout(() => location.href = "/sso/Dispatcher", 4000);
@@ -188,7 +188,7 @@ def test_an_announcement_does_not_end_a_push(log_in: LogIn, announcement: str) -
 
 
 def test_telemetry_beside_a_swallowed_form_is_no_submit(log_in: LogIn) -> None:
-    """What a POST means is told by its path: the form was swallowed, and the password never left the browser."""
+    """The path decides what a POST means: the page ignored the form, and the password never left the browser."""
     telemetry = """<script>document.getElementById("first").addEventListener("submit", (e) => {
       e.preventDefault(); e.stopImmediatePropagation();
       fetch("/sso/telemetry", {method: "POST", body: "clicked"});
@@ -201,7 +201,7 @@ def test_telemetry_beside_a_swallowed_form_is_no_submit(log_in: LogIn) -> None:
 
 
 def test_a_form_that_goes_elsewhere_has_gone(log_in: LogIn) -> None:
-    """A POST that carries the username is the form's, whatever its path: it is not sent twice (law 2)."""
+    """A POST that carries the username is the form's, on any path: it is not sent twice (law 2)."""
     elsewhere = """<script>document.getElementById("first").addEventListener("submit", (e) => {
       e.preventDefault(); e.stopImmediatePropagation();
       fetch("/v2/session", {method: "POST", body: JSON.stringify({user: e.target[0].value})});
@@ -230,7 +230,7 @@ _ELSEWHERE = """<script>document.getElementById("first").addEventListener("submi
     ids=["upper case", "PUT", "GET", "socket that is refused"],
 )
 def test_a_form_that_goes_in_another_way_is_not_sent_twice(log_in: LogIn, sends: str) -> None:
-    """Whatever way it takes, what carries the username is the form (law 2)."""
+    """Sent in any way, a request that carries the username is the form (law 2)."""
     login = log_in(rig.PageServer(CURRENT % _ELSEWHERE % sends))
     if "socket" in sends:  # nothing was sent over it
         assert login.report.outcome is LoginOutcome.SWALLOWED
@@ -240,7 +240,7 @@ def test_a_form_that_goes_in_another_way_is_not_sent_twice(log_in: LogIn, sends:
 
 
 def test_a_success_was_sent_whatever_carried_it(log_in: LogIn) -> None:
-    """A way that nobody knows hides the form on the wire; the page shows that it has gone (law 2)."""
+    """An unknown way to send hides the form in the traffic; the page shows that it was sent (law 2)."""
     sends = """fetch("/v2/session", {method: "POST", body: btoa(e.target[0].value)})
       .finally(() => { location.href = "/sso/Dispatcher"; });"""
     login = log_in(rig.PageServer(CURRENT % _ELSEWHERE % sends))
@@ -249,7 +249,7 @@ def test_a_success_was_sent_whatever_carried_it(log_in: LogIn) -> None:
 
 
 def test_a_form_without_an_answer_may_have_been_sent(log_in: LogIn) -> None:
-    """The form has gone and nobody knows what carried it: its entry in the ledger stays (law 2)."""
+    """The form was sent in an unknown way: its ledger entry stays (law 2)."""
     sends = """fetch("/v2/session", {method: "POST", body: btoa(e.target[0].value)}); e.target.hidden = true;"""
     login = log_in(rig.PageServer(CURRENT % _ELSEWHERE % sends))
     assert login.report.outcome is LoginOutcome.TIMED_OUT
@@ -257,7 +257,7 @@ def test_a_form_without_an_answer_may_have_been_sent(log_in: LogIn) -> None:
 
 
 def test_a_refusal_is_not_taken_back_by_a_second_try_without_an_answer(log_in: LogIn) -> None:
-    """The form came again without a word, and the second time it was swallowed: the first answer stands (law 2)."""
+    """First the form came back without a word, then the page ignored it: the first answer stands (law 2)."""
     sends = """if (sessionStorage.sent) return;
     sessionStorage.sent = 1; await send(null, "password"); document.getElementById("xyz-field-password").value = "";"""
     page = rig.PageServer(CURRENT % _ELSEWHERE % sends)
@@ -267,7 +267,7 @@ def test_a_refusal_is_not_taken_back_by_a_second_try_without_an_answer(log_in: L
 
 
 def test_nothing_goes_out_while_a_swallowed_form_is_kept(log_in: LogIn, tmp_path: Path) -> None:
-    """A page that wakes up while its picture is taken sends no password of which the ledger does not know (law 2)."""
+    """A page that wakes up during its screenshot sends no password that is missing from the ledger (law 2)."""
     sends = """const wake = new MutationObserver(() => { wake.disconnect(); send(null, "password"); });
     wake.observe(document.documentElement, {childList: true, subtree: true});"""
     page = rig.PageServer(CURRENT % _ELSEWHERE % sends)
@@ -286,7 +286,7 @@ def test_nothing_goes_out_while_a_swallowed_form_is_kept(log_in: LogIn, tmp_path
     ],
 )
 def test_what_a_page_asks_of_a_client_is_no_outage(log_in: LogIn, words: str) -> None:
-    """A page that speaks of maintenance and means money is read out, and counted; it is no outage."""
+    """A page about maintenance of a margin is reported and counted; it is no outage."""
     page = rig.PageServer(CURRENT % "", [says(text=f"<p>{words}</p>", panel="gone")])
     login = log_in(page)
     assert login.report.outcome is LoginOutcome.UNKNOWN_TEXT
@@ -294,7 +294,7 @@ def test_what_a_page_asks_of_a_client_is_no_outage(log_in: LogIn, words: str) ->
 
 
 def test_a_warning_beside_a_question_is_no_refusal(log_in: LogIn) -> None:
-    """Beside the field for a code a page may warn of what refuses; the code is given all the same."""
+    """Next to the field for a code, a page may warn about refusals; the code is sent all the same."""
     warning = "<p>Too many failed attempts: your account is locked by them.</p><p>Cookies must be enabled.</p>"
     page = rig.PageServer(CURRENT % "", [says(text=warning, panel="silver"), says(done=True)])
     login = log_in(page, method=Method.COMMAND, answer=lambda _question: "123456")
@@ -307,9 +307,9 @@ _ENCODED = 'fetch("%s", {method: "POST", body: btoa(e.target[0].value + e.target
 @pytest.mark.parametrize("after", ['e.target[1].value = "";', ""], ids=["cleared", "stays"])
 @pytest.mark.parametrize("worked", [False, True])
 def test_a_form_that_nobody_can_read_on_the_wire_may_have_been_sent(log_in: LogIn, after: str, *, worked: bool) -> None:
-    """A POST to a path nobody knows, its body encoded, may be the form: it is counted, and not sent twice (law 2).
+    """A POST to an unknown path with an encoded body may be the form: it is counted, and not sent twice (law 2).
 
-    One that has worked before is, once, after a start of the gateway, as any form that comes to nothing.
+    One that has worked before is sent twice after a start of the gateway, like any form without a result.
     """
     login = log_in(rig.PageServer(CURRENT % _ELSEWHERE % _ENCODED % ("/v2/session", after)), first_after_start=True,
                    has_worked=worked, patience=replace(QUICK, idle_s=2.0))  # fmt: skip
@@ -319,7 +319,7 @@ def test_a_form_that_nobody_can_read_on_the_wire_may_have_been_sent(log_in: LogI
 
 
 def test_a_form_that_is_a_document_of_its_own_path_may_have_been_sent(log_in: LogIn) -> None:
-    """So may a form that the browser sends itself, wherever it goes."""
+    """The same holds for a form that the browser itself sends, to any address."""
     sends = """const form = document.createElement("form"); form.method = "post"; form.action = "/";
       const one = document.createElement("input"); one.name = "d";
       one.value = btoa(e.target[0].value + e.target[1].value);
@@ -331,7 +331,7 @@ def test_a_form_that_is_a_document_of_its_own_path_may_have_been_sent(log_in: Lo
 
 @pytest.mark.parametrize("path", ["/sso/metrics", "/api/v1/events", "/sso/own"])
 def test_what_a_page_tells_of_itself_is_no_form(log_in: LogIn, path: str) -> None:
-    """Telemetry is known by its path, or by its having been sent before the click: the form beside it was swallowed."""
+    """Telemetry is known by its path, or by requests before the click: the page ignored the form next to it."""
     tells = f'fetch("{path}", {{method: "POST", body: "a".repeat(99)}});'
     page = rig.PageServer(CURRENT % (f"<script>{tells}</script>" + _ELSEWHERE % tells))
     login = log_in(page)
@@ -340,7 +340,7 @@ def test_what_a_page_tells_of_itself_is_no_form(log_in: LogIn, path: str) -> Non
 
 @pytest.mark.parametrize("worked", [False, True])
 def test_an_announcement_beside_a_form_without_an_answer_is_none(log_in: LogIn, *, worked: bool) -> None:
-    """What a page says beside a form that stays filled before any answer came does not count; it is shown."""
+    """Words next to a form that stays filled do not count before an answer came; they are reported."""
     sends = """fetch("/sso/Authenticator", {method: "POST", body: "password", signal: AbortSignal.timeout(300)})
       .catch(() => setTimeout(() => document.body.insertAdjacentHTML("beforeend", "<p>Closed on Friday.</p>"), 300));"""
     page = rig.PageServer(CURRENT % _ELSEWHERE % sends, delay_s=1.0)
@@ -364,7 +364,7 @@ OTP = """<div class="xyzblock-otpselector" data-panel="otp" hidden><p>How do you
     [(None, "text", Kind.SMS), ("voice", "voice", Kind.VOICE), ("e-mail", "email", Kind.EMAIL)],
 )
 def test_the_channel_of_the_code_is_chosen(log_in: LogIn, device: str | None, channel: str, kind: Kind) -> None:
-    """The code is asked for by SMS, or as the profile names it, and whoever gives it is told which it is."""
+    """The code is requested by SMS, or as the profile says, and the person who enters it learns which it is."""
     page = rig.PageServer(CURRENT % OTP, [says(panel="otp"), says(panel="silver"), says(done=True)])
     login = log_in(page, method=Method.COMMAND, device=device, answer=lambda _question: "123456")
     assert login.report.outcome is LoginOutcome.SUCCESS
@@ -373,7 +373,7 @@ def test_the_channel_of_the_code_is_chosen(log_in: LogIn, device: str | None, ch
 
 
 def test_a_code_that_nobody_could_give_is_not_sent_for(log_in: LogIn) -> None:
-    """Where codes are made of a secret, a choice of channel ends the login and says so; no SMS is sent."""
+    """If codes come from a secret, a choice of channel ends the login and says so; no SMS is sent."""
     page = rig.PageServer(CURRENT % OTP, [says(panel="otp")])
     login = log_in(page, totp_secret=TOTP_SECRET, method=Method.TOTP)
     assert login.report.outcome is LoginOutcome.SECOND_FACTOR_NEEDED
@@ -399,7 +399,7 @@ RESEND = """<section data-panel="sms" hidden>%s<form onsubmit="send(event, 'code
 def test_a_code_by_sms_that_nobody_gives_is_sent_again_once(
     log_in: LogIn, codes: list[str | None], posts: list[str], asked: list[bool]
 ) -> None:
-    """Where no code came, the page's button sends it once more, and never a third time."""
+    """If no code came, the page's button sends it once more, and never a third time."""
     answers = [says(panel="sms"), *([says(panel="sms")] if "resend" in posts else []), says(done=True)]
     page = rig.PageServer(CURRENT % (RESEND % "<p>A code was sent by SMS.</p>"), answers)
     given = iter(codes)
@@ -411,7 +411,7 @@ def test_a_code_by_sms_that_nobody_gives_is_sent_again_once(
 
 
 def test_a_code_that_the_page_says_was_not_sent_is_asked_for(log_in: LogIn) -> None:
-    """Words that no code was sent have it sent, before anybody waits for it in vain."""
+    """If the page says that no code was sent, it is requested again, before anybody waits for it."""
     html = CURRENT % (RESEND % "<p>The code could not be sent by SMS.</p>")
     page = rig.PageServer(html, [says(panel="sms"), says(panel="sms"), says(done=True)])
     login = log_in(page, method=Method.COMMAND, answer=lambda _question: "123456")
@@ -421,7 +421,7 @@ def test_a_code_that_the_page_says_was_not_sent_is_asked_for(log_in: LogIn) -> N
 
 @pytest.mark.parametrize("method", [Method.AUTO, Method.NONE])
 def test_no_code_is_sent_again_for_nobody(log_in: LogIn, method: Method) -> None:
-    """Who has nobody to give a code gets no second SMS."""
+    """Without a person to enter a code, no second SMS is sent."""
     page = rig.PageServer(CURRENT % (RESEND % "<p>The code could not be sent by SMS.</p>"), [says(panel="sms")])
     login = log_in(page, method=method)
     assert login.report.outcome is LoginOutcome.SECOND_FACTOR_NEEDED
@@ -434,7 +434,7 @@ DEVICES = """<div class="xyzblock-multiplesf" data-panel="choice" hidden>
 
 
 def devices(*names: tuple[str, str]) -> str:
-    """Return a list of devices that is drawn beside its hidden native one."""
+    """Return a list of devices that is drawn next to its hidden native one."""
     options = "".join(f'<option value="{value}">{label}</option>' for value, label in names)
     entries = "".join(
         f"<li onclick=\"send(null, 'device {value}')\"><span>{label}</span></li>" for value, label in names
@@ -444,7 +444,7 @@ def devices(*names: tuple[str, str]) -> str:
 
 @pytest.mark.parametrize("device", [None, "4.2"])
 def test_a_device_is_chosen_from_a_list_that_is_drawn(log_in: LogIn, device: str | None) -> None:
-    """A list made of other elements is chosen from as by a person, by value and by label; a passkey is left alone."""
+    """A list made of other elements is used as by a person, by value and by label; a passkey is left alone."""
     html = CURRENT % devices(("9", "Passkey"), ("5.2a", "IB Key"), ("4.2", "SMS"), ("4", "Mobile Authenticator App"))
     page = rig.PageServer(html, [says(panel="choice"), says(panel="silver"), says(done=True)])
     login = log_in(page, method=Method.COMMAND, device=device, answer=lambda _question: "123456")
@@ -461,7 +461,7 @@ def test_a_device_is_chosen_from_a_list_that_is_drawn(log_in: LogIn, device: str
     ids=["with a button", "without"],
 )
 def test_a_form_that_stays_is_not_sent_again_for_a_device(log_in: LogIn, button: str, sent: list[str]) -> None:
-    """The list stands below the form, which nobody has hidden: its button is not the form's (law 2)."""
+    """The list is below the form, which stays visible: its button is not the form's (law 2)."""
     below = f"""<div data-panel="choice" hidden><select class="xyz-multipleselect"><option value="">Select</option>
     <option value="4">Mobile Authenticator App</option><option value="4.2">SMS</option></select>{button}</div>"""
     stays = (CURRENT % below).replace('first").hidden = !!answer.panel', 'first").hidden = false')
@@ -483,7 +483,7 @@ def test_a_form_that_stays_is_not_sent_again_for_a_device(log_in: LogIn, button:
     ids=["list", "known form", "words"],
 )
 def test_nothing_but_a_passkey_is_said(log_in: LogIn, panel: str) -> None:
-    """A page that offers only a passkey says what a person can do, in seconds."""
+    """For a page that offers only a passkey, the report says what a person can do, in seconds."""
     login = log_in(rig.PageServer(CURRENT % panel, [says(panel="x")]))
     assert login.report.outcome is LoginOutcome.SECOND_FACTOR_NEEDED
     assert "passkey" in login.report.text
@@ -492,7 +492,7 @@ def test_nothing_but_a_passkey_is_said(log_in: LogIn, panel: str) -> None:
 
 
 def test_a_passkey_is_left_for_another_way(log_in: LogIn) -> None:
-    """Where the panel for a passkey has a way to another second factor, that is taken."""
+    """If the panel for a passkey leads to another second factor, that is chosen."""
     fido = """<form class="xyzform-fido" data-panel="x" hidden><p>Use your passkey</p>
     <a href="#" onclick="send(null, 'other')">Try another way</a></form>"""
     page = rig.PageServer(CURRENT % fido, [says(panel="x"), says(panel="silver"), says(done=True)])
@@ -506,7 +506,7 @@ def test_a_passkey_is_left_for_another_way(log_in: LogIn) -> None:
     ("words", "kind"), [("Enter the code", Kind.APP), ("We sent a text message", Kind.SMS), ("By e-mail", Kind.EMAIL)]
 )
 def test_a_field_that_is_for_a_code_by_what_it_has(log_in: LogIn, known: str, words: str, kind: Kind) -> None:
-    """A field without a known name is known for a code's by what every page has for it, its kind by the words."""
+    """A field without a known name is recognized as a code's by generic features, its kind by the words."""
     field = f"""<form data-panel="x" hidden onsubmit="send(event, 'code ' + this[0].value)">
     <p>{words}</p><input {known}><button>Verify</button></form>"""
     page = rig.PageServer(CURRENT % field, [says(panel="x"), says(done=True)])
@@ -517,7 +517,7 @@ def test_a_field_that_is_for_a_code_by_what_it_has(log_in: LogIn, known: str, wo
 
 
 def test_a_qr_code_is_for_a_person(log_in: LogIn) -> None:
-    """A QR code is said at once."""
+    """A QR code is reported at once."""
     login = log_in(
         rig.PageServer(CURRENT % '<div class="xyzblock-qrcode" data-panel="x" hidden>Scan</div>', [says(panel="x")])
     )
@@ -549,7 +549,7 @@ HIDE = 'style="display: none"'
 )
 @pytest.mark.parametrize("mode", ["paper", "live"])
 def test_the_form_is_sent_in_the_profiles_mode(log_in: LogIn, switch: str, mode: str) -> None:
-    """However the switch is drawn or hidden: a paper profile never submits in live mode while there is one."""
+    """With any drawn or hidden switch, a paper profile never submits in live mode."""
     page = rig.PageServer(CURRENT % (switch + MODE), [says(done=True)])
     login = log_in(page, mode=mode)
     assert login.report.outcome is LoginOutcome.SUCCESS
@@ -567,7 +567,7 @@ def test_a_switch_that_does_not_move_sends_nothing(log_in: LogIn) -> None:
 
 @pytest.mark.parametrize("switch", [f"<label for=toggle1 style='display: inline-block'>{BOX % HIDE}Paper</label>", ""])
 def test_a_cover_that_nobody_knows_is_taken_away(log_in: LogIn, switch: str) -> None:
-    """A banner over the form is hidden here, as a person closes it, and the step says what it said."""
+    """A banner over the form is hidden locally, as a person closes it, and the step has its words."""
     cover = "<div style='position: fixed; inset: 0; background: white'><p>Our new app is here!</p></div>"
     page = rig.PageServer(CURRENT % (switch + cover), [says(done=True)])
     login = log_in(page)
@@ -578,7 +578,7 @@ def test_a_cover_that_nobody_knows_is_taken_away(log_in: LogIn, switch: str) -> 
 
 @pytest.mark.parametrize("how", ["disabled", "ariaDisabled"])
 def test_a_button_that_is_disabled_for_a_while_is_waited_for(log_in: LogIn, how: str) -> None:
-    """Eight seconds are no reason to give up, and no permit is asked for before they are over."""
+    """After eight seconds it still waits, and it requests no permit before the button is ready."""
     late = f"""<script>const b = document.querySelector(".xyz-button-login"); b.{how} = true;
     setTimeout(() => {{ b.{how} = {"false" if how == "disabled" else "'false'"}; }}, 8000);</script>"""
     page = rig.PageServer(CURRENT % late, [says(done=True)])
@@ -588,7 +588,7 @@ def test_a_button_that_is_disabled_for_a_while_is_waited_for(log_in: LogIn, how:
 
 
 def test_a_button_that_stays_disabled_costs_no_permit(log_in: LogIn) -> None:
-    """It is said what stays as it is; nothing is written into the ledger."""
+    """The report says what stays unusable; nothing is written to the ledger."""
     html = (CURRENT % "").replace('class="xyz-button-login"', 'class="xyz-button-login" disabled')
     login = log_in(rig.PageServer(html), patience=replace(QUICK, operable_s=1.0))
     assert login.report.outcome is LoginOutcome.PAGE_UNKNOWN
@@ -597,7 +597,7 @@ def test_a_button_that_stays_disabled_costs_no_permit(log_in: LogIn) -> None:
 
 
 def test_fields_that_are_emptied_while_the_button_is_disabled_are_filled_again(log_in: LogIn) -> None:
-    """A page that empties its fields late, and is enabled by full ones only, gets them again before the click."""
+    """If a page empties its fields late, and enables its button only for full ones, they are filled again first."""
     late = """<script>const b = document.querySelector(".xyz-button-login"), f = document.getElementById("first");
     const full = () => f[0].value && f[1].value && performance.now() > 2500;
     setInterval(() => { b.disabled = !full(); }, 50); b.disabled = true;
@@ -610,7 +610,7 @@ def test_fields_that_are_emptied_while_the_button_is_disabled_are_filled_again(l
 
 @pytest.mark.parametrize("beside", ["", LATER % json.dumps("<p>The office is closed on Friday.</p>")])
 def test_a_code_that_enter_does_not_send_is_sent_by_its_button(log_in: LogIn, beside: str) -> None:
-    """A field that takes no Enter is sent by the button beside it, once."""
+    """A field that ignores Enter is sent by the button next to it, once."""
     field = f"""<div data-panel="x" hidden><p>Enter your code</p><div><input placeholder="Code" id=k></div>
     <button onclick="send(null, 'code ' + k.value)">Verify</button></div>{beside}"""
     page = rig.PageServer(CURRENT % field, [says(panel="x"), says(done=True)])
@@ -620,7 +620,7 @@ def test_a_code_that_enter_does_not_send_is_sent_by_its_button(log_in: LogIn, be
 
 
 def test_telemetry_does_not_keep_a_page_from_being_read(log_in: LogIn) -> None:
-    """A page that reports something every moment is quiet all the same, and its words are judged."""
+    """A page that constantly reports something still counts as quiet, and its words are judged."""
     ticks = """<script>setInterval(() => fetch("/sso/telemetry", {method: "POST", body: "tick"}), 200)</script>"""
     page = rig.PageServer(CURRENT % ticks, [says(text="<p>You have been logged out.</p>", panel="gone")])
     login = log_in(page)
@@ -629,7 +629,7 @@ def test_telemetry_does_not_keep_a_page_from_being_read(log_in: LogIn) -> None:
 
 
 def test_illness_beside_a_new_form_is_no_refusal(log_in: LogIn) -> None:
-    """An error's text speaks for the form that comes again with it."""
+    """If an error comes together with the form, its text decides."""
     html = (CURRENT % "").replace(
         "if (answer.banner)", "document.getElementById('xyz-field-password').value = ''; if (answer.banner)"
     )
@@ -642,7 +642,7 @@ def test_illness_beside_a_new_form_is_no_refusal(log_in: LogIn) -> None:
 
 
 def test_a_blank_page_is_reloaded_soon(log_in: LogIn) -> None:
-    """A document that has loaded and has nothing on it is not waited for until the form's time is over."""
+    """A loaded document without content is not awaited for the form's whole time."""
 
     class BlankAtFirst(rig.PageServer):
         def _answer(self, method: str, path: str, body: str) -> tuple[int, str, str]:
@@ -658,7 +658,7 @@ def test_a_blank_page_is_reloaded_soon(log_in: LogIn) -> None:
 
 @dataclass
 class Unanswered(rig.PageServer):
-    """The first request for ``hangs`` is never answered, as those that a gateway took while IBKR was not there."""
+    """The first request for ``hangs`` gets no answer, like those that a gateway took while IBKR was away."""
 
     hangs: str = "/"
     hung: int = 0
@@ -677,7 +677,7 @@ class Unanswered(rig.PageServer):
 
 @pytest.mark.parametrize("hangs", ["/", "/sso/page.js"], ids=["page", "script"])
 def test_what_is_never_answered_is_asked_for_again(log_in: LogIn, hangs: str) -> None:
-    """IBKR is back a moment after the page was asked for: the login does not wait until its time for that is over."""
+    """IBKR returns a moment after the page was requested: the login does not wait for the whole time limit."""
     html = (CURRENT % "").replace("<body>", f"<head><script src={hangs}></script></head><body hidden>", 1)
     html += "<script>document.body.hidden = false</script>"
     page = Unanswered(CURRENT % "" if hangs == "/" else html, [says(done=True)], hangs=hangs)
@@ -688,7 +688,7 @@ def test_what_is_never_answered_is_asked_for_again(log_in: LogIn, hangs: str) ->
 
 
 def test_a_page_whose_script_comes_late_is_not_blank(log_in: LogIn) -> None:
-    """What is still fetched may be the form."""
+    """A pending request may be the form."""
     late = "<body><script>setTimeout(async () => { document.body.innerHTML = `%s`; }, 0)</script></body>"
     html = late % "<p>Loading</p>"
     login = log_in(rig.PageServer(html), patience=replace(QUICK, form_s=2.5))
@@ -698,7 +698,7 @@ def test_a_page_whose_script_comes_late_is_not_blank(log_in: LogIn) -> None:
 
 @pytest.mark.parametrize("style", ["", HIDE], ids=["box", "label"])
 def test_the_switch_that_is_seen_is_the_forms(log_in: LogIn, style: str) -> None:
-    """Another layout's switch is in the page, hidden and on paper: a paper profile is not sent in live mode by that."""
+    """Another layout's switch, hidden and set to paper, does not make a paper profile submit in live mode."""
     other = f"<div hidden>{BOX % 'checked'}</div>"
     seen = f"<input type=checkbox id=t2 name=paperSwitch {style}><label for=t2>Paper</label>"
     page = rig.PageServer(CURRENT % (other + seen + MODE.replace("[name=paperSwitch]", "#t2")), [says(done=True)])
@@ -707,7 +707,7 @@ def test_the_switch_that_is_seen_is_the_forms(log_in: LogIn, style: str) -> None
 
 
 def test_two_hidden_switches_that_disagree_stop_a_login(log_in: LogIn) -> None:
-    """Nobody can see which of them is the form's: nothing is sent, in either mode."""
+    """If the form's switch cannot be identified, nothing is sent, in either mode."""
     first = f"<div hidden>{BOX % 'checked'}</div>"
     second = "<div hidden><input type=checkbox id=t2 name=paperSwitch></div>"
     page = rig.PageServer(CURRENT % (first + second + MODE.replace("[name=paperSwitch]", "#t2")), [says(done=True)])
@@ -718,7 +718,7 @@ def test_two_hidden_switches_that_disagree_stop_a_login(log_in: LogIn) -> None:
 
 
 def test_two_hidden_switches_that_agree_are_one(log_in: LogIn) -> None:
-    """A page that keeps its layouts' switches alike is logged in on."""
+    """On a page that keeps its layouts' switches in step, the login succeeds."""
     boxes = f"<div hidden>{BOX % 'checked'}<input type=checkbox id=t2 name=paperSwitch checked></div>"
     page = rig.PageServer(CURRENT % (boxes + MODE), [says(done=True)])
     assert log_in(page).report.outcome is LoginOutcome.SUCCESS

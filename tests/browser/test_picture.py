@@ -17,7 +17,7 @@ _TEXT = re.compile(r'<text class="[^"]*-r\d+" x="([\d.]+)" y="([\d.]+)"[^>]*>(.*
 
 
 def lines_of(svg: str) -> set[str]:
-    """Return the terminal's lines in a picture, every number replaced: they differ from run to run."""
+    """Return the terminal's lines in a picture, with numbers replaced: they differ from run to run."""
     rows: dict[float, list[tuple[float, str]]] = {}
     for x, y, text in _TEXT.findall(svg):
         rows.setdefault(float(y), []).append((float(x), html.unescape(text).replace("\xa0", " ")))
@@ -28,7 +28,7 @@ def lines_of(svg: str) -> set[str]:
 @pytest.mark.browser
 @pytest.mark.timeout(180)
 def test_picture_is_true(tmp_path: Path) -> None:
-    """A run of today shows the same lines as docs/run.svg, numbers aside."""
+    """A run today shows the same lines as docs/run.svg, except for numbers."""
     drawn = tmp_path / "run.svg"
     variables = {**os.environ, "GWCTL_PORT": str(free_port())}
     subprocess.run([sys.executable, ROOT / "scripts" / "render-run", drawn], env=variables, check=True, timeout=150)

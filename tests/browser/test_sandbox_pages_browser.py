@@ -1,4 +1,4 @@
-"""Both login pages of the stand-in, clicked through in a real Chromium before a gateway: every second factor once."""
+"""Both login pages of the fake IBKR, clicked through in a real Chromium and a gateway: every second factor once."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[rig.Place
 
 @pytest.fixture
 def make_visit(shared: tuple[rig.Places, BrowserContext]) -> Iterator[Open]:
-    """Yield what opens a page of its own, without the cookies of the last one."""
+    """Yield a function that opens a fresh page, without the last one's cookies."""
     places, context = shared
     opened: list[Page] = []
 
@@ -72,7 +72,7 @@ def variant(request: pytest.FixtureRequest) -> str:
 
 
 def test_without_a_second_factor_the_password_is_enough(make_visit: Open, variant: str) -> None:
-    """Wrong mode, wrong password and the right one show as they should on each page, and the password is never sent."""
+    """Wrong mode, wrong password and the right one look right on each page, and the password is never sent."""
     visit = make_visit(variant, secret=SECRET)
     sent: list[str] = []
     visit.page.on("request", lambda request: sent.append(f"{request.url} {request.post_data}"))
@@ -111,7 +111,7 @@ def test_a_code_is_refused_and_then_taken(make_visit: Open, variant: str, kind: 
     ],
 )
 def test_codes_of_the_current_page(make_visit: Open, kind: str, field: str, code: str) -> None:
-    """A code by e-mail, of the card, or the response to the challenge shown has a field of its own each."""
+    """A code by e-mail, from the card, or the response to the visible challenge each has its own field."""
     visit = make_visit("current")
     visit.log_in(kind=kind)
     for _ in ("before", "after a wrong one"):
@@ -131,7 +131,7 @@ def test_codes_of_the_current_page(make_visit: Open, kind: str, field: str, code
     ("device", "label"), [("5.2a", "IB KEY"), ("4", "MOBILE AUTHENTICATOR app"), ("4.2", "sms")], ids=str
 )
 def test_a_choice_leads_on(make_visit: Open, variant: str, device: str, label: str, *, needs_button: bool) -> None:
-    """Each device of the list leads to its step, at once or by the visible button, whatever its label's case."""
+    """Each device of the list leads to its step, at once or by the visible button, with labels in any case."""
     visit = make_visit(variant)
     devices = [["5.2a", "IB KEY"], ["4", "MOBILE AUTHENTICATOR app"], ["4.2", "sms"]]
     visit.log_in(kind="choice", devices=devices, choice_needs_button=needs_button)
@@ -140,7 +140,7 @@ def test_a_choice_leads_on(make_visit: Open, variant: str, device: str, label: s
     expect(button).to_be_visible(visible=needs_button)
     visit.page.select_option(visit.places.devices, label=label)
     if needs_button:
-        # The script shuts the list before it sends a choice, and hides it afterwards.
+        # The script disables the list before it sends a choice, and hides it afterwards.
         assert visit.page.is_visible(visit.places.devices)
         assert visit.page.is_enabled(visit.places.devices)
         button.click()
@@ -150,7 +150,7 @@ def test_a_choice_leads_on(make_visit: Open, variant: str, device: str, label: s
 
 
 def test_a_push_is_approved(make_visit: Open, variant: str) -> None:
-    """While the notification's panel is shown the page waits, and goes on by itself when it is approved."""
+    """While the notification's panel is visible the page waits, and continues by itself after the approval."""
     visit = make_visit(variant)
     visit.log_in(kind="push", approve="never")
     expect(visit.page.locator(visit.places.push)).to_be_visible()
@@ -162,7 +162,7 @@ def test_a_push_is_approved(make_visit: Open, variant: str) -> None:
 
 
 def test_a_push_is_denied(make_visit: Open, variant: str) -> None:
-    """A push that is denied ends in IBKR's text over the form."""
+    """A denied push ends in IBKR's text above the form."""
     visit = make_visit(variant)
     visit.log_in(kind="push", approve="denied")
     visit.expect_error(DENIED)
@@ -171,7 +171,7 @@ def test_a_push_is_denied(make_visit: Open, variant: str) -> None:
 
 
 def test_the_second_push_is_approved(make_visit: Open, variant: str) -> None:
-    """A push that is sent again is seen by IBKR's side, and is approved where the first was not."""
+    """IBKR's side sees a repeated push, and approves it where it ignored the first."""
     visit = make_visit(variant)
     visit.log_in(kind="push", approve="second", approve_after_ms=0)
     visit.page.click(visit.places.resend)
@@ -191,7 +191,7 @@ def test_from_a_push_to_the_challenge(make_visit: Open) -> None:
 
 @pytest.mark.parametrize("kind", ["none", "sms"])
 def test_an_offer_is_skipped(make_visit: Open, variant: str, kind: str) -> None:
-    """An offer stands between the last factor and success until it is skipped."""
+    """An offer stays between the last factor and success until it is skipped."""
     visit = make_visit(variant)
     visit.log_in(kind=kind, offer=visit.places.offer)
     if kind == "sms":
@@ -201,7 +201,7 @@ def test_an_offer_is_skipped(make_visit: Open, variant: str, kind: str) -> None:
 
 
 def test_the_other_offer_of_the_current_page(make_visit: Open) -> None:
-    """The offer of IB Key has a panel of its own and is skipped like the other."""
+    """The offer of IB Key has its own panel and is skipped like the other."""
     visit = make_visit("current")
     visit.log_in(kind="none", offer="ibkey")
     assert not visit.page.is_visible(".xyzblock-enablepush")
@@ -239,7 +239,7 @@ def test_a_passkey_is_the_end(make_visit: Open) -> None:
 
 
 def test_a_remembered_session_skips_the_factor(make_visit: Open, variant: str) -> None:
-    """After a recent session the password alone ends in success."""
+    """After a recent session, the password alone ends in success."""
     visit = make_visit(variant)
     visit.log_in(kind="push", remembered=True)
     visit.expect_success()
@@ -247,14 +247,14 @@ def test_a_remembered_session_skips_the_factor(make_visit: Open, variant: str) -
 
 @pytest.mark.parametrize("kind", ["email", "card", "challenge", "passkey", "email_check"])
 def test_what_the_legacy_page_has_not_got_it_says(make_visit: Open, kind: str) -> None:
-    """A second factor that came after the legacy page is an error text there, not an empty page."""
+    """A second factor on the legacy page is an error text there, not an empty page."""
     visit = make_visit("legacy")
     visit.log_in(kind=kind)
     expect(visit.page.locator(visit.places.error)).to_contain_text("this page has no step")
 
 
 def test_the_form_comes_after_one_reload(make_visit: Open, variant: str) -> None:
-    """The first load never gets its form, the second does, and the login goes on there."""
+    """The first load never gets its form, the second does, and the login continues there."""
     visit = make_visit(variant, form_on_load=2)
     visit.open()
     expect(visit.page.get_by_text("Loading…")).to_be_visible()
@@ -265,7 +265,7 @@ def test_the_form_comes_after_one_reload(make_visit: Open, variant: str) -> None
 
 
 def test_the_switch_clears_and_the_dialog_comes_back(make_visit: Open, variant: str) -> None:
-    """The paper switch empties the fields, and the cookie dialog lies over the form and over the step after it."""
+    """The paper switch empties the fields, and the cookie dialog covers the form and the step after it."""
     visit = make_visit(variant, cookie_dialog=True, cookie_dialog_returns=True)
     visit.stage("second_factor", kind="sms")
     visit.open()
@@ -281,7 +281,7 @@ def test_the_switch_clears_and_the_dialog_comes_back(make_visit: Open, variant: 
 
 
 def test_a_switch_that_keeps_and_no_switch(make_visit: Open, variant: str) -> None:
-    """Where the switch does not clear, what was typed stays; and a page without a switch logs in a live account."""
+    """If the switch does not clear, the typed text stays; and a page without a switch logs in a live account."""
     visit = make_visit(variant, mode="live", toggle_clears=False)
     visit.open()
     visit.page.fill(visit.places.username, "kept")
@@ -296,7 +296,7 @@ def test_a_switch_that_keeps_and_no_switch(make_visit: Open, variant: str) -> No
 
 @pytest.mark.parametrize("scenario", ["temperamental", "form_again", "login_spins", "maintenance_banner", "html_503"])
 def test_endings_of_each_page(make_visit: Open, variant: str, scenario: str) -> None:
-    """Swallowed: nothing is sent; again: empty and without a text; spinning: shut; banner and 503: no form."""
+    """Ignored: nothing is sent; again: empty and without a text; spinning: disabled; banner and 503: no form."""
     visit = make_visit(variant)
     visit.stage(scenario)
     visit.open()
@@ -310,7 +310,7 @@ def test_endings_of_each_page(make_visit: Open, variant: str, scenario: str) -> 
         return
     visit.send_password()
     if scenario == "temperamental":
-        # The script shuts the button before it sends anything.
+        # The script disables the button before it sends anything.
         assert visit.page.is_enabled(visit.places.submit)
         assert visit.ibkr.state.requests["/sso/Authenticator"] == 0
         assert visit.page.input_value(visit.places.password) == rig.PASSWORD
@@ -322,7 +322,7 @@ def test_endings_of_each_page(make_visit: Open, variant: str, scenario: str) -> 
 
 
 def test_enter_in_the_first_half_of_the_form_shows_the_second(make_visit: Open) -> None:
-    """The two-step form sends nothing before the password was asked for, also when Enter is pressed."""
+    """The two-step form sends nothing before it has asked for the password, even when Enter is pressed."""
     visit = make_visit("current", two_step=True)
     visit.open()
     visit.page.fill(visit.places.username, rig.USERNAME)

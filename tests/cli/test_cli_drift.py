@@ -46,10 +46,10 @@ def test_a_narrowed_list_is_followed_by_restart_and_shown_until_then(wide: Home)
     assert f"{DIFFER}; to apply it: gwctl restart\n" in wide.gwctl("up", "--sandbox").check(0).stderr
     narrowed, who = findings(wide, "allow_ips")
     assert narrowed[0] == "warning"
-    assert "the running gateway lets in 127.0.0.1, 10.9.*; the settings say 127.0.0.1" in narrowed[1]
+    assert "the running gateway admits 127.0.0.1, 10.9.*; the settings say 127.0.0.1" in narrowed[1]
     assert narrowed[2] == "gwctl restart"
     assert who[0] == "warning"
-    assert who[1].startswith("10.9.* may use the gateway")
+    assert who[1].startswith("10.9.* can use the gateway")
     submits = wide.sandbox_submits()
     wide.gwctl("restart").check(0)
     assert allowed(wide) == ["127.0.0.1"]
@@ -134,7 +134,7 @@ def test_a_list_that_the_gateway_does_not_understand_is_said_once_and_truly(home
     """On a first start there are no settings of before to start with."""
     done = home.gwctl("up", "--sandbox", GWCTL_ALLOW_IPS="10.9.*,::1").check(78)
     assert "previous settings" not in done.stderr
-    assert "  try: the gateway checks IPv4 only: leave ::1 out\n" in done.stderr
+    assert "  try: the gateway checks IPv4 only: remove ::1\n" in done.stderr
 
 
 def test_a_ready_session_is_told_as_ready_though_the_settings_are_broken(home: Home) -> None:

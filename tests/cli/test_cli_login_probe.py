@@ -169,7 +169,7 @@ def test_a_page_that_is_not_known(
     ("outcome", "text", "code", "exit_code"),
     [
         (LoginOutcome.PAGE_NEVER_CAME, "net::ERR_CERT_AUTHORITY_INVALID at https://x/", "upstream_unreachable", 75),
-        (LoginOutcome.PAGE_NEVER_CAME, "not done within 90 s", "login_failed", 75),
+        (LoginOutcome.PAGE_NEVER_CAME, "not finished within 90 s", "login_failed", 75),
         (LoginOutcome.BROWSER_FAILED, "the browser does not start: crash", "browser_missing", 69),
         (LoginOutcome.TIMED_OUT, "the login's worker did not end in time", "login_failed", 75),
         (LoginOutcome.COOKIES_DISABLED, "Cookies must be enabled", "login_failed", 75),

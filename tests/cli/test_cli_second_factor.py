@@ -16,7 +16,7 @@ from test_cli_terminal import on_terminal
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 CODE = "86420975"
-ASKED = "IBKR asks for a code of the authenticator app"
+ASKED = "IBKR asks for a code from the authenticator app"
 ASKED_AGAIN = f"{ASKED} again: the first one was refused"
 OURS = ("GWCTL_PASSWORD", "GWCTL_TOTP")
 

@@ -1,4 +1,4 @@
-"""Secrets that are planted to be looked for: in files, in what processes are told, in what was read from pictures."""
+"""Planted secrets, to search for in files, in what processes receive, and in text read from pictures."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from urllib.parse import quote
 LOOK_EVERY_S = 0.05
 PIECE_CHARS = 6
 """So much of a canary in one line of a picture is found: a mask that covers half of it is none."""
-# What tesseract takes for each other at times.
+# Characters that tesseract sometimes confuses.
 _LOOK_ALIKE = str.maketrans("olisgqzb", "01159928")
 
 
 @dataclass(frozen=True)
 class Canaries:
-    """Planted secrets by their names; everything that finds them ignores case."""
+    """Planted secrets by name; every search ignores case."""
 
     secrets: Mapping[str, str]
 
@@ -32,16 +32,16 @@ class Canaries:
         return Canaries({**self.secrets, **secrets})
 
     def without(self, name: str) -> Canaries:
-        """Return these but for one."""
+        """Return these except one."""
         return Canaries({other: secret for other, secret in self.secrets.items() if other != name})
 
     def in_bytes(self, content: bytes) -> list[str]:
-        """Return the names of those that are in ``content``, as they are or encoded as a program may encode them."""
+        """Return the names of those in ``content``, plain or encoded as a program may encode them."""
         lower = content.lower()
         return [name for name, secret in self.secrets.items() if _is_in(secret, content, lower)]
 
     def in_files(self, folder: Path) -> list[str]:
-        """Return what is found in the name or content of any file or folder below ``folder``, packed ones unpacked."""
+        """Return the finds in names and contents below ``folder``, with packed files unpacked."""
         found = []
         for path in sorted(folder.rglob("*")):
             place = path.relative_to(folder)
@@ -54,7 +54,7 @@ class Canaries:
         return found
 
     def in_picture(self, words: str) -> list[str]:
-        """Return the names of those of which a line read from a picture has a piece, letters mistaken or not."""
+        """Return the names of those of which a line read from a picture contains a piece, misread or not."""
         lines = [_as_read(line) for line in words.splitlines()]
         return [
             name
@@ -63,13 +63,13 @@ class Canaries:
         ]
 
     def in_processes(self, told: Iterable[Told]) -> list[str]:
-        """Return what is found in what processes were told."""
+        """Return the finds in what processes received."""
         return [f"{name} in the {one.part} of {one.process}" for one in told for name in self.in_bytes(one.content)]
 
 
 def _is_in(secret: str, content: bytes, lower: bytes) -> bool:
     if secret.isdigit() and len(secret) <= PIECE_CHARS:
-        # A code by time: only a number by itself; as part of a longer one, of a digest or of a fraction it is chance.
+        # A TOTP code counts only as a number on its own; inside a longer one, a digest or a fraction it is chance.
         return re.search(rb"(?<![0-9a-f.])%s(?![0-9a-f])" % secret.encode(), lower) is not None
     if any(form.lower() in lower for form in _spellings(secret)):
         return True
@@ -83,7 +83,7 @@ def _spellings(secret: str) -> set[bytes]:
 
 
 def _in_base64(plain: bytes) -> set[bytes]:
-    """Return what all base64 texts have in common that hold ``plain``, wherever in them it begins."""
+    """Return the patterns that every base64 text containing ``plain`` has in common, at any offset."""
     return {base64.b64encode(b"\0" * before + plain)[(before * 8 + 5) // 6 :].rstrip(b"=")[:-1] for before in range(3)}
 
 
@@ -97,7 +97,7 @@ def _pieces(text: str) -> set[str]:
 
 @dataclass(frozen=True)
 class Told:
-    """What one process was told: ``part`` is cmdline or environ."""
+    """What one process received: ``part`` is cmdline or environ."""
 
     process: str
     part: str
@@ -106,7 +106,7 @@ class Told:
 
 @dataclass
 class Watch:
-    """Looks, for the length of a ``with``, at every process below this one or at work in one of ``folders``."""
+    """Watches, for the length of a ``with``, every process below this one or at work in one of ``folders``."""
 
     folders: tuple[Path, ...] = ()
     told: set[Told] = field(default_factory=set)
@@ -138,7 +138,7 @@ class Watch:
             self.look()
 
     def look(self) -> None:
-        """Take down what each of them is told now."""
+        """Record what each of them receives now."""
         living = {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 - twenty times a second
         self._strangers &= living
         self._relatives &= living
@@ -151,7 +151,7 @@ class Watch:
                     self.told.add(Told(name, part, (process / part).read_bytes()))
 
     def _meet(self, newcomers: set[int]) -> None:
-        """Tell relatives from strangers, which stay what they are: by the parent, or by the folder if that is gone."""
+        """Distinguish relatives from strangers, which stay so: by the parent, or by the folder if that has ended."""
         described = {pid: described for pid in newcomers if (described := _parent_and_folder(pid)) is not None}
         grows = True
         while grows:
@@ -169,7 +169,7 @@ class Watch:
 def _parent_and_folder(pid: int) -> tuple[int, Path] | None:
     process = Path("/proc", str(pid))
     try:
-        # The name in parentheses may hold anything; what is behind the last one is numbers.
+        # The name in parentheses may contain anything; after the last one there are only numbers.
         parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
     except (OSError, IndexError):
         return None

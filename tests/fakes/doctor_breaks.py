@@ -1,4 +1,4 @@
-"""Ways to break one thing of a sound machine, and what the doctor says of each; there is no test in here."""
+"""Ways to break one part of a sound machine, for tests of the doctor; contains no tests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LISTENER = (
 )
 SLEEPER = "import sys, time; f = open(sys.argv[1], 'a'); print('up', flush=True); time.sleep(600)"
 
-# What breaks what. Each is given the machine, and what it yields holds while the doctor looks.
+# The breaks. Each gets the machine; what it yields lasts while the doctor checks.
 
 Break = Callable[[Machine, pytest.MonkeyPatch], AbstractContextManager[Any] | None]
 
@@ -229,7 +229,7 @@ def mute_name_server(machine: Machine, patch: pytest.MonkeyPatch) -> None:
 
     def resolve(host: str, port: int) -> list[str]:
         if host != "localhost":
-            time.sleep(1)  # a name server that does not answer holds its caller up just so
+            time.sleep(1)  # as long as a name server without an answer blocks its caller
         return ["127.0.0.1"]
 
     machine.ports = replace(machine.ports, resolve=resolve)

@@ -1,4 +1,4 @@
-"""A machine on which all is well, made of small real things, and the findings of the doctor that looks at it."""
+"""A sound machine made of small real parts, and the doctor's findings about it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SUPERVISOR = Path(__file__).with_name("doctor_supervisor.py")
 
 
 class _Ibkr(BaseHTTPRequestHandler):
-    """Answers HEAD with the status and the clock its server was given."""
+    """Answers HEAD with the server's status and clock."""
 
     server: IbkrServer
 
@@ -50,7 +50,7 @@ class _Ibkr(BaseHTTPRequestHandler):
 
 
 class IbkrServer(HTTPServer):
-    """IBKR's front door on loopback."""
+    """IBKR's web server on loopback."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Ibkr)
@@ -62,12 +62,12 @@ class IbkrServer(HTTPServer):
         return int(self.server_address[1])
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that do not trust us."""
+        """Ignore clients that do not trust us."""
 
 
 @contextmanager
 def an_ibkr(tls: ssl.SSLContext | None = None) -> Iterator[IbkrServer]:
-    """Yield IBKR's front door, with TLS if a context is given."""
+    """Yield IBKR's web server, with TLS if a context is given."""
     server = IbkrServer()
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
@@ -92,7 +92,7 @@ def program(file: Path, script: str) -> Path:
 
 @dataclass
 class Machine:
-    """A home, programs and IBKR as they should be; a test breaks one of them."""
+    """A sound home, programs and IBKR; a test breaks one of them."""
 
     folder: Path
     ibkr: IbkrServer
@@ -109,7 +109,7 @@ class Machine:
         return Paths.for_profile("default", self.home)
 
     def build(self, release_zip: bytes) -> None:
-        """Put everything where it belongs."""
+        """Set everything up."""
         bin_dir, scratch = self.folder / "bin", self.folder / "scratch"
         scratch.mkdir()
         java = program(bin_dir / "java", "echo 'openjdk version \"17.0.15\" 2025-04-15' >&2")
@@ -142,7 +142,7 @@ class Machine:
         self.paths.logs_dir.mkdir(mode=0o700)
 
     def write_config(self, text: str) -> None:
-        """Write config.toml, for its owner alone."""
+        """Write config.toml, readable only by its owner."""
         self.home.mkdir(exist_ok=True, mode=0o700)
         self.paths.config_file.write_text(text)
         self.paths.config_file.chmod(0o600)
@@ -159,7 +159,7 @@ class Machine:
         return case
 
     def gwctl(self, *argv: str, without_root: bool = False, **changes: str) -> Done:
-        """Run the real program; ``without_root`` with file modes that hold for it, when the tests are root's."""
+        """Run the real program; ``without_root`` with file modes that apply to it, if the tests run as root."""
         command = [sys.executable, "-m", "gwctl", *argv]
         if without_root and os.getuid() == 0:
             drop = "--bounding-set=-dac_override,-dac_read_search,-fowner"
@@ -177,11 +177,11 @@ class Machine:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def findings(self) -> list[Finding]:
-        """Return what the doctor says, looking from this very process."""
+        """Return the doctor's findings, from this process."""
         return examine(self.case(), CHECKS)
 
     def wrong(self) -> dict[str, Finding]:
-        """Return the worst of what is wrong by check; fail if a check says that something is wrong in itself."""
+        """Return the worst finding per check; fail if a check reports an error in itself."""
         wrong: dict[str, Finding] = {}
         for one in self.findings():
             assert "in gwctl itself" not in one.what, one
@@ -191,7 +191,7 @@ class Machine:
 
     @contextmanager
     def supervised(self, **said: Any) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a process that is a supervisor to whoever asks: a record, a lock, the health server's answers."""
+        """Run a process that looks like a supervisor: a record, a lock, the health server's answers."""
         child = subprocess.Popen(
             [sys.executable, str(SUPERVISOR), str(self.home), json.dumps({"gateway_port": self.port, **said})],
             cwd=self.paths.profile_dir,
@@ -207,7 +207,7 @@ class Machine:
 
 @contextmanager
 def a_sound_machine(folder: Path, release_zip: bytes) -> Iterator[Machine]:
-    """Yield a machine on which all is well."""
+    """Yield a sound machine."""
     with an_ibkr() as ibkr:
         machine = Machine(folder, ibkr)
         machine.build(release_zip)
@@ -216,7 +216,7 @@ def a_sound_machine(folder: Path, release_zip: bytes) -> Iterator[Machine]:
 
 @contextmanager
 def a_process(argv: list[str], cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process of its own session in a folder; it says a line when it is there."""
+    """Run a process in a folder and a new session; it prints a line when it is ready."""
     child = subprocess.Popen(argv, cwd=cwd, start_new_session=True, stdout=subprocess.PIPE)
     try:
         assert child.stdout is not None
@@ -228,7 +228,7 @@ def a_process(argv: list[str], cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def tree(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """Return name, kind, mode, owner, size, time of change and content of everything below ``folder``."""
+    """Return name, kind, mode, owner, size, change time and content of everything below ``folder``."""
     seen: dict[str, tuple[Any, ...]] = {}
     for path in sorted(folder.rglob("*")):
         status = path.lstat()

@@ -1,4 +1,4 @@
-"""Be a supervisor to whoever looks: argv is the home and what to say. Ends when it is killed; no test is in here."""
+"""Pretends to be a supervisor: argv is the home and the answers. Runs until it is killed; contains no tests."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ async def no_control(_verb: str, _body: dict[str, Any]) -> dict[str, Any]:
 
 
 async def no_events(_since: int) -> AsyncIterator[dict[str, Any]]:
-    """Say nothing."""
+    """Log nothing."""
     for entry in ():
         yield entry
 
 
 async def main() -> None:
-    """Record, hold, and answer for ever."""
+    """Record, hold, and answer without end."""
     said: dict[str, Any] = json.loads(sys.argv[2])
     token = str(said.get("token", "token"))
     paths = Paths.for_profile("default", Path(sys.argv[1]))

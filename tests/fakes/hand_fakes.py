@@ -1,4 +1,4 @@
-"""A person at a screen: a display of their own, the login window on it, and their hands on mouse and keyboard."""
+"""A person at a screen: their own display, the login window on it, their mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ TRIES = 4
 
 
 class Screen:
-    """One X display without a window manager, and the person before it."""
+    """One X display without a window manager, and the person in front of it."""
 
     def __init__(self, display: str) -> None:
         self.display = display
 
     def hands(self, *argv: str) -> str:
-        """Do something with mouse or keyboard and return what xdotool prints."""
+        """Do something with mouse or keyboard, and return xdotool's output."""
         done = subprocess.run(
             ["xdotool", *argv],
             env={**os.environ, "DISPLAY": self.display},
@@ -44,9 +44,9 @@ class Screen:
         return done.stdout.strip()
 
     def browsers(self) -> list[psutil.Process]:
-        """Return the processes of browsers on this display, and of what drives them, the oldest first.
+        """Return the processes of browsers on this display, and of their drivers, the oldest first.
 
-        Their working directory may be anywhere: it is in the system's temporary folder where the home's path is long.
+        Their working directory may be anywhere: it is in the system's temporary folder if the home's path is long.
         """
         found = []
         for process in psutil.process_iter():
@@ -57,7 +57,7 @@ class Screen:
         return sorted(found, key=lambda one: one.create_time())
 
     def login_window(self) -> str:
-        """Return the window that shows the login page, as soon as it does; who waits long for a page loads it anew."""
+        """Return the window with the login page as soon as it is visible; reload a page that takes too long."""
         search = ("search", "--onlyvisible", "--name", "Login - sandbox")
         patient_until_s = [time.monotonic() + LOADED_S]
 
@@ -70,9 +70,9 @@ class Screen:
         return wait_for(found, WINDOW_S, "the login window is there")
 
     def log_in(self, home: RealHome) -> None:
-        """Type username and password into the page and send them, as a person would: again if nothing comes of it.
+        """Type username and password into the page and send them, as a person would: again if nothing happens.
 
-        A window has its name before it takes a click or a key; who sees that the fields stay empty loads the page anew.
+        A window has its name before it accepts a click or a key; if the fields stay empty, reload the page.
         """
         before = home.submits()
         for _ in range(TRIES):
@@ -91,7 +91,7 @@ class Screen:
         raise AssertionError(f"nothing was sent after {TRIES} tries at the keyboard")
 
     def close_window(self) -> None:
-        """Close the window's one tab, as a person who has changed their mind."""
+        """Close the window's one tab, like a person who has changed their mind."""
         window = self.login_window()
         self.hands("mousemove", "--window", window, "700", "800", "click", "1")
         self.hands("key", "ctrl+w")
@@ -99,14 +99,14 @@ class Screen:
 
 @contextmanager
 def a_screen() -> Iterator[Screen]:
-    """Run an X server on a display that is free, for the length of a ``with``."""
+    """Run an X server on a free display, for the length of a ``with``."""
     reading, writing = os.pipe()
     argv = ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1400x1100x24", "-nolisten", "tcp"]
     server = subprocess.Popen(argv, pass_fds=[writing], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         os.close(writing)
         with os.fdopen(reading) as pipe:
-            # The number is told as soon as the socket listens; nothing, if the server has ended.
+            # The number arrives as soon as the socket listens; nothing arrives if the server has ended.
             number = pipe.readline().strip()
         assert number, f"Xvfb ended with {server.wait()}"
         yield Screen(f":{number}")
@@ -117,7 +117,7 @@ def a_screen() -> Iterator[Screen]:
 
 @contextmanager
 def a_live_home(folder: Path, release_zip: Path, *, mode: Mode = "live") -> Iterator[RealHome]:
-    """Yield a home whose account is live and whose profile has no password; its login page is the plainest."""
+    """Yield a home with a live account and a profile without a password; its login page is the simplest."""
     account = Account(username="reader01", password=f"canary{secrets.token_hex(4)}", mode="live")
     page = PageOptions(toggle=False, form_delay_ms=0, cookie_dialog=False)
     with serve_in_thread(StandInConfig(admin_token=secrets.token_hex(8), account=account, page=page)) as stand_in:
@@ -133,7 +133,7 @@ def a_live_home(folder: Path, release_zip: Path, *, mode: Mode = "live") -> Iter
 
 
 def kinds(home: RealHome) -> set[str]:
-    """Return what runs in a home: supervisor, gateway, or else the words of it."""
+    """Return what runs in a home: supervisor, gateway, or otherwise its words."""
     found = set()
     for process in home.processes():
         with contextlib.suppress(psutil.Error):

@@ -1,6 +1,6 @@
-"""The login's matrix as data: how the page looks, what second factor it asks for, how the login ends.
+"""The login's matrix as data: the page's look, the second factor, the ending of the login.
 
-``test_login_matrix`` plays every case with a real Chromium; ``scripts/login-matrix`` writes the docs' page from here.
+``test_login_matrix`` plays every case with a real Chromium; ``scripts/login-matrix`` writes the docs' page from it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Reply = Callable[[Question], str | None]
 
 @dataclass(frozen=True)
 class Variant:
-    """One look of the page: the stand-in's page options."""
+    """One look of the page: the fake IBKR's page options."""
 
     name: str
     page: Mapping[str, Any]
@@ -33,7 +33,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Factor:
-    """One second factor: the stand-in's scenario, what the profile says, who answers."""
+    """One second factor: the fake IBKR's scenario, the profile's settings, who answers."""
 
     name: str
     scenario: Mapping[str, Any] | None = None
@@ -48,7 +48,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Ending:
-    """One end of a login: what the stand-in does besides, and what has to come of it."""
+    """One ending of a login: further scenarios of the fake IBKR, and the expected result."""
 
     name: str
     outcome: LoginOutcome
@@ -208,9 +208,9 @@ _DRAWN_ENDINGS = (
 
 
 def is_drawn(case: Case) -> bool:
-    """Say whether the grammar of pages says a case (``page_grammar``); ``test_page_grammar`` holds it to that.
+    """Say whether the grammar of pages covers a case (``page_grammar``); ``test_page_grammar`` checks that.
 
-    The page that most people get stays in the matrix whole, and a form that never comes is drawn too seldom.
+    The page that most people get stays in the matrix completely, and a form that never appears is drawn too seldom.
     """
     if case.ending is SUCCESS:
         return case.variant.name in _DRAWN_VARIANTS and case.factor.name in _DRAWN_FACTORS
@@ -218,14 +218,14 @@ def is_drawn(case: Case) -> bool:
 
 
 def cases() -> list[Case]:
-    """Return every case that is played: those that the grammar of pages says are drawn there."""
+    """Return every case to play; the others are left to the grammar of pages."""
     return [case for case in every_case() if not is_drawn(case)]
 
 
 def every_case() -> list[Case]:
-    """Return every case: all factors on all pages, all ends on those that differ in more than their form.
+    """Return every case: all factors on all pages, all endings on those that differ in more than their form.
 
-    Where nothing but the wait for the form differs, one factor of each kind is enough.
+    If only the wait for the form differs, one factor of each kind is enough.
     """
     found = [
         Case(variant, factor, SUCCESS)
@@ -247,12 +247,12 @@ def every_case() -> list[Case]:
 
 
 def by_code(cases: list[Case]) -> list[Case]:
-    """Return them, those with a code by time first: once one waited for its window, it suits the others, too."""
+    """Return them, those with a TOTP code first: once one has waited for its window, the others need not."""
     return sorted(cases, key=lambda case: not case.factor.totp)
 
 
 def real_cases() -> list[Case]:
-    """Return the cells in which the real gateway's proxy, jar and Dispatcher matter; the page's looks do not."""
+    """Return the cells for which the real gateway's proxy, jar and Dispatcher matter; the page's look does not."""
     current, legacy = VARIANTS[0], VARIANTS[-1]
     named = {factor.name: factor for factor in FACTORS}
     wanted = ("none", "totp", "sms, choice", "choice, push", "push, second", "challenge", "offer", "e-mail check")

@@ -1,4 +1,4 @@
-"""One cell of the login's matrix: what the stand-in is told, what the login is told, what the table is told."""
+"""One cell of the login's matrix: the fake IBKR's setup, the login's task, and the result for the table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def job_of(case: matrix.Case, url: str) -> LoginJob:
 
 
 def stage(case: matrix.Case, ibkr: RunningStandIn) -> None:
-    """Have the stand-in play a cell."""
+    """Set up the fake IBKR for a cell."""
     if case.factor.scenario is not None:
         ibkr.state.set_scenario("second_factor", on=True, parameters=dict(case.factor.scenario))
     for name, parameters in case.ending.scenarios.items():
@@ -43,6 +43,6 @@ def stage(case: matrix.Case, ibkr: RunningStandIn) -> None:
 
 
 def record(tell: Callable[[str, object], None], case: matrix.Case, login: rig.Login, *, gateway: str) -> None:
-    """Hand a cell's result to the table that the run prints at its end."""
+    """Pass a cell's result on to the table at the end of the run."""
     took_s = round(login.report.durations_ms["total"] / 1000, 2)
     tell("login_matrix", [gateway, case.variant.name, case.factor.name, case.ending.name, took_s])

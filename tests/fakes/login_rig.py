@@ -1,4 +1,4 @@
-"""What the login's browser tests stand on: a TLS front with a key of its own, before the stand-in or a test's page."""
+"""The base of the login's browser tests: a TLS server with its own key, in front of the fake IBKR or a test's page."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def serve(make_app: Any, key: Key) -> Iterator[str]:
 
 @contextlib.contextmanager
 def serve_gateway(upstream_url: str, key: Key, folder: Path) -> Iterator[str]:
-    """Serve the stand-in gateway, freshly started, before ``upstream_url``."""
+    """Serve the fake gateway, freshly started, in front of ``upstream_url``."""
 
     def make(port: int) -> GatewayApp:
         web_apps = folder / f"webapps-{port}"
@@ -125,7 +125,7 @@ def serve_gateway(upstream_url: str, key: Key, folder: Path) -> Iterator[str]:
 
 
 def clear_jar(url: str) -> None:
-    """Have a gateway forget its cookies."""
+    """Make a gateway forget its cookies."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -134,10 +134,10 @@ def clear_jar(url: str) -> None:
 
 
 class Places:
-    """A gateway with a stand-in behind it for each kind of account, all with one key: to start them takes long.
+    """One gateway with a fake IBKR for each kind of account, all with one key, because starting them takes long.
 
-    They are ended after whatever is entered into ``stack`` later: a server that ends before the browser leaves
-    connections half closed.
+    They end after everything that enters ``stack`` later: a server that ends before the browser leaves connections half
+    closed.
     """
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
@@ -147,7 +147,7 @@ class Places:
         self._known: dict[tuple[Mode, str | None], tuple[RunningStandIn, str]] = {}
 
     def fresh(self, mode: Mode, totp_secret: str | None, **page: Any) -> tuple[RunningStandIn, str]:
-        """Return the stand-in and the gateway's address, without anything of whoever had them before."""
+        """Return the fake IBKR and the gateway's address, without any state from earlier users."""
         kind = (mode, totp_secret)
         if kind not in self._known:
             account = Account(USERNAME, PASSWORD, mode=mode, totp_secret=totp_secret)
@@ -157,7 +157,7 @@ class Places:
         ibkr, url = self._known[kind]
         clear_jar(url)
         ibkr.state.act("reset", {})
-        # A code by time that was used stays used, whatever is reset: each cell would wait for the next one.
+        # A used TOTP code stays used after a reset: each cell would wait for the next one.
         ibkr.state.desk._used_totps.clear()
         ibkr.state.set_scenario("login_page", on=True, parameters=page)
         return ibkr, url
@@ -208,13 +208,13 @@ def browser() -> Browser:
 
 
 def both_kinds() -> list[Browser]:
-    """Return a Chromium without windows and a whole one: they differ in what they make of a folder or an answer."""
+    """Return a Chromium without windows and a whole one: they treat some folders and answers differently."""
     return [browser(), find_window_browser(None, os.environ)]
 
 
 @dataclass
 class Login:
-    """One login through a worker, and what was seen of it."""
+    """One login through a worker, and its observations."""
 
     report: LoginReport
     steps: list[Step]
@@ -254,7 +254,7 @@ def log_in(
 
 
 class SameProcess:
-    """A worker's parent that is in the worker's own process: it hears of steps, and permits and answers at once."""
+    """A worker's parent in the worker's own process: it receives steps, and permits and answers at once."""
 
     def __init__(self, answer: Callable[[Question], str | None] | None, *, permit: bool) -> None:
         self.steps: list[Step] = []
@@ -281,10 +281,10 @@ class SameProcess:
 
 
 class OneBrowser:
-    """One real browser for many logins, each on a page of its own without the last one's cookies.
+    """One real browser for many logins, each on a fresh page without the last one's cookies.
 
-    What a login does once its browser is there is the same as in a worker; what a worker is for, that a browser never
-    outlives its login, is not seen by it.
+    Once its browser has started, a login runs as in a worker; it does not test what the worker is for, that a browser
+    never outlives its login.
     """
 
     def __init__(self, pin: str, folder: Path, kind: Browser | None = None) -> None:
@@ -295,19 +295,19 @@ class OneBrowser:
         self._context = self._runner.run(self._open.enter_async_context(starting))
 
     def close(self) -> None:
-        """End the browser."""
+        """Close the browser."""
         self._runner.run(self._open.aclose())
         self._runner.close()
 
     def log_in(
         self, job: LoginJob, *, permit: bool = True, answer: Callable[[Question], str | None] | None = None
     ) -> Login:
-        """Log in and return how it went."""
+        """Log in and return the result."""
         return self._runner.run(self._log_in(job, SameProcess(answer, permit=permit)))
 
     async def _log_in(self, job: LoginJob, parent: SameProcess) -> Login:
         report = await do_task(parent, Page(self._context), json.loads(json.dumps(job.to_json())), 0.0)
-        # What this login's pages still do is over before the next one's server may hear of it.
+        # What this login's pages still do must end before the next one's server could receive it.
         before = list(self._context.pages)
         await self._context.new_page()
         for page in before:
@@ -318,7 +318,7 @@ class OneBrowser:
 
 @contextlib.contextmanager
 def one_browser(pin: str, folder: Path, kind: Browser | None = None) -> Iterator[OneBrowser]:
-    """Yield a browser that is ended afterwards."""
+    """Yield a browser and close it afterwards."""
     running = OneBrowser(pin, folder, kind)
     try:
         yield running

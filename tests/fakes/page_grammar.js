@@ -1,5 +1,5 @@
-// What a page of the grammar does; the server puts its configuration in. Parts are found by data attributes, which the
-// login does not look at.
+// The behavior of a page of the grammar; the server inserts its configuration. It finds parts by data attributes, which
+// the login ignores.
 (() => {
 const C = "@@CONFIG@@";
 const host = document.getElementById("app");
@@ -56,7 +56,7 @@ function complain(text, place, stands_ms) {
   const box = document.createElement("div");
   box.dataset.e = "";
   const inCode = step === "code";
-  // Beside a field that a person sees: the password's may be on the second half, which is hidden again.
+  // Next to a visible field: the password's may be on the second half, which is hidden again.
   const places = inCode ? ["[data-p=code] [data-k]"] : ["[data-r=p]", "[data-r=u]"];
   const field = places.map(q).find((f) => f.checkVisibility()) || q(places[0]);
   const slot = q(inCode ? "[data-r=code-error]" : "[data-r=error]");

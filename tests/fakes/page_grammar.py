@@ -1,7 +1,7 @@
-"""A grammar of login pages: what a page may look like and do, as a frozen spec that Hypothesis draws.
+"""A grammar of login pages: their look and behavior, as a frozen spec that Hypothesis draws.
 
-``page_grammar_html`` renders a spec, ``page_grammar_server`` serves it, ``page_grammar_model`` says what a careful
-person's login on it comes to. Every default is the plainest there is, so that a spec shows what is special about it.
+``page_grammar_html`` renders a spec, ``page_grammar_server`` serves it, ``page_grammar_model`` says how a careful
+person's login on it ends. Every default is the simplest value, so that a spec shows only what is special.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STUCK_TEXTS = {
 
 @dataclass(frozen=True)
 class Markup:
-    """How the form is written: a known version, or one nobody has seen."""
+    """How the form is written: a known version, or an unknown one."""
 
     version: str = "current"  # current, legacy, two-step, unknown
     by: str = "id"  # known: id, name; unknown: autocomplete, label, wrap, aria, placeholder
@@ -42,8 +42,8 @@ class Markup:
     in_form: bool = True
     decoys: tuple[str, ...] = ()  # hidden, offscreen, search, newsletter, remember
     two_passwords: bool = False
-    lazy: bool = False  # panels are put into the page when they are shown
-    username_stays: bool = True  # two-step: beside the password
+    lazy: bool = False  # panels are added to the page only when they are shown
+    username_stays: bool = True  # two-step: next to the password
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class Switch:
 
 @dataclass(frozen=True)
 class Load:
-    """How the page comes, before anything is sent."""
+    """How the page loads, before anything is sent."""
 
     status: int = 200
     body: bool = True
     form_after_ms: int = 0
     never: bool = False
-    empties_after_ms: int | None = None  # after the form came, its fields are rendered anew and empty
+    empties_after_ms: int | None = None  # after the form appeared, its fields are rendered again, empty
     first_press_empties: bool = False  # and sends nothing
     disabled_ms: int = 0
     disabled_while_empty: bool = False
@@ -75,25 +75,25 @@ class Load:
 
 @dataclass(frozen=True)
 class Wire:
-    """What goes over the wire, and a gateway that has just been started."""
+    """The network traffic, and a gateway that has just been started."""
 
     answer_ms: int = 30
     telemetry: str = "none"  # none, click, always
     transport: str = "fetch"  # fetch, document
     temper: str = "none"  # none, swallowed, filled, cleared, reloads
-    demos: int = 1  # how often the demo page has to call the API until it helps
+    demos: int = 1  # how often the demo page must call the API until it helps
     demo_ms: int = 0
 
 
 @dataclass(frozen=True)
 class Factor:
-    """What is asked for after the password, and how it looks."""
+    """The second factor after the password, and its look."""
 
     kind: str = "none"  # none, app, sms, push, passkey
     devices: tuple[str, ...] = ()  # offered first: of ibkey, app, sms, passkey
     list_as: str = "select"  # select, divs, cards, options
     list_needs_button: bool = False
-    channel: bool = False  # sms: the channel is to be chosen first
+    channel: bool = False  # sms: choose the channel first
     field: str = "known"  # known, numeric, otp, placeholder, label, boxes
     enter_sends: bool = True
     wrong: str = "never"  # never, once, always
@@ -105,7 +105,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Offer:
-    """Something in between, with a way past it."""
+    """An offer in between that can be skipped."""
 
     look: str = "known"  # known, unknown
     way: str = "Not now"
@@ -114,13 +114,13 @@ class Offer:
 
 @dataclass(frozen=True)
 class Ending:
-    """How it ends: after the password, or after the second factor."""
+    """The ending: after the password, or after the second factor."""
 
     kind: str = "success"  # success, one of ERROR_TEXTS, again, silent, spin, status, banner, one of STUCK_TEXTS
     error: str = "xyz"  # xyz, role, danger, both, feedback, aria, plain
     stands_ms: int | None = None
     late_ms: int = 0
-    form: str = "filled"  # filled, cleared, reloads: beside an error, or form again
+    form: str = "filled"  # filled, cleared, reloads: next to an error, or form again
     status: int = 503
     body: bool = True
     after_factor: bool = False
@@ -129,18 +129,18 @@ class Ending:
 
 @dataclass(frozen=True)
 class Profile:
-    """Whose login it is."""
+    """The account and the profile."""
 
     mode: str = "paper"
     method: str = "command"  # none, totp, push, command, auto
-    gives: bool = True  # the person, or the command, gives what is asked for
+    gives: bool = True  # the person, or the command, answers
     first_after_start: bool = False
     worked: bool = False
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One login page, and who logs in on it."""
+    """One login page, and its user."""
 
     markup: Markup = field(default_factory=Markup)
     switch: Switch = field(default_factory=Switch)
@@ -152,7 +152,7 @@ class Spec:
     profile: Profile = field(default_factory=Profile)
 
     def __str__(self) -> str:
-        """Return it without what is as by default."""
+        """Return only the values that differ from the defaults."""
         return f"Spec({', '.join(_special(self))})"
 
 
@@ -294,7 +294,7 @@ def _endings(draw: st.DrawFn, *, has_factor: bool) -> Ending:
 
 @st.composite
 def specs(draw: st.DrawFn) -> Spec:
-    """Draw a login page and a profile that has what the page's second factor takes, mostly."""
+    """Draw a login page and a profile that usually has the right second factor for it."""
     markup = draw(_markups())
     factor = draw(_factors(legacy=markup.version == "legacy"))
     methods = {

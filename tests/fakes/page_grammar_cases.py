@@ -1,4 +1,4 @@
-"""Pages that broke a law once, each as simple as it did: what the grammar found, by name."""
+"""Pages that once broke a law, each in its simplest form: the grammar's finds, by name."""
 
 from __future__ import annotations
 

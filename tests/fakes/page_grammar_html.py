@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - HTML is read by the line
-"""Renders a spec of the page grammar: its HTML here, what it does in ``page_grammar.js``."""
+"""Renders a spec of the page grammar: its HTML here, its behavior in ``page_grammar.js``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from page_grammar import DEVICES, PASSKEY, STUCK_TEXTS, Spec
 SCRIPT = (Path(__file__).parent / "page_grammar.js").read_text()
 CHANNELS = {"text": "Text message", "voice": "Voice call", "email": "Email"}
 
-# Username, password, the button; then two names of paper, and two of live.
+# Username, password, the button; then two names for paper, and two for live.
 _WORDS = {
     "en": ("Username", "Password", "Log In", ("Paper Trading", "Simulated"), ("Live", "Live Trading")),
     "de": ("Benutzername", "Passwort", "Anmelden", ("Simuliertes Konto", "Paper-Trading"), ("Live", "Echtes Konto")),
@@ -34,7 +34,7 @@ _STYLE = """body { font: 14px sans-serif; margin: 2em; } label, input, button, s
 
 
 def page(spec: Spec, state: dict[str, Any], *, inner: bool = False) -> str:
-    """Return the document in ``state``: temper, and what the last answer of a page that is posted as a document says."""
+    """Return the document in ``state``: temperament, and the last answer for a page that is posted as a document."""
     if spec.markup.inside == "frame" and not inner:
         return (
             f"<!DOCTYPE html><meta charset=utf-8><title>Portal</title><style>{_STYLE}</style><h1>Portal</h1>"

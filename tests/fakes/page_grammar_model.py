@@ -1,4 +1,4 @@
-"""What a careful person's login on a page of the grammar comes to: a pure function of the spec, without a selector."""
+"""The end of a careful person's login on a page of the grammar: a pure function of the spec, without a selector."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _OF_TEXTS = {
 
 @dataclass(frozen=True)
 class Expected:
-    """The endings that are right, how many passwords may have been sent for them, and IBKR's words in the report."""
+    """The right endings, how many passwords may have been sent for them, and IBKR's words in the report."""
 
     outcomes: frozenset[LoginOutcome]
     submits: int = 1
@@ -47,7 +47,7 @@ class Expected:
 
 
 def expected(spec: Spec, *, form_s: float, answer_s: float, push_s: float) -> Expected:
-    """Return what a login on ``spec`` must come to, given how long it waits for the form, an answer, a person."""
+    """Return how a login on ``spec`` must end, given how long it waits for the form, an answer, a person."""
     before = _before_the_password(spec, form_s)
     if before is not None:
         return before
@@ -59,7 +59,7 @@ def expected(spec: Spec, *, form_s: float, answer_s: float, push_s: float) -> Ex
     if first_try is None:
         return Expected(found.outcomes, found.submits, found.words, waits_s)
     outcomes, words = found.outcomes, found.words
-    if outcomes & _NO_ANSWER:  # takes no refusal back that the first try seemed to be (law 2)
+    if outcomes & _NO_ANSWER:  # undoes no refusal that the first try seemed to be (law 2)
         outcomes, words = outcomes | _of(LoginOutcome.FORM_AGAIN), ""
     return Expected(outcomes, found.submits + 1, words, waits_s + SECOND_TRY_S)
 
@@ -69,7 +69,7 @@ def _of(*outcomes: LoginOutcome) -> frozenset[LoginOutcome]:
 
 
 def _own_s(spec: Spec) -> float:
-    """Return how long the page takes for itself."""
+    """Return how much time the page itself takes."""
     load, wire, factor = spec.load, spec.wire, spec.factor
     rounds = 6
     page_ms = load.form_after_ms + (load.empties_after_ms or 0) + load.disabled_ms + 1500
@@ -98,10 +98,10 @@ def _before_the_password(spec: Spec, form_s: float) -> Expected | None:
 
 
 def _tempered(spec: Spec, answer_s: float) -> Expected | None:
-    """Return what a first form comes to that the demo page, opened before it, did not help; None: it is taken."""
+    """Return the end of a first form that the demo page, opened before it, did not help; None: it is accepted."""
     wire = spec.wire
     if wire.temper in {"none", "swallowed"} or wire.demos == 1:
-        return None  # a form that is swallowed costs no submit, and is sent after the demo page was opened once more
+        return None  # an ignored form costs no submit, and is sent after the demo page was opened once more
     failures = _of(LoginOutcome.FORM_AGAIN, LoginOutcome.UNCLEAR) | _late(spec)
     return Expected(failures, 1, waits_s=answer_s + SECOND_TRY_S + _own_s(spec))
 
@@ -122,7 +122,7 @@ def _factor(spec: Spec, answer_s: float, push_s: float) -> Expected | None:
     if factor.kind == "passkey" or profile.method == "none":
         return Expected(needed)
     if factor.kind == "push":
-        # One that is denied before anybody has seen the panel for it is an error after the password.
+        # A push that is denied before its panel is visible looks like an error after the password.
         unseen = _of(LoginOutcome.UNCLEAR) if factor.push_ms < SEEN_MS else _of()
         ends = {"never": Expected(needed, waits_s=2 * push_s), "denied": Expected(refused | unseen)}
         return ends.get(factor.push)
@@ -134,16 +134,16 @@ def _factor(spec: Spec, answer_s: float, push_s: float) -> Expected | None:
 def _ended(spec: Spec, answer_s: float) -> Expected:
     ending = spec.ending
     if ending.kind in ERROR_TEXTS:
-        # Nothing but a person's eyes tells a text without any mark from the page's other texts.
-        # To a page of a known version aria-invalid is news, too.
+        # Only a person's eyes distinguish an unmarked text from the page's other texts.
+        # On a page of a known version, aria-invalid is new too.
         is_new = spec.markup.version == "unknown"
         is_unmarked = ending.error == "plain" or (ending.error == "aria" and not is_new)
-        # Classes in a frame or a shadow root are nobody's agreement; roles are.
+        # No convention gives classes in a frame or a shadow root a meaning; roles have one.
         is_unmarked |= spec.markup.inside != "none" and ending.error in {"xyz", "danger", "feedback"}
         unmarked = _of(LoginOutcome.UNKNOWN_TEXT) if is_unmarked else _of()
         if (
             is_unmarked and ending.stands_ms and ending.kind in {"unclear", "unknown_text"}
-        ):  # what goes by unmarked may as well have said that it works
+        ):  # an unmarked text could also mean success
             unmarked |= _late(spec)
         return Expected(_of(_OF_TEXTS[ending.kind]) | unmarked, words=ERROR_TEXTS[ending.kind])
     if ending.kind in STUCK_TEXTS:
@@ -151,7 +151,7 @@ def _ended(spec: Spec, answer_s: float) -> Expected:
     if ending.kind == "success":
         return Expected(_of(LoginOutcome.SUCCESS), waits_s=ending.done_ms / 1000)
     if ending.kind == "banner":
-        # One that goes while the page's announcement comes, or has its place taken by it, stands too short a while.
+        # An error that disappears during the page's announcement, or is replaced by it, is visible too briefly.
         goes = bool(ending.stands_ms) or spec.wire.transport == "document"
         if spec.load.announces_after_ms is None or not goes:
             return Expected(_of(LoginOutcome.UPSTREAM_ILL), waits_s=answer_s)
@@ -161,7 +161,7 @@ def _ended(spec: Spec, answer_s: float) -> Expected:
 
 
 def _without_a_word(spec: Spec, answer_s: float) -> Expected:
-    """Return what silence comes to: a password that has worked may be sent once more after a gateway's start."""
+    """Return the end of silence: a password that has worked may be sent once more after a gateway's start."""
     ending = spec.ending
     tries = 2 if spec.profile.worked and spec.profile.first_after_start else 1
     waits_s = tries * answer_s + SECOND_TRY_S * (tries - 1)
@@ -173,7 +173,7 @@ def _without_a_word(spec: Spec, answer_s: float) -> Expected:
         "again": _of(LoginOutcome.FORM_AGAIN),
         "silent": silent,
         "banner": late,
-        # Where the page still shows the notification, nobody can see that it was approved.
+        # If the page still shows the notification, the approval is invisible.
         "spin": late | (_of(LoginOutcome.SECOND_FACTOR_NEEDED) if spec.factor.kind == "push" else _of()),
         "status": _of(LoginOutcome.UPSTREAM_ILL) if ending.status >= 500 else _ANY_FAILURE,
     }
@@ -181,6 +181,6 @@ def _without_a_word(spec: Spec, answer_s: float) -> Expected:
 
 
 def _late(spec: Spec) -> frozenset[LoginOutcome]:
-    """Return what it is called that IBKR does not answer: beside an announcement of its own that may be the reason."""
+    """Return the outcome when IBKR does not answer: next to an announcement, that may be the reason."""
     announced = _of() if spec.load.announces_after_ms is None else _of(LoginOutcome.UPSTREAM_ILL)
     return announced | _of(LoginOutcome.TIMED_OUT)

@@ -1,4 +1,4 @@
-"""Plays a page of the grammar to a real Chromium, and says which laws its login broke."""
+"""Plays a page of the grammar to a real Chromium, and reports the laws that its login broke."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Stage:
         self._evidence_dir = folder / "evidence"
 
     def broken_laws(self, spec: Spec) -> list[str]:
-        """Log in on ``spec`` and return what is wrong with how that went, and with what it left."""
+        """Log in on ``spec`` and return what is wrong with the result, and with what it left."""
         shutil.rmtree(self._evidence_dir, ignore_errors=True)
         patience = patience_with(spec)
         wanted = expected(spec, form_s=patience.form_s, answer_s=patience.answer_s, push_s=patience.push_s)
@@ -79,7 +79,7 @@ class Stage:
 
 
 def patience_with(spec: Spec) -> Patience:
-    """Return a login's patience, in which a person and IBKR are slow in the proportion of the page's own delays."""
+    """Return a login's patience, with a person and IBKR slow in proportion to the page's own delays."""
     ends_by_itself = spec.load.never or spec.load.status != 200
     silent = spec.ending.kind in {"silent", "spin", "status", "banner"} or spec.wire.temper != "none"
     return replace(
@@ -132,7 +132,7 @@ def _submits(spec: Spec, wanted: Expected, login: rig.Login, seen: Seen) -> Iter
 
 @contextlib.contextmanager
 def a_stage(folder: Path) -> Iterator[Stage]:
-    """Yield a stage; its browser and server are ended afterwards."""
+    """Yield a stage; its browser and server end afterwards."""
     key = rig.make_key(folder)
     servers: list[Server] = []
 

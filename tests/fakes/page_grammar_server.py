@@ -1,4 +1,4 @@
-"""Serves the pages of the grammar: one spec at a time, and takes down what the login does to it."""
+"""Serves the pages of the grammar, one spec at a time, and records what the login does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Said = tuple[int, dict[str, Any] | None]
 
 @dataclass(frozen=True)
 class Submit:
-    """One password that came: in which mode the page was (None: it has no switch), and what its other fields held."""
+    """One received password: the page's mode (None: it has no switch), and the content of its other fields."""
 
     mode: str | None
     user: str
@@ -36,7 +36,7 @@ class Submit:
 
 @dataclass
 class Seen:
-    """What one login did."""
+    """The actions of one login."""
 
     submits: list[Submit] = field(default_factory=list)
     codes: list[str] = field(default_factory=list)
@@ -44,14 +44,14 @@ class Seen:
 
 
 class Server:
-    """The application; ``play`` puts another page on it."""
+    """The application; ``play`` loads another page into it."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self.play(Spec())
 
     def play(self, spec: Spec) -> Seen:
-        """Show ``spec`` from now on; return where what is seen is taken down."""
+        """Show ``spec`` from now on; return the record of the login."""
         self.spec = spec
         self.seen = Seen()
         self._stages = list(_stages(spec))

@@ -1,5 +1,5 @@
-# ruff: noqa: T201 - the long run tells as it goes
-"""Many pages of the grammar in one run: what broke, each kind of it once, as simple as it still breaks."""
+# ruff: noqa: T201 - the long run reports its progress
+"""Many pages of the grammar in one run: each kind of failure once, on the simplest page that still fails."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENOUGH_PARTS = 4
 def drawn(count: int, from_seed: int) -> list[Spec]:
     """Return pages, always the same for a seed, and all endings in turn.
 
-    Hypothesis follows each page by some that differ from it in a word: a browser's second is better spent on others.
+    Hypothesis follows each page with some that differ only in a word: a browser's time is better spent on others.
     """
     pool: dict[str, list[Spec]] = {}
     last = [Spec()]
@@ -49,7 +49,7 @@ def drawn(count: int, from_seed: int) -> list[Spec]:
 
     take()
     kinds = sorted(pool.keys() - {"success"})
-    first = from_seed * count // 2 % len(kinds)  # a small draw has not all of them: the next one goes on
+    first = from_seed * count // 2 % len(kinds)  # a small draw does not have all of them: the next one continues
     turns = [one for kind in kinds[first:] + kinds[:first] for one in ("success", kind)]
     found: list[Spec] = []
     while any(pool.values()) and len(found) < count:
@@ -62,12 +62,12 @@ def _parts_apart(one: Spec, other: Spec) -> int:
 
 
 def kind_of(broken: Sequence[str]) -> str:
-    """Return what tells one kind of failure from another."""
+    """Return the identity of a kind of failure."""
     return broken[0].split(" IBKR's")[0]
 
 
 def simplest(spec: Spec, broken: Sequence[str], play: Play) -> tuple[Spec, Sequence[str]]:
-    """Return a spec as plain as can be that breaks in the same way, after ``TRIES`` tries at most."""
+    """Return the simplest spec that fails in the same way, after at most ``TRIES`` tries."""
     tries = 0
     until_s = time.monotonic() + SIMPLIFY_S
     again = True
@@ -112,7 +112,7 @@ def _fields_reset(value: Any, default: Any, *, keep: set[str]) -> Iterator[Any]:
 
 
 def soak(stage: Stage, pages: Sequence[Spec], *, simplify: bool) -> dict[str, tuple[Spec, Sequence[str], int]]:
-    """Play every page; return by its kind each failure with its simplest page and how often it was seen."""
+    """Play every page; return by its kind each failure with its simplest page and its count."""
     found: dict[str, tuple[Spec, Sequence[str], int]] = {}
     for at, spec in enumerate(pages):
         broken = stage.broken_laws(spec)

@@ -1,4 +1,4 @@
-"""The supervisor's page on a health server of its own, whose status and journal a test writes."""
+"""The supervisor's page on a separate health server; a test writes its status and journal."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class ShownPage:
         assert self._serving.wait(10)
 
     def end(self) -> None:
-        """End the server as a supervisor that is stopped ends it. Safe to repeat."""
+        """Stop the server as a stopped supervisor does. Safe to repeat."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(10)
@@ -131,7 +131,7 @@ class ShownPage:
 
 @contextmanager
 def a_page(home: Path) -> Iterator[ShownPage]:
-    """Yield a page that is served."""
+    """Yield a served page."""
     shown = ShownPage(home)
     shown.start()
     try:

@@ -1,4 +1,4 @@
-"""Gateways whose WebSocket misbehaves, and what is needed to listen to one that is real or the stand-in's."""
+"""Gateways with a misbehaving WebSocket, and helpers to listen to a real or a fake one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEADLINE_S = 20.0
 
 @dataclass
 class Ears:
-    """What a listener was told, with the times; ``until`` waits for a fact about it."""
+    """A listener's reports, with their times; ``until`` waits for a fact about them."""
 
     told: list[bool | None] = field(default_factory=list)
     at_s: list[float] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Ears:
         self._new.set()
 
     async def until(self, count: int) -> None:
-        """Return when so much was told; fail after a deadline."""
+        """Return after this many reports; fail after a deadline."""
         async with asyncio.timeout(DEADLINE_S):
             while len(self.told) < count:
                 self._new.clear()
@@ -87,7 +87,7 @@ class Visit:
         self.writer.write(data)
 
     async def listen(self) -> None:
-        """Note what is said until the other side goes."""
+        """Record the messages until the other side goes."""
         while True:
             await self._read()
             self.texts += [event.data for event in self.server.events() if isinstance(event, TextMessage)]
@@ -155,7 +155,7 @@ def server_context(leaf: Leaf, folder: Path) -> ssl.SSLContext:
 
 @dataclass
 class PushRig:
-    """A gateway process before a stand-in for IBKR, a client of it, and a listener with its ears."""
+    """A gateway process in front of a fake IBKR, a client of it, and a listener with its record."""
 
     paths: Paths
     leaf: Leaf
@@ -178,13 +178,13 @@ class PushRig:
 
     @property
     def heard_by(self) -> int:
-        """How many connections IBKR serves."""
+        """The number of connections that IBKR serves."""
         return int(self.ibkr.state.sessions.summary()["listeners"])
 
 
 @contextlib.asynccontextmanager
 async def push_rig(paths: Paths, runtime: Runtime, ibkr: RunningStandIn, port: int) -> AsyncIterator[PushRig]:
-    """Launch a gateway for the length of the block; the listener and the gateway are gone afterwards."""
+    """Run a gateway for the length of the block; the listener and the gateway are stopped afterwards."""
     settings = GatewaySettings(port, ibkr.url, auth_delay_ms=1)  # the real gateway fails at 0 [seen]
     prepared = prepare_home(paths, runtime.release_path, settings)
     gateway = await launch(paths, prepared, runtime)
@@ -211,7 +211,7 @@ def listen_to(
     folder: Path,
     script: Callable[[FakeGateway, PushListener, Ears], Awaitable[None]],
 ) -> FakeGateway:
-    """Run ``script`` while a listener listens to a gateway that behaves so."""
+    """Run ``script`` while a listener listens to a gateway that behaves in this way."""
     ca_file, leaf = identity
     gateway = FakeGateway(behave)
 

@@ -1,4 +1,4 @@
-"""A tiny release and a server that fails in the ways servers fail; there is no test in here."""
+"""A tiny release and a server that fails as servers do; contains no tests."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
             answer(self)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        """Say nothing on stderr."""
+        """Print nothing on stderr."""
 
     def head(self, status: int, **headers: str) -> None:
         self.send_response(status)
@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class FaultyServer(ThreadingHTTPServer):
-    """Serves `body`; each request takes the next of `answers`, and `whole` when there is none left."""
+    """Serves `body`; each request takes the next of `answers`, then `whole`."""
 
     daemon_threads = True
 
@@ -86,7 +86,7 @@ class FaultyServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}{path}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a client that goes away is no error here."""
+        """Ignore errors: a client that goes away is normal here."""
 
 
 @contextlib.contextmanager
@@ -103,7 +103,7 @@ def serving(body: bytes) -> Iterator[FaultyServer]:
 
 
 def whole(handler: Handler) -> None:
-    """Answer as a good server does, a range only when If-Range matches."""
+    """Answer as a good server does, with a range only if If-Range matches."""
     server = handler.server
     validators = {"ETag": server.etag} if server.etag else {}
     wanted = handler.headers.get("Range")
@@ -122,7 +122,7 @@ def whole(handler: Handler) -> None:
 
 
 def ignores_range(handler: Handler) -> None:
-    """Send everything whatever was asked."""
+    """Send everything for any request."""
     validators = {"ETag": handler.server.etag} if handler.server.etag else {}
     handler.head(200, Content_Length=str(len(handler.server.body)), **validators)
     handler.wfile.write(handler.server.body)
@@ -142,31 +142,31 @@ def says(status: int, **headers: str) -> Answer:
 
 
 def wrong_range(handler: Handler) -> None:
-    """Send the file's start as if it were the range that was asked for."""
+    """Send the file's start as if it were the requested range."""
     size = len(handler.server.body)
     handler.head(206, Content_Length=str(size), Content_Range=f"bytes 0-{size - 1}/{size}", ETag='"one"')
     handler.wfile.write(handler.server.body)
 
 
 def huge(handler: Handler) -> None:
-    """Announce more than any release has."""
+    """Announce more bytes than any release has."""
     handler.head(200, Content_Length="999000000000")
 
 
 def endless(handler: Handler) -> None:
-    """Announce nothing and send for ever."""
+    """Announce nothing and send without end."""
     handler.head(200)
     while not handler.server.released.is_set():
         handler.wfile.write(b"x" * 65_536)
 
 
 def silent(handler: Handler) -> None:
-    """Take the request and never answer."""
+    """Accept the request and never answer."""
     handler.server.released.wait(60)
 
 
 def trickles(handler: Handler) -> None:
-    """Send a byte now and then, so that no single read is ever late."""
+    """Send a byte now and then, so that no single read times out."""
     handler.head(200)
     while not handler.server.released.wait(0.02):
         handler.wfile.write(b"x")
@@ -174,7 +174,7 @@ def trickles(handler: Handler) -> None:
 
 
 class TlsServer(FaultyServer):
-    """The faulty server behind TLS; counts who connects."""
+    """The faulty server behind TLS; counts connections."""
 
     def __init__(self, body: bytes, certificate: tuple[Path, Path]) -> None:
         super().__init__(body)
@@ -205,7 +205,7 @@ def serving_tls(body: bytes, certificate: tuple[Path, Path]) -> Iterator[TlsServ
 
 
 def certificate_for_nobody(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate for 127.0.0.1 that no authority signed."""
+    """Create a certificate for 127.0.0.1 that no authority signed."""
     import datetime as dt
     import ipaddress
 

@@ -139,4 +139,4 @@ def test_a_code_by_time_is_nowhere(tmp_path: Path, real_release_zip: Path) -> No
         )
         text = f"{USERNAME.upper()} may not have {PASSWORD.swapcase()}"
         real.stand_in.state.set_scenario("login_error", on=True, parameters={"text": text})
-        fail_and_look(real, watch, planted, "says something that gwctl does not know")
+        fail_and_look(real, watch, planted, "shows a text that gwctl does not know")

@@ -1,4 +1,4 @@
-"""Each check of the doctor is broken by itself, with real files, sockets and processes, and only it says so."""
+"""Each check of the doctor is broken alone, with real files, sockets and processes, and only that check reports it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 def test_a_sound_machine_has_nothing_wrong(machine: Machine) -> None:
-    """Where nothing is broken no check warns or fails, and only the session, which nobody runs, is not checked."""
+    """On a sound machine no check warns or fails; only the session is not checked, because none is running."""
     findings = machine.findings()
     assert machine.wrong() == {}
     assert [one.check for one in findings if one.state is State.NOT_CHECKED] == ["session"]
@@ -41,17 +41,17 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("python", "is too old", State.FAILED, broken.need_a_newer_python, "older than 9.9"),
     ("disk", "is full", State.FAILED, broken.small_disk(5_000_000, 10**6), "5 MB free"),
     ("disk", "has few inodes", State.WARNING, broken.small_disk(10**12, 500), "500 inodes"),
-    ("scratch", "is gone", State.FAILED, broken.no_scratch, "is not there"),
+    ("scratch", "is gone", State.FAILED, broken.no_scratch, "does not exist"),
     ("settings", "has an unknown key", State.FAILED, broken.config('usrname = "x"\n'), "did you mean|unknown key"),
     (
         "permissions",
         "has a key for all",
         State.FAILED,
         broken.chmod("keystore_file", 0o644),
-        "gwctl.p12 is open to others",
+        "gwctl.p12 is readable by others",
     ),
-    ("permissions", "has a folder for all", State.FAILED, broken.chmod("profile_dir", 0o755), "default is open"),
-    ("permissions", "has a release for all", State.FAILED, broken.release_open_to_write, "open to others' changes"),
+    ("permissions", "has a folder for all", State.FAILED, broken.chmod("profile_dir", 0o755), "default is readable"),
+    ("permissions", "has a release for all", State.FAILED, broken.release_open_to_write, "writable by others"),
     ("state_files", "is no JSON", State.FAILED, broken.damage("budget_file"), "budgets.json is damaged"),
     (
         "state_files",
@@ -63,31 +63,37 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("state_files", "was damaged", State.WARNING, broken.kept_damage, "earlier damage"),
     ("java", "is too old", State.FAILED, broken.old_java, "1.8.0_151"),
     ("java", "is not there", State.FAILED, broken.setting("GWCTL_JAVA", "/gone/java"), "does not run"),
-    ("browser", "lacks a library", State.FAILED, broken.browser(broken.MISSES_A_LIBRARY), "lacks libnss3.so"),
+    ("browser", "lacks a library", State.FAILED, broken.browser(broken.MISSES_A_LIBRARY), "missing: libnss3.so"),
     ("browser", "hangs", State.FAILED, broken.browser("sleep 60"), "did not start within"),
     ("browser", "says nothing", State.FAILED, broken.browser("echo 'GPU trouble' >&2; exit 3"), "GPU trouble"),
     ("browser", "says why", State.FAILED, broken.browser(broken.DIES_OF_ITS_SOCKET), "Socket path too long"),
     ("browser", "is killed", State.FAILED, broken.browser("kill -9 $$"), "memory runs out"),
-    ("browser", "is not there", State.FAILED, broken.setting("GWCTL_BROWSER", "/gone/chrome"), "not there"),
+    ("browser", "is not there", State.FAILED, broken.setting("GWCTL_BROWSER", "/gone/chrome"), "does not exist"),
     ("release", "was changed", State.FAILED, broken.change_the_release, "index.html"),
     ("release", "is pinned and gone", State.FAILED, broken.setting("GWCTL_RELEASE", "20990101-x"), "is not installed"),
     ("release", "is not installed", State.WARNING, broken.remove_the_release, "no Standard Release"),
     ("port", "is held", State.FAILED, broken.take_the_port, "is held by python"),
     ("localhost", "is elsewhere", State.FAILED, broken.localhost("10.9.8.7"), "10.9.8.7"),
-    ("localhost", "is IPv6 only", State.FAILED, broken.localhost("::1"), "asked at 127.0.0.1"),
-    ("localhost", "is nothing", State.FAILED, broken.localhost(), "no address"),
-    ("certificate", "has ended", State.FAILED, broken.certificate("_LEAF_LIFE_DAYS", 1), "certificate ended on"),
-    ("certificate", "ends soon", State.WARNING, broken.certificate("_LEAF_LIFE_DAYS", 8), "ends on"),
-    ("certificate", "authority has ended", State.FAILED, broken.certificate("_CA_LIFE_DAYS", 1), "authority ended on"),
-    ("certificate", "authority signs all", State.FAILED, broken.wider_authority, "more than this machine"),
-    ("certificate", "authority has another key", State.FAILED, broken.other_ca_key, "no key that fits"),
+    ("localhost", "is IPv6 only", State.FAILED, broken.localhost("::1"), "calls the gateway at 127.0.0.1"),
+    ("localhost", "is nothing", State.FAILED, broken.localhost(), "does not resolve"),
+    ("certificate", "has ended", State.FAILED, broken.certificate("_LEAF_LIFE_DAYS", 1), "certificate expired on"),
+    ("certificate", "ends soon", State.WARNING, broken.certificate("_LEAF_LIFE_DAYS", 8), "expires on"),
+    (
+        "certificate",
+        "authority has ended",
+        State.FAILED,
+        broken.certificate("_CA_LIFE_DAYS", 1),
+        "authority expired on",
+    ),
+    ("certificate", "authority signs all", State.FAILED, broken.wider_authority, "more names than this machine"),
+    ("certificate", "authority has another key", State.FAILED, broken.other_ca_key, "no matching key"),
     ("certificate", "is another's", State.FAILED, broken.foreign_leaf, "not signed by our authority"),
     ("certificate", "has no keystore", State.FAILED, broken.other_keystore, "does not open"),
     ("certificate", "bundle is old", State.WARNING, broken.stale_bundle, "bundle"),
     ("allow_ips", "is no pattern", State.FAILED, broken.setting("GWCTL_ALLOW_IPS", "10.0.0.0/8"), "10.0.0.0/8"),
     ("allow_ips", "lets others in", State.WARNING, broken.setting("GWCTL_ALLOW_IPS", "192.168.1.*"), "192.168.1.*"),
-    ("secrets", "is for all", State.FAILED, broken.password_file(b"x\n", 0o644), "everybody"),
-    ("secrets", "is for a group", State.WARNING, broken.password_file(b"x\n", 0o640), "others than you"),
+    ("secrets", "is for all", State.FAILED, broken.password_file(b"x\n", 0o644), "every user"),
+    ("secrets", "is for a group", State.WARNING, broken.password_file(b"x\n", 0o640), "other users"),
     ("secrets", "ends in a blank", State.WARNING, broken.password_file(b"x \n"), "blank"),
     ("secrets", "is empty", State.FAILED, broken.password_file(b"\n"), "is empty"),
     ("secrets", "is not there", State.WARNING, broken.without("GWCTL_PASSWORD_FILE"), "no password"),
@@ -98,21 +104,21 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
         "has a command that fails",
         State.FAILED,
         broken.config('totp_secret_command = ["false"]\n'),
-        "exit code 1",
+        "exited with code 1",
     ),
     ("secrets", "has no TOTP secret", State.FAILED, broken.setting("GWCTL_SECOND_FACTOR", "totp"), "no TOTP secret"),
     ("upstream", "is not there", State.FAILED, broken.nobody_there, "HTTPS_PROXY is set"),
-    ("upstream", "has no name", State.FAILED, broken.no_such_name, "has no address"),
+    ("upstream", "has no name", State.FAILED, broken.no_such_name, "does not resolve"),
     ("upstream", "has no name server", State.FAILED, broken.mute_name_server, "no name server"),
-    ("upstream", "is mute", State.FAILED, broken.mute_ibkr, "gave no answer"),
+    ("upstream", "is mute", State.FAILED, broken.mute_ibkr, "sent no answer"),
     ("upstream", "is ill", State.WARNING, broken.ill_ibkr, "503"),
-    ("upstream", "is another", State.FAILED, broken.false_ibkr, "not to be trusted"),
+    ("upstream", "is another", State.FAILED, broken.false_ibkr, "cannot be trusted"),
     ("clock", "is wrong", State.FAILED, broken.clock(7200), "behind"),
     ("clock", "is a little off", State.WARNING, broken.clock(-25), "ahead"),
     ("maintenance", "is now", State.WARNING, broken.open_window, "is open until"),
     ("supervisor", "was killed", State.WARNING, broken.killed_supervisor, "was killed"),
     ("supervisor", "does not answer", State.FAILED, broken.supervisor(answers=False), "does not answer"),
-    ("supervisor", "does not turn", State.FAILED, broken.supervisor(live=False), "does not turn"),
+    ("supervisor", "does not turn", State.FAILED, broken.supervisor(live=False), "is stuck"),
     ("supervisor", "holds nothing", State.WARNING, broken.supervisor(holds=False), "lock"),
     ("supervisor", "is older", State.WARNING, broken.supervisor(version="0.0.1"), "0.0.1"),
     ("session", "is locked", State.FAILED, broken.session("locked_out"), "locked_out: refused"),
@@ -146,7 +152,7 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
 def test_what_is_broken_is_said_by_its_check_alone(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, *, code: str, state: State, breaks: Break, said: str
 ) -> None:
-    """One thing is broken: its check says so with a remedy, no other check does, and nothing that looked is left."""
+    """One thing is broken: its check reports it with a remedy, no other check does, and no process is left."""
     children = set(psutil.Process().children(recursive=True))
     with breaks(machine, monkeypatch) or nullcontext():
         started = set(psutil.Process().children(recursive=True)) - children
@@ -161,12 +167,12 @@ def test_what_is_broken_is_said_by_its_check_alone(
 
 
 def test_every_check_is_broken_here() -> None:
-    """No check is without a test that breaks it; `time_zones` needs a process of its own, below."""
+    """Every check has a test that breaks it; `time_zones` needs a separate process, below."""
     assert {check.code for check in CHECKS} - {code for code, *_ in BREAKS} == {"time_zones"}
 
 
 def test_no_time_zones(machine: Machine) -> None:
-    """Without any database of time zones that is what is wrong, and all that needs the settings is not checked."""
+    """Without any time zone database, that is the finding, and checks that need the settings do not run."""
     empty = machine.folder / "empty"
     (empty / "tzdata").mkdir(parents=True)
     (empty / "tzdata" / "__init__.py").write_text("")
@@ -178,7 +184,7 @@ def test_no_time_zones(machine: Machine) -> None:
 
 
 def test_an_authority_may_sign_for_names_that_were_asked_for(machine: Machine) -> None:
-    """Names of `certificate_names` are no fault of the authority's, nor are several addresses to tell one."""
+    """Names from `certificate_names` are no fault of the authority, and neither are several addresses."""
     machine.variables["GWCTL_CERTIFICATE_NAMES"] = "curlew.example,10.9.8.7"
     machine.variables["GWCTL_NOTIFY_URLS"] = "json://a/b\njson://c/d"
     keystore.ensure_leaf(machine.paths, ("curlew.example", "10.9.8.7"))
@@ -187,7 +193,7 @@ def test_an_authority_may_sign_for_names_that_were_asked_for(machine: Machine) -
 
 
 def test_lines_that_start_a_gwctl_that_is_there(machine: Machine) -> None:
-    """A line with variables before a Python and its module, one found on the crontab's PATH, and a unit are well."""
+    """A line with variables before a Python and its module, one found on the crontab's PATH, and a unit are fine."""
     program(machine.folder / "own bin" / "gwctl", "true")
     lines = [
         f"PATH={machine.folder / 'bin'}:/usr/bin",
@@ -206,22 +212,22 @@ def test_lines_that_start_a_gwctl_that_is_there(machine: Machine) -> None:
 
 
 def test_a_file_of_another_user(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of ours that belongs to somebody else is named, with the command that gives it back."""
+    """A file of ours with another owner is named, with the command that corrects it."""
     file = machine.paths.leaf_file
     me = os.geteuid()
     if me == 0:
         os.chown(file, 65534, -1)
         wrong = machine.wrong()
-    else:  # nobody but root can give a file away: there it is we who are somebody else
+    else:  # only root can give a file away: so this process pretends to be another user
         monkeypatch.setattr(files.os, "geteuid", lambda: me + 1)
         wrong = machine.wrong()
     assert list(wrong) == ["permissions"]
-    assert "of another user" in wrong["permissions"].what
+    assert "owned by another user" in wrong["permissions"].what
     assert str(wrong["permissions"].remedy).startswith("sudo chown -R ")
 
 
 def test_settings_that_name_secrets_are_for_their_owner() -> None:
-    """A config.toml that says where a secret comes from is warned of where others can get at it, and only there."""
+    """A config.toml that names the source of a secret causes a warning if others can read it, and only then."""
     with tempfile.TemporaryDirectory(prefix="gwctl-doctor-") as made:
         folder = Path(made)
         folder.chmod(0o755)
@@ -236,7 +242,7 @@ def test_settings_that_name_secrets_are_for_their_owner() -> None:
 
 
 def test_a_secret_is_never_said(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is wrong with a secret, no finding holds it."""
+    """For any fault of a secret, no finding contains the secret."""
     machine.variables["GWCTL_TOTP_SECRET"] = "Canary-Is-Not-Base32"
     broken.password_file(b"Quail-Harbor-5521 \n", 0o644)(machine, monkeypatch)
     said = " ".join(f"{one.what} {one.remedy} {one.where}" for one in machine.findings() if one.check == "secrets")

@@ -1,4 +1,4 @@
-"""How the doctor's checks are run: what needs what, bounds, trouble of a check's own, and what is left."""
+"""How the doctor runs its checks: needs, deadlines, failures of a check itself, and cleaning up."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def states(findings: list[Finding]) -> list[tuple[str, str]]:
 
 
 def test_what_needs_what_failed_is_not_checked(case: Case) -> None:
-    """A check whose need failed, or was not checked itself, says which; a warning is no failure; the order is kept."""
+    """A check whose need failed or did not run names it; a warning is no failure; the order is kept."""
     checks = [
         Check("first", "", ill),
         Check("second", "", well, ("first",)),
@@ -57,7 +57,7 @@ def test_what_needs_what_failed_is_not_checked(case: Case) -> None:
 
 
 def test_checks_run_at_the_same_time(case: Case) -> None:
-    """Two checks that wait for each other both end: they do not wait in line."""
+    """Two checks that wait for each other both finish: they run at the same time."""
     import threading
 
     both = threading.Barrier(2, timeout=4)
@@ -70,7 +70,7 @@ def test_checks_run_at_the_same_time(case: Case) -> None:
 
 
 def test_a_check_that_takes_too_long_is_given_up_with_what_it_started(case: Case) -> None:
-    """After its bound a check is not checked, those that need it say so, and the program it waits for is ended."""
+    """After its deadline a check counts as not checked, those that need it say so, and its program is stopped."""
 
     def hang(_case: Case) -> Iterator[Finding]:
         process.run_short(["sleep", "98765"], timeout_s=60, env={"PATH": os.environ["PATH"]})
@@ -92,7 +92,7 @@ def test_a_check_that_takes_too_long_is_given_up_with_what_it_started(case: Case
     ],
 )
 def test_a_checks_own_trouble_is_its_finding(case: Case, error: Exception, said: str) -> None:
-    """Whatever a check raises is said as its finding, without what the exception holds; the others go on."""
+    """Any exception in a check becomes its finding, without the exception's content; the other checks run."""
 
     def stumble(_case: Case) -> Iterator[Finding]:
         raise error
@@ -131,7 +131,7 @@ def test_ctrl_c_ends_the_browser_and_its_folder(tmp_path: Path) -> None:
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=30)
     assert b"KeyboardInterrupt" in stderr
-    # Its parent ended before it: whoever collects it then may take a moment.
+    # Its parent ended first: init may take a moment to collect it.
     wait_for(lambda: not psutil.pid_exists(pid), 5, "the end of the browser")
     assert list(scratch.iterdir()) == []
 
@@ -141,5 +141,5 @@ def _read(file: Path) -> str:
 
 
 def test_state_words() -> None:
-    """The states are those that scripts know."""
+    """Scripts know the states by these names."""
     assert [str(one) for one in State] == ["ok", "warning", "failed", "not_checked"]

@@ -1,4 +1,4 @@
-"""The race to readiness, adoption and the stop, with a small gateway of our own under a real bash."""
+"""The race to readiness, adoption and the stop, with a small gateway of ours under a real bash."""
 
 import asyncio
 import dataclasses
@@ -91,7 +91,7 @@ def port() -> int:
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Iterator[Paths]:
-    """Give the paths of a profile whose gateway, whatever a test did, is gone afterwards."""
+    """Yield the paths of a profile, and stop its gateway after any test."""
     paths = Paths.for_profile("one", tmp_path / "home")
     yield paths
     for left in process.inhabitants(paths.gateway_dir):
@@ -105,7 +105,7 @@ def _prepare(tmp_path: Path, paths: Paths, port: int, script: str) -> tuple[Prep
 
 
 def test_a_gateway_is_ready_when_it_answers_with_our_key(tmp_path: Path, paths: Paths, port: int) -> None:
-    """Ready means our certificate and the redirect; the listener is watched, not its shell; stop leaves none."""
+    """Ready means our certificate and the redirect; the listener is watched, not its shell; stop ends both."""
     prepared, runtime = _prepare(tmp_path, paths, port, _GOOD)
 
     async def run() -> None:
@@ -124,7 +124,7 @@ def test_a_gateway_is_ready_when_it_answers_with_our_key(tmp_path: Path, paths: 
 
 
 def test_the_client_speaks_to_our_key_only(tmp_path: Path, paths: Paths, port: int) -> None:
-    """Each call is answered in its type, a hang ends by its deadline, a dead gateway is no answer."""
+    """Each call is answered with its type, a hang ends at its deadline, a dead gateway gives no answer."""
     prepared, runtime = _prepare(tmp_path, paths, port, _GOOD)
 
     async def run() -> None:
@@ -150,7 +150,7 @@ def test_the_client_speaks_to_our_key_only(tmp_path: Path, paths: Paths, port: i
 
 
 def test_the_command_lines_call_is_verified_and_bounded(tmp_path: Path, paths: Paths, port: int) -> None:
-    """The small client verifies, passes method, path and body on, and says when nobody answers."""
+    """The small client verifies, passes method, path and body on, and reports when no gateway answers."""
     prepared, runtime = _prepare(tmp_path, paths, port, _GOOD)
     base_url = f"https://localhost:{port}/v1/api"
 
@@ -163,7 +163,7 @@ def test_the_command_lines_call_is_verified_and_bounded(tmp_path: Path, paths: P
             await asyncio.to_thread(request_once, base_url, paths.ca_file, RawRequest("GET", "hang"), timeout_s=0.3)
         stranger = Paths.for_profile("other", tmp_path / "elsewhere")
         prepare_home(stranger, runtime.release_path, GatewaySettings(port, "http://127.0.0.1:9"))
-        with pytest.raises(GatewayUnreachable, match="does not hold"):
+        with pytest.raises(GatewayUnreachable, match="does not have"):
             await asyncio.to_thread(request_once, base_url, stranger.ca_file, asked, timeout_s=10)
         async with GatewayClient(port, stranger.ca_file, prepared.leaf.der) as client:
             assert await client.front_door() is Knock.STRANGER
@@ -176,7 +176,7 @@ def test_the_command_lines_call_is_verified_and_bounded(tmp_path: Path, paths: P
 
 
 def test_a_gateway_that_outlives_its_supervisor_is_adopted(tmp_path: Path, paths: Paths, port: int) -> None:
-    """Another process proves it by the state file, sees its end, and may stop it; even if its shell was killed."""
+    """Another process proves it by the state file, notices its end, and may stop it; even if its shell was killed."""
     prepared, runtime = _prepare(tmp_path, paths, port, _GOOD)
 
     async def run() -> None:
@@ -225,7 +225,7 @@ def test_only_the_proven_is_adopted(tmp_path: Path, paths: Paths, port: int) -> 
 
 
 def test_a_busy_port_is_named_before_anything_is_started(tmp_path: Path, paths: Paths, port: int) -> None:
-    """The message says who holds it, the hint how to use another; nothing is spawned."""
+    """The message names the holder, the hint another port; nothing is started."""
     prepared, runtime = _prepare(tmp_path, paths, port, _GOOD)
     with socket.create_server(("127.0.0.1", port)), pytest.raises(PortBusy) as caught:
         asyncio.run(launch(paths, prepared, runtime, deadline_s=5))
@@ -250,7 +250,7 @@ _LOSERS = {
 
 @pytest.mark.parametrize("name", _LOSERS)
 def test_whoever_else_wins_the_race_leaves_nothing_running(tmp_path: Path, paths: Paths, port: int, name: str) -> None:
-    """End, refusal and deadline are told apart, and everything that was spawned is gone."""
+    """Exit, refusal and deadline are distinguished, and everything that was started is stopped."""
     script, kind, words = _LOSERS[name]
     prepared, runtime = _prepare(tmp_path, paths, port, script)
     with pytest.raises(kind, match=words):
@@ -260,7 +260,7 @@ def test_whoever_else_wins_the_race_leaves_nothing_running(tmp_path: Path, paths
 
 
 def test_a_cancelled_start_leaves_nothing_running(tmp_path: Path, paths: Paths, port: int) -> None:
-    """Ctrl-C while the gateway is being started stops what was spawned."""
+    """Ctrl-C during the gateway's start stops what was started."""
     prepared, runtime = _prepare(tmp_path, paths, port, "sleep 60\n")
 
     async def run() -> None:
@@ -276,7 +276,7 @@ def test_a_cancelled_start_leaves_nothing_running(tmp_path: Path, paths: Paths, 
 
 
 def test_leftovers_of_a_killed_starter_are_cleared(tmp_path: Path, paths: Paths, port: int) -> None:
-    """What was recorded before it was ready is ended by the next comer, its shell dead or not."""
+    """What was recorded before it was ready is stopped by the next start, whether its shell is dead or not."""
     prepared, runtime = _prepare(tmp_path, paths, port, _GOOD)
 
     async def run() -> None:
@@ -295,7 +295,7 @@ def test_leftovers_of_a_killed_starter_are_cleared(tmp_path: Path, paths: Paths,
 
 
 def test_a_real_release_without_java_says_so(tmp_path: Path, paths: Paths, port: int) -> None:
-    """Only the stand-in starts without Java."""
+    """Only the sandbox's gateway starts without Java."""
     prepared, runtime = _prepare(tmp_path, paths, port, _GOOD)
     (runtime.release_path / "gwctl-standin.json").unlink()
     with pytest.raises(JavaMissing):

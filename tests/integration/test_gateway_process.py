@@ -1,4 +1,4 @@
-"""Spawning, recognising and stopping real processes."""
+"""Start, recognize and stop real processes."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ _ENV = {"PATH": os.environ["PATH"]}
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[list[Spawned]]:
-    """Collect what a test starts; whatever it did, nothing of it is left."""
+    """Collect what a test starts, and stop all of it after any test."""
     spawned: list[Spawned] = []
     yield spawned
     for left in process.inhabitants(tmp_path):
@@ -73,7 +73,7 @@ def test_a_child_leads_its_group_and_writes_a_private_log(started: list[Spawned]
 
 
 def test_the_end_is_seen_at_once_with_its_code(started: list[Spawned], tmp_path: Path) -> None:
-    """Waiting returns within moments of the end, not at a next tick."""
+    """The wait returns within moments of the end, not at the next tick."""
 
     async def run() -> float:
         spawned = _start(started, tmp_path, "read -r line; exit 7", pipes=True)
@@ -103,7 +103,7 @@ def test_pipes_are_readable_by_the_loop(started: list[Spawned], tmp_path: Path) 
 
 
 def test_a_process_lives_until_its_last_thread_has_let_go(tmp_path: Path, started: list[Spawned]) -> None:
-    """Ended means that its port is free, even where the first thread is a zombie before the others are gone."""
+    """Ended means that its port is free, even if the first thread is a zombie before the others end."""
     program = (
         "import socket, threading, time\n"
         "server = socket.create_server(('127.0.0.1', 0))\n"
@@ -126,7 +126,7 @@ def test_a_process_lives_until_its_last_thread_has_let_go(tmp_path: Path, starte
 def test_the_end_of_an_adopted_process_is_seen(
     tmp_path: Path, started: list[Spawned], monkeypatch: pytest.MonkeyPatch, *, twin: bool
 ) -> None:
-    """A process that is not our child is waited for by pidfd, and by the portable twin."""
+    """The end of a process that is not our child is noticed by pidfd, and by the portable twin."""
     if twin:
         monkeypatch.setattr(identity_module, "open_pidfd", lambda _: None)
     _start(started, tmp_path, "sleep 60 & echo $!; wait")
@@ -146,7 +146,7 @@ def test_the_end_of_an_adopted_process_is_seen(
 
 
 def test_the_portable_twin_recognises_alike(tmp_path: Path, started: list[Spawned]) -> None:
-    """The twin tells the same process from others by its creation time, and calls a zombie dead."""
+    """The twin identifies the process by its creation time, and treats a zombie as dead."""
     spawned = _start(started, tmp_path, "sleep 60")
     born = identity_module._born_from_psutil(spawned.pid)
     assert born is not None
@@ -162,7 +162,7 @@ def test_the_portable_twin_recognises_alike(tmp_path: Path, started: list[Spawne
 
 
 def test_an_identity_survives_the_state_file(tmp_path: Path, started: list[Spawned]) -> None:
-    """What is written is read back equal, and what is no identity is none."""
+    """A written identity is read back equal; anything else is none."""
     known = _start(started, tmp_path, "sleep 60").identity
     assert Identity.from_json(json.loads(json.dumps(known.to_json()))) == known
     for wrong in (None, [], {}, {"pid": "1"}, known.to_json() | {"pid": 1}, known.to_json() | {"cwd": None}):
@@ -170,7 +170,7 @@ def test_an_identity_survives_the_state_file(tmp_path: Path, started: list[Spawn
 
 
 def test_stop_ends_the_whole_tree(tmp_path: Path, started: list[Spawned]) -> None:
-    """Shell, child and a grandchild that left for a session of its own all end, and nothing is killed that obeyed."""
+    """Shell, child and a grandchild in another session all end, and none that obeyed is killed."""
     script = "setsid sleep 61 & sleep 62 & (sleep 63 & wait) & echo up; wait"
     spawned = _start(started, tmp_path, script)
     _until(_printed(tmp_path, "up"))
@@ -184,7 +184,7 @@ def test_stop_ends_the_whole_tree(tmp_path: Path, started: list[Spawned]) -> Non
 
 
 def test_who_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path, started: list[Spawned]) -> None:
-    """SIGKILL comes after the deadline, to those that are left, and the report names them."""
+    """SIGKILL comes after the deadline, for those that are left, and the report names them."""
     script = "(trap '' TERM; echo up; while :; do sleep 0.1; done) & wait"
     spawned = _start(started, tmp_path, script)
     _until(_printed(tmp_path, "up"))
@@ -208,7 +208,7 @@ def test_one_held_by_sigstop_still_ends(tmp_path: Path, started: list[Spawned]) 
 
 @pytest.mark.parametrize("wrong", [{"created_s": 1.0}, {"cwd": "/"}, {"boot_id": "another boot"}])
 def test_what_does_not_match_is_left_alone(tmp_path: Path, started: list[Spawned], wrong: dict[str, object]) -> None:
-    """A pid with another creation time, boot or folder is somebody else's: no signal, and the report says so."""
+    """A pid with another creation time, boot or folder is not ours: no signal, and the report says so."""
     spawned = _start(started, tmp_path, "sleep 60")
     stranger = dataclasses.replace(spawned.identity, **wrong)  # type: ignore[arg-type] # one field each, by name
     report = asyncio.run(process.stop([stranger], grace_s=0.1))
@@ -218,14 +218,14 @@ def test_what_does_not_match_is_left_alone(tmp_path: Path, started: list[Spawned
 
 
 def test_stopping_the_stopped_is_nothing(tmp_path: Path, started: list[Spawned]) -> None:
-    """A stop of what has ended reports nothing and raises nothing."""
+    """Stopping an ended process reports nothing and raises nothing."""
     spawned = _start(started, tmp_path, "exit 0")
     spawned.popen.wait(10)
     assert asyncio.run(process.stop([spawned.identity], grace_s=1)) == process.StopReport()
 
 
 def test_the_holder_of_a_port_is_named_without_its_arguments(tmp_path: Path, started: list[Spawned]) -> None:
-    """A busy port says pid, name, user and folder; the arguments, which may hold a secret, stay out of it."""
+    """A busy port's error has pid, name, user and folder, but not the arguments, which may contain a secret."""
     program = (
         "import socket, time\n"
         "server = socket.create_server(('127.0.0.1', 0))\n"
@@ -251,7 +251,7 @@ def test_the_holder_of_a_port_is_named_without_its_arguments(tmp_path: Path, sta
     ("family", "address"), [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 )
 def test_a_port_held_anywhere_on_loopback_is_not_free(family: socket.AddressFamily, address: str) -> None:
-    """Whoever would catch a client of localhost makes the port busy; when he goes it is free."""
+    """Any process that would receive a client of localhost makes the port busy; after it ends, the port is free."""
     with socket.create_server((address, 0), family=family) as server:
         port = server.getsockname()[1]
         assert not process.port_is_free(port)
@@ -259,7 +259,7 @@ def test_a_port_held_anywhere_on_loopback_is_not_free(family: socket.AddressFami
 
 
 def test_children_get_no_secret() -> None:
-    """Only harmless names pass; passwords and TOTP secrets never, not even as an extra (law 8)."""
+    """Only harmless variables pass; passwords and TOTP secrets never, not even as an extra (law 8)."""
     base = {
         "PATH": "/bin", "LC_ALL": "C", "XDG_RUNTIME_DIR": "/run", "AWS_SECRET": "s", "GWCTL_PASSWORD": "p",
         "GWCTL_TOTP_SECRET": "t", "GWCTL_HOME": "/h", "HTTPS_PROXY": "http://u:p@proxy",
@@ -290,7 +290,7 @@ def test_rotation_keeps_the_writers_descriptor_working(tmp_path: Path, started: 
 
 
 def test_a_short_command_has_a_deadline_for_all_of_its_tree() -> None:
-    """A command whose child holds the pipe open is killed whole when its time is over."""
+    """A command whose child holds the pipe open is killed as a whole at its deadline."""
     assert process.run_short(["bash", "-c", "echo a; echo b >&2; exit 3"], timeout_s=10) == process.CompletedShort(
         3, "a\n", "b\n"
     )
@@ -301,14 +301,14 @@ def test_a_short_command_has_a_deadline_for_all_of_its_tree() -> None:
 
 
 def test_who_lives_in_a_folder_is_found(tmp_path: Path, started: list[Spawned]) -> None:
-    """The processes that work in a folder are known even when no record of them is left."""
+    """The processes that work in a folder are found even without any record of them."""
     spawned = _start(started, tmp_path, "echo up; exec sleep 60")
     _until(_printed(tmp_path, "up"))
     assert [one.pid for one in process.inhabitants(tmp_path)] == [spawned.pid]
 
 
 def test_watching_loads_no_psutil() -> None:
-    """Recognising a process on Linux costs no library: `status` answers in 150 ms."""
+    """Recognizing a process on Linux loads no library: `status` answers in 150 ms."""
     program = (
         "import os, sys; from gwctl.gateway import process; me = process.identify(os.getpid())\n"
         "assert process.is_ours(me); print('psutil' in sys.modules or 'asyncio' in sys.modules)"

@@ -1,4 +1,4 @@
-"""The listener against the stand-in gateway, and against gateways that misbehave."""
+"""The listener against the fake gateway."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ibkr() -> Iterator[RunningStandIn]:
 
 
 def test_what_happens_to_the_session_is_heard(paths: Paths, runtime: Runtime, ibkr: RunningStandIn) -> None:
-    """Lost and back, taken and given back, dropped and logged in again: each is told, on one connection."""
+    """Lost and back, taken and given back, dropped and logged in again: each is reported, on one connection."""
 
     async def run() -> None:
         async with push_rig(paths, runtime, ibkr, free_port()) as rig:
@@ -77,7 +77,7 @@ def test_what_happens_to_the_session_is_heard(paths: Paths, runtime: Runtime, ib
 
 
 def test_a_drop_is_heard_at_once(paths: Paths, runtime: Runtime, ibkr: RunningStandIn) -> None:
-    """From the loss of the session to the hint it is a fraction of a second, far from the 5 s of the checks."""
+    """The hint follows the loss of the session within a fraction of a second, far below the 5 s of the checks."""
 
     async def run() -> list[float]:
         async with push_rig(paths, runtime, ibkr, free_port()) as rig:
@@ -100,7 +100,7 @@ def test_a_drop_is_heard_at_once(paths: Paths, runtime: Runtime, ibkr: RunningSt
 def test_a_killed_gateway_is_told_and_its_successor_is_found(
     paths: Paths, runtime: Runtime, ibkr: RunningStandIn
 ) -> None:
-    """Losing the connection is told once, as None; a new gateway on the port is listened to after a poke."""
+    """A lost connection is reported once, as None; after a poke, it listens to a new gateway on the port."""
     port = free_port()
 
     async def run() -> None:
@@ -124,10 +124,10 @@ def test_a_killed_gateway_is_told_and_its_successor_is_found(
 
 
 def test_close_leaves_nothing(paths: Paths, runtime: Runtime, ibkr: RunningStandIn) -> None:
-    """After close there is no task, no open file, no connection at IBKR, and nobody is told anything more."""
+    """After close there is no task, no open file, no connection at IBKR, and no further report."""
 
     def open_files() -> int:
-        gc.collect()  # what is unclosed would warn, and a warning fails the test
+        gc.collect()  # unclosed objects would warn, and a warning fails the test
         return len(list(Path("/proc/self/fd").iterdir()))
 
     async def run() -> None:
@@ -142,7 +142,7 @@ def test_close_leaves_nothing(paths: Paths, runtime: Runtime, ibkr: RunningStand
                 assert asyncio.all_tasks() == tasks
                 assert not rig.listener.connected
             await until(lambda: rig.heard_by == 0)
-            await until(lambda: open_files() <= files)  # the stand-in lives in this process and closes its end, too
+            await until(lambda: open_files() <= files)  # the fake IBKR runs in this process and closes its end too
             told = len(rig.ears.told)
             ibkr.state.act("drop_session", {})
             assert (await rig.client.tickle()).authenticated is not True

@@ -31,7 +31,7 @@ async def _speak(visit: Visit) -> None:
 
 
 async def _be_silent(visit: Visit) -> None:
-    """Accept and say nothing, as the real gateway does where IBKR refuses."""
+    """Accept and send nothing, as the real gateway does if IBKR refuses."""
     await visit.upgrade()
     await visit.listen()
 
@@ -40,7 +40,7 @@ async def _be_silent(visit: Visit) -> None:
 def test_where_it_is_not_served_it_is_asked_for_ever_more_rarely_and_nobody_is_told(
     status: int | None, identity: tuple[Path, Leaf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused, or hung up on, the pauses double up to the longest one; a poke asks at once."""
+    """After refusals and hang-ups, the pauses double up to the longest one; a poke connects at once."""
     monkeypatch.setattr(push, "FIRST_PAUSE_S", 0.02)
     monkeypatch.setattr(push, "LONGEST_PAUSE_S", 0.16)
 
@@ -66,7 +66,7 @@ def test_where_it_is_not_served_it_is_asked_for_ever_more_rarely_and_nobody_is_t
 
 
 def test_a_stranger_is_sent_nothing(identity: tuple[Path, Leaf], tmp_path: Path) -> None:
-    """A certificate of our authority that is not this gateway's ends it before a byte was sent."""
+    """A certificate from our authority that is not this gateway's ends it before any byte is sent."""
     ca_file, leaf = identity
     seen: list[bytes] = []
     gone: list[int] = []
@@ -88,7 +88,7 @@ def test_a_stranger_is_sent_nothing(identity: tuple[Path, Leaf], tmp_path: Path)
 
 
 def test_another_authority_is_not_trusted(identity: tuple[Path, Leaf], tmp_path: Path) -> None:
-    """Who holds a certificate of another authority gets no connection, whatever leaf is expected."""
+    """A holder of a certificate from another authority gets no connection, with any expected leaf."""
     _, leaf = identity
     foreign_ca, _ = make_leaf(tmp_path / "foreign")
     gateway = FakeGateway(_speak)
@@ -105,7 +105,7 @@ def test_another_authority_is_not_trusted(identity: tuple[Path, Leaf], tmp_path:
 
 
 def test_never_two_connections(identity: tuple[Path, Leaf], tmp_path: Path) -> None:
-    """Whoever starts and pokes at the same moment, one connection is open at most, and at the end there is one."""
+    """With starts and pokes at the same moment, at most one connection is open, and at the end exactly one."""
     ca_file, leaf = identity
     gateway = FakeGateway(_speak)
 
@@ -130,7 +130,7 @@ def test_never_two_connections(identity: tuple[Path, Leaf], tmp_path: Path) -> N
 def test_a_silent_one_from_before_the_session_is_replaced_when_there_is_one(
     identity: tuple[Path, Leaf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Silence is waited out, is no connection, and its replacement is no loss."""
+    """Silence is waited out, counts as no connection, and its replacement as no loss."""
     monkeypatch.setattr(push, "ANSWERED_WITHIN_S", 0.2)
 
     async def behave(visit: Visit) -> None:
@@ -154,7 +154,7 @@ def test_a_silent_one_from_before_the_session_is_replaced_when_there_is_one(
 def test_a_silent_one_that_may_yet_be_answered_is_left_alone(
     identity: tuple[Path, Leaf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Opened while there was a session it may wait for one of the gateway's five places: closing it would cost one."""
+    """Opened during a session it may be waiting for one of the gateway's five places, and closing it would lose one."""
     monkeypatch.setattr(push, "ANSWERED_WITHIN_S", 0.05)
     monkeypatch.setattr(push, "SAID_WITHIN_S", 0.05)
 
@@ -180,7 +180,7 @@ def test_a_silent_one_that_may_yet_be_answered_is_left_alone(
 def test_one_that_does_not_know_of_the_new_session_is_replaced(
     identity: tuple[Path, Leaf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection that still says no when a check has said yes is replaced; one that says yes in time is kept."""
+    """A connection that still says no after a check said yes is replaced; one that says yes in time is kept."""
     monkeypatch.setattr(push, "SAID_WITHIN_S", 0.1)
 
     async def behave(visit: Visit) -> None:
@@ -209,7 +209,7 @@ def test_one_that_does_not_know_of_the_new_session_is_replaced(
 def test_without_a_session_a_lost_connection_does_not_come_back(
     identity: tuple[Path, Leaf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Gone is told by poke: the loss is told, nothing is opened, and the next session's poke opens one."""
+    """A poke reports the end of the session: the loss is reported, nothing is opened until the next session's poke."""
     monkeypatch.setattr(push, "FIRST_PAUSE_S", 0.01)
 
     async def script(gateway: FakeGateway, listener: PushListener, ears: Ears) -> None:
@@ -235,7 +235,7 @@ def test_one_that_falls_silent_is_lost(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where beats came their absence tells, elsewhere the absence of everything; then it is told and opened anew."""
+    """After heartbeats, their absence shows the loss, otherwise complete silence; it is reported and reconnects."""
     monkeypatch.setattr(push, silence, 0.2)
     monkeypatch.setattr(push, "FIRST_PAUSE_S", 0.01)
 
@@ -257,7 +257,7 @@ def test_one_that_falls_silent_is_lost(
 def test_a_tic_is_all_that_is_sent(
     identity: tuple[Path, Leaf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a connection that speaks `tic` is said in its interval; on a silent one nothing; no cookie, no key, ever."""
+    """A live connection gets `tic` at its interval, a silent one nothing; never a cookie or a key."""
     monkeypatch.setattr(push, "TIC_INTERVAL_S", 0.1)
 
     async def script(gateway: FakeGateway, listener: PushListener, ears: Ears) -> None:
@@ -282,7 +282,7 @@ def test_a_tic_is_all_that_is_sent(
 def test_junk_between_the_messages_and_a_follower_that_fails_change_nothing(
     identity: tuple[Path, Leaf], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What nobody understands is passed over, and who is told may raise: the next message is told all the same."""
+    """Unknown messages are skipped, and the callback may raise: the next message is still reported."""
     ca_file, leaf = identity
     told: list[bool | None] = []
 
@@ -315,7 +315,7 @@ def test_junk_between_the_messages_and_a_follower_that_fails_change_nothing(
 def test_junk_instead_of_frames_ends_the_connection_and_not_the_listener(
     identity: tuple[Path, Leaf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection that stops speaking WebSocket is lost, told so, and opened anew."""
+    """A connection that stops speaking WebSocket is lost: reported, and opened again."""
     monkeypatch.setattr(push, "FIRST_PAUSE_S", 0.01)
 
     async def behave(visit: Visit) -> None:
@@ -335,7 +335,7 @@ def test_junk_instead_of_frames_ends_the_connection_and_not_the_listener(
 def test_a_time_out_of_the_socket_is_its_end(
     identity: tuple[Path, Leaf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ETIMEDOUT is not taken for our own patience: it is lost and opened anew, and nothing is said on it."""
+    """ETIMEDOUT is not taken for our own timeout: it is lost, reconnects, and nothing is sent on it."""
     monkeypatch.setattr(push, "FIRST_PAUSE_S", 0.01)
 
     async def script(gateway: FakeGateway, listener: PushListener, ears: Ears) -> None:
@@ -352,7 +352,7 @@ def test_a_time_out_of_the_socket_is_its_end(
 def test_who_accepts_and_does_not_answer_is_left_after_the_deadline(
     identity: tuple[Path, Leaf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A gateway that hangs, before TLS or after it, costs the deadline, not for ever; nobody is told anything."""
+    """A gateway that hangs, before or after TLS, costs only the deadline; nothing is reported."""
     monkeypatch.setattr(push, "CONNECT_TIMEOUT_S", 0.2)
     monkeypatch.setattr(push, "FIRST_PAUSE_S", 0.01)
 

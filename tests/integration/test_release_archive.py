@@ -22,7 +22,7 @@ from gwctl.release.store import ReleaseStore
 
 
 def with_entry(name: str, content: bytes = b"x", *, mode: int = 0, flags: int = 0, method: int | None = None) -> bytes:
-    """Return a good release with one entry more, which zipfile is kept from making harmless."""
+    """Return a good release with one more entry, which zipfile is kept from making harmless."""
     buffer = io.BytesIO(release_zip())
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
         entry = zipfile.ZipInfo("placeholder")
@@ -44,7 +44,7 @@ def truncated() -> bytes:
 
 
 def flipped() -> bytes:
-    """Return a release in which one byte of a stored file is another."""
+    """Return a release in which one byte of a stored file is wrong."""
     whole = packed({**release_files(), "doc/read.me": b"every byte counts"}, zipfile.ZIP_STORED)
     at = whole.find(b"every byte counts")
     return whole[:at] + b"E" + whole[at + 1 :]
@@ -68,7 +68,7 @@ def zip64() -> bytes:
 
 
 def huge_index() -> bytes:
-    """Return a file whose end announces an index of 4 GB."""
+    """Return a file with an index of 4 GB according to its last bytes."""
     return b"PK\x03\x04" + bytes(100) + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 3, 3, 0xFFFFFFF0, 0, 0)
 
 
@@ -89,9 +89,9 @@ def without(name: str) -> Callable[[], bytes]:
         (huge_index, "index is larger"),
         (zip64, "more than 200 entries"),
         (many_entries, "more than 200 entries"),
-        (lambda: with_entry("../evil"), "leaves its folder"),
-        (lambda: with_entry("root/../../evil"), "leaves its folder"),
-        (lambda: with_entry("root/.."), "leaves its folder"),
+        (lambda: with_entry("../evil"), "leads out of its folder"),
+        (lambda: with_entry("root/../../evil"), "leads out of its folder"),
+        (lambda: with_entry("root/.."), "leads out of its folder"),
         (lambda: with_entry("/etc/cron.d/evil"), "absolute"),
         (lambda: with_entry("..\\evil"), "backslash"),
         (lambda: with_entry("C:/evil"), "colon"),
@@ -102,8 +102,8 @@ def without(name: str) -> Callable[[], bytes]:
         (lambda: with_entry("root/" + "n" * 300), "too long"),
         (lambda: with_entry("root/link", b"/etc/passwd", mode=stat.S_IFLNK | 0o777), "is a link"),
         (lambda: with_entry("root/link", b"conf.yaml", mode=stat.S_IFLNK | 0o777), "is a link"),
-        (lambda: with_entry("root/pipe", b"", mode=stat.S_IFIFO | 0o666), "not a plain file"),
-        (lambda: with_entry("root/device", b"", mode=stat.S_IFCHR | 0o666), "not a plain file"),
+        (lambda: with_entry("root/pipe", b"", mode=stat.S_IFIFO | 0o666), "not a regular file"),
+        (lambda: with_entry("root/device", b"", mode=stat.S_IFCHR | 0o666), "not a regular file"),
         (lambda: with_entry("root/folder", b"x", mode=stat.S_IFDIR | 0o755), "folder by its mode"),
         (lambda: with_entry("root/folder/", b"content"), "folder with content"),
         (lambda: with_entry("root/secret", flags=0x1), "encrypted"),
@@ -111,20 +111,20 @@ def without(name: str) -> Callable[[], bytes]:
         (lambda: with_entry("root/CONF.yaml"), "only by case"),
         (lambda: with_entry("ROOT/other.yaml"), "only by case"),
         (lambda: with_entry("root/conf.yaml/x"), "a file and a folder"),
-        (lambda: with_entry("root/bomb", bytes(3_000_000)), "packed more than"),
+        (lambda: with_entry("root/bomb", bytes(3_000_000)), "compressed more than"),
         (lambda: with_entry("root/large", os.urandom(2_500_000)), "unpacks to more than"),
-        (without("bin/run.sh"), "lacks bin/run.sh"),
-        (without("root/conf.yaml"), "lacks root/conf.yaml"),
-        (without("root/logback.xml"), "lacks root/logback.xml"),
-        (without("root/webapps/demo/index.html"), "lacks root/webapps/demo/index.html"),
-        (without("dist/clientportal.gw.jar"), r"lacks dist/\*\.jar"),
-        (without("build/lib/runtime/vertx-core-3.5.0.jar"), r"lacks build/lib/runtime/\*\.jar"),
-        (lambda: packed({"photo.jpg": b"x"}), "lacks bin/run.sh, "),
-        (lambda: packed({}), "lacks"),
+        (without("bin/run.sh"), "missing bin/run.sh"),
+        (without("root/conf.yaml"), "missing root/conf.yaml"),
+        (without("root/logback.xml"), "missing root/logback.xml"),
+        (without("root/webapps/demo/index.html"), "missing root/webapps/demo/index.html"),
+        (without("dist/clientportal.gw.jar"), r"missing dist/\*\.jar"),
+        (without("build/lib/runtime/vertx-core-3.5.0.jar"), r"missing build/lib/runtime/\*\.jar"),
+        (lambda: packed({"photo.jpg": b"x"}), "missing bin/run.sh, "),
+        (lambda: packed({}), "missing"),
     ],
 )
 def test_broken_archive_never_becomes_a_release(tmp_path: Path, made: Callable[[], bytes], said: str) -> None:
-    """A zip that is not a sound release is refused in one line with a hint, and the disk is as before."""
+    """A zip that is not a valid release is refused in one line with a hint, and the disk is unchanged."""
     source = tmp_path / "clientportal.gw.zip"
     source.write_bytes(made())
     limits = ArchiveLimits(entries=200, total_bytes=4_000_000 if "unpacks" not in said else 2_000_000)
@@ -144,7 +144,7 @@ def test_broken_archive_never_becomes_a_release(tmp_path: Path, made: Callable[[
 
 
 def test_archive_with_one_top_folder_is_taken(tmp_path: Path) -> None:
-    """A release packed with a folder around it, and what a Mac adds, installs as the bare one does."""
+    """A release packed inside a folder, or with macOS's extra files, installs like a plain one."""
     files = {f"clientportal.gw/{name}": content for name, content in release_files().items()}
     extra = {
         "__MACOSX/clientportal.gw/._conf.yaml": b"x",
@@ -159,7 +159,7 @@ def test_archive_with_one_top_folder_is_taken(tmp_path: Path) -> None:
 
 
 def test_stand_in_is_marked_and_needs_no_libraries(tmp_path: Path) -> None:
-    """The marker at the top makes a release a stand-in with its own version, and never the default by itself."""
+    """The marker at the top makes a release the sandbox's, with its own version, and never the default by itself."""
     files = {name: content for name, content in release_files().items() if not name.startswith("build/")}
     (tmp_path / "a.zip").write_bytes(packed({**files, "gwctl-standin.json": b'{"version": "0.1.0"}'}))
     store = ReleaseStore(tmp_path / "releases", tmp_path / "cache")
@@ -169,7 +169,7 @@ def test_stand_in_is_marked_and_needs_no_libraries(tmp_path: Path) -> None:
 
 
 def test_version_falls_back_to_the_checksum(tmp_path: Path) -> None:
-    """A jar that names no build, or is none, gives a version made of the archive's checksum."""
+    """For a jar without a build, or an invalid one, the version comes from the archive's checksum."""
     store = ReleaseStore(tmp_path / "releases", tmp_path / "cache")
     for number, content in enumerate([b"not a jar", jar(b"Manifest-Version: 1.0\n"), packed({"x": b""})]):
         path = tmp_path / f"{number}.zip"
@@ -179,7 +179,7 @@ def test_version_falls_back_to_the_checksum(tmp_path: Path) -> None:
 
 
 def test_modes_do_not_come_from_the_archive(tmp_path: Path) -> None:
-    """Whatever the archive says, run.sh is executable, nothing is writable by others, and nothing is set-uid."""
+    """For any archive, run.sh is executable, nothing is writable by others, and nothing is set-uid."""
     (tmp_path / "a.zip").write_bytes(with_entry("bin/other.sh", mode=stat.S_IFREG | 0o6777))
     release = ReleaseStore(tmp_path / "releases", tmp_path / "cache").install(str(tmp_path / "a.zip")).release
     modes = {
@@ -205,7 +205,7 @@ _MODES = st.sampled_from([0, stat.S_IFREG | 0o644, stat.S_IFLNK | 0o777, stat.S_
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(_NAMES, _MODES), min_size=1, max_size=4))
 def test_arbitrary_names_never_write_outside(entries: list[tuple[str, int]]) -> None:
-    """Whatever the entries are called, files appear only below the release's own folder, or nothing is installed."""
+    """With any entry names, files appear only below the release's folder, or nothing is installed."""
     with tempfile.TemporaryDirectory() as name:
         outside = Path(name)
         home = outside / "deep" / "home"
@@ -218,7 +218,7 @@ def test_arbitrary_names_never_write_outside(entries: list[tuple[str, int]]) -> 
                 entry.filename = path.encode("utf-8", "replace").decode()
                 entry.create_system = 3
                 entry.external_attr = mode << 16
-                archive.NameToInfo.clear()  # zipfile warns of names that are there twice
+                archive.NameToInfo.clear()  # zipfile warns about duplicate names
                 archive.writestr(entry, b"../../evil")
         source.write_bytes(buffer.getvalue())
         store = ReleaseStore(home / "releases", home / "cache")

@@ -1,4 +1,4 @@
-"""Downloads against real servers on loopback that fail in the ways servers fail."""
+"""Downloads from real servers on loopback that fail as servers do."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BODY = packed({**release_files(), "doc/large.bin": hashlib.shake_256(b"large").d
 
 
 class Bench:
-    """A store, the server it downloads from and the pauses it made."""
+    """A store, the server that it downloads from, and the pauses it made."""
 
     def __init__(self, folder: Path, server: FaultyServer) -> None:
         self.releases_dir = folder / "releases"
@@ -70,7 +70,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_download_installs_the_bytes_that_the_server_has(bench: Bench) -> None:
-    """A download over plain conditions is installed, reported byte by byte, and leaves nothing in the cache."""
+    """A normal download is installed, reported byte by byte, and leaves nothing in the cache."""
     assert bench.install() == hashlib.sha256(BODY).hexdigest()
     assert bench.pauses == []
     assert bench.seen[-1].received_bytes == bench.seen[-1].total_bytes == len(BODY)
@@ -78,7 +78,7 @@ def test_download_installs_the_bytes_that_the_server_has(bench: Bench) -> None:
 
 
 def test_dropped_connection_is_resumed_where_it_broke(bench: Bench) -> None:
-    """After a break only what is missing is asked for, on the condition that it is still the same file."""
+    """After an interruption only the missing part is requested, on condition that the file is unchanged."""
     assert bench.install(drops_after(100_000), whole) == hashlib.sha256(BODY).hexdigest()
     assert bench.server.requests[1]["Range"] == "bytes=100000-"
     assert bench.server.requests[1]["If-Range"] == '"one"'
@@ -87,7 +87,7 @@ def test_dropped_connection_is_resumed_where_it_broke(bench: Bench) -> None:
 
 
 def test_download_is_taken_up_by_the_next_call(bench: Bench) -> None:
-    """What one call got before it gave up is not fetched again by the next call."""
+    """The next call does not download again what an earlier one got before it gave up."""
     with pytest.raises(DownloadFailed, match="dropped"):
         bench.install(drops_after(150_000), attempts=1)
     assert [part.stat().st_size for part in bench.parts()] == [150_000]
@@ -96,7 +96,7 @@ def test_download_is_taken_up_by_the_next_call(bench: Bench) -> None:
 
 
 def test_complete_download_that_was_not_installed_is_not_fetched_again(bench: Bench) -> None:
-    """A download that was complete when the program ended needs one answer of 416 and no byte more."""
+    """A download that was complete when the program ended needs one 416 answer and no other byte."""
     with pytest.raises(DownloadFailed):
         bench.install(drops_after(150_000), attempts=1)
     bench.parts()[0].write_bytes(BODY)
@@ -105,12 +105,12 @@ def test_complete_download_that_was_not_installed_is_not_fetched_again(bench: Be
 
 
 def test_server_that_ignores_ranges_starts_over(bench: Bench) -> None:
-    """A 200 to a request for a range replaces what was there instead of being appended."""
+    """A 200 for a range request replaces the bytes instead of being appended."""
     assert bench.install(drops_after(100_000), ignores_range) == hashlib.sha256(BODY).hexdigest()
 
 
 def test_changed_file_is_never_glued_to_the_old_one(bench: Bench) -> None:
-    """When the file changes between two calls the old bytes are thrown away."""
+    """If the file changes between two calls, the old bytes are discarded."""
     with pytest.raises(DownloadFailed):
         bench.install(drops_after(100_000), attempts=1)
     bench.server.body, bench.server.etag = release_zip(conf=b"listenPort: 5001\n"), '"two"'
@@ -118,28 +118,28 @@ def test_changed_file_is_never_glued_to_the_old_one(bench: Bench) -> None:
 
 
 def test_without_validator_nothing_is_resumed(bench: Bench) -> None:
-    """Bytes whose file cannot be known again are not gone on from."""
+    """Bytes without a validator are not resumed."""
     bench.server.etag = None
     assert bench.install(drops_after(100_000), whole) == hashlib.sha256(BODY).hexdigest()
     assert all("Range" not in request for request in bench.server.requests)
 
 
 def test_range_that_was_not_asked_for_is_not_used(bench: Bench) -> None:
-    """A 206 whose Content-Range does not begin where the file ends starts the download over."""
+    """A 206 whose Content-Range does not start where the file ends starts the download over."""
     assert bench.install(drops_after(100_000), wrong_range, whole) == hashlib.sha256(BODY).hexdigest()
     assert "Range" not in bench.server.requests[2]
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_passing_status_is_tried_again(bench: Bench, status: int) -> None:
-    """What can pass is tried again after a pause."""
+    """A temporary failure is retried after a pause."""
     assert bench.install(says(status)) == hashlib.sha256(BODY).hexdigest()
     assert len(bench.pauses) == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
 def test_final_status_is_not_tried_again(bench: Bench, status: int) -> None:
-    """What does not pass is asked once, with the status and another way in the error."""
+    """A permanent failure is requested once, and the error has the status and an alternative."""
     with pytest.raises(DownloadFailed, match=str(status)) as caught:
         bench.install(says(status))
     assert len(bench.server.requests) == 1
@@ -148,13 +148,13 @@ def test_final_status_is_not_tried_again(bench: Bench, status: int) -> None:
 
 
 def test_retry_after_is_honoured(bench: Bench) -> None:
-    """The pause is at least what the server asks for."""
+    """The pause is at least as long as the server asks for."""
     bench.install(says(429, Retry_After="7"))
     assert bench.pauses == [7.0]
 
 
 def test_retry_after_beyond_the_bound_ends_the_download(bench: Bench) -> None:
-    """A server that wants an hour of silence gets it: gwctl says so instead of waiting or asking earlier."""
+    """If a server asks for an hour's pause, gwctl reports it instead of waiting or asking earlier."""
     with pytest.raises(DownloadFailed, match="3600 s"):
         bench.install(says(503, Retry_After="3600"))
     assert bench.pauses == []
@@ -170,7 +170,7 @@ def test_pauses_grow_and_end(bench: Bench) -> None:
 
 
 def test_steady_progress_is_not_counted_as_failure(bench: Bench) -> None:
-    """A line that drops often gets there as long as each attempt brings something worthwhile."""
+    """A connection that drops often succeeds as long as each attempt brings enough bytes."""
 
     def drops_soon(handler: Handler) -> None:
         start = int(handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
@@ -184,7 +184,7 @@ def test_steady_progress_is_not_counted_as_failure(bench: Bench) -> None:
 
 
 def test_announced_size_beyond_the_limit_is_refused_before_a_byte_is_read(bench: Bench) -> None:
-    """A Content-Length no release has ends the download at once and leaves nothing."""
+    """A Content-Length that is too large for a release ends the download at once and leaves nothing."""
     with pytest.raises(DownloadFailed, match="larger than 200 MB"):
         bench.install(huge)
     assert len(bench.server.requests) == 1
@@ -192,26 +192,26 @@ def test_announced_size_beyond_the_limit_is_refused_before_a_byte_is_read(bench:
 
 
 def test_endless_body_is_cut_at_the_limit(bench: Bench) -> None:
-    """A body without an end is cut by counting and leaves nothing."""
+    """An endless body is cut off by counting, and leaves nothing."""
     with pytest.raises(DownloadFailed, match="larger than 1 MB"):
         bench.install(endless, size_limit_bytes=1_000_000)
     assert bench.parts() == []
 
 
 def test_silent_server_is_left_after_the_read_deadline(bench: Bench) -> None:
-    """A server that never answers costs one read deadline an attempt."""
+    """A server that never answers costs one read timeout per attempt."""
     with pytest.raises(DownloadFailed, match="did not answer in time, 2 times"):
         bench.install(silent, silent, read_timeout_s=0.2, attempts=2)
 
 
 def test_trickling_server_is_left_after_the_whole_deadline(bench: Bench) -> None:
-    """A server that sends too slowly for ever is left at the deadline of the whole download."""
+    """A server that sends too slowly is abandoned at the deadline of the whole download."""
     with pytest.raises(DownloadFailed, match=r"longer than 0\.5 s"):
         bench.install(trickles, total_timeout_s=0.5)
 
 
 def test_nobody_listens(bench: Bench, tmp_path: Path) -> None:
-    """A refused connection is tried again and then said in plain words."""
+    """A refused connection is retried, then reported in plain words."""
     with serving(b"") as gone:
         url = gone.url()
     with pytest.raises(DownloadFailed, match="cannot connect"):
@@ -235,14 +235,14 @@ def test_redirect_on_loopback_is_followed(bench: Bench) -> None:
     ],
 )
 def test_redirect_to_anything_but_https_is_refused(bench: Bench, target: str) -> None:
-    """A redirect away from https is not followed and the address's secrets are not repeated."""
+    """A redirect away from https is not followed, and the address's secrets are not repeated."""
     with pytest.raises(DownloadFailed, match="not followed") as caught:
         bench.install(says(302, Location=target))
     assert "s3cr3t" not in caught.value.message
 
 
 def test_redirects_in_a_circle_end(bench: Bench) -> None:
-    """Redirects are counted."""
+    """The number of redirects is limited."""
     with pytest.raises(DownloadFailed, match="circle"):
         bench.install(*[says(302, Location="/again")] * 20)
     assert len(bench.server.requests) == 6
@@ -260,7 +260,7 @@ def test_redirects_in_a_circle_end(bench: Bench) -> None:
     ],
 )
 def test_address_that_is_not_https_is_refused_before_anything_is_asked(tmp_path: Path, url: str) -> None:
-    """Only https, and http on loopback, is fetched; a password in the address is refused and not repeated."""
+    """Only https, and http on loopback, is downloaded; a password in the address is refused and not repeated."""
     with pytest.raises(Usage) as caught:
         ReleaseStore(tmp_path / "r", tmp_path / "c").install(url)
     assert "secret" not in caught.value.message
@@ -281,7 +281,7 @@ def test_query_is_neither_recorded_nor_printed(bench: Bench) -> None:
 
 
 def test_web_page_under_a_zips_name_is_no_release(bench: Bench) -> None:
-    """A captive portal's page is said to be one, and the next call does not go on from it."""
+    """A captive portal's page is reported as such, and the next call does not resume it."""
     bench.server.body = b"<!DOCTYPE html><html>log in to the hotel</html>"
     with pytest.raises(ReleaseBroken, match="web page"):
         bench.install()
@@ -289,7 +289,7 @@ def test_web_page_under_a_zips_name_is_no_release(bench: Bench) -> None:
 
 
 def test_same_address_with_other_bytes_is_a_new_release(bench: Bench) -> None:
-    """Other bytes at a known address stand beside the old release, which is named; the same bytes change nothing."""
+    """New bytes at a known address are installed next to the old release, which is named; the same change nothing."""
     first = bench.store().install(bench.server.url())
     bench.server.body, bench.server.etag = release_zip(conf=b"listenPort: 5001\n"), '"two"'
     second = bench.store().install(bench.server.url())
@@ -301,7 +301,7 @@ def test_same_address_with_other_bytes_is_a_new_release(bench: Bench) -> None:
 
 
 def test_pinned_release_that_is_installed_is_not_fetched(bench: Bench) -> None:
-    """A pin names the bytes: when they are installed, nothing is asked of the server."""
+    """A pin identifies the bytes: if they are installed, no request is made."""
     digest = bench.install()
     asked = len(bench.server.requests)
     assert bench.store().install(bench.server.url(), sha256=digest.upper()).outcome == "already_installed"
@@ -309,7 +309,7 @@ def test_pinned_release_that_is_installed_is_not_fetched(bench: Bench) -> None:
 
 
 def test_pin_that_does_not_match_installs_nothing(bench: Bench) -> None:
-    """Bytes with another checksum than the pinned one are not installed and not kept."""
+    """Bytes with a checksum other than the pinned one are neither installed nor kept."""
     with pytest.raises(ReleaseBroken, match="not the pinned"):
         bench.store().install(bench.server.url(), sha256="0" * 64)
     assert bench.store().list() == []
@@ -317,7 +317,7 @@ def test_pin_that_does_not_match_installs_nothing(bench: Bench) -> None:
 
 
 def test_certificate_nobody_vouches_for_is_refused_at_once(bench: Bench, self_signed: tuple[Path, Path]) -> None:
-    """TLS is verified: a self-signed server is refused without another try."""
+    """TLS is verified: a self-signed server is refused without a retry."""
     with serving_tls(BODY, self_signed) as server, pytest.raises(DownloadFailed, match="certificate is not trusted"):
         bench.store().install(server.url().replace("http:", "https:"))
     assert server.connections == 1
@@ -339,7 +339,7 @@ def test_https_is_installed_from_and_not_left(
 
 
 def test_loopback_never_goes_by_a_proxy(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy of the environment is not asked for an address on this machine."""
+    """A proxy in the environment is not used for an address on this machine."""
     with serving(b"") as gone:
         proxy = gone.url("")
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
@@ -350,7 +350,7 @@ def test_loopback_never_goes_by_a_proxy(bench: Bench, monkeypatch: pytest.Monkey
 
 
 def test_part_longer_than_the_file_starts_over(bench: Bench) -> None:
-    """When the server has fewer bytes than are there, nothing of them is used."""
+    """If the server has fewer bytes than the disk, none of them are used."""
     with pytest.raises(DownloadFailed):
         bench.install(drops_after(150_000), attempts=1)
     bench.parts()[0].write_bytes(BODY + b"more")
@@ -359,6 +359,6 @@ def test_part_longer_than_the_file_starts_over(bench: Bench) -> None:
 
 
 def test_compressed_answer_is_refused(bench: Bench) -> None:
-    """A server that compresses what was asked for plain is said to, since its bytes are not the file's."""
+    """A server that compresses the file anyway is reported, because its bytes are not the file's."""
     with pytest.raises(DownloadFailed, match="sent compressed"):
         bench.install(says(200, Content_Encoding="gzip"))

@@ -1,4 +1,4 @@
-"""The real Standard Release: the script that gets it, and its installation."""
+"""The real Standard Release: the script that downloads it, and its installation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.real_gateway, pytest.mark.timeout(900)]
 
 
 def test_real_release_is_got_once_and_installs(tmp_path: Path) -> None:
-    """Two scripts at once print the same path and nothing else, and what is there installs as the known build."""
+    """Two scripts at once print only the same path, and its file installs as the known build."""
     both = [subprocess.Popen([SCRIPT, "--print-path"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     first, second = (process.communicate(timeout=800)[0] for process in both)
     assert [process.returncode for process in both] == [0, 0]
@@ -32,6 +32,6 @@ def test_real_release_is_got_once_and_installs(tmp_path: Path) -> None:
 
 
 def test_unknown_option_is_a_usage_error() -> None:
-    """The script takes no option it does not know, and prints nothing on stdout then."""
+    """The script refuses unknown options, and then prints nothing on stdout."""
     done = subprocess.run([SCRIPT, "--force"], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""The store on a real disk, with other processes beside it."""
+"""The store on a real disk, next to other processes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def zip_at(path: Path, conf: str = "listenPort: 5000\n") -> str:
 
 
 def started(home: Path, source: str, *, before: str = "") -> subprocess.Popen[str]:
-    """Start a process that installs `source` when a line is sent to it."""
+    """Start a process that installs `source` when it receives a line."""
     process = subprocess.Popen(
         [sys.executable, "-c", before + INSTALL, str(home), source],
         stdin=subprocess.PIPE,
@@ -74,7 +74,7 @@ def test_installed_release_is_listed_chosen_and_sound(store: ReleaseStore, tmp_p
 
 
 def test_looking_creates_nothing(store: ReleaseStore, tmp_path: Path) -> None:
-    """Listing an empty store leaves no folder behind and says what to type for a release that is not there."""
+    """Listing an empty store creates no folder; a missing release's error says what to type."""
     assert store.list() == []
     assert store.current() is None
     with pytest.raises(ReleaseMissing) as caught:
@@ -84,7 +84,7 @@ def test_looking_creates_nothing(store: ReleaseStore, tmp_path: Path) -> None:
 
 
 def test_same_bytes_rewrite_nothing(store: ReleaseStore, tmp_path: Path) -> None:
-    """The same bytes, under whatever name, are already installed, and no file is touched."""
+    """The same bytes under any name are already installed, and no file changes."""
     store.install(zip_at(tmp_path / "a.zip"))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "releases").rglob("*") if ".lock" not in path.name}
     result = store.install(zip_at(tmp_path / "b.zip"))
@@ -95,7 +95,7 @@ def test_same_bytes_rewrite_nothing(store: ReleaseStore, tmp_path: Path) -> None
 
 
 def test_releases_stand_side_by_side(store: ReleaseStore, tmp_path: Path) -> None:
-    """Another archive of the same build gets its own folder, the newest is first, and `use` decides."""
+    """Another archive of the same build gets another folder, the newest is first, and `use` decides."""
     first = store.install(zip_at(tmp_path / "a.zip")).release
     result = store.install(zip_at(tmp_path / "b.zip", "listenPort: 5001\n"), select=False)
     second = result.release
@@ -111,7 +111,7 @@ def test_releases_stand_side_by_side(store: ReleaseStore, tmp_path: Path) -> Non
 
 
 def test_file_with_other_bytes_is_a_new_release(store: ReleaseStore, tmp_path: Path) -> None:
-    """The same file with other bytes is not taken silently for the release it was."""
+    """The same file with other bytes is not silently accepted as the earlier release."""
     first = store.install(zip_at(tmp_path / "a.zip")).release
     second = store.install(zip_at(tmp_path / "a.zip", "listenPort: 5001\n"))
     assert (second.outcome, second.previous) == ("new_bytes", first)
@@ -119,7 +119,7 @@ def test_file_with_other_bytes_is_a_new_release(store: ReleaseStore, tmp_path: P
 
 
 def test_choice_of_a_release_that_is_gone_falls_back(store: ReleaseStore, tmp_path: Path) -> None:
-    """A damaged or outdated choice gives the newest standard release."""
+    """A damaged or outdated choice leads to the newest standard release."""
     release = store.install(zip_at(tmp_path / "a.zip")).release
     for content in ('{"version": "gone"}', "[]", "{", '{"version": 3}'):
         (tmp_path / "releases" / "current.json").write_text(content)
@@ -156,7 +156,7 @@ def test_verify_names_every_difference(store: ReleaseStore, tmp_path: Path) -> N
 
 
 def test_installing_again_mends_a_damaged_release(store: ReleaseStore, tmp_path: Path) -> None:
-    """The same bytes over changed files put them right, under the same version."""
+    """Installing the same bytes over changed files restores them, under the same version."""
     release = store.install(zip_at(tmp_path / "a.zip")).release
     (release.path / "root" / "conf.yaml").unlink()
     result = store.install(zip_at(tmp_path / "a.zip"))
@@ -166,7 +166,7 @@ def test_installing_again_mends_a_damaged_release(store: ReleaseStore, tmp_path:
 
 
 def test_broken_entry_of_the_same_name_is_not_written_over(store: ReleaseStore, tmp_path: Path) -> None:
-    """A folder that has the version's name and is no release stays as it is; the release gets another name."""
+    """A folder that has the version's name but is no release stays; the release gets another name."""
     mine = tmp_path / "releases" / "20230424-a27ed421"
     mine.mkdir(parents=True)
     (mine / "notes.txt").write_text("mine")
@@ -177,7 +177,7 @@ def test_broken_entry_of_the_same_name_is_not_written_over(store: ReleaseStore, 
 
 
 def test_prune_keeps_the_current_and_what_it_is_told(store: ReleaseStore, tmp_path: Path) -> None:
-    """Prune removes the other releases, leftovers, broken entries and half downloads, and nothing else."""
+    """Prune removes the other releases, leftovers, broken entries and partial downloads, and nothing else."""
     releases = [
         store.install(zip_at(tmp_path / "a.zip", f"listenPort: {port}\n")).release for port in range(5000, 5004)
     ]
@@ -201,7 +201,7 @@ def test_prune_keeps_the_current_and_what_it_is_told(store: ReleaseStore, tmp_pa
 def test_source_that_is_no_file_is_said_kindly(
     store: ReleaseStore, tmp_path: Path, named: str, error: type[Exception]
 ) -> None:
-    """A folder, nothing, a pipe and a missing file are each refused with what to type, before anything is made."""
+    """A folder, an empty source, a pipe and a missing file are refused with a hint, before anything is created."""
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(error) as caught:
@@ -213,13 +213,13 @@ def test_source_that_is_no_file_is_said_kindly(
 
 @pytest.mark.parametrize("pin", ["", "abc", "g" * 64])
 def test_pin_that_is_no_checksum_is_a_usage_error(store: ReleaseStore, tmp_path: Path, pin: str) -> None:
-    """A pin of the wrong form never counts as no pin."""
+    """A malformed pin never counts as no pin."""
     with pytest.raises(Usage):
         store.install(zip_at(tmp_path / "a.zip"), sha256=pin)
 
 
 def test_file_that_is_pinned_to_other_bytes_is_refused(store: ReleaseStore, tmp_path: Path) -> None:
-    """A pin holds for files as for addresses."""
+    """A pin applies to files as well as addresses."""
     with pytest.raises(ReleaseBroken, match="not the pinned"):
         store.install(zip_at(tmp_path / "a.zip"), sha256="0" * 64)
     assert store.list() == []
@@ -236,7 +236,7 @@ def test_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_two_installations_at_once_make_one_release(tmp_path: Path) -> None:
-    """Of several processes that install the same at the same moment one does it; the others say it is done."""
+    """If several processes install the same release at once, one does it; the others report that it is done."""
     source = zip_at(tmp_path / "a.zip")
     processes = [started(tmp_path, source) for _ in range(3)]
     for process in processes:
@@ -252,7 +252,7 @@ def test_two_installations_at_once_make_one_release(tmp_path: Path) -> None:
 
 
 def test_full_disk_is_said_and_leaves_no_release(tmp_path: Path) -> None:
-    """When the system takes no more bytes, it is DiskTrouble with what to do, and no release and no staging is left."""
+    """On a full disk the error is DiskTrouble with a hint, and no release and no staging folder is left."""
     path = tmp_path / "a.zip"
     path.write_bytes(packed({**release_files(), "doc/a.txt": b"x" * 900_000}))
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
@@ -265,7 +265,7 @@ def test_full_disk_is_said_and_leaves_no_release(tmp_path: Path) -> None:
 
 
 def test_killed_installation_leaves_no_release_and_no_lock(store: ReleaseStore, tmp_path: Path) -> None:
-    """After kill -9 in the middle of a download the next installation goes through at once."""
+    """After kill -9 in the middle of a download, the next installation succeeds at once."""
     with serving(release_zip()) as server:
         server.answers = [silent]
         process = started(tmp_path, server.url())
@@ -285,7 +285,7 @@ def test_killed_installation_leaves_no_release_and_no_lock(store: ReleaseStore, 
 
 
 def test_looking_at_releases_loads_no_http_library() -> None:
-    """Importing the store and listing loads neither httpx nor anything else that is slow."""
+    """Importing the store and listing loads neither httpx nor another slow library."""
     code = (
         "import sys\nfrom pathlib import Path\nfrom gwctl.release.store import ReleaseStore\n"
         "ReleaseStore(Path('/nonexistent/r'), Path('/nonexistent/c')).current()\n"

@@ -1,6 +1,6 @@
-"""One set of checks for two gateways: the stand-in's must behave as the real one does.
+"""One set of checks for two gateways: the fake one must behave as the real one does.
 
-The real one comes as a Standard Release zip, named by ``GWCTL_TEST_RELEASE_ZIP``.
+The real one is a Standard Release zip, named in ``GWCTL_TEST_RELEASE_ZIP``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ QUICK_JAVA = KEYS["java_options"].default
 
 @pytest.fixture(params=["standin", pytest.param("real", marks=pytest.mark.real_gateway)])
 def release(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Return a release, unpacked into a gateway's own folder."""
+    """Return a release, unpacked into a gateway's folder."""
     if request.param == "real":
         archive = Path(os.environ["GWCTL_TEST_RELEASE_ZIP"])
     else:
@@ -67,7 +67,7 @@ def ibkr() -> Iterator[RunningStandIn]:
 
 @dataclass
 class Gateway:
-    """A gateway process with a client that verifies its certificate."""
+    """A gateway process, with a client that verifies its certificate."""
 
     folder: Path
     port: int
@@ -101,7 +101,7 @@ def answers(web: httpx.Client) -> bool:
 
 
 def write_keystore(folder: Path) -> ssl.SSLContext:
-    """Write a PKCS12 keystore and return a context that trusts its certificate alone."""
+    """Write a PKCS12 keystore and return a context that trusts only its certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
@@ -127,7 +127,7 @@ def write_keystore(folder: Path) -> ssl.SSLContext:
 
 @contextlib.contextmanager
 def running(folder: Path, upstream: str, *, port: int | None = None, **settings: Any) -> Iterator[Gateway]:
-    """Run the release in ``folder`` by its run.sh, in a process group of its own that is killed at the end."""
+    """Run the release in ``folder`` by its run.sh, in a new process group, which is killed at the end."""
     root = folder / "root"
     conf = yaml.safe_load((root / "conf.yaml").read_text())
     conf |= {
@@ -189,7 +189,7 @@ def is_ready(web: httpx.Client) -> bool:
 
 
 def test_what_it_answers_itself(gateway: Gateway, ibkr: RunningStandIn) -> None:
-    """Redirects, the demo page, reauthenticate before a login and /clear come from the gateway itself."""
+    """The gateway itself answers redirects, the demo page, reauthenticate before a login, and /clear."""
     web = gateway.web
     first = web.get("/")
     assert (first.status_code, first.headers["location"]) == (302, "/sso/Login?forwardTo=22&RL=1&ip2loc=US")
@@ -213,7 +213,7 @@ def test_status_never_answers(gateway: Gateway) -> None:
 
 
 def test_a_login_becomes_a_session(gateway: Gateway, ibkr: RunningStandIn) -> None:
-    """The Dispatcher's 302 becomes the plain text, then the hand-shake brings the brokerage session up."""
+    """The Dispatcher's 302 becomes the plain text, then the handshake opens the brokerage session."""
     web = gateway.web
     page = web.get("/sso/Login?forwardTo=22")
     assert (page.status_code, "xyz-field-username" in page.text) == (200, True)
@@ -233,7 +233,7 @@ def test_a_login_becomes_a_session(gateway: Gateway, ibkr: RunningStandIn) -> No
 
 
 def test_the_jar_is_everybodys(gateway: Gateway, ibkr: RunningStandIn) -> None:
-    """The cookies sent once to /sso serve every later caller, cookies or not, until /clear."""
+    """The cookies sent once to /sso serve every later caller, with or without cookies, until /clear."""
     gateway.web.get("/sso/Login")
     gateway.web.get("/sso/Login")
     assert ibkr.state.summary()["gateways"] == 1
@@ -245,14 +245,14 @@ def test_the_jar_is_everybodys(gateway: Gateway, ibkr: RunningStandIn) -> None:
 
 
 def test_dead_cookies_do_not_log_in(gateway: Gateway, ibkr: RunningStandIn) -> None:
-    """The Dispatcher with unknown cookies gives no success, and the living ones still work afterwards."""
+    """The Dispatcher with unknown cookies gives no success, and the live ones still work afterwards."""
     assert "Client login succeeds" not in dispatch(gateway.web, {"XYZAB": "dead", "XYZAB_AM.LOGIN": "dead"}).text
     assert ibkr.state.requests["/v1/portal/sso/validate"] == 0
     assert dispatch(gateway.web, log_in(gateway.web)).text == "Client login succeeds"
 
 
 def test_a_killed_gateway_resumes(release: Path, ibkr: RunningStandIn) -> None:
-    """After kill -9 a new gateway with the same cookies is ready without a login."""
+    """After kill -9, a new gateway with the same cookies is ready without a login."""
     with running(release, ibkr.url) as first:
         until(lambda: answers(first.web))
         cookies = log_in(first.web)
@@ -267,7 +267,7 @@ def test_a_killed_gateway_resumes(release: Path, ibkr: RunningStandIn) -> None:
 
 
 def test_bash_stays_the_parent_and_the_group_dies(gateway: Gateway) -> None:
-    """run.sh does not exec: the group has more than one process and SIGTERM to all of it ends it."""
+    """run.sh does not exec: the group has more than one process, and SIGTERM to all of it ends it."""
     group = subprocess.run(["ps", "-o", "pid=", "--ppid", str(gateway.process.pid)], capture_output=True, check=True)
     assert group.stdout.strip()
     os.killpg(gateway.process.pid, signal.SIGTERM)
@@ -276,7 +276,7 @@ def test_bash_stays_the_parent_and_the_group_dies(gateway: Gateway) -> None:
 
 
 def test_an_unreachable_upstream_is_never_answered(release: Path) -> None:
-    """With nobody behind it a tickle hangs and the root still answers; the two together tell which side is ill."""
+    """Without an upstream, a tickle hangs and the root still answers; together they show which side has the problem."""
     with running(release, f"http://127.0.0.1:{free_port()}") as gateway:
         until(lambda: answers(gateway.web))
         with pytest.raises(httpx.ReadTimeout):
@@ -295,7 +295,7 @@ def test_a_taken_port_is_printed_and_survived(release: Path, ibkr: RunningStandI
 
 
 def test_a_bad_value_is_said_and_ends_it(release: Path, ibkr: RunningStandIn) -> None:
-    """A bad value in conf.yaml is printed and logged with the property's name, and the gateway ends with 1."""
+    """A bad value in conf.yaml is printed and logged with the property's name, and the gateway exits with 1."""
     with running(release, ibkr.url, listenPort="many") as gateway:
         assert gateway.process.wait(DEADLINE_S) == 1
         assert "property=listenPort" in gateway.logged()
@@ -303,7 +303,7 @@ def test_a_bad_value_is_said_and_ends_it(release: Path, ibkr: RunningStandIn) ->
 
 
 def test_a_keystore_it_cannot_open_is_not_printed(release: Path, ibkr: RunningStandIn) -> None:
-    """With a wrong keystore password it says nothing anywhere, serves nothing and does not end."""
+    """With a wrong keystore password it prints nothing anywhere, serves nothing and does not exit."""
     with running(release, ibkr.url, sslPwd="wrong") as gateway:
         until(lambda: "config ../root/conf.yaml" in gateway.logged())
         with pytest.raises(subprocess.TimeoutExpired):
@@ -363,7 +363,7 @@ def test_who_may_connect(release: Path, ibkr: RunningStandIn, ips: dict[str, lis
 
 
 def test_cors_as_shipped_and_closed(release: Path, ibkr: RunningStandIn) -> None:
-    """Closed CORS refuses other origins with 403, preflights are answered, and the page's own origin passes."""
+    """Closed CORS refuses other origins with 403, preflights get an answer, and the page's own origin passes."""
     cors = {"origin.allowed": "https://localhost:7777", "allowCredentials": False}
     with running(release, ibkr.url, cors=cors) as gateway:
         until(lambda: answers(gateway.web))
@@ -399,7 +399,7 @@ def test_the_web_socket_is_relayed(release: Path, ibkr: RunningStandIn) -> None:
 
 @pytest.mark.waits
 def test_a_login_that_never_authenticates_gives_up(release: Path, ibkr: RunningStandIn) -> None:
-    """With validate refused it tries again every 3 s and then says in its log that it gives up."""
+    """If validate is refused it retries every 3 s, then logs that it gives up."""
     ibkr.state.set_scenario("login_never_authenticates", on=True, parameters={})
     with running(release, ibkr.url) as gateway:
         until(lambda: answers(gateway.web))
@@ -410,7 +410,7 @@ def test_a_login_that_never_authenticates_gives_up(release: Path, ibkr: RunningS
 
 
 def test_a_competitor_who_holds_on_stops_the_handshake(release: Path, ibkr: RunningStandIn) -> None:
-    """While another client holds the session each hand-shake is one attempt, and after five it says that it stops."""
+    """While another client holds the session, each handshake is one attempt, and after five it logs that it stops."""
     ibkr.state.set_scenario("competing", on=True, parameters={"take_over": False})
     with running(release, ibkr.url) as gateway:
         until(lambda: answers(gateway.web))
@@ -426,7 +426,7 @@ def test_a_competitor_who_holds_on_stops_the_handshake(release: Path, ibkr: Runn
 
 
 def test_faults_pass_through_the_gateway(gateway: Gateway, ibkr: RunningStandIn) -> None:
-    """503, 429, HTML and broken JSON of the IBKR side reach the gateway's client as they are."""
+    """The gateway's client receives 503, 429, HTML and broken JSON from the IBKR side unchanged."""
     dispatch(gateway.web, log_in(gateway.web))
     for scenario, status in (("http_503", 503), ("html_503", 503), ("http_429", 429), ("bad_json", 200)):
         ibkr.state.set_scenario(scenario, on=True, parameters={})
@@ -435,7 +435,7 @@ def test_faults_pass_through_the_gateway(gateway: Gateway, ibkr: RunningStandIn)
 
 
 def test_its_temper_ends_by_its_own_demo_call(gateway: Gateway, ibkr: RunningStandIn) -> None:
-    """Through a gateway, too, the form is swallowed until that gateway has carried the demo page's call."""
+    """Through a gateway too, the page ignores the form until that gateway has passed on the demo page's call."""
     ibkr.state.set_scenario("temperamental", on=True, parameters={})
     assert '"swallow": true' in gateway.web.get("/sso/Login").text
     assert gateway.web.get("/v1/api/portfolio/accounts").status_code == 401

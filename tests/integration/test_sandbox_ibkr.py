@@ -1,4 +1,4 @@
-"""The stand-in for IBKR over HTTP: cookies, sessions, scenarios, pushes, and its life as a child process."""
+"""The fake IBKR over HTTP: cookies, sessions, scenarios, pushes, and its life as a child process."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def until(fact: Callable[[], bool]) -> None:
     "path", ["/tickle", "/sso/validate", "/one/user", "/iserver/auth/status", "/portfolio/accounts", "/none"]
 )
 def test_an_unknown_cookie_is_401_everywhere(web: httpx.Client, prefix: str, path: str) -> None:
-    """Without a cookie, and with a made-up one, every API path is 401."""
+    """Without a cookie, or with an invented one, every API path is 401."""
     assert web.get(prefix + path).status_code == 401
     assert web.get(prefix + path, headers={"Cookie": "XYZAB_AM.LOGIN=made-up; XYZAB=made-up"}).status_code == 401
 
 
 def test_a_login_then_the_brokerage_session(web: httpx.Client) -> None:
-    """After a login the API knows the cookie; the brokerage session opens by ssodh/init; logout ends both."""
+    """After a login the API knows the cookie; ssodh/init opens the brokerage session; logout ends both."""
     log_in(web)
     assert web.post("/v1/api/tickle").json()["iserver"]["authStatus"]["authenticated"] is False
     opened = web.post("/v1/api/iserver/auth/ssodh/init", json={"publish": True, "compete": True}).json()
@@ -94,7 +94,7 @@ def test_a_login_then_the_brokerage_session(web: httpx.Client) -> None:
 
 
 def test_a_gateway_opens_the_brokerage_session_by_a_challenge(web: httpx.Client) -> None:
-    """Who names a machine gets a challenge, and only a response to one authenticates."""
+    """A client that names a machine gets a challenge, and only a response to one authenticates."""
     log_in(web)
     response = "/v1/portal/iserver/auth/ssodh/response"
     assert web.post(response, json={"response": "ab"}).status_code == 400
@@ -106,7 +106,7 @@ def test_a_gateway_opens_the_brokerage_session_by_a_challenge(web: httpx.Client)
 
 
 def test_the_dispatcher_redirects_only_a_living_login(web: httpx.Client) -> None:
-    """A dead cookie gets the login page with 200, for a gateway takes every 302 as a login that succeeded."""
+    """A dead cookie gets the login page with 200, because a gateway takes every 302 as a successful login."""
     dispatcher = "/sso/Dispatcher?forwardTo=22&RL=1&ip2loc=US"
     dead = web.get(dispatcher, headers={"Cookie": "XYZAB=dead"})
     assert (dead.status_code, "xyz-field-username" in dead.text) == (200, True)
@@ -115,7 +115,7 @@ def test_the_dispatcher_redirects_only_a_living_login(web: httpx.Client) -> None
 
 
 def test_the_page_loads_nothing_from_outside(web: httpx.Client) -> None:
-    """The login page holds no address of another host and no input outside of its templates."""
+    """The login page contains no address of another host and no input outside its templates."""
     page = web.get("/sso/Login?forwardTo=22").text
     assert "//" not in page.replace("// ", "")
     assert "<input" not in page.split("<template", 1)[0]
@@ -135,7 +135,7 @@ def test_admin_needs_the_token(ibkr: RunningStandIn, web: httpx.Client) -> None:
 
 
 def test_the_client_speaks_admin(ibkr: RunningStandIn) -> None:
-    """The admin client switches scenarios, does actions, reads the state, and turns errors into gwctl's own."""
+    """The admin client switches scenarios, runs actions, reads the state, and turns errors into gwctl's own."""
     assert set_scenario(ibkr.url, TOKEN, "slow", params={"delay_ms": 1})["scenarios"]["slow"]["delay_ms"] == 1
     assert set_scenario(ibkr.url, TOKEN, "slow", on=False)["scenarios"] == {}
     assert act(ibkr.url, TOKEN, "drop_brokerage", {"how": "unauthenticated"})["sessions"]["brokerage"] != "none"
@@ -156,7 +156,7 @@ def test_drop_session(ibkr: RunningStandIn, web: httpx.Client) -> None:
 
 
 def test_drop_brokerage_without_a_bridge(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """Without a bridge /iserver is 400, tickle has no authStatus, SSO lives, and ssodh/init is the cure."""
+    """Without a bridge /iserver is 400, tickle has no authStatus, SSO lives, and ssodh/init repairs it."""
     open_session(web)
     act(ibkr.url, TOKEN, "drop_brokerage")
     refused = web.post("/v1/api/iserver/auth/status")
@@ -171,7 +171,7 @@ def test_drop_brokerage_without_a_bridge(ibkr: RunningStandIn, web: httpx.Client
 def test_a_reopened_brokerage_session_wants_the_accounts_first(
     ibkr: RunningStandIn, web: httpx.Client, how: str
 ) -> None:
-    """After ``ssodh/init`` everything about orders and prices is 500 until somebody has asked for the accounts."""
+    """After ``ssodh/init`` everything about orders and prices is 500 until a client has asked for the accounts."""
     open_session(web)
     act(ibkr.url, TOKEN, "drop_brokerage", {"how": how})
     web.post("/v1/api/iserver/auth/ssodh/init", json={"publish": True, "compete": True})
@@ -183,7 +183,7 @@ def test_a_reopened_brokerage_session_wants_the_accounts_first(
 
 
 def test_a_flat_tickle_and_a_refused_way_of_asking(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """What clients report of IBKR's answers can be switched on."""
+    """The answers that clients report from IBKR can be switched on."""
     open_session(web)
     set_scenario(ibkr.url, TOKEN, "flat_tickle")
     tickle = web.post("/v1/api/tickle").json()
@@ -198,7 +198,7 @@ def test_a_flat_tickle_and_a_refused_way_of_asking(ibkr: RunningStandIn, web: ht
 
 
 def test_every_answer_is_an_error_for_a_while_after_a_login(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """``ill_after_login`` counts from each login, on the API alone: the login itself goes through."""
+    """``ill_after_login`` counts from each login and affects only the API: the login itself succeeds."""
     set_scenario(ibkr.url, TOKEN, "ill_after_login", params={"for_s": 600})
     assert web.post("/v1/api/tickle").status_code == 401, "nobody has logged in yet"
     open_session(web)
@@ -209,7 +209,7 @@ def test_every_answer_is_an_error_for_a_while_after_a_login(ibkr: RunningStandIn
 
 
 def test_drop_brokerage_unauthenticated_and_restore(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """The other way to lose it says authenticated false; restore_brokerage mends it from IBKR's side."""
+    """The other way to lose it reports authenticated false; restore_brokerage restores it from IBKR's side."""
     open_session(web)
     act(ibkr.url, TOKEN, "drop_brokerage", {"how": "unauthenticated"})
     assert (auth_status(web)["authenticated"], auth_status(web)["connected"]) == (False, False)
@@ -229,7 +229,7 @@ def test_drop_brokerage_unauthenticated_and_restore(ibkr: RunningStandIn, web: h
 def test_faults_over_whole_answers(
     ibkr: RunningStandIn, web: httpx.Client, scenario: str, status: int, body: str
 ) -> None:
-    """Each fault shows in the API for as long as it is on, and never in the admin routes."""
+    """Each fault affects the API while it is on, and never the admin routes."""
     open_session(web)
     set_scenario(ibkr.url, TOKEN, scenario)
     answer = web.post("/v1/api/tickle")
@@ -239,7 +239,7 @@ def test_faults_over_whole_answers(
 
 
 def test_faults_can_be_kept_to_one_part(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """With paths=sso the login page is ill and the API is not."""
+    """With paths=sso the login page fails and the API does not."""
     open_session(web)
     set_scenario(ibkr.url, TOKEN, "http_503", params={"paths": "sso"})
     assert (web.get("/sso/Login").status_code, web.post("/v1/api/tickle").status_code) == (503, 200)
@@ -254,7 +254,7 @@ def test_slow_answers_come_late(ibkr: RunningStandIn, web: httpx.Client) -> None
 
 
 def test_hang_answers_nothing_until_it_is_off(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """While hanging a request gets no answer; when it is off the next one does."""
+    """While `hang` is on a request gets no answer; when it is off the next one does."""
     set_scenario(ibkr.url, TOKEN, "hang")
     with pytest.raises(httpx.ReadTimeout):
         web.post("/v1/api/tickle", timeout=0.3)
@@ -266,7 +266,7 @@ def test_hang_answers_nothing_until_it_is_off(ibkr: RunningStandIn, web: httpx.C
 def test_competing_yields_to_a_take_over_or_not(
     ibkr: RunningStandIn, web: httpx.Client, *, take_over: bool, competing: bool
 ) -> None:
-    """Another client shows as competing; compete:true takes the session back only where the other lets go."""
+    """Another client shows as competing; compete:true takes the session back only if the other client lets go."""
     open_session(web)
     set_scenario(ibkr.url, TOKEN, "competing", params={"take_over": take_over})
     assert auth_status(web)["competing"] is True
@@ -277,7 +277,7 @@ def test_competing_yields_to_a_take_over_or_not(
 
 
 def test_login_never_authenticates(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """The login succeeds and the Dispatcher redirects, yet validate is 401 and the brokerage session stays shut."""
+    """The login succeeds and the Dispatcher redirects, but validate is 401 and the brokerage session stays closed."""
     set_scenario(ibkr.url, TOKEN, "login_never_authenticates")
     open_session(web)
     assert web.get("/sso/Dispatcher").status_code == 302
@@ -286,7 +286,7 @@ def test_login_never_authenticates(ibkr: RunningStandIn, web: httpx.Client) -> N
 
 
 def test_page_scenarios_reach_the_page(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """Banner, temperament and the page's own flags are in the page that is served, without markup slipping in."""
+    """Banner, temperament and the page's flags are in the served page, without a way to inject markup."""
     set_scenario(ibkr.url, TOKEN, "maintenance_banner", params={"text": "<b>down</b>"})
     set_scenario(ibkr.url, TOKEN, "temperamental")
     set_scenario(ibkr.url, TOKEN, "login_page", params={"form_delay_ms": 10_000, "toggle": False})
@@ -297,7 +297,7 @@ def test_page_scenarios_reach_the_page(ibkr: RunningStandIn, web: httpx.Client) 
 
 
 def test_the_demo_call_of_the_same_gateway_ends_the_temper(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """The page swallows until portfolio/accounts came with the cookie that this page had set, logged in or not."""
+    """The page ignores the form until portfolio/accounts came with this page's cookie, logged in or not."""
     set_scenario(ibkr.url, TOKEN, "temperamental")
     assert '"swallow": true' in web.get("/sso/Login").text
     assert web.get("/v1/portal/portfolio/accounts").status_code == 401
@@ -307,7 +307,7 @@ def test_the_demo_call_of_the_same_gateway_ends_the_temper(ibkr: RunningStandIn,
 
 
 def test_submits_are_counted_with_their_outcomes(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """The admin sees each submit with time, mode and outcome, and nothing of what was typed."""
+    """The admin sees each submit with time, mode and outcome, and nothing that was typed."""
     assert log_in(web, "wrong-pass") == {"error": REFUSED}
     log_in(web, mode="live")
     log_in(web)
@@ -319,7 +319,7 @@ def test_submits_are_counted_with_their_outcomes(ibkr: RunningStandIn, web: http
 
 
 def test_pushes_follow_the_brokerage_session(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """The socket sends the state at once, heartbeats in between, and sts at each change; tic is answered."""
+    """The socket sends the state at once, heartbeats in between, and sts at each change; tic gets an answer."""
     open_session(web)
     cookie = "; ".join(f"{name}={value}" for name, value in web.cookies.items())
     address = ibkr.url.replace("http", "ws") + "/v1/api/ws"
@@ -344,14 +344,14 @@ def test_pushes_follow_the_brokerage_session(ibkr: RunningStandIn, web: httpx.Cl
 
 
 def test_no_pushes_for_strangers(ibkr: RunningStandIn) -> None:
-    """A socket without the cookie of a living login is refused."""
+    """A socket without the cookie of a live login is refused."""
     with pytest.raises(InvalidStatus), connect(ibkr.url.replace("http", "ws") + "/v1/api/ws", proxy=None):
         pass
 
 
 @contextlib.contextmanager
 def started_child(config: Mapping[str, Any] | None) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the stand-in as the supervisor does; whatever the test does, no child is left behind."""
+    """Start the fake IBKR as the supervisor does; after any test, no child is left."""
     child = subprocess.Popen(
         stand_in_argv(sys.executable),
         stdin=subprocess.PIPE,
@@ -377,7 +377,7 @@ def port_of(child: subprocess.Popen[bytes]) -> int:
 
 @pytest.mark.parametrize("with_a_hanging_request", [False, True])
 def test_a_child_says_its_port_and_ends_on_term(*, with_a_hanging_request: bool) -> None:
-    """The child prints one line with its port, serves, writes nothing else, and ends at once on SIGTERM."""
+    """The child prints one line with its port, serves, prints nothing else, and exits at once on SIGTERM."""
     with started_child(StandInConfig(admin_token=TOKEN).to_json()) as child:
         url = f"http://127.0.0.1:{port_of(child)}"
         assert read_state(url, TOKEN)["login"]["submits"] == []
@@ -391,7 +391,7 @@ def test_a_child_says_its_port_and_ends_on_term(*, with_a_hanging_request: bool)
 
 
 def test_a_child_outlives_its_pipes_and_hang_ups() -> None:
-    """When whoever started it closes all pipes and the session hangs up, it goes on serving."""
+    """If its parent closes all pipes and the session hangs up, it keeps serving."""
     with started_child(StandInConfig(admin_token=TOKEN).to_json()) as child:
         url = f"http://127.0.0.1:{port_of(child)}"
         for pipe in (child.stdin, child.stdout, child.stderr):
@@ -403,7 +403,7 @@ def test_a_child_outlives_its_pipes_and_hang_ups() -> None:
 
 
 def test_a_child_listens_on_loopback_only(ibkr: RunningStandIn) -> None:
-    """The stand-in is bound to 127.0.0.1: another address of this machine does not reach it."""
+    """The fake IBKR is bound to 127.0.0.1: another address of this machine does not reach it."""
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.2:{ibkr.port}/admin/state", timeout=DEADLINE_S, trust_env=False)
 

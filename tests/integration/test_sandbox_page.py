@@ -1,4 +1,4 @@
-"""The stand-in's login page in a real Chromium."""
+"""The fake IBKR's login page in a real Chromium."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def error_text(page: Page) -> str:
 
 
 def test_the_form_comes_late(page: Page) -> None:
-    """A page that has loaded has no form yet; it comes when its script is done."""
+    """A page that has just loaded has no form; it appears when its script is done."""
     options = PageOptions(form_delay_ms=3000)
     with serve_in_thread(StandInConfig(admin_token="t", page=options)) as ibkr:
         page.goto(f"{ibkr.url}/sso/Login")
@@ -64,7 +64,7 @@ def test_the_form_comes_late(page: Page) -> None:
 
 
 def test_the_dialog_lies_over_the_button_and_the_toggle_clears(page: Page, ibkr: RunningStandIn) -> None:
-    """The cookie dialog takes the click, the paper toggle empties the fields and renames Login."""
+    """The cookie dialog catches the click; the paper toggle empties the fields and renames Login."""
     page.goto(f"{ibkr.url}/sso/Login")
     page.wait_for_selector(USERNAME, state="visible")
     with pytest.raises(PlaywrightTimeout):
@@ -82,7 +82,7 @@ def test_the_dialog_lies_over_the_button_and_the_toggle_clears(page: Page, ibkr:
 
 
 def test_refused_wrong_mode_then_success(page: Page, ibkr: RunningStandIn) -> None:
-    """Each outcome shows as on IBKR's page, the password is in no request, and success leaves the SSO cookies."""
+    """Each outcome looks as on IBKR's page, the password is in no request, and success leaves the SSO cookies."""
     sent: list[str] = []
     page.on("request", lambda request: sent.append(f"{request.url} {request.post_data}"))
     open_form(page, ibkr)
@@ -101,7 +101,7 @@ def test_refused_wrong_mode_then_success(page: Page, ibkr: RunningStandIn) -> No
 
 
 def test_the_code_panel(page: Page) -> None:
-    """With a second factor its panel follows the password, refuses a wrong code and takes the right one."""
+    """With a second factor, its panel follows the password, refuses a wrong code and accepts the right one."""
     secret = pyotp.random_base32()
     options = PageOptions(cookie_dialog=False, two_step=True, form_delay_ms=0)
     config = StandInConfig(admin_token="t", account=Account(mode="live", totp_secret=secret), page=options)
@@ -122,7 +122,7 @@ def test_the_code_panel(page: Page) -> None:
 
 
 def test_endings_of_the_page(page: Page, ibkr: RunningStandIn) -> None:
-    """Swallowed: nothing is sent; again: empty fields, no text; spinning: the button stays shut; banner: no form."""
+    """Ignored: nothing is sent; again: empty fields, no text; spinning: the button stays disabled; banner: no form."""
     switch = ibkr.state.set_scenario
     switch("login_page", on=True, parameters={"cookie_dialog": False})
     switch("temperamental", on=True, parameters={})

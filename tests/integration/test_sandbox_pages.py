@@ -1,4 +1,4 @@
-"""The stand-in's login pages as they are served, read without a browser."""
+"""The fake IBKR's login pages as served, read without a browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gwctl.sandbox.login import proof_of
 
 TOKEN = "admin-token"
 VOID = frozenset({"input", "meta", "br", "hr", "img", "link"})
-# What a login looks for (the table "Elements" of the facts about the login page), and whether it is there at first.
+# The elements that a login uses (table "Elements" in the login-page facts), and whether each is visible at first.
 ELEMENTS = {
     "current": {
         "#xyz-field-username": True,
@@ -63,7 +63,7 @@ ELEMENTS = {
 
 @dataclass
 class Tag:
-    """One element of a page: its attributes, and whether it or something around it is hidden."""
+    """One element of a page: its attributes, and whether it or an element around it is hidden."""
 
     name: str
     attributes: dict[str, str | None]
@@ -140,7 +140,7 @@ def served(ibkr: RunningStandIn, web: httpx.Client, variant: str, **options: Any
 def test_every_panel_is_there_and_only_the_form_is_to_be_seen(
     ibkr: RunningStandIn, web: httpx.Client, variant: str
 ) -> None:
-    """All elements of IBKR's page are in the page from the start, hidden but for those of the first step."""
+    """All elements of IBKR's page are in the page from the start, hidden except those of the first step."""
     tags = tags_of(served(ibkr, web, variant))
     for selector, at_first in ELEMENTS[variant].items():
         found = [tag for tag in tags if tag.fits(selector)]
@@ -150,7 +150,7 @@ def test_every_panel_is_there_and_only_the_form_is_to_be_seen(
 
 @pytest.mark.parametrize("variant", [*PAGE_VARIANTS, "restricted"])
 def test_a_page_is_whole_and_its_own(ibkr: RunningStandIn, web: httpx.Client, variant: str) -> None:
-    """No address of another host, no input outside of a template, no id twice, no place left to fill in."""
+    """No address of another host, no input outside a template, no id twice, no unfilled placeholder."""
     text = served(ibkr, web, variant)
     tags = tags_of(text)
     assert "//" not in text.replace("// ", "")
@@ -163,7 +163,7 @@ def test_a_page_is_whole_and_its_own(ibkr: RunningStandIn, web: httpx.Client, va
 
 
 def test_the_pages_share_one_script(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """The pages differ in what they look like alone: what they do is the same text in each."""
+    """The pages differ only in their looks: their behavior is the same text in each."""
     scripts = {
         variant: served(ibkr, web, variant).partition("<script>")[2].partition("const POLL_MS")[2]
         for variant in (*PAGE_VARIANTS, "restricted")
@@ -174,7 +174,7 @@ def test_the_pages_share_one_script(ibkr: RunningStandIn, web: httpx.Client) -> 
 
 @pytest.mark.parametrize("variant", PAGE_VARIANTS)
 def test_the_flags_reach_each_page(ibkr: RunningStandIn, web: httpx.Client, variant: str) -> None:
-    """Temperament, banner and the page's own flags are in either variant."""
+    """Temperament, banner and the page's flags are in both variants."""
     set_scenario(ibkr.url, TOKEN, "temperamental")
     set_scenario(ibkr.url, TOKEN, "maintenance_banner", params={"text": "down"})
     flags = flags_of(served(ibkr, web, variant, toggle=False, form_delay_ms=10_000))
@@ -183,7 +183,7 @@ def test_the_flags_reach_each_page(ibkr: RunningStandIn, web: httpx.Client, vari
 
 @pytest.mark.parametrize("variant", PAGE_VARIANTS)
 def test_the_form_comes_after_one_reload(ibkr: RunningStandIn, web: httpx.Client, variant: str) -> None:
-    """With form_on_load 2 the first page that a gateway loads never gets a form, the second does; for each anew."""
+    """With form_on_load 2, the first page that a gateway loads never gets a form, the second does; for each gateway."""
     assert flags_of(served(ibkr, web, variant, form_on_load=2))["form_never"] is True
     assert flags_of(web.get("/sso/Login").text)["form_never"] is False
     with httpx.Client(base_url=ibkr.url, trust_env=False) as other:
@@ -191,7 +191,7 @@ def test_the_form_comes_after_one_reload(ibkr: RunningStandIn, web: httpx.Client
 
 
 def test_a_page_that_there_is_not_is_404_with_those_there_are(ibkr: RunningStandIn, web: httpx.Client) -> None:
-    """A wrong variant or second factor is refused when it is switched, and the login page is still served."""
+    """A wrong variant or second factor is refused when it is set, and the login page is still served."""
     with pytest.raises(Usage) as page:
         set_scenario(ibkr.url, TOKEN, "login_page", params={"variant": "modern"})
     assert "legacy" in (page.value.hint or "")

@@ -1,4 +1,4 @@
-"""What the redactor takes out of a text, and what it leaves."""
+"""The words that the redactor removes from a text, and those that it keeps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REDACTOR = Redactor(
     ],
 )
 def test_what_is_secret_or_personal_is_taken_out(text: str, redacted: str) -> None:
-    """Known secrets in any case, short ones and names by themselves, folders, and what looks as if it were secret."""
+    """It removes known secrets in any case, short ones and names on their own, folders, and words that look secret."""
     assert REDACTOR.text(text) == redacted
 
 
@@ -50,12 +50,12 @@ def test_what_is_secret_or_personal_is_taken_out(text: str, redacted: str) -> No
     ],
 )
 def test_what_explains_a_fault_is_left(text: str) -> None:
-    """Times, phases, pids, IBKR's own hosts, this machine's loopback and versions are what a report is for."""
+    """It keeps what a report is for: times, phases, pids, IBKR's own hosts, this machine's loopback and versions."""
     assert REDACTOR.text(text) == text
 
 
 def test_json_keeps_its_shape() -> None:
-    """Objects and lists stay, names are looked through too, numbers stay but for those that name somebody."""
+    """Objects and lists stay, names are redacted too, numbers stay except those that identify somebody."""
     value = {"user_id": 132329622, "rss_bytes": 118000000, "Quail-Harbor-5521": [True, None, {"token": "x", "a": 1.5}]}
     expected = {"user_id": MASK, "rss_bytes": 118000000, MASK: [True, None, {"token": MASK, "a": 1.5}]}
     assert REDACTOR.value(value) == expected
@@ -63,7 +63,7 @@ def test_json_keeps_its_shape() -> None:
 
 @pytest.mark.parametrize("unit", ["z", "z1", "a.", "a:", "1.2.", "u@", "token= ", "/home/", "cookie", "ab "])
 def test_a_long_line_takes_no_long_time(unit: str) -> None:
-    """A quarter of a megabyte without an end of line is done within seconds of computing, whatever it consists of."""
+    """Any quarter of a megabyte without a line end takes only seconds of CPU time."""
     began_s = time.process_time()
     REDACTOR.text((unit * 262_144)[:262_144])
     assert time.process_time() - began_s < 10

@@ -1,4 +1,4 @@
-"""The judgement of answers, without a gateway."""
+"""How answers are judged, without a gateway."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ def _tickle(**auth: Any) -> bytes:
 
 
 def test_a_ready_tickle_fills_the_session_object() -> None:
-    """Ready is authenticated and connected and not competing, and every field of the contract is read."""
+    """Ready means authenticated and connected and not competing, and every field of the contract is read."""
     assert judge_tickle(200, _tickle()) == SessionAnswer(
         Verdict.READY, 200, True, True, False, 132329622, 444.936, "JifZ34060", None
     )
@@ -66,12 +66,12 @@ def test_a_ready_tickle_fills_the_session_object() -> None:
     ],
 )
 def test_each_thing_a_tickle_may_say_has_its_verdict(status: int, body: bytes, verdict: Verdict) -> None:
-    """What the facts list is told apart, and nothing else passes for a session."""
+    """The answers in the facts are distinguished, and nothing else passes for a session."""
     assert judge_tickle(status, body).verdict is verdict
 
 
 def test_auth_status_is_judged_by_its_fields() -> None:
-    """The auth status itself, an error and a refusal are told apart."""
+    """Auth status, an error and a refusal are distinguished."""
     assert judge_auth_status(200, json.dumps(_AUTH).encode()).is_ready
     assert judge_auth_status(200, json.dumps(_AUTH | {"authenticated": False}).encode()).verdict is (
         Verdict.NOT_AUTHENTICATED
@@ -81,7 +81,7 @@ def test_auth_status_is_judged_by_its_fields() -> None:
 
 
 def test_validate_names_the_client_and_the_kind_of_login() -> None:
-    """A valid login tells who holds it; an invalid one tells nothing."""
+    """A valid login shows who holds it; an invalid one shows nothing."""
     facts = judge_validate(200, b'{"USER_ID":1,"LOGIN_TYPE":2,"CLIENT_APP":"TWS","EXPIRES":1000,"RESULT":true}')
     assert facts is not None
     assert (facts.login_type, facts.client_app, facts.expires_s) == (2, "TWS", 1.0)
@@ -108,7 +108,7 @@ _json = st.recursive(
 
 @given(st.integers(), st.binary() | _json.map(lambda value: json.dumps(value).encode()))
 def test_no_answer_whatever_raises(status: int, body: bytes) -> None:
-    """Any status with any bytes is judged, and is ready only by three booleans of the right kind."""
+    """Any status with any bytes gets a verdict, and only three real booleans make it ready."""
     for judge in (judge_tickle, judge_auth_status):
         answer = judge(status, body)
         if answer.is_ready:

@@ -1,4 +1,4 @@
-"""Tickle and auth/status in every shape that was seen, and in others, against a plain model of what they mean."""
+"""Tickle and auth/status in every shape that was seen, and in others, against a simple model of their meaning."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECRET = "9fe1c272dc44e023a3aefe52b71d42bd"
 
 @dataclass(frozen=True)
 class Body:
-    """A body, what it means, and the words in it that a person should see."""
+    """A body, its meaning, and the words in it that a person should see."""
 
     value: Any
     verdict: Verdict
@@ -36,7 +36,7 @@ class Body:
 
 
 def meaning(flags: dict[str, Any]) -> Verdict:
-    """Return what a careful person reads in the three fields; what is missing or no boolean says nothing."""
+    """Return the meaning of the three fields for a careful reader; a missing field or a non-boolean says nothing."""
     authenticated, connected, competing = (flags.get(name) for name in FLAGS)
     if not isinstance(authenticated, bool):
         return Verdict.UPSTREAM_ILL
@@ -111,7 +111,7 @@ def tickles(draw: st.DrawFn) -> Body:
         return body
     around = draw(noise)
     if shape == "nested":
-        # What stands at the top beside an authStatus does not count.
+        # Fields at the top level next to an authStatus do not count.
         around |= draw(flags) if draw(booleans) else {}
         return Body({**around, "iserver": {"authStatus": body.value}}, body.verdict, body.words)
     if shape == "iserver error":
@@ -136,14 +136,14 @@ def agrees(said: SessionAnswer, body: Body) -> None:
 @settings(max_examples=400)
 @given(tickles(), st.integers(0, 15))
 def test_every_tickle_means_what_a_person_reads_in_it(body: Body, style: int) -> None:
-    """Whatever the shape, the three fields or the error decide, and IBKR's words are kept."""
+    """In any shape, the three fields or the error decide, and IBKR's words are kept."""
     agrees(judge_tickle(200, written(body.value, style)), body)
 
 
 @settings(max_examples=300)
 @given(statuses() | errors(), st.integers(0, 15))
 def test_every_status_means_what_a_person_reads_in_it(body: Body, style: int) -> None:
-    """Auth/status and what ``ssodh/init`` answers are the same object at the top."""
+    """Auth/status and the answer of ``ssodh/init`` are the same object at the top level."""
     agrees(judge_auth_status(200, written(body.value, style)), body)
     opened = judge_opening(200, written(body.value, style))
     assert opened.verdict is body.verdict
@@ -154,7 +154,7 @@ def test_every_status_means_what_a_person_reads_in_it(body: Body, style: int) ->
     tickles().map(lambda body: written(body.value, 0)) | st.sampled_from([b"", b"<html>", b"Access Denied"]),
 )
 def test_no_status_but_200_is_a_session(status: int, body: bytes) -> None:
-    """The best of bodies below another status is no session, and each status is one of the listed meanings."""
+    """With an error status even the best body is no session, and each status has one of the listed meanings."""
     for judge in (judge_tickle, judge_auth_status):
         said = judge(status, body)
         if status == 200:
@@ -182,7 +182,7 @@ def test_no_status_but_200_is_a_session(status: int, body: bytes) -> None:
     ],
 )
 def test_way_of_asking_is_refused_by_400_and_405_alone(status: int, body: bytes, refused: bool) -> None:  # noqa: FBT001 - parametrised
-    """A brokerage session that is gone is 400, too, and asking again in another way would not help."""
+    """A lost brokerage session is a 400 too, and another method would not help."""
     assert refuses_method(status, body) is refused
 
 
@@ -223,13 +223,13 @@ def test_way_of_asking_is_refused_by_400_and_405_alone(status: int, body: bytes,
     ],
 )
 def test_words_of_an_error_are_one_tidy_line(body: bytes, words: str | None) -> None:
-    """What IBKR says is shown as text alone, without what steers a terminal and without what may be a key."""
+    """IBKR's words are shown as plain text, without terminal control characters and without possible keys."""
     assert words_in(body) == words
 
 
 @given(st.text() | st.text("\x00\x1b[2J\n ab\u202e\ud800=") | st.text(min_size=300))
 def test_any_words_are_printable_and_bounded(text: str) -> None:
-    """Nothing that anybody sends makes a second line, a long one, or one that cannot be written to a file."""
+    """No input makes a second line, a long one, or one that cannot be written to a file."""
     line = tidy(text)
     assert line is None or (0 < len(line) <= LONGEST_CHARS and line.isprintable() and line.encode())
     assert tidy(line or "") == line
@@ -239,7 +239,7 @@ def test_any_words_are_printable_and_bounded(text: str) -> None:
     st.text("abcdef0123456789", min_size=24, max_size=64).filter(lambda key: any(c.isdigit() for c in key)), st.data()
 )
 def test_no_key_is_among_the_words(key: str, data: st.DataObject) -> None:
-    """A session's key is left out wherever it stands, also where a line is cut."""
+    """A session's key is removed anywhere in a line, even where the line is cut."""
     before = data.draw(st.text("xy .", max_size=2 * LONGEST_CHARS)) + " "
     line = tidy(before + key + " end") or ""
     assert key[:20] not in line

@@ -47,24 +47,24 @@ def _logs(folder: Path, text: str, name: str = "gw.2026-11-22.0.log") -> Path:
     ],
 )
 def test_the_latest_trouble_is_named(tmp_path: Path, text: str, cause: Cause) -> None:
-    """Each sign the jar writes has its cause, and a success forgets what came before."""
+    """Each line that the jar logs has its cause, and a success clears earlier causes."""
     assert read_cause(_logs(tmp_path, text)) is cause
 
 
 def test_what_is_older_than_asked_does_not_count(tmp_path: Path) -> None:
-    """The trouble of an earlier login is not taken for this one's, whatever zone the log was written in."""
+    """The trouble of an earlier login is not taken for this one's, whichever zone the log was written in."""
     _logs(tmp_path, _REFUSED.replace("Z ", "+02:00 "))
     assert read_cause(tmp_path, since_s=1795381500.0) is Cause.NONE
     assert read_cause(tmp_path, since_s=1795381400.0) is Cause.LOGIN_NOT_VALIDATED
 
 
 def test_reading_is_bounded_and_missing_logs_are_no_cause(tmp_path: Path) -> None:
-    """A huge log costs no more than its tail; no log at all is no error."""
+    """A huge log costs no more than its tail; a missing log is no error."""
     assert read_cause(tmp_path) is Cause.NONE
     _logs(tmp_path, _REFUSED + "x" * 300_000 + "\n")
     assert read_cause(tmp_path) is Cause.NONE
 
 
 def test_no_text_holds_a_line_of_the_log(tmp_path: Path) -> None:
-    """What a person is told are our own words (law 8)."""
+    """A person reads only our own words (law 8)."""
     assert all(cause.text and "Access Denied" not in cause.text for cause in Cause)

@@ -1,4 +1,4 @@
-"""The profile's gateway folder, made from a made-up release."""
+"""The profile's gateway folder, built from an invented release."""
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -59,7 +59,7 @@ def _conf(prepared: PreparedHome) -> dict[str, Any]:
 
 
 def test_conf_is_the_releases_own_with_ours_put_in(paths: Paths, release: Path) -> None:
-    """Ours replaces what is dangerous or the profile's; what the release says otherwise is kept."""
+    """Our settings replace dangerous ones and those of the profile; the release's other settings stay."""
     prepared = prepare_home(paths, release, _settings(allow_ips=("127.0.0.1", "192.168.1.*"), auth_delay_ms=500))
     conf = _conf(prepared)
     assert conf["listenPort"] == 6123
@@ -75,7 +75,7 @@ def test_conf_is_the_releases_own_with_ours_put_in(paths: Paths, release: Path) 
 
 
 def test_the_folder_is_private_and_linked(paths: Paths, release: Path) -> None:
-    """bin, build and dist are links, conf.yaml is 0600, every folder of ours 0700, the public key is left out."""
+    """bin, build and dist are links, conf.yaml is 0600, each of our folders 0700, the public key is left out."""
     home = prepare_home(paths, release, _settings()).gateway_dir
     assert {name: (home / name).readlink() for name in ("bin", "build", "dist")} == {
         name: release / name for name in ("bin", "build", "dist")
@@ -89,20 +89,20 @@ def test_the_folder_is_private_and_linked(paths: Paths, release: Path) -> None:
 
 
 def test_the_demo_page_reaches_this_gateway(paths: Paths, release: Path) -> None:
-    """Page and script name the profile's port; what names none is linked; the release is never written to."""
+    """Page and script name the profile's port; files that name no port are linked; the release is never written to."""
     demo = prepare_home(paths, release, _settings()).gateway_dir / "root/webapps/demo"
     assert "https://localhost:6123/v1/api" in (demo / "index.html").read_text()
     assert "wss://localhost:6123/v1/api/ws" in (demo / "gateway.demo.js").read_text()
     assert (demo / "big.css").is_symlink()
     assert "localhost:5000" in (release / "root/webapps/demo/index.html").read_text()
-    # On the port that it is shipped with, too: a server may refuse what a link leads out of its folder to.
+    # On the shipped port too: a server may refuse a link that leads out of its folder.
     prepare_home(paths, release, _settings(port=5000))
     assert not (demo / "index.html").is_symlink()
     assert "localhost:5000" in (demo / "index.html").read_text()
 
 
 def test_logging_is_quiet_and_capped(paths: Paths, release: Path) -> None:
-    """Nothing below WARN but the proxy's own milestones, and a bound on size and history."""
+    """The log has nothing below WARN but the proxy's own milestones, and limits on size and history."""
     home = prepare_home(paths, release, _settings()).gateway_dir
     tree = ET.parse(home / "root/logback.xml")  # noqa: S314 - we wrote it
     assert tree.getroot().find("root").get("level") == "WARN"  # type: ignore[union-attr] # there is a root logger
@@ -112,7 +112,7 @@ def test_logging_is_quiet_and_capped(paths: Paths, release: Path) -> None:
 
 
 def test_again_it_writes_nothing(paths: Paths, release: Path) -> None:
-    """A second preparation with the same settings changes no file; another port changes what depends on it."""
+    """A second preparation with the same settings changes no file; another port changes only what depends on it."""
     prepare_home(paths, release, _settings())
     assert prepare_home(paths, release, _settings()).changed == ()
     names = {path.name for path in prepare_home(paths, release, _settings(port=6124)).changed}
@@ -120,7 +120,7 @@ def test_again_it_writes_nothing(paths: Paths, release: Path) -> None:
 
 
 def test_another_release_is_linked_in_its_place(paths: Paths, release: Path, tmp_path: Path) -> None:
-    """After a change of the release no link leads to the old one."""
+    """After a change of the release, no link leads to the old one."""
     prepare_home(paths, release, _settings())
     other = _release(tmp_path / "release-2")
     (other / "root/webapps/demo/big.css").unlink()
@@ -131,7 +131,7 @@ def test_another_release_is_linked_in_its_place(paths: Paths, release: Path, tmp
 
 
 def test_what_stands_in_the_way_is_replaced(paths: Paths, release: Path) -> None:
-    """A folder where a link belongs, and a link where a file of ours belongs, are put right."""
+    """A folder in place of a link, and a link in place of our file, are replaced."""
     home = prepare_home(paths, release, _settings()).gateway_dir
     (home / "bin").unlink()
     (home / "bin").mkdir()
@@ -147,7 +147,7 @@ def test_what_stands_in_the_way_is_replaced(paths: Paths, release: Path) -> None
     "wrong", [{"port": 0}, {"port": 70000}, {"allow_ips": ("::1",)}, {"upstream": "https://x/y"}, {"auth_delay_ms": -1}]
 )
 def test_a_wrong_setting_is_told_before_the_gateway_starts(paths: Paths, release: Path, wrong: dict[str, Any]) -> None:
-    """What the gateway would misread silently is a Configuration error with a hint."""
+    """A setting that the gateway would silently misread is a Configuration error with a hint."""
     with pytest.raises(Configuration) as caught:
         prepare_home(paths, release, _settings(**wrong))
     assert caught.value.hint
@@ -155,7 +155,7 @@ def test_a_wrong_setting_is_told_before_the_gateway_starts(paths: Paths, release
 
 @pytest.mark.parametrize("conf", ["- a\n", "a: [", ""])
 def test_a_release_without_a_sound_conf_is_broken(paths: Paths, release: Path, conf: str) -> None:
-    """A conf.yaml that is no mapping is the release's fault and said so."""
+    """If conf.yaml is not a mapping, the error blames the release."""
     (release / "root/conf.yaml").write_text(conf)
     with pytest.raises(ReleaseBroken):
         prepare_home(paths, release, _settings())

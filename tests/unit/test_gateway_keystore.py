@@ -70,7 +70,7 @@ def _pem(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate, target:
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1"])
 def test_a_client_that_trusts_our_authority_accepts_the_leaf(paths: Paths, tmp_path: Path, name: str) -> None:
-    """The leaf is good for each name of this machine's own, under strict verification."""
+    """The leaf is valid for each name of this machine, under strict verification."""
     leaf = ensure_leaf(paths)
     context = ssl.create_default_context(cafile=paths.ca_file)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
@@ -79,7 +79,7 @@ def test_a_client_that_trusts_our_authority_accepts_the_leaf(paths: Paths, tmp_p
 
 @pytest.mark.parametrize("name", ["bank.example", "10.0.0.1"])
 def test_our_authority_cannot_vouch_for_others(paths: Paths, tmp_path: Path, name: str) -> None:
-    """A certificate that a thief of our authority's key makes for another host is refused (name constraints)."""
+    """A certificate for another host is refused, even if signed with our authority's stolen key (name constraints)."""
     authority = ensure_ca(paths.ca_dir)
     ca_key = serialization.load_pem_private_key(authority.key_file.read_bytes(), None)
     assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
@@ -106,7 +106,7 @@ def test_our_authority_cannot_vouch_for_others(paths: Paths, tmp_path: Path, nam
 
 
 def test_the_pin_is_the_digest_of_the_key_and_files_are_private(paths: Paths) -> None:
-    """The pin is what Chromium's switch takes; private keys are 0600; a leaf lives 397 days at most."""
+    """The pin has the form of Chromium's switch; private keys are 0600; a leaf lives 397 days at most."""
     leaf = ensure_leaf(paths)
     key, certificate = _opened(leaf)
     spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -120,7 +120,7 @@ def test_the_pin_is_the_digest_of_the_key_and_files_are_private(paths: Paths) ->
 
 
 def test_again_it_changes_nothing_and_loads_no_cryptography(paths: Paths) -> None:
-    """A restart finds the leaf as it was, without the library that made it."""
+    """A restart finds the leaf unchanged, without loading the library that created it."""
     first = ensure_leaf(paths)
     program = (
         "import sys; from pathlib import Path; from gwctl.paths import Paths; from gwctl.gateway.keystore import *\n"
@@ -138,7 +138,7 @@ def test_again_it_changes_nothing_and_loads_no_cryptography(paths: Paths) -> Non
 )
 @pytest.mark.parametrize("damage", [b"", b"garbage"])
 def test_a_damaged_leaf_is_made_anew(paths: Paths, name: str, damage: bytes) -> None:
-    """Whatever file of the leaf is damaged, the next start has a whole one that its password opens."""
+    """If any file of the leaf is damaged, the next start has a complete one that its password opens."""
     first = ensure_leaf(paths)
     (paths.profiles_dir / name).write_bytes(damage)
     second = ensure_leaf(paths)
@@ -148,7 +148,7 @@ def test_a_damaged_leaf_is_made_anew(paths: Paths, name: str, damage: bytes) -> 
 
 @pytest.mark.parametrize("name", ["ca.pem", "ca.key"])
 def test_a_damaged_authority_is_set_aside_and_its_leaves_follow(paths: Paths, name: str) -> None:
-    """A new authority is made, the damaged file kept to look at, and the leaf signed anew."""
+    """The damaged file is kept for inspection, and a new authority signs a new leaf."""
     first = ensure_leaf(paths)
     (paths.ca_dir / name).write_bytes(b"garbage")
     second = ensure_leaf(paths)
@@ -173,7 +173,7 @@ def test_a_leaf_is_renewed_in_its_last_30_days(paths: Paths) -> None:
 
 
 def test_a_renewed_authority_still_vouches_for_what_it_signed(paths: Paths, tmp_path: Path) -> None:
-    """An authority near its end is renewed with its key: a gateway that runs on is still believed."""
+    """An authority near its end is renewed with its key: clients still trust a running gateway."""
     leaf = ensure_leaf(paths)
     old = paths.ca_file.read_bytes()
     pair = _pem(*_opened(leaf), tmp_path / "pair.pem")
@@ -195,7 +195,7 @@ def test_profiles_that_start_together_share_one_authority(tmp_path: Path) -> Non
 
 
 def test_the_bundle_holds_the_public_roots_and_ours(paths: Paths) -> None:
-    """A child with the bundle verifies the world and our gateway; a second call leaves the file as it is."""
+    """A child with the bundle verifies public hosts and our gateway; a second call leaves the file unchanged."""
     bundle_file = write_bundle(paths.ca_dir)
     assert bundle_file == paths.ca_bundle_file
     context = ssl.create_default_context(cafile=bundle_file)
@@ -211,7 +211,7 @@ NAMES = ("gwctl.example.internal", "10.1.2.3", "fd00::7")
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", *NAMES])
 def test_the_names_of_a_profile_are_believed_and_no_others(paths: Paths, tmp_path: Path, name: str) -> None:
-    """The leaf is good for the names asked for and for localhost; the authority vouches for nobody else."""
+    """The leaf is valid for the requested names and for localhost; the authority may sign for no others."""
     leaf = ensure_leaf(paths, NAMES)
     pair = _pem(*_opened(leaf), tmp_path / "pair.pem")
     context = ssl.create_default_context(cafile=paths.ca_file)
@@ -230,7 +230,7 @@ def test_the_names_of_a_profile_are_believed_and_no_others(paths: Paths, tmp_pat
 
 
 def test_names_change_the_leaf_once_and_only_for_whoever_asks(paths: Paths) -> None:
-    """Asked again it stays; other names make another; whoever names none gets the one that is served (law 4)."""
+    """The same names keep the leaf; other names make another; without names, the served leaf is returned (law 4)."""
     plain = ensure_leaf(paths)
     named = ensure_leaf(paths, NAMES)
     assert named.leaf_pem != plain.leaf_pem
@@ -240,7 +240,7 @@ def test_names_change_the_leaf_once_and_only_for_whoever_asks(paths: Paths) -> N
 
 
 def test_a_damaged_leaf_keeps_its_names(paths: Paths) -> None:
-    """What is made anew for somebody who names none still carries the names it had."""
+    """A leaf that is recreated without names still carries the names it had."""
     ensure_leaf(paths, NAMES)
     paths.leaf_file.write_bytes(b"garbage")
     certificate = _opened(ensure_leaf(paths))[1]
@@ -249,9 +249,9 @@ def test_a_damaged_leaf_keeps_its_names(paths: Paths) -> None:
 
 
 def test_names_of_one_profile_leave_anothers_running_gateway_alone(tmp_path: Path) -> None:
-    """The authority is widened with its key: another profile keeps its leaf, and its clients' new file believes it.
+    """The authority gets more names with the same key: another profile's leaf stays, and its clients trust it.
 
-    The chain that its gateway goes on sending holds the authority's certificate of before.
+    That gateway's chain still contains the authority's earlier certificate.
     """
     one, other = Paths.for_profile("one", tmp_path), Paths.for_profile("other", tmp_path)
     leaf = ensure_leaf(other)
@@ -269,7 +269,7 @@ def test_names_of_one_profile_leave_anothers_running_gateway_alone(tmp_path: Pat
 
 
 def test_an_authority_that_is_widened_again_forgets_no_name(paths: Paths, tmp_path: Path) -> None:
-    """What one profile was permitted stays permitted when another asks, when it is renewed, and when facts are lost."""
+    """Names permitted for one profile stay permitted when another asks, on a renewal, and when the facts are lost."""
     ensure_ca(paths.ca_dir, NAMES[:1])
     ensure_ca(paths.ca_dir, NAMES[1:])
     _age(paths.ca_dir / "ca.json", 399)
@@ -283,7 +283,7 @@ def test_an_authority_that_is_widened_again_forgets_no_name(paths: Paths, tmp_pa
 
 
 def test_the_files_of_earlier_versions_stay_good(paths: Paths) -> None:
-    """A leaf and an authority whose facts know nothing of names are found as they are: an update makes none anew."""
+    """A leaf and an authority with facts from before names existed are kept: an update recreates neither."""
     leaf = ensure_leaf(paths)
     content = paths.ca_file.read_bytes()
     for facts_file in (paths.ca_dir / "ca.json", paths.profile_dir / "leaf.json"):
@@ -295,7 +295,7 @@ def test_the_files_of_earlier_versions_stay_good(paths: Paths) -> None:
 
 
 def test_the_leaf_of_a_running_gateway_is_found_whatever_its_age(paths: Paths) -> None:
-    """In its last 30 days, and after its end, it is what a running gateway is known by: nothing is renewed under it."""
+    """In its last 30 days, and later, a running gateway is recognized by its certificate: it is not renewed."""
     assert kept_leaf(paths) is None
     leaf = ensure_leaf(paths)
     for days_left in (29, -1):
@@ -313,7 +313,7 @@ def test_the_leaf_of_a_running_gateway_is_found_whatever_its_age(paths: Paths) -
 def test_what_was_made_while_the_clock_was_ahead_is_made_again(
     paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A leaf and an authority that are not valid yet are made again; the authority keeps its key."""
+    """A leaf and an authority that are not valid yet are recreated; the authority keeps its key."""
     ahead = time.time() + 40 * 86_400
     with monkeypatch.context() as clock:
         clock.setattr("gwctl.gateway.keystore.time.time", lambda: ahead)

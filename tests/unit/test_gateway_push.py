@@ -1,4 +1,4 @@
-"""What the WebSocket's messages say, and its protocol, without a connection."""
+"""The WebSocket's messages, and its protocol, without a connection."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ _JSON = st.recursive(
 
 
 def _accepted() -> tuple[Wire, WSConnection]:
-    """Return a client whose upgrade was accepted, and the server of it."""
+    """Return a client with an accepted upgrade, and its server."""
     wire = Wire(5000)
     server = WSConnection(ConnectionType.SERVER)
     server.receive_data(wire.to_send)
@@ -34,7 +34,7 @@ def _accepted() -> tuple[Wire, WSConnection]:
 
 @pytest.mark.parametrize("encode", [str, str.encode])
 def test_sts_is_read_as_text_and_as_bytes(encode: Callable[[str], bytes | str]) -> None:
-    """IBKR writes text and the real gateway relays it as binary frames: both say the same."""
+    """IBKR writes text and the real gateway relays it as binary frames: both mean the same."""
     text = '{"topic": "sts", "args": {"authenticated": true, "competing": false}}'
     assert read_push(encode(text)) == Push("sts", {"authenticated": True, "competing": False})
     assert read_push(encode('{"topic": "system", "hb": 1795470886262}')) == Push("system", {}, beats=True)
@@ -63,7 +63,7 @@ def test_what_is_no_message_of_ibkrs_says_nothing(message: bytes | str) -> None:
 @given(st.binary() | st.text() | _JSON.map(json.dumps) | _JSON.map(lambda value: json.dumps({"topic": "sts", **value})
        if isinstance(value, dict) else json.dumps({"topic": "sts", "args": value})))  # fmt: skip
 def test_no_message_raises(message: bytes | str) -> None:
-    """Whatever arrives is read or ignored, and what it says of the session is a yes, a no or nothing."""
+    """Any message is read or ignored, and it means a yes, a no or nothing for the session."""
     push = read_push(message)
     if push is not None:
         assert isinstance(push.topic, str)
@@ -86,12 +86,12 @@ def test_no_message_raises(message: bytes | str) -> None:
     ],
 )
 def test_ready_is_authenticated_and_nobody_competes(args: dict[str, object], ready: object) -> None:
-    """Only what is said counts, and one field that speaks against it is enough."""
+    """Only known values count, and one negative field is enough."""
     assert Said().and_then(args).ready is ready
 
 
 def test_one_field_alone_changes_only_itself() -> None:
-    """IBKR sends single fields: the others stay as they were said before."""
+    """IBKR sends single fields: the others keep their earlier values."""
     said = Said().and_then({"authenticated": True, "competing": False}).and_then({"competing": True})
     assert said == Said(authenticated=True, competing=True)
     assert said.and_then({"competing": False}).ready is True
@@ -100,7 +100,7 @@ def test_one_field_alone_changes_only_itself() -> None:
 
 
 def test_messages_come_whole_in_whatever_pieces() -> None:
-    """Fragments of a message and pieces of a frame are put together, text and bytes alike."""
+    """Fragments of a message and pieces of a frame are joined, for text and bytes alike."""
     wire, server = _accepted()
     sent = server.send(TextMessage('{"topic"', message_finished=False)) + server.send(TextMessage(': "sts"}'))
     sent += server.send(BytesMessage(b"\x00\xff", message_finished=False)) + server.send(BytesMessage(b"\x01"))
@@ -110,7 +110,7 @@ def test_messages_come_whole_in_whatever_pieces() -> None:
 
 @given(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=10))
 def test_junk_on_the_wire_ends_the_connection_and_nothing_else(chunks: list[bytes]) -> None:
-    """Any bytes give messages or the connection's end, whether they come before or after the upgrade."""
+    """Any bytes lead to messages or the end of the connection, before and after the upgrade."""
     for wire in (Wire(5000), _accepted()[0]):
         try:
             for chunk in chunks:
@@ -121,7 +121,7 @@ def test_junk_on_the_wire_ends_the_connection_and_nothing_else(chunks: list[byte
 
 
 def test_too_long_a_message_is_skipped_and_the_next_is_heard() -> None:
-    """A message over 64 KB takes no memory and no connection; one of just 64 KB is heard."""
+    """A message over 64 KB costs no memory and no connection; one of exactly 64 KB is read."""
     wire, server = _accepted()
     piece = b"x" * 8192
     for _ in range(100):
@@ -133,7 +133,7 @@ def test_too_long_a_message_is_skipped_and_the_next_is_heard() -> None:
 
 
 def test_a_ping_is_answered_and_a_tic_and_a_farewell_are_said() -> None:
-    """What goes out is what the protocol asks for, and our two words."""
+    """It sends only what the protocol asks for, and our two words."""
     wire, server = _accepted()
     assert wire.receive(server.send(Ping(b"here?"))) == []
     wire.say("tic")
@@ -148,7 +148,7 @@ def test_a_ping_is_answered_and_a_tic_and_a_farewell_are_said() -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
 def test_a_refusal_ends_it_and_its_text_is_not_kept(status: int) -> None:
-    """What answers otherwise than by the upgrade is not served; only the status is named."""
+    """A server that answers with anything but the upgrade is not used; the error names only the status."""
     wire = Wire(5000)
     server = WSConnection(ConnectionType.SERVER)
     server.receive_data(wire.to_send)
@@ -181,7 +181,7 @@ def test_the_end_of_the_stream_and_a_close_end_it() -> None:
 
 
 def test_what_came_before_the_end_is_not_lost() -> None:
-    """A last message in the same piece as the close is returned first; the end is told by the next call, and again."""
+    """A last message together with the close is returned first; every later call reports the end."""
     wire, server = _accepted()
     last = server.send(TextMessage("last")) + server.send(CloseConnection(1000))
     assert wire.receive(last) == ["last"]
@@ -191,6 +191,6 @@ def test_what_came_before_the_end_is_not_lost() -> None:
 
 
 def test_the_library_is_loaded_when_a_connection_is_made() -> None:
-    """Who only imports the listener loads no WebSocket library."""
+    """Importing the listener loads no WebSocket library."""
     code = "import gwctl.gateway.websocket, sys; sys.exit('wsproto' in sys.modules or 'websockets' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

@@ -1,4 +1,4 @@
-"""What a profile may say about its gateway."""
+"""The profile's settings for its gateway."""
 
 import re
 
@@ -12,7 +12,7 @@ from gwctl.gateway.work_folder import check_allow_ips, check_upstream
 
 @pytest.mark.parametrize("pattern", ["10.*", "192.168.*", "192.168.1.*", "127.0.0.1", "255.255.255.255"])
 def test_patterns_the_gateway_knows_pass(pattern: str) -> None:
-    """What the gateway parses is handed over unchanged."""
+    """Patterns that the gateway can parse are passed on unchanged."""
     assert pattern in check_allow_ips([pattern])
 
 
@@ -51,7 +51,7 @@ def test_gwctl_itself_is_always_let_in() -> None:
 
 @given(st.text(alphabet="0123456789.*/:a ", max_size=18))
 def test_whatever_passes_is_a_pattern_the_gateway_parses(pattern: str) -> None:
-    """Nothing but the four known shapes gets into conf.yaml."""
+    """Only the four known patterns get into conf.yaml."""
     try:
         checked = check_allow_ips([pattern])
     except Configuration as error:
@@ -69,7 +69,7 @@ def test_whatever_passes_is_a_pattern_the_gateway_parses(pattern: str) -> None:
     ],
 )
 def test_an_upstream_is_scheme_host_and_port(upstream: str, expected: str) -> None:
-    """What the gateway needs passes."""
+    """A valid address passes."""
     assert check_upstream(upstream) == expected
 
 
@@ -79,7 +79,7 @@ def test_an_upstream_is_scheme_host_and_port(upstream: str, expected: str) -> No
      "https://x#f", "https://a b", "https://[x"],
 )  # fmt: skip
 def test_any_other_upstream_is_a_configuration_error_without_its_secrets(upstream: str) -> None:
-    """A wrong address is named before the gateway is started, and a password in it is not repeated."""
+    """A wrong address is reported before the gateway starts, and a password in it is not repeated."""
     with pytest.raises(Configuration) as caught:
         check_upstream(upstream)
     assert "u:p" not in caught.value.message

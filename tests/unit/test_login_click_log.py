@@ -1,4 +1,4 @@
-"""What the log of a click that failed says: whether the page may have had it (law 2). The logs are Playwright's own."""
+"""Whether the page may have received a failed click, by Playwright's log of it (law 2). The logs are real."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COVERED = "    - <div>Cookies!</div> intercepts pointer events\n  - retrying cli
     ids=["pressed", "leaving", "pressed at the second try", "in words nobody knows"],
 )
 def test_it_may_have_had_it(log: str) -> None:
-    """Nothing is clicked again."""
+    """No further click."""
     assert was_on_its_way(log)
 
 
@@ -50,5 +50,5 @@ def test_it_may_have_had_it(log: str) -> None:
     ids=["not there", "not ready", "covered", "covered as it was pressed"],
 )
 def test_it_has_not_had_it(log: str) -> None:
-    """It may be clicked again."""
+    """A further click is allowed."""
     assert not was_on_its_way(log)

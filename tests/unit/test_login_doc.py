@@ -1,4 +1,4 @@
-"""docs/login.md tells of every ending, setting and kind of question that the program has, in its words."""
+"""docs/login.md lists every ending, setting and kind of question of the program, in the program's words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXT = (DOCS / "login.md").read_text(encoding="utf-8")
 
 
 def test_every_ending_has_its_row() -> None:
-    """What `gwctl login --explain` says of an ending the page says, word for word, and of no others."""
+    """The page has the same words for an ending as `gwctl login --explain`, and no other endings."""
     assert set(EXPLANATIONS) == {*LoginOutcome, NEVER_AUTHENTICATED}
     rows = {f"| `{name}` | {what} | {todo} |" for name, (what, todo) in EXPLANATIONS.items() if name != "success"}
     endings = TEXT.split("| ending |")[1].split("\n\n")[0]
@@ -31,7 +31,7 @@ def test_what_counts_is_what_counts() -> None:
 
 
 def test_every_way_and_kind_of_a_second_factor_is_told() -> None:
-    """Each value of `second_factor` has its row, each kind of question its word, each setting its name."""
+    """Each value of `second_factor` has a row, each kind of question its word, each setting its name."""
     for method in Method:
         assert method is Method.AUTO or f"| `{method}` |" in TEXT
     for kind in Kind:
@@ -45,12 +45,12 @@ def test_every_way_and_kind_of_a_second_factor_is_told() -> None:
     "text", re.findall(r"`([^`]+)`", TEXT.split("### What the page's texts mean")[1].split("##")[0])
 )
 def test_every_text_of_the_page_is_one_that_is_known(text: str) -> None:
-    """What the page's table quotes the program recognises; only the settings' names in it are no texts of the page."""
+    """The program recognizes every text that the table quotes; only setting names in it are no texts of the page."""
     assert text == "mode" or classify_error(text) is not LoginOutcome.UNKNOWN_TEXT
 
 
 def test_every_meaning_of_a_text_is_told() -> None:
-    """No outcome that a text of the page can have is missing from the table."""
+    """The table has every outcome that a text of the page can have."""
     quoted = re.findall(r"`([^`]+)`", TEXT.split("### What the page's texts mean")[1].split("##")[0])
     assert {outcome for _, outcome in ERROR_TEXTS} <= {classify_error(text) for text in quoted}
 

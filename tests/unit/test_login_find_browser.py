@@ -21,7 +21,7 @@ def program(folder: Path, name: str, text: str = "#!/bin/sh\nexit 0\n") -> Path:
 
 @pytest.fixture
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Return an environment without any browser, whatever this machine has."""
+    """Return an environment without any browser, on any machine."""
     monkeypatch.setattr(browser, "_PLACES", {})
     return {"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path), "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path / "pw")}
 
@@ -35,7 +35,7 @@ def test_no_browser_names_the_one_command(nowhere: dict[str, str]) -> None:
 
 
 def test_playwrights_own_comes_first(nowhere: dict[str, str], tmp_path: Path) -> None:
-    """Playwright's download goes before the system's, a newer before an older, the headless shell before a window."""
+    """Playwright's download comes before the system's, a newer before an older, the headless shell before a window."""
     program(tmp_path / "bin", "google-chrome")
     program(tmp_path / "pw" / "chromium-1" / "chrome-linux64", "chrome")
     assert find_browser(None, nowhere).source == "playwright"
@@ -46,7 +46,7 @@ def test_playwrights_own_comes_first(nowhere: dict[str, str], tmp_path: Path) ->
 
 
 def test_the_systems_order(nowhere: dict[str, str], tmp_path: Path) -> None:
-    """Of the system's, a headless shell goes before Chrome, Chrome before Chromium, Chromium before Edge."""
+    """Of the system's, a headless shell comes before Chrome, Chrome before Chromium, Chromium before Edge."""
     for name, kind in (
         ("microsoft-edge", "msedge"),
         ("chromium-browser", "chromium"),
@@ -58,7 +58,7 @@ def test_the_systems_order(nowhere: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_firefox_is_never_taken(nowhere: dict[str, str], tmp_path: Path) -> None:
-    """Firefox is not found by itself and refused when asked for."""
+    """Firefox is never found automatically, and refused when requested."""
     path = program(tmp_path / "bin", "firefox")
     for setting in (None, "firefox", str(path)):
         with pytest.raises(BrowserMissing):
@@ -66,7 +66,7 @@ def test_firefox_is_never_taken(nowhere: dict[str, str], tmp_path: Path) -> None
 
 
 def test_a_snap_is_not_taken_by_itself(nowhere: dict[str, str], tmp_path: Path) -> None:
-    """A browser in a snap cannot use our profile folder and is only taken when it is asked for."""
+    """A browser in a snap cannot use our profile folder, and is used only when requested."""
     path = program(tmp_path / "bin", "chromium-browser", '#!/bin/sh\nexec /snap/bin/chromium "$@"\n')
     with pytest.raises(BrowserMissing):
         find_browser(None, nowhere)
@@ -74,7 +74,7 @@ def test_a_snap_is_not_taken_by_itself(nowhere: dict[str, str], tmp_path: Path) 
 
 
 def test_the_setting_wins(nowhere: dict[str, str], tmp_path: Path) -> None:
-    """A path, a channel or a name on PATH is taken as it is asked for, and nothing else instead of it."""
+    """A path, a channel or a name on PATH is used as requested, and nothing else instead."""
     program(tmp_path / "bin", "google-chrome")
     path = program(tmp_path / "mine", "my-chrome")
     assert find_browser(str(path), nowhere).executable == path
@@ -85,7 +85,7 @@ def test_the_setting_wins(nowhere: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_executed_is_no_browser(nowhere: dict[str, str], tmp_path: Path) -> None:
-    """A path without the right to execute it is missing."""
+    """A path that is not executable counts as missing."""
     path = program(tmp_path / "mine", "chrome")
     path.chmod(0o644)
     with pytest.raises(BrowserMissing):
@@ -106,7 +106,7 @@ def test_finding_does_not_import_playwright(tmp_path: Path) -> None:
 
 
 def test_the_browser_is_pinned_to_one_key() -> None:
-    """The pin is given to the browser, and nothing tells it to accept any certificate."""
+    """The browser gets the pin, and no flag makes it accept any certificate."""
     flags = arguments("PIN=")
     assert "--ignore-certificate-errors-spki-list=PIN=" in flags
     assert "--ignore-certificate-errors" not in flags
@@ -116,7 +116,7 @@ def test_the_browser_is_pinned_to_one_key() -> None:
 def test_a_failed_installer_is_one_line(
     nowhere: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What Playwright's installer says last is the error's message; its exit code 69."""
+    """The last line of Playwright's installer is the error's message; its exit code is 69."""
     interpreter = program(
         tmp_path / "bin", "python", "#!/bin/sh\necho first\necho cannot reach the mirror >&2\nexit 1\n"
     )
@@ -129,7 +129,7 @@ def test_a_failed_installer_is_one_line(
 def test_an_installer_that_worked_hands_over_its_browser(
     nowhere: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the installation the browser found is the one installed."""
+    """After the installation, the browser that is found is the installed one."""
     script = (
         '#!/bin/sh\n[ "$1 $2 $3 $4" = "-m playwright install chromium-headless-shell" ] || exit 9\n'
         'f="$PLAYWRIGHT_BROWSERS_PATH/chromium_headless_shell-7/chrome-linux"\n'

@@ -1,4 +1,4 @@
-"""What is kept of failed logins, and that every end of a login has its explanation."""
+"""The evidence of failed logins, and an explanation for every ending of a login."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gwctl.login.outcome import LoginOutcome
 
 @pytest.mark.parametrize("ending", [*LoginOutcome, NEVER_AUTHENTICATED])
 def test_every_ending_is_explained(ending: str) -> None:
-    """Each end of a login says what happened and what to do, in words of its own."""
+    """Each ending has its own text for what happened and what to do."""
     what, todo = EXPLANATIONS[ending]
     assert what
     assert todo
@@ -18,5 +18,5 @@ def test_every_ending_is_explained(ending: str) -> None:
 
 
 def test_nothing_else_is_explained() -> None:
-    """An explanation is of an end that there is."""
+    """Every explanation is for an existing ending."""
     assert set(EXPLANATIONS) == {*LoginOutcome, NEVER_AUTHENTICATED}

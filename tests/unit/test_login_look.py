@@ -26,7 +26,7 @@ def verdict(
 
 
 def form(**changes: Any) -> Look:
-    """Return the form as it stands in the page, with changes."""
+    """Return the form on the page, with changes."""
     values = {name: getattr(FILLED, name) for name in Look.__slots__} | changes
     return Look(**values)
 
@@ -36,25 +36,25 @@ def error(text: str) -> Look:
 
 
 def test_success_is_a_text() -> None:
-    """The gateway's own words are the success, whatever else is there."""
+    """The gateway's own words mean success, next to anything else."""
     assert verdict(Look({}, page="two", success=True), waiting=1) == Ended(LoginOutcome.SUCCESS)
 
 
 def test_nothing_is_decided_while_an_answer_is_on_its_way() -> None:
-    """A form that is still filled, or emptied while a POST waits, means nothing yet."""
+    """A form that is still filled, or emptied while a POST waits, decides nothing yet."""
     assert verdict(form(), waiting=1) is None
     assert verdict(form(password_filled=False), waiting=1) is None
     assert verdict(form(password_filled=False), unchanged_s=0.1) is None
 
 
 def test_an_error_text_ends_it() -> None:
-    """A visible error is classified and carried on as text."""
+    """A visible error is classified, and its text kept."""
     text = "Invalid username password combination"
     assert verdict(error(text)) == Ended(LoginOutcome.REFUSED, text)
 
 
 def test_an_old_error_speaks_only_after_the_answer() -> None:
-    """A text that stood there before the submit is not taken for its answer."""
+    """A text from before the submit is not taken for its answer."""
     old = error("Invalid security code")
     assert verdict(old, before=old, waiting=1) is None
     assert verdict(old, before=old, posts=0) is None
@@ -62,13 +62,13 @@ def test_an_old_error_speaks_only_after_the_answer() -> None:
 
 
 def test_an_error_block_that_stays_empty_is_unclear() -> None:
-    """An error without a text counts, but only once it stays so."""
+    """An error without a text counts, but only once it stays."""
     assert verdict(error(""), unchanged_s=0.1) is None
     assert verdict(error("")) == Ended(LoginOutcome.UNCLEAR)
 
 
 def test_an_unknown_text_without_a_post_is_not_ibkrs() -> None:
-    """What the page says by itself, the password never sent, is a swallowed form."""
+    """If the page shows an error by itself and the password was never sent, the page ignored the form."""
     assert verdict(error("Please wait"), posts=0) is None
     assert verdict(error("Please wait"), posts=0, after_s=PATIENCE.swallowed_s).outcome is LoginOutcome.SWALLOWED
     assert verdict(error("Please wait"), posts=1).outcome is LoginOutcome.UNKNOWN_TEXT
@@ -76,25 +76,25 @@ def test_an_unknown_text_without_a_post_is_not_ibkrs() -> None:
 
 @pytest.mark.parametrize("changes", [{"page": "two"}, {"form": 2}, {"password_filled": False}])
 def test_the_form_again_after_a_post_is_a_refusal(changes: dict[str, Any]) -> None:
-    """A new page, a rebuilt or an emptied form after the password was sent is a refused login without a text."""
+    """A new page, or a rebuilt or emptied form, after the password was sent is a refusal without a text."""
     assert verdict(form(**changes)) == Ended(LoginOutcome.FORM_AGAIN, is_mute=True)
 
 
 @pytest.mark.parametrize("changes", [{"page": "two"}, {"form": 2}, {"password_filled": False}])
 def test_the_form_again_without_a_post_was_swallowed(changes: dict[str, Any]) -> None:
-    """The same, nothing sent, is no refusal."""
+    """The same without a request is no refusal."""
     assert verdict(form(**changes), posts=0) == Ended(LoginOutcome.SWALLOWED)
 
 
 def test_a_form_that_does_nothing_was_swallowed() -> None:
-    """A filled form that sends nothing for some seconds was swallowed; one that was sent goes on waiting."""
+    """The page ignored a filled form if it sends nothing for some seconds; a form that was sent keeps waiting."""
     assert verdict(form(), posts=0, after_s=1.0) is None
     assert verdict(form(), posts=0, after_s=PATIENCE.swallowed_s) == Ended(LoginOutcome.SWALLOWED)
     assert verdict(form(), posts=1, after_s=30.0) is None
 
 
 def test_ibkrs_illness_is_no_refusal() -> None:
-    """A 5xx document or a banner that was not there before is IBKR's trouble."""
+    """A 5xx document or a new banner is trouble at IBKR."""
     assert verdict(Look({}, page="two"), document_status=503).outcome is LoginOutcome.UPSTREAM_ILL
     banner = form(visible={**FORM, "maintenance": ".gstat"}, banner="System maintenance")
     assert verdict(banner) == Ended(LoginOutcome.UPSTREAM_ILL, "System maintenance")
@@ -106,12 +106,12 @@ def test_ibkrs_illness_is_no_refusal() -> None:
     [Element.CODE_APP, Element.DEVICE_CHOICE, Element.PUSH, Element.PASSKEY, Element.CODE_EMAIL, Element.OFFER],
 )
 def test_a_visible_panel_is_a_question(element: Element) -> None:
-    """Each panel of the second factor is its own question."""
+    """Each panel of the second factor is a separate question."""
     assert verdict(Look({element.value: "#x"}, page="one")) == Asked(element)
 
 
 def test_a_code_asked_for_again_was_refused() -> None:
-    """After a code, the empty field again without a text is a refused code; the filled one is still waiting."""
+    """After a code, an empty field without a text is a refused code; a filled one is still waiting."""
     panel = {"code_app": "#c"}
     before = Look(panel, page="one", code_filled=True)
     assert verdict(before, before=before, answered=Element.CODE_APP) is None
@@ -120,7 +120,7 @@ def test_a_code_asked_for_again_was_refused() -> None:
 
 
 def test_a_look_goes_back_into_the_page_as_the_page_wrote_it() -> None:
-    """The look's JSON is what the page's own JSON.stringify makes, or waiting for a change would never wait."""
+    """The look's JSON equals the page's own JSON.stringify, or waiting for a change would never wait."""
     text = '{"visible":{"error":"#é"},"page":"one","form":0,"error":"ü „x“","collected":null}'
     look = Look.from_script(json.loads(text))
     assert (look.error, look.raw) == ("ü „x“", text)

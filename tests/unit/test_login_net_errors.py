@@ -1,4 +1,4 @@
-"""Chromium's network errors are told apart by who is at fault."""
+"""Chromium's network errors are sorted by who is at fault."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ ALL = [(name, fault) for fault, names in OF_EACH.items() for name in names.split
 
 @pytest.mark.parametrize(("name", "fault"), ALL)
 def test_each_error_is_somebodys(name: str, fault: Fault) -> None:
-    """The error's own name says who is at fault."""
+    """The error's name says who is at fault."""
     assert fault_of(f"net::ERR_{name} at https://localhost:5000/") is fault
 
 
 @pytest.mark.parametrize(("name", "fault"), ALL)
 def test_only_a_browsers_own_fault_calls_for_another_browser(name: str, fault: Fault) -> None:
-    """What IBKR, a network or a port is at fault for never ends as `browser_missing`; the error's name is kept."""
+    """A fault of IBKR, a network or a port never ends as `browser_missing`; the error's name is kept."""
     ended = ended_by(f"net::ERR_{name} at https://localhost:5000/")
     assert (MEANINGS[ended.outcome].code == "browser_missing") is (fault is Fault.BROWSER)
     assert f"net::ERR_{name}" in ended.text
@@ -54,12 +54,12 @@ def test_only_a_browsers_own_fault_calls_for_another_browser(name: str, fault: F
 
 
 def test_the_status_of_an_answer_without_a_page_is_told() -> None:
-    """A body-less answer's status is in the text; one that came well is not."""
+    """The text has the status of an answer without a body, but not of a good one."""
     said = "net::ERR_HTTP_RESPONSE_CODE_FAILURE at https://localhost:5000/"
     assert ended_by(said, 503).text == f"IBKR answered 503 without a page: {said}"
     assert ended_by(said, 200).text == f"IBKR answered without a page: {said}"
 
 
 def test_what_is_no_network_error_is_the_browsers() -> None:
-    """A closed browser is its own fault."""
+    """A closed browser is the browser's fault."""
     assert ended_by("Target page, context or browser has been closed").outcome is LoginOutcome.BROWSER_FAILED

@@ -55,7 +55,7 @@ def test_each_text_of_the_page_has_its_meaning(text: str, outcome: LoginOutcome)
 
 
 def test_what_counts_as_refused_and_what_does_not() -> None:
-    """Whatever IBKR may have counted as refused counts; its own illness, the browser's and the mode's do not."""
+    """Everything that IBKR may have counted as refused counts; trouble of IBKR, the browser or the mode does not."""
     counted = {outcome for outcome in LoginOutcome if outcome.counts_as_refusal}
     assert counted == {
         LoginOutcome.REFUSED,
@@ -69,7 +69,7 @@ def test_what_counts_as_refused_and_what_does_not() -> None:
 
 
 def test_what_needs_a_person() -> None:
-    """What time alone can mend never asks for a person."""
+    """Trouble that passes with time never needs a person."""
     by_themselves = {outcome for outcome in LoginOutcome if not outcome.needs_person}
     assert by_themselves == {
         LoginOutcome.SUCCESS,
@@ -87,7 +87,7 @@ def test_what_needs_a_person() -> None:
 
 
 def test_a_report_survives_the_pipe() -> None:
-    """A report read from its own JSON is the same report."""
+    """A report read from its JSON is the same report."""
     report = LoginReport(
         LoginOutcome.SUCCESS,
         submits=1,
@@ -110,7 +110,7 @@ def test_a_report_does_not_print_its_cookies() -> None:
 
 
 def test_texts_are_redacted_whatever_their_case() -> None:
-    """A secret in a text of the page is replaced, the longer of two first; an empty one hides nothing."""
+    """A secret in a text of the page is replaced, the longer of two first; an empty one changes nothing."""
     assert redact("User SOMEUSER7 (someuser7x)", ["someuser7", "", "someuser7x"]) == "User ••• (•••)"
     assert tidy("  a\n b\tsecret ", ["secret"]) == "a b •••"
     assert len(tidy("x" * 9000, [])) == 500
@@ -144,7 +144,7 @@ ANNOUNCED = ["Scheduled maintenance on Saturday", "The system will be unavailabl
 
 
 def test_words_of_a_page_are_ibkrs_trouble_only_where_they_say_so() -> None:
-    """What a page writes of money, or of another day, is no outage: it is counted, and a person has to read it."""
+    """Texts about money, or about another day, are no outage: they count, and a person must read them."""
     assert {text: classify_words(text) for text in OUTAGES} == dict.fromkeys(OUTAGES, LoginOutcome.UPSTREAM_ILL)
     others = [*ABOUT_A_CLIENT, *ANNOUNCED]
     assert {text: classify_words(text) for text in others} == dict.fromkeys(others, LoginOutcome.UNKNOWN_TEXT)
@@ -152,7 +152,7 @@ def test_words_of_a_page_are_ibkrs_trouble_only_where_they_say_so() -> None:
 
 @pytest.mark.parametrize("text", ["Maintenance margin call", "Account maintenance fee", ABOUT_A_CLIENT[0]])
 def test_maintenance_of_an_account_is_no_outage_in_an_errors_place_either(text: str) -> None:
-    """A word that has two meanings is read by the words beside it, wherever it stands."""
+    """A word with two meanings is read by the words next to it, in any place."""
     assert classify_error(text) is LoginOutcome.UNKNOWN_TEXT
 
 
@@ -172,7 +172,7 @@ def test_maintenance_of_an_account_is_no_outage_in_an_errors_place_either(text: 
     ],
 )
 def test_what_happens_if_has_not_happened(text: str, outcome: LoginOutcome) -> None:
-    """A text that warns of something does not say that it is so."""
+    """A text that warns of something does not say that it has happened."""
     assert (classify_error(text), classify_words(text)) == (outcome, outcome)
 
 
@@ -189,5 +189,5 @@ TAILS = ["", "Network connectivity is good.", "Cookies must be enabled.", "The s
 
 @given(st.sampled_from(CLIENT_PARTS), st.sampled_from(ASKS), st.permutations(TAILS), st.integers(0, 3))
 def test_what_a_page_asks_of_a_client_always_counts(part: str, asks: str, tails: list[str], many: int) -> None:
-    """However a demand is put together, it is never an uncounted end of a login (law 2)."""
+    """A demand in any wording never becomes an uncounted end of a login (law 2)."""
     assert classify_words(" ".join([f"{part} {asks}.", *tails[:many]])).counts_as_refusal

@@ -6,14 +6,14 @@ from gwctl.login.selectors import CURRENT, LEGACY, VERSIONS, Element, describe_s
 
 
 def test_every_version_has_what_a_login_needs() -> None:
-    """Each version of the page names a username, a password, a submit and an error."""
+    """Each version of the page has a username, a password, a submit and an error."""
     for version in VERSIONS:
         for element in (Element.USERNAME, Element.PASSWORD, Element.SUBMIT, Element.ERROR):
             assert version.selectors(element), (version.name, element)
 
 
 def test_the_current_page_is_looked_for_before_the_legacy_one() -> None:
-    """Alternatives keep the versions' order, and none stands there twice."""
+    """Alternatives keep the versions' order, and none appears twice."""
     names = merged(VERSIONS, {})[Element.USERNAME]
     assert names == ["#xyz-field-username", "[name=username]", "[name=user_name]"]
     passwords = merged(VERSIONS, {})[Element.PASSWORD]
@@ -21,20 +21,20 @@ def test_the_current_page_is_looked_for_before_the_legacy_one() -> None:
 
 
 def test_a_profile_may_replace_any_element() -> None:
-    """An override is the only alternative of its element and leaves the others alone."""
+    """An override is the only alternative of its element and leaves the others unchanged."""
     changed = merged(VERSIONS, {"submit": ["#go"]})
     assert changed[Element.SUBMIT] == ["#go"]
     assert changed[Element.USERNAME] == merged(VERSIONS, {})[Element.USERNAME]
 
 
 def test_an_unknown_element_is_named() -> None:
-    """A misspelt override is an error that says what there is."""
+    """A misspelt override is an error that lists the known elements."""
     with pytest.raises(ValueError, match=r"usernme.*username"):
         merged(VERSIONS, {"usernme": ["#x"]})
 
 
 def test_the_version_is_told_by_the_username_field() -> None:
-    """Current, two-step, legacy and a profile's own are told apart."""
+    """Current, two-step, legacy and a profile's own are distinguished."""
     assert version_of(CURRENT.selectors(Element.USERNAME)[0], username_alone=False) == "current"
     assert version_of(CURRENT.selectors(Element.USERNAME)[0], username_alone=True) == "two_step"
     assert version_of(LEGACY.selectors(Element.USERNAME)[0], username_alone=False) == "legacy"
@@ -42,7 +42,7 @@ def test_the_version_is_told_by_the_username_field() -> None:
 
 
 def test_the_error_about_an_unknown_page_names_what_was_looked_for() -> None:
-    """Whoever reads it can put the right selector into a profile."""
+    """A reader of the text can put the right selector into a profile."""
     text = describe_search(merged(VERSIONS, {}))
     for selector in ("#xyz-field-username", "[name=user_name]", "#submitForm"):
         assert selector in text

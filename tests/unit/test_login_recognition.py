@@ -1,4 +1,4 @@
-"""The rules by which a page is understood that no version describes, control by control."""
+"""The rules that recognize an unknown page, control by control."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ NEITHER = [
 
 @pytest.mark.parametrize(("names", "mode"), [(PAPER, "paper"), (LIVE, "live"), (NEITHER, None)])
 def test_the_kind_of_account_in_many_languages(names: list[str], mode: str | None) -> None:
-    """What a switch is called says which kind of account it is for, or that it is for none."""
+    """A switch's name says which kind of account it is for, or that it is for none."""
     assert {name: mode_of(name) for name in names} == dict.fromkeys(names, mode)
 
 
@@ -139,7 +139,7 @@ def test_the_kind_of_account_in_many_languages(names: list[str], mode: str | Non
     ],
 )
 def test_what_is_chosen_and_what_to_use(switch: list[Control], paper: object, ways: dict[str, str]) -> None:
-    """A choice of the kind of account is read, and has a way to either; another choice is none."""
+    """A choice of the kind of account is read, with a way to choose either; any other choice is ignored."""
     seen = read(*switch, *FORM)
     assert (seen.paper, dict(seen.ways), seen.refused) == (paper, ways, "")
 
@@ -154,14 +154,26 @@ def test_what_is_chosen_and_what_to_use(switch: list[Control], paper: object, wa
         ([USER, SECRET, control(3, "submit", ours=False)], "another origin"),
         ([control(1, "text"), control(4, "text"), SECRET, SEND], "2 fields before the one for the password"),
         ([USER, control(4, "text", "User of the adviser"), SECRET, SEND], "2 fields for a username"),
-        ([USER, control(4, "text", "Branch", required=True), SECRET, SEND], "a field that has to be filled"),
-        ([USER, control(4, "text", "Security code", required=True), SECRET, SEND], "a field that has to be filled"),
+        (
+            [USER, control(4, "text", "Branch", required=True), SECRET, SEND],
+            "a required field that gwctl does not know",
+        ),
+        (
+            [USER, control(4, "text", "Security code", required=True), SECRET, SEND],
+            "a required field that gwctl does not know",
+        ),
         (
             [USER, control(4, "switch", "I agree", required=True, on=False), SECRET, SEND],
-            "a field that has to be filled",
+            "a required field that gwctl does not know",
         ),
-        ([USER, SECRET, control(4, "text", "Characters in the picture"), SEND], "a field that has to be filled"),
-        ([USER, SECRET, control(4, "text", autocomplete="one-time-code"), SEND], "a field that has to be filled"),
+        (
+            [USER, SECRET, control(4, "text", "Characters in the picture"), SEND],
+            "a required field that gwctl does not know",
+        ),
+        (
+            [USER, SECRET, control(4, "text", autocomplete="one-time-code"), SEND],
+            "a required field that gwctl does not know",
+        ),
         ([USER, SECRET], "no button"),
         ([USER, SECRET, control(3, "submit", "Forgot password?")], "no button"),
         ([USER, SECRET, SEND, control(4, "submit", "Log in to TWS")], "2 buttons"),
@@ -183,7 +195,7 @@ def test_what_is_chosen_and_what_to_use(switch: list[Control], paper: object, wa
     ],
 )
 def test_two_readings_are_none(controls: list[Control], seen: str) -> None:
-    """Where a person would not be sure, nothing is there to fill or click, and what was seen is said."""
+    """Where a person would not be sure, there is nothing to fill or click, and the text says what was seen."""
     read_ = read(*controls)
     assert seen in read_.refused
     assert (read_.elements, read_.ways) == ({}, {})
@@ -230,7 +242,7 @@ def test_a_choice_whose_name_says_nothing_stops(place: str, name: str, other: st
     toggle=st.booleans(),
 )
 def test_a_choice_of_something_else_does_not_stop(*, place: str, name: str, other: str, toggle: bool) -> None:
-    """To be remembered, to see the password, a language: no such choice is taken for one between paper and live."""
+    """No other choice is taken for the one between paper and live: remember me, show password, a language."""
     box = [control(8, "switch", name, on=False, toggle=toggle)]
     assert read(*with_choice(place, box)).refused == ""
     pair = [control(8, "choice", name, on=True), control(9, "choice", other, on=False)]
@@ -239,21 +251,21 @@ def test_a_choice_of_something_else_does_not_stop(*, place: str, name: str, othe
 
 @given(st.sampled_from(PAPER), st.sampled_from(UNKNOWN_NAMES), st.sampled_from(PLACES))
 def test_a_choice_that_is_known_is_read_beside_one_that_is_not(paper: str, other: str, place: str) -> None:
-    """Where the switch between paper and live is found, another one says nothing."""
+    """If the switch between paper and live is found, another one does not matter."""
     beside = with_choice(place, [control(8, "switch", other, on=False, toggle=True)])
     seen = read(control(20, "switch", paper, on=True), *beside)
     assert (seen.refused, seen.paper) == ("", True)
 
 
 def test_a_known_paper_switch_is_the_only_one() -> None:
-    """A form that is not known, on a page with the known switch, is not stopped by another."""
+    """On a page with the known switch, another switch does not stop an unknown form."""
     nameless = with_choice("above", [control(8, "switch", "", on=False, toggle=True)])
     assert "may be the one" in read(*nameless).refused
     assert read(*nameless, has_switch=True).refused == ""
 
 
 def test_decoys_are_left_alone() -> None:
-    """Fields to search, to subscribe, or of another form are not the username; nor is one that takes no text."""
+    """A field to search, to subscribe, or of another form is not the username; nor is one that accepts no text."""
     search = control(5, "text", "Search", scope=1)
     letter = control(6, "text", "Your e-mail for our newsletter", scope=4)
     fixed = control(7, "text", "User", fixed=True)
@@ -262,7 +274,7 @@ def test_decoys_are_left_alone() -> None:
 
 
 def test_a_page_of_another_origin_is_not_read() -> None:
-    """Only on the origin that was opened is anything understood."""
+    """Recognition works only on the origin that was opened."""
     seen = read(*FORM, foreign=True)
     assert (seen.elements, seen.refused) == ({}, "a page that is not on the gateway's origin")
 
@@ -279,7 +291,7 @@ def test_a_page_of_another_origin_is_not_read() -> None:
     ],
 )
 def test_a_code_is_asked_for(field: Control, text: str, kind: str) -> None:
-    """A code's field is known by its name, by what it is called to browsers, or by what it takes."""
+    """A code's field is recognized by its name, by its attributes for browsers, or by what it accepts."""
     seen = read(field, control(2, "submit", "OK"), text=text)
     assert (places(seen), seen.kind_of_code) == ({"code": 1, "submit": 2}, kind)
 
@@ -293,7 +305,7 @@ def test_boxes_are_one_code() -> None:
 
 @pytest.mark.parametrize("kind", ["choice", "option", "button", "card"])
 def test_devices_are_what_is_called_like_one(kind: str) -> None:
-    """Two things to click with the names of devices are a choice of them; links that only sound like it are none."""
+    """Two clickable things with the names of devices are a choice of devices; links that only sound similar are not."""
     devices = [control(1, kind, "IB Key"), control(2, kind, "SMS to ***12")]
     assert read(*devices).devices == (("#1", "IB Key"), ("#2", "SMS to ***12"))
     assert read(control(1, "card", "E-mail us"), control(2, "card", "Voice of our clients")).devices == ()
@@ -301,7 +313,7 @@ def test_devices_are_what_is_called_like_one(kind: str) -> None:
 
 
 def test_one_device_is_a_choice_where_the_page_says_so() -> None:
-    """An account with a single device is asked for it all the same; a link that leads elsewhere is none."""
+    """An account with a single device is still asked for it; a link that leads elsewhere is no device."""
     device = control(1, "card", "IB Key (iPhone)")
     assert recognize(Collected((device,), text="Select Second Factor Device")).devices == (("#1", "IB Key (iPhone)"),)
     assert recognize(Collected((device,), text="Approve the login on your phone")).devices == ()
@@ -310,7 +322,7 @@ def test_one_device_is_a_choice_where_the_page_says_so() -> None:
 
 
 def test_known_elements_stay() -> None:
-    """What a known version finds is not replaced: only what is missing comes from what was understood."""
+    """Elements of a known version are not replaced: recognition only adds missing ones."""
     collected = {
         "controls": [
             {name: getattr(one, name) for name in Control.__slots__} | {"options": []}
@@ -347,7 +359,7 @@ CONTROLS = st.builds(
 
 @given(st.lists(CONTROLS, max_size=9))
 def test_whatever_is_on_a_page_a_password_goes_into_the_only_field_for_one(drawn: list[Any]) -> None:
-    """The guards hold for every page: one password, on the origin, and never a reading beside a refusal."""
+    """The safeguards hold for every page: one password, the right origin, and never a reading next to a refusal."""
     controls = [control(n, kind, name, **values) for n, (kind, name, values) in enumerate(drawn)]
     seen = read(*controls)
     password = seen.elements.get(Element.PASSWORD)

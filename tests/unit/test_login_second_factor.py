@@ -22,7 +22,7 @@ SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 
 
 class SteppedClock:
-    """A clock that only moves when somebody waits."""
+    """A clock that moves only when somebody waits."""
 
     def __init__(self, now_s: float) -> None:
         self.time_s = now_s
@@ -43,17 +43,17 @@ def test_a_fresh_window_is_used_at_once() -> None:
 
 
 def test_a_code_is_not_used_before_a_lagging_clock_has_come_to_it() -> None:
-    """A clock that is off by less than is corrected does not make a code one of the future."""
+    """A clock that is off by less than the corrected amount does not make a code one of the future."""
     assert plan_code(3000.5, None, 0) == CodePlan(100, WRONG_CLOCK_S - 0.5)
 
 
 def test_a_code_about_to_expire_is_not_used() -> None:
-    """With less than the margin left, the next window's code is waited for."""
+    """With less than the margin left, the next window's code is used."""
     assert plan_code(3023.0, None, 0) == CodePlan(101, 7.0 + WRONG_CLOCK_S)
 
 
 def test_a_window_is_used_once() -> None:
-    """A code is never sent twice: after one of this window the next is waited for."""
+    """A code is never sent twice: after one from this window, the next window's is used."""
     assert plan_code(3001.0, 100, 1) == CodePlan(101, 29.0 + WRONG_CLOCK_S)
 
 
@@ -64,7 +64,7 @@ def test_two_codes_are_enough() -> None:
 
 @given(now_s=st.floats(0, 4e9), used=st.none() | st.integers(0, 10**8), tries=st.integers(0, 1))
 def test_every_plan_keeps_the_rules(now_s: float, used: int | None, tries: int) -> None:
-    """Whatever the time: enough is left when the code is used, and its window is later than the last used."""
+    """At any time: enough is left when the code is used, and its window is later than the last used."""
     used = None if used is None else min(used, int(now_s // PERIOD_S) + 1)
     plan = plan_code(now_s, used, tries)
     assert plan is not None
@@ -91,7 +91,7 @@ def test_a_source_hands_out_two_different_codes_and_no_third() -> None:
 
 
 def test_a_code_that_was_too_slow_is_not_sent_and_does_not_count() -> None:
-    """On a machine that took its time the code of a later window is taken, and there are still two tries."""
+    """On a slow machine a later window's code is used, and there are still two tries."""
     clock = SteppedClock(3005.0)
     source = CodeSource(SECRET, clock)
 
@@ -108,14 +108,14 @@ def test_a_code_that_was_too_slow_is_not_sent_and_does_not_count() -> None:
 
 
 def test_a_second_login_does_not_repeat_the_first_ones_code() -> None:
-    """The window that the last login used is not used again by the next."""
+    """The next login does not use the last login's window again."""
     clock = SteppedClock(3005.0)
     code = asyncio.run(CodeSource(SECRET, clock, used_window=100).next_code())
     assert code == pyotp.TOTP(SECRET).at(3030)
 
 
 def test_a_secret_is_taken_as_people_copy_it() -> None:
-    """Spaces, dashes and small letters in a secret change nothing."""
+    """Spaces, dashes and lower case in a secret change nothing."""
     assert code_at("jbsw y3dp-ehpk 3pxp JBSWY3DPEHPK3PXP", 100) == pyotp.TOTP(SECRET).at(3000)
 
 
@@ -130,7 +130,7 @@ def test_a_secret_is_taken_as_people_copy_it() -> None:
     ],
 )
 def test_a_bad_secret_is_said_without_showing_it(secret: str, why: str) -> None:
-    """A secret that no code can be made of is an error that says why and does not hold it (law 8)."""
+    """A secret that gives no code is an error that says why, without the secret (law 8)."""
     with pytest.raises(BadSecret, match=why) as caught:
         code_at(secret, 100)
     assert secret not in str(caught.value)
@@ -138,5 +138,5 @@ def test_a_bad_secret_is_said_without_showing_it(secret: str, why: str) -> None:
 
 
 def test_a_short_secret_works() -> None:
-    """How long the secret is, its issuer decides: one of 16 letters gives the codes that every authenticator gives."""
+    """The issuer decides the secret's length: one of 16 letters gives the codes of every authenticator."""
     assert [code_at("JBSW Y3DP EHPK 3PXP", window) for window in (0, 1)] == ["282760", "996554"]

@@ -1,4 +1,4 @@
-"""What the release part understands of names, addresses, headers and manifests, without a disk or a network."""
+"""How the release package reads names, addresses, headers and manifests, without a disk or a network."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ REAL_MANIFEST = (
     ],
 )
 def test_build_is_read_from_the_jars_manifest(manifest: str, build: str | None) -> None:
-    """A version is made of the build's day and commit, as far as the manifest names them."""
+    """A version consists of the build's day and commit, as far as the manifest has them."""
     assert shape.build_of(manifest) == build
 
 
 @given(st.text())
 def test_build_is_always_fit_for_a_folders_name(manifest: str) -> None:
-    """Whatever a manifest says, the version has digits, hexadecimal letters and a dash only."""
+    """From any manifest, the version has only digits, hexadecimal letters and a dash."""
     build = shape.build_of(f"When-Built: {manifest}\nGit-Commit: {manifest}")
     assert build is None or set(build) <= set("0123456789abcdef-")
 
@@ -50,13 +50,13 @@ def test_build_is_always_fit_for_a_folders_name(manifest: str) -> None:
     ["bin/run.sh", "root/", "dist/ibgroup.web.core.iblink.router.clientportal.gw.jar", "root/ä ö.txt", "...", "a..b"],
 )
 def test_plain_names_are_taken(name: str) -> None:
-    """Names that releases have are not refused."""
+    """The names in real releases are accepted."""
     assert name_fault(name) is None
 
 
 @given(st.text())
 def test_name_that_is_taken_stays_below_its_folder(name: str) -> None:
-    """A name without a fault has no part that leads anywhere but down."""
+    """A name without a fault leads nowhere but down."""
     if name_fault(name) is None:
         parts = name.removesuffix("/").split("/")
         assert not {"", ".", ".."} & set(parts)
@@ -85,17 +85,17 @@ def test_name_that_is_taken_stays_below_its_folder(name: str) -> None:
     ],
 )
 def test_only_https_and_loopback_are_fetched(url: str, allowed: bool) -> None:  # noqa: FBT001 - a table's column
-    """An address is https, or http on loopback, and holds no user."""
+    """An address is https, or http on loopback, and has no user."""
     assert (url_fault(url, loopback_allowed=True) is None) is allowed
 
 
 def test_https_may_not_lead_to_plain_loopback() -> None:
-    """What came by https is not followed to http, not even on this machine."""
+    """A redirect from https to http is not followed, not even on this machine."""
     assert url_fault("http://127.0.0.1/x.zip", loopback_allowed=False) == "is not https"
 
 
 def test_shown_address_holds_no_secret() -> None:
-    """User, password, query and fragment are left out of what is printed."""
+    """User, password, query and fragment are not printed."""
     assert shown_url("https://me:pw@example.com:1/a/b.zip?sig=x#y") == "https://example.com:1/a/b.zip?…"
     assert is_loopback(None) is False
 
@@ -116,7 +116,7 @@ def test_shown_address_holds_no_secret() -> None:
     ],
 )
 def test_retry_after_is_seconds_or_a_date(text: str | None, asked_s: float | None) -> None:
-    """Both forms of the header are understood, and nothing else counts."""
+    """Both forms of the header are understood, and nothing else."""
     assert headers.retry_after_s(text, NOW) == asked_s
 
 
@@ -132,7 +132,7 @@ def test_retry_after_is_seconds_or_a_date(text: str | None, asked_s: float | Non
     ],
 )
 def test_content_range_is_taken_apart(text: str, given: tuple[int | None, int | None]) -> None:
-    """Start and length are read, and anything unknown is nothing."""
+    """Start and length are read; unknown values are None."""
     assert headers.content_range({"Content-Range": text}) == given
 
 
@@ -152,7 +152,7 @@ def test_weak_validators_do_not_vouch_for_bytes(given: dict[str, str], text: str
 
 @given(st.integers(1, 60), st.floats(0, 1))
 def test_pauses_are_bounded_and_never_nothing(failures: int, jitter: float) -> None:
-    """A pause is between half its step and its step, and never longer than the longest."""
+    """A pause is between half its step and its step, and never above the limit."""
     policy = DownloadPolicy()
     pause_s = policy.pause_s(failures, jitter)
     whole = min(policy.longest_pause_s, policy.first_pause_s * 2 ** (failures - 1))
@@ -160,7 +160,7 @@ def test_pauses_are_bounded_and_never_nothing(failures: int, jitter: float) -> N
 
 
 def test_stand_in_needs_no_libraries_and_a_release_does() -> None:
-    """The marker is what makes the difference."""
+    """Only the marker makes the difference."""
     files = {"bin/run.sh", "root/conf.yaml", "root/logback.xml", "root/webapps/demo/index.html", "dist/a.jar"}
     assert shape.missing_from(files) == ["build/lib/runtime/*.jar"]
     assert shape.missing_from(files | {shape.STANDIN_MARKER}) == []

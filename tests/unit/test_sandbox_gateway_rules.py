@@ -1,4 +1,4 @@
-"""The stand-in gateway's reading of conf.yaml, its address rules and its cookie jar."""
+"""The fake gateway's reading of conf.yaml, its address rules and its cookie jar."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def test_patterns_of_the_allow_list(allow: tuple[str, ...], address: str, *, all
 
 
 def test_a_missing_list_allows_everybody() -> None:
-    """With either list missing every address may connect."""
+    """Without either list, every address may connect."""
     assert AddressRules(("127.0.0.1",), None).allows("8.8.8.8")
     assert AddressRules(None, ("8.8.8.8",)).allows("8.8.8.8")
 
 
 def test_deny_goes_before_allow() -> None:
-    """A denied address is refused though a pattern allows it."""
+    """A denied address is refused even if a pattern allows it."""
     rules = AddressRules(("10.*",), ("10.0.0.7",))
     assert (rules.allows("10.0.0.7"), rules.allows("10.0.0.8")) == (False, True)
 
@@ -51,7 +51,7 @@ def test_what_it_cannot_parse_in_deny_refuses_who_was_allowed() -> None:
 
 
 def test_the_shipped_conf_is_as_open_as_the_real_one() -> None:
-    """The stand-in release ships the settings that users must be saved from."""
+    """The sandbox release ships the settings that users must be protected from."""
     conf = read_conf(fixture("release/root/conf.yaml"))
     assert (conf.listen_port, conf.auth_delay_ms, conf.cors_origin) == (5000, 3000, "*")
     assert conf.allow == ("10.*", "192.*", "131.216.*", "127.0.0.1")
@@ -60,14 +60,14 @@ def test_the_shipped_conf_is_as_open_as_the_real_one() -> None:
 
 @pytest.mark.parametrize("text", ["listenPort: many", "ips: 7", "- a list", "a: [", "authDelay: true"])
 def test_a_bad_value_is_an_error(tmp_path: Path, text: str) -> None:
-    """A value of the wrong kind is refused, with the property named where there is one."""
+    """A value of the wrong type is refused, with the name of its property if there is one."""
     (tmp_path / "conf.yaml").write_text(text)
     with pytest.raises(Configuration):
         read_conf(tmp_path / "conf.yaml")
 
 
 def test_the_jar_keeps_known_cookies_by_path() -> None:
-    """Known cookies of IBKR and the two session cookies of a client are kept; each goes where its path is."""
+    """IBKR's known cookies and a client's two session cookies are kept; each is sent to its path."""
     jar = CookieJar()
     jar.capture_response(["JSESSIONID=one; Path=/sso; HttpOnly", "web=two; Path=/", "tracker=x; Path=/", "cp=; Path=/"])
     jar.capture_request("XYZAB=three; USERID=4; XYZAB_AM.LOGIN=five")

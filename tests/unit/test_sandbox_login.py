@@ -1,4 +1,4 @@
-"""How the stand-in for IBKR judges logins and keeps its sessions; no clock, no I/O."""
+"""How the fake IBKR judges logins and keeps its sessions; no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOW_S = 1_795_388_353.0
 
 
 class HandClock:
-    """A clock that goes on when told to."""
+    """A clock that moves only on request."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -63,7 +63,7 @@ def test_wrong_password_or_user_is_refused(user: str, password: str) -> None:
 
 
 def test_wrong_mode_is_named_and_is_no_refusal() -> None:
-    """A paper user who logs in live is told the mode, and the password is not counted as refused."""
+    """A paper user who logs in live is told the mode, and the password does not count as refused."""
     state = stand_in()
     assert log_in(state, mode="live") == {"error": LIVE_BUT_PAPER}
     live = stand_in(Account(mode="live"))
@@ -72,7 +72,7 @@ def test_wrong_mode_is_named_and_is_no_refusal() -> None:
 
 
 def test_ten_refusals_lock_the_account() -> None:
-    """The tenth refusal is answered with the locked text, and then the right password is, too."""
+    """The tenth refusal is answered with the text for a locked account, and so is the right password after it."""
     state = stand_in()
     texts = [log_in(state, "wrong")["error"] for _ in range(10)]
     assert texts == [REFUSED] * 9 + [LOCKED]
@@ -82,7 +82,7 @@ def test_ten_refusals_lock_the_account() -> None:
 
 
 def test_each_code_works_once() -> None:
-    """A TOTP code is asked for after the password, is judged for real, and works one time only."""
+    """After the password comes a real check of a TOTP code, which works only once."""
     secret = pyotp.random_base32()
     state = stand_in(Account(totp_secret=secret))
     code = pyotp.TOTP(secret).at(int(NOW_S))
@@ -120,7 +120,7 @@ def test_a_code_before_the_password_opens_nothing() -> None:
     ],
 )
 def test_scenarios_of_the_login(scenario: str, answer: Mapping[str, Any], outcome: str) -> None:
-    """Each login scenario changes the ending of a right login for as long as it is on."""
+    """Each login scenario changes the ending of a right login while it is on."""
     state = stand_in()
     state.set_scenario(scenario, on=True, parameters={})
     assert log_in(state) == answer
@@ -130,7 +130,7 @@ def test_scenarios_of_the_login(scenario: str, answer: Mapping[str, Any], outcom
 
 
 def test_no_password_in_what_the_admin_sees() -> None:
-    """Neither state nor config's repr shows a password, a secret or a token of a session."""
+    """Neither the state nor the config's repr shows a password, a secret or a session's token."""
     state = stand_in(Account(password="hunter-22", totp_secret="JBSWY3DPEHPK3PXP"))
     log_in(state, "hunter-22")
     log_in(state, "hunter-23")
@@ -141,7 +141,7 @@ def test_no_password_in_what_the_admin_sees() -> None:
 
 
 def test_idle_sessions_die() -> None:
-    """A session without a request for the idle time-out is gone, and a renewed one is not."""
+    """A session without a request during the idle time ends, and a renewed one does not."""
     clock = HandClock()
     state = stand_in(clock=clock)
     cookies = log_in(state)["cookies"]
@@ -157,7 +157,7 @@ def test_idle_sessions_die() -> None:
 
 
 def test_a_new_login_ends_the_one_before() -> None:
-    """There is one session a user: the older cookies are unknown afterwards."""
+    """There is one session per user: older cookies are unknown afterwards."""
     state = stand_in()
     old, new = log_in(state)["cookies"], log_in(state)["cookies"]
     assert state.session_of(old) is None
@@ -165,7 +165,7 @@ def test_a_new_login_ends_the_one_before() -> None:
 
 
 def test_a_temperamental_page_swallows_until_its_gateway_warmed() -> None:
-    """Each gateway's form is swallowed until that gateway's demo page has called; a restart or `arm` begins anew."""
+    """The page ignores each gateway's form until its demo page has called; a restart or `arm` starts over."""
     state = stand_in()
     state.set_scenario("temperamental", on=True, parameters={})
     first = state.meet({})
@@ -180,7 +180,7 @@ def test_a_temperamental_page_swallows_until_its_gateway_warmed() -> None:
 
 
 def test_a_demo_call_before_the_first_page_warms_it() -> None:
-    """A gateway whose demo page calls before any login page was asked for is warm when it asks."""
+    """A gateway whose demo page calls before it requests a login page gets a working one."""
     state = stand_in()
     state.set_scenario("temperamental", on=True, parameters={})
     state.demo_called({})
@@ -188,7 +188,7 @@ def test_a_demo_call_before_the_first_page_warms_it() -> None:
 
 
 def test_unknown_names_say_what_is_known() -> None:
-    """An unknown scenario, action or parameter is refused with the list of what there is."""
+    """An unknown scenario, action or parameter is refused, with a list of the known ones."""
     state = stand_in()
     with pytest.raises(Usage) as unknown:
         state.set_scenario("http_504", on=True, parameters={})
@@ -204,7 +204,7 @@ def test_unknown_names_say_what_is_known() -> None:
 
 
 def test_config_survives_its_json() -> None:
-    """What the supervisor writes is what the stand-in reads; anything unknown or missing is an error."""
+    """The fake IBKR reads what the supervisor writes; anything unknown or missing is an error."""
     config = StandInConfig(admin_token="token", account=Account("me", "secret", "live", "ABC"), port=7)
     assert StandInConfig.from_json(config.to_json()) == config
     for broken in (None, [], {}, {"admin_token": ""}, {"admin_token": "t", "nonsense": 1}):

@@ -1,4 +1,4 @@
-"""The stand-in release's archive and the sandbox's page in docs/."""
+"""The sandbox release's archive, and the sandbox's page in docs/."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_archive_is_the_same_each_time(tmp_path: Path) -> None:
 
 
 def test_the_demo_page_has_the_hard_coded_port(tmp_path: Path) -> None:
-    """Both files of the demo page name port 5000, as in the real release, so that the rewriting is tested."""
+    """Both files of the demo page name port 5000, as in the real release, to test the rewriting."""
     with zipfile.ZipFile(build_standin_release(tmp_path / "standin.zip")) as archive:
         assert b"https://localhost:5000/v1/api" in archive.read("root/webapps/demo/index.html")
         assert b"wss://localhost:5000/v1/api/ws" in archive.read("root/webapps/demo/gateway.demo.js")
@@ -52,7 +52,7 @@ def test_the_docs_list_every_scenario_and_action() -> None:
 
 
 def test_the_play_account_is_paper() -> None:
-    """The sandbox's own account is a paper account with the documented name, and prints no password."""
+    """The sandbox's built-in account is a paper account with the documented name, and prints no password."""
     account = Account()
     assert (account.username, account.password) == (SANDBOX_USERNAME, SANDBOX_PASSWORD)
     assert account.account_id.startswith("DU")

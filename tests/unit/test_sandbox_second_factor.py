@@ -1,4 +1,4 @@
-"""What the stand-in for IBKR asks for after the right password, and what it takes for an answer; no clock, no I/O."""
+"""What the fake IBKR asks for after the right password, and which answers it accepts; no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ACTIONS = ("SILVER", "TEMP", "BRONZE", "GOLD", "EMAIL", "FIDO", "PUSH", "CHOICE"
 
 @dataclass
 class Desk:
-    """A stand-in with its wall clock in hand, and the login that is under way."""
+    """A fake IBKR with a controlled clock, and the current login."""
 
     state: StandIn
     now_s: float = 1_795_388_353.0
@@ -64,7 +64,7 @@ def make_desk(secret: str | None = None, **parameters: Any) -> Desk:
 
 @pytest.mark.parametrize(("kind", "step"), STEPS.items())
 def test_each_kind_shows_its_step_and_opens_nothing_yet(kind: str, step: str) -> None:
-    """The right password alone is answered with the step of what is asked for, and with no cookie."""
+    """The answer to the right password is only the step of the question, without a cookie."""
     desk = make_desk(kind=kind)
     answer = desk.log_in()
     assert (answer["step"], "cookies" in answer) == (step, False)
@@ -74,7 +74,7 @@ def test_each_kind_shows_its_step_and_opens_nothing_yet(kind: str, step: str) ->
 
 @pytest.mark.parametrize("parameters", [{"kind": "none"}, {"kind": "push", "remembered": True}])
 def test_none_and_remembered_ask_for_nothing(parameters: dict[str, Any]) -> None:
-    """Without a factor, and after a recent session, the password is enough, whatever the account has."""
+    """Without a factor, and after a recent session, the password is enough for any account."""
     desk = make_desk(SECRET, **parameters)
     assert desk.log_in()["ok"] is True
     assert desk.outcomes == ["success"]
@@ -84,7 +84,7 @@ def test_none_and_remembered_ask_for_nothing(parameters: dict[str, Any]) -> None
     ("kind", "right"), [("app", CODE), ("sms", CODE), ("email", CODE), ("card", CODE), ("challenge", RESPONSE)]
 )
 def test_a_wrong_code_is_refused_and_asked_for_again_and_the_right_one_works_once(kind: str, right: str) -> None:
-    """A wrong code is a refusal that shows the same step; the right one is a login, once until it is switched anew."""
+    """A wrong code is a refusal that shows the same step; the right one logs in, once per switching of the scenario."""
     desk = make_desk(kind=kind)
     asked = desk.log_in()
     assert desk.send(STEPS[kind].upper(), CODE="0") == {"error": WRONG_CODE, **asked}
@@ -99,7 +99,7 @@ def test_a_wrong_code_is_refused_and_asked_for_again_and_the_right_one_works_onc
 
 @pytest.mark.parametrize("kind", ["app", "choice"])
 def test_an_account_with_a_secret_wants_its_totp_from_the_app(kind: str) -> None:
-    """With a TOTP secret the fixed code is wrong for the app, chosen or not, and the TOTP code is right."""
+    """With a TOTP secret, the fixed code is wrong for the app, chosen or not, and the TOTP code is right."""
     desk = make_desk(SECRET, kind=kind)
     desk.log_in()
     if kind == "choice":
@@ -109,7 +109,7 @@ def test_an_account_with_a_secret_wants_its_totp_from_the_app(kind: str) -> None
 
 
 def test_an_sms_is_not_the_app() -> None:
-    """An account with a TOTP secret still gets the fixed code by SMS, and its TOTP code is wrong there."""
+    """An account with a TOTP secret still gets the fixed code by SMS, where its TOTP code is wrong."""
     desk = make_desk(SECRET, kind="sms", code=1122)
     desk.log_in()
     assert desk.send("SILVER", CODE=pyotp.TOTP(SECRET).at(int(desk.now_s)))["error"] == WRONG_CODE
@@ -117,7 +117,7 @@ def test_an_sms_is_not_the_app() -> None:
 
 
 def test_used_codes_of_the_app_stay_used() -> None:
-    """Neither switching the scenario nor a reset makes a TOTP code good again."""
+    """Neither switching the scenario nor a reset makes a TOTP code valid again."""
     desk = make_desk(SECRET, kind="app")
     code = pyotp.TOTP(SECRET).at(int(desk.now_s))
     desk.log_in()
@@ -150,7 +150,7 @@ def test_a_device_leads_to_its_step(device: str, step: str) -> None:
 
 @pytest.mark.parametrize("device", ["", "4", "IB Key"])
 def test_a_device_that_was_not_offered_is_not_taken(device: str) -> None:
-    """Only what is in the list can be chosen, and the choice stays open."""
+    """Only listed devices can be chosen, and the choice stays open."""
     desk = make_desk(kind="choice", devices=[["5.2a", "IB Key"]])
     desk.log_in()
     assert desk.send("CHOICE", DEVICE=device) == {"error": STALE}
@@ -158,7 +158,7 @@ def test_a_device_that_was_not_offered_is_not_taken(device: str) -> None:
 
 
 def test_a_push_is_approved_after_its_time() -> None:
-    """A push waits until its time is over, and is a login then."""
+    """A push waits for its time, and then logs in."""
     desk = make_desk(kind="push", approve_after_ms=300)
     desk.log_in()
     desk.now_s += 0.25
@@ -178,7 +178,7 @@ def test_a_push_that_is_never_approved_waits() -> None:
 
 
 def test_a_denied_push_ends_the_login() -> None:
-    """A push that is denied is a refusal with IBKR's text, and that login is over."""
+    """A denied push is a refusal with IBKR's text, and that login is over."""
     desk = make_desk(kind="push", approve="denied", approve_after_ms=0)
     desk.log_in()
     assert desk.send("PUSH") == {"error": DENIED}
@@ -187,7 +187,7 @@ def test_a_denied_push_ends_the_login() -> None:
 
 
 def test_the_second_push_is_approved() -> None:
-    """With `second` only a push that was sent again is approved, its time runs anew, and the admin sees the resends."""
+    """With `second`, only a repeated push is approved, its time starts again, and the admin sees the resends."""
     desk = make_desk(kind="push", approve="second", approve_after_ms=1000)
     desk.log_in()
     desk.now_s += 60
@@ -203,7 +203,7 @@ def test_the_second_push_is_approved() -> None:
 
 
 def test_a_waiting_push_heeds_a_changed_mind() -> None:
-    """Whoever switches `approve` decides about the push that waits, and switching it off leaves what was asked."""
+    """Switching `approve` decides about the waiting push; switching the scenario off leaves the question."""
     desk = make_desk(kind="push", approve="never", approve_after_ms=0)
     desk.log_in()
     desk.state.set_scenario("second_factor", on=False, parameters={})
@@ -213,7 +213,7 @@ def test_a_waiting_push_heeds_a_changed_mind() -> None:
 
 
 def test_from_a_push_one_can_go_over_to_the_challenge() -> None:
-    """The challenge instead of the push is taken, and then the push counts no more."""
+    """The challenge is accepted instead of the push, which then no longer counts."""
     desk = make_desk(kind="push", approve_after_ms=0)
     desk.log_in()
     assert desk.send("SHOWCHALLENGE") == {"step": "gold", "challenge": "482 913"}
@@ -224,7 +224,7 @@ def test_from_a_push_one_can_go_over_to_the_challenge() -> None:
 @pytest.mark.parametrize("offer", ["enablepush", "ibkey", "promo"])
 @pytest.mark.parametrize("kind", ["none", "sms", "push"])
 def test_an_offer_stands_before_success(kind: str, offer: str) -> None:
-    """After the last factor, or the password alone, an offer is shown; only when it is skipped is the login done."""
+    """After the last factor, or only the password, an offer is shown; the login finishes only when it is skipped."""
     desk = make_desk(kind=kind, offer=offer, approve_after_ms=0)
     answer = desk.log_in()
     if kind != "none":
@@ -237,7 +237,7 @@ def test_an_offer_stands_before_success(kind: str, offer: str) -> None:
 
 @pytest.mark.parametrize("action", ["SKIP", "EMAIL"])
 def test_the_check_by_e_mail_can_be_skipped_or_answered(action: str) -> None:
-    """Skipping the e-mail's code goes on, the right code does too, and a wrong one is refused."""
+    """Skipping the e-mail's code works, so does the right code, and a wrong one is refused."""
     desk = make_desk(kind="email_check", offer="ibkey")
     desk.log_in()
     assert desk.send("EMAIL", CODE="0") == {"error": WRONG_CODE, "step": "email"}
@@ -247,7 +247,7 @@ def test_the_check_by_e_mail_can_be_skipped_or_answered(action: str) -> None:
 
 @pytest.mark.parametrize("kind", STEPS)
 def test_nothing_but_what_was_asked_for_is_taken(kind: str) -> None:
-    """Every other round of the protocol, also with right codes, opens nothing and is no submit."""
+    """Every other round of the protocol, even with right codes, opens nothing and is no submit."""
     belongs = {
         "push": {"PUSH", "RESEND", "SHOWCHALLENGE"},
         "email_check": {"EMAIL", "SKIP"},
@@ -264,7 +264,7 @@ def test_nothing_but_what_was_asked_for_is_taken(kind: str) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_nothing_is_taken_before_the_password(action: str) -> None:
-    """No answer to a second factor, and no skipping, is a login without the password."""
+    """No answer to a second factor, and no skipping, logs in without the password."""
     desk = make_desk(kind="none", offer="ibkey")
     init = desk.state.desk.answer({"ACTION": "INIT", "USER": "sandbox", "MODE": "paper"})
     desk.auth_id = init["auth_id"]
@@ -301,7 +301,7 @@ def test_refused_codes_lock_the_account() -> None:
     ],
 )
 def test_what_there_is_not_is_said(parameters: dict[str, Any], hint: str) -> None:
-    """A parameter or value that there is not is refused with what there is, and changes nothing."""
+    """An unknown parameter or value is refused with the known ones, and changes nothing."""
     desk = make_desk(kind="sms")
     with pytest.raises(Usage) as refused:
         desk.stage(**parameters)
@@ -310,13 +310,13 @@ def test_what_there_is_not_is_said(parameters: dict[str, Any], hint: str) -> Non
 
 
 def test_the_state_shows_the_scenario_as_json() -> None:
-    """What the admin sees of a second factor, with all its defaults, is JSON."""
+    """The admin's view of a second factor, with all its defaults, is JSON."""
     shown = json.loads(json.dumps(make_desk(kind="choice").state.summary()))
     assert shown["scenarios"]["second_factor"]["devices"][1] == ["4", "Mobile Authenticator App"]
 
 
 def test_a_form_after_one_reload_is_counted_by_gateway() -> None:
-    """With form_on_load 2 each gateway's second page has the form, and switching it or a reset counts anew."""
+    """With form_on_load 2, each gateway's second page has the form; switching it or a reset restarts the count."""
     state = make_desk().state
     state.set_scenario("login_page", on=True, parameters={"form_on_load": 2})
     assert [state.form_comes(name) for name in ("one", "two", "one", "one", "two")] == [False, False, True, True, True]
@@ -332,7 +332,7 @@ def test_a_form_after_one_reload_is_counted_by_gateway() -> None:
     "parameters", [{"variant": "modern"}, {"variant": "restricted"}, {"form_on_load": 0}, {"form_on_load": "2"}]
 )
 def test_a_page_that_there_is_not_is_refused(parameters: dict[str, Any]) -> None:
-    """An unknown variant or a senseless count is refused when it is switched, and the page stays as it was."""
+    """An unknown variant or an invalid count is refused when it is set, and the page stays unchanged."""
     state = make_desk().state
     with pytest.raises(Usage):
         state.set_scenario("login_page", on=True, parameters=parameters)

@@ -1,4 +1,4 @@
-"""Run the stand-in gateway: ``python -m gwctl.sandbox.gateway --base DIR --conf ../DIR/conf.yaml``."""
+"""Run the fake gateway: ``python -m gwctl.sandbox.gateway --base DIR --conf ../DIR/conf.yaml``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``conf.yaml`` as the gateway reads it, and who may connect."""
+"""The gateway's view of ``conf.yaml``, and its rules for client addresses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OCTET = r"([01]?[0-9]{1,2}|2[0-4][0-9]|25[0-5])"
 
 @dataclass(frozen=True, slots=True)
 class WebApp:
-    """A folder of ``root/webapps`` that is served under its name."""
+    """A folder of ``root/webapps``, served under its name."""
 
     name: str
     index: str
@@ -23,7 +23,7 @@ class WebApp:
 
 @dataclass(frozen=True, slots=True)
 class Conf:
-    """The settings that the stand-in gateway honours, with the gateway's own defaults [seen in its code]."""
+    """The settings that the fake gateway supports, with the gateway's own defaults [seen in its code]."""
 
     folder: Path
     listen_port: int = 5000
@@ -40,7 +40,7 @@ class Conf:
 
 
 def read_conf(path: Path) -> Conf:
-    """Return the configuration in ``path``; raise Configuration with the gateway's kind of reason."""
+    """Return the configuration in ``path``; raise Configuration with a reason in the gateway's words."""
     import yaml
 
     try:
@@ -64,7 +64,7 @@ def read_conf(path: Path) -> Conf:
         ip2loc=_text(raw, "ip2loc", conf.ip2loc),
         allow=_patterns(ips, "allow"),
         deny=_patterns(ips, "deny"),
-        # A missing `cors` is open to every origin; only an explicit null takes the handler away [seen in code].
+        # Without `cors`, every origin is allowed; only an explicit null removes the handler [seen in code].
         cors_origin=None if cors is None else _text(_mapping(raw, "cors"), "origin.allowed", "*"),
         web_apps=tuple(WebApp(str(app["name"]), str(app.get("index", "index.html"))) for app in web_apps),
     )
@@ -97,10 +97,10 @@ def _patterns(ips: dict[str, Any], key: str) -> tuple[str, ...] | None:
 
 
 class AddressRules:
-    """``ips.allow`` and ``ips.deny`` with the gateway's own quirks [seen in its code].
+    """``ips.allow`` and ``ips.deny`` with the gateway's quirks [seen in its code].
 
-    With either list missing every address is allowed. An entry of one part (``::1``) is not ignored: the pattern
-    parsed before it is matched again, whichever list that came from.
+    Without either list, every address is allowed. An entry of one part (``::1``) is not ignored: the pattern parsed
+    before it is matched again, whichever list that came from.
     """
 
     def __init__(self, allow: tuple[str, ...] | None, deny: tuple[str, ...] | None) -> None:

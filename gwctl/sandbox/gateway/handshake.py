@@ -1,4 +1,4 @@
-"""What the gateway does after a login, and its log of that."""
+"""What the gateway does after a login, and its log of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class GatewayLog:
         self._folder = folder
 
     def write(self, level: str, source: str, message: str, thrown: str | None = None) -> None:
-        """Append one line, and below it what was thrown; a log that cannot be written is not worth an error."""
+        """Append one line, followed by the exception; a log that cannot be written is not worth an error."""
         now = dt.datetime.now().astimezone()
         stamp = now.strftime("%H:%M:%S.") + f"{now.microsecond // 1000:03d}"
         line = f"{stamp} {level:<5} vert.x-eventloop-thread-0 {source:<20} : {message}\n"
@@ -40,7 +40,7 @@ TICKLE_INTERVAL_S: Final = 30.0
 
 
 class Handshake:
-    """The gateway's own session keeping: validate, key exchange, brokerage session, tickles."""
+    """The gateway's work for its session: validate, key exchange, brokerage session, tickles."""
 
     def __init__(self, conf: Conf, upstream: Upstream, log: GatewayLog) -> None:
         self._conf = conf
@@ -105,7 +105,7 @@ class Handshake:
                 self._attempts += 1
                 if not opened.get("competing"):
                     break
-                # It goes no further by itself: each reauthenticate is one attempt [seen].
+                # It does no more by itself: each reauthenticate is one attempt [seen].
                 failed = self._attempts > RETRIES
                 said = "Reauthentication failed 5 times, stopping" if failed else "chanllenge already sent true"
                 self._log.write("WARN" if failed else "INFO", "ClientPortalService", said)

@@ -1,4 +1,4 @@
-"""What the stand-in gateway passes on, WebSockets included."""
+"""What the fake gateway forwards, including WebSockets."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ class GatewayApp:
         self._reauthenticate = re.compile(rf"/{environment}/(portal|api)/iserver/reauthenticate")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or none: some are never answered."""
+        """Answer one request; some never get an answer."""
         if scope["type"] == "websocket":
-            # The allow list does not guard it [seen].
+            # The allow list does not apply to it [seen].
             await relay(self._upstream, self._jar, scope, receive, send)
             return
         exchange = Exchange(scope, receive, send)
@@ -169,7 +169,7 @@ class GatewayApp:
         await self._pass_back(exchange, answer)
 
     async def _pass_back(self, exchange: Exchange, answer: Answer) -> None:
-        # What the gateway itself would have added (CORS) is lost on forwarded answers [seen].
+        # The gateway's own headers (CORS) are lost on forwarded answers [seen].
         exchange.extra.clear()
         headers = [(name, value) for name, value in answer.headers if name.lower() not in NOT_PASSED_BACK]
         if answer.status == 302 and exchange.target.startswith("/sso/Dispatcher"):
@@ -202,7 +202,7 @@ class Exchange:
         return next((value for key, value in self.headers() if key.lower() == name), None)
 
     async def body(self) -> bytes:
-        """Return the request's whole body."""
+        """Return the request's complete body."""
         chunks: list[bytes] = []
         while True:
             message = await self._receive()
@@ -216,7 +216,7 @@ class Exchange:
             continue
 
     async def never_answer(self) -> None:
-        """Keep the client waiting until it goes."""
+        """Keep the client waiting until it disconnects."""
         await self.disconnected()
 
     async def redirect(self, location: str) -> None:
@@ -224,7 +224,7 @@ class Exchange:
         await self.answer(302, b"", [("Location", location)], sized=False)
 
     async def answer(self, status: int, body: bytes, headers: Headers | None = None, *, sized: bool = True) -> None:
-        """Answer; without ``sized`` the body goes in chunks, as the gateway's do."""
+        """Answer; without ``sized``, send the body in chunks, as the gateway does."""
         own = list(headers or []) + self.extra
         if sized:
             own.append(("Content-Length", str(len(body))))

@@ -1,4 +1,4 @@
-"""Run the stand-in gateway as the real one is run."""
+"""Run the fake gateway the way the real one runs."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from gwctl.sandbox.serving import QuietServer, bound_socket, quiet_server, serve
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - the real gateway listens there and users must see the same
 TERMINATED = 143
 REFUSED_ITS_CONF = 1
-"""How the real gateway ends at a value that it cannot read: nothing else keeps its JVM [seen]."""
+"""How the real gateway exits on a value that it cannot read: nothing else keeps its JVM alive [seen]."""
 OUT_OF_MEMORY = 3
-"""How a JVM ends by ``-XX:+ExitOnOutOfMemoryError``."""
+"""The exit of a JVM with ``-XX:+ExitOnOutOfMemoryError``."""
 BANNER = """\
  -> mount demo on /demo
 ****************************************************
-version: gwctl stand-in, not the Client Portal Gateway
+version: gwctl sandbox, not the Client Portal Gateway
 ****************************************************
 Open https://localhost:{port} to login
 App demo is available after you login under: https://localhost:{port}/demo#/"""
 
 
 def main(arguments: list[str]) -> int:
-    """Run until a signal; return 143 as a JVM does after SIGTERM. docs/sandbox.md has what SIGUSR1 and 2 do."""
+    """Run until a signal; return 143 as a JVM does after SIGTERM. docs/sandbox.md describes SIGUSR1 and 2."""
     log = GatewayLog(Path("logs"))
     conf = _conf(arguments, log)
     if conf is None:
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _conf(arguments: list[str], log: GatewayLog) -> Conf | None:
-    """Return the settings, or None after having said why not in the places where the gateway says it."""
+    """Return the settings, or None after reporting the error where the gateway reports it."""
     try:
         conf = read_conf(_conf_path(arguments))
     except Configuration as error:
@@ -62,11 +62,11 @@ def _conf(arguments: list[str], log: GatewayLog) -> Conf | None:
 
 
 def _prepare(conf: Conf) -> tuple[Conf, ssl.SSLContext, socket.socket] | None:
-    """Return what is needed to serve, or None after having said what the gateway says of it."""
+    """Return what serving needs, or None after reporting the error as the gateway does."""
     try:
         tls = _tls(conf)
     except (OSError, ValueError):
-        # Not a word, nowhere: so does the real one [seen].
+        # The real one reports nothing, anywhere [seen].
         return None
     print(BANNER.format(port=conf.listen_port), flush=True)  # noqa: T201 - as above
     try:
@@ -85,7 +85,7 @@ def _conf_path(arguments: list[str]) -> Path:
 def _tls(conf: Conf) -> ssl.SSLContext:
     """Return a context with the PKCS12 keystore; raise OSError or ValueError if it cannot be read.
 
-    Python loads keys from files alone: the key goes through a temporary file, encrypted under a one-time password.
+    Python loads keys only from files: the key goes through a temporary file, encrypted under a one-time password.
     """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.serialization import pkcs12
@@ -114,7 +114,7 @@ async def _serve(conf: Conf, tls: ssl.SSLContext, listener: socket.socket, log: 
     jar = CookieJar()
     upstream = Upstream(conf.remote_host, jar)
     if not upstream.reachable:
-        log.write("ERROR", "HttpProxy", "the stand-in gateway speaks to loopback only; every call will hang")
+        log.write("ERROR", "HttpProxy", "the sandbox gateway connects to loopback only; every call will hang")
     handshake = Handshake(conf, upstream, log)
     app = GatewayApp(conf, jar, upstream, handshake, Path("root/webapps"))
     server = quiet_server(app, tls)
@@ -125,7 +125,7 @@ async def _serve(conf: Conf, tls: ssl.SSLContext, listener: socket.socket, log: 
 
 
 def _close_port(server: QuietServer) -> None:
-    """Listen no more and stay alive, as a JVM does whose acceptor has died."""
+    """Close the port but stay alive, as a JVM whose acceptor has died."""
     for one in server.servers:
         one.close()
 

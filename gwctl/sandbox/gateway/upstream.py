@@ -1,4 +1,4 @@
-"""The stand-in gateway's way to IBKR, with its cookie jar."""
+"""The fake gateway's connections to IBKR, with its cookie jar."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ START: Final = {
 
 
 class CookieJar:
-    """Cookies by name and path; what a client sends to ``/sso`` and what IBKR sets there ends up here."""
+    """Cookies by name and path: those that a client sends to ``/sso`` and those that IBKR sets there."""
 
     def __init__(self) -> None:
         self._cookies = dict(START)
@@ -41,14 +41,14 @@ class CookieJar:
         self._cookies = dict(START)
 
     def capture_request(self, header: str) -> None:
-        """Take the session cookies out of a client's ``Cookie`` header."""
+        """Store the session cookies from a client's ``Cookie`` header."""
         for part in header.split(";"):
             name, equals, value = part.strip().partition("=")
             if equals and value and name in FROM_CLIENT:
                 self._cookies[name, "/"] = value
 
     def capture_response(self, headers: Iterable[str]) -> None:
-        """Take the known cookies out of ``Set-Cookie`` headers; an empty value changes nothing."""
+        """Store the known cookies from ``Set-Cookie`` headers; an empty value changes nothing."""
         for header in headers:
             first, *attributes = (part.strip() for part in header.split(";"))
             name, equals, value = first.partition("=")
@@ -64,17 +64,17 @@ class CookieJar:
 USER_AGENT: Final = "ClientPortalGW/1"
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost"})
 LOOPBACK_NAMES: Final = ".localhost"
-"""Reserved for loopback (RFC 6761); where a name really leads is looked at before each connection."""
+"""Reserved for loopback (RFC 6761); the address is still checked before each connection."""
 CHUNK_BYTES: Final = 65536
 
 
 class UpstreamGone(Exception):
-    """The IBKR side cannot be reached; the gateway's clients wait for ever."""
+    """The IBKR side cannot be reached; the gateway's clients wait without end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An upstream answer, whole."""
+    """A complete upstream answer."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -102,13 +102,13 @@ class Upstream:
 
     @property
     def web_socket_base(self) -> str:
-        """How the IBKR side's WebSockets are called; ``address`` and ``port`` say where they are."""
+        """The base URL of the IBKR side's WebSockets; ``address`` and ``port`` say where to connect."""
         return f"ws://{self._host}:{self.port}"
 
     async def address(self) -> str:
-        """Return where the IBKR side is, always on loopback; raise UpstreamGone if its name leads elsewhere or nowhere.
+        """Return the IBKR side's address, on loopback; raise UpstreamGone if its name leads elsewhere or nowhere.
 
-        The name is asked for each time, so that a resolver that has gone is felt.
+        It resolves the name each time, so that a failing resolver has an effect.
         """
         if not self.reachable:
             raise UpstreamGone
@@ -128,7 +128,7 @@ class Upstream:
     async def call(
         self, method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
     ) -> Answer:
-        """Return the answer to one request; raise UpstreamGone when there is nobody or the connection breaks."""
+        """Return the answer to one request; raise UpstreamGone if no server answers or the connection breaks."""
         address = await self.address()
         writer = None
         try:
