@@ -22,9 +22,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gwctl.errors import Configuration, Usage
-from gwctl.sandbox.account_settings import PAGE_VARIANTS, fixture
 from gwctl.sandbox.fake_ibkr import GATEWAY_COOKIE, StandIn
-from gwctl.sandbox.scenarios import ACTIONS, SCENARIOS
+from gwctl.sandbox.settings import ACTIONS, PAGE_VARIANTS, SCENARIOS, fixture
 
 PLACE_OF_FLAGS = '"@@FLAGS@@"'
 PLACE_OF_SCRIPT = '"@@SCRIPT@@";\n'

@@ -15,8 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from gwctl.sandbox.fake_ibkr import StandIn
-from gwctl.sandbox.sessions import MAC, SERVER, SsoSession
+from gwctl.sandbox.fake_ibkr import MAC, SERVER, SsoSession, StandIn
 
 Answer = Callable[[Request, SsoSession], Awaitable[Response]]
 NO_BRIDGE = {"error": "Bad Request: no bridge"}

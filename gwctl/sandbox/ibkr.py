@@ -21,11 +21,11 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from gwctl.errors import GwctlError, TimedOut
-from gwctl.sandbox.account_settings import StandInConfig
 from gwctl.sandbox.admin_routes import Faults, admin_routes, page_text, sso_routes
 from gwctl.sandbox.api_routes import api_routes, push_routes
 from gwctl.sandbox.fake_ibkr import StandIn
 from gwctl.sandbox.serving import RefusingServer, bound_socket, quiet_config, serve_until_terminated
+from gwctl.sandbox.settings import StandInConfig
 
 LOOPBACK = "127.0.0.1"
 THREAD_DEADLINE_S = 10.0

@@ -16,7 +16,7 @@ from gwctl.errors import TimedOut, Unavailable
 from gwctl.paths import Paths
 from gwctl.process import Identity
 from gwctl.release.store import Release, ReleaseStore
-from gwctl.sandbox.account_settings import build_standin_release
+from gwctl.sandbox.settings import build_standin_release
 from gwctl.signals import whole
 from gwctl.state_file import make_private_dir, read_json, write_json
 

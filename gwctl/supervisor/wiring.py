@@ -19,7 +19,7 @@ from gwctl.integrations.notify import Message, Outbox, Way
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.maintenance import Windows
 from gwctl.paths import Paths
-from gwctl.sandbox.account_settings import SANDBOX_PASSWORD, SANDBOX_USERNAME
+from gwctl.sandbox.settings import SANDBOX_PASSWORD, SANDBOX_USERNAME
 from gwctl.state_file import read_json, write_json
 from gwctl.supervisor.attempt import check_totp, sources_of
 from gwctl.supervisor.handover import Holder

@@ -15,8 +15,8 @@ from gwctl.login.codes import Method, Question
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.page_state import Patience
 from gwctl.login.worker_client import LoginJob
-from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import Account, PageOptions, StandInConfig
 
 USERNAME, PASSWORD = "magpieuser7", "Quail-Harbor-5521"
 TOTP_SECRET = "GEZDGNBVGY3TQOJQHERONHERONHERON2"

@@ -13,8 +13,8 @@ import pytest
 from gwctl.login.codes import Method
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.worker_client import LoginJob
-from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import serve_in_thread
+from gwctl.sandbox.settings import Account, PageOptions, StandInConfig
 
 pytestmark = pytest.mark.browser
 

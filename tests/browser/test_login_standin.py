@@ -13,8 +13,8 @@ import pytest
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.page_state import Patience
 from gwctl.login.worker_client import LoginJob
-from gwctl.sandbox.account_settings import Mode
 from gwctl.sandbox.ibkr import RunningStandIn
+from gwctl.sandbox.settings import Mode
 
 pytestmark = pytest.mark.browser
 

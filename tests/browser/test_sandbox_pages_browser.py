@@ -15,8 +15,8 @@ from page_visit import PLACES, Visit
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from gwctl.login.browser import arguments, find_browser
-from gwctl.sandbox.account_settings import Mode
-from gwctl.sandbox.login import DENIED, LIVE_BUT_PAPER, REFUSED, WRONG_CODE
+from gwctl.sandbox.login_desk import DENIED, LIVE_BUT_PAPER, REFUSED, WRONG_CODE
+from gwctl.sandbox.settings import Mode
 
 pytestmark = pytest.mark.browser
 

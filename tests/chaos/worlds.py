@@ -24,8 +24,8 @@ from rig import Rig
 
 from chaos import laws, machine
 from chaos.fault import NAMES, SMALL_HEAP, TAKES_OVER
-from gwctl.sandbox.account_settings import MARKER, Account, PageOptions, StandInConfig, build_standin_release
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import MARKER, Account, PageOptions, StandInConfig, build_standin_release
 
 POLL_S = 0.05
 ASK_TIMEOUT_S = 2.0

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from cli_fakes import PROGRAM, Done, Home, one_line_with_hint
 
-from gwctl.sandbox.account_settings import build_standin_release
+from gwctl.sandbox.settings import build_standin_release
 
 USER = {"GWCTL_USERNAME": "reader01", "GWCTL_PASSWORD": "canary-bad-input"}
 

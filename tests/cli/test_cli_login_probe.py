@@ -17,8 +17,8 @@ from gwctl.cli.main import run
 from gwctl.errors import GwctlError
 from gwctl.login.outcome import LoginOutcome, LoginReport
 from gwctl.sandbox import admin_routes as sso_routes
-from gwctl.sandbox.account_settings import PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import PageOptions, StandInConfig
 
 pytestmark = pytest.mark.browser
 

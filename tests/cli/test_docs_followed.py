@@ -17,7 +17,7 @@ from cli_fakes import Home, RealHome, a_real_home
 from following import BLOCK, DOCS, MARK, USER, editor, follow
 from webhook import a_webhook
 
-from gwctl.sandbox.account_settings import Account
+from gwctl.sandbox.settings import Account
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
 

@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 from rig import AT_ANY_HOUR, Done, free_port, lasting_port, status_of, wait_for
 
-from gwctl.sandbox.account_settings import Account, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import Account, StandInConfig
 
 PROGRAM = [sys.executable, "-m", "gwctl"]
 CALL_TIMEOUT_S = 90

@@ -15,8 +15,8 @@ import psutil
 from cli_fakes import RealHome
 from rig import wait_for
 
-from gwctl.sandbox.account_settings import Account, Mode, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import serve_in_thread
+from gwctl.sandbox.settings import Account, Mode, PageOptions, StandInConfig
 
 WINDOW_S = 60
 HANDS_TIMEOUT_S = 20

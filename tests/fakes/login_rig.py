@@ -30,13 +30,12 @@ from gwctl.login.outcome import LoginReport, Step
 from gwctl.login.page import Page
 from gwctl.login.worker import do_task
 from gwctl.login.worker_client import LoginJob, LoginWorker
-from gwctl.sandbox.account_settings import Account, Mode, PageOptions, StandInConfig, fixture
-from gwctl.sandbox.gateway.conf_yaml import Conf, WebApp
-from gwctl.sandbox.gateway.handshake import GatewayLog, Handshake
-from gwctl.sandbox.gateway.proxy import GatewayApp
-from gwctl.sandbox.gateway.upstream import CookieJar, Upstream
+from gwctl.sandbox.fake_gateway import GatewayApp
+from gwctl.sandbox.gateway_conf import Conf, WebApp
+from gwctl.sandbox.gateway_upstream import CookieJar, GatewayLog, Handshake, Upstream
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.serving import bound_socket, quiet_server
+from gwctl.sandbox.settings import Account, Mode, PageOptions, StandInConfig, fixture
 
 USERNAME = "someuser7"
 PASSWORD = "correct-horse-9"

@@ -19,8 +19,8 @@ import psutil
 
 from gwctl.errors import GwctlError
 from gwctl.paths import Paths
-from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import Account, PageOptions, StandInConfig
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from canaries import Canaries, Watch
 from cli_fakes import RealHome, a_real_home, wait_for
 
 from gwctl.login.codes import PERIOD_S
-from gwctl.sandbox.account_settings import Account
+from gwctl.sandbox.settings import Account
 
 pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(240)]
 

@@ -18,8 +18,8 @@ import pytest
 from cron_rig import BARE, CRON, CronUser, a_cron_user, cron
 from rig import free_port, wait_for
 
-from gwctl.sandbox.account_settings import Account, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import Account, StandInConfig
 
 pytestmark = [
     pytest.mark.real_gateway,

@@ -18,8 +18,8 @@ from rig import free_port
 
 from gwctl.gateway.launch import Runtime
 from gwctl.paths import Paths
-from gwctl.sandbox.account_settings import StandInConfig, build_standin_release
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import StandInConfig, build_standin_release
 
 
 @pytest.fixture

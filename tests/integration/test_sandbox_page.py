@@ -11,9 +11,9 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
-from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
-from gwctl.sandbox.login import LIVE_BUT_PAPER, REFUSED, WRONG_CODE
+from gwctl.sandbox.login_desk import LIVE_BUT_PAPER, REFUSED, WRONG_CODE
+from gwctl.sandbox.settings import Account, PageOptions, StandInConfig
 
 pytestmark = pytest.mark.browser
 

@@ -14,8 +14,8 @@ from following import USER, blocks
 from rig import free_port, wait_for
 from systemd_rig import CHECKOUT, GWCTL, UNIT_PATH, SystemdWorld, a_systemd
 
-from gwctl.sandbox.account_settings import Account, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import Account, StandInConfig
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and a systemd in them are root's to make"),

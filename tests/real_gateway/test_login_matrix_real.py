@@ -24,8 +24,8 @@ from gwctl.gateway.launch import Runtime, launch
 from gwctl.gateway.work_folder import GatewaySettings, prepare_home
 from gwctl.login.outcome import LoginOutcome
 from gwctl.paths import Paths
-from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import Account, PageOptions, StandInConfig
 
 pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(180)]
 _OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m"

@@ -11,7 +11,7 @@ import pytest
 from rig import Rig, a_rig
 
 from gwctl.sandbox import admin_routes as sso_routes
-from gwctl.sandbox.account_settings import Account, PageOptions
+from gwctl.sandbox.settings import Account, PageOptions
 
 pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(180)]
 

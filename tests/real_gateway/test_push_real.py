@@ -19,8 +19,8 @@ from gwctl.gateway.java import find_java
 from gwctl.gateway.launch import Runtime
 from gwctl.gateway.websocket import PushListener
 from gwctl.paths import Paths
-from gwctl.sandbox.account_settings import StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import StandInConfig
 
 pytestmark = pytest.mark.real_gateway
 _OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gwctl.errors import Configuration
-from gwctl.sandbox.account_settings import fixture
-from gwctl.sandbox.gateway.conf_yaml import AddressRules, read_conf
-from gwctl.sandbox.gateway.upstream import CookieJar
+from gwctl.sandbox.gateway_conf import AddressRules, read_conf
+from gwctl.sandbox.gateway_upstream import CookieJar
+from gwctl.sandbox.settings import fixture
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pyotp
 import pytest
 
 from gwctl.errors import Configuration, Usage
-from gwctl.sandbox.account_settings import SANDBOX_PASSWORD, Account, StandInConfig
 from gwctl.sandbox.fake_ibkr import StandIn
-from gwctl.sandbox.login import LIVE_BUT_PAPER, LOCKED, REFUSED, WRONG_CODE, proof_of
+from gwctl.sandbox.login_desk import LIVE_BUT_PAPER, LOCKED, REFUSED, WRONG_CODE, proof_of
+from gwctl.sandbox.settings import SANDBOX_PASSWORD, Account, StandInConfig
 
 NOW_S = 1_795_388_353.0
 
@@ -199,8 +199,31 @@ def test_unknown_names_say_what_is_known() -> None:
     with pytest.raises(Usage) as action:
         state.act("explode", {})
     assert "drop_session" in (action.value.hint or "")
-    with pytest.raises(Usage):
+    with pytest.raises(Usage) as choice:
         state.act("drop_brokerage", {"how": "gently"})
+    assert "unauthenticated" in (choice.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("slow", {"delay_ms": "long"}),
+        ("slow", {"paths": "tickle"}),
+        ("http_error", {"status": True}),
+        ("http_error", {"html": "yes"}),
+        ("ill_after_login", {"for_s": -1}),
+        ("huge", {"megabytes": None}),
+        ("method_refused", {"method": "PUT"}),
+        ("temperamental", {"how": "badly"}),
+        ("login_error", {"text": " "}),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(name: str, parameters: dict[str, Any]) -> None:
+    """Every parameter of every scenario takes only values like its default, and a refused one changes nothing."""
+    state = stand_in()
+    with pytest.raises(Usage):
+        state.set_scenario(name, on=True, parameters=parameters)
+    assert state.scenarios == {}
 
 
 def test_config_survives_its_json() -> None:

@@ -7,8 +7,14 @@ import json
 import zipfile
 from pathlib import Path
 
-from gwctl.sandbox.account_settings import SANDBOX_PASSWORD, SANDBOX_USERNAME, Account, build_standin_release
-from gwctl.sandbox.scenarios import ACTIONS, SCENARIOS
+from gwctl.sandbox.settings import (
+    ACTIONS,
+    SANDBOX_PASSWORD,
+    SANDBOX_USERNAME,
+    SCENARIOS,
+    Account,
+    build_standin_release,
+)
 
 DOCS = Path(__file__).parents[2] / "docs" / "sandbox.md"
 

@@ -10,9 +10,9 @@ import pyotp
 import pytest
 
 from gwctl.errors import Usage
-from gwctl.sandbox.account_settings import Account, StandInConfig
 from gwctl.sandbox.fake_ibkr import StandIn
-from gwctl.sandbox.login import DENIED, LOCKED, STALE, WRONG_CODE, proof_of
+from gwctl.sandbox.login_desk import DENIED, LOCKED, STALE, WRONG_CODE, proof_of
+from gwctl.sandbox.settings import Account, StandInConfig
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 CODE, RESPONSE = "135790", "24681357"
@@ -294,6 +294,7 @@ def test_refused_codes_lock_the_account() -> None:
         ({"devices": []}, "pairs"),
         ({"devices": "4"}, "pairs"),
         ({"devices": [["4"]]}, "pair"),
+        ({"devices": ["42"]}, "pair"),
         ({"choice_needs_button": "yes"}, "true or false"),
         ({"remembered": 1}, "true or false"),
         ({"approve_after_ms": -1}, "milliseconds"),

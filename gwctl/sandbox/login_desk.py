@@ -6,13 +6,72 @@ import datetime as dt
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from gwctl.sandbox.account_settings import Account, Mode
-from gwctl.sandbox.second_factor import STEP_OF_KIND, Kind, SecondFactor
-from gwctl.sandbox.sessions import Sessions, SsoSession
+from gwctl.sandbox.settings import SCENARIOS, Account, Mode
+
+STEP_OF_KIND: Final[Mapping[str, str]] = {
+    "app": "silver",
+    "sms": "silver",
+    "temporary": "temp",
+    "email": "temp",
+    "card": "bronze",
+    "challenge": "gold",
+    "push": "push",
+    "choice": "choice",
+    "channel": "channel",
+    "passkey": "fido",
+    "email_check": "email",
+}
+"""The panels of the page (and the rounds of its protocol) by their questions."""
+KIND_OF_DEVICE: Final[Mapping[str, str]] = {"5.2a": "push", "5.2i": "push", "4": "app"}
+
+
+@dataclass(frozen=True, slots=True)
+class SecondFactor:
+    """One second factor with its right answers, the parameters of the scenario; ``approve`` is for a push."""
+
+    kind: str
+    code: str
+    challenge: str
+    response: str
+    devices: tuple[tuple[str, str], ...]
+    choice_needs_button: bool
+    approve: str
+    approve_after_ms: float
+    offer: str | Literal[False]
+    remembered: bool
+
+    @classmethod
+    def of_kind(cls, kind: str) -> SecondFactor:
+        """Return the second factor of this kind with its defaults."""
+        return cls(**{**SCENARIOS["second_factor"].parameters, "kind": kind})
+
+    def asks(self, kind: str) -> dict[str, Any]:
+        """Return the answer that makes the page show the step of ``kind``, with the step's content."""
+        answer: dict[str, Any] = {"step": STEP_OF_KIND[kind]}
+        if kind == "challenge":
+            answer["challenge"] = self.challenge
+        if kind == "choice":
+            answer |= {"devices": self.devices, "needs_button": self.choice_needs_button}
+        return answer
+
+    def kind_of_device(self, device: str) -> str | None:
+        """Return the step that the choice of this device leads to, or None for a device that was not offered."""
+        if device not in [value for value, _label in self.devices]:
+            return None
+        return KIND_OF_DEVICE.get(device, "sms")
+
+    def approves(self, sent_ago_s: float, resends: int) -> bool | None:
+        """Return the result of a push sent ``sent_ago_s`` ago: approved, denied, or None for no answer yet."""
+        if self.approve == "never" or sent_ago_s * 1000 < self.approve_after_ms:
+            return None
+        if self.approve == "second" and resends == 0:
+            return None
+        return self.approve != "denied"
+
 
 # The texts are IBKR's, as users report them.
 REFUSED: Final = "Invalid username password combination"
@@ -53,7 +112,7 @@ class Round:
     mode: Mode
     nonce: str
     factor: SecondFactor | None = None
-    kind: Kind | Literal["offer"] | None = None
+    kind: str | None = None
     pushed_s: float = 0.0
     resends: int = 0
 
@@ -67,19 +126,22 @@ def proof_of(password: str, nonce: str) -> str:
 
 
 class LoginDesk:
-    """Judge the logins of one account; keeps every submit, the refusals and the used codes."""
+    """Judge the logins of one account; keeps every submit, the refusals and the used codes.
+
+    ``begin_session`` opens an SSO session and returns its token.
+    """
 
     def __init__(
         self,
         account: Account,
-        sessions: Sessions,
+        begin_session: Callable[[], str],
         *,
         locked_at_refusals: int,
         scenarios: dict[str, dict[str, Any]],
         wall_clock: Callable[[], float],
     ) -> None:
         self._account = account
-        self._sessions = sessions
+        self._begin_session = begin_session
         self._locked_at_refusals = locked_at_refusals
         self._scenarios = scenarios
         self._wall_clock = wall_clock
@@ -178,9 +240,9 @@ class LoginDesk:
 
     def _staged_factor(self) -> SecondFactor | None:
         parameters = self._scenarios.get("second_factor")
-        return None if parameters is None else SecondFactor.from_parameters(parameters)
+        return None if parameters is None else SecondFactor(**parameters)
 
-    def _ask(self, login: Round, factor: SecondFactor, kind: Kind) -> dict[str, Any]:
+    def _ask(self, login: Round, factor: SecondFactor, kind: str) -> dict[str, Any]:
         login.kind = kind
         if kind == "push":
             login.pushed_s = self._wall_clock()
@@ -226,12 +288,12 @@ class LoginDesk:
             return self._offer_or_succeed(auth_id, login, asked)
         return self._refuse(auth_id, login, "second_factor_refused", DENIED)
 
-    def _judge_code(self, auth_id: str, login: Round, factor: SecondFactor, kind: Kind, code: str) -> dict[str, Any]:
+    def _judge_code(self, auth_id: str, login: Round, factor: SecondFactor, kind: str, code: str) -> dict[str, Any]:
         if not self._takes_code(factor, kind, code):
             return self._refuse(auth_id, login, "second_factor_refused", WRONG_CODE, again=factor.asks(kind))
         return self._offer_or_succeed(auth_id, login, factor)
 
-    def _takes_code(self, factor: SecondFactor, kind: Kind, code: str) -> bool:
+    def _takes_code(self, factor: SecondFactor, kind: str, code: str) -> bool:
         """Return whether this code is right and unused, and mark it as used."""
         if kind == "app" and self._account.totp_secret is not None:
             import pyotp
@@ -247,19 +309,15 @@ class LoginDesk:
         return True
 
     def _offer_or_succeed(self, auth_id: str, login: Round, factor: SecondFactor) -> dict[str, Any]:
-        if factor.offer is None:
+        if not factor.offer:
             return self._succeed(auth_id, login)
         login.kind = "offer"
         self._note(login, "offer")
         return {"step": factor.offer}
 
     def _succeed(self, auth_id: str, login: Round) -> dict[str, Any]:
-        session: SsoSession = self._sessions.begin()
-        cookies = {
-            "XYZAB": session.token,
-            "XYZAB_AM.LOGIN": session.token,
-            "USERID": str(self._account.user_id),
-        }
+        token = self._begin_session()
+        cookies = {"XYZAB": token, "XYZAB_AM.LOGIN": token, "USERID": str(self._account.user_id)}
         return self._close(auth_id, login, "success", {"ok": True, "cookies": cookies})
 
     def _refuse(
