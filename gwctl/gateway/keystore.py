@@ -8,14 +8,15 @@ by their digests.
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import hashlib
 import ipaddress
 import secrets
 import ssl
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,6 @@ _CA_RENEW_DAYS = 400
 _LEAF_LIFE_DAYS = 397
 _LEAF_RENEW_DAYS = 30
 _FRIENDLY_NAME = b"gateway"
-_FORMERLY_KEPT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,6 @@ class Authority:
 
     ca_file: Path
     key_file: Path
-    formerly: tuple[str, ...] = ()
-    """Digests of earlier certificates of this key: the current one verifies the same leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,43 +70,63 @@ def ensure_ca(ca_dir: Path, names: Iterable[str] = ()) -> Authority:
     """
     authority = Authority(ca_dir / "ca.pem", ca_dir / "ca.key")
     facts_file = ca_dir / "ca.json"
-    if not _may_sign(authority, facts_file, names):
-        with locked(ca_dir / ".lock"):
-            if not _may_sign(authority, facts_file, names):
-                _make_or_renew_ca(authority, facts_file, names)
-    return replace(authority, formerly=_listed(facts_file, "formerly"))
+    files = (authority.ca_file, authority.key_file)
+    wanted = set(names)
+
+    def is_wanted() -> bool:
+        return _is_sound(facts_file, files, _CA_RENEW_DAYS, _CA_LIFE_DAYS) and wanted <= set(_names_in(facts_file))
+
+    _make_unless(is_wanted, lambda: _make_or_renew_ca(authority, facts_file, wanted), ca_dir / ".lock")
+    return authority
 
 
-def _may_sign(authority: Authority, facts_file: Path, names: Iterable[str]) -> bool:
-    digests = {_digest(authority.ca_file, authority.key_file)}
-    sound = _fits(facts_file, digests) and _is_current(facts_file, _CA_RENEW_DAYS, _CA_LIFE_DAYS)
-    return sound and set(names) <= set(_listed(facts_file, "names"))
+def ensure_leaf(paths: Paths, names: Sequence[str] = ()) -> Leaf:
+    """Ensure a keystore for localhost and ``names``, signed by our authority, valid for 30 days more, and return it.
 
-
-def ensure_leaf(paths: Paths, names: Sequence[str] | None = None) -> Leaf:
-    """Ensure a keystore for localhost, signed by our authority and valid for at least 30 days, and return it.
-
-    It also carries ``names``; None keeps the current ones. It is for a gateway that is about to start: a running one is
-    known by its current certificate (``kept_leaf``). A second call changes nothing; if a file is damaged or not valid
-    yet, all are replaced. Raises DiskTrouble.
+    It is for a gateway that is about to start: a running one is known by its current certificate (``kept_leaf``). A
+    second call changes nothing; if a file is damaged or not valid yet, all are replaced. Raises DiskTrouble.
     """
-    authority = ensure_ca(paths.ca_dir, names or ())
+    authority = ensure_ca(paths.ca_dir, names)
     facts_file = leaf_facts_file(paths)
-    if not _is_wanted(paths, authority, names):
-        with locked(paths.profile_dir / ".leaf.lock"):
-            if not _is_wanted(paths, authority, names):
-                _make_leaf(paths, authority, facts_file, certified_names(paths) if names is None else names)
-    return _read_leaf(paths, facts_file)
+    files = (paths.leaf_file, paths.keystore_file, password_file(paths), authority.key_file)
+
+    def is_wanted() -> bool:
+        sound = _is_sound(facts_file, files, _LEAF_RENEW_DAYS, _LEAF_LIFE_DAYS)
+        return sound and set(names) == set(certified_names(paths))
+
+    _make_unless(is_wanted, lambda: _make_leaf(paths, authority, files, names), paths.profile_dir / ".leaf.lock")
+    leaf = kept_leaf(paths)
+    if leaf is None:
+        raise DiskTrouble(f"the certificate in {paths.profile_dir} was removed in the meantime", hint="try again")
+    return leaf
+
+
+def _make_unless(is_wanted: Callable[[], bool], make: Callable[[], None], lock: Path) -> None:
+    if not is_wanted():
+        with locked(lock):
+            if not is_wanted():
+                make()
 
 
 def kept_leaf(paths: Paths) -> Leaf | None:
-    """Return the certificate that a running gateway started with, of any age; None if its files are damaged.
+    """Return the certificate that a running gateway started with, of any age; None if it cannot be read.
 
     It creates and renews nothing: that would make a running gateway look like a stranger (law 4). Raises DiskTrouble.
     """
-    facts_file = leaf_facts_file(paths)
-    authority = Authority(paths.ca_file, paths.ca_dir / "ca.key", _listed(paths.ca_dir / "ca.json", "formerly"))
-    return _read_leaf(paths, facts_file) if _fits(facts_file, _leaf_digests(paths, authority)) else None
+    facts, _ = state_file.read_json(leaf_facts_file(paths))
+    pem, password = _read(paths.leaf_file), _read(password_file(paths))
+    match facts:
+        case {"spki_pin_base64": str(pin), "not_after_s": int(not_after_s)} if pem and password:
+            leaf = Leaf(
+                keystore_file=paths.keystore_file,
+                password=password.decode(errors="replace"),
+                spki_pin_base64=pin,
+                not_after=dt.datetime.fromtimestamp(not_after_s, dt.UTC),
+                leaf_pem=pem.decode(errors="replace"),
+            )
+            with contextlib.suppress(ValueError):  # ssl's error for a text that is no PEM
+                return leaf if leaf.der else None
+    return None
 
 
 def leaf_facts_file(paths: Paths) -> Path:
@@ -118,20 +136,7 @@ def leaf_facts_file(paths: Paths) -> Path:
 
 def certified_names(paths: Paths) -> tuple[str, ...]:
     """Return the names that the certificate carries in addition to localhost; reads only."""
-    return _listed(leaf_facts_file(paths), "names")
-
-
-def _is_wanted(paths: Paths, authority: Authority, names: Sequence[str] | None) -> bool:
-    facts_file = leaf_facts_file(paths)
-    sound = _fits(facts_file, _leaf_digests(paths, authority)) and _is_current(
-        facts_file, _LEAF_RENEW_DAYS, _LEAF_LIFE_DAYS
-    )
-    return sound and (names is None or sorted(names) == sorted(certified_names(paths)))
-
-
-def _leaf_digests(paths: Paths, authority: Authority) -> set[str | None]:
-    files = (paths.leaf_file, paths.keystore_file, password_file(paths))
-    return {_digest(*files, authority.ca_file), *(_digest(*files, former) for former in authority.formerly)}
+    return _names_in(leaf_facts_file(paths))
 
 
 def write_bundle(ca_dir: Path, names: Iterable[str] = ()) -> Path:
@@ -164,45 +169,41 @@ def _read(path: Path) -> bytes | None:
         raise DiskTrouble(f"cannot read {path}: {error.strerror}", hint=f"check the owner of {path}") from error
 
 
-def _digest(*parts: Path | str) -> str | None:
-    """Return one digest of files and of their digests; None if a file is missing."""
-    whole = hashlib.sha256()
-    for part in parts:
-        content = _read(part) if isinstance(part, Path) else b""
-        if content is None:
-            return None
-        whole.update(hashlib.sha256(content).digest() if isinstance(part, Path) else bytes.fromhex(part))
-    return whole.hexdigest()
+def _digest(files: Iterable[Path]) -> str | None:
+    """Return one digest of all ``files``; None if one is missing."""
+    contents = [_read(file) for file in files]
+    if None in contents:
+        return None
+    return hashlib.sha256(b"".join(content or b"" for content in contents)).hexdigest()
 
 
-def _fits(facts_file: Path, digests: set[str | None]) -> bool:
-    """Say whether the facts were written for files with one of ``digests``."""
+def _is_sound(facts_file: Path, files: Iterable[Path], days_left: int, life_days: int) -> bool:
+    """Say whether the facts were written for these files, for a certificate that expires late enough.
+
+    One that lasts longer than any was not valid yet when it was made: the clock was ahead then.
+    """
     facts, _ = state_file.read_json(facts_file)
-    return facts is not None and facts.get("sha256") in digests - {None}
+    match facts:
+        case {"sha256": str(digest), "not_after_s": int(not_after_s)} if digest == _digest(files):
+            return days_left * _DAY_S < not_after_s - time.time() <= life_days * _DAY_S
+    return False
 
 
-def _is_current(facts_file: Path, days_left: int, life_days: int) -> bool:
-    """Say whether it expires late enough and is already valid: the clock may have been ahead when it was created."""
-    facts, _ = state_file.read_json(facts_file)
-    not_after_s = (facts or {}).get("not_after_s")
-    return isinstance(not_after_s, int) and days_left * _DAY_S < not_after_s - time.time() <= life_days * _DAY_S
-
-
-def _listed(facts_file: Path, key: str) -> tuple[str, ...]:
-    """Return the texts that the facts list under ``key``, none without such a list; reads only."""
+def _names_in(facts_file: Path) -> tuple[str, ...]:
+    """Return the names in the facts, none without such a list; reads only."""
     facts, _ = state_file.look_at_json(facts_file)
-    texts = (facts or {}).get(key)
-    return tuple(text for text in texts if isinstance(text, str)) if isinstance(texts, list) else ()
+    names = (facts or {}).get("names")
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 def _make_or_renew_ca(authority: Authority, facts_file: Path, names: Iterable[str]) -> None:
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
+    files = (authority.ca_file, authority.key_file)
     key = _load_ca_key(authority)
-    permitted, formerly = list(names), list[str]()
     if key is None:
-        for damaged in (authority.ca_file, authority.key_file):
+        for damaged in files:
             if damaged.exists():
                 state_file.set_aside(damaged)
         key = ec.generate_private_key(ec.SECP256R1())
@@ -210,34 +211,20 @@ def _make_or_renew_ca(authority: Authority, facts_file: Path, names: Iterable[st
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         state_file.write_bytes(authority.key_file, pem)
-    else:
-        # The list only grows: clients may still reach another profile's gateway by an older name.
-        permitted += _permitted_names(authority.ca_file)
-        replaced = hashlib.sha256(_read(authority.ca_file) or b"").hexdigest()
-        formerly = [*_listed(facts_file, "formerly"), replaced][-_FORMERLY_KEPT:]
-    permitted = sorted(set(permitted))
+    # The list only grows: clients may still reach another profile's gateway by an older name.
+    permitted = sorted({*names, *_names_in(facts_file)})
     certificate = _ca_certificate(key, permitted).sign(key, hashes.SHA256())
     state_file.write_bytes(authority.ca_file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
-    facts = {
-        "sha256": _digest(authority.ca_file, authority.key_file),
-        "not_after_s": int(certificate.not_valid_after_utc.timestamp()),
-        "names": permitted,
-        "formerly": formerly,
-    }
+    _write_facts(facts_file, files, certificate, permitted)
+
+
+def _write_facts(
+    facts_file: Path, files: Iterable[Path], certificate: x509.Certificate, names: Iterable[str], **more: str
+) -> None:
+    """Write what later calls need to know of ``certificate``, so that they load no ``cryptography``."""
+    not_after_s = int(certificate.not_valid_after_utc.timestamp())
+    facts = {"sha256": _digest(files), "names": list(names), "not_after_s": not_after_s, **more}
     state_file.write_json(facts_file, facts)
-
-
-def _permitted_names(ca_file: Path) -> list[str]:
-    """Return the names that the authority may sign for in addition to localhost."""
-    from cryptography import x509
-
-    ca = x509.load_pem_x509_certificate(_read(ca_file) or b"")
-    try:
-        subtrees = ca.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
-    except (x509.ExtensionNotFound, ValueError):
-        return []
-    values = [str(getattr(subtree.value, "network_address", subtree.value)) for subtree in subtrees]
-    return [value for value in values if value not in {"localhost", "127.0.0.0", "::1"}]
 
 
 def _load_ca_key(authority: Authority) -> ec.EllipticCurvePrivateKey | None:
@@ -332,7 +319,7 @@ def _certificate(
     )
 
 
-def _make_leaf(paths: Paths, authority: Authority, facts_file: Path, names: Sequence[str]) -> None:
+def _make_leaf(paths: Paths, authority: Authority, files: Iterable[Path], names: Sequence[str]) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -372,24 +359,5 @@ def _make_leaf(paths: Paths, authority: Authority, facts_file: Path, names: Sequ
     state_file.write_bytes(password_file(paths), password.encode())
     state_file.write_bytes(paths.keystore_file, keystore)
     state_file.write_bytes(paths.leaf_file, leaf.public_bytes(serialization.Encoding.PEM))
-    facts = {
-        "sha256": _digest(paths.leaf_file, paths.keystore_file, password_file(paths), authority.ca_file),
-        "names": list(names),
-        "not_after_s": int(leaf.not_valid_after_utc.timestamp()),
-        "spki_pin_base64": base64.b64encode(hashlib.sha256(spki).digest()).decode(),
-    }
-    state_file.write_json(facts_file, facts)
-
-
-def _read_leaf(paths: Paths, facts_file: Path) -> Leaf:
-    facts, _ = state_file.read_json(facts_file)
-    pem, password = _read(paths.leaf_file), _read(password_file(paths))
-    if facts is None or pem is None or password is None:
-        raise DiskTrouble(f"the certificate in {paths.profile_dir} was removed in the meantime", hint="try again")
-    return Leaf(
-        keystore_file=paths.keystore_file,
-        password=password.decode(),
-        spki_pin_base64=str(facts["spki_pin_base64"]),
-        not_after=dt.datetime.fromtimestamp(int(facts["not_after_s"]), dt.UTC),
-        leaf_pem=pem.decode(),
-    )
+    pin = base64.b64encode(hashlib.sha256(spki).digest()).decode()
+    _write_facts(leaf_facts_file(paths), files, leaf, names, spki_pin_base64=pin)

@@ -18,7 +18,7 @@ from rig import free_port
 from gwctl import process
 from gwctl.gateway.client import GatewayClient
 from gwctl.gateway.java import find_java
-from gwctl.gateway.keystore import ensure_leaf, write_bundle
+from gwctl.gateway.keystore import kept_leaf, write_bundle
 from gwctl.gateway.launch import Runtime, adopt, launch
 from gwctl.gateway.tls_requests import Knock
 from gwctl.gateway.work_folder import GatewaySettings, prepare_home
@@ -88,7 +88,8 @@ def test_a_name_of_the_profiles_is_believed_and_its_withdrawal_waits_for_the_nex
         assert await asyncio.to_thread(_curl, port, "other.example.internal", paths.ca_file) == (60, "000")
 
         write_bundle(paths.ca_dir, ["another.example.internal"])
-        leaf = ensure_leaf(paths)
+        leaf = kept_leaf(paths)
+        assert leaf is not None
         assert leaf == prepared.leaf
         assert adopt(paths) == running
         async with GatewayClient(port, paths.ca_file, leaf.der) as client:
