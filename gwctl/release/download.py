@@ -1,93 +1,142 @@
-"""Download a release, with resume, checks and progress."""
+"""Where a release comes from, and its download: with progress, and resumed if the server allows it."""
 
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import email.utils
-import os
-import random
+import errno
+import hashlib
+import ipaddress
 import re
-import socket
-import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from gwctl.errors import DownloadFailed
-from gwctl.release.partial_download import Part
-from gwctl.release.source import shown_url, url_fault
+from gwctl import state_file
+from gwctl.config import OFFICIAL_RELEASE
+from gwctl.errors import DiskTrouble, DownloadFailed, ReleaseMissing, Usage
 from gwctl.version import VERSION
 
 if TYPE_CHECKING:
     import httpx
 
-
-def retry_after_s(text: str | None, now: dt.datetime) -> float | None:
-    """Return the seconds from ``now`` that a Retry-After header asks for, or None if it has no valid value."""
-    if text is None:
-        return None
-    if re.fullmatch(r"\s*\d{1,9}\s*", text, re.ASCII):
-        return float(text)
-    try:
-        when = email.utils.parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=dt.UTC)
-    return max(0.0, (when - now).total_seconds())
-
-
-def validator(headers: Mapping[str, str]) -> str | None:
-    """Return a valid If-Range value: a strong ETag, otherwise the Last-Modified date, otherwise None."""
-    etag = headers.get("ETag", "")
-    if etag.startswith('"'):
-        return etag
-    return headers.get("Last-Modified")
-
-
-def content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
-    """Return the start and total length from Content-Range, None for each that is missing."""
-    text = headers.get("Content-Range", "").strip()
-    match = re.fullmatch(r"bytes (?:(\d{1,15})-\d{1,15}|\*)/(?:(\d{1,15})|\*)", text, re.ASCII)
-    if match is None:
-        return None, None
-    start, total = match.groups()
-    return (int(start) if start else None), (int(total) if total else None)
-
-
-def content_length(headers: Mapping[str, str]) -> int | None:
-    """Return the length of the body, None if it is not given."""
-    text = headers.get("Content-Length", "")
-    return int(text) if re.fullmatch(r"\d{1,15}", text, re.ASCII) else None
-
-
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 _BROWSER_HINT = "download it with a browser and run `gwctl release install FILE`"
 _AGAIN_HINT = f"run the same command again to resume, or {_BROWSER_HINT}"
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REDIRECTS = 5
+_CONNECT_TIMEOUT_S = 15.0
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One place to install from.
+
+    ``shown`` is safe to print and to record: it has no query, which may be a signature. ``key`` is the SHA-256 of the
+    whole address, to recognize the address without storing it. ``where`` is the address or the file, ``name`` the name
+    of the archive in errors.
+    """
+
+    shown: str
+    key: str
+    name: str
+    where: str | Path
+
+
+def shown_url(url: str) -> str:
+    """Return ``url`` without user, password, query and fragment, safe to print and to store."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the address"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else "")
+
+
+def url_fault(url: str, *, loopback_allowed: bool) -> str | None:
+    """Say why gwctl may not fetch ``url``, or None: https anywhere, http on loopback only, never with a password."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        return "is not a valid address"
+    if not host:
+        return "names no host"
+    if "@" in parts.netloc:
+        return "contains a user or a password"
+    if parts.scheme == "https" or (parts.scheme == "http" and loopback_allowed and _is_loopback(host)):
+        return None
+    return "is not https"
+
+
+def _is_loopback(host: str) -> bool:
+    """Say whether ``host`` is this machine, by name or by a loopback address."""
+    try:
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse(source: str) -> Source:
+    """Return the source that the text ``source`` names.
+
+    Raises Usage for a folder, an unsupported kind of address or an empty text, and ReleaseMissing for a file that does
+    not exist. It reads the disk and changes nothing.
+    """
+    if not source.strip():
+        raise Usage("the release's source is empty", hint="gwctl release install [URL|FILE]")
+    if _SCHEME.match(source) and not Path(source).exists():
+        return _parse_url(source)
+    path = Path(source).expanduser().absolute()
+    if path.is_dir():
+        raise Usage(
+            f"{path} is a folder; gwctl installs a release from its zip",
+            hint=f"cd {path} && zip -r ../clientportal.gw.zip . && gwctl release install ../clientportal.gw.zip",
+        )
+    if not path.exists():
+        raise ReleaseMissing(
+            f"{path} does not exist", hint=f"gwctl release install {OFFICIAL_RELEASE}, or give the path of the zip"
+        )
+    if not path.is_file():
+        raise Usage(f"{path} is not a regular file", hint="gwctl release install FILE, with the downloaded zip")
+    key = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()
+    return Source(shown=str(path), key=key, name=path.name, where=path)
+
+
+def _parse_url(url: str) -> Source:
+    fault = url_fault(url, loopback_allowed=True)
+    if fault is not None:
+        raise Usage(f"{shown_url(url)} {fault}", hint=f"gwctl release install {OFFICIAL_RELEASE}")
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", urlsplit(url).path.rsplit("/", 1)[-1])[:80].lstrip(".") or "release.zip"
+    return Source(shown=shown_url(url), key=hashlib.sha256(url.encode()).hexdigest(), name=name, where=url)
+
+
+@contextlib.contextmanager
+def disk_trouble(folder: Path) -> Iterator[None]:
+    """Turn an OSError in the block into DiskTrouble; it names the file, or else ``folder``."""
+    try:
+        yield
+    except OSError as error:
+        path = Path(error.filename or folder)
+        hint = f"check the owner of {path.parent}, or set GWCTL_HOME to a folder you can write to"
+        if error.errno in _FULL:
+            hint = "free some space (`gwctl release prune` removes old releases), or set GWCTL_HOME to a larger disk"
+        raise DiskTrouble(f"cannot use {path}: {error.strerror or type(error).__name__}", hint=hint) from error
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadPolicy:
-    """Limits in time, attempts and size; the real archive has 13 MB."""
+    """Limits in size, time and attempts; the real archive has 13 MB."""
 
     size_limit_bytes: int = 200_000_000
-    connect_timeout_s: float = 15.0
     read_timeout_s: float = 30.0
     total_timeout_s: float = 1_800.0
-    # Attempts in a row that each brought less than `worthwhile_bytes`.
+    # Attempts in a row that brought no byte more than the one before.
     attempts: int = 5
-    worthwhile_bytes: int = 1_000_000
     first_pause_s: float = 0.5
-    longest_pause_s: float = 30.0
-    retry_after_limit_s: float = 120.0
-    redirects: int = 5
-
-    def pause_s(self, failures: int, jitter: float) -> float:
-        """Return the pause after ``failures`` in a row: doubling, bounded; ``jitter`` (0 to 1) varies half of it."""
-        whole = min(self.longest_pause_s, self.first_pause_s * 2.0 ** (failures - 1))
-        return whole * (0.5 + jitter / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +145,6 @@ class DownloadProgress:
 
     received_bytes: int
     total_bytes: int | None
-    attempt: int
     trouble: str | None = None
     pause_s: float = 0.0
 
@@ -104,215 +152,135 @@ class DownloadProgress:
 class _Passing(Exception):
     """An error that a retry may overcome; never leaves this module."""
 
-    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.retry_after_s = retry_after_s
 
+@dataclass(frozen=True, slots=True)
+class Download:
+    """One file at ``url`` on its way into ``part``; ``report`` is called at each step."""
 
-class Downloader:
-    """Download files within ``policy``; ``pause``, ``jitter`` (0 to 1) and ``now_s`` (monotonic) are passed in."""
+    url: str
+    part: Path
+    report: Callable[[DownloadProgress], None]
+    policy: DownloadPolicy
 
-    def __init__(
-        self,
-        policy: DownloadPolicy | None = None,
-        *,
-        pause: Callable[[float], None] = time.sleep,
-        jitter: Callable[[], float] | None = None,
-        now_s: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.policy = policy or DownloadPolicy()
-        self._pause = pause
-        self._jitter = jitter or random.SystemRandom().random
-        self._now_s = now_s
+    def fetch(self) -> None:
+        """Make ``part`` the complete file, resuming from its bytes if the server still has the same file.
 
-    def fetch(self, url: str, part: Part, progress: Callable[[DownloadProgress], None] | None = None) -> None:
-        """Make ``part`` the complete file at ``url``.
-
-        It resumes from the bytes in ``part`` if the server still has the same file. Raises DownloadFailed, keeping the
-        bytes that can be resumed, and DiskTrouble.
+        Raises DownloadFailed, keeping the bytes that can be resumed, and DiskTrouble.
         """
-        deadline_s = self._now_s() + self.policy.total_timeout_s
-        failures, attempt = 0, 0
-        with self._client() as client:
+        deadline_s = time.monotonic() + self.policy.total_timeout_s
+        failures = 0
+        with self._client() as client, disk_trouble(self.part.parent):
             while True:
-                attempt += 1
-                before_bytes = part.size_bytes()
-                run = _Attempt(client, self.policy, url, part, attempt, progress, lambda: deadline_s - self._now_s())
+                had_bytes = self._size_bytes()
                 try:
-                    run.perform()
+                    self._fetch_once(client, deadline_s)
                 except _Passing as trouble:
-                    gained = part.size_bytes() - before_bytes >= self.policy.worthwhile_bytes
-                    failures = 1 if gained else failures + 1
-                    pause_s = self._pause_s(url, trouble, failures)
-                    if self._now_s() + pause_s >= deadline_s:
-                        raise _took_too_long(url, self.policy) from trouble
-                    run.report(trouble=trouble.reason, pause_s=pause_s)
-                    self._pause(pause_s)
+                    failures = 1 if self._size_bytes() > had_bytes else failures + 1
+                    if failures >= self.policy.attempts:
+                        raise self._failed(f": {trouble}, {failures} times", _AGAIN_HINT) from trouble
+                    pause_s = self.policy.first_pause_s * 2 ** (failures - 1)
+                    self.report(DownloadProgress(self._size_bytes(), None, str(trouble), pause_s))
+                    time.sleep(pause_s)  # no fact to wait for: the server does not say when it is well again
                 else:
                     return
 
-    def _pause_s(self, url: str, trouble: _Passing, failures: int) -> float:
-        if failures >= self.policy.attempts:
-            raise DownloadFailed(f"{shown_url(url)}: {trouble.reason}, {failures} times", hint=_AGAIN_HINT) from trouble
-        asked_s = trouble.retry_after_s or 0.0
-        if asked_s > self.policy.retry_after_limit_s:
-            raise DownloadFailed(
-                f"{shown_url(url)}: {trouble.reason} and asks to wait {asked_s:.0f} s",
-                hint=f"run the same command again after that, or {_BROWSER_HINT}",
-            ) from trouble
-        return max(asked_s, self.policy.pause_s(failures, self._jitter()))
+    def discard(self) -> None:
+        """Remove what was downloaded, the bytes first: then a crash in between leaves nothing to resume."""
+        self.part.unlink(missing_ok=True)
+        self._etag_file.unlink(missing_ok=True)
 
     def _client(self) -> httpx.Client:
         import httpx
 
-        policy = self.policy
-        timeout = httpx.Timeout(policy.read_timeout_s, connect=policy.connect_timeout_s)
-        sent = {"User-Agent": f"gwctl/{VERSION}", "Accept-Encoding": "identity"}
-        # Plain http works on loopback only and never uses a proxy; https follows the system's proxy settings.
-        direct = {"http://": httpx.HTTPTransport(trust_env=False)}
-        return httpx.Client(timeout=timeout, headers=sent, follow_redirects=False, mounts=direct)
+        def check(request: httpx.Request) -> None:
+            """Refuse every redirect but to https, or on loopback."""
+            fault = url_fault(str(request.url), loopback_allowed=self.url.startswith("http:"))
+            if fault is not None:
+                raise self._failed(f" redirects to an address that {fault}: not followed")
 
-
-@dataclass(slots=True)
-class _Attempt:
-    """One request, with its body written into ``part``."""
-
-    client: httpx.Client
-    policy: DownloadPolicy
-    url: str
-    part: Part
-    attempt: int
-    progress: Callable[[DownloadProgress], None] | None
-    left_s: Callable[[], float]
-    total_bytes: int | None = None
-
-    def report(self, trouble: str | None = None, pause_s: float = 0.0) -> None:
-        """Report the progress."""
-        if self.progress is not None:
-            received = self.part.size_bytes()
-            self.progress(DownloadProgress(received, self.total_bytes, self.attempt, trouble, pause_s))
-
-    def perform(self) -> None:
-        """Request the missing bytes and write them; raise _Passing, DownloadFailed, DiskTrouble."""
-        validator = self.part.validator()
-        offset = self.part.size_bytes() if validator else 0
-        sent = {"Range": f"bytes={offset}-", "If-Range": validator} if offset and validator else {}
-        with _wire(), self._response(sent) as response:
-            self._judge_status(response)
-            if response.status_code == 416:
-                if offset and content_range(response.headers)[1] == offset:
-                    return
-                self.part.discard()
-                raise _Passing("the server now has a different file")
-            if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise DownloadFailed(f"{shown_url(self.url)} is sent compressed", hint=_BROWSER_HINT)
-            self._take(response, self._start(response, offset))
-
-    def _start(self, response: httpx.Response, offset: int) -> int:
-        """Return the offset of the body in the file; start over unless the body continues the bytes in ``part``."""
-        if response.status_code == 206:
-            start, self.total_bytes = content_range(response.headers)
-            if not offset or start != offset:
-                self.part.discard()
-                raise _Passing("the server sent a different range than requested")
-        else:
-            offset, self.total_bytes = 0, content_length(response.headers)
-        if self.total_bytes is not None and self.total_bytes > self.policy.size_limit_bytes:
-            self._refuse_size()
-        if offset == 0:
-            self.part.begin(validator(response.headers))
-        return offset
-
-    def _take(self, response: httpx.Response, start: int) -> None:
-        received = start
-        with self.part.opened(start) as file:
-            for chunk in response.iter_raw():
-                received += len(chunk)
-                if received > self.policy.size_limit_bytes:
-                    self._refuse_size()
-                self.part.write(file, chunk)
-                self.report()
-                if self.left_s() <= 0:
-                    raise _took_too_long(self.url, self.policy)
-        if self.total_bytes is not None and received != self.total_bytes:
-            raise _Passing("the connection was dropped")
-
-    def _refuse_size(self) -> None:
-        self.part.discard()
-        limit = f"{self.policy.size_limit_bytes / 1e6:g} MB"
-        raise DownloadFailed(
-            f"{shown_url(self.url)} is larger than {limit}: it cannot be a Standard Release", hint=_BROWSER_HINT
+        return httpx.Client(
+            timeout=httpx.Timeout(self.policy.read_timeout_s, connect=_CONNECT_TIMEOUT_S),
+            headers={"User-Agent": f"gwctl/{VERSION}", "Accept-Encoding": "identity"},
+            follow_redirects=True,
+            max_redirects=_REDIRECTS,
+            event_hooks={"request": [check]},
+            # Plain http works on loopback only and never uses a proxy; https follows the system's proxy settings.
+            mounts={"http://": httpx.HTTPTransport(trust_env=False)},
         )
 
-    def _judge_status(self, response: httpx.Response) -> None:
+    def _fetch_once(self, client: httpx.Client, deadline_s: float) -> None:
+        """Request the missing bytes and write them; raise _Passing, DownloadFailed, OSError."""
+        etag = self._etag()
+        start = self._size_bytes() if etag else 0
+        sent = {"Range": f"bytes={start}-", "If-Range": etag} if start and etag else {}
+        with self._wire(), client.stream("GET", self.url, headers=sent) as response:
+            self._judge(response, start if sent else None)
+            start = start if response.status_code == 206 else 0
+            length = response.headers.get("Content-Length")
+            total = start + int(length) if length else None
+            self._check_size(total or 0)
+            with self.part.open("ab" if start else "wb") as file:
+                if not start:
+                    state_file.write_bytes(self._etag_file, response.headers.get("ETag", "").encode())
+                for chunk in response.iter_raw():
+                    file.write(chunk)
+                    self.report(DownloadProgress(file.tell(), total))
+                    self._check_size(file.tell())
+                    if time.monotonic() > deadline_s:
+                        raise self._failed(f" took longer than {self.policy.total_timeout_s:g} s", _AGAIN_HINT)
+
+    def _judge(self, response: httpx.Response, asked_from: int | None) -> None:
+        """Raise _Passing or DownloadFailed unless the answer is the whole file, or continues it as asked."""
         status = response.status_code
-        if status in {200, 206, 416}:
-            return
+        continues = response.headers.get("Content-Range", "").startswith(f"bytes {asked_from}-")
+        if status == 416 or (status == 206 and not continues):
+            self.discard()
+            raise _Passing("the server did not send the missing bytes")
         if status in {408, 429} or status >= 500:
-            asked_s = retry_after_s(response.headers.get("Retry-After"), dt.datetime.now(dt.UTC))
-            raise _Passing(f"the server answered {status}", asked_s)
-        raise DownloadFailed(f"{shown_url(self.url)}: the server answered {status}", hint=_BROWSER_HINT)
+            raise _Passing(f"the server answered {status}")
+        if status not in {200, 206}:
+            raise self._failed(f": the server answered {status}")
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self.policy.size_limit_bytes:
+            self.discard()
+            limit = f"{self.policy.size_limit_bytes / 1e6:g} MB"
+            raise self._failed(f" is larger than {limit}: it cannot be a Standard Release")
+
+    def _failed(self, what: str, hint: str = _BROWSER_HINT) -> DownloadFailed:
+        return DownloadFailed(f"{shown_url(self.url)}{what}", hint=hint)
 
     @contextlib.contextmanager
-    def _response(self, sent: dict[str, str]) -> Iterator[httpx.Response]:
-        """Follow redirects to https only (on loopback also from http to http), and check each before the request."""
-        url = self.url
-        for _ in range(self.policy.redirects + 1):
-            with self.client.stream("GET", url, headers=sent) as response:
-                if response.status_code not in _REDIRECTS:
-                    yield response
-                    return
-                target = str(response.url.join(response.headers.get("Location", "")))
-            fault = url_fault(target, loopback_allowed=url.startswith("http:"))
-            if fault is not None:
+    def _wire(self) -> Iterator[None]:
+        """Sort httpx's errors into those that a retry may overcome and the others."""
+        import httpx
+
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            raise _Passing("the server did not answer in time") from error
+        except httpx.TooManyRedirects as error:
+            raise self._failed(" redirects in a circle") from error
+        except httpx.TransportError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise DownloadFailed(
-                    f"{shown_url(self.url)} redirects to an address that {fault}: not followed", hint=_BROWSER_HINT
-                )
-            url = target
-        raise DownloadFailed(f"{shown_url(self.url)} redirects in a circle", hint=_BROWSER_HINT)
-
-
-def _took_too_long(url: str, policy: DownloadPolicy) -> DownloadFailed:
-    return DownloadFailed(f"{shown_url(url)} took longer than {policy.total_timeout_s:g} s", hint=_AGAIN_HINT)
-
-
-@contextlib.contextmanager
-def _wire() -> Iterator[None]:
-    """Sort httpx's errors into those that a retry may overcome and the others."""
-    import httpx
-
-    try:
-        yield
-    except httpx.TimeoutException as error:
-        raise _Passing("the server did not answer in time") from error
-    except httpx.TransportError as error:
-        for cause in _causes(error):
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                raise DownloadFailed(
-                    f"the server's certificate is not trusted: {cause.verify_message}",
+                    f"the server's certificate is not trusted: {error}",
                     hint=f"check the machine's clock and any proxy, or {_BROWSER_HINT}",
                 ) from error
-        raise _Passing(_reason(error)) from error
-    except httpx.HTTPError as error:
-        raise DownloadFailed(f"the download failed: {type(error).__name__}", hint=_BROWSER_HINT) from error
+            known = {httpx.ConnectError: f"cannot connect ({error})", httpx.ProxyError: f"the proxy refused ({error})"}
+            raise _Passing(known.get(type(error), "the connection was dropped")) from error
 
+    def _size_bytes(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
 
-def _reason(error: httpx.TransportError) -> str:
-    import httpx
+    @property
+    def _etag_file(self) -> Path:
+        return self.part.with_name(f"{self.part.name}.etag")
 
-    if isinstance(error, httpx.ProxyError):
-        return "the proxy refused"
-    if not isinstance(error, httpx.ConnectError):
-        return "the connection was dropped"
-    if any(isinstance(cause, socket.gaierror) for cause in _causes(error)):
-        return "cannot connect (the host name does not resolve)"
-    numbers = [cause.errno for cause in _causes(error) if isinstance(cause, OSError) and (cause.errno or 0) > 0]
-    return f"cannot connect ({os.strerror(numbers[-1] or 0)})" if numbers else "cannot connect"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
+    def _etag(self) -> str | None:
+        """Return the strong ETag of the bytes in ``part``: the only one that vouches for their continuation."""
+        try:
+            text = self._etag_file.read_text("ascii")
+        except (FileNotFoundError, ValueError):
+            return None
+        return text if re.fullmatch(r'"[!-~]*"', text) else None

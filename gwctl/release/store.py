@@ -5,35 +5,66 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import json
 import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from gwctl import state_file
-from gwctl.errors import ReleaseBroken, ReleaseMissing, Usage
+from gwctl.errors import ReleaseBroken, ReleaseMissing, TimedOut, Usage
 from gwctl.release import archive
-from gwctl.release import archive as shape
-from gwctl.release import repository as record
-from gwctl.release.partial_download import Part, disk_trouble, write_all
-from gwctl.release.repository import Record, Release, Shelf, VerifyReport
-from gwctl.release.source import OFFICIAL_URL, Source, parse
-
-if TYPE_CHECKING:
-    from gwctl.release.download import Downloader, DownloadProgress
-
-__all__ = ["OFFICIAL_URL", "InstallResult", "Release", "ReleaseStore", "VerifyReport"]
+from gwctl.release.download import Download, DownloadPolicy, DownloadProgress, Source, disk_trouble, parse
 
 Outcome = Literal["installed", "already_installed", "new_bytes"]
-Releases = list[Release]  # Inside the class, `list` is a method.
 
+_RECORD = "release.json"
+_TREE = "clientportal.gw"
+_CHOICE = "current.json"
+_STAGING = ".staging-"
+_FORMAT = 1
 # Longer than a download may take, so that a process waiting for another's download gets its result.
 _INSTALL_DEADLINE_S = 2_000.0
-_TREE_DEADLINE_S = 60.0
-_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One installed release.
+
+    ``path`` is its top (the folder of ``bin`` and ``root``), ``sha256`` the checksum of its archive, ``source`` the
+    address or file without secrets, ``installed_at`` ISO 8601 in UTC, ``size_bytes`` the total size of its files.
+    """
+
+    version: str
+    path: Path
+    sha256: str
+    source: str
+    installed_at: str
+    kind: archive.Kind
+    size_bytes: int
+
+
+Releases = list[Release]  # Inside the store's class, `list` is a method.
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """The differences between a release's files and the record of its installation; names are relative."""
+
+    version: str
+    checked: int
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all files are unchanged and there are no others."""
+        return not (self.changed or self.missing or self.extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +79,68 @@ class InstallResult:
     previous: Release | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A release and what only the store needs: the key of its source and every file's checksum."""
+
+    release: Release
+    source_key: str
+    files: Mapping[str, archive.UnpackedFile]
+
+    def encoded(self) -> bytes:
+        """Return the content of the record's file."""
+        value = {**asdict(self.release), "format": _FORMAT, "source_key": self.source_key}
+        del value["path"]
+        value["files"] = {name: asdict(file) for name, file in self.files.items()}
+        return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
+
+    @classmethod
+    def read(cls, entry: Path) -> _Record | None:
+        """Return the record of the release in the folder ``entry``; None if it is missing or damaged."""
+        try:
+            value: dict[str, Any] = json.loads((entry / _RECORD).read_bytes())
+            files = {name: archive.UnpackedFile(**one) for name, one in value.pop("files").items()}
+            form, source_key = value.pop("format"), str(value.pop("source_key"))
+            release = Release(path=entry / _TREE, **value)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+        sound = form == _FORMAT and release.kind in ("standard", "standin") and isinstance(release.installed_at, str)
+        sound = sound and release.version == entry.name and release.path.is_dir()
+        return cls(release, source_key, files) if sound else None
+
+    def compared(self) -> VerifyReport:
+        """Read every file of the release and compare it with the record; an unreadable file counts as changed."""
+        top = self.release.path
+        found = {path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_symlink() or not path.is_dir()}
+        known = self.files.keys()
+        return VerifyReport(
+            version=self.release.version,
+            checked=len(known),
+            changed=tuple(name for name in sorted(found & known) if not _is_same(top / name, self.files[name])),
+            missing=tuple(sorted(known - found)),
+            extra=tuple(sorted(found - known)),
+        )
+
+
 class ReleaseStore:
     """The releases below ``releases_dir``; ``cache_dir`` holds downloads until they are complete.
 
-    Reading creates nothing. ``limits`` and ``downloader`` default to those of their modules.
+    Reading creates nothing and repairs nothing.
     """
 
-    def __init__(
-        self,
-        releases_dir: Path,
-        cache_dir: Path,
-        *,
-        limits: archive.ArchiveLimits | None = None,
-        downloader: Downloader | None = None,
-    ) -> None:
-        self._shelf = Shelf(releases_dir)
+    def __init__(self, releases_dir: Path, cache_dir: Path, *, policy: DownloadPolicy | None = None) -> None:
+        self._folder = releases_dir
         self._cache_dir = cache_dir
-        self._limits = limits or archive.ArchiveLimits()
-        self._downloader = downloader
+        self._policy = policy or DownloadPolicy()
 
     def list(self) -> Releases:
         """Return the valid releases, the last installed first, without leftovers and damaged entries."""
-        return [one.release for one in self._shelf.records()]
+        return [one.release for one in self._records()]
 
     def current(self) -> Release | None:
         """Return the chosen release, otherwise the newest standard one, otherwise None."""
         releases = self.list()
-        chosen = self._shelf.chosen_version()
+        chosen = self._chosen_version()
         for release in releases:
             if release.version == chosen:
                 return release
@@ -85,36 +151,32 @@ class ReleaseStore:
         return self._record(version).release
 
     def use(self, version: str) -> Release:
-        """Choose ``version`` for every later start, and return it; raise ReleaseMissing."""
-        self.get(version)
-        with self._shelf.locked("tree", _TREE_DEADLINE_S):
-            release = self.get(version)
-            self._shelf.choose(version)
+        """Choose ``version`` for every later start, and return it; raise ReleaseMissing and DiskTrouble."""
+        release = self.get(version)
+        state_file.write_json(self._folder / _CHOICE, {"version": version})
         return release
 
     def verify(self, version: str) -> VerifyReport:
         """Compare every file of ``version`` with the record of its installation; raise ReleaseMissing."""
-        return record.compared(self._record(version))
+        return self._record(version).compared()
 
     def prune(self, keep: set[str]) -> Releases:
         """Remove all releases except the current one and ``keep``, and leftovers of crashes and interrupted downloads.
 
         Returns the removed releases. Waits for a running installation; raises TimedOut and DiskTrouble.
         """
-        shelf = self._shelf
-        with shelf.locked("install", _INSTALL_DEADLINE_S), shelf.locked("tree", _TREE_DEADLINE_S):
+        with self._locked(), disk_trouble(self._folder):
             current = self.current()
             kept = keep | ({current.version} if current else set())
             removed = [release for release in self.list() if release.version not in kept]
-            for release in removed:
-                shelf.discard(release.path.parent)
-            for entry in shelf.broken_entries():
+            # A folder without a record may belong to a person; one with a damaged record is ours.
+            damaged = [entry for entry in self._entries() if (entry / _RECORD).exists() and not _Record.read(entry)]
+            for entry in [*(release.path.parent for release in removed), *damaged]:
                 if entry.name not in kept:
-                    shelf.discard(entry)
-            shelf.remove_leftovers()
-            for half in [*self._cache_dir.glob("*.part"), *self._cache_dir.glob("*.part.json")]:
-                with disk_trouble("remove", half):
-                    half.unlink(missing_ok=True)
+                    self._discard(entry)
+            self._remove_leftovers()
+            for half in self._cache_dir.glob("*.part*"):
+                half.unlink(missing_ok=True)
         return removed
 
     def install(
@@ -135,120 +197,145 @@ class ReleaseStore:
         place = parse(source)
         pinned = _checked_pin(sha256)
         asked_at = _utc_now()
-        with self._shelf.locked("install", _INSTALL_DEADLINE_S):
+        with self._locked(), disk_trouble(self._folder):
             known = self._known_without_bytes(place, pinned, asked_at)
             if known is not None:
-                return self._finished(known, "already_installed", None, select=select)
-            self._shelf.remove_leftovers()
-            with self._archive_of(place, progress) as zip_file:
-                return self._install_file(place, zip_file, pinned, select=select)
-
-    def _install_file(self, place: Source, zip_file: Path, pinned: str | None, *, select: bool) -> InstallResult:
-        with disk_trouble("read", zip_file), zip_file.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if pinned is not None and digest != pinned:
-            raise ReleaseBroken(
-                f"{place.shown} has the SHA-256 {digest}, not the pinned {pinned}; nothing was installed",
-                hint=f"if you meant to install the new bytes: gwctl release install {place.shown} --sha256 {digest}",
-            )
-        records = self._shelf.records()
-        same = next((one for one in records if one.release.sha256 == digest), None)
-        if same is not None and record.compared(same).ok:
-            return self._finished(same.release, "already_installed", None, select=select)
-        before = next((one.release for one in records if one.source_key == place.key), None)
-        staging = self._shelf.staging_folder()
-        try:
-            release = self._staged(place, zip_file, digest, staging, same)
-            with self._shelf.locked("tree", _TREE_DEADLINE_S):
-                self._shelf.put(staging, release.version)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-        if same is not None or before is None:
-            return self._finished(release, "installed", None, select=select)
-        return self._finished(release, "new_bytes", before, select=select)
-
-    def _staged(self, place: Source, zip_file: Path, digest: str, staging: Path, same: Record | None) -> Release:
-        """Unpack into ``staging``, write the record, and return the release with its final path."""
-        top = staging / record.TREE_NAME
-        with archive.opened(zip_file, place.name, self._limits) as opened:
-            plan = archive.planned(opened, place.name, self._limits)
-            files = archive.unpack(opened, plan, top, place.name, self._limits)
-        version = same.release.version if same else self._shelf.free_version(shape.version_of(top, digest), digest)
-        release = Release(
-            version=version,
-            path=self._shelf.folder / version / record.TREE_NAME,
-            sha256=digest,
-            source=place.shown,
-            installed_at=_utc_now(),
-            kind=plan.kind,
-            size_bytes=sum(file.size_bytes for file in files.values()),
-        )
-        encoded = record.encoded(Record(release, place.key, files))
-        state_file.write_bytes(staging / record.RECORD_NAME, encoded, mode=0o644)
-        return release
-
-    def _finished(self, release: Release, outcome: Outcome, previous: Release | None, *, select: bool) -> InstallResult:
-        if select and release.version != self._shelf.chosen_version():
-            with self._shelf.locked("tree", _TREE_DEADLINE_S):
-                self._shelf.choose(release.version)
-        return InstallResult(release, outcome, previous)
+                result = InstallResult(known, "already_installed", None)
+            elif isinstance(place.where, Path):
+                result = self._install_file(place, place.where, pinned)
+            else:
+                state_file.make_private_dir(self._cache_dir)
+                part = self._cache_dir / f"{place.key[:12]}-{place.name}.part"
+                download = Download(place.where, part, progress or (lambda _seen: None), self._policy)
+                download.fetch()
+                try:
+                    result = self._install_file(place, part, pinned)
+                except ReleaseBroken:
+                    download.discard()
+                    raise
+                download.discard()
+            if select and result.release.version != self._chosen_version():
+                self.use(result.release.version)
+        return result
 
     def _known_without_bytes(self, place: Source, pinned: str | None, asked_at: str) -> Release | None:
         """Return the valid release that needs no download: the pinned one, or one another gwctl just installed."""
-        for one in self._shelf.records():
+        for one in self._records():
             just_installed = pinned is None and one.source_key == place.key and one.release.installed_at >= asked_at
-            if (one.release.sha256 == pinned or just_installed) and record.compared(one).ok:
+            if (one.release.sha256 == pinned or just_installed) and one.compared().ok:
                 return one.release
         return None
 
-    @contextlib.contextmanager
-    def _archive_of(self, place: Source, progress: Callable[[DownloadProgress], None] | None) -> Iterator[Path]:
-        """Yield the complete archive as a file that nobody else changes, and remove it afterwards.
-
-        If the block fails with anything but ReleaseBroken, the download stays for the next call.
-        """
-        from gwctl.release.download import Downloader
-
-        state_file.make_private_dir(self._cache_dir)
-        downloader = self._downloader or Downloader()
-        if isinstance(place.where, Path):
-            with self._copied_in(place.where, place.name, downloader.policy.size_limit_bytes) as copy:
-                yield copy
-            return
-        part = Part(self._cache_dir / f"{place.key[:12]}-{place.name}.part")
-        downloader.fetch(place.where, part, progress)
-        try:
-            yield part.path
-        except ReleaseBroken:
-            part.discard()
-            raise
-        part.discard()
-
-    @contextlib.contextmanager
-    def _copied_in(self, original: Path, name: str, limit_bytes: int) -> Iterator[Path]:
-        for left_by_a_crash in self._cache_dir.glob("copy-*.part"):
-            left_by_a_crash.unlink(missing_ok=True)
-        with contextlib.ExitStack() as stack:
-            with disk_trouble("read", original):
-                opened = stack.enter_context(original.open("rb"))
-            with disk_trouble("write", self._cache_dir):
-                copied = stack.enter_context(
-                    tempfile.NamedTemporaryFile(dir=self._cache_dir, prefix="copy-", suffix=".part", buffering=0)
+    def _install_file(self, place: Source, zip_file: Path, pinned: str | None) -> InstallResult:
+        """Unpack into a staging folder and rename that: whatever interrupts it, no half release is installed."""
+        with zip_file.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if pinned is not None and digest != pinned:
+                command = f"gwctl release install {place.shown} --sha256 {digest}"
+                raise ReleaseBroken(
+                    f"{place.shown} has the SHA-256 {digest}, not the pinned {pinned}; nothing was installed",
+                    hint=f"if you meant to install the new bytes: {command}",
                 )
-            while chunk := opened.read(_CHUNK_BYTES):
-                if copied.tell() + len(chunk) > limit_bytes:
-                    raise archive.broken(name, f"it is larger than {limit_bytes // 1_000_000} MB")
-                with disk_trouble("write", Path(copied.name)):
-                    write_all(copied.fileno(), chunk)
-            yield Path(copied.name)
+            records = self._records()
+            same = next((one for one in records if one.release.sha256 == digest), None)
+            if same is not None and same.compared().ok:
+                return InstallResult(same.release, "already_installed", None)
+            self._remove_leftovers()
+            staging = Path(tempfile.mkdtemp(dir=self._folder, prefix=_STAGING))
+            try:
+                files = archive.unpack(file, place.name, staging / _TREE)
+                version = same.release.version if same else self._free_version(staging / _TREE, digest)
+                entry = self._folder / version
+                release = Release(
+                    version=version,
+                    path=entry / _TREE,
+                    sha256=digest,
+                    source=place.shown,
+                    installed_at=_utc_now(),
+                    kind=archive.kind_of(files),
+                    size_bytes=sum(one.size_bytes for one in files.values()),
+                )
+                state_file.write_bytes(staging / _RECORD, _Record(release, place.key, files).encoded(), mode=0o644)
+                if entry.exists():
+                    self._discard(entry)
+                staging.rename(entry)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+        before = next((one.release for one in records if one.source_key == place.key), None)
+        if same is not None or before is None:
+            return InstallResult(release, "installed", None)
+        return InstallResult(release, "new_bytes", before)
 
-    def _record(self, version: str) -> Record:
-        records = self._shelf.records()
+    def _free_version(self, top: Path, sha256: str) -> str:
+        """Return the version of the release at ``top``, with some of its checksum if another has the same."""
+        version = archive.version_of(top, sha256)
+        return f"{version}-{sha256[:8]}" if (self._folder / version).exists() else version
+
+    def _discard(self, entry: Path) -> None:
+        """Remove ``entry`` from the releases in one step, then delete its files."""
+        trash = Path(tempfile.mkdtemp(dir=self._folder, prefix=_STAGING))
+        entry.rename(trash / entry.name)
+        shutil.rmtree(trash, ignore_errors=True)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what crashes left. Call it only with the lock: then nobody is building an entry."""
+        for folder in self._folder.glob(f"{_STAGING}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let one process at a time install or remove; raise TimedOut."""
+        import filelock
+
+        state_file.make_private_dir(self._folder)
+        lock = filelock.FileLock(self._folder / ".install.lock", timeout=_INSTALL_DEADLINE_S, mode=0o600)
+        try:
+            with disk_trouble(self._folder):
+                try:
+                    lock.acquire()
+                except filelock.Timeout as error:  # It is an OSError, but not a disk error.
+                    raise TimedOut(
+                        f"another gwctl has been installing a release for {_INSTALL_DEADLINE_S:.0f} s",
+                        hint="wait for it, then run the same command again",
+                    ) from error
+            yield
+        finally:
+            lock.release()
+
+    def _entries(self) -> Iterator[Path]:
+        if self._folder.is_dir():
+            yield from (path for path in self._folder.iterdir() if path.name[0] != "." and path.is_dir())
+
+    def _records(self) -> Sequence[_Record]:
+        """Return the records of the valid entries, the last installed first."""
+        found = [one for one in map(_Record.read, self._entries()) if one is not None]
+        return sorted(found, key=lambda one: (one.release.installed_at, one.release.version), reverse=True)
+
+    def _record(self, version: str) -> _Record:
+        records = self._records()
         for one in records:
             if one.release.version == version:
                 return one
         hint = "gwctl release list" if records else "gwctl release install"
         raise ReleaseMissing(f"the release {version!r} is not installed", hint=hint)
+
+    def _chosen_version(self) -> object:
+        """Return the version that ``use`` saved, which may no longer be installed, or None."""
+        with contextlib.suppress(OSError):
+            chosen, _ = state_file.look_at_json(self._folder / _CHOICE)
+            return (chosen or {}).get("version")
+        return None
+
+
+def _is_same(path: Path, recorded: archive.UnpackedFile) -> bool:
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size != recorded.size_bytes:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == recorded.sha256
+    except OSError:
+        return False
 
 
 def _checked_pin(sha256: str | None) -> str | None:
