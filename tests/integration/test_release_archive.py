@@ -61,6 +61,13 @@ def many_entries() -> bytes:
     return packed({**release_files(), **{f"doc/{number}": b"" for number in range(300)}})
 
 
+def shifted_index() -> bytes:
+    """Return a release whose index claims to begin 100 bytes later, so that its entries begin before the file."""
+    whole = release_zip()
+    at = whole.rfind(b"PK\x05\x06") + 16
+    return whole[:at] + struct.pack("<L", struct.unpack_from("<L", whole, at)[0] + 100) + whole[at + 4 :]
+
+
 def huge_index() -> bytes:
     """Return a file with an index of 4 GB according to its last bytes."""
     return b"PK\x03\x04" + bytes(100) + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 3, 3, 0xFFFFFFF0, 0, 0)
@@ -81,6 +88,7 @@ def without(name: str) -> Callable[[], bytes]:
         (flipped, "damaged"),
         (lying_index, "damaged"),
         (huge_index, "damaged"),
+        (shifted_index, "leads out of the file"),
         (many_entries, "more than 200 entries"),
         (lambda: with_entry("../evil"), "unsafe name"),
         (lambda: with_entry("root/../../evil"), "unsafe name"),
