@@ -1,25 +1,22 @@
-"""Reach what already runs: the supervisor, the gateway, the fake IBKR; and what clients need for that."""
+"""Reach what already runs: the supervisor, the gateway, the stand-in; and what clients need for that."""
 
 from __future__ import annotations
 
-import http.client
-import json
-import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from gwctl.config import Environment, Settings
-from gwctl.errors import GatewayUnreachable, TryAgain, Usage
+from gwctl.errors import GatewayUnreachable
 from gwctl.gateway.tls_requests import RawAnswer, RawRequest, request_once
 from gwctl.lifecycle.profile import Profile
+from gwctl.sandbox import admin_client as client
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
 
-CALL_TIMEOUT_S: Final = 30.0
-SANDBOX_TIMEOUT_S: Final = 5.0
+CALL_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,7 @@ def ask(profile: Profile, method: str, path: str, body: bytes | None = None) -> 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """A profile's fake IBKR; each call raises GatewayUnreachable if none runs, and Usage for unknown names."""
+    """A profile's stand-in for IBKR; each call raises GatewayUnreachable if none runs, and Usage for unknown names."""
 
     profile: Profile
 
@@ -93,19 +90,19 @@ class Sandbox:
         """Return its address, sessions, logins and scenarios."""
         url, token = self._where()
         token_file = str(self.profile.paths.sandbox_state_file)
-        return {"url": url, "token_file": token_file, **read_state(url, token)}
+        return {"url": url, "token_file": token_file, **client.read_state(url, token)}
 
     def on(self, scenario: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - each scenario has its own
         """Switch a scenario on and return the new state."""
-        return set_scenario(*self._where(), scenario, on=True, params=parameters)
+        return client.set_scenario(*self._where(), scenario, on=True, params=parameters)
 
     def off(self, scenario: str) -> dict[str, Any]:
         """Switch a scenario off and return the new state."""
-        return set_scenario(*self._where(), scenario, on=False)
+        return client.set_scenario(*self._where(), scenario, on=False)
 
     def do(self, action: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - each action has its own
         """Do something once, `drop_session` for example, and return the new state."""
-        return act(*self._where(), action, parameters)
+        return client.act(*self._where(), action, parameters)
 
     @contextmanager
     def fault(self, scenario: str, **parameters: Any) -> Iterator[None]:  # noqa: ANN401 - each scenario has its own
@@ -151,47 +148,3 @@ def port_of(settings: Settings) -> int:
     raw, _ = read_json(settings.paths.supervisor_state_file)
     port = (raw or {}).get("gateway_port")
     return int(port) if isinstance(port, int) else int(settings["port"])
-
-
-def read_state(url: str, token: str) -> dict[str, Any]:
-    """Return the fake IBKR's state; raise TryAgain if it does not answer."""
-    return _ask("GET", url, token, "/admin/state", None)
-
-
-def set_scenario(
-    url: str,
-    token: str,
-    name: str,
-    *,
-    on: bool = True,
-    params: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Switch a scenario and return the new state; raise Usage if it is unknown, TryAgain without an answer."""
-    wish = {"name": name, "on": on, "params": dict(params or {})}
-    return _ask("POST", url, token, "/admin/scenario", wish)
-
-
-def act(url: str, token: str, name: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Run an action and return the new state; raise Usage if it is unknown, TryAgain without an answer."""
-    return _ask("POST", url, token, "/admin/action", {"name": name, "params": dict(params or {})})
-
-
-def _ask(method: str, url: str, token: str, path: str, wish: dict[str, Any] | None) -> dict[str, Any]:
-    parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=SANDBOX_TIMEOUT_S)
-    try:
-        body = None if wish is None else json.dumps(wish)
-        connection.request(method, path, body, {"Authorization": f"Bearer {token}"})
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise TryAgain(
-            f"the sandbox does not answer on port {parts.port}: {type(error).__name__}", hint="gwctl up --sandbox"
-        ) from error
-    finally:
-        connection.close()
-    if response.status == 404:
-        raise Usage(answer["error"], hint=answer["hint"])
-    if response.status != 200:
-        raise TryAgain(f"the sandbox refused: {answer.get('error', response.status)}", hint="gwctl up --sandbox")
-    return dict(answer)

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from gwctl.errors import Usage
-from gwctl.lifecycle.reach import read_state, set_scenario
+from gwctl.sandbox.admin_client import read_state, set_scenario
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.login_desk import proof_of
 from gwctl.sandbox.settings import PAGE_VARIANTS, StandInConfig
