@@ -34,7 +34,7 @@ def refused(home: Home, done: Done, exit_code: int) -> str:
         ("[defaults]\nprot = 5001\n", ["unknown key 'prot' in [defaults]", "did you mean 'port'?"]),
         ("[profiles.default]\nuser = 'x'\n", ["unknown key 'user' in [profiles.default]", "'username'"]),
         ("[default]\nport = 5001\n", ["unknown key 'default'", "'defaults'"]),
-        ("[defaults\nport = 1\n", ["is not TOML", "mend"]),
+        ("[defaults\nport = 1\n", ["is not valid TOML", "edit"]),
         ("[defaults]\nport = 'many'\n", ["port = 'many'", "a whole number from 1 to 65535"]),
         ("[defaults]\nmode = 'demo'\n", ["mode = 'demo'", "one of paper, live"]),
         ("[defaults]\npassword = 'canary-in-file'\n", ["password does not belong", "gwctl secret set password"]),
@@ -119,7 +119,7 @@ def test_no_username_and_no_password(home: Home) -> None:
     """Missing credentials are 78 before anything is fetched or started, and the sandbox is offered."""
     assert "gwctl up --sandbox" in refused(home, home.gwctl("up"), 78)
     text = refused(home, home.gwctl("up", GWCTL_USERNAME="reader01"), 78)
-    assert "no password was found for reader01" in text
+    assert "no source has a password for reader01" in text
     assert not (home.home / "releases").exists()
     refused(home, home.gwctl("up", "--foreground"), 78)
 

@@ -58,7 +58,7 @@ def test_the_first_up_takes_another_port_where_the_built_in_one_is_in_use(unset:
         done = unset.gwctl("up", "--sandbox").check(0)
         port = unset.status()["gateway"]["port"]
         assert port != 5000
-        assert f"has port {port} from now on" in done.stderr
+        assert f"uses port {port} from now on" in done.stderr
         assert f"https://localhost:{port}/v1/api" in done.stdout
         unset.gwctl("api", "POST", "/tickle").check(0)
         unset.gwctl("down").check(0)

@@ -191,7 +191,7 @@ def test_a_second_interrupt_does_not_stop_the_stopping(home: Home) -> None:
     wait_for(lambda: MOMENTS["the gateway answers"](home), 30, "the gateway answers")
     call.send_signal(signal.SIGINT)
     for line in call.stderr:
-        if "stopping what was started" in line:
+        if "stopping what this command started" in line:
             break
     call.send_signal(signal.SIGINT)
     call.send_signal(signal.SIGTERM)
@@ -220,7 +220,7 @@ def test_up_that_times_out_says_what_goes_on(home: Home) -> None:
     """`up --timeout` over: 75, one line with the last phase, and the supervisor goes on until `down`."""
     done = home.gwctl("up", "--sandbox", "--timeout", "1", GWCTL_AUTH_DELAY_MS="20000").check(75)
     assert "not ready after 1 s" in done.stderr
-    assert "the supervisor goes on trying" in done.stderr
+    assert "the supervisor keeps trying" in done.stderr
     home.gwctl("status").check(150)
     assert home.gwctl("down").check(0).stdout == "stopped\n"
 

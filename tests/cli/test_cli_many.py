@@ -175,7 +175,7 @@ def test_the_widest_table_is_80_columns() -> None:
     assert " ".join(" ".join(row.split()) for row in rows[2:6]).startswith(" ".join(reason.split()))
     assert "1 of 2 ready" in rows[-2]
     assert rows[-1] == "in the sandbox: two"
-    assert list(table([])) == ["no profile: config.toml names none, and none has run"]
+    assert list(table([])) == ["no profiles: config.toml has none, and no profile has run"]
 
 
 def test_all_that_are_ready(ready: Machine) -> None:
@@ -233,7 +233,7 @@ def test_what_all_excludes(machine: Machine, argv: list[str]) -> None:
 def test_without_profiles(machine: Machine) -> None:
     """Nothing to show is 3, nothing to start is 78, nothing to stop is done."""
     machine.gwctl("status", "--all").check(3)
-    assert "names no profile" in one_line_with_hint(machine.gwctl(*SANDBOX).check(78))
+    assert "has no profiles" in one_line_with_hint(machine.gwctl(*SANDBOX).check(78))
     machine.gwctl("down", "--all").check(0)
     assert machine.gwctl("wait", "--all", "--for", "stopped").check(0).stdout == "stopped\n"
     machine.write_config("not = [toml")
@@ -258,7 +258,7 @@ def test_what_is_one_profiles_is_not_given_to_all(machine: Machine, variables: d
     machine.write_config("[profiles.a]\nusername = 'a'\n[profiles.b]\nusername = 'b'\n")
     (machine.folder / "password").write_text("canary")
     said = one_line_with_hint(machine.gwctl("up", "--all", *argv, **variables).check(78))
-    assert f"{next(iter(variables))} would count for every profile" in said
+    assert f"{next(iter(variables))} would apply to every profile" in said
     assert "canary" not in said
     assert machine.left() == []
 
@@ -355,7 +355,7 @@ def test_ctrl_c_stops_what_the_call_started_and_nothing_else(pair: Machine) -> N
     call.send_signal(signal.SIGINT)
     stdout, stderr = call.communicate(timeout=80)
     assert call.returncode == 130
-    assert "what was started is stopped again" in stderr
+    assert "stopped what this command had started" in stderr
     assert "(profile two)" in stdout
     try:
         phases = {name: (one["phase"], (one["supervisor"] or {}).get("pid")) for name, one in pair.look().items()}

@@ -98,7 +98,7 @@ def test_a_healthy_call_is_quick(sandbox: Home, record_property: pytest.RecordPr
     ("argv", "variables", "exit_code", "said"),
     [
         (["up", "--quiet"], {}, 78, "has no username"),
-        (["up", "--quiet"], {"GWCTL_USERNAME": "reader01"}, 78, "no password was found"),
+        (["up", "--quiet"], {"GWCTL_USERNAME": "reader01"}, 78, "no source has a password"),
         (["up", "--quiet"], {"GWCTL_PORT": "five"}, 78, "port = 'five'"),
         (["up", "--quiet", "--bogus"], {}, 2, "--bogus"),
         (["up", "-vq", "--bogus"], {}, 2, "--bogus"),

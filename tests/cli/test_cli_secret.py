@@ -90,7 +90,7 @@ def test_a_totp_secret_that_makes_no_codes_is_a_wrong_setting(home: Home, secret
 def test_check_tells_of_quotes_and_shows_no_secret(home: Home) -> None:
     """A value in quotes from an env file is told of; what it is, is not."""
     done = home.gwctl("secret", "check", "password", GWCTL_PASSWORD="'hunter2'").check(0)
-    assert "stands in quotes" in done.stdout
+    assert "is in quotes" in done.stdout
     assert "hunter2" not in done.stdout
 
 

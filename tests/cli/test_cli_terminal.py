@@ -41,8 +41,8 @@ def test_ctrl_c_on_the_keyboard(home: Home) -> None:
     child = on_terminal(home, "up", "--sandbox")
     child.expect("gateway answers on port")
     child.sendintr()
-    child.expect("stopping what was started")
-    child.expect("gwctl: interrupted; what was started is stopped again")
+    child.expect("stopping what this command started")
+    child.expect("gwctl: interrupted; stopped what this command had started")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 130
@@ -90,7 +90,7 @@ def test_a_password_is_asked_for_and_not_echoed(home: Home) -> None:
     child.close()
     assert child.exitstatus == 130
     child = on_terminal(home, "up", "--no-input", GWCTL_USERNAME="reader01")
-    child.expect("no password was found for reader01")
+    child.expect("no source has a password for reader01")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 78

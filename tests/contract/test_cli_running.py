@@ -158,7 +158,7 @@ def test_up_of_another_kind_or_port_is_refused(sandbox: Home) -> None:
     assert "is running the sandbox" in one_line_with_hint(sandbox.gwctl("up", GWCTL_USERNAME="u").check(75))
     other = sandbox.port % 60_000 + 1
     error = one_line_with_hint(sandbox.gwctl("up", "--sandbox", "--port", str(other)).check(75))
-    assert f"is running on port {sandbox.port}" in error
+    assert f"is already running on port {sandbox.port}" in error
     sandbox.gwctl("status").check(0)
 
 

@@ -151,7 +151,7 @@ def test_exec_is_interrupted_on_its_way(killing: Killing, number: signal.Signals
     wait_for(lambda: killing.happened("gateway"), 30, "the gateway answers")
     call.send_signal(number)
     assert (call.wait(30), killing.home.left()) == (code, []), killing.told.read_text()
-    assert "what was started is stopped again" in killing.told.read_text()
+    assert "stopped what this command had started" in killing.told.read_text()
     assert not killing.pids.exists()
 
 
@@ -179,9 +179,9 @@ def test_a_session_is_shared_and_kept(killing: Killing) -> None:
     (home.folder / "in").write_text("go\n")
     assert first.wait(30) == 5
     assert home.status()["gateway"]["pid"] == pid, "the second one still holds it"
-    assert "stays from now on" not in killing.told.read_text()
+    assert "now stays running" not in killing.told.read_text()
 
-    assert "stays from now on" in home.gwctl("up", "--sandbox").check(0).stderr
+    assert "now stays running" in home.gwctl("up", "--sandbox").check(0).stderr
     assert "stays" not in home.gwctl("up", "--sandbox").check(0).stderr
     (command,) = psutil.Process(second.pid).children()
     second.kill()

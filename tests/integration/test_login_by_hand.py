@@ -92,7 +92,7 @@ def test_interrupted_while_the_window_is_open(quick: RealHome, screen: Screen) -
     screen.login_window()
     call.send_signal(signal.SIGINT)
     done = ended(call, screen).check(130)
-    assert done.stderr.splitlines()[-1] == "gwctl: interrupted; what was started is stopped again"
+    assert done.stderr.splitlines()[-1] == "gwctl: interrupted; stopped what this command had started"
     assert quick.left() == []
 
 
@@ -112,7 +112,7 @@ def test_a_supervisor_that_is_locked_out_is_brought_back(quick: RealHome, screen
     before = quick.submits(), own_submits(quick)
 
     nowhere = quick.gwctl("login", "--manual", DISPLAY=":4242").check(69)
-    assert "the window could not be shown" in one_line_with_hint(nowhere)
+    assert "cannot open the window" in one_line_with_hint(nowhere)
     status = quick.status()
     assert (status["phase"], status["supervisor"]["pid"]) == ("locked_out", supervisor["pid"])
     assert (quick.submits(), own_submits(quick)) == before

@@ -20,7 +20,7 @@ def test_up_tells_of_a_password_in_quotes_once_before_the_login(tmp_path: Path, 
         done = home.gwctl(*argv, **given).check(77)
         warnings = [line for line in done.stderr.splitlines() if line.startswith("the password:")]
         assert warnings == [
-            "the password: it stands in quotes in its source ($GWCTL_PASSWORD), and they are sent with it"
+            "the password: it is in quotes in its source ($GWCTL_PASSWORD), and gwctl sends the quotes too"
         ]
         assert home.account.password not in done.stderr
 

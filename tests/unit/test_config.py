@@ -107,7 +107,9 @@ def test_every_key_has_a_sample() -> None:
 )
 def test_address_for_other_machines_is_whole(tmp_path: Path, address: str) -> None:
     """What is listened at is an IP address and a port, or it is refused with an example."""
-    with pytest.raises(Configuration, match=r"metrics_address = .* is not an IP address and a port, as in 0\.0\.0\.0"):
+    with pytest.raises(
+        Configuration, match=r"metrics_address = .* is not an IP address and a port, such as 0\.0\.0\.0"
+    ):
         load_from(tmp_path, GWCTL_METRICS_ADDRESS=address)
 
 
@@ -224,12 +226,12 @@ def test_page_and_commands_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[defaults\n", "is not TOML"),
-        (b"\xff", "is not TOML"),
+        (b"[defaults\n", "is not valid TOML"),
+        (b"\xff", "is not valid TOML"),
         (b"defaults = 3\n", r"\[defaults\] in .* is not a table"),
         (b"profiles = []\n", r"\[profiles\] in .* is not a table"),
         (b"[profiles]\nmine = 3\n", r"profiles.mine in .* is not a table"),
-        (b'[profiles."../x"]\n', "profile name '../x' is not usable"),
+        (b'[profiles."../x"]\n', "invalid profile name '../x'"),
     ],
 )
 def test_broken_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
@@ -258,9 +260,9 @@ def test_good_profile_names(name: str) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/b", "-a", "_a", "a b", "a\n", "ü", "x" * 65, "a\0"])
 def test_bad_profile_names(name: str) -> None:
     """No name leads out of the folder of profiles."""
-    with pytest.raises(Configuration, match="is not usable"):
+    with pytest.raises(Configuration, match="invalid profile name"):
         check_profile_name(name)
-    with pytest.raises(Configuration, match="is not usable"):
+    with pytest.raises(Configuration, match="invalid profile name"):
         load(name, environment=Environment({}))
 
 

@@ -272,7 +272,7 @@ def test_keyring_that_is_not_installed_has_nothing(no_keyring: None) -> None:
 def test_names_of_secrets() -> None:
     """A secret's name is written either way; any other is a usage error."""
     assert check_name("totp-secret") == check_name("TOTP_SECRET") == "totp_secret"
-    with pytest.raises(Usage, match="no secret called 'pin'"):
+    with pytest.raises(Usage, match="unknown secret 'pin'"):
         check_name("pin")
 
 
@@ -284,7 +284,7 @@ def test_require_says_what_is_missing() -> None:
     with pytest.raises(CredentialsMissing, match="has no username") as caught:
         require(None, password, None, "mine")
     assert "gwctl profile create mine" in (caught.value.hint or "")
-    with pytest.raises(CredentialsMissing, match="no password was found for me") as caught:
+    with pytest.raises(CredentialsMissing, match="no source has a password for me") as caught:
         require("me", None, None, "mine")
     assert (caught.value.hint or "").startswith("gwctl --profile mine secret set password")
     with pytest.raises(CredentialsMissing) as caught:

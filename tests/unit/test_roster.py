@@ -48,7 +48,7 @@ def test_the_lowest_port_that_nobody_has(taken: set[int], held: set[int], port: 
 
 def test_no_port_is_left() -> None:
     """That is said, rather than a port given twice."""
-    with pytest.raises(Configuration, match="no port from 5000 on"):
+    with pytest.raises(Configuration, match="no free port from 5000 up"):
         choose_port(range(65536), lambda _port: True)
 
 
@@ -87,7 +87,7 @@ def test_a_broken_file_hides_no_folder(paths: Paths) -> None:
     """What runs can be looked at and stopped with a settings file that cannot be read."""
     write(paths, "not = [toml", "ran")
     assert known_names(paths) == ["ran"]
-    with pytest.raises(Configuration, match="is not TOML"):
+    with pytest.raises(Configuration, match="is not valid TOML"):
         configured_names(paths)
 
 
