@@ -75,15 +75,15 @@ def test_every_way_is_tried(home: Home, addresses: Addresses) -> None:
         shown = home.gwctl("profile", "show", **variables).check(0)
         checked = home.gwctl("secret", "check", "notify_webhook", **variables).check(0)
     assert [line.split(" (")[0] for line in told.stdout.splitlines()] == [
-        "command: told: notify_command ended with exit code 0",
-        "webhook: told: answered 200",
-        "apprise: told: 1 of 1 told",
+        "command: sent: notify_command exited with code 0",
+        "webhook: sent: answered 200",
+        "apprise: sent: sent to 1 of 1",
     ]
     assert paths == {f"/{PATH_TOKEN}", f"/{APPRISE_TOKEN}"}
     data = failed.envelope["data"]
     assert data["profile"] == "default"
     assert [(way["way"], way["ok"], way["said"]) for way in data["ways"]] == [
-        ("command", False, "notify_command ended with exit code 1"),
+        ("command", False, "notify_command exited with code 1"),
         ("webhook", False, "answered 404"),
     ]
     assert [list(way) for way in data["ways"]] == [["way", "source", "ok", "said", "took_s"]] * 2
@@ -125,7 +125,7 @@ def test_without_the_extra(home: Home, without_apprise: dict[str, str]) -> None:
     variables = {"GWCTL_NOTIFY_URLS": f"slack://{APPRISE_TOKEN}", "GWCTL_USERNAME": "u", "GWCTL_PASSWORD": "p"}
     for argv in (["notify", "test"], ["up"]):
         text = one_line_with_hint(home.gwctl(*argv, **variables, **without_apprise).check(78))
-        assert "notify_urls is set ($GWCTL_NOTIFY_URLS) and Apprise is not installed" in text
+        assert "notify_urls is set ($GWCTL_NOTIFY_URLS), but Apprise is not installed" in text
         assert "pip install 'gwctl[notify]'" in text
     assert home.left() == []
 
@@ -157,7 +157,7 @@ def test_somebody_is_told_of_the_end_and_of_what_comes_after(real: RealHome, add
         wait_for(lambda: len(webhook.requests) >= 4, 20, "both ways are told again")
         assert webhook.requests[2][2].get("event", webhook.requests[3][2].get("event")) == "recovered"
         log = real.profile_dir / "logs" / "supervisor.log"
-        wait_for(lambda: log.read_text().count("recovered was not told") == 2, 20, "the log says that it was not told")
+        wait_for(lambda: log.read_text().count("did not send recovered") == 2, 20, "the log says that it was not told")
         printed = [real.gwctl(*argv, **variables) for argv in (
             ["status", "--json"], ["history", "--json"], ["logs", "-n", "9999"], ["profile", "show", "--json"],
         )]  # fmt: skip

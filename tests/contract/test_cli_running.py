@@ -295,7 +295,7 @@ def test_secrets_are_found_and_never_shown(sandbox: Home) -> None:
         done = sandbox.gwctl("secret", "check", "--json", **variables)
         assert check_envelope(done, "secret check", 0)["data"] == {"name": "password", "source": source}
         assert "canary" not in done.stdout + done.stderr
-    assert "no secret called 'pin'" in one_line_with_hint(sandbox.gwctl("secret", "check", "pin").check(2))
+    assert "unknown secret 'pin'" in one_line_with_hint(sandbox.gwctl("secret", "check", "pin").check(2))
 
 
 def test_a_person_can_log_in_again_now(sandbox: Home) -> None:

@@ -194,8 +194,8 @@ def test_apprise_tells_every_address() -> None:
         )
     assert delivery == Delivery(
         ok=False,
-        said="2 of 5 told: number 2 was not reached (JSON); number 3 is no address that Apprise knows; "
-        "number 4 switches the verification of certificates off, which gwctl does not do",
+        said="sent to 2 of 5: number 2 was not reached (JSON); number 3 is not a URL that Apprise knows; "
+        "number 4 turns certificate verification off, which gwctl does not allow",
     )
     assert {path for path, _, _ in webhook.requests} == {f"/{PATH_TOKEN}", "/two"}
     for body in webhook.bodies:
@@ -221,8 +221,8 @@ def test_a_program_is_told_by_its_environment(tmp_path: Path) -> None:
         "GWCTL_TITLE": MESSAGE.title,
     }
     failed = send(CommandWay([str(file), "3"], environ, "a test"))
-    assert failed == Delivery(ok=False, said="notify_command ended with exit code 3")
-    assert "does not start" in send(CommandWay(["/nowhere/program"], environ, "a test")).said
+    assert failed == Delivery(ok=False, said="notify_command exited with code 3")
+    assert "cannot start" in send(CommandWay(["/nowhere/program"], environ, "a test")).said
 
 
 # All together.
@@ -260,9 +260,9 @@ def test_a_hanging_way_delays_nobody(log: pytest.LogCaptureFixture) -> None:
         assert hanging.events == ["event_0"]
     assert children_left() == []
     assert [record.getMessage() for record in log.records if "before the end" in record.getMessage()] == [
-        "webhook: event_1 was not told before the end",
-        "webhook: event_2 was not told before the end",
-        "webhook: event_0 was not told before the end",
+        "webhook: did not send event_1 before the end",
+        "webhook: did not send event_2 before the end",
+        "webhook: did not send event_0 before the end",
     ]
     assert CANARIES.in_bytes(log.text.encode()) == []
 
@@ -285,7 +285,7 @@ def test_what_waits_is_bounded(log: pytest.LogCaptureFixture) -> None:
         await outbox.close(grace_s=0)
 
     asyncio.run(story())
-    assert log.text.count("too much waits") == 3
+    assert log.text.count("the queue is full") == 3
     assert log.text.count("before the end") == MOST_WAITING
 
 
@@ -305,7 +305,7 @@ def test_a_way_with_a_defect_is_not_the_others(log: pytest.LogCaptureFixture) ->
         await outbox.close(grace_s=5)
 
     asyncio.run(story())
-    assert log.text.count("broken: locked_out was not told: ValueError") == 2
+    assert log.text.count("broken: did not send locked_out: ValueError") == 2
     assert TOKEN not in log.text
 
 
@@ -323,7 +323,7 @@ def test_a_child_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
             child.kill()
             return await sending
 
-        assert asyncio.run(killed()) == Delivery(ok=False, said="gwctl's own process ended with exit code -9")
+        assert asyncio.run(killed()) == Delivery(ok=False, said="gwctl's child process exited with code -9")
 
 
 # What is configured.
@@ -341,11 +341,11 @@ def test_a_child_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ("http://192.168.1.2/Plover-Path-3381", "neither https nor on this machine"),
         ("http://localhost.example.com/Plover-Path-3381", "neither https nor on this machine"),
         ("ftp://127.0.0.1/Plover-Path-3381", "neither https nor on this machine"),
-        ("Plover-Path-3381", "is not an address"),
-        ("https:///Plover-Path-3381", "is not an address"),
-        ("https://example.com:99999/Plover-Path-3381", "is not an address"),
-        ("https://example.com/ Plover-Path-3381", "is not an address"),
-        ("https://[example/Plover-Path-3381", "is not an address"),
+        ("Plover-Path-3381", "is not a URL"),
+        ("https:///Plover-Path-3381", "is not a URL"),
+        ("https://example.com:99999/Plover-Path-3381", "is not a URL"),
+        ("https://example.com/ Plover-Path-3381", "is not a URL"),
+        ("https://[example/Plover-Path-3381", "is not a URL"),
     ],
 )
 def test_addresses_that_may_be_used(url: str, said: str | None) -> None:
@@ -363,7 +363,7 @@ def test_addresses_that_may_be_used(url: str, said: str | None) -> None:
 @pytest.mark.parametrize("token", ["two words", "line\nbreak", "täglich", ""])
 def test_tokens_that_no_header_may_have(token: str) -> None:
     """A token that could smuggle in another header is refused, and not repeated."""
-    with pytest.raises(Configuration, match="no header may have") as caught:
+    with pytest.raises(Configuration, match="not allowed in a header") as caught:
         find_secrets(found(notify_webhook_token=token).get)
     assert not token or token not in caught.value.message
 

@@ -166,8 +166,8 @@ def test_what_is_refused(
 
 
 def test_a_paper_account_is_not_for_each_worker(tmp_path: Path) -> None:
-    """A username has one session (law 1), so workers cannot have one each."""
-    with pytest.raises(Trouble, match="workers cannot have one each"):
+    """A username has one session (law 1), so workers must share it."""
+    with pytest.raises(Trouble, match="workers must share it"):
         Run.plan(account="paper", timeout_s=1, folder=tmp_path, pid=os.getpid(), apart=True)
 
 
