@@ -37,7 +37,7 @@ def refused(home: Home, done: Done, exit_code: int) -> str:
         ("[defaults\nport = 1\n", ["is not valid TOML", "edit"]),
         ("[defaults]\nport = 'many'\n", ["port = 'many'", "a whole number from 1 to 65535"]),
         ("[defaults]\nmode = 'demo'\n", ["mode = 'demo'", "one of paper, live"]),
-        ("[defaults]\npassword = 'canary-in-file'\n", ["password does not belong", "gwctl secret set password"]),
+        ("[defaults]\npassword = 'canary-in-file'\n", ["password must not be in", "gwctl secret set password"]),
         ("profiles = 3\n", ["[profiles]", "not a table"]),
     ],
 )

@@ -123,7 +123,7 @@ def test_a_list_from_a_variable_needs_another_supervisor_and_that_is_said(home: 
     said = json.loads(home.gwctl("doctor", "--json", **narrow).stdout)["data"]["findings"]
     assert next(one["remedy"] for one in said if one["check"] == "allow_ips") == applied
     done = home.gwctl("restart", **narrow).check(0)
-    assert f"{DIFFER}; the supervisor has the variables it was started with; to apply it: {applied}\n" in done.stderr
+    assert f"{DIFFER}; the supervisor still uses the variables from its start; to apply it: {applied}\n" in done.stderr
     assert "allow_ips" not in home.gwctl("restart").check(0).stderr
     home.gwctl("down").check(0)
     home.gwctl("up", "--sandbox", **narrow).check(0)

@@ -63,7 +63,7 @@ def data_of(home: Home, *argv: str, **variables: str) -> dict[str, Any]:
 def test_nothing_recorded_yet(home: Home) -> None:
     """A profile that never ran: one line on stderr, nothing on stdout, exit 0, no file made."""
     done = home.gwctl("history").check(0)
-    assert (done.stdout, done.stderr) == ("", "nothing is recorded yet; gwctl up begins\n")
+    assert (done.stdout, done.stderr) == ("", "no history yet; start with gwctl up\n")
     assert not home.home.exists()
     data = home.gwctl("history", "--json").check(0).envelope["data"]
     assert (data["state"], data["uptime"], data["days"], data["outages"]) == (None, None, [], [])
@@ -208,7 +208,7 @@ def test_the_picture_on_stdout(told: Home, home: Home) -> None:
     """--svg - prints the picture and nothing else, of an empty journal too."""
     assert ET.fromstring(told.gwctl("history", "--svg", "-").check(0).stdout).tag == f"{SVG}svg"  # noqa: S314 - our own
     journal_of(home).unlink()
-    assert "nothing is recorded yet" in home.gwctl("history", "--svg", "-").check(0).stdout
+    assert "no history yet" in home.gwctl("history", "--svg", "-").check(0).stdout
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_damage_is_said(told: Home) -> None:
     """A torn last line costs that line; a person is told on stderr, a script by a number."""
     with journal_of(told).open("a") as file:
         file.write('{"n":11,"at":"2026-')
-    assert "damaged or lost lines of the journal: 1" in told.gwctl("history").check(0).stderr
+    assert "the journal has 1 damaged or lost lines" in told.gwctl("history").check(0).stderr
     data = data_of(told)
     assert (data["damaged_lines"], data["lost_lines"], data["state"]) == (1, 0, "stopped")
 

@@ -34,7 +34,7 @@ def test_restart_gives_a_new_gateway_and_the_same_session(ready: Home) -> None:
 def test_a_kept_session_is_adopted(ready: Home) -> None:
     """`down --keep-session` leaves the gateway; the next `up` takes it over: same process, no password sent (law 4)."""
     pid, submits = ready.status()["gateway"]["pid"], ready.sandbox_submits()
-    assert ready.gwctl("down", "--keep-session").check(0).stdout == "stopped (the gateway goes on)\n"
+    assert ready.gwctl("down", "--keep-session").check(0).stdout == "stopped (the gateway keeps running)\n"
     alone = json.loads(ready.gwctl("status", "--json").check(150).stdout)["data"]
     assert (alone["phase"], alone["supervisor"]) == ("degraded", None)
     error = one_line_with_hint(ready.gwctl("profile", "delete", "default").check(75))

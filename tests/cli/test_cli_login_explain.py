@@ -58,14 +58,14 @@ def test_a_page_that_is_new_is_explained(home: Home) -> None:
     understood = "understood by what it has: username by autocomplete"
     keep(home, "20261120T010203Z-1-timed_out", json.dumps({**KEPT, "steps": [["page opened", 1], [understood, 2]]}))
     text = home.gwctl("login", "--explain").check(0).stdout
-    assert f"  the page        is none that gwctl knows; {understood}" in text.splitlines()
+    assert f"  the page        gwctl does not know it; {understood}" in text.splitlines()
     login = home.gwctl("login", "--explain", "--json").check(0).envelope["data"]["login"]
     assert login["understood"] == understood
 
 
 def test_none_is_kept(home: Home) -> None:
     """Where no login has failed that is said, with 0, and nothing is made for it."""
-    assert home.gwctl("login", "--explain").check(0).stdout == "no failed login of profile 'default' is kept\n"
+    assert home.gwctl("login", "--explain").check(0).stdout == "no record of a failed login of profile 'default'\n"
     envelope = home.gwctl("--profile", "other", "login", "--explain", "--json").check(0).envelope
     assert envelope["data"] == {"login": None}
     assert not home.home.exists()
@@ -97,5 +97,5 @@ def test_the_commands_are_for_the_profile(home: Home) -> None:
 def test_what_excludes_each_other(home: Home, pair: tuple[str, str]) -> None:
     """Two of login's ways at once are a usage error, and nothing is done."""
     text = one_line_with_hint(home.gwctl("login", *pair).check(2))
-    assert "exclude each other" in text
+    assert "cannot be combined" in text
     assert not home.home.exists()

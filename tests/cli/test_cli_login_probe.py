@@ -112,7 +112,7 @@ def test_nobody_is_there(home: Home) -> None:
     done = home.gwctl("login", "--probe", "--json", GWCTL_UPSTREAM=f"http://127.0.0.1:{free_port()}").check(75)
     error = done.envelope["error"]
     assert error["code"] == "upstream_unreachable"
-    assert error["message"].startswith("IBKR's login page cannot be reached: net::ERR_CONNECTION_REFUSED at http://")
+    assert error["message"].startswith("cannot reach IBKR's login page: net::ERR_CONNECTION_REFUSED at http://")
     assert "steps.json" in evidence(home)
     assert started_nothing(home)
 
@@ -136,8 +136,8 @@ UNKNOWN = '[profiles.default.page]\nusername = ["#nowhere"]\n'
 @pytest.mark.parametrize(
     "case",
     [
-        ("", "the login form did not come: no form within twice 2.7 s;", "login --probe, later"),
-        (UNKNOWN, "the login page is not one that gwctl knows: what was seen: two fields for a password", ".page]"),
+        ("", "the login form did not appear: no form within twice 2.7 s;", "login --probe, later"),
+        (UNKNOWN, "unknown login page: what was seen: two fields for a password", ".page]"),
     ],
     ids=["form_never", "unknown"],
 )

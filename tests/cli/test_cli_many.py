@@ -117,7 +117,7 @@ def test_set_changes_its_keys_only(machine: Machine) -> None:
     before = "[profiles.a] # first\nport = 5200 # of a\nusername = 'u'\n\n[profiles.b]\nport = 5300\n"
     machine.write_config(before)
     done = machine.gwctl("profile", "set", "a", "port=5300", "mode=live").check(0)
-    assert "b's, too: only one of them can run" in done.stdout
+    assert "b has that port too, so only one of them can run" in done.stdout
     text = (machine.home / "config.toml").read_text()
     assert text.startswith("[profiles.a] # first\nport = 5300 # of a\nusername = 'u'\n")
     assert machine.profiles() == {"a": {"port": 5300, "username": "u", "mode": "live"}, "b": {"port": 5300}}

@@ -65,7 +65,7 @@ def test_who_stands_beside_a_hung_supervisor_lives(home: Home, script: str, *, k
         if supervisor != starter.pid:
             wait_for((home.folder / "ended").exists, 5, "the script goes on after its supervisor")
         if keep:
-            assert done.stdout == "stopped (the gateway goes on)\n"
+            assert done.stdout == "stopped (the gateway keeps running)\n"
             assert not (home.profile_dir / "supervisor.json").exists()
             home.gwctl("up", "--sandbox").check(0)
             assert (home.status()["gateway"]["pid"], home.sandbox_submits()) == (gateway, submits)
@@ -80,12 +80,12 @@ def test_a_gateway_that_is_gone_is_not_said_to_go_on(home: Home) -> None:
     status = home.status()
     os.kill(status["supervisor"]["pid"], signal.SIGSTOP)
     os.kill(status["gateway"]["pid"], signal.SIGKILL)
-    assert home.gwctl("down", "--keep-session").check(0).stdout == "stopped (there was no gateway to keep)\n"
+    assert home.gwctl("down", "--keep-session").check(0).stdout == "stopped (no gateway to keep)\n"
     assert home.left() == []
     home.gwctl("up", "--sandbox").check(0)
     done = home.gwctl("down", "--keep-session", "--json").check(0)
     assert done.envelope["data"] == {"profile": "default", "was_running": True, "gateway_runs": True}
-    assert home.gwctl("down", "--keep-session").check(0).stdout == "already stopped (the gateway goes on)\n"
+    assert home.gwctl("down", "--keep-session").check(0).stdout == "already stopped (the gateway keeps running)\n"
 
 
 @contextlib.contextmanager

@@ -155,7 +155,7 @@ def test_verbs_on_a_healthy_profile_import_little(sandbox: Home, argv: list[str]
 
 def test_up_of_another_kind_or_port_is_refused(sandbox: Home) -> None:
     """A running sandbox is not taken for a session at IBKR, nor one port for another; nothing is touched."""
-    assert "is running the sandbox" in one_line_with_hint(sandbox.gwctl("up", GWCTL_USERNAME="u").check(75))
+    assert "is already running the sandbox" in one_line_with_hint(sandbox.gwctl("up", GWCTL_USERNAME="u").check(75))
     other = sandbox.port % 60_000 + 1
     error = one_line_with_hint(sandbox.gwctl("up", "--sandbox", "--port", str(other)).check(75))
     assert f"is already running on port {sandbox.port}" in error
@@ -219,13 +219,13 @@ def test_api_prints_the_body(sandbox: Home) -> None:
 def test_api_refusals(sandbox: Home) -> None:
     """A non-2xx is exit 1 with the body on stderr, in JSON too; an odd path is sent as it is meant."""
     done = sandbox.gwctl("api", "GET", "/nowhere").check(1)
-    assert (done.stdout, "was answered 404" in done.stderr) == ("", True)
+    assert (done.stdout, "returned 404" in done.stderr) == ("", True)
     assert json.loads(done.stderr.splitlines()[0])["statusCode"] == 404
     done = sandbox.gwctl("api", "GET", "/nowhere", "--json")
     assert check_envelope(done, "api", 1)["error"]["code"] == "http_error"
     assert json.loads(done.stderr)["statusCode"] == 404
     for odd in ("/no where", "/nö?q=ü b"):
-        assert "was answered 404" in sandbox.gwctl("api", "GET", odd).check(1).stderr
+        assert "returned 404" in sandbox.gwctl("api", "GET", odd).check(1).stderr
     assert "--data is not JSON" in one_line_with_hint(sandbox.gwctl("api", "POST", "/x", "--data", "{").check(2))
     sandbox.gwctl("api", "BREW", "/coffee").check(2)
 
@@ -275,13 +275,13 @@ def test_exec_without_the_dashes(sandbox: Home) -> None:
 
 def test_exec_says_what_cannot_be_run(sandbox: Home) -> None:
     """A CMD that is missing or no program is 69 and one line."""
-    assert "there is no program 'nowhere-at-all'" in one_line_with_hint(
+    assert "no executable program 'nowhere-at-all' found" in one_line_with_hint(
         sandbox.gwctl("exec", "--sandbox", "--", "nowhere-at-all").check(69)
     )
     text = sandbox.folder / "no-program"
     text.write_text("not a program")
     text.chmod(0o755)
-    assert "cannot be run" in one_line_with_hint(sandbox.gwctl("exec", "--sandbox", "--", str(text)).check(69))
+    assert "cannot run " in one_line_with_hint(sandbox.gwctl("exec", "--sandbox", "--", str(text)).check(69))
 
 
 def test_secrets_are_found_and_never_shown(sandbox: Home) -> None:

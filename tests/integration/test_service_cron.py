@@ -66,7 +66,7 @@ def check_lines(user: CronUser) -> None:
     assert crontab(user) == installed
     service(user, "uninstall")
     assert crontab(user) == THEIRS
-    assert "nothing is installed" in service(user, "uninstall")
+    assert "not installed" in service(user, "uninstall")
 
 
 def check_first_and_last(user: CronUser) -> None:

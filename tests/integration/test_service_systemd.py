@@ -153,7 +153,7 @@ def test_running_unit_is_not_restarted_by_an_install(home: Home) -> None:
     person = Person(home, RecordingSystemctl(home.folder / "bin", active=True))
     person.service("install").check(0)
     done = person.service("install", "--sandbox").check(0)
-    assert "brought up to date" in done.stdout
+    assert "updated" in done.stdout
     assert f"systemctl --user restart {UNIT}" in done.stdout
 
 
@@ -161,8 +161,8 @@ def test_running_unit_is_not_restarted_by_an_install(home: Home) -> None:
     ("argv", "exit_code", "words"),
     [
         (["install"], 2, "--systemd, or --cron, or --launchd"),
-        (["install", "--systemd", "--cron"], 2, "name one service manager"),
-        (["install", "--cron", "--system"], 2, "--system is for --systemd"),
+        (["install", "--systemd", "--cron"], 2, "name exactly one service manager"),
+        (["install", "--cron", "--system"], 2, "--system needs --systemd"),
         (["install", "--systemd", "--user", "me"], 2, "--system --user NAME"),
         (["install", "--systemd", "--password-file", "/nowhere/at/all"], 78, "is not a file"),
         (["install", "--systemd", "--system", "--user", "no-such-account"], 78, "useradd --system"),
@@ -181,5 +181,5 @@ def test_wrong_choices_are_said_before_anything_is_written(
 def test_variables_that_the_service_will_not_have_are_named(person: Person) -> None:
     """A GWCTL_ variable of this shell is no variable of the unit's: that is said, by its name alone."""
     done = person.service("install", "--no-start").check(0)
-    assert "GWCTL_PORT is set here and will not be for the service; use config.toml" in done.stderr
+    assert "the service will not have GWCTL_PORT, which is set here; use config.toml" in done.stderr
     assert str(person.home.port) not in person.unit.read_text().replace(str(person.home.home), "")
