@@ -53,7 +53,7 @@ def render(history: History, profile: str, look: Look) -> Iterator[str]:
     yield from _table([header, *(_day(day, look) for day in history.days)])
     if look.strip:
         yield "  " + "   ".join(f"{look.sign(state)} {state}" for state in reversed(WORST))
-    yield from _section("outages", ["began", "length", "cure", "cause"], history.outages, _outage, look)
+    yield from _section("outages", ["began", "length", "recovery", "cause"], history.outages, _outage, look)
     yield from _section("logins", ["at", "took", "outcome"], history.logins, _login, look)
     yield from _section("restarts", ["at", "reason"], history.restarts, _restart, look)
 
