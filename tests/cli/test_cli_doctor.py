@@ -1,4 +1,4 @@
-"""``gwctl doctor`` as people and scripts see it: the real program on a machine of its own."""
+"""``gwctl doctor`` as people and scripts see it: the real program on an isolated machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 def test_json_is_the_contracts_envelope(machine: Machine) -> None:
-    """With --json: findings of exactly these keys in the checks' order, a count of each state; warnings are exit 0."""
+    """--json has findings with exactly these keys in order, and a count per state; warnings exit with 0."""
     machine.variables["GWCTL_ALLOW_IPS"] = "192.168.1.*"
     done = machine.gwctl("doctor", "--json").check(0)
     assert done.stderr == ""
@@ -40,7 +40,7 @@ def test_json_is_the_contracts_envelope(machine: Machine) -> None:
 
 
 def test_a_line_a_check_with_the_remedy_below(machine: Machine) -> None:
-    """For a person: 80 columns, what failed with the next command below it, exit 1; -q says only what is wrong."""
+    """For a person: 80 columns, the next command below each failure, exit 1; -q shows only problems."""
     machine.paths.keystore_file.chmod(0o644)
     done = machine.gwctl("--no-color", "doctor").check(1)
     assert done.stderr == ""
@@ -60,7 +60,7 @@ def test_a_line_a_check_with_the_remedy_below(machine: Machine) -> None:
 
 
 def test_it_changes_nothing(machine: Machine) -> None:
-    """Whatever is there, damaged files included, is as it was afterwards, in the home and around it."""
+    """Everything, damaged files included, is unchanged afterwards, in the home and around it."""
     for name in ("supervisor.json", "gateway.json", "sandbox.json", "ledger.json", "budgets.json", "last-end.json"):
         machine.write_state(machine.paths.profile_dir / name, '{"half')
     machine.write_state(machine.paths.journal_file, '{"half')
@@ -73,7 +73,7 @@ def test_it_changes_nothing(machine: Machine) -> None:
 
 
 def test_an_empty_home_is_not_made(home: Home) -> None:
-    """On a machine where gwctl was never used doctor says what is missing and creates nothing."""
+    """On a machine without gwctl's files doctor says what is missing and creates nothing."""
     done = home.gwctl("doctor", "--json", GWCTL_UPSTREAM=f"http://127.0.0.1:{home.port}").check(1)
     said = {one["check"]: one for one in done.envelope["data"]["findings"]}
     assert said["secrets"]["remedy"] == "gwctl profile create default --username NAME"
@@ -82,7 +82,7 @@ def test_an_empty_home_is_not_made(home: Home) -> None:
 
 
 def test_a_home_that_cannot_be_written(machine: Machine) -> None:
-    """A profile's folder that is shut to its owner is said by `permissions` alone."""
+    """Only `permissions` reports a profile folder that its owner cannot write to."""
     machine.paths.profile_dir.chmod(0o500)
     try:
         findings = machine.gwctl("doctor", "--json", without_root=True).envelope["data"]["findings"]
@@ -93,7 +93,7 @@ def test_a_home_that_cannot_be_written(machine: Machine) -> None:
 
 
 def test_a_profile_is_named_in_the_remedies(machine: Machine) -> None:
-    """What to type is for the profile that was asked for."""
+    """The commands to type name the requested profile."""
     done = machine.gwctl("--profile", "two", "doctor", "--json", GWCTL_USERNAME="").check(1)
     said = {one["check"]: one for one in done.envelope["data"]["findings"]}
     assert said["settings"]["remedy"] == "gwctl profile create two"
@@ -102,7 +102,7 @@ def test_a_profile_is_named_in_the_remedies(machine: Machine) -> None:
 
 @pytest.mark.browser
 def test_a_running_sandbox_is_well_and_stays_so(sandbox: Home) -> None:
-    """Beside a session all that runs is well, the real browser starts, and the session is what it was."""
+    """With a session running, all checks pass, the real browser starts, and the session is unchanged."""
     before = sandbox.status()
     said: dict[str, Any] = {one["check"]: one for one in sandbox.gwctl("doctor", "--json").envelope["data"]["findings"]}
     well = ("browser", "java", "port", "certificate", "upstream", "supervisor", "session", "leftovers", "permissions")
@@ -114,7 +114,7 @@ def test_a_running_sandbox_is_well_and_stays_so(sandbox: Home) -> None:
 
 
 def test_a_bundle_is_written_once(machine: Machine) -> None:
-    """The bundle is a private zip of what the page lists; a file that exists is only replaced with --force."""
+    """The bundle is a private zip of the documented files; it overwrites a file only with --force."""
     file = machine.folder / "report.zip"
     done = machine.gwctl("doctor", "--bundle", "report.zip", "--json").check(0)
     assert done.envelope["data"]["bundle"] == "report.zip"
@@ -134,7 +134,7 @@ def test_a_bundle_is_written_once(machine: Machine) -> None:
 
 
 def test_a_bundle_that_cannot_be_written_is_no_bundle(machine: Machine) -> None:
-    """Where the folder is shut the call is 69, and neither a bundle nor a part of one is there."""
+    """An unwritable folder exits with 69 and leaves neither a bundle nor part of one."""
     folder = machine.folder / "shut"
     folder.mkdir()
     folder.chmod(0o500)

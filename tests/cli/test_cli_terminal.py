@@ -1,4 +1,4 @@
-"""On a real (pseudo) terminal: phases live, colours only where wanted, Ctrl-C from the keyboard."""
+"""On a real (pseudo) terminal: live phases, colors only where wanted, Ctrl-C from the keyboard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def on_terminal(home: Home, *argv: str, **variables: str) -> pexpect.spawn[str]:
 
 
 def test_phases_are_shown_as_they_pass(home: Home) -> None:
-    """Each phase stands on a line of its own with a mark, and the answer comes last; a second call is short."""
+    """Each phase has its own line with a mark, and the answer comes last; a second call is short."""
     child = on_terminal(home, "up", "--sandbox")
     for phase in ("starting the gateway", "gateway answers on port", "logging in", "form filled", "authenticated"):
         child.expect(f"✓.{{0,20}}{phase}")
@@ -37,7 +37,7 @@ def test_phases_are_shown_as_they_pass(home: Home) -> None:
 
 
 def test_ctrl_c_on_the_keyboard(home: Home) -> None:
-    """Ctrl-C in the middle: the broken phase is marked, what was started is stopped, exit 130, nothing is left."""
+    """Ctrl-C in the middle: the interrupted phase is marked, what was started is stopped, exit 130, nothing left."""
     child = on_terminal(home, "up", "--sandbox")
     child.expect("gateway answers on port")
     child.sendintr()
@@ -60,7 +60,7 @@ def test_ctrl_c_on_the_keyboard(home: Home) -> None:
     ],
 )
 def test_colours_only_where_wanted(home: Home, argv: list[str], variables: dict[str, str], coloured: bool) -> None:  # noqa: FBT001 - a parameter of the table
-    """An error is coloured on a terminal, and not with --no-color, NO_COLOR, a dumb terminal or --json."""
+    """An error is colored on a terminal, but not with --no-color, NO_COLOR, a dumb terminal or --json."""
     child = on_terminal(home, *argv, "tickle", **variables)
     child.expect(pexpect.EOF)
     child.close()
@@ -69,7 +69,7 @@ def test_colours_only_where_wanted(home: Home, argv: list[str], variables: dict[
 
 
 def test_phases_without_colour(home: Home) -> None:
-    """`up --no-color` shows the same phases without a colour, whatever fails."""
+    """`up --no-color` shows the same phases without color, also on failure."""
     child = on_terminal(home, "up", "--sandbox", "--no-color", GWCTL_BROWSER="/nowhere/chromium")
     child.expect(pexpect.EOF)
     child.close()
@@ -79,7 +79,7 @@ def test_phases_without_colour(home: Home) -> None:
 
 
 def test_a_password_is_asked_for_and_not_echoed(home: Home) -> None:
-    """Without a source a person is asked on the terminal; --no-input never asks. Ctrl-C there is 130."""
+    """Without a source a person is asked on the terminal; --no-input never asks. Ctrl-C there exits with 130."""
     child = on_terminal(home, "up", GWCTL_USERNAME="reader01")
     child.expect("password of reader01")
     child.waitnoecho(timeout=30)

@@ -23,7 +23,7 @@ def living() -> Iterator[tuple[subprocess.Popen[bytes], Identity]]:
 
 
 class World:
-    """A tether, and what it did."""
+    """A lease and what it did."""
 
     def __init__(self, first: Holder | None) -> None:
         self.ended = asyncio.Event()
@@ -40,12 +40,12 @@ class World:
         self.notes.append((kind, fields["code"]))
 
     def ask(self, verb: str, holder: Holder | None = None, *, ending: bool = False, **body: Any) -> dict[str, Any]:
-        """Ask it for something."""
+        """Send it a request."""
         return self.tether.answer(verb, body if holder is None else holder.to_json(), ending=ending)
 
 
 def test_the_last_one_to_let_go_ends_it() -> None:
-    """Two hold it: the first to let go ends nothing, the second ends it once, and nobody gets hold of it after that."""
+    """With two holders, the first to release ends nothing, the second ends it once; then nobody can hold it."""
 
     async def run() -> None:
         with living() as (_, one), living() as (_, two):
@@ -63,7 +63,7 @@ def test_the_last_one_to_let_go_ends_it() -> None:
 
 
 def test_a_holder_that_is_killed_lets_go() -> None:
-    """A holder's end ends it, and the journal says why; one that had ended before we began ends it, too."""
+    """A holder's end ends it, and the journal says why; this includes a holder that had ended before."""
 
     async def run() -> None:
         with living() as (popen, identity):
@@ -81,7 +81,7 @@ def test_a_holder_that_is_killed_lets_go() -> None:
 
 
 def test_what_is_kept_stays() -> None:
-    """After `keep` no holder's end is its end; what a holder's own command asks to keep is not kept."""
+    """After `keep`, no holder's end ends it; a request to keep from a holder's own command has no effect."""
 
     async def run() -> None:
         with living() as (_, identity):
@@ -102,7 +102,7 @@ def test_what_is_kept_stays() -> None:
 
 
 def test_one_that_was_started_for_nobody_is_nobodys_to_end() -> None:
-    """A supervisor that `up` started may be held, and does not end when it is let go; ending, it cannot be held."""
+    """A supervisor that `up` started may be held and stays after the release; while it ends, it cannot be held."""
 
     async def run() -> None:
         with living() as (_, identity):
