@@ -21,7 +21,7 @@ VARIABLES = {
 
 
 def test_handover_takes_what_the_supervisor_cannot_find_itself() -> None:
-    """Fleeting secrets go through the pipe; what a file, a command or the keyring has is found there again."""
+    """Temporary secrets go through the pipe; the supervisor reads files, commands and the keyring itself."""
     found = {
         "password": Found(Secret("of the variable"), "$GWCTL_PASSWORD"),
         "totp_secret": Found(Secret("of the keyring"), "keyring"),
@@ -33,7 +33,7 @@ def test_handover_takes_what_the_supervisor_cannot_find_itself() -> None:
 
 
 def test_addresses_are_handed_over_from_wherever_they_came() -> None:
-    """When there is news nobody looks into a file, a keyring or a program: the supervisor has what it needs."""
+    """When there is news, no file, keyring or program is read: the supervisor already has what it needs."""
     found = {name: Found(Secret("x"), "keyring") for name in ("notify_webhook", "notify_webhook_token", "notify_urls")}
     assert Handover.make(Environment(VARIABLES), {}, found).secrets == found
     variables = {"GWCTL_NOTIFY_WEBHOOK": "x", "GWCTL_NOTIFY_URLS": "y", "GWCTL_PORT": "1"}
@@ -41,7 +41,7 @@ def test_addresses_are_handed_over_from_wherever_they_came() -> None:
 
 
 def test_handover_arrives_as_it_was_sent() -> None:
-    """The line through the pipe is one line and loses nothing."""
+    """The handover is one line through the pipe and loses nothing."""
     found = {"password": Found(Secret('line "quoted" \n and ü'), "prompt")}
     sent = Handover.make(Environment(VARIABLES), {"port": 5002}, found)
     line = sent.to_line()
@@ -50,7 +50,7 @@ def test_handover_arrives_as_it_was_sent() -> None:
 
 
 def test_empty_line_is_an_empty_handover() -> None:
-    """A supervisor that nobody hands anything to finds everything itself."""
+    """A supervisor with an empty handover finds everything itself."""
     assert Handover.from_line("\n") == Handover()
 
 
@@ -67,7 +67,7 @@ def test_journal_is_private_and_one_object_a_line(tmp_path: Path) -> None:
 
 
 def test_journal_is_bounded(tmp_path: Path) -> None:
-    """A journal that has grown too long is put aside once, and writing goes on."""
+    """A journal that is too long is rotated once, and writing continues."""
     journal = Journal(tmp_path / "journal.jsonl")
     journal.file.write_bytes(b"x" * (journal_module.MAX_BYTES + 1))
     journal.write("note")

@@ -1,4 +1,4 @@
-"""One supervisor holds a profile, by a lock that nobody's death leaves behind and no deleted file fools."""
+"""One supervisor holds a profile by a lock that ends with its process and survives a deleted file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _end(other: subprocess.Popen[str]) -> None:
 
 
 def test_one_holds_and_the_other_does_not_wait(tmp_path: Path) -> None:
-    """Law 1: while one process holds the profile, another is told so at once."""
+    """Law 1: while one process holds the profile, another learns that at once."""
     file = tmp_path / "profile" / "supervisor.lock"
     other = _another(file)
     try:
@@ -44,7 +44,7 @@ def test_one_holds_and_the_other_does_not_wait(tmp_path: Path) -> None:
 
 
 def test_lock_of_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
-    """What a killed process leaves behind is a file, not a lock."""
+    """A killed process leaves a file behind, not a lock."""
     file = tmp_path / "supervisor.lock"
     _end(_another(file))
     assert file.exists()
@@ -56,7 +56,7 @@ def test_lock_of_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
 
 
 def test_deleted_folder_is_noticed_and_held_anew(tmp_path: Path) -> None:
-    """A lock on a file that nobody can find any more keeps nobody out: its holder takes the new one's."""
+    """A lock on a deleted file keeps nobody out: its holder locks the new file."""
     file = tmp_path / "profile" / "supervisor.lock"
     hold = Hold(file)
     assert hold.take()
@@ -69,7 +69,7 @@ def test_deleted_folder_is_noticed_and_held_anew(tmp_path: Path) -> None:
 
 
 def test_deleted_folder_that_somebody_else_holds_stays_theirs(tmp_path: Path) -> None:
-    """Law 1: who comes first to the new file has the profile."""
+    """Law 1: the first process to lock the new file has the profile."""
     file = tmp_path / "profile" / "supervisor.lock"
     hold = Hold(file)
     assert hold.take()
