@@ -76,7 +76,7 @@ def parse_gateway_port(raw: object) -> int:
     port = parse_port(raw)
     if port in BROWSERS_REFUSE:
         free = next_free(max(port, 4999))
-        raise Unsuitable("a port that browsers open, so nobody could log in", f"set another port, such as {free}")
+        raise Unsuitable("a port that browsers open, so no login would work", f"set another port, such as {free}")
     return port
 
 

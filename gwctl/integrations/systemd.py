@@ -221,7 +221,7 @@ class ServiceManager:
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> ServiceManager | None:
-        """Return the manager to notify, None if nobody asked for it. A watchdog for another process is ignored."""
+        """Return the manager to notify, None if there is none. A watchdog for another process is ignored."""
         address = variables.get("NOTIFY_SOCKET", "")
         if not address.startswith(("/", "@")):
             return None

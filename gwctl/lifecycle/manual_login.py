@@ -173,7 +173,9 @@ class _Visit:
         self.observer.ask_to_do(where)
         while not self.client.status()["ready"]:
             if time.monotonic() > deadline_s:
-                raise TimedOut("nobody logged in", hint=self.profile.command("login --manual --timeout 600"))
+                raise TimedOut(
+                    "timed out waiting for the login", hint=self.profile.command("login --manual --timeout 600")
+                )
             time.sleep(LOOK_EVERY_S)  # another process: nothing to wait on
         return None
 
@@ -228,7 +230,7 @@ class _Visit:
             await asyncio.sleep(LOOK_EVERY_S)  # another process: nothing to wait on; the window has the deadline
 
     def _judge(self, report: LoginReport) -> None:
-        """Raise the error for a window in which nobody logged in."""
+        """Raise the error for a window without a login."""
         from gwctl.login.outcome import LoginOutcome
 
         command = self.profile.command

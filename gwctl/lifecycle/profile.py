@@ -65,7 +65,7 @@ class Observer:
 
     def ask(self, prompt: str, *, hidden: bool) -> str:  # noqa: ARG002 - other observers hide the input
         """Return a person's answer; called only if ``can_answer``."""
-        raise CredentialsMissing(f"nobody can be asked for {prompt}")
+        raise CredentialsMissing(f"cannot ask for {prompt}")
 
     @contextmanager
     def downloading(self) -> Iterator[Callable[[DownloadProgress], None]]:

@@ -183,7 +183,7 @@ def test_the_picture(told: Home, tmp_path: Path) -> None:
     file.write_text("old")
     (tmp_path / "another name").hardlink_to(file)
     done = told.gwctl("history", "--since", "2026-03-01", "--utc", "--svg", "a picture.svg", cwd=file.parent).check(0)
-    assert done.stderr == "drawn: a picture.svg\n"
+    assert done.stderr == "wrote a picture.svg\n"
     assert "2026-03-03" in done.stdout
     text = file.read_text()
     root = ET.fromstring(text)  # noqa: S314 - our own output

@@ -123,7 +123,7 @@ def test_set_changes_its_keys_only(machine: Machine) -> None:
     assert machine.profiles() == {"a": {"port": 5300, "username": "u", "mode": "live"}, "b": {"port": 5300}}
     machine.gwctl("profile", "set", "default", "port=5400").check(0)
     assert machine.profiles()["default"] == {"port": 5400}
-    assert "there is no profile 'c'" in one_line_with_hint(machine.gwctl("profile", "set", "c", "port=5900").check(78))
+    assert "unknown profile 'c'" in one_line_with_hint(machine.gwctl("profile", "set", "c", "port=5900").check(78))
     shown = {one["profile"]: one for one in machine.gwctl("profile", "list", "--json").envelope["data"]["details"]}
     assert {name: one["port_shared_with"] for name, one in shown.items()} == {"a": ["b"], "b": ["a"], "default": []}
     assert (shown["a"]["port"], shown["a"]["mode"], shown["a"]["phase"]) == (5300, "live", "stopped")

@@ -62,13 +62,13 @@ def test_show_names_each_source(home: Home) -> None:
     ("argv", "exit_code", "said"),
     [
         (["create", "one"], 78, "exists"),
-        (["create", "a/b"], 78, "not usable"),
+        (["create", "a/b"], 78, "invalid profile name"),
         (["create", "new", "--set", "prot=1"], 2, "known key"),
         (["create", "new", "--set", "password=canary"], 2, "gwctl secret set password"),
         (["create", "new", "--set", "mode=demo"], 78, "one of paper, live"),
         (["create", "new", "--port", "0"], 2, "--port"),
-        (["delete", "nobody"], 78, "there is no profile 'nobody'"),
-        (["show", ".."], 78, "not usable"),
+        (["delete", "nobody"], 78, "unknown profile 'nobody'"),
+        (["show", ".."], 78, "invalid profile name"),
     ],
 )
 def test_mistakes_change_nothing(home: Home, argv: list[str], exit_code: int, said: str) -> None:

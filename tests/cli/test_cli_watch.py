@@ -84,7 +84,7 @@ def test_a_stopped_profile_and_an_unreadable_journal_have_a_screen() -> None:
     """Missing parts are left out; nothing of that is an error."""
     lines = _plain(page_rig.STOPPED, None)
     assert lines[0].startswith("○ trader: stopped")
-    assert "cannot be read" in "\n".join(lines)
+    assert "unreadable" in "\n".join(lines)
     assert not any(line.lstrip().startswith("next") for line in lines)
 
 

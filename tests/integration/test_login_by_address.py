@@ -82,7 +82,7 @@ def test_nobody_comes(tmp_path: Path) -> None:
             assert "waiting for a login by hand" in text
             assert home.submits() == 0
             done = ended(call).check(75)
-        assert one_line_with_hint(done) == "nobody logged in\ngwctl login --manual --timeout 600"
+        assert one_line_with_hint(done) == "timed out waiting for the login\ngwctl login --manual --timeout 600"
         assert home.left() == []
 
 

@@ -156,7 +156,7 @@ def test_errors_are_those_of_gwctl(home: Path) -> None:
     assert missing.value.hint
     with pytest.raises(errors.Configuration):
         gwctl.status("no/such")
-    with pytest.raises(errors.TryAgain, match="nothing will make it ready"):
+    with pytest.raises(errors.TryAgain, match="wait does not start it"):
         gwctl.wait(timeout_s=1)
 
 
