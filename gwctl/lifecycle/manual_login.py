@@ -152,7 +152,9 @@ class _Visit:
                 if now_s > other_by_s:
                     raise ProfileHeld("a login is already in progress", hint=self.profile.command("status"))
             elif now_s > gateway_by_s:
-                raise TimedOut(f"the gateway does not start: {told}", hint=self.profile.command("logs --gateway"))
+                raise TimedOut(
+                    f"the gateway did not start in time: {told}", hint=self.profile.command("logs --gateway")
+                )
             else:
                 self._interrupts = self._interrupts or reason != BY_HAND
                 self.client.command("by_hand", self._claim())
