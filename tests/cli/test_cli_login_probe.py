@@ -204,7 +204,7 @@ def test_a_running_session_is_not_touched(sandbox: Home) -> None:
     before, entries = seen(), len(sandbox.journal())
     done = sandbox.gwctl("login", "--probe").check(0)
     first, *rest = done.stdout.splitlines()
-    assert first == "login page: version current, nothing was submitted"
+    assert first == "login page: version current; nothing was submitted"
     assert re.fullmatch(r"  username +visible #xyz-field-username", rest[0])
     assert all(re.fullmatch(r"  \w+ +(visible|hidden) \S.*", line) for line in rest)
     assert "page opened" in done.stderr

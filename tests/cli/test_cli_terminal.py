@@ -81,7 +81,7 @@ def test_phases_without_colour(home: Home) -> None:
 def test_a_password_is_asked_for_and_not_echoed(home: Home) -> None:
     """Without a source a person is asked on the terminal; --no-input never asks. Ctrl-C there exits with 130."""
     child = on_terminal(home, "up", GWCTL_USERNAME="reader01")
-    child.expect("password of reader01")
+    child.expect("password for reader01")
     child.waitnoecho(timeout=30)
     with pytest.raises(pexpect.TIMEOUT):
         child.expect("starting", timeout=0.5)  # nothing is drawn over the question
