@@ -1,4 +1,4 @@
-"""The contract's ``status`` object: what the supervisor answers, what every verb prints, what a program gets."""
+"""The contract's ``status`` object, as supervisor, verbs and Python API return it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NotRequired, TypedDict
 
 
 class GatewayStatus(TypedDict):
-    """The gateway's process; ``pid`` is None where none runs."""
+    """The gateway's process; ``pid`` is None if none is running."""
 
     pid: int | None
     port: int | None
@@ -19,7 +19,7 @@ class GatewayStatus(TypedDict):
 
 
 class SessionStatus(TypedDict):
-    """What IBKR last said of the session."""
+    """What IBKR last reported about the session."""
 
     authenticated: bool
     connected: bool
@@ -40,7 +40,7 @@ class SupervisorStatus(TypedDict):
 
 
 class LoginStatus(TypedDict):
-    """The logins so far: refusals within 24 h, and whether a person is needed."""
+    """The logins so far: refusals in the last 24 h, and whether a person is needed."""
 
     last_at: str | None
     last_outcome: str | None
@@ -50,14 +50,14 @@ class LoginStatus(TypedDict):
 
 
 class NextStep(TypedDict):
-    """What happens next, and in how many seconds; 0 while it is under way."""
+    """What happens next and in how many seconds; 0 while it is in progress."""
 
     what: str
     in_s: float
 
 
 class OpenQuestion(TypedDict):
-    """A code of a second factor that the login waits for."""
+    """A second factor code that the login is waiting for."""
 
     id: int
     what: str
@@ -66,7 +66,7 @@ class OpenQuestion(TypedDict):
 
 
 class Drift(TypedDict):
-    """A setting that was changed since the gateway started."""
+    """A setting that changed after the gateway started."""
 
     setting: str
     text: str
@@ -83,7 +83,7 @@ class Tickles(TypedDict):
 
 
 class BudgetStatus(TypedDict):
-    """How often one cure was tried within the last hour and day, and how often it may be."""
+    """How often one recovery action was tried in the last hour and day, and the limit for each."""
 
     hour: int
     per_hour: int
@@ -92,7 +92,7 @@ class BudgetStatus(TypedDict):
 
 
 class Status(TypedDict):
-    """A profile's session. ``phase`` is one of the contract's; times are UTC, durations seconds."""
+    """The state of a profile's session. ``phase`` is one of the contract's phases; times are UTC, durations seconds."""
 
     profile: str
     phase: str
@@ -107,7 +107,7 @@ class Status(TypedDict):
     next: NextStep | None
     last_error: str | None
     drift: NotRequired[list[Drift]]
-    """Supervisors before 0.1 do not tell."""
+    """Supervisors before 0.1 leave it out."""
     question: OpenQuestion | None
     tickles: Tickles | None
     budget: dict[str, BudgetStatus] | None
