@@ -106,6 +106,8 @@ class Status(TypedDict):
     login: LoginStatus
     next: NextStep | None
     last_error: str | None
+    person_needed: NotRequired[str | None]
+    """``manual_login``, ``second_factor`` or ``locked_out``; None while nobody is needed."""
     drift: NotRequired[list[Drift]]
     """Supervisors before 0.1 do not tell."""
     question: OpenQuestion | None

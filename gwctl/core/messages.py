@@ -28,6 +28,7 @@ class Session(StrEnum):
     COMPETING = auto()
     UNREACHABLE = auto()
     LOCKED_OUT = auto()
+    AWAITING_MANUAL_LOGIN = auto()
 
 
 class Phase(StrEnum):

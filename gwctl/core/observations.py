@@ -29,7 +29,7 @@ from gwctl.core.recovery import (
     repeat_handshake,
     wait_for_session,
 )
-from gwctl.core.tables import Arrow, Turn, give_up, recycle
+from gwctl.core.tables import NO_LOGINS, Arrow, Turn, give_up, recycle
 
 PUSH_PAUSE_S = 0.1
 
@@ -127,7 +127,7 @@ def _seen_no_session(turn: Turn, event: Checked) -> None:
         repeat_handshake(turn, sso_lives=False)
         return
     turn.move_session(Arrow.MISSING)
-    if turn.snapshot.session is Session.LOCKED_OUT:
+    if turn.snapshot.session in NO_LOGINS:
         return
     turn.say(event.text or "no session at IBKR")
     if _all_lost_theirs(turn):
@@ -180,7 +180,7 @@ def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
         repeat_handshake(turn, sso_lives=True)
         return
     turn.move_session(Arrow.MISSING)
-    if turn.snapshot.session is Session.LOCKED_OUT:
+    if turn.snapshot.session in NO_LOGINS:
         return
     turn.say(event.text or "the brokerage session is gone")
     tried = turn.snapshot.reauthentications
@@ -239,7 +239,7 @@ def _somebody_else_has_it(turn: Turn, text: str) -> bool:
     turn.unwake(Timer.SETTLE, Timer.LOGIN)
     turn.set(cure=None, settling=None)
     turn.move_session(Arrow.OTHER)
-    if turn.snapshot.session is Session.LOCKED_OUT:
+    if turn.snapshot.session in NO_LOGINS:
         return False
     turn.say(text)
     return True
@@ -266,7 +266,7 @@ def _seen_ill(turn: Turn, event: Checked) -> None:
     # Law 5: while IBKR is unavailable, no deadline may cause a restart and no timer a login.
     turn.unwake(Timer.SETTLE, Timer.LOGIN)
     turn.move_session(Arrow.ILL)
-    if turn.snapshot.session is Session.LOCKED_OUT:
+    if turn.snapshot.session in NO_LOGINS:
         return
     turn.set(resume_tried=False, ill_since=turn.now if turn.snapshot.ill_since is None else turn.snapshot.ill_since)
     turn.say(event.text or "IBKR cannot be reached")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from supervisor_fakes import SUCCESS, Core, started
 
-from gwctl.core.machine import BY_HAND
 from gwctl.core.messages import (
     ByHandWanted,
     Checked,
@@ -19,6 +18,7 @@ from gwctl.core.messages import (
     Timer,
     Verdict,
 )
+from gwctl.core.tables import person_needed
 
 
 def running() -> Core:
@@ -31,7 +31,7 @@ def waiting() -> Core:
     """Return a core that waits for a person."""
     core = running()
     core.feed(ByHandWanted())
-    assert (core.phase, core.snapshot.reason) == (Phase.LOCKED_OUT, BY_HAND)
+    assert (core.phase, person_needed(core.snapshot)) == (Phase.LOCKED_OUT, "manual_login")
     return core
 
 

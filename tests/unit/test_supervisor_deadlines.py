@@ -10,7 +10,6 @@ from cores import logging_in, ready, running
 from supervisor_fakes import Core, started
 
 from gwctl.core.budget import Rung
-from gwctl.core.machine import BY_HAND
 from gwctl.core.messages import (
     ByHandWanted,
     CancelCure,
@@ -41,6 +40,7 @@ from gwctl.core.messages import (
     Verdict,
 )
 from gwctl.core.policy import Policy
+from gwctl.core.tables import person_needed
 
 
 def test_login_that_never_begins_is_given_up_and_tried_again() -> None:
@@ -162,7 +162,7 @@ def waiting() -> Core:
     """Return a core that waits for a person."""
     core = running()
     core.feed(ByHandWanted(for_s=300.0))
-    assert core.snapshot.reason == BY_HAND
+    assert person_needed(core.snapshot) == "manual_login"
     return core
 
 
