@@ -17,7 +17,6 @@ from gwctl.core.messages import (
     Session,
     SessionPushed,
     Timer,
-    Verdict,
 )
 from gwctl.core.policy import back_off_s, settle_pause_s
 from gwctl.core.recovery import (
@@ -30,6 +29,7 @@ from gwctl.core.recovery import (
     wait_for_session,
 )
 from gwctl.core.tables import NO_LOGINS, Arrow, Turn, give_up, recycle
+from gwctl.session_status import Verdict
 
 PUSH_PAUSE_S = 0.1
 
@@ -62,8 +62,8 @@ def on_checked(turn: Turn, event: Checked) -> None:
         turn.set(hung=0, ill=event.verdict in {Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED})
     if event.verdict is not Verdict.READY:
         _note_loss(turn)
-    if event.verdict in {Verdict.NO_SESSION, Verdict.NO_BROKERAGE}:
-        turn.set(sso_lives=event.verdict is Verdict.NO_BROKERAGE)
+    if event.verdict is Verdict.NO_SESSION or event.verdict.sso_lives:
+        turn.set(sso_lives=event.verdict.sso_lives)
     _VERDICTS[event.verdict](turn, event)
     if (
         again
@@ -312,7 +312,8 @@ def _seen_hung(turn: Turn, event: Checked) -> None:
 _VERDICTS = {
     Verdict.READY: _seen_ready,
     Verdict.NO_SESSION: _seen_no_session,
-    Verdict.NO_BROKERAGE: _seen_no_brokerage,
+    Verdict.NOT_AUTHENTICATED: _seen_no_brokerage,
+    Verdict.BROKERAGE_GONE: _seen_no_brokerage,
     Verdict.COMPETING: _seen_competing,
     Verdict.BORROWED: _seen_borrowed,
     Verdict.UPSTREAM_ILL: _seen_ill,

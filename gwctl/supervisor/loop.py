@@ -41,7 +41,6 @@ from gwctl.core.messages import (
     StopGateway,
     SubmitBegun,
     TimeOut,
-    Verdict,
     Warn,
     WindowChanged,
 )
@@ -49,6 +48,7 @@ from gwctl.core.policy import Policy
 from gwctl.core.tables import person_needed, phase_of
 from gwctl.errors import Configuration, GwctlError, Unavailable
 from gwctl.history.journal import Journal
+from gwctl.session_status import Verdict
 from gwctl.supervisor.interfaces import Ports
 
 log = logging.getLogger("gwctl.supervisor")

@@ -33,8 +33,8 @@ from gwctl.core.messages import (
     SubmitBegun,
     TimeOut,
     Timer,
-    Verdict,
 )
+from gwctl.session_status import Verdict
 
 ANSWER_S = 0.1
 MOST_TURNS = 1000

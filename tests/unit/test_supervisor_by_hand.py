@@ -16,9 +16,9 @@ from gwctl.core.messages import (
     ResumeDone,
     Session,
     Timer,
-    Verdict,
 )
 from gwctl.core.tables import person_needed
+from gwctl.session_status import Verdict
 
 
 def running() -> Core:
@@ -38,7 +38,7 @@ def waiting() -> Core:
 def test_nothing_is_sent_while_a_person_logs_in() -> None:
     """With any observation meanwhile, the loop sends no login (law 1)."""
     core = waiting()
-    for verdict in (Verdict.NO_SESSION, Verdict.UPSTREAM_ILL, Verdict.NO_BROKERAGE, Verdict.COMPETING):
+    for verdict in (Verdict.NO_SESSION, Verdict.UPSTREAM_ILL, Verdict.BROKERAGE_GONE, Verdict.COMPETING):
         core.see(verdict)
         assert core.logins == 0
         assert Timer.CHECK in core.snapshot.timers
