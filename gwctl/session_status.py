@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import NotRequired, TypedDict
+
+
+class Verdict(StrEnum):
+    """What a check says of the session: the answer's own meaning, or what the check around it found."""
+
+    READY = "ready"
+    NOT_AUTHENTICATED = "not_authenticated"
+    """The SSO session lives and the brokerage session is not authenticated: not yet, or another client uses it."""
+    BROKERAGE_GONE = "brokerage_gone"
+    """The SSO session lives and there is no brokerage session; ``ssodh/init`` opens one."""
+    COMPETING = "competing"
+    BORROWED = "borrowed"
+    NO_SESSION = "no_session"
+    ACCESS_DENIED = "access_denied"
+    """The gateway refuses our address: it is not in ``ips.allow``."""
+    RATE_LIMITED = "rate_limited"
+    UPSTREAM_ILL = "upstream_ill"
+    """IBKR answers with an error, or does not answer."""
+    HUNG = "hung"
+    WRONG_KIND = "wrong_kind"
+
+    @property
+    def sso_lives(self) -> bool:
+        """Whether only the brokerage session is missing, which needs no login."""
+        return self in {Verdict.NOT_AUTHENTICATED, Verdict.BROKERAGE_GONE}
 
 
 class GatewayStatus(TypedDict):
@@ -106,6 +132,8 @@ class Status(TypedDict):
     login: LoginStatus
     next: NextStep | None
     last_error: str | None
+    person_needed: NotRequired[str | None]
+    """``manual_login``, ``second_factor`` or ``locked_out``; None while nobody is needed."""
     drift: NotRequired[list[Drift]]
     """Supervisors before 0.1 leave it out."""
     question: OpenQuestion | None

@@ -133,8 +133,6 @@ class _Visit:
 
     def _make_way(self) -> bool:
         """Ask the loop to leave the login to a person; return whether there is a session already."""
-        from gwctl.core.machine import BY_HAND
-
         gateway_by_s = time.monotonic() + GATEWAY_TIMEOUT_S
         other_by_s: float | None = None
         told = "it is starting"
@@ -144,6 +142,7 @@ class _Visit:
                 return True
             now_s = time.monotonic()
             phase, reason = status["phase"], str(status["reason"])
+            by_hand = status.get("person_needed") == "manual_login"
             if phase == "locked_out" and status["gateway"]["pid"]:
                 self.client.command("by_hand", self._claim())
                 return False
@@ -156,9 +155,9 @@ class _Visit:
                     f"the gateway did not start in time: {told}", hint=self.profile.command("logs --gateway")
                 )
             else:
-                self._interrupts = self._interrupts or reason != BY_HAND
+                self._interrupts = self._interrupts or not by_hand
                 self.client.command("by_hand", self._claim())
-            if reason not in {told, BY_HAND}:
+            if reason != told and not by_hand:
                 told = reason
                 self.observer.show(told)
             time.sleep(LOOK_EVERY_S)  # another process: nothing to wait on

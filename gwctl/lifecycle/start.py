@@ -275,15 +275,14 @@ class _Start:
         Return the journal entry after which to look for the result, None if nothing was asked for. Raise NeedsPerson,
         CredentialsRejected or LockedOut if only a person can continue: cron asks again and again.
         """
-        from gwctl.core.machine import BY_HAND
-
         profile, status = self.profile, client.status()
-        if status["phase"] != "locked_out" or (client.record.sandbox and status["reason"] != BY_HAND):
+        by_hand = status.get("person_needed") == "manual_login"
+        if status["phase"] != "locked_out" or (client.record.sandbox and not by_hand):
             return None
-        if status["reason"] == BY_HAND:
+        if by_hand:
             # Law 1: one login at a time, and this one is a person's.
             raise ProfileHeld(
-                f"profile {profile.name!r} is {BY_HAND}",
+                f"profile {profile.name!r} is {status['reason']}",
                 hint=f"{profile.command('login --manual')}, or {profile.command('login')}",
             )
         if status["login"]["last_outcome"] == "success":
