@@ -16,7 +16,7 @@ from gwctl.cli.call import Call
 from gwctl.cli.main import run
 from gwctl.errors import GwctlError
 from gwctl.login.outcome import LoginOutcome, LoginReport
-from gwctl.sandbox import admin_routes as sso_routes
+from gwctl.sandbox import ibkr as sso_routes
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.settings import PageOptions, StandInConfig
 

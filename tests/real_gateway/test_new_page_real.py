@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rig import Rig, a_rig
 
-from gwctl.sandbox import admin_routes as sso_routes
+from gwctl.sandbox import ibkr as sso_routes
 from gwctl.sandbox.settings import Account, PageOptions
 
 pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(180)]
