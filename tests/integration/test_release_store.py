@@ -262,6 +262,19 @@ def test_full_disk_is_said_and_leaves_no_release(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "releases").iterdir()] == [".install.lock"]
 
 
+def test_full_disk_under_a_download_keeps_what_came(tmp_path: Path) -> None:
+    """A download that fills the disk is DiskTrouble with a hint, and the next call resumes it."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+    body = packed({**release_files(), "doc/a.txt": os.urandom(900_000)})
+    with serving(body) as server:
+        said = json.loads(started(tmp_path, server.url(), before=limit).communicate("go\n", timeout=60)[0])
+        assert said["code"] == "disk_trouble"
+        assert said["message"] == f"cannot use {tmp_path / 'cache'}: File too large"
+        assert "gwctl release prune" in said["hint"]
+        assert ReleaseStore(tmp_path / "releases", tmp_path / "cache").install(server.url()).outcome == "installed"
+        assert server.requests[-1]["Range"].startswith("bytes=")
+
+
 def test_killed_installation_leaves_no_release_and_no_lock(store: ReleaseStore, tmp_path: Path) -> None:
     """After kill -9 in the middle of a download, the next installation succeeds at once."""
     with serving(release_zip()) as server:
