@@ -295,6 +295,27 @@ def test_killed_installation_leaves_no_release_and_no_lock(store: ReleaseStore, 
     assert not (tmp_path / "releases" / ".staging-killed").exists()
 
 
+def test_installation_killed_while_it_unpacks_leaves_nothing_half(store: ReleaseStore, tmp_path: Path) -> None:
+    """After kill -9 between two of 3,000 files no release is listed, and the next installation clears what was left."""
+    path = tmp_path / "a.zip"
+    path.write_bytes(packed({**release_files(), **{f"doc/{number}.txt": b"x" * 1_000 for number in range(3_000)}}))
+    process = started(tmp_path, str(path))
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    deadline_s = time.monotonic() + 30
+    while not (left := list((tmp_path / "releases").glob(".staging-*/clientportal.gw/doc/1*.txt"))):
+        assert time.monotonic() < deadline_s
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert left[0].exists()
+    assert store.list() == []
+    assert store.install(str(path)).outcome == "installed"
+    assert store.verify("20230424-a27ed421").ok
+    assert not left[0].exists()
+
+
 def test_looking_at_releases_loads_no_http_library() -> None:
     """Importing the store and listing loads neither httpx nor another slow library."""
     code = (
