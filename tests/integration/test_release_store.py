@@ -184,6 +184,7 @@ def test_prune_keeps_the_current_and_what_it_is_told(store: ReleaseStore, tmp_pa
     store.use(releases[0].version)
     (tmp_path / "releases" / ".staging-old").mkdir()
     (releases[3].path.parent / "release.json").write_text("{")
+    (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "x.part").write_text("half")
     (tmp_path / "cache" / "x.part.etag").write_text("{}")
     (tmp_path / "cache" / "other").write_text("not ours")
