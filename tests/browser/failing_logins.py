@@ -14,7 +14,6 @@ from canaries import Canaries
 from gwctl.login.codes import Method, Question
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.page_state import Patience
-from gwctl.login.worker_client import LoginJob
 from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 
@@ -84,7 +83,7 @@ class Way:
 
     def log_in(self, url: str, pin: str, folder: Path) -> rig.Login:
         """Fail once, with the evidence in ``folder``/evidence."""
-        job = LoginJob(url, USERNAME, PASSWORD, evidence_dir=folder / "evidence", patience=QUICK, **self.job)
+        job = rig.job(url, USERNAME, PASSWORD, evidence_dir=folder / "evidence", patience=QUICK, **self.job)
         return rig.log_in(job, pin, folder / "scratch", answer=self.reply)
 
 
