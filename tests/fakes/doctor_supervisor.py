@@ -34,7 +34,8 @@ async def no_control(_verb: str, _body: dict[str, Any]) -> dict[str, Any]:
 
 async def no_events(_since: int) -> AsyncIterator[dict[str, Any]]:
     """Say nothing."""
-    for entry in ():
+    none: tuple[dict[str, Any], ...] = ()
+    for entry in none:
         yield entry
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,7 +166,8 @@ def test_an_identity_survives_the_state_file(tmp_path: Path, started: list[Spawn
     """What is written is read back equal, and what is no identity is none."""
     known = _start(started, tmp_path, "sleep 60").identity
     assert Identity.from_json(json.loads(json.dumps(known.to_json()))) == known
-    for wrong in (None, [], {}, {"pid": "1"}, known.to_json() | {"pid": 1}, known.to_json() | {"cwd": None}):
+    wrongs: list[Any] = [None, [], {}, {"pid": "1"}, known.to_json() | {"pid": 1}, known.to_json() | {"cwd": None}]
+    for wrong in wrongs:
         assert Identity.from_json(wrong) is None
 
 
