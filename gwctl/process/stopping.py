@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -206,6 +205,8 @@ async def end_labelled(name: str, value: str, *, grace_s: float) -> int:
 
     It looks once more when nothing is found: a program that is just being started shows its environment a moment later.
     """
+    import asyncio
+
     seen: set[int] = set()
     asked = [one for one in labelled(name, value) if signal_if_ours(one, signal.SIGTERM)]
     for one in asked:

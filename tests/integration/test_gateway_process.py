@@ -312,7 +312,7 @@ def test_who_lives_in_a_folder_is_found(tmp_path: Path, started: list[Spawned]) 
 def test_watching_loads_no_psutil() -> None:
     """Recognising a process on Linux costs no library: `status` answers in 150 ms."""
     program = (
-        "import os, sys; from gwctl.gateway import process; me = process.identify(os.getpid())\n"
+        "import os, sys; from gwctl import process; me = process.identify(os.getpid())\n"
         "assert process.is_ours(me); print('psutil' in sys.modules or 'asyncio' in sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
