@@ -61,7 +61,7 @@ def echoing(ibkr: RunningStandIn) -> None:
 
 def forgetting(ibkr: RunningStandIn) -> None:
     """Give the browser the cookies of a login, then show the login page once more."""
-    ibkr.state.dispatch = lambda _cookies: False  # type: ignore[method-assign] # a fault is played
+    ibkr.state.dispatch = lambda cookies: False  # type: ignore[method-assign]  # noqa: ARG005 - a fault is played
 
 
 def asking_for(kind: str, **parameters: Any) -> Mapping[str, Mapping[str, Any]]:

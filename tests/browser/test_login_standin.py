@@ -46,7 +46,7 @@ class Stand:
     shared: Shared
 
     def job(self, **changes: Any) -> LoginJob:
-        values = {
+        values: dict[str, Any] = {
             "base_url": self.url,
             "username": rig.USERNAME,
             "password": rig.PASSWORD,
