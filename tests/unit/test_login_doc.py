@@ -18,7 +18,8 @@ TEXT = (DOCS / "login.md").read_text(encoding="utf-8")
 
 def test_every_ending_has_its_row() -> None:
     """The page has the same words for an ending as `gwctl login --explain`, and no other endings."""
-    told: dict[str, Ending] = {**ENDINGS, NEVER_AUTHENTICATED: NEVER_OPENED}
+    told: dict[str, Ending] = {str(name): one for name, one in ENDINGS.items()}
+    told[NEVER_AUTHENTICATED] = NEVER_OPENED
     rows = {f"| `{name}` | {one.text} | {one.remedy} |" for name, one in told.items() if name != "success"}
     endings = TEXT.split("| ending |")[1].split("\n\n")[0]
     assert {line for line in endings.splitlines() if line.startswith("| `")} == rows
