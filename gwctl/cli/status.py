@@ -69,9 +69,9 @@ def look_always(call: Call) -> tuple[dict[str, Any], int]:
 
 def look(call: Call) -> tuple[dict[str, Any], int]:
     """Return the profile's status and the contract's exit code; raise SupervisorHangs when nobody can tell."""
-    client = SupervisorClient.find(call.paths)
-    if client is not None:
-        status = client.status()
+    found = SupervisorClient.find_with_status(call.paths)
+    if found is not None:
+        status = found[1]
         return status, READY if status["ready"] else NOT_READY
     status = stopped_status(call)
     if _gateway_is_alone(call.paths):

@@ -85,15 +85,20 @@ class SupervisorClient:
     @classmethod
     def find(cls, paths: Paths) -> SupervisorClient | None:
         """Return a client for the profile's supervisor if it answers; raise SupervisorHangs if it only accepts."""
+        found = cls.find_with_status(paths)
+        return None if found is None else found[0]
+
+    @classmethod
+    def find_with_status(cls, paths: Paths) -> tuple[SupervisorClient, dict[str, Any]] | None:
+        """Return what ``find`` does and the status that it answered with: asked again, it may have ended."""
         record = SupervisorRecord.load(paths)
         if record is None:
             return None
         client = cls(record)
         try:
-            client.status()
+            return client, client.status()
         except NoSupervisor:
             return None
-        return client
 
     @contextmanager
     def _request(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
 import re
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -232,3 +236,37 @@ def imported(home: Home, *argv: str) -> set[str]:
     names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "gwctl.cli.main" in names
     return {name for name in HEAVY if name in names}
+
+
+@contextlib.contextmanager
+def a_last_answer(home: Home) -> Iterator[None]:
+    """Put a supervisor there that answers one request and is gone."""
+    status = {"profile": "default", "phase": "stopping", "reason": "stopping", "ready": False}
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(status).encode()
+            self.send_response(200)
+            self.send_header("x-gwctl-instance", "one")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None:
+            """Keep quiet."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        home.profile_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record = {"pid": 1, "created_s": 1.0, "port": server.server_port, "instance": "one", "sandbox": False}
+        (home.profile_dir / "supervisor.json").write_text(json.dumps({**record, "token": "t"}))
+        once = threading.Thread(target=lambda: (server.handle_request(), server.server_close()))
+        once.start()
+        yield
+        once.join()
+
+
+def test_a_supervisor_that_ends_while_it_is_waited_for(home: Home) -> None:
+    """One that has answered and is gone at the next look has stopped: `wait --for stopped` is 0, and no error."""
+    with a_last_answer(home):
+        done = home.gwctl("wait", "--for", "stopped", "--timeout", "20").check(0)
+    assert done.stdout == "stopped\n"
