@@ -9,15 +9,16 @@ import socket
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from cli_fakes import Home, lasting_port, one_line_with_hint, wait_for
+from cli_fakes import Home, free_port, one_line_with_hint, wait_for
 
 from gwctl.cli.all_profiles import table
 from gwctl.config import Environment
 from gwctl.lifecycle.profile import Profile
 from gwctl.lifecycle.status import blank_status
+from gwctl.session_status import Status
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -34,11 +35,12 @@ class Machine(Home):
     def create(self, *names: str, port: int | None = None) -> None:
         """Create profiles, each on a port that is free now, or all on the same one."""
         for name in names:
-            self.gwctl("profile", "create", name, "--port", str(port or lasting_port())).check(0)
+            self.gwctl("profile", "create", name, "--port", str(port or free_port())).check(0)
 
     def profiles(self) -> dict[str, Any]:
         """Return the profiles of config.toml."""
-        return tomllib.loads((self.home / "config.toml").read_text())["profiles"]
+        profiles: dict[str, Any] = tomllib.loads((self.home / "config.toml").read_text())["profiles"]
+        return profiles
 
     def look(self) -> dict[str, dict[str, Any]]:
         """Return each profile's status object."""
@@ -160,15 +162,15 @@ PAIR = ("one", "two")
 # Shown.
 
 
-def blank(name: str, **known: Any) -> dict[str, Any]:
-    return {**blank_status(Profile(name, Environment({"GWCTL_HOME": "/h"})), 65535), **known}
+def blank(name: str, **known: Any) -> Status:
+    return cast("Status", {**blank_status(Profile(name, Environment({"GWCTL_HOME": "/h"})), 65535), **known})
 
 
 def test_the_widest_table_is_80_columns() -> None:
     """With the longest name, phase, reason and next step, no line exceeds 80 columns and no reason is cut."""
     reason = "IBKR cannot be reached: " + "no answer within 5 s, " * 8 + "then none"
     wide = blank("n" * 64, phase="awaiting_second_factor", reason=reason, since="2020-01-01T00:00:00Z")
-    wide["login"] = {**wide["login"], "rejected": 9, "rejected_limit": 9, "locked": True}
+    wide["login"] |= {"rejected": 9, "rejected_limit": 9, "locked": True}
     wide["next"] = {"what": "reauthenticate", "in_s": 0.0}
     rows = list(table([(wide, 150), (blank("two", phase="ready", ready=True, sandbox=True), 0)]))
     assert max(len(row) for row in rows) <= 80
@@ -266,9 +268,7 @@ def test_what_is_one_profiles_is_not_given_to_all(machine: Machine, variables: d
 def test_one_username_is_not_logged_in_twice(machine: Machine) -> None:
     """Two profiles with one username would end each other's session: the second is refused before anything starts."""
     users = {"a": "Same", "b": "same"}
-    machine.write_config(
-        "".join(f"[profiles.{n}]\nusername = '{u}'\nport = {lasting_port()}\n" for n, u in users.items())
-    )
+    machine.write_config("".join(f"[profiles.{n}]\nusername = '{u}'\nport = {free_port()}\n" for n, u in users.items()))
     told = machine.gwctl("up", "--all", "--json").check(78).envelope["data"]["profiles"]
     assert ["no password" in told[0]["error"]["message"], "same username" in told[1]["error"]["message"]] == [True] * 2
     assert machine.left() == []
@@ -314,7 +314,7 @@ def test_one_failing_does_not_stop_the_others(pair: Machine) -> None:
     config = pair.home / "config.toml"
     before = config.read_text()
     failing = f"[profiles.same]\nport = {pair.profiles()['one']['port']}\n"
-    failing += f"[profiles.nobrowser]\nport = {lasting_port()}\nbrowser = '/no/such'\n"
+    failing += f"[profiles.nobrowser]\nport = {free_port()}\nbrowser = '/no/such'\n"
     config.write_text(f"{before}{failing}[profiles.wrong]\nport = 'five'\n")
     try:
         done = pair.gwctl(*SANDBOX, "--json", "--at-once", "1").check(78)

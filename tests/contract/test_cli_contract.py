@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
 import re
 import signal
-import subprocess
-import sys
-from typing import Any
+import threading
+from collections.abc import Iterator
 
 import pytest
 from cli_fakes import Done, Home, one_line_with_hint, wait_for
+from contract_checks import check_envelope, imported
 
 VERBS = [
     *(
@@ -36,21 +38,6 @@ VERBS = [
     *(["notify"], ["notify", "test"]),
 ]
 GLOBAL_OPTIONS = ("--profile", "--json", "--quiet", "--verbose", "--no-color", "--no-input")
-
-
-def check_envelope(done: Done, command: str, exit_code: int) -> dict[str, Any]:
-    """Assert that stdout is exactly one envelope of the contract and return it."""
-    assert done.exit_code == exit_code, done
-    assert done.stdout.count("\n") == 1
-    envelope: dict[str, Any] = json.loads(done.stdout)
-    assert list(envelope) == ["gwctl", "command", "exit_code", "data", "error"]
-    assert (envelope["gwctl"], envelope["command"], envelope["exit_code"]) == (1, command, exit_code)
-    if envelope["error"] is not None:
-        assert list(envelope["error"]) == ["code", "message", "hint"]
-        assert envelope["data"] is None
-        assert re.fullmatch(r"[a-z0-9_]+", envelope["error"]["code"])
-        assert envelope["error"]["message"]
-    return envelope
 
 
 def test_every_verb_has_help_with_the_global_options(home: Home) -> None:
@@ -212,23 +199,40 @@ def test_quick_verbs_import_little(home: Home, argv: list[str]) -> None:
     assert imported(home, *argv) == set()
 
 
-HEAVY = (
-    *("playwright", "cryptography", "yaml", "rich", "starlette", "uvicorn", "httpx", "tomlkit"),
-    # With GWCTL_HOME set and no settings file; together they take a sixth of the time allowed for `status`.
-    *("asyncio", "platformdirs", "tempfile", "tomllib", "difflib"),
-)
+@contextlib.contextmanager
+def a_last_answer(home: Home) -> Iterator[None]:
+    """Put a supervisor there that answers one request and is gone."""
+    status = {"profile": "default", "phase": "stopping", "reason": "stopping", "ready": False}
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(status).encode()
+            self.send_response(200)
+            self.send_header("x-gwctl-instance", "one")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None:
+            """Keep quiet."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        home.profile_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record = {"pid": 1, "created_s": 1.0, "port": server.server_port, "instance": "one", "sandbox": False}
+        (home.profile_dir / "supervisor.json").write_text(json.dumps({**record, "token": "t"}))
+
+        def answer_once() -> None:
+            server.handle_request()
+            server.server_close()
+
+        once = threading.Thread(target=answer_once)
+        once.start()
+        yield
+        once.join()
 
 
-def imported(home: Home, *argv: str) -> set[str]:
-    """Return which of the large libraries a call imports."""
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "gwctl", *argv],
-        env=home.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "gwctl.cli.main" in names
-    return {name for name in HEAVY if name in names}
+def test_a_supervisor_that_ends_while_it_is_waited_for(home: Home) -> None:
+    """One that has answered and is gone at the next look has stopped: `wait --for stopped` is 0, and no error."""
+    with a_last_answer(home):
+        done = home.gwctl("wait", "--for", "stopped", "--timeout", "20").check(0)
+    assert done.stdout == "stopped\n"

@@ -6,13 +6,13 @@ import contextlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from cli_fakes import Home, lasting_port, wait_for
+from cli_fakes import Home, free_port, wait_for
 from profile_costs import PARTS, costs_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -30,7 +30,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """Yield a home with ten ready profiles; what this module's tests do not stop is stopped at the end."""
     home = Home(tmp_path_factory.mktemp("ten"))
     del home.variables["GWCTL_PORT"]
-    home.write_config("".join(f"[profiles.{name}]\nport = {lasting_port()}\n" for name in NAMES))
+    home.write_config("".join(f"[profiles.{name}]\nport = {free_port()}\n" for name in NAMES))
     try:
         call = home.start("up", "--all", "--sandbox", "--json", "--timeout", "400")
         stdout, stderr = call.communicate(timeout=500)
@@ -95,7 +95,7 @@ def test_no_file_is_shared(machine: Home) -> None:
         assert file.is_dir() or file.is_symlink() or file.stat().st_nlink == 1, file
 
 
-def test_what_each_costs(machine: Home, record_property: pytest.RecordProperty) -> None:
+def test_what_each_costs(machine: Home, record_property: Callable[[str, object], None]) -> None:
     """A ready profile is a supervisor of 60 MB at most, its two stand-ins, no browser, and next to no CPU time."""
     wait_for(lambda: not any("login" in parts for parts in costs_of(machine.home).values()), 60, "browsers have ended")
     before = costs_of(machine.home)
