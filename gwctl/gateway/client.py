@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from gwctl.errors import GatewayUnreachable, TimedOut
 from gwctl.gateway import responses as answer
-from gwctl.gateway.lean import httpx
 from gwctl.gateway.responses import AccountsAnswer, SessionAnswer, SsoFacts
-from gwctl.gateway.tls_requests import USER_AGENT, Knock, RawAnswer, knock, trust_only
+from gwctl.http_requests import USER_AGENT, RawAnswer, trust_only
+from gwctl.httpx_import import httpx
 
 _API = "/v1/api"
 _RESUME = "/sso/Dispatcher?forwardTo=22&RL=1&ip2loc=US"
@@ -26,6 +28,51 @@ _LEAST_TIMEOUT_S = 1.0
 _BOTH_REFUSED_S = 60.0
 _KEEPALIVE_S = 2.0
 """Shorter than the pause between two checks, so a reused connection is never one that the gateway has closed."""
+
+
+class Knock(StrEnum):
+    """The result of a probe."""
+
+    OURS = "ours"
+    """It has our key, and ``GET /`` leads to the login page."""
+    CLOSED = "closed"
+    STRANGER = "stranger"
+    """A server answers without our key."""
+    SILENT = "silent"
+    """It accepts connections and sends nothing: hung, or stopped."""
+    ODD = "odd"
+    """It has our key, but ``GET /`` returns something unexpected."""
+
+
+async def knock(port: int, context: ssl.SSLContext, leaf_der: bytes, *, timeout_s: float) -> Knock:
+    """Request ``GET /`` on 127.0.0.1 and say who answered; needs no IBKR (gateway-facts.md, HTTP surface)."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _knock(port, context, leaf_der)
+    except TimeoutError:
+        return Knock.SILENT
+    except ConnectionRefusedError:
+        return Knock.CLOSED
+    except ssl.SSLError:
+        return Knock.STRANGER
+    except (OSError, EOFError, ValueError):
+        return Knock.SILENT
+
+
+async def _knock(port: int, context: ssl.SSLContext, leaf_der: bytes) -> Knock:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+    try:
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        if shown != leaf_der:
+            return Knock.STRANGER
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        status_line = await reader.readline()
+    finally:
+        writer.transport.abort()  # the result is known; do not wait for a close
+    if not status_line:
+        return Knock.SILENT
+    return Knock.OURS if status_line.startswith(b"HTTP/1.") and b" 302" in status_line[:14] else Knock.ODD
 
 
 @dataclass(slots=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gwctl.gateway.tls_requests import trust_only
 from gwctl.gateway.websocket_frames import ConnectionEnded, Wire
+from gwctl.http_requests import trust_only
 
 
 @dataclass(frozen=True, slots=True)

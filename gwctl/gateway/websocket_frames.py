@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from gwctl.gateway.tls_requests import USER_AGENT
+from gwctl.http_requests import USER_AGENT
 
 if TYPE_CHECKING:
     from wsproto.events import Event

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gwctl.config import Environment, Settings
-from gwctl.errors import GatewayUnreachable
-from gwctl.gateway.tls_requests import RawAnswer, RawRequest, request_once
+from gwctl.errors import GatewayUnreachable, TimedOut
+from gwctl.http_requests import RawAnswer, RequestFailed, Untrusted, request, trust_only
 from gwctl.lifecycle.profile import Profile
 from gwctl.sandbox import admin_client as client
 from gwctl.state_file import read_json
@@ -69,7 +69,20 @@ def ask(profile: Profile, method: str, path: str, body: bytes | None = None) -> 
     reached = reach(profile)
     path = "/" + path.lstrip("/")
     whole = path if path.startswith("/v1/") else f"/v1/api{path}"
-    return request_once(reached.origin, reached.ca_file, RawRequest(method, whole, body), timeout_s=CALL_TIMEOUT_S)
+    headers = {"Accept": "*/*"} if body is None else {"Accept": "*/*", "Content-Type": "application/json"}
+    try:
+        trust = trust_only(reached.ca_file)
+        return request(
+            method, reached.origin + whole, timeout_s=CALL_TIMEOUT_S, body=body, headers=headers, trust=trust
+        )
+    except Untrusted:
+        text, verb = f"the server at {reached.origin} does not have this profile's key", "doctor"
+    except (RequestFailed, OSError) as error:
+        if isinstance(error, RequestFailed) and error.late:
+            late = f"{method} {whole} was not answered within {CALL_TIMEOUT_S:g} s"
+            raise TimedOut(late, hint=profile.command("status")) from None
+        text, verb = f"no gateway answers at {reached.origin}: {error}", "up"
+    raise GatewayUnreachable(text, hint=profile.command(verb))
 
 
 @dataclass(frozen=True, slots=True)

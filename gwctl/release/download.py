@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from gwctl.errors import DownloadFailed
 from gwctl.release.partial_download import Part
 from gwctl.release.source import shown_url, url_fault
-from gwctl.version import VERSION
 
 if TYPE_CHECKING:
     import httpx
@@ -164,14 +163,10 @@ class Downloader:
         return max(asked_s, self.policy.pause_s(failures, self._jitter()))
 
     def _client(self) -> httpx.Client:
-        import httpx
+        from gwctl.httpx_import import httpx, internet_client
 
-        policy = self.policy
-        timeout = httpx.Timeout(policy.read_timeout_s, connect=policy.connect_timeout_s)
-        sent = {"User-Agent": f"gwctl/{VERSION}", "Accept-Encoding": "identity"}
-        # Plain http works on loopback only and never uses a proxy; https follows the system's proxy settings.
-        direct = {"http://": httpx.HTTPTransport(trust_env=False)}
-        return httpx.Client(timeout=timeout, headers=sent, follow_redirects=False, mounts=direct)
+        timeout = httpx.Timeout(self.policy.read_timeout_s, connect=self.policy.connect_timeout_s)
+        return internet_client(timeout, {"Accept-Encoding": "identity"})
 
 
 @dataclass(slots=True)
@@ -280,7 +275,7 @@ def _took_too_long(url: str, policy: DownloadPolicy) -> DownloadFailed:
 @contextlib.contextmanager
 def _wire() -> Iterator[None]:
     """Sort httpx's errors into those that a retry may overcome and the others."""
-    import httpx
+    from gwctl.httpx_import import httpx
 
     try:
         yield
@@ -299,7 +294,7 @@ def _wire() -> Iterator[None]:
 
 
 def _reason(error: httpx.TransportError) -> str:
-    import httpx
+    from gwctl.httpx_import import httpx
 
     if isinstance(error, httpx.ProxyError):
         return "the proxy refused"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import urllib.parse
 from collections.abc import Mapping
 from typing import Any, Final
 
 from gwctl.errors import TryAgain, Usage
+from gwctl.http_requests import RequestFailed, request
 
 TIMEOUT_S: Final = 5.0
 
@@ -46,21 +45,15 @@ def act(url: str, token: str, name: str, params: Mapping[str, Any] | None = None
 
 
 def _ask(method: str, url: str, token: str, path: str, wish: dict[str, Any] | None) -> dict[str, Any]:
-    parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
+    body = None if wish is None else json.dumps(wish).encode()
     try:
-        body = None if wish is None else json.dumps(wish)
-        connection.request(method, path, body, {"Authorization": f"Bearer {token}"})
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise TryAgain(
-            f"the sandbox does not answer on port {parts.port}: {type(error).__name__}", hint="gwctl up --sandbox"
-        ) from error
-    finally:
-        connection.close()
-    if response.status == 404:
+        said = request(method, url + path, timeout_s=TIMEOUT_S, body=body, headers={"Authorization": f"Bearer {token}"})
+        answer = dict(json.loads(said.body))
+    except (RequestFailed, ValueError, TypeError) as error:
+        reason = error.reason if isinstance(error, RequestFailed) else type(error).__name__
+        raise TryAgain(f"the sandbox does not answer at {url}: {reason}", hint="gwctl up --sandbox") from None
+    if said.status == 404:
         raise Usage(answer["error"], hint=answer["hint"])
-    if response.status != 200:
-        raise TryAgain(f"the sandbox refused: {answer.get('error', response.status)}", hint="gwctl up --sandbox")
-    return dict(answer)
+    if said.status != 200:
+        raise TryAgain(f"the sandbox refused: {answer.get('error', said.status)}", hint="gwctl up --sandbox")
+    return answer

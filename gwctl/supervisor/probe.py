@@ -14,9 +14,9 @@ from typing import Protocol
 
 from gwctl.core.messages import Checked, Verdict
 from gwctl.errors import GwctlError
+from gwctl.gateway.client import Knock
 from gwctl.gateway.responses import AccountKind, AccountsAnswer, SessionAnswer, SsoFacts
 from gwctl.gateway.responses import Verdict as Said
-from gwctl.gateway.tls_requests import Knock
 from gwctl.supervisor.interfaces import Reopening
 
 _VERDICTS: dict[Said, tuple[Verdict, str]] = {

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from probe_fakes import AnsweringGateway
 
 from gwctl.core.messages import Checked, Verdict
+from gwctl.gateway.client import Knock
 from gwctl.gateway.responses import SessionAnswer
 from gwctl.gateway.responses import Verdict as Said
-from gwctl.gateway.tls_requests import Knock
 from gwctl.supervisor import probe as probe_module
 from gwctl.supervisor.probe import Pace, Probe
 
