@@ -1,6 +1,7 @@
-"""cron: one line a profile between two markers, in the crontab of whoever asks. Everything else there stays as it is.
+"""cron: one line per profile, between two markers in the caller's crontab. The rest of the crontab stays unchanged.
 
-A crontab is bytes of somebody's: it is read and written with ``surrogateescape``, so that what is no UTF-8 survives.
+A person's crontab may contain any bytes: it is read and written with ``surrogateescape``, so bytes that are not UTF-8
+survive.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ def _end(profile: str) -> str:
 
 
 def render(wanted: Wanted) -> str:
-    """Return the lines of a profile, its markers among them."""
+    """Return a profile's lines, markers included."""
     variables = [f"{name}={shlex.quote(value)}" for name, value in wanted.variables_with_files().items()]
     call = " ".join([*variables, shlex.join(wanted.argv("up", "--quiet", *wanted.sandbox_words))])
     lines = [
         _begin(wanted.profile),
-        "# Made by `gwctl service install --cron`; `gwctl service uninstall --cron` takes it out again.",
+        "# Made by `gwctl service install --cron`; `gwctl service uninstall --cron` removes it.",
         f"# gwctl-options: {wanted.options.to_text()}",
         "# gwctl-seal: -",
-        # A per cent sign ends the command for cron, in whatever quotes it stands.
+        # For cron, a per cent sign ends the command, even inside quotes.
         f"{EVERY} {call}".replace("%", r"\%"),
         _end(wanted.profile),
     ]
@@ -48,19 +49,17 @@ def _block(profile: str) -> re.Pattern[str]:
 
 
 def find(crontab: str, profile: str) -> str | None:
-    """Return a profile's lines; raise Configuration if a marker of theirs stands alone."""
+    """Return a profile's lines; raise Configuration if one of its markers is missing."""
     found = _block(profile).search(crontab)
     lines = crontab.split("\n")
     markers = lines.count(_begin(profile)), lines.count(_end(profile))
     if markers != ((0, 0) if found is None else (1, 1)):
-        raise Configuration(
-            f"the markers of profile {profile!r} in the crontab do not stand in pairs", hint="crontab -e"
-        )
+        raise Configuration(f"one marker of profile {profile!r} is missing in the crontab", hint="crontab -e")
     return None if found is None else found[0]
 
 
 def replaced(crontab: str, profile: str, block: str) -> str:
-    """Return the crontab with ``block`` (empty: nothing) in the place of the profile's lines, else at its end."""
+    """Return the crontab with ``block`` in place of the profile's lines, or else at the end; empty removes them."""
     found = find(crontab, profile)
     if found is not None:
         return crontab.replace(found, block)
@@ -68,7 +67,7 @@ def replaced(crontab: str, profile: str, block: str) -> str:
 
 
 def whose() -> str:
-    """Return the user whose crontab it is."""
+    """Return the user who owns the crontab."""
     return getpass.getuser()
 
 
@@ -77,13 +76,13 @@ def _run(rest: str, environ: Mapping[str, str], fed: bytes = b"") -> process.Com
         env = process.child_environment({}, environ)
         return process.run_fed(["crontab", rest], fed=fed, timeout_s=CALL_TIMEOUT_S, env=env)
     except FileNotFoundError:
-        raise Unavailable("there is no crontab program", hint="apt-get install cron") from None
+        raise Unavailable("no crontab program found", hint="apt-get install cron") from None
     except OSError as error:
-        raise ServiceManagerFailed(f"crontab does not start: {error.strerror}") from None
+        raise ServiceManagerFailed(f"cannot start crontab: {error.strerror}") from None
 
 
 def read(environ: Mapping[str, str]) -> str:
-    """Return the crontab, empty where there is none; raise ServiceManagerFailed if it cannot be read."""
+    """Return the crontab, empty if there is none; raise ServiceManagerFailed if it cannot be read."""
     done = _run("-l", environ)
     if done.exit_code != 0:
         if "no crontab" in done.stderr.lower():
@@ -93,7 +92,7 @@ def read(environ: Mapping[str, str]) -> str:
 
 
 def write(crontab: str, environ: Mapping[str, str]) -> None:
-    """Put the crontab in its place, none where nothing is left; raise ServiceManagerFailed, the old one staying."""
+    """Install the crontab, or remove it if nothing is left; raise ServiceManagerFailed, keeping the old one."""
     done = _run("-", environ, crontab.encode(*_CODEC)) if crontab else _run("-r", environ)
     if done.exit_code != 0:
         raise ServiceManagerFailed(f"crontab: {' '.join(done.stderr.split())}", hint="crontab -e")

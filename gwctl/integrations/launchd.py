@@ -1,7 +1,7 @@
-"""launchd, macOS' own service manager: a property list a profile. Rendered and read back here, never run by the tests.
+"""launchd, the service manager of macOS: one property list per profile. The tests render and parse it but never run it.
 
-launchd starts anew whatever ends with another code than 0 and knows no list of codes that are final, so the plist
-calls ``up --zero-when-final``: what a person has to mend first ends with 0, its reason in the log.
+launchd restarts every job that exits with a code other than 0 and has no list of final codes. So the plist calls ``up
+--zero-when-final``: it exits with 0, with its reason in the log, when a person must act first.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from gwctl.integrations.service_file import Wanted, sealed
 
 THROTTLE_S = 30
-"""launchd waits at least so long from one start to the next."""
+"""launchd waits at least this long between two starts."""
 EXIT_TIMEOUT_S = 120
-"""After the TERM of a stop, which logs out first, launchd waits so long before it kills."""
+"""How long launchd waits after the TERM of a stop, which logs out first, before it kills."""
 _HEAD_LINES = 2
 
 
@@ -26,7 +26,7 @@ def label(profile: str) -> str:
 
 
 def file_of(profile: str, environ: Mapping[str, str]) -> Path:
-    """Return where the job's file is."""
+    """Return the path of the job's file."""
     return Path(environ["HOME"]) / "Library" / "LaunchAgents" / f"{label(profile)}.plist"
 
 
@@ -46,7 +46,7 @@ def render(wanted: Wanted, log_file: Path) -> str:
     }
     lines = plistlib.dumps(job, sort_keys=False).decode().splitlines(keepends=True)
     comments = [
-        "<!-- Made by `gwctl service install (launchd)`; an install does not overwrite it once it was edited. -->\n",
+        "<!-- Made by `gwctl service install (launchd)`; an install does not overwrite it after you edit it. -->\n",
         f"<!-- gwctl-options: {wanted.options.to_text()} -->\n",
         "<!-- gwctl-seal: - -->\n",
     ]
@@ -54,10 +54,10 @@ def render(wanted: Wanted, log_file: Path) -> str:
 
 
 def enter_command(file: Path, uid: int) -> str:
-    """Return what to type so that launchd takes the file up."""
+    """Return the command that makes launchd load the file."""
     return f"launchctl bootstrap gui/{uid} {shlex.quote(str(file))}"
 
 
 def leave_command(profile: str, uid: int) -> str:
-    """Return what to type so that launchd ends the job."""
+    """Return the command that makes launchd end the job."""
     return f"launchctl bootout gui/{uid}/{label(profile)}"

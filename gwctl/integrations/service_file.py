@@ -1,7 +1,7 @@
-"""What a service manager's file of ours says, whoever the manager is: for whom it is, and whether a person edited it.
+"""The shared part of every service file: which profile and options it is for, and whether a person edited it.
 
-Each file carries the options it was made with and a seal, a hash of the rest: one that was edited by hand is told from
-one that an older gwctl made, and is left alone.
+Each file contains the options it was made with and a seal, which is a hash of the rest. The seal distinguishes a file
+edited by hand, which gwctl leaves alone, from one that an older gwctl made.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _SEAL = re.compile(r"(gwctl-seal: )(-|[0-9a-f]{16})(?=$| )", re.MULTILINE)
 _OPTIONS = re.compile(r"gwctl-options: (\{.*\})")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f]")
 HOME_VARIABLES = ("GWCTL_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")
-"""What says where gwctl's files are; a service that did not know of it would be about another, empty home."""
+"""The variables that say where gwctl's files are; a service without them would use another, empty home."""
 
 
 class State(StrEnum):
-    """What is installed, beside what would be."""
+    """How the installed file compares with what an install would write."""
 
     ABSENT = auto()
     CURRENT = auto()
@@ -42,11 +42,11 @@ class Options:
     sandbox: bool = False
 
     def over(self, earlier: Options) -> Options:
-        """Return these, what is not given being as it was ``earlier``."""
+        """Return these options, with what is not given taken from ``earlier``."""
         return replace(earlier, **{one.name: value for one in fields(self) if (value := getattr(self, one.name))})
 
     def to_text(self) -> str:
-        """Return what stands in the file: one line, without two hyphens in a row, which an XML comment cannot have."""
+        """Return the options as one line, without two hyphens in a row, which XML comments must not contain."""
         chosen = {one.name: value for one in fields(self) if (value := getattr(self, one.name))}
         return json.dumps(chosen).replace("--", r"-\u002d")
 
@@ -58,31 +58,31 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a service is to run, and for whom."""
+    """What a service must run, and for which profile."""
 
     profile: str
     program: tuple[str, ...]
-    """This gwctl: the words before its options."""
+    """The command that starts this gwctl, without options."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Those of ``HOME_VARIABLES`` that are set."""
+    """The ``HOME_VARIABLES`` that are set."""
     options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
         for text in (*self.program, *self.variables.values(), *self.options.secret_files().values()):
             if _FORBIDDEN.search(text):
-                raise Configuration(f"{text!r} has a control character in it", hint="choose a path without one")
+                raise Configuration(f"{text!r} contains a control character", hint="choose a path without one")
 
     def argv(self, *rest: str) -> list[str]:
-        """Return the whole command line of a call about the profile."""
+        """Return the complete command line of a call for the profile."""
         return [*self.program, "--profile", self.profile, *rest]
 
     @property
     def sandbox_words(self) -> tuple[str, ...]:
-        """The option of ``up`` that stands for the sandbox, if it is wanted."""
+        """Return the option of ``up`` for the sandbox, if it is wanted."""
         return ("--sandbox",) if self.options.sandbox else ()
 
     def variables_with_files(self) -> dict[str, str]:
-        """Return the variables, those that name the secrets' files among them."""
+        """Return the variables, including those that name the secrets' files."""
         files = {f"GWCTL_{name.upper()}_FILE": file for name, file in self.options.secret_files().items()}
         return {**self.variables, **files}
 
@@ -92,18 +92,18 @@ def _seal_of(text: str) -> str:
 
 
 def sealed(text: str) -> str:
-    """Return ``text`` with its seal in the place of the ``-`` of ``gwctl-seal: -``."""
+    """Return ``text`` with its seal in place of the ``-`` in ``gwctl-seal: -``."""
     return _SEAL.sub(rf"\g<1>{_seal_of(text)}", text, count=1)
 
 
 def is_as_made(text: str) -> bool:
-    """Say whether some gwctl made the text, and nobody changed it since."""
+    """Return whether some gwctl made the text and nobody changed it since."""
     found = _SEAL.search(text)
     return found is not None and found[2] == _seal_of(text)
 
 
 def read_options(text: str | None) -> Options:
-    """Return the options that a file was made with; none where that cannot be read."""
+    """Return the options that a file was made with; none if they cannot be read."""
     found = _OPTIONS.search(text or "")
     if found is None:
         return Options()
@@ -118,7 +118,7 @@ def read_options(text: str | None) -> Options:
 
 
 def compare(found: str | None, wanted: str) -> State:
-    """Return how what is installed stands to what would be."""
+    """Return how the installed text compares with the wanted text."""
     if found is None:
         return State.ABSENT
     if found == wanted:

@@ -1,4 +1,4 @@
-"""systemd: units that run gwctl, and what a service tells it while it runs."""
+"""systemd: units that run gwctl, and notifications between a running service and systemd."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SYSTEM_UNITS = Path("/etc/systemd/system")
 DOCUMENTATION = "https://github.com/gwctl/gwctl/blob/main/docs/how-to/systemd.md"
 CALL_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 600
-"""How long a start may take: the first one fetches the release."""
+"""How long a start may take: the first one downloads the release."""
 STOP_TIMEOUT_S = 120
-"""How long a stop may take: `gwctl down` is through with it in less, whatever hangs."""
+"""How long a stop may take: `gwctl down` needs less, even if something hangs."""
 WATCHDOG_S = 60
 RESTART_S = 15
 ENDED_BY_SIGNAL = (130, 143)
@@ -31,7 +31,7 @@ _RUNNING = frozenset({"initializing", "starting", "running", "degraded", "mainte
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 
 _ANYWHERE = """\
-# What needs no privilege. Not here: MemoryDenyWriteExecute, for Java and Chromium make code as they run.
+# Needs no privileges. MemoryDenyWriteExecute is left out: Java and Chromium generate code while they run.
 NoNewPrivileges=yes
 LockPersonality=yes
 RestrictRealtime=yes
@@ -40,8 +40,8 @@ SystemCallArchitectures=native
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 """
 _SYSTEM_ONLY = """\
-# Chromium's own sandbox needs these kinds of namespaces, chroot and seccomp. Not here: ProtectProc, which would hide
-# the browser's processes from gwctl, and PrivateUsers, in which Chromium could make no namespace of its own.
+# Chromium's own sandbox needs these kinds of namespaces, chroot and seccomp. Left out: ProtectProc, which would hide
+# the browser's processes from gwctl, and PrivateUsers, in which Chromium could not create its namespaces.
 RestrictNamespaces=user pid net
 SystemCallFilter=@system-service chroot seccomp
 SystemCallErrorNumber=EPERM
@@ -58,7 +58,7 @@ ProtectKernelModules=yes
 ProtectKernelTunables=yes
 """
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
-"""What ``ProtectHome=yes`` would make empty."""
+"""The folders that ``ProtectHome=yes`` would make empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,55 +67,55 @@ class Account:
 
     name: str
     folder: Path
-    """In which its gwctl keeps everything."""
+    """Where the account's gwctl keeps all its files."""
     in_homes: bool = False
-    """Whether anything that it uses lies in a folder of ``HOMES``."""
+    """Whether anything that it uses is inside one of ``HOMES``."""
 
 
 def unit_name(profile: str) -> str:
-    """Return the unit of a profile."""
+    """Return the name of a profile's unit."""
     return f"gwctl-{profile}.service"
 
 
 def user_units(environ: Mapping[str, str]) -> Path:
-    """Return where a person's own units are."""
+    """Return the folder of a person's own units."""
     config = environ.get("XDG_CONFIG_HOME") or ""
     return (Path(config) if config.startswith("/") else Path(environ["HOME"]) / ".config") / "systemd" / "user"
 
 
 def _quoted(word: str) -> str:
-    """Return a word as a unit file has it, without the dollar, which means something in command lines only."""
+    """Quote a word for a unit file, except the dollar sign, which only means something in command lines."""
     word = word.replace("%", "%%")
     return word if _PLAIN.fullmatch(word) else '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _command(argv: Sequence[str]) -> str:
-    # The first word is the program, which systemd takes as it is: no variable is looked for in it.
+    # The first word is the program; systemd does not expand variables in it.
     return " ".join([_quoted(argv[0]), *(_quoted(word.replace("$", "$$")) for word in argv[1:])])
 
 
 def render(wanted: Wanted, account: Account | None = None) -> str:
-    """Return the unit: a person's own, or with ``account`` one of the system."""
+    """Return the unit: a person's own, or with ``account`` a system unit."""
     up = _command(wanted.argv("up", "--foreground", *wanted.sandbox_words))
     lines = [
-        "# Made by `gwctl service install --systemd`. Add to it by a drop-in (systemctl edit); an install does not",
-        "# overwrite this file once it was edited.",
+        "# Made by `gwctl service install --systemd`. Extend it with a drop-in (systemctl edit); an install does not",
+        "# overwrite this file after you edit it.",
         f"# gwctl-options: {wanted.options.to_text()}",
         "# gwctl-seal: -",
         "",
         "[Unit]",
-        f"Description=gwctl, the session of profile {wanted.profile} at Interactive Brokers",
+        f"Description=gwctl session of profile {wanted.profile} at Interactive Brokers",
         f"Documentation={DOCUMENTATION}",
         *(() if account is None else ("Wants=network-online.target", "After=network-online.target")),
-        "# It never gives up by itself: what is final ends with a code that is not tried again.",
+        "# Restart without limit: final errors exit with a code that prevents a restart.",
         "StartLimitIntervalSec=0",
         "",
         "[Service]",
         "Type=notify",
         "NotifyAccess=main",
         f"ExecStart={up}",
-        "# Logs out first and always reaches stopped. A supervisor that dies leaves the gateway to the next one: with",
-        "# KillMode=process and without a login.",
+        "# Logs out first and always reaches stopped. If the supervisor dies, KillMode=process leaves the gateway",
+        "# to the next one, which needs no login.",
         f"ExecStop={_command(wanted.argv('down'))}",
         "KillMode=process",
         f"TimeoutStartSec={START_TIMEOUT_S}",
@@ -126,7 +126,7 @@ def render(wanted: Wanted, account: Account | None = None) -> str:
         f"SuccessExitStatus={' '.join(map(str, ENDED_BY_SIGNAL))}",
         f"WatchdogSec={WATCHDOG_S}",
         "WatchdogSignal=SIGKILL",
-        "# A gateway or a browser that ran out of memory is the supervisor's to cure.",
+        "# The supervisor handles a gateway or a browser that ran out of memory.",
         "OOMPolicy=continue",
         "LimitCORE=0",
         "UMask=0077",
@@ -156,7 +156,7 @@ def _as_account(account: Account) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Systemctl:
-    """systemd's own program, for a person's manager or the system's."""
+    """The systemctl program, for a person's manager or the system's."""
 
     environ: Mapping[str, str]
     system: bool = False
@@ -167,7 +167,7 @@ class Systemctl:
         return ("systemctl",) if self.system else ("systemctl", "--user")
 
     def is_running(self) -> bool:
-        """Say whether there is a manager that answers; in a container, a chroot or `su -` there often is none."""
+        """Return whether a manager answers; in a container, a chroot or after `su -` there often is none."""
         try:
             done = self._run("is-system-running", timeout_s=CALL_TIMEOUT_S)
         except (OSError, TimedOut):
@@ -175,18 +175,18 @@ class Systemctl:
         return done.stdout.strip() in _RUNNING
 
     def call(self, *rest: str, timeout_s: float = CALL_TIMEOUT_S) -> None:
-        """Have something done; raise ServiceManagerFailed with what systemctl says."""
+        """Run a systemctl command; raise ServiceManagerFailed with its output."""
         try:
             done = self._run(*rest, timeout_s=timeout_s)
         except OSError as error:
-            raise ServiceManagerFailed(f"systemctl does not start: {error.strerror}") from None
+            raise ServiceManagerFailed(f"cannot start systemctl: {error.strerror}") from None
         if done.exit_code != 0:
             lines = [line for line in done.stderr.splitlines() if not line.startswith("Created symlink")]
             said = " ".join(" ".join(lines).split()) or f"exit code {done.exit_code}"
             raise ServiceManagerFailed(f"{' '.join((*self.words, *rest))}: {said}", hint=self._look(rest[-1]))
 
     def is_active(self, unit: str) -> bool:
-        """Say whether a unit runs."""
+        """Return whether a unit is running."""
         try:
             return self._run("is-active", "--quiet", unit, timeout_s=CALL_TIMEOUT_S).exit_code == 0
         except OSError:
@@ -207,21 +207,21 @@ _STATUS_CHARACTERS = 200
 
 
 class ServiceManager:
-    """Whoever listens at ``NOTIFY_SOCKET``.
+    """The process that listens on ``NOTIFY_SOCKET``.
 
-    READY means that the supervisor holds the profile and its loop turns, not that the session is ready: a night of
-    maintenance at IBKR must not fail a start. A socket that is gone or full costs the word, never the loop.
+    READY means that the supervisor holds the profile and its loop is running, not that the session is ready: a night of
+    maintenance at IBKR must not fail a start. A closed or full socket loses the message but never stops the loop.
     """
 
     def __init__(self, address: str, watchdog_s: float | None) -> None:
-        # A leading @ stands for the zero byte of an abstract socket, which no variable can hold.
+        # A leading @ stands for the zero byte of an abstract socket, which a variable cannot contain.
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self._watchdog_s = watchdog_s
         self._has_begun = self._is_stopping = False
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> ServiceManager | None:
-        """Return who is to be told, None if nobody asked for it. A watchdog for another process is not obeyed."""
+        """Return the manager to notify, None if there is none. A watchdog for another process is ignored."""
         address = variables.get("NOTIFY_SOCKET", "")
         if not address.startswith(("/", "@")):
             return None
@@ -246,17 +246,17 @@ class ServiceManager:
         elif self._has_begun:
             self._send(status)
         else:
-            # The first phase is the first turn of the loop. Until it has arrived, READY goes along with each word.
+            # The first phase comes from the first turn of the loop. Until READY has arrived, each message repeats it.
             self._has_begun = self._send(f"READY=1\n{status}")
 
     def say_stopping(self, *more: str) -> None:
-        """Say that the end has begun, once."""
+        """Report once that the end has begun."""
         words = [*([] if self._is_stopping else ["STOPPING=1"]), *more]
         if words:
             self._is_stopping = self._send("\n".join(words))
 
     async def keep_watch(self, is_live: Callable[[], bool]) -> None:
-        """Ping the watchdog at half of its time, while the loop turns; without a watchdog return at once."""
+        """Ping the watchdog at half its interval while the loop runs; without a watchdog, return at once."""
         while self._watchdog_s:
             if is_live():
                 self._send("WATCHDOG=1")
@@ -268,6 +268,6 @@ class ServiceManager:
                 sender.setblocking(False)
                 sender.sendto(text.encode(), self._address)
         except OSError as error:
-            log.warning("the service manager could not be told: %s", error.strerror)
+            log.warning("could not notify the service manager: %s", error.strerror)
             return False
         return True
