@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import httpx
+    from gwctl.httpx_import import httpx
 
 BOUND_S = 25
 """This process ends after this time, even if its parent was killed."""

@@ -20,7 +20,7 @@ from gwctl.release.partial_download import Part
 from gwctl.release.source import shown_url, url_fault
 
 if TYPE_CHECKING:
-    import httpx
+    from gwctl.httpx_import import httpx
 
 
 def retry_after_s(text: str | None, now: dt.datetime) -> float | None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
+from sandbox_admin import act, set_scenario
 
 from gwctl.errors import Usage
 from gwctl.gateway.responses import judge_auth_status, judge_tickle, judge_validate
 from gwctl.sandbox.account_settings import SANDBOX_PASSWORD, StandInConfig
-from gwctl.sandbox.admin_client import act, set_scenario
 from gwctl.sandbox.gateway.upstream import CookieJar, Upstream, UpstreamGone
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.login import proof_of

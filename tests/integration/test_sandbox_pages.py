@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
+from sandbox_admin import read_state, set_scenario
 
 from gwctl.errors import Usage
 from gwctl.sandbox.account_settings import PAGE_VARIANTS, StandInConfig
-from gwctl.sandbox.admin_client import read_state, set_scenario
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.login import proof_of
 
