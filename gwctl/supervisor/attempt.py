@@ -29,7 +29,7 @@ def run_secret_command(
     """
     done = process.run(argv, timeout_s=timeout_s, env=process.environment_of(process.Child.HOOK, variables))
     if done.exit_code != 0:
-        raise ValueError(f"{argv[0]} ended with exit code {done.exit_code}")
+        raise ValueError(f"{argv[0]} exited with code {done.exit_code}")
     return done.text
 
 
