@@ -37,11 +37,15 @@ def check_port(case: Case) -> Iterator[Finding]:
     if holder is None:
         if os.geteuid() != 0 and port < 1024:
             yield failed(f"port {port} is reserved for root", "set port to one from 1024 to 65535", where=port)
-        elif case.paths.supervisor_state_file.exists() or process.port_is_free(port):
-            # Not tested while a supervisor runs: its gateway may be about to bind it.
+            return
+        # Not tested while a supervisor runs: its gateway may be about to bind it.
+        if case.paths.supervisor_state_file.exists() or process.port_is_free(port):
             yield ok(f"{port} is free")
-        else:
-            yield failed(f"port {port} cannot be used", _other_port(case, port), where=port)
+            return
+        # The system's table changes while it is read, and a holder may be passed over in it.
+        holder = process.find_listener(port)
+    if holder is None:
+        yield failed(f"port {port} cannot be used", _other_port(case, port), where=port)
         return
     if holder.cwd is not None and holder.cwd == os.path.realpath(case.paths.gateway_dir):
         yield ok(f"{port} is held by this profile's gateway (pid {holder.pid})")
