@@ -117,6 +117,10 @@ KEYS: dict[str, Key] = {
 NOTIFY_SECRETS = ("notify_webhook", "notify_webhook_token", "notify_urls")
 """Notification URLs: treat them as secrets, because anybody who knows such a URL can usually post to it."""
 SECRET_KEYS = ("password", "totp_secret", *NOTIFY_SECRETS)
+SECRET_PREFIXES = ("GWCTL_PASSWORD", "GWCTL_TOTP", "GWCTL_NOTIFY")
+"""How the names of variables begin that may hold a secret of ours."""
+SERVICE_MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""For one process only, and not for its children."""
 
 
 def variable_of(key: str) -> str:
@@ -184,8 +188,7 @@ def secrets_out_of_reach() -> Iterator[None]:
 
     For libraries that start programs themselves: those programs inherit the environment (law 8).
     """
-    ours = tuple(f"GWCTL_{name.upper()}" for name in SECRET_KEYS)
-    taken = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(ours)}
+    taken = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(SECRET_PREFIXES)}
     try:
         yield
     finally:
@@ -194,8 +197,7 @@ def secrets_out_of_reach() -> Iterator[None]:
 
 def take_notification_variables() -> dict[str, str]:
     """Return how the service manager wants to be notified, and remove those variables from what children inherit."""
-    names = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-    return {name: value for name in names if (value := os.environ.pop(name, None))}
+    return {name: value for name in SERVICE_MANAGER_VARIABLES if (value := os.environ.pop(name, None))}
 
 
 def check_profile_name(name: str) -> str:

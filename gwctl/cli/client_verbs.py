@@ -16,7 +16,6 @@ import click
 from gwctl.cli.call import Call, Seconds, command_name, global_options, verb
 from gwctl.cli.output import Outcome, parsed, write
 from gwctl.cli.terminal import Terminal
-from gwctl.config import SECRET_KEYS, variable_of
 from gwctl.errors import Configuration, GwctlError, Unavailable, Usage
 from gwctl.gateway.responses import refuses_method, words_in
 from gwctl.lifecycle import start
@@ -59,7 +58,7 @@ def exec_(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tupl
 
     Exits with CMD's exit code.
     """
-    from gwctl.process.spawn import run_through
+    from gwctl.process.spawn import Child, environment_of, run_through
 
     call = context.ensure_object(Call)
     call.verb_name = command_name(context)
@@ -74,9 +73,8 @@ def exec_(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tupl
     # Even after kill -9 of this call: the supervisor notices that its holder ended, and ends.
     try:
         ours = {"GWCTL_PROFILE": call.profile_name, LABEL: holder.label}
-        variables = {**call.environment.variables, **variables_of(call.settings(), call.environment), **ours}
-        for name in SECRET_KEYS:
-            variables.pop(variable_of(name), None)
+        given = {**variables_of(call.settings(), call.environment), **ours}
+        variables = environment_of(Child.COMMAND, call.environment.variables, given)
         try:
             return run_through(list(argv), env=variables)
         except OSError as error:

@@ -28,18 +28,12 @@ if TYPE_CHECKING:
 
 LINES_WAITING = 1_000
 """How many lines may wait for a stopped terminal."""
-UNUSED_MODULES = ("httpx._main",)
-"""httpx's command line and its libraries rich and pygments: httpx imports them if they are installed, and we use none
-of it."""
 
 
 def supervise(
     call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: Holder | None = None
 ) -> Outcome:
     """Run a supervisor until it ends, and return its outcome; raise Ended with its exit code."""
-    for name in UNUSED_MODULES:
-        # An entry of None makes the import fail, by the definition of the language; httpx works without these modules.
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type] # typeshed allows modules only
     with _streams_that_do_not_block():
         return _supervise(call, flags, sandbox=sandbox, handed_over=handed_over, holder=holder)
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gwctl import process
 from gwctl.config import NOTIFY_SECRETS, SECRET_KEYS
 from gwctl.credentials import Found, Sources, doubt_of, find
 from gwctl.doctor.case import Case, Finding, failed, not_checked, ok, warning
@@ -21,16 +20,12 @@ _MINUTE_S = 60
 def run_command(case: Case, argv: Sequence[str]) -> str:
     """Run a profile's command that prints a secret; raise OSError or ValueError if it fails or takes too long."""
     from gwctl.errors import TimedOut
+    from gwctl.supervisor.attempt import run_secret_command
 
     try:
-        done = process.run_short(
-            list(argv), timeout_s=COMMAND_TIMEOUT_S, env=process.command_environment(case.environment.variables)
-        )
+        return run_secret_command(argv, case.environment.variables, timeout_s=COMMAND_TIMEOUT_S)
     except TimedOut as error:
         raise ValueError(error.message) from None
-    if done.exit_code != 0:
-        raise ValueError(f"{argv[0]} exited with code {done.exit_code}")
-    return done.stdout
 
 
 def sources_of(case: Case) -> Sources:

@@ -48,13 +48,13 @@ def _of_units(case: Case) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_crontab(case: Case) -> Iterator[tuple[str, str, str]]:
-    environment = process.child_environment({}, case.environment.variables)
+    environment = process.environment_of(process.Child.OURS, case.environment.variables)
     try:
-        done = process.run_short(["crontab", "-l"], timeout_s=_CRONTAB_TIMEOUT_S, env=environment)
+        done = process.run(["crontab", "-l"], timeout_s=_CRONTAB_TIMEOUT_S, env=environment)
     except (OSError, TimedOut):
         return
     path = _CRON_PATH
-    for line in done.stdout.splitlines() if done.exit_code == 0 else ():
+    for line in done.text.splitlines() if done.exit_code == 0 else ():
         named = _PATH.match(line)
         path = named[1] if named is not None else path
         called = None if line.lstrip().startswith("#") else _SCHEDULE.match(line)

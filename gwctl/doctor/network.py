@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
-import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -16,11 +14,11 @@ from gwctl import process
 from gwctl.config import BUILT_IN
 from gwctl.doctor.case import Case, Contact, Finding, failed, not_checked, ok, warning, within
 from gwctl.errors import Configuration
-from gwctl.gateway.tls_requests import USER_AGENT
+from gwctl.http_requests import NoConnection, RequestFailed, TlsFailed, Untrusted, exchange
 
 _RESOLVE_TIMEOUT_S = 2.5
-_CONNECT_TIMEOUT_S = 2.0
-_ANSWER_TIMEOUT_S = 3.0
+_ANSWER_TIMEOUT_S = 5.0
+"""For the connection, TLS and the answer."""
 _ADDRESSES_TRIED = 2
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _CLOCK_OFF_S, _CLOCK_WRONG_S = 5.0, 60.0
@@ -117,7 +115,7 @@ def check_upstream(case: Case) -> Iterator[Finding]:
     proxy = next((name for name in _PROXIES if case.environment.get(name)), None)
     began_s = time.monotonic()
     try:
-        case.contact = _contact(case, host, port, tls=parts.scheme == "https")
+        case.contact = _contact(case, upstream, host, port)
     except _Unreachable as error:
         direct = f"; {proxy} is set, and the gateway cannot use a proxy" if proxy else ""
         yield failed(
@@ -148,64 +146,39 @@ def _upstream_of(case: Case) -> str:
     return checked(str(case.known["upstream"]))
 
 
-def _contact(case: Case, host: str, port: int, *, tls: bool) -> Contact:
+def _contact(case: Case, upstream: str, host: str, port: int) -> Contact:
+    """Request the headers of the front page, which logs nobody in."""
     try:
         addresses = within(_RESOLVE_TIMEOUT_S, lambda: case.ports.resolve(host, port))
     except TimeoutError:
         raise _Unreachable(f"no name server answered for {host} within {_RESOLVE_TIMEOUT_S:g} s") from None
     except OSError as error:
         raise _Unreachable(f"the name {host} does not resolve: {error.strerror}") from None
-    connection = _connect(addresses, port)
-    with contextlib.closing(connection):
-        connection.settimeout(_ANSWER_TIMEOUT_S)
-        if not tls:
-            return _ask(case, connection, host)
-        with contextlib.closing(_secured(connection, host)) as secured:
-            return _ask(case, secured, host)
+    trust = _trust_public() if upstream.startswith("https:") else None
+    tried = addresses[:_ADDRESSES_TRIED]
+    try:
+        with exchange("HEAD", f"{upstream}/", timeout_s=_ANSWER_TIMEOUT_S, trust=trust, addresses=tried) as answer:
+            written_s = case.ports.wall_clock() - answer.took_s / 2
+    except NoConnection as error:
+        raise _Unreachable(f"no connection to port {port}: {error.reason}") from None
+    except Untrusted as error:
+        raise _Unreachable(f"the certificate of {host} cannot be trusted: {error.reason}") from None
+    except TlsFailed as error:
+        raise _Unreachable(f"TLS with {host} failed: {error.reason}") from None
+    except RequestFailed as error:
+        raise _Unreachable(f"{host} accepted the connection but sent no answer: {error.reason}") from None
+    ahead_s: float | None = None
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        ahead_s = parsedate_to_datetime(str(answer.headers.get("Date"))).timestamp() + _HALF_A_SECOND_S - written_s
+    return Contact(answer.status, ahead_s, answer.took_s)
 
 
-def _connect(addresses: list[str], port: int) -> socket.socket:
-    reason = "no address"
-    for address in addresses[:_ADDRESSES_TRIED]:
-        try:
-            return socket.create_connection((address, port), timeout=_CONNECT_TIMEOUT_S / _ADDRESSES_TRIED)
-        except TimeoutError:
-            reason = "no answer"
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-    raise _Unreachable(f"no connection to port {port}: {reason}")
-
-
-def _secured(connection: socket.socket, host: str) -> ssl.SSLSocket:
+def _trust_public() -> ssl.SSLContext:
     import certifi
 
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
-    try:
-        return context.wrap_socket(connection, server_hostname=host)
-    except ssl.SSLCertVerificationError as error:
-        raise _Unreachable(f"the certificate of {host} cannot be trusted: {error.verify_message}") from None
-    except (OSError, ValueError) as error:
-        raise _Unreachable(f"TLS with {host} failed: {type(error).__name__}") from None
-
-
-def _ask(case: Case, connection: socket.socket, host: str) -> Contact:
-    """Request the headers of the front page, which logs nobody in."""
-    began_s = time.monotonic()
-    asked = f"HEAD / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\nConnection: close\r\n\r\n"
-    try:
-        connection.sendall(asked.encode("idna" if not host.isascii() else "ascii"))
-        answer = http.client.HTTPResponse(connection, method="HEAD")
-        with contextlib.closing(answer):
-            answer.begin()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _Unreachable(f"{host} accepted the connection but sent no answer: {type(error).__name__}") from None
-    took_s = time.monotonic() - began_s
-    written_s = case.ports.wall_clock() - took_s / 2
-    ahead_s: float | None = None
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        ahead_s = parsedate_to_datetime(str(answer.getheader("Date"))).timestamp() + _HALF_A_SECOND_S - written_s
-    return Contact(answer.status, ahead_s, took_s)
+    return context
 
 
 def check_clock(case: Case) -> Iterator[Finding]:

@@ -90,11 +90,11 @@ def browser_version(case: Case) -> str | None:
 
     try:
         browser = find_browser(case.known["browser"], case.environment.variables)
-        environment = process.child_environment({}, case.environment.variables)
-        said = process.run_short([str(browser.executable), "--version"], timeout_s=_VERSION_TIMEOUT_S, env=environment)
+        environment = process.environment_of(process.Child.OURS, case.environment.variables)
+        said = process.run([str(browser.executable), "--version"], timeout_s=_VERSION_TIMEOUT_S, env=environment)
     except (BrowserMissing, OSError, TimedOut, LookupError):
         return None
-    found = _VERSION.search(said.stdout)
+    found = _VERSION.search(said.text)
     return None if found is None else f"{browser.kind} {found[0]}"
 
 

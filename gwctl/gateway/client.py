@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from gwctl.errors import GatewayUnreachable, TimedOut
 from gwctl.gateway import responses as answer
-from gwctl.gateway.lean import httpx
 from gwctl.gateway.responses import AccountsAnswer, SessionAnswer, SsoFacts
-from gwctl.gateway.tls_requests import USER_AGENT, Knock, RawAnswer, knock, trust_only
+from gwctl.http_requests import USER_AGENT, RawAnswer, trust_only
+from gwctl.httpx_import import httpx
 
 _API = "/v1/api"
 _RESUME = "/sso/Dispatcher?forwardTo=22&RL=1&ip2loc=US"
@@ -26,6 +28,51 @@ _LEAST_TIMEOUT_S = 1.0
 _BOTH_REFUSED_S = 60.0
 _KEEPALIVE_S = 2.0
 """Shorter than the pause between two checks, so a reused connection is never one that the gateway has closed."""
+
+
+class Knock(StrEnum):
+    """The result of a probe."""
+
+    OURS = "ours"
+    """It has our key, and ``GET /`` leads to the login page."""
+    CLOSED = "closed"
+    STRANGER = "stranger"
+    """A server answers without our key."""
+    SILENT = "silent"
+    """It accepts connections and sends nothing: hung, or stopped."""
+    ODD = "odd"
+    """It has our key, but ``GET /`` returns something unexpected."""
+
+
+async def knock(port: int, context: ssl.SSLContext, leaf_der: bytes, *, timeout_s: float) -> Knock:
+    """Request ``GET /`` on 127.0.0.1 and say who answered; needs no IBKR (gateway-facts.md, HTTP surface)."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _knock(port, context, leaf_der)
+    except TimeoutError:
+        return Knock.SILENT
+    except ConnectionRefusedError:
+        return Knock.CLOSED
+    except ssl.SSLError:
+        return Knock.STRANGER
+    except (OSError, EOFError, ValueError):
+        return Knock.SILENT
+
+
+async def _knock(port: int, context: ssl.SSLContext, leaf_der: bytes) -> Knock:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+    try:
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        if shown != leaf_der:
+            return Knock.STRANGER
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        status_line = await reader.readline()
+    finally:
+        writer.transport.abort()  # the result is known; do not wait for a close
+    if not status_line:
+        return Knock.SILENT
+    return Knock.OURS if status_line.startswith(b"HTTP/1.") and b" 302" in status_line[:14] else Knock.ODD
 
 
 @dataclass(slots=True)
@@ -74,60 +121,42 @@ class GatewayClient:
 
     async def tickle(self, *, timeout_s: float | None = None) -> SessionAnswer:
         """Keep the session alive and return its state; a missing answer is a result too."""
-        try:
-            said = await self._request_either_way(f"{_API}/tickle", timeout_s)
-        except (TimedOut, GatewayUnreachable):
-            return answer.NO_ANSWER
-        return answer.judge_tickle(said.status, said.body)
+        said = await _or_none(self._request_either_way(f"{_API}/tickle", timeout_s))
+        return answer.NO_ANSWER if said is None else answer.judge_tickle(said.status, said.body)
 
     async def auth_status(self, *, timeout_s: float | None = None) -> SessionAnswer:
         """Return the state of the brokerage session."""
-        try:
-            said = await self._request_either_way(f"{_API}/iserver/auth/status", timeout_s)
-        except (TimedOut, GatewayUnreachable):
-            return answer.NO_ANSWER
-        return answer.judge_auth_status(said.status, said.body)
+        said = await _or_none(self._request_either_way(f"{_API}/iserver/auth/status", timeout_s))
+        return answer.NO_ANSWER if said is None else answer.judge_auth_status(said.status, said.body)
 
     async def ssodh_init(self, *, compete: bool, timeout_s: float | None = None) -> SessionAnswer:
         """Open the brokerage session; with ``compete``, take it over from another client."""
         wish = {"publish": True, "compete": compete}
-        try:
-            said = await self.request("POST", f"{_API}/iserver/auth/ssodh/init", json=wish, timeout_s=timeout_s)
-        except (TimedOut, GatewayUnreachable):
-            return answer.NO_ANSWER
-        return answer.judge_opening(said.status, said.body)
+        path = f"{_API}/iserver/auth/ssodh/init"
+        said = await _or_none(self.request("POST", path, json=wish, timeout_s=timeout_s))
+        return answer.NO_ANSWER if said is None else answer.judge_opening(said.status, said.body)
 
     async def validate(self, *, timeout_s: float | None = None) -> SsoFacts | None:
         """Return the login's facts and extend it; None without a login or an answer. At most once a minute."""
-        try:
-            said = await self.request("GET", f"{_API}/sso/validate", timeout_s=timeout_s)
-        except (TimedOut, GatewayUnreachable):
-            return None
-        return answer.judge_validate(said.status, said.body)
+        said = await _or_none(self.request("GET", f"{_API}/sso/validate", timeout_s=timeout_s))
+        return None if said is None else answer.judge_validate(said.status, said.body)
 
     async def accounts(self, *, timeout_s: float | None = None) -> AccountsAnswer:
         """Request the tradable accounts; before this call, IBKR answers nothing about orders and prices."""
-        try:
-            said = await self.request("GET", f"{_API}/iserver/accounts", timeout_s=timeout_s)
-        except (TimedOut, GatewayUnreachable):
+        said = await _or_none(self.request("GET", f"{_API}/iserver/accounts", timeout_s=timeout_s))
+        if said is None:
             return AccountsAnswer(None)
         return AccountsAnswer(said.status, answer.judge_accounts(said.status, said.body))
 
     async def reauthenticate(self, *, timeout_s: float | None = None) -> bool:
         """Ask the gateway to repeat its handshake; return whether it began (False: it has no login)."""
-        try:
-            said = await self.request("POST", f"{_API}/iserver/reauthenticate", timeout_s=timeout_s)
-        except (TimedOut, GatewayUnreachable):
-            return False
-        return said.status == 200 and b"triggered" in said.body
+        said = await _or_none(self.request("POST", f"{_API}/iserver/reauthenticate", timeout_s=timeout_s))
+        return said is not None and said.status == 200 and b"triggered" in said.body
 
     async def logout(self, *, timeout_s: float | None = None) -> bool:
         """End the session at IBKR; return whether IBKR confirmed it (the body need not be JSON)."""
-        try:
-            said = await self.request("POST", f"{_API}/logout", timeout_s=timeout_s)
-        except (TimedOut, GatewayUnreachable):
-            return False
-        return said.status == 200 and (b"true" in said.body or b"logout succeeded" in said.body)
+        said = await _or_none(self.request("POST", f"{_API}/logout", timeout_s=timeout_s))
+        return said is not None and said.status == 200 and (b"true" in said.body or b"logout succeeded" in said.body)
 
     async def resume(self, cookies: Mapping[str, str], *, timeout_s: float | None = None) -> bool | None:
         """Offer the SSO cookies of the last login to a new gateway process.
@@ -141,11 +170,9 @@ class GatewayClient:
         ]
         if not sendable:
             return False
-        try:
-            said = await self.request("GET", _RESUME, headers={"Cookie": "; ".join(sendable)}, timeout_s=timeout_s)
-        except (TimedOut, GatewayUnreachable):
-            return None
-        if said.status >= 500 or said.status == 429:
+        sent = {"Cookie": "; ".join(sendable)}
+        said = await _or_none(self.request("GET", _RESUME, headers=sent, timeout_s=timeout_s))
+        if said is None or said.status >= 500 or said.status == 429:
             return None
         return said.status == 200 and b"Client login succeeds" in said.body
 
@@ -194,3 +221,11 @@ class GatewayClient:
             return said
         ways.method, ways.other = ways.other, ways.method
         return again
+
+
+async def _or_none(call: Awaitable[RawAnswer]) -> RawAnswer | None:
+    """Return the answer, or None if there is none."""
+    try:
+        return await call
+    except (TimedOut, GatewayUnreachable):
+        return None

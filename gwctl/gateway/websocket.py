@@ -1,18 +1,25 @@
-"""The gateway's WebSocket, which pushes changes of the session."""
+"""The gateway's WebSocket, which pushes changes of the session.
+
+The library is imported for the first connection. In the supervisor it takes 0.9 MB more than wsproto, which needs a
+protocol of ours around it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from gwctl.gateway.tls_requests import trust_only
-from gwctl.gateway.websocket_frames import ConnectionEnded, Wire
+from gwctl.http_requests import USER_AGENT, trust_only
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +94,20 @@ ANSWERED_WITHIN_S: Final = 5.0
 """By then, IBKR has accepted or refused a connection, if it answers at all."""
 SAID_WITHIN_S: Final = 2.0
 """By then, a connection that is up to date has reported what a check found."""
-CHUNK_BYTES: Final = 4096
+PATH: Final = "/v1/api/ws"
+MAX_MESSAGE_BYTES: Final = 1_048_576
+"""A longer message ends the connection; IBKR's are below 1 KB."""
+
+
+class ConnectionEnded(Exception):
+    """The other side refused, closed, or did not speak WebSocket; the text contains nothing that it sent."""
 
 
 class Line:
     """One connection to the gateway, and the messages on it."""
 
-    def __init__(self, wire: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._wire = wire
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._reconsidering: asyncio.TimerHandle | None = None
         self.opened_s = self._loop.time()
@@ -108,31 +119,24 @@ class Line:
         """Whether it was opened while a session was known to be up: then IBKR may still answer."""
         self.replaced = False
 
-    async def upgrade(self, leaf_der: bytes) -> list[bytes | str]:
-        """Return once the gateway with this certificate has accepted, with the first messages.
+    async def receive(self) -> bytes | str:
+        """Return the next message; raise ConnectionEnded after the last one."""
+        from websockets.exceptions import ConnectionClosed
 
-        Raises ConnectionEnded, OSError; sends nothing to a stranger.
-        """
-        if self._writer.get_extra_info("ssl_object").getpeercert(binary_form=True) != leaf_der:
-            raise ConnectionEnded("a stranger's certificate")
-        await self._flush()
-        messages: list[bytes | str] = []
-        while not self._wire.accepted:
-            messages += await self.receive()
-        return messages
-
-    async def receive(self) -> list[bytes | str]:
-        """Return the next messages, perhaps none; raise ConnectionEnded, OSError."""
-        data = b"" if self._wire.over is not None else await self._reader.read(CHUNK_BYTES)
-        messages = self._wire.receive(data)
-        await self._flush()
-        return messages
+        try:
+            return await self._connection.recv()
+        except ConnectionClosed as error:
+            raise ConnectionEnded(type(error).__name__) from None  # its text may contain what was sent
 
     async def send_tic(self) -> None:
-        """Send a tic, which keeps the connection alive."""
+        """Send a tic, which keeps the connection alive; raise ConnectionEnded."""
+        from websockets.exceptions import ConnectionClosed
+
         self.tic_s = self._loop.time()
-        self._wire.say("tic")
-        await self._flush()
+        try:
+            await self._connection.send("tic")
+        except ConnectionClosed as error:
+            raise ConnectionEnded(type(error).__name__) from None
 
     def patience_s(self) -> float | None:
         """Return how long to wait for the next message; None, without limit, until IBKR has sent the first."""
@@ -161,31 +165,21 @@ class Line:
     def _give_up_unless_ready(self) -> None:
         if not self.said.ready:
             self.replaced = True
-            self._writer.transport.abort()
+            self._connection.transport.abort()
 
     def _cancel_reconsidering(self) -> None:
         if self._reconsidering is not None:
             self._reconsidering.cancel()
 
     async def close(self) -> None:
-        """Send a close frame and release everything; never raises."""
+        """Send a close frame, do not wait for the answer to it, and release everything; never raises."""
+        from websockets.protocol import OPEN
+
         self._cancel_reconsidering()
-        if self._wire.accepted:  # send nothing to a stranger
-            self._wire.say_goodbye()
-            self._writer.write(self._take_to_send())
-        self._writer.transport.abort()
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._writer.wait_closed()
-
-    async def _flush(self) -> None:
-        if self._wire.to_send:
-            self._writer.write(self._take_to_send())
-            await self._writer.drain()
-
-    def _take_to_send(self) -> bytes:
-        data, self._wire.to_send = self._wire.to_send, b""
-        return data
+        if self._connection.state is OPEN:
+            self._connection.protocol.send_close(1000)
+            self._connection.send_data()
+        await _release(self._connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +276,7 @@ class PushListener:
         has_session = self._session is True
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                line, messages = await _open(place)
+                line = Line(await _connected(place))
         except (OSError, ConnectionEnded) as error:  # a timeout and a wrong certificate are OSErrors
             log.debug("no WebSocket: %s", type(error).__name__)
             return False
@@ -295,7 +289,7 @@ class PushListener:
             self._woken.clear()  # set while the connection was being opened
             line.reconsider()
         try:
-            await self._follow(line, messages)
+            await self._follow(line)
         except (OSError, ConnectionEnded) as error:
             log.debug("the WebSocket ended: %s", type(error).__name__)
         except Exception:  # as above
@@ -309,18 +303,17 @@ class PushListener:
             self._tell(None)
         return line.replaced
 
-    async def _follow(self, line: Line, messages: list[bytes | str]) -> None:
+    async def _follow(self, line: Line) -> None:
         while True:
-            for message in messages:
-                self._take(line, message)
-            messages = []
             try:
-                async with asyncio.timeout(line.patience_s()) as patience:
-                    messages = await line.receive()
+                async with asyncio.timeout(line.patience_s()):
+                    message = await line.receive()
             except TimeoutError:
-                if line.is_mute() or not patience.expired():  # the other timeout is the socket's
+                if line.is_mute():
                     raise ConnectionEnded("mute") from None
                 await line.send_tic()
+            else:
+                self._take(line, message)
 
     def _take(self, line: Line, message: bytes | str) -> None:
         push = read_push(message)
@@ -341,15 +334,56 @@ class PushListener:
             log.exception("a push could not be reported")
 
 
-async def _open(place: _Place) -> tuple[Line, list[bytes | str]]:
-    """Return a connection that the gateway has accepted, with the first messages; raise OSError, ConnectionEnded."""
-    context = trust_only(place.ca_file)
-    reader, writer = await asyncio.open_connection(
-        "127.0.0.1", place.port, ssl=context, server_hostname="localhost", limit=CHUNK_BYTES
-    )
-    line = Line(Wire(place.port), reader, writer)
+async def _connected(place: _Place) -> ClientConnection:
+    """Return a connection that the gateway has accepted; raise OSError, ConnectionEnded. Sends nothing to a stranger.
+
+    Not ``websockets.connect``, which sends its request before the certificate can be compared, and follows redirects.
+    """
+    from websockets.client import ClientProtocol
+    from websockets.exceptions import WebSocketException
+    from websockets.uri import parse_uri
+
+    silent = logging.getLogger("gwctl.gateway.websocket.library")
+    silent.disabled = True  # its lines contain messages
+    uri = parse_uri(f"wss://localhost:{place.port}{PATH}")
+
+    def begin() -> ClientConnection:
+        protocol = ClientProtocol(uri, max_size=MAX_MESSAGE_BYTES, logger=silent)
+        return _connection_type()(protocol, ping_interval=None, close_timeout=CLOSE_TIMEOUT_S)
+
+    trust = trust_only(place.ca_file)
+    connect = asyncio.get_running_loop().create_connection
+    _, connection = await connect(begin, "127.0.0.1", place.port, ssl=trust, server_hostname="localhost")
     try:
-        return line, await line.upgrade(place.leaf_der)
-    except BaseException:
-        await line.close()
+        shown = connection.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        if shown != place.leaf_der:
+            raise ConnectionEnded("a stranger's certificate")  # noqa: TRY301 - the connection is released below
+        await connection.handshake(user_agent_header=USER_AGENT)
+    except BaseException as error:
+        await _release(connection)
+        if isinstance(error, WebSocketException | EOFError):
+            raise ConnectionEnded(type(error).__name__) from None  # its text may contain what was sent
         raise
+    return connection
+
+
+@functools.cache
+def _connection_type() -> type[ClientConnection]:
+    from websockets.asyncio.client import ClientConnection
+
+    class Impatient(ClientConnection):
+        """Ends its connection with the last frame; a gateway that hangs would leave the end to us, too."""
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.protocol.close_expected():
+                self.transport.abort()
+
+    return Impatient
+
+
+async def _release(connection: ClientConnection) -> None:
+    connection.transport.abort()
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await connection.wait_closed()

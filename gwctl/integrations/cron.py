@@ -71,10 +71,10 @@ def whose() -> str:
     return getpass.getuser()
 
 
-def _run(rest: str, environ: Mapping[str, str], fed: bytes = b"") -> process.CompletedFed:
+def _run(rest: str, environ: Mapping[str, str], fed: bytes = b"") -> process.Completed:
     try:
-        env = process.child_environment({}, environ)
-        return process.run_fed(["crontab", rest], fed=fed, timeout_s=CALL_TIMEOUT_S, env=env)
+        env = process.environment_of(process.Child.OURS, environ)
+        return process.run(["crontab", rest], fed=fed, timeout_s=CALL_TIMEOUT_S, env=env)
     except FileNotFoundError:
         raise Unavailable("no crontab program found", hint="apt-get install cron") from None
     except OSError as error:

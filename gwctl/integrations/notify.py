@@ -82,9 +82,9 @@ class CommandWay:
             "GWCTL_SEVERITY": message.severity,
             "GWCTL_TITLE": message.title,
         }
-        env = {**process.command_environment(self.environ), **told}
+        env = process.environment_of(process.Child.HOOK, self.environ, told)
         try:
-            done = await process.run_watched(self.argv, timeout_s=TIMEOUT_S, env=env)
+            done = await process.run_async(self.argv, timeout_s=TIMEOUT_S, env=env)
         except OSError as error:
             return Delivery(ok=False, said=f"cannot start notify_command: {error.strerror}")
         except GwctlError as error:
@@ -109,17 +109,15 @@ class ChildWay:
             "secrets": {name: found.secret.reveal() for name, found in self.secrets.items()},
         }
         argv = [sys.executable, "-P", "-m", "gwctl.integrations.notify_child"]
-        # The connection may go through a proxy that the user's environment names.
-        proxies = {name: value for name, value in self.environ.items() if name in process.PROXIES}
-        env = process.child_environment(proxies, self.environ)
+        env = process.environment_of(process.Child.ONLINE, self.environ)
         try:
-            done = await process.run_watched(argv, timeout_s=TIMEOUT_S, env=env, told=json.dumps(job).encode())
+            done = await process.run_async(argv, timeout_s=TIMEOUT_S, env=env, fed=json.dumps(job).encode())
         except OSError as error:
             return Delivery(ok=False, said=f"cannot start a process: {error.strerror}")
         except GwctlError:
             return Delivery(ok=False, said=f"no answer within {TIMEOUT_S:g} s")
         try:
-            answer: dict[str, Any] = json.loads(done.stdout)
+            answer: dict[str, Any] = json.loads(done.text)
             return Delivery(ok=answer["ok"] is True, said=str(answer["said"]))
         except (ValueError, KeyError, TypeError):
             return Delivery(ok=False, said=f"gwctl's child process exited with code {done.exit_code}")

@@ -16,10 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gwctl.version import VERSION
-
 if TYPE_CHECKING:
-    import httpx
+    from gwctl.httpx_import import httpx
 
 BOUND_S = 25
 """This process ends after this time, even if its parent was killed."""
@@ -49,16 +47,13 @@ class Reply:
 
 def tell_webhook(secrets: Mapping[str, str], message: Mapping[str, str]) -> Reply:
     """POST the message as JSON; retry after a pause on errors that may pass; a receiver may get the message twice."""
-    from gwctl.gateway.lean import httpx
+    from gwctl.httpx_import import internet_client
 
     began_s = time.monotonic()
-
-    headers = {"User-Agent": f"gwctl/{VERSION}"}
+    headers: dict[str, str] = {}
     if "notify_webhook_token" in secrets:
         headers["Authorization"] = f"Bearer {secrets['notify_webhook_token']}"
-    # Connections to this machine use no proxy.
-    direct = {"http://": httpx.HTTPTransport(trust_env=False)}
-    with httpx.Client(timeout=ANSWER_S, headers=headers, mounts=direct) as client:
+    with internet_client(ANSWER_S, headers) as client:
         reply = _post(client, secrets["notify_webhook"], message)
         for least_s in PAUSES_S:
             pause_s = max(least_s, reply.retry_after_s)
@@ -72,7 +67,7 @@ def tell_webhook(secrets: Mapping[str, str], message: Mapping[str, str]) -> Repl
 
 
 def _post(client: httpx.Client, url: str, message: Mapping[str, str]) -> Reply:
-    from gwctl.gateway.lean import httpx
+    from gwctl.httpx_import import httpx
 
     try:
         with client.stream("POST", url, json=dict(message)) as response:

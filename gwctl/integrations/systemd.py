@@ -172,7 +172,7 @@ class Systemctl:
             done = self._run("is-system-running", timeout_s=CALL_TIMEOUT_S)
         except (OSError, TimedOut):
             return False
-        return done.stdout.strip() in _RUNNING
+        return done.text.strip() in _RUNNING
 
     def call(self, *rest: str, timeout_s: float = CALL_TIMEOUT_S) -> None:
         """Run a systemctl command; raise ServiceManagerFailed with its output."""
@@ -192,9 +192,9 @@ class Systemctl:
         except OSError:
             return False
 
-    def _run(self, *rest: str, timeout_s: float) -> process.CompletedShort:
-        env = process.child_environment({}, self.environ)
-        return process.run_short([*self.words, *rest], timeout_s=timeout_s, env=env)
+    def _run(self, *rest: str, timeout_s: float) -> process.Completed:
+        env = process.environment_of(process.Child.OURS, self.environ)
+        return process.run([*self.words, *rest], timeout_s=timeout_s, env=env)
 
     def _look(self, unit: str) -> str:
         journal = "journalctl" if self.system else "journalctl --user"

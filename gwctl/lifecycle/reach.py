@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gwctl.config import Environment, Settings
-from gwctl.errors import GatewayUnreachable
-from gwctl.gateway.tls_requests import RawAnswer, RawRequest, request_once
+from gwctl.errors import GatewayUnreachable, TimedOut, TryAgain, Usage
+from gwctl.http_requests import RawAnswer, RequestFailed, Untrusted, request, trust_only
 from gwctl.lifecycle.profile import Profile
-from gwctl.sandbox import admin_client as client
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
 
+if TYPE_CHECKING:
+    from gwctl.supervisor.sandbox_process import StandInRecord
+
 CALL_TIMEOUT_S = 30.0
+SANDBOX_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,20 @@ def ask(profile: Profile, method: str, path: str, body: bytes | None = None) -> 
     reached = reach(profile)
     path = "/" + path.lstrip("/")
     whole = path if path.startswith("/v1/") else f"/v1/api{path}"
-    return request_once(reached.origin, reached.ca_file, RawRequest(method, whole, body), timeout_s=CALL_TIMEOUT_S)
+    headers = {"Accept": "*/*"} if body is None else {"Accept": "*/*", "Content-Type": "application/json"}
+    try:
+        trust = trust_only(reached.ca_file)
+        return request(
+            method, reached.origin + whole, timeout_s=CALL_TIMEOUT_S, body=body, headers=headers, trust=trust
+        )
+    except Untrusted:
+        text, verb = f"the server at {reached.origin} does not have this profile's key", "doctor"
+    except (RequestFailed, OSError) as error:
+        if isinstance(error, RequestFailed) and error.late:
+            late = f"{method} {whole} was not answered within {CALL_TIMEOUT_S:g} s"
+            raise TimedOut(late, hint=profile.command("status")) from None
+        text, verb = f"no gateway answers at {reached.origin}: {error}", "up"
+    raise GatewayUnreachable(text, hint=profile.command(verb))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +95,23 @@ class Sandbox:
 
     profile: Profile
 
-    def _where(self) -> tuple[str, str]:
-        from gwctl.supervisor.sandbox_process import StandInRecord
-
-        record = StandInRecord.load(self.profile.paths)
-        if record is None:
-            raise GatewayUnreachable("no sandbox is running", hint=self.profile.command("up --sandbox"))
-        return record.url, record.admin_token
-
     def state(self) -> dict[str, Any]:
         """Return the sandbox's address, sessions, logins and scenarios."""
-        url, token = self._where()
-        token_file = str(self.profile.paths.sandbox_state_file)
-        return {"url": url, "token_file": token_file, **client.read_state(url, token)}
+        record = self._record()
+        told = ask_sandbox(record.url, record.admin_token, "state")
+        return {"url": record.url, "token_file": str(self.profile.paths.sandbox_state_file), **told}
 
     def on(self, scenario: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - parameters differ by scenario
         """Turn a scenario on and return the new state."""
-        return client.set_scenario(*self._where(), scenario, on=True, params=parameters)
+        return self._wish("scenario", {"name": scenario, "on": True, "params": parameters})
 
     def off(self, scenario: str) -> dict[str, Any]:
         """Turn a scenario off and return the new state."""
-        return client.set_scenario(*self._where(), scenario, on=False)
+        return self._wish("scenario", {"name": scenario, "on": False, "params": {}})
 
     def do(self, action: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - parameters differ by action
         """Do an action once, for example `drop_session`, and return the new state."""
-        return client.act(*self._where(), action, parameters)
+        return self._wish("action", {"name": action, "params": parameters})
 
     @contextmanager
     def fault(self, scenario: str, **parameters: Any) -> Iterator[None]:  # noqa: ANN401 - parameters differ by scenario
@@ -112,6 +121,35 @@ class Sandbox:
             yield
         finally:
             self.off(scenario)
+
+    def _wish(self, route: str, wish: dict[str, Any]) -> dict[str, Any]:
+        record = self._record()
+        return ask_sandbox(record.url, record.admin_token, route, wish)
+
+    def _record(self) -> StandInRecord:
+        from gwctl.supervisor.sandbox_process import StandInRecord
+
+        record = StandInRecord.load(self.profile.paths)
+        if record is None:
+            raise GatewayUnreachable("no sandbox is running", hint=self.profile.command("up --sandbox"))
+        return record
+
+
+def ask_sandbox(url: str, token: str, route: str, wish: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Call an admin route of a fake IBKR, by GET without a ``wish``; return the state, or raise Usage or TryAgain."""
+    method, body = ("GET", None) if wish is None else ("POST", json.dumps(wish).encode())
+    sent = {"Authorization": f"Bearer {token}"}
+    try:
+        said = request(method, f"{url}/admin/{route}", timeout_s=SANDBOX_TIMEOUT_S, body=body, headers=sent)
+        answer = dict(json.loads(said.body))
+    except (RequestFailed, ValueError, TypeError) as error:
+        reason = error.reason if isinstance(error, RequestFailed) else type(error).__name__
+        raise TryAgain(f"the sandbox does not answer at {url}: {reason}", hint="gwctl up --sandbox") from None
+    if said.status == 404:
+        raise Usage(answer["error"], hint=answer["hint"])
+    if said.status != 200:
+        raise TryAgain(f"the sandbox refused: {answer.get('error', said.status)}", hint="gwctl up --sandbox")
+    return answer
 
 
 NO_PROXY = ("NO_PROXY", "no_proxy")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gwctl.config import Environment
 from gwctl.errors import GatewayUnreachable
+from gwctl.http_requests import trust_only
 from gwctl.lifecycle import start
 from gwctl.lifecycle import status as waiting
 from gwctl.lifecycle import stop as stopping
@@ -98,13 +99,11 @@ class Session:
 
     def client_options(self) -> dict[str, Any]:
         """Return the options for an httpx client of the API."""
-        import ssl
-
         if not self.ca_file.exists():
             raise GatewayUnreachable(f"{self.ca_file} no longer exists", hint=self._profile.command("up"))
-        verified = ssl.create_default_context(cafile=self.ca_file)
+        trust = trust_only(self.ca_file)
         # A proxy from the environment must not be used for this machine itself.
-        return {"base_url": self.base_url, "verify": verified, "timeout": CLIENT_TIMEOUT_S, "trust_env": False}
+        return {"base_url": self.base_url, "verify": trust, "timeout": CLIENT_TIMEOUT_S, "trust_env": False}
 
 
 @contextlib.contextmanager

@@ -42,13 +42,10 @@ def start_waiting(profile: Profile, observer: Observer, *, sandbox: bool) -> tup
     argv = [sys.executable, "-m", "gwctl", "--profile", profile.name, "up", "--foreground", "--handed-over"]
     argv += ["--sandbox"] if sandbox else []
     argv += ["-v"] if observer.verbose else []
-    variables = profile.environment.variables
-    # The library reads from its own process's environment which keyring to use.
-    keyring = {name: value for name, value in variables.items() if name.startswith("PYTHON_KEYRING_")}
     spawned = process.spawn(
         argv,
         cwd=paths.profile_dir,
-        env=process.child_environment({**process.FRUGAL_MALLOC, **keyring}, variables),
+        env=process.environment_of(process.Child.SUPERVISOR, profile.environment.variables),
         log_file=start_log,
         pipes=True,
     )

@@ -127,7 +127,7 @@ async def _clear(profile: Profile) -> bool:
     running = launch.adopt(paths)
     if running is not None:
         found = True
-        await _log_out(profile, running.port)
+        _log_out(profile, running.port)
     report = await launch.clear_leftovers(paths, grace_s=5.0)
     await stop_stand_in(paths)
     lost = [*unrecorded_stand_ins(paths), *unrecorded_gateway(paths, _port(profile))]
@@ -150,15 +150,11 @@ def _port(profile: Profile) -> int:
         return int(KEYS["port"].default)
 
 
-async def _log_out(profile: Profile, port: int) -> None:
+def _log_out(profile: Profile, port: int) -> None:
     import contextlib
 
-    from gwctl.gateway import keystore
-    from gwctl.gateway.client import GatewayClient
+    from gwctl.http_requests import RequestFailed, request, trust_only
 
-    with contextlib.suppress(GwctlError, OSError):
-        leaf = keystore.kept_leaf(profile.paths)
-        if leaf is None:
-            return
-        async with GatewayClient(port, profile.paths.ca_file, leaf.der) as client:
-            await client.logout(timeout_s=3.0)
+    with contextlib.suppress(RequestFailed, OSError):
+        trust = trust_only(profile.paths.ca_file)
+        request("POST", f"https://localhost:{port}/v1/api/logout", timeout_s=3.0, trust=trust)

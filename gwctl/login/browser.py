@@ -44,10 +44,6 @@ _DOWNLOADED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("chromium", "chromium", ("chrome-linux*/chrome", "chrome-mac*/*.app/Contents/MacOS/*")),
 )
 
-_INSTALLER_NEEDS = frozenset(
-    {"HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "NODE_EXTRA_CA_CERTS", "PLAYWRIGHT_DOWNLOAD_HOST"}
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Browser:
@@ -271,16 +267,15 @@ def install_chromium(environ: Mapping[str, str], *, window: bool = False, timeou
     The headless shell is enough to log in; ``window`` also installs the browser that can show a window. Raises
     DownloadFailed with the installer's last line; the installer cleans up its own downloads.
     """
-    from gwctl.process import child_environment, run_short
+    from gwctl.process import Child, environment_of, run
 
     argv = [sys.executable, "-m", "playwright", "install", "chromium" if window else "chromium-headless-shell"]
-    passed = {name: value for name, value in environ.items() if name in _INSTALLER_NEEDS}
     try:
-        done = run_short(argv, timeout_s=timeout_s, env=child_environment(passed, environ))
+        done = run(argv, timeout_s=timeout_s, env=environment_of(Child.ONLINE, environ))
     except OSError as error:
         raise DownloadFailed(f"Playwright's installer does not start: {error.strerror}", hint=INSTALL_HINT) from error
     if done.exit_code != 0:
-        lines = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
+        lines = [line.strip() for line in f"{done.text}\n{done.stderr}".splitlines() if line.strip()]
         said = lines[-1] if lines else f"exit code {done.exit_code}"
         raise DownloadFailed(f"Playwright's installer failed: {said}", hint="set GWCTL_BROWSER to a Chromium you have")
     return find_browser("playwright", environ)

@@ -23,7 +23,7 @@ from gwctl.login.codes import Answer, Kind, Question, nobody
 from gwctl.login.failures import keep_without_page
 from gwctl.login.job import LoginJob
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step, tidy
-from gwctl.process import Spawned, child_environment, inhabitants, spawn, stop
+from gwctl.process import Child, Spawned, environment_of, inhabitants, spawn, stop
 from gwctl.state_file import make_private_dir
 
 SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
@@ -140,7 +140,9 @@ class LoginWorker:
             spawned = spawn(
                 [sys.executable, "-P", "-m", "gwctl.login.worker"],
                 cwd=folder,
-                env=child_environment({**_display_key(environ), **LOG_VARIABLES, **variables_in(folder)}, environ),
+                env=environment_of(
+                    Child.OURS, environ, {**_display_key(environ), **LOG_VARIABLES, **variables_in(folder)}
+                ),
                 log_file=folder / "stderr.log",
                 pipes=True,
             )

@@ -12,11 +12,13 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING
 
+from gwctl.config import SECRET_PREFIXES, SERVICE_MANAGER_VARIABLES
 from gwctl.errors import DiskTrouble, TimedOut
 from gwctl.process.identity import Identity, identify, wait_ended
 from gwctl.signals import postponed, woken
@@ -24,54 +26,79 @@ from gwctl.signals import postponed, woken
 if TYPE_CHECKING:
     import asyncio
 
-_PASSED_ON = frozenset(
+KILLED_WITHIN_S = 5.0
+"""How long to wait for a killed command."""
+FRUGAL_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+"""For glibc: one arena, and large blocks (a password's scrypt takes 16 MB) go back to the system when freed."""
+_MINIMUM = frozenset(
     {
         "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TMP", "TEMP", "JAVA_HOME",
         "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "DBUS_SESSION_BUS_ADDRESS", "SSL_CERT_FILE", "SSL_CERT_DIR",
         "LD_LIBRARY_PATH", "PLAYWRIGHT_BROWSERS_PATH", "NODE_COMPILE_CACHE",
     }
 )  # fmt: skip
-_PASSED_ON_PREFIXES = ("LC_", "XDG_")
-_NEVER_PASSED_ON_PREFIXES = ("GWCTL_PASSWORD", "GWCTL_TOTP", "GWCTL_NOTIFY")
-_A_SERVICE_MANAGERS = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
-PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
-"""Proxy variables, for our programs that connect to anything other than the gateway."""
-KILLED_WITHIN_S = 5.0
-"""How long to wait for a killed command."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompletedShort:
-    """The result of a short command."""
-
-    exit_code: int
-    stdout: str
-    stderr: str
-
-
-@dataclass(frozen=True, slots=True)
-class CompletedFed:
-    """The result of a short command that got input; stdout as bytes."""
-
-    exit_code: int
-    stdout: bytes
-    stderr: str
-
-
-def child_environment(extra: Mapping[str, str], base: Mapping[str, str]) -> dict[str, str]:
-    """Return a child's environment: the harmless part of ``base``, and ``extra``; never a secret of gwctl (law 8)."""
-    passed = {name: value for name, value in base.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)}
-    passed.update(extra)
-    return {name: value for name, value in passed.items() if not name.startswith(_NEVER_PASSED_ON_PREFIXES)}
-
-
-def command_environment(base: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for a user's own program: the user's environment without gwctl's secrets (law 8)."""
-    return {
-        name: value
-        for name, value in base.items()
-        if not name.startswith(_NEVER_PASSED_ON_PREFIXES) and name not in _A_SERVICE_MANAGERS
+_MINIMUM_PREFIXES = ("LC_", "XDG_")
+_ONLINE = frozenset(
+    {
+        "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy",
+        "NODE_EXTRA_CA_CERTS", "PLAYWRIGHT_DOWNLOAD_HOST",
     }
+)  # fmt: skip
+_KEYRING_PREFIX = "PYTHON_KEYRING_"
+"""The library reads from its own process's environment which keyring to use."""
+
+
+class Child(Enum):
+    """What a child of gwctl is, which decides what it inherits (``environment_of``)."""
+
+    OURS = auto()
+    """Our program, or the system's for us: the harmless minimum."""
+    ONLINE = auto()
+    """Like ``OURS``, for one that connects to the internet: the proxies as well."""
+    SUPERVISOR = auto()
+    """Like ``OURS``, for one that runs for months and reads the keyring."""
+    HOOK = auto()
+    """A program that the user's settings name: the user's environment without our secrets and their files' paths."""
+    COMMAND = auto()
+    """The command of `gwctl exec`: like ``HOOK``, and it may call gwctl and the service manager that started it."""
+
+
+def environment_of(kind: Child, base: Mapping[str, str], extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a child: what its kind inherits from ``base``, and ``extra``; no secret (law 8)."""
+    inherited = {name: value for name, value in base.items() if _inherits(kind, name)}
+    malloc = FRUGAL_MALLOC if kind is Child.SUPERVISOR else {}
+    given = {**inherited, **malloc, **(extra or {})}
+    return {name: value for name, value in given.items() if not _is_secret(kind, name)}
+
+
+def _inherits(kind: Child, name: str) -> bool:
+    if kind in {Child.HOOK, Child.COMMAND}:
+        return kind is Child.COMMAND or name not in SERVICE_MANAGER_VARIABLES
+    return (
+        name in _MINIMUM
+        or name.startswith(_MINIMUM_PREFIXES)
+        or (kind is Child.ONLINE and name in _ONLINE)
+        or (kind is Child.SUPERVISOR and name.startswith(_KEYRING_PREFIX))
+    )
+
+
+def _is_secret(kind: Child, name: str) -> bool:
+    """Return whether a variable may hold one of our secrets, or may lead a child to one that has no use for it."""
+    return name.startswith(SECRET_PREFIXES) and not (kind is Child.COMMAND and name.endswith("_FILE"))
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The result of a program that ran to its end."""
+
+    exit_code: int
+    stdout: bytes = field(repr=False)
+    stderr: str = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """Its stdout as text."""
+        return self.stdout.decode(errors="replace")
 
 
 @dataclass(slots=True)
@@ -171,14 +198,11 @@ def spawn(
     return Spawned(identity, popen)
 
 
-def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> CompletedShort:
-    """Run a short command to its end; raise OSError if it cannot start, and TimedOut after killing all of it."""
-    done = run_fed(argv, fed=b"", timeout_s=timeout_s, env=env)
-    return CompletedShort(done.exit_code, done.stdout.decode(errors="replace"), done.stderr)
+def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], fed: bytes = b"") -> Completed:
+    """Run a program to its end, with ``fed`` as its stdin.
 
-
-def run_fed(argv: Sequence[str], *, fed: bytes, timeout_s: float, env: Mapping[str, str] | None = None) -> CompletedFed:
-    """Do the same as ``run_short`` with ``fed`` as the command's stdin, and return its stdout as bytes."""
+    Raise OSError if it cannot start, and TimedOut after killing all of it.
+    """
     child = None
     try:
         with postponed():
@@ -195,16 +219,11 @@ def run_fed(argv: Sequence[str], *, fed: bytes, timeout_s: float, env: Mapping[s
         if isinstance(error, subprocess.TimeoutExpired):
             raise TimedOut(f"{argv[0]} did not answer within {timeout_s:g} s") from None
         raise
-    return CompletedFed(_collect(child), stdout, stderr.decode(errors="replace"))
+    return Completed(_collect(child), stdout, stderr.decode(errors="replace"))
 
 
-async def run_watched(
-    argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], told: bytes | None = None
-) -> CompletedShort:
-    """Run a command to its end without blocking the loop; kill all of it on cancellation or timeout.
-
-    The command reads ``told`` from stdin. Raise OSError if it cannot start, and TimedOut.
-    """
+async def run_async(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], fed: bytes = b"") -> Completed:
+    """Do the same as ``run`` without blocking the loop; kill all of the program also on cancellation."""
     import asyncio
 
     # asyncio's own subprocess kills only the command itself if it is cancelled during the start. Waiting for its end
@@ -212,13 +231,13 @@ async def run_watched(
     child = None
     try:
         with postponed():
-            child = _begin(argv, env, reads=told is not None)
+            child = _begin(argv, env, reads=bool(fed))
         async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
             # Not collected yet: until then, no other process can get its group's number.
             group.create_task(wait_ended(child.identity))
             stdout, stderr = group.create_task(_read(child.stdout)), group.create_task(_read(child.popen.stderr))
-            if told is not None:
-                group.create_task(_write(child.stdin, told))
+            if fed:
+                group.create_task(_write(child.stdin, fed))
     except TimeoutError:
         raise TimedOut(f"{argv[0]} did not answer within {timeout_s:g} s") from None
     finally:
@@ -228,14 +247,14 @@ async def run_watched(
                 async with asyncio.timeout(KILLED_WITHIN_S):
                     await child.wait_ended()
             exit_code = _collect(child)
-    return CompletedShort(exit_code, *(said.result().decode(errors="replace") for said in (stdout, stderr)))
+    return Completed(exit_code, stdout.result(), stderr.result().decode(errors="replace"))
 
 
-def _begin(argv: Sequence[str], env: Mapping[str, str] | None, *, reads: bool) -> Spawned:
+def _begin(argv: Sequence[str], env: Mapping[str, str], *, reads: bool) -> Spawned:
     """Start a command in a new session with its output in pipes; without ``reads`` its stdin is empty."""
     popen = subprocess.Popen(
         list(argv),
-        env=None if env is None else dict(env),
+        env=dict(env),
         stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -278,7 +297,7 @@ async def _read(pipe: IO[bytes] | None) -> bytes:
         transport.close()
 
 
-async def _write(pipe: IO[bytes] | None, told: bytes) -> None:
+async def _write(pipe: IO[bytes] | None, fed: bytes) -> None:
     """Write everything into a pipe and close it; the reader may stop reading earlier."""
     import asyncio
 
@@ -291,7 +310,7 @@ async def _write(pipe: IO[bytes] | None, told: bytes) -> None:
 
     transport, protocol = await asyncio.get_running_loop().connect_write_pipe(Closed, pipe)
     try:
-        transport.write(told)
+        transport.write(fed)
         transport.write_eof()
         await protocol.event.wait()
     finally:
@@ -320,10 +339,6 @@ def rotate_by_truncation(log_file: Path, *, max_bytes: int, keep: int) -> bool:
     except OSError as error:
         raise DiskTrouble(f"cannot rotate {log_file}: {error.strerror}", hint="check the free space") from error
     return True
-
-
-FRUGAL_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
-"""For glibc: one arena, and large blocks (a password's scrypt takes 16 MB) go back to the system when freed."""
 
 
 def give_back_memory() -> None:

@@ -17,10 +17,9 @@ from urllib.parse import urlsplit
 from gwctl import state_file
 from gwctl.config import OFFICIAL_RELEASE
 from gwctl.errors import DiskTrouble, DownloadFailed, ReleaseMissing, Usage
-from gwctl.version import VERSION
 
 if TYPE_CHECKING:
-    import httpx
+    from gwctl.httpx_import import httpx
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 _BROWSER_HINT = "download it with a browser and run `gwctl release install FILE`"
@@ -190,7 +189,7 @@ class Download:
         self._etag_file.unlink(missing_ok=True)
 
     def _client(self) -> httpx.Client:
-        import httpx
+        from gwctl.httpx_import import httpx, internet_client
 
         def check(request: httpx.Request) -> None:
             """Refuse every redirect but to https, or on loopback."""
@@ -198,15 +197,11 @@ class Download:
             if fault is not None:
                 raise self._failed(f" redirects to an address that {fault}: not followed")
 
-        return httpx.Client(
-            timeout=httpx.Timeout(self.policy.read_timeout_s, connect=_CONNECT_TIMEOUT_S),
-            headers={"User-Agent": f"gwctl/{VERSION}", "Accept-Encoding": "identity"},
-            follow_redirects=True,
-            max_redirects=_REDIRECTS,
-            event_hooks={"request": [check]},
-            # Plain http works on loopback only and never uses a proxy; https follows the system's proxy settings.
-            mounts={"http://": httpx.HTTPTransport(trust_env=False)},
-        )
+        timeout = httpx.Timeout(self.policy.read_timeout_s, connect=_CONNECT_TIMEOUT_S)
+        client = internet_client(timeout, {"Accept-Encoding": "identity"})
+        client.follow_redirects, client.max_redirects = True, _REDIRECTS
+        client.event_hooks = {"request": [check]}
+        return client
 
     def _fetch_once(self, client: httpx.Client, deadline_s: float) -> None:
         """Request the missing bytes and write them; raise _Passing, DownloadFailed, OSError."""
@@ -253,7 +248,7 @@ class Download:
     @contextlib.contextmanager
     def _wire(self) -> Iterator[None]:
         """Sort httpx's errors into those that a retry may overcome and the others."""
-        import httpx
+        from gwctl.httpx_import import httpx
 
         try:
             yield

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from gwctl.errors import TimedOut
+from gwctl.http_requests import Incoming, RequestFailed, exchange
 from gwctl.paths import Paths
-from gwctl.signals import woken
 from gwctl.state_file import read_json, write_json
 
 if TYPE_CHECKING:
@@ -106,33 +104,22 @@ class SupervisorClient:
             return None
 
     @contextmanager
-    def _request(
-        self, method: str, path: str, body: bytes | None, timeout_s: float
-    ) -> Iterator[http.client.HTTPResponse]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.record.port, timeout=timeout_s)
+    def _request(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Iterator[Incoming]:
+        url = f"http://127.0.0.1:{self.record.port}{path}"
+        sent = {"Authorization": f"Bearer {self.record.token}"}
         try:
-            answer = self._ask(connection, method, path, body)
-            with answer:
+            with exchange(method, url, timeout_s=timeout_s, body=body, headers=sent) as answer:
                 if answer.headers.get("x-gwctl-instance") != self.record.instance:
                     raise NoSupervisor
                 if answer.status != 200:
-                    text = _read(answer).decode(errors="replace").strip()
+                    text = answer.read().decode(errors="replace").strip()
                     raise SupervisorTrouble(text or f"HTTP {answer.status}", hint="gwctl logs --supervisor")
                 yield answer
-        finally:
-            connection.close()
-
-    def _ask(
-        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None
-    ) -> http.client.HTTPResponse:
-        try:
-            connection.request(method, path, body, {"Authorization": f"Bearer {self.record.token}"})
-            return connection.getresponse()
-        except TimeoutError:
-            raise SupervisorHangs(
-                f"the supervisor (pid {self.record.pid}) does not answer", hint="gwctl down, then gwctl up"
-            ) from None
-        except (OSError, http.client.HTTPException):
+        except RequestFailed as error:
+            if error.late:
+                raise SupervisorHangs(
+                    f"the supervisor (pid {self.record.pid}) does not answer", hint="gwctl down, then gwctl up"
+                ) from None
             raise NoSupervisor from None
 
     def status(self, *, timeout_s: float = ANSWER_TIMEOUT_S) -> Status:
@@ -157,36 +144,18 @@ class SupervisorClient:
 
     def events(self, *, since: int, timeout_s: float) -> Iterator[dict[str, Any]]:
         """Yield journal entries and a last ``finish`` entry; raise TimedOut if nothing arrives for ``timeout_s``."""
-        with (
-            self._request("GET", f"/events?since={since}", None, timeout_s) as answer,
-            # A copy of the answer's socket, so that cancelling this thread can wake it by ending the connection.
-            socket.socket(fileno=os.dup(answer.fileno())) as same,
-        ):
-            while True:
-                try:
-                    with woken(lambda: same.shutdown(socket.SHUT_RDWR)):
-                        line = answer.readline()
-                except TimeoutError:
+        with self._request("GET", f"/events?since={since}", None, timeout_s) as answer:
+            try:
+                for line in answer.lines(idle_s=timeout_s):
+                    yield json.loads(line)
+            except RequestFailed as error:
+                if error.late:
                     raise TimedOut("the supervisor sent nothing more", hint="gwctl status") from None
-                except (OSError, http.client.HTTPException):
-                    return
-                if not line.endswith(b"\n"):
-                    return
-                yield json.loads(line)
 
 
-def _read(answer: http.client.HTTPResponse) -> bytes:
+def _read_object(answer: Incoming) -> dict[str, Any]:
     try:
-        return answer.read()
-    except TimeoutError:
-        raise SupervisorHangs("the supervisor did not complete its answer", hint="gwctl status") from None
-    except (OSError, http.client.HTTPException):
-        raise NoSupervisor from None
-
-
-def _read_object(answer: http.client.HTTPResponse) -> dict[str, Any]:
-    try:
-        value = json.loads(_read(answer))
+        value = json.loads(answer.read())
     except ValueError:
         raise NoSupervisor from None
     if not isinstance(value, dict):

@@ -15,9 +15,8 @@ from gwctl.core.messages import CauseRead
 from gwctl.errors import GatewayFailed, GwctlError, ProfileHeld, ReleaseMissing
 from gwctl.gateway import java, keystore, launch
 from gwctl.gateway import work_folder as home
-from gwctl.gateway.client import GatewayClient
+from gwctl.gateway.client import GatewayClient, Knock
 from gwctl.gateway.log_diagnosis import Cause, read_cause
-from gwctl.gateway.tls_requests import Knock
 from gwctl.gateway.websocket import PushListener
 from gwctl.gateway.work_folder import GatewaySettings, check_allow_ips
 from gwctl.login.browser import find_browser

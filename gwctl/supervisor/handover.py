@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gwctl.config import NOTIFY_SECRETS, SECRET_KEYS, Environment, variable_of
+from gwctl.config import NOTIFY_SECRETS, Environment
 from gwctl.credentials import Found, Secret
 
 if TYPE_CHECKING:
@@ -178,8 +178,9 @@ class Handover:
         Its own environment is reduced; the user's programs that it starts need the user's. It never looks up the
         secrets for notifications itself.
         """
-        secret_names = {variable_of(key) for key in SECRET_KEYS}
-        variables = {name: value for name, value in environment.variables.items() if name not in secret_names}
+        from gwctl.process import Child, environment_of
+
+        variables = environment_of(Child.COMMAND, environment.variables)
         fleeting = {
             name: one
             for name, one in found.items()

@@ -14,8 +14,8 @@ from typing import Protocol
 
 from gwctl.core.messages import Checked
 from gwctl.errors import GwctlError
+from gwctl.gateway.client import Knock
 from gwctl.gateway.responses import AccountKind, AccountsAnswer, SessionAnswer, SsoFacts
-from gwctl.gateway.tls_requests import Knock
 from gwctl.session_status import Verdict
 from gwctl.supervisor.interfaces import Reopening
 

@@ -104,16 +104,16 @@ class Questions:
         """Return the first line that the program prints; it is never stored."""
         argv = list(self.settings["second_factor_command"] or ())
         asked = {"GWCTL_SECOND_FACTOR": str(question.kind), "GWCTL_CHALLENGE": question.challenge}
-        variables = {**process.command_environment(self.variables), **asked}
+        variables = process.environment_of(process.Child.HOOK, self.variables, asked)
         try:
-            done = await process.run_watched(argv, timeout_s=ANSWER_TIMEOUT_S, env=variables)
+            done = await process.run_async(argv, timeout_s=ANSWER_TIMEOUT_S, env=variables)
         except OSError as error:
             self._complain(f"second_factor_command did not start: {error.strerror}")
             return None
         except GwctlError as error:
             self._complain(f"second_factor_command: {error.message}")
             return None
-        lines = done.stdout.split("\n", 1)
+        lines = done.text.split("\n", 1)
         if done.exit_code != 0 or not lines[0].strip():
             what = f"ended with exit code {done.exit_code}" if done.exit_code else "printed nothing"
             self._complain(f"second_factor_command {what}")

@@ -114,7 +114,7 @@ def _spawn(paths: Paths, environ: Mapping[str, str]) -> process.Spawned:
     return process.spawn(
         [sys.executable, "-m", "gwctl.sandbox.ibkr"],
         cwd=paths.profile_dir,
-        env=process.child_environment({}, environ),
+        env=process.environment_of(process.Child.OURS, environ),
         log_file=paths.logs_dir / "sandbox.log",
         pipes=True,
     )

@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
+from sandbox_admin import act, set_scenario
 
 from gwctl.errors import Usage
 from gwctl.gateway.responses import judge_auth_status, judge_tickle, judge_validate
-from gwctl.sandbox.admin_client import act, set_scenario
 from gwctl.sandbox.gateway_upstream import CookieJar, Upstream, UpstreamGone
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.login_desk import proof_of

@@ -162,7 +162,7 @@ def test_somebody_is_told_of_the_end_and_of_what_comes_after(real: RealHome, add
             ["status", "--json"], ["history", "--json"], ["logs", "-n", "9999"], ["profile", "show", "--json"],
         )]  # fmt: skip
         real.gwctl("down").check(0)
-    assert "webhook: told needs_person" in log.read_text()
+    assert "webhook: sent needs_person" in log.read_text()
     assert (real.profile_dir / "news.json").stat().st_mode & 0o777 == 0o600
     assert CANARIES.in_files(real.home) == []
     assert CANARIES.in_bytes("".join(done.stdout + done.stderr for done in [refused, *printed]).encode()) == []

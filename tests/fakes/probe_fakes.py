@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gwctl.gateway.client import Knock
 from gwctl.gateway.responses import AccountKind, AccountsAnswer, SessionAnswer, SsoFacts
-from gwctl.gateway.tls_requests import Knock
 
 
 class AnsweringGateway:

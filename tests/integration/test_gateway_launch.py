@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from gwctl import process
-from gwctl.errors import GatewayFailed, GatewayUnreachable, JavaMissing, PortBusy, TimedOut
-from gwctl.gateway.client import GatewayClient
+from gwctl.errors import GatewayFailed, JavaMissing, PortBusy, TimedOut
+from gwctl.gateway.client import GatewayClient, Knock
 from gwctl.gateway.launch import Runtime, adopt, clear_leftovers, find_unrecorded, launch
-from gwctl.gateway.tls_requests import Knock, RawRequest, request_once
 from gwctl.gateway.work_folder import GatewaySettings, PreparedHome, prepare_home
+from gwctl.http_requests import NoConnection, RawAnswer, RequestFailed, Untrusted, request, trust_only
 from gwctl.paths import Paths
 from gwctl.session_status import Verdict
 
@@ -152,25 +152,28 @@ def test_the_client_speaks_to_our_key_only(tmp_path: Path, paths: Paths, port: i
 def test_the_command_lines_call_is_verified_and_bounded(tmp_path: Path, paths: Paths, port: int) -> None:
     """The small client verifies, passes method, path and body on, and reports when no gateway answers."""
     prepared, runtime = _prepare(tmp_path, paths, port, _GOOD)
-    base_url = f"https://localhost:{port}/v1/api"
+
+    def call(method: str, path: str, ca_file: Path, body: bytes | None = None, timeout_s: float = 10) -> RawAnswer:
+        url = f"https://localhost:{port}/v1/api/{path}"
+        return request(method, url, timeout_s=timeout_s, body=body, trust=trust_only(ca_file))
 
     async def run() -> None:
         running = await launch(paths, prepared, runtime, deadline_s=30)
-        asked = RawRequest("POST", "/echo", b'{"x": 1}')
-        said = await asyncio.to_thread(request_once, base_url, paths.ca_file, asked, timeout_s=10)
+        said = await asyncio.to_thread(call, "POST", "echo", paths.ca_file, b'{"x": 1}')
         assert json.loads(said.body) == ["POST", "/v1/api/echo", '{"x": 1}']
-        with pytest.raises(TimedOut):
-            await asyncio.to_thread(request_once, base_url, paths.ca_file, RawRequest("GET", "hang"), timeout_s=0.3)
+        with pytest.raises(RequestFailed) as late:
+            await asyncio.to_thread(call, "GET", "hang", paths.ca_file, timeout_s=0.3)
+        assert late.value.late
         stranger = Paths.for_profile("other", tmp_path / "elsewhere")
         prepare_home(stranger, runtime.release_path, GatewaySettings(port, "http://127.0.0.1:9"))
-        with pytest.raises(GatewayUnreachable, match="does not have"):
-            await asyncio.to_thread(request_once, base_url, stranger.ca_file, asked, timeout_s=10)
+        with pytest.raises(Untrusted):
+            await asyncio.to_thread(call, "POST", "echo", stranger.ca_file, b"{}")
         async with GatewayClient(port, stranger.ca_file, prepared.leaf.der) as client:
             assert await client.front_door() is Knock.STRANGER
             assert (await client.tickle()).verdict is Verdict.UPSTREAM_ILL
         await running.stop(5)
-        with pytest.raises(GatewayUnreachable, match="no gateway answers"):
-            await asyncio.to_thread(request_once, base_url, paths.ca_file, asked, timeout_s=10)
+        with pytest.raises(NoConnection):
+            await asyncio.to_thread(call, "GET", "echo", paths.ca_file)
 
     asyncio.run(run())
 

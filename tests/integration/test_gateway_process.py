@@ -18,7 +18,7 @@ import pytest
 
 from gwctl import process
 from gwctl.errors import TimedOut
-from gwctl.process import Identity, Spawned
+from gwctl.process import Child, Completed, Identity, Spawned
 from gwctl.process import identity as identity_module
 
 _ENV = {"PATH": os.environ["PATH"]}
@@ -267,7 +267,7 @@ def test_children_get_no_secret() -> None:
         "GWCTL_TOTP_SECRET": "t", "GWCTL_HOME": "/h", "HTTPS_PROXY": "http://u:p@proxy",
     }  # fmt: skip
     extra = {"GWCTL_PYTHON": "/py", "GWCTL_PASSWORD_FILE": "/f"}
-    assert process.child_environment(extra, base) == {
+    assert process.environment_of(Child.OURS, base, extra) == {
         "PATH": "/bin", "LC_ALL": "C", "XDG_RUNTIME_DIR": "/run", "GWCTL_PYTHON": "/py"
     }  # fmt: skip
 
@@ -293,12 +293,13 @@ def test_rotation_keeps_the_writers_descriptor_working(tmp_path: Path, started: 
 
 def test_a_short_command_has_a_deadline_for_all_of_its_tree() -> None:
     """A command whose child holds the pipe open is killed as a whole at its deadline."""
-    assert process.run_short(["bash", "-c", "echo a; echo b >&2; exit 3"], timeout_s=10) == process.CompletedShort(
-        3, "a\n", "b\n"
+    env = {"PATH": os.environ["PATH"]}
+    assert process.run(["bash", "-c", "echo a; echo b >&2; exit 3"], timeout_s=10, env=env) == Completed(
+        3, b"a\n", "b\n"
     )
     begin_s = time.monotonic()
     with pytest.raises(TimedOut):
-        process.run_short(["bash", "-c", "sleep 60 & sleep 60"], timeout_s=0.2)
+        process.run(["bash", "-c", "sleep 60 & sleep 60"], timeout_s=0.2, env=env)
     assert time.monotonic() - begin_s < 10
 
 

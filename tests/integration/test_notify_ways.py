@@ -385,4 +385,5 @@ def test_ways_are_those_that_are_configured(tmp_path: Path) -> None:
 def test_a_child_of_the_users_knows_no_address() -> None:
     """Law 8: no child gets our URLs, from any variable."""
     environ = {f"GWCTL_NOTIFY_{name}": PATH_TOKEN for name in ("WEBHOOK", "WEBHOOK_TOKEN", "URLS", "URLS_FILE")}
-    assert process.child_environment(environ, environ) == {}
+    assert process.environment_of(process.Child.OURS, environ, environ) == {}
+    assert process.environment_of(process.Child.HOOK, environ, environ) == {}

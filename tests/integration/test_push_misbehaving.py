@@ -7,10 +7,12 @@ import contextlib
 import errno
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from facts import current
 from push_fakes import Ears, FakeGateway, Visit, listen_to, make_leaf, until
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
 from gwctl.gateway import websocket as push
 from gwctl.gateway.keystore import Leaf
@@ -333,6 +335,108 @@ def test_junk_instead_of_frames_ends_the_connection_and_not_the_listener(
     listen_to(behave, identity, tmp_path, script)
 
 
+def test_too_long_a_message_ends_the_connection_and_not_the_listener(
+    identity: tuple[Path, Leaf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message over 1 MB, whole or in pieces, costs the connection, and not the memory for it."""
+    monkeypatch.setattr(push, "FIRST_PAUSE_S", 0.01)
+
+    async def behave(visit: Visit) -> None:
+        await visit.upgrade()
+        visit.push(YES)
+        if visit.number == 1:
+            visit.push("x" * (push.MAX_MESSAGE_BYTES + 1))
+        elif visit.number == 2:
+            for _ in range(push.MAX_MESSAGE_BYTES // 8192 + 1):
+                visit.send(visit.server.send(BytesMessage(b"x" * 8192, message_finished=False)))
+        await visit.listen()
+
+    async def script(_gateway: FakeGateway, _listener: PushListener, ears: Ears) -> None:
+        await ears.until(5)
+        assert ears.told == [True, None, True, None, True]
+
+    assert listen_to(behave, identity, tmp_path, script).open_at_most == 1
+
+
+def test_what_came_before_a_close_is_not_lost(
+    identity: tuple[Path, Leaf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two messages and a close at once, the first in pieces: both are reported, then the loss."""
+    monkeypatch.setattr(push, "FIRST_PAUSE_S", 0.01)
+
+    async def behave(visit: Visit) -> None:
+        await visit.upgrade()
+        if visit.number == 1:
+            pieces = [visit.server.send(TextMessage(NO[:20], message_finished=False))]
+            pieces += [visit.server.send(TextMessage(NO[20:])), visit.server.send(TextMessage(YES))]
+            visit.send(b"".join([*pieces, visit.server.send(CloseConnection(1001, "XYZAB=canary"))]))
+        await visit.listen()
+
+    async def script(_gateway: FakeGateway, _listener: PushListener, ears: Ears) -> None:
+        await ears.until(3)
+        assert ears.told == [False, True, None]
+
+    listen_to(behave, identity, tmp_path, script)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: AAAA\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 302 Found\r\nLocation: wss://localhost:%d/other\r\nContent-Length: 0\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+    ],
+)
+def test_an_answer_that_is_no_upgrade_is_the_end(
+    answer: bytes, identity: tuple[Path, Leaf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong key, a page, a redirect and another protocol: tried again after the pause, nothing is followed."""
+    monkeypatch.setattr(push, "FIRST_PAUSE_S", 0.01)
+    asked: list[bytes] = []
+
+    async def behave(visit: Visit) -> None:
+        asked.append((await visit.reader.read(4096)).split(b"\r\n")[0])
+        visit.send(answer % visit.writer.get_extra_info("sockname")[1] if b"%d" in answer else answer)
+        await visit.reader.read()
+
+    async def script(_gateway: FakeGateway, listener: PushListener, ears: Ears) -> None:
+        await until(lambda: len(asked) == 3)
+        assert not listener.connected
+        assert ears.told == []
+
+    listen_to(behave, identity, tmp_path, script)
+    assert set(asked) == {b"GET /v1/api/ws HTTP/1.1"}
+
+
+def test_a_ping_is_answered_and_a_farewell_is_said(identity: tuple[Path, Leaf], tmp_path: Path) -> None:
+    """It sends what the protocol asks for; it leaves with a close frame and does not wait for an answer to it."""
+    heard: list[object] = []
+
+    async def behave(visit: Visit) -> None:
+        await visit.upgrade()
+        visit.send(visit.server.send(Ping(b"here?")))
+        visit.push(YES)
+        with contextlib.suppress(OSError):
+            while True:
+                data = await visit.reader.read(4096)
+                if not data:
+                    break
+                visit.server.receive_data(data)
+                heard.extend(visit.server.events())
+
+    async def script(_gateway: FakeGateway, listener: PushListener, ears: Ears) -> None:
+        await ears.until(1)
+        await until(lambda: heard)
+        began_s = time.monotonic()
+        await listener.close()
+        assert time.monotonic() - began_s < push.CLOSE_TIMEOUT_S / 2
+        await until(lambda: len(heard) == 2)
+
+    listen_to(behave, identity, tmp_path, script)
+    assert heard == [Pong(b"here?"), CloseConnection(1000, "")]
+
+
 def test_a_time_out_of_the_socket_is_its_end(
     identity: tuple[Path, Leaf], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,7 +446,8 @@ def test_a_time_out_of_the_socket_is_its_end(
     async def script(gateway: FakeGateway, listener: PushListener, ears: Ears) -> None:
         await ears.until(1)
         assert listener._line is not None
-        listener._line._reader.set_exception(TimeoutError(errno.ETIMEDOUT, "timed out"))
+        transport: Any = listener._line._connection.transport
+        transport._ssl_protocol._transport._force_close(TimeoutError(errno.ETIMEDOUT, "timed out"))
         await ears.until(3)
         assert ears.told == [True, None, True]
         assert gateway.visits[0].texts == []

@@ -14,11 +14,11 @@ from typing import Any
 
 import httpx
 import pytest
+from sandbox_admin import act, read_state, set_scenario
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from gwctl.errors import TryAgain, Usage
-from gwctl.sandbox.admin_client import act, read_state, set_scenario, stand_in_argv
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.login_desk import REFUSED, proof_of
 from gwctl.sandbox.settings import SANDBOX_PASSWORD, StandInConfig
@@ -353,7 +353,7 @@ def test_no_pushes_for_strangers(ibkr: RunningStandIn) -> None:
 def started_child(config: Mapping[str, Any] | None) -> Iterator[subprocess.Popen[bytes]]:
     """Start the fake IBKR as the supervisor does; after any test, no child is left."""
     child = subprocess.Popen(
-        stand_in_argv(sys.executable),
+        [sys.executable, "-m", "gwctl.sandbox.ibkr"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
+from sandbox_admin import read_state, set_scenario
 
 from gwctl.errors import Usage
-from gwctl.sandbox.admin_client import read_state, set_scenario
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.login_desk import proof_of
 from gwctl.sandbox.settings import PAGE_VARIANTS, StandInConfig

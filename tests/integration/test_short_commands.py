@@ -57,7 +57,7 @@ def test_a_command_that_is_cancelled_while_it_starts_is_gone(here: Path, turns: 
 
     async def story() -> None:
         argv = ["bash", "-c", "sleep 600 & sleep 600"]
-        running = asyncio.ensure_future(process.run_watched(argv, timeout_s=600, env=_ENV, told=b"read me"))
+        running = asyncio.ensure_future(process.run_async(argv, timeout_s=600, env=_ENV, fed=b"read me"))
         for _ in range(turns):
             await asyncio.sleep(0)
         # What it does by itself, it does before the next turn.
@@ -74,7 +74,7 @@ def test_a_command_that_is_cancelled_while_it_starts_is_gone(here: Path, turns: 
 def test_a_command_whose_daemon_keeps_its_output_is_late_and_no_more(here: Path) -> None:
     """A daemon in its own session holds stdout: the command times out at its deadline, and nothing more."""
     with pytest.raises(TimedOut, match="bash did not answer within 6 s"):
-        asyncio.run(asyncio.wait_for(process.run_watched(daemon(here), timeout_s=6.0, env=_ENV), BOUND_S))
+        asyncio.run(asyncio.wait_for(process.run_async(daemon(here), timeout_s=6.0, env=_ENV), BOUND_S))
     assert (here / "left").exists()
 
 
@@ -82,7 +82,7 @@ def test_a_short_command_whose_daemon_keeps_its_output_is_late_and_no_more(here:
     """The same for a call that waits, as with `password_command`."""
     began_s = time.monotonic()
     with pytest.raises(TimedOut, match="bash did not answer within 6 s"):
-        process.run_short(daemon(here), timeout_s=6.0)
+        process.run(daemon(here), timeout_s=6.0, env=_ENV)
     assert time.monotonic() - began_s < BOUND_S
     assert (here / "left").exists()
 
@@ -98,16 +98,19 @@ def test_a_command_that_may_not_be_killed_is_let_go(here: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "killpg", refuse)
     began_s = time.monotonic()
     with pytest.raises(TimedOut):
-        process.run_short(["sleep", "600"], timeout_s=0.2)
+        process.run(["sleep", "600"], timeout_s=0.2, env=_ENV)
     with pytest.raises(TimedOut):
-        asyncio.run(asyncio.wait_for(process.run_watched(["sleep", "600"], timeout_s=0.2, env=_ENV), BOUND_S))
+        asyncio.run(asyncio.wait_for(process.run_async(["sleep", "600"], timeout_s=0.2, env=_ENV), BOUND_S))
     assert time.monotonic() - began_s < 2 * BOUND_S
     assert {one.pid for one in inhabitants(here)} == set(refused)
 
 
 def test_a_short_command_ends_with_the_call_that_is_interrupted(here: Path) -> None:
     """Ctrl-C during a command: its own session does not get the signal, so it is killed."""
-    code = "from gwctl import process; process.run_short(['bash', '-c', 'sleep 600 & sleep 600'], timeout_s=600)"
+    code = (
+        "import os; from gwctl import process; "
+        "process.run(['bash', '-c', 'sleep 600 & sleep 600'], timeout_s=600, env=os.environ)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as call:
         wait_for(lambda: len(inhabitants(here)) == 4, 20, "the command runs")
         call.send_signal(signal.SIGINT)
@@ -136,10 +139,10 @@ env = dict(os.environ)
 @pytest.mark.parametrize(
     ("name", "call"),
     [
-        ("SIGINT", "process.run_short(['sleep', '600'], timeout_s=600)"),
-        ("SIGTERM", "process.run_short(['sleep', '600'], timeout_s=600)"),
-        ("SIGINT", "asyncio.run(process.run_watched(['sleep', '600'], timeout_s=600, env=env))"),
-        ("SIGTERM", "asyncio.run(process.run_watched(['sleep', '600'], timeout_s=600, env=env))"),
+        ("SIGINT", "process.run(['sleep', '600'], timeout_s=600, env=env)"),
+        ("SIGTERM", "process.run(['sleep', '600'], timeout_s=600, env=env)"),
+        ("SIGINT", "asyncio.run(process.run_async(['sleep', '600'], timeout_s=600, env=env))"),
+        ("SIGTERM", "asyncio.run(process.run_async(['sleep', '600'], timeout_s=600, env=env))"),
     ],
 )
 def test_a_command_is_ended_where_the_call_is_interrupted_as_it_starts(here: Path, name: str, call: str) -> None:
@@ -154,13 +157,13 @@ def test_a_command_is_ended_where_the_call_is_interrupted_as_it_starts(here: Pat
 def test_what_a_command_is_told_may_be_more_than_a_pipe_holds(here: Path) -> None:
     """A megabyte goes in and comes out unchanged; a command that does not read still works."""
     told = bytes(range(1, 127)) * 8192
-    done = asyncio.run(process.run_watched(["cat"], timeout_s=60, env=_ENV, told=told))
-    assert (done.exit_code, done.stdout.encode(), done.stderr) == (0, told, "")
-    done = asyncio.run(process.run_watched(["bash", "-c", "echo no >&2; exit 3"], timeout_s=60, env=_ENV, told=told))
-    assert done == process.CompletedShort(3, "", "no\n")
+    done = asyncio.run(process.run_async(["cat"], timeout_s=60, env=_ENV, fed=told))
+    assert (done.exit_code, done.stdout, done.stderr) == (0, told, "")
+    done = asyncio.run(process.run_async(["bash", "-c", "echo no >&2; exit 3"], timeout_s=60, env=_ENV, fed=told))
+    assert done == process.Completed(3, b"", "no\n")
 
 
 def test_a_command_that_says_no_more_is_waited_for() -> None:
     """The exit code is the command's own, even if it closes stdout and stderr long before its end."""
     argv = ["bash", "-c", "echo a; exec >&- 2>&-; sleep 0.3; exit 7"]
-    assert asyncio.run(process.run_watched(argv, timeout_s=60, env=_ENV)) == process.CompletedShort(7, "a\n", "")
+    assert asyncio.run(process.run_async(argv, timeout_s=60, env=_ENV)) == process.Completed(7, b"a\n", "")

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 from cli_fakes import CALL_TIMEOUT_S, Done, RealHome, a_real_home, wait_for
-
-from gwctl.sandbox.admin_client import act, set_scenario
+from sandbox_admin import act, set_scenario
 
 pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(180)]
 

@@ -15,11 +15,10 @@ import pytest
 
 from gwctl import process
 from gwctl.errors import GatewayFailed, PortBusy
-from gwctl.gateway.client import GatewayClient
+from gwctl.gateway.client import GatewayClient, Knock
 from gwctl.gateway.java import find_java
 from gwctl.gateway.launch import Runtime, adopt, launch
 from gwctl.gateway.log_diagnosis import Cause, read_cause
-from gwctl.gateway.tls_requests import Knock
 from gwctl.gateway.work_folder import GatewaySettings, PreparedHome, prepare_home
 from gwctl.paths import Paths
 from gwctl.session_status import Verdict

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from probe_fakes import AnsweringGateway
 
 from gwctl.core.messages import Checked
+from gwctl.gateway.client import Knock
 from gwctl.gateway.responses import SessionAnswer
-from gwctl.gateway.tls_requests import Knock
 from gwctl.session_status import Verdict
 from gwctl.supervisor import probe as probe_module
 from gwctl.supervisor.probe import Pace, Probe

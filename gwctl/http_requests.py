@@ -1,0 +1,212 @@
+"""HTTP requests of short calls: the standard library's, so that a call starts fast; each has one deadline.
+
+The supervisor talks to the gateway with ``gateway.client``; what may need a proxy uses ``httpx_import``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gwctl.signals import checkpoint, woken
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+USER_AGENT = "gwctl"
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
+
+class RequestFailed(Exception):
+    """No complete answer came; ``late`` says that the deadline was the reason. Holds nothing that was sent."""
+
+    def __init__(self, reason: str, *, late: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.late = late
+
+
+class NoConnection(RequestFailed):
+    """No server accepted the connection."""
+
+
+class TlsFailed(RequestFailed):
+    """A server accepted the connection, but there is no TLS with it."""
+
+
+class Untrusted(TlsFailed):
+    """The server's certificate is not verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """An answer as received."""
+
+    status: int
+    body: bytes
+    content_type: str = ""
+
+
+class _Reader(io.RawIOBase):
+    """The receiving end of a connection; all waits end at ``deadline_s``, and when this thread is cancelled."""
+
+    def __init__(self, connection: socket.socket, deadline_s: float) -> None:
+        self.deadline_s = deadline_s
+        self._connection = connection
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Return what ``http.client`` reads from; it asks a socket for this."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        self._connection.settimeout(_left_s(self.deadline_s))
+        with woken(partial(self._connection.shutdown, socket.SHUT_RDWR)):
+            return self._connection.recv_into(buffer)
+
+
+class Incoming:
+    """An answer whose body has not been read; ``took_s`` is the time from the request to its headers."""
+
+    def __init__(self, response: http.client.HTTPResponse, reader: _Reader, took_s: float) -> None:
+        self._response = response
+        self._reader = reader
+        self.status = response.status
+        self.headers = response.headers
+        self.took_s = took_s
+
+    def read(self) -> bytes:
+        """Return the whole body; raise RequestFailed."""
+        with _as_request_failed():
+            return self._response.read()
+
+    def lines(self, *, idle_s: float) -> Iterator[bytes]:
+        """Yield each complete line until the body ends; raise RequestFailed, late if none comes for ``idle_s``."""
+        while True:
+            self._reader.deadline_s = time.monotonic() + idle_s
+            with _as_request_failed():
+                line = self._response.readline()
+            if not line.endswith(b"\n"):
+                return
+            yield line
+
+
+@contextmanager
+def exchange(  # noqa: PLR0913 - a request has these parts
+    method: str,
+    url: str,
+    *,
+    timeout_s: float,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    trust: ssl.SSLContext | None = None,
+    addresses: Sequence[str] = (),
+) -> Iterator[Incoming]:
+    """Send a request and yield the answer with any status, its body unread.
+
+    ``https`` needs ``trust`` (``trust_only``); plain ``http`` carries our headers and bodies to this machine only.
+    ``addresses`` are tried in turn in place of the URL's host. ``timeout_s`` limits everything until the body has been
+    read. Raises RequestFailed, by its class where it failed.
+    """
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "https"
+    if secure is (trust is None) or (not secure and host not in _THIS_MACHINE and (headers or body is not None)):
+        raise ValueError("https needs a trusted authority, and http carries nothing of ours to another machine")
+    deadline_s = time.monotonic() + timeout_s
+    port = parts.port or (443 if secure else 80)
+    # The gateway listens on IPv4 only; connecting to localhost may first try ::1.
+    places = addresses or ("127.0.0.1" if host == "localhost" else host,)
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(_connect(places, port, deadline_s))
+        if trust is not None:
+            connection = stack.enter_context(_secured(connection, trust, host, deadline_s))
+        began_s = time.monotonic()
+        with _as_request_failed():
+            connection.settimeout(_left_s(deadline_s))
+            if trust is None:
+                sender = http.client.HTTPConnection(host, port)
+            else:
+                sender = http.client.HTTPSConnection(host, port, context=trust)
+            sender.sock = connection
+            target = url.partition("://")[2].partition("/")[2]  # as it is: urlsplit drops some characters
+            sender.request(method, f"/{target}", body, {"User-Agent": USER_AGENT, **(headers or {})})
+            reader = _Reader(connection, deadline_s)
+            response = http.client.HTTPResponse(reader, method=method)  # type: ignore[arg-type] # it uses makefile only
+            response.begin()
+        with response:
+            yield Incoming(response, reader, time.monotonic() - began_s)
+
+
+def request(  # noqa: PLR0913 - a request has these parts
+    method: str,
+    url: str,
+    *,
+    timeout_s: float,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    trust: ssl.SSLContext | None = None,
+) -> RawAnswer:
+    """Return the whole answer with any status, as ``exchange`` does; raise RequestFailed."""
+    with exchange(method, url, timeout_s=timeout_s, body=body, headers=headers, trust=trust) as answer:
+        return RawAnswer(answer.status, answer.read(), answer.headers.get("Content-Type", ""))
+
+
+def trust_only(ca_file: Path) -> ssl.SSLContext:
+    """Return a client context that trusts only our authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cafile=ca_file)
+    return context
+
+
+def _left_s(deadline_s: float) -> float:
+    left_s = deadline_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s
+
+
+def _connect(addresses: Sequence[str], port: int, deadline_s: float) -> socket.socket:
+    failed = NoConnection("no address")
+    for number, address in enumerate(addresses):
+        try:
+            share_s = _left_s(deadline_s) / (len(addresses) - number)
+            return socket.create_connection((address, port), timeout=share_s)
+        except TimeoutError:
+            failed = NoConnection("no answer", late=True)
+        except (OSError, ValueError) as error:
+            failed = NoConnection(getattr(error, "strerror", None) or type(error).__name__)
+    checkpoint()
+    raise failed
+
+
+def _secured(connection: socket.socket, trust: ssl.SSLContext, host: str, deadline_s: float) -> ssl.SSLSocket:
+    try:
+        connection.settimeout(_left_s(deadline_s))
+        return trust.wrap_socket(connection, server_hostname=host)
+    except ssl.SSLCertVerificationError as error:
+        raise Untrusted(error.verify_message) from None
+    except (OSError, ValueError) as error:
+        raise TlsFailed(type(error).__name__, late=isinstance(error, TimeoutError)) from None
+
+
+@contextmanager
+def _as_request_failed() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        checkpoint()  # a cancellation breaks the connection, too
+        raise RequestFailed(type(error).__name__, late=isinstance(error, TimeoutError)) from None
