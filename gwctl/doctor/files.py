@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gwctl import process
 from gwctl.config import load, profile_names
-from gwctl.doctor.case import Case, Finding, failed, nearest, ok, warning
+from gwctl.doctor.case import Case, Finding, failed, ledger_record, nearest, ok, warning
 from gwctl.errors import TimedOut
 from gwctl.state_file import look_at_json
 
@@ -94,7 +94,7 @@ _WRITTEN_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def check_settings(case: Case) -> Iterator[Finding]:
-    """Read the settings the way every verb does."""
+    """Read the settings: ``config.toml``, environment variables, the profile."""
     case.settings = settings = load(case.profile, environment=case.environment)
     file = case.paths.config_file
     if case.profile not in profile_names(case.environment):
@@ -199,9 +199,10 @@ def _quoted(paths: list[Path]) -> str:
 def check_state_files(case: Case) -> Iterator[Finding]:
     """Check that every state file can be read; the next program that uses a damaged one sets it aside."""
     paths = case.paths
+    ledgers = (paths.ledger_file, paths.sandbox_ledger_file)
     files = (
         *(paths.supervisor_state_file, paths.gateway_state_file, paths.gateway_served_file, paths.sandbox_state_file),
-        *(paths.ledger_file, paths.sandbox_ledger_file, paths.budget_file, paths.last_end_file),
+        *(*ledgers, paths.budget_file, paths.last_end_file),
         *(paths.journal_seen_file, paths.leaf_file.with_suffix(".json"), paths.ca_dir / "ca.json"),
         paths.chosen_port_file,
     )
@@ -210,7 +211,8 @@ def check_state_files(case: Case) -> Iterator[Finding]:
     for file in files:
         value, is_damaged = look_at_json(file)
         seen += value is not None
-        if is_damaged or (value is not None and file in _ledgers(case) and not _is_ledger(value)):
+        is_no_ledger = value is not None and file in ledgers and ledger_record(value) is None
+        if is_damaged or is_no_ledger:
             damaged.append(file)
     aside = sorted(paths.profile_dir.glob("*.damaged-*")) if paths.profile_dir.is_dir() else []
     if damaged:
@@ -225,20 +227,6 @@ def check_state_files(case: Case) -> Iterator[Finding]:
         )
     if not damaged and not aside:
         yield ok(f"{seen} of {len(files)} exist and are readable" if seen else "none yet")
-
-
-def _ledgers(case: Case) -> tuple[Path, Path]:
-    return case.paths.ledger_file, case.paths.sandbox_ledger_file
-
-
-def _is_ledger(value: dict[str, object]) -> bool:
-    from gwctl.login_ledger.ledger import record_from
-
-    try:
-        record_from(value)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return False
-    return True
 
 
 def check_logs(case: Case) -> Iterator[Finding]:

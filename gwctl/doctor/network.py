@@ -1,31 +1,40 @@
-"""Checks of the connections to the gateway and to IBKR. No check calls IBKR through the gateway or logs in."""
+"""Checks of the connections to the gateway and to IBKR, and of the certificate.
+
+No check calls IBKR through the gateway or logs in.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
+import datetime as dt
+import ipaddress
 import os
-import socket
 import ssl
-import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gwctl import process
 from gwctl.config import BUILT_IN
 from gwctl.doctor.case import Case, Contact, Finding, failed, not_checked, ok, warning, within
 from gwctl.errors import Configuration
+from gwctl.gateway import keystore
 from gwctl.gateway.tls_requests import USER_AGENT
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 _RESOLVE_TIMEOUT_S = 2.5
 _CONNECT_TIMEOUT_S = 2.0
 _ANSWER_TIMEOUT_S = 3.0
-_ADDRESSES_TRIED = 2
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _CLOCK_OFF_S, _CLOCK_WRONG_S = 5.0, 60.0
 _HALF_A_SECOND_S = 0.5
 """``Date`` has whole seconds."""
+_SOON = dt.timedelta(days=14)
+_PERMITTED = frozenset({"localhost", "127.0.0.0/8", "::1/128"})
 
 
 class _Unreachable(Exception):
@@ -61,7 +70,6 @@ def _other_port(case: Case, port: int) -> str:
 
 def check_allow_ips(case: Case) -> Iterator[Finding]:
     """Check which addresses the gateway admits: by the running gateway's list, otherwise by the settings."""
-    from gwctl.gateway.launch import RunningGateway, recognised
     from gwctl.gateway.work_folder import check_allow_ips as checked
     from gwctl.gateway.work_folder import rendered_allow_ips
     from gwctl.supervisor.drift import down_then_up
@@ -73,8 +81,7 @@ def check_allow_ips(case: Case) -> Iterator[Finding]:
     except Configuration as error:
         yield failed(error.message, error.hint, where=setting.source)
         return
-    running = recognised(case.paths, RunningGateway.from_json(case.state_of(case.paths.gateway_state_file)))
-    in_force = None if running is None else rendered_allow_ips(case.paths)
+    in_force = None if case.gateway is None else rendered_allow_ips(case.paths)
     if in_force is not None and set(in_force) != set(patterns):
         yield warning(
             f"the running gateway admits {', '.join(in_force) or 'everybody'}; the settings say {', '.join(patterns)}",
@@ -107,13 +114,15 @@ def _reaches_supervisor(case: Case) -> bool:
 
 def check_upstream(case: Case) -> Iterator[Finding]:
     """Check each step of a connection to IBKR: name, connection, certificate, answer."""
-    upstream = _upstream_of(case)
+    from gwctl.gateway.work_folder import check_upstream as checked
+
+    stand_in = case.stand_in if case.is_sandbox else None
+    upstream = checked(str(case.known["upstream"])) if stand_in is None else stand_in.url
     parts = urlsplit(upstream)
     host, port = str(parts.hostname), parts.port or (443 if parts.scheme == "https" else 80)
     proxy = next((name for name in _PROXIES if case.environment.get(name)), None)
-    began_s = time.monotonic()
     try:
-        case.contact = _contact(case, host, port, tls=parts.scheme == "https")
+        contact = case.contact = _contact(case, upstream, host, port)
     except _Unreachable as error:
         direct = f"; {proxy} is set, and the gateway cannot use a proxy" if proxy else ""
         yield failed(
@@ -122,86 +131,57 @@ def check_upstream(case: Case) -> Iterator[Finding]:
             where=upstream,
         )
         return
-    if case.contact.status >= 500:
+    if contact.status >= 500:
         yield warning(
-            f"it answers with {case.contact.status}: IBKR has a problem or is in maintenance",
+            f"it answers with {contact.status}: IBKR has a problem or is in maintenance",
             "wait; gwctl does",
             where=upstream,
         )
         return
-    yield ok(f"it answers in {(time.monotonic() - began_s) * 1000:.0f} ms", where=upstream)
+    yield ok(f"it answers in {contact.took_s * 1000:.0f} ms", where=upstream)
 
 
-def _upstream_of(case: Case) -> str:
-    from gwctl.gateway.work_folder import check_upstream as checked
-    from gwctl.supervisor.sandbox_process import StandInRecord
+def _contact(case: Case, upstream: str, host: str, port: int) -> Contact:
+    """Request the headers of the front page, which logs nobody in."""
+    import certifi
 
-    if case.is_sandbox:
-        with contextlib.suppress(KeyError, ValueError):
-            record = StandInRecord.from_json(case.state_of(case.paths.sandbox_state_file))
-            if record is not None:
-                return record.url
-    return checked(str(case.known["upstream"]))
+    from gwctl.gateway.lean import httpx
 
-
-def _contact(case: Case, host: str, port: int, *, tls: bool) -> Contact:
     try:
-        addresses = within(_RESOLVE_TIMEOUT_S, lambda: case.ports.resolve(host, port))
+        within(_RESOLVE_TIMEOUT_S, lambda: case.ports.resolve(host, port))
     except TimeoutError:
         raise _Unreachable(f"no name server answered for {host} within {_RESOLVE_TIMEOUT_S:g} s") from None
     except OSError as error:
         raise _Unreachable(f"the name {host} does not resolve: {error.strerror}") from None
-    connection = _connect(addresses, port)
-    with contextlib.closing(connection):
-        connection.settimeout(_ANSWER_TIMEOUT_S)
-        if not tls:
-            return _ask(case, connection, host)
-        with contextlib.closing(_secured(connection, host)) as secured:
-            return _ask(case, secured, host)
-
-
-def _connect(addresses: list[str], port: int) -> socket.socket:
-    reason = "no address"
-    for address in addresses[:_ADDRESSES_TRIED]:
-        try:
-            return socket.create_connection((address, port), timeout=_CONNECT_TIMEOUT_S / _ADDRESSES_TRIED)
-        except TimeoutError:
-            reason = "no answer"
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-    raise _Unreachable(f"no connection to port {port}: {reason}")
-
-
-def _secured(connection: socket.socket, host: str) -> ssl.SSLSocket:
-    import certifi
-
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
+    trusted = ssl.create_default_context()
+    trusted.load_verify_locations(certifi.where())
+    limits = httpx.Timeout(_ANSWER_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
     try:
-        return context.wrap_socket(connection, server_hostname=host)
-    except ssl.SSLCertVerificationError as error:
-        raise _Unreachable(f"the certificate of {host} cannot be trusted: {error.verify_message}") from None
-    except (OSError, ValueError) as error:
-        raise _Unreachable(f"TLS with {host} failed: {type(error).__name__}") from None
-
-
-def _ask(case: Case, connection: socket.socket, host: str) -> Contact:
-    """Request the headers of the front page, which logs nobody in."""
-    began_s = time.monotonic()
-    asked = f"HEAD / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\nConnection: close\r\n\r\n"
-    try:
-        connection.sendall(asked.encode("idna" if not host.isascii() else "ascii"))
-        answer = http.client.HTTPResponse(connection, method="HEAD")
-        with contextlib.closing(answer):
-            answer.begin()
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        with httpx.Client(verify=trusted, timeout=limits, trust_env=False) as client:
+            answer = client.head(upstream, headers={"User-Agent": USER_AGENT})
+    except httpx.ConnectTimeout:
+        raise _Unreachable(f"no connection to port {port}: no answer") from None
+    except httpx.ConnectError as error:
+        raise _Unreachable(_why_not_connected(error, host, port)) from None
+    except httpx.HTTPError as error:
         raise _Unreachable(f"{host} accepted the connection but sent no answer: {type(error).__name__}") from None
-    took_s = time.monotonic() - began_s
+    took_s = answer.elapsed.total_seconds()
     written_s = case.ports.wall_clock() - took_s / 2
     ahead_s: float | None = None
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        ahead_s = parsedate_to_datetime(str(answer.getheader("Date"))).timestamp() + _HALF_A_SECOND_S - written_s
-    return Contact(answer.status, ahead_s, took_s)
+    with contextlib.suppress(KeyError, ValueError, TypeError, OverflowError):
+        ahead_s = parsedate_to_datetime(answer.headers["Date"]).timestamp() + _HALF_A_SECOND_S - written_s
+    return Contact(answer.status_code, ahead_s, took_s)
+
+
+def _why_not_connected(error: BaseException, host: str, port: int) -> str:
+    """Return the reason from the exception that the HTTP client wrapped."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate of {host} cannot be trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS with {host} failed: {type(error).__name__}"
+    return f"no connection to port {port}: {getattr(error, 'strerror', None) or error}"
 
 
 def check_clock(case: Case) -> Iterator[Finding]:
@@ -220,3 +200,157 @@ def check_clock(case: Case) -> Iterator[Finding]:
         yield warning(f"{what}: IBKR may refuse TOTP codes", remedy)
     else:
         yield failed(f"{what}: IBKR refuses TOTP codes", remedy)
+
+
+def check_localhost(case: Case) -> Iterator[Finding]:
+    """Check that localhost resolves to this machine: clients and the login's browser use it."""
+    remedy = "add `127.0.0.1 localhost` to /etc/hosts"
+    try:
+        found = within(_RESOLVE_TIMEOUT_S, lambda: case.ports.resolve("localhost", 0))
+    except TimeoutError:
+        yield failed(f"localhost did not resolve within {_RESOLVE_TIMEOUT_S:g} s", remedy)
+        return
+    except OSError as error:
+        yield failed(f"localhost does not resolve: {error.strerror}", remedy)
+        return
+    stray = [one for one in found if not ipaddress.ip_address(one.partition("%")[0]).is_loopback]
+    if stray:
+        yield failed(f"localhost resolves to {', '.join(stray)}, which is not this machine", remedy, where="/etc/hosts")
+    elif "127.0.0.1" not in found:
+        yield failed(
+            f"localhost resolves to {', '.join(found) or 'nothing'}, but gwctl calls the gateway at 127.0.0.1",
+            remedy,
+            where="/etc/hosts",
+        )
+    else:
+        yield ok(f"localhost resolves to {' and '.join(found)}")
+
+
+def check_certificate(case: Case) -> Iterator[Finding]:
+    """Check the authority, the gateway's certificate and key, and the bundle of all roots."""
+    paths = case.paths
+    anew = f"{case.command('down')}, then {case.command('up')}, which makes new ones"
+    ca_pem = _content(paths.ca_file)
+    leaf_pem = _content(paths.leaf_file)
+    if ca_pem is None:
+        if leaf_pem is not None:
+            yield failed("the authority that signed the gateway's certificate is missing", anew, where=paths.ca_file)
+        else:
+            yield ok("none yet; gwctl up creates it")
+        return
+    ca = _parsed(ca_pem)
+    fault = _fault_of_authority(ca, paths.ca_dir / "ca.key", _asked_for(case))
+    if ca is None or fault is not None:
+        yield failed(f"the authority {fault}", anew, where=paths.ca_file)
+        return
+    if leaf_pem is None:
+        yield ok(f"the authority is valid until {_day(ca)}; gwctl up creates the gateway's certificate")
+        return
+    leaf = _parsed(leaf_pem)
+    fault = _fault_of_leaf(leaf, ca) or _fault_of_keystore(case, leaf)
+    if leaf is None or fault is not None:
+        yield failed(f"the gateway's certificate {fault}", anew, where=paths.leaf_file)
+    elif leaf.not_valid_after_utc - _now() < _SOON:
+        yield warning(
+            f"the gateway's certificate expires on {_day(leaf)}", case.command("restart"), where=paths.leaf_file
+        )
+    else:
+        yield ok(f"valid until {_day(leaf)}, the authority until {_day(ca)}")
+    bundle = _content(paths.ca_bundle_file)
+    if bundle is not None and bundle != keystore.bundled(ca_pem):
+        yield warning("the bundle for SSL_CERT_FILE is out of date", case.command("env"), where=paths.ca_bundle_file)
+
+
+def _content(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _parsed(pem: bytes) -> x509.Certificate | None:
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificate(pem)
+    except ValueError:
+        return None
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _day(certificate: x509.Certificate) -> str:
+    return certificate.not_valid_after_utc.date().isoformat()
+
+
+def _fault_of_time(certificate: x509.Certificate) -> str | None:
+    if certificate.not_valid_after_utc <= _now():
+        return f"expired on {_day(certificate)}"
+    if certificate.not_valid_before_utc > _now():
+        return "is not valid yet: is the clock right?"
+    return None
+
+
+def _asked_for(case: Case) -> frozenset[str]:
+    """Return the names that the authority may sign for: this machine, and the names that profiles request."""
+    names = (case.state_of(case.paths.ca_dir / "ca.json") or {}).get("names")
+    return _PERMITTED | {str(name) for name in names} if isinstance(names, list) else _PERMITTED
+
+
+def _fault_of_authority(ca: x509.Certificate | None, key_file: Path, asked_for: frozenset[str]) -> str | None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
+    if ca is None:
+        return "is not a certificate"
+    try:
+        named = ca.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
+    except (x509.ExtensionNotFound, ValueError):
+        named = []
+    permitted = {_subtree(one) for one in named}
+    if not permitted or not permitted <= asked_for:
+        return "may sign for more names than this machine and the requested ones"
+    pem = _content(key_file)
+    try:
+        key = None if pem is None else serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError):
+        key = None
+    if key is None or key.public_key() != ca.public_key():
+        return "has no matching key"
+    return _fault_of_time(ca)
+
+
+def _subtree(name: x509.GeneralName) -> str:
+    value = name.value
+    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return str(value) if value.num_addresses > 1 or str(value) in _PERMITTED else str(value.network_address)
+    return value if isinstance(value, str) else ""
+
+
+def _fault_of_leaf(leaf: x509.Certificate | None, ca: x509.Certificate) -> str | None:
+    from cryptography.exceptions import InvalidSignature
+
+    if leaf is None:
+        return "is not a certificate"
+    try:
+        leaf.verify_directly_issued_by(ca)
+    except (InvalidSignature, ValueError, TypeError):
+        return "is not signed by our authority"
+    return _fault_of_time(leaf)
+
+
+def _fault_of_keystore(case: Case, leaf: x509.Certificate | None) -> str | None:
+    from cryptography.hazmat.primitives.serialization import pkcs12
+
+    store, password = _content(case.paths.keystore_file), _content(keystore.password_file(case.paths))
+    if store is None or password is None:
+        return "has no keystore"
+    try:
+        key, certificate, _ = pkcs12.load_key_and_certificates(store, password)
+    except ValueError:
+        return "has a keystore that does not open"
+    if key is None or certificate is None or certificate != leaf or key.public_key() != certificate.public_key():
+        return "differs from the one in the keystore"
+    return None

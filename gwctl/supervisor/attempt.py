@@ -20,13 +20,15 @@ from gwctl.login_ledger.rules import Permission, Submit
 COMMAND_TIMEOUT_S = 30.0
 
 
-def run_secret_command(argv: Sequence[str], variables: Mapping[str, str]) -> str:
+def run_secret_command(
+    argv: Sequence[str], variables: Mapping[str, str], *, timeout_s: float = COMMAND_TIMEOUT_S
+) -> str:
     """Run a password command without a shell and return its stdout; raise ValueError if it fails.
 
     ``variables`` is the user's environment, which the program may need.
     """
     env = process.command_environment(variables)
-    done = process.run_short(list(argv), timeout_s=COMMAND_TIMEOUT_S, env=env)
+    done = process.run_short(list(argv), timeout_s=timeout_s, env=env)
     if done.exit_code != 0:
         raise ValueError(f"{argv[0]} ended with exit code {done.exit_code}")
     return done.stdout

@@ -16,9 +16,8 @@ from doctor_breaks import Break
 from doctor_rig import Machine, a_sound_machine, program
 from release_fakes import release_zip
 
-from gwctl.doctor import files
+from gwctl.doctor import CHECKS, files
 from gwctl.doctor.case import State
-from gwctl.doctor.examining import CHECKS
 from gwctl.gateway import keystore
 
 
@@ -38,7 +37,7 @@ def test_a_sound_machine_has_nothing_wrong(machine: Machine) -> None:
 
 BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("python", "lacks a library", State.FAILED, broken.lose_a_library, "not-there-at-all"),
-    ("python", "is too old", State.FAILED, broken.need_a_newer_python, "older than 9.9"),
+    ("python", "is too old", State.FAILED, broken.need_a_newer_python, "needs Python >=9.9"),
     ("disk", "is full", State.FAILED, broken.small_disk(5_000_000, 10**6), "5 MB free"),
     ("disk", "has few inodes", State.WARNING, broken.small_disk(10**12, 500), "500 inodes"),
     ("scratch", "is gone", State.FAILED, broken.no_scratch, "does not exist"),
@@ -104,7 +103,7 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
         "has a command that fails",
         State.FAILED,
         broken.config('totp_secret_command = ["false"]\n'),
-        "exited with code 1",
+        "ended with exit code 1",
     ),
     ("secrets", "has no TOTP secret", State.FAILED, broken.setting("GWCTL_SECOND_FACTOR", "totp"), "no TOTP secret"),
     ("upstream", "is not there", State.FAILED, broken.nobody_there, "HTTPS_PROXY is set"),
