@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gwctl import process
 from gwctl.config import load, profile_names
 from gwctl.doctor.case import Case, Finding, failed, ledger_record, nearest, ok, warning
-from gwctl.errors import TimedOut
+from gwctl.errors import GwctlError
+from gwctl.integrations.service_managers import read_crontab
 from gwctl.state_file import look_at_json
 
-_CRONTAB_TIMEOUT_S = 3.0
 _EXEC_START = re.compile(r"^\s*ExecStart\s*=\s*[-@:+!]*(.+)$", re.MULTILINE)
 _SCHEDULE = re.compile(r"\s*(?:@\w+|(?:\S+\s+){4}\S+)\s+(.+)")
 _PATH = re.compile(r"\s*PATH\s*=\s*[\"']?([^\"'\s]+)")
@@ -48,13 +47,12 @@ def _of_units(case: Case) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_crontab(case: Case) -> Iterator[tuple[str, str, str]]:
-    environment = process.child_environment({}, case.environment.variables)
     try:
-        done = process.run_short(["crontab", "-l"], timeout_s=_CRONTAB_TIMEOUT_S, env=environment)
-    except (OSError, TimedOut):
+        crontab = read_crontab(case.environment.variables)
+    except GwctlError:
         return
     path = _CRON_PATH
-    for line in done.stdout.splitlines() if done.exit_code == 0 else ():
+    for line in crontab.splitlines():
         named = _PATH.match(line)
         path = named[1] if named is not None else path
         called = None if line.lstrip().startswith("#") else _SCHEDULE.match(line)
