@@ -25,8 +25,8 @@ __version__ = VERSION
 __all__ = ["AsyncSession", "Session", "Status", "async_session", "down", "session", "status", "up", "wait"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever it is
-    """Import the API when it is first used: the command line imports this package too, and has to start fast."""
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any name of the API
+    """Import the API on first use: the command line imports this package too and must start fast."""
     if name not in __all__:
         raise AttributeError(f"module 'gwctl' has no attribute {name!r}")
     import importlib

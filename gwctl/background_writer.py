@@ -1,4 +1,4 @@
-"""Write what may block in a thread: a disk that hangs, a terminal that is stopped, never hold the loop up."""
+"""Write in a background thread, so that a hanging disk or a stopped terminal never blocks the loop."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import TextIO
 
 ROOM = 5_000
 FLUSH_S = 2.0
-"""How long the end waits for what is not written yet."""
+"""How long a flush waits, at most, for pending writes."""
 
 Work = Callable[[], None]
 
 
 class Scribe:
-    """Does one piece of work after the other in a thread of its own; raises nothing.
+    """Run pieces of work one after the other in a background thread; raise nothing.
 
-    There is room for ``room`` pieces. What comes while there is none is left out, and ``on_left_out`` is called in the
-    thread, in its place, with how many those were.
+    The queue holds ``room`` pieces. Work that arrives while it is full is dropped, and the thread calls ``on_left_out``
+    at that point in the queue with the number of dropped pieces.
     """
 
     on_left_out: Callable[[int], None] | None = None
@@ -39,10 +39,10 @@ class Scribe:
         self._thread: threading.Thread | None = None
 
     def do(self, work: Work) -> None:
-        """Have ``work`` done, and return at once."""
+        """Queue ``work`` and return at once."""
         with self._changed:
             if self._thread is None:
-                # A daemon: what it hangs in must not keep the process from ending.
+                # A daemon thread: work that hangs must not keep the process from ending.
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
             if len(self._waiting) >= self._room:
@@ -53,7 +53,7 @@ class Scribe:
             self._changed.notify_all()
 
     def flush(self, timeout_s: float = FLUSH_S) -> bool:
-        """Wait until all of it is done, at most ``timeout_s``, and return whether it is."""
+        """Wait until the queue is empty, at most ``timeout_s``, and return whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout_s)
 
@@ -73,12 +73,12 @@ class Scribe:
                 self._changed.wait_for(lambda: bool(self._waiting))
                 work = self._waiting.popleft()
                 self._busy = True
-            with contextlib.suppress(Exception):  # a full disk, a reader that has gone: the line is lost, no more
+            with contextlib.suppress(Exception):  # a full disk or a closed reader loses the line, nothing more
                 work()
 
 
 class ScribeStream(io.TextIOBase):
-    """A text stream to a descriptor that a scribe writes to; ``flush`` waits only once ``leave`` was called."""
+    """A text stream that writes to a descriptor through a scribe; ``flush`` waits only after ``leave`` was called."""
 
     def __init__(self, stream: TextIO, scribe: Scribe) -> None:
         self._stream = stream
@@ -86,45 +86,45 @@ class ScribeStream(io.TextIOBase):
         self._leave_by_s: float | None = None
 
     @property
-    def encoding(self) -> str:  # type: ignore[override] # read-only in the base, too, whatever typeshed says
+    def encoding(self) -> str:  # type: ignore[override] # typeshed says writable; the base class is read-only
         """The replaced stream's encoding."""
         return self._stream.encoding
 
     @property
     def errors(self) -> str | None:  # type: ignore[override] # the same
-        """What the replaced stream does with what it cannot encode."""
+        """How the replaced stream handles characters that it cannot encode."""
         return self._stream.errors
 
     def writable(self) -> bool:
-        """Say that it can be written to."""
+        """Return True: the stream is writable."""
         return True
 
     def isatty(self) -> bool:
-        """Say whether the replaced stream is a terminal."""
+        """Return whether the replaced stream is a terminal."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """Return the descriptor."""
+        """Return the replaced stream's descriptor."""
         return self._stream.fileno()
 
     def write(self, text: str) -> int:
-        """Have ``text`` written, and return at once; raise UnicodeEncodeError."""
+        """Queue ``text`` for writing and return at once; raise UnicodeEncodeError."""
         content = text.encode(self.encoding, self.errors or "strict")
         self._scribe.do(partial(write_whole, self.fileno(), content))
         return len(text)
 
     def flush(self) -> None:
-        """Return at once; on leaving, when all is written, or it is time to go."""
+        """Return at once; after ``leave``, wait until everything is written or the time is up."""
         if self._leave_by_s is not None:
             self._scribe.flush(max(0.0, self._leave_by_s - time.monotonic()))
 
     def leave(self, within_s: float = FLUSH_S) -> None:
-        """Have each ``flush`` from now on wait, all of them together ``within_s``: nothing else is to be done."""
+        """Let later ``flush`` calls wait, together at most ``within_s``: the process is about to end."""
         self._leave_by_s = time.monotonic() + within_s
 
 
 def write_whole(descriptor: int, content: bytes) -> None:
-    """Write all of ``content``, also where the descriptor does not block; raise OSError."""
+    """Write all of ``content``, also to a non-blocking descriptor; raise OSError."""
     while content:
         try:
             content = content[os.write(descriptor, content) :]

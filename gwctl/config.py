@@ -1,6 +1,7 @@
-"""Settings and where each came from; the only reader of the environment and of ``config.toml``.
+"""Read settings and record where each came from; the only reader of the environment and of ``config.toml``.
 
-Order, first found: a flag, the ``GWCTL_*`` variable, ``[profiles.NAME]``, ``[defaults]``, the built-in value.
+The first source that has a setting wins: a flag, the ``GWCTL_*`` variable, ``[profiles.NAME]``, ``[defaults]``, the
+built-in value.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ OFFICIAL_RELEASE = "https://download2.interactivebrokers.com/portal/clientportal
 DEFAULT_PROFILE = "default"
 _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*://)\S+", re.IGNORECASE)
 BUILT_IN = "built in"
-CHOSEN = "taken by the first gwctl up: the built-in one was in use"
+CHOSEN = "chosen by the first gwctl up: the built-in port was in use"
 LAST_PORT = 65535
 PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One value and the place it came from."""
+    """A value and where it came from."""
 
     value: Any
     source: str
@@ -52,7 +53,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of one setting."""
+    """The definition of one setting."""
 
     parse: Callable[[object], Any]
     default: Any
@@ -76,56 +77,56 @@ KEYS: dict[str, Key] = {
     "second_factor": Key(
         parse_choice("none", "totp", "push", "command", "prompt"),
         None,
-        "how a second factor is given",
+        "second factor: none, totp, push, command or prompt",
     ),
-    "second_factor_command": Key(
-        parse_command, None, "program whose stdout is the second factor's code", variable=False
+    "second_factor_command": Key(parse_command, None, "program whose stdout is the second factor code", variable=False),
+    "second_factor_device": Key(parse_text, None, "device to choose: its value or part of its label"),
+    "notify_command": Key(parse_command, None, "program to run for each notification", variable=False),
+    "tickle_interval_s": Key(parse_seconds(5, 240), 30.0, "seconds between tickles"),
+    "check_interval_s": Key(parse_seconds(1, 60), 5.0, "seconds between session checks"),
+    "rejected_limit": Key(parse_limit, 3, "refused logins in 24 h after which gwctl sends no more"),
+    "on_competing": Key(
+        parse_choice("yield", "take_over"), "yield", "when another session competes: yield or take_over"
     ),
-    "second_factor_device": Key(parse_text, None, "device to choose: its value, or a part of its label"),
-    "notify_command": Key(parse_command, None, "program that is told what a person should know", variable=False),
-    "tickle_interval_s": Key(parse_seconds(5, 240), 30.0, "seconds between two tickles"),
-    "check_interval_s": Key(parse_seconds(1, 60), 5.0, "seconds between two checks of the session"),
-    "rejected_limit": Key(parse_limit, 3, "refused logins in 24 h before nothing more is sent"),
-    "on_competing": Key(parse_choice("yield", "take_over"), "yield", "what to do when another session competes"),
     "maintenance": Key(
         parse_windows,
         ("north-america",),
         "IBKR's maintenance windows: north-america, europe, asia, or '23:45-01:45 America/New_York'",
         variable=False,
     ),
-    "allow_ips": Key(parse_list, ("127.0.0.1",), "addresses that may use the gateway"),
+    "allow_ips": Key(parse_list, ("127.0.0.1",), "addresses allowed to use the gateway"),
     "certificate_names": Key(
-        parse_names, (), "names and addresses other than localhost by which clients reach the gateway"
+        parse_names, (), "names and addresses, besides localhost, that clients use to reach the gateway"
     ),
-    "health_port": Key(parse_any_port, 0, "port of the health server on loopback, 0 = any free"),
+    "health_port": Key(parse_any_port, 0, "port of the health server on loopback; 0 for any free port"),
     "metrics_address": Key(
-        parse_address, None, "address:port that serves /livez, /readyz and /metrics to other machines"
+        parse_address, None, "address:port for serving /livez, /readyz and /metrics to other machines"
     ),
     "auth_delay_ms": Key(parse_delay_ms, None, "the gateway's authDelay in milliseconds"),
     "password_command": Key(parse_command, None, "program whose stdout is the password", variable=False),
     "totp_secret_command": Key(parse_command, None, "program whose stdout is the TOTP secret", variable=False),
-    "notify_webhook_command": Key(parse_command, None, "program whose stdout is the webhook's address", variable=False),
+    "notify_webhook_command": Key(parse_command, None, "program whose stdout is the webhook URL", variable=False),
     "notify_webhook_token_command": Key(
         parse_command, None, "program whose stdout is the webhook's bearer token", variable=False
     ),
-    "notify_urls_command": Key(parse_command, None, "program whose stdout is Apprise's addresses", variable=False),
-    "page": Key(parse_page, None, "selectors that override the login page's", variable=False),
+    "notify_urls_command": Key(parse_command, None, "program whose stdout is the Apprise URLs", variable=False),
+    "page": Key(parse_page, None, "selectors that override those of the login page", variable=False),
 }
-"""Every setting of the contract that this version acts on."""
+"""All settings of the contract."""
 
 NOTIFY_SECRETS = ("notify_webhook", "notify_webhook_token", "notify_urls")
-"""Addresses at which somebody is told: whoever knows such an address can, as a rule, write there."""
+"""Notification URLs: treat them as secrets, because anybody who knows such a URL can usually post to it."""
 SECRET_KEYS = ("password", "totp_secret", *NOTIFY_SECRETS)
 
 
 def variable_of(key: str) -> str:
-    """Return the environment variable of a setting."""
+    """Return the name of a setting's environment variable."""
     return f"GWCTL_{key.upper()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one profile, each with its source."""
+    """The settings of one profile and where each came from."""
 
     profile: str
     paths: Paths
@@ -136,14 +137,14 @@ class Settings:
         return self.values[key].value
 
     def shown(self, key: str) -> Any:  # noqa: ANN401 - one table of differently typed values
-        """Return a setting's value as it may be shown: an address in a program's arguments may be a secret."""
+        """Return a setting's value in a form safe to show: a URL in a program's arguments may be a secret."""
         value = self[key]
         if key.endswith("_command") and value is not None:
             return tuple(_ADDRESS.sub(r"\1…", part) for part in value)
         return value
 
     def to_json(self) -> dict[str, Any]:
-        """Return every setting, as it may be shown, with its source."""
+        """Return every setting with its source, in a form safe to show."""
         shown = {name: (self.shown(name), setting.source) for name, setting in self.values.items()}
         return {
             name: {"value": list(value) if isinstance(value, tuple) else value, "source": source}
@@ -152,13 +153,13 @@ class Settings:
 
 
 class Environment:
-    """The process environment, read in this module only."""
+    """The process environment; only this module reads it."""
 
     def __init__(self, variables: Mapping[str, str] | None = None) -> None:
         self.variables: Mapping[str, str] = os.environ if variables is None else variables
 
     def get(self, name: str) -> str | None:
-        """Return a variable, an empty one being none."""
+        """Return a variable's value, or None if it is unset or empty."""
         return self.variables.get(name) or None
 
     @property
@@ -169,19 +170,19 @@ class Environment:
 
     @property
     def profile(self) -> str:
-        """``GWCTL_PROFILE`` or the default profile's name."""
+        """Return ``GWCTL_PROFILE``, or the default profile's name."""
         return self.get("GWCTL_PROFILE") or DEFAULT_PROFILE
 
     def flag(self, name: str) -> bool:
-        """Return whether a variable is set to something that is not a no."""
+        """Return whether a variable is set to anything other than a "no" value."""
         return (self.get(name) or "").lower() not in {"", "0", "false", "no", "off"}
 
 
 @contextlib.contextmanager
 def secrets_out_of_reach() -> Iterator[None]:
-    """Keep our secrets' variables out of this process's environment for the length of a ``with``.
+    """Remove the variables that hold our secrets from this process's environment for the duration of a ``with``.
 
-    For libraries that start programs of their own accord, which inherit it (law 8).
+    For libraries that start programs themselves: those programs inherit the environment (law 8).
     """
     ours = tuple(f"GWCTL_{name.upper()}" for name in SECRET_KEYS)
     taken = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(ours)}
@@ -192,23 +193,23 @@ def secrets_out_of_reach() -> Iterator[None]:
 
 
 def take_notification_variables() -> dict[str, str]:
-    """Return how a service manager wants to be told of this process, and take it out of what children inherit."""
+    """Return how the service manager wants to be notified, and remove those variables from what children inherit."""
     names = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
     return {name: value for name in names if (value := os.environ.pop(name, None))}
 
 
 def check_profile_name(name: str) -> str:
-    """Return ``name``; raise Configuration if it could not be a folder of its own."""
+    """Return ``name``; raise Configuration if it is not usable as a folder name."""
     if not PROFILE_NAME.fullmatch(name):
         raise Configuration(
-            f"profile name {name!r} is not usable",
-            hint="use letters, digits, '.', '_' and '-', at most 64, beginning with a letter or digit",
+            f"invalid profile name {name!r}",
+            hint="use at most 64 letters, digits, '.', '_' and '-', starting with a letter or digit",
         )
     return name
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """Return the parsed settings file, empty if there is none; raise Configuration naming the broken place."""
+    """Return the parsed settings file, empty if there is none; raise Configuration naming the faulty place."""
     try:
         raw = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -218,9 +219,9 @@ def read_file(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(raw.decode("utf-8-sig"))  # some editors put a mark (BOM) first, which nobody sees
+        return tomllib.loads(raw.decode("utf-8-sig"))  # some editors start a file with an invisible mark (BOM)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Configuration(f"{path} is not TOML: {error}", hint=f"mend {path}") from error
+        raise Configuration(f"{path} is not valid TOML: {error}", hint=f"edit {path}") from error
 
 
 def _check_tables(path: Path, content: Mapping[str, Any]) -> None:
@@ -228,11 +229,13 @@ def _check_tables(path: Path, content: Mapping[str, Any]) -> None:
         if name not in {"defaults", "profiles"}:
             _refuse_key(path, name, None, ["defaults", "profiles"])
         if not isinstance(value, dict):
-            raise Configuration(f"[{name}] in {path} is not a table", hint=f"write [{name}] on a line of its own")
+            raise Configuration(f"[{name}] in {path} is not a table", hint=f"put [{name}] on a line by itself")
     for name, table in content.get("profiles", {}).items():
         check_profile_name(name)
         if not isinstance(table, dict):
-            raise Configuration(f"profiles.{name} in {path} is not a table", hint=f"write [profiles.{name}]")
+            raise Configuration(
+                f"profiles.{name} in {path} is not a table", hint=f"put [profiles.{name}] on a line by itself"
+            )
         _check_keys(path, f"profiles.{name}", table)
     _check_keys(path, "defaults", content.get("defaults", {}))
 
@@ -241,7 +244,7 @@ def _check_keys(path: Path, where: str, table: Mapping[str, Any]) -> None:
     for key in table:
         if key in SECRET_KEYS:
             raise Configuration(
-                f"{key} does not belong into {path} ([{where}]): the file is not a place for secrets",
+                f"{key} must not be in {path} ([{where}]): the settings file is no place for secrets",
                 hint=f"gwctl secret set {key}, or {key}_command, or GWCTL_{key.upper()}_FILE",
             )
         if key not in KEYS:
@@ -267,7 +270,7 @@ def load(
 ) -> Settings:
     """Return the settings of ``profile``.
 
-    Raises Configuration for an unknown key, a bad value or an unreadable file, each naming where it stands.
+    Raise Configuration for an unknown key, an invalid value or an unreadable file, naming the place.
     """
     environment = environment or Environment()
     check_profile_name(profile)
@@ -301,7 +304,7 @@ def load(
 
 
 def _chosen_port(paths: Paths) -> Setting | None:
-    """Return the port that the profile's first `up` took; None if it took the built-in one."""
+    """Return the port that the profile's first `up` chose; None if it took the built-in port."""
     chosen: dict[str, Any] | None = None
     with contextlib.suppress(OSError):
         chosen, _ = look_at_json(paths.chosen_port_file)
@@ -310,7 +313,7 @@ def _chosen_port(paths: Paths) -> Setting | None:
 
 
 def profile_names(environment: Environment | None = None) -> list[str]:
-    """Return the profiles that the settings file names, or that have a folder, and always the default one."""
+    """Return the profiles that the settings file names or that have a folder, and always the default profile."""
     paths = Paths.for_profile(DEFAULT_PROFILE, (environment or Environment()).home)
     content = read_file(paths.config_file)
     _check_tables(paths.config_file, content)

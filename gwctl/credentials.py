@@ -1,4 +1,4 @@
-"""Where secrets come from, and a Secret that does not print itself."""
+"""Find secrets in their sources, and hold each in a Secret that does not print itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _QUOTES = "\"'"
 
 
 class Secret:
-    """Hold one secret; nothing but ``reveal`` gives it away."""
+    """Hold one secret; only ``reveal`` returns it."""
 
     __slots__ = ("__value", "__weakref__")
 
@@ -24,7 +24,7 @@ class Secret:
         self.__value = value
 
     def reveal(self) -> str:
-        """Return the secret itself; call it at the pipe it goes into and nowhere else."""
+        """Return the secret; call this only where the secret enters its pipe."""
         return self.__value
 
     def __repr__(self) -> str:
@@ -36,7 +36,7 @@ class Secret:
         return repr(self)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret is not pickled")
+        raise TypeError("a Secret cannot be pickled")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and hmac.compare_digest(self.__value.encode(), other.reveal().encode())
@@ -47,7 +47,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A secret and the source that had it."""
+    """A secret and the source it came from."""
 
     secret: Secret
     source: str
@@ -57,27 +57,27 @@ class RunCommand(Protocol):
     """Run a program without a shell and return its stdout; raise OSError or ValueError if it fails."""
 
     def __call__(self, argv: Sequence[str]) -> str:
-        """Run it."""
+        """Run the program."""
         ...
 
 
 def fingerprint(secret: Secret, salt_hex: str) -> str:
-    """Return a salted scrypt hash that tells whether a password is the one that was used before."""
+    """Return a salted scrypt hash, for telling whether a password is the one used before."""
     return hashlib.scrypt(secret.reveal().encode(), salt=bytes.fromhex(salt_hex), n=2**14, r=8, p=1, dklen=32).hex()
 
 
 def check_name(name: str) -> str:
-    """Return the secret's name; raise Usage if there is no such secret."""
+    """Return the secret's normalized name; raise Usage if there is no such secret."""
     normal = name.replace("-", "_").lower()
     if normal not in SECRET_KEYS:
-        raise Usage(f"there is no secret called {name!r}", hint="gwctl secret check " + "|".join(SECRET_KEYS))
+        raise Usage(f"unknown secret {name!r}", hint="gwctl secret check " + "|".join(SECRET_KEYS))
     return normal
 
 
 def import_keyring() -> Any:  # noqa: ANN401 - an optional library without types
-    """Return the keyring library; raise ImportError where the extra is not installed.
+    """Return the keyring library; raise ImportError if the extra is not installed.
 
-    On its way in it looks for the backends of every system, and starts compilers for it.
+    While it loads, the library searches for the backends of every system and starts compilers for that.
     """
     with secrets_out_of_reach():
         import keyring
@@ -105,7 +105,7 @@ def _read_file(path: Path, what: str) -> Secret:
     except OSError as error:
         raise Configuration(f"cannot read the {what} from {path}: {error.strerror}", hint=f"ls -l {path}") from error
     if "\ufffd" in text:
-        # Said without the decoder's own error, which holds what it could not decode.
+        # The decoder's own error is left out: it contains the bytes that it could not decode.
         raise Configuration(f"cannot read the {what} from {path}: not UTF-8 text", hint=f"file {path}")
     if not _unmarked(text).strip("\r\n"):
         raise Configuration(f"the {what} file {path} is empty", hint=f"write the {what} into {path}")
@@ -113,27 +113,27 @@ def _read_file(path: Path, what: str) -> Secret:
 
 
 def _unmarked(text: str) -> str:
-    """Return a text without the mark (BOM) that some editors put before it, which nobody sees."""
+    """Return ``text`` without the invisible mark (BOM) that some editors put first."""
     return text.removeprefix("\ufeff")
 
 
 def doubt_of(found: Found) -> str | None:
-    """Return what looks wrong with a secret, which is used as it is all the same; None if nothing does."""
+    """Return what looks wrong with a secret, or None; gwctl uses the secret unchanged either way."""
     text = found.secret.reveal()
     if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES:
-        return f"it stands in quotes in its source ({found.source}), and they are sent with it"
+        return f"it is in quotes in its source ({found.source}), and gwctl sends the quotes too"
     if text != _unmarked(text):
-        return f"it begins with a mark that nobody sees (a BOM; {found.source}), which is sent with it"
+        return f"it starts with an invisible mark (BOM) in its source ({found.source}), and gwctl sends the mark too"
     if "\n" in text.strip():
-        return f"it has more than one line ({found.source}), and all of them are sent"
+        return f"it has more than one line ({found.source}), and gwctl sends all of them"
     if text != text.strip():
-        return f"it begins or ends with a blank ({found.source}), which is sent with it"
+        return f"it starts or ends with a blank ({found.source}), and gwctl sends the blank too"
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The ports a search for secrets needs; ``handed_over`` came from another gwctl process through a pipe."""
+    """The ports for finding secrets; ``handed_over`` holds those that another gwctl process sent through a pipe."""
 
     environment: Environment
     run_command: RunCommand | None = None
@@ -142,10 +142,10 @@ class Sources:
 
 
 def find(name: str, settings: Settings, sources: Sources) -> Found | None:
-    """Return the secret ``name`` from the first source of the contract that has it, or None.
+    """Return the secret ``name`` from the first source that has it, in the order of the contract; None if none has it.
 
-    Raises Configuration when a source is named but does not work: falling through to another one would log in with
-    what the user did not mean.
+    Raise Configuration when a configured source fails: using the next one could log in with a secret that the user did
+    not mean.
     """
     name = check_name(name)
     searches = (_find_in_files, _find_by_command, _find_in_keyring, _find_in_variable, _find_handed_over, _ask)
@@ -174,7 +174,7 @@ def _find_by_command(name: str, settings: Settings, sources: Sources) -> Found |
     except (OSError, ValueError) as error:
         why = f"{command[0]}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
         raise Configuration(f"{name}_command failed: {why}", hint=f"run {command[0]} by hand") from None
-    # Of a password the first line counts, as `pass` and its kind print notes below it; addresses may be one a line.
+    # Only a password's first line counts: `pass` and similar tools print notes below it. URLs may be one per line.
     value = "\n".join(output).strip() if name == "notify_urls" else "".join(output[:1])
     if not value:
         raise Configuration(f"{name}_command printed nothing", hint=f"run {command[0]} by hand")
@@ -211,7 +211,7 @@ class Credentials:
 
     @property
     def password_doubt(self) -> str | None:
-        """What looks wrong with the password, if anything does."""
+        """What looks wrong with the password, or None."""
         return doubt_of(Found(self.password, self.password_source))
 
 
@@ -225,7 +225,7 @@ def require(username: str | None, password: Found | None, totp: Found | None, pr
         )
     if password is None:
         raise CredentialsMissing(
-            f"no password was found for {username} in any source",
+            f"no source has a password for {username}",
             hint=f"gwctl{option} secret set password, or set GWCTL_PASSWORD_FILE",
         )
     return Credentials(username, password.secret, totp.secret if totp else None, password.source)

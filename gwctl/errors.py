@@ -1,4 +1,4 @@
-"""The exception tree; one handler in ``gwctl.cli`` turns it into exit codes and envelopes.
+"""The exception tree; one handler in ``gwctl.cli`` turns exceptions into exit codes and envelopes.
 
 ::
 
@@ -20,7 +20,7 @@
     │   ├── GatewayUnreachable          gateway_unreachable
     │   ├── UpstreamUnreachable         upstream_unreachable
     │   └── LoginFailed                 login_failed
-    ├── NeedsPerson                77   needs_person: never retried by itself
+    ├── NeedsPerson                77   needs_person: gwctl never retries this by itself
     │   ├── CredentialsRejected         credentials_rejected
     │   ├── WrongMode                   wrong_mode
     │   ├── LockedOut                   locked_out
@@ -37,7 +37,7 @@ from typing import ClassVar
 
 
 class GwctlError(Exception):
-    """Say in one line what went wrong and where; ``hint`` is the next command to type."""
+    """Say in one line what failed and where; ``hint`` is the next command to type."""
 
     code: ClassVar[str] = "unexpected"
     exit_code: ClassVar[int] = 1
@@ -49,14 +49,14 @@ class GwctlError(Exception):
 
 
 class Usage(GwctlError):
-    """The command line itself is wrong."""
+    """The command line is invalid."""
 
     code = "usage"
     exit_code = 2
 
 
 class Unavailable(GwctlError):
-    """Something this machine should have is missing."""
+    """Something that this machine needs is missing."""
 
     code = "unavailable"
     exit_code = 69
@@ -75,49 +75,49 @@ class BrowserMissing(Unavailable):
 
 
 class PortBusy(Unavailable):
-    """The profile's port is held by somebody else."""
+    """Another process holds the profile's port."""
 
     code = "port_busy"
 
 
 class ReleaseMissing(Unavailable):
-    """The Standard Release asked for is not installed."""
+    """The requested Standard Release is not installed."""
 
     code = "release_missing"
 
 
 class ReleaseBroken(Unavailable):
-    """An archive or an installed release is not a sound Standard Release."""
+    """An archive or an installed release is not a valid Standard Release."""
 
     code = "release_broken"
 
 
 class DownloadFailed(Unavailable):
-    """A release could not be fetched."""
+    """A release could not be downloaded."""
 
     code = "download_failed"
 
 
 class DiskTrouble(Unavailable):
-    """A file of ours cannot be read or written."""
+    """gwctl cannot read or write one of its files."""
 
     code = "disk_trouble"
 
 
 class GatewayFailed(Unavailable):
-    """The gateway ended or could not listen while it was being started."""
+    """The gateway exited, or could not listen, while it was starting."""
 
     code = "gateway_failed"
 
 
 class ServiceManagerFailed(Unavailable):
-    """systemd or cron did not do what it was asked."""
+    """systemd or cron did not do what gwctl asked."""
 
     code = "service_failed"
 
 
 class TryAgain(GwctlError):
-    """The same command may work later without anybody changing anything."""
+    """The same command may work later, without any change."""
 
     code = "try_again"
     exit_code = 75
@@ -130,31 +130,31 @@ class TimedOut(TryAgain):
 
 
 class ProfileHeld(TryAgain):
-    """Another gwctl works on the profile."""
+    """Another gwctl is working on the profile."""
 
     code = "profile_held"
 
 
 class GatewayUnreachable(TryAgain):
-    """No gateway of ours answers for the profile."""
+    """No gateway of this profile answers."""
 
     code = "gateway_unreachable"
 
 
 class UpstreamUnreachable(TryAgain):
-    """The gateway answers, IBKR does not."""
+    """The gateway answers, but IBKR does not."""
 
     code = "upstream_unreachable"
 
 
 class LoginFailed(TryAgain):
-    """The login did not get through for a reason that is not the password's."""
+    """The login failed for a reason other than the password."""
 
     code = "login_failed"
 
 
 class NeedsPerson(GwctlError):
-    """Only a person can go on from here; gwctl never retries this by itself."""
+    """A person must act first; gwctl never retries this by itself."""
 
     code = "needs_person"
     exit_code = 77
@@ -167,36 +167,36 @@ class CredentialsRejected(NeedsPerson):
 
 
 class WrongMode(NeedsPerson):
-    """The account is not of the kind (paper, live) that the profile says."""
+    """The account is not of the kind (paper or live) that the profile names."""
 
     code = "wrong_mode"
 
 
 class LockedOut(NeedsPerson):
-    """The limit of refused logins is reached; no further one is sent."""
+    """The limit of refused logins is reached; gwctl sends no more."""
 
     code = "locked_out"
 
 
 class SecondFactorNeeded(NeedsPerson):
-    """A second factor was asked for and could not be given."""
+    """IBKR asked for a second factor, and none was given."""
 
     code = "second_factor_needed"
 
 
 class Configuration(GwctlError):
-    """A setting is wrong."""
+    """A setting is invalid."""
 
     code = "configuration"
     exit_code = 78
 
 
 class CredentialsMissing(Configuration):
-    """No username or no password was found in any source."""
+    """No source has a username or a password."""
 
     code = "credentials_missing"
 
 
 FINAL_EXIT_CODES = (Usage.exit_code, NeedsPerson.exit_code, Configuration.exit_code)
-"""What another start would end with again, until a person does something. Not 69: a download, a port that is taken and
-a full disk come right by themselves."""
+"""The exit codes that another start would end with again until a person acts. Not 69: a download, a busy port or a full
+disk may recover without a person."""

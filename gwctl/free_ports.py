@@ -1,4 +1,4 @@
-"""Which ports a gateway could have: free ones, and of those only what browsers open."""
+"""Find ports for the gateway: free ones that browsers do not block."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ BROWSERS_REFUSE = frozenset(
         5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6697, 10080,
     }
 )  # fmt: skip
-"""Chromium's restricted ports: the login's page cannot be opened there."""
+"""Chromium's restricted ports: a browser cannot open the login page there."""
 _TRIED = 100
 
 
 def port_is_free(port: int) -> bool:
-    """Say whether the JVM could listen on 0.0.0.0 there, and nobody else would catch those who ask for localhost."""
+    """Return whether the JVM can listen on 0.0.0.0 there and no other process would get connections to localhost."""
     everywhere = "0.0.0.0"  # noqa: S104 - where the gateway itself listens; this socket is closed at once
     places = ((socket.AF_INET, everywhere), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
     return all(_can_listen(family, address, port) for family, address in places)
 
 
 def next_free(port: int) -> int | None:
-    """Return the first port above ``port`` that is free and that browsers open; None if there is none near."""
+    """Return the first free port above ``port`` that browsers open; None if there is none nearby."""
     candidates = range(max(port + 1, 1024), min(max(port, 1023) + _TRIED, 65536))
     return next((one for one in candidates if one not in BROWSERS_REFUSE and port_is_free(one)), None)
 
@@ -33,7 +33,7 @@ def next_free(port: int) -> int | None:
 def _can_listen(family: socket.AddressFamily, address: str, port: int) -> bool:
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # The JVM sets this on Unix, so that a connection in TIME_WAIT does not count as a holder.
+            # The JVM sets this option on Unix, so a connection in TIME_WAIT does not make a port busy.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

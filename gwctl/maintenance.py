@@ -1,8 +1,8 @@
-"""IBKR's maintenance windows: wall-clock times of a zone, every day or from one day of the week to another.
+"""IBKR's maintenance windows: times of day in a time zone, daily or between two weekdays.
 
-Source of the defaults: IBKR's two published versions (gateway-facts.md, IBKR's session rules); a window here is the
-union of both, because neither can be told to be wrong. The region's midnight, at which its sessions are reset, is one
-everywhere.
+The defaults come from the two versions that IBKR published (gateway-facts.md, "IBKR's session rules"). A window here is
+the union of both, because neither can be shown to be wrong. Around midnight of a region, when IBKR resets its sessions,
+there is a window in every region.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ DAY_S = 86_400.0
 
 
 class BadWindow(ValueError):
-    """What was written is not a window; the text says what is wrong with it."""
+    """The text is not a window; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One window. ``first_day`` is 0 for Monday, None for every day; ``days`` is how many midnights lie within."""
+    """One window. ``first_day`` is 0 for Monday, None for every day; ``days`` counts the midnights inside."""
 
     first_day: int | None
     begins: time
@@ -55,22 +55,22 @@ class Window:
 
     @classmethod
     def parse(cls, text: str) -> Window:
-        """Return the window of ``23:45-01:45 Zone`` or ``Fri 23:00-Sat 03:00 Zone``; raise BadWindow."""
+        """Parse ``23:45-01:45 Zone`` or ``Fri 23:00-Sat 03:00 Zone``; raise BadWindow."""
         matched = _SHAPE.fullmatch(text.strip())
         if matched is None:
             raise BadWindow(
-                f"{text!r} is not like '23:45-01:45 America/New_York' or 'Fri 23:00-Sat 03:00 Europe/Zurich'"
+                f"{text!r} must look like '23:45-01:45 America/New_York' or 'Fri 23:00-Sat 03:00 Europe/Zurich'"
             )
         begins, ends = _clock(matched["from"]), _clock(matched["to"])
         try:
             zone = ZoneInfo(matched["zone"])
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise BadWindow(f"there is no time zone {matched['zone']!r}") from None
+            raise BadWindow(f"unknown time zone {matched['zone']!r}") from None
         if (matched["from_day"] is None) != (matched["to_day"] is None):
-            raise BadWindow(f"{text!r} names a day on one side only")
+            raise BadWindow(f"{text!r} has a day on one side only")
         if matched["from_day"] is None:
             if begins == ends:
-                raise BadWindow(f"{text!r} has no length")
+                raise BadWindow(f"{text!r} begins and ends at the same time")
             return cls(None, begins, ends, int(ends <= begins), zone)
         first, last = DAYS.index(matched["from_day"].lower()), DAYS.index(matched["to_day"].lower())
         days = (last - first) % 7
@@ -79,7 +79,7 @@ class Window:
         return cls(first, begins, ends, days, zone)
 
     def around(self, wall_s: float) -> Iterable[tuple[float, float]]:
-        """Yield begin and end, in seconds since 1970, of each time it opens within nine days of ``wall_s``."""
+        """Yield start and end, in seconds since 1970, of each occurrence within nine days of ``wall_s``."""
         today = datetime.fromtimestamp(wall_s, self.zone).date()
         for offset in range(-_SEARCHED_DAYS, _SEARCHED_DAYS + 1):
             day = today + timedelta(days=offset)
@@ -100,18 +100,18 @@ def _clock(text: str) -> time:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Windows as one calendar."""
+    """Several windows as one calendar."""
 
     windows: tuple[Window, ...] = ()
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Windows:
-        """Return the calendar of windows and regions (``north-america``, ``europe``, ``asia``); raise BadWindow."""
+        """Parse windows and regions (``north-america``, ``europe``, ``asia``) into a calendar; raise BadWindow."""
         spelled = [one for text in texts for one in REGIONS.get(text.strip().lower(), (text,))]
         return cls(tuple(Window.parse(text) for text in dict.fromkeys(spelled)))
 
     def until(self, wall_s: float) -> float | None:
-        """Return when the window that is open at ``wall_s`` ends, with those that overlap it; None if none is open."""
+        """Return when the window open at ``wall_s`` ends, overlapping windows included; None if none is open."""
         spans = self._spans(wall_s)
         end_s = wall_s
         while (later := max((end for begin, end in spans if begin <= end_s < end), default=None)) is not None:

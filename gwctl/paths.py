@@ -11,16 +11,16 @@ from gwctl.errors import Configuration
 def _no_home() -> Configuration:
     return Configuration(
         "this account has no home folder: neither HOME nor the user database names one",
-        hint="set GWCTL_HOME to a folder that is yours",
+        hint="set GWCTL_HOME to a folder of yours",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where one profile's files are.
+    """The locations of one profile's files.
 
-    Nothing is created by looking. ``for_profile`` puts everything under ``home`` when one is given (``GWCTL_HOME``),
-    otherwise into the platform's own folders; it raises Configuration where there is no home for those.
+    Reading a path creates nothing. ``for_profile`` puts everything under ``home`` if it is given (``GWCTL_HOME``),
+    otherwise into the platform's folders; it raises Configuration if the account has no home folder for those.
     """
 
     profile: str
@@ -43,7 +43,7 @@ class Paths:
         except RuntimeError:
             raise _no_home() from None
         if not all(folder.is_absolute() for folder in own):
-            # Older platformdirs answer "~/…", which would be a folder of that name wherever we stand.
+            # Older platformdirs return "~/…", which would be a folder of that name in the current directory.
             raise _no_home()
         return cls(profile, *own)
 
@@ -51,7 +51,7 @@ class Paths:
 
     @property
     def config_file(self) -> Path:
-        """The one settings file."""
+        """The settings file."""
         return self.config_dir / "config.toml"
 
     @property
@@ -66,64 +66,64 @@ class Paths:
 
     @property
     def profiles_dir(self) -> Path:
-        """The folder that holds a folder a profile."""
+        """The folder with one folder per profile."""
         return self.state_dir / "profiles"
 
-    # One profile's own.
+    # Of one profile.
 
     @property
     def profile_dir(self) -> Path:
-        """Everything of this profile, 0700."""
+        """All files of this profile, 0700."""
         return self.profiles_dir / self.profile
 
     @property
     def gateway_dir(self) -> Path:
-        """The gateway's working directory: ``root/`` is ours, ``bin``, ``build`` and ``dist`` are links."""
+        """The gateway's working directory: gwctl writes ``root/``; ``bin``, ``build`` and ``dist`` are links."""
         return self.profile_dir / "gateway"
 
     @property
     def keystore_file(self) -> Path:
-        """The PKCS12 keystore that the gateway serves TLS with."""
+        """The PKCS12 keystore with which the gateway serves TLS."""
         return self.gateway_dir / "root" / "gwctl.p12"
 
     @property
     def leaf_file(self) -> Path:
-        """The gateway's own certificate, PEM, without its key."""
+        """The gateway's certificate, PEM, without its key."""
         return self.profile_dir / "leaf.pem"
 
     @property
     def ca_file(self) -> Path:
-        """The certificate that clients of the gateway verify against."""
+        """The CA certificate that clients of the gateway verify against."""
         return self.ca_dir / "ca.pem"
 
     @property
     def ca_bundle_file(self) -> Path:
-        """The public roots and ours in one file, for whole processes (``SSL_CERT_FILE``)."""
+        """The public roots and our CA in one file, for whole processes (``SSL_CERT_FILE``)."""
         return self.ca_dir / "bundle.pem"
 
     @property
     def gateway_state_file(self) -> Path:
-        """Who the running gateway is: pids, creation times, release, port."""
+        """The running gateway: pids, creation times, release, port."""
         return self.profile_dir / "gateway.json"
 
     @property
     def gateway_served_file(self) -> Path:
-        """Whom the gateway serves: IBKR or the sandbox, by which address, for which user (a salted hash)."""
+        """What the gateway is connected to: IBKR or the sandbox, the address, the user (a salted hash)."""
         return self.profile_dir / "gateway-serves.json"
 
     @property
     def supervisor_state_file(self) -> Path:
-        """Who the running supervisor is and how to talk to it (0600: it holds the control token)."""
+        """The running supervisor and how to reach it (0600: it contains the control token)."""
         return self.profile_dir / "supervisor.json"
 
     @property
     def sandbox_state_file(self) -> Path:
-        """Who the running stand-in for IBKR is and its admin token (0600)."""
+        """The running sandbox and its admin token (0600)."""
         return self.profile_dir / "sandbox.json"
 
     @property
     def chosen_port_file(self) -> Path:
-        """The port that the first `up` took where no port was set and the built-in one was another program's."""
+        """The port that the first `up` chose because no port was set and another program held the built-in one."""
         return self.profile_dir / "port.json"
 
     @property
@@ -133,27 +133,27 @@ class Paths:
 
     @property
     def sandbox_ledger_file(self) -> Path:
-        """The same for logins at the stand-in, so that play never counts against an account."""
+        """The same for logins at the sandbox, so that those never count against an account."""
         return self.profile_dir / "ledger.sandbox.json"
 
     @property
     def journal_file(self) -> Path:
-        """One JSON object a line: what happened."""
+        """What happened, one JSON object per line."""
         return self.profile_dir / "journal.jsonl"
 
     @property
     def journal_seen_file(self) -> Path:
-        """Until when the supervisor that writes the journal is known to have lived."""
+        """Until when the supervisor that writes the journal is known to have run."""
         return self.profile_dir / "journal.seen"
 
     @property
     def budget_file(self) -> Path:
-        """How often each cure was tried of late, and when the next login may be."""
+        """How often each recovery action was tried recently, and when the next login is allowed."""
         return self.profile_dir / "budgets.json"
 
     @property
     def news_file(self) -> Path:
-        """When somebody was told of what, so that the next supervisor does not tell it again."""
+        """When each notification was sent, so that the next supervisor does not send it again."""
         return self.profile_dir / "news.json"
 
     @property
@@ -163,17 +163,17 @@ class Paths:
 
     @property
     def login_scratch_dir(self) -> Path:
-        """Where a login's browser keeps its profile folder while it lives."""
+        """Where a login's browser keeps its profile folder while it runs."""
         return self.profile_dir / "login"
 
     @property
     def supervisor_lock(self) -> Path:
-        """Held by the supervisor for as long as it lives."""
+        """Held by the supervisor as long as it runs."""
         return self.profile_dir / "supervisor.lock"
 
     @property
     def start_lock(self) -> Path:
-        """Held while somebody starts or stops the supervisor."""
+        """Held while a process starts or stops the supervisor."""
         return self.profile_dir / "start.lock"
 
     @property
@@ -183,15 +183,15 @@ class Paths:
 
     @property
     def gateway_log(self) -> Path:
-        """What the gateway's processes print."""
+        """The output of the gateway's processes."""
         return self.logs_dir / "gateway.log"
 
     @property
     def supervisor_log(self) -> Path:
-        """What the supervisor says."""
+        """The supervisor's log."""
         return self.logs_dir / "supervisor.log"
 
     @property
     def evidence_dir(self) -> Path:
-        """What was kept of failed logins."""
+        """What gwctl kept of failed logins."""
         return self.profile_dir / "evidence"

@@ -1,4 +1,4 @@
-"""Which profiles a machine has, and which ports are whose: the settings file, the folders, who runs."""
+"""List this machine's profiles and their ports, from the settings file, the folders and running processes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ LAST_PORT = 65535
 
 
 def configured_names(paths: Paths) -> list[str]:
-    """Return the profiles that the settings file names, in its order; raise Configuration if it cannot be read."""
+    """Return the profiles in the settings file, in its order; raise Configuration if it cannot be read."""
     profiles = read_file(paths.config_file).get("profiles", {})
     return [name for name in profiles if PROFILE_NAME.fullmatch(name)] if isinstance(profiles, dict) else []
 
 
 def known_names(paths: Paths) -> list[str]:
-    """Return the profiles of the settings file, then those that only have a folder; a broken file names none."""
+    """Return the profiles in the settings file, then those that only have a folder; skip a broken settings file."""
     names: list[str] = []
     with contextlib.suppress(Configuration):
         names = configured_names(paths)
@@ -36,9 +36,9 @@ def known_names(paths: Paths) -> list[str]:
 
 
 def ports_by_profile(paths: Paths) -> dict[str, set[int]]:
-    """Return the ports each profile has: its own, its fixed health port, and the one it runs on where that differs.
+    """Return the ports of each profile: its own, its fixed health port, and the port it runs on if that differs.
 
-    What a profile does not name it has from ``[defaults]`` or by default, and that counts; the environment does not.
+    Ports from ``[defaults]`` and built-in ports count too; the environment does not.
     """
     content = read_file(paths.config_file)
     defaults = content.get("defaults", {})
@@ -66,20 +66,20 @@ def _running_port(paths: Paths, name: str) -> set[int]:
 
 
 def choose_port(taken: Container[int], is_free: Callable[[int], bool]) -> int:
-    """Return the lowest port from 5000 on that no profile has and ``is_free``; raise Configuration if there is none."""
+    """Return the lowest port from 5000 up that ``is_free`` and no profile has; raise Configuration if there is none."""
     for port in range(FIRST_PORT, LAST_PORT + 1):
         if port not in taken and port not in BROWSERS_REFUSE and is_free(port):
             return port
-    raise Configuration(f"no port from {FIRST_PORT} on is left", hint="gwctl profile list, and give one with --port")
+    raise Configuration(f"no free port from {FIRST_PORT} up", hint="gwctl profile list, then choose a port with --port")
 
 
 def free_port_beside(paths: Paths, is_free: Callable[[int], bool]) -> int:
-    """Return a port for one more profile; raise Configuration if the settings file cannot be read."""
+    """Return a port for a new profile; raise Configuration if the settings file cannot be read."""
     return choose_port(set().union(*ports_by_profile(paths).values()), is_free)
 
 
 def profile_at(folder: str | None, paths: Paths) -> str | None:
-    """Return the profile of this home in whose folder a process works, None if in none's."""
+    """Return the profile of this home that has ``folder`` as a process's working directory, or None."""
     if not folder:
         return None
     below = Path(os.path.realpath(paths.profiles_dir))

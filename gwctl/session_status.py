@@ -1,12 +1,38 @@
-"""The contract's ``status`` object: what the supervisor answers, what every verb prints, what a program gets."""
+"""The contract's ``status`` object, as supervisor, verbs and Python API return it."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import NotRequired, TypedDict
 
 
+class Verdict(StrEnum):
+    """What a check says of the session: the answer's own meaning, or what the check around it found."""
+
+    READY = "ready"
+    NOT_AUTHENTICATED = "not_authenticated"
+    """The SSO session lives and the brokerage session is not authenticated: not yet, or another client uses it."""
+    BROKERAGE_GONE = "brokerage_gone"
+    """The SSO session lives and there is no brokerage session; ``ssodh/init`` opens one."""
+    COMPETING = "competing"
+    BORROWED = "borrowed"
+    NO_SESSION = "no_session"
+    ACCESS_DENIED = "access_denied"
+    """The gateway refuses our address: it is not in ``ips.allow``."""
+    RATE_LIMITED = "rate_limited"
+    UPSTREAM_ILL = "upstream_ill"
+    """IBKR answers with an error, or does not answer."""
+    HUNG = "hung"
+    WRONG_KIND = "wrong_kind"
+
+    @property
+    def sso_lives(self) -> bool:
+        """Whether only the brokerage session is missing, which needs no login."""
+        return self in {Verdict.NOT_AUTHENTICATED, Verdict.BROKERAGE_GONE}
+
+
 class GatewayStatus(TypedDict):
-    """The gateway's process; ``pid`` is None where none runs."""
+    """The gateway's process; ``pid`` is None if none is running."""
 
     pid: int | None
     port: int | None
@@ -19,7 +45,7 @@ class GatewayStatus(TypedDict):
 
 
 class SessionStatus(TypedDict):
-    """What IBKR last said of the session."""
+    """What IBKR last reported about the session."""
 
     authenticated: bool
     connected: bool
@@ -40,7 +66,7 @@ class SupervisorStatus(TypedDict):
 
 
 class LoginStatus(TypedDict):
-    """The logins so far: refusals within 24 h, and whether a person is needed."""
+    """The logins so far: refusals in the last 24 h, and whether a person is needed."""
 
     last_at: str | None
     last_outcome: str | None
@@ -50,14 +76,14 @@ class LoginStatus(TypedDict):
 
 
 class NextStep(TypedDict):
-    """What happens next, and in how many seconds; 0 while it is under way."""
+    """What happens next and in how many seconds; 0 while it is in progress."""
 
     what: str
     in_s: float
 
 
 class OpenQuestion(TypedDict):
-    """A code of a second factor that the login waits for."""
+    """A second factor code that the login is waiting for."""
 
     id: int
     what: str
@@ -66,7 +92,7 @@ class OpenQuestion(TypedDict):
 
 
 class Drift(TypedDict):
-    """A setting that was changed since the gateway started."""
+    """A setting that changed after the gateway started."""
 
     setting: str
     text: str
@@ -83,7 +109,7 @@ class Tickles(TypedDict):
 
 
 class BudgetStatus(TypedDict):
-    """How often one cure was tried within the last hour and day, and how often it may be."""
+    """How often one recovery action was tried in the last hour and day, and the limit for each."""
 
     hour: int
     per_hour: int
@@ -92,7 +118,7 @@ class BudgetStatus(TypedDict):
 
 
 class Status(TypedDict):
-    """A profile's session. ``phase`` is one of the contract's; times are UTC, durations seconds."""
+    """The state of a profile's session. ``phase`` is one of the contract's phases; times are UTC, durations seconds."""
 
     profile: str
     phase: str
@@ -106,8 +132,10 @@ class Status(TypedDict):
     login: LoginStatus
     next: NextStep | None
     last_error: str | None
+    person_needed: NotRequired[str | None]
+    """``manual_login``, ``second_factor`` or ``locked_out``; None while nobody is needed."""
     drift: NotRequired[list[Drift]]
-    """Supervisors before 0.1 do not tell."""
+    """Supervisors before 0.1 leave it out."""
     question: OpenQuestion | None
     tickles: Tickles | None
     budget: dict[str, BudgetStatus] | None

@@ -1,6 +1,6 @@
-"""Do something whole: Ctrl-C, SIGTERM, SIGHUP or a cancellation wait until it is done, or do nothing to it.
+"""Postpone or ignore Ctrl-C, SIGTERM, SIGHUP and cancellations while something must be done completely.
 
-Signals reach the main thread alone. What another thread does is cancelled by a ``Cancellation``.
+Only the main thread receives signals. A ``Cancellation`` stops the work of another thread.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Cancelled(BaseException):
-    """What this thread does was cancelled from another one; unwinds like Ctrl-C so that clean-up runs."""
+    """Another thread cancelled the work of this one; unwinds like Ctrl-C so that clean-up runs."""
 
 
 class Cancellation:
-    """Cancels what one thread does: at its next ``checkpoint``, and out of a wait that is ``woken``."""
+    """Cancels the work of one thread at its next ``checkpoint``, and wakes it from a wait inside ``woken``."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -33,7 +33,7 @@ class Cancellation:
         self.is_asked = False
 
     def cancel(self) -> None:
-        """Ask for it, from any thread, and wake whatever waits."""
+        """Request the cancellation, from any thread, and wake all waits."""
         with self._lock:
             self.is_asked = True
             for wake in self._wakers:
@@ -41,7 +41,7 @@ class Cancellation:
                     wake()
 
     def add(self, wake: Callable[[], None]) -> None:
-        """Have ``wake`` called when it is asked for; at once if it was."""
+        """Call ``wake`` on cancellation; at once if it was already requested."""
         with self._lock:
             self._wakers.add(wake)
             if self.is_asked:
@@ -49,7 +49,7 @@ class Cancellation:
                     wake()
 
     def remove(self, wake: Callable[[], None]) -> None:
-        """Call it no more."""
+        """Stop calling ``wake``."""
         with self._lock:
             self._wakers.discard(wake)
 
@@ -63,7 +63,7 @@ _local = _Local()
 
 @contextmanager
 def cancelled_by(cancellation: Cancellation | None) -> Iterator[None]:
-    """Have what this thread does in a ``with`` cancelled by ``cancellation``; by nobody if that is None."""
+    """Let ``cancellation`` cancel this thread's work inside a ``with``; None means that nothing cancels it."""
     before, _local.cancellation = _local.cancellation, cancellation
     try:
         yield
@@ -72,14 +72,14 @@ def cancelled_by(cancellation: Cancellation | None) -> Iterator[None]:
 
 
 def checkpoint() -> None:
-    """Raise Cancelled where this thread was asked to stop; call it in every loop that waits."""
+    """Raise Cancelled if this thread should stop; call it in every loop that waits."""
     if _local.cancellation is not None and _local.cancellation.is_asked:
         raise Cancelled
 
 
 @contextmanager
 def woken(wake: Callable[[], None]) -> Iterator[None]:
-    """Have ``wake`` called, from another thread, if this one is cancelled while it waits in a ``with``."""
+    """Call ``wake``, from another thread, if this thread is cancelled while it waits inside a ``with``."""
     cancellation = _local.cancellation
     if cancellation is None:
         yield
@@ -94,11 +94,11 @@ def woken(wake: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """Keep SIGINT, SIGTERM and SIGHUP until the end of a ``with``: what is done in it is done whole.
+    """Hold SIGINT, SIGTERM and SIGHUP back until the end of a ``with``, so that its work is done completely.
 
-    They are then answered as they would have been before, so that what they raise leaves the ``with``, also in place of
-    an error of what was done, which somebody may expect and go on after. A signal that is ignored stays so, also for a
-    child that is started meanwhile. Signals are the main thread's: in another one there is nothing to keep.
+    After that, the previous handlers run, and what they raise leaves the ``with``. It also replaces an error of the
+    work, because a caller may expect that error and continue after it. Ignored signals stay ignored, also for a child
+    started meanwhile. In a thread other than the main one this does nothing.
     """
     seen: list[tuple[int, FrameType | None]] = []
     before: dict[int, _Handler] = {}
@@ -109,7 +109,7 @@ def postponed() -> Iterator[None]:
         for number, frame in seen:
             handler = before[number]
             if callable(handler):
-                # Not raised again: a loop's own handler has been told already, by its wakeup descriptor.
+                # Not raised again: a loop's own handler already got it through its wakeup descriptor.
                 handler(number, frame)
             else:
                 signal.raise_signal(number)
@@ -117,16 +117,16 @@ def postponed() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ignore SIGINT, SIGTERM, SIGHUP and a cancellation in a ``with``; what is done in it has its own deadlines."""
+    """Ignore SIGINT, SIGTERM, SIGHUP and cancellations inside a ``with``; its work has its own deadlines."""
     with _answered_by(signal.SIG_IGN), cancelled_by(None):
         yield
 
 
 @contextmanager
 def _answered_by(handler: _Handler) -> Iterator[dict[int, _Handler]]:
-    """Have another handler answer them, and yield who answered before; who is ignored, or not Python's, is left out."""
+    """Install another handler and yield the previous ones, except those ignored or not handled by Python."""
     before: dict[int, _Handler] = {}
-    with ExitStack() as stack:  # each gets its own back, also where another one tears us out of giving it back
+    with ExitStack() as stack:  # restores each handler, even if another signal interrupts the restoring
         if threading.current_thread() is threading.main_thread():
             for number in _INTERRUPTIONS:
                 answered = signal.getsignal(number)
@@ -138,9 +138,9 @@ def _answered_by(handler: _Handler) -> Iterator[dict[int, _Handler]]:
 
 
 async def whole(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do ``work`` in a thread, because a disk may hang; a cancellation waits for its end, and a second one does not.
+    """Run ``work`` in a thread, because a disk may hang; a cancellation waits for its end, a second one does not.
 
-    What comes after a cancellation, such as tidying up, finds the work done and not under way.
+    Code that runs after the cancellation, such as clean-up, finds the work done and not in progress.
     """
     import asyncio
 
@@ -153,7 +153,7 @@ async def whole(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived, or SIGHUP where that is told apart; unwinds like Ctrl-C so that clean-up runs."""
+    """SIGTERM arrived, or SIGHUP where the caller distinguishes it; unwinds like Ctrl-C so that clean-up runs."""
 
     def __init__(self, number: int = signal.SIGTERM) -> None:
         super().__init__(number)

@@ -1,4 +1,4 @@
-"""State on disk: written whole or not at all, private, locked with a deadline; damaged files are set aside."""
+"""Write state files completely or not at all, private, locked with a deadline; set damaged files aside."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from gwctl.errors import DiskTrouble
 
 
 def make_private_dir(path: Path) -> None:
-    """Make ``path`` a folder of mode 0700, and what is missing above it; raise DiskTrouble if that cannot be."""
+    """Create ``path`` and its missing parents as folders of mode 0700; raise DiskTrouble if that fails."""
     make_missing(path)
     with _folder_trouble(path):
         status = path.stat()
-        # A sticky folder, as /tmp is root's, is everybody's: whatever led here, it stays so.
+        # A sticky folder, such as /tmp, belongs to everybody: leave its mode unchanged.
         if status.st_mode & 0o077 and status.st_uid == os.getuid() and not status.st_mode & stat.S_ISVTX:
             path.chmod(0o700)
 
 
 def make_missing(path: Path) -> None:
-    """Create what is missing of a folder, all of it 0700; what exists may be a person's and stays as it is."""
+    """Create the missing parts of a folder, all 0700; what exists may be a person's and stays unchanged."""
     with _folder_trouble(path):
         for folder in [*reversed(path.parents), path]:
             if not folder.is_dir():
@@ -44,7 +44,7 @@ def _folder_trouble(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Replace ``path`` by ``content`` atomically, leaving the old file on any failure; raise DiskTrouble."""
+    """Replace ``path`` by ``content`` atomically; keep the old file on any failure; raise DiskTrouble."""
     import tempfile
 
     make_missing(path.parent)
@@ -69,7 +69,7 @@ def write_bytes(path: Path, content: bytes, *, mode: int = 0o600) -> None:
 
 
 def _sync_dir(path: Path) -> None:
-    """Put the rename itself on disk, where the file system knows how."""
+    """Flush the rename to disk, if the file system supports it."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with contextlib.suppress(OSError):
@@ -79,12 +79,12 @@ def _sync_dir(path: Path) -> None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write one JSON object as ``write_bytes`` does, 0600."""
+    """Write a JSON object with ``write_bytes``, 0600."""
     write_bytes(path, json.dumps(value, indent=1, sort_keys=True).encode() + b"\n")
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file so that it can be looked at, and return its new name."""
+    """Rename a damaged file so that a person can inspect it, and return its new name."""
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
     with contextlib.suppress(OSError):
         path.rename(aside)
@@ -92,9 +92,9 @@ def set_aside(path: Path) -> Path:
 
 
 def look_at_json(path: Path) -> tuple[dict[str, Any] | None, bool]:
-    """Return the object in ``path`` and whether the file is damaged, which it is left as; raise OSError.
+    """Return the object in ``path`` and whether the file is damaged, without changing it; raise OSError.
 
-    A missing file is ``(None, False)``. For those who only look: whoever acts on the file reads it by ``read_json``.
+    A missing file is ``(None, False)``. Use this only to look; code that acts on the file uses ``read_json``.
     """
     try:
         value = json.loads(path.read_bytes())
@@ -108,7 +108,8 @@ def look_at_json(path: Path) -> tuple[dict[str, Any] | None, bool]:
 def read_json(path: Path) -> tuple[dict[str, Any] | None, Path | None]:
     """Return the object in ``path`` and, if it was damaged, where it was set aside.
 
-    A missing file is ``(None, None)``; a damaged one ``(None, aside)``. A file that may not be read raises DiskTrouble.
+    A missing file is ``(None, None)``; a damaged one is ``(None, aside)``. Raise DiskTrouble if the file cannot be
+    read.
     """
     try:
         raw = path.read_bytes()
@@ -128,8 +129,8 @@ def read_json(path: Path) -> tuple[dict[str, Any] | None, Path | None]:
 _LOCK_TIMEOUT_S = 30.0
 
 
-class locked:  # noqa: N801 - reads as the verb it is in a with statement
-    """Hold a file lock, with a deadline; filelock is loaded only where something is made."""
+class locked:  # noqa: N801 - reads as a verb in a with statement
+    """Hold a file lock, with a deadline; filelock is imported only here, where it is needed."""
 
     def __init__(self, path: Path) -> None:
         import filelock

@@ -1,3 +1,3 @@
-"""The version, in its one place: pyproject.toml reads it from here."""
+"""The version, defined only here: pyproject.toml reads it from this file."""
 
 VERSION = "0.1.0"

@@ -1,4 +1,4 @@
-"""The verbs with `--all`: the table, the wait, and what came of each profile."""
+"""The verbs with `--all`: the table, the wait, and the outcome of each profile."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _LEAST_NAME_WIDTH = 10
 
 
 def check_all(call: Call, *, every: bool, **others: object) -> None:
-    """Raise Usage for ``--all`` beside something that is about one profile, and for what means nothing without it."""
+    """Raise Usage for ``--all`` with a single profile's option, and for an option that needs ``--all`` without it."""
     if not every:
-        raise Usage("--at-once means something with --all only", hint="gwctl up --help")
+        raise Usage("--at-once needs --all", hint="gwctl up --help")
     named = [f"--{name}" for name, value in others.items() if value]
     named += ["--profile"] if call.profile is not None else []
     if named:
-        raise Usage(f"--all and {named[0]} exclude each other", hint=f"gwctl {call.verb_name} --help")
+        raise Usage(f"--all and {named[0]} cannot be used together", hint=f"gwctl {call.verb_name} --help")
 
 
 def _gravest(codes: Collection[int]) -> int:
@@ -40,7 +40,7 @@ def _gravest(codes: Collection[int]) -> int:
 
 
 def show_all(call: Call, *, watch: bool) -> Outcome:
-    """Answer ``status --all``, with ``watch`` again and again until Ctrl-C."""
+    """Show ``status --all``, with ``watch`` repeatedly until Ctrl-C."""
     if watch:
         return _watch(call)
     names = known_names(call.paths)
@@ -58,16 +58,16 @@ def _watch(call: Call) -> Outcome:
         text = json.dumps(data, ensure_ascii=False) if call.as_json else clear + "\n".join(table(looks))
         if not write(text, sys.stdout):
             return Outcome(raw="")
-        time.sleep(WATCH_EVERY_S)  # between two drawings; a person ends it
+        time.sleep(WATCH_EVERY_S)  # until the next drawing; Ctrl-C ends it
 
 
 def wait_for_all(call: Call, wanted: str, timeout_s: float) -> Outcome:
-    """Wait until every profile of ``--all`` is ``wanted``; raise TryAgain where nothing will make one ready."""
+    """Wait until every profile of ``--all`` is ``wanted``; raise TryAgain if nothing will make one ready."""
     return Outcome({"profiles": wait_all(call.target(), wanted, timeout_s)}, "" if call.quiet else wanted)
 
 
 def table(looks: Sequence[Look]) -> Iterator[str]:
-    """Yield the table's lines, 80 columns at most; the reason stands below whoever is not ready."""
+    """Yield the table's lines, at most 80 columns; the reason is below each profile that is not ready."""
     if not looks:
         yield NO_PROFILES
         return
@@ -82,7 +82,7 @@ def table(looks: Sequence[Look]) -> Iterator[str]:
         if not status["ready"] and status["reason"] != "not running":
             yield from _wrap("    ", str(status["reason"]))
     ready = sum(1 for status, _ in looks if status["ready"])
-    yield f"{ready} of {len(looks)} ready; LOGIN: refusals of those allowed in 24 h"
+    yield f"{ready} of {len(looks)} ready; LOGIN: refused/allowed in 24 h"
     played = [str(status["profile"]) for status, _ in looks if status.get("sandbox")]
     if played:
         yield from _wrap("", f"in the sandbox: {', '.join(played)}")
@@ -124,11 +124,12 @@ def _age(since: str | None) -> str:
 
 
 GRAVITY = (NeedsPerson.exit_code, Configuration.exit_code, Unavailable.exit_code, 1, TryAgain.exit_code)
-"""From the gravest: what only a person can mend, then what is set or installed wrongly, then what passes by itself."""
+"""The most severe first: first what needs a person, then wrong settings or installations, then what may pass by itself.
+"""
 
 
 def bring_up_all(call: Call, *, sandbox: bool, timeout_s: float, at_once: int | None) -> Outcome:
-    """Bring up every profile of config.toml; interrupted, what this call started is stopped again."""
+    """Bring up every profile in config.toml; on interruption, stop what this call started."""
     report = _Report(call, "ready", _describe_up)
     return report.outcome(
         up_all(
@@ -143,21 +144,21 @@ def bring_up_all(call: Call, *, sandbox: bool, timeout_s: float, at_once: int | 
 
 
 def bring_down_all(call: Call, *, keep_session: bool) -> Outcome:
-    """Stop every profile that has a folder, which is every one that has ever run."""
+    """Stop every profile that has a folder, which is every profile that ever ran."""
     report = _Report(call, "stopped", _describe_down)
     return report.outcome(down_all(call.target(), keep_session=keep_session, on_result=report.show))
 
 
 @dataclass(slots=True)
 class _Report:
-    """Shows what came of each as it comes, and of all at the end."""
+    """Shows each outcome as it arrives, and all of them at the end."""
 
     call: Call
     word: str
     describe: Callable[[Result], str]
 
     def show(self, result: Result) -> None:
-        """Show one, unless an envelope comes at the end."""
+        """Show one outcome, unless an envelope is printed at the end."""
         call = self.call
         if call.as_json:
             return
@@ -168,7 +169,7 @@ class _Report:
             write(self.describe(result), sys.stdout)
 
     def outcome(self, results: Mapping[str, Result]) -> Outcome:
-        """Return the answer of the whole call, with the gravest exit code."""
+        """Return the outcome of the whole call, with the most severe exit code."""
         codes = {one.exit_code for one in results.values()} - {0}
         code = next((one for one in GRAVITY if one in codes), max(codes, default=0))
         good = sum(1 for one in results.values() if one.error is None)

@@ -1,4 +1,4 @@
-"""One call of gwctl: the global options, the types of options, and what is derived from them."""
+"""One call of gwctl: the global options, the types of options, and what derives from them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PATHS_OR_WORDS = ("GWCTL_JAVA", "GWCTL_BROWSER", "GWCTL_RELEASE")
 
 
 def own_environment() -> Environment:
-    """Return the process environment with its paths made absolute: the supervisor works in another folder than we."""
+    """Return the process environment with absolute paths: the supervisor works in another folder."""
     environment = Environment()
     variables = dict(environment.variables)
     for name in (*_PATHS, *_PATHS_OR_WORDS):
@@ -42,13 +42,14 @@ def _absolute(name: str, path: str) -> str:
         return str(Path(path).absolute())
     except FileNotFoundError:
         raise Configuration(
-            f"{name} is the relative path {path}, and the current folder is gone", hint=f"set {name} to a whole path"
+            f"{name} is the relative path {path}, and the current folder is gone",
+            hint=f"set {name} to an absolute path",
         ) from None
 
 
 @dataclass(slots=True)
 class Call:
-    """The options every verb has."""
+    """The options that every verb has."""
 
     profile: str | None = None
     as_json: bool = False
@@ -58,11 +59,11 @@ class Call:
     no_input: bool = False
     environment: Environment = field(default_factory=own_environment)
     verb_name: str | None = None
-    """The verb as the envelope names it, once it is known."""
+    """The verb as the envelope names it, once known."""
     streams: bool = False
-    """Whether stdout is a stream of objects, which an interruption ends without one of its own."""
+    """Whether stdout is a stream of objects, so that an interruption adds no object."""
     undone: str = ""
-    """What was done when the call was interrupted, for the last line."""
+    """What was undone after an interruption, for the last line."""
 
     @property
     def profile_name(self) -> str:
@@ -79,21 +80,21 @@ class Call:
 
     @property
     def paths(self) -> Paths:
-        """The profile's paths, without reading its settings: a broken file must not keep ``down`` from working."""
+        """The profile's paths; this reads no settings, so a broken file does not prevent a ``down``."""
         return self.target().paths
 
     def say(self, text: str) -> None:
-        """Tell a person on stderr, unless quiet or for machines."""
+        """Write a line for a person to stderr, unless quiet or with ``--json``."""
         if not self.quiet and not self.as_json:
             write(text, sys.stderr)
 
     def command(self, rest: str) -> str:
-        """Return the command to type next for this profile."""
+        """Return the next command to type for this profile."""
         return self.target().command(rest)
 
     @property
     def may_ask(self) -> bool:
-        """Whether a person can be asked."""
+        """Whether there is a person to ask."""
         return not self.no_input and sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -112,25 +113,25 @@ def _flag(*names: str, attribute: str, text: str) -> Callable[[Callable[..., Any
 
 _GLOBAL_OPTIONS: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
     click.option(
-        "--profile", metavar="NAME", expose_value=False, callback=_remember("profile"), help="Profile to act on."
+        "--profile", metavar="NAME", expose_value=False, callback=_remember("profile"), help="Profile to use."
     ),
     _flag("--json", attribute="as_json", text="Print one JSON envelope."),
-    _flag("-q", "--quiet", attribute="quiet", text="Say nothing but errors."),
-    _flag("-v", "--verbose", attribute="verbose", text="Say more."),
-    _flag("--no-color", attribute="no_color", text="Use no colours."),
-    _flag("--no-input", attribute="no_input", text="Never ask anything."),
+    _flag("-q", "--quiet", attribute="quiet", text="Print only errors."),
+    _flag("-v", "--verbose", attribute="verbose", text="Print more details."),
+    _flag("--no-color", attribute="no_color", text="Do not use colors."),
+    _flag("--no-input", attribute="no_input", text="Never ask questions."),
 ]
 
 
 def global_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that every verb has."""
+    """Add the options that every verb has to a command."""
     for option in reversed(_GLOBAL_OPTIONS):
         function = option(function)
     return function
 
 
 def verb(function: Callable[..., Outcome]) -> Callable[..., int]:
-    """Turn ``function(call, …) -> Outcome`` into a command's callback that prints the outcome and returns its code."""
+    """Turn ``function(call, …) -> Outcome`` into a command's callback: print the outcome, return its exit code."""
 
     @global_options
     @click.pass_context
@@ -154,7 +155,7 @@ LONGEST_WAIT_S = 7 * 86_400.0
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg] # generic from Click 8.4 on only
-    """Seconds from ``least`` to a week: longer is not a wait but a mistake, and sockets take no infinity."""
+    """A number of seconds from ``least`` to a week: a longer wait is a mistake, and sockets accept no infinity."""
 
     name = "seconds"
 
@@ -162,23 +163,23 @@ class Seconds(click.ParamType):  # type: ignore[type-arg] # generic from Click 8
         self.least = least
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the number; fail as Click does if it is none, or out of range."""
+        """Return the number; fail as Click does if it is invalid or out of range."""
         try:
             seconds = float(str(value))
         except ValueError:
             seconds = math.nan
         if not self.least <= seconds <= LONGEST_WAIT_S:
-            self.fail(f"{value!r} is not seconds from {self.least:g} to {LONGEST_WAIT_S:g}.", param, ctx)
+            self.fail(f"{value!r} is not a number of seconds from {self.least:g} to {LONGEST_WAIT_S:g}.", param, ctx)
         return seconds
 
 
 class SuggestingGroup(click.Group):
-    """A group of verbs that names the nearest one when there is no such verb."""
+    """A group of verbs that suggests the nearest verb for an unknown one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the verb; raise Usage with what to type instead."""
+        """Return the verb; raise Usage with a suggestion."""
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchOption:
@@ -188,4 +189,4 @@ class SuggestingGroup(click.Group):
 
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             hint = f"{ctx.command_path} {near[0] if near else '--help'}"
-            raise Usage(f"there is no verb {args[0]!r} of {ctx.command_path}", hint=hint) from error
+            raise Usage(f"{ctx.command_path} has no verb {args[0]!r}", hint=hint) from error

@@ -1,4 +1,4 @@
-"""`env`, `exec`, `api` and `tickle`: the verbs of a client of the gateway."""
+"""`env`, `exec`, `api` and `tickle`: the verbs for clients of the gateway."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from gwctl.supervisor.handover import LABEL
 
 
 @click.command("env")
-@click.option("--dotenv", is_flag=True, help="Print NAME=value lines, for $GITHUB_ENV and files of variables.")
+@click.option("--dotenv", is_flag=True, help="Print NAME=value lines, for $GITHUB_ENV and env files.")
 @verb
 def env(call: Call, *, dotenv: bool) -> Outcome:
-    """Print export lines: `eval "$(gwctl env)"`."""
+    """Print export lines for a shell: `eval "$(gwctl env)"`."""
     variables = variables_of(call.settings(), call.environment)
     if dotenv:
         lines = "\n".join(_plain(name, value) for name, value in variables.items())
@@ -41,13 +41,13 @@ def env(call: Call, *, dotenv: bool) -> Outcome:
 
 def _plain(name: str, value: str) -> str:
     if "\n" in value or "\r" in value:
-        # Whoever reads such a file would take what comes after it for a variable of its own.
-        raise Configuration(f"{name} has a line break in it", hint="set GWCTL_HOME to a folder without one")
+        # A reader of the file would take the text after a line break for another variable.
+        raise Configuration(f"{name} contains a line break", hint="set GWCTL_HOME to a folder without one")
     return f"{name}={value}"
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})
-@click.option("--sandbox", is_flag=True, help="Use the built-in stand-in for IBKR.")
+@click.option("--sandbox", is_flag=True, help="Use the built-in sandbox: no account, no internet.")
 @click.option(
     "--timeout", "timeout_s", type=Seconds(1), default=180, show_default=True, metavar="S", help="Seconds to wait."
 )
@@ -57,21 +57,21 @@ def _plain(name: str, value: str) -> str:
 def exec_(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tuple[str, ...]) -> int:
     """Bring the session up, run CMD with the variables of `gwctl env`, and bring down what this call brought up.
 
-    Exits with CMD's code.
+    Exits with CMD's exit code.
     """
     from gwctl.process.spawn import run_through
 
     call = context.ensure_object(Call)
     call.verb_name = command_name(context)
     if shutil.which(argv[0], path=call.environment.get("PATH")) is None:
-        # Known before anything is started: a login is too dear for a misspelt command.
-        raise Unavailable(f"there is no program {argv[0]!r} that can be run", hint="check the command after --")
+        # Check this before starting anything: a misspelled command must not cost a login.
+        raise Unavailable(f"no executable program {argv[0]!r} found", hint="check the command after --")
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _hang_up)
     holder = ourselves()
     with Terminal(call) as terminal:
         result = start.up(call.target(), sandbox=sandbox, timeout_s=timeout_s, holder=holder, observer=terminal)
-    # Whatever tears this call out of here, kill -9 included: the supervisor sees its holder end, and ends.
+    # Even after kill -9 of this call: the supervisor notices that its holder ended, and ends.
     try:
         ours = {"GWCTL_PROFILE": call.profile_name, LABEL: holder.label}
         variables = {**call.environment.variables, **variables_of(call.settings(), call.environment), **ours}
@@ -80,9 +80,7 @@ def exec_(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tupl
         try:
             return run_through(list(argv), env=variables)
         except OSError as error:
-            raise Unavailable(
-                f"{argv[0]!r} cannot be run: {error.strerror}", hint="check the command after --"
-            ) from None
+            raise Unavailable(f"cannot run {argv[0]!r}: {error.strerror}", hint="check the command after --") from None
     finally:
         let_go(call.target(), holder, started=result.started, observer=Terminal(call))
 
@@ -95,7 +93,7 @@ URL_CHARACTERS = "/?#[]@!$&'()*+,;=:%-._~"
 
 
 class CallRefused(GwctlError):
-    """The gateway or IBKR answered with a status that is no success."""
+    """The gateway or IBKR answered with a status other than success."""
 
     code = "http_error"
 
@@ -103,39 +101,39 @@ class CallRefused(GwctlError):
 @click.command("api")
 @click.argument("method", type=click.Choice(["GET", "POST", "PUT", "DELETE", "PATCH"], case_sensitive=False))
 @click.argument("path")
-@click.option("--data", metavar="JSON", help="The body, JSON.")
+@click.option("--data", metavar="JSON", help="Request body, as JSON.")
 @verb
 def api(call: Call, *, method: str, path: str, data: str | None) -> Outcome:
-    """Call the gateway: `gwctl api GET /portfolio/accounts`. The body goes to stdout."""
+    """Call the gateway's API: `gwctl api GET /portfolio/accounts`. The body goes to stdout."""
     if data is not None:
         try:
             json.loads(data)
         except ValueError:
             raise Usage("--data is not JSON", hint="""gwctl api POST PATH --data '{"publish": true}'""") from None
-    # A space or a letter of another alphabet in a URL is the shell's or a person's, and means itself.
+    # Quote what a URL must not contain, such as spaces and non-ASCII letters.
     path = quote(path, safe=URL_CHARACTERS)
     answer = ask(call.target(), method.upper(), path, data.encode() if data is not None else None)
     text = answer.body.decode(errors="replace")
     if not 200 <= answer.status < 300:
         if text:
             write(text, sys.stderr)
-        raise CallRefused(f"{method.upper()} {path} was answered {answer.status}", hint=call.command("status"))
+        raise CallRefused(f"{method.upper()} {path} returned {answer.status}", hint=call.command("status"))
     return Outcome({"status": answer.status, "body": parsed(answer.body)}, text)
 
 
 @click.command("tickle")
 @verb
 def tickle(call: Call) -> Outcome:
-    """Tickle once and print the answer."""
+    """Send one tickle and print the answer."""
     answer = ask(call.target(), "POST", "/tickle")
     if refuses_method(answer.status, answer.body):
         answer = ask(call.target(), "GET", "/tickle")
     if answer.status != 200:
         words = words_in(answer.body)
         said = "" if words is None else f"; IBKR: {words}"
-        raise CallRefused(f"the tickle was answered {answer.status}{said}", hint=call.command("status"))
+        raise CallRefused(f"the tickle returned {answer.status}{said}", hint=call.command("status"))
     body = parsed(answer.body)
-    # The session's key is as good as a cookie: it is not for a terminal's scroll-back.
+    # The session key is as sensitive as a cookie: keep it out of a terminal's scroll-back.
     if isinstance(body, dict) and "session" in body:
         body["session"] = "…"
     return Outcome({"tickle": body}, json.dumps(body, indent=2))

@@ -1,4 +1,4 @@
-"""``gwctl doctor``: what is wrong, and what to type about it."""
+"""``gwctl doctor``: find what is wrong, and what to type to fix it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _RESET = "\x1b[0m"
 
 @click.command("doctor")
 @click.option("--bundle", type=click.Path(path_type=Path), metavar="FILE",
-              help="Write a redacted zip for a bug report, too.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Let --bundle replace a file.")
+              help="Also write a redacted zip for a bug report.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Let --bundle overwrite an existing file.")
 @verb
 def doctor(call: Call, *, bundle: Path | None, force: bool) -> Outcome:
-    """Check everything a session needs, and say what to type about what is wrong; changes nothing.
+    """Check everything a session needs and show how to fix what is wrong; changes nothing.
 
-    Ends with 1 if a check failed; warnings are no failure.
+    Exits with 1 if a check failed; warnings do not count.
     """
     from gwctl.doctor import CHECKS
     from gwctl.doctor.case import Case, State, examine, summarise
@@ -54,7 +54,7 @@ def doctor(call: Call, *, bundle: Path | None, force: bool) -> Outcome:
 
         write_bundle(bundle, case, findings)
         data["bundle"] = str(bundle)
-        call.say(f"{bundle} is written; look into it before you send it")
+        call.say(f"wrote {bundle}; check it before you send it")
     exit_code = 1 if any(one.state is State.FAILED for one in findings) else 0
     colored = wants_color(sys.stdout, no_color=call.no_color)
     return Outcome(data, render(findings, summary, quiet=call.quiet, colored=colored), exit_code)
@@ -63,13 +63,13 @@ def doctor(call: Call, *, bundle: Path | None, force: bool) -> Outcome:
 def _check_target(call: Call, file: Path, *, force: bool) -> None:
     again = call.command(f"doctor --bundle {file} --force")
     if file.is_dir() or not file.absolute().parent.is_dir():
-        raise Usage(f"--bundle {file}: there is no such folder, or it is one", hint="name a file in an existing folder")
+        raise Usage(f"--bundle {file}: not a file in an existing folder", hint="name a file in an existing folder")
     if file.exists() and not force:
-        raise Usage(f"--bundle {file}: the file exists", hint=again)
+        raise Usage(f"--bundle {file}: the file already exists", hint=again)
 
 
 def render(findings: list[Finding], summary: dict[str, Any], *, quiet: bool, colored: bool) -> str:
-    """Return the findings for a person, 80 columns wide; if quiet, only what is wrong."""
+    """Return the findings for a person, 80 columns wide; if quiet, only the problems."""
     shown = [one for one in findings if not quiet or one.state in {"warning", "failed"}]
     width = max((len(one.check) for one in findings), default=0)
     rows = [row for one in shown for row in _rows(one, width, colored=colored)]

@@ -1,4 +1,4 @@
-"""Supervise in this process."""
+"""Run the supervisor in this process."""
 
 from __future__ import annotations
 
@@ -27,34 +27,35 @@ if TYPE_CHECKING:
     from gwctl.supervisor.service import Service
 
 LINES_WAITING = 1_000
-"""How many lines wait for a terminal that is stopped."""
+"""How many lines may wait for a stopped terminal."""
 UNUSED_MODULES = ("httpx._main",)
-"""httpx's own command line, which it imports with rich and pygments where they are installed, for nothing of ours."""
+"""httpx's command line and its libraries rich and pygments: httpx imports them if they are installed, and we use none
+of it."""
 
 
 def supervise(
     call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: Holder | None = None
 ) -> Outcome:
-    """Run a supervisor until it ends, and return how; raises Ended with the supervisor's exit code."""
+    """Run a supervisor until it ends, and return its outcome; raise Ended with its exit code."""
     for name in UNUSED_MODULES:
-        # An entry of None makes the import fail, as the language defines it; httpx goes on without.
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type] # typeshed knows modules only
+        # An entry of None makes the import fail, by the definition of the language; httpx works without these modules.
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type] # typeshed allows modules only
     with _streams_that_do_not_block():
         return _supervise(call, flags, sandbox=sandbox, handed_over=handed_over, holder=holder)
 
 
 @contextlib.contextmanager
 def _streams_that_do_not_block() -> Iterator[None]:
-    """Have stdout and stderr written to by a thread from now on: a terminal may be stopped, a log's reader hang.
+    """Let a thread write to stdout and stderr from now on: a terminal may be stopped, a log reader may hang.
 
-    What is said after this is waited for, all in all for a moment.
+    At the end, pending lines get a moment in total.
     """
     from gwctl.background_writer import Scribe, ScribeStream, write_whole
 
     real = sys.stderr
 
     def miss(count: int) -> None:
-        write_whole(real.fileno(), f"gwctl: {count} lines are missing here: they were not read in time\n".encode())
+        write_whole(real.fileno(), f"gwctl: dropped {count} lines here: the reader was too slow\n".encode())
 
     scribe = Scribe("gwctl-output", room=LINES_WAITING)
     scribe.on_left_out = miss
@@ -121,7 +122,7 @@ def _supervise(
 def supervise_ending_final_with_zero(
     call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: Holder | None = None
 ) -> Outcome:
-    """Do what ``supervise`` does; where only a person can go on, say so and return an outcome of 0."""
+    """Do the same as ``supervise``; if only a person can continue, print why and return an outcome of 0."""
     try:
         return supervise(call, flags, sandbox=sandbox, handed_over=handed_over, holder=holder)
     except GwctlError as error:
@@ -132,7 +133,7 @@ def supervise_ending_final_with_zero(
 
 
 async def _run(service: Service, notification: Mapping[str, str]) -> Finish:
-    """Turn to the end, telling whichever service manager asked to be told."""
+    """Run the supervisor to its end, and notify the service manager if it asked for that."""
     asyncio.get_running_loop().set_default_executor(LooseThreads())
     if not notification:
         return await service.run()
@@ -151,7 +152,7 @@ async def _run(service: Service, notification: Mapping[str, str]) -> Finish:
 
 
 def _take_over() -> Handover:
-    """Read what the `up` that started us hands over; without it we would supervise another home than it meant."""
+    """Read the handover of the `up` that started us; without it we would supervise another home."""
     line = sys.stdin.readline()
     if not line.strip():
         raise TryAgain("the gwctl that started this supervisor ended first", hint="gwctl up")
@@ -159,6 +160,6 @@ def _take_over() -> Handover:
 
 
 def _make_sure(call: Call, flags: Mapping[str, Any]) -> Mapping[str, Found]:
-    """Have secrets, law 2's consent and the release before the loop begins, as the background `up` has."""
+    """Check secrets, law 2 and the release before the loop begins, as a background `up` does."""
     found = preflight(call.target(flags), Terminal(call), sandbox=False)
     return Handover.make(call.environment, {}, found).secrets

@@ -16,10 +16,10 @@ from gwctl.times import duration, readable
 
 T = TypeVar("T")
 SHOWN = 20
-"""How many of each list a person gets to see, the latest ones; ``--json`` has all."""
+"""How many entries of each list to show, the latest ones; ``--json`` has all."""
 CELLS = 24
 _HOURS = "0     6     12    18    "
-# From the least to the worst: a cell of the strip shows the worst of its hour. Each can be told without colours.
+# From best to worst: a cell of the strip shows the worst state of its hour. Signs differ without colors.
 SIGNS = {State.STOPPED: ".", State.READY: "#", State.STARTING: "+", State.UNKNOWN: "?", State.DOWN: "x"}
 BLOCKS = {**SIGNS, State.READY: "█", State.STARTING: "▒"}
 COLORS = {State.STOPPED: 2, State.READY: 34, State.STARTING: 33, State.UNKNOWN: 35, State.DOWN: 31}
@@ -29,7 +29,7 @@ _ESCAPE = re.compile(r"\x1b\[\d+m")
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How the text is to look: a terminal gets the strip, and colours and blocks where it can show them."""
+    """How to show the text: a terminal gets the strip, and colors and blocks if it can show them."""
 
     utc: bool = False
     strip: bool = False
@@ -37,7 +37,7 @@ class Look:
     blocks: bool = False
 
     def sign(self, state: State, count: int = 1) -> str:
-        """Return a state's sign, ``count`` times."""
+        """Return a state's sign, repeated ``count`` times."""
         text = (BLOCKS if self.blocks else SIGNS)[state] * count
         return f"\x1b[{COLORS[state]}m{text}\x1b[0m" if self.color else text
 
@@ -54,7 +54,7 @@ def render(history: History, profile: str, look: Look) -> Iterator[str]:
     yield from _table([header, *(_day(day, look) for day in history.days)])
     if look.strip:
         yield "  " + "   ".join(f"{look.sign(state)} {state}" for state in reversed(WORST))
-    yield from _section("outages", ["began", "length", "cure", "cause"], history.outages, _outage, look)
+    yield from _section("outages", ["began", "length", "recovery", "cause"], history.outages, _outage, look)
     yield from _section("logins", ["at", "took", "outcome"], history.logins, _login, look)
     yield from _section("restarts", ["at", "reason"], history.restarts, _restart, look)
 
@@ -74,7 +74,7 @@ def _strip(day: Day, look: Look) -> str:
 
 
 def worst_by_cell(stretches: Iterable[Stretch], began_s: float, ended_s: float, count: int) -> list[State | None]:
-    """Return the worst state of each of ``count`` equal parts of a time; None where nothing is known to have been."""
+    """Return the worst state of each of ``count`` equal parts of a period; None if nothing is known about a part."""
     cells: list[State | None] = [None] * count
     scale = count / max(1.0, ended_s - began_s)
     for one in stretches:
@@ -90,7 +90,7 @@ def worst_by_cell(stretches: Iterable[Stretch], began_s: float, ended_s: float, 
 def _outage(one: Outage, look: Look) -> list[str]:
     notes = [note for note, is_so in (("maintenance", one.maintenance), ("sandbox", one.sandbox)) if is_so]
     cause = printable(one.cause) + (f" ({', '.join(notes)})" if notes else "")
-    return [readable(one.began_s, in_utc=look.utc), duration(one.length_s), one.cure or "goes on", cause]
+    return [readable(one.began_s, in_utc=look.utc), duration(one.length_s), one.cure or "ongoing", cause]
 
 
 def _login(one: Login, look: Look) -> list[str]:
@@ -115,7 +115,7 @@ def _section(
 
 
 def _table(rows: Sequence[list[str]]) -> Iterator[str]:
-    """Yield the rows in columns; the first row is the header."""
+    """Yield the rows as columns; the first row is the header."""
     widths = [max(_width(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
@@ -129,11 +129,11 @@ def _width(text: str) -> int:
 WIDTH_PX, LEFT_PX, RIGHT_PX = 1000, 96, 84
 ROW_PX, BAR_PX, TOP_PX, LEGEND_PX = 24, 16, 68, 40
 LEAST_PX = 2.0
-"""An outage of seconds in a row of a day is seen all the same; it is drawn over its neighbours."""
+"""The least width of a mark, so that an outage of seconds is visible in a day's row; it may cover its neighbors."""
 MARKED = (State.STARTING, State.UNKNOWN, State.DOWN)
-"""Drawn over the others and never narrower than ``LEAST_PX``, the worst last."""
+"""Drawn over the others and at least ``LEAST_PX`` wide, the worst last."""
 LEGEND = (State.READY, State.STARTING, State.DOWN, State.UNKNOWN, State.STOPPED)
-# Told apart by people who see few colours, too: blue, yellow and vermilion differ in lightness, the rest has a pattern.
+# For people who see few colors: blue, yellow and vermilion differ in lightness, and the rest has a pattern.
 STYLE = """
   text { font: 12px system-ui, sans-serif; fill: #24292f }
   .title { font-size: 15px; font-weight: 600 }
@@ -157,7 +157,7 @@ HATCH = (
 
 
 def draw(history: History, profile: str, *, utc: bool) -> str:
-    """Return the picture as SVG, complete in itself."""
+    """Return the picture as self-contained SVG."""
     height_px = TOP_PX + ROW_PX * max(1, len(history.days)) + LEGEND_PX
     title = f"gwctl {profile}: {_summary(history)}"
     zone = "UTC" if utc else "local time"
@@ -174,7 +174,7 @@ def draw(history: History, profile: str, *, utc: bool) -> str:
     for row, day in enumerate(history.days):
         lines += _row(day, TOP_PX + row * ROW_PX, utc=utc)
     if not history.days:
-        lines.append(f'<text class="faint" x="{LEFT_PX}" y="{TOP_PX + 14}">nothing is recorded yet</text>')
+        lines.append(f'<text class="faint" x="{LEFT_PX}" y="{TOP_PX + 14}">no history yet</text>')
     return "\n".join([*lines, *_legend(height_px - LEGEND_PX + 14), "</svg>", ""])
 
 

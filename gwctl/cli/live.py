@@ -1,4 +1,4 @@
-"""`status --watch`, a live screen, a line a change or an object a second; and `status --web`, a page."""
+"""`status --watch`: a live screen, lines of changes, or an object per second; and `status --web`: a page."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SPARKS, _PLAIN_SPARKS = "▁▂▃▄▅▆▇█", "_.-=*#"
 
 
 def watch(call: Call) -> Outcome:
-    """Show the status again and again until Ctrl-C, or until nobody reads any more."""
+    """Show the status repeatedly until Ctrl-C or until the reader is gone."""
     call.streams = True
     if call.as_json:
         return _stream(call, lambda status: json.dumps(status, ensure_ascii=False))
@@ -59,15 +59,15 @@ def _stream(call: Call, line_of: Callable[[Status], str | None]) -> Outcome:
         line = line_of(look_always(call.target())[0])
         if line is not None and not write(line, sys.stdout):
             return Outcome(raw="")
-        time.sleep(EVERY_S)  # between two looks; a person ends it
+        time.sleep(EVERY_S)  # until the next look; Ctrl-C ends it
 
 
 def _changes() -> Callable[[Status], str | None]:
-    """Return what gives a line for a status that differs from the one before in more than the time that passed."""
+    """Return a function that yields a line when a status differs from the previous one in more than the passed time."""
     last: list[tuple[object, ...]] = [()]
 
     def line_of(status: Status) -> str | None:
-        # The reason of a ready session counts the seconds: it changes and says nothing new.
+        # The reason of a ready session counts seconds: that is no news.
         state = (status["phase"], None if status["ready"] else status["reason"])
         if state == last[0]:
             return None
@@ -93,10 +93,10 @@ def _live(call: Call) -> Outcome:
             now_s = time.monotonic()
             if day is None or now_s - read_at_s > DAY_EVERY_S:
                 day, read_at_s = _look_back(call), now_s
-            # The size is asked for each time: windows are resized.
+            # Read the size each time: the window may be resized.
             width = min(WIDEST, max(NARROWEST, shutil.get_terminal_size().columns))
             live.update(Group(*screen(status, day, width, blocks=blocks)), refresh=True)
-            time.sleep(EVERY_S)  # between two drawings; a person ends it
+            time.sleep(EVERY_S)  # until the next drawing; Ctrl-C ends it
 
 
 def _look_back(call: Call) -> Lately | None:
@@ -111,7 +111,7 @@ def _look_back(call: Call) -> Lately | None:
 
 
 def screen(status: Status, day: Lately | None, width: int, *, blocks: bool) -> list[Text]:
-    """Return the lines of the screen, none longer than ``width``; with ``blocks`` in signs that only UTF-8 has."""
+    """Return the screen's lines, at most ``width`` wide; with ``blocks``, use signs that need UTF-8."""
     from rich.text import Text
 
     lines = [_headline(status, width, blocks=blocks), Text("  " + printable(status["reason"] or ""))]
@@ -156,13 +156,13 @@ def _row(label: str, text: str) -> Text:
 
 
 def _day(day: Lately | None, width: int, *, blocks: bool) -> list[Text]:
-    """Return the timeline of the last day: a bar, its hours, and what is in it."""
+    """Return the timeline of the last day: a bar, its hours, and a summary."""
     from rich.text import Text
 
     from gwctl.cli.history_views import BLOCKS, SIGNS, worst_by_cell
 
     if day is None:
-        return [_row("last day", "cannot be read: gwctl history")]
+        return [_row("last day", "unreadable: run gwctl history")]
     room = width - LABEL - 4
     signs = BLOCKS if blocks else SIGNS
     bar = Text("  " + "last day".ljust(LABEL), "dim")
@@ -241,13 +241,13 @@ def _next(coming: NextStep) -> str:
 
 
 def open_page(call: Call, url: str) -> Outcome:
-    """Open ``url`` where a browser can be shown, and print it in any case; from elsewhere it takes a tunnel."""
+    """Open ``url`` in a browser if one can be shown, and always print it; from another machine this needs a tunnel."""
     opened = False
     if has_display(call.environment) or call.environment.get("BROWSER"):
-        # The program that is started to show it inherits our environment (law 8).
+        # The program that shows the page inherits our environment (law 8).
         with secrets_out_of_reach():
             opened = webbrowser.open(url)
     if not opened:
         port = urlsplit(url).port
-        call.say(f"no browser can be shown here; from another machine: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE")
+        call.say(f"cannot open a browser here; from another machine: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE")
     return Outcome({"url": url, "opened": opened}, url)

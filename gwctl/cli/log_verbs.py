@@ -1,4 +1,4 @@
-"""`logs` and `history`: what was written, and what came of it."""
+"""`logs` and `history`: the logs, and what happened."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @click.command("logs")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
-@click.option("--gateway", is_flag=True, help="The gateway's output only.")
-@click.option("--supervisor", is_flag=True, help="The supervisor's log only.")
-@click.option("--since", metavar="AGE", help="Only lines younger than this: 90s, 10m, 2h, 1d.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines.")
+@click.option("--gateway", is_flag=True, help="Show only the gateway's output.")
+@click.option("--supervisor", is_flag=True, help="Show only the supervisor's log.")
+@click.option("--since", metavar="AGE", help="Show only lines younger than AGE: 90s, 10m, 2h, 1d.")
 @click.option("-n", "--lines", "count", type=click.IntRange(min=0), default=50, show_default=True, metavar="N",
-              help="How many of each log.")  # fmt: skip
+              help="Number of lines of each log.")  # fmt: skip
 @verb
 def logs(  # noqa: PLR0913 - one argument an option
     call: Call, *, follow: bool, gateway: bool, supervisor: bool, since: str | None, count: int
 ) -> Outcome:
-    """Show the last lines of the logs; the gateway's own DEBUG log, which holds secrets, is not among them."""
+    """Show the last lines of the logs, without the gateway's own DEBUG log, which contains secrets."""
     both = gateway == supervisor
     files = {
         name: path
@@ -56,13 +56,13 @@ def logs(  # noqa: PLR0913 - one argument an option
         )
         if wanted
     }
-    # Opened before the last lines are read: a line that comes in between is shown twice rather than never.
+    # Opened before reading the last lines: a line written in between appears twice rather than never.
     followed = {name: _Followed(path) for name, path in files.items()} if follow else {}
     oldest_s = None if since is None else time.time() - _age_s(since)
     lines = [{"log": name, "line": line} for name, path in files.items() for line in _tail(path, count, oldest_s)]
     if not follow:
         if not any(path.exists() for path in files.values()):
-            call.say(f"nothing is logged yet; {call.command('up')} begins")
+            call.say(f"no logs yet; start with {call.command('up')}")
         text = "\n".join(_shown(entry, both=both) for entry in lines)
         return Outcome({"lines": lines}, text)
     call.streams = True
@@ -105,7 +105,7 @@ def _print(call: Call, entry: dict[str, str], *, both: bool) -> bool:
 
 
 class _Followed:
-    """One log that grows, is emptied or replaced under us; nothing that was written before that is lost."""
+    """One log that may grow, be emptied or be replaced while we read; no line written before that is lost."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -124,14 +124,14 @@ class _Followed:
         try:
             return not os.path.samestat(self.path.stat(), os.fstat(file.fileno()))
         except OSError:
-            return False  # moved away, and the new one is not there yet
+            return False  # moved away, and the new one does not exist yet
 
     def lines(self) -> Iterator[str]:
-        """Yield the whole lines that are new."""
+        """Yield the complete new lines."""
         file = self._file or self._open()
         if file is None:
             return
-        # Asked before reading: what the old file got until its replacement is read to the end first.
+        # Checked before reading: first read the old file to its end, then switch to its replacement.
         replaced = self._is_replaced(file)
         if os.fstat(file.fileno()).st_size < file.tell():
             file.seek(0)
@@ -145,12 +145,12 @@ class _Followed:
 
 
 def _follow(followed: dict[str, _Followed]) -> Iterator[dict[str, str]]:
-    """Yield new lines for ever."""
+    """Yield new lines without end."""
     while True:
         for name, log in followed.items():
             for line in log.lines():
                 yield {"log": name, "line": line}
-        time.sleep(FOLLOW_EVERY_S)  # between two looks at the files; a person ends it
+        time.sleep(FOLLOW_EVERY_S)  # until the next look; Ctrl-C ends it
 
 
 LOOK_TIMEOUT_S = 2.0
@@ -160,16 +160,16 @@ _SPAN_UNIT_S = {"m": 60, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
 
 @click.command("history")
 @click.option("--since", default="30d", show_default=True, metavar="WHEN",
-              help="From when: a date, an age such as 12h, 7d or 4w (days are whole ones), or all.")  # fmt: skip
-@click.option("--utc", is_flag=True, help="Days and times of UTC instead of this machine's zone.")
+              help="Start of the period: a date, an age (12h, 7d, 4w; days are whole days), or all.")  # fmt: skip
+@click.option("--utc", is_flag=True, help="Show days and times in UTC instead of this machine's time zone.")
 @click.option("--svg", "svg_file", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
-              help="Draw a timeline, one row a day, into FILE; - is stdout.")  # fmt: skip
+              help="Draw a timeline, one row per day, to FILE; - is stdout.")  # fmt: skip
 @verb
 def history(call: Call, *, since: str, utc: bool, svg_file: Path | None) -> Outcome:
-    """Show uptime per day, each outage with its cause, cure and length, logins and restarts.
+    """Show uptime per day, each outage with its cause, recovery and length, logins and restarts.
 
-    Uptime is the share of the time not stopped by a person in which the session was seen ready; time that nobody
-    watched counts against it.
+    Uptime is the share of time in which the session was seen ready. Time that a person stopped the profile does not
+    count; unobserved time counts as not ready.
     """
     paths = call.paths
     entries = read_entries(paths)
@@ -193,13 +193,13 @@ def history(call: Call, *, since: str, utc: bool, svg_file: Path | None) -> Outc
             return Outcome(raw=picture)
         _save(svg_file, picture)
         data["svg"] = str(svg_file.absolute())
-        call.say(f"drawn: {svg_file}")
+        call.say(f"wrote {svg_file}")
     if history.state is None:
-        call.say(f"nothing is recorded yet; {call.command('up')} begins")
+        call.say(f"no history yet; start with {call.command('up')}")
         return Outcome(data)
     missing = entries.damaged + history.lost_lines
     if missing:
-        call.say(f"damaged or lost lines of the journal: {missing}; what they said counts as unknown")
+        call.say(f"the journal has {missing} damaged or lost lines; the time they covered counts as unknown")
     look = Look(
         utc=utc,
         strip=sys.stdout.isatty(),
@@ -210,7 +210,7 @@ def history(call: Call, *, since: str, utc: bool, svg_file: Path | None) -> Outc
 
 
 def last_sign_of(paths: Paths, now_s: float) -> LastSign | None:
-    """Return until when the supervisor lived: now if it answers, else what it last left on disk."""
+    """Return until when the supervisor ran: now if it answers, otherwise what it last wrote to disk."""
     record = SupervisorRecord.load(paths)
     if record is not None:
         with contextlib.suppress(NoSupervisor, SupervisorHangs):
@@ -223,7 +223,7 @@ def last_sign_of(paths: Paths, now_s: float) -> LastSign | None:
 
 
 def _since_s(text: str, now_s: float, zone: dt.tzinfo | None) -> float:
-    """Return the time from which on history is told; an age in days or weeks begins at a midnight, today included."""
+    """Return the start of the period to show; an age in days or weeks begins at midnight and includes today."""
     if text == "all":
         return 0.0
     found = _SPAN.fullmatch(text.strip())
@@ -240,10 +240,10 @@ def _since_s(text: str, now_s: float, zone: dt.tzinfo | None) -> float:
 
 
 def _save(file: Path, picture: str) -> None:
-    """Write the picture whole; what is no ordinary file, a pipe or a device, is written to and never replaced."""
+    """Write the picture in one step; write into a pipe or a device, but never replace it."""
     target = file.resolve()
     if not target.parent.is_dir():
-        raise DiskTrouble(f"cannot write {file}: there is no folder {target.parent}", hint=f"mkdir -p {target.parent}")
+        raise DiskTrouble(f"cannot write {file}: no folder {target.parent}", hint=f"mkdir -p {target.parent}")
     if target.is_file() or not target.exists():
         write_bytes(target, picture.encode(), mode=0o644)
         return

@@ -1,4 +1,4 @@
-"""`login`: now, by hand, or only to look at the page or at how the last one failed."""
+"""`login`: log in now or by hand, inspect the login page, or explain the last failure."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 
 def explain_last(call: Call) -> Outcome:
-    """Say what the last failed login of the profile was; exit 0 also when none was kept."""
+    """Explain the profile's last failed login; exit 0 also if there is no record of one."""
     kept = latest(call.paths.evidence_dir)
     if kept is None:
-        return Outcome({"login": None}, f"no failed login of profile {call.profile_name!r} is kept")
-    # The commands to type are for this profile.
+        return Outcome({"login": None}, f"no record of a failed login of profile {call.profile_name!r}")
+    # Make the commands name this profile.
     todo = kept.todo.replace("gwctl ", call.command(""))
     return Outcome({"login": {**kept.to_json(), "todo": todo}}, _render_explanation(kept, todo))
 
 
 def _render_explanation(kept: Kept, todo: str) -> str:
-    """Return the explanation as a person reads it, with ``todo`` as what to do."""
+    """Return the explanation for a person, with ``todo`` as what to do."""
     lines = [f"{kept.at or 'a login'}: {kept.what}"]
     if kept.text:
         lines.append(f"  the page said   {kept.text}")
     if kept.cause:
         lines.append(f"  the gateway     {kept.cause}")
     if kept.understood:
-        lines.append(f"  the page        is none that gwctl knows; {kept.understood}")
+        lines.append(f"  the page        gwctl does not know it; {kept.understood}")
     times = {0: "nothing", 1: "the password, once"}.get(kept.submits, f"the password, {kept.submits} times")
     lines.append(f"  submitted       {times}")
     lines.append(f"  what to do      {todo}")
@@ -51,21 +51,21 @@ def _render_explanation(kept: Kept, todo: str) -> str:
 
 
 LOGIN_PATH = "/sso/Login?forwardTo=22&RL=1&ip2loc=US"
-"""Where the gateway itself sends a browser that asks for ``/`` (gateway-facts.md)."""
+"""Where the gateway redirects a browser that requests ``/`` (gateway-facts.md)."""
 DEADLINE_S = 90.0
 LOAD_SHARE = 0.45
-"""How much of the time one of two loads of the page may take until its form is there."""
+"""The share of the time that one of two loads of the page may take until its form appears."""
 
 
 def probe_page(call: Call, *, timeout_s: float | None = None) -> Outcome:
-    """Open IBKR's login page itself, not through the gateway, whose session would be touched; return what is there.
+    """Open IBKR's login page directly, not through the gateway, so that its session is untouched; return what is found.
 
-    Raises LoginFailed, UpstreamUnreachable or BrowserMissing with what was looked for, after ``timeout_s`` (90 s) at
-    the latest.
+    Raise LoginFailed, UpstreamUnreachable or BrowserMissing with what was searched for, after at most ``timeout_s`` (90
+    s).
     """
     settings = call.settings()
     upstream = _upstream_of(call, settings)
-    call.say(f"looking at {upstream}/sso/Login")
+    call.say(f"opening {upstream}/sso/Login")
     report = asyncio.run(_probe(call, settings, upstream, timeout_s or DEADLINE_S))
     if not _is_known(report):
         _complain(call, report)
@@ -103,7 +103,7 @@ async def _probe(call: Call, settings: Settings, upstream: str, deadline_s: floa
         page_path=LOGIN_PATH,
         visit="probe",
         deadline_s=deadline_s,
-        # The page is loaded twice before it is given up.
+        # The page gets two loads before this gives up.
         patience=Patience(form_s=min(Patience().form_s, deadline_s * LOAD_SHARE)),
         evidence_dir=call.paths.evidence_dir,
     )
@@ -126,29 +126,29 @@ def _complain(call: Call, report: LoginReport) -> None:
     from gwctl.login.outcome import LoginOutcome
 
     text = report.text.removesuffix(".")
-    kept = f"; what was seen is in {report.evidence}" if report.evidence else ""
+    kept = f"; saved what the page showed in {report.evidence}" if report.evidence else ""
     again = f"{call.command('login --probe')}, later"
     match report.outcome:
         case _ if "net::ERR_" in text:
-            # No answer came, or none that can be believed: the browser is well.
-            raise UpstreamUnreachable(f"IBKR's login page cannot be reached: {text}{kept}", hint=again)
+            # No answer, or none to trust: the browser itself works.
+            raise UpstreamUnreachable(f"cannot reach IBKR's login page: {text}{kept}", hint=again)
         case LoginOutcome.BROWSER_FAILED | LoginOutcome.BROWSER_KILLED:
-            raise BrowserMissing(f"the browser did not work: {text}", hint="gwctl browser install")
+            raise BrowserMissing(f"the browser failed: {text}", hint="gwctl browser install")
         case LoginOutcome.UPSTREAM_ILL:
             raise UpstreamUnreachable(f"IBKR's login is not available: {text}{kept}", hint=again)
         case LoginOutcome.PAGE_UNKNOWN:
-            found = ["found, all the same:", *_probe_lines(report)] if report.elements else ["nothing was found"]
+            found = ["found:", *_probe_lines(report)] if report.elements else ["found nothing"]
             call.say("\n".join(found))
             raise LoginFailed(
-                f"the login page is not one that gwctl knows: {text}{kept}",
+                f"unknown login page: {text}{kept}",
                 hint=f"set the selectors in [profiles.{call.profile_name}.page]",
             )
         case _:
-            raise LoginFailed(f"the login form did not come: {text}{kept}", hint=again)
+            raise LoginFailed(f"the login form did not appear: {text}{kept}", hint=again)
 
 
 def _render_probe(report: LoginReport) -> str:
-    return "\n".join([f"login page: version {report.page_version}, nothing was submitted", *_probe_lines(report)])
+    return "\n".join([f"login page: version {report.page_version}; nothing was submitted", *_probe_lines(report)])
 
 
 def _probe_lines(report: LoginReport) -> list[str]:
@@ -161,19 +161,19 @@ MANUAL_TIMEOUT_S = 600.0
 
 
 @click.command("login")
-@click.option("--reset-lockout", is_flag=True, help="Forget refusals, after a person has mended their cause.")
-@click.option("--manual", is_flag=True, help="Open a window for a person, or print the address, and wait.")
-@click.option("--probe", is_flag=True, help="Look at the login page and say what it is like; submit nothing.")
-@click.option("--explain", is_flag=True, help="Say in plain words how the last failed login ended, and what to do.")
+@click.option("--reset-lockout", is_flag=True, help="Clear the refused logins after a person has fixed their cause.")
+@click.option("--manual", is_flag=True, help="Open a window for a person, or print the URL, and wait.")
+@click.option("--probe", is_flag=True, help="Inspect the login page without submitting anything.")
+@click.option("--explain", is_flag=True, help="Explain how the last failed login ended and what to do.")
 @click.option("--timeout", "timeout_s", type=Seconds(1), metavar="S",
               help=f"Seconds to wait.  [default: {TIMEOUT_S:g}; with --manual: {MANUAL_TIMEOUT_S:g}]")  # fmt: skip
 @verb
 def login(  # noqa: PLR0913 - one argument an option
     call: Call, *, reset_lockout: bool, manual: bool, probe: bool, explain: bool, timeout_s: float | None
 ) -> Outcome:
-    """Log in now, in the running profile; with --reset-lockout also while it is stopped."""
+    """Log in to the running profile now; --reset-lockout also works on a stopped profile."""
     if sum((reset_lockout, manual, probe, explain)) > 1:
-        raise Usage("--reset-lockout, --manual, --probe and --explain exclude each other", hint="gwctl login --help")
+        raise Usage("--reset-lockout, --manual, --probe and --explain cannot be combined", hint="gwctl login --help")
     if manual:
         from gwctl.lifecycle.manual_login import log_in_by_hand
 
@@ -200,7 +200,7 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
     if reset_lockout:
         if call.paths.profile_dir.is_dir():
             Ledger(ledger_file).reset()
-        call.say("refused logins are forgotten")
+        call.say("cleared the refused logins")
     if client is None:
         if reset_lockout:
             return Outcome({"reset": True, "logged_in": False}, f"next: {call.command('up')}")
@@ -219,7 +219,7 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
 
 
 def _lift_what_waits_for_a_person(ledger_file: Path) -> None:
-    """Let a login be tried that no second factor was given for: nothing was refused, and now somebody is there."""
+    """Allow another login after a missing second factor: IBKR refused nothing, and now a person is present."""
     from gwctl.login_ledger.ledger import Ledger
 
     if ledger_file.exists():

@@ -1,4 +1,4 @@
-"""The entry point: settle in, find the verb, run it, and turn whatever it raises into an exit code."""
+"""The entry point: prepare the process, find and run the verb, and turn every exception into an exit code."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ _OWNERS_BITS = 0o700
 
 
 def settle_in() -> None:
-    """Complete what this process was started with, for it and for every process that it starts."""
+    """Prepare this process and the environment of every process that it starts."""
     _open_closed_streams()
     _complete_variables()
-    # A umask may keep others from what we write, not ourselves.
+    # A umask may deny others access to our files, but must not deny us.
     os.umask(os.umask(0o077) & ~_OWNERS_BITS)
 
 
 def _open_closed_streams() -> None:
-    """Put /dev/null where a standard stream is closed, before a file or a socket gets its number."""
+    """Open /dev/null for each closed standard stream, before a file or a socket gets its number."""
     for number, (name, mode) in enumerate(_STREAMS):
         if getattr(sys, name) is None:
             null = os.open(os.devnull, os.O_RDWR)
             os.dup2(null, number)
             if null != number:
                 os.close(null)
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - it stays
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - it stays open
 
 
 def _complete_variables() -> None:
-    """Set HOME from the user database where it names no place, and PATH to the system's own where there is none."""
+    """Set HOME from the user database if it names no folder, and PATH to the system's default if it is unset."""
     if not os.environ.get("HOME", "").startswith("/"):
         import pwd
 
         try:
             os.environ["HOME"] = pwd.getpwuid(os.getuid()).pw_dir
         except KeyError:
-            # An account without an entry, as in containers: whoever needs a home says so then.
+            # An account without an entry, as in containers: code that needs a home reports it then.
             os.environ.pop("HOME", None)
     if not os.environ.get("PATH"):
         os.environ["PATH"] = os.defpath
@@ -62,36 +62,36 @@ INTERRUPTED = 130
 _QUIET = re.compile(r"-v*qv*|--quiet")
 
 VERBS = {
-    "up": ("session_verbs", "Start the gateway, log in, and keep the session alive."),
-    "down": ("session_verbs", "Log out and stop everything of the profile."),
-    "restart": ("session_verbs", "Restart the gateway; the session is restored."),
-    "status": ("session_verbs", "Show how the session is."),
+    "up": ("session_verbs", "Start the gateway, log in and keep the session alive."),
+    "down": ("session_verbs", "Log out and stop the profile."),
+    "restart": ("session_verbs", "Restart the gateway and restore the session."),
+    "status": ("session_verbs", "Show session status."),
     "wait": ("session_verbs", "Wait until the session is ready."),
     "exec": ("client_verbs", "Run a command with a ready session."),
-    "env": ("client_verbs", "Print what a client needs as export lines."),
+    "env": ("client_verbs", "Print environment variables for a client."),
     "api": ("client_verbs", "Make one verified call to the gateway."),
     "login": ("login_verbs", "Log in now."),
-    "tickle": ("client_verbs", "Tickle once and print the answer."),
-    "logs": ("log_verbs", "Show the supervisor's and the gateway's logs."),
+    "tickle": ("client_verbs", "Send one tickle and print the answer."),
+    "logs": ("log_verbs", "Show the logs of the supervisor and the gateway."),
     "history": ("log_verbs", "Show uptime per day, outages, logins and restarts."),
-    "doctor": ("doctor_verb", "Check everything, and say what to do about what is wrong."),
+    "doctor": ("doctor_verb", "Check everything and show how to fix what is wrong."),
     "release": ("setup_verbs", "Manage Standard Releases."),
-    "browser": ("setup_verbs", "Manage the login's browser."),
+    "browser": ("setup_verbs", "Manage the browser for logins."),
     "profile": ("profile_verbs", "Manage profiles."),
     "secret": ("profile_verbs", "Manage secrets."),
-    "service": ("service_verbs", "Have systemd, cron or launchd run it."),
-    "notify": ("profile_verbs", "Try who is told of what happens."),
-    "sandbox": ("setup_verbs", "Steer the built-in stand-in for IBKR."),
-    "completion": ("setup_verbs", "Print a shell's completion script."),
+    "service": ("service_verbs", "Run gwctl with systemd, cron or launchd."),
+    "notify": ("profile_verbs", "Test notifications."),
+    "sandbox": ("setup_verbs", "Control the built-in sandbox."),
+    "completion": ("setup_verbs", "Print a shell completion script."),
 }
-"""Each verb's module and help, which is listed without importing it."""
+"""Each verb's module and help; the list needs no import of the modules."""
 
 
 class LazyGroup(SuggestingGroup):
-    """Imports a verb's module when the verb is used: a quick verb must not pay for a slow one."""
+    """Imports a verb's module only when the verb is used: a quick verb must not pay for a slow one."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
-        """Return the verbs in the order people meet them."""
+        """Return the verbs in the order in which people need them."""
         return list(VERBS)
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -103,7 +103,7 @@ class LazyGroup(SuggestingGroup):
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs without importing them."""
+        """List the verbs without importing their modules."""
         with formatter.section("Verbs"):
             formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
 
@@ -112,18 +112,18 @@ class LazyGroup(SuggestingGroup):
 @click.version_option(VERSION, prog_name="gwctl")
 @global_options
 def cli() -> None:
-    """Keep an Interactive Brokers Client Portal API Gateway running and logged in.
+    """Run an Interactive Brokers Client Portal API Gateway and keep it logged in.
 
-    The one command is `gwctl up`. Without an account: `gwctl up --sandbox`.
+    Start with `gwctl up`, or without an account: `gwctl up --sandbox`.
     """
 
 
 class Stopped(GwctlError):
-    """The call was ended by a signal."""
+    """A signal ended the call."""
 
     def __init__(self, word: str, exit_code: int, undone: str) -> None:
         super().__init__(f"{word}{'; ' if undone else ''}{undone}")
-        self.code = word  # type: ignore[misc] # one class for both signals
+        self.code = word  # type: ignore[misc] # one class for all signals
         self.exit_code = exit_code  # type: ignore[misc] # likewise
 
 
@@ -137,7 +137,7 @@ def _context_name(error: click.ClickException) -> str:
 
 
 def _as_asked(call: Call, plain: Sequence[str]) -> Call:
-    """Have an error look as the words ask for that could not be parsed."""
+    """Format an error as requested by the arguments, which could not be parsed."""
     call.as_json = "--json" in plain
     call.no_color = "--no-color" in plain
     call.quiet = call.quiet or any(_QUIET.fullmatch(word) for word in plain)
@@ -161,7 +161,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _answer(call: Call, command: str, argv: Sequence[str], plain: Sequence[str]) -> int:
-    # An error in the options themselves comes before they are parsed; it still has to look as asked.
+    # An error in the options comes before they are parsed, but must still use the requested format.
     call.as_json = "--json" in plain
     call.no_color = "--no-color" in plain
     try:
@@ -180,7 +180,7 @@ def _answer(call: Call, command: str, argv: Sequence[str], plain: Sequence[str])
         code = _fail(call.verb_name or command, error, _as_asked(call, plain))
     except GwctlError as error:
         code = _fail(call.verb_name or command, error, call)
-    except Exception as error:  # noqa: BLE001 - the one handler; a trace is for -v only
+    except Exception as error:  # noqa: BLE001 - the one handler; -v prints a traceback
         if call.verbose:
             import traceback
 
@@ -200,7 +200,7 @@ def _stop(command: str, stopped: Stopped, call: Call) -> int:
 
 
 def _refuse(error: click.ClickException, call: Call) -> int:
-    """Say what is wrong with the command line; one without a verb is answered by the help, as people expect."""
+    """Print what is wrong with the command line; without a verb, print the help."""
     message = error.format_message()
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         if not call.as_json and not call.quiet:
@@ -223,14 +223,14 @@ def _fail(command: str, error: GwctlError, call: Call) -> int:
 def main() -> NoReturn:
     """Run gwctl and exit."""
     if sys.platform == "win32":
-        sys.stderr.write("gwctl: Windows itself is not supported\n  try: wsl --install, then gwctl in there\n")
+        sys.stderr.write("gwctl: Windows is not supported\n  try: wsl --install, then run gwctl inside WSL\n")
         sys.exit(69)
     settle_in()
     signal.signal(signal.SIGTERM, _on_sigterm)
     code = run(sys.argv[1:])
     if code == INTERRUPTED:
-        # Where Ctrl-C struck while a class was being made (exec of its text), Python remembers it and ends by the
-        # signal, whatever was caught: leave with the contract's code, everything being done.
+        # If Ctrl-C arrives while Python creates a class (by exec of its text), Python remembers it and later ends by
+        # the signal, even if the exception was caught: leave with the contract's code, as everything is done.
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The one renderer: an answer on stdout, everything else on stderr, an envelope with ``--json``."""
+"""The only renderer: the answer on stdout, everything else on stderr, an envelope with ``--json``."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from gwctl.errors import GwctlError
 
 
 def percent(share: float) -> str:
-    """Return a share with two digits, never more than it is: 100 % is without a gap."""
+    """Return a share with two decimals, rounded down: 100 % means without a gap."""
     return f"{math.floor(share * 10_000) / 100:.2f} %"
 
 
 def megabytes(size: int | None) -> str:
-    """Return a size in bytes as whole megabytes, a dash where it is not known."""
+    """Return a size in bytes as whole megabytes, a dash if unknown."""
     return "-" if size is None else f"{size / 1e6:.0f} MB"
 
 
 def printable(text: str) -> str:
-    """Return foreign text on one line and without what steers a terminal or breaks a picture."""
+    """Return foreign text on one line, without characters that control a terminal or break a picture."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
@@ -33,17 +33,17 @@ _RED, _DIM, _RESET = "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a verb answers: ``data`` for machines, ``text`` for people."""
+    """A verb's answer: ``data`` for machines, ``text`` for people."""
 
     data: Mapping[str, Any] | None = None
     text: str = ""
     exit_code: int = 0
     raw: str | None = None
-    """Written to stdout as it is, with ``--json`` too: streams and scripts."""
+    """Written to stdout unchanged, also with ``--json``: streams and scripts."""
 
 
 def wants_color(stream: TextIO, *, no_color: bool) -> bool:
-    """Return whether ``stream`` is a terminal that likes colour (no-color.org)."""
+    """Return whether ``stream`` is a terminal that wants color (no-color.org)."""
     return not no_color and not os.environ.get("NO_COLOR") and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
@@ -59,7 +59,7 @@ def error_object(error: GwctlError) -> dict[str, Any]:
 
 
 def write(text: str, stream: TextIO) -> bool:
-    """Write a line and return whether there was a reader; one that has gone is no error of ours."""
+    """Write a line and return whether there was a reader; a closed reader is not an error of ours."""
     text = text if text.endswith("\n") else text + "\n"
     try:
         stream.write(text)
@@ -67,14 +67,14 @@ def write(text: str, stream: TextIO) -> bool:
     except UnicodeEncodeError:
         return write(text.encode("ascii", "replace").decode(), stream)
     except BrokenPipeError:
-        # Python would complain once more at exit about what it cannot flush.
+        # At exit, Python would complain again about what it cannot flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return False
     return True
 
 
 def parsed(body: bytes) -> object:
-    """Return a body as JSON if it is, as text if not."""
+    """Return a body as JSON if it is JSON, otherwise as text."""
     try:
         value: object = json.loads(body)
     except ValueError:
@@ -94,7 +94,7 @@ def show_outcome(command: str, outcome: Outcome, *, as_json: bool) -> None:
 
 
 def show_error(command: str, error: GwctlError, *, as_json: bool, quiet: bool, no_color: bool) -> None:
-    """Print an error: one line and its hint on stderr, both in one line if quiet, or the envelope on stdout."""
+    """Print an error: a line and its hint on stderr (one line if quiet), or the envelope on stdout."""
     if as_json:
         write(envelope(command, error.exit_code, None, error_object(error)), sys.stdout)
         return

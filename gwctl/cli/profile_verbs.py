@@ -1,4 +1,4 @@
-"""`profile`, `secret` and `notify`: accounts, their secrets, and who is told of what happens."""
+"""`profile`, `secret` and `notify`: accounts, their secrets and their notifications."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def profile() -> None:
 @profile.command("list")
 @verb
 def list_(call: Call) -> Outcome:
-    """List the profiles with the port, the account kind and the phase of each."""
+    """List the profiles with port, account kind and phase."""
     from gwctl.lifecycle.fleet import look_at
     from gwctl.lifecycle.reach import port_of
 
@@ -79,14 +79,14 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
 @click.argument("name", required=False)
 @verb
 def show(call: Call, *, name: str | None) -> Outcome:
-    """Show each setting with its source, and where config.toml is."""
+    """Show each setting and its source, and the path of config.toml."""
     settings = load(name or call.profile_name, environment=call.environment)
     width = max(map(len, settings.values))
     rows = [
         f"{key:<{width}}  {_shown(settings.shown(key))}  ({setting.source})" for key, setting in settings.values.items()
     ]
     file = settings.paths.config_file
-    rows += ["", f"settings file: {file}{'' if file.exists() else ' (not there yet)'}"]
+    rows += ["", f"settings file: {file}{'' if file.exists() else ' (does not exist yet)'}"]
     data = {"profile": settings.profile, "settings": settings.to_json(), "config_file": str(file)}
     return Outcome(data, "\n".join(rows))
 
@@ -99,16 +99,16 @@ def _shown(value: object) -> str:
 
 @profile.command("create")
 @click.argument("name")
-@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Any setting; may be given several times.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Set any setting; repeat for several.")
 @click.option("--username", help="IBKR username.")
 @click.option("--mode", type=click.Choice(["paper", "live"]), help="Account kind.")
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT",
-              help="Port of the gateway; without it the lowest from 5000 on that no profile has.")  # fmt: skip
+              help="Port of the gateway.  [default: the lowest port from 5000 up that no profile has]")  # fmt: skip
 @verb
 def create(  # noqa: PLR0913 - one argument an option
     call: Call, *, name: str, pairs: tuple[str, ...], username: str | None, mode: str | None, port: int | None
 ) -> Outcome:
-    """Create profile NAME in config.toml; comments and other profiles there stay as they are."""
+    """Create profile NAME in config.toml; comments and other profiles there stay unchanged."""
     import tomlkit
 
     check_profile_name(name)
@@ -116,9 +116,9 @@ def create(  # noqa: PLR0913 - one argument an option
     wanted |= dict(_pair(text) for text in pairs)
     values = {key: _checked(key, value) for key, value in wanted.items() if value is not None}
     with _writing(call) as (file, document):
-        load(name, environment=call.environment)  # a value that is no use is said before anything is written
+        load(name, environment=call.environment)  # reject an invalid value before writing anything
         if name in read_file(file).get("profiles", {}):
-            raise Configuration(f"profile {name!r} exists in {file}", hint=_how_to_change(file, name))
+            raise Configuration(f"profile {name!r} already exists in {file}", hint=_how_to_change(file, name))
         note = _say_shared(call, name, values)
         if "port" not in values:
             values["port"] = _choose_port(call, name, values)
@@ -140,14 +140,14 @@ def create(  # noqa: PLR0913 - one argument an option
 @click.argument("pairs", nargs=-1, required=True, metavar="KEY=VALUE…")
 @verb
 def set_(call: Call, *, name: str, pairs: tuple[str, ...]) -> Outcome:
-    """Change settings of profile NAME in config.toml; what runs is not touched and takes them at its next start."""
+    """Change settings of profile NAME in config.toml; a running profile uses them from its next start."""
     import tomlkit
 
     check_profile_name(name)
     values = {key: _checked(key, value) for key, value in (_pair(text) for text in pairs)}
     with _writing(call) as (file, document):
         if name not in profile_names(call.environment):
-            raise Configuration(f"there is no profile {name!r}", hint=f"gwctl profile create {name}")
+            raise Configuration(f"unknown profile {name!r}", hint=f"gwctl profile create {name}")
         note = _say_shared(call, name, values)
         profiles = _profiles_in(document)
         if name not in profiles:
@@ -166,10 +166,9 @@ def _how_to_change(file: Path, name: str) -> str:
 
 @contextmanager
 def _writing(call: Call) -> Iterator[tuple[Path, Any]]:
-    """Yield config.toml and its document, which is written at the end, for the only writer of it.
+    """Yield the document of config.toml, locked against other writers, and write it at the end.
 
-    Raises Configuration, with nothing changed, for a file with a mistake in it, and ProfileHeld if another gwctl does
-    not let it go.
+    Raise Configuration, changing nothing, for a file with an error, and ProfileHeld if another gwctl keeps it locked.
     """
     import tomlkit
     from filelock import FileLock, Timeout
@@ -197,7 +196,7 @@ def _profiles_in(document: Any) -> Any:  # noqa: ANN401 - tomlkit's own
 
 
 def _choose_port(call: Call, name: str, values: dict[str, Any]) -> int:
-    """Return a port that no profile has and nobody holds now, for a profile that names none."""
+    """Return a port that no profile has and that is free now, for a profile without one."""
     from gwctl.process import port_is_free
 
     taken = {port for other, ports in ports_by_profile(call.paths).items() if other != name for port in ports}
@@ -205,19 +204,19 @@ def _choose_port(call: Call, name: str, values: dict[str, Any]) -> int:
 
 
 def _say_shared(call: Call, name: str, values: dict[str, Any]) -> str:
-    """Return a remark where a port that a person chose is another profile's, too: they may be meant to take turns."""
+    """Return a note if another profile also has a port that a person chose: they may be meant to take turns."""
     chosen = {values[key] for key in ("port", "health_port") if key in values}
     others = ports_by_profile(call.paths)
     sharing = sorted(other for other, ports in others.items() if other != name and ports & chosen)
-    return f"; that port is {', '.join(sharing)}'s, too: only one of them can run" if sharing else ""
+    return f"; {', '.join(sharing)} has that port too, so only one of them can run" if sharing else ""
 
 
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or key not in KEYS:
         if key in SECRET_KEYS:
-            raise Usage(f"{key} does not belong into config.toml", hint=f"gwctl secret set {key}")
-        # The value may be a secret of the wrong place: it is not repeated.
+            raise Usage(f"{key} must not be in config.toml", hint=f"gwctl secret set {key}")
+        # The value may be a secret in the wrong place: do not repeat it.
         raise Usage(f"--set {key!r} is not KEY=VALUE with a known key", hint="known keys: " + ", ".join(KEYS))
     return key, value
 
@@ -235,14 +234,14 @@ def _checked(key: str, value: Any) -> Any:  # noqa: ANN401 - a setting's own typ
 @click.argument("name")
 @verb
 def delete(call: Call, *, name: str) -> Outcome:
-    """Delete profile NAME from config.toml and its folder; its count of refused logins goes with it."""
+    """Delete profile NAME from config.toml, and its folder with its count of refused logins."""
     from gwctl.gateway.launch import adopt
 
     paths = Paths.for_profile(check_profile_name(name), call.environment.home)
     if SupervisorClient.find(paths) is not None or adopt(paths) is not None:
         raise ProfileHeld(f"profile {name!r} is running", hint=f"gwctl --profile {name} down")
     if name not in profile_names(call.environment):
-        raise Configuration(f"there is no profile {name!r}", hint="gwctl profile list")
+        raise Configuration(f"unknown profile {name!r}", hint="gwctl profile list")
     with _writing(call) as (_, document):
         if name in document.get("profiles", {}):
             del document["profiles"][name]
@@ -250,13 +249,13 @@ def delete(call: Call, *, name: str) -> Outcome:
     return Outcome({"profile": name}, f"deleted {name}")
 
 
-_NO_KEYRING = "pipx inject gwctl keyring, or put the secret into a file and set GWCTL_{}_FILE"
+_NO_KEYRING = "pipx inject gwctl keyring, or put the secret in a file and set GWCTL_{}_FILE"
 
 
 @click.group("secret", cls=SuggestingGroup)
 @global_options
 def secret() -> None:
-    """Manage `password` and `totp_secret`, and `notify_webhook`, `notify_webhook_token` and `notify_urls`."""
+    """Manage `password`, `totp_secret`, `notify_webhook`, `notify_webhook_token` and `notify_urls`."""
 
 
 def _keyring(name: str) -> Any:  # noqa: ANN401 - an optional library without types
@@ -270,22 +269,22 @@ def _keyring(name: str) -> Any:  # noqa: ANN401 - an optional library without ty
 @click.argument("name")
 @verb
 def set_secret(call: Call, *, name: str) -> Outcome:
-    """Put a secret into the keyring; it is asked for, or read from stdin if that is no terminal."""
+    """Store a secret in the keyring; ask for it, or read it from stdin if that is not a terminal."""
     name = check_name(name)
     keyring = _keyring(name)
     if sys.stdin.isatty():
         if call.no_input:
-            raise Usage("--no-input and nothing on stdin", hint=f"gwctl secret set {name} < FILE")
+            raise Usage("--no-input, but nothing on stdin", hint=f"gwctl secret set {name} < FILE")
         value = str(click.prompt(name, hide_input=True, confirmation_prompt=True, err=True))
     else:
         value = sys.stdin.readline().rstrip("\r\n")
     if not value:
-        raise Usage(f"no {name} was given", hint=f"gwctl secret set {name} < FILE")
+        raise Usage(f"{name} is empty", hint=f"gwctl secret set {name} < FILE")
     try:
         keyring.set_password(f"gwctl:{call.profile_name}", name, value)
     except keyring.errors.KeyringError:
-        raise Unavailable("the keyring cannot be used here", hint=_NO_KEYRING.format(name.upper())) from None
-    return Outcome({"name": name, "source": "keyring"}, f"{name} of {call.profile_name} is in the keyring")
+        raise Unavailable("no usable keyring", hint=_NO_KEYRING.format(name.upper())) from None
+    return Outcome({"name": name, "source": "keyring"}, f"stored {name} of {call.profile_name} in the keyring")
 
 
 @secret.command("delete")
@@ -299,14 +298,14 @@ def delete_secret(call: Call, *, name: str) -> Outcome:
         keyring.delete_password(f"gwctl:{call.profile_name}", name)
     except keyring.errors.KeyringError:
         raise CredentialsMissing(f"{name} is not in the keyring", hint=f"gwctl secret check {name}") from None
-    return Outcome({"name": name}, f"{name} of {call.profile_name} is removed")
+    return Outcome({"name": name}, f"removed {name} of {call.profile_name}")
 
 
 @secret.command("check")
 @click.argument("name", default="password")
 @verb
 def check(call: Call, *, name: str) -> Outcome:
-    """Say which source has a secret, never what it is."""
+    """Show which source has a secret, without showing the secret."""
     from gwctl.supervisor.attempt import check_totp, sources_of
 
     name = check_name(name)
@@ -314,7 +313,7 @@ def check(call: Call, *, name: str) -> Outcome:
     found = find(name, settings, sources_of(call.environment))
     if found is None:
         raise CredentialsMissing(
-            f"no {name} was found in any source",
+            f"no source has a {name}",
             hint=f"{call.command('secret set ' + name)}, or GWCTL_{name.upper()}_FILE",
         )
     if name == "totp_secret":
@@ -327,13 +326,13 @@ def check(call: Call, *, name: str) -> Outcome:
 @click.group("notify", cls=SuggestingGroup)
 @global_options
 def notify() -> None:
-    """Try who is told of what happens."""
+    """Test notifications."""
 
 
 @notify.command("test")
 @verb
 def test(call: Call) -> Outcome:
-    """Send one test message in every configured way and say how each went; 69 if one failed."""
+    """Send a test message by every configured way and show each result; exit 69 if one failed."""
     from gwctl.integrations.notify import ways_of
     from gwctl.lifecycle.preflight import look_for_ways
     from gwctl.supervisor.wiring import trial
@@ -342,13 +341,13 @@ def test(call: Call) -> Outcome:
     ways = ways_of(settings, look_for_ways(call.target(), settings), call.environment.variables)
     if not ways:
         raise Configuration(
-            f"profile {settings.profile!r} tells nobody",
+            f"profile {settings.profile!r} has no notifications configured",
             hint=f"{call.command('secret set notify_webhook')}, or notify_command in config.toml",
         )
     results = asyncio.run(_send(ways, trial(settings.profile)))
     failed = [result for result in results if not result["ok"]]
     lines = [
-        f"{result['way']}: {'told' if result['ok'] else 'FAILED'}: {result['said']} "
+        f"{result['way']}: {'sent' if result['ok'] else 'FAILED'}: {result['said']} "
         f"({result['took_s']:.1f} s, {result['source']})"
         for result in results
     ]

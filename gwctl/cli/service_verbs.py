@@ -1,4 +1,4 @@
-"""``gwctl service``: let systemd, cron or launchd run the profile."""
+"""``gwctl service``: run the profile with systemd, cron or launchd."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Place:
         for name in self.environ:
             if name.startswith("GWCTL_") and name not in {"GWCTL_HOME", "GWCTL_PROFILE"}:
                 better = "--password-file" if "PASSWORD" in name else "config.toml"
-                self.call.say(f"{name} is set here and will not be for the service; use {better}")
+                self.call.say(f"the service will not have {name}, which is set here; use {better}")
 
     def describe(self) -> dict[str, Any]:
         """Return the place as an envelope shows it."""
@@ -117,7 +117,7 @@ class SystemdPlace(Place):
         except KeyError:
             raise Configuration(f"there is no account {name!r}", hint=_CREATE.format(name)) from None
         if entry.pw_uid != os.geteuid() and (closed := service_managers.closed_to_others()) is not None:
-            raise Unavailable(f"{name} cannot run this gwctl: {closed} is not open to others", hint=_FOR_ALL)
+            raise Unavailable(f"{name} cannot run this gwctl: other users cannot access {closed}", hint=_FOR_ALL)
         folder = self._account(options).folder
         if not folder.is_dir():
             raise Configuration(f"{folder} does not exist", hint=f"install -d -m 700 -o {name} {folder}")
@@ -149,9 +149,9 @@ class SystemdPlace(Place):
         command = self.systemctl.command
         enable = f"{command} enable --now {self.unit}"
         if not self.systemctl.is_running():
-            reason = "no systemd runs here" if self.system else "no systemd of yours answers here"
+            reason = "systemd is not running here" if self.system else "your user's systemd does not answer"
             by_hand = f"next: {command} daemon-reload && {enable}"
-            return False, [f"{reason}: nothing was started", by_hand, *self._linger()]
+            return False, [f"{reason}; nothing was started", by_hand, *self._linger()]
         self.systemctl.call("daemon-reload")
         if not start:
             return False, [f"next: {enable}", *self._linger()]
@@ -163,7 +163,7 @@ class SystemdPlace(Place):
         self.systemctl.call("enable", "--now", self.unit, timeout_s=timeout_s)
         lines = [f"running: {command} status {self.unit}", f"next: {self.call.command('wait')}", *self._linger()]
         if ran and changed:
-            lines.insert(1, f"it runs as it was before: {command} restart {self.unit} makes it run as it is now")
+            lines.insert(1, f"still running with the old unit; apply the new one: {command} restart {self.unit}")
         return True, lines
 
     def _refuse_held(self) -> None:
@@ -172,14 +172,14 @@ class SystemdPlace(Place):
 
         if find_supervisor(self.call.target()) is not None:
             raise ProfileHeld(
-                f"a gwctl outside of {self.unit} supervises profile {self.call.profile_name!r}",
-                hint=f"{self.call.command('down --keep-session')}, then the same again: the session goes on",
+                f"a gwctl outside {self.unit} supervises profile {self.call.profile_name!r}",
+                hint=f"{self.call.command('down --keep-session')}, then repeat this command; the session continues",
             )
 
     def _linger(self) -> list[str]:
         if self.system or (_LINGERING / getpass.getuser()).exists():
             return []
-        return ["without a login of yours it runs only if you linger: loginctl enable-linger"]
+        return ["to run it while you are logged out: loginctl enable-linger"]
 
     def remove(self) -> list[str]:
         """Stop and disable the unit if a manager runs, then remove its file."""
@@ -217,12 +217,12 @@ class CronPlace(Place):
 
     def load(self, *, changed: bool, start: bool) -> tuple[bool, list[str]]:  # noqa: ARG002 - cron needs nothing
         """Return when it runs."""
-        return False, ["cron calls it every five minutes", f"next, not to wait for it: {self.call.command('up')}"]
+        return False, ["cron runs it every five minutes", f"to start now: {self.call.command('up')}"]
 
     def remove(self) -> list[str]:
         """Remove the block; a session that it started goes on."""
         self.write("")
-        return [f"what runs goes on: {self.call.command('down')} stops it"]
+        return [f"what runs keeps running; to stop it: {self.call.command('down')}"]
 
 
 class LaunchdPlace(Place):
@@ -246,12 +246,12 @@ class LaunchdPlace(Place):
 
         make_private_dir(self.call.paths.logs_dir)
         enter = f"launchctl bootstrap gui/{os.getuid()} {shlex.quote(self.where)}"
-        return False, [f"next: {enter}", f"first, if it was there before: {self.leave}"]
+        return False, [f"next: {enter}", f"first, if it was installed before: {self.leave}"]
 
     def remove(self) -> list[str]:
         """Remove the file; return what ends a running job."""
         self.file.unlink(missing_ok=True)
-        return [f"next, if it runs: {self.leave}"]
+        return [f"next, if it is running: {self.leave}"]
 
 
 def _user_units(call: Call) -> Path:
@@ -263,7 +263,7 @@ def _user_units(call: Call) -> Path:
 @click.group("service", cls=SuggestingGroup)
 @global_options
 def service() -> None:
-    """Install a unit, a crontab's line or a launch agent for the profile; take it out again; show it."""
+    """Install, remove or show a systemd unit, a crontab line or a launch agent for the profile."""
 
 
 def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -276,63 +276,64 @@ def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 _MANAGER = _with(
-    click.option("--systemd", is_flag=True, help="A unit of systemd's, by default in your own manager."),
-    click.option("--cron", is_flag=True, help="A line in your crontab."),
-    click.option("--launchd", is_flag=True, help="A launch agent of macOS'."),
-    click.option("--system", is_flag=True, help="With --systemd: a unit of the system's manager."),
+    click.option("--systemd", is_flag=True, help="Use systemd, by default your user's manager."),
+    click.option("--cron", is_flag=True, help="Use your crontab."),
+    click.option("--launchd", is_flag=True, help="Use a launchd agent (macOS)."),
+    click.option("--system", is_flag=True, help="With --systemd: use the system's manager."),
 )
 _CHOICES = _with(
-    click.option("--user", "account", metavar="NAME", help="With --system: the account to run as.  [default: gwctl]"),
-    click.option("--password-file", metavar="FILE", help="File with the password; only its place is noted."),
-    click.option("--totp-secret-file", metavar="FILE", help="File with the secret of the one-time codes, likewise."),
-    click.option("--sandbox", is_flag=True, help="Use the built-in stand-in for IBKR."),
+    click.option("--user", "account", metavar="NAME", help="With --system: account to run as.  [default: gwctl]"),
+    click.option("--password-file", metavar="FILE", help="File with the password; only its path is stored."),
+    click.option("--totp-secret-file", metavar="FILE", help="File with the TOTP secret; only its path is stored."),
+    click.option("--sandbox", is_flag=True, help="Use the built-in sandbox: no account, no internet."),
 )  # fmt: skip
 
 
 def _place(call: Call, chosen: dict[str, Any]) -> Place:
-    """Return where the service is to be; raise Usage unless exactly one manager is named."""
+    """Return the place of the service; raise Usage unless exactly one manager is named."""
     kinds = [kind for kind in ("systemd", "cron", "launchd") if chosen.pop(kind)]
     if len(kinds) != 1:
         hint = f"{call.command('service ' + str(chosen.pop('verb', 'show')))} --systemd, or --cron, or --launchd"
-        raise Usage("name one service manager", hint=hint)
+        raise Usage("name exactly one service manager", hint=hint)
     system, account = chosen.pop("system"), chosen.get("account")
     if system and kinds != ["systemd"]:
-        raise Usage(f"--system is for --systemd, not for --{kinds[0]}")
+        raise Usage(f"--system needs --systemd, not --{kinds[0]}")
     if account and not system:
-        raise Usage("--user is for a unit of the system's manager", hint="--systemd --system --user NAME")
+        raise Usage("--user needs --systemd --system", hint="--systemd --system --user NAME")
     if kinds == ["cron"]:
         return CronPlace(call)
     return LaunchdPlace(call) if kinds == ["launchd"] else SystemdPlace(call, system=system)
 
 
 def _options(chosen: dict[str, Any], found: str | None) -> Options:
-    """Return what is chosen, over what the file there was made with; raise Configuration for a file that is none."""
+    """Return the chosen options on top of those in the installed file; raise Configuration if that is not ours."""
     for name in ("password_file", "totp_secret_file"):
         if chosen[name] is not None:
             file = Path(chosen[name]).expanduser().absolute()
             if not file.is_file():
-                raise Configuration(f"{file} is not a file", hint=f"write the secret into it, then: chmod 600 {file}")
+                raise Configuration(f"{file} is not a file", hint=f"write the secret to it, then: chmod 600 {file}")
             chosen[name] = str(file)
     return Options(**{name: chosen[name] for name in Options.__slots__}).over(read_options(found))
 
 
 def _refuse_edited(place: Place, what: str) -> None:
     raise Configuration(
-        f"{place.where} was edited by hand, or gwctl did not make it: it is not {what}",
-        hint=f"{place.verb('show')}, then the same with --force",
+        f"{place.where} was edited by hand or not made by gwctl, so it is not {what}",
+        hint=f"{place.verb('show')}, then repeat with --force",
     )
 
 
 @service.command("install")
 @_MANAGER
 @_CHOICES
-@click.option("--no-start", is_flag=True, help="Write it only; start and enable nothing.")
-@click.option("--force", is_flag=True, help="Overwrite what was edited by hand.")
+@click.option("--no-start", is_flag=True, help="Only write it; start and enable nothing.")
+@click.option("--force", is_flag=True, help="Overwrite a file that was edited by hand.")
 @verb
 def install(call: Call, *, no_start: bool, force: bool, **chosen: Any) -> Outcome:  # noqa: ANN401 - see _MANAGER
-    """Write the service's file and have it started, now and at each boot or login.
+    """Write the service's file and start the service, now and at each boot or login.
 
-    Again: brings it up to date. What an earlier install was given and this one is not stays; uninstall forgets it.
+    Run it again to update the file. Options of an earlier install stay unless you give them again; uninstall removes
+    them.
     """
     place = _place(call, {**chosen, "verb": "install"})
     found = place.read()
@@ -345,7 +346,7 @@ def install(call: Call, *, no_start: bool, force: bool, **chosen: Any) -> Outcom
     if state is not State.CURRENT:
         place.write(wanted)
     started, following = place.load(changed=state is not State.CURRENT, start=not no_start)
-    said = {State.ABSENT: "installed", State.CURRENT: "already installed"}.get(state, "brought up to date")
+    said = {State.ABSENT: "installed", State.CURRENT: "already installed"}.get(state, "updated")
     text = "\n".join([f"{said}: {place.where}", *following])
     data = {**place.describe(), "was": str(state), "started": started, "next": following}
     return Outcome(data, "" if call.quiet else text)
@@ -353,14 +354,14 @@ def install(call: Call, *, no_start: bool, force: bool, **chosen: Any) -> Outcom
 
 @service.command("uninstall")
 @_MANAGER
-@click.option("--force", is_flag=True, help="Remove it, though it was edited by hand.")
+@click.option("--force", is_flag=True, help="Remove a file that was edited by hand.")
 @verb
 def uninstall(call: Call, *, force: bool, **chosen: Any) -> Outcome:  # noqa: ANN401 - see _MANAGER
-    """Stop the service and remove its file; of nothing: exit 0."""
+    """Stop the service and remove its file; exits with 0 if there is none."""
     place = _place(call, {**chosen, "verb": "uninstall"})
     found = place.read()
     if found is None:
-        text = f"nothing is installed: {place.where}"
+        text = f"not installed: {place.where}"
         return Outcome({**place.describe(), "removed": False}, "" if call.quiet else text)
     if not force and compare(found, "") is State.EDITED:
         _refuse_edited(place, "removed")
@@ -374,7 +375,7 @@ def uninstall(call: Call, *, force: bool, **chosen: Any) -> Outcome:  # noqa: AN
 @_CHOICES
 @verb
 def show(call: Call, **chosen: Any) -> Outcome:  # noqa: ANN401 - see _MANAGER
-    """Show what an install would write and, where something is installed, whether and where it differs."""
+    """Show what an install would write and how that differs from what is installed."""
     place = _place(call, {**chosen, "verb": "show"})
     found = place.read()
     wanted = place.render(_options(chosen, found))
@@ -386,9 +387,9 @@ def show(call: Call, **chosen: Any) -> Outcome:  # noqa: ANN401 - see _MANAGER
 
 _WORDS = {
     State.ABSENT: "not installed; an install would write",
-    State.CURRENT: "installed, as it would be written",
+    State.CURRENT: "installed and up to date",
     State.OUTDATED: "installed; an install would change it",
-    State.EDITED: "edited by hand, or not made by gwctl; install --force would change it",
+    State.EDITED: "edited by hand or not made by gwctl; install --force would change it",
 }
 
 

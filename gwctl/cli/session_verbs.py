@@ -1,4 +1,4 @@
-"""`up`, `down`, `restart`, `wait` and `status`: the verbs of a session."""
+"""`up`, `down`, `restart`, `wait` and `status`: the verbs for sessions."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from gwctl.times import duration
 
 
 @click.command("up")
-@click.option("--foreground", is_flag=True, help="Supervise in this process, for units and containers.")
-@click.option("--sandbox", is_flag=True, help="Use the built-in stand-in for IBKR: no account, no internet.")
+@click.option("--foreground", is_flag=True, help="Supervise in this process, for services and containers.")
+@click.option("--sandbox", is_flag=True, help="Use the built-in sandbox: no account, no internet.")
 @click.option("--timeout", "timeout_s", type=Seconds(1), default=180, show_default=True, metavar="S",
               help="Seconds to wait for the session.")  # fmt: skip
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Port of the gateway.")
-@click.option("--all", "every", is_flag=True, help="Bring up every profile of config.toml; --timeout is for each.")
+@click.option("--all", "every", is_flag=True, help="Bring up every profile in config.toml; --timeout applies to each.")
 @click.option("--at-once", type=click.IntRange(1, 100), metavar="N",
-              help="With --all: how many at a time; without it as many as there are cores.")  # fmt: skip
+              help="With --all: how many at a time.  [default: the number of cores]")  # fmt: skip
 @click.option("--zero-when-final", is_flag=True,
-              help="With --foreground: end with 0 instead of 77 and 78, which a person has to mend, for service "
-              "managers that start anew whatever ends with another code.")  # fmt: skip
-@click.option("--tether", type=click.IntRange(2), metavar="PID", help="Bring it down when process PID has ended.")
+              help="With --foreground: exit with 0 instead of 77 and 78, where a person must act, for service managers "
+              "that restart after every other exit code.")  # fmt: skip
+@click.option("--tether", type=click.IntRange(2), metavar="PID", help="Bring it down when process PID ends.")
 @click.option("--handed-over", is_flag=True, hidden=True)
 @verb
 def up(  # noqa: PLR0913 - one argument an option
@@ -44,12 +44,12 @@ def up(  # noqa: PLR0913 - one argument an option
     tether: int | None,
     handed_over: bool,
 ) -> Outcome:
-    """Start the gateway, log in, and keep the session alive in the background.
+    """Start the gateway, log in and keep the session alive in the background.
 
-    Returns when the session is ready; on a healthy profile it says so and touches nothing.
+    Returns when the session is ready. If it is already ready, it says so and changes nothing.
 
-    With --all one profile's failure does not stop the others; the exit code is the gravest: 77 before 78, 69, 1, 75.
-    Ctrl-C stops again what the call started.
+    With --all, a failing profile does not stop the others; the exit code is the most severe: 77 before 78, 69, 1, 75.
+    Ctrl-C stops what the call started.
     """
     from gwctl.lifecycle import start
     from gwctl.lifecycle.lease import holder_of
@@ -81,12 +81,12 @@ def up(  # noqa: PLR0913 - one argument an option
 
 
 @click.command("down")
-@click.option("--keep-session", is_flag=True, help="Leave the gateway and its session running.")
-@click.option("--all", "every", is_flag=True, help="Stop every profile that has ever run.")
-@click.option("--tether", type=click.IntRange(2), metavar="PID", help="Only end what nobody but process PID holds.")
+@click.option("--keep-session", is_flag=True, help="Keep the gateway and its session running.")
+@click.option("--all", "every", is_flag=True, help="Stop every profile that ever ran.")
+@click.option("--tether", type=click.IntRange(2), metavar="PID", help="Stop only what is held by process PID alone.")
 @verb
 def down(call: Call, *, keep_session: bool, every: bool, tether: int | None) -> Outcome:
-    """Log out, and stop supervisor, gateway and any browser of the profile."""
+    """Log out and stop the profile's supervisor, gateway and any browser."""
     from gwctl.lifecycle.stop import gateway_runs, stop
 
     if every:
@@ -101,12 +101,12 @@ def down(call: Call, *, keep_session: bool, every: bool, tether: int | None) -> 
     data: dict[str, object] = {"profile": call.profile_name, "was_running": was}
     if keep_session:
         data["gateway_runs"] = gateway_runs(call.target())
-        text += " (the gateway goes on)" if data["gateway_runs"] else " (there was no gateway to keep)" if was else ""
+        text += " (the gateway keeps running)" if data["gateway_runs"] else " (no gateway to keep)" if was else ""
     return Outcome(data, "" if call.quiet else text)
 
 
 def _let_go(call: Call, pid: int) -> Outcome:
-    """Stop what was brought up for a process, unless somebody else holds or keeps it, too."""
+    """Stop what was brought up for a process, unless others hold or keep it too."""
     from gwctl.lifecycle.lease import holder_of, let_go
 
     holder = holder_of(pid)
@@ -116,14 +116,14 @@ def _let_go(call: Call, pid: int) -> Outcome:
 
 
 def _not_followed(call: Call) -> list[str]:
-    """Return which of this call's own variables the gateway does not follow: its supervisor has others."""
+    """Return the variables of this call that the gateway does not follow: its supervisor has others."""
     from gwctl.supervisor.drift import down_then_up, drift_of_gateway
 
-    with contextlib.suppress(GwctlError):  # settings that cannot be used are said by the supervisor
+    with contextlib.suppress(GwctlError):  # the supervisor reports unusable settings
         settings = call.settings()
         remedy = down_then_up(settings)
         return [
-            f"{one.text}; the supervisor has the variables it was started with; to apply it: {remedy}"
+            f"{one.text}; the supervisor still uses the variables from its start; to apply it: {remedy}"
             for one in drift_of_gateway(call.paths, settings)
             if settings.values[one.setting].source.startswith("$")
         ]
@@ -144,7 +144,7 @@ def restart(call: Call, *, timeout_s: float) -> Outcome:
     client = require_supervisor(call.target())
     before = client.status()
     if before["gateway"]["pid"] is None:
-        raise TryAgain(f"there is no gateway to restart now: {before['reason']}", hint=call.command("wait"))
+        raise TryAgain(f"no gateway to restart now: {before['reason']}", hint=call.command("wait"))
     since = int(client.command("restart")["n"])
     with Terminal(call) as terminal:
         status = follow_until_ready(call.target(), client, terminal, timeout_s=timeout_s, since=since, began_s=began_s)
@@ -160,7 +160,7 @@ def restart(call: Call, *, timeout_s: float) -> Outcome:
     type=click.Choice(["ready", "stopped"]),
     default="ready",
     show_default=True,
-    help="The fact to wait for.",
+    help="State to wait for.",
 )
 @click.option(
     "--timeout", "timeout_s", type=Seconds(0), default=180, show_default=True, metavar="S", help="Seconds to wait."
@@ -168,7 +168,7 @@ def restart(call: Call, *, timeout_s: float) -> Outcome:
 @click.option("--all", "every", is_flag=True, help="Wait for every profile that `status --all` counts.")
 @verb
 def wait(call: Call, *, wanted: Wanted, timeout_s: float, every: bool) -> Outcome:
-    """Wait until the session is ready, or the profile stopped; touches nothing."""
+    """Wait until the session is ready or the profile is stopped; changes nothing."""
     if every:
         from gwctl.cli.all_profiles import check_all, wait_for_all
 
@@ -179,15 +179,20 @@ def wait(call: Call, *, wanted: Wanted, timeout_s: float, every: bool) -> Outcom
 
 @click.command("status")
 @click.option("--healthcheck", is_flag=True, help="Print one word and exit 0 or 1, for containers.")
-@click.option("--watch", is_flag=True, help="Draw it live, with the last day, until Ctrl-C; a line a change elsewhere.")
-@click.option("--web", is_flag=True, help="Open the page for it in the browser, and print its address.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Update the status live until Ctrl-C; without a terminal, print each change.",
+)
+@click.option("--web", is_flag=True, help="Open the status page in a browser and print its URL.")
 @click.option("--all", "every", is_flag=True, help="Show a table of all profiles.")
 @verb
 def status(call: Call, *, healthcheck: bool, watch: bool, web: bool, every: bool) -> Outcome:
     """Show phase and reason, session, gateway, supervisor, login budget, and what happens next.
 
-    With --all, of every profile in config.toml and every other that has run. The exit code is then the gravest: 4 if
-    one cannot be told, else 150 if one runs and is not ready, else 3 if one of config.toml is stopped, else 0.
+    With --all, show every profile in config.toml and every other that has run. The exit code is then the most severe: 4
+    if the state of one is unknown, else 150 if one runs and is not ready, else 3 if one in config.toml is stopped, else
+    0.
     """
     if every:
         from gwctl.cli.all_profiles import check_all, show_all
@@ -219,7 +224,7 @@ def _show_page(call: Call) -> Outcome:
 
 
 def render(status: Status) -> str:
-    """Return the screen; readable at 80 columns and without colour."""
+    """Return the screen; readable at 80 columns and without color."""
     gateway, session, supervisor, login = status["gateway"], status["session"], status["supervisor"], status["login"]
     mark = "●" if status["ready"] else "○"
     sandbox = " · sandbox" if status.get("sandbox") else ""
@@ -242,7 +247,7 @@ def render(status: Status) -> str:
     locked = " · LOCKED, a person is needed" if login["locked"] else ""
     last = f" · last {login['last_outcome']} at {login['last_at']}" if login["last_at"] else ""
     rows.append(f"  login       {login['rejected']} of {login['rejected_limit']} refusals in 24 h{last}{locked}")
-    # A supervisor of an earlier version says nothing of it.
+    # An earlier version's supervisor does not report this.
     rows += [
         f"  settings    {one['text']}\n              to apply it: {one['remedy']}" for one in status.get("drift", [])
     ]

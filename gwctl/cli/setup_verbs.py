@@ -1,4 +1,4 @@
-"""`release`, `browser`, `sandbox` and `completion`: what a session needs, and what stands in for IBKR."""
+"""`release`, `browser`, `sandbox` and `completion`: what a session needs, and the sandbox."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEGABYTE = 1_000_000
 @click.group("release", cls=SuggestingGroup)
 @global_options
 def release() -> None:
-    """Install, list, choose, check and remove Standard Releases."""
+    """Install, list, choose, verify and remove Standard Releases."""
 
 
 def _release_facts(release: Release, *, current: bool) -> dict[str, Any]:
@@ -46,13 +46,13 @@ def _release_facts(release: Release, *, current: bool) -> dict[str, Any]:
 @click.option("--sha256", metavar="HEX", help="Accept only an archive with this checksum.")
 @verb
 def install(call: Call, *, source: str | None, sha256: str | None) -> Outcome:
-    """Install the official Standard Release, or one from an address or a zip file, and choose it."""
+    """Install the official Standard Release, or one from a URL or a zip file, and choose it."""
     result = install_from(call.target(), source or OFFICIAL_RELEASE, Terminal(call), sha256)
     release = result.release
     said = {
         "installed": f"installed {release.version}",
-        "already_installed": f"{release.version} is installed already; nothing was changed",
-        "new_bytes": f"the same address gave OTHER BYTES than before: installed beside it as {release.version}",
+        "already_installed": f"{release.version} is already installed; nothing changed",
+        "new_bytes": f"the same URL returned DIFFERENT BYTES; installed next to the old release as {release.version}",
     }[result.outcome]
     data = {
         **_release_facts(release, current=True),
@@ -65,7 +65,7 @@ def install(call: Call, *, source: str | None, sha256: str | None) -> Outcome:
 @release.command("list")
 @verb
 def list_(call: Call) -> Outcome:
-    """List the installed releases; the chosen one is marked."""
+    """List the installed releases and mark the chosen one."""
     store = store_of(call.paths)
     current = store.current()
     chosen = current.version if current else None
@@ -83,7 +83,7 @@ def list_(call: Call) -> Outcome:
 @click.argument("version")
 @verb
 def use(call: Call, *, version: str) -> Outcome:
-    """Choose VERSION for gateways started from now on."""
+    """Use VERSION for gateways started from now on."""
     release = store_of(call.paths).use(version)
     return Outcome(_release_facts(release, current=True), f"using {release.version}")
 
@@ -92,7 +92,7 @@ def use(call: Call, *, version: str) -> Outcome:
 @click.argument("version", required=False)
 @verb
 def verify(call: Call, *, version: str | None) -> Outcome:
-    """Check every file of a release against what was recorded at its installation."""
+    """Check every file of a release against its checksum from the installation."""
     store = store_of(call.paths)
     if version is None:
         current = store.current()
@@ -104,11 +104,11 @@ def verify(call: Call, *, version: str | None) -> Outcome:
         wrong = [*report.changed, *report.missing, *report.extra]
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ReleaseBroken(
-            f"release {version} is not as installed: {', '.join(wrong[:3])}{more}",
+            f"release {version} differs from its installation: {', '.join(wrong[:3])}{more}",
             hint=call.command("release install"),
         )
     return Outcome(
-        {"version": version, "files": report.checked, "ok": True}, f"{version}: {report.checked} files are sound"
+        {"version": version, "files": report.checked, "ok": True}, f"{version}: all {report.checked} files match"
     )
 
 
@@ -125,7 +125,7 @@ def prune(call: Call) -> Outcome:
 
 
 def _used_by_profiles(paths: Paths) -> set[str]:
-    """Return the release folders that profiles' gateway folders link into."""
+    """Return the release folders that the gateway folders of profiles link to."""
     links = paths.profiles_dir.glob("*/gateway/bin") if paths.profiles_dir.is_dir() else []
     return {str(link.resolve().parent) for link in links}
 
@@ -133,14 +133,14 @@ def _used_by_profiles(paths: Paths) -> set[str]:
 @click.group("browser", cls=SuggestingGroup)
 @global_options
 def browser() -> None:
-    """Install the login's browser, or show which one is used."""
+    """Install the browser for logins, or show which one is used."""
 
 
 @browser.command("install")
-@click.option("--window", is_flag=True, help="The one that can show a window, too, for `login --manual`.")
+@click.option("--window", is_flag=True, help="Also install the browser that can show a window, for `login --manual`.")
 @verb
 def install_browser(call: Call, *, window: bool) -> Outcome:
-    """Install Playwright's Chromium with gwctl's own interpreter."""
+    """Install Playwright's Chromium with gwctl's interpreter."""
     from gwctl.login.browser import install_chromium
 
     call.say("installing Playwright's Chromium (about 110 MB)")
@@ -162,7 +162,7 @@ def show_browser(call: Call) -> Outcome:
 @click.group("sandbox", cls=SuggestingGroup)
 @global_options
 def sandbox() -> None:
-    """Switch faults of the running sandbox on and off, or show its state."""
+    """Turn faults of the running sandbox on and off, or show its state."""
 
 
 def _parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
 @sandbox.command("show")
 @verb
 def show(call: Call) -> Outcome:
-    """Show the stand-in's address, sessions, logins and scenarios."""
+    """Show the sandbox's address, sessions, logins and scenarios."""
     state = Sandbox(call.target()).state()
     return Outcome(state, json.dumps(state, indent=2))
 
@@ -191,7 +191,7 @@ def show(call: Call) -> Outcome:
 @click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]…")
 @verb
 def on(call: Call, *, scenario: str, parameters: tuple[str, ...]) -> Outcome:
-    """Switch SCENARIO on, for example `gwctl sandbox on http_503`."""
+    """Turn SCENARIO on, for example `gwctl sandbox on http_503`."""
     state = Sandbox(call.target()).on(scenario, **_parameters(parameters))
     return Outcome(state, f"{scenario} is on")
 
@@ -200,7 +200,7 @@ def on(call: Call, *, scenario: str, parameters: tuple[str, ...]) -> Outcome:
 @click.argument("scenario")
 @verb
 def off(call: Call, *, scenario: str) -> Outcome:
-    """Switch SCENARIO off."""
+    """Turn SCENARIO off."""
     state = Sandbox(call.target()).off(scenario)
     return Outcome(state, f"{scenario} is off")
 
@@ -212,7 +212,7 @@ def off(call: Call, *, scenario: str) -> Outcome:
 def do(call: Call, *, action: str, parameters: tuple[str, ...]) -> Outcome:
     """Do ACTION once, for example `gwctl sandbox do drop_session`."""
     state = Sandbox(call.target()).do(action, **_parameters(parameters))
-    return Outcome(state, f"{action} is done")
+    return Outcome(state, f"done: {action}")
 
 
 @click.command("completion")

@@ -1,4 +1,4 @@
-"""The terminal as an operation's observer: steps live on a terminal, plain lines elsewhere; questions to a person."""
+"""The terminal as an operation's observer: live steps on a terminal, plain lines elsewhere; asks a person questions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Terminal(Observer):
-    """What a call shows of an operation; between ``with terminal:`` the step under way turns on a terminal."""
+    """Shows an operation's progress; inside ``with terminal:`` a spinner marks the current step on a terminal."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -33,13 +33,13 @@ class Terminal(Observer):
         self.verbose = call.verbose
 
     @property
-    def can_answer(self) -> bool:  # type: ignore[override] # known only when it is asked
+    def can_answer(self) -> bool:  # type: ignore[override] # known only when asked
         """Whether there is a person to ask."""
         return self._call.may_ask
 
     @property
     def undone(self) -> str:
-        """What was undone when the call was interrupted."""
+        """What was undone after an interruption."""
         return self._call.undone
 
     @undone.setter
@@ -65,7 +65,7 @@ class Terminal(Observer):
             self._call.say(text)
 
     def show(self, text: str) -> None:
-        """Write which step begins; on a terminal it turns until the next one comes."""
+        """Write which step begins; on a terminal, show a spinner until the next step."""
         if not self._opened:
             self._call.say(text)
             return
@@ -90,7 +90,7 @@ class Terminal(Observer):
         self._console.print(f"{mark} {escape(text)} [dim]{at_s - self._began_s:.1f} s[/]")
 
     def ask_to_do(self, text: str) -> None:
-        """Write what a person has to do, also where an envelope is printed at the end: it comes too late for that."""
+        """Write what a person must do, even if an envelope is printed at the end: that would be too late."""
         if self._call.as_json and not self._call.quiet:
             write(text, sys.stderr)
         self.show(text)
@@ -115,7 +115,7 @@ class Terminal(Observer):
 
     @contextmanager
     def downloading(self) -> Iterator[Callable[[DownloadProgress], None]]:
-        """Yield what shows a download: a bar on a terminal, a line for each trouble otherwise."""
+        """Yield an observer of a download: a bar on a terminal, otherwise a line for each problem."""
         if self._is_silent or not sys.stderr.isatty():
             yield self._say_trouble
             return
@@ -130,10 +130,10 @@ class Terminal(Observer):
             def show(seen: DownloadProgress) -> None:
                 bar.update(task, completed=seen.received_bytes, total=seen.total_bytes)
                 if seen.trouble:
-                    bar.console.print(f"{seen.trouble}; again in {seen.pause_s:.0f} s")
+                    bar.console.print(f"{seen.trouble}; retrying in {seen.pause_s:.0f} s")
 
             yield show
 
     def _say_trouble(self, seen: DownloadProgress) -> None:
         if seen.trouble:
-            self.say(f"download: {seen.trouble}; again in {seen.pause_s:.0f} s")
+            self.say(f"download: {seen.trouble}; retrying in {seen.pause_s:.0f} s")

@@ -6,6 +6,7 @@ Two independent state machines, each a table; a transition that is not listed ra
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from gwctl.core.budget import DAY_S, HOUR_S, Rung
@@ -65,11 +66,11 @@ from gwctl.core.recovery import (
     resume,
     settle,
 )
-from gwctl.core.tables import Arrow, ImpossibleTransition, Snapshot, Turn, give_up, recycle, stop
+from gwctl.core.tables import NO_LOGINS, Arrow, ImpossibleTransition, Snapshot, Turn, give_up, recycle, stop
 
-__all__ = ["BY_HAND", "ImpossibleTransition", "Snapshot", "step"]
+__all__ = ["ImpossibleTransition", "Snapshot", "step"]
 
-BY_HAND = "waiting for a login by hand"
+_BY_HAND = "waiting for a login by hand"
 
 
 def step(snapshot: Snapshot, event: Event, policy: Policy, now: float) -> tuple[Snapshot, list[Action]]:
@@ -83,6 +84,12 @@ def step(snapshot: Snapshot, event: Event, policy: Policy, now: float) -> tuple[
     turn = Turn(snapshot, policy, now)
     _HANDLERS[type(event)](turn, event)
     return turn.snapshot, turn.actions
+
+
+def after_defect(snapshot: Snapshot, policy: Policy, now: float) -> Snapshot:
+    """Return the snapshot after an event that ``step`` refused: without timers that are due, and a check to come."""
+    timers = {timer: due for timer, due in snapshot.timers.items() if due > now}
+    return replace(snapshot, timers={**timers, Timer.CHECK: now + policy.check_interval_s}, checking=False)
 
 
 # Commands.
@@ -142,31 +149,29 @@ def _on_by_hand_wanted(turn: Turn, event: ByHandWanted) -> None:
         _on_by_hand_over(turn)
         return
     for_s = turn.policy.by_hand_timeout_s if event.for_s is None else event.for_s
+    if snapshot.session is Session.AWAITING_MANUAL_LOGIN:
+        turn.wake(Timer.BY_HAND, max(for_s, snapshot.timers.get(Timer.BY_HAND, turn.now) - turn.now))
+        return
     if snapshot.session is Session.LOCKED_OUT:
         # No login is sent anyway, and the reason why a person is needed stays visible.
-        if snapshot.locked_reason == BY_HAND:
-            turn.wake(Timer.BY_HAND, max(for_s, snapshot.timers.get(Timer.BY_HAND, turn.now) - turn.now))
         return
-    stopping = snapshot.process in {Process.STOPPED, Process.STOPPING, Process.FATAL}
+    stopping = snapshot.process in {Process.STOPPING, Process.FATAL}
     under_way = snapshot.cure not in {None, Cure.SETTLE}
     if stopping or under_way or snapshot.session is Session.AUTHENTICATED:
         # Law 1: one login at a time. The person who wants to log in by hand sees that another login is under way.
         return
     turn.unwake(Timer.LOGIN, Timer.SETTLE)
-    turn.move_session(Arrow.BEGIN)
-    turn.move_session(Arrow.FORBIDDEN)
-    turn.set(cure=None, settling=None, login_wanted=False, locked_reason=BY_HAND)
+    turn.move_session(Arrow.HANDED_OVER)
+    turn.set(cure=None, settling=None, login_wanted=False)
     turn.wake(Timer.BY_HAND, for_s)
-    turn.say(BY_HAND)
+    turn.say(_BY_HAND)
 
 
 def _on_by_hand_over(turn: Turn) -> None:
     """Return to automatic logins; the next check says whether one is needed."""
     turn.unwake(Timer.BY_HAND)
-    if turn.snapshot.session is Session.LOCKED_OUT and turn.snapshot.locked_reason == BY_HAND:
-        turn.move_session(Arrow.BEGIN)
-        turn.move_session(Arrow.MISSING)
-        turn.set(locked_reason="")
+    if turn.snapshot.session is Session.AWAITING_MANUAL_LOGIN:
+        turn.move_session(Arrow.HANDED_BACK)
         turn.say("no login by hand took place")
         if turn.snapshot.process is Process.RUNNING:
             check_anew(turn)
@@ -194,8 +199,9 @@ def _on_answers(turn: Turn, _event: GatewayAnswers) -> None:
         log_in(turn)
     elif can_resume(turn):
         resume(turn)
-    elif turn.snapshot.session is Session.LOCKED_OUT:
-        turn.say(turn.snapshot.locked_reason)
+    elif turn.snapshot.session in NO_LOGINS:
+        by_hand = turn.snapshot.session is Session.AWAITING_MANUAL_LOGIN
+        turn.say(_BY_HAND if by_hand else turn.snapshot.locked_reason)
     else:
         turn.say("checking for a session")
         check(turn)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum, auto
 
+from gwctl.session_status import Verdict
+
 
 class Process(StrEnum):
     """State of the gateway's process."""
@@ -28,6 +30,7 @@ class Session(StrEnum):
     COMPETING = auto()
     UNREACHABLE = auto()
     LOCKED_OUT = auto()
+    AWAITING_MANUAL_LOGIN = auto()
 
 
 class Phase(StrEnum):
@@ -90,21 +93,6 @@ class Timer(StrEnum):
     LOOK = auto()
     DEADLINE = auto()
     BY_HAND = auto()
-
-
-class Verdict(StrEnum):
-    """Result of a session check."""
-
-    READY = auto()
-    NO_SESSION = auto()
-    NO_BROKERAGE = auto()
-    COMPETING = auto()
-    BORROWED = auto()
-    UPSTREAM_ILL = auto()
-    HUNG = auto()
-    RATE_LIMITED = auto()
-    ACCESS_DENIED = auto()
-    WRONG_KIND = auto()
 
 
 @dataclass(frozen=True, slots=True)

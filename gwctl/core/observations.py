@@ -17,7 +17,6 @@ from gwctl.core.messages import (
     Session,
     SessionPushed,
     Timer,
-    Verdict,
 )
 from gwctl.core.policy import back_off_s, settle_pause_s
 from gwctl.core.recovery import (
@@ -29,7 +28,8 @@ from gwctl.core.recovery import (
     repeat_handshake,
     wait_for_session,
 )
-from gwctl.core.tables import Arrow, Turn, give_up, recycle
+from gwctl.core.tables import NO_LOGINS, Arrow, Turn, give_up, recycle
+from gwctl.session_status import Verdict
 
 PUSH_PAUSE_S = 0.1
 
@@ -62,8 +62,8 @@ def on_checked(turn: Turn, event: Checked) -> None:
         turn.set(hung=0, ill=event.verdict in {Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED})
     if event.verdict is not Verdict.READY:
         _note_loss(turn)
-    if event.verdict in {Verdict.NO_SESSION, Verdict.NO_BROKERAGE}:
-        turn.set(sso_lives=event.verdict is Verdict.NO_BROKERAGE)
+    if event.verdict is Verdict.NO_SESSION or event.verdict.sso_lives:
+        turn.set(sso_lives=event.verdict.sso_lives)
     _VERDICTS[event.verdict](turn, event)
     if (
         again
@@ -127,7 +127,7 @@ def _seen_no_session(turn: Turn, event: Checked) -> None:
         repeat_handshake(turn, sso_lives=False)
         return
     turn.move_session(Arrow.MISSING)
-    if turn.snapshot.session is Session.LOCKED_OUT:
+    if turn.snapshot.session in NO_LOGINS:
         return
     turn.say(event.text or "no session at IBKR")
     if _all_lost_theirs(turn):
@@ -180,7 +180,7 @@ def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
         repeat_handshake(turn, sso_lives=True)
         return
     turn.move_session(Arrow.MISSING)
-    if turn.snapshot.session is Session.LOCKED_OUT:
+    if turn.snapshot.session in NO_LOGINS:
         return
     turn.say(event.text or "the brokerage session is gone")
     tried = turn.snapshot.reauthentications
@@ -239,7 +239,7 @@ def _somebody_else_has_it(turn: Turn, text: str) -> bool:
     turn.unwake(Timer.SETTLE, Timer.LOGIN)
     turn.set(cure=None, settling=None)
     turn.move_session(Arrow.OTHER)
-    if turn.snapshot.session is Session.LOCKED_OUT:
+    if turn.snapshot.session in NO_LOGINS:
         return False
     turn.say(text)
     return True
@@ -266,7 +266,7 @@ def _seen_ill(turn: Turn, event: Checked) -> None:
     # Law 5: while IBKR is unavailable, no deadline may cause a restart and no timer a login.
     turn.unwake(Timer.SETTLE, Timer.LOGIN)
     turn.move_session(Arrow.ILL)
-    if turn.snapshot.session is Session.LOCKED_OUT:
+    if turn.snapshot.session in NO_LOGINS:
         return
     turn.set(resume_tried=False, ill_since=turn.now if turn.snapshot.ill_since is None else turn.snapshot.ill_since)
     turn.say(event.text or "IBKR cannot be reached")
@@ -312,7 +312,8 @@ def _seen_hung(turn: Turn, event: Checked) -> None:
 _VERDICTS = {
     Verdict.READY: _seen_ready,
     Verdict.NO_SESSION: _seen_no_session,
-    Verdict.NO_BROKERAGE: _seen_no_brokerage,
+    Verdict.NOT_AUTHENTICATED: _seen_no_brokerage,
+    Verdict.BROKERAGE_GONE: _seen_no_brokerage,
     Verdict.COMPETING: _seen_competing,
     Verdict.BORROWED: _seen_borrowed,
     Verdict.UPSTREAM_ILL: _seen_ill,

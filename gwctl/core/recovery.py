@@ -27,7 +27,7 @@ from gwctl.core.messages import (
     Warn,
 )
 from gwctl.core.policy import back_off_s
-from gwctl.core.tables import Arrow, Turn, give_up, recycle
+from gwctl.core.tables import NO_LOGINS, Arrow, Turn, give_up, recycle
 
 
 def check(turn: Turn, *, tickle: bool = False) -> None:
@@ -198,7 +198,7 @@ def on_resumed(turn: Turn, event: ResumeDone) -> None:
 
 def on_second_factor(turn: Turn, event: SecondFactorAsked) -> None:
     """Show that a person has to act."""
-    if turn.snapshot.cure is Cure.LOGIN and turn.snapshot.session is not Session.LOCKED_OUT:
+    if turn.snapshot.cure is Cure.LOGIN and turn.snapshot.session not in NO_LOGINS:
         turn.move_session(Arrow.ASKED)
         turn.say(event.text)
         turn.wake(Timer.DEADLINE, turn.policy.login_timeout_s + turn.policy.second_factor_timeout_s)

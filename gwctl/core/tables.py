@@ -37,6 +37,8 @@ class Arrow(Enum):
     GONE = auto()
     RESET = auto()
     BEGIN = auto()
+    HANDED_OVER = auto()
+    HANDED_BACK = auto()
     ASKED = auto()
     READY = auto()
     MISSING = auto()
@@ -69,11 +71,22 @@ _SEEN: dict[Arrow, Session] = {
     Arrow.MISSING: Session.LOGGED_OUT,
     Arrow.BEGIN: Session.LOGGING_IN,
 }
+_WITHOUT_SESSION = {**_SEEN, Arrow.HANDED_OVER: Session.AWAITING_MANUAL_LOGIN}
+
+
+def _until_a_person_acts(here: Session) -> dict[Arrow, Session]:
+    """Return the row of a state that no check ends, except one that finds a session."""
+    stays = dict.fromkeys((Arrow.RESET, Arrow.OTHER, Arrow.ILL, Arrow.MISSING), here)
+    return {**stays, Arrow.READY: Session.AUTHENTICATED, Arrow.BEGIN: Session.LOGGING_IN}
+
 
 SESSION_TABLE: dict[Session, dict[Arrow, Session]] = {
-    Session.LOGGED_OUT: dict(_SEEN),
+    Session.LOGGED_OUT: _WITHOUT_SESSION,
+    Session.COMPETING: _WITHOUT_SESSION,
+    Session.UNREACHABLE: _WITHOUT_SESSION,
+    Session.AUTHENTICATED: _SEEN,
     Session.LOGGING_IN: {
-        **_SEEN,
+        **_WITHOUT_SESSION,
         Arrow.ASKED: Session.AWAITING_SECOND_FACTOR,
         Arrow.FORBIDDEN: Session.LOCKED_OUT,
     },
@@ -84,18 +97,21 @@ SESSION_TABLE: dict[Session, dict[Arrow, Session]] = {
         Arrow.MISSING: Session.LOGGED_OUT,
         Arrow.FORBIDDEN: Session.LOCKED_OUT,
     },
-    Session.AUTHENTICATED: dict(_SEEN),
-    Session.COMPETING: dict(_SEEN),
-    Session.UNREACHABLE: dict(_SEEN),
-    Session.LOCKED_OUT: {
-        Arrow.RESET: Session.LOCKED_OUT,
-        Arrow.READY: Session.AUTHENTICATED,
-        Arrow.OTHER: Session.LOCKED_OUT,
-        Arrow.ILL: Session.LOCKED_OUT,
-        Arrow.MISSING: Session.LOCKED_OUT,
-        Arrow.BEGIN: Session.LOGGING_IN,
+    Session.LOCKED_OUT: _until_a_person_acts(Session.LOCKED_OUT),
+    Session.AWAITING_MANUAL_LOGIN: {
+        **_until_a_person_acts(Session.AWAITING_MANUAL_LOGIN),
+        Arrow.HANDED_BACK: Session.LOGGED_OUT,
     },
 }
+
+NEEDS_PERSON: dict[Session, str] = {
+    Session.LOCKED_OUT: "locked_out",
+    Session.AWAITING_MANUAL_LOGIN: "manual_login",
+    Session.AWAITING_SECOND_FACTOR: "second_factor",
+}
+"""What a person is needed for, as ``status`` and the journal name it."""
+NO_LOGINS = frozenset({Session.LOCKED_OUT, Session.AWAITING_MANUAL_LOGIN})
+"""States in which no login is made until a person acts."""
 
 
 GIVES_UP = frozenset({Timer.LOOK, Timer.DEADLINE, Timer.BY_HAND})
@@ -159,6 +175,12 @@ class Snapshot:
     finishing: Finish | None = None
 
 
+def person_needed(snapshot: Snapshot) -> str | None:
+    """Return what a person is needed for: ``manual_login``, ``second_factor`` or ``locked_out``; None for nothing."""
+    waits = phase_of(snapshot) in {Phase.LOCKED_OUT, Phase.AWAITING_SECOND_FACTOR}
+    return NEEDS_PERSON.get(snapshot.session) if waits else None
+
+
 def phase_of(snapshot: Snapshot) -> Phase:
     """Return the phase that both machines add up to."""
     process, session = snapshot.process, snapshot.session
@@ -181,6 +203,7 @@ def _running_phase(snapshot: Snapshot, session: Session) -> Phase:
         Session.COMPETING: Phase.DEGRADED,
         Session.UNREACHABLE: Phase.DEGRADED,
         Session.LOCKED_OUT: Phase.LOCKED_OUT,
+        Session.AWAITING_MANUAL_LOGIN: Phase.LOCKED_OUT,
     }
     if session in by_session:
         return by_session[session]

@@ -7,8 +7,9 @@ import json
 import math
 import re
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Literal
+
+from gwctl.session_status import Verdict
 
 LONGEST_CHARS = 200
 _READ_CHARS = 8192
@@ -54,23 +55,6 @@ def words_in(body: bytes) -> str | None:
     return tidy(text)
 
 
-class Verdict(StrEnum):
-    """The session's state according to an answer."""
-
-    READY = "ready"
-    NOT_AUTHENTICATED = "not_authenticated"
-    """SSO lives, but the brokerage session is not authenticated: not yet, or another client has borrowed it."""
-    BROKERAGE_GONE = "brokerage_gone"
-    """SSO lives, but there is no brokerage session; ``ssodh/init`` opens one."""
-    COMPETING = "competing"
-    NO_SESSION = "no_session"
-    ACCESS_DENIED = "access_denied"
-    """Our address is not in ``ips.allow``."""
-    RATE_LIMITED = "rate_limited"
-    UPSTREAM_ILL = "upstream_ill"
-    NO_ANSWER = "no_answer"
-
-
 @dataclass(frozen=True, slots=True)
 class SessionAnswer:
     """A verdict, and the answer's values for the contract's ``session`` object (None: it did not say)."""
@@ -85,6 +69,11 @@ class SessionAnswer:
     server_name: str | None = None
     message: str | None = None
     """IBKR's own words."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there was no answer at all."""
+        return self.verdict is Verdict.UPSTREAM_ILL and self.http_status is None
 
     @property
     def is_ready(self) -> bool:
@@ -129,7 +118,7 @@ class AccountsAnswer:
         return self.http_status in {400, 401}
 
 
-NO_ANSWER = SessionAnswer(Verdict.NO_ANSWER)
+NO_ANSWER = SessionAnswer(Verdict.UPSTREAM_ILL)
 
 
 def parse_json(body: bytes) -> object:

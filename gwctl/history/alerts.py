@@ -12,7 +12,6 @@ from datetime import datetime
 from enum import StrEnum, auto
 from typing import Any, TypeGuard
 
-from gwctl.core.machine import BY_HAND
 from gwctl.core.messages import Phase
 from gwctl.times import duration
 
@@ -220,7 +219,8 @@ class Desk:
             case {"kind": "warning", "code": str(code), "text": str(text)} if code in _WARNINGS:
                 return self._tell(_WARNINGS[code], text, at)
             case {"kind": "phase", "phase": str(phase), "reason": str(reason)}:
-                return self._see_phase(phase, reason, at)
+                by_hand = entry.get("person_needed") == "manual_login"
+                return self._see_phase(phase, reason, at, by_hand=by_hand)
             case {"kind": "end", "exit_code": 0}:
                 # A person stopped it and knows; the hourly limit stays used.
                 self._told.clear()
@@ -254,13 +254,13 @@ class Desk:
                 self._away_s = datetime.fromisoformat(str(entry.get("last_seen"))).timestamp()
                 self.unkept = True
 
-    def _see_phase(self, phase: str, reason: str, at: str) -> list[News]:
+    def _see_phase(self, phase: str, reason: str, at: str, *, by_hand: bool) -> list[News]:
         if phase == Phase.READY:
             return self._see_ready(at)
         if phase in _AWAY and self._away_s is None and self._was_ready:
             self._away_s, self.unkept = self._wall_s(), True
         self._was_ready = False
-        if phase == Phase.LOCKED_OUT and reason != BY_HAND:
+        if phase == Phase.LOCKED_OUT and not by_hand:
             return self._tell(Event.LOCKED_OUT, reason, at)
         return []
 

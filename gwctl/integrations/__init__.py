@@ -1,1 +1,1 @@
-"""Where gwctl meets other systems."""
+"""Integrations with other systems."""

@@ -1,4 +1,4 @@
-"""Ways to tell a person: a program, a webhook, Apprise; and the queue of what is to be told."""
+"""Ways to notify a person: a program, a webhook, Apprise; and the queue of notifications."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from gwctl.credentials import Found
 from gwctl.errors import Configuration, GwctlError
 
 TIMEOUT_S = 30.0
-"""How long one way may take over one piece of news."""
+"""How long one way may take to send one message."""
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One piece of news, as a webhook gets it; ``at`` is in UTC, ``version`` is gwctl's."""
+    """One notification, as a webhook receives it; ``at`` is in UTC, ``version`` is gwctl's."""
 
     event: str
     severity: str
@@ -40,33 +40,33 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How it went with one message: ``said`` is one line without an address or a token in it."""
+    """The result of sending one message: ``said`` is one line without a URL or token in it."""
 
     ok: bool
     said: str
 
 
 class Way(Protocol):
-    """One way to tell somebody."""
+    """One way to notify a person."""
 
     @property
     def name(self) -> str:
-        """What it is called in the log."""
+        """The way's name in the log."""
         ...
 
     @property
     def source(self) -> str:
-        """Where it is configured."""
+        """Where the way is configured."""
         ...
 
     async def send(self, message: Message) -> Delivery:
-        """Tell it within TIMEOUT_S; cancelled, nothing of it is left running."""
+        """Send the message within TIMEOUT_S; on cancellation, leave nothing running."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CommandWay:
-    """Runs ``notify_command``, which is told by its environment: a code, a line, the profile, severity and title."""
+    """Runs ``notify_command`` with the code, a line, the profile, severity and title in its environment."""
 
     argv: Sequence[str]
     environ: Mapping[str, str] = field(repr=False)
@@ -86,15 +86,15 @@ class CommandWay:
         try:
             done = await process.run_watched(self.argv, timeout_s=TIMEOUT_S, env=env)
         except OSError as error:
-            return Delivery(ok=False, said=f"notify_command does not start: {error.strerror}")
+            return Delivery(ok=False, said=f"cannot start notify_command: {error.strerror}")
         except GwctlError as error:
             return Delivery(ok=False, said=f"notify_command: {error.message}")
-        return Delivery(ok=done.exit_code == 0, said=f"notify_command ended with exit code {done.exit_code}")
+        return Delivery(ok=done.exit_code == 0, said=f"notify_command exited with code {done.exit_code}")
 
 
 @dataclass(frozen=True, slots=True)
 class ChildWay:
-    """Hands a message, and the secrets to tell it with, to a child of ours, through its stdin and nowhere else."""
+    """Hands a message and its secrets to a child process, only through the child's stdin."""
 
     name: str
     source: str
@@ -102,34 +102,34 @@ class ChildWay:
     environ: Mapping[str, str] = field(repr=False)
 
     async def send(self, message: Message) -> Delivery:
-        """Run the child to its end and return what it says."""
+        """Run the child to its end and return its answer."""
         job = {
             "way": self.name,
             "message": asdict(message),
             "secrets": {name: found.secret.reveal() for name, found in self.secrets.items()},
         }
         argv = [sys.executable, "-P", "-m", "gwctl.integrations.notify_child"]
-        # The way out may lead through a proxy, which the user's environment names.
+        # The connection may go through a proxy that the user's environment names.
         proxies = {name: value for name, value in self.environ.items() if name in process.PROXIES}
         env = process.child_environment(proxies, self.environ)
         try:
             done = await process.run_watched(argv, timeout_s=TIMEOUT_S, env=env, told=json.dumps(job).encode())
         except OSError as error:
-            return Delivery(ok=False, said=f"no process could be started: {error.strerror}")
+            return Delivery(ok=False, said=f"cannot start a process: {error.strerror}")
         except GwctlError:
             return Delivery(ok=False, said=f"no answer within {TIMEOUT_S:g} s")
         try:
             answer: dict[str, Any] = json.loads(done.stdout)
             return Delivery(ok=answer["ok"] is True, said=str(answer["said"]))
         except (ValueError, KeyError, TypeError):
-            return Delivery(ok=False, said=f"gwctl's own process ended with exit code {done.exit_code}")
+            return Delivery(ok=False, said=f"gwctl's child process exited with code {done.exit_code}")
 
 
-# What is configured.
+# The configured ways.
 
 
 def find_secrets(find: Callable[[str], Found | None]) -> dict[str, Found]:
-    """Return the addresses and tokens that ``find`` has; raise Configuration where one cannot be used."""
+    """Return the URLs and tokens that ``find`` has; raise Configuration if one is unusable."""
     found = {name: one for name in NOTIFY_SECRETS if (one := find(name)) is not None}
     if "notify_webhook" in found:
         _check_webhook(found["notify_webhook"])
@@ -137,14 +137,14 @@ def find_secrets(find: Callable[[str], Found | None]) -> dict[str, Found]:
         _check_token(found["notify_webhook_token"])
     if "notify_urls" in found and importlib.util.find_spec("apprise") is None:
         raise Configuration(
-            f"notify_urls is set ({found['notify_urls'].source}) and Apprise is not installed",
-            hint="pipx inject gwctl apprise, or in the environment of gwctl: pip install 'gwctl[notify]'",
+            f"notify_urls is set ({found['notify_urls'].source}), but Apprise is not installed",
+            hint="pipx inject gwctl apprise, or in gwctl's environment: pip install 'gwctl[notify]'",
         )
     return found
 
 
 def ways_of(settings: Settings, secrets: Mapping[str, Found], environ: Mapping[str, str]) -> list[Way]:
-    """Return every way that is configured."""
+    """Return all configured ways."""
     ways: list[Way] = []
     command = settings.values["notify_command"]
     if command.value:
@@ -158,19 +158,19 @@ def ways_of(settings: Settings, secrets: Mapping[str, Found], environ: Mapping[s
 
 
 def _check_webhook(found: Found) -> None:
-    """Raise Configuration, without the address in it, unless it is https, or http to this machine itself.
+    """Raise Configuration, without the URL in it, unless the URL is https, or http to this machine.
 
-    There is no way to insist on http: the address and the token are secrets, and anybody on the way could read them.
+    No option allows other http URLs: the URL and the token are secrets that anybody on the way could read.
     """
     url = found.secret.reveal()
-    hint = "an address that begins with https://; http:// is for this machine itself (127.0.0.1, localhost, [::1])"
+    hint = "a URL that starts with https://; http:// only for this machine (127.0.0.1, localhost, [::1])"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
     if not host or any(char.isspace() or not char.isprintable() for char in url):
-        raise Configuration(f"notify_webhook ({found.source}) is not an address", hint=hint)
+        raise Configuration(f"notify_webhook ({found.source}) is not a URL", hint=hint)
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
         raise Configuration(f"notify_webhook ({found.source}) is neither https nor on this machine", hint=hint)
 
@@ -187,8 +187,8 @@ def _is_loopback(host: str) -> bool:
 def _check_token(found: Found) -> None:
     if not _TOKEN.fullmatch(found.secret.reveal()):
         raise Configuration(
-            f"notify_webhook_token ({found.source}) has characters that no header may have",
-            hint="one line of ASCII without spaces: it is sent as `Authorization: Bearer TOKEN`",
+            f"notify_webhook_token ({found.source}) has characters that are not allowed in a header",
+            hint="one line of ASCII without spaces; gwctl sends it as `Authorization: Bearer TOKEN`",
         )
 
 
@@ -198,18 +198,18 @@ MOST_WAITING = 12
 
 
 class Outbox:
-    """Tells each way every message, in their order, each way at its own pace."""
+    """Sends every message by each way, in order, each way at its own pace."""
 
     def __init__(self, ways: Sequence[Way]) -> None:
         self._lanes = [_Lane(way) for way in ways]
 
     def post(self, message: Message) -> None:
-        """Begin to tell it and return at once."""
+        """Queue the message and return at once."""
         for lane in self._lanes:
             lane.post(message)
 
     async def close(self, *, grace_s: float) -> None:
-        """Leave what is under way ``grace_s`` to come to its end, then end it: nothing of ours outlives us."""
+        """Give sends in progress ``grace_s`` to finish, then end them: nothing of ours outlives us."""
         tasks = [lane.task for lane in self._lanes if lane.task is not None]
         if tasks and grace_s > 0:
             await asyncio.wait(tasks, timeout=grace_s)
@@ -226,8 +226,8 @@ class _Lane:
 
     def post(self, message: Message) -> None:
         if len(self._waiting) >= MOST_WAITING:
-            # What is newest matters most.
-            log.warning("%s: %s was not told, too much waits", self._way.name, self._waiting.popleft().event)
+            # The newest messages matter most.
+            log.warning("%s: did not send %s: the queue is full", self._way.name, self._waiting.popleft().event)
         self._waiting.append(message)
         if self.task is None:
             self.task = asyncio.get_running_loop().create_task(self._send())
@@ -236,7 +236,7 @@ class _Lane:
         if self.task is not None:
             self.task.cancel()
             for message in self._waiting:
-                log.warning("%s: %s was not told before the end", self._way.name, message.event)
+                log.warning("%s: did not send %s before the end", self._way.name, message.event)
             self._waiting.clear()
 
     async def _send(self) -> None:
@@ -250,12 +250,12 @@ class _Lane:
         try:
             delivery = await self._way.send(message)
         except asyncio.CancelledError:
-            log.warning("%s: %s was not told before the end", self._way.name, message.event)
+            log.warning("%s: did not send %s before the end", self._way.name, message.event)
             raise
-        except Exception as error:  # noqa: BLE001 - its text may hold an address
-            log.warning("%s: %s was not told: %s", self._way.name, message.event, type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - its text may contain a URL
+            log.warning("%s: did not send %s: %s", self._way.name, message.event, type(error).__name__)
             return
         if delivery.ok:
-            log.info("%s: told %s", self._way.name, message.event)
+            log.info("%s: sent %s", self._way.name, message.event)
         else:
-            log.warning("%s: %s was not told: %s", self._way.name, message.event, delivery.said)
+            log.warning("%s: did not send %s: %s", self._way.name, message.event, delivery.said)

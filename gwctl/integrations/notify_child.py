@@ -1,7 +1,7 @@
-"""Tell one message by a webhook or by Apprise, in a process of its own: ``python -m gwctl.integrations.notify_child``.
+"""Send one message by a webhook or Apprise, in a child process: ``python -m gwctl.integrations.notify_child``.
 
-The job, secrets included, comes through stdin; one line of JSON says how it went. Nothing that a library says is passed
-on, for it may hold an address.
+The job, secrets included, comes through stdin; the answer is one line of JSON. Nothing that a library prints is passed
+on, because it may contain a URL.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     import httpx
 
 BOUND_S = 25
-"""After so long this process is no more, also where the one that started it was killed."""
+"""This process ends after this time, even if its parent was killed."""
 ANSWER_S = 5.0
-"""For the connection, and again for the answer."""
+"""The time limit for connecting, and again for the answer."""
 PAUSES_S = (1.0, 3.0)
-"""The pauses between the tries; a server that wants to be left alone for longer is."""
+"""The pauses between tries; a server that asks for a longer one gets it."""
 LAST_TRY_S = 14.0
-"""No try begins later than this after the first, so that each comes to its end within BOUND_S."""
+"""No try begins later than this after the first, so that each ends within BOUND_S."""
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 APPRISE_S = 20.0
 APPRISE_AGAIN_S = 2.0
@@ -39,7 +39,7 @@ APPRISE_AGAIN_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of one try."""
+    """The result of one try."""
 
     ok: bool
     said: str
@@ -48,7 +48,7 @@ class Reply:
 
 
 def tell_webhook(secrets: Mapping[str, str], message: Mapping[str, str]) -> Reply:
-    """POST the message as JSON, again after a pause where what went wrong may pass; a receiver may get it twice."""
+    """POST the message as JSON; retry after a pause on errors that may pass; a receiver may get the message twice."""
     from gwctl.gateway.lean import httpx
 
     began_s = time.monotonic()
@@ -56,7 +56,7 @@ def tell_webhook(secrets: Mapping[str, str], message: Mapping[str, str]) -> Repl
     headers = {"User-Agent": f"gwctl/{VERSION}"}
     if "notify_webhook_token" in secrets:
         headers["Authorization"] = f"Bearer {secrets['notify_webhook_token']}"
-    # What goes to this machine itself goes by no proxy.
+    # Connections to this machine use no proxy.
     direct = {"http://": httpx.HTTPTransport(trust_env=False)}
     with httpx.Client(timeout=ANSWER_S, headers=headers, mounts=direct) as client:
         reply = _post(client, secrets["notify_webhook"], message)
@@ -65,8 +65,8 @@ def tell_webhook(secrets: Mapping[str, str], message: Mapping[str, str]) -> Repl
             late = time.monotonic() - began_s + pause_s > LAST_TRY_S
             if reply.ok or not reply.may_pass or late or pause_s > PAUSES_S[-1]:
                 break
-            # The back-off itself: nobody says when a receiver is well again, and this process has nothing else to do.
-            time.sleep(pause_s)  # no fact to wait for: the receiver named the pause (Retry-After), or gets it
+            # Plain back-off: no signal says when a receiver has recovered, and this process has nothing else to do.
+            time.sleep(pause_s)  # nothing to wait on: the receiver named the pause (Retry-After), or gets ours
             reply = _post(client, secrets["notify_webhook"], message)
     return reply
 
@@ -80,7 +80,7 @@ def _post(client: httpx.Client, url: str, message: Mapping[str, str]) -> Reply:
     except httpx.TimeoutException:
         return Reply(ok=False, said=f"no answer within {ANSWER_S:g} s", may_pass=True)
     except httpx.ConnectError as error:
-        # OpenSSL's words, of which only whether they are there is looked at.
+        # OpenSSL's words: only their presence is checked.
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return Reply(ok=False, said="its certificate is not trusted")
         return Reply(ok=False, said="no connection", may_pass=True)
@@ -98,7 +98,7 @@ def _post(client: httpx.Client, url: str, message: Mapping[str, str]) -> Reply:
 
 
 def tell_apprise(secrets: Mapping[str, str], message: Mapping[str, str]) -> Reply:
-    """Tell every address, all at the same time; one that is not reached is tried once more."""
+    """Notify every URL at the same time; retry once if one is not reached."""
     import logging
     from concurrent.futures import ThreadPoolExecutor, wait
 
@@ -111,16 +111,16 @@ def tell_apprise(secrets: Mapping[str, str], message: Mapping[str, str]) -> Repl
     )
 
     def tell(url: str) -> str | None:
-        """Return what went wrong, None if nothing did."""
+        """Return what went wrong, or None."""
         service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
         if service is None:
-            return "is no address that Apprise knows"
+            return "is not a URL that Apprise knows"
         if not service.verify_certificate:
-            return "switches the verification of certificates off, which gwctl does not do"
+            return "turns certificate verification off, which gwctl does not allow"
         for pause_s in (0.0, APPRISE_AGAIN_S):
-            # None before the first try; the one repetition's back-off, in a thread that serves this address alone.
-            time.sleep(pause_s)  # no fact to wait for: a service does not say when it is well again
-            with contextlib.suppress(Exception):  # a service's own defect is not that of the others
+            # None before the first try; otherwise the back-off before the one retry, in a thread for this URL only.
+            time.sleep(pause_s)  # nothing to wait on: no signal says when a service has recovered
+            with contextlib.suppress(Exception):  # an error in one service does not affect the others
                 if service.notify(body=message["text"], title=message["title"], notify_type=kind):
                     return None
         return f"was not reached ({service.service_name})"
@@ -134,7 +134,7 @@ def tell_apprise(secrets: Mapping[str, str], message: Mapping[str, str]) -> Repl
         said = one.result() if one.done() else f"did not answer within {APPRISE_S:g} s"
         if said is not None:
             wrong.append(f"number {number} {said}")
-    counted = f"{len(urls) - len(wrong)} of {len(urls)} told"
+    counted = f"sent to {len(urls) - len(wrong)} of {len(urls)}"
     return Reply(ok=bool(urls) and not wrong, said=": ".join([counted, "; ".join(wrong)] if wrong else [counted]))
 
 
@@ -142,17 +142,17 @@ def tell_apprise(secrets: Mapping[str, str], message: Mapping[str, str]) -> Repl
 
 
 def work(job: Mapping[str, Any]) -> Reply:
-    """Return how it went; whatever a library raises is told by its kind alone."""
+    """Return the result; report only the type of an exception from a library."""
     try:
         if job["way"] == "webhook":
             return tell_webhook(job["secrets"], job["message"])
         return tell_apprise(job["secrets"], job["message"])
-    except Exception as error:  # noqa: BLE001 - its text may hold an address
+    except Exception as error:  # noqa: BLE001 - its text may contain a URL
         return Reply(ok=False, said=f"unexpected: {type(error).__name__}")
 
 
 def main() -> None:
-    """Do the job on stdin and end, whatever threads still wait for somebody."""
+    """Do the job on stdin and exit, even if threads still wait."""
     signal.alarm(BOUND_S)
     reply = work(json.loads(sys.stdin.readline()))
     with contextlib.suppress(OSError):

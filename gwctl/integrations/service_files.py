@@ -146,7 +146,7 @@ class Account:
 
 
 _ANYWHERE = """\
-# These need no privilege. Not here: MemoryDenyWriteExecute, because Java and Chromium generate code while they run.
+# Needs no privileges. MemoryDenyWriteExecute is left out: Java and Chromium generate code while they run.
 NoNewPrivileges=yes
 LockPersonality=yes
 RestrictRealtime=yes
@@ -154,8 +154,8 @@ RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"""
 _SYSTEM_ONLY = """\
-# Chromium's sandbox needs these kinds of namespaces, chroot and seccomp. Not here: ProtectProc, which would hide the
-# browser's processes from gwctl, and PrivateUsers, which would keep Chromium from creating a namespace.
+# Chromium's own sandbox needs these kinds of namespaces, chroot and seccomp. Left out: ProtectProc, which would hide
+# the browser's processes from gwctl, and PrivateUsers, in which Chromium could not create its namespaces.
 RestrictNamespaces=user pid net
 SystemCallFilter=@system-service chroot seccomp
 SystemCallErrorNumber=EPERM
@@ -194,24 +194,24 @@ def unit(wanted: Wanted, account: Account | None = None) -> str:
     secrets = sorted(wanted.options.secret_files.items())
     is_system = account is not None
     lines = [
-        "# Made by `gwctl service install --systemd`. Change it with a drop-in (systemctl edit); an install does not",
-        "# overwrite this file after you edited it.",
+        "# Made by `gwctl service install --systemd`. Extend it with a drop-in (systemctl edit); an install does not",
+        "# overwrite this file after you edit it.",
         f"# {options}",
         f"# {seal}",
         "",
         "[Unit]",
-        f"Description=gwctl, the session of profile {wanted.profile} at Interactive Brokers",
+        f"Description=gwctl session of profile {wanted.profile} at Interactive Brokers",
         f"Documentation={_DOCUMENTATION}",
         *(["Wants=network-online.target", "After=network-online.target"] if is_system else []),
-        "# Retry without a limit: an exit code that is final is not retried at all.",
+        "# Restart without limit: final errors exit with a code that prevents a restart.",
         "StartLimitIntervalSec=0",
         "",
         "[Service]",
         "Type=notify",
         "NotifyAccess=main",
         f"ExecStart={_command(wanted.up('--foreground'))}",
-        "# Logs out first and always reaches stopped. With KillMode=process, the gateway survives a supervisor that",
-        "# dies, and the next one takes it over without a login.",
+        "# Logs out first and always reaches stopped. If the supervisor dies, KillMode=process leaves the gateway",
+        "# to the next one, which needs no login.",
         f"ExecStop={_command(wanted.argv('down'))}",
         "KillMode=process",
         f"TimeoutStartSec={START_TIMEOUT_S}",
@@ -219,11 +219,10 @@ def unit(wanted: Wanted, account: Account | None = None) -> str:
         "Restart=on-failure",
         "RestartSec=15",
         f"RestartPreventExitStatus={' '.join(map(str, FINAL_EXIT_CODES))}",
-        "# Ended by SIGINT or SIGTERM.",
         "SuccessExitStatus=130 143",
         "WatchdogSec=60",
         "WatchdogSignal=SIGKILL",
-        "# The supervisor recovers from a gateway or browser that ran out of memory.",
+        "# The supervisor handles a gateway or a browser that ran out of memory.",
         "OOMPolicy=continue",
         "LimitCORE=0",
         "UMask=0077",
@@ -272,7 +271,7 @@ def launch_agent(wanted: Wanted, log_file: Path) -> str:
         "HardResourceLimits": {"Core": 0},
         "StandardErrorPath": str(log_file),
     }
-    made = "Made by `gwctl service install (launchd)`; an install does not overwrite it after you edited it."
+    made = "Made by `gwctl service install (launchd)`; an install does not overwrite it after you edit it."
     comments = "".join(f"<!-- {comment} -->\n" for comment in (made, *wanted.comments))
     return sealed(plistlib.dumps(job, sort_keys=False).decode().replace("<plist", f"{comments}<plist", 1))
 
@@ -306,7 +305,7 @@ def find_block(crontab: str, profile: str) -> str | None:
     found = re.search(rf"^{re.escape(begin)}\n.*?^{re.escape(end)}\n", crontab, re.MULTILINE | re.DOTALL)
     lines = crontab.split("\n")
     if (lines.count(begin), lines.count(end)) != ((0, 0) if found is None else (1, 1)):
-        raise Configuration(f"the crontab's markers of profile {profile!r} are not a pair", hint="crontab -e")
+        raise Configuration(f"one marker of profile {profile!r} is missing in the crontab", hint="crontab -e")
     return None if found is None else found[0]
 
 

@@ -54,7 +54,7 @@ class Systemctl:
         try:
             done = self._run(*rest, timeout_s=timeout_s)
         except OSError as error:
-            raise ServiceManagerFailed(f"systemctl does not start: {error.strerror}") from None
+            raise ServiceManagerFailed(f"cannot start systemctl: {error.strerror}") from None
         if done.exit_code != 0:
             lines = [line for line in done.stderr.splitlines() if not line.startswith("Created symlink")]
             said = " ".join(" ".join(lines).split()) or f"exit code {done.exit_code}"
@@ -74,9 +74,9 @@ def _run_crontab(option: str, environ: Mapping[str, str], fed: bytes = b"") -> p
         env = process.child_environment({}, environ)
         return process.run_fed(["crontab", option], fed=fed, timeout_s=CALL_TIMEOUT_S, env=env)
     except FileNotFoundError:
-        raise Unavailable("there is no crontab program", hint="apt-get install cron") from None
+        raise Unavailable("no crontab program found", hint="apt-get install cron") from None
     except OSError as error:
-        raise ServiceManagerFailed(f"crontab does not start: {error.strerror}") from None
+        raise ServiceManagerFailed(f"cannot start crontab: {error.strerror}") from None
 
 
 def read_crontab(environ: Mapping[str, str]) -> str:
@@ -188,6 +188,6 @@ class ServiceManager:
                 sender.setblocking(False)
                 sender.sendto(text.encode(), self._address)
         except OSError as error:
-            log.warning("cannot notify the service manager: %s", error.strerror)
+            log.warning("could not notify the service manager: %s", error.strerror)
             return False
         return True

@@ -1,1 +1,1 @@
-"""Start, follow, hold and stop a profile's session: what the command line and programs are built on."""
+"""Start, follow, hold and stop a profile's session: the base of the command line and the Python API."""

@@ -1,4 +1,4 @@
-"""All profiles of a home at once, in threads: their status, up, down, wait."""
+"""Run status, up, down and wait for all profiles of a home in parallel threads."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def run_each(
     at_once: int,
     on_result: Callable[[R], None] = lambda _result: None,
 ) -> dict[str, R]:
-    """Return what ``work`` returned for each name, ``at_once`` at a time; ``on_result`` hears of each as it comes.
+    """Return ``work``'s result for each name, running ``at_once`` at a time; call ``on_result`` for each as it arrives.
 
-    Interrupted, those under way are cancelled and waited for. What one of them raises is raised here, when all have
-    ended.
+    On interruption, cancel the running ones and wait for them. An exception of one of them is raised here after all
+    have ended.
     """
     pool = _Pool(work)
     waiting = list(names)
@@ -59,7 +59,7 @@ def run_each(
 
 
 class _Pool(Generic[R]):
-    """The threads that are under way; each tells of its end by ``changed``."""
+    """The running threads; each signals its end through ``changed``."""
 
     def __init__(self, work: Callable[[str], R]) -> None:
         self._work = work
@@ -70,7 +70,7 @@ class _Pool(Generic[R]):
         self.changed = threading.Event()
 
     def start(self, name: str) -> None:
-        """Begin with one; a daemon, so that one which hangs for ever does not keep the program from ending."""
+        """Start one thread; a daemon, so that a hanging one does not keep the program from ending."""
         self.running[name] = cancellation = Cancellation()
         threading.Thread(target=self._do, args=(name, cancellation), name=f"gwctl-{name}", daemon=True).start()
 
@@ -78,26 +78,26 @@ class _Pool(Generic[R]):
         try:
             with cancelled_by(cancellation):
                 self._ended.append((name, self._work(name), None))
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the main thread
+        except BaseException as error:  # noqa: BLE001 - the main thread raises it again
             self._ended.append((name, None, error))
         self.changed.set()
 
     def collect(self) -> list[R]:
-        """Take down who has ended since, and return what they returned."""
+        """Remove the threads that have ended and return their results."""
         self.changed.clear()
         new: list[R] = []
         while self._ended:
             name, result, error = self._ended.pop(0)
             del self.running[name]
             if error is None:
-                self.results[name] = result  # type: ignore[assignment] # without an error it is what `work` returned
+                self.results[name] = result  # type: ignore[assignment] # without an error it is the result of `work`
                 new.append(self.results[name])
             elif not isinstance(error, Cancelled):
                 self.failed.append(error)
         return new
 
     def cancel(self) -> None:
-        """Have all of them stop."""
+        """Cancel all of them."""
         for cancellation in self.running.values():
             cancellation.cancel()
 
@@ -105,13 +105,13 @@ class _Pool(Generic[R]):
 Look = tuple[Status, int]
 
 WAIT_EVERY_S = 0.5
-NO_PROFILES = "no profile: config.toml names none, and none has run"
+NO_PROFILES = "no profiles: config.toml has none, and no profile has run"
 SECRETS = tuple(variable_of(name) for name in SECRET_KEYS)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one profile: its data, or the error."""
+    """The outcome for one profile: its data, or the error."""
 
     profile: str
     data: dict[str, Any] | None = field(default=None, repr=False)
@@ -120,7 +120,7 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """The contract's exit code for it."""
+        """The contract's exit code for this outcome."""
         return 0 if self.error is None else self.error.exit_code
 
 
@@ -134,7 +134,7 @@ def cores() -> int:
 
 
 def look_at(home: Profile, names: Sequence[str]) -> list[Look]:
-    """Return each profile's status and exit code; all are asked at once, so that one which hangs delays no other."""
+    """Return each profile's status and exit code; ask all at once, so that a hanging one delays no other."""
 
     def look(name: str) -> Look:
         profile = home.with_name(name)
@@ -151,9 +151,9 @@ def look_at(home: Profile, names: Sequence[str]) -> list[Look]:
 
 
 def counted(home: Profile, names: Sequence[str], looks: Sequence[Look]) -> dict[str, int]:
-    """Return the codes of the profiles that count: those of config.toml, and what runs beside them.
+    """Return the exit codes of the profiles that count: those in config.toml, and any others that run.
 
-    Where config.toml names none, all count.
+    If config.toml has no profiles, all count.
     """
     try:
         wanted = set(configured_names(home.paths)) or set(names)
@@ -163,9 +163,9 @@ def counted(home: Profile, names: Sequence[str], looks: Sequence[Look]) -> dict[
 
 
 def wait_all(home: Profile, wanted: str, timeout_s: float) -> list[Status]:
-    """Return every status once all that count are ``wanted`` (ready, stopped).
+    """Return every status once all profiles that count are ``wanted`` (ready, stopped).
 
-    Raises TryAgain where nothing will make one ready, and TimedOut.
+    Raise TryAgain if nothing will make one ready, and TimedOut.
     """
     deadline_s = time.monotonic() + timeout_s
     while True:
@@ -175,25 +175,25 @@ def wait_all(home: Profile, wanted: str, timeout_s: float) -> list[Status]:
         stopped = [name for name, code in codes.items() if code == STOPPED]
         if wanted == "ready" and (stopped or not codes):
             who = f"stopped: {', '.join(stopped)}" if stopped else NO_PROFILES
-            raise TryAgain(f"{who}; nothing will make that ready", hint="gwctl up --all")
+            raise TryAgain(f"{who}; wait does not start profiles", hint="gwctl up --all")
         left = [name for name, code in codes.items() if code != (STOPPED if wanted == "stopped" else READY)]
         if not left:
             return [status for status, _ in looks]
         if time.monotonic() >= deadline_s:
             raise TimedOut(f"not {wanted} after {timeout_s:g} s: {', '.join(left)}", hint="gwctl status --all")
-        time.sleep(min(WAIT_EVERY_S, max(0.0, deadline_s - time.monotonic())))  # between two looks
+        time.sleep(min(WAIT_EVERY_S, max(0.0, deadline_s - time.monotonic())))  # until the next look
 
 
-def up_all(  # noqa: PLR0913 - how many, how long, who is told
+def up_all(  # noqa: PLR0913 - how many, how long, and an observer
     home: Profile, *, sandbox: bool, timeout_s: float, at_once: int, observer: Observer, on_result: OnResult
 ) -> dict[str, Result]:
-    """Bring up every profile of config.toml, ``at_once`` at a time, each within ``timeout_s``; return what came of it.
+    """Bring up every profile in config.toml, ``at_once`` at a time, each within ``timeout_s``; return the outcomes.
 
-    One profile's failure does not stop the others. Interrupted, what this call started is stopped again.
+    A failing profile does not stop the others. On interruption, stop what this call started.
     """
     names = configured_names(home.paths)
     if not names:
-        raise Configuration(f"{home.paths.config_file} names no profile", hint="gwctl profile create NAME")
+        raise Configuration(f"{home.paths.config_file} has no profiles", hint="gwctl profile create NAME")
     _refuse_shared(home, sandbox=sandbox)
     results: dict[str, Result] = {}
 
@@ -221,7 +221,7 @@ def up_all(  # noqa: PLR0913 - how many, how long, who is told
 
 
 def down_all(home: Profile, *, keep_session: bool, on_result: OnResult) -> dict[str, Result]:
-    """Stop every profile that has a folder, which is every one that has ever run."""
+    """Stop every profile that has a folder, which is every profile that ever ran."""
     names = [name for name in known_names(home.paths) if (home.paths.profiles_dir / name).is_dir()]
     results: dict[str, Result] = {}
 
@@ -238,7 +238,7 @@ def down_all(home: Profile, *, keep_session: bool, on_result: OnResult) -> dict[
 
 
 def _undo(home: Profile, names: Sequence[str], observer: Observer) -> None:
-    observer.say("stopping what was started")
+    observer.say("stopping what this command started")
     failed: list[str] = []
 
     def note(result: Result) -> None:
@@ -246,8 +246,8 @@ def _undo(home: Profile, names: Sequence[str], observer: Observer) -> None:
             failed.append(result.profile)
 
     _run(home, names, lambda profile: {"was_running": stop(profile)}, note, at_once=2 * cores())
-    failures = f"these could not be stopped: {', '.join(failed)}"
-    observer.undone = failures if failed else "what was started is stopped again"
+    failures = f"could not stop: {', '.join(failed)}"
+    observer.undone = failures if failed else "stopped what this command had started"
 
 
 def _run(
@@ -258,13 +258,13 @@ def _run(
     *,
     at_once: int,
 ) -> None:
-    """Do ``work`` for each profile; interrupted, what is under way is cancelled, waited for and reported."""
+    """Run ``work`` for each profile; on interruption, cancel the running ones, wait for them and report them."""
 
     def one(name: str) -> Result:
         profile, began_s = home.with_name(name), time.monotonic()
         try:
             data = work(profile)
-        except Exception as error:  # noqa: BLE001 - what happens to one profile does not stop the others
+        except Exception as error:  # noqa: BLE001 - a failing profile does not stop the others
             return Result(name, None, translated(error, profile), time.monotonic() - began_s)
         return Result(name, data, None, time.monotonic() - began_s)
 
@@ -272,7 +272,7 @@ def _run(
 
 
 def _refuse_shared(home: Profile, *, sandbox: bool) -> None:
-    """Raise Configuration for a variable that every profile would take: a port, a user, or another one's password."""
+    """Raise Configuration for a variable that would apply to every profile: a port, a user, or a password."""
     environment = home.environment
     names = [variable_of("port")]
     if environment.get(variable_of("health_port")) not in {None, "0"}:
@@ -289,15 +289,16 @@ def _refuse_shared(home: Profile, *, sandbox: bool) -> None:
 
 def _shared(variable: str) -> Configuration:
     return Configuration(
-        f"{variable} would count for every profile, and --all brings up all of them",
-        hint=f"unset {variable} and give each profile its own in config.toml or the keyring",
+        f"{variable} would apply to every profile that --all brings up",
+        hint=f"unset {variable} and set a value for each profile in config.toml or the keyring",
     )
 
 
 def _sift(home: Profile, looks: Mapping[str, Look], add: OnResult, *, sandbox: bool) -> list[str]:
-    """Report who is ready already and who cannot be brought up beside the others, and return who is left.
+    """Report the profiles that are already ready and those that conflict with others, and return the rest.
 
-    What runs has its port and its username before what does not; otherwise the order of config.toml decides.
+    A running profile keeps its port and username before one that is stopped; otherwise the order in config.toml
+    decides.
     """
     ports: dict[int, str] = {}
     users: dict[str, str] = {}
@@ -332,6 +333,6 @@ def _claim_user(settings: Settings, users: dict[str, str]) -> None:
     name, user = settings.profile, settings["username"]
     if user is not None and users.setdefault(str(user).lower(), name) != name:
         raise Configuration(
-            f"profile {users[str(user).lower()]!r} has the same username, and IBKR gives a username one session",
+            f"profile {users[str(user).lower()]!r} has the same username, and IBKR allows one session per username",
             hint=f"gwctl profile set {name} username=ANOTHER",
         )

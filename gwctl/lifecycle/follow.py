@@ -15,14 +15,14 @@ from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 
 PATIENCE_S = 60.0
 PERSON_S = 200.0
-"""How long a second factor may take: 180 s, as long as a notification is good for, and a while to go on from there."""
+"""How long a second factor may take: 180 s, the lifetime of a notification, and some time to continue after it."""
 END_TIMEOUT_S = 10.0
 LOOK_EVERY_S = 0.01
 _TRIED = {"login": "logs in again", "start": "starts the gateway again"}
 
 
 class Ended(GwctlError):
-    """The supervisor ended; carries the code and exit code it ended with."""
+    """The supervisor ended; carries its error code and exit code."""
 
     def __init__(self, message: str, *, code: str, exit_code: int, hint: str | None) -> None:
         super().__init__(message, hint=hint)
@@ -31,10 +31,10 @@ class Ended(GwctlError):
 
 
 class Vanished(Ended):
-    """The supervisor is gone without a last word: it was killed."""
+    """The supervisor was killed and left no final entry."""
 
 
-def follow_until_ready(  # noqa: PLR0913 - what is followed, and for how long
+def follow_until_ready(  # noqa: PLR0913 - what to follow, and for how long
     profile: Profile,
     client: SupervisorClient,
     observer: Observer,
@@ -46,15 +46,15 @@ def follow_until_ready(  # noqa: PLR0913 - what is followed, and for how long
 ) -> Status:
     """Return the status once the session is ready; with ``since``, ready again after that journal entry.
 
-    The time in which IBKR waits for a second factor does not count; a code is asked for at a terminal.
+    The time that IBKR waits for a second factor does not count; at a terminal, ask for the code.
 
-    Raises Ended when the supervisor gives up, Vanished when it was killed, NeedsPerson when it waits for one, TimedOut
-    after ``timeout_s``; ``asked_s`` is what the whole call was given, for what is said then. ``began_s`` is when the
-    call began, in seconds since 1970: an end that was written down before that is another supervisor's.
+    Raise Ended when the supervisor gives up, Vanished when it was killed, NeedsPerson when it waits for a person, and
+    TimedOut after ``timeout_s``; ``asked_s`` is the whole call's time limit, for the message. ``began_s`` is when the
+    call began, in seconds since 1970: an end recorded before that is another supervisor's.
     """
     deadline_s = time.monotonic() + timeout_s
     began_s = began_s or time.time()
-    last, code = "nothing was seen", ""
+    last, code = "no phase seen yet", ""
     late = False
     try:
         for entry in client.events(since=since or 0, timeout_s=timeout_s):
@@ -64,7 +64,7 @@ def follow_until_ready(  # noqa: PLR0913 - what is followed, and for how long
                 observer.show(line)
             question = _question_in(entry)
             if question is not None:
-                # What a person takes is not the session's time.
+                # The time that a person takes does not count.
                 deadline_s = max(deadline_s, time.monotonic() + PERSON_S)
                 _ask(client, observer, question)
             if entry["kind"] == "login":
@@ -81,7 +81,7 @@ def follow_until_ready(  # noqa: PLR0913 - what is followed, and for how long
         late = True
     if late:
         raise TimedOut(
-            f"not ready after {round(asked_s or timeout_s, 1):g} s ({last}); the supervisor goes on trying",
+            f"not ready after {round(asked_s or timeout_s, 1):g} s ({last}); the supervisor keeps trying",
             hint=f"{profile.command('status')}, or {profile.command('down')}",
         )
     checkpoint()
@@ -92,7 +92,7 @@ def follow_until_ready(  # noqa: PLR0913 - what is followed, and for how long
 
 
 def _question_in(entry: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the question that an entry brings, or that was open already when this call came."""
+    """Return the question in an entry, or one that was already open when this call began."""
     if entry["kind"] == "status":
         pending = entry["status"].get("question")
         return {"id": pending["id"], "wants_code": True} if pending else None
@@ -100,17 +100,17 @@ def _question_in(entry: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _ask(client: SupervisorClient, observer: Observer, entry: dict[str, Any]) -> None:
-    """Ask the person at the terminal for the code that the supervisor waits for, if it still does."""
+    """Ask the person at the terminal for the code that the supervisor waits for, if it still waits."""
     asked = client.status().get("question") if observer.can_answer else None
     if not entry.get("wants_code") or not asked or asked["id"] != entry.get("id"):
         return
     code = observer.ask(str(asked["text"]), hidden=False)
     if not client.command("answer", {"id": asked["id"], "code": code}).get("ok"):
-        observer.say("that came too late: the login has ended")
+        observer.say("the code came too late: the login has ended")
 
 
 def last_words(profile: Profile, since_s: float) -> Ended | None:
-    """Return how a supervisor ended since that time, None if it did not write that down."""
+    """Return how a supervisor ended since that time; None if it recorded no end."""
     entry, _ = read_json(profile.paths.last_end_file)
     try:
         return _ended(entry) if entry is not None and float(entry["at_s"]) >= since_s else None
@@ -119,7 +119,7 @@ def last_words(profile: Profile, since_s: float) -> Ended | None:
 
 
 def await_its_end(client: SupervisorClient, timeout_s: float = END_TIMEOUT_S) -> None:
-    """Wait until the process is gone: who was told of an end may look whether anything is left."""
+    """Wait until the process has ended: a caller that sees the end may check that nothing is left."""
     from gwctl import process
 
     identity = process.identify(client.record.pid)
@@ -127,13 +127,13 @@ def await_its_end(client: SupervisorClient, timeout_s: float = END_TIMEOUT_S) ->
         return
     deadline_s = time.monotonic() + timeout_s
     while process.is_alive(identity) and time.monotonic() < deadline_s:
-        time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
+        time.sleep(LOOK_EVERY_S)  # another process: nothing to wait on
 
 
-def _settled(  # noqa: PLR0913 - what ends the wait
+def _settled(  # noqa: PLR0913 - everything that ends the wait
     profile: Profile, client: SupervisorClient, entry: dict[str, Any], *, from_now: bool, deadline_s: float, code: str
 ) -> Status | None:
-    """Return the status if ``entry`` made it ready; raise if it is one that ends the wait."""
+    """Return the status if ``entry`` made the session ready; raise if the entry ends the wait."""
     if entry["kind"] == "finish":
         await_its_end(client)
         raise _ended(entry)
@@ -153,9 +153,11 @@ def _settled(  # noqa: PLR0913 - what ends the wait
 
 
 def _person_needed(profile: Profile, reason: str, code: str) -> NeedsPerson:
-    """Return what a person has to do whose last login ended with ``code``."""
+    """Return what a person must do after a last login that ended with ``code``."""
     if code == SecondFactorNeeded.code:
-        hint = f"{profile.command('login')} at a terminal; {profile.command('login --explain')} says what was asked for"
+        hint = (
+            f"{profile.command('login')} at a terminal; {profile.command('login --explain')} shows what IBKR asked for"
+        )
         return SecondFactorNeeded(f"a person is needed: {reason}", hint=hint)
     return NeedsPerson(f"a person is needed: {reason}", hint=profile.command("login --reset-lockout"))
 

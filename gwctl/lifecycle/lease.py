@@ -1,4 +1,4 @@
-"""Hold a session for as long as a process lives: the other side of the supervisor's tether."""
+"""Hold a session for as long as a process lives: the client side of the supervisor's lease."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gwctl.supervisor.handover import LABEL, Holder
 
 
 def ourselves() -> Holder:
-    """Return this process, with a label for its command that was never used before."""
+    """Return this process with a new, unique label for its command."""
     import secrets
 
     return _holder(os.getpid(), label=secrets.token_hex(16))
 
 
 def holder_of(pid: int | None) -> Holder | None:
-    """Return the process that an option names, None without one; raise Usage if there is no such process."""
+    """Return the process that an option names, None without the option; raise Usage if there is no such process."""
     return None if pid is None else _holder(pid)
 
 
@@ -31,25 +31,25 @@ def _holder(pid: int, label: str = "") -> Holder:
 
     identity = process.identify(pid)
     if identity is None:
-        raise Usage(f"there is no process {pid} to end with", hint="--tether $$, for a shell's own")
+        raise Usage(f"no process with pid {pid} for --tether", hint="--tether $$ for the current shell")
     return Holder(identity, label)
 
 
 def attach(profile: Profile, client: SupervisorClient, holder: Holder | None, observer: Observer = SILENT) -> bool:
-    """Hold a supervisor that runs already or, for nobody in particular, keep it; return False if it is just ending."""
+    """Hold a running supervisor, or without a holder make it stay; return False if it is just ending."""
     if holder is not None:
         return not client.command("hold", holder.to_json()).get("ending")
-    # Whoever types `up`, or has cron type it, wants it to stay; not so the command that an `exec` runs.
+    # A person or cron that runs `up` wants it to stay; a command run by `exec` does not.
     kept = client.command("keep", {"label": profile.environment.get(LABEL) or ""})
     if kept.get("was_bound") and not kept.get("bound"):
-        observer.say("it was brought up for the length of another command, and stays from now on")
+        observer.say("another command started it temporarily; it now stays running")
     return True
 
 
 def let_go(profile: Profile, holder: Holder, *, started: bool, observer: Observer = SILENT) -> bool:
-    """Hold it no more; return whether it is stopped, and when what ends because of that has ended.
+    """Release the hold and return whether the profile stopped, after everything that ends because of that has ended.
 
-    What was ``started`` for the holder and has lost its supervisor is brought down from here.
+    If the profile was ``started`` for the holder and has lost its supervisor, bring it down from here.
     """
     with undisturbed():
         try:
@@ -63,7 +63,7 @@ def let_go(profile: Profile, holder: Holder, *, started: bool, observer: Observe
         elif ends:
             _see_it_end(profile, client, observer)
     if ends or (started and client is None):
-        observer.undone = "what was started is stopped again"
+        observer.undone = "stopped what this command had started"
     return ends or client is None
 
 
@@ -71,5 +71,5 @@ def _see_it_end(profile: Profile, client: SupervisorClient, observer: Observer) 
     await_its_end(client, STOP_TIMEOUT_S)
     left = SupervisorRecord.load(profile.paths)
     if left is not None and left.instance == client.record.instance:
-        # It did not come to its end, or was killed on the way there: its record is the last thing to go.
+        # It did not exit in time, or was killed while ending: its record is removed last.
         stop(profile, observer=observer)

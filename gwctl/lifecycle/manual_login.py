@@ -1,4 +1,4 @@
-"""A person logs in, in a window or in a browser of their own; gwctl takes over from there."""
+"""Let a person log in, in a window or in their own browser; gwctl takes over from there."""
 
 from __future__ import annotations
 
@@ -28,18 +28,17 @@ GATEWAY_TIMEOUT_S = 60.0
 OTHER_LOGIN_S = 30.0
 LOOK_EVERY_S = 0.1
 TAKEOVER_S = 60.0
-"""How long the session may take to come after the person is through."""
+"""How long the session may take to become ready after the person has logged in."""
 HELD_S = 180.0
-"""How much longer than the person's own time the supervisor is asked to wait: the gateway has to come up before it."""
+"""How much longer than the person's own time the supervisor waits: the gateway must come up first."""
 COOKIES_S = 3.0
-"""How much longer a window stays whose session is there: its login may just be at its end, and has the cookies."""
+"""How much longer a window stays open after its session is ready: its login may be just ending, and has the cookies."""
 
 
 def log_in_by_hand(profile: Profile, observer: Observer, *, timeout_s: float) -> tuple[Status, bool]:
-    """Have a person log in; return the ready status and whether it took a login. Raises GwctlError.
+    """Let a person log in; return the ready status and whether that took a login. Raise GwctlError.
 
-    A supervisor that runs makes no login of its own meanwhile; where none runs one is started for it, and stopped again
-    if nothing comes of it.
+    A running supervisor does not log in meanwhile. If none runs, start one for this, and stop it again on failure.
     """
     began_s, settings = time.time(), profile.settings()
     client, ours = find_supervisor(profile), False
@@ -47,7 +46,7 @@ def log_in_by_hand(profile: Profile, observer: Observer, *, timeout_s: float) ->
         status = client.status()
         if status["ready"]:
             return status, False
-    # What cannot be shown is said before a gateway is started for it.
+    # Fail before starting a gateway if no window can be shown.
     browser = _find_browser(profile, settings) if has_display(profile.environment) else None
     if client is None:
         client, ours = start_for_hand(profile, observer)
@@ -60,7 +59,7 @@ def log_in_by_hand(profile: Profile, observer: Observer, *, timeout_s: float) ->
 
 
 def has_display(environment: Environment) -> bool:
-    """Say whether a window can be shown."""
+    """Return whether a window can be shown."""
     return sys.platform == "darwin" or bool(environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"))
 
 
@@ -72,7 +71,7 @@ def _find_browser(profile: Profile, settings: Settings) -> Browser:
 
 @dataclass(slots=True)
 class _Visit:
-    """One person's login; ``browser`` shows the page in a window, None where a browser of the person's own does."""
+    """One person's login; ``browser`` shows the page in a window, None if the person uses their own browser."""
 
     profile: Profile
     settings: Settings
@@ -82,10 +81,10 @@ class _Visit:
     timeout_s: float
     began_s: float
     _interrupts: bool = False
-    """Whether the supervisor would have logged in by itself, had it not been asked to leave that to a person."""
+    """Whether the supervisor would have logged in by itself without the request to leave that to a person."""
 
     def until_ready(self) -> Status:
-        """Return the ready status; raises Ended or Vanished where the supervisor gave up meanwhile."""
+        """Return the ready status; raise Ended or Vanished if the supervisor gave up meanwhile."""
         try:
             if self._make_way():
                 return self.client.status()
@@ -98,16 +97,16 @@ class _Visit:
             self._say_why_it_ended()
 
     def _claim(self) -> dict[str, Any]:
-        """Return who wants to log in by hand and for how long; the supervisor goes on when either has ended."""
+        """Return which process wants to log in by hand and for how long; the supervisor continues when either ends."""
         from gwctl import process
 
         me = process.identify(os.getpid())
         return {"identity": me.to_json() if me else None, "for_s": self.timeout_s + HELD_S}
 
     def leave(self, *, ours: bool) -> None:
-        """Stop what was started for this login; a supervisor that ran before is given the login back.
+        """Stop what was started for this login; a supervisor that ran before gets the login back.
 
-        Whether it may send a password is law 2's to say, as before. One that waited for a person goes on waiting.
+        Law 2 still decides whether it may send a password. One that waited for a person keeps waiting.
         """
         with undisturbed():
             if ours:
@@ -117,7 +116,7 @@ class _Visit:
                     self.client.command("by_hand", {**self._claim(), "over": True})
 
     def _hand_over(self, report: LoginReport) -> Status:
-        """Give the supervisor the cookies of the window, for a later resume, and return once it is ready."""
+        """Give the supervisor the window's cookies, for a later resume, and return once it is ready."""
         cookies = [[cookie.name, cookie.value] for cookie in report.cookies]
         since = int(self.client.command("logged_in_by_hand", {"cookies": cookies})["n"])
         status = self.client.status()
@@ -128,14 +127,12 @@ class _Visit:
         )
 
     def _say_why_it_ended(self) -> NoReturn:
-        """Raise what a supervisor that is gone has written down last."""
+        """Raise the last error that the ended supervisor recorded."""
         follow_until_ready(self.profile, self.client, SILENT, timeout_s=TAKEOVER_S, began_s=self.began_s)
         raise NoSupervisor
 
     def _make_way(self) -> bool:
-        """Have the loop leave the login to a person; return whether there is a session already."""
-        from gwctl.core.machine import BY_HAND
-
+        """Ask the loop to leave the login to a person; return whether there is a session already."""
         gateway_by_s = time.monotonic() + GATEWAY_TIMEOUT_S
         other_by_s: float | None = None
         told = "it is starting"
@@ -145,41 +142,46 @@ class _Visit:
                 return True
             now_s = time.monotonic()
             phase, reason = status["phase"], str(status["reason"])
+            by_hand = status.get("person_needed") == "manual_login"
             if phase == "locked_out" and status["gateway"]["pid"]:
                 self.client.command("by_hand", self._claim())
                 return False
             if phase in {"logging_in", "awaiting_second_factor"}:
                 other_by_s = other_by_s or now_s + OTHER_LOGIN_S
                 if now_s > other_by_s:
-                    raise ProfileHeld("a login is under way already", hint=self.profile.command("status"))
+                    raise ProfileHeld("a login is already in progress", hint=self.profile.command("status"))
             elif now_s > gateway_by_s:
-                raise TimedOut(f"the gateway does not come up: {told}", hint=self.profile.command("logs --gateway"))
+                raise TimedOut(
+                    f"the gateway did not start in time: {told}", hint=self.profile.command("logs --gateway")
+                )
             else:
-                self._interrupts = self._interrupts or reason != BY_HAND
+                self._interrupts = self._interrupts or not by_hand
                 self.client.command("by_hand", self._claim())
-            if reason not in {told, BY_HAND}:
+            if reason != told and not by_hand:
                 told = reason
                 self.observer.show(told)
-            time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
+            time.sleep(LOOK_EVERY_S)  # another process: nothing to wait on
 
     def _let_in(self) -> LoginReport | None:
-        """Return what became of the window; None where the session is ready by a browser of the person's own."""
-        # The gateway may be on another port than the profile's now: the supervisor was started with that one.
+        """Return the report of the window; None if the session became ready through the person's own browser."""
+        # The gateway may use another port than the settings say: the supervisor was started with that one.
         address = f"https://localhost:{self.client.status()['gateway']['port']}/"
         deadline_s = time.monotonic() + self.timeout_s
         if self.browser is not None:
-            self.observer.show(f"a window opens {address}: log in there")
+            self.observer.show(f"opening {address} in a window: log in there")
             return run(self._in_window(self.browser, address, deadline_s))
-        where = f"open {address} in a browser and log in there (its certificate is of {self.profile.paths.ca_file})"
+        where = f"open {address} in a browser and log in there (the certificate's CA is {self.profile.paths.ca_file})"
         self.observer.ask_to_do(where)
         while not self.client.status()["ready"]:
             if time.monotonic() > deadline_s:
-                raise TimedOut("nobody has logged in", hint=self.profile.command("login --manual --timeout 600"))
-            time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
+                raise TimedOut(
+                    "timed out waiting for the login", hint=self.profile.command("login --manual --timeout 600")
+                )
+            time.sleep(LOOK_EVERY_S)  # another process: nothing to wait on
         return None
 
     async def _in_window(self, browser: Browser, address: str, deadline_s: float) -> LoginReport | None:
-        """Show the page until the person is through, or until the session is ready without us."""
+        """Show the page until the person has logged in or the session is ready another way."""
         from gwctl.gateway.keystore import kept_leaf
         from gwctl.login.worker_client import LoginJob, LoginWorker
 
@@ -221,15 +223,15 @@ class _Visit:
                 await asyncio.gather(window, elsewhere, return_exceptions=True)
 
     async def _await_ready(self) -> None:
-        """Return when somebody is logged in; raises NoSupervisor when there is nobody any more to log in for."""
+        """Return when the session is logged in; raise NoSupervisor if no supervisor is left to log in for."""
         while True:
             status = await asyncio.to_thread(self.client.status)
             if status["ready"]:
                 return
-            await asyncio.sleep(LOOK_EVERY_S)  # between two looks at another process; the window has the deadline
+            await asyncio.sleep(LOOK_EVERY_S)  # another process: nothing to wait on; the window has the deadline
 
     def _judge(self, report: LoginReport) -> None:
-        """Raise what a window means that nobody has logged in at."""
+        """Raise the error for a window without a login."""
         from gwctl.login.outcome import LoginOutcome
 
         command = self.profile.command
@@ -241,7 +243,7 @@ class _Visit:
             case LoginOutcome.TIMED_OUT:
                 raise TimedOut(report.text, hint=command("login --manual --timeout 600"))
             case LoginOutcome.PAGE_NEVER_CAME | LoginOutcome.UPSTREAM_ILL:
-                raise UpstreamUnreachable(f"the login page did not come: {report.text}", hint=command("login --probe"))
+                raise UpstreamUnreachable(f"the login page did not load: {report.text}", hint=command("login --probe"))
             case _:
-                hint = f"DISPLAY= {command('login --manual')}, which prints an address for a browser of your own"
-                raise BrowserMissing(f"the window could not be shown: {report.text}", hint=hint)
+                hint = f"DISPLAY= {command('login --manual')} prints an address for your own browser"
+                raise BrowserMissing(f"cannot open the window: {report.text}", hint=hint)

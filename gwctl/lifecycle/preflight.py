@@ -1,4 +1,4 @@
-"""What has to be right before a supervisor starts or logs in, checked in one place: port, secrets, law 2, release."""
+"""Check in one place what must hold before a supervisor starts or logs in: port, secrets, law 2, release."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def preflight(profile: Profile, observer: Observer, *, sandbox: bool, by_hand: bool = False) -> dict[str, Found]:
-    """Check everything that may forbid a start and get what is missing; return the secrets. Raises GwctlError.
+    """Check everything that may forbid a start and install what is missing; return the secrets. Raise GwctlError.
 
-    A gateway that runs already may need no login: it is taken over also where secrets or law 2 would forbid one (law
-    4). Where it needs one after all, the supervisor asks the same questions before that. ``by_hand`` needs none.
+    A running gateway may need no login: take it over even where missing secrets or law 2 would forbid a login (law 4).
+    If it does need one, the supervisor makes the same checks first. ``by_hand`` needs no secrets.
     """
     settings = settle_port(profile, profile.settings(), observer)
     found: dict[str, Found] = {}
@@ -40,10 +40,10 @@ def preflight(profile: Profile, observer: Observer, *, sandbox: bool, by_hand: b
 
 
 def settle_port(profile: Profile, settings: Settings, observer: Observer) -> Settings:
-    """Return the settings with the port that the profile has from now on, and say so where it is another one.
+    """Return the settings with the port that the profile uses from now on, and report a changed port.
 
-    A port that somebody set stays, and so does that of a profile which had a gateway before: clients may know it. The
-    choice is kept in the profile's folder, where every later call finds it. Raises GwctlError.
+    A port that a person set stays, and so does the port of a profile that already had a gateway: clients may know it.
+    The choice is stored in the profile's folder, where every later call finds it. Raise GwctlError.
     """
     from gwctl import process
     from gwctl.state_file import read_json, write_json
@@ -51,7 +51,7 @@ def settle_port(profile: Profile, settings: Settings, observer: Observer) -> Set
     setting, paths = settings.values["port"], settings.paths
     _, lost = read_json(paths.chosen_port_file)
     if lost is not None:
-        observer.say(f"the file with the profile's port was damaged, and is now {lost}")
+        observer.say(f"the file with the profile's port was damaged; moved it to {lost}")
     had_a_gateway = paths.gateway_state_file.exists() or (lost is None and paths.gateway_served_file.exists())
     known = setting.source != BUILT_IN or had_a_gateway
     if known or process.port_is_free(setting.value):
@@ -64,7 +64,7 @@ def settle_port(profile: Profile, settings: Settings, observer: Observer) -> Set
     port = free_port_beside(paths, process.port_is_free)
     write_json(paths.chosen_port_file, {"port": port})
     who = "somebody" if holder is None else holder.describe()
-    observer.say(f"port {setting.value} is held by {who}: profile {profile.name!r} has port {port} from now on")
+    observer.say(f"port {setting.value} is held by {who}: profile {profile.name!r} uses port {port} from now on")
     return profile.settings()
 
 
@@ -90,12 +90,12 @@ def _has_gateway_to_adopt(settings: Settings) -> bool:
 
 
 def look_for_secrets(profile: Profile, settings: Settings, observer: Observer) -> dict[str, Found]:
-    """Return the secrets that were found, asking a person for the password last; raise CredentialsMissing."""
+    """Return the secrets that were found; ask a person for the password last; raise CredentialsMissing."""
     from gwctl.credentials import doubt_of, find, require
     from gwctl.supervisor.attempt import check_totp, sources_of
 
     def ask(name: str) -> str:
-        return observer.ask(f"{name} of {settings['username']}", hidden=True)
+        return observer.ask(f"{name} for {settings['username']}", hidden=True)
 
     may_ask = observer.can_answer and settings["username"] is not None
     sources = sources_of(profile.environment, prompt=ask if may_ask else None)
@@ -111,9 +111,9 @@ def look_for_secrets(profile: Profile, settings: Settings, observer: Observer) -
 
 
 def look_for_ways(profile: Profile, settings: Settings) -> dict[str, Found]:
-    """Return the addresses at which somebody is told; raise Configuration where one cannot be used.
+    """Return the notification URLs and tokens; raise Configuration if one is unusable.
 
-    The supervisor is handed them: when there is news, the keyring may be locked and a program may hang.
+    The supervisor gets them at its start: when there is news, the keyring may be locked or a program may hang.
     """
     from gwctl.credentials import find
     from gwctl.integrations.notify import find_secrets
@@ -124,7 +124,7 @@ def look_for_ways(profile: Profile, settings: Settings) -> dict[str, Found]:
 
 
 def check_law_2(profile: Profile, settings: Settings, found: Mapping[str, Found], observer: Observer) -> None:
-    """Raise CredentialsRejected or LockedOut, before anything is started, where law 2 forbids the login."""
+    """Raise CredentialsRejected or LockedOut, before anything starts, if law 2 forbids the login."""
     from gwctl.login_ledger.ledger import Ledger
     from gwctl.supervisor.attempt import ledger_secret, login_context
 
@@ -137,18 +137,18 @@ def check_law_2(profile: Profile, settings: Settings, found: Mapping[str, Found]
     if permission.allowed or permission.wait_s is not None:
         return
     if permission.code == SecondFactorNeeded.code and observer.can_answer:
-        # Nothing was refused, and now somebody is there.
+        # IBKR refused nothing, and now a person is present.
         ledger.lift_block(code=SecondFactorNeeded.code)
         return
     kinds: tuple[type[NeedsPerson], ...] = (CredentialsRejected, SecondFactorNeeded, WrongMode)
     kind = next((one for one in kinds if one.code == permission.code), LockedOut)
-    mend = "correct the password" if kind is CredentialsRejected else "mend the cause"
+    mend = "correct the password" if kind is CredentialsRejected else "fix the cause"
     hint = f"{mend}, or {profile.command('login --reset-lockout')}"
     raise kind(permission.reason or "locked out", hint=hint)
 
 
 def _prepare(profile: Profile, settings: Settings, observer: Observer, *, sandbox: bool) -> None:
-    """Get the release and the certificate here, once: that needs large libraries which the supervisor never loads."""
+    """Install the release and the certificate here: that needs large libraries that the supervisor never loads."""
     from gwctl.gateway.keystore import ensure_leaf, kept_leaf
     from gwctl.gateway.launch import adopt
 
@@ -159,30 +159,30 @@ def _prepare(profile: Profile, settings: Settings, observer: Observer, *, sandbo
         sandbox_release(store_of(paths), paths.cache_dir)
     else:
         ensure_release(profile, settings, observer)
-    # A gateway that was left running is known by the certificate it serves: another one waits for its next start.
+    # A gateway that was left running is identified by the certificate it serves: another one waits for its next start.
     if adopt(paths) is None or kept_leaf(paths) is None:
         ensure_leaf(paths, settings["certificate_names"])
 
 
 def store_of(paths: Paths) -> ReleaseStore:
-    """Return the store of this machine's releases."""
+    """Return this machine's release store."""
     from gwctl.release.store import ReleaseStore
 
     return ReleaseStore(paths.releases_dir, paths.cache_dir)
 
 
 def install_from(profile: Profile, source: str, observer: Observer, sha256: str | None = None) -> InstallResult:
-    """Install a release from ``source``; raises what the store raises."""
+    """Install a release from ``source``; raise what the store raises."""
     with observer.downloading() as progress:
         return store_of(profile.paths).install(source, sha256=sha256, progress=progress)
 
 
 def ensure_release(profile: Profile, settings: Settings, observer: Observer) -> None:
-    """Install the release that the profile asks for, unless it is there."""
+    """Install the profile's release if it is missing."""
     from gwctl.supervisor.served import choose_release
 
     if choose_release(settings, store_of(profile.paths)) is not None:
         return
-    observer.show("getting the Standard Release")
+    observer.show("installing the Standard Release")
     result = install_from(profile, str(settings["release"]), observer)
     observer.show(f"installed release {result.release.version}, sha256 {result.release.sha256}")

@@ -1,4 +1,4 @@
-"""What every operation gets: the profile, who follows it; and what its errors mean to them."""
+"""The parameters of every operation: the profile and an observer; and the translation of errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A profile's name, and what its settings are read from; ``flags`` are settings that override all others."""
+    """A profile's name and the sources of its settings; ``flags`` are settings that override all others."""
 
     name: str = DEFAULT_PROFILE
     environment: Environment = field(default_factory=Environment)
@@ -26,7 +26,7 @@ class Profile:
 
     @property
     def paths(self) -> Paths:
-        """The profile's paths; its settings are not read, so that a broken file does not prevent a stop."""
+        """The profile's paths; this reads no settings, so a broken file does not prevent a stop."""
         return Paths.for_profile(check_profile_name(self.name), self.environment.home)
 
     def settings(self) -> Settings:
@@ -34,42 +34,42 @@ class Profile:
         return load(self.name, flags=self.flags, environment=self.environment)
 
     def with_name(self, name: str) -> Profile:
-        """Return another profile of the same home."""
+        """Return another profile in the same home."""
         return replace(self, name=name)
 
     def command(self, rest: str) -> str:
-        """Return the command to type next for this profile."""
+        """Return the next command to type for this profile."""
         option = "" if self.name == DEFAULT_PROFILE else f" --profile {self.name}"
         return f"gwctl{option} {rest}"
 
 
 class Observer:
-    """One that says nothing and answers nothing; the command line has its own."""
+    """An observer that reports nothing and answers nothing; the command line has its own."""
 
     verbose = False
-    """Whether the supervisor that is started writes a detailed log."""
+    """Whether a newly started supervisor writes a detailed log."""
     can_answer = False
     """Whether there is a person to ask."""
     undone = ""
-    """What was undone when the operation was interrupted, for the last line."""
+    """What was undone after an interruption, for the last line."""
 
     def say(self, text: str) -> None:
-        """Pass on one line for a person."""
+        """Report one line to a person."""
 
     def show(self, text: str) -> None:
-        """Pass on which step begins."""
+        """Report the step that begins."""
 
     def ask_to_do(self, text: str) -> None:
-        """Pass on what a person has to do now, or nothing goes on."""
+        """Report what a person must do now for anything to continue."""
         self.show(text)
 
-    def ask(self, prompt: str, *, hidden: bool) -> str:  # noqa: ARG002 - others hide what is typed
-        """Return a person's answer; called only where ``can_answer``."""
-        raise CredentialsMissing(f"there is nobody to ask for {prompt}")
+    def ask(self, prompt: str, *, hidden: bool) -> str:  # noqa: ARG002 - other observers hide the input
+        """Return a person's answer; called only if ``can_answer``."""
+        raise CredentialsMissing(f"cannot ask for {prompt}")
 
     @contextmanager
     def downloading(self) -> Iterator[Callable[[DownloadProgress], None]]:
-        """Yield what is called with the progress of a download."""
+        """Yield a function to call with the progress of a download."""
         yield lambda _seen: None
 
 
@@ -77,7 +77,7 @@ SILENT = Observer()
 
 
 def translated(error: Exception, profile: Profile) -> GwctlError:
-    """Return it as one of ours."""
+    """Return the error as one of ours."""
     match error:
         case GwctlError():
             return error
@@ -90,7 +90,7 @@ def translated(error: Exception, profile: Profile) -> GwctlError:
         case _:
             detail = f"{type(error).__name__} in gwctl itself"
             return GwctlError(
-                detail, hint=f"{profile.command('doctor --bundle report.zip')}, and report it with what -v prints"
+                detail, hint=f"{profile.command('doctor --bundle report.zip')}, and report it with the output of -v"
             )
 
 
@@ -98,7 +98,7 @@ T = TypeVar("T")
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return what the coroutine returns, or raise what it raises."""
+    """Return the coroutine's result, or raise its exception."""
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
 

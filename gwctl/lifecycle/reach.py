@@ -1,4 +1,4 @@
-"""Reach what already runs: the supervisor, the gateway, the stand-in; and what clients need for that."""
+"""Reach what already runs: the supervisor, the gateway, the sandbox; and what clients need for that."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Reached:
 
     @property
     def origin(self) -> str:
-        """The address without the API's path."""
+        """The URL without the API's path."""
         return self.base_url.removesuffix("/v1/api")
 
 
 def find_supervisor(profile: Profile) -> SupervisorClient | None:
-    """Return a client for the running supervisor; raise SupervisorHangs if it is there and does not answer.
+    """Return a client for the running supervisor; raise SupervisorHangs if it runs but does not answer.
 
-    After a `kill -9` its record is left, and its port may be another program's, which accepts and says nothing: who is
-    provably gone does not hang.
+    After a `kill -9` its record is left, and another program that never answers may have its port: a supervisor that
+    has provably ended does not hang.
     """
     before, _ = read_json(profile.paths.supervisor_state_file)
     try:
@@ -65,7 +65,7 @@ def reach(profile: Profile) -> Reached:
 
 
 def ask(profile: Profile, method: str, path: str, body: bytes | None = None) -> RawAnswer:
-    """Make one verified call; ``path`` may stand with or without ``/v1/api``. Raise TimedOut or GatewayUnreachable."""
+    """Make one verified call; ``path`` works with and without ``/v1/api``. Raise TimedOut or GatewayUnreachable."""
     reached = reach(profile)
     path = "/" + path.lstrip("/")
     whole = path if path.startswith("/v1/") else f"/v1/api{path}"
@@ -74,7 +74,7 @@ def ask(profile: Profile, method: str, path: str, body: bytes | None = None) -> 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """A profile's stand-in for IBKR; each call raises GatewayUnreachable if none runs, and Usage for unknown names."""
+    """A profile's sandbox; each call raises GatewayUnreachable if none runs, and Usage for unknown names."""
 
     profile: Profile
 
@@ -87,26 +87,26 @@ class Sandbox:
         return record.url, record.admin_token
 
     def state(self) -> dict[str, Any]:
-        """Return its address, sessions, logins and scenarios."""
+        """Return the sandbox's address, sessions, logins and scenarios."""
         url, token = self._where()
         token_file = str(self.profile.paths.sandbox_state_file)
         return {"url": url, "token_file": token_file, **client.read_state(url, token)}
 
-    def on(self, scenario: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - each scenario has its own
-        """Switch a scenario on and return the new state."""
+    def on(self, scenario: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - parameters differ by scenario
+        """Turn a scenario on and return the new state."""
         return client.set_scenario(*self._where(), scenario, on=True, params=parameters)
 
     def off(self, scenario: str) -> dict[str, Any]:
-        """Switch a scenario off and return the new state."""
+        """Turn a scenario off and return the new state."""
         return client.set_scenario(*self._where(), scenario, on=False)
 
-    def do(self, action: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - each action has its own
-        """Do something once, `drop_session` for example, and return the new state."""
+    def do(self, action: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - parameters differ by action
+        """Do an action once, for example `drop_session`, and return the new state."""
         return client.act(*self._where(), action, parameters)
 
     @contextmanager
-    def fault(self, scenario: str, **parameters: Any) -> Iterator[None]:  # noqa: ANN401 - each scenario has its own
-        """Have a scenario on for the length of a ``with``."""
+    def fault(self, scenario: str, **parameters: Any) -> Iterator[None]:  # noqa: ANN401 - parameters differ by scenario
+        """Keep a scenario on for the duration of a ``with``."""
         self.on(scenario, **parameters)
         try:
             yield
@@ -119,7 +119,7 @@ THIS_MACHINE = ("localhost", "127.0.0.1")
 
 
 def variables_of(settings: Settings, environment: Environment) -> dict[str, str]:
-    """Return the variables of the contract; the bundle is written if it is missing or old."""
+    """Return the variables of the contract; write the bundle if it is missing or old."""
     from gwctl.gateway.keystore import write_bundle
 
     bundle = str(write_bundle(settings.paths.ca_dir, settings["certificate_names"]))
@@ -138,13 +138,13 @@ def variables_of(settings: Settings, environment: Environment) -> dict[str, str]
 
 
 def past_proxies(environment: Environment) -> str:
-    """Return what is reached without a proxy: what the environment names, by either spelling, and this machine."""
+    """Return the hosts to reach without a proxy: those in the environment, in either spelling, and this machine."""
     named = [part.strip() for name in NO_PROXY for part in (environment.get(name) or "").split(",")]
     return ",".join(dict.fromkeys(part for part in (*named, *THIS_MACHINE) if part))
 
 
 def port_of(settings: Settings) -> int:
-    """Return the running gateway's port, which may be one of its `up`'s own flags, or the settings' one."""
+    """Return the running gateway's port, which may come from a flag of its `up`, or else the port in the settings."""
     raw, _ = read_json(settings.paths.supervisor_state_file)
     port = (raw or {}).get("gateway_port")
     return int(port) if isinstance(port, int) else int(settings["port"])

@@ -1,4 +1,4 @@
-"""The API for programs: bring a session up, use it, and bring down what was brought up for it."""
+"""The Python API: bring a session up, use it, and bring down what was brought up for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLIENT_TIMEOUT_S = 30.0
 
 
 class _Told(Observer):
-    """Passes each step on to a program's own function."""
+    """Passes each step to a caller's function."""
 
     def __init__(self, on_step: Callable[[str], None] | None) -> None:
         self._on_step = on_step
@@ -51,7 +51,7 @@ def _profile(name: str | None, environ: Mapping[str, str] | None, flags: Mapping
 
 @contextlib.contextmanager
 def _ours(profile: Profile) -> Iterator[None]:
-    """Turn what the system raises into errors of ``gwctl.errors``."""
+    """Turn system errors into errors of ``gwctl.errors``."""
     try:
         yield
     except Exception as error:
@@ -62,19 +62,19 @@ def _ours(profile: Profile) -> Iterator[None]:
 
 
 class Session:
-    """A session that was ready when it was made, and is kept so by its supervisor, which restarts what fails."""
+    """A session that was ready when it was created; its supervisor keeps it ready and restarts what fails."""
 
     def __init__(self, profile: Profile, status: Status, *, started: bool) -> None:
         self._profile = profile
         self.started = started
         """Whether this call started it."""
         self.base_url = str(status["gateway"]["base_url"])
-        """The API's address, ``https://localhost:PORT/v1/api``."""
+        """The API's URL, ``https://localhost:PORT/v1/api``."""
         self.ca_file = Path(status["gateway"]["ca_file"])
-        """The certificate authority's file that the gateway's certificate is verified with."""
+        """The CA file for verifying the gateway's certificate."""
 
     def status(self) -> Status:
-        """Return the session's status now, stopped included."""
+        """Return the session's current status, also when stopped."""
         with _ours(self._profile):
             return look_always(self._profile)[0]
 
@@ -85,25 +85,25 @@ class Session:
 
     @property
     def sandbox(self) -> Sandbox:
-        """The stand-in for IBKR, to be steered; calls raise GatewayUnreachable where the session is one at IBKR."""
+        """The sandbox's controls; calls raise GatewayUnreachable if the session is at IBKR."""
         from gwctl.lifecycle.reach import Sandbox
 
         return Sandbox(self._profile)
 
     def client(self, **options: Any) -> httpx.Client:  # noqa: ANN401 - httpx's own options
-        """Return an httpx client for the API that verifies the gateway's certificate; closing it is yours."""
+        """Return an httpx client for the API that verifies the gateway's certificate; you close it."""
         import httpx
 
         return httpx.Client(**{**self.client_options(), **options})
 
     def client_options(self) -> dict[str, Any]:
-        """Return what an httpx client for the API is made with."""
+        """Return the options for an httpx client of the API."""
         import ssl
 
         if not self.ca_file.exists():
-            raise GatewayUnreachable(f"{self.ca_file} is gone", hint=self._profile.command("up"))
+            raise GatewayUnreachable(f"{self.ca_file} no longer exists", hint=self._profile.command("up"))
         verified = ssl.create_default_context(cafile=self.ca_file)
-        # A proxy of the environment's is not for this machine itself.
+        # A proxy from the environment must not be used for this machine itself.
         return {"base_url": self.base_url, "verify": verified, "timeout": CLIENT_TIMEOUT_S, "trust_env": False}
 
 
@@ -117,11 +117,11 @@ def session(  # noqa: PLR0913 - one argument an option
     on_step: Callable[[str], None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[Session]:
-    """Have a ready session for the length of a ``with``: brought up if needed, and then brought down at its end.
+    """Provide a ready session inside a ``with``: bring it up if needed, and if so bring it down at the end.
 
-    What ran before goes on. If this program is killed, the supervisor sees it and brings the session down. ``profile``
-    is one of config.toml (``GWCTL_PROFILE``, else ``default``); ``environ`` replaces this process's environment as the
-    source of settings; ``on_step`` is called with each step. Raises the errors of ``gwctl.errors``.
+    A session that ran before keeps running. If this program is killed, the supervisor notices and brings the session
+    down. ``profile`` is one of config.toml (``GWCTL_PROFILE``, else ``default``); ``environ`` replaces this process's
+    environment as a source of settings; ``on_step`` is called with each step. Raise the errors of ``gwctl.errors``.
     """
     it, observer, holder = _profile(profile, environ, {"port": port}), _Told(on_step), ourselves()
     with _ours(it):
@@ -142,7 +142,7 @@ def up(  # noqa: PLR0913 - one argument an option
     on_step: Callable[[str], None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Session:
-    """Bring a session up, or find it ready, and leave it running: ``gwctl up``."""
+    """Bring a session up, or find it ready, and leave it running, as ``gwctl up`` does."""
     it = _profile(profile, environ, {"port": port})
     with _ours(it):
         result = start.up(it, sandbox=sandbox, timeout_s=timeout_s, observer=_Told(on_step))
@@ -150,14 +150,14 @@ def up(  # noqa: PLR0913 - one argument an option
 
 
 def down(profile: str | None = None, *, keep_session: bool = False, environ: Mapping[str, str] | None = None) -> bool:
-    """Log out and stop the profile, with ``keep_session`` all but its gateway; return whether anything ran."""
+    """Log out and stop the profile, or with ``keep_session`` all but its gateway; return whether anything ran."""
     it = _profile(profile, environ, {})
     with _ours(it):
         return stopping.stop(it, keep_session=keep_session)
 
 
 def status(profile: str | None = None, *, environ: Mapping[str, str] | None = None) -> Status:
-    """Return the profile's status; a stopped one has one, too."""
+    """Return the profile's status, also when it is stopped."""
     it = _profile(profile, environ, {})
     with _ours(it):
         return look_always(it)[0]
@@ -170,7 +170,7 @@ def wait(
     timeout_s: float = 180.0,
     environ: Mapping[str, str] | None = None,
 ) -> Status:
-    """Return the status once the profile is ready, or stopped; touch nothing. Raises TimedOut and TryAgain."""
+    """Return the status once the profile is ready, or stopped; change nothing. Raise TimedOut and TryAgain."""
     it = _profile(profile, environ, {})
     with _ours(it):
         return waiting.wait_for(it, wanted, timeout_s=timeout_s)
@@ -186,7 +186,7 @@ async def async_session(  # noqa: PLR0913 - one argument an option
     on_step: Callable[[str], None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[AsyncSession]:
-    """Do what ``session`` does without holding up the event loop; a cancelled task cleans up first.
+    """Do the same as ``session`` without blocking the event loop; a cancelled task cleans up first.
 
     ``on_step`` is called in another thread.
     """
@@ -198,25 +198,25 @@ async def async_session(  # noqa: PLR0913 - one argument an option
     try:
         yield AsyncSession(it, result.status, started=result.started)
     finally:
-        # Shielded: the end of a cancelled task is no reason to leave a session running.
+        # Shielded: cancelling a task must not leave a session running.
         with _ours(it):
             await asyncio.shield(asyncio.to_thread(let_go, it, holder, started=result.started, observer=observer))
 
 
 class AsyncSession:
-    """What ``Session`` is, for code that must not hold up its event loop."""
+    """The same as ``Session`` for code that must not block its event loop."""
 
     def __init__(self, profile: Profile, status: Status, *, started: bool) -> None:
         self._session = Session(profile, status, started=started)
         self.started = self._session.started
         """Whether this call started it."""
         self.base_url = self._session.base_url
-        """The API's address, ``https://localhost:PORT/v1/api``."""
+        """The API's URL, ``https://localhost:PORT/v1/api``."""
         self.ca_file = self._session.ca_file
-        """The certificate authority's file that the gateway's certificate is verified with."""
+        """The CA file for verifying the gateway's certificate."""
 
     async def status(self) -> Status:
-        """Return the session's status now, stopped included."""
+        """Return the session's current status, also when stopped."""
         return await _in_thread(self._session.status)
 
     async def wait(self, *, timeout_s: float = 180.0) -> Status:
@@ -224,14 +224,14 @@ class AsyncSession:
         return await _in_thread(lambda: self._session.wait(timeout_s=timeout_s))
 
     def client(self, **options: Any) -> httpx.AsyncClient:  # noqa: ANN401 - httpx's own options
-        """Return an httpx client for the API that verifies the gateway's certificate; closing it is yours."""
+        """Return an httpx client for the API that verifies the gateway's certificate; you close it."""
         import httpx
 
         return httpx.AsyncClient(**{**self._session.client_options(), **options})
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """Return what ``work`` returns, done in a thread; cancelled, it is cancelled there and its clean-up waited for."""
+    """Return the result of ``work`` from a thread; on cancellation, cancel it there and wait for its clean-up."""
     cancellation = Cancellation()
 
     def do() -> T:

@@ -31,7 +31,7 @@ DISMISS_TIMEOUT_S = 5.0
 
 
 def start_waiting(profile: Profile, observer: Observer, *, sandbox: bool) -> tuple[Spawned, int]:
-    """Start the supervisor's process, which waits for its handover, and return where its own lines begin in the log."""
+    """Start the supervisor's process, which waits for its handover; return where its lines begin in the log."""
     from gwctl import process
     from gwctl.state_file import make_private_dir
 
@@ -43,7 +43,7 @@ def start_waiting(profile: Profile, observer: Observer, *, sandbox: bool) -> tup
     argv += ["--sandbox"] if sandbox else []
     argv += ["-v"] if observer.verbose else []
     variables = profile.environment.variables
-    # The library asks its own process's environment which keyring to use.
+    # The library reads from its own process's environment which keyring to use.
     keyring = {name: value for name, value in variables.items() if name.startswith("PYTHON_KEYRING_")}
     spawned = process.spawn(
         argv,
@@ -58,7 +58,7 @@ def start_waiting(profile: Profile, observer: Observer, *, sandbox: bool) -> tup
 
 
 def dismiss(spawned: Spawned) -> None:
-    """End a supervisor that was never handed anything: without a handover it ends by itself."""
+    """End a supervisor that got no handover: without one it ends by itself."""
     from gwctl import process
 
     with undisturbed():
@@ -66,14 +66,14 @@ def dismiss(spawned: Spawned) -> None:
             spawned.stdin.close()
         deadline_s = time.monotonic() + DISMISS_TIMEOUT_S
         while spawned.poll() is None and time.monotonic() < deadline_s:
-            time.sleep(0.01)  # between two looks at our own child, until the deadline
+            time.sleep(0.01)  # until our child ends or the deadline passes
         if spawned.poll() is None:
             run(process.stop([spawned.identity], grace_s=1.0))
             spawned.poll()
 
 
 def await_answer(profile: Profile, poll: Callable[[], int | None], offset: int, *, since_s: float) -> SupervisorClient:
-    """Return the client of a supervisor once it answers; ``poll`` says whether it ended. Raises GwctlError."""
+    """Return the supervisor's client once it answers; ``poll`` returns whether it ended. Raise GwctlError."""
     deadline_s = time.monotonic() + SPAWN_TIMEOUT_S
     while time.monotonic() < deadline_s:
         checkpoint()
@@ -83,25 +83,25 @@ def await_answer(profile: Profile, poll: Callable[[], int | None], offset: int, 
             return client
         if ended is not None:
             raise _why_ended(profile, ended, offset, since_s)
-        time.sleep(0.01)  # between two looks at a file and a port, until the deadline
-    raise TimedOut(f"the supervisor did not begin within {SPAWN_TIMEOUT_S:g} s", hint=profile.command("logs"))
+        time.sleep(0.01)  # until the file exists and the port answers, or the deadline passes
+    raise TimedOut(f"the supervisor did not start within {SPAWN_TIMEOUT_S:g} s", hint=profile.command("logs"))
 
 
 def _why_ended(profile: Profile, exit_code: int, offset: int, since_s: float) -> Exception:
-    """Return the error of a supervisor that ended before it could be asked: what it printed has the reason."""
+    """Return the error of a supervisor that ended before it answered: its output has the reason."""
     from gwctl.lifecycle.follow import Ended, Vanished, last_words
 
     words = last_words(profile, since_s)
     if words is not None:
         return words
     if exit_code < 0:
-        killed = f"the supervisor was killed at its start (signal {-exit_code})"
+        killed = f"the supervisor was killed while it started (signal {-exit_code})"
         return Vanished(killed, code="supervisor_failed", exit_code=1, hint=profile.command("logs"))
     try:
         printed = (profile.paths.logs_dir / "start.log").read_bytes()[offset:].decode(errors="replace")
     except OSError:
         printed = ""
-    message, hint = "the supervisor ended at its start", profile.command("logs")
+    message, hint = "the supervisor ended while it started", profile.command("logs")
     for line in printed.splitlines():
         if line.startswith("gwctl: "):
             message = line.removeprefix("gwctl: ")
@@ -113,12 +113,12 @@ def _why_ended(profile: Profile, exit_code: int, offset: int, since_s: float) ->
 START_LOCK_TIMEOUT_S = 60.0
 LOCK_LOOK_S = 0.5
 REPLACEMENTS = 2
-"""How often one call replaces a supervisor that is killed; more often it is not chance."""
+"""How often one call replaces a killed supervisor; more kills than that are no accident."""
 
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """A ready profile: its status, and whether it was this call that started its supervisor."""
+    """A ready profile: its status, and whether this call started its supervisor."""
 
     status: Status
     started: bool
@@ -134,8 +134,8 @@ def up(
 ) -> Up:
     """Return once the profile's session is ready; raise GwctlError.
 
-    Interrupted, what this call started is stopped again. It is held by ``holder``, if there is one, until `let_go`;
-    after any failure it is not.
+    On interruption, stop what this call started. ``holder``, if given, holds the session until `let_go`, or until any
+    failure.
     """
     began_s = time.monotonic()
     try:
@@ -159,10 +159,10 @@ def up(
     except BaseException as error:
         with undisturbed():
             if holder is not None:
-                observer.show("letting go of what was started")
+                observer.show("releasing what this command holds")
                 let_go(profile, holder, started=start.started, observer=observer)
             elif start.started and not isinstance(error, Exception):
-                observer.show("stopping what was started")
+                observer.show("stopping what this command started")
                 undo(profile, observer)
         raise
     return Up(status, start.started)
@@ -171,7 +171,7 @@ def up(
 def _ready_all_the_same(
     profile: Profile, error: Configuration, observer: Observer, *, sandbox: bool, holder: Holder | None
 ) -> Status | None:
-    """Return the status of a session that is ready though the settings cannot be read now; None if none is."""
+    """Return the status of a ready session whose settings cannot be read now; None if there is none."""
     client = find_supervisor(profile)
     if client is None:
         return None
@@ -180,24 +180,24 @@ def _ready_all_the_same(
     if not status["ready"] or not attach(profile, client, holder, observer):
         return None
     if not any(error.message in one["text"] for one in status.get("drift", [])):
-        observer.say(f"{error.message}; the session goes on with the settings of before")
+        observer.say(f"{error.message}; the session continues with its previous settings")
     return status
 
 
 def start_for_hand(profile: Profile, observer: Observer) -> tuple[SupervisorClient, bool]:
-    """Start a supervisor that makes no login of its own, unless one runs; return its client and whether it was us."""
+    """Start a supervisor that does not log in, unless one runs; return its client and whether this call started it."""
     return _Start(profile, profile.settings(), observer, sandbox=False, by_hand=True).begin()
 
 
 def undo(profile: Profile, observer: Observer) -> None:
-    """Stop what this call started, undisturbed by a second signal."""
+    """Stop what this call started; a second signal does not interrupt this."""
     with undisturbed():
         stop(profile, observer=observer)
-    observer.undone = "what was started is stopped again"
+    observer.undone = "stopped what this command had started"
 
 
 def wish_login(profile: Profile, client: SupervisorClient, found: Mapping[str, Found], observer: Observer) -> int:
-    """Have a running supervisor log in now, and return the journal entry after which to look for what comes of it."""
+    """Ask a running supervisor to log in now; return the journal entry after which to look for the result."""
     from gwctl.supervisor.handover import Handover, revealed
 
     secrets = Handover.make(profile.environment, {}, found).secrets
@@ -208,7 +208,7 @@ def _check_port(profile: Profile, status: Status) -> None:
     port = status["gateway"]["port"]
     if profile.flags.get("port", port) != port:
         raise ProfileHeld(
-            f"profile {profile.name!r} is running on port {port}",
+            f"profile {profile.name!r} is already running on port {port}",
             hint=f"{profile.command('down')}, then {profile.command('up --port ' + str(profile.flags['port']))}",
         )
 
@@ -217,8 +217,8 @@ def _check_kind(profile: Profile, client: SupervisorClient, *, sandbox: bool) ->
     if client.record.sandbox != sandbox:
         running = "the sandbox" if client.record.sandbox else "a session at IBKR"
         raise ProfileHeld(
-            f"profile {profile.name!r} is running {running}",
-            hint=f"{profile.command('down')}, or another --profile",
+            f"profile {profile.name!r} is already running {running}",
+            hint=f"{profile.command('down')}, or use another --profile",
         )
     return client
 
@@ -238,7 +238,7 @@ class _Start:
     since_s: float = field(default_factory=time.time)
 
     def until_ready(self, client: SupervisorClient | None, deadline_s: float) -> Status:
-        """Return the ready status; a supervisor that is killed on the way is replaced, its gateway adopted (law 4)."""
+        """Return the ready status; replace a supervisor that is killed meanwhile, adopting its gateway (law 4)."""
         left = REPLACEMENTS
         while True:
             try:
@@ -247,7 +247,7 @@ class _Start:
                 if left == 0 or time.monotonic() > deadline_s:
                     raise
             left -= 1
-            self.observer.show("the supervisor was killed; starting another one")
+            self.observer.show("the supervisor was killed; starting a new one")
             client = find_supervisor(self.profile)
 
     def _follow(self, client: SupervisorClient | None, deadline_s: float) -> Status:
@@ -270,31 +270,30 @@ class _Start:
         )
 
     def _wake_if_waiting_for_person(self, client: SupervisorClient) -> int | None:
-        """Have a supervisor that gave up on its password try another one, if there is another one.
+        """Ask a supervisor that gave up on its password to try a new one, if there is a new one.
 
-        Returns the journal entry after which to look for what comes of it, None where nothing was asked for. Raises
-        NeedsPerson, CredentialsRejected or LockedOut where only a person can go on: cron asks again and again.
+        Return the journal entry after which to look for the result, None if nothing was asked for. Raise NeedsPerson,
+        CredentialsRejected or LockedOut if only a person can continue: cron asks again and again.
         """
-        from gwctl.core.machine import BY_HAND
-
         profile, status = self.profile, client.status()
-        if status["phase"] != "locked_out" or (client.record.sandbox and status["reason"] != BY_HAND):
+        by_hand = status.get("person_needed") == "manual_login"
+        if status["phase"] != "locked_out" or (client.record.sandbox and not by_hand):
             return None
-        if status["reason"] == BY_HAND:
+        if by_hand:
             # Law 1: one login at a time, and this one is a person's.
             raise ProfileHeld(
-                f"profile {profile.name!r} is {BY_HAND}",
+                f"profile {profile.name!r} is {status['reason']}",
                 hint=f"{profile.command('login --manual')}, or {profile.command('login')}",
             )
         if status["login"]["last_outcome"] == "success":
-            # The password is right and no session comes of it: one more login a call would mend nothing.
+            # The password is correct but no session opens: another login per call would fix nothing.
             raise NeedsPerson(f"a person is needed: {status['reason']}", hint=profile.command("login"))
         found = look_for_secrets(profile, self.settings, self.observer)
         check_law_2(profile, self.settings, found, self.observer)
         return wish_login(profile, client, found, self.observer)
 
     def begin(self) -> tuple[SupervisorClient, bool]:
-        """Start a supervisor unless somebody else just did, and return its client and whether it was us."""
+        """Start a supervisor unless another process just did; return its client and whether this call started it."""
         from filelock import FileLock, Timeout
 
         from gwctl.state_file import make_private_dir
@@ -321,9 +320,9 @@ class _Start:
             lock.release()
 
     def _spawn(self) -> SupervisorClient:
-        """Start a supervisor and return its client; raise GwctlError with nothing left running.
+        """Start a supervisor and return its client; raise GwctlError and leave nothing running.
 
-        Its process is started first: while it loads, this one does what may still forbid the start.
+        Its process starts first: while that loads, this one checks what may still forbid the start.
         """
         from gwctl.supervisor.handover import Handover
 
@@ -338,7 +337,7 @@ class _Start:
                 dismiss(spawned)
             raise
         try:
-            with contextlib.suppress(BrokenPipeError):  # it ended already; why is in its log
+            with contextlib.suppress(BrokenPipeError):  # it already ended; its log says why
                 if spawned.stdin is not None:
                     handover = Handover.make(
                         profile.environment,
@@ -352,7 +351,7 @@ class _Start:
                     spawned.stdin.close()
             client = await_answer(profile, spawned.poll, offset, since_s=self.since_s)
         except BaseException as error:
-            # Still under the start lock, so that what is stopped here is what was started here.
+            # Still under the start lock, so that only what this call started is stopped here.
             if isinstance(error, TryAgain) or not isinstance(error, Exception):
                 undo(profile, observer)
             raise

@@ -1,4 +1,4 @@
-"""How a profile's session is: asked of its supervisor, or read from what is on disk; and waiting for it."""
+"""Return a profile's status, from its supervisor or from what is on disk, and wait for it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ READY, STOPPED, CANNOT_TELL, NOT_READY = 0, 3, 4, 150
 
 
 def look_always(profile: Profile) -> tuple[Status, int]:
-    """Return what ``look`` does, and of a supervisor that hangs what is known of it, with code 4."""
+    """Do the same as ``look``; for a supervisor that hangs, return what is known, with exit code 4."""
     try:
         return look(profile)
     except SupervisorHangs as error:
-        # Not "stopped": the gateway may serve on. Nobody can say, which is what the exit code says.
-        reason = f"{error.message}; {profile.command('down')} ends it"
+        # Not "stopped": the gateway may still serve. The exit code says that the state is unknown.
+        reason = f"{error.message}; {profile.command('down')} stops it"
         return {**stopped_status(profile), "phase": "degraded", "reason": reason, "last_error": reason}, CANNOT_TELL
 
 
 def look(profile: Profile) -> tuple[Status, int]:
-    """Return the profile's status and the contract's exit code; raise SupervisorHangs when nobody can tell."""
+    """Return the profile's status and the contract's exit code; raise SupervisorHangs if the state is unknown."""
     client = SupervisorClient.find(profile.paths)
     if client is not None:
         status = client.status()
@@ -54,7 +54,7 @@ def _gateway_is_alone(paths: Paths) -> bool:
 def _drift_of_gateway(profile: Profile) -> list[Drift]:
     from gwctl.supervisor.drift import drift_of_gateway
 
-    with contextlib.suppress(GwctlError):  # what is wrong with the settings is the reason already
+    with contextlib.suppress(GwctlError):  # the reason already names what is wrong with the settings
         return [one.to_status() for one in drift_of_gateway(profile.paths, profile.settings())]
     return []
 
@@ -78,7 +78,7 @@ def stopped_status(profile: Profile) -> Status:
 
 
 def blank_status(profile: Profile, port: int | None) -> Status:
-    """Return the status of a profile of which nothing is known."""
+    """Return the status of a profile about which nothing is known."""
     return {
         "profile": profile.name,
         "phase": "stopped",
@@ -117,7 +117,7 @@ def blank_status(profile: Profile, port: int | None) -> Status:
 
 
 def _last_end(paths: Paths) -> tuple[float | None, str | None]:
-    """Return when and why the last supervisor ended, as far as that is written down."""
+    """Return when and why the last supervisor ended, as far as it recorded that."""
     ended, _ = read_json(paths.last_end_file)
     match ended:
         case {"at_s": int() | float() as at_s, "text": str() | None as text}:
@@ -144,7 +144,7 @@ Wanted = Literal["ready", "stopped"]
 
 
 def wait_for(profile: Profile, wanted: Wanted = "ready", *, timeout_s: float = 180.0) -> Status:
-    """Return the status once it is ``wanted``; raise TryAgain where nothing will make it ready, and TimedOut."""
+    """Return the status once it is ``wanted``; raise TryAgain if nothing will make it ready, and TimedOut."""
     deadline_s = time.monotonic() + timeout_s
     while True:
         checkpoint()
@@ -152,9 +152,9 @@ def wait_for(profile: Profile, wanted: Wanted = "ready", *, timeout_s: float = 1
         if (wanted == "ready" and status["ready"]) or (wanted == "stopped" and code == STOPPED):
             return status
         if wanted == "ready" and code == STOPPED:
-            text = f"profile {profile.name!r} is stopped: nothing will make it ready"
+            text = f"profile {profile.name!r} is stopped, and wait does not start it"
             raise TryAgain(text, hint=profile.command("up"))
         if time.monotonic() >= deadline_s:
             text = f"not {wanted} after {timeout_s:g} s: {status['phase']}, {status['reason']}"
             raise TimedOut(text, hint=profile.command("status"))
-        time.sleep(min(LOOK_EVERY_S, max(0.0, deadline_s - time.monotonic())))  # between two looks
+        time.sleep(min(LOOK_EVERY_S, max(0.0, deadline_s - time.monotonic())))  # until the next look

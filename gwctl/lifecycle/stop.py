@@ -1,4 +1,4 @@
-"""Stop a profile: supervisor, gateway, browser and stand-in; it always comes to its end (law 10)."""
+"""Stop a profile: supervisor, gateway, browser and sandbox; this always reaches stopped (law 10)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ LOOK_EVERY_S = 0.02
 
 
 def stop(profile: Profile, *, keep_session: bool = False, observer: Observer = SILENT) -> bool:
-    """Stop the profile, with ``keep_session`` all but its gateway, and return whether anything of it ran.
+    """Stop the profile, or with ``keep_session`` all but its gateway, and return whether anything of it ran.
 
-    Raises TimedOut if something of it is still there.
+    Raise TimedOut if part of it is still running.
     """
     paths = profile.paths
     if not paths.profile_dir.is_dir():
@@ -32,7 +32,7 @@ def stop(profile: Profile, *, keep_session: bool = False, observer: Observer = S
 
 
 def _stop_recorded(profile: Profile, observer: Observer, *, keep_session: bool) -> bool:
-    """Stop the supervisor that the record names and return whether there was one."""
+    """Stop the supervisor named in the record and return whether there was one."""
     from gwctl import process
     from gwctl.state_file import read_json
 
@@ -43,27 +43,27 @@ def _stop_recorded(profile: Profile, observer: Observer, *, keep_session: bool) 
     record = SupervisorRecord.load(profile.paths)
     try:
         if record is not None:
-            # systemd sets SERVICE_RESULT for its ExecStop, on a reboot too: no person has asked for that.
+            # systemd sets SERVICE_RESULT for its ExecStop, also on a reboot, which no person asked for.
             by_person = "SERVICE_RESULT" not in profile.environment.variables
             SupervisorClient(record).command("stop", {"keep_session": keep_session, "by_person": by_person})
     except (NoSupervisor, SupervisorHangs):
-        observer.say("the supervisor does not answer; ending its process")
+        observer.say("the supervisor does not answer; stopping its process")
         _end(profile, identity, keep_session=keep_session)
         return True
     deadline_s = time.monotonic() + STOP_TIMEOUT_S
     while process.is_alive(identity):
         if time.monotonic() > deadline_s:
-            observer.say("the supervisor does not come to its end; ending its process")
+            observer.say("the supervisor did not exit in time; killing it")
             _end(profile, identity, keep_session=keep_session)
             break
-        time.sleep(LOOK_EVERY_S)  # between two looks at another process, until the deadline
+        time.sleep(LOOK_EVERY_S)  # until the process ends or the deadline passes
     return True
 
 
 def _end(profile: Profile, identity: Identity, *, keep_session: bool) -> None:
-    """End a supervisor that does not end by itself; its gateway stays, to be logged out first or to be kept.
+    """End a supervisor that does not end by itself; its gateway stays, for a later logout or to be kept.
 
-    One whose gateway is kept is killed at once: on SIGTERM it would log out and end the gateway.
+    If the gateway is kept, kill the supervisor at once: on SIGTERM it would log out and end the gateway.
     """
     from gwctl import process
     from gwctl.supervisor.profile_lock import unrecorded_stand_ins
@@ -74,7 +74,7 @@ def _end(profile: Profile, identity: Identity, *, keep_session: bool) -> None:
 
 
 def _stop_what_is_left(profile: Profile, observer: Observer, *, keep_session: bool) -> bool:
-    """Take the supervisor's lock, ending who holds it without a record, and stop what has no supervisor."""
+    """Take the supervisor's lock, end a process that holds it without a record, and stop what has no supervisor."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(profile.paths.supervisor_lock, mode=0o600)
@@ -88,7 +88,7 @@ def _stop_what_is_left(profile: Profile, observer: Observer, *, keep_session: bo
                     return was
                 return run(_clear(profile)) or was
         except Timeout:
-            # It holds the lock: it was just about to write its record, or the record was lost.
+            # It holds the lock: it was about to write its record, or the record was lost.
             stopped = _stop_recorded(profile, observer, keep_session=keep_session)
             was = stopped or _stop_unrecorded(profile, observer, keep_session=keep_session) or was
         if time.monotonic() > deadline_s:
@@ -96,7 +96,7 @@ def _stop_what_is_left(profile: Profile, observer: Observer, *, keep_session: bo
 
 
 def gateway_runs(profile: Profile) -> bool:
-    """Say whether a gateway of the profile runs that a supervisor could take over."""
+    """Return whether a gateway of the profile runs that a supervisor could take over."""
     from gwctl.gateway import launch
     from gwctl.supervisor.profile_lock import unrecorded_gateway
 
@@ -111,7 +111,7 @@ def _stop_unrecorded(profile: Profile, observer: Observer, *, keep_session: bool
 
     found = unrecorded_supervisors(profile.paths)
     for one in found:
-        observer.say(f"the supervisor (pid {one.pid}) has lost its record; ending its process")
+        observer.say(f"the supervisor (pid {one.pid}) lost its record; stopping its process")
         _end(profile, one, keep_session=keep_session)
     return bool(found)
 
@@ -135,13 +135,13 @@ async def _clear(profile: Profile) -> bool:
     survivors = (*report.survivors, *lost_report.survivors)
     if survivors:
         pids = " ".join(str(one.pid) for one in survivors)
-        raise TimedOut(f"these processes of the gateway do not end: {pids}", hint=f"kill -9 {pids}")
+        raise TimedOut(f"these gateway processes do not exit: {pids}", hint=f"kill -9 {pids}")
     paths.supervisor_state_file.unlink(missing_ok=True)
     return found or bool(lost or report.ended or report.killed)
 
 
 def _port(profile: Profile) -> int:
-    """Return the port of a gateway whose record is lost: what it was started with, as far as that is known."""
+    """Return the port of a gateway whose record is lost: the one it was started with, as far as known."""
     from gwctl.config import KEYS
 
     try:

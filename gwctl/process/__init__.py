@@ -1,7 +1,7 @@
-"""Spawn, recognise, watch and stop processes; the only user of psutil and subprocess.
+"""Spawn, identify, watch and stop processes; the only user of psutil and subprocess.
 
-A process is known by its pid, the time it was created and its working directory (law 3): a pid alone is reused by the
-system. What only Linux offers (``/proc``, pidfd) stands behind one function each in ``identity``, with a portable twin.
+A process is identified by its pid, creation time and working directory (law 3), because the system reuses pids. Each
+Linux-only feature (``/proc``, pidfd) is wrapped in one function in ``identity``, with a portable version next to it.
 """
 
 from gwctl.free_ports import next_free, port_is_free

@@ -1,4 +1,4 @@
-"""Recognise a process by its pid, the time it was created and its working directory (law 3), and see it end."""
+"""Identify a process by its pid, creation time and working directory (law 3), and wait for its end."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NOT_ALIVE = frozenset("ZXx")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One process, told apart from every other that ever has its pid.
+    """One process, distinct from every other process that ever has its pid.
 
-    ``created_s`` counts from the machine's start where that is known (then ``boot_id`` names the start, and a clock
-    that is set does no harm), otherwise from the epoch.
+    ``created_s`` counts from the machine's boot if that is known (``boot_id`` then names the boot, and changing the
+    clock does no harm), otherwise from the epoch.
     """
 
     pid: int
@@ -28,12 +28,12 @@ class Identity:
     boot_id: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object a state file keeps."""
+        """Return the JSON object for a state file."""
         return {"pid": self.pid, "created_s": self.created_s, "cwd": self.cwd, "boot_id": self.boot_id}
 
     @classmethod
     def from_json(cls, value: object) -> Identity | None:
-        """Return the identity kept in ``value``, or None if it is not one."""
+        """Return the identity stored in ``value``, or None if it holds none."""
         match value:
             case {
                 "pid": int(pid),
@@ -47,21 +47,21 @@ class Identity:
 
 
 def _born_from_proc(pid: int) -> tuple[float, str] | None:
-    """Return when ``pid`` was created in seconds since the boot, and that boot's name; None if it is not alive."""
+    """Return when ``pid`` was created, in seconds since boot, and the boot's id; None if it is not alive."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
-    # While other threads still end, the first one is a zombie already and the process holds its sockets yet.
+    # While other threads still end, the first one is already a zombie and the process still holds its sockets.
     if fields[0] in _NOT_ALIVE and int(fields[17]) <= 1:
         return None
     return int(fields[19]) / os.sysconf("SC_CLK_TCK"), boot_id
 
 
 def _born_from_psutil(pid: int) -> tuple[float, str] | None:
-    """Do what ``_born_from_proc`` does on any system, counting from the epoch."""
+    """Do the same as ``_born_from_proc`` on any system, counting from the epoch."""
     import psutil
 
     try:
@@ -78,7 +78,7 @@ def _born(pid: int) -> tuple[float, str] | None:
 
 
 def cwd_of(pid: int) -> str:
-    """Return the working directory of ``pid``, empty where we may not see it."""
+    """Return the working directory of ``pid``; empty if we may not read it."""
     if _HAS_PROC:
         try:
             return str(Path(f"/proc/{pid}/cwd").readlink()).removesuffix(_DELETED)
@@ -93,25 +93,25 @@ def cwd_of(pid: int) -> str:
 
 
 def identify(pid: int) -> Identity | None:
-    """Return who ``pid`` is now; None if there is no such process or it is a zombie."""
+    """Return the identity of the process that has ``pid`` now; None if there is none or it is a zombie."""
     born = _born(pid)
     return None if born is None else Identity(pid, born[0], cwd_of(pid), born[1])
 
 
 def is_alive(identity: Identity) -> bool:
-    """Say whether that very process (pid and creation time) is still running; a zombie is not."""
-    # A record made by the portable twin has no boot; it is compared with what the twin says now.
+    """Return whether exactly that process (pid and creation time) is still running; a zombie is not."""
+    # A record made by the portable version has no boot id: compare it with what that version returns now.
     born = _born(identity.pid) if identity.boot_id else _born_from_psutil(identity.pid)
     return born == (identity.created_s, identity.boot_id)
 
 
 def is_ours(identity: Identity) -> bool:
-    """Say whether the process is alive and works where we recorded it to: only then may it be signalled (law 3)."""
+    """Return whether the process is alive and works in the recorded folder: only then may we signal it (law 3)."""
     return is_alive(identity) and identity.cwd != "" and cwd_of(identity.pid) == identity.cwd
 
 
 def rss_bytes(identity: Identity) -> int | None:
-    """Return the resident memory of that process; None if it has ended."""
+    """Return the process's resident memory; None if it has ended."""
     import psutil
 
     try:
@@ -122,12 +122,12 @@ def rss_bytes(identity: Identity) -> int | None:
 
 
 def descendants(identity: Identity) -> list[Identity]:
-    """Return the children of that process and theirs, now; empty if it has ended."""
+    """Return all current descendants of the process; empty if it has ended."""
     return _offspring(identity, recursive=True)
 
 
 def children(identity: Identity) -> list[Identity]:
-    """Return the children of that process without theirs, now; empty if it has ended."""
+    """Return the current direct children of the process; empty if it has ended."""
     return _offspring(identity, recursive=False)
 
 
@@ -156,7 +156,7 @@ def members_of_group(pgid: int) -> list[Identity]:
 
 
 def inhabitants(folder: Path) -> list[Identity]:
-    """Return the processes whose working directory is ``folder`` itself: what a lost state file leaves behind."""
+    """Return the processes whose working directory is ``folder``, for when a state file was lost."""
     import psutil
 
     wanted = os.path.realpath(folder)
@@ -168,7 +168,7 @@ def inhabitants(folder: Path) -> list[Identity]:
 
 
 def has_open(identity: Identity, file: Path) -> bool:
-    """Say whether a process has ``file`` open; False where that cannot be known."""
+    """Return whether a process has ``file`` open; False if that cannot be found out."""
     import psutil
 
     wanted = os.path.realpath(file)
@@ -191,15 +191,15 @@ def open_pidfd(pid: int) -> int | None:
 
 
 async def _wait_by_polling(identity: Identity) -> None:
-    """Be the portable twin of waiting on a pidfd."""
+    """Wait as on a pidfd, portably."""
     import asyncio
 
-    while is_alive(identity):  # noqa: ASYNC110 - where the system has nothing to wait on
+    while is_alive(identity):  # noqa: ASYNC110 - this system has nothing to wait on
         await asyncio.sleep(_POLL_S)
 
 
 async def wait_ended(identity: Identity) -> None:
-    """Return as soon as that process has ended, ours by birth or adopted; no deadline of its own."""
+    """Return as soon as the process has ended, whether we started or adopted it; without a deadline."""
     import asyncio
 
     descriptor = open_pidfd(identity.pid)
@@ -207,7 +207,7 @@ async def wait_ended(identity: Identity) -> None:
         await _wait_by_polling(identity)
         return
     try:
-        # The descriptor is bound to whoever has the pid now; if that is not our process, ours has ended.
+        # The descriptor refers to the process that has the pid now; if that is not our process, ours has ended.
         if not is_alive(identity):
             return
         loop = asyncio.get_running_loop()
@@ -222,6 +222,6 @@ async def wait_ended(identity: Identity) -> None:
 
 
 def reap(identity: Identity) -> None:
-    """Collect a child's exit status if it became ours by its parent's death (as process 1 of a container)."""
+    """Collect a child's exit status if we inherited it from its dead parent (as process 1 of a container)."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(identity.pid, os.WNOHANG)

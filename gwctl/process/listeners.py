@@ -1,4 +1,4 @@
-"""Say who holds a TCP port, and whether the gateway could have it."""
+"""Find which process holds a TCP port, and whether the gateway could have it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who holds a TCP port, without its arguments: those may hold somebody's secret."""
+    """The process that holds a TCP port, without its arguments: those may contain a secret."""
 
     pid: int | None
     name: str
@@ -23,7 +23,7 @@ class Listener:
     cwd: str | None
 
     def describe(self) -> str:
-        """Return one short phrase for a message."""
+        """Return a short phrase for a message."""
         if self.pid is None:
             return "a process of another user"
         where = f" in {self.cwd}" if self.cwd else ""
@@ -41,7 +41,7 @@ def _describe_holder(process: psutil.Process) -> Listener:
 
 
 def find_listener(port: int) -> Listener | None:
-    """Return who listens on a TCP port; None if nobody does. A holder we may not look at has no pid."""
+    """Return the process that listens on a TCP port; None if none does. One that we may not inspect has no pid."""
     import psutil
 
     try:
@@ -61,7 +61,7 @@ def find_listener(port: int) -> Listener | None:
 
 
 def _find_listener_process_by_process(port: int) -> Listener | None:
-    """Do what ``find_listener`` does where the whole table is for root only (macOS): look at our own processes."""
+    """Do the same as ``find_listener`` where only root may read the whole table (macOS): inspect our own processes."""
     import psutil
 
     for process in psutil.process_iter():
@@ -81,5 +81,5 @@ def _process_listens(pid: int, port: int) -> bool:
 
 
 def listens(identity: Identity, port: int) -> bool:
-    """Say whether that very process holds the TCP port."""
+    """Return whether exactly that process holds the TCP port."""
     return _process_listens(identity.pid, port) and is_alive(identity)

@@ -1,4 +1,4 @@
-"""Start processes, for long or to their end: their environment, their logs, the memory that they give back."""
+"""Start long-running and short-lived processes: their environments, their logs, and the memory they release."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _PASSED_ON_PREFIXES = ("LC_", "XDG_")
 _NEVER_PASSED_ON_PREFIXES = ("GWCTL_PASSWORD", "GWCTL_TOTP", "GWCTL_NOTIFY")
 _A_SERVICE_MANAGERS = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
-"""What names the way out to a program of ours that speaks to somebody else than the gateway."""
+"""Proxy variables, for our programs that connect to anything other than the gateway."""
 KILLED_WITHIN_S = 5.0
-"""How long a killed command is waited for."""
+"""How long to wait for a killed command."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletedShort:
-    """What a short command said."""
+    """The result of a short command."""
 
     exit_code: int
     stdout: str
@@ -51,7 +51,7 @@ class CompletedShort:
 
 @dataclass(frozen=True, slots=True)
 class CompletedFed:
-    """What a short command said that was given something to read; stdout as it is."""
+    """The result of a short command that got input; stdout as bytes."""
 
     exit_code: int
     stdout: bytes
@@ -59,14 +59,14 @@ class CompletedFed:
 
 
 def child_environment(extra: Mapping[str, str], base: Mapping[str, str]) -> dict[str, str]:
-    """Return what a child may know: the harmless part of ``base`` and ``extra``, never a secret of gwctl (law 8)."""
+    """Return a child's environment: the harmless part of ``base``, and ``extra``; never a secret of gwctl (law 8)."""
     passed = {name: value for name, value in base.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)}
     passed.update(extra)
     return {name: value for name, value in passed.items() if not name.startswith(_NEVER_PASSED_ON_PREFIXES)}
 
 
 def command_environment(base: Mapping[str, str]) -> dict[str, str]:
-    """Return what a program of the user's own may know: all of the user's environment but gwctl's secrets (law 8)."""
+    """Return the environment for a user's own program: the user's environment without gwctl's secrets (law 8)."""
     return {
         name: value
         for name, value in base.items()
@@ -83,41 +83,41 @@ class Spawned:
 
     @property
     def pid(self) -> int:
-        """Its pid."""
+        """The child's pid."""
         return self.popen.pid
 
     @property
     def pgid(self) -> int:
-        """Its process group, which it leads."""
+        """The child's process group, which it leads."""
         return self.popen.pid
 
     @property
     def stdin(self) -> IO[bytes] | None:
-        """The pipe to it, if one was asked for."""
+        """The pipe to the child, if one was requested."""
         return self.popen.stdin
 
     @property
     def stdout(self) -> IO[bytes] | None:
-        """The pipe from it, if one was asked for."""
+        """The pipe from the child, if one was requested."""
         return self.popen.stdout
 
     def poll(self) -> int | None:
-        """Return its exit code once it has ended (negative: the signal), else None; collects the zombie."""
+        """Return the exit code once the child has ended (negative: the signal), else None; collects the zombie."""
         return self.popen.poll()
 
     async def wait_ended(self) -> int:
-        """Return its exit code as soon as it has ended; no deadline of its own."""
+        """Return the exit code as soon as the child has ended; without a deadline."""
         import asyncio
 
         while (code := self.popen.poll()) is None:
             await wait_ended(self.identity)
-            # Between "is a zombie" and "can be collected" lies at most the kernel's own moment.
+            # A zombie may not be collectable yet, but the kernel needs only a moment.
             if self.popen.poll() is None:
                 await asyncio.sleep(0.001)
         return code
 
     async def stdout_reader(self) -> asyncio.StreamReader:
-        """Return an asyncio reader on its stdout; it was spawned with ``pipes``. Call it once."""
+        """Return an asyncio reader on the child's stdout; requires ``pipes`` at the spawn. Call it once."""
         import asyncio
 
         reader = asyncio.StreamReader()
@@ -126,7 +126,7 @@ class Spawned:
         return reader
 
     def let_go(self) -> None:
-        """Leave it running when we end: whoever comes next adopts it (law 4). ``poll`` says nothing after this."""
+        """Leave the child running: the next supervisor adopts it (law 4). ``poll`` returns None after this."""
         if self.popen.returncode is None:
             self.popen.returncode = 0
 
@@ -139,17 +139,19 @@ def spawn(
     log_file: Path | None,
     pipes: bool = False,
 ) -> Spawned:
-    """Start ``argv`` in a session and process group of its own, its output appended to ``log_file`` (0600).
+    """Start ``argv`` in a new session and process group and append its output to ``log_file`` (0600).
 
-    The descriptor is the child's own and opened for appending, so that it outlives us and rotation by truncation works.
-    Without ``log_file`` the output is dropped. With ``pipes`` its stdin and stdout are pipes to us. Raises DiskTrouble
+    The child owns the descriptor, opened for appending, so it outlives us and rotation by truncation works. Without
+    ``log_file`` the output is dropped. With ``pipes`` the child's stdin and stdout are pipes to us. Raise DiskTrouble
     if the log or the program cannot be opened.
     """
     target = os.devnull if log_file is None else str(log_file)
     try:
         log = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise DiskTrouble(f"cannot write {target}: {error.strerror}", hint="check its owner and the space") from error
+        raise DiskTrouble(
+            f"cannot write {target}: {error.strerror}", hint="check its owner and the free space"
+        ) from error
     try:
         popen = subprocess.Popen(
             list(argv),
@@ -162,7 +164,7 @@ def spawn(
             umask=0o077,
         )
     except OSError as error:
-        raise DiskTrouble(f"cannot start {argv[0]}: {error.strerror}", hint=f"check that {argv[0]} is there") from error
+        raise DiskTrouble(f"cannot start {argv[0]}: {error.strerror}", hint=f"check that {argv[0]} exists") from error
     finally:
         os.close(log)
     identity = identify(popen.pid) or Identity(popen.pid, 0.0, os.path.realpath(cwd))
@@ -170,13 +172,13 @@ def spawn(
 
 
 def run_short(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> CompletedShort:
-    """Run a short command to its end; raises OSError if it cannot be started and TimedOut, with all of it killed."""
+    """Run a short command to its end; raise OSError if it cannot start, and TimedOut after killing all of it."""
     done = run_fed(argv, fed=b"", timeout_s=timeout_s, env=env)
     return CompletedShort(done.exit_code, done.stdout.decode(errors="replace"), done.stderr)
 
 
 def run_fed(argv: Sequence[str], *, fed: bytes, timeout_s: float, env: Mapping[str, str] | None = None) -> CompletedFed:
-    """Do what ``run_short`` does with ``fed`` on the command's stdin, and return its stdout byte for byte."""
+    """Do the same as ``run_short`` with ``fed`` as the command's stdin, and return its stdout as bytes."""
     child = None
     try:
         with postponed():
@@ -184,7 +186,7 @@ def run_fed(argv: Sequence[str], *, fed: bytes, timeout_s: float, env: Mapping[s
         with woken(partial(os.killpg, child.pgid, signal.SIGKILL)):
             stdout, stderr = child.popen.communicate(fed or None, timeout=timeout_s)
     except BaseException as error:
-        # Also for Ctrl-C, which its own session does not get.
+        # Also for Ctrl-C, which does not reach the command's own session.
         if child is not None:
             _abandon(child)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -199,20 +201,20 @@ def run_fed(argv: Sequence[str], *, fed: bytes, timeout_s: float, env: Mapping[s
 async def run_watched(
     argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], told: bytes | None = None
 ) -> CompletedShort:
-    """Run a command to its end without holding up the loop; cancelled or late, all of it is killed.
+    """Run a command to its end without blocking the loop; kill all of it on cancellation or timeout.
 
-    ``told`` is what it reads on stdin. Raises OSError if it cannot be started and TimedOut.
+    The command reads ``told`` from stdin. Raise OSError if it cannot start, and TimedOut.
     """
     import asyncio
 
-    # asyncio's own subprocess ends the command alone if it is cancelled while it starts, and a wait for its end is one
-    # for the end of its pipes, which whatever left the command's group may hold for ever.
+    # asyncio's own subprocess kills only the command itself if it is cancelled during the start. Waiting for its end
+    # also waits for the end of its pipes, which a process that left the command's group may hold open without end.
     child = None
     try:
         with postponed():
             child = _begin(argv, env, reads=told is not None)
         async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
-            # It is not collected yet: as long as it is not, its group's number is nobody else's.
+            # Not collected yet: until then, no other process can get its group's number.
             group.create_task(wait_ended(child.identity))
             stdout, stderr = group.create_task(_read(child.stdout)), group.create_task(_read(child.popen.stderr))
             if told is not None:
@@ -230,7 +232,7 @@ async def run_watched(
 
 
 def _begin(argv: Sequence[str], env: Mapping[str, str] | None, *, reads: bool) -> Spawned:
-    """Start a command in a session of its own, its output in pipes; without ``reads`` there is nothing on its stdin."""
+    """Start a command in a new session with its output in pipes; without ``reads`` its stdin is empty."""
     popen = subprocess.Popen(
         list(argv),
         env=None if env is None else dict(env),
@@ -243,9 +245,9 @@ def _begin(argv: Sequence[str], env: Mapping[str, str] | None, *, reads: bool) -
 
 
 def _abandon(child: Spawned) -> None:
-    """Kill it and whatever it has started in its group, and close our ends of its pipes; a second Ctrl-C waits for it.
+    """Kill the command and its process group, and close our ends of its pipes; a second Ctrl-C waits for this.
 
-    What left its group may hold the other ends for ever, so that nobody waits for those.
+    A process that left the group may hold the other ends open without end, so we do not wait for them.
     """
     with postponed():
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -256,7 +258,7 @@ def _abandon(child: Spawned) -> None:
 
 
 def _collect(child: Spawned) -> int:
-    """Return the exit code; a program that has made itself another user's (sudo) may outlive its end, and is let go."""
+    """Return the exit code; a program that changed to another user (sudo) may survive the kill and is abandoned."""
     code = child.poll()
     if code is None:
         code = child.popen.returncode = -signal.SIGKILL
@@ -264,7 +266,7 @@ def _collect(child: Spawned) -> int:
 
 
 async def _read(pipe: IO[bytes] | None) -> bytes:
-    """Return all that comes out of a pipe, and close it."""
+    """Return everything that comes out of a pipe, and close it."""
     import asyncio
 
     reader = asyncio.StreamReader()
@@ -277,7 +279,7 @@ async def _read(pipe: IO[bytes] | None) -> bytes:
 
 
 async def _write(pipe: IO[bytes] | None, told: bytes) -> None:
-    """Write it all into a pipe and close that; whoever reads it may have enough before."""
+    """Write everything into a pipe and close it; the reader may stop reading earlier."""
     import asyncio
 
     class Closed(asyncio.BaseProtocol):
@@ -298,9 +300,9 @@ async def _write(pipe: IO[bytes] | None, told: bytes) -> None:
 
 
 def rotate_by_truncation(log_file: Path, *, max_bytes: int, keep: int) -> bool:
-    """Copy a log that grew over ``max_bytes`` to ``.1`` (older ones move up, ``keep`` stay) and empty it.
+    """Copy a log larger than ``max_bytes`` to ``.1``, shift older copies up, keep ``keep`` of them, and empty the log.
 
-    The writer keeps its descriptor; what it writes during the copy may be lost. Returns whether it rotated.
+    The writer keeps its descriptor; what it writes during the copy may be lost. Return whether the log was rotated.
     """
     try:
         if log_file.stat().st_size <= max_bytes:
@@ -321,11 +323,11 @@ def rotate_by_truncation(log_file: Path, *, max_bytes: int, keep: int) -> bool:
 
 
 FRUGAL_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
-"""For glibc: one arena, and large blocks (a password's scrypt takes 16 MB) returned when they are freed."""
+"""For glibc: one arena, and large blocks (a password's scrypt takes 16 MB) go back to the system when freed."""
 
 
 def give_back_memory() -> None:
-    """Return what is free to the system, where its C library can (glibc); elsewhere do nothing more than collect."""
+    """Return free memory to the system if its C library can (glibc); elsewhere only collect garbage."""
     gc.collect()
     if sys.platform != "linux":
         return
@@ -338,11 +340,11 @@ _SIGNALS_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 def run_through(argv: Sequence[str], *, env: Mapping[str, str]) -> int:
-    """Run ``argv`` with our stdin, stdout and stderr and return its exit code, 128 + N if signal N ended it.
+    """Run ``argv`` with our stdin, stdout and stderr and return its exit code, or 128 + N if signal N ended it.
 
-    TERM, HUP and INT that reach us are passed on and waited for; a Ctrl-C of our terminal reaches the command by the
-    terminal itself, and twice would be once too often. What we ignore, as under nohup, the command ignores, too. Raises
-    FileNotFoundError or PermissionError if it cannot be started.
+    Pass TERM, HUP and INT on and wait for the command. A Ctrl-C of our terminal reaches the command directly, so we do
+    not pass it on a second time. The command ignores the signals that we ignore, as under nohup. Raise
+    FileNotFoundError or PermissionError if the command cannot start.
     """
     started: list[subprocess.Popen[bytes]] = []
     early: list[int] = []
@@ -368,7 +370,7 @@ def run_through(argv: Sequence[str], *, env: Mapping[str, str]) -> int:
 
 
 def _has_terminal() -> bool:
-    """Say whether we stand in the foreground of a terminal, whose Ctrl-C goes to all who stand there."""
+    """Return whether we are in the foreground of a terminal, whose Ctrl-C goes to the whole foreground group."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:

@@ -1,4 +1,4 @@
-"""End processes: those that we started, and what is labelled as a command's; nobody else (law 3)."""
+"""End processes: those that we started, and those labelled as part of a command; no others (law 3)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CHILDREN_GRACE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class LeftAlone:
-    """A process that was asked for and not signalled, and why."""
+    """A process that we did not signal, and why."""
 
     pid: int
     why: str
@@ -39,7 +39,7 @@ class LeftAlone:
 
 @dataclass(frozen=True, slots=True)
 class StopReport:
-    """What a stop did: who ended when asked, who had to be killed, who was left alone, who is still there."""
+    """The result of a stop: which processes ended when asked, were killed, were left alone, or are still running."""
 
     ended: tuple[Identity, ...] = ()
     killed: tuple[Identity, ...] = ()
@@ -66,10 +66,11 @@ def signal_if_ours(identity: Identity, number: signal.Signals) -> bool:
 
 
 def _with_families(proven: Iterable[Identity], known: Iterable[int] = ()) -> dict[int, Identity]:
-    """Add to proven processes their descendants, and the members of the groups that one of all these leads.
+    """Add to proven processes their descendants and the members of process groups led by any of these.
 
-    A group that somebody else leads is a stranger's, whatever of ours is in it: a start script's, a terminal's.
-    ``known`` are pids that were proven before and may have ended: a group keeps its leader's from being given away.
+    A group led by another process, such as a start script or a terminal, is not ours, even if some of our processes are
+    in it. ``known`` are pids that were proven before and may have ended: as long as a group exists, no new process gets
+    its leader's pid.
     """
     forbidden_groups = {os.getpgrp(), 0, 1}
     found: dict[int, Identity] = {}
@@ -89,16 +90,16 @@ def _with_families(proven: Iterable[Identity], known: Iterable[int] = ()) -> dic
 
 
 def _judge(identity: Identity) -> LeftAlone | None:
-    """Say why a living process that has the recorded pid is not ours; None if it is ours or nobody has the pid."""
+    """Return why a living process with the recorded pid is not ours; None if it is ours or no process has the pid."""
     if is_ours(identity) or identify(identity.pid) is None:
         return None
     if is_alive(identity):
-        return LeftAlone(identity.pid, "it works in another folder than recorded")
+        return LeftAlone(identity.pid, "it works in a folder other than the recorded one")
     return LeftAlone(identity.pid, "the pid now belongs to another process")
 
 
 async def wait_all(identities: Iterable[Identity], timeout_s: float) -> None:
-    """Return when all of them have ended, at the latest after ``timeout_s``."""
+    """Return when all of them have ended, or after ``timeout_s``."""
     import asyncio
 
     waits = [asyncio.ensure_future(wait_ended(one)) for one in identities]
@@ -113,21 +114,21 @@ async def wait_all(identities: Iterable[Identity], timeout_s: float) -> None:
 
 
 async def stop(identities: Iterable[Identity], *, grace_s: float) -> StopReport:
-    """End processes and their families: SIGTERM, then SIGKILL to what is left after ``grace_s``.
+    """End processes and their families: SIGTERM, then SIGKILL for those left after ``grace_s``.
 
-    Only what is provably ours is signalled (law 3): the pid, creation time and working directory of each given process
-    must be as recorded; its descendants are ours with it, and so are the members of a process group that it leads.
-    Returns what ended, what was killed, what was left alone and why, and what survived even SIGKILL. Already stopped:
-    an empty report.
+    Signal only what is provably ours (law 3): the pid, creation time and working directory of each given process must
+    match the record. Its descendants are ours too, and so are the members of a process group that it leads. Return what
+    ended, what was killed, what was left alone and why, and what survived SIGKILL. If everything already stopped, the
+    report is empty.
     """
     asked = list(identities)
-    # One that is just ending shows no folder any more: it needs no signal, only a moment.
+    # A process that is just ending no longer has a folder: it needs no signal, only a moment.
     await wait_all([one for one in asked if is_alive(one) and not cwd_of(one.pid)], grace_s)
     left_alone = tuple(reason for one in asked if (reason := _judge(one)) is not None)
     members = _with_families([one for one in asked if is_ours(one)])
     for one in members.values():
         if signal_if_ours(one, signal.SIGTERM):
-            signal_if_ours(one, signal.SIGCONT)  # one held by SIGSTOP would never see the first
+            signal_if_ours(one, signal.SIGCONT)  # a process stopped by SIGSTOP would never see the first
     await wait_all(members.values(), grace_s)
     killed: dict[int, Identity] = {}
     deadline_s = time.monotonic() + _KILL_WAIT_S
@@ -146,10 +147,10 @@ async def stop(identities: Iterable[Identity], *, grace_s: float) -> StopReport:
 
 
 async def stop_alone(parent: Identity, *, spared: Iterable[Identity], grace_s: float) -> StopReport:
-    """End one process that shares its group, and its children, with strangers: SIGTERM, after ``grace_s`` SIGKILL.
+    """End one process that shares its group and children with others: SIGTERM, then SIGKILL after ``grace_s``.
 
-    Whatever ``spawn`` starts leads a session of its own: of its children only those are ended, after it, and without
-    the ``spared`` ones. Others came to it from the script whose place it took. With a grace of 0 it is killed at once.
+    Everything that ``spawn`` starts leads its own session. So only such children are ended, after the parent and except
+    the ``spared`` ones. Other children came from the script that the process replaced. A grace of 0 kills at once.
     """
     if not is_ours(parent):
         return await stop([parent], grace_s=grace_s)
@@ -169,7 +170,7 @@ async def stop_alone(parent: Identity, *, spared: Iterable[Identity], grace_s: f
 
 
 def _own_sessions(parent: Identity) -> set[Identity]:
-    """Return the children of a process that lead a session of their own."""
+    """Return the children of a process that lead their own session."""
     found: set[Identity] = set()
     for child in children(parent):
         with contextlib.suppress(OSError):
@@ -183,7 +184,7 @@ _ROUNDS = 50
 
 
 def labelled(name: str, value: str) -> list[Identity]:
-    """Return the living processes whose environment has ``name`` with ``value``, as far as we may see it."""
+    """Return the living processes whose environment has ``name`` set to ``value``, as far as we may read it."""
     import psutil
 
     return [known for pid in psutil.pids() if _carries(pid, name, value) and (known := identify(pid)) is not None]
@@ -193,7 +194,7 @@ def _carries(pid: int, name: str, value: str) -> bool:
     with suppress(OSError):
         return f"{name}={value}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     if Path("/proc/self/environ").exists():
-        return False  # another user's, or gone
+        return False  # another user's process, or it has ended
     import psutil
 
     with suppress(psutil.Error, OSError):
@@ -202,9 +203,9 @@ def _carries(pid: int, name: str, value: str) -> bool:
 
 
 async def end_labelled(name: str, value: str, *, grace_s: float) -> int:
-    """End them: SIGTERM, and SIGKILL to what is left after ``grace_s``; return how many there were.
+    """End labelled processes: SIGTERM, then SIGKILL for those left after ``grace_s``; return how many there were.
 
-    It looks once more when nothing is found: a program that is just being started shows its environment a moment later.
+    Look once more after finding none: a program that is just starting shows its environment a moment later.
     """
     seen: set[int] = set()
     asked = [one for one in labelled(name, value) if signal_if_ours(one, signal.SIGTERM)]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from gwctl.core.machine import Snapshot, step
+from gwctl.core.machine import Snapshot, after_defect, step
 from gwctl.core.messages import (
     Action,
     BlockLogin,
@@ -41,15 +41,14 @@ from gwctl.core.messages import (
     StopGateway,
     SubmitBegun,
     TimeOut,
-    Timer,
-    Verdict,
     Warn,
     WindowChanged,
 )
 from gwctl.core.policy import Policy
-from gwctl.core.tables import phase_of
+from gwctl.core.tables import person_needed, phase_of
 from gwctl.errors import Configuration, GwctlError, Unavailable
 from gwctl.history.journal import Journal
+from gwctl.session_status import Verdict
 from gwctl.supervisor.interfaces import Ports
 
 log = logging.getLogger("gwctl.supervisor")
@@ -155,7 +154,7 @@ class Shell:
             # An error never ends the loop (field-problems.md): the event is lost, and the next check finds the truth.
             log.exception("the core refused %s", type(event).__name__)
             self.journal.write("defect", event=type(event).__name__, process=before.process, session=before.session)
-            self._look_again()
+            self.snapshot = after_defect(before, self.policy, self.clock.now())
             return
         try:
             self._tell(before, event)
@@ -163,13 +162,6 @@ class Shell:
             log.exception("could not report %s", type(event).__name__)
         for action in actions:
             self._perform(action)
-
-    def _look_again(self) -> None:
-        """After a refused event, drop timers that would wake the loop at once, and schedule a check."""
-        now = self.clock.now()
-        timers = {timer: due for timer, due in self.snapshot.timers.items() if due > now}
-        timers[Timer.CHECK] = now + self.policy.check_interval_s
-        self.snapshot = replace(self.snapshot, timers=timers, checking=False)
 
     def _tell(self, before: Snapshot, event: Event) -> None:
         after = self.snapshot
@@ -183,7 +175,9 @@ class Shell:
         phase, was = phase_of(after), phase_of(before)
         if phase is not was or before.reason != after.reason:
             waited_s = round(self.clock.now() - before.since, 3)
-            self.journal.write("phase", phase=phase, reason=after.reason, after_s=waited_s, event=type(event).__name__)
+            needed = {"person_needed": person_needed(after)} if person_needed(after) else {}
+            told = {"after_s": waited_s, "event": type(event).__name__, **needed}
+            self.journal.write("phase", phase=phase, reason=after.reason, **told)
             log.info("%s: %s", phase, after.reason)
         if after.process is Process.RECYCLING and before.process is not Process.RECYCLING:
             self.journal.write("restart", cause=after.restart_cause, reason=after.reason)

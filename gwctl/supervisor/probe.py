@@ -12,23 +12,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from gwctl.core.messages import Checked, Verdict
+from gwctl.core.messages import Checked
 from gwctl.errors import GwctlError
 from gwctl.gateway.responses import AccountKind, AccountsAnswer, SessionAnswer, SsoFacts
-from gwctl.gateway.responses import Verdict as Said
 from gwctl.gateway.tls_requests import Knock
+from gwctl.session_status import Verdict
 from gwctl.supervisor.interfaces import Reopening
 
-_VERDICTS: dict[Said, tuple[Verdict, str]] = {
-    Said.READY: (Verdict.READY, "authenticated"),
-    Said.NOT_AUTHENTICATED: (Verdict.NO_BROKERAGE, "the brokerage session is not authenticated"),
-    Said.BROKERAGE_GONE: (Verdict.NO_BROKERAGE, "the brokerage session is gone"),
-    Said.COMPETING: (Verdict.COMPETING, "another session of this username competes"),
-    Said.NO_SESSION: (Verdict.NO_SESSION, "no session at IBKR"),
-    Said.ACCESS_DENIED: (Verdict.ACCESS_DENIED, "the gateway refuses 127.0.0.1"),
-    Said.RATE_LIMITED: (Verdict.RATE_LIMITED, "IBKR asks for fewer requests (429)"),
-    Said.UPSTREAM_ILL: (Verdict.UPSTREAM_ILL, "IBKR answers with an error"),
-    Said.NO_ANSWER: (Verdict.UPSTREAM_ILL, "IBKR cannot be reached"),
+_TEXTS = {
+    Verdict.READY: "authenticated",
+    Verdict.NOT_AUTHENTICATED: "the brokerage session is not authenticated",
+    Verdict.BROKERAGE_GONE: "the brokerage session is gone",
+    Verdict.COMPETING: "another session of this username competes",
+    Verdict.NO_SESSION: "no session at IBKR",
+    Verdict.ACCESS_DENIED: "the gateway refuses 127.0.0.1",
+    Verdict.RATE_LIMITED: "IBKR asks for fewer requests (429)",
+    Verdict.UPSTREAM_ILL: "IBKR cannot be reached",
 }
 
 
@@ -153,7 +152,7 @@ class Probe:
             return Checked(verdict=Verdict.HUNG, text="there is no gateway")
         ask = client.tickle if tickle else client.auth_status
         answer = await self._ask(client, ask)
-        if answer is not None and answer.verdict is Said.READY and not tickle and self.tickled_at is None:
+        if answer is not None and answer.verdict is Verdict.READY and not tickle and self.tickled_at is None:
             answer, tickle = await self._ask(client, client.tickle), True
         if tickle:
             self.on_tickle(self._took_s if answer is not None and answer.http_status == 200 else None)
@@ -164,11 +163,11 @@ class Probe:
         if answer is None:
             return Checked(verdict=Verdict.HUNG, text="the gateway hangs: it accepts connections but does not answer")
         self._remember(answer, tickle=tickle)
-        if answer.verdict is Said.NO_SESSION:
+        if answer.verdict is Verdict.NO_SESSION:
             self._kind = None
             if self.cookies == self._refused:
                 self.cookies = ()
-        if answer.verdict is Said.READY:
+        if answer.verdict is Verdict.READY:
             self._refusal = None
             if self._accounts_due:
                 await self._ask_accounts(client)
@@ -177,7 +176,7 @@ class Probe:
                 # A session existed a moment ago, but the accounts say that there is none: check again.
                 self._unsaid = False
                 again = await self._ask(client, client.auth_status)
-                if again is None or again.verdict is not Said.READY:
+                if again is None or again.verdict is not Verdict.READY:
                     return replace(await self._judge(client, again, tickle=False), lost=True)
             if wrong is not None:
                 return wrong
@@ -185,14 +184,14 @@ class Probe:
         return self._checked(answer, certain=certain)
 
     def _checked(self, answer: SessionAnswer, *, certain: bool) -> Checked:
-        verdict, text = _VERDICTS[answer.verdict]
+        verdict, text = answer.verdict, _TEXTS[answer.verdict]
         other = self._other_app
         said = self._words_of(answer)
-        if answer.verdict is Said.UPSTREAM_ILL and answer.http_status is not None:
+        if answer.verdict is Verdict.UPSTREAM_ILL and answer.http_status is not None:
             text = f"IBKR answers with an error (HTTP {answer.http_status})"
-        elif answer.verdict is Said.COMPETING and other is not None:
+        elif answer.verdict is Verdict.COMPETING and other is not None:
             text = f"{text}: {other}"
-        elif answer.verdict is Said.NOT_AUTHENTICATED and other is not None:
+        elif answer.verdict is Verdict.NOT_AUTHENTICATED and other is not None:
             verdict, text, certain = Verdict.BORROWED, f"another client has borrowed the session: {other}", True
         return Checked(verdict=verdict, text=text + said, certain=certain)
 
@@ -203,9 +202,9 @@ class Probe:
         journal gets no new line.
         """
         words = answer.message
-        if answer.verdict in {Said.NOT_AUTHENTICATED, Said.BROKERAGE_GONE}:
+        if answer.verdict.sso_lives:
             words = words or self._refusal
-        if words is None or answer.verdict is Said.READY:
+        if words is None or answer.verdict is Verdict.READY:
             return ""
         if self._words is None or _NUMBER.sub("#", words) != _NUMBER.sub("#", self._words):
             self._words = words
@@ -249,13 +248,13 @@ class Probe:
         Other names only count once ours is known: a session that was never ready cannot be borrowed. Returns whether
         the client is known; False if it is too early to ask again.
         """
-        if answer.verdict is Said.READY:
+        if answer.verdict is Verdict.READY:
             self._other_app, self._known_ours = None, False
             if self._our_app is None and self._may_ask_who():
                 # In the background: report the ready session without waiting for the client's name.
                 self._learning = asyncio.ensure_future(self._learn_our_app(client))
             return True
-        if self._our_app is None or answer.verdict not in {Said.NOT_AUTHENTICATED, Said.COMPETING}:
+        if self._our_app is None or answer.verdict not in {Verdict.NOT_AUTHENTICATED, Verdict.COMPETING}:
             return True
         if not self._may_ask_who():
             return self._other_app is not None or self._known_ours
@@ -308,10 +307,10 @@ class Probe:
         asked = asyncio.ensure_future(self._timed(ask))
         try:
             await asyncio.wait([asked], timeout=0.0 if self._silent else SILENCE_S)
-            if asked.done() and asked.result().verdict is not Said.NO_ANSWER:
+            if asked.done() and not asked.result().is_silent:
                 return asked.result()
             if await client.front_door(timeout_s=KNOCK_TIMEOUT_S) is not Knock.OURS:
-                return asked.result() if asked.done() and asked.result().verdict is not Said.NO_ANSWER else None
+                return asked.result() if asked.done() and not asked.result().is_silent else None
             return await asked
         finally:
             asked.cancel()

@@ -6,14 +6,12 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from gwctl import process
 from gwctl.config import Settings
-from gwctl.core.machine import BY_HAND, Snapshot
-from gwctl.core.messages import ByHandWanted, Session, Timer
-from gwctl.core.policy import Policy
+from gwctl.core.messages import ByHandWanted
 from gwctl.errors import GwctlError
 from gwctl.login.codes import Kind, Method, Question
 from gwctl.process import Identity
@@ -125,15 +123,6 @@ class Questions:
     def _complain(self, text: str) -> None:
         log.warning("%s", text)
         self.on_note("warning", code="second_factor_command", text=text)
-
-
-def awaited(snapshot: Snapshot, policy: Policy, now: float) -> Snapshot:
-    """Return the snapshot of a supervisor that is started for a login by hand.
-
-    The call that wants the login is watched once it has reported itself; if it never does, a timer ends the wait.
-    """
-    timers = {**snapshot.timers, Timer.BY_HAND: now + policy.by_hand_timeout_s}
-    return replace(snapshot, session=Session.LOCKED_OUT, locked_reason=BY_HAND, reason=BY_HAND, timers=timers)
 
 
 class Hands:

@@ -16,18 +16,18 @@ from typing import Any
 from gwctl import process
 from gwctl.background_writer import Scribe
 from gwctl.core.messages import (
+    ByHandWanted,
     Finish,
     FolderLost,
     LoggedInByHand,
     LoginWanted,
     Phase,
     RestartWanted,
-    Session,
     SessionPushed,
     StartWanted,
     StopWanted,
 )
-from gwctl.core.tables import Snapshot, phase_of
+from gwctl.core.tables import NO_LOGINS, Snapshot, phase_of
 from gwctl.credentials import Found, Secret
 from gwctl.errors import GwctlError, ProfileHeld
 from gwctl.gateway.launch import adopt as find_running
@@ -46,7 +46,7 @@ from gwctl.supervisor.kept_budgets import KeptBudgets
 from gwctl.supervisor.loop import Shell
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.profile_lock import FolderGuard, Hold
-from gwctl.supervisor.questions import Hands, Questions, awaited
+from gwctl.supervisor.questions import Hands, Questions
 from gwctl.supervisor.sandbox_process import stop_stand_in
 from gwctl.supervisor.served import refuse_other_kind
 from gwctl.supervisor.status_report import (
@@ -137,7 +137,7 @@ class Service:
     # Callbacks of the loop.
 
     def _warm_up(self, pin: str) -> None:
-        if not self.probe.cookies and self.shell.snapshot.session is not Session.LOCKED_OUT:
+        if not self.probe.cookies and self.shell.snapshot.session not in NO_LOGINS:
             self.authenticator.prepare(pin)
         self.authenticator.pin = pin
 
@@ -321,7 +321,8 @@ class Service:
         housekeeping = loop.create_task(self._keep_house())
         try:
             if self.order.by_hand:
-                self.shell.snapshot = awaited(self.shell.snapshot, self.shell.policy, time.monotonic())
+                # Before the gateway starts, or a login would begin before the person's call has reported itself.
+                self.shell.post(ByHandWanted())
             running = await asyncio.to_thread(find_running, self.paths)
             if running is not None and self.drift is not None:
                 await self.drift.look_first(running.java.pid)

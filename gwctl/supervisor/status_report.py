@@ -14,7 +14,7 @@ from typing import Any
 from gwctl import process
 from gwctl.core.budget import DAY_S, HOUR_S, Budget, Rung, Spent
 from gwctl.core.messages import Cure, Phase, Process, Timer
-from gwctl.core.tables import GIVES_UP, Snapshot, phase_of
+from gwctl.core.tables import GIVES_UP, Snapshot, person_needed, phase_of
 from gwctl.errors import GwctlError
 from gwctl.gateway.responses import SessionAnswer
 from gwctl.paths import Paths
@@ -30,6 +30,7 @@ def describe_phase(snapshot: Snapshot, now: float) -> dict[str, Any]:
         "phase": str(phase),
         "reason": f"authenticated {round(now - snapshot.since)} s ago" if ready else snapshot.reason,
         "ready": ready,
+        "person_needed": person_needed(snapshot),
         "since": utc(time.time() - (now - snapshot.since)),
         "next": what_comes_next(snapshot, now),
         "last_error": None if ready else snapshot.reason,

@@ -1,4 +1,4 @@
-"""What stands behind the pytest fixture: a run's gateway."""
+"""The gateway of one test run, behind the pytest fixture."""
 
 from __future__ import annotations
 
@@ -24,32 +24,33 @@ if TYPE_CHECKING:
     from gwctl.lifecycle.reach import Sandbox
 
 _OF_THE_MACHINE = ("GWCTL_JAVA", "GWCTL_JAVA_OPTIONS", "GWCTL_BROWSER", "GWCTL_AUTH_DELAY_MS")
-"""What a sandbox of its own takes over from the settings of whoever runs the tests."""
+"""The settings that a test sandbox takes from the user's environment."""
 _EXEC = "GWCTL_EXEC"
 """Set by `gwctl exec` for its command (gwctl.supervisor.handover)."""
 _PASSWORDS = ("GWCTL_PASSWORD", "GWCTL_PASSWORD_FILE", "CREDENTIALS_DIRECTORY")
 
 
 class Trouble(Exception):
-    """One line for a person: what went wrong, and the next command to type."""
+    """One line for a person: what went wrong and the next command to type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of pytest and the session it needs."""
+    """One pytest run and the session it needs."""
 
     account: str
-    """``sandbox``, ``paper``, or ``given``: by the `gwctl exec` that runs pytest."""
+    """``sandbox``, ``paper``, or ``given`` by the `gwctl exec` that runs pytest."""
     timeout_s: float
     home: str | None
-    """GWCTL_HOME of a sandbox; None: a paper account's refusals are counted in the user's own (law 2)."""
+    """The GWCTL_HOME of a sandbox; None for a paper account, so that its refusals count in the user's own home (law 2).
+    """
     port: int | None
     pid: int
-    """With whose end everything ends."""
+    """The process with whose end everything ends."""
 
     @classmethod
     def plan(cls, *, account: str, timeout_s: float | str, folder: Path, pid: int, apart: bool) -> Run:
-        """Decide what this run needs; ``apart``: each worker wants its own. Raises Trouble."""
+        """Decide what this run needs; ``apart`` gives each worker its own session. Raise Trouble."""
         environment = Environment()
         if account == "auto" and environment.get(_EXEC):
             return cls("given", _seconds(timeout_s), None, None, pid)
@@ -61,31 +62,31 @@ class Run:
         if account == "sandbox":
             return cls(account, _seconds(timeout_s), str(folder), _port_for(folder), pid)
         if apart:
-            text = "a username can have one session, so workers cannot have one each; try: ibkr_per_worker = false"
+            text = "IBKR allows one session per username, so workers must share it; try: ibkr_per_worker = false"
             raise Trouble(f"gwctl: {text}")
         with _as_trouble():
             mode = load(environment.profile, environment=environment)["mode"]
         if mode != "paper":
-            raise Trouble("gwctl: tests are not run on a live account; try: GWCTL_MODE=paper, or --ibkr-sandbox")
+            raise Trouble("gwctl: tests do not run on a live account; try: GWCTL_MODE=paper, or --ibkr-sandbox")
         return cls(account, _seconds(timeout_s), None, None, pid)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a worker tells its controller."""
+        """Return what a worker sends to its controller."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Run:
-        """Return what ``to_json`` made."""
+        """Return the run that ``to_json`` described."""
         return cls(**value)
 
     @property
     def profile(self) -> Profile:
-        """The profile that the run's session is of."""
+        """The profile of the run's session."""
         environment = Environment(self._environment())
         return Profile(environment.profile, environment)
 
     def bring_up(self) -> IbkrGateway:
-        """Return the ready gateway, which others of this run may have brought up already; raise Trouble."""
+        """Return the ready gateway, which other workers of this run may have started; raise Trouble."""
         profile = self.profile
         with _as_trouble():
             if self.account == "given":
@@ -99,7 +100,7 @@ class Run:
         return IbkrGateway(session, int(status["gateway"]["port"] or 0), status["sandbox"], variables)
 
     def bring_down(self) -> None:
-        """Let go of it; it is stopped unless it was there before, or others hold it. Raises Trouble."""
+        """Release the gateway; it stops unless it ran before or others hold it. Raise Trouble."""
         holder = None if self.account == "given" else holder_of(self.pid)
         if holder is not None:
             with _as_trouble():
@@ -122,16 +123,16 @@ class IbkrGateway:
     port: int
     is_sandbox: bool
     variables: Mapping[str, str]
-    """What `gwctl env` prints, for a program that is started."""
+    """The variables that `gwctl env` prints, for a program that a test starts."""
 
     @property
     def base_url(self) -> str:
-        """The API's address, ``https://localhost:PORT/v1/api``."""
+        """The API's URL, ``https://localhost:PORT/v1/api``."""
         return self.session.base_url
 
     @property
     def ca_file(self) -> Path:
-        """What its certificate is verified with."""
+        """The CA file for verifying the gateway's certificate."""
         return self.session.ca_file
 
     @functools.cached_property
@@ -141,13 +142,13 @@ class IbkrGateway:
 
     @property
     def sandbox(self) -> Sandbox:
-        """The stand-in for IBKR, to be steered; a paper account has none."""
+        """The sandbox's controls; a paper account has none."""
         if not self.is_sandbox:
-            raise Trouble("gwctl: a paper account is not steered; try: --ibkr-sandbox")
+            raise Trouble("gwctl: a paper account has no sandbox controls; try: --ibkr-sandbox")
         return self.session.sandbox
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Return once the session is ready, as after a fault that was switched off; raise Trouble."""
+        """Return once the session is ready, for example after a fault was turned off; raise Trouble."""
         with _as_trouble():
             self.session.wait(timeout_s=timeout_s)
 
@@ -159,7 +160,7 @@ class IbkrGateway:
 
 @contextlib.contextmanager
 def _as_trouble() -> Iterator[None]:
-    """Turn an error into one line without the story behind it: pytest would show that."""
+    """Turn an error into one line without its cause, which pytest would show."""
     trouble: Trouble | None = None
     try:
         yield

@@ -1,7 +1,7 @@
-"""The pytest plugin: the fixture `ibkr_gateway`, a ready session for a run of tests.
+"""The pytest plugin: the fixture `ibkr_gateway`, a ready session for a test run.
 
-Every run of pytest imports this module where gwctl is installed. So it imports nothing but pytest, and does nothing
-until a test asks for the fixture; what then happens is in `gateway`.
+Every pytest run imports this module where gwctl is installed. So it imports only pytest and does nothing until a test
+asks for the fixture; `gateway` has the rest.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from gwctl.testing.gateway import IbkrGateway, Run
 
 _RUN: pytest.StashKey[Run] = pytest.StashKey()
-"""What this process has to bring down at the end of its run."""
+"""What this process must bring down at the end of its run."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options."""
-    group = parser.getgroup("gwctl", "a session at Interactive Brokers (gwctl)")
+    """Add the command-line options."""
+    group = parser.getgroup("gwctl", "Interactive Brokers session (gwctl)")
     for account, text in (
-        ("sandbox", "the built-in stand-in for IBKR, whatever credentials there are"),
+        ("sandbox", "the built-in sandbox, even if credentials are set"),
         ("paper", "the paper account of GWCTL_USERNAME or the profile"),
     ):
         group.addoption(
@@ -40,13 +40,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - pytest-xdist's, which may not be there
-    """Tell a worker of pytest-xdist whose end is the end of what it brings up: ours, who outlive all of them."""
+    """Tell a worker of pytest-xdist to end its session when we end: we outlive all workers."""
     node.workerinput["gwctl_pid"] = os.getpid()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - likewise
-    """Learn from a worker what it brought up."""
+    """Record what a worker brought up."""
     brought_up = getattr(node, "workeroutput", {}).get("gwctl_run")
     if brought_up is not None:
         from gwctl.testing.gateway import Run
@@ -56,7 +56,7 @@ def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - likewise
 
 @pytest.fixture(scope="session")
 def ibkr_gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IbkrGateway]:
-    """Give a ready session, on the built-in stand-in for IBKR, or on a paper account if credentials are given."""
+    """Provide a ready session, on the sandbox, or on a paper account if credentials are set."""
     from gwctl.testing.gateway import Run, Trouble
 
     config = request.config
@@ -78,7 +78,7 @@ def ibkr_gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     except Trouble as trouble:
         problem = str(trouble)
     if problem:
-        # Not from within the handler: pytest would show what it handles, and how it came about.
+        # Not inside the handler: pytest would show the original exception and its cause.
         pytest.fail(problem, pytrace=False)
     if per_worker:
         config.stash[_RUN] = run
@@ -89,7 +89,7 @@ def ibkr_gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 
 def _bring_down(config: pytest.Config) -> str | None:
-    """Bring down what this process has to, if it has to, and return what went wrong."""
+    """Bring down what this process must bring down, and return what went wrong."""
     run = config.stash.get(_RUN, None)
     if run is None:
         return None
@@ -104,6 +104,6 @@ def _bring_down(config: pytest.Config) -> str | None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Bring down what the workers shared, and what an interruption has left."""
+    """Bring down what the workers shared, and what an interruption left."""
     if problem := _bring_down(config):
         sys.stderr.write(f"{problem}\n")

@@ -12,12 +12,13 @@ import httpx
 import pytest
 
 from gwctl.errors import Usage
-from gwctl.gateway.responses import Verdict, judge_auth_status, judge_tickle, judge_validate
+from gwctl.gateway.responses import judge_auth_status, judge_tickle, judge_validate
 from gwctl.sandbox.account_settings import SANDBOX_PASSWORD, StandInConfig
 from gwctl.sandbox.admin_client import act, set_scenario
 from gwctl.sandbox.gateway.upstream import CookieJar, Upstream, UpstreamGone
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.login import proof_of
+from gwctl.session_status import Verdict
 
 TOKEN = "admin-token"
 DEADLINE_S = 10.0

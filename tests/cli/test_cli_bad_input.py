@@ -1,4 +1,4 @@
-"""Bad input, tried: each is one clear line with a hint, the contract's exit code, and nothing left running."""
+"""Bad input gives one clear line with a hint and the contract's exit code, and leaves nothing running."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ USER = {"GWCTL_USERNAME": "reader01", "GWCTL_PASSWORD": "canary-bad-input"}
 
 
 def refused(home: Home, done: Done, exit_code: int) -> str:
-    """Assert the code, one line with a hint, nothing running and no secret; return line and hint."""
+    """Assert the exit code, one line with a hint, no process and no secret; return line and hint."""
     text = one_line_with_hint(done.check(exit_code))
     assert "canary" not in done.stderr
     assert home.left() == []
@@ -34,15 +34,15 @@ def refused(home: Home, done: Done, exit_code: int) -> str:
         ("[defaults]\nprot = 5001\n", ["unknown key 'prot' in [defaults]", "did you mean 'port'?"]),
         ("[profiles.default]\nuser = 'x'\n", ["unknown key 'user' in [profiles.default]", "'username'"]),
         ("[default]\nport = 5001\n", ["unknown key 'default'", "'defaults'"]),
-        ("[defaults\nport = 1\n", ["is not TOML", "mend"]),
+        ("[defaults\nport = 1\n", ["is not valid TOML", "edit"]),
         ("[defaults]\nport = 'many'\n", ["port = 'many'", "a whole number from 1 to 65535"]),
         ("[defaults]\nmode = 'demo'\n", ["mode = 'demo'", "one of paper, live"]),
-        ("[defaults]\npassword = 'canary-in-file'\n", ["password does not belong", "gwctl secret set password"]),
+        ("[defaults]\npassword = 'canary-in-file'\n", ["password must not be in", "gwctl secret set password"]),
         ("profiles = 3\n", ["[profiles]", "not a table"]),
     ],
 )
 def test_a_mistake_in_config_toml(home: Home, config: str, said: list[str]) -> None:
-    """A mistake in config.toml is 78, names file and place, and what was meant; `down` works all the same."""
+    """A mistake in config.toml exits with 78 and names file, place and the likely intent; `down` still works."""
     home.write_config(config)
     text = refused(home, home.gwctl("up", "--sandbox", GWCTL_PORT=None), 78)
     assert all(part in text for part in said), text
@@ -52,7 +52,7 @@ def test_a_mistake_in_config_toml(home: Home, config: str, said: list[str]) -> N
 
 
 def test_a_mark_before_config_toml_is_not_in_the_way(home: Home) -> None:
-    """Some editors begin a file with a BOM, which nobody sees; a profile can be added to it as well."""
+    """Some editors start a file with an invisible BOM; gwctl reads such a file and adds profiles to it."""
     home.write_config("\ufeff[profiles.default]\ntickle_interval_s = 77\n")
     assert "77" in home.gwctl("profile", "show").check(0).stdout
     home.gwctl("profile", "create", "other", "--username", "reader02").check(0)
@@ -61,7 +61,7 @@ def test_a_mark_before_config_toml_is_not_in_the_way(home: Home) -> None:
 
 
 def test_a_command_that_is_not_there_is_named_plainly(home: Home) -> None:
-    """The line has the program and the reason, without the system's number for it."""
+    """The line has the program and the reason, without the system's error number."""
     home.write_config('[defaults]\npassword_command = ["/nonexistent/pass"]\n')
     text = refused(home, home.gwctl("secret", "check", "password"), 78)
     assert "password_command failed: /nonexistent/pass: No such file or directory" in text
@@ -74,12 +74,12 @@ def test_a_command_that_is_not_there_is_named_plainly(home: Home) -> None:
         ({"GWCTL_PORT": "70000"}, "port = '70000' ($GWCTL_PORT)"),
         ({"GWCTL_MODE": "demo"}, "one of paper, live"),
         ({"GWCTL_REJECTED_LIMIT": "10"}, "from 1 to 9"),
-        ({"GWCTL_PROFILE": "a/b"}, "profile name 'a/b' is not usable"),
-        ({"GWCTL_PROFILE": ".."}, "profile name '..' is not usable"),
+        ({"GWCTL_PROFILE": "a/b"}, "invalid profile name 'a/b'"),
+        ({"GWCTL_PROFILE": ".."}, "invalid profile name '..'"),
     ],
 )
 def test_a_mistake_in_a_variable(home: Home, variables: dict[str, str], said: str) -> None:
-    """A wrong variable is 78 and named."""
+    """An invalid variable exits with 78 and is named."""
     assert said in refused(home, home.gwctl("up", "--sandbox", **variables), 78)
 
 
@@ -107,7 +107,7 @@ def test_a_mistake_in_a_variable(home: Home, variables: dict[str, str], said: st
     ],
 )
 def test_a_mistake_on_the_command_line(home: Home, argv: list[str], said: str) -> None:
-    """A wrong option, value or verb is 2 and named, with what to type instead."""
+    """An invalid option, value or verb exits with 2 and is named, with what to type instead."""
     assert said in refused(home, home.gwctl(*argv), 2)
 
 
@@ -117,16 +117,16 @@ def test_only_a_running_sandbox_is_steered(home: Home) -> None:
 
 
 def test_no_username_and_no_password(home: Home) -> None:
-    """Missing credentials are 78 before anything is fetched or started, and the sandbox is offered."""
+    """Missing credentials exit with 78 before anything is downloaded or started; the hint offers the sandbox."""
     assert "gwctl up --sandbox" in refused(home, home.gwctl("up"), 78)
     text = refused(home, home.gwctl("up", GWCTL_USERNAME="reader01"), 78)
-    assert "no password was found for reader01" in text
+    assert "no source has a password for reader01" in text
     assert not (home.home / "releases").exists()
     refused(home, home.gwctl("up", "--foreground"), 78)
 
 
 def test_a_password_file_that_cannot_be_read(home: Home) -> None:
-    """A password file that is missing or empty is 78: falling through to another source would use the wrong one."""
+    """A missing or empty password file exits with 78: another source could have the wrong password."""
     empty = home.folder / "empty"
     empty.write_text("\n")
     for file, said in (("/nowhere/file", "No such file"), (str(empty), "is empty")):
@@ -135,7 +135,7 @@ def test_a_password_file_that_cannot_be_read(home: Home) -> None:
 
 
 def test_a_busy_port_says_who_holds_it(home: Home) -> None:
-    """A port that somebody holds is 69 with pid and name, and a port that is free; nothing is left, nobody killed."""
+    """A busy port exits with 69 and names pid, program and a free port; nothing is left and nothing is killed."""
     name = psutil.Process().name()
     with socket.create_server(("127.0.0.1", home.port)) as holder:
         for argv in (["up", "--sandbox"], ["up", "--sandbox", "--foreground"]):
@@ -147,7 +147,7 @@ def test_a_busy_port_says_who_holds_it(home: Home) -> None:
 
 
 def test_no_browser(home: Home) -> None:
-    """A browser that is not there is 69 and names the command that installs one."""
+    """A missing browser exits with 69 and names the command that installs one."""
     text = refused(home, home.gwctl("up", "--sandbox", GWCTL_BROWSER="/nowhere/chromium"), 69)
     assert "gwctl browser install" in text
     refused(home, home.gwctl("browser", "show", GWCTL_BROWSER="/nowhere/chromium"), 69)
@@ -181,7 +181,7 @@ def _missing(folder: Path) -> Path:
 
 @pytest.mark.parametrize("make", [_truncated, _climbing, _empty, _missing])
 def test_a_broken_release(home: Home, make: Callable[[Path], Path]) -> None:
-    """An archive that is cut off, climbs out, is empty or missing is 69; no release comes of it, by either way in."""
+    """A truncated, escaping, empty or missing archive exits with 69 and installs no release, in both ways."""
     file = make(home.folder)
     for done in (home.gwctl("release", "install", str(file)), home.gwctl("up", GWCTL_RELEASE=str(file), **USER)):
         text = refused(home, done, 69)
@@ -191,12 +191,12 @@ def test_a_broken_release(home: Home, make: Callable[[Path], Path]) -> None:
 
 
 def test_a_release_that_is_not_installed(home: Home) -> None:
-    """A version that nobody installed is 69, not a download."""
+    """A version that is not installed exits with 69 and starts no download."""
     assert "20990101" in refused(home, home.gwctl("up", GWCTL_RELEASE="20990101", **USER), 69)
 
 
 def test_a_home_that_is_no_folder(home: Home) -> None:
-    """A home below a regular file is one line that names it, whichever verb meets it first."""
+    """A home below a regular file gives one line that names it, for every verb."""
     file = home.folder / "file"
     file.write_text("")
     for argv in (["up", "--sandbox"], ["status"], ["release", "list"], ["profile", "create", "x"]):
@@ -208,7 +208,7 @@ def test_a_home_that_is_no_folder(home: Home) -> None:
 
 
 def _without_root(argv: list[str]) -> list[str]:
-    """Return the command such that file modes hold for it, when the tests are root's."""
+    """Return the command such that file modes also apply when root runs the tests."""
     if os.getuid() != 0:
         return argv
     assert shutil.which("setpriv"), "setpriv (util-linux) is needed to test as root"
@@ -217,7 +217,7 @@ def _without_root(argv: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("verb", [["up", "--sandbox"], ["release", "install"], ["profile", "create", "x"], ["env"]])
 def test_an_unwritable_home(home: Home, verb: list[str]) -> None:
-    """A home that may not be written to is 69, names it, and says what to do."""
+    """An unwritable home exits with 69, and the line names it and says what to do."""
     home.home.mkdir()
     home.home.chmod(0o500)
     archive = build_standin_release(home.folder / "release.zip")
@@ -237,7 +237,7 @@ def test_an_unwritable_home(home: Home, verb: list[str]) -> None:
 
 
 def test_an_unwritable_state(home: Home) -> None:
-    """A profile's folder that may not be written to is 69 and named, not a trace."""
+    """An unwritable profile folder exits with 69 and is named, without a traceback."""
     home.profile_dir.mkdir(parents=True)
     home.profile_dir.chmod(0o500)
     try:
@@ -255,6 +255,6 @@ def test_an_unwritable_state(home: Home) -> None:
 
 
 def test_an_upstream_that_is_none(home: Home) -> None:
-    """An upstream that is not scheme://host is 78 with the setting's name."""
+    """An upstream other than scheme://host exits with 78 and names the setting."""
     done = home.gwctl("up", "--sandbox", GWCTL_ALLOW_IPS="10.0.0.0/8")
     assert "10.0.0.0/8" in refused(home, done, 78)

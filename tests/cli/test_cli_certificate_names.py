@@ -1,4 +1,4 @@
-"""Names in the certificate as a user sets them: taken up at the gateway's next start, never at a session's cost."""
+"""Names in the certificate, as a user sets them: used from the gateway's next start, without losing a session."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ pytestmark = pytest.mark.browser
 
 
 def believed(home: Home, name: str) -> bool:
-    """Say whether a client that trusts our authority accepts the gateway under ``name``."""
+    """Return whether a client that trusts our CA accepts the gateway under ``name``."""
     context = ssl.create_default_context(cafile=home.home / "ca" / "ca.pem")
     with httpx.Client(verify=context, timeout=20, trust_env=False) as client:
         try:
             client.get(f"https://127.0.0.1:{home.port}/", extensions={"sni_hostname": name})
         except httpx.ConnectError as error:
-            assert "CERTIFICATE_VERIFY_FAILED" in str(error)  # noqa: PT017 - any other trouble is no answer
+            assert "CERTIFICATE_VERIFY_FAILED" in str(error)  # noqa: PT017 - any other error proves nothing
             return False
     return True
 
 
 def test_other_names_wait_for_the_gateways_next_start(home: Home) -> None:
-    """A supervisor with other names adopts the gateway that runs (law 4); `restart` serves by the new ones."""
+    """A supervisor with other names adopts the running gateway (law 4); `restart` serves the new ones."""
     before = home.gwctl("up", "--sandbox", "--json", GWCTL_CERTIFICATE_NAMES="a.example").check(0).envelope["data"]
     assert believed(home, "a.example")
     os.kill(before["supervisor"]["pid"], signal.SIGKILL)
@@ -46,7 +46,7 @@ def test_other_names_wait_for_the_gateways_next_start(home: Home) -> None:
 
 
 def test_a_wildcard_is_a_setting_that_is_wrong(home: Home) -> None:
-    """What the certificate may not carry is 78, said with its place."""
+    """A name that the certificate must not contain exits with 78 and names its place."""
     said = home.gwctl("env", GWCTL_CERTIFICATE_NAMES="*.example").check(78).stderr
     assert "certificate_names" in said
     assert "wildcard" in said

@@ -1,4 +1,4 @@
-"""``gwctl doctor`` for people and for scripts: the real program on a prepared machine."""
+"""``gwctl doctor`` as people and scripts see it: the real program on an isolated machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 def test_json_is_the_contracts_envelope(machine: Machine) -> None:
-    """With --json: findings with exactly these keys in the checks' order, a count per state; warnings are exit 0."""
+    """--json has findings with exactly these keys in order, and a count per state; warnings exit with 0."""
     machine.variables["GWCTL_ALLOW_IPS"] = "192.168.1.*"
     done = machine.gwctl("doctor", "--json").check(0)
     assert done.stderr == ""
@@ -40,7 +40,7 @@ def test_json_is_the_contracts_envelope(machine: Machine) -> None:
 
 
 def test_a_line_a_check_with_the_remedy_below(machine: Machine) -> None:
-    """For a person: 80 columns, each failure with the next command below it, exit 1; -q prints only what is wrong."""
+    """For a person: 80 columns, the next command below each failure, exit 1; -q shows only problems."""
     machine.paths.keystore_file.chmod(0o644)
     done = machine.gwctl("--no-color", "doctor").check(1)
     assert done.stderr == ""
@@ -62,7 +62,7 @@ def test_a_line_a_check_with_the_remedy_below(machine: Machine) -> None:
 
 
 def test_it_changes_nothing(machine: Machine) -> None:
-    """All files, including damaged ones, are unchanged afterwards, in the home and around it."""
+    """Everything, damaged files included, is unchanged afterwards, in the home and around it."""
     for name in ("supervisor.json", "gateway.json", "sandbox.json", "ledger.json", "budgets.json", "last-end.json"):
         machine.write_state(machine.paths.profile_dir / name, '{"half')
     machine.write_state(machine.paths.journal_file, '{"half')
@@ -75,7 +75,7 @@ def test_it_changes_nothing(machine: Machine) -> None:
 
 
 def test_an_empty_home_is_not_made(home: Home) -> None:
-    """On a machine where gwctl was never used, doctor reports what is missing and creates nothing."""
+    """On a machine without gwctl's files doctor says what is missing and creates nothing."""
     done = home.gwctl("doctor", "--json", GWCTL_UPSTREAM=f"http://127.0.0.1:{home.port}").check(1)
     said = {one["check"]: one for one in done.envelope["data"]["findings"]}
     assert said["secrets"]["remedy"] == "gwctl profile create default --username NAME"
@@ -84,7 +84,7 @@ def test_an_empty_home_is_not_made(home: Home) -> None:
 
 
 def test_a_home_that_cannot_be_written(machine: Machine) -> None:
-    """Only `permissions` reports a profile's folder that its owner cannot write to."""
+    """Only `permissions` reports a profile folder that its owner cannot write to."""
     machine.paths.profile_dir.chmod(0o500)
     try:
         findings = machine.gwctl("doctor", "--json", without_root=True).envelope["data"]["findings"]
@@ -95,7 +95,7 @@ def test_a_home_that_cannot_be_written(machine: Machine) -> None:
 
 
 def test_a_profile_is_named_in_the_remedies(machine: Machine) -> None:
-    """Remedies name the profile of the call."""
+    """The commands to type name the requested profile."""
     done = machine.gwctl("--profile", "two", "doctor", "--json", GWCTL_USERNAME="").check(1)
     said = {one["check"]: one for one in done.envelope["data"]["findings"]}
     assert said["settings"]["remedy"] == "gwctl profile create two"
@@ -104,7 +104,7 @@ def test_a_profile_is_named_in_the_remedies(machine: Machine) -> None:
 
 @pytest.mark.browser
 def test_a_running_sandbox_is_well_and_stays_so(sandbox: Home) -> None:
-    """Next to a running session all running parts are fine, the real browser starts, and the session is unchanged."""
+    """With a session running, all checks pass, the real browser starts, and the session is unchanged."""
     before = sandbox.status()
     said: dict[str, Any] = {one["check"]: one for one in sandbox.gwctl("doctor", "--json").envelope["data"]["findings"]}
     well = ("browser", "java", "port", "certificate", "upstream", "supervisor", "session", "leftovers", "permissions")
@@ -116,7 +116,7 @@ def test_a_running_sandbox_is_well_and_stays_so(sandbox: Home) -> None:
 
 
 def test_a_bundle_is_written_once(machine: Machine) -> None:
-    """The bundle is a private zip with the files that the docs list; --force is needed to replace a file."""
+    """The bundle is a private zip of the documented files; it overwrites a file only with --force."""
     file = machine.folder / "report.zip"
     done = machine.gwctl("doctor", "--bundle", "report.zip", "--json").check(0)
     assert done.envelope["data"]["bundle"] == "report.zip"
@@ -136,7 +136,7 @@ def test_a_bundle_is_written_once(machine: Machine) -> None:
 
 
 def test_a_bundle_that_cannot_be_written_is_no_bundle(machine: Machine) -> None:
-    """In a folder that is not writable the call is 69, and neither a bundle nor a part of one is left."""
+    """An unwritable folder exits with 69 and leaves neither a bundle nor part of one."""
     folder = machine.folder / "shut"
     folder.mkdir()
     folder.chmod(0o500)

@@ -1,4 +1,4 @@
-"""Secrets and personal data are planted everywhere the doctor's bundle could find them, and are not in it."""
+"""Secrets and personal data, planted everywhere the bundle could take them from, are not in it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PLANTED = Canaries(
         "upstream": "gateway.kestrel-capital.example",
     }
 )
-"""What gwctl knows to be secret: whatever spelling it is in, it may not be in the bundle."""
+"""Secrets known to gwctl: the bundle must not contain any spelling of them."""
 UNKNOWN = Canaries(
     {
         "cookie": secrets.token_hex(16),
@@ -52,11 +52,11 @@ UNKNOWN = Canaries(
         "proxy password": "Dunlin5512",
     }
 )
-"""What nobody can know beforehand: it is found by what it looks like."""
+"""Data that gwctl cannot know in advance: recognized by its form."""
 
 
 def spellings(secret: str) -> list[str]:
-    """Return the secret in the spellings of various programs."""
+    """Return the spellings in which programs may have written the secret."""
     plain = secret.encode()
     in_base64 = [base64.b64encode(f"{before}{secret} tail".encode()).decode() for before in ("", "a", "ab")]
     return [
@@ -66,7 +66,7 @@ def spellings(secret: str) -> list[str]:
 
 
 def lines() -> list[str]:
-    """Return log lines with everything that must not be shared."""
+    """Return log lines that contain everything the bundle must not."""
     known = [f"2026-01-01 00:00:00,000 INFO x {form} y" for one in PLANTED.secrets.values() for form in spellings(one)]
     unknown = UNKNOWN.secrets
     return [
@@ -89,7 +89,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 def plant(machine: Machine) -> None:
-    """Put everything everywhere that gwctl keeps or receives data."""
+    """Plant everything wherever gwctl stores or receives something."""
     known = PLANTED.secrets
     paths, text = machine.paths, "\n".join(lines())
     (machine.folder / "command").write_text(known["password of a command"] + "\n")
@@ -145,7 +145,7 @@ def members_of(file: Path) -> dict[str, bytes]:
 
 
 def test_nothing_that_is_planted_is_in_the_bundle(machine: Machine) -> None:
-    """No secret in any spelling and nothing personal, from logs, journal, state or settings, is in the zip."""
+    """No secret in any spelling and no personal data from logs, journal, state or settings is in the zip."""
     status = {"phase": "locked_out", "ready": False, "reason": lines()[3]}
     with machine.supervised(status=status, token=PLANTED.secrets["supervisor's token"]):
         done = machine.gwctl("doctor", "--bundle", "report.zip", "--json")
@@ -158,7 +158,7 @@ def test_nothing_that_is_planted_is_in_the_bundle(machine: Machine) -> None:
     halves = [PASSWORD[: len(PASSWORD) // 2], PASSWORD[len(PASSWORD) // 2 :]]
     assert not [name for name, content in members.items() for half in halves if half.encode() in content]
     assert not [name for name, content in members.items() if str(machine.folder).encode() in content]
-    # The searched content was there.
+    # The files that could contain them are there.
     assert set(members) == set(bundle.CONTENTS)
     assert members["supervisor.log"].count("•••".encode()) > 50
     assert members["journal.jsonl"].count(b'"kind": "warning"') == len(lines())
@@ -169,7 +169,7 @@ def test_nothing_that_is_planted_is_in_the_bundle(machine: Machine) -> None:
 
 
 def test_a_bundle_that_would_hold_a_secret_is_not_written(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If redaction missed a known secret, no bundle would be written."""
+    """If redaction missed a known secret, gwctl would write no bundle."""
     from gwctl.doctor.redaction import Redactor
     from gwctl.errors import GwctlError
 

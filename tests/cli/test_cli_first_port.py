@@ -19,7 +19,7 @@ from gwctl.free_ports import port_is_free
 
 @pytest.fixture
 def unset(tmp_path: Path) -> Iterator[Home]:
-    """Yield a home without a port of its own; the built-in one, and the next, are the same for all who test."""
+    """Yield a home without a port setting; the built-in port and the next are shared by all tests."""
     with FileLock(Path(tempfile.gettempdir()) / "gwctl-tests-first-port.lock"), a_home(tmp_path) as home:
         del home.variables["GWCTL_PORT"]
         yield home
@@ -27,7 +27,7 @@ def unset(tmp_path: Path) -> Iterator[Home]:
 
 @contextlib.contextmanager
 def held(port: int) -> Iterator[None]:
-    """Have somebody else listen on a port, as AirPlay does on macOS; whoever has it already will do."""
+    """Make another process listen on a port, as AirPlay does on macOS; an existing listener is fine."""
     with contextlib.ExitStack() as stack:
         if port_is_free(port):
             stack.enter_context(socket.create_server(("127.0.0.1", port)))
@@ -36,7 +36,7 @@ def held(port: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("how", ["flag", "variable", "profile"])
 def test_a_port_that_no_browser_opens_is_refused_before_anything_starts(home: Home, how: str) -> None:
-    """`--port 22` is a wrong setting (78) with a free port in the hint, and no browser's fault."""
+    """`--port 22` is an invalid setting (78) with a free port in the hint, not a browser failure."""
     argv, variables = ["up", "--sandbox"], {"GWCTL_PORT": None}
     if how == "flag":
         argv += ["--port", "22"]
@@ -53,18 +53,18 @@ def test_a_port_that_no_browser_opens_is_refused_before_anything_starts(home: Ho
 
 
 def test_the_first_up_takes_another_port_where_the_built_in_one_is_in_use(unset: Home) -> None:
-    """It says so, keeps it for later calls, and every verb and client is given the real one."""
+    """`up` reports the new port and keeps it for later calls, and every verb and client uses it."""
     with held(5000):
         done = unset.gwctl("up", "--sandbox").check(0)
         port = unset.status()["gateway"]["port"]
         assert port != 5000
-        assert f"has port {port} from now on" in done.stderr
+        assert f"uses port {port} from now on" in done.stderr
         assert f"https://localhost:{port}/v1/api" in done.stdout
         unset.gwctl("api", "POST", "/tickle").check(0)
         unset.gwctl("down").check(0)
         env = unset.gwctl("env", "--json").check(0).envelope["data"]
         assert env["GWCTL_BASE_URL"] == f"https://localhost:{port}/v1/api"
-    # Clients know it now: it stays, whoever has left the built-in one.
+    # Clients know the port now: it stays, even when the built-in one is free again.
     assert unset.gwctl("status", "--json").envelope["data"]["gateway"]["port"] == port
     shown = unset.gwctl("profile", "show", "--json").check(0).envelope["data"]
     assert "first gwctl up" in json.dumps(shown)
@@ -73,7 +73,7 @@ def test_the_first_up_takes_another_port_where_the_built_in_one_is_in_use(unset:
 
 
 def test_a_damaged_record_of_the_port_is_said_and_another_is_taken(unset: Home) -> None:
-    """Nobody is sent to the built-in port without a word: doctor finds it, `up` sets it aside and chooses again."""
+    """A damaged record is reported: doctor finds it, and `up` sets it aside and chooses again."""
     with held(5000):
         unset.gwctl("up", "--sandbox").check(0)
         unset.gwctl("down").check(0)
@@ -87,7 +87,7 @@ def test_a_damaged_record_of_the_port_is_said_and_another_is_taken(unset: Home) 
 
 
 def test_in_the_foreground_it_is_the_same(unset: Home) -> None:
-    """A unit's or a container's first start takes another one, too."""
+    """The first start of a unit or container chooses another port too."""
     with held(5000):
         running = unset.start("up", "--foreground", "--sandbox")
         try:
@@ -102,7 +102,7 @@ def test_in_the_foreground_it_is_the_same(unset: Home) -> None:
 
 
 def test_a_port_that_was_set_is_never_left(unset: Home) -> None:
-    """A set port in use stays an error, by flag as by profile."""
+    """A busy port that a person set stays an error, from a flag and from the profile."""
     with held(5000):
         done = unset.gwctl("up", "--sandbox", "--port", "5000").check(69)
         assert "port 5000 is held by" in done.stderr

@@ -1,4 +1,4 @@
-"""`gwctl history`: what a person, a script and a picture get of the journal, and that asking costs next to nothing."""
+"""`gwctl history`: what a person, a script and a picture get from the journal, at almost no cost."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ WEEK = [
 
 @pytest.fixture
 def told(home: Home) -> Home:
-    """Return a home whose journal tells of three days in March 2026."""
+    """Return a home whose journal covers three days in March 2026."""
     home.profile_dir.mkdir(parents=True)
     journal_of(home).write_text("".join(WEEK))
     return home
@@ -61,16 +61,16 @@ def data_of(home: Home, *argv: str, **variables: str) -> dict[str, Any]:
 
 
 def test_nothing_recorded_yet(home: Home) -> None:
-    """A profile that never ran: one line on stderr, nothing on stdout, exit 0, no file made."""
+    """A profile that never ran: one line on stderr, nothing on stdout, exit 0, no file created."""
     done = home.gwctl("history").check(0)
-    assert (done.stdout, done.stderr) == ("", "nothing is recorded yet; gwctl up begins\n")
+    assert (done.stdout, done.stderr) == ("", "no history yet; start with gwctl up\n")
     assert not home.home.exists()
     data = home.gwctl("history", "--json").check(0).envelope["data"]
     assert (data["state"], data["uptime"], data["days"], data["outages"]) == (None, None, [], [])
 
 
 def test_columns_in_a_pipe(told: Home) -> None:
-    """Through a pipe: days, outages with cause and cure, logins, restarts, in columns and nothing but printable."""
+    """Through a pipe: days, outages with cause and recovery, logins and restarts, in printable columns."""
     done = told.gwctl("history", "--since", "2026-03-01", "--utc").check(0)
     assert done.stderr == ""
     assert all(sign.isprintable() or sign == "\n" for sign in done.stdout)
@@ -84,11 +84,11 @@ def test_columns_in_a_pipe(told: Home) -> None:
 
 
 def test_days_of_this_machine_and_of_utc(told: Home) -> None:
-    """Days and times are the machine's own unless --utc is given; JSON's stamps are UTC always."""
+    """Days and times are in the machine's time zone unless --utc is given; JSON is always in UTC."""
     auckland = data_of(told, TZ="Pacific/Auckland")
     assert [day["date"] for day in auckland["days"]][:3] == ["2026-03-02", "2026-03-03", "2026-03-04"]
     assert auckland["days"][0]["logins"] == 1
-    assert auckland["days"][0]["ready_s"] == 3600 - 10  # it is eleven in the evening there
+    assert auckland["days"][0]["ready_s"] == 3600 - 10  # it is 11 p.m. there
     utc = data_of(told, "--utc", TZ="Pacific/Auckland")
     assert utc["days"][0]["ready_s"] == 14 * 3600 - 10
     assert auckland["outages"] == utc["outages"]
@@ -98,7 +98,7 @@ def test_days_of_this_machine_and_of_utc(told: Home) -> None:
 
 
 def test_one_envelope_for_scripts(told: Home) -> None:
-    """--json has every number of the table, exact, and the partition of the time."""
+    """--json has every number of the table, exactly, and the split of the time."""
     data = data_of(told, "--utc")
     [outage] = data["outages"]
     assert outage == {
@@ -134,13 +134,13 @@ def test_one_envelope_for_scripts(told: Home) -> None:
     ],
 )
 def test_since(told: Home, since: str, first: str) -> None:
-    """--since takes a date, a time, an age or all."""
+    """--since accepts a date, a time, an age or all."""
     data = told.gwctl("history", "--since", since, "--utc", "--json").check(0).envelope["data"]
     assert data["began"] == first
 
 
 def test_an_age_in_days_begins_at_midnight(told: Home) -> None:
-    """Two days are today and yesterday, whole; twelve hours are exactly that."""
+    """Two days are today and yesterday, complete; twelve hours are exactly twelve hours."""
     data = told.gwctl("history", "--since", "2d", "--utc", "--json").check(0).envelope["data"]
     assert [data["began"][11:], len(data["days"])] == ["00:00:00.000Z", 2]
     data = told.gwctl("history", "--since", "12h", "--utc", "--json").check(0).envelope["data"]
@@ -149,12 +149,12 @@ def test_an_age_in_days_begins_at_midnight(told: Home) -> None:
 
 @pytest.mark.parametrize("since", ["soon", "", "5", "-1d", "2026-13-01", "9999999d"])
 def test_since_that_means_nothing(told: Home, since: str) -> None:
-    """Any other word is a usage error with what to type."""
+    """Any other word is a usage error with a suggestion."""
     assert "gwctl history --since 7d" in one_line_with_hint(told.gwctl("history", "--since", since).check(2))
 
 
 def test_a_terminal_gets_the_hours_of_each_day(told: Home) -> None:
-    """On a terminal each day has a strip of its hours with a legend, coloured; with --no-color the signs suffice."""
+    """On a terminal each day has a colored strip of its hours with a legend; with --no-color the signs suffice."""
     for argv, sign in (([], "\x1b[31mx\x1b[0m"), (["--no-color"], "x")):
         child = pexpect.spawn(
             PROGRAM[0],
@@ -177,13 +177,13 @@ def test_a_terminal_gets_the_hours_of_each_day(told: Home) -> None:
 
 
 def test_the_picture(told: Home, tmp_path: Path) -> None:
-    """--svg draws a row a day with what happened to point at, escaped, complete in itself, over an older file."""
+    """--svg draws a row per day with hover texts, escaped and self-contained, replacing an older file."""
     file = tmp_path / "here" / "a picture.svg"
     file.parent.mkdir()
     file.write_text("old")
     (tmp_path / "another name").hardlink_to(file)
     done = told.gwctl("history", "--since", "2026-03-01", "--utc", "--svg", "a picture.svg", cwd=file.parent).check(0)
-    assert done.stderr == "drawn: a picture.svg\n"
+    assert done.stderr == "wrote a picture.svg\n"
     assert "2026-03-03" in done.stdout
     text = file.read_text()
     root = ET.fromstring(text)  # noqa: S314 - our own output
@@ -201,19 +201,19 @@ def test_the_picture(told: Home, tmp_path: Path) -> None:
     assert "prefers-color-scheme: dark" in text
     assert not re.search(r"<script|href|url\((?!#)|@import", text)
     assert [one.name for one in file.parent.iterdir()] == ["a picture.svg"]
-    assert (tmp_path / "another name").read_text() == "old"  # replaced whole, not written over
+    assert (tmp_path / "another name").read_text() == "old"  # replaced, not written over
 
 
 def test_the_picture_on_stdout(told: Home, home: Home) -> None:
-    """--svg - prints the picture and nothing else, of an empty journal too."""
+    """--svg - prints only the picture, also for an empty journal."""
     assert ET.fromstring(told.gwctl("history", "--svg", "-").check(0).stdout).tag == f"{SVG}svg"  # noqa: S314 - our own
     journal_of(home).unlink()
-    assert "nothing is recorded yet" in home.gwctl("history", "--svg", "-").check(0).stdout
+    assert "no history yet" in home.gwctl("history", "--svg", "-").check(0).stdout
 
 
 @pytest.fixture
 def full_device(tmp_path: Path) -> Path:
-    """Return a device that is always full; root gets one of its own, lest a defect replace the machine's."""
+    """Return a device that is always full; root gets a copy, so that a defect cannot replace the machine's."""
     if os.geteuid() != 0:
         return Path("/dev/full")
     device = tmp_path / "full"
@@ -222,7 +222,7 @@ def full_device(tmp_path: Path) -> Path:
 
 
 def test_a_picture_that_cannot_be_written(told: Home, tmp_path: Path, full_device: Path) -> None:
-    """A full device, a missing folder, a folder that takes no file: 69 in one line; a folder as FILE: 2."""
+    """A full device, a missing folder or an unwritable folder exits with 69 and one line; a folder as FILE with 2."""
     for file in (str(full_device), str(tmp_path / "nowhere" / "x.svg"), "/proc/x.svg"):
         assert file in one_line_with_hint(told.gwctl("history", "--svg", file).check(69))
     assert stat.S_ISCHR(full_device.stat().st_mode)
@@ -232,7 +232,7 @@ def test_a_picture_that_cannot_be_written(told: Home, tmp_path: Path, full_devic
 
 
 def test_what_is_no_file_is_never_replaced(told: Home, tmp_path: Path) -> None:
-    """A pipe is written to; through a link the file it names is replaced, and the link stays."""
+    """A pipe is written to; through a link, the target file is replaced and the link stays."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     call = told.start("history", "--svg", str(pipe))
@@ -247,10 +247,10 @@ def test_what_is_no_file_is_never_replaced(told: Home, tmp_path: Path) -> None:
 
 
 def test_damage_is_said(told: Home) -> None:
-    """A torn last line costs that line; a person is told on stderr, a script by a number."""
+    """A torn last line costs that line; stderr reports it to a person, a number reports it to a script."""
     with journal_of(told).open("a") as file:
         file.write('{"n":11,"at":"2026-')
-    assert "damaged or lost lines of the journal: 1" in told.gwctl("history").check(0).stderr
+    assert "the journal has 1 damaged or lost lines" in told.gwctl("history").check(0).stderr
     data = data_of(told)
     assert (data["damaged_lines"], data["lost_lines"], data["state"]) == (1, 0, "stopped")
 
@@ -280,14 +280,14 @@ def test_nothing_heavy_is_loaded(told: Home) -> None:
 
 
 def test_a_full_journal_is_told_at_once(told: Home) -> None:
-    """4 MB, the most a journal holds before it is put aside, cost less than a second of one processor."""
+    """4 MB, the most before rotation, cost less than a second of one processor."""
     began_s = dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp()
     block = [json.loads(text) for text in WEEK[4:8]]
     entries = ({**block[n % 4], "n": n, "at": utc_ms(began_s + 60 * n)} for n in range(35_000))
     text = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries)
     assert len(text) > 4_000_000
     journal_of(told).write_text(text)
-    # Not by the clock: the machine may be busy with other tests.
+    # CPU time, not wall time: the machine may be busy with other tests.
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     told.gwctl("history", "--since", "all").check(0)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -295,7 +295,7 @@ def test_a_full_journal_is_told_at_once(told: Home) -> None:
 
 
 def test_a_real_run(home: Home) -> None:
-    """The journal of real faults: the supervisor killed and the gateway adopted, then the gateway killed, then down."""
+    """The journal of real faults: supervisor killed and gateway adopted, then gateway killed, then down."""
     home.gwctl("up", "--sandbox").check(0)
     os.kill(home.status()["supervisor"]["pid"], signal.SIGKILL)
     wait_for(lambda: home.gwctl("status").exit_code != 0, 20, "the supervisor is gone")

@@ -1,4 +1,4 @@
-"""Starting and stopping: what is brought up, adopted, brought down again, and that nothing is ever left behind."""
+"""Starting and stopping: what is brought up, adopted and brought down again; nothing is ever left behind."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from cli_fakes import PROGRAM, Home, one_line_with_hint, wait_for
 
 @pytest.fixture
 def ready(sandbox: Home) -> Home:
-    """Return the module's sandbox, ready again whatever the test before did."""
+    """Return the module's sandbox, ready again after any test."""
     sandbox.gwctl("up", "--sandbox").check(0)
     return sandbox
 
 
 def test_restart_gives_a_new_gateway_and_the_same_session(ready: Home) -> None:
-    """`restart` returns with another gateway process, ready, without a password sent."""
+    """`restart` returns with a new, ready gateway process and sends no password."""
     before, submits = ready.status(), ready.sandbox_submits()
     assert ready.gwctl("restart").check(0).stdout == f"ready: https://localhost:{ready.port}/v1/api\n"
     after = ready.status()
@@ -32,9 +32,9 @@ def test_restart_gives_a_new_gateway_and_the_same_session(ready: Home) -> None:
 
 
 def test_a_kept_session_is_adopted(ready: Home) -> None:
-    """`down --keep-session` leaves the gateway; the next `up` takes it over: same process, no password sent (law 4)."""
+    """`down --keep-session` keeps the gateway; the next `up` adopts the same process without a password (law 4)."""
     pid, submits = ready.status()["gateway"]["pid"], ready.sandbox_submits()
-    assert ready.gwctl("down", "--keep-session").check(0).stdout == "stopped (the gateway goes on)\n"
+    assert ready.gwctl("down", "--keep-session").check(0).stdout == "stopped (the gateway keeps running)\n"
     alone = json.loads(ready.gwctl("status", "--json").check(150).stdout)["data"]
     assert (alone["phase"], alone["supervisor"]) == ("degraded", None)
     error = one_line_with_hint(ready.gwctl("profile", "delete", "default").check(75))
@@ -45,20 +45,20 @@ def test_a_kept_session_is_adopted(ready: Home) -> None:
 
 
 def test_a_deleted_folder_leaves_the_sandbox_its_stand_in(ready: Home) -> None:
-    """It is used on and recorded anew, so that its session goes on, and `down` leaves nothing."""
+    """The running sandbox is reused and recorded again, so its session continues, and `down` leaves nothing."""
     before, submits = json.loads((ready.profile_dir / "sandbox.json").read_bytes()), ready.sandbox_submits()
     shutil.rmtree(ready.profile_dir)
     wait_for((ready.profile_dir / "sandbox.json").exists, 40, "the stand-in is recorded anew")
     ready.gwctl("wait").check(0)
     assert json.loads((ready.profile_dir / "sandbox.json").read_bytes()) == before
-    # One that adopted its gateway has no cookies of a login, so that it takes one.
+    # A supervisor that adopted its gateway has no cookies from a login, so it needs one.
     assert ready.sandbox_submits() <= submits + 1
     ready.gwctl("down").check(0)
     assert ready.left() == []
 
 
 def test_a_live_profile_plays_a_live_account(ready: Home) -> None:
-    """Where the kind was changed in between, the stand-in that plays the other one is replaced with its session."""
+    """If the account kind changed meanwhile, the sandbox with the other kind is replaced, and its session too."""
     ready.gwctl("down", "--keep-session").check(0)
     ready.gwctl("up", "--sandbox", GWCTL_MODE="live").check(0)
     assert '"U1234567"' in ready.gwctl("api", "GET", "/portfolio/accounts").check(0).stdout
@@ -68,7 +68,7 @@ def test_a_live_profile_plays_a_live_account(ready: Home) -> None:
 
 
 def test_down_twice(ready: Home) -> None:
-    """`down` stops everything of the profile; again it says so, exit 0; status is 3."""
+    """`down` stops everything; a second one says so and exits with 0; status exits with 3."""
     assert ready.gwctl("down").check(0).stdout == "stopped\n"
     assert ready.left() == []
     assert ready.gwctl("down").check(0).stdout == "already stopped\n"
@@ -77,7 +77,7 @@ def test_down_twice(ready: Home) -> None:
 
 
 def test_eight_ups_at_the_same_moment_start_one(ready: Home) -> None:
-    """Eight `up` at once: one supervisor, one gateway, one login, and each of the eight ends with 0 (law 1)."""
+    """Eight simultaneous `up`: one supervisor, one gateway, one login, and each exits with 0 (law 1)."""
     ready.gwctl("down").check(0)
     calls = [ready.start("up", "--sandbox", "--json") for _ in range(8)]
     answers = [(call.communicate(timeout=60), call.returncode) for call in calls]
@@ -97,7 +97,7 @@ def test_eight_ups_at_the_same_moment_start_one(ready: Home) -> None:
 
 
 def test_damaged_state_of_a_stopped_profile(ready: Home) -> None:
-    """Garbage in every state file: `status` and `up` work, and that the ledger was set aside is said."""
+    """With garbage in every state file `status` and `up` work, and report that the ledger was set aside."""
     ready.gwctl("down").check(0)
     names = ("supervisor.json", "gateway.json", "ledger.json", "ledger.sandbox.json", "last-end.json", "sandbox.json")
     for garbage in ("\x00not json", "[]", '{"pid": "x"}'):
@@ -113,7 +113,7 @@ def test_damaged_state_of_a_stopped_profile(ready: Home) -> None:
 
 
 def test_down_reaches_stopped_without_any_record(ready: Home) -> None:
-    """With every record of what runs damaged, `down` still ends all of it, for it knows its own (laws 3 and 10)."""
+    """With all records damaged, `down` still ends everything, because it recognizes its own (laws 3 and 10)."""
     bystander = subprocess.Popen(["sleep", "100"], cwd=ready.profile_dir, start_new_session=True)
     try:
         for name in ("supervisor.json", "gateway.json", "sandbox.json"):
@@ -128,7 +128,7 @@ def test_down_reaches_stopped_without_any_record(ready: Home) -> None:
 
 
 def test_down_ends_a_supervisor_that_hangs(ready: Home) -> None:
-    """A supervisor held by SIGSTOP is ended all the same, and the gateway with it (law 10)."""
+    """`down` ends a supervisor held by SIGSTOP, and its gateway (law 10)."""
     os.kill(ready.status()["supervisor"]["pid"], signal.SIGSTOP)
     done = ready.gwctl("down").check(0)
     assert "does not answer" in done.stderr
@@ -156,7 +156,7 @@ def test_exec_passes_term_on(home: Home) -> None:
 
 
 def test_exec_does_not_start_anything_for_a_missing_command(home: Home) -> None:
-    """A CMD that does not exist is known before anything is started."""
+    """A missing CMD is detected before anything starts."""
     one_line_with_hint(home.gwctl("exec", "--sandbox", "--", "nowhere-at-all").check(69))
     assert not home.home.exists()
 
@@ -172,7 +172,7 @@ MOMENTS = {
 @pytest.mark.parametrize("moment", list(MOMENTS))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_up_interrupted_leaves_nothing(home: Home, moment: str, number: signal.Signals) -> None:
-    """INT or TERM at any moment of `up` undoes it: exit 130 or 143, one line, no process, no supervisor's record."""
+    """INT or TERM at any moment of `up` undoes it: exit 130 or 143, one line, no process, no supervisor record."""
     call = home.start("up", "--sandbox")
     wait_for(lambda: MOMENTS[moment](home), 30, moment)
     call.send_signal(number)
@@ -185,13 +185,13 @@ def test_up_interrupted_leaves_nothing(home: Home, moment: str, number: signal.S
 
 
 def test_a_second_interrupt_does_not_stop_the_stopping(home: Home) -> None:
-    """An impatient second and third Ctrl-C do not tear the clean-up apart."""
+    """A second and third Ctrl-C do not interrupt the clean-up."""
     call = home.start("up", "--sandbox")
     assert call.stderr is not None
     wait_for(lambda: MOMENTS["the gateway answers"](home), 30, "the gateway answers")
     call.send_signal(signal.SIGINT)
     for line in call.stderr:
-        if "stopping what was started" in line:
+        if "stopping what this command started" in line:
             break
     call.send_signal(signal.SIGINT)
     call.send_signal(signal.SIGTERM)
@@ -201,7 +201,7 @@ def test_a_second_interrupt_does_not_stop_the_stopping(home: Home) -> None:
 
 
 def test_an_interrupted_up_on_a_running_profile_stops_nothing(ready: Home) -> None:
-    """Ctrl-C undoes what the call itself started, never what was running before."""
+    """Ctrl-C undoes only what the call itself started."""
     pid = ready.status()["gateway"]["pid"]
     ready.gwctl("sandbox", "on", "http_503").check(0)
     wait_for(lambda: not ready.status()["ready"], 20, "not ready")
@@ -217,16 +217,16 @@ def test_an_interrupted_up_on_a_running_profile_stops_nothing(ready: Home) -> No
 
 
 def test_up_that_times_out_says_what_goes_on(home: Home) -> None:
-    """`up --timeout` over: 75, one line with the last phase, and the supervisor goes on until `down`."""
+    """After `up --timeout`: exit 75 and one line with the last phase; the supervisor keeps trying until `down`."""
     done = home.gwctl("up", "--sandbox", "--timeout", "1", GWCTL_AUTH_DELAY_MS="20000").check(75)
     assert "not ready after 1 s" in done.stderr
-    assert "the supervisor goes on trying" in done.stderr
+    assert "the supervisor keeps trying" in done.stderr
     home.gwctl("status").check(150)
     assert home.gwctl("down").check(0).stdout == "stopped\n"
 
 
 def test_relative_paths_mean_where_the_user_stands(home: Home) -> None:
-    """A relative GWCTL_HOME is the user's folder's, for the supervisor too, which works elsewhere."""
+    """A relative GWCTL_HOME is relative to the user's folder, also for the supervisor, which works elsewhere."""
     home.gwctl("up", "--sandbox", GWCTL_HOME="home").check(0)
     home.gwctl("status").check(0)
     assert home.gwctl("env", GWCTL_HOME="home").stdout == home.gwctl("env").stdout
@@ -234,7 +234,7 @@ def test_relative_paths_mean_where_the_user_stands(home: Home) -> None:
 
 
 def test_foreground_supervises_in_the_process_itself(home: Home) -> None:
-    """`up --foreground --json` streams one object a line, is the supervisor itself, and TERM ends all with 143."""
+    """`up --foreground --json` streams one object per line, is the supervisor, and TERM ends everything with 143."""
     call = home.start("up", "--sandbox", "--foreground", "--json")
     assert call.stdout is not None
     phases = []
@@ -256,7 +256,7 @@ def test_foreground_supervises_in_the_process_itself(home: Home) -> None:
 
 
 def test_a_supervisor_without_its_handover_does_nothing(home: Home, tmp_path: Path) -> None:
-    """A supervisor whose starter ended before it handed over ends, rather than supervise another home (HOME's)."""
+    """A supervisor whose parent ended before the handover ends, instead of supervising another home."""
     done = subprocess.run(
         [*PROGRAM, "up", "--foreground", "--handed-over"],
         env={**os.environ, "HOME": str(tmp_path)},

@@ -1,4 +1,4 @@
-"""`gwctl login --explain`: the last failed login in plain words, and what to do; and what `login` does not combine."""
+"""`gwctl login --explain`: the last failed login in plain words and what to do; and options that exclude each other."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ KEPT = {
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """Return an empty home, in which nothing is ever started."""
+    """Return an empty home in which nothing ever starts."""
     return Home(tmp_path)
 
 
 def keep(home: Home, name: str, steps: str, profile: str = "default") -> Path:
-    """Write what is kept of a failed login and return its folder."""
+    """Write the record of a failed login and return its folder."""
     folder = home.home / "state" / "profiles" / profile / "evidence" / name
     folder.mkdir(parents=True)
     (folder / "steps.json").write_text(steps)
@@ -35,7 +35,7 @@ def keep(home: Home, name: str, steps: str, profile: str = "default") -> Path:
 
 @pytest.mark.browser
 def test_a_refused_login_is_explained(tmp_path: Path) -> None:
-    """After a refusal: what happened, IBKR's own text, what was submitted, what to do, and where it is kept."""
+    """After a refusal: what happened, IBKR's text, what was submitted, what to do, and where the record is."""
     with a_real_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
         home.gwctl("up", GWCTL_PASSWORD="wrong-canary").check(77)
         text = home.gwctl("login", "--explain").check(0).stdout
@@ -54,18 +54,18 @@ def test_a_refused_login_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_page_that_is_new_is_explained(home: Home) -> None:
-    """A login on a page of no known version says what was understood of it, and by what."""
+    """For an unknown page, the explanation says what gwctl recognized and how."""
     understood = "understood by what it has: username by autocomplete"
     keep(home, "20261120T010203Z-1-timed_out", json.dumps({**KEPT, "steps": [["page opened", 1], [understood, 2]]}))
     text = home.gwctl("login", "--explain").check(0).stdout
-    assert f"  the page        is none that gwctl knows; {understood}" in text.splitlines()
+    assert f"  the page        gwctl does not know it; {understood}" in text.splitlines()
     login = home.gwctl("login", "--explain", "--json").check(0).envelope["data"]["login"]
     assert login["understood"] == understood
 
 
 def test_none_is_kept(home: Home) -> None:
-    """Where no login has failed that is said, with 0, and nothing is made for it."""
-    assert home.gwctl("login", "--explain").check(0).stdout == "no failed login of profile 'default' is kept\n"
+    """Without a failed login, that is the answer, with exit 0, and no file is created."""
+    assert home.gwctl("login", "--explain").check(0).stdout == "no record of a failed login of profile 'default'\n"
     envelope = home.gwctl("--profile", "other", "login", "--explain", "--json").check(0).envelope
     assert envelope["data"] == {"login": None}
     assert not home.home.exists()
@@ -75,7 +75,7 @@ def test_none_is_kept(home: Home) -> None:
     "damaged", ["", "{", "[]", '{"outcome": "refused", "steps": [1]}', '{"outcome": "refused", "submits": {}}', "{}"]
 )
 def test_a_damaged_one_is_passed_over(home: Home, damaged: str) -> None:
-    """A damaged steps.json costs its own login only: the one before it is shown (law 9)."""
+    """A damaged steps.json hides only its own login: the previous one is shown (law 9)."""
     keep(home, "20261120T010203Z-000000001-timed_out", json.dumps(KEPT))
     keep(home, "20261121T010203Z-000000001-refused", damaged)
     login = home.gwctl("login", "--explain", "--json").check(0).envelope["data"]["login"]
@@ -83,7 +83,7 @@ def test_a_damaged_one_is_passed_over(home: Home, damaged: str) -> None:
 
 
 def test_the_commands_are_for_the_profile(home: Home) -> None:
-    """What to type next is typed for the profile it is about."""
+    """The command to type names the profile."""
     keep(home, "20261121T010203Z-000000001-refused", json.dumps({**KEPT, "outcome": "refused"}), profile="live")
     done = home.gwctl("--profile", "live", "login", "--explain").check(0)
     assert "then: gwctl --profile live up" in done.stdout
@@ -95,7 +95,7 @@ def test_the_commands_are_for_the_profile(home: Home) -> None:
     "pair", list(itertools.combinations(["--manual", "--probe", "--explain", "--reset-lockout"], 2))
 )
 def test_what_excludes_each_other(home: Home, pair: tuple[str, str]) -> None:
-    """Two of login's ways at once are a usage error, and nothing is done."""
+    """Two modes of login at once are a usage error, and nothing happens."""
     text = one_line_with_hint(home.gwctl("login", *pair).check(2))
-    assert "exclude each other" in text
+    assert "cannot be combined" in text
     assert not home.home.exists()

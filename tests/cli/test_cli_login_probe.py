@@ -1,4 +1,4 @@
-"""`gwctl login --probe`: what the login page is like now, with nothing submitted and no session touched."""
+"""`gwctl login --probe`: inspects the current login page, submits nothing and touches no session."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def ibkr() -> Iterator[RunningStandIn]:
-    """Yield a stand-in for IBKR at which nothing is ever submitted and nobody ever logs in."""
+    """Yield a fake IBKR at which nothing is ever submitted and nobody ever logs in."""
     page = PageOptions(form_delay_ms=0)
     with serve_in_thread(StandInConfig(admin_token=secrets.token_hex(8), page=page)) as stand_in:
         yield stand_in
@@ -35,7 +35,7 @@ def ibkr() -> Iterator[RunningStandIn]:
 
 @pytest.fixture
 def home(tmp_path: Path, ibkr: RunningStandIn) -> Iterator[Home]:
-    """Yield a home without username and password, whose IBKR is the stand-in, as it is by default.
+    """Yield a home without username and password, whose upstream is the fake IBKR.
 
     Nothing is stopped at its end: a probe leaves nothing running.
     """
@@ -46,12 +46,12 @@ def home(tmp_path: Path, ibkr: RunningStandIn) -> Iterator[Home]:
 
 
 def evidence(home: Home) -> list[str]:
-    """Return the names of the files that were kept of what failed."""
+    """Return the names of the files kept of a failure."""
     return sorted(file.name for file in home.profile_dir.glob("evidence/*/*"))
 
 
 def started_nothing(home: Home) -> bool:
-    """Say whether a probe has left neither a process nor anything of a gateway or a browser."""
+    """Return whether a probe left no process and no files of a gateway or a browser."""
     login = home.profile_dir / "login"
     files = ("gateway", "gateway.json", "supervisor.json", "journal.jsonl", "ledger.json")
     return (
@@ -72,7 +72,7 @@ def started_nothing(home: Home) -> bool:
 def test_a_page_that_is_known(
     home: Home, ibkr: RunningStandIn, page: dict[str, Any], version: str, visible: set[str]
 ) -> None:
-    """Each page that gwctl knows is named, with what is seen on it; nothing of it is kept and nothing was started."""
+    """Each known page is named with its elements; nothing is kept and nothing was started."""
     ibkr.state.set_scenario("login_page", on=True, parameters=page)
     done = home.gwctl("login", "--probe", "--json").check(0)
     assert done.stderr == ""
@@ -98,7 +98,7 @@ def test_a_page_that_is_known(
     ],
 )
 def test_ibkr_is_ill(home: Home, ibkr: RunningStandIn, scenario: str, parameters: dict[str, str], said: str) -> None:
-    """A page that IBKR itself says is not available is 75, with its text and what was seen of it."""
+    """A page on which IBKR says that it is unavailable exits with 75, with its text and the evidence."""
     ibkr.state.set_scenario(scenario, on=True, parameters=parameters)
     text = one_line_with_hint(home.gwctl("login", "--probe").check(75))
     assert text.startswith(said)
@@ -108,18 +108,18 @@ def test_ibkr_is_ill(home: Home, ibkr: RunningStandIn, scenario: str, parameters
 
 
 def test_nobody_is_there(home: Home) -> None:
-    """An IBKR that refuses connections is 75 `upstream_unreachable` and no fault of the browser's."""
+    """An IBKR that refuses connections is 75 `upstream_unreachable`, not a browser failure."""
     done = home.gwctl("login", "--probe", "--json", GWCTL_UPSTREAM=f"http://127.0.0.1:{free_port()}").check(75)
     error = done.envelope["error"]
     assert error["code"] == "upstream_unreachable"
-    assert error["message"].startswith("IBKR's login page cannot be reached: net::ERR_CONNECTION_REFUSED at http://")
+    assert error["message"].startswith("cannot reach IBKR's login page: net::ERR_CONNECTION_REFUSED at http://")
     assert "steps.json" in evidence(home)
     assert started_nothing(home)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[[Home], Done]:
-    """Return how to probe in this process, with less patience than a person has."""
+    """Return a function that probes in this process with a short deadline."""
 
     def probe(home: Home) -> Done:
         monkeypatch.setattr(login_probe, "DEADLINE_S", 6.0)
@@ -136,8 +136,8 @@ UNKNOWN = '[profiles.default.page]\nusername = ["#nowhere"]\n'
 @pytest.mark.parametrize(
     "case",
     [
-        ("", "the login form did not come: no form within twice 2.7 s;", "login --probe, later"),
-        (UNKNOWN, "the login page is not one that gwctl knows: what was seen: two fields for a password", ".page]"),
+        ("", "the login form did not appear: no form within twice 2.7 s;", "login --probe, later"),
+        (UNKNOWN, "unknown login page: what was seen: two fields for a password", ".page]"),
     ],
     ids=["form_never", "unknown"],
 )
@@ -148,7 +148,7 @@ def test_a_page_that_is_not_known(
     monkeypatch: pytest.MonkeyPatch,
     case: tuple[str, str, str],
 ) -> None:
-    """A form that does not come, and a page that nothing matches and nobody understands, are 75 with what was seen."""
+    """A form that never appears, and a page that matches nothing, exit with 75 and what was seen."""
     config, begins, ends = case
     served, field = sso_routes._with_script, '<input id="xyz-field-password"'
     if config:
@@ -176,7 +176,7 @@ def test_a_page_that_is_not_known(
     ],
 )
 def test_every_end_has_its_code(outcome: LoginOutcome, text: str, code: str, exit_code: int) -> None:
-    """Whatever a probe ends in, the code says whether it is IBKR, the page or the browser, and the text is whole."""
+    """The exit code says whether IBKR, the page or the browser failed, and the text is complete."""
     with pytest.raises(GwctlError) as raised:
         login_probe._complain(Call(profile="live"), LoginReport(outcome, text=text))
     assert (raised.value.code, raised.value.exit_code) == (code, exit_code)
@@ -185,7 +185,7 @@ def test_every_end_has_its_code(outcome: LoginOutcome, text: str, code: str, exi
 
 
 def test_no_browser(home: Home) -> None:
-    """Without a browser it is 69 and nothing was asked of IBKR."""
+    """Without a browser it exits with 69, and IBKR got no request."""
     assert "gwctl browser install" in one_line_with_hint(
         home.gwctl("login", "--probe", GWCTL_BROWSER="/nowhere/chromium").check(69)
     )
@@ -193,7 +193,7 @@ def test_no_browser(home: Home) -> None:
 
 
 def test_a_running_session_is_not_touched(sandbox: Home) -> None:
-    """While a session runs a probe looks at the same IBKR, past the gateway: same gateway, same session, no submit."""
+    """During a session a probe opens the same IBKR without the gateway: same gateway, same session, no submit."""
 
     def seen() -> tuple[Any, ...]:
         ibkr = sandbox.gwctl("sandbox", "show", "--json").check(0).envelope["data"]
@@ -204,7 +204,7 @@ def test_a_running_session_is_not_touched(sandbox: Home) -> None:
     before, entries = seen(), len(sandbox.journal())
     done = sandbox.gwctl("login", "--probe").check(0)
     first, *rest = done.stdout.splitlines()
-    assert first == "login page: version current, nothing was submitted"
+    assert first == "login page: version current; nothing was submitted"
     assert re.fullmatch(r"  username +visible #xyz-field-username", rest[0])
     assert all(re.fullmatch(r"  \w+ +(visible|hidden) \S.*", line) for line in rest)
     assert "page opened" in done.stderr

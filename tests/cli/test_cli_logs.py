@@ -1,4 +1,4 @@
-"""`gwctl logs`: what is shown, and following through rotation. The logs are files that the test writes."""
+"""`gwctl logs`: what it shows, and following through rotation. The test writes the logs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cli_fakes import Home
 
 
 class Reader:
-    """The lines of a stream as they come."""
+    """The lines of a stream as they arrive."""
 
     def __init__(self, stream: Iterator[str]) -> None:
         self.lines: Queue[str] = Queue()
@@ -41,7 +41,7 @@ def append(file: Path, text: str) -> None:
 
 
 def test_lines_and_age(home: Home) -> None:
-    """-n counts the lines of each log, --since leaves out older ones, a line without a stamp goes with the young."""
+    """-n counts the lines of each log; --since drops older ones; a line without a timestamp follows the one before."""
     supervisor, gateway = logs_of(home)
     now = dt.datetime.now(tz=dt.UTC).astimezone()
     stamps = [(now - dt.timedelta(minutes=age)).strftime("%Y-%m-%d %H:%M:%S") for age in (90, 30, 1)]

@@ -1,4 +1,4 @@
-"""Nothing that can block is written from the supervisor's loop: a disk may hang."""
+"""The supervisor's loop writes nothing that can block: a disk may hang."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ END_BOUND_S = 30.0
 
 
 class Watched:
-    """A supervisor in the foreground whose loop is watched."""
+    """A supervisor in the foreground whose loop is observed."""
 
     def __init__(self, home: Home, *argv: str) -> None:
         self.home = home
@@ -33,12 +33,12 @@ class Watched:
         )
 
     def wait_ready(self, than: int | None = None) -> None:
-        """Wait until it is ready, with another gateway than pid ``than``."""
+        """Wait until it is ready, with a gateway other than pid ``than``."""
         wait_for((self.home.profile_dir / "supervisor.json").exists, 30, "the supervisor has begun")
         wait_for(lambda: (now := self.home.status())["ready"] and now["gateway"]["pid"] != than, 40, "ready")
 
     def end(self, *down: str) -> None:
-        """Have it stopped."""
+        """Stop it."""
         self.home.gwctl("down", *down).check(0)
         self.call.wait(END_BOUND_S)
 
@@ -91,7 +91,7 @@ def test_nothing_is_written_from_the_loop(home: Home) -> None:
 
 
 def test_nothing_is_written_from_the_loop_when_the_folder_is_deleted(home: Home) -> None:
-    """The profile's folder is held again, and its records written, off the loop."""
+    """The profile's folder is held again, and its records are written, outside the loop."""
     with _watched(home) as watched:
         watched.wait_ready()
         pid = home.status()["gateway"]["pid"]

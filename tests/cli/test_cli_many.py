@@ -1,4 +1,4 @@
-"""Several profiles on one machine: ports of their own, and all of them shown, started, stopped and awaited at once."""
+"""Several profiles on one machine: separate ports, and status, start, stop and wait for all at once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Machine(Home):
         return tomllib.loads((self.home / "config.toml").read_text())["profiles"]
 
     def look(self) -> dict[str, dict[str, Any]]:
-        """Return the status object of each."""
+        """Return each profile's status object."""
         data = self.gwctl("status", "--all", "--json").envelope["data"]
         return {one["profile"]: one for one in data["profiles"]}
 
@@ -63,7 +63,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """Yield a home with two sandbox profiles, `one` and `two`; tests that share it leave it without others."""
+    """Yield a home with two sandbox profiles, `one` and `two`; tests that share it leave no others."""
     for machine in a_machine(tmp_path_factory.mktemp("pair")):
         machine.create("one", "two")
         machine.gwctl(*SANDBOX).check(0)
@@ -72,7 +72,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 @pytest.fixture
 def ready(pair: Machine) -> Machine:
-    """Return the pair, both ready whatever the test before did."""
+    """Return the pair, both ready again after any test."""
     pair.gwctl(*SANDBOX, "--quiet").check(0)
     return pair
 
@@ -81,7 +81,7 @@ def ready(pair: Machine) -> Machine:
 
 
 def test_creates_at_the_same_moment_choose_different_ports(machine: Machine) -> None:
-    """Five `profile create` at once, none naming a port: five profiles, five ports from 5000 on, one whole file."""
+    """Five simultaneous `profile create` without a port: five profiles, five ports from 5000 up, one complete file."""
     machine.write_config("# mine\n[profiles.old]\nport = 5001 # stays\n")
     calls = [machine.start("profile", "create", f"p{number}", "--json") for number in range(5)]
     answers = [(call.communicate(timeout=60), call.returncode) for call in calls]
@@ -97,7 +97,7 @@ def test_creates_at_the_same_moment_choose_different_ports(machine: Machine) -> 
 
 
 def test_a_port_that_somebody_holds_is_passed_over(machine: Machine) -> None:
-    """A new profile gets no port that another program has now, nor another profile's health port."""
+    """A new profile gets no port that another program holds, and no profile's health port."""
     machine.gwctl("profile", "create", "a").check(0)
     first = machine.profiles()["a"]["port"]
     machine.gwctl("profile", "set", "a", f"health_port={first + 2}").check(0)
@@ -107,23 +107,23 @@ def test_a_port_that_somebody_holds_is_passed_over(machine: Machine) -> None:
             held.bind(("127.0.0.1", first + 1))
             held.listen()
         except OSError:
-            pass  # somebody else holds it, which is as good
+            pass  # another process holds it, which is just as good
         machine.gwctl("profile", "create", "b").check(0)
     assert machine.profiles()["b"]["port"] > first + 2
 
 
 def test_set_changes_its_keys_only(machine: Machine) -> None:
-    """`profile set` leaves comments, other keys and other profiles as they are, and makes a table where none is."""
+    """`profile set` keeps comments, other keys and other profiles, and creates a missing table."""
     before = "[profiles.a] # first\nport = 5200 # of a\nusername = 'u'\n\n[profiles.b]\nport = 5300\n"
     machine.write_config(before)
     done = machine.gwctl("profile", "set", "a", "port=5300", "mode=live").check(0)
-    assert "b's, too: only one of them can run" in done.stdout
+    assert "b has that port too, so only one of them can run" in done.stdout
     text = (machine.home / "config.toml").read_text()
     assert text.startswith("[profiles.a] # first\nport = 5300 # of a\nusername = 'u'\n")
     assert machine.profiles() == {"a": {"port": 5300, "username": "u", "mode": "live"}, "b": {"port": 5300}}
     machine.gwctl("profile", "set", "default", "port=5400").check(0)
     assert machine.profiles()["default"] == {"port": 5400}
-    assert "there is no profile 'c'" in one_line_with_hint(machine.gwctl("profile", "set", "c", "port=5900").check(78))
+    assert "unknown profile 'c'" in one_line_with_hint(machine.gwctl("profile", "set", "c", "port=5900").check(78))
     shown = {one["profile"]: one for one in machine.gwctl("profile", "list", "--json").envelope["data"]["details"]}
     assert {name: one["port_shared_with"] for name, one in shown.items()} == {"a": ["b"], "b": ["a"], "default": []}
     assert (shown["a"]["port"], shown["a"]["mode"], shown["a"]["phase"]) == (5300, "live", "stopped")
@@ -132,7 +132,7 @@ def test_set_changes_its_keys_only(machine: Machine) -> None:
 
 
 def test_a_port_that_another_profile_uses(ready: Machine) -> None:
-    """`up` of the second says whose the port is, 69; what it says to type mends it. Likewise for a health port."""
+    """The second `up` exits with 69 and names the port's owner; its hint solves it. The same for a health port."""
     port = ready.profiles()["one"]["port"]
     ready.create("third", port=port)
     try:
@@ -165,7 +165,7 @@ def blank(name: str, **known: Any) -> dict[str, Any]:
 
 
 def test_the_widest_table_is_80_columns() -> None:
-    """Longest name, phase, reason and next step together: no line is over 80 columns, and nothing of a reason lost."""
+    """With the longest name, phase, reason and next step, no line exceeds 80 columns and no reason is cut."""
     reason = "IBKR cannot be reached: " + "no answer within 5 s, " * 8 + "then none"
     wide = blank("n" * 64, phase="awaiting_second_factor", reason=reason, since="2020-01-01T00:00:00Z")
     wide["login"] = {**wide["login"], "rejected": 9, "rejected_limit": 9, "locked": True}
@@ -175,11 +175,11 @@ def test_the_widest_table_is_80_columns() -> None:
     assert " ".join(" ".join(row.split()) for row in rows[2:6]).startswith(" ".join(reason.split()))
     assert "1 of 2 ready" in rows[-2]
     assert rows[-1] == "in the sandbox: two"
-    assert list(table([])) == ["no profile: config.toml names none, and none has run"]
+    assert list(table([])) == ["no profiles: config.toml has none, and no profile has run"]
 
 
 def test_all_that_are_ready(ready: Machine) -> None:
-    """`status --all`: a line each and 0; `--json` has the contract's status object of each, in config.toml's order."""
+    """`status --all`: a line each and exit 0; `--json` has each status object, in config.toml's order."""
     done = ready.gwctl("status", "--all").check(0)
     rows = [line.split() for line in done.stdout.splitlines()]
     assert [row[:2] for row in rows[1:3]] == [["●", "one"], ["●", "two"]]
@@ -193,7 +193,7 @@ def test_all_that_are_ready(ready: Machine) -> None:
 
 
 def test_watching_all_is_a_line_a_look(ready: Machine) -> None:
-    """`status --all --watch --json` prints an object a second until it is interrupted."""
+    """`status --all --watch --json` prints an object per second until interrupted."""
     call = ready.start("status", "--all", "--watch", "--json")
     assert call.stdout is not None
     lines = [json.loads(call.stdout.readline()) for _ in range(2)]
@@ -203,7 +203,7 @@ def test_watching_all_is_a_line_a_look(ready: Machine) -> None:
 
 
 def test_one_that_hangs_delays_no_other(ready: Machine) -> None:
-    """With a supervisor held by SIGSTOP the code is 4, that one is degraded, and the other is told as ever."""
+    """With a supervisor held by SIGSTOP the code is 4, that profile is degraded, and the other shown as usual."""
     pid = ready.look()["one"]["supervisor"]["pid"]
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -226,14 +226,14 @@ def test_one_that_hangs_delays_no_other(ready: Machine) -> None:
     ],
 )
 def test_what_all_excludes(machine: Machine, argv: list[str]) -> None:
-    """`--all` beside what is about one profile is a mistake in the command line."""
+    """`--all` with an option for a single profile is a usage error."""
     assert "--all" in one_line_with_hint(machine.gwctl(*argv).check(2))
 
 
 def test_without_profiles(machine: Machine) -> None:
-    """Nothing to show is 3, nothing to start is 78, nothing to stop is done."""
+    """Without profiles, status exits with 3, up with 78 and down with 0."""
     machine.gwctl("status", "--all").check(3)
-    assert "names no profile" in one_line_with_hint(machine.gwctl(*SANDBOX).check(78))
+    assert "has no profiles" in one_line_with_hint(machine.gwctl(*SANDBOX).check(78))
     machine.gwctl("down", "--all").check(0)
     assert machine.gwctl("wait", "--all", "--for", "stopped").check(0).stdout == "stopped\n"
     machine.write_config("not = [toml")
@@ -254,17 +254,17 @@ def test_without_profiles(machine: Machine) -> None:
     ],
 )
 def test_what_is_one_profiles_is_not_given_to_all(machine: Machine, variables: dict[str, str], argv: list[str]) -> None:
-    """A port, a username or a password in the environment is refused: IBKR would be sent one account's for another."""
+    """A port, username or password in the environment is refused: IBKR would get one account's for another."""
     machine.write_config("[profiles.a]\nusername = 'a'\n[profiles.b]\nusername = 'b'\n")
     (machine.folder / "password").write_text("canary")
     said = one_line_with_hint(machine.gwctl("up", "--all", *argv, **variables).check(78))
-    assert f"{next(iter(variables))} would count for every profile" in said
+    assert f"{next(iter(variables))} would apply to every profile" in said
     assert "canary" not in said
     assert machine.left() == []
 
 
 def test_one_username_is_not_logged_in_twice(machine: Machine) -> None:
-    """Two profiles of one username would throw each other out: the second is refused before anything is started."""
+    """Two profiles with one username would end each other's session: the second is refused before anything starts."""
     users = {"a": "Same", "b": "same"}
     machine.write_config(
         "".join(f"[profiles.{n}]\nusername = '{u}'\nport = {lasting_port()}\n" for n, u in users.items())
@@ -274,11 +274,11 @@ def test_one_username_is_not_logged_in_twice(machine: Machine) -> None:
     assert machine.left() == []
 
 
-# Started and stopped, in an order that spares logins.
+# Started and stopped in an order that saves logins.
 
 
 def test_all_that_run_already_are_left_alone(ready: Machine) -> None:
-    """`up --all` again is quick, starts no process of its own and touches nothing; with --quiet it says nothing."""
+    """A second `up --all` is quick, starts no process and changes nothing; with --quiet it prints nothing."""
     before = ready.look()
     done = ready.gwctl(*SANDBOX).check(0)
     assert done.stdout.count("already ready: ") == 2
@@ -296,7 +296,7 @@ def test_all_that_run_already_are_left_alone(ready: Machine) -> None:
 
 
 def test_the_code_is_the_gravest(ready: Machine) -> None:
-    """A folder alone: no matter. One running and not ready: 150. One of config.toml stopped: 3, and no wait for it."""
+    """One running and not ready: 150. One in config.toml stopped: 3, and wait does not block. A folder: no matter."""
     leftover = ready.home / "state" / "profiles" / "leftover"
     leftover.mkdir()
     assert "2 of 3 ready" in ready.gwctl("status", "--all").check(0).stdout
@@ -309,7 +309,7 @@ def test_the_code_is_the_gravest(ready: Machine) -> None:
 
 
 def test_one_failing_does_not_stop_the_others(pair: Machine) -> None:
-    """No port, no browser, a wrong setting: each is said, the rest is ready, and the gravest code counts."""
+    """No port, no browser, an invalid setting: each is reported, the rest gets ready, the most severe code counts."""
     pair.gwctl("--profile", "two", "down").check(0)
     config = pair.home / "config.toml"
     before = config.read_text()
@@ -346,7 +346,7 @@ def supervisor_of(home: Home, name: str) -> Path:
 
 
 def test_ctrl_c_stops_what_the_call_started_and_nothing_else(pair: Machine) -> None:
-    """INT with one ready of ours and one on its way: 130, both gone; who ran before runs on with its session."""
+    """INT with one of ours ready and one starting: 130, both gone; a profile that ran before keeps its session."""
     pair.gwctl("--profile", "two", "down").check(0)
     pair.create("later")
     kept = pair.look()["one"]["supervisor"]["pid"]
@@ -355,7 +355,7 @@ def test_ctrl_c_stops_what_the_call_started_and_nothing_else(pair: Machine) -> N
     call.send_signal(signal.SIGINT)
     stdout, stderr = call.communicate(timeout=80)
     assert call.returncode == 130
-    assert "what was started is stopped again" in stderr
+    assert "stopped what this command had started" in stderr
     assert "(profile two)" in stdout
     try:
         phases = {name: (one["phase"], (one["supervisor"] or {}).get("pid")) for name, one in pair.look().items()}
@@ -367,7 +367,7 @@ def test_ctrl_c_stops_what_the_call_started_and_nothing_else(pair: Machine) -> N
 
 
 def test_term_reaches_each_call_under_way(machine: Machine) -> None:
-    """TERM with all of them on their way: 143, one envelope, nothing left."""
+    """TERM while all of them are starting: 143, one envelope, nothing left."""
     machine.create("a", "b")
     call = machine.start(*SANDBOX, "--json", "--at-once", "2")
     for name in ("a", "b"):

@@ -1,4 +1,4 @@
-"""One supervisor's life, scraped: what its numbers say, and that dashboard, alerts and pages know the same names."""
+"""Scrapes from one supervisor's life: their numbers, and that dashboard, alerts and docs use the same names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yaml"
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 VARIABLES = {"$__rate_interval": "5m", "$__range": "1d", "$profile": ".*"}
-"""What Grafana puts in the place of its variables."""
+"""What Grafana substitutes for its variables."""
 
 Key = tuple[str, frozenset[tuple[str, str]]]
 
@@ -53,7 +53,7 @@ class Scrape:
         return {name for name, _ in self.series}
 
     def keys(self) -> set[Key]:
-        """Return what is there but for the build, whose release is not known before there is one."""
+        """Return all series except the build, whose release is unknown at first."""
         return {key for key in self.series if key[0] != "gwctl_build_info"}
 
     def outage_s(self) -> float:
@@ -87,7 +87,7 @@ class Life:
 
 @pytest.fixture(scope="module")
 def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
-    """Yield the sandbox after it was brought up and its gateway killed, with what was scraped at each stage."""
+    """Yield the sandbox after it came up and its gateway was killed, with a scrape from each stage."""
     outside, health = free_port(), free_port()
     variables = {
         "GWCTL_METRICS_ADDRESS": f"127.0.0.1:{outside}",
@@ -115,7 +115,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
 
 
 def test_before_it_is_ready_all_series_are_there(life: Life) -> None:
-    """The first scrape of a supervisor that is only starting has every series of the last one, and ready is 0."""
+    """The first scrape of a starting supervisor has every series of the last one, and ready is 0."""
     before = life.before
     assert before.keys() == life.ready.keys() == life.after.keys()
     assert before("gwctl_ready") == 0
@@ -127,7 +127,7 @@ def test_before_it_is_ready_all_series_are_there(life: Life) -> None:
 
 
 def test_a_ready_session_in_numbers(life: Life) -> None:
-    """Ready is 1, the way there is counted once, and memory, tickle and build are told."""
+    """Ready is 1, reaching it counts once, and memory, tickle and build are present."""
     ready = life.ready
     assert ready("gwctl_ready") == ready("gwctl_phase", phase="ready") == 1
     assert ready("gwctl_session_state", state="authenticated") == ready("gwctl_gateway_state", state="running") == 1
@@ -146,7 +146,7 @@ def test_a_ready_session_in_numbers(life: Life) -> None:
 
 
 def test_a_killed_gateway_in_numbers(life: Life) -> None:
-    """After kill -9 the restart is counted under its reason, and the outage grows to what `gwctl history` tells."""
+    """After kill -9 the restart counts under its reason, and the outage matches `gwctl history`."""
     assert life.ready.outage_s() == 0
     grown = [one.outage_s() for one in life.meanwhile]
     assert grown == sorted(grown)
@@ -161,7 +161,7 @@ def test_a_killed_gateway_in_numbers(life: Life) -> None:
 
 
 def test_the_second_listener_has_probes_and_scrapes_only(life: Life) -> None:
-    """At metrics_address the same numbers and the probes are there, and nothing else that the health server has."""
+    """metrics_address serves the same numbers and the probes, and nothing else of the health server."""
     assert scrape(life.outside_url).keys() == life.after.keys()
     assert [get(f"{life.outside_url}/{path}")[0] for path in ("livez", "readyz")] == [200, 200]
     for path in ("", "status", "events?since=0", "control/stop"):
@@ -170,7 +170,7 @@ def test_the_second_listener_has_probes_and_scrapes_only(life: Life) -> None:
 
 
 def test_openmetrics_of_a_real_supervisor(life: Life) -> None:
-    """Whoever asks for OpenMetrics gets it, and the strict parser takes it."""
+    """A client that asks for OpenMetrics gets it, and the strict parser accepts it."""
     status, content_type, text = get(f"{life.health_url}/metrics", OPENMETRICS)
     assert (status, content_type.partition(";")[0]) == (200, "application/openmetrics-text")
     families = {family.name for family in parse_openmetrics(text)}
@@ -181,7 +181,7 @@ def test_openmetrics_of_a_real_supervisor(life: Life) -> None:
 
 
 def promtool(*argv: str, stdin: str = "") -> str:
-    """Run promtool, which scripts/set-up has put there; return what it says."""
+    """Run promtool, which scripts/set-up installed; return its output."""
     own = Path(sys.prefix) / "promtool"
     program = str(own) if own.exists() else shutil.which("promtool")
     assert program, "promtool is missing: scripts/set-up --tests"
@@ -201,7 +201,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def dashboard_expressions() -> list[str]:
-    """Return every expression of the dashboard as Prometheus would get it."""
+    """Return every dashboard expression as Prometheus would get it."""
     board = dashboard()
     found = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     found += [one["expr"] for one in board["annotations"]["list"]]
@@ -211,12 +211,12 @@ def dashboard_expressions() -> list[str]:
 
 
 def test_promtool_takes_the_scrape(life: Life) -> None:
-    """Prometheus' own parser reads the scrape, and its linter has nothing to say about names, types or help."""
+    """Prometheus' own parser accepts the scrape, and its linter has no complaint about names, types or help."""
     assert promtool("check", "metrics", stdin=life.after.text) == ""
 
 
 def test_promtool_takes_every_expression(tmp_path: Path) -> None:
-    """The alerts and each expression of the dashboard are PromQL without a type error."""
+    """The alerts and each dashboard expression are valid PromQL."""
     promtool("check", "rules", str(ALERTS))
     rules = [{"record": f"panel:{n}", "expr": expr} for n, expr in enumerate(dashboard_expressions())]
     recorded = tmp_path / "rules.yaml"
@@ -225,7 +225,7 @@ def test_promtool_takes_every_expression(tmp_path: Path) -> None:
 
 
 def test_alerts_fire_on_what_they_are_for() -> None:
-    """Played by promtool over made-up series, each alert fires when it should and not before or beside it."""
+    """With made-up series in promtool, each alert fires exactly when it should."""
     played = ROOT / "tests" / "deploy" / "alerts.yaml"
     promtool("test", "rules", str(played))
     tried = {
@@ -235,7 +235,7 @@ def test_alerts_fire_on_what_they_are_for() -> None:
 
 
 def test_dashboard_and_alerts_use_what_is_exported(life: Life) -> None:
-    """Every name, and every label with its words, that an expression asks for is in a real scrape."""
+    """A real scrape contains every name, label and label value that an expression uses."""
     there: dict[str, dict[str, set[str]]] = {}
     for name, labels in life.after.series:
         for label, word in labels:
@@ -254,7 +254,7 @@ def test_dashboard_and_alerts_use_what_is_exported(life: Life) -> None:
 
 
 def test_dashboard_is_one_that_grafana_can_import() -> None:
-    """Panels have ids of their own and places that do not overlap, and take their data from the chosen source."""
+    """Panels have unique ids and places that do not overlap, and use the chosen data source."""
     board = dashboard()
     variables = {one["name"]: one["type"] for one in board["templating"]["list"]}
     assert variables == {"datasource": "datasource", "profile": "query"}
@@ -280,7 +280,7 @@ def test_dashboard_is_one_that_grafana_can_import() -> None:
 
 
 def test_every_metric_is_described(life: Life) -> None:
-    """Each family of a real scrape has its row in the reference, with its type; each alert one in the how-to."""
+    """Each metric family of a real scrape has a row with its type in the reference, each alert one in the how-to."""
     page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     for family in parse_text(life.after.text):
         name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -1,4 +1,4 @@
-"""Who is told, from the outside: the real program, a real webhook server, the real Apprise."""
+"""Notifications from the outside: the real program, a real webhook server, the real Apprise."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Addresses:
         folder.mkdir(mode=0o700)
 
     def keep(self, **secrets: str) -> dict[str, str]:
-        """Write each secret into a file of its own and return the variables that name them."""
+        """Write each secret to a file and return the variables that name the files."""
         for name, text in secrets.items():
             (self.folder / name).write_text(f"{text}\n")
             (self.folder / name).chmod(0o600)
         return {f"GWCTL_{name.upper()}_FILE": str(self.folder / name) for name in secrets}
 
     def all_of(self, webhook: Webhook) -> dict[str, str]:
-        """Return the variables for a webhook with a token and for Apprise, all told at one server."""
+        """Return the variables for a webhook with a token and for Apprise, all at one server."""
         return self.keep(
             notify_webhook=f"{webhook.url}/{PATH_TOKEN}",
             notify_webhook_token=BEARER,
@@ -62,7 +62,7 @@ def real(tmp_path: Path) -> Iterator[RealHome]:
 
 
 def test_every_way_is_tried(home: Home, addresses: Addresses) -> None:
-    """One message a way, how each went, 0 if all were told and 69 if one was not; no address is printed."""
+    """One message per way and its result; exit 0 if all were sent and 69 if one was not; no URL is printed."""
     home.write_config('[defaults]\nnotify_command = ["true"]\n')
     with a_webhook() as webhook:
         variables = addresses.all_of(webhook)
@@ -75,15 +75,15 @@ def test_every_way_is_tried(home: Home, addresses: Addresses) -> None:
         shown = home.gwctl("profile", "show", **variables).check(0)
         checked = home.gwctl("secret", "check", "notify_webhook", **variables).check(0)
     assert [line.split(" (")[0] for line in told.stdout.splitlines()] == [
-        "command: told: notify_command ended with exit code 0",
-        "webhook: told: answered 200",
-        "apprise: told: 1 of 1 told",
+        "command: sent: notify_command exited with code 0",
+        "webhook: sent: answered 200",
+        "apprise: sent: sent to 1 of 1",
     ]
     assert paths == {f"/{PATH_TOKEN}", f"/{APPRISE_TOKEN}"}
     data = failed.envelope["data"]
     assert data["profile"] == "default"
     assert [(way["way"], way["ok"], way["said"]) for way in data["ways"]] == [
-        ("command", False, "notify_command ended with exit code 1"),
+        ("command", False, "notify_command exited with code 1"),
         ("webhook", False, "answered 404"),
     ]
     assert [list(way) for way in data["ways"]] == [["way", "source", "ok", "said", "took_s"]] * 2
@@ -93,7 +93,7 @@ def test_every_way_is_tried(home: Home, addresses: Addresses) -> None:
 
 
 def test_an_address_in_a_program_s_arguments_is_masked(home: Home) -> None:
-    """`profile show` prints no token that somebody wrote into a command, as text and as JSON."""
+    """`profile show` prints no token from a command's arguments, in text and in JSON."""
     home.write_config(
         "[defaults]\n"
         f'notify_command = ["curl", "-d", "x", "https://ntfy.example/{PATH_TOKEN}"]\n'
@@ -106,7 +106,7 @@ def test_an_address_in_a_program_s_arguments_is_masked(home: Home) -> None:
 
 
 def test_an_address_in_the_settings_file_is_refused(home: Home) -> None:
-    """Law 8: config.toml is no place for an address that is a secret; the error says which places are."""
+    """Law 8: config.toml is no place for a secret URL; the error says which places are."""
     home.write_config(f'[defaults]\nnotify_webhook = "https://example.com/{PATH_TOKEN}"\n')
     text = one_line_with_hint(home.gwctl("notify", "test").check(78))
     assert "gwctl secret set notify_webhook, or notify_webhook_command, or GWCTL_NOTIFY_WEBHOOK_FILE" in text
@@ -115,17 +115,17 @@ def test_an_address_in_the_settings_file_is_refused(home: Home) -> None:
 
 @pytest.fixture
 def without_apprise(tmp_path: Path) -> dict[str, str]:
-    """Return the variables for a Python in which Apprise is not installed, as far as it can tell."""
+    """Return the variables for a Python that finds no Apprise."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['apprise'] = None\n")
     return {"PYTHONPATH": str(tmp_path)}
 
 
 def test_without_the_extra(home: Home, without_apprise: dict[str, str]) -> None:
-    """Addresses for Apprise and no Apprise: 78 and what to install, from `notify test` and before `up` starts."""
+    """Apprise URLs without Apprise: 78 and what to install, from `notify test` and before `up` starts."""
     variables = {"GWCTL_NOTIFY_URLS": f"slack://{APPRISE_TOKEN}", "GWCTL_USERNAME": "u", "GWCTL_PASSWORD": "p"}
     for argv in (["notify", "test"], ["up"]):
         text = one_line_with_hint(home.gwctl(*argv, **variables, **without_apprise).check(78))
-        assert "notify_urls is set ($GWCTL_NOTIFY_URLS) and Apprise is not installed" in text
+        assert "notify_urls is set ($GWCTL_NOTIFY_URLS), but Apprise is not installed" in text
         assert "pip install 'gwctl[notify]'" in text
     assert home.left() == []
 
@@ -136,9 +136,9 @@ def test_without_the_extra(home: Home, without_apprise: dict[str, str]) -> None:
 @pytest.mark.browser
 @pytest.mark.timeout(240)
 def test_somebody_is_told_of_the_end_and_of_what_comes_after(real: RealHome, addresses: Addresses) -> None:
-    """A refused password ends the supervisor, which is told of first; another supervisor, later, tells that it is over.
+    """A refused password ends the supervisor, which notifies first; a later supervisor reports the recovery.
 
-    The addresses and the token are in no file of the home, in nothing printed, and in nothing a process was told.
+    URLs and tokens are in no file of the home, in no output, and in no process's arguments or environment.
     """
     real.write_config("[defaults]\n")
     with a_webhook() as webhook, Watch((real.home,)) as watch:
@@ -151,13 +151,13 @@ def test_somebody_is_told_of_the_end_and_of_what_comes_after(real: RealHome, add
             "default: the supervisor gave up: IBKR refused the username or the password"
         )
         wait_for(lambda: real.left() == [], 20, "it ends when it has told")
-        # The same address, now ill: what the log says of it is said without it.
+        # The same server now fails: the log reports that without its URL.
         webhook.answers = [404]
         real.gwctl("up", "-v", GWCTL_PASSWORD=real.account.password, **variables).check(0)
         wait_for(lambda: len(webhook.requests) >= 4, 20, "both ways are told again")
         assert webhook.requests[2][2].get("event", webhook.requests[3][2].get("event")) == "recovered"
         log = real.profile_dir / "logs" / "supervisor.log"
-        wait_for(lambda: log.read_text().count("recovered was not told") == 2, 20, "the log says that it was not told")
+        wait_for(lambda: log.read_text().count("did not send recovered") == 2, 20, "the log says that it was not told")
         printed = [real.gwctl(*argv, **variables) for argv in (
             ["status", "--json"], ["history", "--json"], ["logs", "-n", "9999"], ["profile", "show", "--json"],
         )]  # fmt: skip
@@ -171,7 +171,7 @@ def test_somebody_is_told_of_the_end_and_of_what_comes_after(real: RealHome, add
 
 
 def wait_ready(real: RealHome, entries: int) -> None:
-    """Return when, after so many journal entries, the session is ready again."""
+    """Return once the session is ready again after that many journal entries."""
 
     def ready() -> bool:
         phases = [entry["phase"] for entry in real.journal()[entries:] if entry["kind"] == "phase"]
@@ -181,14 +181,14 @@ def wait_ready(real: RealHome, entries: int) -> None:
 
 
 def tellers(real: RealHome) -> list[psutil.Process]:
-    """Return the processes that tell a webhook now."""
+    """Return the processes that are sending to a webhook now."""
     return [one for one in real.processes() if "notify_child" in " ".join(one.cmdline())]
 
 
 @pytest.mark.browser
 @pytest.mark.timeout(240)
 def test_a_hanging_webhook_delays_no_cure_and_no_end(real: RealHome, addresses: Addresses) -> None:
-    """While a webhook hangs, a killed gateway is cured before its process has given up; `down` does not wait."""
+    """While a webhook hangs, a killed gateway is replaced before the sender gives up; `down` does not wait."""
     ibkr = real.stand_in.state
     with a_webhook("hang") as webhook:
         variables = addresses.keep(notify_webhook=webhook.url)
@@ -199,7 +199,7 @@ def test_a_hanging_webhook_delays_no_cure_and_no_end(real: RealHome, addresses: 
         ibkr.act("drop_session", {})
         assert webhook.hanging.acquire(timeout=60)
         wait_ready(real, entries)
-        # The same process hangs before the gateway is killed and after the session is back: nobody waited for it.
+        # The same process hangs before the gateway is killed and after the session is back: nothing waited for it.
         hanging = tellers(real)
         entries = len(real.journal())
         os.kill(json.loads((real.profile_dir / "gateway.json").read_text())["java"]["pid"], signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What the command line says about itself: the reference page and the completion."""
+"""What the command line documents about itself: the reference page and the completion."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
     "script", ["cli-reference", "supervisor-reference", "login-matrix", "metrics-reference", "doctor-reference"]
 )
 def test_the_reference_is_what_the_program_says(script: str) -> None:
-    """Each page that is written by a script has not drifted from what it is written from."""
+    """Each generated page is up to date with its source."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / script), "--check"],
         capture_output=True,
@@ -30,7 +30,7 @@ def test_the_reference_is_what_the_program_says(script: str) -> None:
 
 
 def test_every_option_and_verb_has_help() -> None:
-    """No row of the reference is empty: each option says what it does."""
+    """Each option in the reference has a description."""
     page = (ROOT / "docs" / "cli.md").read_text()
     assert "|  |" not in page
     assert [line for line in page.splitlines() if line.startswith("| `-") and line.split("|")[2].startswith(" [")] == []
@@ -74,5 +74,5 @@ def test_completion_in_a_real_bash(home: Home, typed: list[str], offered: set[st
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_completion_of_the_other_shells(home: Home, shell: str) -> None:
-    """The shells zsh and fish get a script of their own that asks the same program."""
+    """The shells zsh and fish get their own script, which asks the same program."""
     assert "_GWCTL_COMPLETE" in home.gwctl("completion", shell).check(0).stdout

@@ -19,7 +19,7 @@ port = 5101
 
 
 def test_create_and_delete_keep_what_a_person_wrote(home: Home) -> None:
-    """`profile create` and `delete` change their own table only: comments, order and spaces stay."""
+    """`profile create` and `delete` change only their own table: comments, order and spaces stay."""
     home.write_config(CONFIG)
     done = home.gwctl("profile", "create", "two", "--username", "u2", "--mode", "live", "--port", "5102")
     assert "gwctl --profile two" in done.check(0).stdout
@@ -33,7 +33,7 @@ def test_create_and_delete_keep_what_a_person_wrote(home: Home) -> None:
 
 
 def test_create_in_a_file_with_scattered_tables(home: Home) -> None:
-    """Tables of profiles that do not stand together are legal TOML and survive."""
+    """Tables of profiles that are scattered over the file are legal TOML and survive."""
     home.write_config('[profiles.a]\nport = 1\n\n[defaults]\nmode = "live"\n\n[profiles.b]\nport = 2\n')
     home.gwctl("profile", "create", "c", "--set", "rejected_limit=2", "--set", "allow_ips=127.0.0.1,10.0.*").check(0)
     parsed = tomllib.loads((home.home / "config.toml").read_text())
@@ -45,7 +45,7 @@ def test_create_in_a_file_with_scattered_tables(home: Home) -> None:
 
 
 def test_show_names_each_source(home: Home) -> None:
-    """`profile show` gives each setting with the place it came from, in the contract's order."""
+    """`profile show` gives each setting with its source, in the contract's order."""
     home.write_config(CONFIG)
     settings = home.gwctl("profile", "show", "one", "--json", GWCTL_PORT="5200").check(0).envelope["data"]["settings"]
     assert settings["port"] == {"value": 5200, "source": "$GWCTL_PORT"}
@@ -62,17 +62,17 @@ def test_show_names_each_source(home: Home) -> None:
     ("argv", "exit_code", "said"),
     [
         (["create", "one"], 78, "exists"),
-        (["create", "a/b"], 78, "not usable"),
+        (["create", "a/b"], 78, "invalid profile name"),
         (["create", "new", "--set", "prot=1"], 2, "known key"),
         (["create", "new", "--set", "password=canary"], 2, "gwctl secret set password"),
         (["create", "new", "--set", "mode=demo"], 78, "one of paper, live"),
         (["create", "new", "--port", "0"], 2, "--port"),
-        (["delete", "nobody"], 78, "there is no profile 'nobody'"),
-        (["show", ".."], 78, "not usable"),
+        (["delete", "nobody"], 78, "unknown profile 'nobody'"),
+        (["show", ".."], 78, "invalid profile name"),
     ],
 )
 def test_mistakes_change_nothing(home: Home, argv: list[str], exit_code: int, said: str) -> None:
-    """A mistake is one line, and the file is as it was."""
+    """A mistake gives one line and leaves the file unchanged."""
     home.write_config(CONFIG)
     done = home.gwctl("profile", *argv).check(exit_code)
     assert said in one_line_with_hint(done)
@@ -81,7 +81,7 @@ def test_mistakes_change_nothing(home: Home, argv: list[str], exit_code: int, sa
 
 
 def test_a_broken_file_is_not_written_to(home: Home) -> None:
-    """A file with a mistake elsewhere is not touched by `profile create`."""
+    """`profile create` does not touch a file with an error elsewhere."""
     broken = CONFIG + "\n[profiles.bad]\nprot = 1\n"
     home.write_config(broken)
     assert "unknown key 'prot'" in one_line_with_hint(home.gwctl("profile", "create", "new").check(78))
@@ -89,7 +89,7 @@ def test_a_broken_file_is_not_written_to(home: Home) -> None:
 
 
 def test_a_password_command(home: Home) -> None:
-    """`secret check` runs the profile's password_command and names it, never what it printed."""
+    """`secret check` runs the profile's password_command and names it, but never prints its output."""
     home.write_config("[profiles.default]\npassword_command = ['echo', 'canary-command']\n")
     done = home.gwctl("secret", "check").check(0)
     assert (done.stdout, done.stderr) == ("password: password_command\n", "")

@@ -1,4 +1,4 @@
-"""`gwctl up --quiet` as cron calls it: silence or one line, from next to no environment, whoever else calls it."""
+"""`gwctl up --quiet` as cron calls it: silence or one line, with almost no environment, and with concurrent callers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def one_line(done: Done, exit_code: int) -> str:
 
 
 def bare(home: Home, script: str, **variables: str) -> Done:
-    """Run a shell script in which `gwctl` is the program, with cron's PATH and the variables given, and no others."""
+    """Run a shell script that can call `gwctl`, with cron's PATH and only the given variables."""
     environment = {"PATH": "/usr/bin:/bin", **variables}
     words = f'gwctl() {{ {INSTALLED} "$@"; }}\n'
     done = subprocess.run(
@@ -60,7 +60,7 @@ def bare(home: Home, script: str, **variables: str) -> Done:
 
 
 def kill_supervisor(home: Home) -> None:
-    """End the supervisor as nothing can be prepared for."""
+    """Kill the supervisor without warning."""
     os.kill(json.loads((home.profile_dir / "supervisor.json").read_text())["pid"], signal.SIGKILL)
 
 
@@ -75,13 +75,13 @@ def ready(home: Home) -> tuple[int, int]:
 
 
 def test_all_is_well_in_silence(sandbox: Home) -> None:
-    """On a healthy profile `up --quiet` prints nothing and ends with 0, the option on either side of the verb."""
+    """On a healthy profile `up --quiet` prints nothing and exits with 0, with the option before or after the verb."""
     for argv in (UP, ("-q", "up", "--sandbox"), ("up", "-q", "--sandbox", "--no-input"), ("wait", "-q")):
         assert sandbox.gwctl(*argv) == SILENT
 
 
 def test_a_healthy_call_is_quick(sandbox: Home, record_property: pytest.RecordProperty) -> None:
-    """What cron calls every five minutes costs a fraction of a second."""
+    """The call that cron makes every five minutes costs a fraction of a second."""
     lengths_s = []
     for _ in range(5):
         began_s = time.perf_counter()
@@ -90,7 +90,7 @@ def test_a_healthy_call_is_quick(sandbox: Home, record_property: pytest.RecordPr
     median_s = statistics.median(lengths_s)
     record_property("quiet_up_median_s", round(median_s, 3))
     print(f"up --quiet on a healthy profile: median {median_s:.3f} s of 5")  # noqa: T201 - the figure is reported
-    # Other tests beside it make some of them longer; a wait in the call itself would be in each.
+    # Other tests running in parallel slow some calls down; a wait in the call itself would slow all of them.
     assert min(lengths_s) < HEALTHY_UP_BOUND_S
 
 
@@ -98,7 +98,7 @@ def test_a_healthy_call_is_quick(sandbox: Home, record_property: pytest.RecordPr
     ("argv", "variables", "exit_code", "said"),
     [
         (["up", "--quiet"], {}, 78, "has no username"),
-        (["up", "--quiet"], {"GWCTL_USERNAME": "reader01"}, 78, "no password was found"),
+        (["up", "--quiet"], {"GWCTL_USERNAME": "reader01"}, 78, "no source has a password"),
         (["up", "--quiet"], {"GWCTL_PORT": "five"}, 78, "port = 'five'"),
         (["up", "--quiet", "--bogus"], {}, 2, "--bogus"),
         (["up", "-vq", "--bogus"], {}, 2, "--bogus"),
@@ -110,12 +110,12 @@ def test_a_healthy_call_is_quick(sandbox: Home, record_property: pytest.RecordPr
 def test_a_failure_is_one_line(
     home: Home, argv: list[str], variables: dict[str, str], exit_code: int, said: str
 ) -> None:
-    """A failure is one line on stderr, with what to type next in it, and the contract's code."""
+    """A failure gives one line on stderr, with the next command in it, and the contract's code."""
     assert said in one_line(home.gwctl(*argv, **variables), exit_code)
 
 
 def test_what_the_supervisor_says_is_one_line(home: Home) -> None:
-    """Where it is the supervisor that cannot begin, its reason and hint come through, in one line."""
+    """If the supervisor cannot start, its reason and hint come through in one line."""
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = str(held.getsockname()[1])
         line = one_line(home.gwctl(*UP, GWCTL_HEALTH_PORT=port), 69)
@@ -126,7 +126,7 @@ def test_what_the_supervisor_says_is_one_line(home: Home) -> None:
 
 
 def test_json_is_what_it_was(sandbox: Home) -> None:
-    """--quiet takes nothing from --json: one envelope on stdout, nothing on stderr, errors too."""
+    """--quiet changes nothing of --json: one envelope on stdout, nothing on stderr, errors too."""
     done = sandbox.gwctl(*UP, "--json").check(0)
     assert (done.envelope["data"]["ready"], done.stderr) == (True, "")
     refused = sandbox.gwctl("up", "--quiet", "--json", GWCTL_USERNAME="u").check(75)
@@ -137,9 +137,9 @@ def test_json_is_what_it_was(sandbox: Home) -> None:
 
 
 def test_from_next_to_nothing(home: Home) -> None:
-    """Without HOME, without a terminal, in a deleted folder, stdin closed and every bit masked, it comes up in silence.
+    """Without HOME or a terminal, in a deleted folder, with stdin closed and a full umask, it comes up silently.
 
-    What it writes is its owner's to read and nobody else's.
+    Only its owner can read what it writes.
     """
     variables = {**home.variables}
     script = "mkdir gone && cd gone && rmdir ../gone && umask 0777 && gwctl up --quiet --sandbox <&-"
@@ -150,7 +150,7 @@ def test_from_next_to_nothing(home: Home) -> None:
             mode = path.lstat().st_mode
             if not path.is_symlink() and (path.is_dir() or path.is_file()):
                 assert mode & 0o777 in {0o700, 0o600}, (str(path), oct(mode))
-    # Everything is closed: the code alone tells.
+    # Everything is closed: only the exit code is left.
     assert bare(home, "gwctl up --quiet --sandbox <&- >&- 2>&-", **variables) == SILENT
     assert bare(home, "gwctl up --sandbox <&- >&- 2>&-", **variables).exit_code == 0
     assert bare(home, "gwctl up --quiet <&- >&- 2>&-", **variables).exit_code == 75
@@ -158,13 +158,13 @@ def test_from_next_to_nothing(home: Home) -> None:
 
 @pytest.mark.parametrize("variables", [{}, {"HOME": ""}, {"HOME": "somewhere"}], ids=["none", "empty", "relative"])
 def test_home_is_in_the_user_database(home: Home, variables: dict[str, str]) -> None:
-    """Without a HOME that is a place, the home is the one that the user database names."""
+    """Without a usable HOME, the home comes from the user database."""
     status = json.loads(bare(home, "gwctl status --json", **variables).stdout)["data"]
     assert status["gateway"]["ca_file"].startswith(pwd.getpwuid(os.getuid()).pw_dir + "/")
 
 
 def test_no_home_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An account without a home is told to name one; no folder called `~` is made where it stands."""
+    """An account without a home is asked to set one; no folder named `~` is created."""
 
     def unknown(_uid: int) -> None:
         raise KeyError
@@ -179,7 +179,7 @@ def test_no_home_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_relative_path_from_a_folder_that_is_gone(home: Home) -> None:
-    """What cannot be a path is 78 and one line, or one envelope."""
+    """A path that cannot be resolved exits with 78 and one line, or one envelope."""
     gone = "mkdir gone && cd gone && rmdir ../gone && "
     assert "GWCTL_HOME is the relative path here" in one_line(bare(home, gone + "gwctl up -q", GWCTL_HOME="here"), 78)
     done = bare(home, gone + "gwctl up --json", GWCTL_HOME="here")
@@ -187,18 +187,18 @@ def test_a_relative_path_from_a_folder_that_is_gone(home: Home) -> None:
 
 
 def test_a_locale_that_knows_ascii_alone(home: Home) -> None:
-    """What cannot be written in the locale's letters does not end the call."""
+    """Text that the locale cannot encode does not end the call."""
     ascii_alone = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     variables = {"GWCTL_HOME": str(home.home), **ascii_alone}
     assert "port = " in one_line(bare(home, "gwctl up --quiet", GWCTL_PORT="fünf", **variables), 78)
     assert "stopped" in bare(home, "gwctl status", **variables).check(3).stdout
 
 
-# Who else calls, and what was left behind.
+# Concurrent callers, and leftovers.
 
 
 def all_at_once(home: Home, calls: int) -> list[subprocess.Popen[str]]:
-    """Begin this many calls."""
+    """Start this many calls."""
     return [home.start(*UP) for _ in range(calls)]
 
 
@@ -209,12 +209,12 @@ def ends(calls: list[subprocess.Popen[str]]) -> list[Done]:
 
 
 def supervisors(home: Home) -> list[int]:
-    """Return who supervises the home."""
+    """Return the home's supervisors."""
     return [one.pid for one in home.processes() if "--handed-over" in one.cmdline()]
 
 
 def test_fifty_calls_at_the_same_moment(home: Home, record_property: pytest.RecordProperty) -> None:
-    """Fifty calls start one supervisor, one gateway and one login, and each ends with 0 in silence (law 1)."""
+    """Fifty calls start one supervisor, one gateway and one login, and each exits silently with 0 (law 1)."""
     began_s = time.perf_counter()
     assert ends(all_at_once(home, AT_THE_SAME_MOMENT)) == [SILENT] * AT_THE_SAME_MOMENT
     took_s = time.perf_counter() - began_s
@@ -226,7 +226,7 @@ def test_fifty_calls_at_the_same_moment(home: Home, record_property: pytest.Reco
 
 
 def test_calls_whose_supervisor_is_killed_meanwhile(home: Home) -> None:
-    """Calls that wait when the supervisor is killed start another one together, which adopts the gateway (law 4)."""
+    """Calls that wait when the supervisor is killed start one new supervisor, which adopts the gateway (law 4)."""
     calls = all_at_once(home, 12)
     begun = wait_for(lambda: [one for one in home.journal() if one["kind"] == "gateway"], 60, "the gateway runs")
     wait_for(lambda: any(one.get("reason") == "logging in" for one in home.journal()), 60, "the login has begun")
@@ -235,12 +235,12 @@ def test_calls_whose_supervisor_is_killed_meanwhile(home: Home) -> None:
     assert len(supervisors(home)) == 1
     pid, submits = ready(home)
     assert pid == begun[0]["pid"]
-    # The first login's password may have been under way.
+    # The first login's password may have been in progress.
     assert submits <= 2
 
 
 def _left(_file: Path) -> None:
-    """Leave everything as a `kill -9` leaves it."""
+    """Leave everything as a `kill -9` does."""
 
 
 def _says(content: bytes) -> Callable[[Path], None]:
@@ -282,7 +282,7 @@ def _nobodys(file: Path) -> None:
     ],
 )
 def test_nothing_stale_is_in_the_way(sandbox: Home, name: str, damage: Callable[[Path], None]) -> None:
-    """After a `kill -9`, whatever its files say by then, the next call adopts the gateway in silence: no login."""
+    """After a `kill -9`, whatever its files contain, the next call silently adopts the gateway without a login."""
     assert sandbox.gwctl(*UP) == SILENT
     before = ready(sandbox)
     kill_supervisor(sandbox)
@@ -293,7 +293,7 @@ def test_nothing_stale_is_in_the_way(sandbox: Home, name: str, damage: Callable[
 
 
 def test_a_strangers_silence_is_not_the_supervisors(sandbox: Home) -> None:
-    """A killed supervisor's port may be another program's, which accepts and never answers: it does not block."""
+    """Another program may have the killed supervisor's port and never answer: that does not block."""
     assert sandbox.gwctl(*UP) == SILENT
     before = ready(sandbox)
     kill_supervisor(sandbox)

@@ -1,4 +1,4 @@
-"""The second factor from the outside: a code asked for at a terminal, a program that gives it, one that is told."""
+"""The second factor from the outside: a code asked for at a terminal, from a program, and a notified person."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OURS = ("GWCTL_PASSWORD", "GWCTL_TOTP")
 
 
 def expect_end(child: pexpect.spawn[str], exit_code: int) -> str:
-    """Wait until a call at a terminal has ended, and return what it showed since the last question."""
+    """Wait until a call at a terminal has ended, and return its output since the last question."""
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == exit_code, child.before
@@ -41,24 +41,24 @@ def interrupt(child: pexpect.spawn[str]) -> None:
 
 
 def demand(home: Home, kind: str, **parameters: str) -> None:
-    """Have IBKR ask for a second factor after the password; the codes that it fixes are good once more."""
+    """Make IBKR ask for a second factor after the password; its fixed codes work once more."""
     words = [f"{name}={value}" for name, value in {"kind": kind, **parameters}.items()]
     home.gwctl("sandbox", "on", "second_factor", *words).check(0)
 
 
 def questions(home: Home, since: int) -> list[str]:
-    """Return what was asked of a person since a journal entry."""
+    """Return the questions to a person since a journal entry."""
     return [entry["text"] for entry in home.journal()[since:] if entry["kind"] == "question"]
 
 
 def files_with(home: Home, secret: str) -> list[str]:
-    """Return the files below the home that hold a text."""
+    """Return the files below the home that contain a text."""
     found = [file for file in home.home.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()]
     return [str(file) for file in found]
 
 
 def test_a_code_is_asked_for_where_somebody_is(sandbox: Home) -> None:
-    """Without a terminal nobody is asked: 77 and what to type. At one it is asked for, leads in and is nowhere."""
+    """Without a terminal nobody is asked: 77 and what to type. At one, the code works and is stored nowhere."""
     entries = len(sandbox.journal())
     demand(sandbox, "app", code=CODE)
     text = one_line_with_hint(sandbox.gwctl("login").check(77))
@@ -78,7 +78,7 @@ def test_a_code_is_asked_for_where_somebody_is(sandbox: Home) -> None:
 
 
 def test_two_wrong_codes_are_enough(sandbox: Home) -> None:
-    """Ctrl-C leaves the question to whoever comes next; a wrong code is asked for once more, the second ends in 77."""
+    """Ctrl-C leaves the question to the next caller; a wrong code is asked for once more, the second exits with 77."""
     demand(sandbox, "app", code=CODE)
     before = sandbox.gwctl("sandbox", "show", "--json").envelope["data"]["login"]["submits"]
     child = on_terminal(sandbox, "login")
@@ -109,7 +109,7 @@ echo $$ > {folder}/pid
 
 
 class Program:
-    """A program of the user's, which can be changed while gwctl runs."""
+    """A user's program that a test can change while gwctl runs."""
 
     def __init__(self, folder: Path, work: str) -> None:
         self.folder = folder
@@ -117,19 +117,19 @@ class Program:
         self.does(work)
 
     def does(self, work: str) -> None:
-        """Have it do something else from now on."""
+        """Change what it does."""
         self.file.write_text(GIVES.format(folder=self.folder, work=work))
         self.file.chmod(0o700)
         (self.folder / "pid").unlink(missing_ok=True)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What it was told when it ran."""
+        """Its environment when it ran."""
         lines = (self.folder / "env").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
     def process(self) -> psutil.Process | None:
-        """Return the running program, None if it is not there."""
+        """Return the running program, None if it is not running."""
         try:
             return psutil.Process(int((self.folder / "pid").read_text()))
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
@@ -153,7 +153,7 @@ def commanded(tmp_path: Path) -> Iterator[tuple[Home, Program]]:
 
 
 def test_a_program_gives_the_code(commanded: tuple[Home, Program]) -> None:
-    """Its first line is the code; it is told what is asked for and no secret; one that hangs ends with `down`."""
+    """Its first line is the code; its environment has the question and no secret; a hanging one ends with `down`."""
     home, program = commanded
     demand(home, "challenge", response=CODE, challenge="482 913")
     home.gwctl("login").check(0)
@@ -172,12 +172,12 @@ def test_a_program_gives_the_code(commanded: tuple[Home, Program]) -> None:
     assert call.returncode == 75
 
 
-# A program that is told.
+# A program for notifications.
 
 
 @pytest.fixture
 def told(tmp_path: Path) -> Iterator[tuple[RealHome, Program]]:
-    """Yield an ordinary profile, and a program that is told what a person should know and never ends."""
+    """Yield an ordinary profile, and a notify_command that never ends."""
     program = Program(tmp_path, "sleep 600")
     with a_real_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
         home.write_config(f"[profiles.default]\nnotify_command = {program.toml}\n")
@@ -185,7 +185,7 @@ def told(tmp_path: Path) -> Iterator[tuple[RealHome, Program]]:
 
 
 def test_somebody_is_told_of_a_notification(told: tuple[RealHome, Program]) -> None:
-    """Who has to approve a notification is told before it is approved; a program that hangs delays nothing."""
+    """A person who must approve a notification is notified before that; a hanging program delays nothing."""
     home, program = told
     ibkr = home.stand_in.state
     ibkr.set_scenario("second_factor", on=True, parameters={"kind": "push", "approve": "never"})

@@ -1,4 +1,4 @@
-"""``gwctl secret`` with a real keyring (its library, with a backend that keeps a file)."""
+"""``gwctl secret`` with a real keyring (its library, with a backend that uses a file)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECRET = "Kestrel-Anchor-77"
 
 
 class Keyring:
-    """Calls of gwctl with a keyring of their own."""
+    """Calls of gwctl with a test keyring."""
 
     def __init__(self, home: Home, folder: Path) -> None:
         self.home = home
@@ -31,7 +31,7 @@ def keyring(home: Home, tmp_path: Path) -> Keyring:
 
 
 def test_secret_goes_into_the_keyring_and_is_found_there(keyring: Keyring) -> None:
-    """Set from stdin, found by name and source, never shown, each profile its own, and gone after delete."""
+    """Set from stdin, found by name and source, never shown, separate for each profile, and gone after delete."""
     done = keyring.gwctl("secret", "set", "password", stdin=f"{SECRET}\n").check(0)
     assert SECRET not in done.stdout + done.stderr
     found = keyring.gwctl("secret", "check", "password").check(0)
@@ -62,7 +62,7 @@ def test_file_comes_before_the_keyring_and_the_keyring_before_the_variable(keyri
 
 
 def test_keyring_that_cannot_be_used_is_said(keyring: Keyring) -> None:
-    """A machine without a desktop: one line, another way to keep the secret, exit 69."""
+    """On a machine without a desktop: one line, another way to store the secret, exit 69."""
     keyring.variables["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
     done = keyring.gwctl("secret", "set", "password", stdin=SECRET).check(69)
     one_line_with_hint(done)
@@ -71,14 +71,14 @@ def test_keyring_that_cannot_be_used_is_said(keyring: Keyring) -> None:
 
 
 def test_nothing_on_stdin_is_no_secret(keyring: Keyring) -> None:
-    """An empty answer is not stored."""
+    """Empty input is not stored."""
     one_line_with_hint(keyring.gwctl("secret", "set", "password", stdin="\n").check(2))
     one_line_with_hint(keyring.gwctl("secret", "set", "pin", stdin="1\n").check(2))
 
 
 @pytest.mark.parametrize("secret", ["\ufeff\ufeffJBSWY3DPEHPK3PXP", "JBSWÜ3DPEHPK3PXP", "1!8"])
 def test_a_totp_secret_that_makes_no_codes_is_a_wrong_setting(home: Home, secret: str) -> None:
-    """It is said before anything starts, as 78, and neither is it shown."""
+    """That is reported before anything starts, with 78, without showing the secret."""
     given = {"GWCTL_USERNAME": "reader01", "GWCTL_PASSWORD": "x", "GWCTL_TOTP_SECRET": secret}
     text = one_line_with_hint(home.gwctl("up", **given).check(78))
     assert "base32" in text
@@ -88,9 +88,9 @@ def test_a_totp_secret_that_makes_no_codes_is_a_wrong_setting(home: Home, secret
 
 
 def test_check_tells_of_quotes_and_shows_no_secret(home: Home) -> None:
-    """A value in quotes from an env file is told of; what it is, is not."""
+    """Quotes from an env file are reported without showing the value."""
     done = home.gwctl("secret", "check", "password", GWCTL_PASSWORD="'hunter2'").check(0)
-    assert "stands in quotes" in done.stdout
+    assert "is in quotes" in done.stdout
     assert "hunter2" not in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""A terminal that is stopped or closed, a reader or a disk that hangs: the supervisor does not wait for it."""
+"""A stopped or closed terminal, a hanging reader or disk: the supervisor does not wait for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ END_BOUND_S = 20.0
 
 
 class Terminal:
-    """A terminal with the supervisor in its foreground; a thread reads what is shown, as a window does."""
+    """A terminal with the supervisor in its foreground; a thread reads the output, as a window does."""
 
     def __init__(self, home: Home) -> None:
         self.shown = b""
@@ -42,7 +42,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=take_terminal,  # noqa: PLW1509 - the child's own terminal can be set nowhere else
+            preexec_fn=take_terminal,  # noqa: PLW1509 - only the child itself can set its terminal
         )
         os.close(slave)
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -55,9 +55,9 @@ class Terminal:
                     self.shown += os.read(self.master, 4096)
 
     def close(self) -> None:
-        """Close the window, which hangs up on whoever is in it."""
+        """Close the window, which sends SIGHUP to its foreground processes."""
         self._closing.set()
-        self._reader.join()  # one that reads keeps it open
+        self._reader.join()  # an open reader would keep it open
         if self.master >= 0:
             os.close(self.master)
         self.master = -1
@@ -96,9 +96,9 @@ def _recovers(home: Home) -> None:
 
 
 def test_ctrl_s_stops_what_is_shown_and_nothing_else(home: Home, terminal: Terminal) -> None:
-    """With the terminal stopped a killed gateway is replaced as ever; Ctrl-Q then shows all that was said meanwhile."""
+    """With the terminal stopped, a killed gateway is replaced as usual; Ctrl-Q then shows all output."""
     os.write(terminal.master, CTRL_S)
-    time.sleep(0.2)  # nothing says that a terminal has stopped
+    time.sleep(0.2)  # nothing signals that a terminal has stopped
     shown = terminal.shown
     _recovers(home)
     assert terminal.shown == shown
@@ -108,9 +108,9 @@ def test_ctrl_s_stops_what_is_shown_and_nothing_else(home: Home, terminal: Termi
 
 @pytest.mark.parametrize("way", ["down", "TERM", "HUP"])
 def test_the_end_does_not_wait_for_a_stopped_terminal(home: Home, terminal: Terminal, way: str) -> None:
-    """Stopped by `down` or by a signal it logs out, stops all and ends, though nobody lets its terminal go on."""
+    """On `down` or a signal it logs out, stops everything and ends, even if its terminal stays stopped."""
     os.write(terminal.master, CTRL_S)
-    time.sleep(0.2)  # nothing says that a terminal has stopped
+    time.sleep(0.2)  # nothing signals that a terminal has stopped
     began_s = time.monotonic()
     if way == "down":
         done = home.gwctl("down").check(0)
@@ -123,7 +123,7 @@ def test_the_end_does_not_wait_for_a_stopped_terminal(home: Home, terminal: Term
 
 
 def test_a_closed_terminal_is_an_orderly_stop(home: Home, terminal: Terminal) -> None:
-    """Its window closed, the supervisor logs out and leaves no gateway without anybody: exit code 129."""
+    """When its window closes, the supervisor logs out and leaves no gateway behind: exit code 129."""
     terminal.close()
     assert terminal.call.wait(END_BOUND_S) == 129
     assert home.left() == []
@@ -131,7 +131,7 @@ def test_a_closed_terminal_is_an_orderly_stop(home: Home, terminal: Terminal) ->
 
 
 def test_under_nohup_a_closed_terminal_is_nothing(home: Home) -> None:
-    """Who ignores SIGHUP from the start goes on, as everything under nohup does; INT, TERM and `down` still end it."""
+    """A process that ignores SIGHUP from the start continues, as under nohup; INT, TERM and `down` still end it."""
     call = subprocess.Popen(
         ["nohup", *UP], env=home.environment(), cwd=home.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -149,7 +149,7 @@ def test_under_nohup_a_closed_terminal_is_nothing(home: Home) -> None:
 
 
 def test_a_reader_that_does_not_read_holds_nothing_up(home: Home) -> None:
-    """A log driver that stalls: with its pipes full the supervisor cures, answers and ends."""
+    """With a stalled log driver and full pipes, the supervisor recovers the session, answers and ends."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with contextlib.suppress(BlockingIOError):
@@ -171,7 +171,7 @@ def test_a_reader_that_does_not_read_holds_nothing_up(home: Home) -> None:
 
 
 def test_a_journal_that_cannot_be_written_to_holds_nothing_up(home: Home) -> None:
-    """A disk that hangs, as a pipe in the journal's place does: cures go on, and the end does not wait for it long."""
+    """With a hanging disk (a pipe in place of the journal), recovery continues and the end waits only briefly."""
     home.gwctl("up", "--sandbox").check(0)
     journal = home.profile_dir / "journal.jsonl"
     kept = journal.read_bytes()
@@ -194,7 +194,7 @@ def test_a_journal_that_cannot_be_written_to_holds_nothing_up(home: Home) -> Non
 
 
 def test_everything_is_in_the_journal_when_down_returns(home: Home) -> None:
-    """What is written off the loop is on disk, in order, before the supervisor's lock is let go."""
+    """Everything written outside the loop is on disk, in order, before the supervisor's lock is released."""
     home.gwctl("up", "--sandbox").check(0)
     home.gwctl("down").check(0)
     entries = [json.loads(line) for line in (home.profile_dir / "journal.jsonl").read_text().splitlines()]

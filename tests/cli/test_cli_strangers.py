@@ -1,4 +1,4 @@
-"""`down` of a supervisor that does not answer: what is beside it lives, its gateway is kept or logged out first."""
+"""`down` for a supervisor that does not answer: other processes survive; its gateway is kept or logged out first."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def started_by(home: Home, script: str) -> Iterator[tuple[psutil.Process, psutil
 @pytest.mark.parametrize("script", list(SCRIPTS))
 @pytest.mark.parametrize("keep", [False, True])
 def test_who_stands_beside_a_hung_supervisor_lives(home: Home, script: str, *, keep: bool) -> None:
-    """The start script and the bot that share its group get no signal; with --keep-session the gateway does go on."""
+    """The start script and the bot in its group get no signal; with --keep-session the gateway keeps running."""
     with started_by(home, SCRIPTS[script]) as (starter, bot):
         status = home.status()
         supervisor, gateway, submits = status["supervisor"]["pid"], status["gateway"]["pid"], home.sandbox_submits()
@@ -65,7 +65,7 @@ def test_who_stands_beside_a_hung_supervisor_lives(home: Home, script: str, *, k
         if supervisor != starter.pid:
             wait_for((home.folder / "ended").exists, 5, "the script goes on after its supervisor")
         if keep:
-            assert done.stdout == "stopped (the gateway goes on)\n"
+            assert done.stdout == "stopped (the gateway keeps running)\n"
             assert not (home.profile_dir / "supervisor.json").exists()
             home.gwctl("up", "--sandbox").check(0)
             assert (home.status()["gateway"]["pid"], home.sandbox_submits()) == (gateway, submits)
@@ -75,22 +75,22 @@ def test_who_stands_beside_a_hung_supervisor_lives(home: Home, script: str, *, k
 
 
 def test_a_gateway_that_is_gone_is_not_said_to_go_on(home: Home) -> None:
-    """`down --keep-session` says what is true of the gateway, not what was asked for; in JSON, too."""
+    """`down --keep-session` reports the gateway's real state, not the requested one; in JSON too."""
     home.gwctl("up", "--sandbox").check(0)
     status = home.status()
     os.kill(status["supervisor"]["pid"], signal.SIGSTOP)
     os.kill(status["gateway"]["pid"], signal.SIGKILL)
-    assert home.gwctl("down", "--keep-session").check(0).stdout == "stopped (there was no gateway to keep)\n"
+    assert home.gwctl("down", "--keep-session").check(0).stdout == "stopped (no gateway to keep)\n"
     assert home.left() == []
     home.gwctl("up", "--sandbox").check(0)
     done = home.gwctl("down", "--keep-session", "--json").check(0)
     assert done.envelope["data"] == {"profile": "default", "was_running": True, "gateway_runs": True}
-    assert home.gwctl("down", "--keep-session").check(0).stdout == "already stopped (the gateway goes on)\n"
+    assert home.gwctl("down", "--keep-session").check(0).stdout == "already stopped (the gateway keeps running)\n"
 
 
 @contextlib.contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """Hold a process still, whatever wakes it, as one whose loop is stuck."""
+    """Hold a process frozen, even against SIGCONT, like one whose loop is stuck."""
     over = threading.Event()
 
     def hold() -> None:
@@ -110,7 +110,7 @@ def frozen(pid: int) -> Iterator[None]:
 @pytest.mark.real_gateway
 @pytest.mark.browser
 def test_the_session_of_a_hung_supervisor_is_logged_out(tmp_path: Path, real_release_zip: Path) -> None:
-    """A supervisor that never comes back is killed alone; the logout reaches IBKR before its gateway ends."""
+    """A supervisor that never recovers is killed alone; the logout reaches IBKR before its gateway ends."""
     with a_real_home(tmp_path, real_release_zip) as home:
         file = home.folder / "password"
         file.write_text(home.account.password)
@@ -126,7 +126,7 @@ def test_the_session_of_a_hung_supervisor_is_logged_out(tmp_path: Path, real_rel
 @pytest.mark.real_gateway
 @pytest.mark.browser
 def test_a_gateway_that_makes_room_is_logged_out_first(tmp_path: Path, real_release_zip: Path) -> None:
-    """One that was kept and cannot be taken over, as on another port, leaves no session that competes with the next."""
+    """A kept gateway that cannot be adopted, for example on another port, leaves no competing session."""
     with a_real_home(tmp_path, real_release_zip) as home:
         file = home.folder / "password"
         file.write_text(home.account.password)

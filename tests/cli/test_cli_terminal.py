@@ -1,4 +1,4 @@
-"""On a real (pseudo) terminal: phases live, colours only where wanted, Ctrl-C from the keyboard."""
+"""On a real (pseudo) terminal: live phases, colors only where wanted, Ctrl-C from the keyboard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def on_terminal(home: Home, *argv: str, **variables: str) -> pexpect.spawn[str]:
 
 
 def test_phases_are_shown_as_they_pass(home: Home) -> None:
-    """Each phase stands on a line of its own with a mark, and the answer comes last; a second call is short."""
+    """Each phase has its own line with a mark, and the answer comes last; a second call is short."""
     child = on_terminal(home, "up", "--sandbox")
     for phase in ("starting the gateway", "gateway answers on port", "logging in", "form filled", "authenticated"):
         child.expect(f"✓.{{0,20}}{phase}")
@@ -37,12 +37,12 @@ def test_phases_are_shown_as_they_pass(home: Home) -> None:
 
 
 def test_ctrl_c_on_the_keyboard(home: Home) -> None:
-    """Ctrl-C in the middle: the broken phase is marked, what was started is stopped, exit 130, nothing is left."""
+    """Ctrl-C in the middle: the interrupted phase is marked, what was started is stopped, exit 130, nothing left."""
     child = on_terminal(home, "up", "--sandbox")
     child.expect("gateway answers on port")
     child.sendintr()
-    child.expect("stopping what was started")
-    child.expect("gwctl: interrupted; what was started is stopped again")
+    child.expect("stopping what this command started")
+    child.expect("gwctl: interrupted; stopped what this command had started")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 130
@@ -60,7 +60,7 @@ def test_ctrl_c_on_the_keyboard(home: Home) -> None:
     ],
 )
 def test_colours_only_where_wanted(home: Home, argv: list[str], variables: dict[str, str], coloured: bool) -> None:  # noqa: FBT001 - a parameter of the table
-    """An error is coloured on a terminal, and not with --no-color, NO_COLOR, a dumb terminal or --json."""
+    """An error is colored on a terminal, but not with --no-color, NO_COLOR, a dumb terminal or --json."""
     child = on_terminal(home, *argv, "tickle", **variables)
     child.expect(pexpect.EOF)
     child.close()
@@ -69,7 +69,7 @@ def test_colours_only_where_wanted(home: Home, argv: list[str], variables: dict[
 
 
 def test_phases_without_colour(home: Home) -> None:
-    """`up --no-color` shows the same phases without a colour, whatever fails."""
+    """`up --no-color` shows the same phases without color, also on failure."""
     child = on_terminal(home, "up", "--sandbox", "--no-color", GWCTL_BROWSER="/nowhere/chromium")
     child.expect(pexpect.EOF)
     child.close()
@@ -79,9 +79,9 @@ def test_phases_without_colour(home: Home) -> None:
 
 
 def test_a_password_is_asked_for_and_not_echoed(home: Home) -> None:
-    """Without a source a person is asked on the terminal; --no-input never asks. Ctrl-C there is 130."""
+    """Without a source a person is asked on the terminal; --no-input never asks. Ctrl-C there exits with 130."""
     child = on_terminal(home, "up", GWCTL_USERNAME="reader01")
-    child.expect("password of reader01")
+    child.expect("password for reader01")
     child.waitnoecho(timeout=30)
     with pytest.raises(pexpect.TIMEOUT):
         child.expect("starting", timeout=0.5)  # nothing is drawn over the question
@@ -90,7 +90,7 @@ def test_a_password_is_asked_for_and_not_echoed(home: Home) -> None:
     child.close()
     assert child.exitstatus == 130
     child = on_terminal(home, "up", "--no-input", GWCTL_USERNAME="reader01")
-    child.expect("no password was found for reader01")
+    child.expect("no source has a password for reader01")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 78

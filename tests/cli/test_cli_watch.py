@@ -40,7 +40,7 @@ def _plain(status: dict[str, Any], day: Lately | None, width: int = COLUMNS, *, 
 
 
 def test_the_screen_says_everything(day: Lately) -> None:
-    """Phase, timeline, latency, budget and next action are there, in words that need no colour."""
+    """Phase, timeline, latency, budget and next action are there, in words that need no color."""
     text = "\n".join(_plain(page_rig.READY, day))
     for said in (
         "● trader: ready",
@@ -58,7 +58,7 @@ def test_the_screen_says_everything(day: Lately) -> None:
 
 
 def test_the_screen_shows_changed_settings(day: Lately) -> None:
-    """A setting that the gateway was not started with is on the screen, with the command that applies it."""
+    """The screen shows a setting that changed after the gateway's start, and the command that applies it."""
     drift = {"setting": "allow_ips", "text": "allow_ips was changed", "remedy": "gwctl restart"}
     text = "\n".join(_plain({**page_rig.READY, "drift": [drift]}, day))
     assert "settings: allow_ips was changed" in text
@@ -69,7 +69,7 @@ def test_the_screen_shows_changed_settings(day: Lately) -> None:
 @pytest.mark.parametrize("blocks", [True, False])
 @pytest.mark.parametrize("width", [40, 80, 100])
 def test_no_line_is_longer_than_the_terminal(day: Lately, width: int, *, blocks: bool) -> None:
-    """At any width nothing wraps, whatever the reason says; without UTF-8 every sign of ours is ASCII."""
+    """At any width nothing wraps, whatever the reason; without UTF-8 every sign of ours is ASCII."""
     long = {**page_rig.READY, "reason": "a reason " * 30, "profile": "p" * 64, "phase": "awaiting_second_factor",
             "ready": False, "question": {"id": 1, "what": "code", "challenge": "1234", "text": "x" * 200},
             "drift": [{"setting": "allow_ips", "text": "t" * 200, "remedy": "gwctl restart" * 20}]}  # fmt: skip
@@ -81,15 +81,15 @@ def test_no_line_is_longer_than_the_terminal(day: Lately, width: int, *, blocks:
 
 
 def test_a_stopped_profile_and_an_unreadable_journal_have_a_screen() -> None:
-    """What is not there is left out; nothing of it is an error."""
+    """Missing parts are left out; nothing of that is an error."""
     lines = _plain(page_rig.STOPPED, None)
     assert lines[0].startswith("○ trader: stopped")
-    assert "cannot be read" in "\n".join(lines)
+    assert "unreadable" in "\n".join(lines)
     assert not any(line.lstrip().startswith("next") for line in lines)
 
 
 def test_the_bar_shows_the_worst_of_each_part(day: Lately) -> None:
-    """An outage of two seconds is seen in a bar of a day; what is before the first entry is empty."""
+    """An outage of two seconds is visible in a day's bar; the time before the first entry is empty."""
     bar = next(line for line in _plain(page_rig.READY, day) if line.startswith("  last day"))[14:]
     assert bar.startswith(" ")
     assert bar.count("x") == 2
@@ -110,7 +110,7 @@ class Terminal:
         self.raw = b""
 
     def read(self) -> str:
-        """Return what the screen shows by now."""
+        """Return what the screen shows now."""
         try:
             seen = self.child.read_nonblocking(65_536, timeout=0.2)
             self.raw += seen
@@ -136,7 +136,7 @@ def terminal(sandbox: Home) -> Iterator[Terminal]:
 
 
 def test_it_is_drawn_live_in_a_terminal(sandbox: Home, terminal: Terminal) -> None:
-    """The screen is redrawn in place: its clock goes on, in colour, and Ctrl-C ends with 130; the session goes on."""
+    """The screen is redrawn in place, in color, with a running clock; Ctrl-C exits with 130; the session continues."""
     wait_for(lambda: "default: ready" in terminal.read(), 30, "the screen")
     first = terminal.read()
     wait_for(lambda: terminal.read().splitlines()[0] != first.splitlines()[0], 30, "the next second")
@@ -149,7 +149,7 @@ def test_it_is_drawn_live_in_a_terminal(sandbox: Home, terminal: Terminal) -> No
 
 
 def test_without_colour_it_is_drawn_without_colour(sandbox: Home) -> None:
-    """NO_COLOR leaves the words, and no colour in them."""
+    """NO_COLOR keeps the words and removes the color."""
     terminal = Terminal(sandbox, NO_COLOR="1")
     wait_for(lambda: "default: ready" in terminal.read(), 30, "the screen")
     assert terminal.close() == 130
@@ -158,7 +158,7 @@ def test_without_colour_it_is_drawn_without_colour(sandbox: Home) -> None:
 
 
 def test_without_a_terminal_it_is_a_line_a_change(home: Home) -> None:
-    """A log of it has one plain line for each phase that was seen, not one a second, until the reader has enough."""
+    """A log of it has one plain line per phase, not one per second, until the reader closes."""
     call = home.start("status", "--watch")
     assert call.stdout is not None
     try:
@@ -172,7 +172,7 @@ def test_without_a_terminal_it_is_a_line_a_change(home: Home) -> None:
         home.gwctl("status").check(0)
         os.set_blocking(call.stdout.fileno(), False)
         while time.monotonic() - began_s < 2.5:
-            time.sleep(0.1)  # two more looks of its, in which nothing changes
+            time.sleep(0.1)  # long enough for two more looks without a change
         assert call.stdout.readline() == ""
         assert len({line.split(" default: ")[1] for line in lines}) == len(lines)
     finally:
@@ -182,7 +182,7 @@ def test_without_a_terminal_it_is_a_line_a_change(home: Home) -> None:
 
 
 def test_web_opens_the_page_in_the_users_browser(sandbox: Home, tmp_path: Path) -> None:
-    """The browser that is named is given the address, the page is there, and no secret of ours goes with it (law 8)."""
+    """The configured browser gets the URL, the page is there, and no secret of ours is passed on (law 8)."""
     seen = tmp_path / "seen"
     program = tmp_path / "browser"
     program.write_text(f'#!/bin/sh\n{{ echo "$1"; env; }} >{seen}.new\nmv {seen}.new {seen}\n')
@@ -204,7 +204,7 @@ def test_web_opens_the_page_in_the_users_browser(sandbox: Home, tmp_path: Path) 
 
 
 def test_the_stream_has_the_status_and_the_day_of_the_real_supervisor(sandbox: Home) -> None:
-    """What the page is told is the contract's status and the journal's last day."""
+    """The page gets the contract's status and the journal's last day."""
     url = sandbox.status()["supervisor"]["health_url"]
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
     connection.request("GET", "/live")
@@ -224,7 +224,7 @@ def test_the_stream_has_the_status_and_the_day_of_the_real_supervisor(sandbox: H
 
 
 def test_web_without_a_browser_prints_the_address_and_the_way_from_elsewhere(sandbox: Home) -> None:
-    """On a server the address is on stdout, and what to type on one's own machine on stderr."""
+    """On a server the URL is on stdout, and the command for one's own machine is on stderr."""
     done = sandbox.gwctl("status", "--web", DISPLAY=None, WAYLAND_DISPLAY=None, BROWSER=None).check(0)
     assert done.stdout == sandbox.status()["supervisor"]["health_url"] + "/\n"
     assert "ssh -L" in done.stderr
@@ -238,7 +238,7 @@ def test_web_of_a_stopped_profile_says_what_to_type(home: Home) -> None:
 
 
 def test_the_page_has_room_for_so_many(tmp_path: Path) -> None:
-    """The seventeenth viewer is told to come back, so that no page that is forgotten open costs the loop its time."""
+    """The seventeenth viewer is asked to come back, so that forgotten pages do not slow the loop down."""
     with page_rig.a_page(tmp_path) as shown:
         host = shown.url.removeprefix("http://")
         viewers = [http.client.HTTPConnection(host, timeout=20) for _ in range(17)]
@@ -252,7 +252,7 @@ def test_the_page_has_room_for_so_many(tmp_path: Path) -> None:
 
 
 def test_the_rigs_status_is_like_the_real_one(sandbox: Home) -> None:
-    """What the tests of screen and page are given has exactly the keys that the supervisor gives."""
+    """The test data for screen and page has exactly the keys of the supervisor's status."""
     real = sandbox.status()
 
     def shape(value: Any) -> Any:

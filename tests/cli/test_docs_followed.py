@@ -1,6 +1,6 @@
-"""Whoever follows the docs from the top in an empty folder gets there: their blocks are tried as they stand.
+"""Following the docs from the top in an empty folder works: their blocks are run unchanged.
 
-The pages for systemd and cron are followed where those are: tests/integration/test_service_*.
+tests/integration/test_service_* follow the pages for systemd and cron, where those exist.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ ALERTS = DOCS.parent / "deploy" / "prometheus" / "alerts.yaml"
 
 @pytest.fixture
 def paper(tmp_path: Path, real_release_zip: Path) -> Iterator[RealHome]:
-    """Yield a home for the paper account of the pages, which is not set up; IBKR is a stand-in."""
+    """Yield a home for the pages' paper account, which is not set up; IBKR is fake."""
     with a_real_home(tmp_path, real_release_zip, Account(username=USER, password=PASSWORD)) as home:
         del home.variables["GWCTL_USERNAME"]
         yield home
 
 
 def test_tutorial(paper: RealHome) -> None:
-    """A session on the sandbox, broken and mended, and one of a paper account on the real gateway."""
+    """A session on the sandbox, broken and recovered, and one of a paper account on the real gateway."""
     said = follow("tutorial.md", paper.folder, paper.environment(EDITOR=str(editor(paper.folder, PASSWORD))))
     for one in ("portfolio/accounts", "DU", "● default: ready", "uptime", "stopped"):
         assert one in said, one
@@ -46,13 +46,13 @@ def test_tutorial(paper: RealHome) -> None:
 
 
 def test_pytest(home: Home) -> None:
-    """The page's tests are run as they are, and pass."""
+    """The page's tests run unchanged and pass."""
     assert "2 passed" in follow("how-to/pytest.md", home.folder, home.environment())
     assert home.left() == []
 
 
 def test_ci(home: Home) -> None:
-    """The page's lines for any CI, each of which leaves nothing running."""
+    """The page's lines for any CI; each leaves nothing running."""
     (home.folder / "test_it.py").write_text("def test_it(): pass\n")
     own = home.environment(GWCTL_HOME=str(home.folder / ".gwctl"))
     said = follow("how-to/ci.md", home.folder, own)
@@ -62,7 +62,7 @@ def test_ci(home: Home) -> None:
 
 
 def test_several_accounts(home: Home) -> None:
-    """Two profiles get ports of their own, and are brought up, shown and stopped together."""
+    """Two profiles get separate ports, and are brought up, shown and stopped together."""
     try:
         said = follow("how-to/several-accounts.md", home.folder, home.environment(GWCTL_PORT=None))
     finally:
@@ -73,7 +73,7 @@ def test_several_accounts(home: Home) -> None:
 
 
 def test_monitoring(paper: RealHome, tmp_path: Path) -> None:
-    """The health server answers at the port of the page; Prometheus' own program takes the page's configuration."""
+    """The health server answers at the page's port; Prometheus accepts the page's configuration."""
     shutil.copy(ALERTS, tmp_path)
     (tmp_path / "password").write_text(PASSWORD)
     (tmp_path / "password").chmod(0o600)
@@ -85,7 +85,7 @@ def test_monitoring(paper: RealHome, tmp_path: Path) -> None:
 
 
 def test_notifications(home: Home) -> None:
-    """A program and a webhook are told."""
+    """A program and a webhook get notifications."""
     with a_webhook() as server:
         own = {"/home/me": str(home.folder), "https://hooks.example.com": server.url}
         home.home.mkdir(mode=0o700)
@@ -97,14 +97,14 @@ def test_notifications(home: Home) -> None:
 
 
 def test_troubleshooting(paper: RealHome) -> None:
-    """Doctor has nothing to say against a home that is well, and packs its bundle."""
+    """Doctor finds nothing wrong with a healthy home, and writes its bundle."""
     said = follow("how-to/troubleshooting.md", paper.folder, paper.environment(GWCTL_USERNAME=USER))
     assert "\nfailed " not in said
     assert (paper.folder / "report.zip").stat().st_mode & 0o777 == 0o600
 
 
 def test_marked_blocks_are_found() -> None:
-    """A mark that is not followed by a block would leave its commands untried, as would a page that nobody follows."""
+    """A mark without a block, or a page that no test follows, would leave commands untested."""
     followed = {
         "tutorial.md",
         *(f"how-to/{name}.md" for name in ("ci", "monitoring", "notifications", "pytest", "python")),
@@ -118,7 +118,7 @@ def test_marked_blocks_are_found() -> None:
 
 
 def test_python(home: Home) -> None:
-    """The page's programs run as they are, and the cells of its notebook where a loop turns, one after the other."""
+    """The page's programs run unchanged, and so do its notebook's cells, one after the other in a running loop."""
     said = follow("how-to/python.md", home.folder, home.environment())
     for one in ("'DU", "/v1/api ready", "stopped", "True", "no username or password:"):
         assert one in said, one

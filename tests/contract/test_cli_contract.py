@@ -1,4 +1,4 @@
-"""The page that scripts are written against: verbs, envelope, exit codes, streams. Nothing here starts a gateway."""
+"""The contract for scripts: verbs, envelope, exit codes, streams. Nothing here starts a gateway."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def check_envelope(done: Done, command: str, exit_code: int) -> dict[str, Any]:
 
 
 def test_every_verb_has_help_with_the_global_options(home: Home) -> None:
-    """Every verb of the contract answers --help on stdout, exit 0, names each global option, and touches nothing."""
+    """Every verb of the contract answers --help on stdout with exit 0, lists each global option, changes nothing."""
     for verb in VERBS:
         done = home.gwctl(*verb, "--help").check(0)
         assert done.stderr == "", verb
@@ -89,7 +89,7 @@ def test_version(home: Home) -> None:
     ],
 )
 def test_errors_are_envelopes(home: Home, argv: list[str], command: str, exit_code: int, code: str) -> None:
-    """With --json every error, those of usage included, is one envelope with exactly the contract's keys."""
+    """With --json every error, also a usage error, is one envelope with exactly the contract's keys."""
     done = home.gwctl(*argv, "--json") if "--" not in argv else home.gwctl("--json", *argv)
     envelope = check_envelope(done, command, exit_code)
     assert envelope["error"]["code"] == code
@@ -119,7 +119,7 @@ def test_answers_are_envelopes(home: Home, argv: list[str], command: str) -> Non
 
 
 def test_global_options_stand_before_or_after_the_verb(home: Home) -> None:
-    """--json and --profile mean the same on either side of the verb, and of a verb's own verb."""
+    """--json and --profile mean the same before or after the verb, also for subcommands."""
     for argv in (["--json", "--profile", "other", "status"], ["status", "--json", "--profile", "other"]):
         envelope = check_envelope(home.gwctl(*argv), "status", 3)
         assert envelope["data"]["profile"] == "other"
@@ -144,12 +144,12 @@ def test_stdout_is_the_answer_and_errors_go_to_stderr(home: Home) -> None:
 
 
 def test_hints_name_the_profile(home: Home) -> None:
-    """What to type next is for the profile that was asked for."""
+    """Commands to type name the requested profile."""
     assert one_line_with_hint(home.gwctl("--profile", "two", "tickle").check(75)).endswith("gwctl --profile two up")
 
 
 def test_quiet_says_nothing_but_errors(home: Home) -> None:
-    """-q leaves out what is said to people, never an error."""
+    """-q drops messages for people, but never an error."""
     assert home.gwctl("down", "-q").check(0) == Done(0, "", "")
     assert home.gwctl("logs").check(0).stderr != ""
     assert home.gwctl("logs", "-q").check(0).stderr == ""
@@ -162,13 +162,13 @@ def test_healthcheck_prints_one_word(home: Home) -> None:
 
 
 def test_wait_on_a_stopped_profile_ends_at_once(home: Home) -> None:
-    """Nothing will make a stopped profile ready: wait says so with 75; waiting for stopped is over already."""
+    """A stopped profile never becomes ready: wait exits with 75; waiting for stopped ends at once."""
     assert "is stopped" in one_line_with_hint(home.gwctl("wait", "--timeout", "600").check(75))
     assert home.gwctl("wait", "--for", "stopped").check(0).stdout == "stopped\n"
 
 
 def test_exit_codes_of_signals(home: Home) -> None:
-    """A call that waits ends with 130 on INT and 143 on TERM, quickly and with one line."""
+    """A waiting call exits with 130 on INT and 143 on TERM, quickly and with one line."""
     log = home.profile_dir / "logs" / "supervisor.log"
     log.parent.mkdir(parents=True)
     log.write_text("begun\n")
@@ -199,7 +199,7 @@ def test_a_reader_that_has_gone_ends_the_stream(home: Home) -> None:
 
 
 def test_an_answer_in_a_terminal_without_unicode(home: Home) -> None:
-    """Where the terminal knows ASCII only, an answer loses its ornaments, not itself."""
+    """If the terminal supports only ASCII, an answer loses its decorations only."""
     done = home.gwctl("status", PYTHONIOENCODING="ascii", PYTHONUTF8="0").check(3)
     assert done.stdout.startswith("? default: stopped")
 
@@ -214,7 +214,7 @@ def test_quick_verbs_import_little(home: Home, argv: list[str]) -> None:
 
 HEAVY = (
     *("playwright", "cryptography", "yaml", "rich", "starlette", "uvicorn", "httpx", "tomlkit"),
-    # With GWCTL_HOME set and no settings file; together they are a sixth of the time that `status` may take.
+    # With GWCTL_HOME set and no settings file; together they take a sixth of the time allowed for `status`.
     *("asyncio", "platformdirs", "tempfile", "tomllib", "difflib"),
 )
 

@@ -1,4 +1,4 @@
-"""What the verbs answer while a session is ready. One sandbox is shared: each test leaves it as it was."""
+"""What the verbs answer while a session is ready. The tests share one sandbox and leave it unchanged."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def check_shape(value: dict[str, Any], shape: dict[str, Any]) -> None:
 
 
 def test_status_has_exactly_the_keys_of_the_contract(sandbox: Home) -> None:
-    """The data of a ready status has the contract's keys and ours, each of its type; nothing else."""
+    """The data of a ready status has exactly the contract's keys and ours, each of the right type."""
     envelope = check_envelope(sandbox.gwctl("status", "--json"), "status", 0)
     status = envelope["data"]
     check_shape(status, STATUS_KEYS)
@@ -103,7 +103,7 @@ def test_status_for_people(sandbox: Home) -> None:
 
 
 def test_the_supervisor_listens_on_loopback_only(sandbox: Home) -> None:
-    """By default there is one listener, the health server's on 127.0.0.1: no port is open to other machines."""
+    """By default only the health server listens, on 127.0.0.1: no port is open to other machines."""
     supervisor = sandbox.status()["supervisor"]
     listeners = [
         one.laddr for one in psutil.Process(supervisor["pid"]).net_connections() if one.status == psutil.CONN_LISTEN
@@ -113,7 +113,7 @@ def test_the_supervisor_listens_on_loopback_only(sandbox: Home) -> None:
 
 
 def test_watching_the_status(sandbox: Home) -> None:
-    """`status --watch --json` is one object a line, again and again; INT ends it with 130 and nothing more."""
+    """`status --watch --json` prints one object per line repeatedly; INT ends it with 130 and no more output."""
     call = sandbox.start("status", "--watch", "--json")
     assert call.stdout is not None
     for _ in range(2):
@@ -135,7 +135,7 @@ def test_up_again_touches_nothing(sandbox: Home, record_property: pytest.RecordP
         assert done.stdout == f"already ready: https://localhost:{sandbox.port}/v1/api (profile default), sandbox\n"
         assert done.stderr == ""
     after = sandbox.fingerprint()
-    # The supervisor goes on with its own work meanwhile: what it writes itself is not this call's doing.
+    # The supervisor keeps working meanwhile: what it writes itself does not count.
     own = ("/journal.jsonl", "/journal.seen", "/supervisor.log", "/sandbox.log", "/gateway.log")
     changed = {name for name in before | after if before.get(name) != after.get(name)}
     assert not {name for name in changed if not name.endswith(own) and "/gateway/logs/" not in name}
@@ -143,7 +143,7 @@ def test_up_again_touches_nothing(sandbox: Home, record_property: pytest.RecordP
     median_s = statistics.median(lengths_s)
     record_property("healthy_up_median_s", round(median_s, 3))
     print(f"up on a healthy profile: median {median_s:.3f} s of 5")  # noqa: T201 - the figure is reported
-    # Other tests beside it make some of them longer; a wait in the call itself would be in each.
+    # Other tests running in parallel slow some calls down; a wait in the call itself would slow all of them.
     assert min(lengths_s) < HEALTHY_UP_BOUND_S
 
 
@@ -154,16 +154,16 @@ def test_verbs_on_a_healthy_profile_import_little(sandbox: Home, argv: list[str]
 
 
 def test_up_of_another_kind_or_port_is_refused(sandbox: Home) -> None:
-    """A running sandbox is not taken for a session at IBKR, nor one port for another; nothing is touched."""
-    assert "is running the sandbox" in one_line_with_hint(sandbox.gwctl("up", GWCTL_USERNAME="u").check(75))
+    """A running sandbox is not used as a session at IBKR, nor one port for another; nothing is touched."""
+    assert "is already running the sandbox" in one_line_with_hint(sandbox.gwctl("up", GWCTL_USERNAME="u").check(75))
     other = sandbox.port % 60_000 + 1
     error = one_line_with_hint(sandbox.gwctl("up", "--sandbox", "--port", str(other)).check(75))
-    assert f"is running on port {sandbox.port}" in error
+    assert f"is already running on port {sandbox.port}" in error
     sandbox.gwctl("status").check(0)
 
 
 def test_env_is_for_a_real_shell(sandbox: Home) -> None:
-    """`eval "$(gwctl env)"` in sh gives curl what it needs: the address, and our authority to verify with."""
+    """`eval "$(gwctl env)"` in sh gives curl what it needs: the URL, and our CA for verification."""
     script = sandbox.gwctl("env").check(0).stdout
     call = 'curl -s -S -w "\\n%{http_code}" -X POST --cacert "$GWCTL_CA_FILE" "$GWCTL_BASE_URL/tickle"'
     ways = {
@@ -186,7 +186,7 @@ def test_env_is_for_a_real_shell(sandbox: Home) -> None:
 
 
 def test_env_has_exactly_the_variables_of_the_contract(sandbox: Home) -> None:
-    """`env --json` has the contract's variables; the bundle verifies others, too, and ws and https agree."""
+    """`env --json` has the contract's variables; the bundle also verifies other sites, and ws and https agree."""
     data = check_envelope(sandbox.gwctl("env", "--json"), "env", 0)["data"]
     assert set(data) == {
         *("GWCTL_BASE_URL", "GWCTL_CA_FILE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
@@ -200,7 +200,7 @@ def test_env_has_exactly_the_variables_of_the_contract(sandbox: Home) -> None:
 
 
 def test_env_follows_the_port_that_is_used(sandbox: Home) -> None:
-    """A running profile's address is the one it was started with, whatever the settings say by now."""
+    """A running profile's address is the one it was started with, even after the settings changed."""
     data = sandbox.gwctl("env", "--json", GWCTL_PORT="5999").envelope["data"]
     assert data["GWCTL_BASE_URL"] == f"https://localhost:{sandbox.port}/v1/api"
 
@@ -217,21 +217,21 @@ def test_api_prints_the_body(sandbox: Home) -> None:
 
 
 def test_api_refusals(sandbox: Home) -> None:
-    """A non-2xx is exit 1 with the body on stderr, in JSON too; an odd path is sent as it is meant."""
+    """A non-2xx exits with 1 and the body on stderr, in JSON too; an unusual path is sent correctly."""
     done = sandbox.gwctl("api", "GET", "/nowhere").check(1)
-    assert (done.stdout, "was answered 404" in done.stderr) == ("", True)
+    assert (done.stdout, "returned 404" in done.stderr) == ("", True)
     assert json.loads(done.stderr.splitlines()[0])["statusCode"] == 404
     done = sandbox.gwctl("api", "GET", "/nowhere", "--json")
     assert check_envelope(done, "api", 1)["error"]["code"] == "http_error"
     assert json.loads(done.stderr)["statusCode"] == 404
     for odd in ("/no where", "/nö?q=ü b"):
-        assert "was answered 404" in sandbox.gwctl("api", "GET", odd).check(1).stderr
+        assert "returned 404" in sandbox.gwctl("api", "GET", odd).check(1).stderr
     assert "--data is not JSON" in one_line_with_hint(sandbox.gwctl("api", "POST", "/x", "--data", "{").check(2))
     sandbox.gwctl("api", "BREW", "/coffee").check(2)
 
 
 def test_tickle_hides_the_session_key(sandbox: Home) -> None:
-    """`tickle` prints the answer without the session's key, which is as good as a cookie."""
+    """`tickle` prints the answer without the session key, which is as sensitive as a cookie."""
     body = json.loads(sandbox.gwctl("tickle").check(0).stdout)
     assert body["iserver"]["authStatus"]["authenticated"] is True
     assert body["session"] == "…"
@@ -239,7 +239,7 @@ def test_tickle_hides_the_session_key(sandbox: Home) -> None:
 
 
 def test_wait_returns_at_once_when_ready(sandbox: Home) -> None:
-    """`wait` on a ready profile returns its status; waiting for stopped ends with the time-out and 75."""
+    """`wait` on a ready profile returns its status; waiting for stopped ends with the timeout and 75."""
     assert sandbox.gwctl("wait").check(0).stdout == "ready\n"
     check_envelope(sandbox.gwctl("wait", "--json"), "wait", 0)
     error = one_line_with_hint(sandbox.gwctl("wait", "--for", "stopped", "--timeout", "0").check(75))
@@ -247,7 +247,7 @@ def test_wait_returns_at_once_when_ready(sandbox: Home) -> None:
 
 
 def test_logs_of_a_running_profile(sandbox: Home) -> None:
-    """`logs` shows both logs, each line's log named; -n and the log options choose; --json is one envelope."""
+    """`logs` shows both logs and names each line's log; -n and the log options select; --json is one envelope."""
     both = sandbox.gwctl("logs").check(0).stdout
     assert {line.partition("|")[0].strip() for line in both.splitlines()} == {"supervisor", "gateway"}
     one = sandbox.gwctl("logs", "--supervisor", "-n", "1").check(0).stdout
@@ -257,7 +257,7 @@ def test_logs_of_a_running_profile(sandbox: Home) -> None:
 
 
 def test_exec_leaves_a_running_profile_running(sandbox: Home) -> None:
-    """`exec` on a running profile gives CMD the variables, passes its code and output on, and stops nothing."""
+    """`exec` on a running profile gives CMD the variables, passes its exit code and output on, and stops nothing."""
     pid = sandbox.status()["gateway"]["pid"]
     script = 'printf "%s" "$GWCTL_BASE_URL"; printf oops >&2; exit 7'
     done = sandbox.gwctl("exec", "--sandbox", "--", "sh", "-c", script, GWCTL_PASSWORD="canary-exec")
@@ -268,20 +268,20 @@ def test_exec_leaves_a_running_profile_running(sandbox: Home) -> None:
 
 
 def test_exec_without_the_dashes(sandbox: Home) -> None:
-    """What follows CMD is CMD's own, options of the same name as ours included."""
+    """Everything after CMD belongs to CMD, also options that gwctl has too."""
     done = sandbox.gwctl("exec", "--sandbox", "echo", "--json", "-q", "--timeout", "x").check(0)
     assert done.stdout == "--json -q --timeout x\n"
 
 
 def test_exec_says_what_cannot_be_run(sandbox: Home) -> None:
-    """A CMD that is missing or no program is 69 and one line."""
-    assert "there is no program 'nowhere-at-all'" in one_line_with_hint(
+    """A missing or non-executable CMD exits with 69 and one line."""
+    assert "no executable program 'nowhere-at-all' found" in one_line_with_hint(
         sandbox.gwctl("exec", "--sandbox", "--", "nowhere-at-all").check(69)
     )
     text = sandbox.folder / "no-program"
     text.write_text("not a program")
     text.chmod(0o755)
-    assert "cannot be run" in one_line_with_hint(sandbox.gwctl("exec", "--sandbox", "--", str(text)).check(69))
+    assert "cannot run " in one_line_with_hint(sandbox.gwctl("exec", "--sandbox", "--", str(text)).check(69))
 
 
 def test_secrets_are_found_and_never_shown(sandbox: Home) -> None:
@@ -295,7 +295,7 @@ def test_secrets_are_found_and_never_shown(sandbox: Home) -> None:
         done = sandbox.gwctl("secret", "check", "--json", **variables)
         assert check_envelope(done, "secret check", 0)["data"] == {"name": "password", "source": source}
         assert "canary" not in done.stdout + done.stderr
-    assert "no secret called 'pin'" in one_line_with_hint(sandbox.gwctl("secret", "check", "pin").check(2))
+    assert "unknown secret 'pin'" in one_line_with_hint(sandbox.gwctl("secret", "check", "pin").check(2))
 
 
 def test_a_person_can_log_in_again_now(sandbox: Home) -> None:
@@ -306,7 +306,7 @@ def test_a_person_can_log_in_again_now(sandbox: Home) -> None:
 
 
 def test_not_ready_is_150(sandbox: Home) -> None:
-    """While IBKR answers nothing the status is 150 and not ready; it becomes ready by itself afterwards."""
+    """While IBKR does not answer, status exits with 150; the profile becomes ready by itself afterwards."""
     sandbox.gwctl("sandbox", "on", "http_503").check(0)
     status = wait_for(lambda: (sandbox.status(),) if not sandbox.status()["ready"] else None, 20, "not ready")[0]
     assert status["phase"] in PHASES - {"ready", "stopped"}
@@ -318,7 +318,7 @@ def test_not_ready_is_150(sandbox: Home) -> None:
 
 
 def test_cannot_tell_is_4(sandbox: Home) -> None:
-    """A supervisor that accepts and does not answer: status is 4 and says so, never `ready` and never `stopped`."""
+    """If a supervisor accepts and does not answer, status exits with 4 and says so, never `ready` or `stopped`."""
     pid = sandbox.status()["supervisor"]["pid"]
     os.kill(pid, signal.SIGSTOP)
     try:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from supervisor_fakes import SUCCESS, Core, started
 
-from gwctl.core.messages import GatewayAnswers, GatewayGone, LoginDone, Phase, Process, Timer, Verdict
+from gwctl.core.messages import GatewayAnswers, GatewayGone, LoginDone, Phase, Process, Timer
 from gwctl.core.policy import Policy
+from gwctl.session_status import Verdict
 
 
 def running(policy: Policy | None = None) -> Core:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from supervisor_fakes import Core
 
-from gwctl.core.machine import BY_HAND
 from gwctl.core.messages import (
     Action,
     CancelCure,
@@ -34,8 +33,8 @@ from gwctl.core.messages import (
     SubmitBegun,
     TimeOut,
     Timer,
-    Verdict,
 )
+from gwctl.session_status import Verdict
 
 ANSWER_S = 0.1
 MOST_TURNS = 1000
@@ -81,7 +80,7 @@ class HealthyWorld:
     def _needs_person(self) -> bool:
         snapshot = self.core.snapshot
         ends = snapshot.process in {Process.STOPPED, Process.STOPPING, Process.FATAL} or snapshot.finishing is not None
-        locked = snapshot.session is Session.LOCKED_OUT and snapshot.locked_reason != BY_HAND
+        locked = snapshot.session is Session.LOCKED_OUT
         # A gateway that is not there yet cannot show whether somebody has logged in meanwhile.
         return ends or (locked and snapshot.cure is None and not snapshot.login_wanted and not self._may_see())
 

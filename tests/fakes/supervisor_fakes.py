@@ -20,11 +20,11 @@ from gwctl.core.messages import (
     StartWanted,
     TimeOut,
     Timer,
-    Verdict,
 )
 from gwctl.core.policy import Policy
 from gwctl.core.tables import phase_of
 from gwctl.errors import GatewayFailed
+from gwctl.session_status import Verdict
 from gwctl.supervisor.interfaces import GatewayPort, LoginPort, Reopening, SessionPort
 
 SUCCESS = LoginDone(result=LoginResult.SUCCESS, text="logged in", code="success", exit_code=0, resumable=True)

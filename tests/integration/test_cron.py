@@ -1,4 +1,4 @@
-"""`* * * * * gwctl up --quiet` under Debian's own cron, as a user who has nothing but a home and a settings file."""
+"""`* * * * * gwctl up --quiet` under Debian's cron, as a user with only a home and a settings file."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ pytestmark = [
     pytest.mark.real_gateway,
     pytest.mark.browser,
     pytest.mark.waits,
-    # Cron's own step is a minute, and two are waited for.
+    # cron runs once a minute, and the test waits for two runs.
     pytest.mark.timeout(300),
     pytest.mark.skipif(os.geteuid() != 0, reason="a user, a crontab and cron itself are root's to make"),
 ]
 
 A_CALL_WITHIN_S = 100.0
-"""A minute until cron's next call, and what the call itself takes on a busy machine."""
+"""A minute until cron's next call, and the time of the call itself on a busy machine."""
 
 
 @contextmanager
 def a_profile(user: CronUser, release_zip: Path) -> Iterator[RunningStandIn]:
-    """Give the user an ordinary profile in the default place, whose IBKR is a stand-in here."""
+    """Give the user an ordinary profile in the default place, whose IBKR is fake."""
     account = Account(username="reader01", password=f"canary{secrets.token_hex(12)}")
     release = shutil.copy(release_zip, user.home / "release.zip")
     os.chown(release, user.uid, user.gid)
@@ -57,13 +57,13 @@ def a_profile(user: CronUser, release_zip: Path) -> Iterator[RunningStandIn]:
 
 
 def status(user: CronUser) -> dict[str, Any]:
-    """Return the ``data`` of status, asked for as the user."""
+    """Return the ``data`` of status, called as the user."""
     data: dict[str, Any] = json.loads(user.run([str(user.gwctl), "status", "--json"]).stdout)["data"]
     return data
 
 
 def test_cron_is_enough(real_release_zip: Path, record_property: pytest.RecordProperty) -> None:
-    """Cron's line alone brings the session up, and after a `kill -9` of the supervisor takes it over; not a word."""
+    """The line in the crontab alone brings the session up, and adopts it silently after a `kill -9`."""
     assert Path(CRON).exists(), "Debian's cron is missing: scripts/set-up --tests"
     with a_cron_user() as user, a_profile(user, real_release_zip) as stand_in:
         codes, said = user.home / "codes", user.home / "said"
@@ -89,7 +89,7 @@ def test_cron_is_enough(real_release_zip: Path, record_property: pytest.RecordPr
 
 
 def check_first(user: CronUser, first: dict[str, Any], stand_in: RunningStandIn) -> None:
-    """Assert that the session is up, as the user, from cron's environment and nothing else."""
+    """Assert that the session is up, as the user, with only cron's environment."""
     assert first["ready"]
     assert len(stand_in.state.desk.submits) == 1
     state = user.home / ".local/state/gwctl/profiles/default"

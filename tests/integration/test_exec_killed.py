@@ -22,7 +22,7 @@ GONE_S = 20.0
 
 
 class Killing:
-    """A home in which `gwctl exec` is killed again and again, and what is left each time."""
+    """A home in which `gwctl exec` is killed repeatedly, and what is left each time."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -31,7 +31,7 @@ class Killing:
         self.calls: list[subprocess.Popen[str]] = []
 
     def begin(self, *command: str) -> subprocess.Popen[str]:
-        """Start an exec with ``command``, out of reach of the terminal of whoever tests."""
+        """Start an exec with ``command``, detached from the terminal of the test run."""
         with self.told.open("a") as told:
             call = subprocess.Popen(
                 [*PROGRAM, "exec", "--sandbox", "--", *command],
@@ -47,13 +47,13 @@ class Killing:
         return call
 
     def begin_and_hear(self, *command: str) -> subprocess.Popen[str]:
-        """Start an exec and return once its command has said a word, `begun`."""
+        """Start an exec and return once its command has printed `begun`."""
         call = self.begin(*command)
         assert self.hear(call) == "begun\n", self.told.read_text()
         return call
 
     def hear(self, call: subprocess.Popen[str]) -> str:
-        """Return the next line of a call."""
+        """Return a call's next line."""
         assert call.stdout is not None
         return call.stdout.readline()
 
@@ -66,7 +66,7 @@ class Killing:
                 call.stdout.close()
 
     def family(self) -> list[psutil.Process]:
-        """Return the processes that a command has written down, once there are two."""
+        """Return the processes that a command recorded, once there are two."""
 
         def written() -> list[str]:
             lines = self.pids.read_text().split() if self.pids.exists() else []
@@ -75,12 +75,12 @@ class Killing:
         return [psutil.Process(int(pid)) for pid in wait_for(written, 30, "the command runs")]
 
     def happened(self, kind: str, **fields: str) -> bool:
-        """Say whether the journal has such an entry."""
+        """Return whether the journal has such an entry."""
         wanted = {"kind": kind, **fields}
         return any(wanted.items() <= entry.items() for entry in self.home.journal())
 
     def gone(self) -> None:
-        """Wait until nothing works in the home any more, and no supervisor's record is left."""
+        """Wait until no process works in the home and no supervisor record is left."""
         left: list[str] = []
 
         def nothing() -> bool:
@@ -95,14 +95,14 @@ class Killing:
 
 @pytest.fixture
 def killing(tmp_path: Path) -> Iterator[Killing]:
-    """Yield an empty home to kill in."""
+    """Yield an empty home."""
     with a_home(tmp_path) as home:
         killing = Killing(home)
         yield killing
         killing.close()
 
 
-# One child in the way of everything: orphaned at once, a session leader, and deaf to hang-ups.
+# A child that is hard to end: orphaned at once, a session leader, and ignoring SIGHUP.
 FAMILY = """
     nohup setsid sh -c 'echo $$ >>"$PIDS"; exec sleep 300' >/dev/null 2>&1 &
     echo $$ >>"$PIDS"; sleep 300 & wait
@@ -118,7 +118,7 @@ STAGES = {
 
 @pytest.mark.parametrize("stage", list(STAGES))
 def test_exec_is_killed(killing: Killing, stage: str) -> None:
-    """After SIGKILL of `exec` at any stage, supervisor, gateway, browser, stand-in and the command's family all end."""
+    """After SIGKILL of `exec` at any stage, supervisor, gateway, browser, sandbox and the command's family all end."""
     call = killing.begin("sh", "-c", FAMILY)
     wait_for(lambda: STAGES[stage](killing), 30, stage)
     family = killing.family() if killing.pids.exists() else []
@@ -132,7 +132,7 @@ def test_exec_is_killed(killing: Killing, stage: str) -> None:
 
 
 def test_exec_is_killed_while_it_brings_down(killing: Killing) -> None:
-    """After SIGKILL in the midst of bringing down, the supervisor comes to its end all the same."""
+    """After SIGKILL while it brings down, the supervisor still ends."""
     call = killing.begin("true")
     wait_for(lambda: killing.happened("phase", phase="stopping"), 30, "it is brought down")
     call.kill()
@@ -146,17 +146,17 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_exec_is_interrupted_on_its_way(killing: Killing, number: signal.Signals, code: int) -> None:
-    """INT, TERM and HUP before the command has begun: the contract's code, and nothing is left when it returns."""
+    """INT, TERM and HUP before the command starts: the contract's exit code, and nothing is left."""
     call = killing.begin("sh", "-c", FAMILY)
     wait_for(lambda: killing.happened("gateway"), 30, "the gateway answers")
     call.send_signal(number)
     assert (call.wait(30), killing.home.left()) == (code, []), killing.told.read_text()
-    assert "what was started is stopped again" in killing.told.read_text()
+    assert "stopped what this command had started" in killing.told.read_text()
     assert not killing.pids.exists()
 
 
 def test_signals_reach_the_command(killing: Killing) -> None:
-    """While the command runs, INT, TERM and HUP reach it once each, and its own code is exec's; nothing is left."""
+    """While the command runs, it gets INT, TERM and HUP once each, and exec exits with its code; nothing is left."""
     script = """
         trap 'echo INT' INT; trap 'echo TERM' TERM; trap 'echo HUP; exit 7' HUP
         echo begun; while :; do sleep 0.05; done
@@ -170,7 +170,7 @@ def test_signals_reach_the_command(killing: Killing) -> None:
 
 
 def test_a_session_is_shared_and_kept(killing: Killing) -> None:
-    """Of two execs the last one brings down; `up` within a command keeps nothing, `up` by hand keeps the session."""
+    """The last of two execs brings down; `up` within a command keeps nothing, `up` by hand keeps the session."""
     home, ask = killing.home, f"{' '.join(PROGRAM)} up --sandbox >&2"
     os.mkfifo(home.folder / "in")
     first = killing.begin_and_hear("sh", "-c", f"{ask}; echo begun; read x <in; exit 5")
@@ -179,9 +179,9 @@ def test_a_session_is_shared_and_kept(killing: Killing) -> None:
     (home.folder / "in").write_text("go\n")
     assert first.wait(30) == 5
     assert home.status()["gateway"]["pid"] == pid, "the second one still holds it"
-    assert "stays from now on" not in killing.told.read_text()
+    assert "now stays running" not in killing.told.read_text()
 
-    assert "stays from now on" in home.gwctl("up", "--sandbox").check(0).stderr
+    assert "now stays running" in home.gwctl("up", "--sandbox").check(0).stderr
     assert "stays" not in home.gwctl("up", "--sandbox").check(0).stderr
     (command,) = psutil.Process(second.pid).children()
     second.kill()
@@ -192,7 +192,7 @@ def test_a_session_is_shared_and_kept(killing: Killing) -> None:
 
 @pytest.mark.parametrize("turns", [0, 1, 5, None])
 def test_a_stand_in_is_not_left_by_a_start_that_is_cancelled(tmp_path: Path, turns: int | None) -> None:
-    """A stand-in whose start is cancelled before it is recorded is ended: nobody else would know of it."""
+    """A sandbox whose start is cancelled before it is recorded is ended: nothing else would know of it."""
     paths = Paths.for_profile("default", tmp_path)
     paths.profile_dir.mkdir(parents=True)
 
@@ -222,7 +222,7 @@ def test_what_nohup_ignores_the_command_ignores(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_reaches_the_command_once() -> None:
-    """A Ctrl-C at a terminal is the terminal's to deliver; the command does not get it from us a second time."""
+    """The terminal delivers Ctrl-C to the command; we do not pass it on a second time."""
     script = "trap 'seen=$((seen+1)); echo INT $seen' INT; echo begun; while :; do sleep 0.05; done"
     child = pexpect.spawn(sys.executable, ["-c", THROUGH, "sh", "-c", script], encoding="utf-8", timeout=20)
     child.expect_exact("begun")

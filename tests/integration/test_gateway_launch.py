@@ -16,10 +16,10 @@ from gwctl import process
 from gwctl.errors import GatewayFailed, GatewayUnreachable, JavaMissing, PortBusy, TimedOut
 from gwctl.gateway.client import GatewayClient
 from gwctl.gateway.launch import Runtime, adopt, clear_leftovers, find_unrecorded, launch
-from gwctl.gateway.responses import Verdict
 from gwctl.gateway.tls_requests import Knock, RawRequest, request_once
 from gwctl.gateway.work_folder import GatewaySettings, PreparedHome, prepare_home
 from gwctl.paths import Paths
+from gwctl.session_status import Verdict
 
 _SERVE = """\
 import http.server, json, ssl, subprocess, sys, tempfile, yaml
@@ -143,7 +143,7 @@ def test_the_client_speaks_to_our_key_only(tmp_path: Path, paths: Paths, port: i
                 await client.request("GET", "/hang", timeout_s=0.3)
             await running.stop(5)
             assert await client.front_door() is Knock.CLOSED
-            assert (await client.tickle()).verdict is Verdict.NO_ANSWER
+            assert (await client.tickle()).verdict is Verdict.UPSTREAM_ILL
             assert await client.validate() is None
 
     asyncio.run(run())
@@ -167,7 +167,7 @@ def test_the_command_lines_call_is_verified_and_bounded(tmp_path: Path, paths: P
             await asyncio.to_thread(request_once, base_url, stranger.ca_file, asked, timeout_s=10)
         async with GatewayClient(port, stranger.ca_file, prepared.leaf.der) as client:
             assert await client.front_door() is Knock.STRANGER
-            assert (await client.tickle()).verdict is Verdict.NO_ANSWER
+            assert (await client.tickle()).verdict is Verdict.UPSTREAM_ILL
         await running.stop(5)
         with pytest.raises(GatewayUnreachable, match="no gateway answers"):
             await asyncio.to_thread(request_once, base_url, paths.ca_file, asked, timeout_s=10)

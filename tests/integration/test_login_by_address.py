@@ -1,4 +1,4 @@
-"""`gwctl login --manual` without a display: it prints the address, and a person logs in with their own browser."""
+"""`gwctl login --manual` without a display: it prints the URL, and a person logs in with their own browser."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NO_DISPLAY = {"DISPLAY": "", "WAYLAND_DISPLAY": ""}
 
 
 def own_browser(home: RealHome) -> LoginReport:
-    """Log in to the live account as a person does with their own browser; gwctl does not know about it."""
+    """Log in to the live account as a person does with their own browser, unknown to gwctl."""
     pin = ensure_leaf(Paths.for_profile("default", home.home)).spki_pin_base64
     job = LoginJob(f"https://localhost:{home.port}", home.account.username, home.account.password, mode="live")
 
@@ -46,7 +46,7 @@ def own_browser(home: RealHome) -> LoginReport:
 
 @contextmanager
 def address_printed(home: RealHome, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a login by hand and yield it once it has printed the address."""
+    """Start a login by hand and yield it once it has printed the URL."""
     call = home.start("login", "--manual", *options, **NO_DISPLAY)
     assert call.stderr is not None
     line = next((line for line in call.stderr if line.startswith("open ")), "")
@@ -57,13 +57,13 @@ def address_printed(home: RealHome, *options: str) -> Iterator[subprocess.Popen[
 
 
 def ended(call: subprocess.Popen[str]) -> Done:
-    """Return how a started call has ended."""
+    """Return how a call has ended."""
     stdout, stderr = call.communicate(timeout=90)
     return Done(call.returncode, stdout, stderr)
 
 
 def test_a_person_logs_in_elsewhere(tmp_path: Path) -> None:
-    """The call waits until the supervisor has noticed the person's login, and returns with the session ready."""
+    """The call waits until the supervisor notices the person's login, and returns with the session ready."""
     release = plain_release(tmp_path / "plain.zip")
     with a_live_home(tmp_path, release) as home, address_printed(home) as call:
         assert own_browser(home).outcome is LoginOutcome.SUCCESS
@@ -74,7 +74,7 @@ def test_a_person_logs_in_elsewhere(tmp_path: Path) -> None:
 
 
 def test_nobody_comes(tmp_path: Path) -> None:
-    """No other call logs in during that time (law 1); after the timeout it is 75, and what was started is stopped."""
+    """No other call logs in meanwhile (law 1); after the timeout it exits with 75 and stops what was started."""
     with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
         with address_printed(home, "--timeout", "5") as call:
             secrets = {"GWCTL_USERNAME": home.account.username, "GWCTL_PASSWORD": home.account.password}
@@ -82,12 +82,12 @@ def test_nobody_comes(tmp_path: Path) -> None:
             assert "waiting for a login by hand" in text
             assert home.submits() == 0
             done = ended(call).check(75)
-        assert one_line_with_hint(done) == "nobody has logged in\ngwctl login --manual --timeout 600"
+        assert one_line_with_hint(done) == "timed out waiting for the login\ngwctl login --manual --timeout 600"
         assert home.left() == []
 
 
 def test_the_person_logs_in_to_an_account_of_the_other_kind(tmp_path: Path) -> None:
-    """A live login in a paper profile is 77 `wrong_mode`, logged out at IBKR again, and nothing is left running."""
+    """A live login in a paper profile is 77 `wrong_mode`, logged out at IBKR, and nothing is left running."""
     release = plain_release(tmp_path / "plain.zip")
     with a_live_home(tmp_path, release, mode="paper") as home, address_printed(home, "--json") as call:
         assert own_browser(home).outcome is LoginOutcome.SUCCESS
@@ -99,7 +99,7 @@ def test_the_person_logs_in_to_an_account_of_the_other_kind(tmp_path: Path) -> N
 
 
 def test_a_supervisor_that_ran_before_goes_on(tmp_path: Path) -> None:
-    """If no person comes, a supervisor that logs in by itself does so again, instead of waiting without end."""
+    """If nobody came, a supervisor that would have logged in by itself does so again."""
     with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
         secrets = {"GWCTL_USERNAME": home.account.username, "GWCTL_PASSWORD": home.account.password}
         home.gwctl("up", **secrets, GWCTL_CHECK_INTERVAL_S="1").check(0)
@@ -114,7 +114,7 @@ def test_a_supervisor_that_ran_before_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_call_that_is_killed_is_not_waited_for(tmp_path: Path) -> None:
-    """After a lost connection, or kill -9, the supervisor sees that the call is gone, and logs in by itself again."""
+    """After a broken connection or kill -9 the supervisor notices that, and logs in by itself again."""
     with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
         secrets = {"GWCTL_USERNAME": home.account.username, "GWCTL_PASSWORD": home.account.password}
         home.gwctl("up", **secrets, GWCTL_CHECK_INTERVAL_S="1").check(0)
@@ -131,7 +131,7 @@ def test_a_call_that_is_killed_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_budgets_outlive_a_reboot_and_a_sandbox(tmp_path: Path) -> None:
-    """SIGTERM, systemd's `gwctl down` and a sandbox run keep the spent budget; a person's `gwctl down` clears it."""
+    """SIGTERM, systemd's `gwctl down` and a sandbox run keep spent budgets; a person's `gwctl down` clears them."""
     with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
         secrets = {"GWCTL_USERNAME": home.account.username, "GWCTL_PASSWORD": home.account.password}
         budgets = home.profile_dir / "budgets.json"

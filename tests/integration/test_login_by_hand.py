@@ -33,15 +33,15 @@ def real(tmp_path: Path, real_release_zip: Path) -> Iterator[RealHome]:
 
 @pytest.fixture
 def quick(tmp_path: Path) -> Iterator[RealHome]:
-    """Yield such a home with the sandbox release, which needs no Java, for tests of the window only."""
+    """Yield such a home with the fake release, which needs no Java, for tests of the window only."""
     with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
         yield home
 
 
 def ended(call: subprocess.Popen[str], screen: Screen) -> Done:
-    """Return how a started call has ended, with its window closed."""
+    """Return how a call has ended, its window gone."""
     stdout, stderr = call.communicate(timeout=90)
-    # Law 7. A supervisor that has started one early for its own login closes it in the background.
+    # Law 7. A supervisor that warmed up a browser for its own login closes it in the background.
     wait_for(lambda: not screen.browsers(), 10, "no browser outlives its login")
     return Done(call.returncode, stdout, stderr)
 
@@ -54,7 +54,7 @@ def own_submits(home: RealHome) -> list[object]:
 
 @pytest.mark.real_gateway
 def test_a_person_logs_in_at_the_window(real: RealHome, screen: Screen) -> None:
-    """What is typed goes only to IBKR; the session lives on, and the window's cookies can resume it."""
+    """The input goes only to IBKR; the session continues, and the window's cookies resume it."""
     call = real.start("login", "--manual", "--json", DISPLAY=screen.display)
     screen.log_in(real)
     done = ended(call, screen).check(0)
@@ -77,7 +77,7 @@ def test_a_person_logs_in_at_the_window(real: RealHome, screen: Screen) -> None:
 
 
 def test_the_person_closes_the_window(quick: RealHome, screen: Screen) -> None:
-    """Closing the window before the login finishes is 77 with one line, and what was started is stopped."""
+    """Closing the window before the login is through exits with 77 and one line, and stops what was started."""
     call = quick.start("login", "--manual", DISPLAY=screen.display)
     screen.close_window()
     done = ended(call, screen).check(77)
@@ -87,17 +87,17 @@ def test_the_person_closes_the_window(quick: RealHome, screen: Screen) -> None:
 
 
 def test_interrupted_while_the_window_is_open(quick: RealHome, screen: Screen) -> None:
-    """Ctrl-C while the person has not finished: 130, no window, no gateway, no supervisor."""
+    """Ctrl-C before the person has finished: 130, no window, no gateway, no supervisor."""
     call = quick.start("login", "--manual", DISPLAY=screen.display)
     screen.login_window()
     call.send_signal(signal.SIGINT)
     done = ended(call, screen).check(130)
-    assert done.stderr.splitlines()[-1] == "gwctl: interrupted; what was started is stopped again"
+    assert done.stderr.splitlines()[-1] == "gwctl: interrupted; stopped what this command had started"
     assert quick.left() == []
 
 
 def test_a_supervisor_that_is_locked_out_is_brought_back(quick: RealHome, screen: Screen) -> None:
-    """A person's login needs no new supervisor; if it fails, the supervisor stays locked out."""
+    """A person's login needs no new supervisor; a failed one leaves it locked out as before."""
     password = quick.folder / "password"
     password.write_text(quick.account.password)
     settings = {"GWCTL_USERNAME": quick.account.username, "GWCTL_PASSWORD_FILE": str(password)}
@@ -112,7 +112,7 @@ def test_a_supervisor_that_is_locked_out_is_brought_back(quick: RealHome, screen
     before = quick.submits(), own_submits(quick)
 
     nowhere = quick.gwctl("login", "--manual", DISPLAY=":4242").check(69)
-    assert "the window could not be shown" in one_line_with_hint(nowhere)
+    assert "cannot open the window" in one_line_with_hint(nowhere)
     status = quick.status()
     assert (status["phase"], status["supervisor"]["pid"]) == ("locked_out", supervisor["pid"])
     assert (quick.submits(), own_submits(quick)) == before
@@ -128,7 +128,7 @@ def test_a_supervisor_that_is_locked_out_is_brought_back(quick: RealHome, screen
 
 
 def test_no_browser_that_can_show_a_window(quick: RealHome) -> None:
-    """Without such a browser it is 69 and the command that installs one, before anything is started."""
+    """Without such a browser it exits with 69 and the command that installs one, before anything starts."""
     bare = {"PATH": "/nowhere", "PLAYWRIGHT_BROWSERS_PATH": "/nowhere"}
     text = one_line_with_hint(quick.gwctl("login", "--manual", DISPLAY=":4242", **bare).check(69))
     assert text.endswith("\ngwctl browser install --window")

@@ -1,4 +1,4 @@
-"""An outage that goes on, told of by the supervisor while it lasts: the real gateway, and an IBKR that is ill."""
+"""A notification about an outage while it lasts: the real gateway, and an IBKR that fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.waits, 
 
 
 def test_an_outage_is_told_of_while_it_lasts(tmp_path: Path, real_release_zip: Path) -> None:
-    """A supervisor that finds in news.json since when the session is gone tells once, and again when it is back."""
+    """A supervisor that finds the outage's start in news.json notifies once, and again after the recovery."""
     with a_webhook() as webhook, a_real_home(tmp_path, real_release_zip) as home:
         address = tmp_path / "webhook"
         address.write_text(webhook.url)
@@ -30,7 +30,7 @@ def test_an_outage_is_told_of_while_it_lasts(tmp_path: Path, real_release_zip: P
         wait_for(lambda: not home.status()["ready"], 60, "IBKR is ill")
         os.kill(json.loads((home.profile_dir / "supervisor.json").read_text())["pid"], signal.SIGKILL)
         news = home.profile_dir / "news.json"
-        # Half an hour is not waited for: it began so much longer ago.
+        # Instead of waiting half an hour, the outage began that much earlier.
         kept = json.loads(news.read_text())
         assert time.time() - 60 < kept["away_s"] < time.time()
         news.write_text(json.dumps({**kept, "away_s": kept["away_s"] - LONG_OUTAGE_S}))

@@ -1,4 +1,4 @@
-"""The three ways to tell somebody, against a real HTTP server, a real program and the real Apprise."""
+"""The three ways of notifying a person, with a real HTTP server, a real program and the real Apprise."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def children_left() -> list[str]:
 
 
 def test_a_webhook_gets_the_message_and_the_token() -> None:
-    """A POST of JSON with exactly the documented fields, the token in a header of its own."""
+    """A POST of JSON with exactly the documented fields; the token is in its own header."""
     with a_webhook() as webhook:
         assert send(webhook_way(webhook)) == Delivery(ok=True, said="answered 200")
     ((path, headers, body),) = webhook.requests
@@ -113,7 +113,7 @@ def test_a_webhook_gets_the_message_and_the_token() -> None:
 def test_what_may_pass_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, answers: list[int | str], headers: dict[str, str], said: str, tries: int
 ) -> None:
-    """Trouble of the server's and no answer: twice more; what is final, and who wants to be left alone: once."""
+    """A server error or no answer: two more tries; a final error or a request to wait: only one."""
     monkeypatch.setattr(notify_child, "ANSWER_S", 0.2)
     monkeypatch.setattr(notify_child, "PAUSES_S", (0.01, 0.02))
     with a_webhook(*answers, **headers) as webhook:
@@ -124,7 +124,7 @@ def test_what_may_pass_is_tried_again(
 
 
 def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dead address is said to be one, without the address."""
+    """The error for an unreachable server does not contain the URL."""
     monkeypatch.setattr(notify_child, "PAUSES_S", (0.01, 0.02))
     with a_webhook() as webhook:
         url = f"{webhook.url}/{PATH_TOKEN}"
@@ -134,7 +134,7 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a certificate of 127.0.0.1 that nobody knows, and its key, in one file."""
+    """Return a self-signed certificate of 127.0.0.1 and its key, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "webhook")])
     now = dt.datetime.now(dt.UTC)
@@ -159,7 +159,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_https_is_verified(certificate: Path) -> None:
-    """A certificate that nobody vouches for gets neither message nor token; with its root it gets both."""
+    """An untrusted certificate gets neither message nor token; with its root it gets both."""
     with a_webhook(certificate=certificate) as webhook:
         assert send(webhook_way(webhook)) == Delivery(ok=False, said="its certificate is not trusted")
         assert webhook.requests == []
@@ -168,7 +168,7 @@ def test_https_is_verified(certificate: Path) -> None:
 
 
 def test_a_child_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law 7's way: also where the one that started it is gone, a child that hangs is no more after its bound."""
+    """Law 7: a child that hangs ends after its bound, even if its parent is gone."""
     code = "from gwctl.integrations import notify_child as c; c.BOUND_S = 1; c.main()"
     with a_webhook("hang") as webhook:
         job = {"way": "webhook", "message": asdict(MESSAGE), "secrets": {"notify_webhook": webhook.url}}
@@ -180,7 +180,7 @@ def test_a_child_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_apprise_tells_every_address() -> None:
-    """The real library, all addresses at once: what cannot be told is named by its number, and spoils no other."""
+    """The real library notifies all URLs at once: a failing one is named by its number and affects no other."""
     with a_webhook() as dead:
         pass
     with a_webhook() as webhook:
@@ -194,8 +194,8 @@ def test_apprise_tells_every_address() -> None:
         )
     assert delivery == Delivery(
         ok=False,
-        said="2 of 5 told: number 2 was not reached (JSON); number 3 is no address that Apprise knows; "
-        "number 4 switches the verification of certificates off, which gwctl does not do",
+        said="sent to 2 of 5: number 2 was not reached (JSON); number 3 is not a URL that Apprise knows; "
+        "number 4 turns certificate verification off, which gwctl does not allow",
     )
     assert {path for path, _, _ in webhook.requests} == {f"/{PATH_TOKEN}", "/two"}
     for body in webhook.bodies:
@@ -206,7 +206,7 @@ def test_apprise_tells_every_address() -> None:
 
 
 def test_a_program_is_told_by_its_environment(tmp_path: Path) -> None:
-    """It gets the five variables, nothing that is secret, and its exit code is its answer."""
+    """It gets the five variables and no secret; its exit code is its answer."""
     file = tmp_path / "program"
     file.write_text(f"#!/bin/sh\nenv >{tmp_path}/env\nexit $1\n")
     file.chmod(0o700)
@@ -221,8 +221,8 @@ def test_a_program_is_told_by_its_environment(tmp_path: Path) -> None:
         "GWCTL_TITLE": MESSAGE.title,
     }
     failed = send(CommandWay([str(file), "3"], environ, "a test"))
-    assert failed == Delivery(ok=False, said="notify_command ended with exit code 3")
-    assert "does not start" in send(CommandWay(["/nowhere/program"], environ, "a test")).said
+    assert failed == Delivery(ok=False, said="notify_command exited with code 3")
+    assert "cannot start" in send(CommandWay(["/nowhere/program"], environ, "a test")).said
 
 
 # All together.
@@ -239,7 +239,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
 
 
 def test_a_hanging_way_delays_nobody(log: pytest.LogCaptureFixture) -> None:
-    """While one webhook hangs the other one gets everything, in order; the end is quick and leaves no process."""
+    """While one webhook hangs, the other gets everything in order; the end is quick and leaves no process."""
     with a_webhook("hang") as hanging, a_webhook() as sound:
 
         async def story() -> float:
@@ -260,15 +260,15 @@ def test_a_hanging_way_delays_nobody(log: pytest.LogCaptureFixture) -> None:
         assert hanging.events == ["event_0"]
     assert children_left() == []
     assert [record.getMessage() for record in log.records if "before the end" in record.getMessage()] == [
-        "webhook: event_1 was not told before the end",
-        "webhook: event_2 was not told before the end",
-        "webhook: event_0 was not told before the end",
+        "webhook: did not send event_1 before the end",
+        "webhook: did not send event_2 before the end",
+        "webhook: did not send event_0 before the end",
     ]
     assert CANARIES.in_bytes(log.text.encode()) == []
 
 
 def test_what_waits_is_bounded(log: pytest.LogCaptureFixture) -> None:
-    """A way that hangs for hours costs no memory without end: the oldest news makes room, and the log says so."""
+    """A way that hangs for hours uses limited memory: the oldest messages are dropped, and the log says so."""
 
     class HangingWay:
         name = source = "hanging"
@@ -285,12 +285,12 @@ def test_what_waits_is_bounded(log: pytest.LogCaptureFixture) -> None:
         await outbox.close(grace_s=0)
 
     asyncio.run(story())
-    assert log.text.count("too much waits") == 3
+    assert log.text.count("the queue is full") == 3
     assert log.text.count("before the end") == MOST_WAITING
 
 
 def test_a_way_with_a_defect_is_not_the_others(log: pytest.LogCaptureFixture) -> None:
-    """What a way raises is logged by its kind alone, and the next message is sent."""
+    """An exception of a way is logged by its type only, and the next message is sent."""
 
     class BrokenWay:
         name = source = "broken"
@@ -305,12 +305,12 @@ def test_a_way_with_a_defect_is_not_the_others(log: pytest.LogCaptureFixture) ->
         await outbox.close(grace_s=5)
 
     asyncio.run(story())
-    assert log.text.count("broken: locked_out was not told: ValueError") == 2
+    assert log.text.count("broken: did not send locked_out: ValueError") == 2
     assert TOKEN not in log.text
 
 
 def test_a_child_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child of ours that is late, or killed by the system, is a failure in one line."""
+    """A child that is late, or that the system killed, is a failure in one line."""
     with a_webhook("hang") as webhook:
         monkeypatch.setattr(notify, "TIMEOUT_S", 0.1)
         assert send(webhook_way(webhook)) == Delivery(ok=False, said="no answer within 0.1 s")
@@ -323,7 +323,7 @@ def test_a_child_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
             child.kill()
             return await sending
 
-        assert asyncio.run(killed()) == Delivery(ok=False, said="gwctl's own process ended with exit code -9")
+        assert asyncio.run(killed()) == Delivery(ok=False, said="gwctl's child process exited with code -9")
 
 
 # What is configured.
@@ -341,15 +341,15 @@ def test_a_child_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ("http://192.168.1.2/Plover-Path-3381", "neither https nor on this machine"),
         ("http://localhost.example.com/Plover-Path-3381", "neither https nor on this machine"),
         ("ftp://127.0.0.1/Plover-Path-3381", "neither https nor on this machine"),
-        ("Plover-Path-3381", "is not an address"),
-        ("https:///Plover-Path-3381", "is not an address"),
-        ("https://example.com:99999/Plover-Path-3381", "is not an address"),
-        ("https://example.com/ Plover-Path-3381", "is not an address"),
-        ("https://[example/Plover-Path-3381", "is not an address"),
+        ("Plover-Path-3381", "is not a URL"),
+        ("https:///Plover-Path-3381", "is not a URL"),
+        ("https://example.com:99999/Plover-Path-3381", "is not a URL"),
+        ("https://example.com/ Plover-Path-3381", "is not a URL"),
+        ("https://[example/Plover-Path-3381", "is not a URL"),
     ],
 )
 def test_addresses_that_may_be_used(url: str, said: str | None) -> None:
-    """An https address anywhere, http to this machine only; an error names the source and nothing of the address."""
+    """Any host may have https, only this machine http; an error names the source and no part of the URL."""
     secrets = found(notify_webhook=url)
     if said is None:
         assert find_secrets(secrets.get) == secrets
@@ -362,14 +362,14 @@ def test_addresses_that_may_be_used(url: str, said: str | None) -> None:
 
 @pytest.mark.parametrize("token", ["two words", "line\nbreak", "täglich", ""])
 def test_tokens_that_no_header_may_have(token: str) -> None:
-    """A token that could smuggle in another header is refused, and not repeated."""
-    with pytest.raises(Configuration, match="no header may have") as caught:
+    """A token that could smuggle in another header is rejected and not repeated."""
+    with pytest.raises(Configuration, match="not allowed in a header") as caught:
         find_secrets(found(notify_webhook_token=token).get)
     assert not token or token not in caught.value.message
 
 
 def test_ways_are_those_that_are_configured(tmp_path: Path) -> None:
-    """None without any; each with where it is configured; none shows an address when it is printed."""
+    """None if none is configured; each has its source; none prints its URL."""
     settings = load("default", environment=Environment({"GWCTL_HOME": str(tmp_path)}))
     assert ways_of(settings, {}, ENVIRON) == []
     (tmp_path / "config.toml").write_text('[defaults]\nnotify_command = ["true"]\n')
@@ -382,6 +382,6 @@ def test_ways_are_those_that_are_configured(tmp_path: Path) -> None:
 
 
 def test_a_child_of_the_users_knows_no_address() -> None:
-    """Law 8: no child gets our addresses, by whatever variable they were given."""
+    """Law 8: no child gets our URLs, from any variable."""
     environ = {f"GWCTL_NOTIFY_{name}": PATH_TOKEN for name in ("WEBHOOK", "WEBHOOK_TOKEN", "URLS", "URLS_FILE")}
     assert process.child_environment(environ, environ) == {}

@@ -1,4 +1,4 @@
-"""A password that looks wrong is told of before it is sent: by `up`, as by `secret check` and the doctor."""
+"""A suspicious password is reported before it is sent: by `up`, `secret check` and doctor."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 @pytest.mark.parametrize("foreground", [False, True])
 def test_up_tells_of_a_password_in_quotes_once_before_the_login(tmp_path: Path, *, foreground: bool) -> None:
-    """One line names the source and not the password; the refusal that follows says so again."""
+    """One line names the source and not the password; the refusal that follows repeats it."""
     argv = ["up", "--foreground"] if foreground else ["up"]
     with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
         given = {"GWCTL_USERNAME": home.account.username, "GWCTL_PASSWORD": f'"{home.account.password}"'}
         done = home.gwctl(*argv, **given).check(77)
         warnings = [line for line in done.stderr.splitlines() if line.startswith("the password:")]
         assert warnings == [
-            "the password: it stands in quotes in its source ($GWCTL_PASSWORD), and they are sent with it"
+            "the password: it is in quotes in its source ($GWCTL_PASSWORD), and gwctl sends the quotes too"
         ]
         assert home.account.password not in done.stderr
 
 
 def test_up_says_nothing_of_a_password_that_looks_right(tmp_path: Path) -> None:
-    """There is no line where there is no doubt."""
+    """A password without doubts gives no such line."""
     with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:
         done = home.gwctl("up", GWCTL_USERNAME=home.account.username, GWCTL_PASSWORD=home.account.password).check(0)
         assert "the password:" not in done.stderr

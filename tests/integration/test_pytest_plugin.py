@@ -20,7 +20,7 @@ pytest_plugins = ["pytester"]
 BEGUN_WITHIN_S = 120
 ALONE = ["-p", "no:cacheprovider", "-p", "gwctl.testing.plugin"]
 XDIST = ["-p", "xdist.plugin", "-n", "2", "--dist", "each"]
-"""For runs without the plugins that happen to be installed, whose import takes longer than the run."""
+"""For runs without installed plugins, whose import takes longer than the run."""
 ON_SANDBOX = """
     import json, os, pathlib, ssl
     import httpx, pytest
@@ -62,7 +62,7 @@ SHARED = """
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what surrounds this run out of the runs within it, and the gateway's own pause after a login short."""
+    """Keep the environment of this run out of the inner runs, and the gateway's pause after a login short."""
     for name in [name for name in os.environ if name.startswith(("PYTEST_", "COV_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GWCTL_AUTH_DELAY_MS", "100")
@@ -70,7 +70,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def left(folder: Path) -> list[str]:
-    """Return the living processes that work below ``folder``, but for runs of pytest and this process, put there."""
+    """Return the living processes that work below ``folder``, except pytest runs and this process."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -82,13 +82,13 @@ def left(folder: Path) -> list[str]:
 
 @pytest.fixture
 def inner(pytester: pytest.Pytester) -> Iterator[pytest.Pytester]:
-    """Yield a folder for a run of its own; when it is over nothing may be left, however it ended."""
+    """Yield a folder for an inner run; afterwards nothing may be left running."""
     yield pytester
     wait_for(lambda: not left(pytester.path), 30, f"nothing is left: {left(pytester.path)}")
 
 
 def test_a_run_on_the_sandbox(inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Installed, it is there: a verified client, a sandbox to steer; with -x, too, all of it ends within the run."""
+    """The fixture has a verified client and sandbox controls; with -x, too, everything ends within the run."""
     inner.makepyfile(ON_SANDBOX)
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     done = inner.runpytest_subprocess("-x", "-p", "no:cacheprovider")
@@ -98,7 +98,7 @@ def test_a_run_on_the_sandbox(inner: pytest.Pytester, monkeypatch: pytest.Monkey
 
 
 def test_workers_share_one(inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers of pytest-xdist share one gateway and one login; it is stopped when the run has ended."""
+    """Workers of pytest-xdist share one gateway and one login; the gateway stops at the end of the run."""
     inner.makepyfile(SHARED)
     monkeypatch.setenv("SEEN", str(inner.path / "seen"))
     inner.runpytest_subprocess(*ALONE, *XDIST).assert_outcomes(passed=12)
@@ -109,7 +109,7 @@ def test_workers_share_one(inner: pytest.Pytester, monkeypatch: pytest.MonkeyPat
 
 
 def test_within_exec_it_is_that_session(inner: pytest.Pytester, tmp_path: Path) -> None:
-    """Run by `gwctl exec` it is the session that is there, whichever profile it is, and exec brings it down."""
+    """Under `gwctl exec`, the fixture is that session, for any profile, and exec brings it down."""
     inner.makepyfile("""
         import os
 
@@ -127,7 +127,7 @@ def test_within_exec_it_is_that_session(inner: pytest.Pytester, tmp_path: Path) 
 
 
 def test_a_start_that_fails_is_one_line(inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What keeps the session from coming up is said in one line with its hint, and no traceback."""
+    """A failing start gives one line with a hint and no traceback."""
     monkeypatch.setenv("GWCTL_BROWSER", "/nowhere/chromium")
     inner.makepyfile("def test_one(ibkr_gateway): pass", test_two="def test_two(ibkr_gateway): pass")
     done = inner.runpytest_subprocess(*ALONE)
@@ -155,7 +155,7 @@ def test_what_is_refused(
     options: list[str],
     told: str,
 ) -> None:
-    """A live account, a paper account without a name, and settings that mean nothing are errors of one line."""
+    """A live account, a paper account without a name, and invalid settings give errors of one line."""
     monkeypatch.setenv("GWCTL_HOME", str(inner.path / "home"))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -166,15 +166,15 @@ def test_what_is_refused(
 
 
 def test_a_paper_account_is_not_for_each_worker(tmp_path: Path) -> None:
-    """A username has one session (law 1), so workers cannot have one each."""
-    with pytest.raises(Trouble, match="workers cannot have one each"):
+    """A username has one session (law 1), so workers must share it."""
+    with pytest.raises(Trouble, match="workers must share it"):
         Run.plan(account="paper", timeout_s=1, folder=tmp_path, pid=os.getpid(), apart=True)
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_is_ended(inner: pytest.Pytester, number: signal.Signals) -> None:
-    """A run that is interrupted or killed in the midst of a test leaves nothing running."""
+    """An interrupted or killed run leaves nothing running, even in the middle of a test."""
     inner.makepyfile("""
         import pathlib, time
 
@@ -196,7 +196,7 @@ def test_a_run_is_ended(inner: pytest.Pytester, number: signal.Signals) -> None:
 
 
 def test_unused_it_costs_nothing(inner: pytest.Pytester) -> None:
-    """A run that does not ask for the fixture has imported the plugin and no library of ours."""
+    """A run that does not use the fixture imports the plugin and no other module of ours."""
     inner.makepyfile("""
         import sys
 
@@ -216,7 +216,7 @@ def test_unused_it_costs_nothing(inner: pytest.Pytester) -> None:
 def test_workers_share_a_paper_account(
     inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, real_release_zip: Path
 ) -> None:
-    """With credentials given it is the paper account on the real gateway: one login for all workers (law 1)."""
+    """With credentials it is the paper account on the real gateway: one login for all workers (law 1)."""
     inner.makepyfile(SHARED)
     with a_real_home(tmp_path, real_release_zip) as home:
         for name, value in {**home.variables, "GWCTL_PASSWORD": home.account.password}.items():

@@ -1,4 +1,4 @@
-"""``import gwctl`` as a program uses it: sessions that are brought up and down, in threads, loops and notebooks."""
+"""``import gwctl`` as a program uses it: sessions in threads, loops and notebooks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gwctl import errors
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yield a home of its own that this process's environment names, stopped at the end."""
+    """Yield a home that this process's environment names; it is stopped at the end."""
     (tmp_path / "config.toml").write_text(AT_ANY_HOUR)
     for name, value in {**QUICK, "GWCTL_HOME": str(tmp_path), "GWCTL_PORT": str(free_port())}.items():
         monkeypatch.setenv(name, value)
@@ -31,7 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_session_lasts_as_long_as_its_with(home: Path) -> None:
-    """Ready inside, with a client that verifies; stopped behind it; the program's handlers stay its own."""
+    """Ready inside, with a verifying client; stopped afterwards; the program's signal handlers stay."""
     steps: list[str] = []
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     with gwctl.session(sandbox=True, on_step=steps.append) as session, session.client() as client:
@@ -49,7 +49,7 @@ def test_a_session_lasts_as_long_as_its_with(home: Path) -> None:
 
 
 def test_what_ran_before_goes_on(home: Path) -> None:
-    """A session inside of one that was brought up to stay takes nothing from under it."""
+    """A session inside one that was started to stay does not stop it."""
     kept = gwctl.up(sandbox=True)
     assert kept.started
     with gwctl.session(sandbox=True) as session:
@@ -61,7 +61,7 @@ def test_what_ran_before_goes_on(home: Path) -> None:
 
 
 def test_two_sessions_of_one_program(home: Path) -> None:
-    """Two threads hold the same profile: the first to end does not end it for the other."""
+    """Two threads hold the same profile: the first to end does not stop it for the other."""
     first_is_there, first_may_end, first_has_ended = threading.Event(), threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -82,7 +82,7 @@ def test_two_sessions_of_one_program(home: Path) -> None:
 
 
 def test_in_a_running_event_loop(home: Path) -> None:
-    """As in a notebook's cell: the plain calls work although a loop runs in this very thread."""
+    """As in a notebook cell: the plain calls work while a loop runs in this thread."""
 
     async def cell() -> None:
         with gwctl.session(sandbox=True) as session:
@@ -93,7 +93,7 @@ def test_in_a_running_event_loop(home: Path) -> None:
 
 
 def test_the_asynchronous_twin(home: Path) -> None:
-    """The loop turns meanwhile; its client is asynchronous."""
+    """The loop keeps running; its client is asynchronous."""
 
     async def use() -> int:
         turns = 0
@@ -101,7 +101,7 @@ def test_the_asynchronous_twin(home: Path) -> None:
         async def turn() -> None:
             nonlocal turns
             while True:
-                await asyncio.sleep(0.01)  # what is counted is that the loop turns
+                await asyncio.sleep(0.01)  # counts turns of the loop
                 turns += 1
 
         turning = asyncio.create_task(turn())
@@ -117,12 +117,12 @@ def test_the_asynchronous_twin(home: Path) -> None:
 
 
 def test_a_cancelled_task_leaves_nothing(home: Path) -> None:
-    """Cancelled on its way up: nothing is left running when the task has ended."""
+    """Cancelled while it starts: nothing is left running when the task has ended."""
 
     async def give_up() -> None:
         task = asyncio.create_task(use())
         while status_of(home) is None:  # noqa: ASYNC110 - another process writes it
-            await asyncio.sleep(0.01)  # between two looks at a file
+            await asyncio.sleep(0.01)  # until the next look at the file
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
@@ -136,7 +136,7 @@ def test_a_cancelled_task_leaves_nothing(home: Path) -> None:
 
 
 def test_a_killed_program_takes_its_session_with_it(home: Path) -> None:
-    """Kill -9 of the program: its supervisor sees that and ends in order."""
+    """After kill -9 of the program its supervisor notices and ends in order."""
     text = (
         "import gwctl, sys\nwith gwctl.session(sandbox=True):\n    print('ready', flush=True)\n    sys.stdin.read()\n"
     )
@@ -150,13 +150,13 @@ def test_a_killed_program_takes_its_session_with_it(home: Path) -> None:
 
 
 def test_errors_are_those_of_gwctl(home: Path) -> None:
-    """No credentials, an unknown profile's wrong name, nothing that makes it ready: one class each, with a hint."""
+    """No credentials, an invalid profile name, a wait without a start: one class each, with a hint."""
     with pytest.raises(errors.CredentialsMissing) as missing, gwctl.session():
         pass
     assert missing.value.hint
     with pytest.raises(errors.Configuration):
         gwctl.status("no/such")
-    with pytest.raises(errors.TryAgain, match="nothing will make it ready"):
+    with pytest.raises(errors.TryAgain, match="wait does not start it"):
         gwctl.wait(timeout_s=1)
 
 

@@ -1,4 +1,4 @@
-"""`gwctl service … --cron` with Debian's real crontab, as a user who has lines of its own in it."""
+"""`gwctl service … --cron` with Debian's real crontab, as a user with other lines in it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def service(user: CronUser, verb: str, *argv: str, exit_code: int = 0) -> str:
 
 
 def test_crontab_gets_a_line_and_loses_nothing() -> None:
-    """The line comes, is not doubled, is kept when edited, and goes; every byte of the user's own stays as it was."""
+    """The line is added, not doubled, kept after an edit, and removed; every other byte stays."""
     with a_cron_user() as user:
         try:
             check_lines(user)
@@ -48,12 +48,12 @@ def check_lines(user: CronUser) -> None:
     assert installed.count(line) == 1
     assert "already installed" in service(user, "install")
     assert crontab(user) == installed
-    # A second profile has a line of its own, and goes without the first one.
+    # A second profile has its own line, removed without the first one's.
     service(user, "install", "--profile", "other")
     assert crontab(user).startswith(installed)
     service(user, "uninstall", "--profile", "other")
     assert crontab(user) == installed
-    # Lines that are put around the block stay around it; lines of the block itself are the user's once changed.
+    # Lines around the block stay; lines inside the block are the user's once edited.
     put(user, installed + b"@daily true # \xfe\n")
     service(user, "uninstall")
     assert crontab(user) == THEIRS + b"@daily true # \xfe\n"
@@ -66,11 +66,11 @@ def check_lines(user: CronUser) -> None:
     assert crontab(user) == installed
     service(user, "uninstall")
     assert crontab(user) == THEIRS
-    assert "nothing is installed" in service(user, "uninstall")
+    assert "not installed" in service(user, "uninstall")
 
 
 def check_first_and_last(user: CronUser) -> None:
-    """In an empty crontab the block is all there is; what cron would run of it finds gwctl, its home and its file."""
+    """In an empty crontab the block is all there is; cron's command finds gwctl, its home and its file."""
     put(user, b"")
     password = user.write("pass word 5%", "canary")
     odd = user.home / "odd 100% home"
@@ -80,7 +80,7 @@ def check_first_and_last(user: CronUser) -> None:
     done.check(0)
     lines = crontab(user).decode().splitlines()
     assert "canary" not in "".join(lines)
-    # As cron does: the command to the first bare per cent sign, the escaped ones being meant, by sh.
+    # As cron does: sh runs the command up to the first unescaped per cent sign.
     command = next(line for line in lines if line.startswith("*/5")).removeprefix("*/5 * * * * ").replace("\\%", "%")
     called = user.run(["/bin/sh", "-c", command])
     assert called.exit_code == 78
@@ -91,7 +91,7 @@ def check_first_and_last(user: CronUser) -> None:
 
 
 def check_page(user: CronUser) -> None:
-    """Follow docs/unattended.md: the line is written and shown, and taken out again."""
+    """Follow docs/unattended.md: write the line, show it, and remove it."""
     put(user, THEIRS)
     seen = []
     for block in blocks("unattended.md"):

@@ -1,4 +1,4 @@
-"""A real supervisor and a real socket of a service manager's: what it is told, and when it is told nothing."""
+"""A real supervisor and a real notification socket: which messages it sends, and when it sends none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEARD_WITHIN_S = 60.0
 
 
 class ListeningManager:
-    """A service manager that does nothing but listen."""
+    """A service manager that only listens."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "notify"
@@ -29,7 +29,7 @@ class ListeningManager:
         self.heard: list[str] = []
 
     def listen_until(self, word: str, timeout_s: float = HEARD_WITHIN_S) -> str:
-        """Return the first datagram that has ``word`` in it."""
+        """Return the first datagram that contains ``word``."""
         deadline_s = time.monotonic() + timeout_s
         while (left_s := deadline_s - time.monotonic()) > 0:
             self._socket.settimeout(left_s)
@@ -43,7 +43,7 @@ class ListeningManager:
         raise AssertionError(f"{word} was not heard within {timeout_s} s: {self.heard}")
 
     def forget(self) -> None:
-        """Take in what has come so far."""
+        """Discard what has arrived so far."""
         self._socket.setblocking(False)
         try:
             while True:
@@ -52,7 +52,7 @@ class ListeningManager:
             pass
 
     def is_silent_for(self, length_s: float) -> bool:
-        """Say whether nothing at all comes for so long."""
+        """Return whether nothing arrives for that long."""
         self._socket.settimeout(length_s)
         try:
             self.heard.append(self._socket.recv(4096).decode())
@@ -66,7 +66,7 @@ class ListeningManager:
 
 @pytest.fixture
 def manager() -> Iterator[ListeningManager]:
-    """Yield a listening service manager; a socket's path has to be short."""
+    """Yield a listening service manager; a socket's path must be short."""
     with tempfile.TemporaryDirectory(prefix="gwctl-") as folder:
         listening = ListeningManager(Path(folder))
         yield listening
@@ -79,14 +79,14 @@ def stopped(pid: int) -> bool:
 
 @pytest.mark.browser
 def test_supervisor_tells_the_service_manager(home: Home, manager: ListeningManager) -> None:
-    """READY and STATUS come, WATCHDOG while it lives and not while it hangs, STOPPING at the end; no child knows."""
+    """READY and STATUS arrive, WATCHDOG only while it does not hang, STOPPING at the end; children send nothing."""
     asked = {"NOTIFY_SOCKET": str(manager.file), "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6))}
     with home.start("up", "--foreground", "--sandbox", **asked) as supervisor:
         try:
             assert manager.listen_until("READY=1").splitlines()[1].startswith("STATUS=starting: ")
             for _ in range(3):
                 manager.listen_until("WATCHDOG=1")
-            # The gateway, the stand-in and the browser's worker run by now, and nobody of them may speak for us.
+            # The gateway, the sandbox and the browser's worker run by now, and none may send messages for us.
             manager.listen_until("STATUS=logging_in: ")
             children = psutil.Process(supervisor.pid).children(recursive=True)
             assert len(children) > 1
@@ -110,7 +110,7 @@ def test_supervisor_tells_the_service_manager(home: Home, manager: ListeningMana
 
 
 def test_only_the_foreground_speaks_to_a_service_manager(home: Home, manager: ListeningManager) -> None:
-    """A supervisor in the background is no service of the manager whose variables its `up` happened to have."""
+    """A background supervisor is not a service, even if its `up` had a manager's variables."""
     with home.start("up", "--sandbox", NOTIFY_SOCKET=str(manager.file), WATCHDOG_USEC="200000") as up:
         wait_for(lambda: any(entry["kind"] == "gateway" for entry in home.journal()), 60, "the loop turns")
         up.send_signal(signal.SIGTERM)
@@ -121,11 +121,11 @@ def test_only_the_foreground_speaks_to_a_service_manager(home: Home, manager: Li
 
 
 def test_final_code_is_zero_for_a_manager_that_knows_no_final_codes(home: Home) -> None:
-    """With --zero-when-final what a person has to mend ends with 0 and its reason, everything else as it is."""
+    """With --zero-when-final, a final error exits with 0 and its reason; all other codes stay."""
     final = home.gwctl("up", "--foreground").check(78)
     zero = home.gwctl("up", "--foreground", "--zero-when-final").check(0)
     assert final.stderr == zero.stderr != ""
     missing = home.gwctl("up", "--foreground", "--sandbox", "--zero-when-final", GWCTL_BROWSER="/nowhere/chromium")
     missing.check(69)
-    assert os.path.isdir(home.profile_dir)  # noqa: PTH112 - it came so far as to hold the profile
+    assert os.path.isdir(home.profile_dir)  # noqa: PTH112 - it got as far as holding the profile
     home.gwctl("down").check(0)

@@ -1,4 +1,4 @@
-"""`gwctl service … --systemd`: systemd's own verifier on what it writes, a stand-in for what systemctl is asked."""
+"""`gwctl service … --systemd`: systemd's own verifier checks the output; a fake systemctl records the calls."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from service_fakes import OfflineSystemctl, RecordingSystemctl, RefusingSystemct
 from gwctl.integrations.service_files import Account, Options, Wanted, unit
 
 MOST_EXPOSED_TENTHS = 26
-"""What `systemd-analyze security` may say of the system's unit, in tenths: Debian's own range from 2 to 9.6."""
+"""The highest exposure that `systemd-analyze security` may give the system unit, in tenths: Debian's units range from 2
+to 9.6."""
 UNIT = "gwctl-default.service"
 
 
 class Person:
-    """Somebody with a home, a gwctl and some systemctl."""
+    """A person with a home, a gwctl and some systemctl."""
 
     def __init__(self, home: Home, systemctl: RecordingSystemctl) -> None:
         self.home = home
@@ -36,12 +37,12 @@ class Person:
 
 @pytest.fixture
 def person(home: Home) -> Person:
-    """Return somebody for whom systemd runs."""
+    """Return a person for whom systemd runs."""
     return Person(home, RecordingSystemctl(home.folder / "bin"))
 
 
 def verify(unit: Path, *words: str) -> str:
-    """Return what systemd's own verifier says; its exit code is 0."""
+    """Return the output of systemd's verifier; its exit code is 0."""
     (unit.parent / "run").mkdir(exist_ok=True)
     done = subprocess.run(
         ["systemd-analyze", "verify", *words, str(unit)],
@@ -56,7 +57,7 @@ def verify(unit: Path, *words: str) -> str:
 
 
 def test_units_are_clean_and_the_systems_one_is_closed(home: Home) -> None:
-    """The verifier of systemd has nothing to say of either unit, and rates the system's one as little exposed."""
+    """The verifier of systemd has no complaint about either unit, and rates the system unit's exposure as low."""
     home.home.mkdir()
     secret = home.folder / "pass word %"
     secret.write_text("x")
@@ -79,7 +80,7 @@ def test_units_are_clean_and_the_systems_one_is_closed(home: Home) -> None:
 
 
 def test_install_is_idempotent_and_starts_the_unit(person: Person) -> None:
-    """Install writes, reloads, enables and starts; again it changes nothing. Uninstall stops and removes, and so on."""
+    """Install writes, reloads, enables and starts; a second one changes nothing. Uninstall stops and removes."""
     first = person.service("install", "--sandbox", "--json").check(0).envelope["data"]
     assert (first["was"], first["started"], first["where"]) == ("absent", True, str(person.unit))
     begin = ["--user daemon-reload", f"--user enable --now {UNIT}"]
@@ -87,7 +88,7 @@ def test_install_is_idempotent_and_starts_the_unit(person: Person) -> None:
     text = person.unit.read_text()
     assert f"Environment=GWCTL_HOME={person.home.home}" in text
     assert "up --foreground --sandbox" in text
-    # The sandbox stays chosen, though it is not said again.
+    # The sandbox stays chosen without repeating the option.
     assert person.service("install", "--json").check(0).envelope["data"]["was"] == "current"
     assert person.unit.read_text() == text
     assert person.systemctl.asked_to() == begin
@@ -100,7 +101,7 @@ def test_install_is_idempotent_and_starts_the_unit(person: Person) -> None:
 
 
 def test_no_start_only_reloads(person: Person) -> None:
-    """With --no-start the unit is written and systemd told of it; what starts it is said."""
+    """With --no-start the unit is written and systemd reloaded; the output says how to start it."""
     done = person.service("install", "--no-start").check(0)
     assert person.systemctl.asked_to() == ["--user daemon-reload"]
     assert f"next: systemctl --user enable --now {UNIT}" in done.stdout
@@ -108,7 +109,7 @@ def test_no_start_only_reloads(person: Person) -> None:
 
 
 def test_edit_by_hand_is_not_overwritten(person: Person) -> None:
-    """A unit that somebody edited is kept, by install and uninstall, until --force; show says what would change."""
+    """Install and uninstall keep an edited unit until --force; show prints what would change."""
     person.service("install").check(0)
     person.systemctl.asked_to()
     edited = person.unit.read_text().replace("RestartSec=15", "RestartSec=99")
@@ -128,7 +129,7 @@ def test_edit_by_hand_is_not_overwritten(person: Person) -> None:
 
 
 def test_without_systemd_the_file_is_written_all_the_same(home: Home) -> None:
-    """Where no systemd runs, install writes the unit, starts nothing, and says what to type next."""
+    """Without systemd, install writes the unit, starts nothing, and says what to type next."""
     person = Person(home, OfflineSystemctl(home.folder / "bin"))
     done = person.service("install").check(0)
     assert person.unit.exists()
@@ -139,7 +140,7 @@ def test_without_systemd_the_file_is_written_all_the_same(home: Home) -> None:
 
 
 def test_start_that_fails_is_said(home: Home) -> None:
-    """What systemd refuses is exit 69, with systemd's words and the command that shows why."""
+    """A refusal by systemd exits with 69, with systemd's words and the command that shows why."""
     person = Person(home, RefusingSystemctl(home.folder / "bin"))
     error = person.service("install", "--json").check(69).envelope["error"]
     assert error["code"] == "service_failed"
@@ -148,11 +149,11 @@ def test_start_that_fails_is_said(home: Home) -> None:
 
 
 def test_running_unit_is_not_restarted_by_an_install(home: Home) -> None:
-    """A changed unit of a running service is taken up at the next restart, which is a person's to choose."""
+    """A running service uses its changed unit from its next restart, which is left to the person."""
     person = Person(home, RecordingSystemctl(home.folder / "bin", active=True))
     person.service("install").check(0)
     done = person.service("install", "--sandbox").check(0)
-    assert "brought up to date" in done.stdout
+    assert "updated" in done.stdout
     assert f"systemctl --user restart {UNIT}" in done.stdout
 
 
@@ -160,8 +161,8 @@ def test_running_unit_is_not_restarted_by_an_install(home: Home) -> None:
     ("argv", "exit_code", "words"),
     [
         (["install"], 2, "--systemd, or --cron, or --launchd"),
-        (["install", "--systemd", "--cron"], 2, "name one service manager"),
-        (["install", "--cron", "--system"], 2, "--system is for --systemd"),
+        (["install", "--systemd", "--cron"], 2, "name exactly one service manager"),
+        (["install", "--cron", "--system"], 2, "--system needs --systemd"),
         (["install", "--systemd", "--user", "me"], 2, "--system --user NAME"),
         (["install", "--systemd", "--password-file", "/nowhere/at/all"], 78, "is not a file"),
         (["install", "--systemd", "--system", "--user", "no-such-account"], 78, "useradd --system"),
@@ -170,7 +171,7 @@ def test_running_unit_is_not_restarted_by_an_install(home: Home) -> None:
 def test_wrong_choices_are_said_before_anything_is_written(
     person: Person, argv: list[str], exit_code: int, words: str
 ) -> None:
-    """Whatever is wrong with the call, nothing is written or started, and the hint has what to type."""
+    """After an invalid call nothing is written or started, and the hint says what to type."""
     done = person.home.gwctl("service", *argv, HOME=str(person.home.folder)).check(exit_code)
     assert words in done.stderr
     assert not (person.home.folder / ".config").exists()
@@ -178,7 +179,7 @@ def test_wrong_choices_are_said_before_anything_is_written(
 
 
 def test_variables_that_the_service_will_not_have_are_named(person: Person) -> None:
-    """A GWCTL_ variable of this shell is no variable of the unit's: that is said, by its name alone."""
+    """A GWCTL_ variable of this shell is missing in the unit: a message names it, without its value."""
     done = person.service("install", "--no-start").check(0)
-    assert "GWCTL_PORT is set here and will not be for the service; use config.toml" in done.stderr
+    assert "the service will not have GWCTL_PORT, which is set here; use config.toml" in done.stderr
     assert str(person.home.port) not in person.unit.read_text().replace(str(person.home.home), "")

@@ -1,4 +1,4 @@
-"""The units under a real systemd: it starts them, watches them, starts them anew, stops them, hands over the secret."""
+"""The units under a real systemd: it starts, watches, restarts and stops them, and passes the secret."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [
 
 UNIT = "gwctl-default.service"
 QUICK = "[Service]\nRestartSec=100ms\nWatchdogSec=5\n"
-"""What a test cannot wait for, as a drop-in for every unit of gwctl's."""
+"""A drop-in for every gwctl unit, because a test cannot wait that long."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def status(world: SystemdWorld, account: str) -> dict[str, Any]:
 
 @pytest.mark.browser
 def test_system_unit_is_watched_and_the_session_outlives_its_supervisor(world: SystemdWorld) -> None:
-    """Hardened, it logs in; hung, it is killed, and its successor takes the session over; uninstalled, all is gone."""
+    """Hardened, it logs in; hung, it is killed and the next supervisor adopts; uninstalled, all is gone."""
     world.add_account("ibkr", free_port())
     world.write("/etc/systemd/system/gwctl-.service.d/quick.conf", QUICK)
     done = world.run(GWCTL, "service", "install", "--systemd", "--system", "--user", "ibkr", "--sandbox").check(0)
@@ -76,7 +76,7 @@ def test_system_unit_is_watched_and_the_session_outlives_its_supervisor(world: S
 
 
 def test_final_code_is_not_tried_again(world: SystemdWorld) -> None:
-    """A profile that is not set up ends with 78, and there systemd leaves it; the home's odd name arrives as it is."""
+    """A profile that is not set up exits with 78, without a restart; the home's odd name is passed unchanged."""
     home = '/srv/odd "100%" $home'
     world.run("mkdir", "-p", home).check(0)
     world.write("/etc/systemd/system/gwctl-.service.d/quick.conf", QUICK)
@@ -94,7 +94,7 @@ def test_final_code_is_not_tried_again(world: SystemdWorld) -> None:
 
 
 def documented_bot() -> str:
-    """Return the bot's unit of the how-to, for the gwctl of the world."""
+    """Return the how-to's bot unit, for the gwctl of the test machine."""
     page = (CHECKOUT / "docs" / "how-to" / "systemd.md").read_text()
     _, _, rest = page.partition("```ini\n")
     unit, _, _ = rest.partition("```")
@@ -107,14 +107,14 @@ PASSWORD = "canary-of-the-unit"
 
 @pytest.fixture
 def ibkr() -> Iterator[RunningStandIn]:
-    """Yield a stand-in for IBKR that knows the how-to's account."""
+    """Yield a fake IBKR that knows the how-to's account."""
     account = Account(username=USER, password=PASSWORD)
     with serve_in_thread(StandInConfig(admin_token=secrets.token_hex(8), account=account)) as running:
         yield running
 
 
 def person_with_a_manager(world: SystemdWorld, settings: str) -> dict[str, str]:
-    """Make an account whose own systemd runs; return what its programs have in their environment."""
+    """Create an account with a running systemd of its own; return its programs' environment."""
     world.add_account("person", free_port(), settings)
     world.write("/usr/bin/types-password", f"#!/bin/sh\necho '{PASSWORD}' >\"$1\"\n")
     world.run("chmod", "755", "/usr/bin/types-password").check(0)
@@ -135,10 +135,9 @@ def person_with_a_manager(world: SystemdWorld, settings: str) -> dict[str, str]:
 
 @pytest.mark.browser
 def test_the_how_to_from_its_top(world: SystemdWorld, ibkr: RunningStandIn, real_release_zip: Path) -> None:
-    """Its blocks bring a paper account up, show it, start it anew and take it out; a bot begins when it is ready.
+    """Its blocks bring a paper account up, show it, restart it and remove it; a bot starts when it is ready.
 
-    A person's own manager starts the unit and hands over the password's file: no argument and no variable has the
-    password.
+    A person's own manager starts the unit and passes the password's file: no argument and no variable has the password.
     """
     world.run("cp", str(real_release_zip), "/var/lib/release.zip").check(0)
     mine = person_with_a_manager(world, f'upstream = "{ibkr.url}"\nrelease = "/var/lib/release.zip"\n')
@@ -154,7 +153,7 @@ def test_the_how_to_from_its_top(world: SystemdWorld, ibkr: RunningStandIn, real
 
 
 def check_secret(world: SystemdWorld, mine: dict[str, str]) -> None:
-    """Assert that the password is in systemd's file for the service, and nowhere else."""
+    """Assert that the password is only in systemd's file for the service."""
     main = world.run("systemctl", "--user", "show", "--property=MainPID", "--value", UNIT, user="person", **mine)
     pid = main.check(0).stdout.strip()
     variables = dict(
@@ -169,7 +168,7 @@ def check_secret(world: SystemdWorld, mine: dict[str, str]) -> None:
 
 
 def check_bot(world: SystemdWorld, mine: dict[str, str]) -> None:
-    """Assert that a bot of the how-to's kind begins when the session is ready, and knows where it is."""
+    """Assert that a bot as in the how-to starts when the session is ready, and finds it."""
     world.write("/var/lib/person/.config/systemd/user/bot.service", documented_bot())
     world.write("/var/lib/person/bot/run", "#!/bin/sh\ncd\nenv >told.new\nmv told.new told\n")
     world.run("chmod", "755", "/var/lib/person/bot/run").check(0)

@@ -1,4 +1,4 @@
-"""Commands of the user's that gwctl runs to their end: whatever they leave behind, nobody waits for it for ever."""
+"""Users' commands that gwctl runs to their end: whatever they leave behind, gwctl never waits without end."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from gwctl.errors import TimedOut
 
 _ENV = {"PATH": os.environ["PATH"]}
 BOUND_S = 20.0
-"""What tells an end from a wait without one, on any machine."""
+"""Distinguishes an end from a wait without end, on any machine."""
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yield a folder to work in; what still works there at the end is ended."""
+    """Yield a working folder; processes that still work there at the end are killed."""
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     for left in inhabitants(tmp_path):
@@ -36,7 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def inhabitants(folder: Path) -> list[psutil.Process]:
-    """Return the processes but this one that work in the folder."""
+    """Return the other processes that work in the folder."""
     found = []
     for one in process.inhabitants(folder):
         with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
@@ -45,7 +45,7 @@ def inhabitants(folder: Path) -> list[psutil.Process]:
 
 
 def daemon(folder: Path) -> list[str]:
-    """Return a command that ends once its group is left by a process that has its stdout and stderr."""
+    """Return a command that ends after starting a daemon outside its group with its stdout and stderr."""
     leaves = f"import os, signal; os.setsid(); open('{folder}/left', 'w').close(); signal.pause()"
     script = f'echo code; {sys.executable} -c "{leaves}" & until [ -e {folder}/left ]; do :; done; exit 0'
     return ["bash", "-c", script]
@@ -53,14 +53,14 @@ def daemon(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("turns", range(12))
 def test_a_command_that_is_cancelled_while_it_starts_is_gone(here: Path, turns: int) -> None:
-    """At any turn of the loop: the command and what it has started are ended, and nobody waits for their pipes."""
+    """At any turn of the loop: the command and its children are killed, and nothing waits for their pipes."""
 
     async def story() -> None:
         argv = ["bash", "-c", "sleep 600 & sleep 600"]
         running = asyncio.ensure_future(process.run_watched(argv, timeout_s=600, env=_ENV, told=b"read me"))
         for _ in range(turns):
             await asyncio.sleep(0)
-        # Whatever it does by itself, it does before the next turn.
+        # What it does by itself, it does before the next turn.
         if turns:
             wait_for(lambda: len(inhabitants(here)) == 3, 20, "the command and its two children run")
         running.cancel()
@@ -72,14 +72,14 @@ def test_a_command_that_is_cancelled_while_it_starts_is_gone(here: Path, turns: 
 
 
 def test_a_command_whose_daemon_keeps_its_output_is_late_and_no_more(here: Path) -> None:
-    """A daemon in a session of its own holds stdout: the command is late at its deadline, which is the end of it."""
+    """A daemon in its own session holds stdout: the command times out at its deadline, and nothing more."""
     with pytest.raises(TimedOut, match="bash did not answer within 6 s"):
         asyncio.run(asyncio.wait_for(process.run_watched(daemon(here), timeout_s=6.0, env=_ENV), BOUND_S))
     assert (here / "left").exists()
 
 
 def test_a_short_command_whose_daemon_keeps_its_output_is_late_and_no_more(here: Path) -> None:
-    """The same where a call waits for it, as for `password_command`."""
+    """The same for a call that waits, as with `password_command`."""
     began_s = time.monotonic()
     with pytest.raises(TimedOut, match="bash did not answer within 6 s"):
         process.run_short(daemon(here), timeout_s=6.0)
@@ -88,7 +88,7 @@ def test_a_short_command_whose_daemon_keeps_its_output_is_late_and_no_more(here:
 
 
 def test_a_command_that_may_not_be_killed_is_let_go(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that has become another user's, by sudo for instance: its deadline is the end of the wait all the same."""
+    """A command that became another user's, for example by sudo: its deadline still ends the wait."""
     refused: list[int] = []
 
     def refuse(group: int, _number: int) -> None:
@@ -106,7 +106,7 @@ def test_a_command_that_may_not_be_killed_is_let_go(here: Path, monkeypatch: pyt
 
 
 def test_a_short_command_ends_with_the_call_that_is_interrupted(here: Path) -> None:
-    """Ctrl-C while a command is waited for: it has a session of its own, so that it is ended for it."""
+    """Ctrl-C during a command: its own session does not get the signal, so it is killed."""
     code = (
         "from gwctl.gateway import process; process.run_short(['bash', '-c', 'sleep 600 & sleep 600'], timeout_s=600)"
     )
@@ -145,7 +145,7 @@ env = dict(os.environ)
     ],
 )
 def test_a_command_is_ended_where_the_call_is_interrupted_as_it_starts(here: Path, name: str, call: str) -> None:
-    """The command runs, and nobody has been told its number yet: a busy machine makes a long moment of it."""
+    """The command already runs, but its pid is not yet known: a busy machine makes that moment long."""
     code = _INTERRUPTED_AT_THE_START.format(signal=name, call=call)
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as interrupted:
         _, told = interrupted.communicate(timeout=BOUND_S)
@@ -154,7 +154,7 @@ def test_a_command_is_ended_where_the_call_is_interrupted_as_it_starts(here: Pat
 
 
 def test_what_a_command_is_told_may_be_more_than_a_pipe_holds(here: Path) -> None:
-    """A megabyte goes in and comes out again, byte for byte; a command that does not read is none the worse for it."""
+    """A megabyte goes in and comes out unchanged; a command that does not read still works."""
     told = bytes(range(1, 127)) * 8192
     done = asyncio.run(process.run_watched(["cat"], timeout_s=60, env=_ENV, told=told))
     assert (done.exit_code, done.stdout.encode(), done.stderr) == (0, told, "")
@@ -163,6 +163,6 @@ def test_what_a_command_is_told_may_be_more_than_a_pipe_holds(here: Path) -> Non
 
 
 def test_a_command_that_says_no_more_is_waited_for() -> None:
-    """Its exit code is its own, also where it closes stdout and stderr long before it ends."""
+    """The exit code is the command's own, even if it closes stdout and stderr long before its end."""
     argv = ["bash", "-c", "echo a; exec >&- 2>&-; sleep 0.3; exit 7"]
     assert asyncio.run(process.run_watched(argv, timeout_s=60, env=_ENV)) == process.CompletedShort(7, "a\n", "")

@@ -19,10 +19,10 @@ from gwctl.gateway.client import GatewayClient
 from gwctl.gateway.java import find_java
 from gwctl.gateway.launch import Runtime, adopt, launch
 from gwctl.gateway.log_diagnosis import Cause, read_cause
-from gwctl.gateway.responses import Verdict
 from gwctl.gateway.tls_requests import Knock
 from gwctl.gateway.work_folder import GatewaySettings, PreparedHome, prepare_home
 from gwctl.paths import Paths
+from gwctl.session_status import Verdict
 
 pytestmark = pytest.mark.real_gateway
 _OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m"

@@ -79,4 +79,4 @@ def test_a_refusal_on_a_redesigned_page_is_one(rigs: ARig) -> None:
     assert up.envelope["error"]["code"] == "credentials_rejected"
     assert rig.submits() == 1
     text = rig.gwctl("login", "--explain").check(0).stdout
-    assert "  the page        is none that gwctl knows; understood by what it has: " in text
+    assert "  the page        gwctl does not know it; understood by what it has: " in text

@@ -33,10 +33,10 @@ from gwctl.core.messages import (
     StartGateway,
     StopGateway,
     SubmitBegun,
-    Verdict,
     Warn,
 )
 from gwctl.core.policy import Policy
+from gwctl.session_status import Verdict
 from gwctl.supervisor.probe import ANSWER_TIMEOUT_S, SILENCE_S, WHO_INTERVAL_S, Pace
 from simulation.signin import Attempt, Door
 from simulation.timeline import to_tick
@@ -48,7 +48,7 @@ HUNG_STOP_S = 5.25
 LOGOUT_S = 0.5
 START_DEADLINE_S = 60.0
 PUSH_S = 0.03125
-WHOSE = frozenset({Verdict.COMPETING, Verdict.NO_BROKERAGE})
+WHOSE = frozenset({Verdict.COMPETING, Verdict.BROKERAGE_GONE})
 """Verdicts after which the probe asks, once a minute, for the session's owner."""
 TEXTS = {verdict: str(verdict) for verdict in Verdict}
 
@@ -270,7 +270,7 @@ class Hands(ABC):
         verdict, _ = world.see()
         if verdict is Verdict.COMPETING and compete:
             world.take_over()
-        if verdict is Verdict.NO_BROKERAGE or (verdict is Verdict.COMPETING and compete):
+        if verdict is Verdict.BROKERAGE_GONE or (verdict is Verdict.COMPETING and compete):
             if not world.challenged and world.rates["brokerage_opens"].chance(world.rng):
                 world.open_in(in_s + world.rates["brokerage_opens_s"].draw(world.rng))
         elif verdict in {Verdict.UPSTREAM_ILL, Verdict.HUNG}:

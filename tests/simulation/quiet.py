@@ -20,9 +20,10 @@ import math
 from dataclasses import dataclass, replace
 
 from gwctl.core.machine import step
-from gwctl.core.messages import Check, Checked, Process, TimeOut, Timer, Verdict
+from gwctl.core.messages import Check, Checked, Process, TimeOut, Timer
 from gwctl.core.policy import Policy
 from gwctl.core.tables import Snapshot
+from gwctl.session_status import Verdict
 from simulation.swift import replace as swift_replace
 from simulation.timeline import TICKS_A_SECOND, to_tick
 

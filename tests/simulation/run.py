@@ -22,13 +22,13 @@ from gwctl.core.messages import (
     StartWanted,
     TimeOut,
     Timer,
-    Verdict,
     Warn,
     WindowChanged,
 )
 from gwctl.core.policy import Policy
 from gwctl.core.tables import phase_of, recall, remember
 from gwctl.maintenance import Windows
+from gwctl.session_status import Verdict
 from gwctl.supervisor.loop import BOUND_S
 from gwctl.supervisor.probe import WHO_INTERVAL_S
 from simulation.calendars import REGIONS

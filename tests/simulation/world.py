@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
-from gwctl.core.messages import Verdict
+from gwctl.session_status import Verdict
 from gwctl.supervisor.probe import ANSWER_TIMEOUT_S, KNOCK_TIMEOUT_S, SILENCE_S
 from simulation.calendars import WEEKEND, Region, Window
 from simulation.rates import Rates
@@ -117,7 +117,7 @@ class World:
             return Verdict.NO_SESSION
         if self.competitor:
             return Verdict.COMPETING
-        return Verdict.READY if self.brokerage else Verdict.NO_BROKERAGE
+        return Verdict.READY if self.brokerage else Verdict.BROKERAGE_GONE
 
     # Actions of gwctl.
 

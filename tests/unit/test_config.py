@@ -8,7 +8,7 @@ import pytest
 from gwctl.config import KEYS, SECRET_KEYS, Environment, Settings, check_profile_name, load, profile_names, variable_of
 from gwctl.errors import Configuration
 
-# For each key: what a flag, the variable, the profile and the defaults say, and what each becomes.
+# For each key: its value from a flag, the variable, the profile and the defaults, and the result of each.
 SAMPLES: dict[str, list[Any]] = {
     "username": ["f", "v", "p", "d"],
     "mode": ["live", "live", "live", "live"],
@@ -52,7 +52,7 @@ def load_from(home: Path, profile: str = "default", flags: dict[str, Any] | None
 @pytest.mark.parametrize("highest", range(5), ids=["flag", "variable", "profile", "defaults", "built-in"])
 @pytest.mark.parametrize("key", SAMPLES)
 def test_first_source_wins(tmp_path: Path, key: str, highest: int) -> None:
-    """A flag beats the variable, that the profile, that the defaults, those what is built in; the source is told."""
+    """A flag wins over the variable, then profile, defaults and built-in value; the source is recorded."""
     samples = SAMPLES[key]
     lines = []
     if highest <= 3:
@@ -75,7 +75,7 @@ def test_first_source_wins(tmp_path: Path, key: str, highest: int) -> None:
 
 
 def test_every_key_has_a_sample() -> None:
-    """A new key is tried in every source; those that have no variable are lists and tables of the file."""
+    """A new key is tested in every source; keys without a variable are lists and tables in the file."""
     assert set(SAMPLES) == {name for name, key in KEYS.items() if key.variable}
     assert {name for name, key in KEYS.items() if not key.variable} == {
         "password_command",
@@ -106,18 +106,20 @@ def test_every_key_has_a_sample() -> None:
     ],
 )
 def test_address_for_other_machines_is_whole(tmp_path: Path, address: str) -> None:
-    """What is listened at is an IP address and a port, or it is refused with an example."""
-    with pytest.raises(Configuration, match=r"metrics_address = .* is not an IP address and a port, as in 0\.0\.0\.0"):
+    """An address to listen on is an IP address and a port; anything else is rejected with an example."""
+    with pytest.raises(
+        Configuration, match=r"metrics_address = .* is not an IP address and a port, such as 0\.0\.0\.0"
+    ):
         load_from(tmp_path, GWCTL_METRICS_ADDRESS=address)
 
 
 def test_empty_variable_is_none(tmp_path: Path) -> None:
-    """A variable that is set to nothing is not set."""
+    """An empty variable counts as unset."""
     assert load_from(tmp_path, GWCTL_PORT="")["port"] == 5000
 
 
 def test_profiles_do_not_mix(tmp_path: Path) -> None:
-    """A profile sees its own table and the defaults, nothing of another's."""
+    """A profile sees only its own table and the defaults."""
     write(tmp_path, '[profiles.one]\nusername = "one"\n[profiles.two]\nport = 5002\n')
     assert load_from(tmp_path, "one")["username"] == "one"
     assert load_from(tmp_path, "two")["username"] is None
@@ -134,7 +136,7 @@ def test_profiles_do_not_mix(tmp_path: Path) -> None:
     ],
 )
 def test_unknown_key_is_refused_with_a_suggestion(tmp_path: Path, text: str, message: str, hint: str) -> None:
-    """A typing error is not a setting that silently does nothing."""
+    """A typo does not become a setting that silently does nothing."""
     with pytest.raises(Configuration, match=message) as caught:
         load_from(write(tmp_path, text))
     assert caught.value.exit_code == 78
@@ -190,7 +192,7 @@ def test_secrets_in_the_file_are_refused(tmp_path: Path, key: str, where: str) -
     ],
 )
 def test_bad_value_is_named_with_its_place(tmp_path: Path, key: str, value: object) -> None:
-    """The error names key, value and where it stands."""
+    """The error names key, value and place."""
     raw = toml(value).replace("True", "true")
     with pytest.raises(Configuration) as caught:
         load_from(write(tmp_path, f"[defaults]\n{key} = {raw}\n"))
@@ -200,14 +202,14 @@ def test_bad_value_is_named_with_its_place(tmp_path: Path, key: str, value: obje
 
 
 def test_bad_variable_is_named(tmp_path: Path) -> None:
-    """A bad value from the environment is told by its variable."""
+    """The error for a bad value in the environment names its variable."""
     with pytest.raises(Configuration, match=r"port = 'x' \(\$GWCTL_PORT\) is not a whole number from 1 to 65535"):
         load_from(tmp_path, GWCTL_PORT="x")
 
 
 @pytest.mark.parametrize("page", ["5", '"a"', "{ username = 5 }", "{ username = [5] }", "{ username = { a = 1 } }"])
 def test_bad_page_is_named(tmp_path: Path, page: str) -> None:
-    """Selectors are texts; anything else is said, not crashed on."""
+    """Selectors are texts; anything else is an error, not a crash."""
     with pytest.raises(Configuration, match="is not a table of selectors"):
         load_from(write(tmp_path, f"[defaults]\npage = {page}\n"))
 
@@ -224,16 +226,16 @@ def test_page_and_commands_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[defaults\n", "is not TOML"),
-        (b"\xff", "is not TOML"),
+        (b"[defaults\n", "is not valid TOML"),
+        (b"\xff", "is not valid TOML"),
         (b"defaults = 3\n", r"\[defaults\] in .* is not a table"),
         (b"profiles = []\n", r"\[profiles\] in .* is not a table"),
         (b"[profiles]\nmine = 3\n", r"profiles.mine in .* is not a table"),
-        (b'[profiles."../x"]\n', "profile name '../x' is not usable"),
+        (b'[profiles."../x"]\n', "invalid profile name '../x'"),
     ],
 )
 def test_broken_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
-    """A file that cannot be understood is said with its path, by every reader of it."""
+    """Every reader of an invalid file reports it with its path."""
     (tmp_path / "config.toml").write_bytes(content)
     with pytest.raises(Configuration, match=message) as caught:
         load_from(tmp_path)
@@ -243,7 +245,7 @@ def test_broken_file_is_named(tmp_path: Path, content: bytes, message: str) -> N
 
 
 def test_unreadable_file_is_named(tmp_path: Path) -> None:
-    """What is there and cannot be read is not taken for absent."""
+    """An unreadable file does not count as missing."""
     (tmp_path / "config.toml").mkdir()
     with pytest.raises(Configuration, match="cannot read"):
         load_from(tmp_path)
@@ -251,21 +253,21 @@ def test_unreadable_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["default", "a", "A-1_b.c", "x" * 64])
 def test_good_profile_names(name: str) -> None:
-    """A profile's name is a folder's name."""
+    """A profile's name works as a folder's name."""
     assert check_profile_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/b", "-a", "_a", "a b", "a\n", "ü", "x" * 65, "a\0"])
 def test_bad_profile_names(name: str) -> None:
     """No name leads out of the folder of profiles."""
-    with pytest.raises(Configuration, match="is not usable"):
+    with pytest.raises(Configuration, match="invalid profile name"):
         check_profile_name(name)
-    with pytest.raises(Configuration, match="is not usable"):
+    with pytest.raises(Configuration, match="invalid profile name"):
         load(name, environment=Environment({}))
 
 
 def test_profile_names_are_those_of_file_and_folder(tmp_path: Path) -> None:
-    """A profile is there when it is configured or has run."""
+    """A profile exists if it is configured or has run."""
     write(tmp_path, "[profiles.configured]\n")
     (tmp_path / "state" / "profiles" / "ran").mkdir(parents=True)
     (tmp_path / "state" / "profiles" / "a-file").write_text("")
@@ -276,7 +278,7 @@ def test_profile_names_are_those_of_file_and_folder(tmp_path: Path) -> None:
     ("value", "is_set"), [("1", True), ("yes", True), ("0", False), ("No", False), ("off", False), ("", False)]
 )
 def test_flag_variables(value: str, is_set: bool) -> None:  # noqa: FBT001 - parametrised
-    """A no is a no."""
+    """A "no" value counts as no."""
     assert Environment({"X": value}).flag("X") is is_set
     assert Environment({}).profile == "default"
     assert Environment({"GWCTL_PROFILE": "mine"}).profile == "mine"

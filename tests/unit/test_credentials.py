@@ -58,7 +58,7 @@ def run_pass(argv: Sequence[str]) -> str:
 
 @pytest.fixture
 def keyring(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Install a keyring of our own."""
+    """Install a test keyring."""
     package = tmp_path_factory.mktemp("site") / "keyring"
     package.mkdir()
     for name, text in KEYRING.items():
@@ -70,7 +70,7 @@ def keyring(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the extra not installed."""
+    """Act as if the extra were not installed."""
     monkeypatch.setitem(sys.modules, "keyring", None)
 
 
@@ -79,7 +79,7 @@ SOURCES = ["directory", "file", "command", "keyring", "variable", "handed-over",
 
 @pytest.mark.parametrize("first", range(len(SOURCES)), ids=SOURCES)
 def test_first_source_wins(tmp_path: Path, first: int, request: pytest.FixtureRequest) -> None:
-    """The order of the contract, each source in its turn with all that come after it."""
+    """The order of the contract: each source wins over all later ones."""
     request.getfixturevalue("keyring" if first <= 3 else "no_keyring")
     credentials = tmp_path / "credentials"
     credentials.mkdir()
@@ -113,7 +113,7 @@ def test_first_source_wins(tmp_path: Path, first: int, request: pytest.FixtureRe
 
 
 def test_secret_does_not_give_itself_away() -> None:
-    """Law 8: no way of printing, formatting, copying or serialising a secret shows it."""
+    """Law 8: no way of printing, formatting, copying or serializing a secret shows it."""
     secret = Secret(VALUE)
     shown = [
         repr(secret),
@@ -151,7 +151,7 @@ def fail_with(*things: object) -> None:
 
 
 def test_secret_in_a_log_or_traceback_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
-    """Law 8: neither an error that is logged with its locals nor a message shows it."""
+    """Law 8: neither a logged error with its locals nor a message shows it."""
     secret = Secret(VALUE)
     with caplog.at_level(logging.DEBUG):
         try:
@@ -165,7 +165,7 @@ def test_secret_in_a_log_or_traceback_is_not_shown(caplog: pytest.LogCaptureFixt
 
 
 def test_secrets_are_compared_by_what_they_hold() -> None:
-    """The same secret from two sources is the same."""
+    """The same secret from two sources is equal."""
     assert Secret(VALUE) == Secret(VALUE)
     assert Secret(VALUE) != Secret("another")
     assert Secret(VALUE) != VALUE
@@ -173,7 +173,7 @@ def test_secrets_are_compared_by_what_they_hold() -> None:
 
 
 def test_fingerprint_tells_passwords_apart_and_salts_them() -> None:
-    """The same password under the same salt, and nothing else, has the same fingerprint."""
+    """Only the same password with the same salt has the same fingerprint."""
     one = fingerprint(Secret(VALUE), "00" * 16)
     assert one == fingerprint(Secret(VALUE), "00" * 16)
     assert one != fingerprint(Secret(VALUE), "01" * 16)
@@ -182,7 +182,7 @@ def test_fingerprint_tells_passwords_apart_and_salts_them() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n\r\n"])
 def test_empty_file_is_an_error(tmp_path: Path, content: bytes) -> None:
-    """A source that is named and empty is not passed over: the user meant it."""
+    """A configured but empty source is an error: the user meant it."""
     (tmp_path / "file").write_bytes(content)
     sources = Sources(Environment({"GWCTL_PASSWORD_FILE": str(tmp_path / "file"), "GWCTL_PASSWORD": "another"}))
     with pytest.raises(Configuration, match="is empty"):
@@ -190,7 +190,7 @@ def test_empty_file_is_an_error(tmp_path: Path, content: bytes) -> None:
 
 
 def test_missing_file_is_an_error(tmp_path: Path) -> None:
-    """A source that is named and not there is not passed over."""
+    """A configured but missing source is an error."""
     sources = Sources(Environment({"GWCTL_PASSWORD_FILE": str(tmp_path / "none"), "GWCTL_PASSWORD": "another"}))
     with pytest.raises(Configuration, match="No such file") as caught:
         find("password", settings_of(tmp_path), sources)
@@ -198,7 +198,7 @@ def test_missing_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_file_that_is_no_text_is_an_error_that_shows_nothing_of_it(tmp_path: Path) -> None:
-    """Law 8: the error about a file does not carry what stands in it, nor does any error behind it."""
+    """Law 8: the error about a file, and its causes, do not contain the file's content."""
     (tmp_path / "file").write_bytes(b"hunter2\xff\xfe")
     sources = Sources(Environment({"GWCTL_PASSWORD_FILE": str(tmp_path / "file")}))
     with pytest.raises(Configuration, match="not UTF-8") as caught:
@@ -209,7 +209,7 @@ def test_file_that_is_no_text_is_an_error_that_shows_nothing_of_it(tmp_path: Pat
 
 
 def test_spaces_of_a_password_are_kept(tmp_path: Path) -> None:
-    """Only the line's end is not part of it."""
+    """Only the end of line is not part of a password."""
     (tmp_path / "file").write_text("  a b \n")
     found = find(
         "password", settings_of(tmp_path), Sources(Environment({"GWCTL_PASSWORD_FILE": str(tmp_path / "file")}))
@@ -235,7 +235,7 @@ def silent(_argv: Sequence[str]) -> str:
     [(failing, "ended with exit code 2"), (missing, "No such file"), (silent, "printed nothing")],
 )
 def test_command_that_fails_is_an_error(tmp_path: Path, run: object, message: str) -> None:
-    """A source that is named and does not work is not passed over."""
+    """A configured source that fails is not skipped."""
     settings = settings_of(tmp_path, '[defaults]\npassword_command = ["pass", "show"]\n')
     sources = Sources(Environment({"GWCTL_PASSWORD": "another"}), run)  # type: ignore[arg-type] # the three above
     with pytest.raises(Configuration, match=message) as caught:
@@ -244,7 +244,7 @@ def test_command_that_fails_is_an_error(tmp_path: Path, run: object, message: st
 
 
 def test_addresses_of_a_command_may_be_one_a_line(tmp_path: Path, no_keyring: None) -> None:
-    """Of a password command the first line counts, of the addresses' every one: none is lost in silence."""
+    """A password command's first line counts; of a URL command, every line does."""
     settings = settings_of(tmp_path, '[defaults]\nnotify_urls_command = ["cat"]\npassword_command = ["cat"]\n')
     sources = Sources(Environment({}), lambda _argv: "one\ntwo\n\n")
     found = {name: find(name, settings, sources) for name in ("notify_urls", "password")}
@@ -253,38 +253,38 @@ def test_addresses_of_a_command_may_be_one_a_line(tmp_path: Path, no_keyring: No
 
 
 def test_command_without_a_way_to_run_it_is_not_asked(tmp_path: Path, no_keyring: None) -> None:
-    """Whoever cannot run programs looks at the other sources."""
+    """Without a way to run programs, the other sources are searched."""
     settings = settings_of(tmp_path, '[defaults]\npassword_command = ["pass", "show"]\n')
     assert find("password", settings, Sources(Environment({}))) is None
 
 
 def test_keyring_that_is_locked_or_absent_has_nothing(keyring: None) -> None:
-    """A keyring is one source among others; that it does not open is no error."""
+    """The keyring is one source among others: it is no error if it stays locked."""
     assert read_keyring("default", "password") == "of the keyring"
     assert read_keyring("default", "totp_secret") is None
 
 
 def test_keyring_that_is_not_installed_has_nothing(no_keyring: None) -> None:
-    """The extra is an extra."""
+    """The extra is optional."""
     assert read_keyring("default", "password") is None
 
 
 def test_names_of_secrets() -> None:
-    """A secret's name is written either way; any other is a usage error."""
+    """A secret's name works in either spelling; any other name is a usage error."""
     assert check_name("totp-secret") == check_name("TOTP_SECRET") == "totp_secret"
-    with pytest.raises(Usage, match="no secret called 'pin'"):
+    with pytest.raises(Usage, match="unknown secret 'pin'"):
         check_name("pin")
 
 
 def test_require_says_what_is_missing() -> None:
-    """Each thing that a login needs is asked for by its own sentence and its own command."""
+    """Each missing part of a login has its own message and command."""
     password = Found(Secret(VALUE), "keyring")
     assert require("me", password, None, "default") == Credentials("me", password.secret, None, "keyring")
     assert require("me", password, password, "default").totp_secret == password.secret
     with pytest.raises(CredentialsMissing, match="has no username") as caught:
         require(None, password, None, "mine")
     assert "gwctl profile create mine" in (caught.value.hint or "")
-    with pytest.raises(CredentialsMissing, match="no password was found for me") as caught:
+    with pytest.raises(CredentialsMissing, match="no source has a password for me") as caught:
         require("me", None, None, "mine")
     assert (caught.value.hint or "").startswith("gwctl --profile mine secret set password")
     with pytest.raises(CredentialsMissing) as caught:
@@ -297,7 +297,7 @@ MARKED = "\ufeffhunter2"
 
 @pytest.mark.parametrize("source", ["file", "command", "variable"])
 def test_a_mark_before_a_secret_is_none_of_it(tmp_path: Path, no_keyring: None, source: str) -> None:
-    """What some editors put before a text (BOM) is seen by nobody, and never sent."""
+    """An invisible mark (BOM) that some editors put first is never sent."""
     command = '[defaults]\npassword_command = ["cat"]\n' if source == "command" else ""
     (tmp_path / "file").write_bytes(MARKED.encode() + b"\r\n")
     variables = {"file": {"GWCTL_PASSWORD_FILE": str(tmp_path / "file")}, "variable": {"GWCTL_PASSWORD": MARKED}}
@@ -312,7 +312,7 @@ def test_a_mark_before_a_secret_is_none_of_it(tmp_path: Path, no_keyring: None, 
     [('"hunter2"', "quotes"), ("'hunter2'", "quotes"), (" hunter2", "blank"), ('"hunter2', None), ("hunter2", None)],
 )
 def test_what_looks_wrong_is_told_and_left_as_it_is(text: str, doubt: str | None) -> None:
-    """Quotes of an env file may be a password's own: they are told, without the secret, and sent as they are."""
+    """Quotes from an env file may be part of the password: they are reported, not shown, and sent unchanged."""
     found = Found(Secret(text), "$GWCTL_PASSWORD")
     said = doubt_of(found)
     assert (said is None) is (doubt is None)

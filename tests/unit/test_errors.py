@@ -21,7 +21,7 @@ def tree(kind: type[GwctlError] = GwctlError) -> Iterator[type[GwctlError]]:
 
 @pytest.mark.parametrize("kind", list(tree()), ids=lambda kind: kind.__name__)
 def test_every_error_has_what_the_contract_wants(kind: type[GwctlError]) -> None:
-    """Each error has a code of its own, an exit code of the contract, a message and a hint."""
+    """Each error has its own code, an exit code of the contract, a message and a hint."""
     error = kind("what and where", hint="gwctl up")
     assert (str(error), error.message, error.hint) == ("what and where", "what and where", "gwctl up")
     assert re.fullmatch(r"[a-z_]+", kind.code)
@@ -30,7 +30,7 @@ def test_every_error_has_what_the_contract_wants(kind: type[GwctlError]) -> None
 
 
 def test_codes_are_distinct() -> None:
-    """A script can tell errors apart by their code."""
+    """Scripts can distinguish errors by their code."""
     codes = [kind.code for kind in tree()]
     assert len(codes) == len(set(codes))
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwctl.gateway.responses import SessionAnswer, Verdict, judge_auth_status, judge_tickle, judge_validate
+from gwctl.gateway.responses import SessionAnswer, judge_auth_status, judge_tickle, judge_validate
+from gwctl.session_status import Verdict
 
 _AUTH = {
     "authenticated": True,

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from gwctl.gateway.responses import (
     LONGEST_CHARS,
     SessionAnswer,
-    Verdict,
     judge_auth_status,
     judge_opening,
     judge_tickle,
@@ -21,6 +20,7 @@ from gwctl.gateway.responses import (
     tidy,
     words_in,
 )
+from gwctl.session_status import Verdict
 
 FLAGS = ("authenticated", "connected", "competing")
 SECRET = "9fe1c272dc44e023a3aefe52b71d42bd"

@@ -1,4 +1,4 @@
-"""What is done whole: signals wait for its end, or do nothing to it."""
+"""Postponed signals wait for the end of the work; ignored ones do nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gwctl.signals import postponed, undisturbed
 
 
 class Torn(BaseException):
-    """What the handler under test raises."""
+    """Raised by the tested handler."""
 
 
 def tear(_number: int, _frame: object) -> None:
@@ -24,7 +24,7 @@ def tear(_number: int, _frame: object) -> None:
 
 @pytest.fixture(autouse=True)
 def torn_by_sighup() -> Iterator[None]:
-    """Have SIGHUP raise for the length of a test."""
+    """Make SIGHUP raise during a test."""
     before = signal.signal(signal.SIGHUP, tear)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -40,7 +40,7 @@ def do_whole(done: list[str], error: Exception | None = None) -> None:
 
 
 def test_a_postponed_signal_is_answered_at_the_end() -> None:
-    """What its handler raises leaves the ``with``, when all of it is done; afterwards everything is as before."""
+    """What the handler raises leaves the ``with`` after all of it is done; then everything is as before."""
     done: list[str] = []
     with pytest.raises(Torn):
         do_whole(done)
@@ -49,7 +49,7 @@ def test_a_postponed_signal_is_answered_at_the_end() -> None:
 
 
 def test_each_postponed_signal_is_answered() -> None:
-    """Also where an earlier one has been answered without ado."""
+    """Also after an earlier signal had no effect."""
     heard: list[int] = []
     before = {number: signal.signal(number, lambda told, _: heard.append(told)) for number in (15, 1)}
     try:
@@ -64,7 +64,7 @@ def test_each_postponed_signal_is_answered() -> None:
 
 
 def test_a_signal_goes_before_an_error() -> None:
-    """Whoever expects the error goes on after it, as where a program is missing: the signal would be lost."""
+    """A caller that expects the error, such as a missing program, continues after it and would lose the signal."""
     with pytest.raises(Torn) as told:
         do_whole([], ValueError("its own"))
     assert isinstance(told.value.__context__, ValueError)
@@ -72,7 +72,7 @@ def test_a_signal_goes_before_an_error() -> None:
 
 
 def test_an_error_alone_stays_what_it_is() -> None:
-    """Without a signal nothing is added to it, and everything is as before."""
+    """Without a signal, the error is unchanged, and everything is as before."""
 
     def fails() -> None:
         with postponed():
@@ -84,7 +84,7 @@ def test_an_error_alone_stays_what_it_is() -> None:
 
 
 def test_an_inner_one_waits_for_the_outer_one() -> None:
-    """They may be nested; the outermost end is the moment."""
+    """They can be nested; the outermost end counts."""
     done: list[str] = []
 
     def nested() -> None:
@@ -98,7 +98,7 @@ def test_an_inner_one_waits_for_the_outer_one() -> None:
 
 
 def test_what_is_ignored_stays_ignored_for_children_too() -> None:
-    """Under nohup a child started meanwhile ignores SIGHUP, as it would without us."""
+    """Under nohup, a child started meanwhile ignores SIGHUP, as it would without us."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with postponed():
         says = subprocess.run(["grep", "SigIgn", "/proc/self/status"], capture_output=True, text=True, check=True)
@@ -106,14 +106,14 @@ def test_what_is_ignored_stays_ignored_for_children_too() -> None:
 
 
 def test_an_undisturbed_stretch_hears_nothing() -> None:
-    """A signal is lost, on purpose."""
+    """The signal is lost on purpose."""
     with undisturbed():
         signal.raise_signal(signal.SIGHUP)
     assert signal.getsignal(signal.SIGHUP) is tear
 
 
 def test_another_thread_has_no_signals_to_keep() -> None:
-    """Only the main thread is interrupted, and only it may say who answers."""
+    """Only the main thread is interrupted, and only it may set handlers."""
     seen: list[object] = []
 
     def elsewhere() -> None:
@@ -127,7 +127,7 @@ def test_another_thread_has_no_signals_to_keep() -> None:
 
 
 def test_a_loop_is_told_once() -> None:
-    """A loop hears of a signal by its wakeup descriptor, whoever answers it: a supervisor's end is asked for once."""
+    """A loop gets a signal once, by its wakeup descriptor: a supervisor is asked to end once."""
 
     async def story() -> int:
         told: list[int] = []

@@ -1,4 +1,4 @@
-"""The man pages are what the parser says, and troff reads them without a complaint."""
+"""The man pages are up to date with the parser, and troff accepts them."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwctl.core.machine import BY_HAND
 from gwctl.core.messages import Phase
 from gwctl.history.alerts import (
     HOUR_S,
@@ -94,7 +93,7 @@ class Life:
         ([STARTED, CODE, 20, READY], ["second_factor", "recovered"]),
         ([STARTED, READY, LOST, LOCKED], ["locked_out"]),
         ([STARTED, READY, LOST, LOCKED, 5, READY], ["locked_out", "recovered"]),
-        ([STARTED, {**LOCKED, "reason": BY_HAND}], []),
+        ([STARTED, {**LOCKED, "person_needed": "manual_login"}], []),
         ([STARTED, GAVE_UP], ["needs_person"]),
         ([STARTED, READY, STOPPED], []),
         ([STARTED, READY, OFTEN], ["restarted_often"]),

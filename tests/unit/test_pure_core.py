@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PURE = ("gwctl.core", "gwctl.login_ledger.rules", "gwctl.history.replay", "gwctl.history.report")
 PURE_TOO = ("gwctl.history.counters", "gwctl.history.alerts")
-FORMATS = {"gwctl.times"}
-"""Turns numbers into text and never asks what time it is."""
+SHARED = {"gwctl.times", "gwctl.session_status"}
+"""Formats, and the words that all layers share; they import the standard library only and never ask for the time."""
 OUTSIDE_WORLD = {"asyncio", "io", "os", "pathlib", "random", "secrets", "socket", "subprocess", "threading", "time"}
 
 
@@ -38,9 +38,8 @@ def forbidden(name: str) -> bool:
     """Say whether a pure module may not import ``name``."""
     root = name.split(".", maxsplit=1)[0]
     if root == "gwctl":
-        return name not in FORMATS and not any(
-            name == pure or name.startswith(f"{pure}.") for pure in (*PURE, *PURE_TOO)
-        )
+        allowed = (*PURE, *PURE_TOO, *SHARED)
+        return not any(name == one or name.startswith(f"{one}.") for one in allowed)
     return root not in sys.stdlib_module_names or root in OUTSIDE_WORLD
 
 

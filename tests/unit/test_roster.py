@@ -1,4 +1,4 @@
-"""Which profiles there are, and which ports are whose."""
+"""Which profiles exist, and which ports they have."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def write(paths: Paths, text: str, *folders: str) -> None:
     ],
 )
 def test_the_lowest_port_that_nobody_has(taken: set[int], held: set[int], port: int) -> None:
-    """The choice begins at 5000 and passes over what a profile has and what somebody holds now."""
+    """The search starts at 5000 and skips ports that a profile has or another process holds."""
     assert choose_port(taken, lambda one: one not in held) == port
 
 
 def test_no_port_is_left() -> None:
-    """That is said, rather than a port given twice."""
-    with pytest.raises(Configuration, match="no port from 5000 on"):
+    """That is an error; a port is never assigned twice."""
+    with pytest.raises(Configuration, match="no free port from 5000 up"):
         choose_port(range(65536), lambda _port: True)
 
 
 def test_ports_named_inherited_built_in_and_running(paths: Paths) -> None:
-    """A profile has what it names, else what [defaults] names, else 5000; its health port, and what it runs on."""
+    """A profile's ports: its own, else that of [defaults], else 5000; its health port, and the one it runs on."""
     write(paths, "[defaults]\nport = 6100\n[profiles.a]\n[profiles.b]\nport = '6001'\nhealth_port = 7000\n", "ran")
     write_json(paths.profiles_dir / "a" / "supervisor.json", {"gateway_port": 6055})
     assert ports_by_profile(paths) == {"a": {6100, 6055}, "b": {6001, 7000}, "ran": {6100}}
@@ -63,20 +63,20 @@ def test_ports_named_inherited_built_in_and_running(paths: Paths) -> None:
 
 
 def test_a_default_profile_that_never_was_has_no_port(paths: Paths) -> None:
-    """The first profile of an empty home gets 5000, whatever it is called; one that ran keeps 5000 for itself."""
+    """The first profile of an empty home gets 5000, whatever its name; a profile that ran keeps 5000."""
     assert free_port_beside(paths, lambda _port: True) == 5000
     write(paths, "", "default")
     assert free_port_beside(paths, lambda _port: True) == 5001
 
 
 def test_a_port_that_is_no_port_is_nobodys(paths: Paths) -> None:
-    """A bad value elsewhere in the file is for its own profile to say."""
+    """An invalid value of another profile is reported by that profile."""
     write(paths, "[profiles.a]\nport = 'five'\n[profiles.b]\nport = 99999\n")
     assert ports_by_profile(paths) == {"a": set(), "b": set()}
 
 
 def test_names_in_the_order_of_the_file_then_of_the_folders(paths: Paths) -> None:
-    """`--all` goes through config.toml from the top; what has no name of a profile is none."""
+    """`--all` follows config.toml from the top; names that are invalid are skipped."""
     write(paths, "[profiles.z]\n[profiles.b]\n", "ran", "b", ".hidden")
     (paths.profiles_dir / "file").write_text("")
     assert configured_names(paths) == ["z", "b"]
@@ -84,10 +84,10 @@ def test_names_in_the_order_of_the_file_then_of_the_folders(paths: Paths) -> Non
 
 
 def test_a_broken_file_hides_no_folder(paths: Paths) -> None:
-    """What runs can be looked at and stopped with a settings file that cannot be read."""
+    """Running profiles can be shown and stopped while the settings file is broken."""
     write(paths, "not = [toml", "ran")
     assert known_names(paths) == ["ran"]
-    with pytest.raises(Configuration, match="is not TOML"):
+    with pytest.raises(Configuration, match="is not valid TOML"):
         configured_names(paths)
 
 

@@ -1,4 +1,4 @@
-"""Writing off the loop: nobody waits for it, nothing changes its order, and what is left out is owned up to."""
+"""Writing outside the loop: nothing waits for it, the order stays, and dropped lines are reported."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from gwctl.background_writer import Scribe, ScribeStream, write_whole
 
 QUICKLY_S = 0.2
-"""What the caller may take for all of a test's calls; the work itself is stuck meanwhile."""
+"""The most a caller may take for all calls of a test; the work itself is stuck meanwhile."""
 
 
 @pytest.fixture
 def full() -> Iterator[tuple[int, int]]:
-    """Yield a pipe that takes nothing more: its reader's end and its writer's."""
+    """Yield a full pipe: its reader's end and its writer's."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     try:
@@ -38,7 +38,7 @@ def _drain(reader: int, until: bytes) -> bytes:
 
 
 def test_work_is_done_in_order_and_trouble_ends_nothing() -> None:
-    """A piece that raises is lost alone; ``flush`` returns when the last one is done."""
+    """Only work that raises is lost; ``flush`` returns after the last one."""
     scribe, done = Scribe("test"), list[int]()
 
     def fail() -> None:
@@ -52,7 +52,7 @@ def test_work_is_done_in_order_and_trouble_ends_nothing() -> None:
 
 
 def test_a_stopped_terminal_holds_nobody_up_and_what_is_missing_is_said(full: tuple[int, int]) -> None:
-    """What has no room is left out with a note in its place; the rest arrives in order once it is read again."""
+    """Dropped lines leave a note in their place; the rest arrives in order once the reader continues."""
     reader, writer = full
     scribe = Scribe("test", room=3)
     scribe.on_left_out = lambda count: write_whole(writer, f"[{count} missing]\n".encode())
@@ -81,7 +81,7 @@ def test_a_stopped_terminal_holds_nobody_up_and_what_is_missing_is_said(full: tu
 
 
 def test_leaving_waits_but_not_for_ever(full: tuple[int, int]) -> None:
-    """What is said last is waited for; of a terminal that stays stopped the end takes leave after its time."""
+    """The last lines are waited for; a terminal that stays stopped delays the end only for a limited time."""
     reader, writer = full
     scribe = Scribe("test")
     with open(writer, "w", encoding="utf-8", closefd=False) as replaced:

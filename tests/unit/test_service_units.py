@@ -1,4 +1,4 @@
-"""Units, crontab lines, property lists and the words to a service manager, as text."""
+"""Units, crontab lines, property lists and messages to a service manager, as text."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ def all_of(options: Options) -> list[str]:
 
 
 def test_final_codes_are_not_tried_again_and_the_others_are() -> None:
-    """The codes that only a person can mend end the unit: 2, 77 and 78, not 69 and 75, which pass by themselves."""
+    """Final codes that need a person end the unit: 2, 77 and 78, but not 69 and 75, which may pass by themselves."""
     found = directives(unit(wanted()))
     assert found["RestartPreventExitStatus"] == ["2 77 78"]
     assert found["Restart"] == ["on-failure"]
-    # `gwctl down` ends it with 0, a TERM from elsewhere with 143: both are somebody's wish.
+    # `gwctl down` ends it with 0, another TERM with 143: both are intended.
     assert found["SuccessExitStatus"] == ["130 143"]
 
 
 def test_unit_names_files_of_secrets_and_no_secret(tmp_path: Path) -> None:
-    """A secret's file goes in by LoadCredential, for both managers; what is in it is read by nobody here."""
+    """LoadCredential passes a secret's file, for both managers; nothing here reads its content."""
     file = tmp_path / "password"
     file.write_text("canary-of-the-unit")
     for text in all_of(Options(password_file=str(file))):
@@ -79,7 +79,7 @@ def test_unit_names_files_of_secrets_and_no_secret(tmp_path: Path) -> None:
 
 
 def test_words_of_a_command_line_are_quoted_for_systemd() -> None:
-    """Blanks, quotes, per cent and dollar signs arrive as they are meant."""
+    """Blanks, quotes, per cent and dollar signs arrive unchanged."""
     odd = Wanted("p", ("/o p/100%/$x/gwctl",), {"GWCTL_HOME": '/srv/a "b" 5%$c\\d'})
     found = directives(unit(odd))
     assert found["ExecStart"] == ['"/o p/100%%/$x/gwctl" --profile p up --foreground']
@@ -89,7 +89,7 @@ def test_words_of_a_command_line_are_quoted_for_systemd() -> None:
 
 
 def test_system_unit_is_hardened_as_far_as_java_and_chromium_allow() -> None:
-    """The system's unit has what Chromium's sandbox needs, and none of what would keep it or the JVM from working."""
+    """The system unit has what Chromium's sandbox needs, and nothing that would break it or the JVM."""
     found = directives(unit(wanted(), Account("ibkr", Path("/var/lib/ibkr"))))
     assert found["User"] == ["ibkr"]
     assert found["ProtectHome"] == ["yes"]
@@ -102,7 +102,7 @@ def test_system_unit_is_hardened_as_far_as_java_and_chromium_allow() -> None:
 @given(st.sampled_from(["password_file", "totp_secret_file"]), TEXTS.map(lambda text: "/" + text))
 @example("password_file", "/a--b---c-->")
 def test_options_are_read_back_from_every_kind_of_file(name: str, path: str) -> None:
-    """What a person chose at the install is read back from the file, whatever the path; each file is as it was made."""
+    """The chosen options are read back from the file, for any path; each file counts as unedited."""
     if any(ord(character) < 32 or ord(character) == 127 for character in path):
         return
     options = Options(**{name: path}, account="ibkr", sandbox=True)  # type: ignore[arg-type] # two names of paths
@@ -114,7 +114,7 @@ def test_options_are_read_back_from_every_kind_of_file(name: str, path: str) -> 
 
 @pytest.mark.parametrize("kind", range(4))
 def test_an_edit_by_hand_is_told_from_an_older_version(kind: int) -> None:
-    """A changed byte anywhere is an edit; the same file made with other options is only out of date."""
+    """Any changed byte is an edit; the same file with other options is only outdated."""
     text, other = all_of(CHOSEN)[kind], all_of(Options())[kind]
     assert compare(None, text) is State.ABSENT
     assert compare(text, text) is State.CURRENT
@@ -125,13 +125,13 @@ def test_an_edit_by_hand_is_told_from_an_older_version(kind: int) -> None:
 
 
 def test_options_that_are_not_given_stay() -> None:
-    """A second install without a password's file keeps the first one's; with another it takes that."""
+    """A second install without a password file keeps the first one's; a new password file replaces it."""
     assert Options().over(CHOSEN) == CHOSEN
     assert Options(password_file="/new").over(CHOSEN) == Options("/new", "/srv/totp", "ibkr", sandbox=True)
 
 
 def test_crontab_line_is_the_contracts() -> None:
-    """The line has the whole path, the profile and --quiet; the home stands before it, a per cent sign escaped."""
+    """The line has the full path, the profile and --quiet; GWCTL_HOME comes first; per cent signs are escaped."""
     assert "*/5 * * * * /opt/gwctl/bin/gwctl --profile paper-1 up --quiet" in crontab_block(wanted()).splitlines()
     odd = crontab_block(wanted(Options("/srv/pass word"), GWCTL_HOME="/srv/100%"))
     line = next(line for line in odd.splitlines() if line.startswith("*/5"))
@@ -143,7 +143,7 @@ def test_crontab_line_is_the_contracts() -> None:
 
 @given(TEXTS, TEXTS)
 def test_crontab_keeps_every_other_line(before: str, after: str) -> None:
-    """Put in, replaced and taken out again, the block leaves what stands before and after it byte for byte."""
+    """Installing, replacing and removing the block keeps all other bytes."""
     before = before + "\n" if before else ""
     block, newer = crontab_block(wanted()), crontab_block(wanted(CHOSEN))
     other = crontab_block(Wanted("paper", PROGRAM))
@@ -157,7 +157,7 @@ def test_crontab_keeps_every_other_line(before: str, after: str) -> None:
 
 
 def test_crontab_with_a_torn_block_is_left_alone() -> None:
-    """A marker without its other half is not guessed at."""
+    """A marker without its counterpart is an error, not a guess."""
     block = crontab_block(wanted())
     for torn in (block.replace(block.splitlines()[-1], ""), block.replace(block.splitlines()[0], ""), block + block):
         with pytest.raises(Configuration):
@@ -165,7 +165,7 @@ def test_crontab_with_a_torn_block_is_left_alone() -> None:
 
 
 def test_launch_agent_is_a_property_list_that_final_codes_do_not_loop() -> None:
-    """Launchd gets what it knows; as it knows no final codes, gwctl is told to end with 0 for them."""
+    """A launch agent has no final exit codes, so gwctl exits with 0 for them."""
     job = plistlib.loads(launch_agent(wanted(CHOSEN, GWCTL_HOME="/Users/a & b"), Path("/log")).encode())
     assert job["Label"] == "gwctl.paper-1"
     up = ["--profile", "paper-1", "up", "--foreground", "--zero-when-final", "--sandbox"]
@@ -180,7 +180,7 @@ def test_launch_agent_is_a_property_list_that_final_codes_do_not_loop() -> None:
 
 
 class DeafAtFirst:
-    """A service manager whose socket comes late."""
+    """A service manager whose socket appears late."""
 
     def __init__(self) -> None:
         self.name = f"@gwctl-test-{os.getpid()}-{id(self)}"
@@ -203,7 +203,7 @@ def phase(name: str, reason: str = "so") -> dict[str, str]:
 
 
 def test_ready_is_said_until_it_was_heard_and_stopping_once() -> None:
-    """READY goes with the first word that arrives, on an abstract socket too, and is not said again."""
+    """READY goes with the first message that arrives, also on an abstract socket, and is not repeated."""
     listener = DeafAtFirst()
     manager = ServiceManager.of({"NOTIFY_SOCKET": listener.name})
     assert manager is not None
@@ -224,7 +224,7 @@ def test_ready_is_said_until_it_was_heard_and_stopping_once() -> None:
 
 
 def test_watchdog_is_pinged_only_while_the_loop_turns() -> None:
-    """A loop that does not turn sends no ping, though this task of it still runs."""
+    """A loop that does not run sends no ping, even if this task still runs."""
     listener = DeafAtFirst()
     listener.listen()
     lives = iter([True, False, False, True])
@@ -241,7 +241,7 @@ def test_watchdog_is_pinged_only_while_the_loop_turns() -> None:
 
 
 def test_nobody_is_told_who_did_not_ask() -> None:
-    """Without a socket there is nobody to tell, and a watchdog meant for another process is not this one's."""
+    """Without a socket nothing is notified; a watchdog for another process is ignored."""
     assert ServiceManager.of({}) is None
     assert ServiceManager.of({"NOTIFY_SOCKET": "vsock:2:1234"}) is None
     other = ServiceManager.of({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "2000", "WATCHDOG_PID": "1"})

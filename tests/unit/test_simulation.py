@@ -25,9 +25,10 @@ from simulation.swift import set_fields
 from simulation.tally import Tally, Total
 
 from gwctl.core.machine import Snapshot, step
-from gwctl.core.messages import Checked, Event, GatewayAnswers, StartWanted, TimeOut, Timer, Verdict
+from gwctl.core.messages import Checked, Event, GatewayAnswers, StartWanted, TimeOut, Timer
 from gwctl.core.policy import Policy
 from gwctl.core.tables import Turn
+from gwctl.session_status import Verdict
 from gwctl.supervisor.probe import PACE_AT_ONCE, PACE_EACH_S
 
 DAY_S = 86_400.0

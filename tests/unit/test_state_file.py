@@ -32,7 +32,7 @@ def test_written_file_is_private_and_whole(tmp_path: Path) -> None:
 
 
 def test_readers_see_the_old_or_the_new_file(tmp_path: Path) -> None:
-    """Law 9: two processes write at once and a third reads; every reading is one whole writing."""
+    """Law 9: while two processes write, every read returns one complete version."""
     file = tmp_path / "state.json"
     write_json(file, {"letter": "a", "long": "a" * 20_000})
     context = multiprocessing.get_context("spawn")
@@ -50,7 +50,7 @@ def test_readers_see_the_old_or_the_new_file(tmp_path: Path) -> None:
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law 9: a full disk costs the new content, never the old, and leaves no half file."""
+    """Law 9: a full disk costs the new content, never the old, and leaves no partial file."""
     file = tmp_path / "state.json"
     write_json(file, {"a": 1})
 
@@ -66,7 +66,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_rewriting_mends_the_mode(tmp_path: Path) -> None:
-    """A file that somebody opened to others is private again with the next writing."""
+    """The next write makes a file private again that was opened to others."""
     file = tmp_path / "state.json"
     file.write_text("{}")
     file.chmod(0o666)
@@ -85,7 +85,7 @@ def test_folder_that_was_open_is_closed(tmp_path: Path) -> None:
 
 
 def test_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
-    """The error names the folder and the way out."""
+    """The error names the folder and what to do."""
     (tmp_path / "file").write_text("")
     with pytest.raises(DiskTrouble, match="cannot create the folder") as caught:
         make_private_dir(tmp_path / "file" / "folder")
@@ -93,12 +93,12 @@ def test_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
 
 
 def test_missing_file_is_nothing(tmp_path: Path) -> None:
-    """What is not there is not damaged."""
+    """A missing file is not damaged."""
     assert read_json(tmp_path / "none.json") == (None, None)
 
 
 def test_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    """What is there and cannot be read is not taken for absent."""
+    """An unreadable file does not count as missing."""
     (tmp_path / "state.json").mkdir()
     with pytest.raises(DiskTrouble, match="cannot read"):
         read_json(tmp_path / "state.json")
@@ -106,7 +106,7 @@ def test_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"null", b"\xff", b"[" * 100_000, b'{"a": 1}{"b": 2}'])
 def test_damaged_file_is_set_aside(tmp_path: Path, content: bytes) -> None:
-    """Law 9: what cannot be read is kept under another name, and not met again."""
+    """Law 9: an unreadable state file is kept under another name and not read again."""
     file = tmp_path / "state.json"
     file.write_bytes(content)
     value, aside = read_json(file)
@@ -123,7 +123,7 @@ def test_setting_aside_what_is_gone_is_no_error(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_everybody_stays_everybodys(tmp_path: Path) -> None:
-    """A sticky folder, as /tmp is, is not closed to the others, whoever owns it."""
+    """A sticky folder such as /tmp stays open to others, whoever owns it."""
     tmp_path.chmod(0o1777)
     make_private_dir(tmp_path)
     assert tmp_path.stat().st_mode & 0o7777 == 0o1777

@@ -9,21 +9,12 @@ import pytest
 from probe_fakes import AnsweringGateway
 from supervisor_fakes import Core, started
 
-from gwctl.core.messages import (
-    BlockLogin,
-    Checked,
-    Finish,
-    GatewayAnswers,
-    GatewayGone,
-    Process,
-    StopGateway,
-    Verdict,
-)
+from gwctl.core.messages import BlockLogin, Checked, Finish, GatewayAnswers, GatewayGone, Process, StopGateway
 from gwctl.gateway.responses import AccountKind, SessionAnswer, judge_accounts
-from gwctl.gateway.responses import Verdict as Said
+from gwctl.session_status import Verdict
 from gwctl.supervisor.probe import Probe
 
-READY = SessionAnswer(Said.READY, 200)
+READY = SessionAnswer(Verdict.READY, 200)
 
 
 class TellingGateway(AnsweringGateway):
@@ -86,7 +77,7 @@ def test_kind_is_asked_anew_after_the_session_was_gone() -> None:
 
     async def story() -> Checked:
         await probe.check(tickle=False)
-        gateway.said = SessionAnswer(Said.NO_SESSION, 401)
+        gateway.said = SessionAnswer(Verdict.NO_SESSION, 401)
         await probe.check(tickle=False)
         gateway.said, gateway.login_type, gateway.listed = READY, 1, "live"
         return await probe.check(tickle=False)

@@ -450,7 +450,7 @@ def test_a_refused_password_in_quotes_is_told_of(desk: Desk, outcome: LoginOutco
     desk.password = '"in quotes"'
     hint = desk.log_in(outcome).hint
     assert hint is not None
-    assert "stands in quotes" in hint
+    assert "is in quotes" in hint
     assert 'in quotes"' not in hint
 
 

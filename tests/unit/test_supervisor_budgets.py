@@ -27,11 +27,11 @@ from gwctl.core.messages import (
     StartGateway,
     SubmitBegun,
     Timer,
-    Verdict,
     Warn,
 )
 from gwctl.core.policy import Policy
 from gwctl.core.tables import LONGEST_PAUSE_S, Snapshot, recall, remember
+from gwctl.session_status import Verdict
 
 times_s = st.lists(st.floats(0.0, 2 * DAY_S), max_size=60).map(sorted)
 budgets = st.builds(Budget, st.integers(1, 10), st.integers(1, 40))
@@ -175,7 +175,7 @@ def test_spent_reauthentication_leads_to_a_login() -> None:
     core = ready()
     core.snapshot = replace(core.snapshot, spent=Spent({Rung.REAUTHENTICATE: (core.now,) * 30}))
     before = core.logins
-    core.see(Verdict.NO_BROKERAGE)
+    core.see(Verdict.BROKERAGE_GONE)
     assert core.logins == before + 1
 
 

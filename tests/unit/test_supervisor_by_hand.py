@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from supervisor_fakes import SUCCESS, Core, started
 
-from gwctl.core.machine import BY_HAND
 from gwctl.core.messages import (
     ByHandWanted,
     Checked,
@@ -17,8 +16,9 @@ from gwctl.core.messages import (
     ResumeDone,
     Session,
     Timer,
-    Verdict,
 )
+from gwctl.core.tables import person_needed
+from gwctl.session_status import Verdict
 
 
 def running() -> Core:
@@ -31,14 +31,14 @@ def waiting() -> Core:
     """Return a core that waits for a person."""
     core = running()
     core.feed(ByHandWanted())
-    assert (core.phase, core.snapshot.reason) == (Phase.LOCKED_OUT, BY_HAND)
+    assert (core.phase, person_needed(core.snapshot)) == (Phase.LOCKED_OUT, "manual_login")
     return core
 
 
 def test_nothing_is_sent_while_a_person_logs_in() -> None:
     """With any observation meanwhile, the loop sends no login (law 1)."""
     core = waiting()
-    for verdict in (Verdict.NO_SESSION, Verdict.UPSTREAM_ILL, Verdict.NO_BROKERAGE, Verdict.COMPETING):
+    for verdict in (Verdict.NO_SESSION, Verdict.UPSTREAM_ILL, Verdict.BROKERAGE_GONE, Verdict.COMPETING):
         core.see(verdict)
         assert core.logins == 0
         assert Timer.CHECK in core.snapshot.timers

@@ -59,11 +59,11 @@ from gwctl.core.messages import (
     SubmitBegun,
     TimeOut,
     Timer,
-    Verdict,
     WindowChanged,
 )
 from gwctl.core.policy import Policy
 from gwctl.core.tables import PROCESS_TABLE, SESSION_TABLE, Arrow, Turn
+from gwctl.session_status import Verdict
 
 ILL = {Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED}
 SIGHTS = [one for one in Verdict if one is not Verdict.WRONG_KIND]
@@ -245,7 +245,7 @@ class AnyShell(RuleBasedStateMachine):
     # What follows from any state in a healthy world.
 
     @alive
-    @rule(sight=st.sampled_from([Verdict.NO_SESSION, Verdict.NO_BROKERAGE, Verdict.READY]), lost=st.booleans())
+    @rule(sight=st.sampled_from([Verdict.NO_SESSION, Verdict.BROKERAGE_GONE, Verdict.READY]), lost=st.booleans())
     def world_would_be_well(self, sight: Verdict, *, lost: bool) -> None:
         """READY is reached without help unless a person is needed; requests under way may fail."""
         world = HealthyWorld(copy_of(self.core), self.gateway, set(self.asked), sight, lost)

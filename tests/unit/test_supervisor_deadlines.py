@@ -10,7 +10,6 @@ from cores import logging_in, ready, running
 from supervisor_fakes import Core, started
 
 from gwctl.core.budget import Rung
-from gwctl.core.machine import BY_HAND
 from gwctl.core.messages import (
     ByHandWanted,
     CancelCure,
@@ -38,9 +37,10 @@ from gwctl.core.messages import (
     SubmitBegun,
     TimeOut,
     Timer,
-    Verdict,
 )
 from gwctl.core.policy import Policy
+from gwctl.core.tables import person_needed
+from gwctl.session_status import Verdict
 
 
 def test_login_that_never_begins_is_given_up_and_tried_again() -> None:
@@ -105,7 +105,7 @@ def test_resumed_session_that_was_seen_and_is_lost_is_not_waited_for(*, lost: bo
 def test_reauthentication_that_says_nothing_is_not_waited_for() -> None:
     """It is cancelled, and the session is checked as before."""
     core = ready()
-    core.see(Verdict.NO_BROKERAGE)
+    core.see(Verdict.BROKERAGE_GONE)
     assert core.snapshot.cure is Cure.REAUTHENTICATE
     assert core.fire(Timer.DEADLINE) == [CancelCure()]
     core.see(Verdict.READY)
@@ -162,7 +162,7 @@ def waiting() -> Core:
     """Return a core that waits for a person."""
     core = running()
     core.feed(ByHandWanted(for_s=300.0))
-    assert core.snapshot.reason == BY_HAND
+    assert person_needed(core.snapshot) == "manual_login"
     return core
 
 
@@ -271,7 +271,7 @@ def test_what_is_answered_leaves_no_deadline_behind() -> None:
     """A leftover deadline would end the next recovery step too early."""
     core = ready()
     assert Timer.DEADLINE not in core.snapshot.timers
-    core.see(Verdict.NO_BROKERAGE)
+    core.see(Verdict.BROKERAGE_GONE)
     assert Timer.DEADLINE in core.snapshot.timers
     core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
     assert Timer.DEADLINE not in core.snapshot.timers

@@ -20,10 +20,10 @@ from gwctl.core.messages import (
     Resume,
     ResumeDone,
     Timer,
-    Verdict,
     WindowChanged,
 )
 from gwctl.core.policy import Policy
+from gwctl.session_status import Verdict
 
 WINDOW_S = 7200.0
 TIMED_OUT = LoginDone(result=LoginResult.TRANSIENT, text="the page did not answer in time")

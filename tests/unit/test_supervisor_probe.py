@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from probe_fakes import AnsweringGateway
 
-from gwctl.core.messages import Checked, Verdict
+from gwctl.core.messages import Checked
 from gwctl.gateway.responses import SessionAnswer
-from gwctl.gateway.responses import Verdict as Said
 from gwctl.gateway.tls_requests import Knock
+from gwctl.session_status import Verdict
 from gwctl.supervisor import probe as probe_module
 from gwctl.supervisor.probe import Pace, Probe
 
@@ -46,31 +46,22 @@ def look(client: AnsweringGateway | None, *, tickle: bool = False) -> tuple[Verd
     return checked.verdict, checked.text
 
 
-EXPECTED = {
-    Said.READY: Verdict.READY,
-    Said.NOT_AUTHENTICATED: Verdict.NO_BROKERAGE,
-    Said.BROKERAGE_GONE: Verdict.NO_BROKERAGE,
-    Said.COMPETING: Verdict.COMPETING,
-    Said.NO_SESSION: Verdict.NO_SESSION,
-    Said.ACCESS_DENIED: Verdict.ACCESS_DENIED,
-    Said.RATE_LIMITED: Verdict.RATE_LIMITED,
-    Said.UPSTREAM_ILL: Verdict.UPSTREAM_ILL,
-    Said.NO_ANSWER: Verdict.UPSTREAM_ILL,
-}
+ANSWERS = sorted(set(Verdict) - {Verdict.HUNG, Verdict.BORROWED, Verdict.WRONG_KIND})
+"""What an answer alone can say; the others take a second look."""
 
 
 @pytest.mark.parametrize("tickle", [False, True])
-@pytest.mark.parametrize("said", list(Said))
-def test_every_answer_has_its_verdict(said: Said, tickle: bool) -> None:  # noqa: FBT001 - parametrised
+@pytest.mark.parametrize("said", ANSWERS)
+def test_every_answer_has_its_verdict(said: Verdict, tickle: bool) -> None:  # noqa: FBT001 - parametrised
     """For every answer of the gateway, the core gets a known verdict and a text."""
     verdict, text = look(AnsweringGateway(SessionAnswer(said)), tickle=tickle)
-    assert verdict is EXPECTED[said]
+    assert verdict is said
     assert text
 
 
 def test_status_of_an_ill_ibkr_is_told() -> None:
     """The reason names IBKR's error."""
-    assert "HTTP 503" in look(AnsweringGateway(SessionAnswer(Said.UPSTREAM_ILL, 503)))[1]
+    assert "HTTP 503" in look(AnsweringGateway(SessionAnswer(Verdict.UPSTREAM_ILL, 503)))[1]
 
 
 @pytest.mark.parametrize("door", [knock for knock in Knock if knock is not Knock.OURS])
@@ -80,7 +71,7 @@ def test_silence_on_both_sides_is_a_hung_gateway(
 ) -> None:
     """If the gateway itself does not answer, the gateway is hung."""
     monkeypatch.setattr(probe_module, "SILENCE_S", 0.01)
-    assert look(kind(SessionAnswer(Said.NO_ANSWER), door))[0] is Verdict.HUNG
+    assert look(kind(SessionAnswer(Verdict.UPSTREAM_ILL), door))[0] is Verdict.HUNG
 
 
 def test_no_gateway_is_a_hung_one() -> None:
@@ -91,20 +82,20 @@ def test_no_gateway_is_a_hung_one() -> None:
 def test_slow_answer_counts_when_the_door_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow answer of IBKR is waited for; the probe only shows which side is slow."""
     monkeypatch.setattr(probe_module, "SILENCE_S", 0.01)
-    client = SlowGateway(SessionAnswer(Said.COMPETING, 200))
+    client = SlowGateway(SessionAnswer(Verdict.COMPETING, 200))
     assert look(client)[0] is Verdict.COMPETING
     assert client.calls == ["knock"]
 
 
 def test_first_sight_of_a_ready_session_is_tickled_once() -> None:
     """The facts that only a tickle has are there as soon as the session is ready, and one tickle is enough."""
-    client = AnsweringGateway(SessionAnswer(Said.READY, 200, user_id=5, sso_expires_s=60.0, server_name="S"))
+    client = AnsweringGateway(SessionAnswer(Verdict.READY, 200, user_id=5, sso_expires_s=60.0, server_name="S"))
     probe = probe_of(client)
 
     async def story() -> None:
         await probe.check(tickle=False)
         await probe.settle()
-        client.said = SessionAnswer(Said.READY, 200)
+        client.said = SessionAnswer(Verdict.READY, 200)
         await probe.check(tickle=False)
         await probe.settle()
 
@@ -119,10 +110,10 @@ def test_first_sight_of_a_ready_session_is_tickled_once() -> None:
 @pytest.mark.parametrize("compete", [False, True])
 def test_reauthenticate_opens_the_session_or_repeats_the_hand_shake(compete: bool) -> None:  # noqa: FBT001 - parametrised
     """ssodh/init first; if it fails, the gateway's own way."""
-    client = AnsweringGateway(SessionAnswer(Said.READY, 200))
+    client = AnsweringGateway(SessionAnswer(Verdict.READY, 200))
     assert asyncio.run(probe_of(client).reauthenticate(compete=compete)).ok
     assert client.calls == [f"ssodh_init {compete}"]
-    client = AnsweringGateway(SessionAnswer(Said.UPSTREAM_ILL, 500))
+    client = AnsweringGateway(SessionAnswer(Verdict.UPSTREAM_ILL, 500))
     client.knows_login = False
     assert not asyncio.run(probe_of(client).reauthenticate(compete=compete)).ok
     assert client.calls == [f"ssodh_init {compete}", "reauthenticate"]
@@ -131,7 +122,7 @@ def test_reauthenticate_opens_the_session_or_repeats_the_hand_shake(compete: boo
 
 def test_cookies_are_kept_until_ibkr_has_answered_without_them() -> None:
     """A resume that failed while IBKR was away may work later; cookies that IBKR refused are dropped."""
-    client = AnsweringGateway(SessionAnswer(Said.UPSTREAM_ILL, 503))
+    client = AnsweringGateway(SessionAnswer(Verdict.UPSTREAM_ILL, 503))
     client.honours = False
     probe = probe_of(client)
     probe.cookies = COOKIES
@@ -140,7 +131,7 @@ def test_cookies_are_kept_until_ibkr_has_answered_without_them() -> None:
         assert not await probe.resume()
         await probe.check(tickle=False)
         assert probe.cookies == COOKIES
-        client.said = SessionAnswer(Said.NO_SESSION, 401)
+        client.said = SessionAnswer(Verdict.NO_SESSION, 401)
         await probe.check(tickle=False)
         assert probe.cookies == ()
         assert not await probe.resume()
@@ -156,7 +147,7 @@ def test_cookies_are_kept_until_ibkr_has_answered_without_them() -> None:
 
 def test_cookies_that_an_ill_ibkr_did_not_answer_are_kept() -> None:
     """A 5xx to the cookies is no refusal: the empty jar of a new gateway does not cost them."""
-    client = AnsweringGateway(SessionAnswer(Said.NO_SESSION, 401))
+    client = AnsweringGateway(SessionAnswer(Verdict.NO_SESSION, 401))
     client.honours = None
     probe = probe_of(client)
     probe.cookies = COOKIES
@@ -173,7 +164,7 @@ def test_cookies_that_an_ill_ibkr_did_not_answer_are_kept() -> None:
 def test_resume_without_cookies_or_gateway_asks_nobody() -> None:
     """No cookies to send, or no gateway to send them to."""
     assert not asyncio.run(probe_of(None).resume())
-    client = AnsweringGateway(SessionAnswer(Said.READY))
+    client = AnsweringGateway(SessionAnswer(Verdict.READY))
     assert not asyncio.run(probe_of(client).resume())
     assert client.calls == []
 
@@ -181,8 +172,8 @@ def test_resume_without_cookies_or_gateway_asks_nobody() -> None:
 # Who else has the session.
 
 
-def _see(said: list[tuple[Said, str | None]]) -> tuple[list[Checked], AnsweringGateway]:
-    client = AnsweringGateway(SessionAnswer(Said.READY, 200))
+def _see(said: list[tuple[Verdict, str | None]]) -> tuple[list[Checked], AnsweringGateway]:
+    client = AnsweringGateway(SessionAnswer(Verdict.READY, 200))
     probe = probe_of(client)
     seen = []
 
@@ -197,13 +188,13 @@ def _see(said: list[tuple[Said, str | None]]) -> tuple[list[Checked], AnsweringG
     return seen, client
 
 
-OURS = [(Said.READY, "PORTAL")]
+OURS = [(Verdict.READY, "PORTAL")]
 
 
 def test_a_borrower_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unauthenticated session of another client, by `sso/validate`, is borrowed, and the client is named."""
     monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
-    seen, _ = _see([*OURS, (Said.NOT_AUTHENTICATED, "TWS"), (Said.COMPETING, "TWS")])
+    seen, _ = _see([*OURS, (Verdict.NOT_AUTHENTICATED, "TWS"), (Verdict.COMPETING, "TWS")])
     assert seen[1] == Checked(verdict=Verdict.BORROWED, text="another client has borrowed the session: TWS")
     assert seen[2].text == "another session of this username competes: TWS"
 
@@ -211,22 +202,22 @@ def test_a_borrower_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_our_own_client_borrows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unauthenticated session of the same client is opened, not waited for."""
     monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
-    seen, _ = _see([*OURS, (Said.NOT_AUTHENTICATED, "PORTAL"), (Said.NOT_AUTHENTICATED, None)])
-    assert [one.verdict for one in seen[1:]] == [Verdict.NO_BROKERAGE, Verdict.NO_BROKERAGE]
+    seen, _ = _see([*OURS, (Verdict.NOT_AUTHENTICATED, "PORTAL"), (Verdict.NOT_AUTHENTICATED, None)])
+    assert [one.verdict for one in seen[1:]] == [Verdict.NOT_AUTHENTICATED, Verdict.NOT_AUTHENTICATED]
     assert all(one.certain for one in seen)
 
 
 def test_who_never_was_ready_is_robbed_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before our own client's name is known, another name says nothing and is not requested."""
     monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
-    seen, client = _see([(Said.NOT_AUTHENTICATED, "TWS")])
-    assert seen[0].verdict is Verdict.NO_BROKERAGE
+    seen, client = _see([(Verdict.NOT_AUTHENTICATED, "TWS")])
+    assert seen[0].verdict is Verdict.NOT_AUTHENTICATED
     assert "validate" not in client.calls
 
 
 def test_who_is_asked_once_a_minute_at_most() -> None:
     """IBKR allows one `sso/validate` a minute."""
-    seen, client = _see([*OURS, *[(Said.NOT_AUTHENTICATED, "TWS")] * 4])
+    seen, client = _see([*OURS, *[(Verdict.NOT_AUTHENTICATED, "TWS")] * 4])
     assert client.calls.count("validate") == 1
     assert not any(one.certain for one in seen[1:]), "until it may be asked, nobody knows whose the session is"
 
@@ -234,14 +225,14 @@ def test_who_is_asked_once_a_minute_at_most() -> None:
 def test_borrowed_session_is_not_taken_by_the_gateways_own_hand_shake(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gateway's handshake competes: it is not requested while another client has the session."""
     monkeypatch.setattr(probe_module, "WHO_INTERVAL_S", 0.0)
-    client = AnsweringGateway(SessionAnswer(Said.READY, 200))
+    client = AnsweringGateway(SessionAnswer(Verdict.READY, 200))
     probe = probe_of(client)
 
     async def story() -> None:
         client.app = "PORTAL"
         await probe.check(tickle=False)
         await probe.settle()
-        client.said, client.app = SessionAnswer(Said.NOT_AUTHENTICATED, 500), "TWS"
+        client.said, client.app = SessionAnswer(Verdict.NOT_AUTHENTICATED, 500), "TWS"
         await probe.check(tickle=False)
         assert not (await probe.reauthenticate(compete=False)).ok
 
@@ -286,7 +277,7 @@ def test_place_that_is_given_back_is_the_next_ones() -> None:
 
 def test_cookies_are_offered_at_once_whatever_was_asked_before() -> None:
     """A resume does not wait for earlier checks: it is no API call, and has its own budget."""
-    client = AnsweringGateway(SessionAnswer(Said.NO_SESSION, 401))
+    client = AnsweringGateway(SessionAnswer(Verdict.NO_SESSION, 401))
     probe = probe_of(client)
     probe.cookies = (("SSO", "kept"),)
 
@@ -301,7 +292,7 @@ def test_cookies_are_offered_at_once_whatever_was_asked_before() -> None:
 
 def test_a_silent_gateway_is_knocked_at_without_delay_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second check of a hung gateway does not wait for the silence again."""
-    client = SilentGateway(SessionAnswer(Said.NO_ANSWER), Knock.SILENT)
+    client = SilentGateway(SessionAnswer(Verdict.UPSTREAM_ILL), Knock.SILENT)
     probe = probe_of(client)
 
     async def story() -> None:

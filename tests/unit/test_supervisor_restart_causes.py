@@ -9,8 +9,9 @@ import pytest
 from cores import end_login, logging_in, ready, settling
 from supervisor_fakes import SWALLOWED, Core
 
-from gwctl.core.messages import FolderLost, GatewayEnded, Process, RestartCause, RestartWanted, Timer, Verdict
+from gwctl.core.messages import FolderLost, GatewayEnded, Process, RestartCause, RestartWanted, Timer
 from gwctl.core.policy import Policy
+from gwctl.session_status import Verdict
 
 
 def asked() -> Core:

@@ -27,21 +27,12 @@ from supervisor_fakes import (
     WaitingLogin,
 )
 
-from gwctl.core.messages import (
-    Finish,
-    LoginWanted,
-    Phase,
-    RestartWanted,
-    StartWanted,
-    StopWanted,
-    TimeOut,
-    Timer,
-    Verdict,
-)
+from gwctl.core.messages import Finish, LoginWanted, Phase, RestartWanted, StartWanted, StopWanted, TimeOut, Timer
 from gwctl.core.policy import Policy
 from gwctl.core.tables import Snapshot, phase_of
 from gwctl.errors import JavaMissing, PortBusy
 from gwctl.history.journal import Journal
+from gwctl.session_status import Verdict
 from gwctl.supervisor import loop as shell_module
 from gwctl.supervisor.interfaces import GatewayPort, LoginPort, Ports, SessionPort
 from gwctl.supervisor.loop import Shell
@@ -325,7 +316,7 @@ def test_lost_brokerage_session_is_reauthenticated(tmp_path: Path) -> None:
 
         async def act() -> None:
             await rig.ready()
-            rig.shell.session.verdict = Verdict.NO_BROKERAGE  # type: ignore[attr-defined] # our fake
+            rig.shell.session.verdict = Verdict.BROKERAGE_GONE  # type: ignore[attr-defined] # our fake
             await rig.until(lambda: rig.told.count("reauthenticate") == 1 and rig.phase is Phase.READY)
 
         await with_shell(rig, act)

@@ -34,11 +34,11 @@ from gwctl.core.messages import (
     StopGateway,
     TimeOut,
     Timer,
-    Verdict,
     Warn,
     WindowChanged,
 )
 from gwctl.core.policy import Policy
+from gwctl.session_status import Verdict
 
 
 def test_push_is_looked_at_at_once() -> None:
@@ -52,7 +52,7 @@ def test_push_of_what_is_known_is_no_news() -> None:
     core = ready()
     assert core.feed(SessionPushed(ready=True)) == []
     assert core.feed(SessionPushed(ready=False)) == [Check(tickle=False)]
-    core.see(Verdict.NO_BROKERAGE)
+    core.see(Verdict.BROKERAGE_GONE)
     core.feed(ReauthenticateDone(core.snapshot.epoch, ok=False))
     assert core.feed(SessionPushed(ready=True)) == [Check(tickle=False)]
 
@@ -181,17 +181,17 @@ def test_session_is_not_taken_over_before_it_is_known_whose_it_is() -> None:
     """With `take_over`, too: once a loss, and never from a client whose name may not be requested yet."""
     core = ready(Policy(take_over=True))
     core.fire(Timer.CHECK)
-    assert core.feed(Checked(core.snapshot.epoch, Verdict.NO_BROKERAGE, certain=False)) == [
+    assert core.feed(Checked(core.snapshot.epoch, Verdict.BROKERAGE_GONE, certain=False)) == [
         Reauthenticate(compete=False)
     ]
     core.feed(ReauthenticateDone(core.snapshot.epoch, ok=False))
     core.now += 10.0
     core.fire(Timer.CHECK)
-    assert core.feed(Checked(core.snapshot.epoch, Verdict.NO_BROKERAGE)) == [Reauthenticate(compete=True)]
+    assert core.feed(Checked(core.snapshot.epoch, Verdict.BROKERAGE_GONE)) == [Reauthenticate(compete=True)]
     core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
     core.see(Verdict.READY)
     for _ in range(10):
-        for action in core.see(Verdict.NO_BROKERAGE):
+        for action in core.see(Verdict.BROKERAGE_GONE):
             assert action == Reauthenticate(compete=False)
             core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
         core.see(Verdict.READY)
@@ -202,10 +202,10 @@ def test_login_waits_until_it_is_known_who_has_the_session() -> None:
     core = ready()
     core.snapshot = replace(core.snapshot, reauthentications=core.policy.reauthenticate_tries)
     core.fire(Timer.CHECK)
-    assert core.feed(Checked(core.snapshot.epoch, Verdict.NO_BROKERAGE, certain=False)) == []
+    assert core.feed(Checked(core.snapshot.epoch, Verdict.BROKERAGE_GONE, certain=False)) == []
     assert core.snapshot.cure is None
     core.fire(Timer.CHECK)
-    core.feed(Checked(core.snapshot.epoch, Verdict.NO_BROKERAGE, certain=True))
+    core.feed(Checked(core.snapshot.epoch, Verdict.BROKERAGE_GONE, certain=True))
     assert core.snapshot.cure is Cure.LOGIN
 
 
@@ -251,10 +251,10 @@ def test_hand_shake_that_met_an_ill_ibkr_is_asked_for_again() -> None:
     core = settling()
     core.see(Verdict.UPSTREAM_ILL)
     core.now += 20.0
-    assert core.see(Verdict.NO_BROKERAGE) == [HANDSHAKE]
+    assert core.see(Verdict.BROKERAGE_GONE) == [HANDSHAKE]
     assert core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True)) == []
     assert core.snapshot.cure is Cure.SETTLE
-    core.see(Verdict.NO_BROKERAGE)
+    core.see(Verdict.BROKERAGE_GONE)
     core.see(Verdict.READY)
     assert (core.phase, core.logins, core.count(StopGateway)) == (Phase.READY, 1, 0)
 
@@ -280,11 +280,11 @@ def test_hand_shake_is_left_alone_while_the_gateway_tries_by_itself() -> None:
     """The gateway validates a login in five tries, 3 s apart: until then, gwctl requests no handshake."""
     core = settling()
     began_s = core.now
-    done = _never_settle(core, Verdict.NO_BROKERAGE)
+    done = _never_settle(core, Verdict.BROKERAGE_GONE)
     asked = [action for action in done if isinstance(action, Reauthenticate)]
     assert asked == [HANDSHAKE, Reauthenticate()], "where that does not help the session is opened without it"
     core = settling()
-    while core.see(Verdict.NO_BROKERAGE) != [HANDSHAKE]:
+    while core.see(Verdict.BROKERAGE_GONE) != [HANDSHAKE]:
         assert core.now - began_s < 17.0
     assert core.now - began_s >= 16.0
     assert core.snapshot.timers[Timer.SETTLE] - began_s == core.policy.settle_timeout_s, "it costs no time"
@@ -296,7 +296,7 @@ def test_hand_shake_has_its_budget() -> None:
     for _ in range(60):
         core.see(Verdict.UPSTREAM_ILL)
         core.now += 20.0
-        if core.see(Verdict.NO_BROKERAGE):
+        if core.see(Verdict.BROKERAGE_GONE):
             core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
     assert core.count(Reauthenticate) == core.policy.budgets[Rung.REAUTHENTICATE].per_hour
     assert core.logins == 1
@@ -305,12 +305,12 @@ def test_hand_shake_has_its_budget() -> None:
 def test_errors_in_the_gateways_log_are_no_refusal() -> None:
     """If IBKR returned errors to the gateway, a person can do nothing: the login is repeated after a pause."""
     core = settling()
-    _never_settle(core, Verdict.NO_BROKERAGE)
+    _never_settle(core, Verdict.BROKERAGE_GONE)
     assert core.feed(CauseRead(ibkr_ill=True)) == []
     gateway_comes_back(core)
     core.see(Verdict.NO_SESSION)
     end_login(core, SUCCESS)
-    done = _never_settle(core, Verdict.NO_BROKERAGE)
+    done = _never_settle(core, Verdict.BROKERAGE_GONE)
     assert not [action for action in done if isinstance(action, BlockLogin | Finish)]
     assert core.phase is Phase.BACKOFF
 
@@ -367,7 +367,7 @@ def test_brokerage_session_that_does_not_come_is_waited_for() -> None:
     pauses, told = [], []
     for attempt in range(16):
         end_login(core, replace(SUCCESS, resumable=False))
-        done = _never_settle(core, Verdict.NO_BROKERAGE)
+        done = _never_settle(core, Verdict.BROKERAGE_GONE)
         told.append(sum(isinstance(one, Warn) and one.code == "never_opened" for one in done))
         if attempt == 0:
             gateway_comes_back(core)
@@ -387,12 +387,12 @@ def test_login_that_is_not_validated_needs_a_person_whatever_the_status_says() -
     core.snapshot = replace(core.snapshot, resumable=False)
     core.see(Verdict.NO_SESSION)
     end_login(core, replace(SUCCESS, resumable=False))
-    _never_settle(core, Verdict.NO_BROKERAGE)
+    _never_settle(core, Verdict.BROKERAGE_GONE)
     core.feed(CauseRead(text="IBKR refused to validate it"))
     gateway_comes_back(core)
     core.see(Verdict.NO_SESSION)
     end_login(core, replace(SUCCESS, resumable=False))
-    assert any(isinstance(action, BlockLogin) for action in _never_settle(core, Verdict.NO_BROKERAGE))
+    assert any(isinstance(action, BlockLogin) for action in _never_settle(core, Verdict.BROKERAGE_GONE))
     assert core.phase is Phase.LOCKED_OUT
 
 

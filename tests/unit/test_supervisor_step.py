@@ -37,10 +37,10 @@ from gwctl.core.messages import (
     StopWanted,
     TimeOut,
     Timer,
-    Verdict,
     Warn,
 )
 from gwctl.core.policy import Policy
+from gwctl.session_status import Verdict
 
 ILL = (Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED)
 NEEDS_PERSON = LoginDone(result=LoginResult.NEEDS_PERSON, text="locked", code="locked_out", exit_code=77, hint="reset")
@@ -56,7 +56,7 @@ def test_cold_start_logs_in_and_gets_ready() -> None:
     assert core.phase is Phase.LOGGING_IN
     assert core.feed(replace(SUCCESS, epoch=0)) == []
     assert core.see(Verdict.NO_SESSION) == []
-    assert core.see(Verdict.NO_BROKERAGE) == []
+    assert core.see(Verdict.BROKERAGE_GONE) == []
     assert core.phase is Phase.LOGGING_IN
     assert core.see(Verdict.READY) == []
     assert core.phase is Phase.READY
@@ -131,7 +131,7 @@ def test_resume_that_never_settles_logs_in() -> None:
     core.feed(GatewayEnded(core.snapshot.epoch))
     gateway_comes_back(core)
     core.feed(ResumeDone(core.snapshot.epoch, ok=True))
-    core.see(Verdict.NO_BROKERAGE)
+    core.see(Verdict.BROKERAGE_GONE)
     assert core.fire(Timer.SETTLE) == [Check(tickle=False)]
     assert core.see(Verdict.NO_SESSION) == [Login(first=True)]
 
@@ -259,21 +259,21 @@ def test_lost_brokerage_session_is_reauthenticated_three_times_then_logged_in() 
     """The cheap step comes first, with a budget and time to work; only then follows a login."""
     core = ready()
     for attempt in range(3):
-        assert core.see(Verdict.NO_BROKERAGE) == [Reauthenticate(compete=False)], attempt
+        assert core.see(Verdict.BROKERAGE_GONE) == [Reauthenticate(compete=False)], attempt
         ok = attempt != 1
         assert core.feed(ReauthenticateDone(core.snapshot.epoch, ok=ok)) == ([Check()] if ok else [])
         if ok:
-            assert core.see(Verdict.NO_BROKERAGE) == []
+            assert core.see(Verdict.BROKERAGE_GONE) == []
             assert core.snapshot.timers[Timer.CHECK] - core.now < core.policy.check_interval_s
         core.now += core.policy.reauthenticate_wait_s
-    assert core.see(Verdict.NO_BROKERAGE) == [Login(first=False)]
+    assert core.see(Verdict.BROKERAGE_GONE) == [Login(first=False)]
 
 
 def test_reauthentications_are_counted_anew_after_ready() -> None:
     """A budget is for one loss, not for the life of the supervisor."""
     core = ready()
     for _ in range(10):
-        core.see(Verdict.NO_BROKERAGE)
+        core.see(Verdict.BROKERAGE_GONE)
         core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
         core.see(Verdict.READY)
     assert core.count(Reauthenticate) == 10
@@ -346,7 +346,7 @@ def test_refused_after_ready_locks_out_until_a_person_asks(done: LoginDone) -> N
     assert core.phase is Phase.LOCKED_OUT
     assert Warn(done.code, done.text) in core.done
     core.done.clear()
-    for verdict in (Verdict.NO_SESSION, Verdict.NO_BROKERAGE, Verdict.COMPETING, *ILL, Verdict.NO_SESSION) * 20:
+    for verdict in (Verdict.NO_SESSION, Verdict.BROKERAGE_GONE, Verdict.COMPETING, *ILL, Verdict.NO_SESSION) * 20:
         core.see(verdict)
         assert core.phase is Phase.LOCKED_OUT
         assert core.snapshot.reason == done.text
@@ -379,7 +379,7 @@ def test_refused_after_it_had_worked_pauses_as_the_ledger_says() -> None:
     assert core.snapshot.timers[Timer.LOGIN] == core.now + 900.0
     for _ in range(20):
         core.see(Verdict.NO_SESSION)
-        core.see(Verdict.NO_BROKERAGE)
+        core.see(Verdict.BROKERAGE_GONE)
     assert core.logins == 1
     assert core.fire(Timer.LOGIN) == [Login(first=False)]
 
@@ -667,7 +667,7 @@ def test_login_as_asked() -> None:
 def test_login_as_asked_waits_for_the_cure_under_way(seen_ready: bool) -> None:  # noqa: FBT001 - parametrised
     """Law 1: a login never runs in parallel with a recovery step; it follows the step."""
     core = ready()
-    core.see(Verdict.NO_BROKERAGE)
+    core.see(Verdict.BROKERAGE_GONE)
     assert core.feed(LoginWanted()) == []
     if seen_ready:
         core.see(Verdict.READY)
@@ -806,7 +806,7 @@ def test_timers_mean_nothing_while_nothing_runs(timer: Timer) -> None:
 def test_login_timer_during_a_cure_is_let_go() -> None:
     """Law 1: a pause that ends during a recovery step starts no second one."""
     core = ready()
-    core.see(Verdict.NO_BROKERAGE)
+    core.see(Verdict.BROKERAGE_GONE)
     assert core.feed(TimeOut(timer=Timer.LOGIN)) == []
     assert core.feed(TimeOut(timer=Timer.SETTLE)) == []
 

@@ -49,15 +49,24 @@ locked_out -OTHER->     locked_out
 locked_out -ILL->       locked_out
 locked_out -MISSING->   locked_out
 locked_out -BEGIN->     logging_in
+{without} -HANDED_OVER->            awaiting_manual_login
+awaiting_manual_login -RESET->       awaiting_manual_login
+awaiting_manual_login -READY->       authenticated
+awaiting_manual_login -OTHER->       awaiting_manual_login
+awaiting_manual_login -ILL->         awaiting_manual_login
+awaiting_manual_login -MISSING->     awaiting_manual_login
+awaiting_manual_login -BEGIN->       logging_in
+awaiting_manual_login -HANDED_BACK-> logged_out
 """
 SEEN = ("logged_out", "logging_in", "authenticated", "competing", "unreachable")
+GROUPS = {"{seen}": SEEN, "{without}": tuple(state for state in SEEN if state != "authenticated")}
 
 
 def arrows(text: str) -> dict[tuple[str, Arrow], str]:
     listed = {}
     for line in text.strip().splitlines():
         before, arrow, after = line.split()
-        for state in SEEN if before == "{seen}" else (before,):
+        for state in GROUPS.get(before, (before,)):
             listed[state, Arrow[arrow.removeprefix("-").removesuffix("->")]] = after
     return listed
 
@@ -118,6 +127,7 @@ RUNNING_PHASES = {
     Session.COMPETING: Phase.DEGRADED,
     Session.UNREACHABLE: Phase.DEGRADED,
     Session.LOCKED_OUT: Phase.LOCKED_OUT,
+    Session.AWAITING_MANUAL_LOGIN: Phase.LOCKED_OUT,
 }
 
 
