@@ -43,29 +43,26 @@ class _Unreachable(Exception):
 
 def check_port(case: Case) -> Iterator[Finding]:
     """Find out who holds the gateway's port."""
+    from gwctl.gateway.launch import port_busy
+
     port = case.port
     holder = process.find_listener(port)
-    if holder is None:
-        if os.geteuid() != 0 and port < 1024:
-            yield failed(f"port {port} is reserved for root", "set port to one from 1024 to 65535", where=port)
-        elif case.paths.supervisor_state_file.exists() or process.port_is_free(port):
-            # Not tested while a supervisor runs: its gateway may be about to bind it.
-            yield ok(f"{port} is free")
-        else:
-            yield failed(f"port {port} cannot be used", _other_port(case, port), where=port)
-        return
-    if holder.cwd is not None and holder.cwd == os.path.realpath(case.paths.gateway_dir):
+    if holder is None and os.geteuid() != 0 and port < 1024:
+        yield failed(f"port {port} is reserved for root", "set port to one from 1024 to 65535", where=port)
+    elif holder is None and (case.paths.supervisor_state_file.exists() or process.port_is_free(port)):
+        # Not tested while a supervisor runs: its gateway may be about to bind it.
+        yield ok(f"{port} is free")
+    elif holder is not None and holder.cwd == os.path.realpath(case.paths.gateway_dir):
         yield ok(f"{port} is held by this profile's gateway (pid {holder.pid})")
-        return
-    if case.known.values["port"].source == BUILT_IN and not case.paths.gateway_served_file.exists():
+    elif (
+        holder is not None
+        and case.known.values["port"].source == BUILT_IN
+        and not case.paths.gateway_served_file.exists()
+    ):
         yield ok(f"{port} is held by {holder.describe()}; the first gwctl up takes the next free port", where=port)
-        return
-    yield failed(f"port {port} is held by {holder.describe()}", f"stop it, or {_other_port(case, port)}", where=port)
-
-
-def _other_port(case: Case, port: int) -> str:
-    free = process.next_free(port)
-    return "use another port" if free is None else f"use another port: {case.command(f'up --port {free}')}"
+    else:
+        busy = port_busy(case.paths, port)
+        yield failed(busy.message, busy.hint, where=port)
 
 
 def check_allow_ips(case: Case) -> Iterator[Finding]:

@@ -338,6 +338,14 @@ def gateway(machine: Machine, *, recorded: bool) -> Iterator[None]:
 
 
 @contextmanager
+def gateway_of_another_profile(machine: Machine) -> Iterator[None]:
+    folder = machine.paths.profiles_dir / "two" / "gateway"
+    folder.mkdir(parents=True, mode=0o700)
+    with a_process([sys.executable, "-c", LISTENER, str(machine.port)], folder):
+        yield
+
+
+@contextmanager
 def stray_browser(machine: Machine) -> Iterator[None]:
     folder = machine.paths.login_scratch_dir / "gwctl-login-x"
     folder.mkdir(parents=True, mode=0o700)

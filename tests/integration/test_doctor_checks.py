@@ -72,6 +72,13 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("release", "is pinned and gone", State.FAILED, broken.setting("GWCTL_RELEASE", "20990101-x"), "is not installed"),
     ("release", "is not installed", State.WARNING, broken.remove_the_release, "no Standard Release"),
     ("port", "is held", State.FAILED, broken.take_the_port, "is held by python"),
+    (
+        "port",
+        "is another profile's",
+        State.FAILED,
+        broken.running(broken.gateway_of_another_profile),
+        "in use by profile 'two'",
+    ),
     ("localhost", "is elsewhere", State.FAILED, broken.localhost("10.9.8.7"), "10.9.8.7"),
     ("localhost", "is IPv6 only", State.FAILED, broken.localhost("::1"), "calls the gateway at 127.0.0.1"),
     ("localhost", "is nothing", State.FAILED, broken.localhost(), "does not resolve"),

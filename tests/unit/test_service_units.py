@@ -124,6 +124,19 @@ def test_an_edit_by_hand_is_told_from_an_older_version(kind: int) -> None:
     assert compare("[Unit]\nDescription=somebody's own\n", text) is State.EDITED
 
 
+def test_a_file_of_an_earlier_gwctl_is_out_of_date_and_not_edited() -> None:
+    """The seal does not depend on this version's text: an install may replace what an earlier gwctl wrote."""
+    earlier = """# >>> gwctl, profile paper-1 >>>
+# Made by `gwctl service install --cron`; `gwctl service uninstall --cron` takes it out again.
+# gwctl-options: {"password_file": "/srv/pass-\\u002dword", "sandbox": true}
+# gwctl-seal: af64862f27fda334
+*/5 * * * * GWCTL_PASSWORD_FILE=/srv/pass--word /opt/gwctl/bin/gwctl --profile paper-1 up --quiet --sandbox
+# <<< gwctl, profile paper-1 <<<
+"""
+    assert compare(earlier, crontab_block(wanted())) is State.OUTDATED
+    assert read_options(earlier) == Options("/srv/pass--word", sandbox=True)
+
+
 def test_options_that_are_not_given_stay() -> None:
     """A second install without a password file keeps the first one's; a new password file replaces it."""
     assert Options().over(CHOSEN) == CHOSEN
