@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import re
@@ -10,7 +9,6 @@ import shlex
 import shutil
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from gwctl.config import load, profile_names
@@ -23,6 +21,11 @@ _EXEC_START = re.compile(r"^\s*ExecStart\s*=\s*[-@:+!]*(.+)$", re.MULTILINE)
 _SCHEDULE = re.compile(r"\s*(?:@\w+|(?:\S+\s+){4}\S+)\s+(.+)")
 _PATH = re.compile(r"\s*PATH\s*=\s*[\"']?([^\"'\s]+)")
 _CRON_PATH = "/usr/bin:/bin"
+_NAMED_AT_MOST = 3
+_LARGE_LOGS_BYTES = 500_000_000
+_PUBLIC = frozenset({"ca.pem", "bundle.pem"})
+"""Files that others may read: certificates without a key."""
+_FOREIGN, _READABLE, _WRITABLE = "owned by another user", "readable by others", "writable by others"
 
 
 def check_unattended(case: Case) -> Iterator[Finding]:
@@ -83,14 +86,6 @@ def _is_there(program: str, path: str) -> bool:
     return shutil.which(program, path=path) is not None
 
 
-_NAMED_AT_MOST = 3
-_LARGE_LOGS_BYTES = 500_000_000
-_PUBLIC = frozenset({"ca.pem", "bundle.pem"})
-"""Files that others may read: certificates without a key."""
-_READ_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_WRITTEN_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
-
-
 def check_settings(case: Case) -> Iterator[Finding]:
     """Read the settings: ``config.toml``, environment variables, the profile."""
     case.settings = settings = load(case.profile, environment=case.environment)
@@ -125,48 +120,36 @@ def _is_readable_by_others(file: Path) -> bool:
 def check_permissions(case: Case) -> Iterator[Finding]:
     """Check mode and owner of every file of the profile, the authority and the releases."""
     paths = case.paths
-    wrong = _wrongly_kept(case)
-    for path_list, what, mend in (
-        (wrong.foreign, "owned by another user", f"sudo chown -R {_me()}"),
-        (wrong.open_to_read, "readable by others", "chmod go="),
-        (wrong.open_to_write, "writable by others", "chmod go-w"),
-    ):
-        if path_list:
-            yield failed(f"{_named(path_list)} {what}", f"{mend} {_quoted(path_list)}", where=path_list[0])
+    remedies = {_FOREIGN: f"sudo chown -R {_me()}", _READABLE: "chmod go=", _WRITABLE: "chmod go-w"}
+    wrong: dict[str, list[Path]] = {what: [] for what in remedies}
+    for folder in (paths.profile_dir, paths.ca_dir, paths.releases_dir):
+        for path in _below(folder):
+            what = _fault_of(path, is_private=folder != paths.releases_dir and path.name not in _PUBLIC)
+            if what is not None:
+                wrong[what].append(path)
+    for what, found in wrong.items():
+        if found:
+            yield failed(f"{_named(found)} {what}", f"{remedies[what]} {_quoted(found)}", where=found[0])
     used = {nearest(paths.profile_dir), nearest(paths.releases_dir)}
     shut = sorted(folder for folder in used if not os.access(folder, os.W_OK | os.X_OK))
-    if shut and not wrong.foreign:
+    if shut and not wrong[_FOREIGN]:
         yield failed("gwctl cannot write to this folder", f"ls -ld {_quoted(shut)}", where=shut[0])
-    if not shut and wrong == _Wrong():
+    if not shut and not any(wrong.values()):
         yield ok("only this user can access gwctl's files")
 
 
-@dataclass(slots=True)
-class _Wrong:
-    """Files with a wrong owner or mode."""
-
-    foreign: list[Path] = field(default_factory=list)
-    open_to_read: list[Path] = field(default_factory=list)
-    open_to_write: list[Path] = field(default_factory=list)
-
-
-def _wrongly_kept(case: Case) -> _Wrong:
-    paths, me, wrong = case.paths, os.geteuid(), _Wrong()
-    private = (paths.profile_dir, paths.ca_dir)
-    for folder in (*private, paths.releases_dir):
-        for path in _below(folder):
-            with contextlib.suppress(FileNotFoundError):  # deleted in the meantime
-                status = path.lstat()
-                is_private = folder in private and path.name not in _PUBLIC
-                if stat.S_ISLNK(status.st_mode):
-                    continue
-                if status.st_uid != me:
-                    wrong.foreign.append(path)
-                elif is_private and status.st_mode & _READ_BY_OTHERS:
-                    wrong.open_to_read.append(path)
-                elif status.st_mode & _WRITTEN_BY_OTHERS:
-                    wrong.open_to_write.append(path)
-    return wrong
+def _fault_of(path: Path, *, is_private: bool) -> str | None:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:  # deleted in the meantime
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        return None
+    if status.st_uid != os.geteuid():
+        return _FOREIGN
+    if is_private and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return _READABLE
+    return _WRITABLE if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else None
 
 
 def _me() -> str:
