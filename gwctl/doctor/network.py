@@ -226,19 +226,19 @@ def check_localhost(case: Case) -> Iterator[Finding]:
 def check_certificate(case: Case) -> Iterator[Finding]:
     """Check the authority, the gateway's certificate and key, and the bundle of all roots."""
     paths = case.paths
-    anew = f"{case.command('down')}, then {case.command('up')}, which makes new ones"
+    remake = f"{case.command('down')}, then {case.command('up')}, which makes new ones"
     ca_pem = _content(paths.ca_file)
     leaf_pem = _content(paths.leaf_file)
     if ca_pem is None:
         if leaf_pem is not None:
-            yield failed("the authority that signed the gateway's certificate is missing", anew, where=paths.ca_file)
+            yield failed("the authority that signed the gateway's certificate is missing", remake, where=paths.ca_file)
         else:
             yield ok("none yet; gwctl up creates it")
         return
     ca = _parsed(ca_pem)
     fault = _fault_of_authority(ca, paths.ca_dir / "ca.key", _asked_for(case))
     if ca is None or fault is not None:
-        yield failed(f"the authority {fault}", anew, where=paths.ca_file)
+        yield failed(f"the authority {fault}", remake, where=paths.ca_file)
         return
     if leaf_pem is None:
         yield ok(f"the authority is valid until {_day(ca)}; gwctl up creates the gateway's certificate")
@@ -246,7 +246,7 @@ def check_certificate(case: Case) -> Iterator[Finding]:
     leaf = _parsed(leaf_pem)
     fault = _fault_of_leaf(leaf, ca) or _fault_of_keystore(case, leaf)
     if leaf is None or fault is not None:
-        yield failed(f"the gateway's certificate {fault}", anew, where=paths.leaf_file)
+        yield failed(f"the gateway's certificate {fault}", remake, where=paths.leaf_file)
     elif leaf.not_valid_after_utc - _now() < _SOON:
         yield warning(
             f"the gateway's certificate expires on {_day(leaf)}", case.command("restart"), where=paths.leaf_file
