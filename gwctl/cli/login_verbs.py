@@ -90,14 +90,14 @@ def _upstream_of(call: Call, settings: Settings) -> str:
 
 async def _probe(call: Call, settings: Settings, upstream: str, deadline_s: float) -> LoginReport:
     from gwctl.login.browser import find_browser
+    from gwctl.login.job import LoginJob
     from gwctl.login.page_state import Patience
-    from gwctl.login.worker_client import LoginJob, LoginWorker
+    from gwctl.login.worker_client import LoginWorker
 
     browser = find_browser(settings["browser"], call.environment.variables)
     job = LoginJob(
         base_url=upstream,
         username="",
-        password="",
         mode=settings["mode"],
         pages=settings["page"] or {},
         page_path=LOGIN_PATH,

@@ -183,7 +183,8 @@ class _Visit:
     async def _in_window(self, browser: Browser, address: str, deadline_s: float) -> LoginReport | None:
         """Show the page until the person has logged in or the session is ready another way."""
         from gwctl.gateway.keystore import kept_leaf
-        from gwctl.login.worker_client import LoginJob, LoginWorker
+        from gwctl.login.job import LoginJob
+        from gwctl.login.worker_client import LoginWorker
 
         leaf = await asyncio.to_thread(kept_leaf, self.profile.paths)
         if leaf is None:
@@ -191,7 +192,6 @@ class _Visit:
         job = LoginJob(
             base_url=address.rstrip("/"),
             username="",
-            password="",
             mode=self.settings["mode"],
             pages=self.settings["page"] or {},
             visit="by_hand",

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Awaitable, Callable
 
-from gwctl.login.codes import Method
 from gwctl.login.controls import CHOICE
+from gwctl.login.job import LoginJob
 from gwctl.login.outcome import LoginOutcome, Step, redact
 from gwctl.login.page import Page, PageFailed, PageWaits
-from gwctl.login.page_state import Look, Patience
+from gwctl.login.page_state import Look
 from gwctl.login.selectors import VERSIONS, Element, merged
 from gwctl.login.verdict import Ended
 
-Mode = Literal["paper", "live"]
 OnStep = Callable[[Step], None]
 Permit = Callable[[], Awaitable[bool]]
 
@@ -26,31 +23,6 @@ _API = "/v1/api/"
 _WATCH_S = 0.5
 _COVERED_CLICKS = 2
 """A cover that is still there after this many tries stays; before that, the page may just be loading."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What to log in with; the secrets never show in a repr."""
-
-    base_url: str
-    username: str = field(repr=False)
-    password: str = field(repr=False)
-    mode: Mode = "paper"
-    totp_secret: str | None = field(default=None, repr=False)
-    totp_used_window: int | None = None
-    method: Method = Method.AUTO
-    device: str | None = None
-    overrides: Mapping[str, list[str]] = field(default_factory=dict)
-    first_after_start: bool = False
-    has_worked: bool = False
-    page_path: str = "/"
-    deadline_s: float = 150.0
-    patience: Patience = field(default_factory=Patience)
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """The texts that must not appear in anything we keep."""
-        return tuple(secret for secret in (self.password, self.totp_secret, self.username) if secret)
 
 
 class Over(Exception):
@@ -64,11 +36,11 @@ class Over(Exception):
 class Hands:
     """One login's page, task and notes."""
 
-    def __init__(self, page: Page, task: Task, on_step: OnStep) -> None:
+    def __init__(self, page: Page, task: LoginJob, on_step: OnStep) -> None:
         self.page = page
         self.task = task
         self.patience = task.patience
-        self.selectors = merged(VERSIONS, task.overrides)
+        self.selectors = merged(VERSIONS, task.pages)
         self.steps: list[Step] = []
         self.codes: list[str] = []
         """The codes that were typed; they must not appear in anything we keep."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from gwctl.errors import DiskTrouble
 from gwctl.gateway.log_diagnosis import Cause
-from gwctl.login.outcome import LoginOutcome, LoginReport, redact
+from gwctl.login.outcome import ENDINGS, Ending, LoginOutcome, LoginReport, redact
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.recognition import UNDERSTOOD
 from gwctl.state_file import look_at_json, make_private_dir, write_bytes, write_json
@@ -103,84 +103,17 @@ def _forget_old(evidence_dir: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-# For each ending: what happened, and what to do. docs/login.md has the same table.
-EXPLANATIONS: dict[str, tuple[str, str]] = {
-    LoginOutcome.SUCCESS: ("the login succeeded", "nothing"),
-    LoginOutcome.REFUSED: (
-        "IBKR refused the username or the password",
-        "correct them (gwctl secret check password shows where the password comes from), then: gwctl up",
-    ),
-    LoginOutcome.FORM_AGAIN: (
-        "IBKR showed the login form again without an error, which is one of its ways to refuse",
-        "log in by hand at IBKR's website to see why, then: gwctl login --reset-lockout",
-    ),
-    LoginOutcome.LOCKED: (
-        "IBKR says that the account is locked",
-        "ask IBKR to unlock it, or wait 24 hours, then: gwctl login --reset-lockout",
-    ),
-    LoginOutcome.WRONG_MODE: (
-        "the username is for a paper account but the profile says live, or the other way around",
-        "set mode in the profile, then: gwctl up",
-    ),
-    LoginOutcome.PAGE_UNKNOWN: (
-        "gwctl does not know this login page; nothing more was sent",
-        "gwctl login --probe shows what it found; set the selectors in the profile's page table, and report it",
-    ),
-    LoginOutcome.PAGE_NEVER_CAME: (
-        "the login form never appeared, even after a reload",
-        "nothing: gwctl tries again; if it keeps failing, gwctl login --probe",
-    ),
-    LoginOutcome.TIMED_OUT: (
-        "IBKR received the form but did not answer in time",
-        "nothing: gwctl tries again; it does not count as a refusal",
-    ),
-    LoginOutcome.BROWSER_FAILED: (
-        "the browser did not start, or exited",
-        "gwctl doctor shows what is missing; gwctl browser install installs a browser",
-    ),
-    LoginOutcome.BROWSER_KILLED: (
-        "the browser was killed, as the system does when memory runs out",
-        "give the machine or container more memory",
-    ),
-    LoginOutcome.FOREIGN_KEY: (
-        "the server at the gateway's port has a different key; nothing was sent to it",
-        "gwctl doctor shows which program holds the port",
-    ),
-    LoginOutcome.PORT_FORBIDDEN: (
-        "browsers refuse to open the gateway's port",
-        "set another port in the profile, then: gwctl up",
-    ),
-    LoginOutcome.SECOND_FACTOR_NEEDED: (
-        "IBKR asked for a second factor and got none",
-        "set second_factor in the profile, or answer at a terminal: gwctl login",
-    ),
-    LoginOutcome.SECOND_FACTOR_REFUSED: (
-        "IBKR refused the second factor",
-        "check this machine's clock and the secret or device, then: gwctl login --reset-lockout",
-    ),
-    LoginOutcome.UPSTREAM_ILL: (
-        "IBKR's login was not available",
-        "nothing: gwctl tries again when IBKR is back; it does not count as a refusal",
-    ),
-    LoginOutcome.SWALLOWED: (
-        "the login page ignored the form twice; the password never left the browser",
-        "nothing: gwctl restarts the gateway and tries again",
-    ),
-    LoginOutcome.COOKIES_DISABLED: ("the login page says that cookies must be enabled", "use another browser"),
-    LoginOutcome.UNCLEAR: (
-        "IBKR ended the login without a clear reason, which counts as a refusal",
-        "log in by hand at IBKR's website to see why, then: gwctl login --reset-lockout",
-    ),
-    LoginOutcome.UNKNOWN_TEXT: (
-        "the login page shows a text that gwctl does not know; it counts as a refusal",
-        "read it, do what it asks at IBKR's website, then: gwctl login --reset-lockout",
-    ),
-    LoginOutcome.CANCELLED: ("the login was stopped before anything was sent", "gwctl status shows why"),
-    NEVER_AUTHENTICATED: (
-        "IBKR accepted the login but never opened the session",
-        "log in once at IBKR's website, answer what it asks, log out there, then: gwctl login --reset-lockout",
-    ),
-}
+NEVER_OPENED = Ending(
+    "IBKR accepted the login but never opened the session",
+    "log in once at IBKR's website, answer what it asks, log out there, then: gwctl login --reset-lockout",
+)
+
+
+def ending_of(name: str) -> Ending | None:
+    """Return what a login's ending means by its name; None for a name of another version's."""
+    if name == NEVER_AUTHENTICATED:
+        return NEVER_OPENED
+    return ENDINGS[LoginOutcome(name)] if name in set(LoginOutcome) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +132,7 @@ class Kept:
     @property
     def what(self) -> str:
         """What happened, in words."""
-        return EXPLANATIONS.get(self.outcome, ("the login failed", ""))[0]
+        return ending.text if (ending := ending_of(self.outcome)) else "the login failed"
 
     @property
     def understood(self) -> str | None:
@@ -209,7 +142,7 @@ class Kept:
     @property
     def todo(self) -> str:
         """What to do about it."""
-        return EXPLANATIONS.get(self.outcome, ("", "gwctl logs --supervisor"))[1]
+        return ending.remedy if (ending := ending_of(self.outcome)) else "gwctl logs --supervisor"
 
     def to_json(self) -> dict[str, Any]:
         """Return the evidence as JSON for the envelope."""

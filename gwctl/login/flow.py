@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-from gwctl.login.actions import Hands, OnStep, Over, Permit, Task
+from gwctl.login.actions import Hands, OnStep, Over, Permit
 from gwctl.login.browser_errors import ended_by
 from gwctl.login.challenge import Challenge
 from gwctl.login.codes import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
 from gwctl.login.form import Form
+from gwctl.login.job import LoginJob
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, classify_words, tidy
 from gwctl.login.page import Page, PageFailed, PageWaits
 from gwctl.login.page_state import SUCCESS_TEXT, Look, Submitted
@@ -57,7 +58,7 @@ class Flow:
     def __init__(  # noqa: PLR0913 - one argument a port
         self,
         page: Page,
-        task: Task,
+        task: LoginJob,
         *,
         on_step: OnStep,
         permit: Permit,
@@ -70,7 +71,7 @@ class Flow:
         self._hands = Hands(page, task, on_step)
         self._form = Form(self._hands)
         self._codes = (
-            CodeSource(task.totp_secret, clock or SystemClock(), used_window=task.totp_used_window)
+            CodeSource(task.totp_secret.reveal(), clock or SystemClock(), used_window=task.totp_used_window)
             if task.totp_secret and task.method in {Method.TOTP, Method.AUTO}
             else None
         )

@@ -210,11 +210,11 @@ class Form:
         selector = look.visible.get(Element.PASSWORD)
         if selector is None:
             return False
-        return await self._hands.page.fill(selector, self._task.password, timeout_s=self._patience.action_s)
+        return await self._hands.page.fill(selector, self._task.password.reveal(), timeout_s=self._patience.action_s)
 
     async def is_filled(self, look: Look) -> bool:
         """Say whether the visible fields contain exactly the right text, in the right mode."""
-        wanted = ((Element.USERNAME, self._task.username), (Element.PASSWORD, self._task.password))
+        wanted = ((Element.USERNAME, self._task.username), (Element.PASSWORD, self._task.password.reveal()))
         checks = [
             self._hands.page.holds(look.visible[element], text, timeout_s=self._patience.action_s)
             for element, text in wanted

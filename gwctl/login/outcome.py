@@ -38,37 +38,101 @@ class LoginOutcome(StrEnum):
     @property
     def counts_as_refusal(self) -> bool:
         """Say whether IBKR may have counted this login as refused (law 2 also counts doubtful ones)."""
-        return self in _REFUSALS
+        return ENDINGS[self].is_refusal
 
     @property
     def is_without_browser(self) -> bool:
         """Say whether the browser went away, so that the result of a submit is unknown."""
         return self in {LoginOutcome.BROWSER_FAILED, LoginOutcome.BROWSER_KILLED}
 
-    @property
-    def needs_person(self) -> bool:
-        """Say whether another login is useless until a person acts.
 
-        If a password that has worked before is refused, the supervisor decides; the refusal alone needs a person.
-        """
-        return self in _FOR_A_PERSON
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What happened, and what a person can do; a remedy that begins with ``nothing`` says that gwctl tries again."""
+
+    text: str
+    remedy: str
+    is_refusal: bool = False
 
 
-_REFUSALS = frozenset(
-    {
-        LoginOutcome.REFUSED,
-        LoginOutcome.FORM_AGAIN,
-        LoginOutcome.LOCKED,
-        LoginOutcome.SECOND_FACTOR_REFUSED,
-        LoginOutcome.UNCLEAR,
-        LoginOutcome.UNKNOWN_TEXT,
-    }
-)
-_FOR_A_PERSON = _REFUSALS | {
-    LoginOutcome.WRONG_MODE,
-    LoginOutcome.SECOND_FACTOR_NEEDED,
-    LoginOutcome.COOKIES_DISABLED,
+ENDINGS: dict[LoginOutcome, Ending] = {
+    LoginOutcome.SUCCESS: Ending("the login succeeded", "nothing"),
+    LoginOutcome.REFUSED: Ending(
+        "IBKR refused the username or the password",
+        "correct them (gwctl secret check password shows where the password comes from), then: gwctl up",
+        is_refusal=True,
+    ),
+    LoginOutcome.FORM_AGAIN: Ending(
+        "IBKR showed the login form again without an error, which is one of its ways to refuse",
+        "log in by hand at IBKR's website to see why, then: gwctl login --reset-lockout",
+        is_refusal=True,
+    ),
+    LoginOutcome.LOCKED: Ending(
+        "IBKR says that the account is locked",
+        "ask IBKR to unlock it, or wait 24 hours, then: gwctl login --reset-lockout",
+        is_refusal=True,
+    ),
+    LoginOutcome.WRONG_MODE: Ending(
+        "the username is for a paper account but the profile says live, or the other way around",
+        "set mode in the profile, then: gwctl up",
+    ),
+    LoginOutcome.PAGE_UNKNOWN: Ending(
+        "gwctl does not know this login page; nothing more was sent",
+        "gwctl login --probe shows what it found; set the selectors in the profile's page table, and report it",
+    ),
+    LoginOutcome.PAGE_NEVER_CAME: Ending(
+        "the login form never appeared, even after a reload",
+        "nothing: gwctl tries again; if it keeps failing, gwctl login --probe",
+    ),
+    LoginOutcome.TIMED_OUT: Ending(
+        "IBKR received the form but did not answer in time",
+        "nothing: gwctl tries again; it does not count as a refusal",
+    ),
+    LoginOutcome.BROWSER_FAILED: Ending(
+        "the browser did not start, or exited",
+        "gwctl doctor shows what is missing; gwctl browser install installs a browser",
+    ),
+    LoginOutcome.BROWSER_KILLED: Ending(
+        "the browser was killed, as the system does when memory runs out",
+        "give the machine or container more memory: a login needs up to 500 MB on top of the gateway's 200 MB",
+    ),
+    LoginOutcome.FOREIGN_KEY: Ending(
+        "the server at the gateway's port has a different key; nothing was sent to it",
+        "gwctl doctor shows which program holds the port",
+    ),
+    LoginOutcome.PORT_FORBIDDEN: Ending(
+        "browsers refuse to open the gateway's port", "set another port in the profile, then: gwctl up"
+    ),
+    LoginOutcome.SECOND_FACTOR_NEEDED: Ending(
+        "the second factor was not given",
+        "set second_factor in the profile, or answer at a terminal: gwctl login",
+    ),
+    LoginOutcome.SECOND_FACTOR_REFUSED: Ending(
+        "IBKR refused the second factor",
+        "check this machine's clock and the secret or device, then: gwctl login --reset-lockout",
+        is_refusal=True,
+    ),
+    LoginOutcome.UPSTREAM_ILL: Ending(
+        "IBKR's login was not available", "nothing: gwctl tries again when IBKR is back; it does not count as a refusal"
+    ),
+    LoginOutcome.SWALLOWED: Ending(
+        "the login page ignored the form twice; the password never left the browser",
+        "nothing: gwctl restarts the gateway and tries again",
+    ),
+    LoginOutcome.COOKIES_DISABLED: Ending("the login page says that cookies must be enabled", "use another browser"),
+    LoginOutcome.UNCLEAR: Ending(
+        "IBKR ended the login without a clear reason, which counts as a refusal",
+        "log in by hand at IBKR's website to see why, then: gwctl login --reset-lockout",
+        is_refusal=True,
+    ),
+    LoginOutcome.UNKNOWN_TEXT: Ending(
+        "the login page shows a text that gwctl does not know; it counts as a refusal",
+        "read it, do what it asks at IBKR's website, then: gwctl login --reset-lockout",
+        is_refusal=True,
+    ),
+    LoginOutcome.CANCELLED: Ending("the login was stopped before anything was sent", "gwctl status shows why"),
 }
+"""What each way a login can end means to a person; docs/login.md has the same table."""
 
 _MONEY = (
     r"maintenance (margin|fees?|requirement|excess|deposit|call)|(account|margin) maintenance"

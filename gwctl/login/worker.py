@@ -16,16 +16,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from gwctl.login.actions import Hands, OnStep, Over, Task
+from gwctl.login.actions import Hands, OnStep, Over
 from gwctl.login.browser import Browser, started
 from gwctl.login.browser_errors import LOOKED_AT_BYTES, ended_by, explained, first_line, has_ended
-from gwctl.login.codes import Method, Question
+from gwctl.login.codes import Question
 from gwctl.login.failures import keep
 from gwctl.login.flow import Flow
 from gwctl.login.form import Form
+from gwctl.login.job import LoginJob
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, Step, tidy
 from gwctl.login.page import Page, PageFailed
-from gwctl.login.page_state import Look, Patience
+from gwctl.login.page_state import Look
 from gwctl.login.recognition import RECOGNIZED
 from gwctl.login.verdict import Ended
 
@@ -35,7 +36,7 @@ NETWORK_ERROR = "net::ERR_"
 PROBED = "the page was inspected; nothing was submitted"
 
 
-async def probe(page: Page, task: Task, on_step: OnStep) -> LoginReport:
+async def probe(page: Page, task: LoginJob, on_step: OnStep) -> LoginReport:
     """Open the page, wait for its form, and report what was found; for a known page, the outcome is CANCELLED."""
     hands = Hands(page, task, on_step)
     form = Form(hands)
@@ -76,7 +77,7 @@ async def _await_success(page: Page, hands: Hands) -> None:
             await asyncio.sleep(max(0.0, SOON_S - (time.monotonic() - asked_s)))
 
 
-async def by_hand(page: Page, task: Task, on_step: OnStep) -> LoginReport:
+async def by_hand(page: Page, task: LoginJob, on_step: OnStep) -> LoginReport:
     """Open the page in a window and wait for the person to log in; CANCELLED if the window is closed before."""
     hands = Hands(page, task, on_step)
     page.outlives_crash = True
@@ -251,22 +252,7 @@ async def do_task(
 
     ``explain`` completes the report of a login whose browser went away.
     """
-    task = Task(
-        base_url=go["base_url"],
-        username=go["username"],
-        password=go["password"],
-        mode=go["mode"],
-        totp_secret=go["totp_secret"],
-        totp_used_window=go["totp_used_window"],
-        method=Method(go["method"]),
-        device=go["device"],
-        overrides=go["pages"],
-        first_after_start=go["first_after_start"],
-        has_worked=go["has_worked"],
-        page_path=go["page_path"],
-        deadline_s=go["deadline_s"],
-        patience=Patience(**go["patience"]),
-    )
+    task = LoginJob.from_json(go)
 
     def on_step(step: Step) -> None:
         parent.say("step", name=step.name, ms=step.at_ms)
@@ -282,7 +268,7 @@ async def do_task(
         return None if code is None else str(code)
 
     secrets = task.secrets
-    match go["visit"]:
+    match task.visit:
         case "probe":
             report = await probe(page, task, on_step)
         case "by_hand":
@@ -294,8 +280,7 @@ async def do_task(
     durations_ms = {**report.durations_ms, "browser": browser_ms}
     # From here on the parent knows the result, even if it kills this process while the evidence is written.
     parent.say("ended", report=report.to_json())
-    evidence_dir = Path(go["evidence_dir"]) if go["evidence_dir"] else None
-    kept = await keep(evidence_dir, await explain(report, secrets), page, secrets)
+    kept = await keep(task.evidence_dir, await explain(report, secrets), page, secrets)
     return LoginReport.from_json({**kept.to_json(), "durations_ms": durations_ms})
 
 

@@ -11,18 +11,18 @@ import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from gwctl.errors import DiskTrouble
-from gwctl.login.actions import Mode, OnStep
+from gwctl.login.actions import OnStep
 from gwctl.login.browser import Browser
 from gwctl.login.browser_errors import DRIVER, LOG_VARIABLES
-from gwctl.login.codes import Answer, Kind, Method, Question, nobody
+from gwctl.login.codes import Answer, Kind, Question, nobody
 from gwctl.login.failures import keep_without_page
+from gwctl.login.job import LoginJob
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step, tidy
-from gwctl.login.page_state import Patience
 from gwctl.process import Spawned, child_environment, inhabitants, spawn, stop
 from gwctl.state_file import make_private_dir
 
@@ -87,36 +87,6 @@ _CLOSE_S = 2.0
 _GRACE_S = 0.5
 _OVERTIME_S = 15.0
 _SWEEPS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class LoginJob:
-    """One login; the secrets never show in a repr. ``totp_used_window`` is the last report's ``totp_window``."""
-
-    base_url: str
-    username: str = field(repr=False)
-    password: str = field(repr=False)
-    mode: Mode = "paper"
-    totp_secret: str | None = field(default=None, repr=False)
-    totp_used_window: int | None = None
-    method: Method = Method.AUTO
-    device: str | None = None
-    pages: Mapping[str, list[str]] = field(default_factory=dict)
-    first_after_start: bool = False
-    has_worked: bool = False
-    """Whether this password has worked before: only then may it be sent again after a page that did nothing."""
-    page_path: str = "/"
-    visit: Literal["probe", "by_hand"] | None = None
-    """A visit without a submit, instead of a login: then there is no username and no password."""
-    deadline_s: float = 150.0
-    evidence_dir: Path | None = None
-    patience: Patience = field(default_factory=Patience)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the job for the pipe; it contains the secrets."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        evidence_dir = None if self.evidence_dir is None else str(self.evidence_dir)
-        return {**values, "pages": dict(self.pages), "evidence_dir": evidence_dir, "patience": asdict(self.patience)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +214,7 @@ class LoginWorker:
             if self.ended is not None:
                 await self.close()
                 return await self._kept(job, self.ended)
-            secrets = tuple(secret for secret in (job.password, job.totp_secret, job.username) if secret)
+            secrets = job.secrets
             text = f"the login's worker exited: {tidy(self._last_words(), secrets)}"
             ended_by_us = self._closed
             await self.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -207,6 +206,8 @@ async def end_labelled(name: str, value: str, *, grace_s: float) -> int:
 
     Look once more after finding none: a program that is just starting shows its environment a moment later.
     """
+    import asyncio
+
     seen: set[int] = set()
     asked = [one for one in labelled(name, value) if signal_if_ours(one, signal.SIGTERM)]
     for one in asked:

@@ -14,7 +14,7 @@ from gwctl.errors import Configuration, GwctlError
 from gwctl.login.codes import BadSecret, Method, bytes_of
 from gwctl.login.outcome import LoginOutcome, LoginReport
 from gwctl.login_ledger.ledger import Ledger
-from gwctl.login_ledger.outcome_policy import MEANINGS, RESET_HINT, Meaning
+from gwctl.login_ledger.outcome_policy import MEANINGS, Meaning
 from gwctl.login_ledger.rules import Permission, Submit
 
 COMMAND_TIMEOUT_S = 30.0
@@ -190,5 +190,5 @@ def denied(permission: Permission) -> LoginDone:
         text=permission.reason or "locked out",
         code=permission.code or "locked_out",
         exit_code=77,
-        hint=RESET_HINT,
+        hint="fix the cause, then: gwctl login --reset-lockout",
     )

@@ -19,9 +19,10 @@ from gwctl.gateway.log_diagnosis import read_cause
 from gwctl.login.browser import find_browser
 from gwctl.login.codes import Answer, Method, Question, nobody
 from gwctl.login.failures import keep_cause, keep_never_authenticated
+from gwctl.login.job import LoginJob
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step
 from gwctl.login.recognition import UNDERSTOOD
-from gwctl.login.worker_client import LoginJob, LoginWorker
+from gwctl.login.worker_client import LoginWorker
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.login_ledger.outcome_policy import MEANINGS
 from gwctl.login_ledger.rules import Permission
@@ -223,8 +224,8 @@ class Authenticator:
         return LoginJob(
             base_url=f"https://localhost:{self.settings['port']}",
             username=credentials.username,
-            password=credentials.password.reveal(),
-            totp_secret=credentials.totp_secret.reveal() if credentials.totp_secret else None,
+            password=credentials.password,
+            totp_secret=credentials.totp_secret,
             method=method,
             device=self.settings["second_factor_device"],
             mode=self.settings["mode"],

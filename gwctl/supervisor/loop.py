@@ -246,10 +246,17 @@ class Shell:
             finally:
                 work.close()
 
-        task = asyncio.get_running_loop().create_task(self._guarded(name, ordered(), epoch))
+        turn = ordered()
+
+        def left(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            turn.close()  # a task that is cancelled before it begins has awaited neither
+            work.close()
+
+        task = asyncio.get_running_loop().create_task(self._guarded(name, turn, epoch))
         self._running[name] = task
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(left)
 
     async def _guarded(self, name: str, work: Coroutine[Any, Any, None], epoch: int) -> None:
         """Turn an error in ``work`` into an event, so that the core never waits for an answer that cannot come."""

@@ -14,7 +14,6 @@ from canaries import Canaries
 from gwctl.login.codes import Method, Question
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.page_state import Patience
-from gwctl.login.worker_client import LoginJob
 from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 
@@ -62,7 +61,7 @@ def echoing(ibkr: RunningStandIn) -> None:
 
 def forgetting(ibkr: RunningStandIn) -> None:
     """Give the browser the cookies of a login, then show the login page once more."""
-    ibkr.state.dispatch = lambda _cookies: False  # type: ignore[method-assign] # a fault is played
+    ibkr.state.dispatch = lambda cookies: False  # type: ignore[method-assign]  # noqa: ARG005 - a fault is played
 
 
 def asking_for(kind: str, **parameters: Any) -> Mapping[str, Mapping[str, Any]]:
@@ -84,7 +83,7 @@ class Way:
 
     def log_in(self, url: str, pin: str, folder: Path) -> rig.Login:
         """Fail once, with the evidence in ``folder``/evidence."""
-        job = LoginJob(url, USERNAME, PASSWORD, evidence_dir=folder / "evidence", patience=QUICK, **self.job)
+        job = rig.job(url, USERNAME, PASSWORD, evidence_dir=folder / "evidence", patience=QUICK, **self.job)
         return rig.log_in(job, pin, folder / "scratch", answer=self.reply)
 
 

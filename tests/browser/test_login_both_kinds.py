@@ -23,7 +23,7 @@ from gwctl.login.failures import latest
 from gwctl.login.outcome import LoginOutcome, LoginReport
 from gwctl.login.page import Page, PageFailed
 from gwctl.login.page_state import Patience
-from gwctl.login.worker_client import LoginJob, LoginWorker
+from gwctl.login.worker_client import LoginWorker
 
 pytestmark = pytest.mark.browser
 
@@ -68,7 +68,7 @@ def test_an_answer_without_a_body_is_ibkrs(visited: tuple[rig.OneBrowser, Front,
     """Chromium may turn an answer without a body into an error: then IBKR is at fault, not the installation."""
     chromium, front, url = visited
     front.status = status
-    login = chromium.log_in(LoginJob(url, rig.USERNAME, rig.PASSWORD, patience=PATIENCE))
+    login = chromium.log_in(rig.job(url, rig.USERNAME, rig.PASSWORD, patience=PATIENCE))
     assert login.report.outcome is LoginOutcome.UPSTREAM_ILL
     assert f"answered {status}" in login.report.text
     assert login.permits == 0
@@ -97,7 +97,7 @@ def start_in(kind: Browser, scratch_dir: Path) -> tuple[LoginReport, Path]:
 
     async def run() -> tuple[LoginReport, Path]:
         async with LoginWorker.start(kind, None, scratch_dir, environ=os.environ) as worker:
-            job = LoginJob("https://localhost:3", rig.USERNAME, rig.PASSWORD, patience=PATIENCE)
+            job = rig.job("https://localhost:3", rig.USERNAME, rig.PASSWORD, patience=PATIENCE)
             return await worker.run(job, lambda _step: None, lambda: asyncio.sleep(0, result=True)), worker.folder
 
     return asyncio.run(run())
@@ -168,7 +168,7 @@ def test_a_browser_that_does_not_start_says_why(script: str, outcome: LoginOutco
         async with LoginWorker.start(
             Browser("chrome", program, "setting"), None, tmp_path / "s", environ=os.environ
         ) as worker:
-            job = LoginJob("https://localhost:3", rig.USERNAME, rig.PASSWORD, evidence_dir=tmp_path / "evidence")
+            job = rig.job("https://localhost:3", rig.USERNAME, rig.PASSWORD, evidence_dir=tmp_path / "evidence")
             return await worker.run(job, lambda _step: None, lambda: asyncio.sleep(0, result=True))
 
     report = asyncio.run(run())
@@ -204,7 +204,7 @@ def test_a_browser_that_is_killed_at_work_is_called_so(
 
     async def run(url: str) -> LoginReport:
         async with LoginWorker.start(kind, key.pin, tmp_path, environ=os.environ) as worker:
-            job = LoginJob(url, rig.USERNAME, rig.PASSWORD, evidence_dir=tmp_path / "evidence")
+            job = rig.job(url, rig.USERNAME, rig.PASSWORD, evidence_dir=tmp_path / "evidence")
             task = asyncio.create_task(worker.run(job, lambda _step: None, lambda: asyncio.sleep(0, result=True)))
             await asyncio.to_thread(opened.wait, 30)
             family = psutil.Process(worker.pid).children(recursive=True)

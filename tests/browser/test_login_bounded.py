@@ -19,7 +19,7 @@ import pytest
 
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step
 from gwctl.login.page_state import Patience
-from gwctl.login.worker_client import LoginJob, LoginWorker
+from gwctl.login.worker_client import LoginWorker
 
 pytestmark = pytest.mark.browser
 
@@ -86,7 +86,7 @@ async def hanging_login(url_and_pin: tuple[str, str], scratch: Path, **changes: 
         if step.name == "submitted":
             submitted.set()
 
-    job = LoginJob(
+    job = rig.job(
         url, rig.USERNAME, rig.PASSWORD, totp_secret="JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP", evidence_dir=scratch / "kept",
         **{"patience": Patience(answer_s=60.0)} | changes,
     )  # fmt: skip
@@ -186,13 +186,13 @@ import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(rig.__file__).parent)!r})
 import login_rig as rig
-from gwctl.login.worker_client import LoginJob, LoginWorker
+from gwctl.login.worker_client import LoginWorker
 async def main():
     worker = LoginWorker.start(rig.browser(), {pin!r}, Path({str(tmp_path)!r}), environ=os.environ)
     def on_step(step):
         if step.name == "submitted":
             print(worker.folder, worker.pid, flush=True)
-    await worker.run(LoginJob({url!r}, "someone", "something"), on_step, lambda: asyncio.sleep(0, result=True))
+    await worker.run(rig.job({url!r}, "someone", "something"), on_step, lambda: asyncio.sleep(0, result=True))
 asyncio.run(main())
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:

@@ -12,7 +12,6 @@ import pytest
 
 from gwctl.login.codes import Method
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.worker_client import LoginJob
 from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import serve_in_thread
 
@@ -27,7 +26,7 @@ def log_in(folder: Path, ahead_s: float) -> tuple[rig.Login, list[str]]:
         config = StandInConfig("token", account, page=PageOptions(form_delay_ms=0))
         ibkr = stack.enter_context(serve_in_thread(config, wall_clock=lambda: time.time() + ahead_s))
         url = stack.enter_context(rig.serve_gateway(ibkr.url, key, folder))
-        job = LoginJob(url, rig.USERNAME, rig.PASSWORD, totp_secret=matrix.TOTP_SECRET, method=Method.TOTP)
+        job = rig.job(url, rig.USERNAME, rig.PASSWORD, totp_secret=matrix.TOTP_SECRET, method=Method.TOTP)
         login = rig.log_in(job, key.pin, folder / "scratch")
         return login, [submit.outcome for submit in ibkr.state.desk.submits]
 

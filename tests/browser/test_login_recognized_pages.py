@@ -13,7 +13,6 @@ import pytest
 from gwctl.login.codes import Method, Question
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.page_state import Patience
-from gwctl.login.worker_client import LoginJob
 
 pytestmark = pytest.mark.browser
 
@@ -121,7 +120,7 @@ def log_in(chromium: rig.OneBrowser, front: Front) -> LogIn:
             "deadline_s": 40.0,
             "patience": PATIENCE,
         }
-        return chromium.log_in(LoginJob(**values | changes), answer=answer)
+        return chromium.log_in(rig.job(**values | changes), answer=answer)
 
     return do
 

@@ -16,7 +16,7 @@ import pytest
 from gwctl.login.browser import Browser
 from gwctl.login.outcome import LoginOutcome, LoginReport
 from gwctl.login.page_state import Patience
-from gwctl.login.worker_client import LoginJob, LoginWorker
+from gwctl.login.worker_client import LoginWorker
 
 pytestmark = pytest.mark.browser
 
@@ -99,7 +99,7 @@ def log_in(chromium: rig.OneBrowser, front: Front) -> Callable[..., rig.Login]:
             "deadline_s": 40.0,
             "patience": PATIENCE,
         }
-        return chromium.log_in(LoginJob(**values | changes))
+        return chromium.log_in(rig.job(**values | changes))
 
     return do
 
@@ -321,7 +321,7 @@ def test_a_port_where_nobody_answers_is_a_page_that_never_came(key: rig.Key, chr
     """A gateway that has ended is distinguished from a failed browser."""
     with rig.serve(lambda _port: rig.PageServer(""), key) as url:
         pass
-    login = chromium.log_in(LoginJob(url, rig.USERNAME, rig.PASSWORD, patience=PATIENCE))
+    login = chromium.log_in(rig.job(url, rig.USERNAME, rig.PASSWORD, patience=PATIENCE))
     assert login.report.outcome is LoginOutcome.PAGE_NEVER_CAME
     assert "ERR_CONNECTION_REFUSED" in login.report.text
 
@@ -332,7 +332,7 @@ def test_a_browser_that_does_not_start_is_said(tmp_path: Path) -> None:
     async def run() -> LoginReport:
         browser = Browser("chrome", Path("/bin/false"), "setting")
         async with LoginWorker.start(browser, "x", tmp_path, environ=os.environ) as worker:
-            job = LoginJob("https://localhost:1", rig.USERNAME, rig.PASSWORD)
+            job = rig.job("https://localhost:1", rig.USERNAME, rig.PASSWORD)
             return await worker.run(job, lambda _step: None, lambda: asyncio.sleep(0, result=True))
 
     report = asyncio.run(run())

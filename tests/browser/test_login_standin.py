@@ -10,9 +10,9 @@ import login_rig as rig
 import pyotp
 import pytest
 
+from gwctl.login.job import LoginJob
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.page_state import Patience
-from gwctl.login.worker_client import LoginJob
 from gwctl.sandbox.account_settings import Mode
 from gwctl.sandbox.ibkr import RunningStandIn
 
@@ -46,14 +46,14 @@ class Stand:
     shared: Shared
 
     def job(self, **changes: Any) -> LoginJob:
-        values = {
+        values: dict[str, Any] = {
             "base_url": self.url,
             "username": rig.USERNAME,
             "password": rig.PASSWORD,
             "evidence_dir": self.folder / "evidence",
             "deadline_s": 60.0,
         }
-        return LoginJob(**values | changes)
+        return rig.job(**values | changes)
 
     def log_in(self, *, permit: bool = True, **changes: Any) -> rig.Login:
         """Log in with the shared browser."""

@@ -14,7 +14,6 @@ from test_login_served_pages import CURRENT, PATIENCE, TOTP_SECRET, Front
 
 from gwctl.login.codes import Kind, Method, Question
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.worker_client import LoginJob
 
 pytestmark = pytest.mark.browser
 
@@ -50,7 +49,7 @@ def log_in(places: tuple[Front, rig.OneBrowser]) -> LogIn:
             "deadline_s": 40.0,
             "patience": QUICK,
         }
-        return chromium.log_in(LoginJob(**values | changes), answer=answer)
+        return chromium.log_in(rig.job(**values | changes), answer=answer)
 
     return do
 

@@ -8,6 +8,7 @@ import secrets
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -121,7 +122,13 @@ def plant(machine: Machine) -> None:
     end = {"exit_code": 77, "code": "x", "text": text[:3000], "hint": lines()[0], "at_s": 1.0}
     machine.write_state(paths.last_end_file, end)
     machine.write_state(paths.sandbox_state_file, {"admin_token": known["stand-in's token"]})
-    ledger = {"salt": "00" * 16, "submits": [], "worked_print": None, "refused_print": None, "block": None}
+    ledger: dict[str, Any] = {
+        "salt": "00" * 16,
+        "submits": [],
+        "worked_print": None,
+        "refused_print": None,
+        "block": None,
+    }
     machine.write_state(paths.ledger_file, {**ledger, "locked_reason": lines()[1]})
     evidence = paths.evidence_dir / "20260101T000000Z-1-refused"
     steps = {"outcome": "refused", "at": "2026-01-01T00:00:00Z", "text": text[:3000], "steps": [[lines()[2], 1]]}

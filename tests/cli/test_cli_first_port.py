@@ -37,14 +37,15 @@ def held(port: int) -> Iterator[None]:
 @pytest.mark.parametrize("how", ["flag", "variable", "profile"])
 def test_a_port_that_no_browser_opens_is_refused_before_anything_starts(home: Home, how: str) -> None:
     """`--port 22` is an invalid setting (78) with a free port in the hint, not a browser failure."""
-    argv, variables = ["up", "--sandbox"], {"GWCTL_PORT": None}
+    argv = ["up", "--sandbox"]
+    port: str | None = None
     if how == "flag":
         argv += ["--port", "22"]
     elif how == "variable":
-        variables = {"GWCTL_PORT": "6000"}
+        port = "6000"
     else:
         home.write_config("[profiles.default]\nport = 5060\n")
-    text = one_line_with_hint(home.gwctl(*argv, **variables).check(78))
+    text = one_line_with_hint(home.gwctl(*argv, GWCTL_PORT=port).check(78))
     assert "is not a port that browsers open" in text
     suggested = int(text.rpartition(" ")[2])
     assert suggested > 1023

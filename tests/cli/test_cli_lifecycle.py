@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,7 @@ def test_exec_does_not_start_anything_for_a_missing_command(home: Home) -> None:
     assert not home.home.exists()
 
 
-MOMENTS = {
+MOMENTS: dict[str, Callable[[Home], bool]] = {
     "the call began": lambda home: home.profile_dir.is_dir(),
     "the supervisor began": lambda home: bool(home.journal()),
     "the gateway answers": lambda home: any(entry["kind"] == "gateway" for entry in home.journal()),

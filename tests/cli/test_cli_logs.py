@@ -18,8 +18,12 @@ class Reader:
 
     def __init__(self, stream: Iterator[str]) -> None:
         self.lines: Queue[str] = Queue()
-        self.thread = threading.Thread(target=lambda: [self.lines.put(line) for line in stream], daemon=True)
+        self.thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
         self.thread.start()
+
+    def _read(self, stream: Iterator[str]) -> None:
+        for line in stream:
+            self.lines.put(line)
 
     def expect(self, *wanted: str) -> None:
         for line in wanted:

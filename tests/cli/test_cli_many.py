@@ -9,7 +9,7 @@ import socket
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cli_fakes import Home, lasting_port, one_line_with_hint, wait_for
@@ -18,6 +18,7 @@ from gwctl.cli.all_profiles import table
 from gwctl.config import Environment
 from gwctl.lifecycle.profile import Profile
 from gwctl.lifecycle.status import blank_status
+from gwctl.session_status import Status
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -38,7 +39,8 @@ class Machine(Home):
 
     def profiles(self) -> dict[str, Any]:
         """Return the profiles of config.toml."""
-        return tomllib.loads((self.home / "config.toml").read_text())["profiles"]
+        profiles: dict[str, Any] = tomllib.loads((self.home / "config.toml").read_text())["profiles"]
+        return profiles
 
     def look(self) -> dict[str, dict[str, Any]]:
         """Return each profile's status object."""
@@ -160,15 +162,15 @@ PAIR = ("one", "two")
 # Shown.
 
 
-def blank(name: str, **known: Any) -> dict[str, Any]:
-    return {**blank_status(Profile(name, Environment({"GWCTL_HOME": "/h"})), 65535), **known}
+def blank(name: str, **known: Any) -> Status:
+    return cast("Status", {**blank_status(Profile(name, Environment({"GWCTL_HOME": "/h"})), 65535), **known})
 
 
 def test_the_widest_table_is_80_columns() -> None:
     """With the longest name, phase, reason and next step, no line exceeds 80 columns and no reason is cut."""
     reason = "IBKR cannot be reached: " + "no answer within 5 s, " * 8 + "then none"
     wide = blank("n" * 64, phase="awaiting_second_factor", reason=reason, since="2020-01-01T00:00:00Z")
-    wide["login"] = {**wide["login"], "rejected": 9, "rejected_limit": 9, "locked": True}
+    wide["login"] |= {"rejected": 9, "rejected_limit": 9, "locked": True}
     wide["next"] = {"what": "reauthenticate", "in_s": 0.0}
     rows = list(table([(wide, 150), (blank("two", phase="ready", ready=True, sandbox=True), 0)]))
     assert max(len(row) for row in rows) <= 80

@@ -80,7 +80,7 @@ def test_all_is_well_in_silence(sandbox: Home) -> None:
         assert sandbox.gwctl(*argv) == SILENT
 
 
-def test_a_healthy_call_is_quick(sandbox: Home, record_property: pytest.RecordProperty) -> None:
+def test_a_healthy_call_is_quick(sandbox: Home, record_property: Callable[[str, object], None]) -> None:
     """The call that cron makes every five minutes costs a fraction of a second."""
     lengths_s = []
     for _ in range(5):
@@ -213,7 +213,7 @@ def supervisors(home: Home) -> list[int]:
     return [one.pid for one in home.processes() if "--handed-over" in one.cmdline()]
 
 
-def test_fifty_calls_at_the_same_moment(home: Home, record_property: pytest.RecordProperty) -> None:
+def test_fifty_calls_at_the_same_moment(home: Home, record_property: Callable[[str, object], None]) -> None:
     """Fifty calls start one supervisor, one gateway and one login, and each exits silently with 0 (law 1)."""
     began_s = time.perf_counter()
     assert ends(all_at_once(home, AT_THE_SAME_MOMENT)) == [SILENT] * AT_THE_SAME_MOMENT
@@ -244,7 +244,10 @@ def _left(_file: Path) -> None:
 
 
 def _says(content: bytes) -> Callable[[Path], None]:
-    return lambda file: file.write_bytes(content) and None
+    def write(file: Path) -> None:
+        file.write_bytes(content)
+
+    return write
 
 
 def _other_port(file: Path) -> None:

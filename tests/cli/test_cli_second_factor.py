@@ -11,7 +11,7 @@ import psutil
 import pytest
 from chaos.worlds import plain_release
 from cli_fakes import Home, RealHome, a_home, a_real_home, one_line_with_hint, wait_for
-from test_cli_terminal import on_terminal
+from terminal import on_terminal
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 

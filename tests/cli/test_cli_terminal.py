@@ -6,17 +6,10 @@ import re
 
 import pexpect
 import pytest
-from cli_fakes import PROGRAM, QUICK, Home
+from cli_fakes import Home
+from terminal import on_terminal
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9]m|\x1b\[[0-9;]*9[0-9]m")
-
-
-def on_terminal(home: Home, *argv: str, **variables: str) -> pexpect.spawn[str]:
-    """Start a call whose stdin, stdout and stderr are a terminal of 100 columns."""
-    environment = home.environment(**{"TERM": "xterm-256color", "NO_COLOR": None, "CI": None, **QUICK, **variables})
-    return pexpect.spawn(
-        PROGRAM[0], [*PROGRAM[1:], *argv], env=environment, dimensions=(40, 100), timeout=60, encoding="utf-8"
-    )
 
 
 def test_phases_are_shown_as_they_pass(home: Home) -> None:

@@ -10,7 +10,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import page_rig
 import pexpect
@@ -22,6 +22,7 @@ from gwctl.cli.live import screen
 from gwctl.history.recent import Lately, look_back
 from gwctl.history.report import LastSign
 from gwctl.paths import Paths
+from gwctl.session_status import Status
 
 NOW_S = 1_790_000_000.0
 ROWS, COLUMNS = 32, 80
@@ -36,7 +37,7 @@ def day(tmp_path: Path) -> Lately:
 
 
 def _plain(status: dict[str, Any], day: Lately | None, width: int = COLUMNS, *, blocks: bool = True) -> list[str]:
-    return [line.plain.rstrip() for line in screen(status, day, width, blocks=blocks)]
+    return [line.plain.rstrip() for line in screen(cast("Status", status), day, width, blocks=blocks)]
 
 
 def test_the_screen_says_everything(day: Lately) -> None:
@@ -104,7 +105,7 @@ class Terminal:
         self._stream = pyte.ByteStream(self.screen)
         environment = {**home.environment(NO_COLOR=None), "TERM": "xterm-256color", "LANG": "C.UTF-8", **variables}
         environment = {name: value for name, value in environment.items() if name not in {"COLUMNS", "LINES"}}
-        self.child = pexpect.spawn(
+        self.child: pexpect.spawn[bytes] = pexpect.spawn(
             PROGRAM[0], [*PROGRAM[1:], "status", "--watch"], env=environment, dimensions=(ROWS, COLUMNS)
         )
         self.raw = b""

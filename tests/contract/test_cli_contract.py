@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
-import subprocess
-import sys
-from typing import Any
 
 import pytest
 from cli_fakes import Done, Home, one_line_with_hint, wait_for
+from contract_checks import check_envelope, imported
 
 VERBS = [
     *(
@@ -36,21 +33,6 @@ VERBS = [
     *(["notify"], ["notify", "test"]),
 ]
 GLOBAL_OPTIONS = ("--profile", "--json", "--quiet", "--verbose", "--no-color", "--no-input")
-
-
-def check_envelope(done: Done, command: str, exit_code: int) -> dict[str, Any]:
-    """Assert that stdout is exactly one envelope of the contract and return it."""
-    assert done.exit_code == exit_code, done
-    assert done.stdout.count("\n") == 1
-    envelope: dict[str, Any] = json.loads(done.stdout)
-    assert list(envelope) == ["gwctl", "command", "exit_code", "data", "error"]
-    assert (envelope["gwctl"], envelope["command"], envelope["exit_code"]) == (1, command, exit_code)
-    if envelope["error"] is not None:
-        assert list(envelope["error"]) == ["code", "message", "hint"]
-        assert envelope["data"] is None
-        assert re.fullmatch(r"[a-z0-9_]+", envelope["error"]["code"])
-        assert envelope["error"]["message"]
-    return envelope
 
 
 def test_every_verb_has_help_with_the_global_options(home: Home) -> None:
@@ -210,25 +192,3 @@ def test_an_answer_in_a_terminal_without_unicode(home: Home) -> None:
 def test_quick_verbs_import_little(home: Home, argv: list[str]) -> None:
     """--help and status load none of the large libraries (design.md, Speed)."""
     assert imported(home, *argv) == set()
-
-
-HEAVY = (
-    *("playwright", "cryptography", "yaml", "rich", "starlette", "uvicorn", "httpx", "tomlkit"),
-    # With GWCTL_HOME set and no settings file; together they take a sixth of the time allowed for `status`.
-    *("asyncio", "platformdirs", "tempfile", "tomllib", "difflib"),
-)
-
-
-def imported(home: Home, *argv: str) -> set[str]:
-    """Return which of the large libraries a call imports."""
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "gwctl", *argv],
-        env=home.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "gwctl.cli.main" in names
-    return {name for name in HEAVY if name in names}

@@ -9,12 +9,13 @@ import signal
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psutil
 import pytest
 from cli_fakes import Home, one_line_with_hint, wait_for
-from test_cli_contract import check_envelope, imported
+from contract_checks import check_envelope, imported
 
 HEALTHY_UP_BOUND_S = 1.0
 """The contract says 0.3 s; a test machine may be busy with other tests."""
@@ -124,7 +125,7 @@ def test_watching_the_status(sandbox: Home) -> None:
     assert all(json.loads(line)["phase"] == "ready" for line in stdout.splitlines())
 
 
-def test_up_again_touches_nothing(sandbox: Home, record_property: pytest.RecordProperty) -> None:
+def test_up_again_touches_nothing(sandbox: Home, record_property: Callable[[str, object], None]) -> None:
     """`up` on a healthy profile says so, exits 0 in well under a second, and changes no file and no process."""
     before, pid = sandbox.fingerprint(), sandbox.status()["gateway"]["pid"]
     lengths_s = []

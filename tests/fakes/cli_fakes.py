@@ -40,7 +40,7 @@ class Home:
         merged: Mapping[str, str | None] = {**os.environ, **self.variables, **changes}
         return {name: value for name, value in merged.items() if value is not None}
 
-    def gwctl(self, *argv: str, cwd: Path | None = None, stdin: str = "", **changes: str | None) -> Done:
+    def gwctl(self, *argv: str, cwd: Path | str | None = None, stdin: str = "", **changes: str | None) -> Done:
         """Run one call to its end."""
         done = subprocess.run(
             [*PROGRAM, *argv],
@@ -78,7 +78,7 @@ class Home:
 
     def status(self) -> dict[str, Any]:
         """Return the ``data`` of status, asked of the supervisor itself: a process for each look costs more."""
-        return status_of(self.home) or dict(self.gwctl("status", "--json").envelope["data"])
+        return dict(status_of(self.home) or self.gwctl("status", "--json").envelope["data"])
 
     def journal(self) -> list[dict[str, Any]]:
         """Return what happened so far."""

@@ -17,6 +17,7 @@ from gwctl.history.journal import Journal
 from gwctl.paths import Paths
 from gwctl.state_file import write_json
 from gwctl.supervisor.health import HealthServer, Routes
+from gwctl.version import VERSION
 
 STATUS: dict[str, Any] = {
     "profile": "default",
@@ -34,7 +35,8 @@ async def no_control(_verb: str, _body: dict[str, Any]) -> dict[str, Any]:
 
 async def no_events(_since: int) -> AsyncIterator[dict[str, Any]]:
     """Log nothing."""
-    for entry in ():
+    none: tuple[dict[str, Any], ...] = ()
+    for entry in none:
         yield entry
 
 
@@ -49,7 +51,7 @@ async def main() -> None:
     status = {**STATUS, **said.get("status", {})}
     server = HealthServer(Routes(lambda: status, lambda: said.get("live", True), no_control, no_events), token, "one")
     port = await server.start(0) if said.get("answers", True) else 1
-    Journal(paths.journal_file).begin(sandbox=False, version=said.get("version", "0.1.0"))
+    Journal(paths.journal_file).begin(sandbox=False, version=said.get("version", VERSION))
     me = process.identify(os.getpid())
     assert me is not None
     record = {

@@ -8,8 +8,8 @@ from typing import Any
 import login_matrix as matrix
 import login_rig as rig
 
+from gwctl.login.job import LoginJob
 from gwctl.login.page_state import Patience
-from gwctl.login.worker_client import LoginJob
 from gwctl.sandbox.ibkr import RunningStandIn
 
 SHORT = Patience(form_s=1.5)
@@ -21,7 +21,7 @@ def job_of(case: matrix.Case, url: str) -> LoginJob:
     patience = SHORT if wishes.pop("short", False) else matrix.QUICK
     if case.variant is matrix.LATE:
         patience = Patience()
-    return LoginJob(
+    return rig.job(
         base_url=url,
         username=rig.USERNAME,
         password=rig.PASSWORD,

@@ -24,12 +24,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from gwctl.credentials import Secret
 from gwctl.login.browser import Browser, find_browser, find_window_browser, started
 from gwctl.login.codes import Kind, Question
+from gwctl.login.job import LoginJob
 from gwctl.login.outcome import LoginReport, Step
 from gwctl.login.page import Page
 from gwctl.login.worker import do_task
-from gwctl.login.worker_client import LoginJob, LoginWorker
+from gwctl.login.worker_client import LoginWorker
 from gwctl.sandbox.account_settings import Account, Mode, PageOptions, StandInConfig, fixture
 from gwctl.sandbox.gateway.conf_yaml import Conf, WebApp
 from gwctl.sandbox.gateway.handshake import GatewayLog, Handshake
@@ -40,6 +42,14 @@ from gwctl.sandbox.serving import bound_socket, quiet_server
 
 USERNAME = "someuser7"
 PASSWORD = "correct-horse-9"
+
+
+def job(
+    base_url: str, username: str = "", password: str = "", *, totp_secret: str | None = None, **values: Any
+) -> LoginJob:
+    """Return a login's job from plain texts."""
+    secret = None if totp_secret is None else Secret(totp_secret)
+    return LoginJob(base_url, username, Secret(password), totp_secret=secret, **values)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,14 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+
+class SupportsFileno(Protocol):
+    """An open file, as far as os.fsync cares."""
+
+    def fileno(self) -> int: ...
+
 
 OPENS_TO_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = frozenset(
@@ -54,10 +61,11 @@ def watch(report: int) -> None:
 
     real_fsync = os.fsync
 
-    def fsync(handle: int) -> None:
+    def fsync(fd: int | SupportsFileno) -> None:
         if in_the_loop():
+            handle = fd if isinstance(fd, int) else fd.fileno()
             found("os.fsync", Path(f"/proc/self/fd/{handle}").readlink())
-        real_fsync(handle)
+        real_fsync(fd)
 
     os.fsync = fsync
     sys.addaudithook(hook)

@@ -85,7 +85,8 @@ def variables(workload: Manifest, objects: tuple[Manifest, ...], name: str = "gw
 def fits(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     """Say whether a selector of labels chooses these; an empty one chooses everything."""
     assert set(selector) <= {"matchLabels"}
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    wanted: Mapping[str, str] = selector.get("matchLabels", {})
+    return wanted.items() <= labels.items()
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from page_grammar_model import SOON_S, Expected, expected
 from page_grammar_server import Seen, Server
 
 from gwctl.login.codes import Kind, Method, Question
+from gwctl.login.job import LoginJob
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.page_state import Patience
-from gwctl.login.worker_client import LoginJob
 
 TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 CODES = ("135790", "246802")
@@ -66,7 +66,7 @@ class Stage:
         for name in ("worked_before", "has_worked"):
             if name in LoginJob.__slots__:
                 values[name] = profile.worked
-        return LoginJob(self._url, rig.USERNAME, rig.PASSWORD, **values)  # type: ignore[arg-type]
+        return rig.job(self._url, rig.USERNAME, rig.PASSWORD, **values)  # type: ignore[arg-type]
 
     def _secrets(self, login: rig.Login, seen: Seen) -> Iterator[str]:
         codes = {f"code {n}": code for n, code in enumerate(seen.codes) if len(code) == len(CODES[0])}

@@ -16,6 +16,7 @@ from gwctl.paths import Paths
 from gwctl.supervisor.health import HealthServer, Routes
 from gwctl.supervisor.status_report import Page
 from gwctl.times import utc_ms
+from gwctl.version import VERSION
 
 HOUR_S = 3600.0
 READY: dict[str, Any] = {
@@ -65,7 +66,7 @@ STOPPED: dict[str, Any] = {
 def write_journal(file: Path, now_s: float) -> None:
     """Write a day with a start, a dropped session that took a login, and a gateway that died."""
     entries = [
-        (22.0, "start", {"sandbox": False, "version": "0.1.0", "boot": "one", "last_seen": None}),
+        (22.0, "start", {"sandbox": False, "version": VERSION, "boot": "one", "last_seen": None}),
         (22.0, "phase", {"phase": "starting", "reason": "starting the gateway", "after_s": 0.0}),
         (21.999, "gateway", {"pid": 1, "port": 5000, "release": "20230424-a27ed421", "answered_s": 1.1}),
         (21.999, "phase", {"phase": "logging_in", "reason": "logging in", "after_s": 1.2}),

@@ -21,6 +21,7 @@ from gwctl.errors import GwctlError
 from gwctl.paths import Paths
 from gwctl.sandbox.account_settings import Account, PageOptions, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.session_status import Status
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def lasting_port() -> int:
             return port
 
 
-def wait_for(fact: Callable[[], T], timeout_s: float, what: str) -> T:
+def wait_for(fact: Callable[[], T | None], timeout_s: float, what: str) -> T:
     """Return the fact once it is true; fail after ``timeout_s``."""
     deadline_s = time.monotonic() + timeout_s
     while True:
@@ -56,7 +57,7 @@ def wait_for(fact: Callable[[], T], timeout_s: float, what: str) -> T:
         time.sleep(0.02)  # between two looks at a fact, until the deadline
 
 
-def status_of(home: Path) -> dict[str, Any] | None:
+def status_of(home: Path) -> Status | None:
     """Return what the supervisor of a home's default profile says of itself, None if none answers."""
     with contextlib.suppress(GwctlError, NoSupervisor):
         client = SupervisorClient.find(Paths.for_profile("default", home))
@@ -127,7 +128,7 @@ class Rig:
 
     def status(self) -> dict[str, Any]:
         """Return the ``data`` of status."""
-        return status_of(self.home) or dict(self.gwctl("status", "--json").envelope["data"])
+        return dict(status_of(self.home) or self.gwctl("status", "--json").envelope["data"])
 
     def journal(self) -> list[dict[str, Any]]:
         """Return what happened."""

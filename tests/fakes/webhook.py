@@ -81,7 +81,7 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def a_webhook(*answers: int | str, certificate: Path | None = None, **headers: str) -> Iterator[Webhook]:
+def a_webhook(*answers: int | str, certificate: Path | str | None = None, **headers: str) -> Iterator[Webhook]:
     """Yield a server that answers so; with ``certificate`` (PEM, its key in it) by https."""
     webhook = Webhook(answers=list(answers) or [200], headers=headers)
     server = _Server(("127.0.0.1", 0), _handler(webhook))

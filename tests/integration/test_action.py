@@ -49,7 +49,7 @@ def test_published_schemas(tmp_path: Path, text: str) -> None:
     schema = next(name for key, name in SCHEMAS.items() if not key or key in content)
     file = tmp_path / "file.yml"
     file.write_text(text)
-    argv = [BIN / "check-jsonschema", "--builtin-schema", schema, file]
+    argv: list[str | Path] = [BIN / "check-jsonschema", "--builtin-schema", schema, file]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -117,7 +117,7 @@ class Runner:
             check=False,
         )
         self.log += done.stdout + done.stderr
-        self.environment.update(line.split("=", 1) for line in files["GITHUB_ENV"].read_text().splitlines())
+        self.environment |= dict(line.split("=", 1) for line in files["GITHUB_ENV"].read_text().splitlines())
         if step_id is not None:
             outputs = files["GITHUB_OUTPUT"].read_text().splitlines()
             self.outputs[step_id] = dict(line.split("=", 1) for line in outputs)

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import signal
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def status(user: CronUser) -> dict[str, Any]:
     return data
 
 
-def test_cron_is_enough(real_release_zip: Path, record_property: pytest.RecordProperty) -> None:
+def test_cron_is_enough(real_release_zip: Path, record_property: Callable[[str, object], None]) -> None:
     """The line in the crontab alone brings the session up, and adopts it silently after a `kill -9`."""
     assert Path(CRON).exists(), "Debian's cron is missing: scripts/set-up --tests"
     with a_cron_user() as user, a_profile(user, real_release_zip) as stand_in:

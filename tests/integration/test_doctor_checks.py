@@ -16,7 +16,7 @@ from doctor_breaks import Break
 from doctor_rig import Machine, a_sound_machine, program
 from release_fakes import release_zip
 
-from gwctl.doctor import CHECKS, files
+from gwctl.doctor import CHECKS
 from gwctl.doctor.case import State
 from gwctl.gateway import keystore
 
@@ -225,7 +225,7 @@ def test_a_file_of_another_user(machine: Machine, monkeypatch: pytest.MonkeyPatc
         os.chown(file, 65534, -1)
         wrong = machine.wrong()
     else:  # only root can give a file away: so this process pretends to be another user
-        monkeypatch.setattr(files.os, "geteuid", lambda: me + 1)
+        monkeypatch.setattr("gwctl.doctor.files.os.geteuid", lambda: me + 1)
         wrong = machine.wrong()
     assert list(wrong) == ["permissions"]
     assert "owned by another user" in wrong["permissions"].what

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ BOUND_S = 20.0
 
 @pytest.mark.parametrize("after_s", [0.0, 0.3, 1.0, 4.0])
 def test_session_dropped_after_a_resume_is_a_lost_session(
-    tmp_path: Path, after_s: float, record_property: pytest.RecordProperty
+    tmp_path: Path, after_s: float, record_property: Callable[[str, object], None]
 ) -> None:
     """The gateway is killed, its session comes back by its cookies and goes again: a login follows at once."""
     with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:

@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -204,6 +205,11 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]
             shutil.rmtree(made.home)
 
 
+def _is_ready(machine: Machine) -> bool:
+    status = status_of(machine.home)
+    return status is not None and status["ready"]
+
+
 def check(machine: Machine) -> None:
     """Up, login, kill, the session again, down; each within its bound."""
     came = machine.gwctl("up", "--sandbox", "--timeout", "60")
@@ -213,6 +219,7 @@ def check(machine: Machine) -> None:
     assert status["phase"] == "ready"
     assert status["login"]["last_outcome"] == "success"
     gateway = status["gateway"]["pid"]
+    assert gateway is not None
     os.kill(gateway, signal.SIGKILL)
 
     def is_back() -> bool:
@@ -270,8 +277,7 @@ def test_a_hang_up_ends_what_runs_in_the_foreground_in_order(machine: Machine) -
     running = subprocess.Popen(
         machine.argv("up", "--foreground", "--sandbox"), env=machine.variables, stderr=subprocess.DEVNULL, cwd="/"
     )
-    ready = lambda: (status_of(machine.home) or {}).get("ready")  # noqa: E731 - a fact to wait for
-    wait_for(ready, 60, "ready in the foreground")
+    wait_for(partial(_is_ready, machine), 60, "ready in the foreground")
     running.send_signal(signal.SIGHUP)
     running.wait(30)
     record = machine.home / "state/profiles/default/gateway.json"
@@ -293,7 +299,7 @@ def test_a_terminal_that_is_stopped_does_not_stop_the_supervisor(machine: Machin
     )
     os.close(writer)
     try:
-        wait_for(lambda: (status_of(machine.home) or {}).get("ready"), 60, "ready although nobody reads")
+        wait_for(partial(_is_ready, machine), 60, "ready although nobody reads")
         assert machine.gwctl("down").returncode == 0
         running.wait(30)
     finally:

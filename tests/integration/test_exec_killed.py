@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pexpect
@@ -74,7 +74,7 @@ class Killing:
 
         return [psutil.Process(int(pid)) for pid in wait_for(written, 30, "the command runs")]
 
-    def happened(self, kind: str, **fields: str) -> bool:
+    def happened(self, kind: str, **fields: str | None) -> bool:
         """Return whether the journal has such an entry."""
         wanted = {"kind": kind, **fields}
         return any(wanted.items() <= entry.items() for entry in self.home.journal())
@@ -108,7 +108,7 @@ FAMILY = """
     echo $$ >>"$PIDS"; sleep 300 & wait
 """
 
-STAGES = {
+STAGES: dict[str, Callable[[Killing], bool]] = {
     "before the supervisor answers": lambda one: (one.home.profile_dir / "logs" / "start.log").exists(),
     "when it answers": lambda one: (one.home.profile_dir / "supervisor.json").exists(),
     "during the login": lambda one: one.happened("step"),

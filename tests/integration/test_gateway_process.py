@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,7 +166,8 @@ def test_an_identity_survives_the_state_file(tmp_path: Path, started: list[Spawn
     """A written identity is read back equal; anything else is none."""
     known = _start(started, tmp_path, "sleep 60").identity
     assert Identity.from_json(json.loads(json.dumps(known.to_json()))) == known
-    for wrong in (None, [], {}, {"pid": "1"}, known.to_json() | {"pid": 1}, known.to_json() | {"cwd": None}):
+    wrongs: list[Any] = [None, [], {}, {"pid": "1"}, known.to_json() | {"pid": 1}, known.to_json() | {"cwd": None}]
+    for wrong in wrongs:
         assert Identity.from_json(wrong) is None
 
 
@@ -310,7 +312,7 @@ def test_who_lives_in_a_folder_is_found(tmp_path: Path, started: list[Spawned]) 
 def test_watching_loads_no_psutil() -> None:
     """Recognizing a process on Linux loads no library: `status` answers in 150 ms."""
     program = (
-        "import os, sys; from gwctl.gateway import process; me = process.identify(os.getpid())\n"
+        "import os, sys; from gwctl import process; me = process.identify(os.getpid())\n"
         "assert process.is_ours(me); print('psutil' in sys.modules or 'asyncio' in sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)

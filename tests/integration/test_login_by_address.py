@@ -17,10 +17,12 @@ from cli_fakes import RealHome, one_line_with_hint
 from hand_fakes import a_live_home, kinds
 from rig import Done, wait_for
 
+from gwctl.credentials import Secret
 from gwctl.gateway.keystore import ensure_leaf
 from gwctl.login.browser import find_browser
+from gwctl.login.job import LoginJob
 from gwctl.login.outcome import LoginOutcome, LoginReport
-from gwctl.login.worker_client import LoginJob, LoginWorker
+from gwctl.login.worker_client import LoginWorker
 from gwctl.paths import Paths
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -31,7 +33,7 @@ NO_DISPLAY = {"DISPLAY": "", "WAYLAND_DISPLAY": ""}
 def own_browser(home: RealHome) -> LoginReport:
     """Log in to the live account as a person does with their own browser, unknown to gwctl."""
     pin = ensure_leaf(Paths.for_profile("default", home.home)).spki_pin_base64
-    job = LoginJob(f"https://localhost:{home.port}", home.account.username, home.account.password, mode="live")
+    job = LoginJob(f"https://localhost:{home.port}", home.account.username, Secret(home.account.password), mode="live")
 
     async def run() -> LoginReport:
         async def always() -> bool:

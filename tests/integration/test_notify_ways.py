@@ -38,6 +38,7 @@ from gwctl.integrations.notify import (
     find_secrets,
     ways_of,
 )
+from gwctl.version import VERSION
 
 MESSAGE = Message(
     event="locked_out",
@@ -46,7 +47,7 @@ MESSAGE = Message(
     title="gwctl default: locked out",
     text="default: IBKR says that the account is locked. Next: gwctl login --explain",
     at="2026-11-22T21:13:55.000Z",
-    version="0.1.0",
+    version=VERSION,
 )
 TOKEN, PATH_TOKEN = "Heron-Bearer-7719", "Plover-Path-3381"
 CANARIES = Canaries({"token": TOKEN, "path": PATH_TOKEN})

@@ -9,10 +9,11 @@ import signal
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from facts import current
 from push_fakes import DEADLINE_S, push_rig, until
 from rig import free_port
 
@@ -47,18 +48,19 @@ def test_what_happens_to_the_session_is_heard(paths: Paths, runtime: Runtime, ib
     async def run() -> None:
         async with push_rig(paths, runtime, ibkr, free_port()) as rig:
             await rig.log_in()
-            assert rig.listener.last_frame_age_s is None
+            assert current(rig.listener.last_frame_age_s) is None
             rig.listen()
             await rig.ears.until(1)
             assert rig.listener.connected
             state = ibkr.state
-            for change in (
+            changes: list[Callable[[], object]] = [
                 lambda: state.act("drop_brokerage", {"how": "no_bridge"}),
                 lambda: state.act("restore_brokerage", {}),
                 lambda: state.set_scenario("competing", on=True, parameters={}),
                 lambda: state.set_scenario("competing", on=False, parameters={}),
                 lambda: state.act("drop_session", {}),
-            ):
+            ]
+            for change in changes:
                 count = len(rig.ears.told)
                 change()
                 await rig.ears.until(count + 1)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from facts import current
 from push_fakes import Ears, FakeGateway, Visit, listen_to, make_leaf, until
 
 from gwctl.gateway import websocket as push
@@ -141,7 +142,7 @@ def test_a_silent_one_from_before_the_session_is_replaced_when_there_is_one(
         listener.poke(up=False)
         await asyncio.sleep(0.3)  # longer than a poke would leave it
         assert len(gateway.visits) == 1
-        assert not listener.connected
+        assert not current(listener.connected)
         listener.poke()
         await ears.until(1)
         assert listener.connected

@@ -161,10 +161,10 @@ def test_archive_with_one_top_folder_is_taken(tmp_path: Path) -> None:
 def test_stand_in_is_marked_and_needs_no_libraries(tmp_path: Path) -> None:
     """The marker at the top makes a release the sandbox's, with its own version, and never the default by itself."""
     files = {name: content for name, content in release_files().items() if not name.startswith("build/")}
-    (tmp_path / "a.zip").write_bytes(packed({**files, "gwctl-standin.json": b'{"version": "0.1.0"}'}))
+    (tmp_path / "a.zip").write_bytes(packed({**files, "gwctl-standin.json": b'{"version": "0.9.1"}'}))
     store = ReleaseStore(tmp_path / "releases", tmp_path / "cache")
     release = store.install(str(tmp_path / "a.zip"), select=False).release
-    assert (release.kind, release.version) == ("standin", "standin-0.1.0")
+    assert (release.kind, release.version) == ("standin", "standin-0.9.1")
     assert store.current() is None
 
 

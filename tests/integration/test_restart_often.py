@@ -6,14 +6,21 @@ import json
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from chaos.worlds import plain_release
+from cli_fakes import RealHome
 from hand_fakes import a_live_home
 from rig import wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+
+def _ready_since(home: RealHome, entries: int) -> bool:
+    """Say whether the journal names a ready session after so many entries."""
+    return any(one.get("phase") == "ready" for one in home.journal()[entries:])
 
 
 def test_thirteenth_restart_of_an_hour_comes_at_once(tmp_path: Path) -> None:
@@ -30,7 +37,7 @@ def test_thirteenth_restart_of_an_hour_comes_at_once(tmp_path: Path) -> None:
             entries = len(home.journal())
             os.kill(home.status()["gateway"]["pid"], signal.SIGKILL)
             wait_for(
-                lambda entries=entries: any(one.get("phase") == "ready" for one in home.journal()[entries:]),
+                partial(_ready_since, home, entries),
                 30,
                 "ready again",
             )

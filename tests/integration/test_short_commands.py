@@ -107,9 +107,7 @@ def test_a_command_that_may_not_be_killed_is_let_go(here: Path, monkeypatch: pyt
 
 def test_a_short_command_ends_with_the_call_that_is_interrupted(here: Path) -> None:
     """Ctrl-C during a command: its own session does not get the signal, so it is killed."""
-    code = (
-        "from gwctl.gateway import process; process.run_short(['bash', '-c', 'sleep 600 & sleep 600'], timeout_s=600)"
-    )
+    code = "from gwctl import process; process.run_short(['bash', '-c', 'sleep 600 & sleep 600'], timeout_s=600)"
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as call:
         wait_for(lambda: len(inhabitants(here)) == 4, 20, "the command runs")
         call.send_signal(signal.SIGINT)

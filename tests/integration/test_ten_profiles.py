@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def test_no_file_is_shared(machine: Home) -> None:
         assert file.is_dir() or file.is_symlink() or file.stat().st_nlink == 1, file
 
 
-def test_what_each_costs(machine: Home, record_property: pytest.RecordProperty) -> None:
+def test_what_each_costs(machine: Home, record_property: Callable[[str, object], None]) -> None:
     """A ready profile is a supervisor of 60 MB at most, its two stand-ins, no browser, and next to no CPU time."""
     wait_for(lambda: not any("login" in parts for parts in costs_of(machine.home).values()), 60, "browsers have ended")
     before = costs_of(machine.home)

@@ -7,7 +7,7 @@ import os
 import signal
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -73,7 +73,9 @@ def test_twelve_calls_at_the_same_moment(real: RealHome) -> None:
     assert real.submits() == 1
 
 
-def test_a_killed_supervisor_costs_the_session_nothing(real: RealHome, record_property: pytest.RecordProperty) -> None:
+def test_a_killed_supervisor_costs_the_session_nothing(
+    real: RealHome, record_property: Callable[[str, object], None]
+) -> None:
     """Five times `kill -9` of the supervisor, five calls: the same JVM each time and no login (law 4)."""
     assert call(real) == SILENT
     pid = real.status()["gateway"]["pid"]

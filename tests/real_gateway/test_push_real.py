@@ -7,7 +7,7 @@ import os
 import signal
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,13 +56,14 @@ def test_what_happens_to_the_session_is_heard_at_once(paths: Paths, runtime: Run
             rig.listen()
             await rig.ears.until(1)
             state, took_s = ibkr.state, []
-            for change in (
+            changes: list[Callable[[], object]] = [
                 lambda: state.act("drop_brokerage", {"how": "no_bridge"}),
                 lambda: state.act("restore_brokerage", {}),
                 lambda: state.set_scenario("competing", on=True, parameters={}),
                 lambda: state.set_scenario("competing", on=False, parameters={}),
                 lambda: state.act("drop_session", {}),
-            ):
+            ]
+            for change in changes:
                 count, began_s = len(rig.ears.told), time.monotonic()
                 change()
                 await rig.ears.until(count + 1)

@@ -6,7 +6,7 @@ import logging
 import pickle
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -133,7 +133,7 @@ def test_secret_does_not_give_itself_away() -> None:
     ]
     assert not [text for text in shown if "hunter2" in text]
     assert not hasattr(secret, "__dict__")
-    refused = [
+    refused: list[Callable[[], object]] = [
         lambda: pickle.dumps(secret),
         lambda: copy.copy(secret),
         lambda: copy.deepcopy(Holder(secret)),

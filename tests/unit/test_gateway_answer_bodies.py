@@ -48,7 +48,7 @@ def meaning(flags: dict[str, Any]) -> Verdict:
 
 
 booleans = st.booleans()
-odd = st.sampled_from(["true", "false", 1, 0, None, [], {}])
+odd: st.SearchStrategy[Any] = st.sampled_from(["true", "false", 1, 0, None, [], {}])
 flags = st.fixed_dictionaries(
     {}, optional={name: booleans if name == "authenticated" else booleans | odd for name in FLAGS}
 ) | st.fixed_dictionaries(dict.fromkeys(FLAGS, booleans | odd))
@@ -74,7 +74,7 @@ def statuses(draw: st.DrawFn) -> Body:
     """Draw the object that tickle and auth/status share."""
     said = draw(flags)
     message, fail = draw(texts), draw(texts)
-    value = {**draw(noise), **said}
+    value: dict[str, Any] = {**draw(noise), **said}
     value |= {"message": message} if draw(booleans) else {}
     value |= {"fail": fail} if draw(booleans) else {}
     shown = [" ".join(value[name].split()) for name in ("fail", "message") if value.get(name)]
@@ -116,7 +116,7 @@ def tickles(draw: st.DrawFn) -> Body:
         return Body({**around, "iserver": {"authStatus": body.value}}, body.verdict, body.words)
     if shape == "iserver error":
         return Body({**around, **draw(flags), "iserver": {"error": "no bridge"}}, Verdict.BROKERAGE_GONE, "no bridge")
-    beside = draw(st.sampled_from([7, None, [], {}, "down", {"authStatus": None}, {"error": None}, {"error": ""}]))
+    beside: Any = draw(st.sampled_from([7, None, [], {}, "down", {"authStatus": None}, {"error": None}, {"error": ""}]))
     return Body({**body.value, "iserver": beside}, body.verdict, body.words)
 
 

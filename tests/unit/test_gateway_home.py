@@ -50,7 +50,8 @@ def paths(tmp_path: Path) -> Paths:
 
 
 def _settings(**changed: Any) -> GatewaySettings:
-    return GatewaySettings(**({"port": 6123, "upstream": "http://127.0.0.1:9"} | changed))
+    values: dict[str, Any] = {"port": 6123, "upstream": "http://127.0.0.1:9"} | changed
+    return GatewaySettings(**values)
 
 
 def _conf(prepared: PreparedHome) -> dict[str, Any]:

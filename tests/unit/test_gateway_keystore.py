@@ -99,6 +99,7 @@ def test_our_authority_cannot_vouch_for_others(paths: Paths, tmp_path: Path, nam
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([alternative]), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
     with pytest.raises(ssl.SSLCertVerificationError, match="permitted subtree"):

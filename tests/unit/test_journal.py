@@ -185,7 +185,7 @@ def test_a_sign_of_life_is_whole_private_and_rare(tmp_path: Path, monkeypatch: p
     """At most two a minute are written; a damaged one counts as missing."""
     paths = paths_of(tmp_path)
     now = iter([100.0, 120.0, 130.0])
-    monkeypatch.setattr(journal_module.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr("gwctl.history.journal.time.monotonic", lambda: next(now))
     journal = Journal(paths.journal_file)
     assert journal.seen_file == paths.journal_seen_file
     journal.seen(ready=True)

@@ -9,8 +9,8 @@ import pytest
 
 from gwctl.config import KEYS
 from gwctl.login.codes import Kind, Method
-from gwctl.login.failures import EXPLANATIONS, NEVER_AUTHENTICATED
-from gwctl.login.outcome import ERROR_TEXTS, LoginOutcome, classify_error
+from gwctl.login.failures import NEVER_AUTHENTICATED, NEVER_OPENED
+from gwctl.login.outcome import ENDINGS, ERROR_TEXTS, Ending, LoginOutcome, classify_error
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "login.md").read_text(encoding="utf-8")
@@ -18,8 +18,9 @@ TEXT = (DOCS / "login.md").read_text(encoding="utf-8")
 
 def test_every_ending_has_its_row() -> None:
     """The page has the same words for an ending as `gwctl login --explain`, and no other endings."""
-    assert set(EXPLANATIONS) == {*LoginOutcome, NEVER_AUTHENTICATED}
-    rows = {f"| `{name}` | {what} | {todo} |" for name, (what, todo) in EXPLANATIONS.items() if name != "success"}
+    told: dict[str, Ending] = {str(name): one for name, one in ENDINGS.items()}
+    told[NEVER_AUTHENTICATED] = NEVER_OPENED
+    rows = {f"| `{name}` | {one.text} | {one.remedy} |" for name, one in told.items() if name != "success"}
     endings = TEXT.split("| ending |")[1].split("\n\n")[0]
     assert {line for line in endings.splitlines() if line.startswith("| `")} == rows
 

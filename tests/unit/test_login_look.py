@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from gwctl.login.browser_errors import first_line
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.page import first_line
 from gwctl.login.page_state import Look, Patience, Submitted, Traffic
 from gwctl.login.selectors import Element
 from gwctl.login.verdict import Asked, Ended, Now, judge

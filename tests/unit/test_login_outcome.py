@@ -65,25 +65,6 @@ def test_what_counts_as_refused_and_what_does_not() -> None:
         LoginOutcome.UNCLEAR,
         LoginOutcome.UNKNOWN_TEXT,
     }
-    assert all(outcome.needs_person for outcome in counted)
-
-
-def test_what_needs_a_person() -> None:
-    """Trouble that passes with time never needs a person."""
-    by_themselves = {outcome for outcome in LoginOutcome if not outcome.needs_person}
-    assert by_themselves == {
-        LoginOutcome.SUCCESS,
-        LoginOutcome.PAGE_UNKNOWN,
-        LoginOutcome.PAGE_NEVER_CAME,
-        LoginOutcome.TIMED_OUT,
-        LoginOutcome.BROWSER_FAILED,
-        LoginOutcome.BROWSER_KILLED,
-        LoginOutcome.FOREIGN_KEY,
-        LoginOutcome.PORT_FORBIDDEN,
-        LoginOutcome.UPSTREAM_ILL,
-        LoginOutcome.SWALLOWED,
-        LoginOutcome.CANCELLED,
-    }
 
 
 def test_a_report_survives_the_pipe() -> None:

@@ -51,7 +51,7 @@ def test_work_is_done_and_its_errors_are_raised() -> None:
         under_way = asyncio.create_task(asyncio.to_thread(slow))
         await asyncio.sleep(0)
         await asyncio.wait([under_way], timeout=0.01)
-        return sum(await asyncio.gather(*(asyncio.to_thread(lambda number=number: number) for number in range(10))))
+        return sum(await asyncio.gather(*(asyncio.to_thread(int, number) for number in range(10))))
 
     assert asyncio.run(main()) == 45
     assert ended == ["slow"]

@@ -207,6 +207,7 @@ def test_config_survives_its_json() -> None:
     """The fake IBKR reads what the supervisor writes; anything unknown or missing is an error."""
     config = StandInConfig(admin_token="token", account=Account("me", "secret", "live", "ABC"), port=7)
     assert StandInConfig.from_json(config.to_json()) == config
-    for broken in (None, [], {}, {"admin_token": ""}, {"admin_token": "t", "nonsense": 1}):
+    wrong: list[Any] = [None, [], {}, {"admin_token": ""}, {"admin_token": "t", "nonsense": 1}]
+    for broken in wrong:
         with pytest.raises(Configuration):
             StandInConfig.from_json(broken)

@@ -105,7 +105,7 @@ def test_options_are_read_back_from_every_kind_of_file(name: str, path: str) -> 
     """The chosen options are read back from the file, for any path; each file counts as unedited."""
     if any(ord(character) < 32 or ord(character) == 127 for character in path):
         return
-    options = Options(**{name: path}, account="ibkr", sandbox=True)  # type: ignore[arg-type] # two names of paths
+    options = Options(**{name: path}, account="ibkr", sandbox=True)
     for text in all_of(options):
         assert read_options(text) == options
         assert is_as_made(text)

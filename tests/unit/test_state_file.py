@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gwctl import state_file
 from gwctl.errors import DiskTrouble
 from gwctl.state_file import make_private_dir, read_json, set_aside, write_bytes, write_json
 
@@ -57,7 +56,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     def full(_handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(state_file.os, "fsync", full)
+    monkeypatch.setattr("gwctl.state_file.os.fsync", full)
     with pytest.raises(DiskTrouble, match="No space left") as caught:
         write_json(file, {"a": 2})
     assert caught.value.hint

@@ -15,8 +15,8 @@ from gwctl.config import Environment, load
 from gwctl.core.messages import LoginDone, LoginResult
 from gwctl.credentials import Credentials, Secret
 from gwctl.login.codes import Answer
+from gwctl.login.job import LoginJob
 from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, Step
-from gwctl.login.worker_client import LoginJob
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.login_ledger.outcome_policy import MEANINGS
 from gwctl.login_ledger.rules import REFUSED, SUCCESS
@@ -121,8 +121,9 @@ def test_every_end_has_a_meaning(outcome: LoginOutcome) -> None:
     meaning = MEANINGS[outcome]
     assert (meaning.ledger == REFUSED) == outcome.counts_as_refusal
     assert (meaning.ledger == SUCCESS) == (outcome is LoginOutcome.SUCCESS)
-    in_the_environment = outcome is LoginOutcome.COOKIES_DISABLED
-    assert (meaning.exit_code == 77) == (outcome.needs_person and not in_the_environment)
+    persons = {LoginResult.NEEDS_PERSON, LoginResult.REFUSED_BEFORE_IT_EVER_WORKED}
+    assert (meaning.exit_code == 77) == (meaning.result in persons)
+    assert (meaning.hint is None) == (meaning.exit_code in {0, 75})
 
 
 def test_success_keeps_the_cookies(desk: Desk) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from facts import current
 from healing import OURS_S, HealthyWorld, copy_of
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
@@ -522,13 +523,13 @@ def _go_rare_ways() -> None:
             machine.login_fails(end, None)
     machine = _that_logs_in_again()
     machine.login_succeeds(resumable=False)
-    assert machine.core.snapshot.session is Session.LOGGING_IN
+    assert current(machine.core.snapshot.session) is Session.LOGGING_IN
     machine.sees(Verdict.COMPETING)
     assert machine.core.snapshot.session is Session.COMPETING
     for verdict in (Verdict.READY, Verdict.COMPETING, Verdict.UPSTREAM_ILL, Verdict.NO_SESSION, None):
         machine = _that_logs_in_again()
         machine.login_fails(LoginResult.NEEDS_PERSON, None)
-        assert machine.core.snapshot.session is Session.LOCKED_OUT
+        assert current(machine.core.snapshot.session) is Session.LOCKED_OUT
         if verdict is not None:
             machine.sees(verdict)
         else:

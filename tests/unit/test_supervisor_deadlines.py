@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from cores import logging_in, ready, running
+from facts import current
 from supervisor_fakes import Core, started
 
 from gwctl.core.budget import Rung
@@ -81,7 +82,7 @@ def test_resume_that_says_nothing_leads_to_a_login() -> None:
     core.feed(GatewayEnded(core.snapshot.epoch))
     core.feed(GatewayGone())
     core.feed(GatewayAnswers(core.snapshot.epoch))
-    assert core.snapshot.cure is Cure.RESUME
+    assert current(core.snapshot.cure) is Cure.RESUME
     assert CancelCure() in core.fire(Timer.DEADLINE)
     core.see(Verdict.NO_SESSION)
     assert core.snapshot.cure is Cure.LOGIN
@@ -96,7 +97,7 @@ def test_resumed_session_that_was_seen_and_is_lost_is_not_waited_for(*, lost: bo
     core.feed(GatewayAnswers(core.snapshot.epoch))
     assert core.feed(ResumeDone(core.snapshot.epoch, ok=True)) == [Check(tickle=True)]
     core.feed(Checked(core.snapshot.epoch, Verdict.NO_SESSION, lost=lost))
-    assert core.snapshot.cure is (None if lost else Cure.SETTLE)
+    assert current(core.snapshot.cure) is (None if lost else Cure.SETTLE)
     if lost:
         core.see(Verdict.NO_SESSION)
         assert core.snapshot.cure is Cure.LOGIN

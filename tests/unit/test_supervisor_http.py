@@ -333,7 +333,6 @@ def test_client_follows_events_and_stops_waiting() -> None:
         assert next(events) == {"n": 3, "kind": "phase"}
         with pytest.raises(TimedOut, match="sent nothing more"):
             next(events)
-        events.close()
 
     in_thread(act)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from cores import end_login, logging_in, ready, running
+from facts import current
 from supervisor_fakes import SUCCESS, SWALLOWED, Core
 
 from gwctl.core.messages import (
@@ -136,7 +137,7 @@ def test_spread_is_waited_once_a_loss() -> None:
     _open_window(core)
     core.see(Verdict.NO_SESSION)
     core.fire(Timer.LOGIN)
-    assert core.snapshot.cure is Cure.RESUME
+    assert current(core.snapshot.cure) is Cure.RESUME
     core.feed(ResumeDone(core.snapshot.epoch, ok=False))
     core.see(Verdict.NO_SESSION)
     assert core.snapshot.cure is Cure.LOGIN

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from facts import current
 from hypothesis import given
 from hypothesis import strategies as st
 from probe_fakes import AnsweringGateway
@@ -101,8 +102,9 @@ def test_first_sight_of_a_ready_session_is_tickled_once() -> None:
 
     asyncio.run(story())
     assert client.calls == ["auth_status", "tickle", "validate", "auth_status"]
-    assert probe.seen is not None
-    assert (probe.seen.user_id, probe.seen.sso_expires_s, probe.seen.server_name) == (5, 60.0, "S")
+    seen = probe.seen
+    assert seen is not None
+    assert (seen.user_id, seen.sso_expires_s, seen.server_name) == (5, 60.0, "S")
     probe.forget_session()
     assert (probe.seen, probe.tickled_at) == (None, None)
 
@@ -130,7 +132,7 @@ def test_cookies_are_kept_until_ibkr_has_answered_without_them() -> None:
     async def story() -> None:
         assert not await probe.resume()
         await probe.check(tickle=False)
-        assert probe.cookies == COOKIES
+        assert current(probe.cookies) == COOKIES
         client.said = SessionAnswer(Verdict.NO_SESSION, 401)
         await probe.check(tickle=False)
         assert probe.cookies == ()
@@ -251,7 +253,8 @@ def test_borrowed_session_is_not_taken_by_the_gateways_own_hand_shake(monkeypatc
 def test_no_span_holds_more_than_its_requests(waits: list[float], at_once: int, each_s: float) -> None:
     """No time span has more requests than allowed, and no request waits longer than needed."""
     pace = Pace(at_once=at_once, each_s=each_s)
-    now, sent = 0.0, []
+    now = 0.0
+    sent: list[float] = []
     for wait in waits:
         now += wait
         delay = pace.take(now)

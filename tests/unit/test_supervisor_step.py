@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from cores import end_login, gateway_comes_back, logging_in, ready, running, settling
+from facts import current
 from supervisor_fakes import REFUSED, SUCCESS, SWALLOWED, Core, started
 
 from gwctl.core.messages import (
@@ -50,14 +51,14 @@ def test_cold_start_logs_in_and_gets_ready() -> None:
     """A gateway without a session costs one check, one login and one wait, and nothing else."""
     core = started()
     assert core.done == [StartGateway(adopt=False)]
-    assert core.phase is Phase.STARTING
+    assert current(core.phase) is Phase.STARTING
     assert core.feed(GatewayAnswers(0)) == [Check(tickle=False)]
     assert core.see(Verdict.NO_SESSION) == [Login(first=True)]
-    assert core.phase is Phase.LOGGING_IN
+    assert current(core.phase) is Phase.LOGGING_IN
     assert core.feed(replace(SUCCESS, epoch=0)) == []
     assert core.see(Verdict.NO_SESSION) == []
     assert core.see(Verdict.BROKERAGE_GONE) == []
-    assert core.phase is Phase.LOGGING_IN
+    assert current(core.phase) is Phase.LOGGING_IN
     assert core.see(Verdict.READY) == []
     assert core.phase is Phase.READY
     assert core.snapshot.reason == "authenticated"
@@ -93,7 +94,7 @@ def test_ended_gateway_is_back_at_once_by_resume() -> None:
     """A gateway that was stable restarts without a pause, and its session comes back without a login."""
     core = ready()
     assert core.feed(GatewayEnded(core.snapshot.epoch)) == [CancelLogin(), StopGateway(logout=False)]
-    assert core.phase is Phase.RECOVERING
+    assert current(core.phase) is Phase.RECOVERING
     assert core.feed(GatewayGone()) == [StartGateway()]
     assert core.feed(GatewayAnswers(core.snapshot.epoch)) == [Resume()]
     assert core.feed(ResumeDone(core.snapshot.epoch, ok=True)) == [Check(tickle=True)]
@@ -285,7 +286,7 @@ def test_competing_session_is_yielded_to() -> None:
     core = ready()
     for _ in range(100):
         assert core.see(Verdict.COMPETING, "another session competes") == []
-    assert core.phase is Phase.DEGRADED
+    assert current(core.phase) is Phase.DEGRADED
     assert core.snapshot.reason == "another session competes"
     core.see(Verdict.READY)
     assert core.phase is Phase.READY
@@ -472,11 +473,11 @@ def test_second_factor_is_shown_while_it_is_waited_for() -> None:
     """The phase shows that a person has to act."""
     core = logging_in()
     core.feed(SecondFactorAsked(core.snapshot.epoch))
-    assert core.phase is Phase.AWAITING_SECOND_FACTOR
+    assert current(core.phase) is Phase.AWAITING_SECOND_FACTOR
     for verdict in Verdict:
         if verdict not in {Verdict.HUNG, Verdict.ACCESS_DENIED}:
             core.see(verdict)
-    assert core.phase is Phase.AWAITING_SECOND_FACTOR
+    assert current(core.phase) is Phase.AWAITING_SECOND_FACTOR
     end_login(core, SUCCESS)
     core.see(Verdict.READY)
     core.feed(SecondFactorAsked(core.snapshot.epoch))
