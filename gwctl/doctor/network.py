@@ -47,12 +47,17 @@ def check_port(case: Case) -> Iterator[Finding]:
 
     port = case.port
     holder = process.find_listener(port)
-    if holder is None and os.geteuid() != 0 and port < 1024:
-        yield failed(f"port {port} is reserved for root", "set port to one from 1024 to 65535", where=port)
-    elif holder is None and (case.paths.supervisor_state_file.exists() or process.port_is_free(port)):
+    if holder is None:
+        if os.geteuid() != 0 and port < 1024:
+            yield failed(f"port {port} is reserved for root", "set port to one from 1024 to 65535", where=port)
+            return
         # Not tested while a supervisor runs: its gateway may be about to bind it.
-        yield ok(f"{port} is free")
-    elif holder is not None and holder.cwd == os.path.realpath(case.paths.gateway_dir):
+        if case.paths.supervisor_state_file.exists() or process.port_is_free(port):
+            yield ok(f"{port} is free")
+            return
+        # The system's table changes while it is read, and a holder may be passed over in it.
+        holder = process.find_listener(port)
+    if holder is not None and holder.cwd == os.path.realpath(case.paths.gateway_dir):
         yield ok(f"{port} is held by this profile's gateway (pid {holder.pid})")
     elif (
         holder is not None

@@ -30,9 +30,9 @@ def look_always(profile: Profile) -> tuple[Status, int]:
 
 def look(profile: Profile) -> tuple[Status, int]:
     """Return the profile's status and the contract's exit code; raise SupervisorHangs if the state is unknown."""
-    client = SupervisorClient.find(profile.paths)
-    if client is not None:
-        status = client.status()
+    found = SupervisorClient.find_with_status(profile.paths)
+    if found is not None:
+        status = found[1]
         return status, READY if status["ready"] else NOT_READY
     status = stopped_status(profile)
     if _gateway_is_alone(profile.paths):

@@ -90,15 +90,20 @@ class SupervisorClient:
     @classmethod
     def find(cls, paths: Paths) -> SupervisorClient | None:
         """Return a client for the profile's supervisor if it answers; raise SupervisorHangs if it stays silent."""
+        found = cls.find_with_status(paths)
+        return None if found is None else found[0]
+
+    @classmethod
+    def find_with_status(cls, paths: Paths) -> tuple[SupervisorClient, Status] | None:
+        """Do the same as ``find``, and return the status with it: the supervisor may end before a second request."""
         record = SupervisorRecord.load(paths)
         if record is None:
             return None
         client = cls(record)
         try:
-            client.status()
+            return client, client.status()
         except NoSupervisor:
             return None
-        return client
 
     @contextmanager
     def _request(

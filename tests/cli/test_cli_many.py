@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from cli_fakes import Home, lasting_port, one_line_with_hint, wait_for
+from cli_fakes import Home, free_port, one_line_with_hint, wait_for
 
 from gwctl.cli.all_profiles import table
 from gwctl.config import Environment
@@ -35,7 +35,7 @@ class Machine(Home):
     def create(self, *names: str, port: int | None = None) -> None:
         """Create profiles, each on a port that is free now, or all on the same one."""
         for name in names:
-            self.gwctl("profile", "create", name, "--port", str(port or lasting_port())).check(0)
+            self.gwctl("profile", "create", name, "--port", str(port or free_port())).check(0)
 
     def profiles(self) -> dict[str, Any]:
         """Return the profiles of config.toml."""
@@ -268,9 +268,7 @@ def test_what_is_one_profiles_is_not_given_to_all(machine: Machine, variables: d
 def test_one_username_is_not_logged_in_twice(machine: Machine) -> None:
     """Two profiles with one username would end each other's session: the second is refused before anything starts."""
     users = {"a": "Same", "b": "same"}
-    machine.write_config(
-        "".join(f"[profiles.{n}]\nusername = '{u}'\nport = {lasting_port()}\n" for n, u in users.items())
-    )
+    machine.write_config("".join(f"[profiles.{n}]\nusername = '{u}'\nport = {free_port()}\n" for n, u in users.items()))
     told = machine.gwctl("up", "--all", "--json").check(78).envelope["data"]["profiles"]
     assert ["no password" in told[0]["error"]["message"], "same username" in told[1]["error"]["message"]] == [True] * 2
     assert machine.left() == []
@@ -316,7 +314,7 @@ def test_one_failing_does_not_stop_the_others(pair: Machine) -> None:
     config = pair.home / "config.toml"
     before = config.read_text()
     failing = f"[profiles.same]\nport = {pair.profiles()['one']['port']}\n"
-    failing += f"[profiles.nobrowser]\nport = {lasting_port()}\nbrowser = '/no/such'\n"
+    failing += f"[profiles.nobrowser]\nport = {free_port()}\nbrowser = '/no/such'\n"
     config.write_text(f"{before}{failing}[profiles.wrong]\nport = 'five'\n")
     try:
         done = pair.gwctl(*SANDBOX, "--json", "--at-once", "1").check(78)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
+import json
 import re
 import signal
+import threading
+from collections.abc import Iterator
 
 import pytest
 from cli_fakes import Done, Home, one_line_with_hint, wait_for
@@ -192,3 +197,42 @@ def test_an_answer_in_a_terminal_without_unicode(home: Home) -> None:
 def test_quick_verbs_import_little(home: Home, argv: list[str]) -> None:
     """--help and status load none of the large libraries (design.md, Speed)."""
     assert imported(home, *argv) == set()
+
+
+@contextlib.contextmanager
+def a_last_answer(home: Home) -> Iterator[None]:
+    """Put a supervisor there that answers one request and is gone."""
+    status = {"profile": "default", "phase": "stopping", "reason": "stopping", "ready": False}
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(status).encode()
+            self.send_response(200)
+            self.send_header("x-gwctl-instance", "one")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None:
+            """Keep quiet."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        home.profile_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record = {"pid": 1, "created_s": 1.0, "port": server.server_port, "instance": "one", "sandbox": False}
+        (home.profile_dir / "supervisor.json").write_text(json.dumps({**record, "token": "t"}))
+
+        def answer_once() -> None:
+            server.handle_request()
+            server.server_close()
+
+        once = threading.Thread(target=answer_once)
+        once.start()
+        yield
+        once.join()
+
+
+def test_a_supervisor_that_ends_while_it_is_waited_for(home: Home) -> None:
+    """One that has answered and is gone at the next look has stopped: `wait --for stopped` is 0, and no error."""
+    with a_last_answer(home):
+        done = home.gwctl("wait", "--for", "stopped", "--timeout", "20").check(0)
+    assert done.stdout == "stopped\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from rig import AT_ANY_HOUR, Done, free_port, lasting_port, status_of, wait_for
+from rig import AT_ANY_HOUR, Done, free_port, status_of, wait_for
 
 from gwctl.sandbox.account_settings import Account, StandInConfig
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
@@ -188,7 +188,6 @@ __all__ = [
     "a_home",
     "a_real_home",
     "free_port",
-    "lasting_port",
     "one_line_with_hint",
     "wait_for",
 ]

@@ -31,14 +31,7 @@ CALL_TIMEOUT_S = 110
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def lasting_port() -> int:
-    """Return a free port that the system gives to no connection meanwhile: for one that is used much later."""
+    """Return a free port that the system gives to no connection meanwhile, as it does with those above 32,768."""
     while True:
         port = secrets.SystemRandom().randrange(10_000, 32_000)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):

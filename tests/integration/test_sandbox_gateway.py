@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
+from rig import free_port
 from websockets.sync.client import connect
 
 from gwctl.config import KEYS
@@ -79,13 +80,6 @@ class Gateway:
 
     def logged(self) -> str:
         return "".join(path.read_text(errors="replace") for path in (self.folder / "logs").glob("gw.2*.log"))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def until(fact: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from cli_fakes import Home, lasting_port, wait_for
+from cli_fakes import Home, free_port, wait_for
 from profile_costs import PARTS, costs_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -30,7 +30,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """Yield a home with ten ready profiles; what this module's tests do not stop is stopped at the end."""
     home = Home(tmp_path_factory.mktemp("ten"))
     del home.variables["GWCTL_PORT"]
-    home.write_config("".join(f"[profiles.{name}]\nport = {lasting_port()}\n" for name in NAMES))
+    home.write_config("".join(f"[profiles.{name}]\nport = {free_port()}\n" for name in NAMES))
     try:
         call = home.start("up", "--all", "--sandbox", "--json", "--timeout", "400")
         stdout, stderr = call.communicate(timeout=500)
