@@ -128,7 +128,7 @@ def test_a_bundle_is_written_once(machine: Machine) -> None:
         assert versions["release"] == "20230424-a27ed421"
     before = file.read_bytes()
     error = one_line_with_hint(machine.gwctl("doctor", "--bundle", "report.zip").check(2))
-    assert error == "--bundle report.zip: the file exists\ngwctl doctor --bundle report.zip --force"
+    assert error == "--bundle report.zip: the file already exists\ngwctl doctor --bundle report.zip --force"
     assert file.read_bytes() == before
     machine.gwctl("doctor", "--bundle", "report.zip", "--force").check(0)
     one_line_with_hint(machine.gwctl("doctor", "--bundle", "gone/report.zip").check(2))
