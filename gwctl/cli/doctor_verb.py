@@ -33,8 +33,8 @@ def doctor(call: Call, *, bundle: Path | None, force: bool) -> Outcome:
 
     Exits with 1 if a check failed; warnings do not count.
     """
-    from gwctl.doctor.case import Case, State, summarise
-    from gwctl.doctor.examining import CHECKS, examine
+    from gwctl.doctor import CHECKS
+    from gwctl.doctor.case import Case, State, examine, summarise
 
     paths = call.paths
     if bundle is not None:

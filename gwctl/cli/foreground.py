@@ -131,7 +131,7 @@ async def _run(service: Service, notification: Mapping[str, str]) -> Finish:
     asyncio.get_running_loop().set_default_executor(LooseThreads())
     if not notification:
         return await service.run()
-    from gwctl.integrations.systemd import ServiceManager
+    from gwctl.integrations.service_managers import ServiceManager
 
     manager = ServiceManager.of(notification)
     if manager is None:

@@ -21,11 +21,11 @@ from urllib.parse import urlsplit
 
 from gwctl.config import KEYS, NOTIFY_SECRETS, SECRET_KEYS, read_file, variable_of
 from gwctl.credentials import read_keyring
-from gwctl.doctor.account import files_of_secrets, run_command
 from gwctl.doctor.case import Case, Finding, summarise
-from gwctl.doctor.programs import browser_version
+from gwctl.doctor.installation import browser_version
 from gwctl.doctor.redaction import Redactor, is_public_host
-from gwctl.errors import GwctlError
+from gwctl.doctor.session_checks import files_of_secrets, run_command
+from gwctl.errors import GwctlError, TimedOut
 from gwctl.gateway import keystore
 from gwctl.gateway.log_diagnosis import read_cause
 from gwctl.state_file import write_bytes
@@ -188,12 +188,14 @@ def _of_one(case: Case, name: str, file: Path | None, directory: str | None) -> 
             yield one.read_text(errors="replace") if one is not None else ""
     command = case.settings[f"{name}_command"] if case.settings is not None else None
     if command:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, TimedOut):
             yield run_command(case, command)
     yield read_keyring(case.profile, name) or ""
 
 
 def _versions(case: Case) -> dict[str, Any]:
+    from packaging.requirements import Requirement
+
     with contextlib.suppress(LookupError):
         browser = browser_version(case)
         if browser is not None:
@@ -201,7 +203,7 @@ def _versions(case: Case) -> dict[str, Any]:
     installed: dict[str, str] = {}
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         for requirement in importlib.metadata.requires("gwctl") or []:
-            name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+            name = Requirement(requirement).name
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 installed[name] = importlib.metadata.version(name)
     return {"gwctl": VERSION, **case.versions, "system": platform.platform(), "installed": installed}
@@ -235,18 +237,15 @@ def _shown(name: str, value: Any) -> Any:  # noqa: ANN401 - a setting's own type
 
 
 def _ledger(case: Case) -> dict[str, Any]:
-    from gwctl.login_ledger.ledger import describe, record_from
-    from gwctl.login_ledger.ledger import machine_uptime as uptime
+    from gwctl.login_ledger.ledger import describe, machine_uptime
     from gwctl.login_ledger.rules import Now
 
-    raw = case.state_of(case.paths.sandbox_ledger_file if case.is_sandbox else case.paths.ledger_file)
+    record = case.ledger()
+    if record is None:
+        return {"readable": False, "there": case.state_of(case.ledger_file) is not None}
     limit = int(case.settings["rejected_limit"]) if case.settings is not None else int(KEYS["rejected_limit"].default)
-    try:
-        record = record_from(raw or {})
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return {"readable": False, "there": raw is not None}
     return {
-        **describe(record, limit, Now(case.ports.wall_clock(), uptime())),
+        **describe(record, limit, Now(case.ports.wall_clock(), machine_uptime())),
         "outcomes": dict(Counter(str(submit.outcome) for submit in record.submits)),
         "has_worked": record.worked_print is not None,
         "blocked_by": record.block.code if record.block else None,

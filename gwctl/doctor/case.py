@@ -1,51 +1,39 @@
-"""The input and output of a check: the case, the findings, and reads with a time limit."""
+"""A check, its input (the case) and output (the findings), and the runner that gives each check a time limit."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gwctl.config import Environment, Settings
+from gwctl.errors import GwctlError
 from gwctl.paths import Paths
 from gwctl.session_status import Status
 from gwctl.state_file import look_at_json
 
 if TYPE_CHECKING:
+    from gwctl.gateway.launch import RunningGateway
     from gwctl.login.browser import Browser
+    from gwctl.login_ledger.rules import LoginRecord
+    from gwctl.process import Identity
+    from gwctl.supervisor.sandbox_process import StandInRecord
 
 T = TypeVar("T")
 
-
-def within(timeout_s: float, work: Callable[[], T]) -> T:
-    """Return what ``work`` returns, or raise what it raises; raise TimeoutError after ``timeout_s``.
-
-    On a timeout, the work goes on in a daemon thread, which does not keep the program alive.
-    """
-    done: list[T] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            done.append(work())
-        except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
-            failure.append(error)
-
-    thread = threading.Thread(target=run, name="doctor-within", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if failure:
-        raise failure[0]
-    if not done:
-        raise TimeoutError
-    return done[0]
+_CHILDREN_GRACE_S = 0.5
+_THREADS_WAIT_S = 2.0
+_WORK = "doctor-check"
+"""The name of a thread that runs a check."""
 
 
 class State(StrEnum):
@@ -194,6 +182,31 @@ class Case:
         """Whether the supervisor's record says that it runs the sandbox."""
         return (self.state_of(self.paths.supervisor_state_file) or {}).get("sandbox") is True
 
+    @property
+    def gateway(self) -> RunningGateway | None:
+        """The recorded gateway, if it is running and this profile's."""
+        from gwctl.gateway.launch import RunningGateway, recognised
+
+        return recognised(self.paths, RunningGateway.from_json(self.state_of(self.paths.gateway_state_file)))
+
+    @property
+    def stand_in(self) -> StandInRecord | None:
+        """The recorded fake IBKR, if it is running."""
+        from gwctl.supervisor.sandbox_process import StandInRecord
+
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            return StandInRecord.from_json(self.state_of(self.paths.sandbox_state_file))
+        return None
+
+    @property
+    def ledger_file(self) -> Path:
+        """The ledger of the session's logins: the sandbox has a separate one."""
+        return self.paths.sandbox_ledger_file if self.is_sandbox else self.paths.ledger_file
+
+    def ledger(self) -> LoginRecord | None:
+        """Return the record in that ledger; None if it is missing or damaged."""
+        return ledger_record(self.state_of(self.ledger_file))
+
     def state_of(self, file: Path) -> dict[str, Any] | None:
         """Return the content of a state file; None if it is missing or unreadable, which ``state_files`` reports."""
         try:
@@ -202,6 +215,115 @@ class Case:
             return None
 
 
+def ledger_record(raw: dict[str, Any] | None) -> LoginRecord | None:
+    """Return the record in a ledger's content; None if it is missing or damaged."""
+    from gwctl.login_ledger.ledger import record_from
+
+    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return None if raw is None else record_from(raw)
+    return None
+
+
 def nearest(folder: Path) -> Path:
     """Return ``folder``, or its nearest parent that exists."""
     return next((one for one in (folder, *folder.parents) if one.is_dir()), Path("/"))
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: the first line of its function's docstring says what it does, for the docs.
+
+    Scripts know it by ``code``; ``needs`` lists the codes of checks that must pass first.
+    """
+
+    code: str
+    examine: Callable[[Case], Iterable[Finding]]
+    needs: tuple[str, ...] = ()
+    bound_s: float = 10.0
+    """Long enough for a busy machine; checks that can hang have a shorter limit inside."""
+
+
+def examine(case: Case, checks: Sequence[Check]) -> list[Finding]:
+    """Return the findings of every check, in the checks' order; no process that they started is left.
+
+    The checks run at the same time, each after those that it needs. A check does not run if one that it needs failed;
+    one that takes longer than its limit is abandoned.
+    """
+    before, said = _children(), {check.code: Future[list[Finding]]() for check in checks}
+    for check in checks:
+        threading.Thread(target=_settle, args=(check, case, said), daemon=True).start()
+    try:
+        return [replace(one, check=code) for code, future in said.items() for one in future.result()]
+    finally:
+        for future in said.values():
+            future.cancel()  # after an interrupt, no further check starts
+        _end_what_goes_on(before)
+
+
+def _settle(check: Check, case: Case, said: dict[str, Future[list[Finding]]]) -> None:
+    with contextlib.suppress(CancelledError, InvalidStateError):
+        lacking = [code for code in check.needs if not _is_well(said[code].result())]
+        try:
+            findings = (
+                [not_checked(", ".join(lacking))]
+                if lacking
+                else within(check.bound_s, lambda: _run(check, case), name=_WORK)
+            )
+        except TimeoutError:
+            text = f"it took longer than {check.bound_s:g} s"
+            findings = [Finding(State.NOT_CHECKED, text, case.command("doctor"))]
+        said[check.code].set_result(findings)
+
+
+def _run(check: Check, case: Case) -> list[Finding]:
+    try:
+        return list(check.examine(case))
+    except GwctlError as error:
+        return [failed(error.message, error.hint)]
+    except OSError as error:
+        place = error.filename or "a file"
+        return [failed(f"cannot read {place}: {error.strerror or type(error).__name__}", f"ls -ld {place}")]
+    except Exception as error:  # noqa: BLE001 - one check's failure must not stop the others
+        remedy = f"report it with: {case.command('doctor --bundle FILE')}"
+        return [failed(f"{type(error).__name__} in gwctl itself", remedy)]
+
+
+def _is_well(findings: list[Finding]) -> bool:
+    return all(one.state in {State.OK, State.WARNING} for one in findings)
+
+
+def within(timeout_s: float, work: Callable[[], T], name: str = "doctor-within") -> T:
+    """Return what ``work`` returns, or raise what it raises; raise TimeoutError after ``timeout_s``.
+
+    On a timeout, the work goes on in a daemon thread, which does not keep the program alive.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
+            done.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return done.result(timeout_s)
+
+
+def _end_what_goes_on(before: set[Identity]) -> None:
+    """Stop what an abandoned or interrupted check started, and let it clean up."""
+    import asyncio
+
+    from gwctl import process
+
+    if threads := [one for one in threading.enumerate() if one.name == _WORK]:
+        asyncio.run(process.stop(_children() - before, grace_s=_CHILDREN_GRACE_S))
+        deadline_s = time.monotonic() + _THREADS_WAIT_S
+        for thread in threads:
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+
+
+def _children() -> set[Identity]:
+    from gwctl import process
+
+    me = process.identify(os.getpid())
+    return set() if me is None else set(process.descendants(me))

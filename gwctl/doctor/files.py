@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import re
@@ -10,20 +9,23 @@ import shlex
 import shutil
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from gwctl import process
 from gwctl.config import load, profile_names
-from gwctl.doctor.case import Case, Finding, failed, nearest, ok, warning
-from gwctl.errors import TimedOut
+from gwctl.doctor.case import Case, Finding, failed, ledger_record, nearest, ok, warning
+from gwctl.errors import GwctlError
+from gwctl.integrations.service_managers import read_crontab
 from gwctl.state_file import look_at_json
 
-_CRONTAB_TIMEOUT_S = 3.0
 _EXEC_START = re.compile(r"^\s*ExecStart\s*=\s*[-@:+!]*(.+)$", re.MULTILINE)
 _SCHEDULE = re.compile(r"\s*(?:@\w+|(?:\S+\s+){4}\S+)\s+(.+)")
 _PATH = re.compile(r"\s*PATH\s*=\s*[\"']?([^\"'\s]+)")
 _CRON_PATH = "/usr/bin:/bin"
+_NAMED_AT_MOST = 3
+_LARGE_LOGS_BYTES = 500_000_000
+_PUBLIC = frozenset({"ca.pem", "bundle.pem"})
+"""Files that others may read: certificates without a key."""
+_FOREIGN, _READABLE, _WRITABLE = "owned by another user", "readable by others", "writable by others"
 
 
 def check_unattended(case: Case) -> Iterator[Finding]:
@@ -48,13 +50,12 @@ def _of_units(case: Case) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_crontab(case: Case) -> Iterator[tuple[str, str, str]]:
-    environment = process.environment_of(process.Child.OURS, case.environment.variables)
     try:
-        done = process.run(["crontab", "-l"], timeout_s=_CRONTAB_TIMEOUT_S, env=environment)
-    except (OSError, TimedOut):
+        crontab = read_crontab(case.environment.variables)
+    except GwctlError:
         return
     path = _CRON_PATH
-    for line in done.text.splitlines() if done.exit_code == 0 else ():
+    for line in crontab.splitlines():
         named = _PATH.match(line)
         path = named[1] if named is not None else path
         called = None if line.lstrip().startswith("#") else _SCHEDULE.match(line)
@@ -85,16 +86,8 @@ def _is_there(program: str, path: str) -> bool:
     return shutil.which(program, path=path) is not None
 
 
-_NAMED_AT_MOST = 3
-_LARGE_LOGS_BYTES = 500_000_000
-_PUBLIC = frozenset({"ca.pem", "bundle.pem"})
-"""Files that others may read: certificates without a key."""
-_READ_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_WRITTEN_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
-
-
 def check_settings(case: Case) -> Iterator[Finding]:
-    """Read the settings the way every verb does."""
+    """Read the settings: ``config.toml``, environment variables, the profile."""
     case.settings = settings = load(case.profile, environment=case.environment)
     file = case.paths.config_file
     if case.profile not in profile_names(case.environment):
@@ -127,48 +120,36 @@ def _is_readable_by_others(file: Path) -> bool:
 def check_permissions(case: Case) -> Iterator[Finding]:
     """Check mode and owner of every file of the profile, the authority and the releases."""
     paths = case.paths
-    wrong = _wrongly_kept(case)
-    for path_list, what, mend in (
-        (wrong.foreign, "owned by another user", f"sudo chown -R {_me()}"),
-        (wrong.open_to_read, "readable by others", "chmod go="),
-        (wrong.open_to_write, "writable by others", "chmod go-w"),
-    ):
-        if path_list:
-            yield failed(f"{_named(path_list)} {what}", f"{mend} {_quoted(path_list)}", where=path_list[0])
+    remedies = {_FOREIGN: f"sudo chown -R {_me()}", _READABLE: "chmod go=", _WRITABLE: "chmod go-w"}
+    wrong: dict[str, list[Path]] = {what: [] for what in remedies}
+    for folder in (paths.profile_dir, paths.ca_dir, paths.releases_dir):
+        for path in _below(folder):
+            what = _fault_of(path, is_private=folder != paths.releases_dir and path.name not in _PUBLIC)
+            if what is not None:
+                wrong[what].append(path)
+    for what, found in wrong.items():
+        if found:
+            yield failed(f"{_named(found)} {what}", f"{remedies[what]} {_quoted(found)}", where=found[0])
     used = {nearest(paths.profile_dir), nearest(paths.releases_dir)}
     shut = sorted(folder for folder in used if not os.access(folder, os.W_OK | os.X_OK))
-    if shut and not wrong.foreign:
+    if shut and not wrong[_FOREIGN]:
         yield failed("gwctl cannot write to this folder", f"ls -ld {_quoted(shut)}", where=shut[0])
-    if not shut and wrong == _Wrong():
+    if not shut and not any(wrong.values()):
         yield ok("only this user can access gwctl's files")
 
 
-@dataclass(slots=True)
-class _Wrong:
-    """Files with a wrong owner or mode."""
-
-    foreign: list[Path] = field(default_factory=list)
-    open_to_read: list[Path] = field(default_factory=list)
-    open_to_write: list[Path] = field(default_factory=list)
-
-
-def _wrongly_kept(case: Case) -> _Wrong:
-    paths, me, wrong = case.paths, os.geteuid(), _Wrong()
-    private = (paths.profile_dir, paths.ca_dir)
-    for folder in (*private, paths.releases_dir):
-        for path in _below(folder):
-            with contextlib.suppress(FileNotFoundError):  # deleted in the meantime
-                status = path.lstat()
-                is_private = folder in private and path.name not in _PUBLIC
-                if stat.S_ISLNK(status.st_mode):
-                    continue
-                if status.st_uid != me:
-                    wrong.foreign.append(path)
-                elif is_private and status.st_mode & _READ_BY_OTHERS:
-                    wrong.open_to_read.append(path)
-                elif status.st_mode & _WRITTEN_BY_OTHERS:
-                    wrong.open_to_write.append(path)
-    return wrong
+def _fault_of(path: Path, *, is_private: bool) -> str | None:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:  # deleted in the meantime
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        return None
+    if status.st_uid != os.geteuid():
+        return _FOREIGN
+    if is_private and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return _READABLE
+    return _WRITABLE if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else None
 
 
 def _me() -> str:
@@ -199,9 +180,10 @@ def _quoted(paths: list[Path]) -> str:
 def check_state_files(case: Case) -> Iterator[Finding]:
     """Check that every state file can be read; the next program that uses a damaged one sets it aside."""
     paths = case.paths
+    ledgers = (paths.ledger_file, paths.sandbox_ledger_file)
     files = (
         *(paths.supervisor_state_file, paths.gateway_state_file, paths.gateway_served_file, paths.sandbox_state_file),
-        *(paths.ledger_file, paths.sandbox_ledger_file, paths.budget_file, paths.last_end_file),
+        *(*ledgers, paths.budget_file, paths.last_end_file),
         *(paths.journal_seen_file, paths.leaf_file.with_suffix(".json"), paths.ca_dir / "ca.json"),
         paths.chosen_port_file,
     )
@@ -210,7 +192,8 @@ def check_state_files(case: Case) -> Iterator[Finding]:
     for file in files:
         value, is_damaged = look_at_json(file)
         seen += value is not None
-        if is_damaged or (value is not None and file in _ledgers(case) and not _is_ledger(value)):
+        is_no_ledger = value is not None and file in ledgers and ledger_record(value) is None
+        if is_damaged or is_no_ledger:
             damaged.append(file)
     aside = sorted(paths.profile_dir.glob("*.damaged-*")) if paths.profile_dir.is_dir() else []
     if damaged:
@@ -225,20 +208,6 @@ def check_state_files(case: Case) -> Iterator[Finding]:
         )
     if not damaged and not aside:
         yield ok(f"{seen} of {len(files)} exist and are readable" if seen else "none yet")
-
-
-def _ledgers(case: Case) -> tuple[Path, Path]:
-    return case.paths.ledger_file, case.paths.sandbox_ledger_file
-
-
-def _is_ledger(value: dict[str, object]) -> bool:
-    from gwctl.login_ledger.ledger import record_from
-
-    try:
-        record_from(value)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return False
-    return True
 
 
 def check_logs(case: Case) -> Iterator[Finding]:

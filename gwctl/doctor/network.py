@@ -1,20 +1,30 @@
-"""Checks of the connections to the gateway and to IBKR. No check calls IBKR through the gateway or logs in."""
+"""Checks of the connections to the gateway and to IBKR, and of the certificate.
+
+No check calls IBKR through the gateway or logs in.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import ipaddress
 import os
 import ssl
-import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gwctl import process
 from gwctl.config import BUILT_IN
 from gwctl.doctor.case import Case, Contact, Finding, failed, not_checked, ok, warning, within
 from gwctl.errors import Configuration
+from gwctl.gateway import keystore
 from gwctl.http_requests import NoConnection, RequestFailed, TlsFailed, Untrusted, exchange
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 _RESOLVE_TIMEOUT_S = 2.5
 _ANSWER_TIMEOUT_S = 5.0
@@ -24,6 +34,8 @@ _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _CLOCK_OFF_S, _CLOCK_WRONG_S = 5.0, 60.0
 _HALF_A_SECOND_S = 0.5
 """``Date`` has whole seconds."""
+_SOON = dt.timedelta(days=14)
+_PERMITTED = frozenset({"localhost", "127.0.0.0/8", "::1/128"})
 
 
 class _Unreachable(Exception):
@@ -32,6 +44,8 @@ class _Unreachable(Exception):
 
 def check_port(case: Case) -> Iterator[Finding]:
     """Find out who holds the gateway's port."""
+    from gwctl.gateway.launch import port_busy
+
     port = case.port
     holder = process.find_listener(port)
     if holder is None:
@@ -44,26 +58,21 @@ def check_port(case: Case) -> Iterator[Finding]:
             return
         # The system's table changes while it is read, and a holder may be passed over in it.
         holder = process.find_listener(port)
-    if holder is None:
-        yield failed(f"port {port} cannot be used", _other_port(case, port), where=port)
-        return
-    if holder.cwd is not None and holder.cwd == os.path.realpath(case.paths.gateway_dir):
+    if holder is not None and holder.cwd == os.path.realpath(case.paths.gateway_dir):
         yield ok(f"{port} is held by this profile's gateway (pid {holder.pid})")
-        return
-    if case.known.values["port"].source == BUILT_IN and not case.paths.gateway_served_file.exists():
+    elif (
+        holder is not None
+        and case.known.values["port"].source == BUILT_IN
+        and not case.paths.gateway_served_file.exists()
+    ):
         yield ok(f"{port} is held by {holder.describe()}; the first gwctl up takes the next free port", where=port)
-        return
-    yield failed(f"port {port} is held by {holder.describe()}", f"stop it, or {_other_port(case, port)}", where=port)
-
-
-def _other_port(case: Case, port: int) -> str:
-    free = process.next_free(port)
-    return "use another port" if free is None else f"use another port: {case.command(f'up --port {free}')}"
+    else:
+        busy = port_busy(case.paths, port)
+        yield failed(busy.message, busy.hint, where=port)
 
 
 def check_allow_ips(case: Case) -> Iterator[Finding]:
     """Check which addresses the gateway admits: by the running gateway's list, otherwise by the settings."""
-    from gwctl.gateway.launch import RunningGateway, recognised
     from gwctl.gateway.work_folder import check_allow_ips as checked
     from gwctl.gateway.work_folder import rendered_allow_ips
     from gwctl.supervisor.drift import down_then_up
@@ -75,8 +84,7 @@ def check_allow_ips(case: Case) -> Iterator[Finding]:
     except Configuration as error:
         yield failed(error.message, error.hint, where=setting.source)
         return
-    running = recognised(case.paths, RunningGateway.from_json(case.state_of(case.paths.gateway_state_file)))
-    in_force = None if running is None else rendered_allow_ips(case.paths)
+    in_force = None if case.gateway is None else rendered_allow_ips(case.paths)
     if in_force is not None and set(in_force) != set(patterns):
         yield warning(
             f"the running gateway admits {', '.join(in_force) or 'everybody'}; the settings say {', '.join(patterns)}",
@@ -109,13 +117,15 @@ def _reaches_supervisor(case: Case) -> bool:
 
 def check_upstream(case: Case) -> Iterator[Finding]:
     """Check each step of a connection to IBKR: name, connection, certificate, answer."""
-    upstream = _upstream_of(case)
+    from gwctl.gateway.work_folder import check_upstream as checked
+
+    stand_in = case.stand_in if case.is_sandbox else None
+    upstream = checked(str(case.known["upstream"])) if stand_in is None else stand_in.url
     parts = urlsplit(upstream)
     host, port = str(parts.hostname), parts.port or (443 if parts.scheme == "https" else 80)
     proxy = next((name for name in _PROXIES if case.environment.get(name)), None)
-    began_s = time.monotonic()
     try:
-        case.contact = _contact(case, upstream, host, port)
+        contact = case.contact = _contact(case, upstream, host, port)
     except _Unreachable as error:
         direct = f"; {proxy} is set, and the gateway cannot use a proxy" if proxy else ""
         yield failed(
@@ -124,26 +134,14 @@ def check_upstream(case: Case) -> Iterator[Finding]:
             where=upstream,
         )
         return
-    if case.contact.status >= 500:
+    if contact.status >= 500:
         yield warning(
-            f"it answers with {case.contact.status}: IBKR has a problem or is in maintenance",
+            f"it answers with {contact.status}: IBKR has a problem or is in maintenance",
             "wait; gwctl does",
             where=upstream,
         )
         return
-    yield ok(f"it answers in {(time.monotonic() - began_s) * 1000:.0f} ms", where=upstream)
-
-
-def _upstream_of(case: Case) -> str:
-    from gwctl.gateway.work_folder import check_upstream as checked
-    from gwctl.supervisor.sandbox_process import StandInRecord
-
-    if case.is_sandbox:
-        with contextlib.suppress(KeyError, ValueError):
-            record = StandInRecord.from_json(case.state_of(case.paths.sandbox_state_file))
-            if record is not None:
-                return record.url
-    return checked(str(case.known["upstream"]))
+    yield ok(f"it answers in {contact.took_s * 1000:.0f} ms", where=upstream)
 
 
 def _contact(case: Case, upstream: str, host: str, port: int) -> Contact:
@@ -197,3 +195,157 @@ def check_clock(case: Case) -> Iterator[Finding]:
         yield warning(f"{what}: IBKR may refuse TOTP codes", remedy)
     else:
         yield failed(f"{what}: IBKR refuses TOTP codes", remedy)
+
+
+def check_localhost(case: Case) -> Iterator[Finding]:
+    """Check that localhost resolves to this machine: clients and the login's browser use it."""
+    remedy = "add `127.0.0.1 localhost` to /etc/hosts"
+    try:
+        found = within(_RESOLVE_TIMEOUT_S, lambda: case.ports.resolve("localhost", 0))
+    except TimeoutError:
+        yield failed(f"localhost did not resolve within {_RESOLVE_TIMEOUT_S:g} s", remedy)
+        return
+    except OSError as error:
+        yield failed(f"localhost does not resolve: {error.strerror}", remedy)
+        return
+    stray = [one for one in found if not ipaddress.ip_address(one.partition("%")[0]).is_loopback]
+    if stray:
+        yield failed(f"localhost resolves to {', '.join(stray)}, which is not this machine", remedy, where="/etc/hosts")
+    elif "127.0.0.1" not in found:
+        yield failed(
+            f"localhost resolves to {', '.join(found) or 'nothing'}, but gwctl calls the gateway at 127.0.0.1",
+            remedy,
+            where="/etc/hosts",
+        )
+    else:
+        yield ok(f"localhost resolves to {' and '.join(found)}")
+
+
+def check_certificate(case: Case) -> Iterator[Finding]:
+    """Check the authority, the gateway's certificate and key, and the bundle of all roots."""
+    paths = case.paths
+    remake = f"{case.command('down')}, then {case.command('up')}, which makes new ones"
+    ca_pem = _content(paths.ca_file)
+    leaf_pem = _content(paths.leaf_file)
+    if ca_pem is None:
+        if leaf_pem is not None:
+            yield failed("the authority that signed the gateway's certificate is missing", remake, where=paths.ca_file)
+        else:
+            yield ok("none yet; gwctl up creates it")
+        return
+    ca = _parsed(ca_pem)
+    fault = _fault_of_authority(ca, paths.ca_dir / "ca.key", _asked_for(case))
+    if ca is None or fault is not None:
+        yield failed(f"the authority {fault}", remake, where=paths.ca_file)
+        return
+    if leaf_pem is None:
+        yield ok(f"the authority is valid until {_day(ca)}; gwctl up creates the gateway's certificate")
+        return
+    leaf = _parsed(leaf_pem)
+    fault = _fault_of_leaf(leaf, ca) or _fault_of_keystore(case, leaf)
+    if leaf is None or fault is not None:
+        yield failed(f"the gateway's certificate {fault}", remake, where=paths.leaf_file)
+    elif leaf.not_valid_after_utc - _now() < _SOON:
+        yield warning(
+            f"the gateway's certificate expires on {_day(leaf)}", case.command("restart"), where=paths.leaf_file
+        )
+    else:
+        yield ok(f"valid until {_day(leaf)}, the authority until {_day(ca)}")
+    bundle = _content(paths.ca_bundle_file)
+    if bundle is not None and bundle != keystore.bundled(ca_pem):
+        yield warning("the bundle for SSL_CERT_FILE is out of date", case.command("env"), where=paths.ca_bundle_file)
+
+
+def _content(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _parsed(pem: bytes) -> x509.Certificate | None:
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificate(pem)
+    except ValueError:
+        return None
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _day(certificate: x509.Certificate) -> str:
+    return certificate.not_valid_after_utc.date().isoformat()
+
+
+def _fault_of_time(certificate: x509.Certificate) -> str | None:
+    if certificate.not_valid_after_utc <= _now():
+        return f"expired on {_day(certificate)}"
+    if certificate.not_valid_before_utc > _now():
+        return "is not valid yet: is the clock right?"
+    return None
+
+
+def _asked_for(case: Case) -> frozenset[str]:
+    """Return the names that the authority may sign for: this machine, and the names that profiles request."""
+    names = (case.state_of(case.paths.ca_dir / "ca.json") or {}).get("names")
+    return _PERMITTED | {str(name) for name in names} if isinstance(names, list) else _PERMITTED
+
+
+def _fault_of_authority(ca: x509.Certificate | None, key_file: Path, asked_for: frozenset[str]) -> str | None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
+    if ca is None:
+        return "is not a certificate"
+    try:
+        named = ca.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
+    except (x509.ExtensionNotFound, ValueError):
+        named = []
+    permitted = {_subtree(one) for one in named}
+    if not permitted or not permitted <= asked_for:
+        return "may sign for more names than this machine and the requested ones"
+    pem = _content(key_file)
+    try:
+        key = None if pem is None else serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError):
+        key = None
+    if key is None or key.public_key() != ca.public_key():
+        return "has no matching key"
+    return _fault_of_time(ca)
+
+
+def _subtree(name: x509.GeneralName) -> str:
+    value = name.value
+    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return str(value) if value.num_addresses > 1 or str(value) in _PERMITTED else str(value.network_address)
+    return value if isinstance(value, str) else ""
+
+
+def _fault_of_leaf(leaf: x509.Certificate | None, ca: x509.Certificate) -> str | None:
+    from cryptography.exceptions import InvalidSignature
+
+    if leaf is None:
+        return "is not a certificate"
+    try:
+        leaf.verify_directly_issued_by(ca)
+    except (InvalidSignature, ValueError, TypeError):
+        return "is not signed by our authority"
+    return _fault_of_time(leaf)
+
+
+def _fault_of_keystore(case: Case, leaf: x509.Certificate | None) -> str | None:
+    from cryptography.hazmat.primitives.serialization import pkcs12
+
+    store, password = _content(case.paths.keystore_file), _content(keystore.password_file(case.paths))
+    if store is None or password is None:
+        return "has no keystore"
+    try:
+        key, certificate, _ = pkcs12.load_key_and_certificates(store, password)
+    except ValueError:
+        return "has a keystore that does not open"
+    if key is None or certificate is None or certificate != leaf or key.public_key() != certificate.public_key():
+        return "differs from the one in the keystore"
+    return None

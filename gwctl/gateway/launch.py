@@ -175,7 +175,7 @@ async def launch(paths: Paths, prepared: PreparedHome, runtime: Runtime, *, dead
     started is stopped again. Raises PortBusy, JavaMissing, GatewayFailed, TimedOut.
     """
     if not process.port_is_free(prepared.port):
-        raise _port_busy(paths, prepared.port)
+        raise port_busy(paths, prepared.port)
     env = _environment(runtime)
     await asyncio.to_thread(_tidy, paths, prepared.gateway_dir)
     offset = paths.gateway_log.stat().st_size if paths.gateway_log.exists() else 0
@@ -233,7 +233,7 @@ async def _race(paths: Paths, prepared: PreparedHome, spawned: Spawned, offset: 
         if ended.done():
             raise _ended(ended.result(), _printed(paths.gateway_log, offset), prepared.gateway_dir)
         if refused.done():
-            raise _port_busy(paths, prepared.port)
+            raise port_busy(paths, prepared.port)
         if not ready.done():
             raise _too_slow(prepared, deadline_s)
         ready.result()
@@ -296,7 +296,8 @@ def _proven(*identities: Identity | None) -> list[Identity]:
     return [one for one in identities if one is not None]
 
 
-def _port_busy(paths: Paths, port: int) -> PortBusy:
+def port_busy(paths: Paths, port: int) -> PortBusy:
+    """Return the error of a port that the gateway cannot have; it names the holder and a free port."""
     holder = process.find_listener(port)
     neighbour = neighbour_on(paths, "port", port, holder)
     if neighbour is not None:

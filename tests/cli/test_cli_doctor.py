@@ -15,7 +15,7 @@ from cli_fakes import Home, one_line_with_hint
 from doctor_rig import Machine, a_sound_machine, tree
 from release_fakes import release_zip
 
-from gwctl.doctor.examining import CHECKS
+from gwctl.doctor import CHECKS
 
 
 @pytest.fixture

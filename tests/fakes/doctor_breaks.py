@@ -22,7 +22,7 @@ from doctor_rig import Machine, a_process, an_ibkr, program
 
 from gwctl import process
 from gwctl.credentials import Secret
-from gwctl.doctor import network, programs
+from gwctl.doctor import installation, network
 from gwctl.gateway import keystore
 from gwctl.login_ledger.ledger import Ledger
 
@@ -45,12 +45,7 @@ def installed_with(machine: Machine, patch: pytest.MonkeyPatch, line: str) -> No
 
 
 def lose_a_library(machine: Machine, patch: pytest.MonkeyPatch) -> None:
-    info = machine.folder / "site" / "gwctl-9.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: gwctl\nVersion: 9\nRequires-Dist: not-there-at-all>=2\n"
-    )
-    patch.syspath_prepend(str(info.parent))
+    installed_with(machine, patch, "Requires-Dist: not-there-at-all>=2")
 
 
 def need_a_newer_python(machine: Machine, patch: pytest.MonkeyPatch) -> None:
@@ -103,7 +98,7 @@ def old_java(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
 
 def browser(script: str) -> Break:
     def write(machine: Machine, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(programs, "_START_TIMEOUT_S", 2.0)
+        patch.setattr(installation, "_START_TIMEOUT_S", 2.0)
         machine.ports = replace(machine.ports, try_browser=None)
         program(Path(machine.variables["GWCTL_BROWSER"]), script)
 
@@ -339,6 +334,14 @@ def gateway(machine: Machine, *, recorded: bool) -> Iterator[None]:
         if recorded:
             told = {"java": known.to_json(), "shell": None, "port": machine.port, "release": "x", "started_at_s": 1.0}
             machine.write_state(machine.paths.gateway_state_file, told)
+        yield
+
+
+@contextmanager
+def gateway_of_another_profile(machine: Machine) -> Iterator[None]:
+    folder = machine.paths.profiles_dir / "two" / "gateway"
+    folder.mkdir(parents=True, mode=0o700)
+    with a_process([sys.executable, "-c", LISTENER, str(machine.port)], folder):
         yield
 
 

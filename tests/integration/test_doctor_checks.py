@@ -16,8 +16,8 @@ from doctor_breaks import Break
 from doctor_rig import Machine, a_sound_machine, program
 from release_fakes import release_zip
 
+from gwctl.doctor import CHECKS
 from gwctl.doctor.case import State
-from gwctl.doctor.examining import CHECKS
 from gwctl.gateway import keystore
 
 
@@ -37,7 +37,7 @@ def test_a_sound_machine_has_nothing_wrong(machine: Machine) -> None:
 
 BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("python", "lacks a library", State.FAILED, broken.lose_a_library, "not-there-at-all"),
-    ("python", "is too old", State.FAILED, broken.need_a_newer_python, "older than 9.9"),
+    ("python", "is too old", State.FAILED, broken.need_a_newer_python, "needs Python >=9.9"),
     ("disk", "is full", State.FAILED, broken.small_disk(5_000_000, 10**6), "5 MB free"),
     ("disk", "has few inodes", State.WARNING, broken.small_disk(10**12, 500), "500 inodes"),
     ("scratch", "is gone", State.FAILED, broken.no_scratch, "does not exist"),
@@ -72,6 +72,13 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("release", "is pinned and gone", State.FAILED, broken.setting("GWCTL_RELEASE", "20990101-x"), "is not installed"),
     ("release", "is not installed", State.WARNING, broken.remove_the_release, "no Standard Release"),
     ("port", "is held", State.FAILED, broken.take_the_port, "is held by python"),
+    (
+        "port",
+        "is another profile's",
+        State.FAILED,
+        broken.running(broken.gateway_of_another_profile),
+        "in use by profile 'two'",
+    ),
     ("localhost", "is elsewhere", State.FAILED, broken.localhost("10.9.8.7"), "10.9.8.7"),
     ("localhost", "is IPv6 only", State.FAILED, broken.localhost("::1"), "calls the gateway at 127.0.0.1"),
     ("localhost", "is nothing", State.FAILED, broken.localhost(), "does not resolve"),
@@ -103,7 +110,7 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
         "has a command that fails",
         State.FAILED,
         broken.config('totp_secret_command = ["false"]\n'),
-        "exited with code 1",
+        "ended with exit code 1",
     ),
     ("secrets", "has no TOTP secret", State.FAILED, broken.setting("GWCTL_SECOND_FACTOR", "totp"), "no TOTP secret"),
     ("upstream", "is not there", State.FAILED, broken.nobody_there, "HTTPS_PROXY is set"),

@@ -16,8 +16,7 @@ from rig import wait_for
 
 from gwctl import process
 from gwctl.config import Environment
-from gwctl.doctor.case import Case, Finding, State, failed, ok, warning
-from gwctl.doctor.examining import Check, examine
+from gwctl.doctor.case import Case, Check, Finding, State, examine, failed, ok, warning
 
 
 @pytest.fixture
@@ -41,11 +40,11 @@ def states(findings: list[Finding]) -> list[tuple[str, str]]:
 def test_what_needs_what_failed_is_not_checked(case: Case) -> None:
     """A check whose need failed or did not run names it; a warning is no failure; the order is kept."""
     checks = [
-        Check("first", "", ill),
-        Check("second", "", well, ("first",)),
-        Check("third", "", well, ("second", "fourth")),
-        Check("fourth", "", lambda _case: [warning("hm", "do")]),
-        Check("fifth", "", well, ("fourth",)),
+        Check("first", ill),
+        Check("second", well, ("first",)),
+        Check("third", well, ("second", "fourth")),
+        Check("fourth", lambda _case: [warning("hm", "do")]),
+        Check("fifth", well, ("fourth",)),
     ]
     findings = examine(case, checks)
     assert states(findings) == [
@@ -66,7 +65,7 @@ def test_checks_run_at_the_same_time(case: Case) -> None:
         both.wait()
         yield ok("met")
 
-    assert states(examine(case, [Check("one", "", meet), Check("two", "", meet)])) == [("one", "ok"), ("two", "ok")]
+    assert states(examine(case, [Check("one", meet), Check("two", meet)])) == [("one", "ok"), ("two", "ok")]
 
 
 def test_a_check_that_takes_too_long_is_given_up_with_what_it_started(case: Case) -> None:
@@ -77,7 +76,7 @@ def test_a_check_that_takes_too_long_is_given_up_with_what_it_started(case: Case
         yield ok("never")
 
     began_s = time.monotonic()
-    findings = examine(case, [Check("slow", "", hang, bound_s=0.3), Check("later", "", well, ("slow",))])
+    findings = examine(case, [Check("slow", hang, bound_s=0.3), Check("later", well, ("slow",))])
     assert states(findings) == [("slow", "not_checked"), ("later", "not_checked")]
     assert "longer than 0.3 s" in findings[0].what
     assert time.monotonic() - began_s < 30
@@ -99,7 +98,7 @@ def test_a_checks_own_trouble_is_its_finding(case: Case, error: Exception, said:
             raise error
         yield ok("never")
 
-    findings = examine(case, [Check("one", "", stumble), Check("two", "", well)])
+    findings = examine(case, [Check("one", stumble), Check("two", well)])
     assert states(findings) == [("one", "failed"), ("two", "ok")]
     assert said in findings[0].what
     assert findings[0].remedy
@@ -109,9 +108,8 @@ INTERRUPTED = """
 import sys
 from pathlib import Path
 from gwctl.config import Environment
-from gwctl.doctor.case import Case
-from gwctl.doctor.examining import CHECKS
-from gwctl.doctor.examining import examine
+from gwctl.doctor import CHECKS
+from gwctl.doctor.case import Case, examine
 wanted = {"settings", "browser", "time_zones", "scratch"}
 case = Case.of("default", Environment(eval(sys.argv[1])))
 examine(case, [one for one in CHECKS if one.code in wanted])

@@ -12,8 +12,7 @@ from cli_fakes import Home
 from rig import Done
 from service_fakes import OfflineSystemctl, RecordingSystemctl, RefusingSystemctl
 
-from gwctl.integrations.service_file import Options, Wanted
-from gwctl.integrations.systemd import Account, render
+from gwctl.integrations.service_files import Account, Options, Wanted, unit
 
 MOST_EXPOSED_TENTHS = 26
 """The highest exposure that `systemd-analyze security` may give the system unit, in tenths: Debian's units range from 2
@@ -69,7 +68,7 @@ def test_units_are_clean_and_the_systems_one_is_closed(home: Home) -> None:
         assert verify(folder / UNIT, "--user") == ""
     program = (sys.executable, "-m", "gwctl")
     options = Options(str(secret), str(secret))
-    (home.folder / UNIT).write_text(render(Wanted("default", program, {}, options), Account("daemon", home.folder)))
+    (home.folder / UNIT).write_text(unit(Wanted("default", program, {}, options), Account("daemon", home.folder)))
     assert verify(home.folder / UNIT) == ""
     rated = subprocess.run(
         ["systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={MOST_EXPOSED_TENTHS}",

@@ -14,9 +14,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gwctl.errors import Configuration
-from gwctl.integrations import cron, launchd, systemd
-from gwctl.integrations.service_file import Options, State, Wanted, compare, is_as_made, read_options
-from gwctl.integrations.systemd import ServiceManager
+from gwctl.integrations.service_files import (
+    Account,
+    Options,
+    State,
+    Wanted,
+    compare,
+    crontab_block,
+    find_block,
+    is_as_made,
+    launch_agent,
+    read_options,
+    unit,
+    with_block,
+)
+from gwctl.integrations.service_managers import ServiceManager
 
 PROGRAM = ("/opt/gwctl/bin/gwctl",)
 CHOSEN = Options("/srv/a b/pass--word", "/srv/totp", "ibkr", sandbox=True)
@@ -27,10 +39,10 @@ def wanted(options: Options | None = None, **variables: str) -> Wanted:
     return Wanted("paper-1", PROGRAM, variables, options or Options())
 
 
-def directives(unit: str) -> dict[str, list[str]]:
+def directives(text: str) -> dict[str, list[str]]:
     """Return a unit's directives, each with all its values."""
     found: dict[str, list[str]] = {}
-    for line in unit.splitlines():
+    for line in text.splitlines():
         name, equals, value = line.partition("=")
         if equals and not line.startswith("#"):
             found.setdefault(name, []).append(value)
@@ -39,20 +51,20 @@ def directives(unit: str) -> dict[str, list[str]]:
 
 def all_of(options: Options) -> list[str]:
     return [
-        systemd.render(wanted(options)),
-        systemd.render(wanted(options), systemd.Account("ibkr", Path("/var/lib/ibkr"))),
-        cron.render(wanted(options)),
-        launchd.render(wanted(options), Path("/var/log/x")),
+        unit(wanted(options)),
+        unit(wanted(options), Account("ibkr", Path("/var/lib/ibkr"))),
+        crontab_block(wanted(options)),
+        launch_agent(wanted(options), Path("/var/log/x")),
     ]
 
 
 def test_final_codes_are_not_tried_again_and_the_others_are() -> None:
     """Final codes that need a person end the unit: 2, 77 and 78, but not 69 and 75, which may pass by themselves."""
-    unit = directives(systemd.render(wanted()))
-    assert unit["RestartPreventExitStatus"] == ["2 77 78"]
-    assert unit["Restart"] == ["on-failure"]
+    found = directives(unit(wanted()))
+    assert found["RestartPreventExitStatus"] == ["2 77 78"]
+    assert found["Restart"] == ["on-failure"]
     # `gwctl down` ends it with 0, another TERM with 143: both are intended.
-    assert unit["SuccessExitStatus"] == ["130 143"]
+    assert found["SuccessExitStatus"] == ["130 143"]
 
 
 def test_unit_names_files_of_secrets_and_no_secret(tmp_path: Path) -> None:
@@ -62,29 +74,29 @@ def test_unit_names_files_of_secrets_and_no_secret(tmp_path: Path) -> None:
     for text in all_of(Options(password_file=str(file))):
         assert "canary-of-the-unit" not in text
         assert str(file) in text
-    unit = directives(systemd.render(wanted(Options(str(file), "/srv/totp"))))
-    assert unit["LoadCredential"] == [f"password:{file}", "totp_secret:/srv/totp"]
+    found = directives(unit(wanted(Options(str(file), "/srv/totp"))))
+    assert found["LoadCredential"] == [f"password:{file}", "totp_secret:/srv/totp"]
 
 
 def test_words_of_a_command_line_are_quoted_for_systemd() -> None:
     """Blanks, quotes, per cent and dollar signs arrive unchanged."""
     odd = Wanted("p", ("/o p/100%/$x/gwctl",), {"GWCTL_HOME": '/srv/a "b" 5%$c\\d'})
-    unit = directives(systemd.render(odd))
-    assert unit["ExecStart"] == ['"/o p/100%%/$x/gwctl" --profile p up --foreground']
-    assert unit["Environment"] == ['"GWCTL_HOME=/srv/a \\"b\\" 5%%$c\\\\d"']
+    found = directives(unit(odd))
+    assert found["ExecStart"] == ['"/o p/100%%/$x/gwctl" --profile p up --foreground']
+    assert found["Environment"] == ['"GWCTL_HOME=/srv/a \\"b\\" 5%%$c\\\\d"']
     with pytest.raises(Configuration):
         Wanted("p", PROGRAM, {"GWCTL_HOME": "/srv/a\nExecStartPre=/bin/evil"})
 
 
 def test_system_unit_is_hardened_as_far_as_java_and_chromium_allow() -> None:
     """The system unit has what Chromium's sandbox needs, and nothing that would break it or the JVM."""
-    unit = directives(systemd.render(wanted(), systemd.Account("ibkr", Path("/var/lib/ibkr"))))
-    assert unit["User"] == ["ibkr"]
-    assert unit["ProtectHome"] == ["yes"]
-    assert unit["ReadWritePaths"] == ["/var/lib/ibkr"]
-    assert "user" in unit["RestrictNamespaces"][0].split()
+    found = directives(unit(wanted(), Account("ibkr", Path("/var/lib/ibkr"))))
+    assert found["User"] == ["ibkr"]
+    assert found["ProtectHome"] == ["yes"]
+    assert found["ReadWritePaths"] == ["/var/lib/ibkr"]
+    assert "user" in found["RestrictNamespaces"][0].split()
     for harmful in ("MemoryDenyWriteExecute", "ProtectProc", "PrivateUsers", "PrivateNetwork", "RootDirectory"):
-        assert harmful not in unit
+        assert harmful not in found
 
 
 @given(st.sampled_from(["password_file", "totp_secret_file"]), TEXTS.map(lambda text: "/" + text))
@@ -112,6 +124,19 @@ def test_an_edit_by_hand_is_told_from_an_older_version(kind: int) -> None:
     assert compare("[Unit]\nDescription=somebody's own\n", text) is State.EDITED
 
 
+def test_a_file_of_an_earlier_gwctl_is_out_of_date_and_not_edited() -> None:
+    """The seal does not depend on this version's text: an install may replace what an earlier gwctl wrote."""
+    earlier = """# >>> gwctl, profile paper-1 >>>
+# Made by `gwctl service install --cron`; `gwctl service uninstall --cron` takes it out again.
+# gwctl-options: {"password_file": "/srv/pass-\\u002dword", "sandbox": true}
+# gwctl-seal: af64862f27fda334
+*/5 * * * * GWCTL_PASSWORD_FILE=/srv/pass--word /opt/gwctl/bin/gwctl --profile paper-1 up --quiet --sandbox
+# <<< gwctl, profile paper-1 <<<
+"""
+    assert compare(earlier, crontab_block(wanted())) is State.OUTDATED
+    assert read_options(earlier) == Options("/srv/pass--word", sandbox=True)
+
+
 def test_options_that_are_not_given_stay() -> None:
     """A second install without a password file keeps the first one's; a new password file replaces it."""
     assert Options().over(CHOSEN) == CHOSEN
@@ -120,8 +145,8 @@ def test_options_that_are_not_given_stay() -> None:
 
 def test_crontab_line_is_the_contracts() -> None:
     """The line has the full path, the profile and --quiet; GWCTL_HOME comes first; per cent signs are escaped."""
-    assert "*/5 * * * * /opt/gwctl/bin/gwctl --profile paper-1 up --quiet" in cron.render(wanted()).splitlines()
-    odd = cron.render(wanted(Options("/srv/pass word"), GWCTL_HOME="/srv/100%"))
+    assert "*/5 * * * * /opt/gwctl/bin/gwctl --profile paper-1 up --quiet" in crontab_block(wanted()).splitlines()
+    odd = crontab_block(wanted(Options("/srv/pass word"), GWCTL_HOME="/srv/100%"))
     line = next(line for line in odd.splitlines() if line.startswith("*/5"))
     assert shlex.split(line.replace(r"\%", "%"))[5:] == [
         "GWCTL_HOME=/srv/100%", "GWCTL_PASSWORD_FILE=/srv/pass word",
@@ -133,28 +158,28 @@ def test_crontab_line_is_the_contracts() -> None:
 def test_crontab_keeps_every_other_line(before: str, after: str) -> None:
     """Installing, replacing and removing the block keeps all other bytes."""
     before = before + "\n" if before else ""
-    block, newer = cron.render(wanted()), cron.render(wanted(CHOSEN))
-    other = cron.render(Wanted("paper", PROGRAM))
-    crontab = cron.replaced(before, "paper-1", block)
+    block, newer = crontab_block(wanted()), crontab_block(wanted(CHOSEN))
+    other = crontab_block(Wanted("paper", PROGRAM))
+    crontab = with_block(before, "paper-1", block)
     assert crontab == before + block
-    crontab = cron.replaced(crontab, "paper", other) + after
-    assert cron.find(crontab, "paper-1") == block
-    crontab = cron.replaced(crontab, "paper-1", newer)
+    crontab = with_block(crontab, "paper", other) + after
+    assert find_block(crontab, "paper-1") == block
+    crontab = with_block(crontab, "paper-1", newer)
     assert crontab == before + newer + other + after
-    assert cron.replaced(cron.replaced(crontab, "paper-1", ""), "paper", "") == before + after
+    assert with_block(with_block(crontab, "paper-1", ""), "paper", "") == before + after
 
 
 def test_crontab_with_a_torn_block_is_left_alone() -> None:
     """A marker without its counterpart is an error, not a guess."""
-    block = cron.render(wanted())
+    block = crontab_block(wanted())
     for torn in (block.replace(block.splitlines()[-1], ""), block.replace(block.splitlines()[0], ""), block + block):
         with pytest.raises(Configuration):
-            cron.replaced(torn, "paper-1", block)
+            with_block(torn, "paper-1", block)
 
 
 def test_launch_agent_is_a_property_list_that_final_codes_do_not_loop() -> None:
     """A launch agent has no final exit codes, so gwctl exits with 0 for them."""
-    job = plistlib.loads(launchd.render(wanted(CHOSEN, GWCTL_HOME="/Users/a & b"), Path("/log")).encode())
+    job = plistlib.loads(launch_agent(wanted(CHOSEN, GWCTL_HOME="/Users/a & b"), Path("/log")).encode())
     assert job["Label"] == "gwctl.paper-1"
     up = ["--profile", "paper-1", "up", "--foreground", "--zero-when-final", "--sandbox"]
     assert job["ProgramArguments"] == [*PROGRAM, *up]

@@ -1,9 +1,11 @@
-"""Checks of the programs that gwctl starts: Java, the browser, and the release."""
+"""Checks of the installation: Python, disk, time zones, Java, the browser and the release."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import os
+import platform
 import re
 import sys
 import tempfile
@@ -12,18 +14,122 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gwctl import process
-from gwctl.doctor.case import Case, Finding, Tried, failed, ok, warning
+from gwctl.doctor.case import Case, Finding, Tried, failed, nearest, ok, warning
 from gwctl.errors import ReleaseMissing, TimedOut
 
 if TYPE_CHECKING:
     from gwctl.login.browser import Browser
     from gwctl.login.outcome import LoginReport
 
+_REINSTALL = "pipx reinstall gwctl (or: uv tool upgrade --reinstall gwctl)"
+_SCARCE_BYTES, _TOO_FEW_BYTES = 300_000_000, 20_000_000
+_SCARCE_INODES, _TOO_FEW_INODES = 2_000, 100
+_BROWSER_NEEDS_BYTES = 50_000_000
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only read
 _START_TIMEOUT_S = 13.0
 _SHOWN_CHARS = 300
 _VERSION_TIMEOUT_S = 4.0
 _MISSING_LIBRARY = re.compile(r"error while loading shared libraries: (\S+?):|Library not loaded: (\S+)")
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
+
+
+def check_python(case: Case) -> Iterator[Finding]:
+    """Check the interpreter and the installed dependencies."""
+    from packaging.specifiers import SpecifierSet
+
+    running = platform.python_version()
+    case.versions["python"] = running
+    try:
+        metadata = importlib.metadata.metadata("gwctl")
+    except importlib.metadata.PackageNotFoundError:
+        yield ok(f"{running}; gwctl runs from its source tree", where=sys.prefix)
+        return
+    wanted = SpecifierSet("".join(metadata.get_all("Requires-Python") or []))
+    if not wanted.contains(running, prereleases=True):
+        yield failed(f"gwctl needs Python {wanted}, this is {running}", _REINSTALL, where=sys.executable)
+        return
+    lacking = [fault for one in metadata.get_all("Requires-Dist") or [] if (fault := _lacking(one)) is not None]
+    if lacking:
+        yield failed(f"this installation is missing {', '.join(lacking)}", _REINSTALL, where=sys.prefix)
+        return
+    own = "" if sys.prefix != sys.base_prefix else ", not in a virtual environment"
+    yield ok(f"{running}{own}", where=sys.prefix)
+
+
+def _lacking(line: str) -> str | None:
+    """Return a requirement that is not met; None if it is met, or belongs to an extra."""
+    from packaging.requirements import Requirement
+
+    wanted = Requirement(line)
+    if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+        return None
+    try:
+        found = importlib.metadata.version(wanted.name)
+    except importlib.metadata.PackageNotFoundError:
+        return wanted.name
+    is_met = wanted.specifier.contains(found, prereleases=True)
+    return None if is_met else f"{wanted.name}{wanted.specifier} (found {found})"
+
+
+def check_disk(case: Case) -> Iterator[Finding]:
+    """Check the free space and inodes of the state and release folders."""
+    seen: dict[int, Path] = {}
+    for folder in (case.paths.profile_dir, case.paths.releases_dir):
+        there = nearest(folder)
+        seen.setdefault(there.stat().st_dev, there)
+    for there in seen.values():
+        disk = case.ports.disk(there)
+        free_bytes, inodes = disk.f_bavail * disk.f_frsize, disk.f_favail
+        few_inodes = disk.f_files > 0 and inodes < _SCARCE_INODES
+        what = f"{_shown(free_bytes)} free" + (f", {inodes} inodes" if few_inodes else "")
+        remedy = "gwctl release prune, or set GWCTL_HOME to a folder on a larger disk"
+        if free_bytes < _TOO_FEW_BYTES or (few_inodes and inodes < _TOO_FEW_INODES):
+            yield failed(f"the disk is full: {what}", remedy, where=there)
+        elif free_bytes < _SCARCE_BYTES or few_inodes:
+            yield warning(f"the disk is nearly full: {what}", remedy, where=there)
+        else:
+            yield ok(what, where=there)
+
+
+def _shown(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"
+
+
+def check_scratch(case: Case) -> Iterator[Finding]:
+    """Check the folder for temporary files, which the browser uses instead of a small /dev/shm."""
+    folder = case.scratch_dir
+    shared = ""
+    if _SHARED_MEMORY.is_dir():
+        disk = case.ports.disk(_SHARED_MEMORY)
+        shared = f"; /dev/shm has {_shown(disk.f_blocks * disk.f_frsize)}, which the login does not use"
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        what = "is not writable" if folder.is_dir() else "does not exist"
+        yield failed(
+            f"the folder for temporary files {what}: a browser cannot start", "unset TMPDIR, or repair it", where=folder
+        )
+        return
+    disk = case.ports.disk(folder)
+    free_bytes = disk.f_bavail * disk.f_frsize
+    if free_bytes < _BROWSER_NEEDS_BYTES:
+        what = f"{_shown(free_bytes)} free for temporary files; a login's browser may not start{shared}"
+        yield warning(what, "set TMPDIR to a folder with more space", where=folder)
+        return
+    yield ok(f"{_shown(free_bytes)} free{shared}", where=folder)
+
+
+def check_time_zones(_case: Case) -> Iterator[Finding]:
+    """Check that this machine knows the time zones of IBKR's maintenance windows."""
+    from gwctl.maintenance import REGIONS, BadWindow, Windows
+
+    try:
+        for region in REGIONS:
+            Windows.parse([region])
+    except BadWindow as error:
+        yield failed(
+            f"{error}: gwctl cannot compute the maintenance windows", "sudo apt install tzdata (or: " + _REINSTALL + ")"
+        )
+        return
+    yield ok("the time zones of IBKR's maintenance windows are known")
 
 
 def check_java(case: Case) -> Iterator[Finding]:

@@ -1,28 +1,33 @@
-"""Checks of running processes: supervisor, session, how the last one ended, leftovers, and maintenance windows."""
+"""Checks of the session: what runs, how it ended, secrets, logins and budgets. The findings contain no secret."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+import stat
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gwctl import process
+from gwctl.config import NOTIFY_SECRETS, SECRET_KEYS
+from gwctl.credentials import Found, Sources, doubt_of, find
 from gwctl.doctor.case import Case, Finding, failed, not_checked, ok, warning
-from gwctl.gateway.launch import RunningGateway, recognised
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.process import Identity
+from gwctl.supervisor.attempt import run_secret_command
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
 from gwctl.supervisor.drift import drift_of_gateway
 from gwctl.supervisor.profile_lock import unrecorded_gateway, unrecorded_stand_ins, unrecorded_supervisors
-from gwctl.supervisor.sandbox_process import StandInRecord
-from gwctl.times import readable
+from gwctl.times import duration, readable
 from gwctl.version import VERSION
 
 _ANSWER_TIMEOUT_S = 2.0
+_COMMAND_TIMEOUT_S = 3.0
 _CAN_SEE_LOCKS = Path("/proc/self/fd").exists()
 
 
 def check_supervisor(case: Case) -> Iterator[Finding]:
-    """Check that a supervisor runs, answers, is not stuck, holds the profile's lock, and has this version."""
+    """Check that the supervisor answers, is not stuck, holds the profile's lock, and has this version."""
     raw = case.state_of(case.paths.supervisor_state_file)
     record = SupervisorRecord.from_json(raw)
     identity = Identity.from_json((raw or {}).get("identity"))
@@ -90,7 +95,7 @@ def check_drift(case: Case) -> Iterator[Finding]:
             yield not_checked("a supervisor of this version")
             return
         found = [(str(one["setting"]), str(one["text"]), one["remedy"]) for one in case.status["drift"]]
-    elif recognised(case.paths, RunningGateway.from_json(case.state_of(case.paths.gateway_state_file))) is not None:
+    elif case.gateway is not None:
         found = [(one.setting, one.text, one.remedy) for one in drift_of_gateway(case.paths, case.known)]
     else:
         yield ok("nothing runs with outdated settings")
@@ -127,9 +132,9 @@ def check_leftovers(case: Case) -> Iterator[Finding]:
         return
     supervisor = Identity.from_json((case.state_of(paths.supervisor_state_file) or {}).get("identity"))
     is_supervised = supervisor is not None and process.is_ours(supervisor)
-    gateway = recognised(paths, RunningGateway.from_json(case.state_of(paths.gateway_state_file)))
-    stand_in = _stand_in(case)
-    recorded = {one.pid for one in (supervisor, gateway.java if gateway else None, stand_in) if one is not None}
+    gateway, stand_in = case.gateway, case.stand_in
+    known = (supervisor, gateway.java if gateway else None, stand_in.identity if stand_in else None)
+    recorded = {one.pid for one in known if one is not None}
     strays = {one.pid: f"supervisor (pid {one.pid})" for one in unrecorded_supervisors(paths)}
     strays |= {one.pid: f"sandbox (pid {one.pid})" for one in unrecorded_stand_ins(paths)}
     strays |= {one.pid: f"gateway (pid {one.pid})" for one in unrecorded_gateway(paths, case.port)}
@@ -143,14 +148,6 @@ def check_leftovers(case: Case) -> Iterator[Finding]:
         yield warning(f"the gateway (pid {gateway.java.pid}) runs without a supervisor", adopt)
     else:
         yield ok("no process runs without a record")
-
-
-def _stand_in(case: Case) -> Identity | None:
-    try:
-        record = StandInRecord.from_json(case.state_of(case.paths.sandbox_state_file))
-    except (KeyError, TypeError, ValueError):
-        return None
-    return None if record is None else record.identity
 
 
 def _in_logins(folder: Path) -> list[Identity]:
@@ -175,3 +172,126 @@ def check_maintenance(case: Case) -> Iterator[Finding]:
         yield ok("no maintenance window is set")
     else:
         yield ok(f"the next window opens at {readable(next_s, in_utc=True)} UTC")
+
+
+def run_command(case: Case, argv: Sequence[str]) -> str:
+    """Run a profile's command that prints a secret; raise OSError, ValueError or TimedOut."""
+    return run_secret_command(argv, case.environment.variables, timeout_s=_COMMAND_TIMEOUT_S)
+
+
+def check_secrets(case: Case) -> Iterator[Finding]:
+    """Report the source of each secret and any problem with it, never its value."""
+    if case.is_sandbox:
+        yield ok("the sandbox has a built-in test account")
+        return
+    settings = case.known
+    if not settings["username"]:
+        yield failed("no username is set", f"gwctl profile create {case.profile} --username NAME")
+        return
+    sources = Sources(case.environment, lambda argv: run_command(case, argv))
+    found = {name: one for name in SECRET_KEYS if (one := find(name, settings, sources)) is not None}
+    findings = [fault for name in SECRET_KEYS for fault in _faults_of_file(case, name)]
+    if "password" not in found:
+        findings.append(
+            warning(
+                "no password is stored here; gwctl can only ask for it at a terminal",
+                case.command("secret set password"),
+            )
+        )
+    findings += _faults_of_text(found)
+    method = settings["second_factor"]
+    if method == "totp" and "totp_secret" not in found:
+        findings.append(
+            failed("second_factor is totp, but there is no TOTP secret", case.command("secret set totp_secret"))
+        )
+    if method == "command" and not settings["second_factor_command"]:
+        findings.append(
+            failed("second_factor is command, but second_factor_command is not set", "set it in config.toml")
+        )
+    yield from findings or [ok(", ".join(f"{name} from {one.source}" for name, one in found.items()))]
+
+
+def _faults_of_text(found: dict[str, Found]) -> Iterator[Finding]:
+    from gwctl.login.codes import BadSecret, code_at
+
+    for name, one in found.items():
+        text = one.secret.reveal()
+        if name == "totp_secret":
+            try:
+                code_at(text, 0)
+            except BadSecret as error:
+                yield failed(f"{error} ({one.source})", "copy it again from IBKR's page")
+        elif name not in NOTIFY_SECRETS and (doubt := doubt_of(one)) is not None:
+            yield warning(f"the {name}: {doubt}", f"check {one.source}")
+
+
+def files_of_secrets(case: Case) -> dict[str, Path]:
+    """Return the files that the settings name for secrets."""
+    named = {name: case.environment.get(f"GWCTL_{name.upper()}_FILE") for name in SECRET_KEYS}
+    return {name: Path(file).expanduser() for name, file in named.items() if file}
+
+
+def _faults_of_file(case: Case, name: str) -> Iterator[Finding]:
+    file = files_of_secrets(case).get(name)
+    if file is None or not file.is_file():
+        return
+    mode, remedy = file.stat().st_mode, f"chmod 600 {shlex.quote(str(file))}"
+    if mode & stat.S_IROTH:
+        yield failed(f"every user of this machine can read the {name}'s file", remedy, where=file)
+    elif mode & stat.S_IRGRP:
+        yield warning(f"other users can read the {name}'s file", remedy, where=file)
+
+
+def check_login(case: Case) -> Iterator[Finding]:
+    """Report how the last login ended, the refusals in 24 hours, and whether a person must unlock the login."""
+    from gwctl.login.failures import latest
+    from gwctl.login_ledger.ledger import describe, machine_uptime
+    from gwctl.login_ledger.rules import SUCCESS, Now
+
+    file = case.ledger_file
+    record = case.ledger()
+    if record is None:
+        yield not_checked(f"a readable {file.name}") if file.exists() else ok("none yet")
+        return
+    limit = int(case.known["rejected_limit"])
+    login = describe(record, limit, Now(case.ports.wall_clock(), machine_uptime()))
+    refusals = f"{login['rejected']} of {limit} refusals in 24 h"
+    last = f"last {login['last_outcome']} at {login['last_at']}" if login["last_at"] else "none yet"
+    if login["locked"]:
+        blocked = record.block.reason if record.block else None
+        why = record.locked_reason or blocked or "IBKR refused the password, or refused too many logins"
+        yield failed(
+            f"locked: {why} ({refusals})",
+            f"fix the cause ({case.command('login --explain')}), then: {case.command('login --reset-lockout')}",
+        )
+    elif login["rejected"] or login["last_outcome"] not in {SUCCESS, None}:
+        kept = latest(case.paths.evidence_dir)
+        what = f"{last}; {refusals}" + (f": {kept.what}" if kept is not None else "")
+        yield warning(what, kept.todo if kept is not None and kept.todo else case.command("login --explain"))
+    else:
+        yield ok(f"{last}; {refusals}")
+
+
+def check_budget(case: Case) -> Iterator[Finding]:
+    """Report whether a recovery action must wait because its budget is spent."""
+    from gwctl.core.budget import Rung
+    from gwctl.core.policy import default_budgets
+    from gwctl.core.tables import Snapshot, recall
+
+    raw = case.state_of(case.paths.budget_file)
+    if raw is None:
+        yield ok("no budget is spent")
+        return
+    now = time.monotonic()
+    kept = recall(Snapshot(), raw, case.ports.wall_clock() - now, now)
+    limits = {rung: budget for rung, budget in default_budgets().items() if rung is not Rung.RESTART}
+    spent = {rung: kept.spent.room_in_s(rung, budget, now) for rung, budget in limits.items()}
+    exhausted = [f"{rung} for {duration(room_s)}" for rung, room_s in spent.items() if room_s > 0]
+    pause_s = kept.login_not_before - now
+    wait = f"wait; {case.command('status')} shows the reason"
+    if exhausted:
+        yield warning(f"budget spent, waiting: {', '.join(exhausted)}", wait)
+    elif pause_s > 0:
+        yield warning(f"the next login is in {duration(pause_s)}, after {kept.failed_logins} failed logins", wait)
+    else:
+        yield ok("every recovery action has budget left")
