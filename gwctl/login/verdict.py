@@ -16,7 +16,7 @@ class Asked:
     """The page asks for more: the element of the second factor or offer that is visible, and the page with it."""
 
     element: Element
-    now: Now | None = field(default=None, compare=False)
+    now: Now = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

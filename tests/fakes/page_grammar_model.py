@@ -141,9 +141,8 @@ def _ended(spec: Spec, answer_s: float) -> Expected:
         # Classes in a frame or a shadow root are nobody's agreement; roles are.
         is_unmarked |= spec.markup.inside != "none" and ending.error in {"xyz", "danger", "feedback"}
         unmarked = _of(LoginOutcome.UNKNOWN_TEXT) if is_unmarked else _of()
-        if (
-            is_unmarked and ending.stands_ms and ending.kind in {"unclear", "unknown_text"}
-        ):  # what goes by unmarked may as well have said that it works
+        # What goes by without a mark, and says nothing definite, may as well have said that it works.
+        if is_unmarked and ending.stands_ms and ending.kind in {"unclear", "unknown_text"}:
             unmarked |= _late(spec)
         return Expected(_of(_OF_TEXTS[ending.kind]) | unmarked, words=ERROR_TEXTS[ending.kind])
     if ending.kind in STUCK_TEXTS:
