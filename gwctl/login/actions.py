@@ -115,11 +115,11 @@ class Hands:
             look = await self.look()
             await self.dismiss_cookie_dialog(look)
             selector = look.visible.get(element)
-            if selector is None and look.settling:
+            if selector is None:
+                if not look.settling:
+                    return False
                 await self.watch(look, lambda now: not now.settling)
                 continue
-            if selector is None:
-                return False
             if await self.page.click(selector, timeout_s=_WATCH_S):
                 return True
             failed += 1

@@ -250,8 +250,6 @@ class Challenge:
         await self._tell_of_notification()
         self._hands.note("notification sent")
         self._hands.grant(self._hands.patience.push_s)
-        if asked.now is None:
-            return await self._state(Element.PUSH)
         # From when it was asked for: it may have been denied since, and that is news.
         return Submitted(asked.now.look, asked.now.traffic, Element.PUSH, self._hands.said, follows=True)
 

@@ -74,7 +74,7 @@ class Page:
         """An unknown page is recognized only on this origin."""
         self.outlives_crash = False
         """Whether to wait after the page has crashed: a person may reload it."""
-        self._crashed = False
+        self._crash = asyncio.Event()
         self._page.on("crash", self._on_crash)
 
     @property
@@ -138,7 +138,7 @@ class Page:
                 if ABORTED in reason and time.monotonic() - gave_up_s < _ENDING_S:  # from the try before this one
                     await asyncio.sleep(_ENDING_S / 10)
                     continue
-                if self._crashed or DETACHED in reason:
+                if DETACHED in reason or await self._has_crashed(within_s=_ENDING_S if ABORTED in reason else 0.0):
                     raise PageFailed(CRASHED) from None
                 # The page before it navigated after all: to its own next page, or Chromium's error page.
                 if INTERRUPTED not in reason or time.monotonic() >= deadline_s:
@@ -146,6 +146,12 @@ class Page:
                     raise (PageSilent(reason) if silent else PageFailed(reason)) from None
             else:
                 return response.status if response is not None else 200
+
+    async def _has_crashed(self, *, within_s: float) -> bool:
+        """Say whether the page has crashed; Chromium ends what it loads a moment before it tells of that."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._crash.wait(), within_s)
+        return self._crash.is_set()
 
     async def look(self, selectors: Mapping[str, list[str]], known: Look | None, *, timeout_s: float) -> Look | None:
         """Return the page's look as soon as it differs from ``known``; None if it does not within ``timeout_s``."""
@@ -167,14 +173,14 @@ class Page:
         except PlaywrightTimeout:
             return None
         except Error as error:
-            if self._crashed and not self.outlives_crash:
+            if self._crash.is_set() and not self.outlives_crash:
                 raise PageFailed(CRASHED) from None
             if self.is_gone:
                 raise PageFailed(first_line(error)) from None
             return None  # the document was replaced during the look; the next one sees the new one
 
     def _on_crash(self, _page: object) -> None:
-        self._crashed = True
+        self._crash.set()
 
     async def find(self, selectors: Mapping[str, list[str]]) -> dict[str, str]:
         """Return how each element was found: ``visible SELECTOR``, ``hidden SELECTOR``, or not at all."""
@@ -319,8 +325,6 @@ class Page:
         ``timeout_s`` starts when the page has loaded. A page that does not load in its own time has not called the API;
         the caller's next step finds the reason.
         """
-        from playwright.async_api import Error
-
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def on_end(request: Request) -> None:
@@ -332,8 +336,13 @@ class Page:
         try:
             if await self.open(url, timeout_s=LOADS_S) >= 400:
                 return False
-            with contextlib.suppress(Error):
-                await self._page.wait_for_load_state("load", timeout=LOADS_S * 1000)
+            # The call is what is wanted: pictures and styles that are still on their way are not waited for.
+            loaded = asyncio.ensure_future(self._page.wait_for_load_state("load", timeout=LOADS_S * 1000))
+            try:
+                await asyncio.wait([done, loaded], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                loaded.cancel()
+                await asyncio.gather(loaded, return_exceptions=True)
             async with asyncio.timeout(timeout_s):
                 await done
         except TimeoutError:

@@ -16,7 +16,7 @@ class Asked:
     """The page asks for more: the visible element of the second factor or offer, and the page at that moment."""
 
     element: Element
-    now: Now | None = field(default=None, compare=False)
+    now: Now = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,9 +141,8 @@ def _ended(spec: Spec, answer_s: float) -> Expected:
         # No convention gives classes in a frame or a shadow root a meaning; roles have one.
         is_unmarked |= spec.markup.inside != "none" and ending.error in {"xyz", "danger", "feedback"}
         unmarked = _of(LoginOutcome.UNKNOWN_TEXT) if is_unmarked else _of()
-        if (
-            is_unmarked and ending.stands_ms and ending.kind in {"unclear", "unknown_text"}
-        ):  # an unmarked text could also mean success
+        # An unmarked text that goes away and says nothing definite could also mean success.
+        if is_unmarked and ending.stands_ms and ending.kind in {"unclear", "unknown_text"}:
             unmarked |= _late(spec)
         return Expected(_of(_OF_TEXTS[ending.kind]) | unmarked, words=ERROR_TEXTS[ending.kind])
     if ending.kind in STUCK_TEXTS:

@@ -107,7 +107,9 @@ def test_ibkrs_illness_is_no_refusal() -> None:
 )
 def test_a_visible_panel_is_a_question(element: Element) -> None:
     """Each panel of the second factor is a separate question."""
-    assert verdict(Look({element.value: "#x"}, page="one")) == Asked(element)
+    asked = verdict(Look({element.value: "#x"}, page="one"))
+    assert isinstance(asked, Asked)
+    assert asked.element is element
 
 
 def test_a_code_asked_for_again_was_refused() -> None:
