@@ -109,6 +109,7 @@ def blank_status(profile: Profile, port: int | None) -> Status:
         "login": _no_login(3),
         "next": None,
         "last_error": None,
+        "person_needed": None,
         "drift": [],
         "question": None,
         "tickles": None,

@@ -25,6 +25,7 @@ STATUS_KEYS: dict[str, Any] = {
     "profile": str,
     "phase": str,
     "reason": str,
+    "person_needed": OPTIONAL,
     "ready": bool,
     "since": str,
     "sandbox": bool,
