@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 # Fakes are imported by name from any test folder.
 sys.path.insert(0, str(Path(__file__).parent / "fakes"))
 
+PROGRAMS = os.pathsep.join([os.environ.get("PATH", os.defpath), sys.prefix, "/usr/sbin"])
+"""Where tests look for programs: promtool is in our environment, cron in a folder that is root's."""
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script, we ignore Ctrl-C, and what we start would too: tests send it for real.
@@ -30,11 +34,35 @@ LONGEST_FIRST = (
 )
 """A module that takes minutes and is begun last keeps one worker busy while the others have nothing left to do."""
 
+REAL = ("browser", "cli", "integration", "real_gateway")
+"""The folders whose tests run real processes. `scripts/test` runs those of them that show a law or are `quick`."""
+BROWSERS = ("chromium-headless-shell", "google-chrome", "google-chrome-stable", "chromium", "chromium-browser")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest; the order is else as it was."""
+    """Mark what only `scripts/test --all` runs as slow, and begin with what takes longest."""
     place = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+    for item in items:
+        if item.path.parent.name in REAL and not any(item.iter_markers("law")) and not any(item.iter_markers("quick")):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose programs are missing and say which; in CI, where a skipped test did not run, fail it."""
+    wanted = [tuple(mark.args) for mark in item.iter_markers("needs")]
+    wanted += [BROWSERS] if item.path.parent.name in REAL else []
+    wanted += [("java",)] if item.get_closest_marker("real_gateway") else []
+    for names in wanted:
+        if not any(shutil.which(name, path=PROGRAMS) for name in names):
+            _lack(f"{names[0]} is missing: scripts/set-up --tests")
+
+
+def _lack(reason: str) -> NoReturn:
+    """End a test that cannot run here."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,10 +74,10 @@ def _no_settings_of_a_person() -> None:
 
 @pytest.fixture(scope="session")
 def real_release_zip() -> Path:
-    """Return the real Standard Release; without it a test fails, for a skipped test did not run."""
+    """Return the real Standard Release."""
     named = os.environ.get("GWCTL_TEST_RELEASE_ZIP")
     if not named or not Path(named).is_file():
-        pytest.fail("GWCTL_TEST_RELEASE_ZIP does not name the release: run scripts/test")
+        _lack("GWCTL_TEST_RELEASE_ZIP does not name the release: run scripts/test")
     return Path(named)
 
 

@@ -24,7 +24,7 @@ from gwctl.login.codes import PERIOD_S
 from gwctl.login.outcome import LoginOutcome, LoginReport
 from gwctl.sandbox.ibkr import RunningStandIn
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.needs("tesseract")]
 
 SANDBOX = "Sandbox: not Interactive Brokers"
 COOKIE = "c0ffee5ca1ab1e0ddba11"

@@ -26,6 +26,7 @@ SAYS = {
 
 @pytest.mark.browser
 @pytest.mark.timeout(180)
+@pytest.mark.needs("tesseract")
 def test_pictures_are_true(tmp_path: Path) -> None:
     """Each picture in docs is small and has, word for word, the text of the same picture taken now."""
     subprocess.run([sys.executable, ROOT / "scripts" / "render-login", tmp_path], check=True, timeout=150)

@@ -23,6 +23,7 @@ def _drawn(file: Path) -> str:
 
 @pytest.mark.browser
 @pytest.mark.timeout(180)
+@pytest.mark.needs("tesseract")
 def test_pictures_are_true(tmp_path: Path) -> None:
     """Each picture says, word for word, what the same one says when it is taken anew, and light is not dark."""
     subprocess.run([sys.executable, ROOT / "scripts" / "render-page", tmp_path], check=True, timeout=150)

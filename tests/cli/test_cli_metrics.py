@@ -210,11 +210,13 @@ def dashboard_expressions() -> list[str]:
     return found
 
 
+@pytest.mark.needs("promtool")
 def test_promtool_takes_the_scrape(life: Life) -> None:
     """Prometheus' own parser accepts the scrape, and its linter has no complaint about names, types or help."""
     assert promtool("check", "metrics", stdin=life.after.text) == ""
 
 
+@pytest.mark.needs("promtool")
 def test_promtool_takes_every_expression(tmp_path: Path) -> None:
     """The alerts and each dashboard expression are valid PromQL."""
     promtool("check", "rules", str(ALERTS))
@@ -224,6 +226,7 @@ def test_promtool_takes_every_expression(tmp_path: Path) -> None:
     assert f"{len(rules)} rules found" in promtool("check", "rules", str(recorded))
 
 
+@pytest.mark.needs("promtool")
 def test_alerts_fire_on_what_they_are_for() -> None:
     """With made-up series in promtool, each alert fires exactly when it should."""
     played = ROOT / "tests" / "deploy" / "alerts.yaml"

@@ -16,7 +16,7 @@ from cli_fakes import RealHome, a_real_home, wait_for
 from gwctl.login.codes import PERIOD_S
 from gwctl.sandbox.settings import Account
 
-pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.needs("tesseract"), pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(240)]
 
 USERNAME, PASSWORD = "magpieuser7", "Quail-Harbor-5521"
 TOTP_SECRET = "GEZDGNBVGY3TQOJQHERONHERONHERON2"

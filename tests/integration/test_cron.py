@@ -15,13 +15,14 @@ from typing import Any
 
 import psutil
 import pytest
-from cron_rig import BARE, CRON, CronUser, a_cron_user, cron
+from cron_rig import BARE, CronUser, a_cron_user, cron
 from rig import free_port, wait_for
 
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.settings import Account, StandInConfig
 
 pytestmark = [
+    pytest.mark.needs("cron"),
     pytest.mark.real_gateway,
     pytest.mark.browser,
     pytest.mark.waits,
@@ -64,7 +65,6 @@ def status(user: CronUser) -> dict[str, Any]:
 
 def test_cron_is_enough(real_release_zip: Path, record_property: Callable[[str, object], None]) -> None:
     """The line in the crontab alone brings the session up, and adopts it silently after a `kill -9`."""
-    assert Path(CRON).exists(), "Debian's cron is missing: scripts/set-up --tests"
     with a_cron_user() as user, a_profile(user, real_release_zip) as stand_in:
         codes, said = user.home / "codes", user.home / "said"
         call = f'{user.gwctl} up --quiet >>{said} 2>&1; echo "$?" >>{codes}'

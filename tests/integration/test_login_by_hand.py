@@ -14,7 +14,7 @@ from chaos.worlds import plain_release
 from cli_fakes import Done, RealHome, one_line_with_hint, wait_for
 from hand_fakes import Screen, a_live_home, a_screen, kinds
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.needs("Xvfb"), pytest.mark.needs("xdotool"), pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,10 @@ import pytest
 from cron_rig import BARE, CronUser, a_cron_user
 from following import blocks
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a user and its crontab are root's to make")
+pytestmark = [
+    pytest.mark.needs("cron"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="a user and its crontab are root's to make"),
+]
 
 THEIRS = b'# \xe9crit \xe0 la main, \xffnot UTF-8\nMAILTO="me"\n\n\t 5 4 * * *   date  +\\%s\t\n#*/5 * * * * gwctl up\n'
 

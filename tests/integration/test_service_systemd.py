@@ -56,6 +56,7 @@ def verify(unit: Path, *words: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.needs("systemd-analyze")
 def test_units_are_clean_and_the_systems_one_is_closed(home: Home) -> None:
     """The verifier of systemd has no complaint about either unit, and rates the system unit's exposure as low."""
     home.home.mkdir()

@@ -18,6 +18,7 @@ from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.settings import Account, StandInConfig
 
 pytestmark = [
+    pytest.mark.needs("systemd-analyze"),
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and a systemd in them are root's to make"),
     pytest.mark.timeout(300),
 ]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "man").glob("*.1"))
 
@@ -16,6 +18,7 @@ def test_pages_are_as_the_parser_says() -> None:
     subprocess.run([sys.executable, ROOT / "scripts" / "man-pages", "--check"], check=True, timeout=60)
 
 
+@pytest.mark.needs("groff")
 def test_troff_has_no_complaint() -> None:
     """Every page is formatted without a warning, and says its name and its synopsis."""
     done = subprocess.run(
