@@ -121,12 +121,14 @@ def exchange(  # noqa: PLR0913 - a request has these parts
     ``addresses`` are tried in turn in place of the URL's host. ``timeout_s`` limits everything until the body has been
     read. Raises RequestFailed, by its class where it failed.
     """
-    parts = urlsplit(url)
+    with _as_request_failed():
+        parts = urlsplit(url)
+        named_port = parts.port  # a damaged state file may name one that does not exist
     host, secure = parts.hostname or "", parts.scheme == "https"
     if secure is (trust is None) or (not secure and host not in _THIS_MACHINE and (headers or body is not None)):
         raise ValueError("https needs a trusted authority, and http carries nothing of ours to another machine")
     deadline_s = time.monotonic() + timeout_s
-    port = parts.port or (443 if secure else 80)
+    port = named_port or (443 if secure else 80)
     # The gateway listens on IPv4 only; connecting to localhost may first try ::1.
     places = addresses or ("127.0.0.1" if host == "localhost" else host,)
     with contextlib.ExitStack() as stack:

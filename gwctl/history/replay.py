@@ -284,7 +284,7 @@ class Replay:
         if code == 0:
             self._set(State.STOPPED, "stopped")
             return
-        self._set(State.DOWN, str(entry.get("text") or f"ended with exit code {code}"))
+        self._set(State.DOWN, str(entry.get("text") or f"exited with code {code}"))
         self._trouble = self.words
         if isinstance(code, int) and code in PERSON_CODES:
             self.deeds.append((now_s, Deed.PERSON))

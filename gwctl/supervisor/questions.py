@@ -115,7 +115,7 @@ class Questions:
             return None
         lines = done.text.split("\n", 1)
         if done.exit_code != 0 or not lines[0].strip():
-            what = f"ended with exit code {done.exit_code}" if done.exit_code else "printed nothing"
+            what = f"exited with code {done.exit_code}" if done.exit_code else "printed nothing"
             self._complain(f"second_factor_command {what}")
             return None
         return lines[0].strip()

@@ -91,7 +91,7 @@ def test_two_wrong_codes_are_enough(sandbox: Home) -> None:
     child.expect(f"{ASKED_AGAIN}: ")
     child.sendline("222222")
     shown = expect_end(child, 77)
-    assert "IBKR refused the security code" in shown
+    assert "IBKR refused the second factor" in shown
     assert "gwctl login --reset-lockout" in shown
     after = sandbox.gwctl("sandbox", "show", "--json").envelope["data"]["login"]["submits"]
     refused = ["second_factor_asked", "second_factor_refused", "second_factor_refused"]

@@ -41,6 +41,7 @@ READY: dict[str, Any] = {
     },
     "next": {"what": "tickle", "in_s": 12.0},
     "last_error": None,
+    "person_needed": None,
     "question": None,
     "drift": [],
     "tickles": {

@@ -110,7 +110,7 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
         "has a command that fails",
         State.FAILED,
         broken.config('totp_secret_command = ["false"]\n'),
-        "ended with exit code 1",
+        "exited with code 1",
     ),
     ("secrets", "has no TOTP secret", State.FAILED, broken.setting("GWCTL_SECOND_FACTOR", "totp"), "no TOTP secret"),
     ("upstream", "is not there", State.FAILED, broken.nobody_there, "HTTPS_PROXY is set"),

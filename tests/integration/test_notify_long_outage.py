@@ -28,8 +28,9 @@ def test_an_outage_is_told_of_while_it_lasts(tmp_path: Path, real_release_zip: P
         home.gwctl("up", **variables).check(0)
         home.stand_in.state.set_scenario("http_503", on=True, parameters={})
         wait_for(lambda: not home.status()["ready"], 60, "IBKR is ill")
-        os.kill(json.loads((home.profile_dir / "supervisor.json").read_text())["pid"], signal.SIGKILL)
         news = home.profile_dir / "news.json"
+        wait_for(news.exists, 10, "the outage's start is in the file")
+        os.kill(json.loads((home.profile_dir / "supervisor.json").read_text())["pid"], signal.SIGKILL)
         # Instead of waiting half an hour, the outage began that much earlier.
         kept = json.loads(news.read_text())
         assert time.time() - 60 < kept["away_s"] < time.time()

@@ -160,7 +160,7 @@ def test_what_is_refused(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     inner.makepyfile("def test_one(ibkr_gateway): pass")
-    done = inner.runpytest_inprocess(*ALONE, *options)
+    done = inner.runpytest_subprocess(*ALONE, *options)
     done.assert_outcomes(errors=1)
     done.stdout.fnmatch_lines([f"gwctl: *{told}*; try: *"])
 

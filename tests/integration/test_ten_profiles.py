@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 NAMES = tuple(f"p{number}" for number in range(10))
 LASTING = PARTS[:3]
-MOST_RSS_BYTES = {"supervisor": 60e6, "gateway": 80e6, "stand-in for IBKR": 50e6}
+MOST_RSS_BYTES = {"supervisor": 60e6, "gateway": 80e6, "fake IBKR": 50e6}
 QUIET_S = 5.0
 MOST_CPU = 0.03
 """Of a core, a ready profile with its stand-ins, on average: thrice what is measured on a quiet machine."""

@@ -219,7 +219,7 @@ def test_spaces_of_a_password_are_kept(tmp_path: Path) -> None:
 
 
 def failing(_argv: Sequence[str]) -> str:
-    raise ValueError("pass ended with exit code 2")
+    raise ValueError("pass exited with code 2")
 
 
 def missing(_argv: Sequence[str]) -> str:
@@ -232,7 +232,7 @@ def silent(_argv: Sequence[str]) -> str:
 
 @pytest.mark.parametrize(
     ("run", "message"),
-    [(failing, "ended with exit code 2"), (missing, "No such file"), (silent, "printed nothing")],
+    [(failing, "exited with code 2"), (missing, "No such file"), (silent, "printed nothing")],
 )
 def test_command_that_fails_is_an_error(tmp_path: Path, run: object, message: str) -> None:
     """A configured source that fails is not skipped."""

@@ -165,3 +165,9 @@ def test_a_path_is_sent_as_it_was_written_or_refused() -> None:
     assert seen[0].startswith(b"GET /a%20b?c=d&e HTTP/1.1\r\n")
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(RequestFailed, match="InvalidURL"):
         request("GET", f"http://127.0.0.1:{listener.getsockname()[1]}/a\r\nX: y", timeout_s=5)
+
+
+def test_a_port_that_does_not_exist_is_a_failed_request() -> None:
+    """A damaged state file may name one; it is no error in gwctl itself."""
+    with pytest.raises(RequestFailed), exchange("GET", "http://127.0.0.1:70000/", timeout_s=1.0):
+        pass

@@ -78,7 +78,7 @@ def test_command_gets_the_kind_and_the_challenge_and_no_secret(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (command("raise SystemExit(3)"), "ended with exit code 3"),
+        (command("raise SystemExit(3)"), "exited with code 3"),
         (command("pass"), "printed nothing"),
         ('second_factor_command = ["/nowhere/to/be/found"]', "did not start"),
         (command("import time", "time.sleep(60)"), "did not answer within 0.3 s"),
