@@ -25,17 +25,23 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-LONGEST_FIRST = (
-    "test_supervisor_core_machine",
-    "test_login_matrix",
-    "test_login_grammar",
-    "test_login_canary",
-    "test_unattended_real",
-)
+LONGEST_FIRST = ("test_supervisor_core_machine", "test_login_canary", "test_unattended_real", "test_environments")
 """A module that takes minutes and is begun last keeps one worker busy while the others have nothing left to do."""
 
 REAL = ("browser", "cli", "integration", "real_gateway")
-"""The folders whose tests run real processes. `scripts/test` runs those of them that show a law or are `quick`."""
+"""The folders whose tests run real processes."""
+QUICK = (
+    *("test_login_standin", "test_login_matrix", "test_login_both_kinds", "test_cli_bad_input", "test_cli_profiles"),
+    *("test_cli_secret", "test_cli_doctor", "test_cli_logs", "test_cli_history", "test_gateway_process"),
+    *(
+        "test_gateway_launch",
+        "test_release_store",
+        "test_release_download",
+        "test_release_archive",
+        "test_sandbox_ibkr",
+    ),
+)
+"""Their modules that `scripts/test` runs. Of the others it runs the tests that show a law; `--all` runs the rest."""
 BROWSERS = ("chromium-headless-shell", "google-chrome", "google-chrome-stable", "chromium", "chromium-browser")
 
 
@@ -44,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
     for item in items:
-        if item.path.parent.name in REAL and not any(item.iter_markers("law")) and not any(item.iter_markers("quick")):
+        if item.path.parent.name in REAL and item.path.stem not in QUICK and item.get_closest_marker("law") is None:
             item.add_marker(pytest.mark.slow)
 
 

@@ -21,7 +21,7 @@ from gwctl.login.outcome import LoginOutcome, LoginReport, Step
 from gwctl.login.page_state import Patience
 from gwctl.login.worker_client import LoginWorker
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.law(7), pytest.mark.browser]
 
 # The form's POST gets no answer, so that a login stays at this point while a test looks at it.
 HANGING = """<body><form id="f"><input id="xyz-field-username"><input id="xyz-field-password" type="password">

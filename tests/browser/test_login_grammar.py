@@ -14,9 +14,9 @@ from page_grammar_cases import CASES
 from page_grammar_play import Stage, a_stage
 from page_grammar_soak import drawn
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.waits]
 
-PAGES = int(os.environ.get("GWCTL_TEST_PAGES", "150"))
+PAGES = int(os.environ.get("GWCTL_TEST_PAGES", "72"))
 LANES, PARTS = 3, 4
 EACH = -(-PAGES // (LANES * PARTS))
 LONGEST_S = 30 + 12 * EACH

@@ -68,6 +68,7 @@ def test_a_live_profile_plays_a_live_account(ready: Home) -> None:
     assert ready.left() == []
 
 
+@pytest.mark.law(10)
 def test_down_twice(ready: Home) -> None:
     """`down` stops everything; a second one says so and exits with 0; status exits with 3."""
     assert ready.gwctl("down").check(0).stdout == "stopped\n"
@@ -77,6 +78,7 @@ def test_down_twice(ready: Home) -> None:
     ready.gwctl("status").check(3)
 
 
+@pytest.mark.law(1)
 def test_eight_ups_at_the_same_moment_start_one(ready: Home) -> None:
     """Eight simultaneous `up`: one supervisor, one gateway, one login, and each exits with 0 (law 1)."""
     ready.gwctl("down").check(0)
@@ -97,6 +99,7 @@ def test_eight_ups_at_the_same_moment_start_one(ready: Home) -> None:
     assert ready.sandbox_submits() == 1
 
 
+@pytest.mark.law(9)
 def test_damaged_state_of_a_stopped_profile(ready: Home) -> None:
     """With garbage in every state file `status` and `up` work, and report that the ledger was set aside."""
     ready.gwctl("down").check(0)
@@ -128,6 +131,7 @@ def test_down_reaches_stopped_without_any_record(ready: Home) -> None:
     ready.gwctl("status").check(3)
 
 
+@pytest.mark.law(10)
 def test_down_ends_a_supervisor_that_hangs(ready: Home) -> None:
     """`down` ends a supervisor held by SIGSTOP, and its gateway (law 10)."""
     os.kill(ready.status()["supervisor"]["pid"], signal.SIGSTOP)
@@ -217,6 +221,7 @@ def test_an_interrupted_up_on_a_running_profile_stops_nothing(ready: Home) -> No
     assert ready.status()["gateway"]["pid"] == pid
 
 
+@pytest.mark.law(6)
 def test_up_that_times_out_says_what_goes_on(home: Home) -> None:
     """After `up --timeout`: exit 75 and one line with the last phase; the supervisor keeps trying until `down`."""
     done = home.gwctl("up", "--sandbox", "--timeout", "1", GWCTL_AUTH_DELAY_MS="20000").check(75)

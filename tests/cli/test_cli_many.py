@@ -270,7 +270,9 @@ def test_one_username_is_not_logged_in_twice(machine: Machine) -> None:
     users = {"a": "Same", "b": "same"}
     machine.write_config("".join(f"[profiles.{n}]\nusername = '{u}'\nport = {free_port()}\n" for n, u in users.items()))
     told = machine.gwctl("up", "--all", "--json").check(78).envelope["data"]["profiles"]
-    assert ["password for Same" in told[0]["error"]["message"], "same username" in told[1]["error"]["message"]] == [True] * 2
+    assert ["password for Same" in told[0]["error"]["message"], "same username" in told[1]["error"]["message"]] == [
+        True
+    ] * 2
     assert machine.left() == []
 
 

@@ -27,7 +27,6 @@ class Variant:
 
     name: str
     page: Mapping[str, Any]
-    legacy: bool = False
     mode: Literal["paper", "live"] = "paper"
 
 
@@ -42,8 +41,6 @@ class Factor:
     totp: bool = False
     reply: Reply | None = None
     asked: tuple[Kind, ...] = ()
-    legacy: bool = True
-    """Whether the page before March 2023 has it."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +86,16 @@ VARIANTS = (
     Variant("switch clears", {"toggle_clears": True}),
     Variant("cookie dialog", {"cookie_dialog": True, "cookie_dialog_returns": True}),
     Variant("second load", {"form_on_load": 2}),
-    Variant("legacy", {"variant": "legacy"}, legacy=True),
+    Variant("legacy", {"variant": "legacy"}),
 )
 SECOND_LOAD = VARIANTS[5]
-FEW_VARIANTS = (VARIANTS[0], VARIANTS[2], VARIANTS[-1])
+FEW_VARIANTS = (VARIANTS[0], VARIANTS[-1])
 """The pages that differ in more than what lies before the password."""
 LATE = Variant("form after 10 s", {"form_delay_ms": 10_000})
-FEW_FACTORS = ("none", "totp", "push", "challenge", "offer")
-"""One of each kind, for a page that differs by nothing but how long its form is waited for."""
+FEW_FACTORS = ("none", "totp")
+"""For a page that differs by nothing but what lies before the password."""
+LEGACY_FACTORS = ("totp", "sms, choice", "push")
+"""One for each way in which the legacy page asks."""
 
 NONE = Factor("none", {"kind": "none"})
 _COMMAND = {"method": Method.COMMAND, "reply": _code}
@@ -106,26 +105,25 @@ FACTORS = (
     Factor("totp", {"kind": "app"}, Method.TOTP, totp=True),
     Factor("app, command", {"kind": "app"}, asked=(Kind.APP,), **_COMMAND),  # type: ignore[arg-type]
     Factor("sms, choice", {"kind": "choice"}, device="sms", asked=(Kind.SMS,), **_COMMAND),  # type: ignore[arg-type]
-    Factor("temporary code", {"kind": "temporary"}, asked=(Kind.TEMPORARY,), legacy=False, **_COMMAND),  # type: ignore[arg-type]
-    Factor("channel, sms", {"kind": "channel"}, asked=(Kind.SMS,), legacy=False, **_COMMAND),  # type: ignore[arg-type]
-    Factor("channel, e-mail", {"kind": "channel"}, device="email", asked=(Kind.EMAIL,), legacy=False, **_COMMAND),  # type: ignore[arg-type]
-    Factor("card", {"kind": "card"}, asked=(Kind.CARD,), legacy=False, **_COMMAND),  # type: ignore[arg-type]
-    Factor("challenge", {"kind": "challenge"}, Method.PROMPT, reply=_response, asked=(Kind.CHALLENGE,), legacy=False),
+    Factor("temporary code", {"kind": "temporary"}, asked=(Kind.TEMPORARY,), **_COMMAND),  # type: ignore[arg-type]
+    Factor("channel, sms", {"kind": "channel"}, asked=(Kind.SMS,), **_COMMAND),  # type: ignore[arg-type]
+    Factor("channel, e-mail", {"kind": "channel"}, device="email", asked=(Kind.EMAIL,), **_COMMAND),  # type: ignore[arg-type]
+    Factor("card", {"kind": "card"}, asked=(Kind.CARD,), **_COMMAND),  # type: ignore[arg-type]
+    Factor("challenge", {"kind": "challenge"}, Method.PROMPT, reply=_response, asked=(Kind.CHALLENGE,)),
     Factor("choice, totp", {"kind": "choice", "choice_needs_button": True}, Method.TOTP, totp=True),
     Factor("push", {"kind": "push"}, Method.PUSH, asked=(Kind.PUSH,)),
     Factor("choice, push", {"kind": "choice"}, Method.PUSH, asked=(Kind.PUSH,)),
-    Factor("push, second", {"kind": "push", "approve": "second"}, asked=(Kind.PUSH, Kind.PUSH), legacy=False),
+    Factor("push, second", {"kind": "push", "approve": "second"}, asked=(Kind.PUSH, Kind.PUSH)),
     Factor(
         "push, challenge",
         {"kind": "push", "approve": "never"},
         Method.COMMAND,
         reply=_response,
         asked=(Kind.CHALLENGE,),
-        legacy=False,
     ),
-    Factor("offer", {"kind": "none", "offer": "enablepush"}, legacy=False),
-    Factor("offer, IB Key", {"kind": "app", "offer": "ibkey"}, Method.TOTP, totp=True, legacy=False),
-    Factor("e-mail check", {"kind": "email_check"}, legacy=False),
+    Factor("offer", {"kind": "none", "offer": "enablepush"}),
+    Factor("offer, IB Key", {"kind": "app", "offer": "ibkey"}, Method.TOTP, totp=True),
+    Factor("e-mail check", {"kind": "email_check"}),
 )
 PROMO = Factor("offer, promo", {"kind": "app", "offer": "promo"}, Method.TOTP, totp=True)
 
@@ -159,7 +157,6 @@ FACTOR_ENDINGS: tuple[tuple[Factor, Ending], ...] = (
             Method.COMMAND,
             reply=_wrong,
             asked=(Kind.TEMPORARY,) * 2,
-            legacy=False,
         ),
         _REFUSED,
     ),
@@ -170,7 +167,6 @@ FACTOR_ENDINGS: tuple[tuple[Factor, Ending], ...] = (
             Method.PROMPT,
             reply=_wrong,
             asked=(Kind.CHALLENGE,) * 2,
-            legacy=False,
         ),
         _REFUSED,
     ),
@@ -181,16 +177,14 @@ FACTOR_ENDINGS: tuple[tuple[Factor, Ending], ...] = (
     (Factor("app, no answer", {"kind": "app"}, asked=(Kind.APP,)), _NEEDED),
     (Factor("app, none", {"kind": "app"}, Method.NONE), _NEEDED),
     (Factor("device missing", {"kind": "choice"}, Method.PUSH, device="Fax"), _NEEDED),
-    (Factor("passkey", {"kind": "passkey"}, legacy=False), _NEEDED),
+    (Factor("passkey", {"kind": "passkey"}), _NEEDED),
     (Factor("push, totp", {"kind": "push", "approve": "never"}, Method.TOTP, totp=True), _NEEDED),
     (
         Factor("push, denied", {"kind": "push", "approve": "denied"}, Method.PUSH, asked=(Kind.PUSH,)),
         Ending("denied", LoginOutcome.SECOND_FACTOR_REFUSED),
     ),
     (
-        Factor(
-            "push, never", {"kind": "push", "approve": "never"}, Method.PUSH, asked=(Kind.PUSH, Kind.PUSH), legacy=False
-        ),
+        Factor("push, never", {"kind": "push", "approve": "never"}, Method.PUSH, asked=(Kind.PUSH, Kind.PUSH)),
         Ending("never approved", LoginOutcome.SECOND_FACTOR_NEEDED),
     ),
 )
@@ -208,10 +202,7 @@ _DRAWN_ENDINGS = (
 
 
 def is_drawn(case: Case) -> bool:
-    """Say whether the grammar of pages covers a case (``page_grammar``); ``test_page_grammar`` checks that.
-
-    The page that most people get stays in the matrix completely, and a form that never appears is drawn too seldom.
-    """
+    """Say whether the grammar of pages has a case (``page_grammar``); ``test_page_grammar`` checks that it does."""
     if case.ending is SUCCESS:
         return case.variant.name in _DRAWN_VARIANTS and case.factor.name in _DRAWN_FACTORS
     return case.factor is NONE and case.variant is not VARIANTS[0] and case.ending.name in _DRAWN_ENDINGS
@@ -223,26 +214,20 @@ def cases() -> list[Case]:
 
 
 def every_case() -> list[Case]:
-    """Return every case: all factors on all pages, all endings on those that differ in more than their form.
-
-    If only the wait for the form differs, one factor of each kind is enough.
-    """
+    """Return every case: all factors and endings on the page that most people get, on others what differs from it."""
+    current, legacy = VARIANTS[0], VARIANTS[-1]
+    few = {SECOND_LOAD.name: FEW_FACTORS, "two-step": FEW_FACTORS, legacy.name: LEGACY_FACTORS}
     found = [
         Case(variant, factor, SUCCESS)
         for variant in VARIANTS
-        for factor in (*FACTORS, PROMO)
-        if (factor.legacy or not variant.legacy)
-        and (factor is not PROMO or variant.legacy)
-        and (variant is not SECOND_LOAD or factor.name in FEW_FACTORS)
+        for factor in FACTORS
+        if factor.name in few.get(variant.name, _DRAWN_FACTORS) or variant is current
     ]
-    found += [Case(variant, NONE, ending) for variant in FEW_VARIANTS for ending in (*ENDINGS, WRONG_MODE)]
-    found += [
-        Case(variant, factor, ending)
-        for variant in FEW_VARIANTS
-        for factor, ending in FACTOR_ENDINGS
-        if factor.legacy or not variant.legacy
-    ]
-    found += [Case(LATE, factor, SUCCESS) for factor in (NONE, FACTORS[2])]
+    found.append(Case(legacy, PROMO, SUCCESS))
+    found += [Case(variant, NONE, ending) for variant in (current, legacy) for ending in (*ENDINGS, WRONG_MODE)]
+    found += [Case(current, factor, ending) for factor, ending in FACTOR_ENDINGS]
+    found += [Case(legacy, *FACTOR_ENDINGS[at]) for at in (0, -2)]
+    found.append(Case(LATE, NONE, SUCCESS))
     return found
 
 

@@ -15,7 +15,8 @@ Each cell is a login that the tests make with a real Chromium (`tests/browser/te
 those in **bold** also through the real gateway, `tests/real_gateway/test_login_matrix_real.py`). Written by
 `scripts/login-matrix` from `tests/fakes/login_matrix.py`; edit that instead of this page. *Drawn*: pages
 drawn from a grammar cover it (`tests/browser/test_login_grammar.py`, `scripts/pages`), so it is not
-played here. A dash: the page does not have it. The run prints the same tables with the seconds each login took.
+played here. A dash: the page does not have it, or after the password it is like the current page. The run prints the
+same tables with the seconds each login took.
 
 """
 SUCCEEDS = "## Second factors: each ends in a session\n\n"

@@ -31,6 +31,7 @@ def real(tmp_path: Path, real_release_zip: Path) -> Iterator[RealHome]:
 
 
 @pytest.mark.browser
+@pytest.mark.law(2)
 def test_a_wrong_password_is_sent_once(real: RealHome) -> None:
     """Refused: one submit, 77, nothing running. Again, thrice: none, 77. The right one then works at once (law 2)."""
     wrong = {"GWCTL_PASSWORD": "wrong-canary"}
@@ -53,6 +54,7 @@ def test_a_wrong_password_is_sent_once(real: RealHome) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("way", ["variable", "file"])
+@pytest.mark.law(8)
 def test_the_password_is_nowhere(real: RealHome, way: str) -> None:
     """Law 8: in no file below the home, no process's arguments or environment, no output; however it was given."""
     canary = real.account.password

@@ -72,7 +72,7 @@ LENGTHS = (8, 9, 10, 11, 12, 24, 40, 41, 60, 90)
 """Of a home's path: those that people have, and those at which a socket's path is as long as the system allows."""
 WHOLE_BROWSER = str(find_window_browser(None, os.environ).executable)
 """One that makes a socket below its temporary folder; a Chromium without windows does not."""
-EVERY_LENGTH = "GWCTL_TEST_EVERY_LENGTH"
+WIDE = "GWCTL_TEST_WIDE"
 """Set for the long run: a home of each length up to 90, with either browser (some 20 min)."""
 ROOM = 20
 """A home that is shorter lies in the root, where root alone may make one."""
@@ -85,7 +85,7 @@ SMALL_TMP = (
 
 def homes() -> Iterator[Row]:
     """Yield homes by the lengths of their paths."""
-    every = EVERY_LENGTH in os.environ
+    every = WIDE in os.environ
     for length in range(2, 91) if every else LENGTHS:
         if length > ROOM or os.geteuid() == 0:
             yield Row(f"path of {length}", long(length), {"GWCTL_BROWSER": WHOLE_BROWSER})

@@ -146,6 +146,7 @@ def test_the_end_of_an_adopted_process_is_seen(
     assert not process.is_alive(grandchild)
 
 
+@pytest.mark.law(3)
 def test_the_portable_twin_recognises_alike(tmp_path: Path, started: list[Spawned]) -> None:
     """The twin identifies the process by its creation time, and treats a zombie as dead."""
     spawned = _start(started, tmp_path, "sleep 60")
@@ -209,6 +210,7 @@ def test_one_held_by_sigstop_still_ends(tmp_path: Path, started: list[Spawned]) 
 
 
 @pytest.mark.parametrize("wrong", [{"created_s": 1.0}, {"cwd": "/"}, {"boot_id": "another boot"}])
+@pytest.mark.law(3)
 def test_what_does_not_match_is_left_alone(tmp_path: Path, started: list[Spawned], wrong: dict[str, object]) -> None:
     """A pid with another creation time, boot or folder is not ours: no signal, and the report says so."""
     spawned = _start(started, tmp_path, "sleep 60")
@@ -260,6 +262,7 @@ def test_a_port_held_anywhere_on_loopback_is_not_free(family: socket.AddressFami
     _until(lambda: process.port_is_free(port))
 
 
+@pytest.mark.law(8)
 def test_children_get_no_secret() -> None:
     """Only harmless variables pass; passwords and TOTP secrets never, not even as an extra (law 8)."""
     base = {

@@ -63,6 +63,7 @@ def lose_session(home: RealHome) -> None:
     act(home.stand_in.url, home.stand_in.admin_token, "drop_session")
 
 
+@pytest.mark.law(1)
 def test_twelve_calls_at_the_same_moment(real: RealHome) -> None:
     """Twelve calls start one JVM and log in once, and each ends with 0 in silence (law 1)."""
     calls = [real.start("up", "--quiet", GWCTL_PASSWORD=real.account.password) for _ in range(AT_THE_SAME_MOMENT)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rig import Rig, wait_for
 
-pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.waits, pytest.mark.timeout(180)]
 
 ILL_S = 14.0
 """Longer than the gateway has a login validated by itself: five times, 3 s apart."""

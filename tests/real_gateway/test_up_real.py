@@ -11,6 +11,7 @@ from rig import Rig, wait_for
 pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(180)]
 
 
+@pytest.mark.law(10)
 def test_up_recover_and_down(rig: Rig) -> None:
     """Up reaches ready; a killed gateway is resumed without a login, a dropped session by one login; down ends all."""
     up = rig.gwctl("up", "--json").check(0)
@@ -42,6 +43,7 @@ def test_up_recover_and_down(rig: Rig) -> None:
     rig.gwctl("down").check(0)
 
 
+@pytest.mark.law(4)
 def test_supervisor_killed(rig: Rig) -> None:
     """A gateway that outlives its supervisor is adopted by the next up: the session goes on without a login (law 4)."""
     status = rig.gwctl("up", "--json").check(0).envelope["data"]
@@ -66,6 +68,7 @@ def test_gateway_hangs(rig: Rig) -> None:
     assert rig.submits() == 1
 
 
+@pytest.mark.law(5)
 def test_ibkr_unreachable(rig: Rig) -> None:
     """While IBKR does not answer the gateway stays and no password is sent (law 5); afterwards it is ready again."""
     status = rig.gwctl("up", "--json", GWCTL_CHECK_INTERVAL_S="1").check(0).envelope["data"]

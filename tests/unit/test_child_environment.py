@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from gwctl.config import SECRET_KEYS, SECRET_PREFIXES, variable_of
 from gwctl.process import Child, environment_of
 
+pytestmark = pytest.mark.law(8)
+
 SECRETS = [variable_of(key) for key in SECRET_KEYS]
 ANYBODYS = {"PATH": "/bin", "LC_ALL": "C", "XDG_RUNTIME_DIR": "/run"}
 ONLINE = {"HTTPS_PROXY": "http://proxy", "no_proxy": "x", "NODE_EXTRA_CA_CERTS": "/ca"}

@@ -272,6 +272,7 @@ def test_an_authority_that_is_widened_again_forgets_no_name(paths: Paths, tmp_pa
     assert _handshake(_pem(*_opened(leaf), tmp_path / "pair.pem"), context, NAMES[0]) == leaf.der
 
 
+@pytest.mark.law(4)
 def test_the_files_of_earlier_versions_stay_good(paths: Paths, tmp_path: Path) -> None:
     """After an update a running gateway is still recognized (law 4), and its clients trust it after the next start."""
     leaf = ensure_leaf(paths)

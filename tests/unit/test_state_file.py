@@ -10,6 +10,8 @@ import pytest
 from gwctl.errors import DiskTrouble
 from gwctl.state_file import make_private_dir, read_json, set_aside, write_bytes, write_json
 
+pytestmark = pytest.mark.law(9)
+
 
 def write_often(file: Path, letter: str) -> None:
     for number in range(50):

@@ -66,6 +66,8 @@ from gwctl.core.policy import Policy
 from gwctl.core.tables import PROCESS_TABLE, SESSION_TABLE, Arrow, Turn
 from gwctl.session_status import Verdict
 
+pytestmark = [pytest.mark.law(5), pytest.mark.law(6), pytest.mark.law(10)]
+
 ILL = {Verdict.UPSTREAM_ILL, Verdict.RATE_LIMITED}
 SIGHTS = [one for one in Verdict if one is not Verdict.WRONG_KIND]
 """What does not end everything at once: that has a rule of its own."""

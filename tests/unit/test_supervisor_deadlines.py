@@ -43,6 +43,8 @@ from gwctl.core.policy import Policy
 from gwctl.core.tables import person_needed
 from gwctl.session_status import Verdict
 
+pytestmark = pytest.mark.law(6)
+
 
 def test_login_that_never_begins_is_given_up_and_tried_again() -> None:
     """A password that never arrives blocks a login for minutes, not forever, and costs no budget."""

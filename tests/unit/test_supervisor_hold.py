@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from gwctl.supervisor.profile_lock import Hold
 
 HOLDER = """
@@ -33,6 +35,7 @@ def _end(other: subprocess.Popen[str]) -> None:
     other.communicate()
 
 
+@pytest.mark.law(1)
 def test_one_holds_and_the_other_does_not_wait(tmp_path: Path) -> None:
     """Law 1: while one process holds the profile, another learns that at once."""
     file = tmp_path / "profile" / "supervisor.lock"
@@ -68,6 +71,7 @@ def test_deleted_folder_is_noticed_and_held_anew(tmp_path: Path) -> None:
     hold.release()
 
 
+@pytest.mark.law(1)
 def test_deleted_folder_that_somebody_else_holds_stays_theirs(tmp_path: Path) -> None:
     """Law 1: the first process to lock the new file has the profile."""
     file = tmp_path / "profile" / "supervisor.lock"

@@ -26,6 +26,8 @@ from gwctl.login_ledger.rules import (
     refusals_within_day,
 )
 
+pytestmark = pytest.mark.law(2)
+
 MINUTE_S, HOUR_S = 60.0, 3600.0
 A = "a"
 MIDNIGHT_S = 1_800_000_000.0

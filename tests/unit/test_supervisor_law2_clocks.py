@@ -34,6 +34,8 @@ from gwctl.login_ledger.rules import (
     reached_limit,
 )
 
+pytestmark = pytest.mark.law(2)
+
 MINUTE_S, HOUR_S = 60.0, 3600.0
 
 

@@ -18,6 +18,8 @@ from gwctl.login_ledger import ledger as ledger_module
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.login_ledger.rules import REFUSED, SUCCESS, UNCOUNTED
 
+pytestmark = pytest.mark.law(2)
+
 PASSWORD = Secret("correct horse 9 battery")
 CHILD = """
 import sys
