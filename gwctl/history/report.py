@@ -151,7 +151,7 @@ def _outages(stretches: list[Stretch], replay: Replay) -> Iterator[Outage]:
     """Yield each run of stretches in which the session was down or its state unknown."""
     run: list[Stretch] = []
     for one in stretches:
-        if one.state in {State.DOWN, State.UNKNOWN}:
+        if one.state.is_outage:
             run.append(one)
         elif run:
             yield _outage(run, one.state, replay)
