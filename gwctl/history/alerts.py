@@ -222,8 +222,9 @@ class Desk:
                 if phase == Phase.LOCKED_OUT and entry.get("person_needed") != "manual_login":
                     return self._tell(Event.LOCKED_OUT, reason, at)
             case {"kind": "end", "exit_code": 0}:
-                # A person stopped it and knows; the hourly limit stays used.
-                self._told.clear()
+                # A person stopped it and knows; the hourly limit stays used, and was announced.
+                held_back = _key(Event.HELD_BACK)
+                self._told = {key: at_s for key, at_s in self._told.items() if key == held_back}
                 self._open.clear()
                 self._begun_s, self.unkept = None, True
             case {"kind": "end", "text": text}:

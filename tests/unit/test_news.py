@@ -212,6 +212,7 @@ def test_what_is_held_back_is_said_once() -> None:
     assert [told for told in ends if told] == [["needs_person"]] * 2
     life.restart()
     assert life.live({**PUSH, "text": "z"}) == []
+    assert life.live(STOPPED, {**PUSH, "text": "z"}) == [], "a stop does not lift the limit, nor repeat the notice"
     assert life.live(HOUR_S, PUSH) == ["second_factor"]
 
 
