@@ -85,9 +85,9 @@ class SessionFold:
                 return State.READY
             case {"kind": "phase", "phase": "stopping", "event": "StopWanted"}:
                 return State.STOPPED
-            case {"kind": "phase", "phase": phase} if phase != "stopped":
-                begins = self.state in {State.STARTING, State.UNKNOWN}
-                return State.STARTING if begins and phase in _GOES_WELL else State.DOWN
+            case {"kind": "phase"} if entry.get("phase") != "stopped":
+                begins = self.state in {State.STARTING, State.UNKNOWN} and str(entry.get("phase")) in _GOES_WELL
+                return State.STARTING if begins else State.DOWN
         return self.state
 
 
