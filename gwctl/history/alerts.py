@@ -226,7 +226,7 @@ class Desk:
                 held_back = _key(Event.HELD_BACK)
                 self._told = {key: at_s for key, at_s in self._told.items() if key == held_back}
                 self._open.clear()
-                self._begun_s, self.unkept = None, True
+                self.unkept = True
             case {"kind": "end", "text": text}:
                 self.unkept = True
                 return self._tell(Event.NEEDS_PERSON, f"the supervisor gave up: {text or 'unknown reason'}", at)
@@ -255,6 +255,8 @@ class Desk:
             self._fold.lost_s = seconds_at(entry, "last_seen") or self._fold.lost_s
         if self._fold.lost_s != lost_s:
             self.unkept = True
+        if self._fold.state is State.STOPPED:
+            self._begun_s = None
         return lost_s
 
     def _see_ready(self, lost_s: float | None, at: str) -> list[News]:

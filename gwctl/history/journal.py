@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gwctl.background_writer import Scribe
 from gwctl.errors import DiskTrouble
 from gwctl.paths import Paths
 from gwctl.state_file import make_private_dir, read_json, write_json
 from gwctl.times import utc_ms
+
+if TYPE_CHECKING:
+    from gwctl.background_writer import Scribe
 
 WRITTEN = 5
 """How many equal entries are written; after that, one every ``AGAIN_S``."""

@@ -103,6 +103,7 @@ class Life:
         ([STARTED, GAVE_UP], ["needs_person"]),
         ([STARTED, READY, STOPPED], []),
         ([STARTED, READY, LOST, STOPS, LONG_OUTAGE_S, LOOK], []),
+        ([STARTED, BEGINS, STOPS, LONG_OUTAGE_S, LOOK], []),
         ([STARTED, READY, OFTEN], ["restarted_often"]),
         ([STARTED, READY, LOGINS], ["logged_in_often"]),
         ([STARTED, READY, {"kind": "warning", "code": "folder_lost", "text": "deleted"}], []),
