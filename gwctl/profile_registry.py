@@ -1,4 +1,4 @@
-"""List this machine's profiles and their ports, from the settings file, the folders and running processes."""
+"""List this machine's profiles and their ports, and say which profile already uses a port."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gwctl.config import KEYS, PROFILE_NAME, read_file
-from gwctl.errors import Configuration
-from gwctl.free_ports import BROWSERS_REFUSE
+from gwctl.errors import Configuration, PortBusy
+from gwctl.free_ports import BROWSERS_REFUSE, port_is_free
 from gwctl.paths import Paths
 from gwctl.state_file import look_at_json, read_json
 
@@ -87,3 +87,23 @@ def profile_at(folder: str | None, paths: Paths) -> str | None:
         return Path(folder).relative_to(below).parts[0]
     except (ValueError, IndexError):
         return None
+
+
+_CALLED = {"port": "port", "health_port": "health port"}
+
+
+def taken_by(paths: Paths, neighbour: str, key: str, port: int) -> PortBusy:
+    """Return the error of a profile whose setting ``key`` is a port that ``neighbour`` uses; its hint resolves it."""
+    another = "PORT"
+    with contextlib.suppress(Configuration):
+        another = "0" if key == "health_port" else str(free_port_beside(paths, port_is_free))
+    return PortBusy(
+        f"{_CALLED[key]} {port} of profile {paths.profile!r} is in use by profile {neighbour!r}",
+        hint=f"gwctl profile set {paths.profile} {key}={another}, or gwctl --profile {neighbour} down",
+    )
+
+
+def neighbour_on(paths: Paths, key: str, port: int, folder: str | None) -> PortBusy | None:
+    """Return the error of a port whose holder works in ``folder``, if that is another profile's of this home."""
+    neighbour = profile_at(folder, paths)
+    return None if neighbour in {None, paths.profile} else taken_by(paths, str(neighbour), key, port)

@@ -9,16 +9,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from gwctl.background_writer import LooseThreads
 from gwctl.cli.call import Call
 from gwctl.cli.output import Outcome, show_error, write
 from gwctl.cli.terminal import Terminal
 from gwctl.config import Environment, Settings, load, take_notification_variables
 from gwctl.credentials import Found
 from gwctl.errors import FINAL_EXIT_CODES, GwctlError, TryAgain
-from gwctl.history.journal import describe
+from gwctl.history.report import describe
 from gwctl.lifecycle.follow import Ended
 from gwctl.lifecycle.preflight import preflight, settle_port
-from gwctl.supervisor.daemon_threads import LooseThreads
 from gwctl.supervisor.handover import Handover, Holder
 from gwctl.supervisor.profile_lock import record_lost_gateway
 
@@ -65,7 +65,7 @@ def _streams_that_do_not_block() -> Iterator[None]:
 def _supervise(
     call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: Holder | None
 ) -> Outcome:
-    from gwctl.supervisor.daemon_threads import set_up_log
+    from gwctl.background_writer import set_up_log
     from gwctl.supervisor.service import Service
     from gwctl.supervisor.wiring import Order
 

@@ -26,7 +26,7 @@ from gwctl.times import duration, utc
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from gwctl.history.recent import Lately
+    from gwctl.history.report import Lately
 
 EVERY_S = 1.0
 DAY_EVERY_S = 30.0
@@ -101,11 +101,12 @@ def _live(call: Call) -> Outcome:
 
 def _look_back(call: Call) -> Lately | None:
     from gwctl.cli.log_verbs import last_sign_of
-    from gwctl.history.recent import look_back
+    from gwctl.history.journal import read_entries
+    from gwctl.history.report import look_back
 
     now_s = time.time()
     try:
-        return look_back(call.paths, now_s, last_sign_of(call.paths, now_s))
+        return look_back(read_entries(call.paths), now_s, last_sign_of(call.paths, now_s))
     except GwctlError:
         return None
 

@@ -90,7 +90,7 @@ def _upstream_of(call: Call, settings: Settings) -> str:
 
 async def _probe(call: Call, settings: Settings, upstream: str, deadline_s: float) -> LoginReport:
     from gwctl.login.browser import find_browser
-    from gwctl.login.job import LoginJob
+    from gwctl.login.outcome import LoginJob
     from gwctl.login.page_state import Patience
     from gwctl.login.worker_client import LoginWorker
 

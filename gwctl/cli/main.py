@@ -74,7 +74,7 @@ VERBS = {
     "tickle": ("client_verbs", "Send one tickle and print the answer."),
     "logs": ("log_verbs", "Show the logs of the supervisor and the gateway."),
     "history": ("log_verbs", "Show uptime per day, outages, logins and restarts."),
-    "doctor": ("doctor_verb", "Check everything and show how to fix what is wrong."),
+    "doctor": ("setup_verbs", "Check everything and show how to fix what is wrong."),
     "release": ("setup_verbs", "Manage Standard Releases."),
     "browser": ("setup_verbs", "Manage the browser for logins."),
     "profile": ("profile_verbs", "Manage profiles."),

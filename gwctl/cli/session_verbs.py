@@ -117,7 +117,7 @@ def _let_go(call: Call, pid: int) -> Outcome:
 
 def _not_followed(call: Call) -> list[str]:
     """Return the variables of this call that the gateway does not follow: its supervisor has others."""
-    from gwctl.supervisor.drift import down_then_up, drift_of_gateway
+    from gwctl.supervisor.served import down_then_up, drift_of_gateway
 
     with contextlib.suppress(GwctlError):  # the supervisor reports unusable settings
         settings = call.settings()

@@ -75,7 +75,7 @@ def check_allow_ips(case: Case) -> Iterator[Finding]:
     """Check which addresses the gateway admits: by the running gateway's list, otherwise by the settings."""
     from gwctl.gateway.work_folder import check_allow_ips as checked
     from gwctl.gateway.work_folder import rendered_allow_ips
-    from gwctl.supervisor.drift import down_then_up
+    from gwctl.supervisor.served import down_then_up
 
     setting = case.known.values["allow_ips"]
     source = setting.source

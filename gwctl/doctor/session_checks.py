@@ -16,8 +16,8 @@ from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.process import Identity
 from gwctl.supervisor.attempt import run_secret_command
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
-from gwctl.supervisor.drift import drift_of_gateway
 from gwctl.supervisor.profile_lock import unrecorded_gateway, unrecorded_stand_ins, unrecorded_supervisors
+from gwctl.supervisor.served import drift_of_gateway
 from gwctl.times import duration, readable
 from gwctl.version import VERSION
 

@@ -16,10 +16,10 @@ from gwctl import process, state_file
 from gwctl.errors import GatewayFailed, GwctlError, JavaMissing, PortBusy, TimedOut
 from gwctl.gateway.java import Java
 from gwctl.gateway.log_diagnosis import Cause, read_cause
-from gwctl.gateway.port_conflict import neighbour_on
 from gwctl.gateway.work_folder import PreparedHome, clear_leavings, is_standin
 from gwctl.paths import Paths
 from gwctl.process import Identity, Spawned, StopReport
+from gwctl.profile_registry import neighbour_on
 from gwctl.signals import whole
 
 UTF_8_LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
@@ -299,7 +299,7 @@ def _proven(*identities: Identity | None) -> list[Identity]:
 def port_busy(paths: Paths, port: int) -> PortBusy:
     """Return the error of a port that the gateway cannot have; it names the holder and a free port."""
     holder = process.find_listener(port)
-    neighbour = neighbour_on(paths, "port", port, holder)
+    neighbour = neighbour_on(paths, "port", port, holder.cwd if holder is not None else None)
     if neighbour is not None:
         return neighbour
     who = "somebody" if holder is None else holder.describe()

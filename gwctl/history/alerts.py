@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum, auto
 from typing import Any, TypeGuard
 
 from gwctl.core.messages import Phase
+from gwctl.history.replay import SessionFold, State, seconds_at
 from gwctl.times import duration
 
 HOUR_S = 3600.0
@@ -147,7 +146,6 @@ _WARNINGS = {
     "logged_in_often": Event.LOGGED_IN_OFTEN,
     "page_unknown_but_understood": Event.PAGE_UNKNOWN_BUT_UNDERSTOOD,
 }
-_AWAY = frozenset(Phase) - {Phase.READY, Phase.STOPPING, Phase.STOPPED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,35 +195,38 @@ class Desk:
         self._open = {str(event) for event in _sequence(kept.get("open")) if str(event) in _EVENTS}
         """The events notified since the session was last ready."""
         away_s = kept.get("away_s")
-        self._away_s: float | None = away_s if _is_time(away_s) else None
-        """Since when the session is not ready; None while it is ready, or if it never was."""
+        self._fold = SessionFold(State.DOWN, away_s) if _is_time(away_s) else SessionFold()
+        """The outage that lasts, if any; saved, so that it counts across supervisors."""
         self._begun_s: float | None = None
         """Since when this supervisor waits for its first session; None once the session was ready."""
-        self._was_ready = False
         self.unkept = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the state to save for the next supervisor."""
-        return {"told": self._told, "sent_s": self._sent_s, "open": sorted(self._open), "away_s": self._away_s}
+        return {"told": self._told, "sent_s": self._sent_s, "open": sorted(self._open), "away_s": self._fold.lost_s}
 
     def see(self, entry: Mapping[str, Any]) -> list[News]:
         """Return the notification for a new journal entry, if any."""
         at = str(entry.get("at", ""))
+        lost_s = self._follow(entry)
         match entry:
             case {"kind": "start"}:
-                self._begin(entry)
+                self._begun_s = self._wall_s()
             case {"kind": "question", "text": str(text)}:
                 return self._tell(Event.SECOND_FACTOR, text, at, "login" if entry.get("wants_code") else None)
             case {"kind": "warning", "code": str(code), "text": str(text)} if code in _WARNINGS:
                 return self._tell(_WARNINGS[code], text, at)
             case {"kind": "phase", "phase": str(phase), "reason": str(reason)}:
-                by_hand = entry.get("person_needed") == "manual_login"
-                return self._see_phase(phase, reason, at, by_hand=by_hand)
+                if phase == Phase.READY:
+                    return self._see_ready(lost_s, at)
+                if phase == Phase.LOCKED_OUT and entry.get("person_needed") != "manual_login":
+                    return self._tell(Event.LOCKED_OUT, reason, at)
             case {"kind": "end", "exit_code": 0}:
-                # A person stopped it and knows; the hourly limit stays used.
-                self._told.clear()
+                # A person stopped it and knows; the hourly limit stays used, and was announced.
+                held_back = _key(Event.HELD_BACK)
+                self._told = {key: at_s for key, at_s in self._told.items() if key == held_back}
                 self._open.clear()
-                self._away_s, self._begun_s, self.unkept = None, None, True
+                self.unkept = True
             case {"kind": "end", "text": text}:
                 self.unkept = True
                 return self._tell(Event.NEEDS_PERSON, f"the supervisor gave up: {text or 'unknown reason'}", at)
@@ -238,37 +239,29 @@ class Desk:
         does not: the person may think that the session opened after it.
         """
         now_s = self._wall_s()
-        if self._away_s is not None:
-            self._away_s = min(self._away_s, now_s)  # a start in the future: the clock was set back
-        since_s = self._begun_s if self._away_s is None else self._away_s
-        if since_s is None or self._open - {Event.SECOND_FACTOR} or now_s - since_s < LONG_OUTAGE_S:
+        if self._fold.lost_s is not None:
+            self._fold.lost_s = min(self._fold.lost_s, now_s)  # a start in the future: the clock was set back
+        away_s = max((now_s - at_s for at_s in (self._fold.lost_s, self._begun_s) if at_s is not None), default=0.0)
+        if self._open - {Event.SECOND_FACTOR} or away_s < LONG_OUTAGE_S:
             return []
-        away_s = now_s - since_s
         return self._tell(Event.LONG_OUTAGE, f"no session for {duration(away_s)}: {reason}", at)
 
-    def _begin(self, entry: Mapping[str, Any]) -> None:
-        """Take over an outage from a supervisor that was killed: it left a sign of life but no end."""
-        self._begun_s = self._wall_s()
-        if self._away_s is None and entry.get("last_ready") is True:
-            with contextlib.suppress(ValueError):
-                self._away_s = datetime.fromisoformat(str(entry.get("last_seen"))).timestamp()
-                self.unkept = True
-
-    def _see_phase(self, phase: str, reason: str, at: str, *, by_hand: bool) -> list[News]:
-        if phase == Phase.READY:
-            return self._see_ready(at)
-        if phase in _AWAY and self._away_s is None and self._was_ready:
-            self._away_s, self.unkept = self._wall_s(), True
-        self._was_ready = False
-        if phase == Phase.LOCKED_OUT and not by_hand:
-            return self._tell(Event.LOCKED_OUT, reason, at)
-        return []
-
-    def _see_ready(self, at: str) -> list[News]:
-        away_s = None if self._away_s is None else max(0.0, self._wall_s() - self._away_s)
-        was_told, self._was_ready, self._away_s, self._begun_s = bool(self._open), True, None, None
-        if away_s is not None:
+    def _follow(self, entry: Mapping[str, Any]) -> float | None:
+        """Take an entry into the fold, and return since when the session was lost before it."""
+        lost_s = self._fold.lost_s
+        self._fold.take(entry, self._wall_s())
+        if lost_s is None and self._fold.lost_s is not None and entry.get("kind") == "start":
+            # The supervisor before this one was killed: it left a sign of life but no end.
+            self._fold.lost_s = seconds_at(entry, "last_seen") or self._fold.lost_s
+        if self._fold.lost_s != lost_s:
             self.unkept = True
+        if self._fold.state is State.STOPPED:
+            self._begun_s = None
+        return lost_s
+
+    def _see_ready(self, lost_s: float | None, at: str) -> list[News]:
+        away_s = None if lost_s is None else max(0.0, self._wall_s() - lost_s)
+        was_told, self._begun_s = bool(self._open), None
         if was_told:
             self._open.clear()
             ended = {event for event, kind in KINDS.items() if kind.ends_when_ready}

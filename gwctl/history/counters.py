@@ -1,7 +1,7 @@
 """Counters of what happened since a supervisor started. Pure: the standard library only, no clock.
 
-They count the journal's entries as they are written, so that a scrape loads nothing. An outage is the same as in
-``history``.
+They count the journal's entries as they are written, so that a scrape loads nothing. ``SessionFold`` says when an
+outage begins and ends, as in ``history``.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 from gwctl.core.budget import Rung
 from gwctl.core.messages import LoginResult, Phase, RestartCause
+from gwctl.history.replay import SessionFold, State
 
 READY_BOUNDS_S = (1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 TICKLE_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 8.0)
-_GOES_WELL = frozenset({Phase.STARTING, Phase.LOGGING_IN, Phase.AWAITING_SECOND_FACTOR})
 _FAILED_STARTS = frozenset({"GatewayFellOver", "GatewayCannotStart"})
 
 
@@ -65,10 +65,9 @@ class Numbers:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._began_s = clock()
-        self._wanted = True
-        self._ever_ready = self._ready = False
+        self._fold = SessionFold()
+        self._ever_ready = False
         self._window = False
-        self._lost_s: float | None = None
         self._counted_s = 0.0
         self._outage_s = {False: 0.0, True: 0.0}
         self._open_cure: Rung | None = None
@@ -98,6 +97,7 @@ class Numbers:
 
     def saw(self, entry: Mapping[str, Any]) -> None:
         """Count one journal entry as it is written."""
+        self._follow(entry)
         match entry:
             case {"kind": "phase", "phase": phase, "event": event}:
                 self._phase(Phase(phase), str(event))
@@ -116,52 +116,35 @@ class Numbers:
             case {"kind": "window", "open": opens}:
                 self._count_outage(self._clock())
                 self._window = bool(opens)
-            case {"kind": "end", "exit_code": code}:
-                self._end(stopped=code == 0)
 
     # Ready or not.
+
+    def _follow(self, entry: Mapping[str, Any]) -> None:
+        now_s, before, lost_s = self._clock(), self._fold.state, self._fold.lost_s
+        self._count_outage(now_s)
+        self._fold.take(entry, now_s)
+        if self._fold.state is before:
+            return
+        if self._fold.state is State.DOWN:
+            self.outages += 1
+            self._counted_s = now_s
+        elif self._fold.state is State.READY:
+            if not self._ever_ready:
+                self.time_to_ready[Since.START].see(now_s - self._began_s)
+            elif lost_s is not None:
+                self.time_to_ready[Since.LOSS].see(now_s - lost_s)
+            self._ever_ready = True
 
     def _phase(self, phase: Phase, event: str) -> None:
         if event in _FAILED_STARTS and phase is not Phase.RECOVERING:
             self.starts[Launch.FAILED] += 1
         if phase is Phase.READY:
-            self._become_ready()
-        elif phase is Phase.STOPPING and event == "StopWanted":
-            self._end(stopped=True)
-        elif phase is not Phase.STOPPED and (self._ready or phase not in _GOES_WELL or not self._wanted):
-            self._lose()
+            self._conclude(worked=True)
 
-    def _become_ready(self) -> None:
-        self._conclude(worked=True)
-        if self._ready:
-            return
-        now = self._clock()
-        if not self._ever_ready:
-            self.time_to_ready[Since.START].see(now - self._began_s)
-        elif self._lost_s is not None:
-            self.time_to_ready[Since.LOSS].see(now - self._lost_s)
-        self._count_outage(now)
-        self._lost_s = None
-        self._ready = self._ever_ready = self._wanted = True
-
-    def _lose(self) -> None:
-        self._ready = False
-        if self._lost_s is None:
-            self._lost_s = self._counted_s = self._clock()
-            self.outages += 1
-
-    def _end(self, *, stopped: bool) -> None:
-        if not stopped:
-            self._lose()
-            return
-        self._count_outage(self._clock())
-        self._lost_s = None
-        self._ready = self._wanted = False
-
-    def _count_outage(self, now: float) -> None:
-        if self._lost_s is not None:
-            self._outage_s[self._window] += now - self._counted_s
-            self._counted_s = now
+    def _count_outage(self, now_s: float) -> None:
+        if self._fold.lost_s is not None:
+            self._outage_s[self._window] += now_s - self._counted_s
+            self._counted_s = now_s
 
     # Recovery.
 

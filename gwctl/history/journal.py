@@ -1,4 +1,4 @@
-"""The journal: one line for each event, repeated lines folded; and journal lines in words."""
+"""The journal: one line for each event, repeated lines folded."""
 
 from __future__ import annotations
 
@@ -12,35 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gwctl.background_writer import Scribe
 from gwctl.errors import DiskTrouble
 from gwctl.paths import Paths
 from gwctl.state_file import make_private_dir, read_json, write_json
 from gwctl.times import utc_ms
 
-
-def describe(entry: dict[str, Any]) -> str | None:
-    """Return a journal entry as a line for people, None if it is not meant for them."""
-    line: str | None = None
-    match entry:
-        case {"kind": "phase", "reason": reason}:
-            line = str(reason)
-        case {"kind": "gateway", "pid": pid, "port": port, "answered_s": answered_s}:
-            line = f"gateway answers on port {port} (pid {pid}, {answered_s} s)"
-        case {"kind": "adopted", "pid": pid}:
-            line = f"took over the running gateway (pid {pid})"
-        case {"kind": "step", "step": str(step)} if step.startswith("ended: "):
-            line = None  # the login's own entry follows, with its duration
-        case {"kind": "step", "step": step}:
-            line = f"login: {str(step).replace('_', ' ')}"
-        case {"kind": "login", "outcome": outcome, "took_s": took_s}:
-            line = f"login: {str(outcome).replace('_', ' ')} after {took_s} s"
-        case {"kind": "warning" | "question", "text": text}:
-            line = str(text)
-    return line
-
+if TYPE_CHECKING:
+    from gwctl.background_writer import Scribe
 
 WRITTEN = 5
 """How many equal entries are written; after that, one every ``AGAIN_S``."""

@@ -39,6 +39,57 @@ class State(StrEnum):
     UNKNOWN = auto()
     STOPPED = auto()
 
+    @property
+    def is_outage(self) -> bool:
+        """Whether an outage lasts: an unbroken time of down and unknown."""
+        return self in {State.DOWN, State.UNKNOWN}
+
+
+@dataclass(slots=True)
+class SessionFold:
+    """Folds the entries into the session's state: the only place that decides when an outage begins and ends.
+
+    ``lost_s`` is when the session was lost, on the clock of the caller; None unless the state is DOWN. The state is
+    UNKNOWN before the first entry; ``Replay`` finds the other times that nobody watched.
+    """
+
+    state: State = State.UNKNOWN
+    lost_s: float | None = None
+
+    def take(self, entry: Mapping[str, Any], now_s: float) -> None:
+        """Process one entry."""
+        if entry.get("kind") == "start":
+            self.begin(now_s, was_killed=entry.get("last_ready") is True)
+        else:
+            self._become(self._after(entry), now_s)
+
+    def begin(self, now_s: float, *, was_killed: bool) -> None:
+        """Process the start of a supervisor: unless the previous one was stopped, the session is down."""
+        fresh = self.state in {State.STOPPED, State.UNKNOWN} and not was_killed
+        self._become(State.STARTING if fresh else State.DOWN, now_s)
+
+    def _become(self, state: State, now_s: float) -> None:
+        self.state = state
+        if state is not State.DOWN:
+            self.lost_s = None
+        elif self.lost_s is None:
+            self.lost_s = now_s
+
+    def _after(self, entry: Mapping[str, Any]) -> State:
+        match entry:
+            case {"kind": "end", "exit_code": 0}:
+                return State.STOPPED
+            case {"kind": "end"}:
+                return State.DOWN
+            case {"kind": "phase", "phase": "ready"}:
+                return State.READY
+            case {"kind": "phase", "phase": "stopping", "event": "StopWanted"}:
+                return State.STOPPED
+            case {"kind": "phase"} if entry.get("phase") != "stopped":
+                begins = self.state in {State.STARTING, State.UNKNOWN} and str(entry.get("phase")) in _GOES_WELL
+                return State.STARTING if begins else State.DOWN
+        return self.state
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -103,11 +154,11 @@ class Replay:
     restarts: list[Restart] = field(default_factory=list)
     windows: list[tuple[float, float]] = field(default_factory=list)
     lost_lines: int = 0
-    state: State = State.UNKNOWN
     words: str = BEFORE
     sandbox: bool = False
     cursor_s: float | None = None
     """The end of the last stretch; None before the first entry."""
+    _fold: SessionFold = field(default_factory=SessionFold)
     _latest_s: float = 0.0
     _died_s: float = 0.0
     _number: int | None = None
@@ -119,6 +170,11 @@ class Replay:
     _phase_s: float = 0.0
     _trouble: str = ""
     _doubt: bool = False
+
+    @property
+    def state(self) -> State:
+        """The state after the last entry, or at the end of the last stretch once ``finish`` was called."""
+        return self._fold.state
 
     def take(self, entry: Mapping[str, Any]) -> None:
         """Process one entry."""
@@ -156,7 +212,7 @@ class Replay:
         if not self._ended and self.state is not State.STOPPED:
             self._lived_until(max(lived_until_s or 0.0, self._latest_s), ready)
             if self.cursor_s < self.now_s:
-                self._set(State.UNKNOWN, KILLED)
+                self._fold.state, self.words = State.UNKNOWN, KILLED
         self._draw(self.now_s)
         self._mend_wakes()
 
@@ -187,22 +243,23 @@ class Replay:
         """Note the start of a supervisor, and how the previous one ended."""
         boot, self._boot = self._boot, start.get("boot")
         self._begun = True
+        was_killed = not self._ended and self.state is not State.STOPPED
         if self.cursor_s is None:
             self.cursor_s = now_s
-            self._set(State.STARTING, "starting")
-        elif self._ended or self.state is State.STOPPED:
-            self._draw(now_s)
-            if self.state is State.STOPPED:
-                self._set(State.STARTING, "starting")
-        else:
+            was_killed = start.get("last_ready") is True
+        elif was_killed:
             said_s = seconds_at(start, "last_seen")
             lived_s = self._died_s if said_s is None or said_s > now_s else max(said_s, self._died_s)
             self._lived_until(lived_s, start.get("last_ready"))
-            other_boot = boot is not None and self._boot is not None and boot != self._boot
-            self._trouble = MACHINE_DOWN if other_boot else KILLED
-            self._set(State.UNKNOWN, self._trouble)
+        else:
             self._draw(now_s)
-            self._set(State.DOWN, self._trouble)
+        self._fold.begin(now_s, was_killed=was_killed)
+        if was_killed:
+            other_boot = boot is not None and self._boot is not None and boot != self._boot
+            self.words = self._trouble = MACHINE_DOWN if other_boot else KILLED
+            self._draw_as(now_s, State.UNKNOWN, self.words)
+        elif self.state is State.STARTING:
+            self.words = "starting"
         self._ended = self._doubt = False
         self._phase_s = self._run_began_s = now_s
         self.sandbox = start.get("sandbox") is True
@@ -220,18 +277,13 @@ class Replay:
             self._doubt = False  # the lost lines contained no change of phase
         self._draw(now_s)
         self._phase_s = now_s
-        if phase == "ready":
-            self._set(State.READY, reason)
-        elif phase == "stopped":
-            pass
-        elif phase == "stopping" and event == "StopWanted":
-            self._set(State.STOPPED, reason)
-        elif phase in _GOES_WELL and (self.state is State.STARTING or self.words == BEFORE):
-            self._set(State.STARTING, reason)
-        else:
-            words = "a login was requested" if event == "LoginWanted" else reason
-            self._trouble = self._trouble if phase in _GOES_WELL and self.state is State.DOWN else words
-            self._set(State.DOWN, words)
+        was_down = self.state is State.DOWN
+        self._fold.take(entry, now_s)
+        if self.state is not State.DOWN:
+            self.words = self.words if phase == "stopped" else reason
+        elif phase != "stopped":
+            self.words = "a login was requested" if event == "LoginWanted" else reason
+            self._trouble = self._trouble if was_down and phase in _GOES_WELL else self.words
         if phase == "locked_out":
             self.deeds.append((now_s, Deed.PERSON))
 
@@ -281,18 +333,15 @@ class Replay:
         self._draw(now_s)
         code = entry.get("exit_code")
         self._ended, self._has_gateway = True, False
-        if code == 0:
-            self._set(State.STOPPED, "stopped")
+        self._fold.take(entry, now_s)
+        if self.state is State.STOPPED:
+            self.words = "stopped"
             return
-        self._set(State.DOWN, str(entry.get("text") or f"exited with code {code}"))
-        self._trouble = self.words
+        self.words = self._trouble = str(entry.get("text") or f"exited with code {code}")
         if isinstance(code, int) and code in PERSON_CODES:
             self.deeds.append((now_s, Deed.PERSON))
 
     # Stretches.
-
-    def _set(self, state: State, words: str) -> None:
-        self.state, self.words = state, words
 
     def _draw(self, to_s: float) -> None:
         if self._doubt and self.state is not State.STOPPED:

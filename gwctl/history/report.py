@@ -1,7 +1,7 @@
-"""The history report: uptime per day, outages with cause and recovery, logins, restarts. Pure: no I/O, no clock.
+"""The history report: uptime per day, outages with cause and recovery, logins, restarts; entries in words.
 
-Uptime is the share of the wanted time (the session was not stopped) in which the session was known to be ready. Time
-without a supervisor counts against it and is shown as unknown.
+Pure: no I/O, no clock. Uptime is the share of the wanted time (the session was not stopped) in which the session was
+known to be ready. Time without a supervisor counts against it and is shown as unknown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gwctl.history.replay import BEFORE, LINES_LOST, Deed, Login, Replay, Restart, State, Stretch, merged
+from gwctl.history.replay import BEFORE, LINES_LOST, Deed, Login, Replay, Restart, State, Stretch, merged, seconds_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def _outages(stretches: list[Stretch], replay: Replay) -> Iterator[Outage]:
     """Yield each run of stretches in which the session was down or its state unknown."""
     run: list[Stretch] = []
     for one in stretches:
-        if one.state in {State.DOWN, State.UNKNOWN}:
+        if one.state.is_outage:
             run.append(one)
         elif run:
             yield _outage(run, one.state, replay)
@@ -269,3 +269,95 @@ def calendar(first_s: float, last_s: float, zone: dt.tzinfo | None) -> Iterator[
         ended_s = max(midnight_s(following, zone), began_s)
         yield date, began_s, ended_s
         date, began_s = following, ended_s
+
+
+DAY_S = 86_400.0
+LINES = 8
+MOST_STRETCHES = 2000
+"""A bad day has a few hundred; a drawing cannot show more than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One event in words; wall-clock seconds."""
+
+    at_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """The journal's last 24 hours, and its last events."""
+
+    began_s: float
+    ended_s: float
+    history: History
+    lines: tuple[Line, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for the status page: times are seconds since 1970, ``uptime`` is a share or None."""
+        times = self.history.times
+        return {
+            "began_s": round(self.began_s, 3),
+            "ended_s": round(self.ended_s, 3),
+            "uptime": times.uptime,
+            "lengths_s": {str(state): round(times[state], 3) for state in State},
+            "outages": len(self.history.outages),
+            "logins": len(self.history.logins),
+            "restarts": len(self.history.restarts),
+            "stretches": [
+                {
+                    "state": str(one.state),
+                    "began_s": round(one.began_s, 3),
+                    "ended_s": round(one.ended_s, 3),
+                    "words": one.words,
+                }
+                for one in self.history.stretches[-MOST_STRETCHES:]
+            ],
+            "lines": [{"at_s": round(line.at_s, 3), "text": line.text} for line in self.lines],
+        }
+
+
+def look_back(entries: Iterable[Mapping[str, Any]], now_s: float, last_sign: LastSign | None) -> Lately:
+    """Return the last day until ``now_s``, wall-clock seconds, of all entries of a journal.
+
+    Time after ``last_sign`` counts as unknown; for a running supervisor it is ``now_s`` itself. A full journal takes up
+    to a quarter of a second.
+    """
+    told = list(entries)
+    history = tell(told, now_s=now_s, last_sign=last_sign, since_s=now_s - DAY_S)
+    return Lately(now_s - DAY_S, now_s, history, tuple(last_lines(told)))
+
+
+def describe(entry: Mapping[str, Any]) -> str | None:
+    """Return a journal entry as a line for people, None if it is not meant for them."""
+    line: str | None = None
+    match entry:
+        case {"kind": "phase", "reason": reason}:
+            line = str(reason)
+        case {"kind": "gateway", "pid": pid, "port": port, "answered_s": answered_s}:
+            line = f"gateway answers on port {port} (pid {pid}, {answered_s} s)"
+        case {"kind": "adopted", "pid": pid}:
+            line = f"took over the running gateway (pid {pid})"
+        case {"kind": "step", "step": str(step)} if step.startswith("ended: "):
+            line = None  # the login's own entry follows, with its duration
+        case {"kind": "step", "step": step}:
+            line = f"login: {str(step).replace('_', ' ')}"
+        case {"kind": "login", "outcome": outcome, "took_s": took_s}:
+            line = f"login: {str(outcome).replace('_', ' ')} after {took_s} s"
+        case {"kind": "warning" | "question", "text": text}:
+            line = str(text)
+    return line
+
+
+def last_lines(entries: Iterable[Mapping[str, Any]], count: int = LINES) -> list[Line]:
+    """Return the last entries that matter to people, oldest first, without repetitions."""
+    lines: list[Line] = []
+    for entry in reversed(list(entries)):
+        text, at_s = describe(entry), seconds_at(entry, "at")
+        if text is None or at_s is None or (lines and lines[-1].text == text):
+            continue
+        lines.append(Line(at_s, text))
+        if len(lines) == count:
+            break
+    return lines[::-1]

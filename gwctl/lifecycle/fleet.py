@@ -323,7 +323,7 @@ def _sift(home: Profile, looks: Mapping[str, Look], add: OnResult, *, sandbox: b
 
 
 def _claim_port(settings: Settings, port: int, ports: dict[int, str]) -> None:
-    from gwctl.gateway.port_conflict import taken_by
+    from gwctl.profile_registry import taken_by
 
     if ports.setdefault(port, settings.profile) != settings.profile:
         raise taken_by(settings.paths, ports[port], "port", port)

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from gwctl.errors import GwctlError, NeedsPerson, SecondFactorNeeded, TimedOut, TryAgain
-from gwctl.history.journal import describe
+from gwctl.history.report import describe
 from gwctl.lifecycle.profile import Observer, Profile
 from gwctl.session_status import Status
 from gwctl.signals import checkpoint

@@ -183,7 +183,7 @@ class _Visit:
     async def _in_window(self, browser: Browser, address: str, deadline_s: float) -> LoginReport | None:
         """Show the page until the person has logged in or the session is ready another way."""
         from gwctl.gateway.keystore import kept_leaf
-        from gwctl.login.job import LoginJob
+        from gwctl.login.outcome import LoginJob
         from gwctl.login.worker_client import LoginWorker
 
         leaf = await asyncio.to_thread(kept_leaf, self.profile.paths)

@@ -52,7 +52,7 @@ def _gateway_is_alone(paths: Paths) -> bool:
 
 
 def _drift_of_gateway(profile: Profile) -> list[Drift]:
-    from gwctl.supervisor.drift import drift_of_gateway
+    from gwctl.supervisor.served import drift_of_gateway
 
     with contextlib.suppress(GwctlError):  # the reason already names what is wrong with the settings
         return [one.to_status() for one in drift_of_gateway(profile.paths, profile.settings())]

@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from gwctl.login.browser_reports import PageFailed, PageWaits
 from gwctl.login.controls import CHOICE
-from gwctl.login.job import LoginJob
-from gwctl.login.outcome import LoginOutcome, Step, redact
-from gwctl.login.page import Page, PageFailed, PageWaits
+from gwctl.login.outcome import LoginJob, LoginOutcome, Step, redact
+from gwctl.login.page import Page
 from gwctl.login.page_state import Look
 from gwctl.login.selectors import VERSIONS, Element, merged
 from gwctl.login.verdict import Ended
@@ -91,7 +91,7 @@ class Hands:
             look = await self.page.look(self.selectors, None, timeout_s=left_s)
             if look is not None:
                 return look
-        waits_s = self.page.unanswered_s
+        waits_s = self.page.wire.unanswered_s
         if waits_s > 0:
             raise PageWaits(f"the next page did not come within {waits_s:.0f} s")
         raise PageFailed("the page does not answer its browser")
@@ -128,16 +128,20 @@ class Hands:
         return False
 
     async def use(self, way: str) -> bool:
-        """Click or choose once what is at an address, in spite of covers; False if that is impossible."""
+        """Click the element at an address, or choose the list option that it names; False if that is impossible."""
+        at, choice, value = way.partition(CHOICE)
         deadline_s = time.monotonic() + self.patience.action_s
         failed = 0
         while time.monotonic() < deadline_s:
             await self.dismiss_cookie_dialog(await self.look())
-            if await self.page.use(way, timeout_s=_WATCH_S):
+            used = (
+                self.page.choose(at, value, timeout_s=_WATCH_S) if choice else self.page.click(at, timeout_s=_WATCH_S)
+            )
+            if await used:
                 return True
             failed += 1
             if failed >= _COVERED_CLICKS:
-                await self._uncover(way.partition(CHOICE)[0])
+                await self._uncover(at)
         return False
 
     async def _uncover(self, selector: str) -> None:

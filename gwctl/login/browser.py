@@ -1,4 +1,4 @@
-"""Find a Chromium, start it pinned to our gateway's key, install one; the only user of Playwright."""
+"""Find a Chromium, start it pinned to our gateway's key, say why it ended, install one; the only user of Playwright."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gwctl.errors import BrowserMissing, DownloadFailed
+from gwctl.login.browser_reports import CRASHED
+from gwctl.login.outcome import LoginOutcome, LoginReport, tidy
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
@@ -279,3 +282,58 @@ def install_chromium(environ: Mapping[str, str], *, window: bool = False, timeou
         said = lines[-1] if lines else f"exit code {done.exit_code}"
         raise DownloadFailed(f"Playwright's installer failed: {said}", hint="set GWCTL_BROWSER to a Chromium you have")
     return find_browser("playwright", environ)
+
+
+DRIVER = "pw:browser"
+LOG_VARIABLES = {"DEBUG": DRIVER, "DEBUG_HIDE_DATE": "1", "DEBUG_COLORS": "0"}
+"""Makes the driver write a log; it contains no protocol messages and nothing that is typed."""
+LOOKED_AT_BYTES = 256 * 1024
+_FATAL = re.compile(r"^.*?(?:\[err\] )?(?P<said>\[[^\]]*:FATAL:[^\]]*\].*)$", re.MULTILINE)
+_LIBRARY = re.compile(
+    r"^.*?(?P<said>(?:\S+: )?error while loading shared libraries: .*|Library not loaded: .*)$", re.MULTILINE
+)
+_ENDED = re.compile(r"<process did exit: exitCode=(?P<code>\S+), signal=(?P<signal>\w+)>")
+_PRINTED = re.compile(r"\[pid=\d+\]\[(?:err|out)\] (?P<said>.*\S.*)$", re.MULTILINE)
+_BY_PLAYWRIGHT = "<forcefully close>"
+_CLOSED = re.compile(r": Target (page, context or browser has been closed|crashed)\Z")
+_KILLED_CODE = 128 + signal.SIGKILL
+"""The exit code of a shell whose browser was killed."""
+
+
+def fatal_line(log: str) -> str | None:
+    """Return the browser's own reason for its exit; None if it gave none."""
+    # The last one: without a usable sandbox, the browser was started twice.
+    found = [*_FATAL.finditer(log)][-1:] or [*_LIBRARY.finditer(log)][-1:]
+    return found[0]["said"].strip() if found else None
+
+
+def was_killed(log: str) -> bool:
+    """Say whether something killed the browser, as the system does when memory runs out (SIGKILL)."""
+    ends = [*_ENDED.finditer(log)][-1:]
+    killed = any(one["signal"] == "SIGKILL" or one["code"] == str(_KILLED_CODE) for one in ends)
+    return killed and _BY_PLAYWRIGHT not in log
+
+
+def has_ended(log: str) -> bool:
+    """Say whether the log shows that the browser's process has ended."""
+    return _ENDED.search(log) is not None
+
+
+def explained(report: LoginReport, log: str, secrets: tuple[str, ...] = ()) -> LoginReport:
+    """Add the browser's own output to the report of a login with a failed browser; return it."""
+    if report.outcome is not LoginOutcome.BROWSER_FAILED:
+        return report
+    reason = fatal_line(log)
+    if reason is None and was_killed(log):
+        return replace(report, outcome=LoginOutcome.BROWSER_KILLED, text="SIGKILL")
+    if reason is None and report.text == CRASHED:
+        # The system ends a page's process before the browser's, and Chromium logs nothing about it.
+        return replace(report, outcome=LoginOutcome.BROWSER_KILLED)
+    if reason is None:
+        # Without a reason, its last output says more than Playwright's "has been closed".
+        printed = [found["said"].strip() for found in _PRINTED.finditer(log)]
+        ends = [one["code"] for one in _ENDED.finditer(log) if one["code"].isdecimal()]
+        reason = printed[-1] if printed else f"it exited with code {ends[-1]}" if ends else None
+    if reason is None:
+        return report
+    return replace(report, text=tidy(f"{_CLOSED.sub('', report.text)}: {reason}", secrets))

@@ -113,7 +113,7 @@ class Challenge:
         look = await self._hands.look(self._hands.patience.answer_s)
         if passed is not None:
             look = replace(look, banner=passed.banner, error=passed.error, words=passed.words)
-        return Submitted(look, self._hands.page.traffic, answered, self._hands.said, follows=True)
+        return Submitted(look, self._hands.page.wire.traffic, answered, self._hands.said, follows=True)
 
     # Skipping.
 
@@ -322,14 +322,14 @@ class Challenge:
         if not await self._hands.click(Element.CODE_RESEND):
             return False
         self._hands.note("code sent again")
-        await self._hands.watch(look, lambda _: not self._hands.page.traffic.waiting, patience_s=_SETTLE_S)
+        await self._hands.watch(look, lambda _: not self._hands.page.wire.traffic.waiting, patience_s=_SETTLE_S)
         return True
 
     async def _click_unless_sent(self, selector: str, submitted: Submitted) -> None:
         """Click the button of a code's field that ignores Enter; a busy page has accepted it."""
 
         def is_sent(now: Look) -> bool:
-            posted = self._hands.page.traffic.posts > submitted.traffic.posts
+            posted = self._hands.page.wire.traffic.posts > submitted.traffic.posts
             return posted or now.page != submitted.look.page or not (now.code_filled or now.settling)
 
         seen = await self._hands.watch(submitted.look, is_sent, patience_s=_ENTER_S)
@@ -340,7 +340,12 @@ class Challenge:
     async def _type(self, look: Look, selector: str, code: str) -> bool:
         action_s = self._hands.patience.action_s
         if look.recognized.boxes:
-            return await self._hands.page.fill_boxes(look.recognized.boxes, code, timeout_s=action_s)
+            # One character for each box.
+            boxes = look.recognized.boxes
+            typed = [
+                await self._hands.page.fill(at, one, timeout_s=action_s) for at, one in zip(boxes, code, strict=False)
+            ]
+            return all(typed) and len(boxes) == len(code)
         return await self._hands.page.fill(selector, code, timeout_s=action_s)
 
     async def _is_taken(self, element: Element, typed: Submitted) -> bool:
@@ -383,7 +388,7 @@ class Challenge:
 
     def _correct_clock(self, codes: CodeSource) -> None:
         """Use IBKR's clock if this machine's is wrong: a code for another moment would be refused."""
-        ahead_s = self._hands.page.server_ahead_s
+        ahead_s = self._hands.page.wire.server_ahead_s
         if ahead_s is not None and abs(ahead_s) >= WRONG_CLOCK_S:
             codes.correct(ahead_s)
             self._hands.note(f"this machine's clock is {abs(ahead_s):.0f} s {'behind' if ahead_s > 0 else 'ahead'}")

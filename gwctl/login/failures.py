@@ -12,8 +12,9 @@ from typing import Any
 
 from gwctl.errors import DiskTrouble
 from gwctl.gateway.log_diagnosis import Cause
+from gwctl.login.browser_reports import PageFailed
 from gwctl.login.outcome import ENDINGS, Ending, LoginOutcome, LoginReport, redact
-from gwctl.login.page import Page, PageFailed
+from gwctl.login.page import Page
 from gwctl.login.recognition import UNDERSTOOD
 from gwctl.state_file import look_at_json, make_private_dir, write_bytes, write_json
 from gwctl.times import utc
@@ -43,7 +44,7 @@ async def keep(evidence_dir: Path | None, report: LoginReport, page: Page, secre
         with contextlib.suppress(PageFailed, TimeoutError):
             async with asyncio.timeout(DEADLINE_S):
                 secrets = (*secrets, *await page.cookie_values())
-        write_json(folder / BROWSER_FILE, page.summary(secrets))
+        write_json(folder / BROWSER_FILE, page.wire.summary(secrets))
         with contextlib.suppress(PageFailed, TimeoutError):
             async with asyncio.timeout(DEADLINE_S):
                 text = redact(await page.visible_text(), secrets)[:TEXT_LIMIT_CHARS]

@@ -6,13 +6,12 @@ import asyncio
 import time
 
 from gwctl.login.actions import Hands, OnStep, Over, Permit
-from gwctl.login.browser_errors import ended_by
+from gwctl.login.browser_reports import PageFailed, PageWaits, ended_by
 from gwctl.login.challenge import Challenge
 from gwctl.login.codes import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
 from gwctl.login.form import Form
-from gwctl.login.job import LoginJob
-from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, classify_words, tidy
-from gwctl.login.page import Page, PageFailed, PageWaits
+from gwctl.login.outcome import LoginJob, LoginOutcome, LoginReport, SsoCookie, classify_words, tidy
+from gwctl.login.page import Page
 from gwctl.login.page_state import SUCCESS_TEXT, Look, Submitted
 from gwctl.login.selectors import CODE_FIELDS, Element, describe_search
 from gwctl.login.verdict import (
@@ -82,7 +81,7 @@ class Flow:
         self._posts: int | None = None
         """The number of POSTs when the last submit was judged."""
         self._workaround_used = self._was_asked = False
-        page.watch_for(task.username)
+        page.wire.watch_for(task.username)
 
     async def run(self) -> LoginReport:
         """Log in and return how it ended; raises nothing but cancellation.
@@ -110,7 +109,7 @@ class Flow:
             ended = ended if first is None else self._judge_both(first, ended)
         except PageFailed as error:
             # After a submit the answer is unknown: this is not a network error, which would not count.
-            status = self._page.traffic.document_status
+            status = self._page.wire.traffic.document_status
             ended = Ended(LoginOutcome.BROWSER_FAILED, str(error)) if self._submits else ended_by(str(error), status)
         if ended.outcome in _UNSENT and not self._submits and self._posts is not None:
             ended = await self._look_for_late_form(ended, self._posts)
@@ -159,7 +158,7 @@ class Flow:
         """
         self._late = LoginOutcome.SWALLOWED
         self._workaround_used = True
-        posts = self._page.traffic.posts
+        posts = self._page.wire.traffic.posts
         await self._hands.open_demo(self._task.patience.demo_s)
         return self._sent_late(posts) or await self._attempt()
 
@@ -169,7 +168,7 @@ class Flow:
         return self._sent_late(posts) or ended
 
     def _sent_late(self, posts: int) -> Ended | None:
-        if self._page.traffic.posts <= posts:
+        if self._page.wire.traffic.posts <= posts:
             return None
         self._submits += 1
         return Ended(LoginOutcome.UNCLEAR, "the form was sent late and its answer was not seen")
@@ -196,13 +195,15 @@ class Flow:
         await self._form.make_ready(look)
         if not await self._permit():
             raise Over(LoginOutcome.CANCELLED, "the submit was not permitted")
-        submitted = Submitted(look, self._page.traffic)
+        submitted = Submitted(look, self._page.wire.traffic)
         self._late = LoginOutcome.TIMED_OUT
         begun_ms = self._hands.now_ms()
         is_out = True  # however we leave from here, the password may have been sent
         try:
             ended = await self._follow(await self._click_submit())
-            unsent = ended.outcome is LoginOutcome.SWALLOWED and self._page.traffic.posts == submitted.traffic.posts
+            unsent = (
+                ended.outcome is LoginOutcome.SWALLOWED and self._page.wire.traffic.posts == submitted.traffic.posts
+            )
             if unsent and not await self._form.is_filled(await self._hands.look()):
                 self._hands.note("form emptied by the page before it was sent")
                 ended = await self._follow(await self._click_submit())
@@ -213,8 +214,8 @@ class Flow:
             is_out = ended.outcome not in _UNSENT
             return ended
         finally:
-            self._page.expect_form(expected=False)
-            self._posts = self._page.traffic.posts
+            self._page.wire.expect_form(expected=False)
+            self._posts = self._page.wire.traffic.posts
             self._submits += is_out or self._posts > submitted.traffic.posts
             self._durations_ms["answer"] = round(self._hands.now_ms() - begun_ms, 1)
 
@@ -223,8 +224,8 @@ class Flow:
         for _ in range(_CLICKS):
             look = await self._form.make_ready(await self._hands.look())
             said = self._hands.said + f"\n{look.words}"
-            submitted = Submitted(look, self._page.traffic, said=said)
-            self._page.expect_form(expected=True)
+            submitted = Submitted(look, self._page.wire.traffic, said=said)
+            self._page.wire.expect_form(expected=True)
             if await self._hands.click(Element.SUBMIT):
                 self._hands.said = said
                 self._hands.note("submitted")
@@ -275,7 +276,7 @@ class Flow:
                 answering_since_s = changed_s = now_s
             if fresh is None:
                 continue
-            look, traffic = fresh, self._page.traffic
+            look, traffic = fresh, self._page.wire.traffic
             if is_push and not look.settling and awaits_approval is not (asked_for(look) is Element.PUSH):
                 # Once a person has approved or denied it, the page's time limit applies, not the person's.
                 awaits_approval = not awaits_approval
@@ -286,7 +287,7 @@ class Flow:
             submitted = with_early_words(look, traffic, submitted)
             said = heard(look, traffic, submitted) or said
             gone = answered_by(look, traffic, submitted) or gone
-            now = Now(look, traffic, now_s - answering_since_s, now_s - changed_s, self._page.quiet_s, said)
+            now = Now(look, traffic, now_s - answering_since_s, now_s - changed_s, self._page.wire.quiet_s, said)
             verdict = judge(now, submitted, patience)
             if verdict is not None:
                 self._hands.note(f"asked for {verdict.element}" if isinstance(verdict, Asked) else "answered")
@@ -298,7 +299,7 @@ class Flow:
 
     def _judge_silence(self, look: Look | None, submitted: Submitted, waited_s: float, gone: str) -> Ended:
         """Return how a wait ends when nothing ended it; ``gone`` is the page's last text."""
-        status = self._page.traffic.post_status or 0
+        status = self._page.wire.traffic.post_status or 0
         if status >= 500:
             return Ended(LoginOutcome.UPSTREAM_ILL, f"IBKR answered {status}")
         if look is not None:

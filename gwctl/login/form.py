@@ -6,8 +6,8 @@ import asyncio
 import time
 
 from gwctl.login.actions import Hands, Over
+from gwctl.login.browser_reports import PageSilent
 from gwctl.login.outcome import LoginOutcome, classify_error
-from gwctl.login.page import PageSilent
 from gwctl.login.page_state import Look
 from gwctl.login.recognition import RECOGNIZED, UNDERSTOOD, describe
 from gwctl.login.selectors import Element, describe_search, version_of
@@ -83,7 +83,7 @@ class Form:
             if look.shows_form and look.shows(Element.SUBMIT, Element.USERNAME_SUBMIT):
                 return look
             self._end_if_ill(look, time.monotonic() - begun_s)
-            if not look.blank or self._hands.page.quiet_s == 0:
+            if not look.blank or self._hands.page.wire.quiet_s == 0:
                 blank_since_s = time.monotonic()
             elif may_reload and time.monotonic() - blank_since_s >= self._patience.blank_s:
                 self._hands.note("page blank")
@@ -97,7 +97,7 @@ class Form:
     def _waits_in_vain(self, look: Look | None) -> bool:
         """Say whether a page without a form has waited too long for an answer."""
         shown = look is not None and look.shows_form
-        return not shown and self._hands.page.unanswered_s >= self._patience.unanswered_s
+        return not shown and self._hands.page.wire.unanswered_s >= self._patience.unanswered_s
 
     def _unknown(self, look: Look, what: str) -> Over:
         """Return the end of an attempt at an unknown page, with what was seen or what was looked for."""
@@ -112,7 +112,7 @@ class Form:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {PASSKEY_ONLY}")
         outcome = classify_error(look.error) if look.error else None
         # An announcement may appear before the form, on a page that is still loading.
-        calm = min(waited_s, self._hands.page.quiet_s) >= self._patience.banner_s
+        calm = min(waited_s, self._hands.page.wire.quiet_s) >= self._patience.banner_s
         ill = outcome is LoginOutcome.UPSTREAM_ILL and calm
         if outcome is not None and (ill or outcome is LoginOutcome.COOKIES_DISABLED):
             raise Over(outcome, look.error)

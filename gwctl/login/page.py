@@ -8,35 +8,39 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from gwctl.login.browser_errors import (
+from gwctl.login.browser_reports import (
     ABORTED,
     CRASHED,
     DETACHED,
     INTERRUPTED,
     Fault,
+    PageFailed,
+    PageSilent,
+    Wire,
     fault_of,
     first_line,
     was_on_its_way,
 )
-from gwctl.login.controls import CHOICE, INTO_FRAME
-from gwctl.login.network_log import Wire
-from gwctl.login.outcome import SsoCookie
-from gwctl.login.page_scripts import (
+from gwctl.login.controls import (
     BUTTON_SCRIPT,
     CHOICE_SCRIPT,
+    INTO_FRAME,
     OPTIONS_SCRIPT,
     TOGGLE_BY_SCRIPT,
     TOGGLE_SCRIPT,
     UNCOVER_SCRIPT,
 )
-from gwctl.login.page_state import FIND_SCRIPT, LOOK_SCRIPT, Look, Traffic
+from gwctl.login.outcome import SsoCookie
+from gwctl.login.page_state import FIND_SCRIPT, LOOK_SCRIPT, Look
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, ElementHandle, FrameLocator, JSHandle, Locator, Request
+    from playwright.async_api import BrowserContext, ElementHandle, FrameLocator, Locator
     from playwright.async_api import Page as BrowserPage
+
+T = TypeVar("T")
 
 LOOK_EVERY_MS = 40
 COOKIE_SECRET_CHARS = 8
@@ -51,63 +55,20 @@ _FIRST_SHARE = 1 / 7
 """The first request gets this share of the page's time, or ``_FIRST_S``; the second and third share the rest."""
 
 
-class PageFailed(Exception):
-    """The browser could not carry out a call; the text is the error's first line."""
-
-
-class PageSilent(PageFailed):
-    """No server answered: no connection, or no answer within the deadline."""
-
-
-class PageWaits(PageFailed):
-    """The page cannot be read while the browser waits for the answer to one of its forms or links."""
-
-
 class Page:
     """The browser page for the steps of a login; every call has a deadline."""
 
     def __init__(self, context: BrowserContext) -> None:
         self._context = context
         self._page = context.pages[0]
-        self._wire = Wire(self._page)
+        self.wire = Wire(self._page)
+        """The network traffic, and the console."""
         self._origin = ""
         """An unknown page is recognized only on this origin."""
         self.outlives_crash = False
         """Whether to wait after the page has crashed: a person may reload it."""
         self._crash = asyncio.Event()
         self._page.on("crash", self._on_crash)
-
-    @property
-    def traffic(self) -> Traffic:
-        """The network traffic so far."""
-        return self._wire.traffic
-
-    @property
-    def quiet_s(self) -> float:
-        """The seconds since the page last sent a request."""
-        return self._wire.quiet_s
-
-    @property
-    def unanswered_s(self) -> float:
-        """How long the page has waited for its oldest open request."""
-        return self._wire.unanswered_s
-
-    def watch_for(self, username: str) -> None:
-        """Treat requests that contain this username as sent by the form."""
-        self._wire.watch_for(username)
-
-    def expect_form(self, *, expected: bool) -> None:
-        """Treat later requests as the form's where possible; ``expected`` false: stop doing so."""
-        self._wire.expect_form(expected=expected)
-
-    @property
-    def server_ahead_s(self) -> float | None:
-        """How many seconds the gateway's clock, which is IBKR's, is ahead of this machine's; None if unknown."""
-        return self._wire.server_ahead_s
-
-    def summary(self, secrets: tuple[str, ...]) -> dict[str, Any]:
-        """Return the requests and console messages so far, redacted, for evidence."""
-        return self._wire.summary(secrets)
 
     # The actions.
 
@@ -212,31 +173,13 @@ class Page:
             scope = scope.frame_locator(frame)
         return scope.locator(_visible(last)).first
 
-    async def use(self, way: str, *, timeout_s: float) -> bool:
-        """Click the element at an address, or choose the list option that the address names."""
-        at, choice, value = way.partition(CHOICE)
-        return await (self.choose(at, value, timeout_s=timeout_s) if choice else self.click(at, timeout_s=timeout_s))
-
-    async def fill_boxes(self, addresses: tuple[str, ...], text: str, *, timeout_s: float) -> bool:
-        """Put one character of ``text`` into each box, for a page with several boxes for one code."""
-        filled = [await self.fill(at, one, timeout_s=timeout_s) for at, one in zip(addresses, text, strict=False)]
-        return all(filled) and len(addresses) == len(text)
-
     async def fill(self, selector: str, text: str, *, timeout_s: float) -> bool:
         """Put ``text`` into the first visible match; ``holds`` says whether it stays there."""
         return await self._act(self._one(selector).fill(text, timeout=timeout_s * 1000))
 
     async def holds(self, selector: str, text: str, *, timeout_s: float) -> bool:
         """Say whether the first visible match contains exactly ``text``."""
-        from playwright.async_api import Error
-
-        try:
-            field = self._one(selector)
-            return await field.input_value(timeout=timeout_s * 1000) == text
-        except Error as error:
-            if self.is_gone:
-                raise PageFailed(first_line(error)) from None
-            return False
+        return await self._act_on(self._one(selector).input_value(timeout=timeout_s * 1000)) == text
 
     async def press_enter(self, selector: str, *, timeout_s: float) -> bool:
         """Press Enter in the first visible match."""
@@ -278,7 +221,8 @@ class Page:
             raise PageFailed(first_line(error)) from None
         return [(str(value), str(label)) for value, label in found]
 
-    async def _act_on(self, finding: Awaitable[JSHandle]) -> JSHandle | None:
+    async def _act_on(self, finding: Awaitable[T]) -> T | None:
+        """Return what was found; None if the page has no such thing."""
         from playwright.async_api import Error
 
         try:
@@ -325,35 +269,25 @@ class Page:
         ``timeout_s`` starts when the page has loaded. A page that does not load in its own time has not called the API;
         the caller's next step finds the reason.
         """
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def on_end(request: Request) -> None:
-            if urlsplit(request.url).path.startswith(path) and not done.done():
-                done.set_result(None)
-
-        self._page.on("requestfinished", on_end)
-        self._page.on("requestfailed", on_end)
         try:
-            if await self.open(url, timeout_s=LOADS_S) >= 400:
-                return False
-            # The call is what is wanted: pictures and styles that are still on their way are not waited for.
-            loaded = asyncio.ensure_future(self._page.wait_for_load_state("load", timeout=LOADS_S * 1000))
-            try:
-                await asyncio.wait([done, loaded], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                loaded.cancel()
-                await asyncio.gather(loaded, return_exceptions=True)
-            async with asyncio.timeout(timeout_s):
-                await done
+            with self.wire.next_call(path) as done:
+                if await self.open(url, timeout_s=LOADS_S) >= 400:
+                    return False
+                # The call is what is wanted: pictures and styles that are still on their way are not waited for.
+                loaded = asyncio.ensure_future(self._page.wait_for_load_state("load", timeout=LOADS_S * 1000))
+                try:
+                    await asyncio.wait([done, loaded], return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    loaded.cancel()
+                    await asyncio.gather(loaded, return_exceptions=True)
+                async with asyncio.timeout(timeout_s):
+                    await done
         except TimeoutError:
             return False
         except PageFailed:
             if self.is_gone:
                 raise
             return False
-        finally:
-            self._page.remove_listener("requestfinished", on_end)
-            self._page.remove_listener("requestfailed", on_end)
         return True
 
     async def toggle(self, selectors: list[str], *, by_script: bool, timeout_s: float) -> bool:

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gwctl.login.controls import COLLECT_SCRIPT, Collected
-from gwctl.login.page_scripts import PICK
+from gwctl.login.controls import COLLECT_SCRIPT, PICK, Collected
 from gwctl.login.recognition import NOTHING, Recognized, is_decoy, recognize
 from gwctl.login.selectors import Element
 from gwctl.login.vocabulary import letters

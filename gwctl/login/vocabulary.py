@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
+from typing import Literal
 
 _NO_LETTERS = re.compile(r"[\W\d_]+")
 _WAITING = re.compile(
@@ -199,3 +200,11 @@ def says(text: str, words: str) -> bool:
     # An identifier joins its words: loginUsername.
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
     return _pattern(words).search(_plain(apart)) is not None
+
+
+def mode_of(name: str) -> Literal["paper", "live", "both"] | None:
+    """Return the kind of account that a name stands for; None for neither."""
+    if says(name, NO_MODE):
+        return None
+    paper, live = says(name, PAPER), says(name, LIVE)
+    return ("both" if live else "paper") if paper else ("live" if live else None)

@@ -17,15 +17,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gwctl.login.actions import Hands, OnStep, Over
-from gwctl.login.browser import Browser, started
-from gwctl.login.browser_errors import LOOKED_AT_BYTES, ended_by, explained, first_line, has_ended
+from gwctl.login.browser import LOOKED_AT_BYTES, Browser, explained, has_ended, started
+from gwctl.login.browser_reports import PageFailed, ended_by, first_line
 from gwctl.login.codes import Question
 from gwctl.login.failures import keep
 from gwctl.login.flow import Flow
 from gwctl.login.form import Form
-from gwctl.login.job import LoginJob
-from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, Step, tidy
-from gwctl.login.page import Page, PageFailed
+from gwctl.login.outcome import LoginJob, LoginOutcome, LoginReport, SsoCookie, Step, tidy
+from gwctl.login.page import Page
 from gwctl.login.page_state import Look
 from gwctl.login.recognition import RECOGNIZED
 from gwctl.login.verdict import Ended

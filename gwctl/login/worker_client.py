@@ -17,12 +17,10 @@ from typing import Any, Self
 
 from gwctl.errors import DiskTrouble
 from gwctl.login.actions import OnStep
-from gwctl.login.browser import Browser
-from gwctl.login.browser_errors import DRIVER, LOG_VARIABLES
+from gwctl.login.browser import DRIVER, LOG_VARIABLES, Browser
 from gwctl.login.codes import Answer, Kind, Question, nobody
 from gwctl.login.failures import keep_without_page
-from gwctl.login.job import LoginJob
-from gwctl.login.outcome import LoginOutcome, LoginReport, Step, tidy
+from gwctl.login.outcome import LoginJob, LoginOutcome, LoginReport, Step, tidy
 from gwctl.process import Child, Spawned, environment_of, inhabitants, spawn, stop
 from gwctl.state_file import make_private_dir
 

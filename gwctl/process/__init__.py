@@ -7,18 +7,20 @@ Linux-only feature (``/proc``, pidfd) is wrapped in one function in ``identity``
 from gwctl.free_ports import next_free, port_is_free
 from gwctl.process.identity import (
     Identity,
+    Listener,
     descendants,
+    find_listener,
     has_open,
     identify,
     inhabitants,
     is_alive,
     is_ours,
+    listens,
     members_of_group,
     reap,
     rss_bytes,
     wait_ended,
 )
-from gwctl.process.listeners import Listener, find_listener, listens
 from gwctl.process.spawn import (
     Child,
     Completed,

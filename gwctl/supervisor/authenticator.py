@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from gwctl.background_writer import Errand
 from gwctl.config import Settings
 from gwctl.core.messages import LoginDone, LoginResult
 from gwctl.credentials import Credentials
@@ -19,15 +20,13 @@ from gwctl.gateway.log_diagnosis import read_cause
 from gwctl.login.browser import find_browser
 from gwctl.login.codes import Answer, Method, Question, nobody
 from gwctl.login.failures import keep_cause, keep_never_authenticated
-from gwctl.login.job import LoginJob
-from gwctl.login.outcome import LoginOutcome, LoginReport, Step
+from gwctl.login.outcome import LoginJob, LoginOutcome, LoginReport, Step
 from gwctl.login.recognition import UNDERSTOOD
 from gwctl.login.worker_client import LoginWorker
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.login_ledger.outcome_policy import MEANINGS
 from gwctl.login_ledger.rules import Permission
 from gwctl.supervisor.attempt import Attempt, denied, environment_trouble, login_context, method_of
-from gwctl.supervisor.daemon_threads import Errand
 from gwctl.supervisor.questions import Questions
 
 log = logging.getLogger("gwctl.supervisor")

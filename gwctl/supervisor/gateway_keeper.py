@@ -24,10 +24,9 @@ from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
 from gwctl.signals import whole
 from gwctl.state_file import make_private_dir
-from gwctl.supervisor.drift import read_again
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.sandbox_process import StandInRecord, ensure_stand_in, sandbox_release
-from gwctl.supervisor.served import Served, choose_release
+from gwctl.supervisor.served import Served, choose_release, read_again
 
 log = logging.getLogger("gwctl.supervisor")
 

@@ -18,7 +18,7 @@ import h11
 from gwctl import process
 from gwctl.config import Settings
 from gwctl.errors import GwctlError, Unavailable
-from gwctl.gateway.port_conflict import neighbour_on
+from gwctl.profile_registry import neighbour_on
 
 log = logging.getLogger("gwctl.supervisor")
 
@@ -328,7 +328,7 @@ async def open_health(health: HealthServer, settings: Settings) -> int:
         return await health.open(wanted, settings["metrics_address"])
     except Unavailable:
         holder = process.find_listener(wanted) if wanted else None
-        neighbour = neighbour_on(settings.paths, "health_port", wanted, holder)
+        neighbour = neighbour_on(settings.paths, "health_port", wanted, holder.cwd if holder is not None else None)
         if neighbour is not None:
             raise neighbour from None
         raise

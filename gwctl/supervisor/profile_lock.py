@@ -11,12 +11,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from gwctl.background_writer import reopen_log
 from gwctl.errors import GwctlError
 from gwctl.paths import Paths
 from gwctl.process import Identity, has_open, inhabitants
 from gwctl.signals import whole
 from gwctl.state_file import make_private_dir, write_json
-from gwctl.supervisor.daemon_threads import reopen_log
 
 
 def unrecorded_supervisors(paths: Paths) -> list[Identity]:

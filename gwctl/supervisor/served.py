@@ -1,19 +1,28 @@
-"""What the running gateway serves: its release and its settings."""
+"""What the running gateway serves: its release and settings; and drift, the settings that changed since its start."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import hmac
+import logging
+import os
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from gwctl.background_writer import Scribe
 from gwctl.config import Settings
-from gwctl.errors import ProfileHeld, ReleaseMissing
+from gwctl.errors import Configuration, GwctlError, ProfileHeld, ReleaseMissing
+from gwctl.gateway import keystore
 from gwctl.gateway.launch import adopt
+from gwctl.gateway.work_folder import check_allow_ips, rendered_allow_ips
 from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
+from gwctl.session_status import Drift as DriftStatus
 from gwctl.state_file import look_at_json, read_json, write_json
 
 
@@ -113,3 +122,177 @@ def refuse_other_kind(paths: Paths, profile: str, *, sandbox: bool) -> None:
     raise ProfileHeld(
         f"profile {profile!r} still has a gateway running with {left}", hint=f"gwctl{option} down, or another --profile"
     )
+
+
+log = logging.getLogger("gwctl.supervisor")
+
+READ_AGAIN = ("allow_ips", "certificate_names", "auth_delay_ms", "java_options")
+"""Settings of the gateway that are read again each time it starts."""
+_NEED_ANOTHER_GATEWAY = frozenset({"username", "mode", "port", "upstream", "release", "java"})
+_LOOK_EVERY_S = 5.0
+_FIRST_LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One setting that is not in force yet, and the command that applies it."""
+
+    setting: str
+    text: str
+    remedy: str
+
+    def to_status(self) -> DriftStatus:
+        """Return the object for ``status``."""
+        return {"setting": self.setting, "text": self.text, "remedy": self.remedy}
+
+
+def read_again(settings: Settings, load: Callable[[], Settings]) -> Settings:
+    """Return ``settings`` with the gateway's settings reloaded; raise Configuration if they are invalid."""
+    now = load()
+    check_allow_ips(now["allow_ips"])
+    return replace(settings, values={**settings.values, **{key: now.values[key] for key in READ_AGAIN}})
+
+
+def drift_of_gateway(paths: Paths, configured: Settings) -> list[Drift]:
+    """Return the settings of ``configured`` that the running gateway was not started with, as far as known."""
+    started_with = made_with(paths)
+    remedy = command(configured, "restart")
+    found: list[Drift] = []
+    allowed = rendered_allow_ips(paths)
+    try:
+        wanted = check_allow_ips(configured["allow_ips"])
+    except Configuration as error:
+        return [Drift("allow_ips", error.message, error.hint or command(configured, "doctor"))]
+    if allowed is not None and set(allowed) != set(wanted):
+        found.append(Drift("allow_ips", _differ("allow_ips", allowed, wanted), remedy))
+    names = keystore.certified_names(paths)
+    if set(names) != set(configured["certificate_names"]):
+        found.append(
+            Drift("certificate_names", _differ("certificate_names", names, configured["certificate_names"]), remedy)
+        )
+    changed = [key for key in READ_AGAIN if key in started_with and started_with[key] != configured[key]]
+    return found + [Drift(key, f"{key} was changed since the gateway started", remedy) for key in changed]
+
+
+def drift_of_supervisor(started_with: Settings, configured: Settings) -> list[Drift]:
+    """Return the settings of ``configured`` that the supervisor was not started with and does not reload."""
+    found: list[Drift] = []
+    for key, setting in configured.values.items():
+        if key in READ_AGAIN or started_with[key] == setting.value:
+            continue
+        down = "down" if key in _NEED_ANOTHER_GATEWAY else "down --keep-session"
+        remedy = f"{command(configured, down)}, then {command(configured, 'up')}"
+        found.append(Drift(key, f"{key} was changed since the supervisor started", remedy))
+    return found
+
+
+def command(settings: Settings, rest: str) -> str:
+    """Return a gwctl command for the settings' profile."""
+    option = "" if settings.profile == "default" else f" --profile {settings.profile}"
+    return f"gwctl{option} {rest}"
+
+
+def down_then_up(settings: Settings) -> str:
+    """Return the commands that apply all settings and variables of the person who types them."""
+    return f"{command(settings, 'down')}, then {command(settings, 'up')}"
+
+
+def _differ(key: str, running: Iterable[str], configured: Iterable[str]) -> str:
+    said = [", ".join(values) or "none" for values in (running, configured)]
+    return f"{key}: the gateway runs with {said[0]}; the settings say {said[1]}"
+
+
+class DriftWatch:
+    """Checks periodically whether settings have changed; ``found`` is the last result.
+
+    A thread reads the files, and only if one of them has changed.
+    """
+
+    def __init__(
+        self,
+        started_with: Settings,
+        load: Callable[[], Settings],
+        gateway_pid: Callable[[], int | None],
+        on_note: Callable[..., object],
+    ) -> None:
+        self.found: list[Drift] = []
+        self._started_with = started_with
+        self._load = load
+        self._gateway_pid = gateway_pid
+        self._on_note = on_note
+        self._seen: tuple[object, ...] = ()
+        self._poked = asyncio.Event()
+        self._scribe = Scribe("gwctl-settings")
+
+    def poke(self) -> None:
+        """Check now, because a new gateway runs."""
+        self._poked.set()
+
+    async def watch(self) -> None:
+        """Check until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._poked.wait(), _LOOK_EVERY_S)
+            self._poked.clear()
+            await self.look(self._gateway_pid())
+
+    async def look_first(self, pid: int) -> None:
+        """Check before gateway ``pid`` is adopted, so that `gwctl up` shows the result; skip a slow disk."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_LOOK_S):
+                await self.look(pid)
+
+    async def look(self, pid: int | None) -> None:
+        """Check once, and journal new drift."""
+        before = {one.text for one in self.found}
+        found = await self._looked(pid)
+        if found is None:
+            return
+        self.found = found
+        for one in found:
+            if one.text not in before:
+                self._on_note("warning", code="settings_drift", text=f"{one.text}; to apply it: {one.remedy}")
+
+    async def _looked(self, pid: int | None) -> list[Drift] | None:
+        """Return the thread's result; the thread may hang on a file without blocking the loop."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Drift] | None] = loop.create_future()
+
+        def tell(found: list[Drift] | None) -> None:
+            if not answer.done():
+                answer.set_result(found)
+
+        def look() -> None:
+            found = None
+            try:
+                found = self._look(pid)
+            except Exception:  # the session comes first
+                log.exception("could not check the settings")
+            loop.call_soon_threadsafe(tell, found)
+
+        self._scribe.do(look)
+        return await answer
+
+    def _look(self, pid: int | None) -> list[Drift] | None:
+        paths = self._started_with.paths
+        conf_file = paths.gateway_dir / "root" / "conf.yaml"
+        files = (paths.config_file, conf_file, paths.gateway_served_file, keystore.leaf_facts_file(paths))
+        seen = (pid, *(_stamp(file) for file in files))
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        try:
+            configured = self._load()
+            of_gateway = drift_of_gateway(paths, configured) if pid is not None else []
+        except GwctlError as error:
+            remedy = error.hint or command(self._started_with, "doctor")
+            return [Drift(paths.config_file.name, error.message, remedy)]
+        return of_gateway + drift_of_supervisor(self._started_with, configured)
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(file)  # noqa: PTH116 - one call for three numbers
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

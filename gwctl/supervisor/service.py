@@ -37,7 +37,6 @@ from gwctl.signals import whole
 from gwctl.state_file import make_private_dir, write_json
 from gwctl.supervisor.authenticator import Authenticator
 from gwctl.supervisor.control import record_this_process
-from gwctl.supervisor.drift import DriftWatch
 from gwctl.supervisor.gateway_keeper import GatewayKeeper
 from gwctl.supervisor.handover import Tether
 from gwctl.supervisor.health import Answer, HealthServer, Routes, open_health
@@ -48,7 +47,7 @@ from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.profile_lock import FolderGuard, Hold
 from gwctl.supervisor.questions import Hands, Questions
 from gwctl.supervisor.sandbox_process import stop_stand_in
-from gwctl.supervisor.served import refuse_other_kind
+from gwctl.supervisor.served import DriftWatch, refuse_other_kind
 from gwctl.supervisor.status_report import (
     Page,
     describe_budget,

@@ -181,12 +181,12 @@ class Page:
             return text
 
     def _read_day(self) -> str:
-        from gwctl.history.recent import look_back
-        from gwctl.history.report import LastSign
+        from gwctl.history.journal import read_entries
+        from gwctl.history.report import LastSign, look_back
 
         try:
             now_s = time.time()
-            return json.dumps(look_back(self._paths, now_s, LastSign(now_s)).to_json())
+            return json.dumps(look_back(read_entries(self._paths), now_s, LastSign(now_s)).to_json())
         except GwctlError as error:
             return json.dumps({"error": error.message})
 

@@ -18,10 +18,10 @@ import pytest
 from gwctl.free_ports import BROWSERS_REFUSE
 from gwctl.login import worker_client as scratch
 from gwctl.login.browser import Browser, started
-from gwctl.login.browser_errors import Fault, fault_of
+from gwctl.login.browser_reports import Fault, PageFailed, fault_of
 from gwctl.login.failures import latest
 from gwctl.login.outcome import LoginOutcome, LoginReport
-from gwctl.login.page import Page, PageFailed
+from gwctl.login.page import Page
 from gwctl.login.page_state import Patience
 from gwctl.login.worker_client import LoginWorker
 

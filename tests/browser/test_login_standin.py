@@ -10,8 +10,7 @@ import login_rig as rig
 import pyotp
 import pytest
 
-from gwctl.login.job import LoginJob
-from gwctl.login.outcome import LoginOutcome
+from gwctl.login.outcome import LoginJob, LoginOutcome
 from gwctl.login.page_state import Patience
 from gwctl.sandbox.ibkr import RunningStandIn
 from gwctl.sandbox.settings import Mode

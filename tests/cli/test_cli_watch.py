@@ -19,8 +19,8 @@ import pytest
 from cli_fakes import PROGRAM, Home, wait_for
 
 from gwctl.cli.live import screen
-from gwctl.history.recent import Lately, look_back
-from gwctl.history.report import LastSign
+from gwctl.history.journal import read_entries
+from gwctl.history.report import LastSign, Lately, look_back
 from gwctl.paths import Paths
 from gwctl.session_status import Status
 
@@ -33,7 +33,7 @@ def day(tmp_path: Path) -> Lately:
     """Return a day with two outages."""
     paths = Paths.for_profile("trader", tmp_path)
     page_rig.write_journal(paths.journal_file, NOW_S)
-    return look_back(paths, NOW_S, LastSign(NOW_S))
+    return look_back(read_entries(paths), NOW_S, LastSign(NOW_S))
 
 
 def _plain(status: dict[str, Any], day: Lately | None, width: int = COLUMNS, *, blocks: bool = True) -> list[str]:

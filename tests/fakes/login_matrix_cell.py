@@ -8,7 +8,7 @@ from typing import Any
 import login_matrix as matrix
 import login_rig as rig
 
-from gwctl.login.job import LoginJob
+from gwctl.login.outcome import LoginJob
 from gwctl.login.page_state import Patience
 from gwctl.sandbox.ibkr import RunningStandIn
 

@@ -27,8 +27,7 @@ from cryptography.x509.oid import NameOID
 from gwctl.credentials import Secret
 from gwctl.login.browser import Browser, find_browser, find_window_browser, started
 from gwctl.login.codes import Kind, Question
-from gwctl.login.job import LoginJob
-from gwctl.login.outcome import LoginReport, Step
+from gwctl.login.outcome import LoginJob, LoginReport, Step
 from gwctl.login.page import Page
 from gwctl.login.worker import do_task
 from gwctl.login.worker_client import LoginWorker

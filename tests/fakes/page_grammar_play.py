@@ -17,8 +17,7 @@ from page_grammar_model import SOON_S, Expected, expected
 from page_grammar_server import Seen, Server
 
 from gwctl.login.codes import Kind, Method, Question
-from gwctl.login.job import LoginJob
-from gwctl.login.outcome import LoginOutcome
+from gwctl.login.outcome import LoginJob, LoginOutcome
 from gwctl.login.page_state import Patience
 
 TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"

@@ -20,8 +20,7 @@ from rig import Done, wait_for
 from gwctl.credentials import Secret
 from gwctl.gateway.keystore import ensure_leaf
 from gwctl.login.browser import find_browser
-from gwctl.login.job import LoginJob
-from gwctl.login.outcome import LoginOutcome, LoginReport
+from gwctl.login.outcome import LoginJob, LoginOutcome, LoginReport
 from gwctl.login.worker_client import LoginWorker
 from gwctl.paths import Paths
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gwctl.login.browser_errors import was_on_its_way
+from gwctl.login.browser_reports import was_on_its_way
 
 FOUND = """Locator.click: Timeout 500ms exceeded.
 Call log:

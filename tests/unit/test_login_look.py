@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gwctl.login.browser_errors import first_line
+from gwctl.login.browser_reports import first_line
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.page_state import Look, Patience, Submitted, Traffic
 from gwctl.login.selectors import Element

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gwctl.core.messages import LoginResult
-from gwctl.login.browser_errors import Fault, ended_by, fault_of
+from gwctl.login.browser_reports import Fault, ended_by, fault_of
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login_ledger.outcome_policy import MEANINGS
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwctl.login.account_kind import mode_of
 from gwctl.login.controls import Collected, Control
 from gwctl.login.page_state import Look
 from gwctl.login.recognition import Recognized, describe, recognize
 from gwctl.login.selectors import Element
+from gwctl.login.vocabulary import mode_of
 
 
 def control(n: int, kind: str, name: str = "", **values: Any) -> Control:

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from gwctl.supervisor.daemon_threads import LooseThreads
+from gwctl.background_writer import LooseThreads
 
 HANGS = """
 import asyncio, threading
-from gwctl.supervisor.daemon_threads import LooseThreads
+from gwctl.background_writer import LooseThreads
 
 async def main():
     asyncio.get_running_loop().set_default_executor(LooseThreads(0.3))

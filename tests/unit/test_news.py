@@ -29,6 +29,9 @@ PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "notifications.md").read
 STARTED = {"kind": "start", "last_seen": None}
 READY = {"kind": "phase", "phase": "ready", "reason": "authenticated"}
 LOST = {"kind": "phase", "phase": "recovering", "reason": "the gateway ended"}
+BEGINS = {"kind": "phase", "phase": "starting", "reason": "starting the gateway"}
+STOPS = {"kind": "phase", "phase": "stopping", "reason": "stopping", "event": "StopWanted"}
+GIVES_UP = {"kind": "phase", "phase": "stopping", "reason": "no memory", "event": "GatewayCannotStart"}
 LOCKED = {"kind": "phase", "phase": "locked_out", "reason": "IBKR says that the account is locked"}
 PUSH = {"kind": "question", "what": "push", "text": "IBKR sends a notification: approve it", "wants_code": False}
 CODE = {"kind": "question", "what": "app", "text": "IBKR asks for a code", "wants_code": True, "id": 1}
@@ -76,7 +79,10 @@ class Life:
         ([STARTED, READY, LOST, 12, READY], []),
         ([STARTED, READY, LOST, OUTAGE_S - 1, READY], []),
         ([STARTED, READY, LOST, OUTAGE_S, READY], ["recovered"]),
-        ([STARTED, LOST, NIGHT_S, READY], []),  # it was never ready: no outage, and the caller who waits sees it
+        # A start that fails is an outage, as in `gwctl history`; one that goes well is none.
+        ([STARTED, LOST, OUTAGE_S - 1, READY], []),
+        ([STARTED, LOST, OUTAGE_S, READY], ["recovered"]),
+        ([STARTED, BEGINS, OUTAGE_S, READY], []),
         ([STARTED, LOST, LONG_OUTAGE_S - 1, LOOK], []),
         ([STARTED, LOST, LONG_OUTAGE_S, LOOK, 60, LOOK, READY], ["long_outage", "recovered"]),
         ([STARTED, LOST, 60, STOPPED, NIGHT_S, LOOK], []),
@@ -96,6 +102,8 @@ class Life:
         ([STARTED, {**LOCKED, "person_needed": "manual_login"}], []),
         ([STARTED, GAVE_UP], ["needs_person"]),
         ([STARTED, READY, STOPPED], []),
+        ([STARTED, READY, LOST, STOPS, LONG_OUTAGE_S, LOOK], []),
+        ([STARTED, BEGINS, STOPS, LONG_OUTAGE_S, LOOK], []),
         ([STARTED, READY, OFTEN], ["restarted_often"]),
         ([STARTED, READY, LOGINS], ["logged_in_often"]),
         ([STARTED, READY, {"kind": "warning", "code": "folder_lost", "text": "deleted"}], []),
@@ -144,6 +152,8 @@ def test_an_outage_counts_from_when_the_last_supervisor_was_seen() -> None:
     assert life.told[0][1].text == "default: no session for 1 h 0 min: IBKR does not answer. Next: gwctl status"
     life.restart()
     assert life.live({**seen, "last_ready": False}, LOST, LONG_OUTAGE_S, LOOK) == []
+    # A start that is slow but goes well is no outage; that there is no session for so long is notified all the same.
+    assert Life().live(STARTED, BEGINS, LONG_OUTAGE_S, LOOK) == ["long_outage"]
     # A supervisor without a session, or one that was stopped, does not show an outage.
     assert Life().live({**seen, "last_ready": False}, LOST, LOOK) == []
 
@@ -167,6 +177,15 @@ def test_an_outage_outlives_supervisors_that_are_killed_again_and_again() -> Non
     assert life.live({**STARTED, "last_ready": False}, LOST, LOOK) == []
     life.live({"kind": "start", "last_seen": "2027-01-15T08:00:00.000Z", "last_ready": True})
     assert life.desk.unkept, "also one that began while nobody looked"
+
+
+def test_giving_up_begins_an_outage() -> None:
+    """A supervisor that stops although nobody asked it to has an outage from then on, as in `gwctl history`."""
+    life = Life()
+    assert life.live(STARTED, READY, GIVES_UP, 5, GAVE_UP) == ["needs_person"]
+    life.restart()
+    assert life.live(HOUR_S - 5, STARTED, READY) == ["recovered"]
+    assert life.told[-1][1].text == "default: the session is ready again after 1 h 0 min. Next: gwctl history"
 
 
 def test_the_words() -> None:
@@ -194,6 +213,7 @@ def test_what_is_held_back_is_said_once() -> None:
     assert [told for told in ends if told] == [["needs_person"]] * 2
     life.restart()
     assert life.live({**PUSH, "text": "z"}) == []
+    assert life.live(STOPPED, {**PUSH, "text": "z"}) == [], "a stop does not lift the limit, nor repeat the notice"
     assert life.live(HOUR_S, PUSH) == ["second_factor"]
 
 

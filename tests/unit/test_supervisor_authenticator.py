@@ -15,8 +15,7 @@ from gwctl.config import Environment, load
 from gwctl.core.messages import LoginDone, LoginResult
 from gwctl.credentials import Credentials, Secret
 from gwctl.login.codes import Answer
-from gwctl.login.job import LoginJob
-from gwctl.login.outcome import LoginOutcome, LoginReport, SsoCookie, Step
+from gwctl.login.outcome import LoginJob, LoginOutcome, LoginReport, SsoCookie, Step
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.login_ledger.outcome_policy import MEANINGS
 from gwctl.login_ledger.rules import REFUSED, SUCCESS

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gwctl.core.budget import Rung
 from gwctl.core.messages import LoginResult, Phase, RestartCause
+from gwctl.history.alerts import Desk
 from gwctl.history.counters import Histogram, Launch, Numbers, Since
 from gwctl.history.replay import seconds_at
 from gwctl.history.report import LastSign, tell
@@ -22,16 +23,18 @@ BEGAN_S = 1_700_000_000.0
 class Life:
     """A supervisor's life: a clock, the entries so far, and the counters that saw them."""
 
-    def __init__(self) -> None:
+    def __init__(self, **start: Any) -> None:
         self.now_s = 0.0
         self.numbers = Numbers(lambda: self.now_s)
+        self.desk = Desk("default", lambda: BEGAN_S + self.now_s)
         self.entries: list[dict[str, Any]] = []
-        self.write("start")
+        self.write("start", **start)
 
     def write(self, kind: str, **fields: Any) -> None:
         entry = {"n": len(self.entries) + 1, "at": utc_ms(BEGAN_S + self.now_s), "kind": kind, **fields}
         self.entries.append(entry)
         self.numbers.saw(entry)
+        self.desk.see(entry)
 
     def phase(self, phase: str, event: str = "Checked", *, after_s: float = 1.0) -> None:
         self.now_s += after_s
@@ -137,6 +140,17 @@ def test_a_cure_has_worked_when_the_session_is_ready(deeds: list[Any], expected:
     assert life.cures() == expected
 
 
+def test_a_supervisor_after_one_that_was_killed_begins_in_an_outage() -> None:
+    """The session was ready and nobody stopped it: an outage as in `gwctl history`, counted from the start."""
+    life = Life(last_seen=utc_ms(BEGAN_S - 30), last_ready=True)
+    life.phase("starting", "StartWanted", after_s=0)
+    life.phase("ready", after_s=5)
+    history = tell(life.entries, now_s=BEGAN_S + 9, last_sign=LastSign(BEGAN_S + 9))
+    assert [one.length_s for one in history.outages] == [5.0]
+    assert (life.numbers.outages, life.numbers.outage_s[False]) == (1, 5.0)
+    assert life.numbers.time_to_ready[Since.START].sum == 5.0
+
+
 def test_starts_by_their_end() -> None:
     """A gateway that was launched, one that was adopted, and each failed start."""
     life = Life()
@@ -189,16 +203,17 @@ phases = st.tuples(
     st.sampled_from(["Checked", "TimeOut", "StopWanted", "GatewayEnded", "LoginDone", "GatewayFellOver"]),
 )
 windows = st.booleans()
+starts = st.sampled_from([{}, {"last_ready": False}, {"last_ready": True}])
 ends = st.sampled_from([None, 0, 1, 69, 77])
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 100), phases | windows), max_size=30), ends, st.integers(1, 100))
+@given(st.lists(st.tuples(st.integers(1, 100), phases | windows), max_size=30), ends, st.integers(1, 100), starts)
 def test_the_numbers_agree_with_the_history(
-    happened: list[tuple[int, tuple[str, str] | bool]], end: int | None, rest_s: int
+    happened: list[tuple[int, tuple[str, str] | bool]], end: int | None, rest_s: int, start: dict[str, bool]
 ) -> None:
-    """A supervisor's outages and their length are always those of `gwctl history`."""
-    life = Life()
+    """A supervisor's outages and their length, and the one that alerts wait for, are those of `gwctl history`."""
+    life = Life(**start)
     for after_s, what in happened:
         if isinstance(what, tuple):
             life.phase(*what, after_s=after_s)
@@ -214,3 +229,5 @@ def test_the_numbers_agree_with_the_history(
     assert seconds_at(life.entries[0], "at") == BEGAN_S
     assert life.numbers.outages == len(history.outages)
     assert sum(life.numbers.outage_s.values()) == pytest.approx(sum(one.length_s for one in history.outages))
+    lasting = [one.began_s for one in history.outages if one.ended_s is None]
+    assert life.desk.to_json()["away_s"] == (lasting[0] if lasting else None)

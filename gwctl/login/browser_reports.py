@@ -1,22 +1,26 @@
-"""The network traffic of one login, and the browser's console: counted, and summed up for evidence.
+"""What the browser reports: the traffic and console of one login, its errors, and its last output before it exited.
 
-It keeps methods, paths, statuses and times; never a query, path parameters, a header, a body or a cookie. The only
-header that it reads is ``Date``, which is IBKR's clock.
+The log of the traffic keeps methods, paths, statuses and times; never a query, path parameters, a header, a body or a
+cookie. The only header that it reads is ``Date``, which is IBKR's clock.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from gwctl.login.outcome import redact
+from gwctl.login.outcome import LoginOutcome, redact
 from gwctl.login.page_state import Traffic
+from gwctl.login.verdict import Ended
 
 if TYPE_CHECKING:
     from playwright.async_api import ConsoleMessage, Request, Response, WebSocket
@@ -216,6 +220,23 @@ class Wire:
             at_s = time.monotonic() - self._began_s
             self._messages.append((at_s, message.type, message.text[:MESSAGE_HELD_CHARS]))
 
+    @contextlib.contextmanager
+    def next_call(self, path: str) -> Iterator[asyncio.Future[None]]:
+        """Return a future that is done once a request below ``path`` is answered or fails."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def on_end(request: Request) -> None:
+            if urlsplit(request.url).path.startswith(path) and not done.done():
+                done.set_result(None)
+
+        self._page.on("requestfinished", on_end)
+        self._page.on("requestfailed", on_end)
+        try:
+            yield done
+        finally:
+            self._page.remove_listener("requestfinished", on_end)
+            self._page.remove_listener("requestfailed", on_end)
+
     def summary(self, secrets: tuple[str, ...]) -> dict[str, Any]:
         """Return requests and console messages in order, redacted, each with its time in ms; nothing that was sent."""
         return {
@@ -241,3 +262,104 @@ class Wire:
 def _shown(path: str) -> str:
     """Return a path without the parameters of its parts: a Java server puts its session's cookie there."""
     return unquote(re.sub(r";[^/]*", "", path))
+
+
+CRASHED = "the page crashed"
+DETACHED = "frame was detached"
+"""Playwright's message about a page whose process ended during a navigation."""
+INTERRUPTED = "is interrupted by another navigation"
+ABORTED = "net::ERR_ABORTED"
+
+
+def was_on_its_way(message: str) -> bool:
+    """Say, from the log of a failed click, whether its last try reached the mouse (Playwright 1.50 to 1.65).
+
+    If something covers the element, a try ends and the log has a line for the next one. A log in other words says
+    nothing, and the click may have happened.
+    """
+    if "locator resolved to" in message and "attempting click action" not in message:
+        return True
+    return message.rfind("performing click action") > message.rfind("retrying click action")
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of Playwright's message, without the name of its call."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    with contextlib.suppress(ValueError):
+        head, tail = lines[0].split(": ", 1)
+        if "." in head and " " not in head:
+            return tail
+    return lines[0]
+
+
+_NET_ERROR = re.compile(r"net::(ERR_[A-Z0-9_]+)")
+
+
+class PageFailed(Exception):
+    """The browser could not carry out a call; the text is the error's first line."""
+
+
+class PageSilent(PageFailed):
+    """No server answered: no connection, or no answer within the deadline."""
+
+
+class PageWaits(PageFailed):
+    """The page cannot be read while the browser waits for the answer to one of its forms or links."""
+
+
+class Fault(StrEnum):
+    """The party at fault."""
+
+    IBKR = "ibkr"
+    GATEWAY = "gateway"
+    NETWORK = "network"
+    NAME = "name"
+    PROXY = "proxy"
+    CERTIFICATE = "certificate"
+    PORT = "port"
+    BROWSER = "browser"
+
+
+# First match wins.
+FAULTS: tuple[tuple[str, Fault], ...] = (
+    (r"UNSAFE_PORT", Fault.PORT),
+    (r"(NAME_|ICANN_NAME_|DNS_|HOST_RESOLVER_).*", Fault.NAME),
+    (r".*PROX(Y|IES).*|SOCKS_.*|TUNNEL_.*|PAC_.*", Fault.PROXY),
+    (r"(CERT|SSL|BAD_SSL|CT|ECH|TLS13|ALPN|NO_SSL|CERTIFICATE|CLIENT_AUTH)_.*", Fault.CERTIFICATE),
+    (r"INTERNET_DISCONNECTED|NETWORK_(CHANGED|ACCESS_DENIED|IO_SUSPENDED)|ADDRESS_.*", Fault.NETWORK),
+    (r"CONNECTION_.*|SOCKET_.*|TIMED_OUT|EMPTY_RESPONSE", Fault.GATEWAY),
+    (r"(HTTP|HTTP2|QUIC|RESPONSE|CONTENT|ENCODING)_.*|INVALID_(RESPONSE|HTTP_RESPONSE)", Fault.IBKR),
+    (r"(INVALID|INCOMPLETE)_.*(ENCODING|HEADERS)|TOO_MANY_.*|(UNSAFE|INVALID)_REDIRECT", Fault.IBKR),
+    (r"ABORTED|FAILED|BLOCKED_BY_(RESPONSE|CSP|ORB)|(UNKNOWN|DISALLOWED)_URL_SCHEME", Fault.IBKR),
+    (r"(INVALID|MISSING)_AUTH_CREDENTIALS|UNSUPPORTED_AUTH_SCHEME|METHOD_NOT_SUPPORTED", Fault.IBKR),
+)
+"""Errors in no row, such as ``INSUFFICIENT_RESOURCES`` and ``BLOCKED_BY_ADMINISTRATOR``, are the browser's."""
+
+_ENDINGS: dict[Fault, tuple[LoginOutcome, str]] = {
+    Fault.IBKR: (LoginOutcome.UPSTREAM_ILL, "IBKR answered {status}without a page"),
+    Fault.GATEWAY: (LoginOutcome.PAGE_NEVER_CAME, "no answer at the gateway's port"),
+    Fault.NETWORK: (LoginOutcome.UPSTREAM_ILL, "this machine's network does not reach IBKR"),
+    Fault.NAME: (LoginOutcome.UPSTREAM_ILL, "a host name does not resolve (DNS)"),
+    Fault.PROXY: (LoginOutcome.UPSTREAM_ILL, "a proxy blocks the browser"),
+    Fault.CERTIFICATE: (LoginOutcome.FOREIGN_KEY, "the server at the gateway's port does not have our key"),
+    Fault.PORT: (LoginOutcome.PORT_FORBIDDEN, "browsers refuse to open this port"),
+    Fault.BROWSER: (LoginOutcome.BROWSER_FAILED, ""),
+}
+
+
+def fault_of(text: str) -> Fault:
+    """Return the party at fault for the browser's message; without a network error, that is the browser itself."""
+    found = _NET_ERROR.search(text)
+    if found is None:
+        return Fault.BROWSER
+    name = found[1].removeprefix("ERR_")
+    return next((fault for pattern, fault in FAULTS if re.fullmatch(pattern, name)), Fault.BROWSER)
+
+
+def ended_by(text: str, status: int | None = None) -> Ended:
+    """Return how a login ends after the browser's message ``text``; ``status`` is the document's, if it had one."""
+    outcome, what = _ENDINGS[fault_of(text)]
+    # A page that loaded says nothing about an answer that is missing.
+    shown = f"{status} " if status is not None and status >= 400 else ""
+    said = what.format(status=shown)
+    return Ended(outcome, f"{said}: {text}" if said else text)
