@@ -85,7 +85,7 @@ def _upstream_of(call: Call, settings: Settings) -> str:
 
     client = SupervisorClient.find(call.paths)
     record = StandInRecord.load(call.paths) if client is not None and client.record.sandbox else None
-    return (record.url if record is not None else str(settings["upstream"])).rstrip("/")
+    return record.url if record is not None else str(settings["upstream"])
 
 
 async def _probe(call: Call, settings: Settings, upstream: str, deadline_s: float) -> LoginReport:

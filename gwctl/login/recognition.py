@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from gwctl.login import vocabulary as words
 from gwctl.login.account_kind import Unsure, check_nameless, find_switch
 from gwctl.login.controls import CHOICE, Collected, Control
-from gwctl.login.selectors import AUTHENTICATOR_APP, IB_KEY, SMS, Element
+from gwctl.login.selectors import AUTHENTICATOR_APP, IB_KEY, SMS
 from gwctl.login.vocabulary import says
+from gwctl.setting_values import Element
 
 RECOGNIZED = "recognized"
 """The version name of an unknown page."""

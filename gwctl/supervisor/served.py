@@ -63,7 +63,8 @@ class Served:
         raw, _ = read_json(paths.gateway_served_file)
         match raw:
             case {"sandbox": bool(sandbox), "upstream": str(upstream), "salt": str(salt), "user": str(user)}:
-                return cls(sandbox, upstream, salt, user, _made_with(raw))
+                # Earlier versions recorded the setting as it was written.
+                return cls(sandbox, upstream.rstrip("/"), salt, user, _made_with(raw))
             case _:
                 return None
 
