@@ -104,11 +104,12 @@ def is_standin(release_path: Path) -> bool:
     return (release_path / STANDIN_MARKER).is_file()
 
 
-def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings) -> PreparedHome:
+def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings, leaf: Leaf | None = None) -> PreparedHome:
     """Set up the profile's gateway folder for ``release_path`` and ``settings``, writing only what differs.
 
-    Each file is replaced whole. Raises ReleaseBroken for an incomplete release, and DiskTrouble; files written before
-    an error are harmless, and the next call completes them.
+    ``leaf`` is the certificate, if the caller has just ensured it. Each file is replaced whole. Raises ReleaseBroken
+    for an incomplete release, and DiskTrouble; files written before an error are harmless, and the next call completes
+    them.
     """
     shipped = release_path / "root"
     if not (shipped / "conf.yaml").is_file() or not (release_path / "bin" / "run.sh").is_file():
@@ -117,7 +118,7 @@ def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings) ->
     root = home / "root"
     for folder in (paths.profile_dir, home, root, home / "logs", paths.logs_dir):
         state_file.make_private_dir(folder)
-    leaf = ensure_leaf(paths, settings.certificate_names)
+    leaf = leaf or ensure_leaf(paths, settings.certificate_names)
     changed = [home / name for name in _LINKED_FOLDERS if _link(home / name, release_path / name)]
     wanted = {
         root / "conf.yaml": render_conf(_read(shipped / "conf.yaml"), settings, leaf),

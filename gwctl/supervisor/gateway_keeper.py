@@ -102,6 +102,7 @@ class GatewayKeeper:
                 auth_delay_ms=self.settings["auth_delay_ms"],
                 java_options=self.settings["java_options"],
             ),
+            leaf,
         )
         served = Served.now(self.settings, sandbox=self.sandbox, upstream=upstream)
         await whole(served.save, self.paths)
