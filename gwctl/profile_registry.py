@@ -36,7 +36,7 @@ def known_names(paths: Paths) -> list[str]:
 
 
 def ports_by_profile(paths: Paths) -> dict[str, set[int]]:
-    """Return the ports of each profile: its own, its fixed health and metrics ports, and the port it runs on if that differs.
+    """Return the ports of each profile: its own, its fixed health and metrics ports, and the one it runs on now.
 
     Ports from ``[defaults]`` and built-in ports count too; the environment does not.
     """
