@@ -41,8 +41,8 @@ from gwctl.state_file import look_at_json
 OFFICIAL_RELEASE = "https://download2.interactivebrokers.com/portal/clientportal.gw.zip"
 DEFAULT_PROFILE = "default"
 _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*://)\S+", re.IGNORECASE)
-_USER = re.compile(r"(?<=://)\S*@")
-_QUERY = re.compile(r"(?<=[?#])[^\s'\"]+")
+_USER = re.compile(r"(?<=://).*@|(?<=['\"])[^'\"/]*@")
+_QUERY = re.compile(r"(?<=://)([^\s?#'\"]*[?#])[^'\"]+")
 BUILT_IN = "built in"
 CHOSEN = "chosen by the first gwctl up: the built-in port was in use"
 LAST_PORT = 65535
@@ -141,11 +141,10 @@ def parse_value(key: str, raw: object, source: str, *, hint: str) -> Any:  # noq
 
 def bad_value(key: str, raw: object, source: str, wanted: str, *, hint: str) -> Configuration:
     """Return the error of a bad value; a URL in it may be a secret, or have a password or a signature."""
-    shown = repr(raw)
     if key.endswith("_command"):
-        shown = _ADDRESS.sub(r"\1…", shown)
-    elif "://" in shown:
-        shown = _QUERY.sub("…", _USER.sub("…@", shown))
+        shown = _ADDRESS.sub(r"\1…", repr(raw))
+    else:
+        shown, wanted = (_QUERY.sub(r"\1…", _USER.sub("…@", text)) for text in (repr(raw), wanted))
     return Configuration(f"{key} = {shown} ({source}) is not {wanted}", hint=hint)
 
 
