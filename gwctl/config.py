@@ -19,17 +19,21 @@ from gwctl.paths import Paths
 from gwctl.setting_values import (
     Unsuitable,
     parse_address,
+    parse_allow_ips,
     parse_any_port,
+    parse_browser,
     parse_choice,
     parse_command,
     parse_delay_ms,
     parse_gateway_port,
     parse_limit,
-    parse_list,
     parse_names,
+    parse_options,
     parse_page,
+    parse_release,
     parse_seconds,
     parse_text,
+    parse_upstream,
     parse_windows,
 )
 from gwctl.state_file import look_at_json
@@ -37,6 +41,8 @@ from gwctl.state_file import look_at_json
 OFFICIAL_RELEASE = "https://download2.interactivebrokers.com/portal/clientportal.gw.zip"
 DEFAULT_PROFILE = "default"
 _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*://)\S+", re.IGNORECASE)
+_USER = re.compile(r"(?<=://).*@|(?<=['\"])[^'\"/]*@")
+_QUERY = re.compile(r"(?<=://)([^\s?#'\"]*[?#])[^'\"]+")
 BUILT_IN = "built in"
 CHOSEN = "chosen by the first gwctl up: the built-in port was in use"
 LAST_PORT = 65535
@@ -65,15 +71,15 @@ KEYS: dict[str, Key] = {
     "username": Key(parse_text, None, "IBKR username"),
     "mode": Key(parse_choice("paper", "live"), "paper", "account kind: paper or live"),
     "port": Key(parse_gateway_port, 5000, "port the gateway listens on"),
-    "upstream": Key(parse_text, "https://api.ibkr.com", "IBKR's address, scheme://host[:port]"),
-    "release": Key(parse_text, OFFICIAL_RELEASE, "Standard Release: version, file or URL"),
+    "upstream": Key(parse_upstream, "https://api.ibkr.com", "IBKR's address, scheme://host[:port]"),
+    "release": Key(parse_release, OFFICIAL_RELEASE, "Standard Release: version, file or URL"),
     "java": Key(parse_text, None, "path of the java program"),
     "java_options": Key(
-        parse_text,
+        parse_options,
         "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m -XX:+ExitOnOutOfMemoryError",
         "JAVA_TOOL_OPTIONS of the gateway",
     ),
-    "browser": Key(parse_text, None, "path or channel of the browser"),
+    "browser": Key(parse_browser, None, "path or channel of the browser"),
     "second_factor": Key(
         parse_choice("none", "totp", "push", "command", "prompt"),
         None,
@@ -94,7 +100,7 @@ KEYS: dict[str, Key] = {
         "IBKR's maintenance windows: north-america, europe, asia, or '23:45-01:45 America/New_York'",
         variable=False,
     ),
-    "allow_ips": Key(parse_list, ("127.0.0.1",), "addresses allowed to use the gateway"),
+    "allow_ips": Key(parse_allow_ips, ("127.0.0.1",), "addresses allowed to use the gateway"),
     "certificate_names": Key(
         parse_names, (), "names and addresses, besides localhost, that clients use to reach the gateway"
     ),
@@ -121,6 +127,35 @@ SECRET_PREFIXES = ("GWCTL_PASSWORD", "GWCTL_TOTP", "GWCTL_NOTIFY")
 """How the names of variables begin that may hold a secret of ours."""
 SERVICE_MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """For one process only, and not for its children."""
+
+
+def parse_value(key: str, raw: object, source: str, *, hint: str) -> Any:  # noqa: ANN401 - as in Settings
+    """Return a setting's parsed value; raise Configuration with what is wrong with it, its source and no secret."""
+    try:
+        return KEYS[key].parse(raw)
+    except ValueError as error:
+        raise bad_value(
+            key, raw, source, str(error), hint=error.hint if isinstance(error, Unsuitable) else hint
+        ) from None
+
+
+def bad_value(key: str, raw: object, source: str, wanted: str, *, hint: str) -> Configuration:
+    """Return the error of a bad value; a URL in it may be a secret, or have a password or a signature."""
+    if key.endswith("_command"):
+        shown = _ADDRESS.sub(r"\1…", repr(raw))
+    else:
+        shown, wanted = (_QUERY.sub(r"\1…", _USER.sub("…@", text)) for text in (repr(raw), wanted))
+    return Configuration(f"{key} = {shown} ({source}) is not {wanted}", hint=hint)
+
+
+def check_ports(values: Mapping[str, Setting]) -> None:
+    """Raise Configuration if another server of the profile would have the gateway's port."""
+    port = values["port"].value
+    for key in ("health_port", "metrics_address"):
+        setting = values[key]
+        if setting.value is not None and int(str(setting.value).rpartition(":")[2]) == port:
+            wanted = f"free for it: {port} is the gateway's port"
+            raise bad_value(key, setting.value, setting.source, wanted, hint=f"set {key} to another port")
 
 
 def variable_of(key: str) -> str:
@@ -293,15 +328,10 @@ def load(
         if raw is None:
             values[name] = Setting(key.default, source)
             continue
-        try:
-            values[name] = Setting(key.parse(raw), source)
-        except ValueError as error:
-            raise Configuration(
-                f"{name} = {raw!r} ({source}) is not {error}",
-                hint=error.hint if isinstance(error, Unsuitable) else f"gwctl --profile {profile} profile show",
-            ) from None
+        values[name] = Setting(parse_value(name, raw, source, hint=f"gwctl --profile {profile} profile show"), source)
     if values["port"].source == BUILT_IN:
         values["port"] = _chosen_port(paths) or values["port"]
+    check_ports(values)
     return Settings(profile, paths, values)
 
 

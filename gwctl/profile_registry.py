@@ -36,7 +36,7 @@ def known_names(paths: Paths) -> list[str]:
 
 
 def ports_by_profile(paths: Paths) -> dict[str, set[int]]:
-    """Return the ports of each profile: its own, its fixed health port, and the port it runs on if that differs.
+    """Return the ports of each profile: its own, its fixed health and metrics ports, and the one it runs on now.
 
     Ports from ``[defaults]`` and built-in ports count too; the environment does not.
     """
@@ -50,10 +50,10 @@ def ports_by_profile(paths: Paths) -> dict[str, set[int]]:
 
 def _named_ports(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> set[int]:
     ports: set[int] = set()
-    for key in ("port", "health_port"):
+    for key in ("port", "health_port", "metrics_address"):
         raw = own.get(key, defaults.get(key, KEYS[key].default))
         with contextlib.suppress(ValueError):
-            ports.add(int(KEYS[key].parse(raw)))
+            ports.add(int(str(KEYS[key].parse(raw)).rpartition(":")[2]))
     return ports - {0}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from enum import StrEnum
+from urllib.parse import urlsplit
 
 _LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*{_LABEL}")
@@ -57,11 +59,85 @@ class Unsuitable(ValueError):
         self.hint = hint
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
 def parse_text(raw: object) -> str:
-    """Return the text without surrounding blanks."""
-    if not isinstance(raw, str) or not raw.strip():
+    """Return one line of text without surrounding blanks."""
+    if not isinstance(raw, str) or not raw.strip() or _CONTROL.search(raw.strip()):
+        raise ValueError("one line of text")
+    return raw.strip()
+
+
+def parse_options(raw: object) -> str:
+    """Return the options of a program; they may have several lines."""
+    if not isinstance(raw, str) or not raw.strip() or "\0" in raw:
         raise ValueError("a text")
     return raw.strip()
+
+
+def parse_upstream(raw: object) -> str:
+    """Return an address in the gateway's form, scheme://host[:port]."""
+    address = parse_text(raw)
+
+    def unsuitable(why: str) -> Unsuitable:
+        return Unsuitable(f"an address scheme://host[:port]: {why}", "write it as https://api.ibkr.com")
+
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        raise unsuitable("its host or port is not valid") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise unsuitable("it must start with https:// and name a host")
+    if parts.username is not None or parts.password is not None:
+        raise unsuitable("it must not contain a user or a password")
+    if parts.path not in {"", "/"} or "?" in address or "#" in address:
+        raise unsuitable("it must end after the host")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    if not re.fullmatch(r"[A-Za-z0-9._:\[\]-]+", host):
+        raise unsuitable("its host is not valid")
+    return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
+
+
+def parse_release(raw: object) -> str:
+    """Return a release's version, file or URL; gwctl fetches a URL only if it is safe (``url_fault``)."""
+    release = parse_text(raw)
+    fault = url_fault(release, loopback_allowed=True) if "://" in release else None
+    if fault is not None:
+        raise Unsuitable(f"a version, a file or an https address: it {fault}", "gwctl release install [URL|FILE]")
+    return release
+
+
+def url_fault(url: str, *, loopback_allowed: bool) -> str | None:
+    """Say why gwctl may not fetch ``url``, or None: https anywhere, http on loopback only, never with a password."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        return "is not a valid address"
+    if not host:
+        return "names no host"
+    if "@" in parts.netloc:
+        return "contains a user or a password"
+    if parts.scheme == "https" or (parts.scheme == "http" and loopback_allowed and _is_loopback(host)):
+        return None
+    return "is not https"
+
+
+def _is_loopback(host: str) -> bool:
+    """Say whether ``host`` is this machine, by name or by a loopback address."""
+    address = address_of(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
+
+
+def parse_browser(raw: object) -> str:
+    """Return the path or channel of a browser other than Firefox, in which the login was seen to fail."""
+    browser = parse_text(raw)
+    if "firefox" in browser.lower():
+        raise Unsuitable("a Chromium, Chrome or Edge: IBKR's login fails in Firefox", "gwctl browser install")
+    return browser
 
 
 def parse_port(raw: object) -> int:
@@ -87,8 +163,6 @@ def parse_any_port(raw: object) -> int:
 
 def parse_address(raw: object) -> str:
     """Return an address and port as they were written."""
-    import ipaddress
-
     text = "an IP address and a port, such as 0.0.0.0:9464 or [::1]:9464"
     host, _, port = raw.strip().rpartition(":") if isinstance(raw, str) else ("", "", "")
     bare = host.removeprefix("[").removesuffix("]")
@@ -140,7 +214,10 @@ def parse_limit(raw: object) -> int:
 
 
 def parse_delay_ms(raw: object) -> int:
-    """Return a number of milliseconds."""
+    """Return a number of milliseconds.
+
+    With 0 the gateway's hand-shake fails: it cannot schedule a timer of less than 1 ms [seen].
+    """
     return parse_whole(raw, 1, 60_000)
 
 
@@ -155,13 +232,44 @@ def parse_choice(*allowed: str) -> Callable[[object], str]:
     return parse
 
 
-def parse_list(raw: object) -> tuple[str, ...]:
-    """Return a list of addresses; a variable separates them with commas."""
-    if isinstance(raw, str):
-        raw = [part.strip() for part in raw.split(",") if part.strip()]
-    if not isinstance(raw, list) or not raw or not all(isinstance(entry, str) for entry in raw):
-        raise ValueError("a list of addresses")
-    return tuple(raw)
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_PATTERN = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}|{_OCTET}(?:\.{_OCTET}){{0,2}}\.\*")
+
+
+def parse_allow_ips(raw: object) -> tuple[str, ...]:
+    """Return addresses and patterns for the gateway's ``ips.allow``; a text separates them with commas.
+
+    The gateway knows exact IPv4 addresses and a.*, a.b.*, a.b.c.*. It ignores anything else with a line in its log, so
+    gwctl refuses it here, with a suggestion.
+    """
+    wanted = "a list of IPv4 addresses and patterns a.*, a.b.* or a.b.c.*"
+    entries = [part for part in raw.split(",") if part.strip()] if isinstance(raw, str) else raw
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, str) for entry in entries):
+        raise ValueError(wanted)
+    patterns = tuple(entry.strip() for entry in entries)
+    for pattern in patterns:
+        if not _PATTERN.fullmatch(pattern):
+            raise Unsuitable(f"{wanted}: the gateway does not understand {pattern!r}", _suggest(pattern))
+    return patterns
+
+
+def _suggest(pattern: str) -> str:
+    if pattern in {"*", "*.*.*.*", "0.0.0.0/0", "::/0"}:
+        return "name the networks you mean, such as 192.168.1.*; anyone who reaches the port can trade"
+    try:
+        network = ipaddress.ip_network(pattern, strict=False)
+    except ValueError:
+        return "write allow_ips as 127.0.0.1 or 192.168.1.*"
+    if network.version == 6:
+        return f"the gateway checks IPv4 only: remove {pattern}"
+    octets = str(network.network_address).split(".")
+    kept = -(-network.prefixlen // 8)
+    if kept == 4:
+        smaller = [str(address) for _, address in zip(range(4), network, strict=False)]
+        return f"list the addresses: {', '.join(smaller)}" + (", …" if network.num_addresses > 4 else "")
+    wanted = ".".join([*octets[: max(kept, 1)], "*"])
+    exact = network.prefixlen % 8 == 0 and kept > 0
+    return f"write {wanted}" if exact else f"write {wanted} and its neighbors, one per line"
 
 
 def parse_names(raw: object) -> tuple[str, ...]:
@@ -171,7 +279,8 @@ def parse_names(raw: object) -> tuple[str, ...]:
 
 def parse_command(raw: object) -> tuple[str, ...]:
     """Return a program and its arguments."""
-    if not isinstance(raw, list) or not raw or not all(isinstance(part, str) for part in raw):
+    is_list = isinstance(raw, list) and all(isinstance(part, str) and "\0" not in part for part in raw)
+    if not isinstance(raw, list) or not is_list or not raw or not raw[0].strip():
         raise ValueError('a list of the program and its arguments, such as ["pass", "show", "ibkr"]')
     return tuple(raw)
 
@@ -191,11 +300,56 @@ def parse_windows(raw: object) -> tuple[str, ...]:
     return tuple(raw)
 
 
+class Element(StrEnum):
+    """The parts of the page that a login uses."""
+
+    USERNAME = "username"
+    USERNAME_SUBMIT = "username_submit"
+    PASSWORD = "password"  # noqa: S105 - the name of a field of the page, not a password
+    SUBMIT = "submit"
+    PAPER_SWITCH = "paper_switch"
+    PAPER_LABEL = "paper_label"
+    ERROR = "error"
+    CODE_APP = "code_app"
+    CODE_TEMPORARY = "code_temporary"
+    CODE_EMAIL = "code_email"
+    CODE_CARD = "code_card"
+    CODE = "code"
+    CHALLENGE = "challenge"
+    CHALLENGE_TEXT = "challenge_text"
+    SHOW_CHALLENGE = "show_challenge"
+    CHANNEL_CHOICE = "channel_choice"
+    CHANNEL_TEXT = "channel_text"
+    CHANNEL_EMAIL = "channel_email"
+    CHANNEL_VOICE = "channel_voice"
+    DEVICE_CHOICE = "device_choice"
+    PUSH = "push"
+    PUSH_RESEND = "push_resend"
+    CODE_RESEND = "code_resend"
+    OFFER = "offer"
+    OFFER_SKIP = "offer_skip"
+    PASSKEY = "passkey"
+    QR_CODE = "qr_code"
+    EMAIL_CHECK = "email_check"
+    COOKIE_BUTTON = "cookie_button"
+    COOKIE_COVER = "cookie_cover"
+    MAINTENANCE = "maintenance"
+
+
 def parse_page(raw: object) -> dict[str, list[str]]:
     """Return selectors by the element they select."""
     if not isinstance(raw, dict):
         raise ValueError("a table of selectors")  # noqa: TRY004 - see parse_whole
+    unknown = sorted(set(raw) - set(Element))
+    if unknown:
+        raise ValueError(
+            f"a table of selectors: the login page has no element {', '.join(unknown)}; known are {', '.join(Element)}"
+        )
     page = {str(name): [value] if isinstance(value, str) else value for name, value in raw.items()}
-    if not all(isinstance(parts, list) and all(isinstance(part, str) for part in parts) for parts in page.values()):
+    if not all(isinstance(parts, list) and all(map(_is_selector, parts)) for parts in page.values()):
         raise ValueError("a table of selectors, each a text or a list of texts")
     return page
+
+
+def _is_selector(part: object) -> bool:
+    return isinstance(part, str) and bool(part.strip())

@@ -14,11 +14,10 @@ from gwctl.cli.call import Call
 from gwctl.cli.output import Outcome, show_error, write
 from gwctl.cli.terminal import Terminal
 from gwctl.config import Environment, Settings, load, take_notification_variables
-from gwctl.credentials import Found
 from gwctl.errors import FINAL_EXIT_CODES, GwctlError, TryAgain
 from gwctl.history.report import describe
 from gwctl.lifecycle.follow import Ended
-from gwctl.lifecycle.preflight import preflight, settle_port
+from gwctl.lifecycle.preflight import preflight
 from gwctl.supervisor.handover import Handover, Holder
 from gwctl.supervisor.profile_lock import record_lost_gateway
 
@@ -77,10 +76,11 @@ def _supervise(
     def load_settings() -> Settings:
         return load(call.profile_name, flags={**handover.flags, **flags}, environment=environment)
 
-    secrets = handover.secrets if sandbox or handed_over else _make_sure(call, flags)
-    settings = load_settings()
-    if sandbox and not handed_over:
-        settings = settle_port(call.target(flags), settings, Terminal(call))
+    if handed_over:
+        settings, secrets = load_settings(), handover.secrets
+    else:
+        checked = preflight(call.target(flags), Terminal(call), sandbox=sandbox)
+        settings, secrets = checked.settings, Handover.make(environment, {}, checked.secrets).secrets
     set_up_log(settings.paths, verbose=call.verbose)
     record_lost_gateway(settings.paths, settings["port"])
 
@@ -151,9 +151,3 @@ def _take_over() -> Handover:
     if not line.strip():
         raise TryAgain("the gwctl that started this supervisor ended first", hint="gwctl up")
     return Handover.from_line(line)
-
-
-def _make_sure(call: Call, flags: Mapping[str, Any]) -> Mapping[str, Found]:
-    """Check secrets, law 2 and the release before the loop begins, as a background `up` does."""
-    found = preflight(call.target(flags), Terminal(call), sandbox=False)
-    return Handover.make(call.environment, {}, found).secrets

@@ -85,7 +85,7 @@ def _upstream_of(call: Call, settings: Settings) -> str:
 
     client = SupervisorClient.find(call.paths)
     record = StandInRecord.load(call.paths) if client is not None and client.record.sandbox else None
-    return (record.url if record is not None else str(settings["upstream"])).rstrip("/")
+    return record.url if record is not None else str(settings["upstream"])
 
 
 async def _probe(call: Call, settings: Settings, upstream: str, deadline_s: float) -> LoginReport:
@@ -189,7 +189,7 @@ def login(  # noqa: PLR0913 - one argument an option
 
 def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
     from gwctl.lifecycle.follow import follow_until_ready
-    from gwctl.lifecycle.preflight import check_law_2, look_for_secrets
+    from gwctl.lifecycle.preflight import check_login
     from gwctl.lifecycle.start import wish_login
     from gwctl.login_ledger.ledger import Ledger
 
@@ -206,12 +206,10 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
             return Outcome({"reset": True, "logged_in": False}, f"next: {call.command('up')}")
         raise GatewayUnreachable(f"profile {call.profile_name!r} is not running", hint=call.command("up"))
     found: dict[str, Found] = {}
-    if not sandbox:
-        settings = call.settings()
-        found = look_for_secrets(call.target(), settings, Terminal(call))
-    _lift_what_waits_for_a_person(ledger_file)
-    if not sandbox:
-        check_law_2(call.target(), settings, found, Terminal(call))
+    if sandbox:
+        _lift_what_waits_for_a_person(ledger_file)
+    else:
+        found = check_login(call.target(), call.settings(), Terminal(call), by_person=True)
     since = wish_login(call.target(), client, found, Terminal(call))
     with Terminal(call) as terminal:
         status = follow_until_ready(call.target(), client, terminal, timeout_s=timeout_s, since=since, began_s=began_s)

@@ -6,8 +6,8 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,22 @@ import click
 
 from gwctl.cli.call import Call, SuggestingGroup, global_options, verb
 from gwctl.cli.output import Outcome
-from gwctl.config import KEYS, SECRET_KEYS, check_profile_name, load, profile_names, read_file
+from gwctl.config import (
+    BUILT_IN,
+    KEYS,
+    SECRET_KEYS,
+    Setting,
+    check_ports,
+    check_profile_name,
+    load,
+    parse_value,
+    profile_names,
+    read_file,
+)
 from gwctl.credentials import check_name, doubt_of, find, import_keyring
 from gwctl.errors import Configuration, CredentialsMissing, ProfileHeld, Unavailable, Usage
 from gwctl.paths import Paths
 from gwctl.profile_registry import choose_port, known_names, ports_by_profile
-from gwctl.setting_values import Unsuitable
 from gwctl.state_file import make_missing, write_bytes
 from gwctl.supervisor.control import SupervisorClient
 
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
     from gwctl.integrations.notify import Message, Way
 
 LOCK_TIMEOUT_S = 30.0
+_SOURCE = "the command line"
 
 
 @click.group("profile", cls=SuggestingGroup)
@@ -122,6 +133,7 @@ def create(  # noqa: PLR0913 - one argument an option
         note = _say_shared(call, name, values)
         if "port" not in values:
             values["port"] = _choose_port(call, name, values)
+        _check_together(call, name, values)
         table = tomlkit.table()
         for key in dict.fromkeys([*wanted, *values]):
             if key in values:
@@ -148,6 +160,7 @@ def set_(call: Call, *, name: str, pairs: tuple[str, ...]) -> Outcome:
     with _writing(call) as (file, document):
         if name not in profile_names(call.environment):
             raise Configuration(f"unknown profile {name!r}", hint=f"gwctl profile create {name}")
+        _check_together(call, name, values)
         note = _say_shared(call, name, values)
         profiles = _profiles_in(document)
         if name not in profiles:
@@ -221,13 +234,17 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _checked(key: str, value: Any) -> Any:  # noqa: ANN401 - a setting's own type
-    try:
-        parsed = KEYS[key].parse(value)
-    except ValueError as error:
-        hint = error.hint if isinstance(error, Unsuitable) else "gwctl profile show"
-        raise Configuration(f"{key} = {value!r} is not {error}", hint=hint) from None
+def _checked(key: str, value: object) -> Any:  # noqa: ANN401 - a setting's own type
+    parsed = parse_value(key, value, _SOURCE, hint="gwctl profile show")
     return list(parsed) if isinstance(parsed, tuple) else parsed
+
+
+def _check_together(call: Call, name: str, values: dict[str, Any]) -> None:
+    """Raise Configuration, before anything is written, if ``values`` do not fit the profile's other settings."""
+    settings: Mapping[str, Setting] = {key: Setting(one.default, BUILT_IN) for key, one in KEYS.items()}
+    with suppress(Configuration):  # a bad value that is there already can be replaced
+        settings = load(name, environment=call.environment).values
+    check_ports({**settings, **{key: Setting(value, _SOURCE) for key, value in values.items()}})
 
 
 @profile.command("delete")

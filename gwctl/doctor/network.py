@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 from gwctl import process
 from gwctl.config import BUILT_IN
 from gwctl.doctor.case import Case, Contact, Finding, failed, not_checked, ok, warning, within
-from gwctl.errors import Configuration
 from gwctl.gateway import keystore
 from gwctl.http_requests import NoConnection, RequestFailed, TlsFailed, Untrusted, exchange
 
@@ -73,17 +72,11 @@ def check_port(case: Case) -> Iterator[Finding]:
 
 def check_allow_ips(case: Case) -> Iterator[Finding]:
     """Check which addresses the gateway admits: by the running gateway's list, otherwise by the settings."""
-    from gwctl.gateway.work_folder import check_allow_ips as checked
-    from gwctl.gateway.work_folder import rendered_allow_ips
+    from gwctl.gateway.work_folder import admitted, rendered_allow_ips
     from gwctl.supervisor.served import down_then_up
 
     setting = case.known.values["allow_ips"]
-    source = setting.source
-    try:
-        patterns = checked(setting.value)
-    except Configuration as error:
-        yield failed(error.message, error.hint, where=setting.source)
-        return
+    source, patterns = setting.source, admitted(setting.value)
     in_force = None if case.gateway is None else rendered_allow_ips(case.paths)
     if in_force is not None and set(in_force) != set(patterns):
         yield warning(
@@ -117,10 +110,8 @@ def _reaches_supervisor(case: Case) -> bool:
 
 def check_upstream(case: Case) -> Iterator[Finding]:
     """Check each step of a connection to IBKR: name, connection, certificate, answer."""
-    from gwctl.gateway.work_folder import check_upstream as checked
-
     stand_in = case.stand_in if case.is_sandbox else None
-    upstream = checked(str(case.known["upstream"])) if stand_in is None else stand_in.url
+    upstream = str(case.known["upstream"]) if stand_in is None else stand_in.url
     parts = urlsplit(upstream)
     host, port = str(parts.hostname), parts.port or (443 if parts.scheme == "https" else 80)
     proxy = next((name for name in _PROXIES if case.environment.get(name)), None)

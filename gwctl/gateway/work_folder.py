@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import io
-import ipaddress
-import re
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from gwctl import state_file
-from gwctl.errors import Configuration, DiskTrouble, ReleaseBroken
+from gwctl.errors import DiskTrouble, ReleaseBroken
 from gwctl.gateway.keystore import Leaf, ensure_leaf
 from gwctl.paths import Paths
 
 _LOOPBACK = "127.0.0.1"
-_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
-_PATTERN = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}|{_OCTET}(?:\.{_OCTET}){{0,2}}\.\*")
-_PATTERNS_KNOWN = "an exact IPv4 address, a.*, a.b.* or a.b.c.*"
 
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """The settings that shape the gateway's folder."""
+    """The settings that shape the gateway's folder, as ``gwctl.setting_values`` parsed them."""
 
     port: int
     upstream: str
@@ -36,62 +30,11 @@ class GatewaySettings:
     java_options: str = ""
 
 
-def check_upstream(upstream: str) -> str:
-    """Return ``upstream`` in the gateway's form, scheme://host[:port]; raise Configuration for anything else."""
-    hint = "write it as https://api.ibkr.com"
-    try:
-        parts = urlsplit(upstream)
-        port = parts.port
-    except ValueError:
-        raise Configuration("upstream is not a valid address", hint=hint) from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Configuration("upstream must start with https:// and name a host", hint=hint)
-    if parts.username is not None or parts.password is not None:
-        raise Configuration("upstream must not contain a user or a password", hint=hint)
-    if parts.path not in {"", "/"} or parts.query or parts.fragment or "?" in upstream or "#" in upstream:
-        raise Configuration(f"upstream must end after the host: {upstream}", hint=hint)
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    if not re.fullmatch(r"[A-Za-z0-9._:\[\]-]+", host):
-        raise Configuration("upstream does not name a valid host", hint=hint)
-    return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
-
-
-def check_allow_ips(patterns: Iterable[str]) -> tuple[str, ...]:
-    """Return the patterns for ``ips.allow``, including 127.0.0.1, gwctl's own address; raise Configuration.
-
-    The gateway knows exact IPv4 addresses and a.*, a.b.*, a.b.c.*. It ignores anything else with a line in its log, so
-    gwctl refuses it here, with a suggestion.
-    """
-    checked = [_check_pattern(pattern.strip()) for pattern in patterns]
-    if not any(_covers(pattern, _LOOPBACK) for pattern in checked):
-        checked.insert(0, _LOOPBACK)
-    return tuple(dict.fromkeys(checked))
-
-
-def _check_pattern(pattern: str) -> str:
-    if _PATTERN.fullmatch(pattern):
-        return pattern
-    message = f"allow_ips: the gateway does not understand {pattern!r}; it knows {_PATTERNS_KNOWN}"
-    raise Configuration(message, hint=_suggest(pattern))
-
-
-def _suggest(pattern: str) -> str:
-    if pattern in {"*", "*.*.*.*", "0.0.0.0/0", "::/0"}:
-        return "name the networks you mean, such as 192.168.1.*; anyone who reaches the port can trade"
-    try:
-        network = ipaddress.ip_network(pattern, strict=False)
-    except ValueError:
-        return "write allow_ips as 127.0.0.1 or 192.168.1.*"
-    if network.version == 6:
-        return f"the gateway checks IPv4 only: remove {pattern}"
-    octets = str(network.network_address).split(".")
-    kept = -(-network.prefixlen // 8)
-    if kept == 4:
-        smaller = [str(address) for _, address in zip(range(4), network, strict=False)]
-        return f"list the addresses: {', '.join(smaller)}" + (", …" if network.num_addresses > 4 else "")
-    wanted = ".".join([*octets[: max(kept, 1)], "*"])
-    exact = network.prefixlen % 8 == 0 and kept > 0
-    return f"write {wanted}" if exact else f"write {wanted} and its neighbors, one per line"
+def admitted(allow_ips: Iterable[str]) -> tuple[str, ...]:
+    """Return the patterns for ``ips.allow``: the setting's, and 127.0.0.1, gwctl's own address."""
+    patterns = tuple(allow_ips)
+    own = () if any(_covers(pattern, _LOOPBACK) for pattern in patterns) else (_LOOPBACK,)
+    return tuple(dict.fromkeys(own + patterns))
 
 
 def _covers(pattern: str, address: str) -> bool:
@@ -161,14 +104,13 @@ def is_standin(release_path: Path) -> bool:
     return (release_path / STANDIN_MARKER).is_file()
 
 
-def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings) -> PreparedHome:
+def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings, leaf: Leaf | None = None) -> PreparedHome:
     """Set up the profile's gateway folder for ``release_path`` and ``settings``, writing only what differs.
 
-    Each file is replaced whole. Raises Configuration for a setting that the gateway would misread, ReleaseBroken for an
-    incomplete release, and DiskTrouble; files written before an error are harmless, and the next call completes them.
+    ``leaf`` is the certificate, if the caller has just ensured it. Each file is replaced whole. Raises ReleaseBroken
+    for an incomplete release, and DiskTrouble; files written before an error are harmless, and the next call completes
+    them.
     """
-    if not 1 <= settings.port <= 65535:
-        raise Configuration(f"port {settings.port} is out of range", hint="choose one from 1024 to 65535")
     shipped = release_path / "root"
     if not (shipped / "conf.yaml").is_file() or not (release_path / "bin" / "run.sh").is_file():
         raise ReleaseBroken(f"{release_path} is not a Standard Release", hint="gwctl release install")
@@ -176,7 +118,7 @@ def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings) ->
     root = home / "root"
     for folder in (paths.profile_dir, home, root, home / "logs", paths.logs_dir):
         state_file.make_private_dir(folder)
-    leaf = ensure_leaf(paths, settings.certificate_names)
+    leaf = leaf or ensure_leaf(paths, settings.certificate_names)
     changed = [home / name for name in _LINKED_FOLDERS if _link(home / name, release_path / name)]
     wanted = {
         root / "conf.yaml": render_conf(_read(shipped / "conf.yaml"), settings, leaf),
@@ -197,30 +139,26 @@ def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings) ->
 
 
 def render_conf(shipped: bytes, settings: GatewaySettings, leaf: Leaf) -> bytes:
-    """Return the release's ``conf.yaml`` with our settings; raise ReleaseBroken or Configuration."""
+    """Return the release's ``conf.yaml`` with our settings; raise ReleaseBroken."""
     import yaml
 
     conf = _parsed(shipped)
     if not isinstance(conf, dict):
         raise ReleaseBroken("the release's root/conf.yaml is not a YAML mapping", hint="gwctl release install")
-    upstream = check_upstream(settings.upstream)
     conf["listenPort"] = settings.port
     conf["listenSsl"] = True
     conf["sslCert"] = leaf.keystore_file.name
     conf["sslPwd"] = leaf.password
-    conf["proxyRemoteHost"] = upstream
-    conf["proxyRemoteSsl"] = upstream.startswith("https:")
+    conf["proxyRemoteHost"] = settings.upstream
+    conf["proxyRemoteSsl"] = settings.upstream.startswith("https:")
     # A Java pattern that must match the whole Origin; other origins get 403, for reads and writes alike. The page's
     # own origin is needed too: a browser sends it with the login form.
     conf["cors"] = {
         "origin.allowed": rf"https://(localhost|127\.0\.0\.1):{settings.port}",
         "allowCredentials": False,
     }
-    conf["ips"] = {"allow": list(check_allow_ips(settings.allow_ips)), "deny": [_DENIED]}
+    conf["ips"] = {"allow": list(admitted(settings.allow_ips)), "deny": [_DENIED]}
     if settings.auth_delay_ms is not None:
-        if settings.auth_delay_ms < 1:
-            # With 0 the gateway's hand-shake fails: it cannot schedule a timer of less than 1 ms [seen].
-            raise Configuration("auth_delay_ms is less than 1", hint="remove it: the release's default is 3000")
         conf["authDelay"] = settings.auth_delay_ms
     rendered: str = yaml.safe_dump(conf, sort_keys=False, default_flow_style=False)
     return b"# Written by gwctl at every start; change the profile's settings instead.\n" + rendered.encode()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gwctl.config import BUILT_IN, Settings
-from gwctl.credentials import Found
+from gwctl.credentials import Credentials, Found
 from gwctl.errors import (
-    CredentialsMissing,
+    Configuration,
     CredentialsRejected,
     LockedOut,
     NeedsPerson,
@@ -23,23 +23,42 @@ if TYPE_CHECKING:
     from gwctl.release.store import InstallResult, ReleaseStore
 
 
-def preflight(profile: Profile, observer: Observer, *, sandbox: bool, by_hand: bool = False) -> dict[str, Found]:
-    """Check everything that may forbid a start and install what is missing; return the secrets. Raise GwctlError.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The settings to start with, and the secrets that were found."""
 
-    A running gateway may need no login: take it over even where missing secrets or law 2 would forbid a login (law 4).
-    If it does need one, the supervisor makes the same checks first. ``by_hand`` needs no secrets.
+    settings: Settings
+    secrets: dict[str, Found] = field(default_factory=dict)
+
+
+def preflight(profile: Profile, observer: Observer, *, sandbox: bool, by_hand: bool = False) -> Checked:
+    """Check everything that may forbid a start, and install what is missing. Raise GwctlError.
+
+    Every start calls this once, in the process that a person waits for: `up`, `up --foreground`, ``gwctl.up()``.
+    ``by_hand`` needs no secrets.
+
+    The supervisor repeats only what can change in between, at the moment that it acts:
+
+    - the profile's lock and the kind of a gateway left running, before it touches anything (law 1);
+    - the port, just before the gateway binds it: another program may have taken it (``gateway.launch``);
+    - the secrets, at each login: hours later, in an outage, a rotated password must not be sent in its old form;
+    - the ledger, before the login page is opened and, under the ledger's lock, just before each submit (law 2);
+    - the installed release, whose folder each start of the gateway needs.
+
+    A running gateway may need no login: take it over even where secrets or law 2 would forbid a login (law 4). If it
+    does need one, the supervisor's own checks refuse it.
     """
-    settings = settle_port(profile, profile.settings(), observer)
+    settings = _settle_port(profile, profile.settings(), observer)
     found: dict[str, Found] = {}
     if not sandbox and not by_hand:
         found = _what_a_login_needs(profile, settings, observer)
     if not sandbox:
         found |= look_for_ways(profile, settings)
     _prepare(profile, settings, observer, sandbox=sandbox)
-    return found
+    return Checked(settings, found)
 
 
-def settle_port(profile: Profile, settings: Settings, observer: Observer) -> Settings:
+def _settle_port(profile: Profile, settings: Settings, observer: Observer) -> Settings:
     """Return the settings with the port that the profile uses from now on, and report a changed port.
 
     A port that a person set stays, and so does the port of a profile that already had a gateway: clients may know it.
@@ -69,14 +88,12 @@ def settle_port(profile: Profile, settings: Settings, observer: Observer) -> Set
 
 
 def _what_a_login_needs(profile: Profile, settings: Settings, observer: Observer) -> dict[str, Found]:
-    found: dict[str, Found] = {}
     try:
-        found = look_for_secrets(profile, settings, observer)
-        check_law_2(profile, settings, found, observer)
-    except (CredentialsMissing, NeedsPerson):
+        return check_login(profile, settings, observer)
+    except (Configuration, NeedsPerson):
         if not _has_gateway_to_adopt(settings):
             raise
-    return found
+        return {}
 
 
 def _has_gateway_to_adopt(settings: Settings) -> bool:
@@ -89,25 +106,27 @@ def _has_gateway_to_adopt(settings: Settings) -> bool:
     return running is not None and running.port == settings["port"]
 
 
-def look_for_secrets(profile: Profile, settings: Settings, observer: Observer) -> dict[str, Found]:
-    """Return the secrets that were found; ask a person for the password last; raise CredentialsMissing."""
-    from gwctl.credentials import doubt_of, find, require
-    from gwctl.supervisor.attempt import check_totp, sources_of
+def check_login(
+    profile: Profile, settings: Settings, observer: Observer, *, by_person: bool = False
+) -> dict[str, Found]:
+    """Return the secrets of a login that law 2 allows; ask a person for the password last.
+
+    Raise Configuration if something is missing or unusable, CredentialsRejected or LockedOut if law 2 forbids the
+    login. ``by_person``: a person asks for this login.
+    """
+    from gwctl.credentials import doubt_of
+    from gwctl.supervisor.attempt import find_login, sources_of
 
     def ask(name: str) -> str:
         return observer.ask(f"{name} for {settings['username']}", hidden=True)
 
     may_ask = observer.can_answer and settings["username"] is not None
-    sources = sources_of(profile.environment, prompt=ask if may_ask else None)
-    password = find("password", settings, sources)
-    totp = find("totp_secret", settings, sources_of(profile.environment))
-    require(settings["username"], password, totp, settings.profile)
-    check_totp(settings, totp)
-    secrets = {name: one for name, one in (("password", password), ("totp_secret", totp)) if one is not None}
-    for name, one in secrets.items():
+    credentials, found = find_login(settings, sources_of(profile.environment, prompt=ask if may_ask else None))
+    for name, one in found.items():
         if (doubt := doubt_of(one)) is not None:
             observer.say(f"the {name}: {doubt}")
-    return secrets
+    _check_law_2(profile, settings, credentials, has_person=by_person or observer.can_answer)
+    return found
 
 
 def look_for_ways(profile: Profile, settings: Settings) -> dict[str, Found]:
@@ -123,22 +142,19 @@ def look_for_ways(profile: Profile, settings: Settings) -> dict[str, Found]:
     return find_secrets(lambda name: find(name, settings, sources))
 
 
-def check_law_2(profile: Profile, settings: Settings, found: Mapping[str, Found], observer: Observer) -> None:
-    """Raise CredentialsRejected or LockedOut, before anything starts, if law 2 forbids the login."""
+def _check_law_2(profile: Profile, settings: Settings, credentials: Credentials, *, has_person: bool) -> None:
     from gwctl.login_ledger.ledger import Ledger
-    from gwctl.supervisor.attempt import ledger_secret, login_context
+    from gwctl.supervisor.attempt import Attempt
 
-    ledger = Ledger(settings.paths.ledger_file)
     if not settings.paths.ledger_file.exists():
         return
-    context = login_context(settings, has_totp="totp_secret" in found)
-    secret = ledger_secret(str(settings["username"]), found["password"].secret)
-    permission = ledger.permission(secret, context, int(settings["rejected_limit"]))
-    if permission.allowed or permission.wait_s is not None:
-        return
-    if permission.code == SecondFactorNeeded.code and observer.can_answer:
+    attempt = Attempt(Ledger(settings.paths.ledger_file), credentials, settings)
+    permission = attempt.permission()
+    if permission.code == SecondFactorNeeded.code and has_person:
         # IBKR refused nothing, and now a person is present.
-        ledger.lift_block(code=SecondFactorNeeded.code)
+        attempt.ledger.lift_block(code=SecondFactorNeeded.code)
+        permission = attempt.permission()
+    if permission.allowed or permission.wait_s is not None:
         return
     kinds: tuple[type[NeedsPerson], ...] = (CredentialsRejected, SecondFactorNeeded, WrongMode)
     kind = next((one for one in kinds if one.code == permission.code), LockedOut)

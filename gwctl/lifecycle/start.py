@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gwctl.config import Settings
 from gwctl.credentials import Found
 from gwctl.errors import Configuration, NeedsPerson, ProfileHeld, TimedOut, TryAgain
 from gwctl.lifecycle.follow import Vanished, await_its_end, follow_until_ready
 from gwctl.lifecycle.lease import attach, let_go
-from gwctl.lifecycle.preflight import check_law_2, look_for_secrets, preflight
+from gwctl.lifecycle.preflight import check_login, preflight
 from gwctl.lifecycle.profile import SILENT, Observer, Profile, run
 from gwctl.lifecycle.reach import find_supervisor
 from gwctl.lifecycle.stop import stop
@@ -136,7 +135,7 @@ def up(
     """
     began_s = time.monotonic()
     try:
-        settings = profile.settings()
+        profile.settings()
     except Configuration as error:
         ready = _ready_all_the_same(profile, error, observer, sandbox=sandbox, holder=holder)
         if ready is None:
@@ -150,7 +149,7 @@ def up(
             client = None
         elif status["ready"]:
             return Up(status, started=False)
-    start = _Start(profile, settings, observer, sandbox=sandbox, holder=holder, began_s=began_s)
+    start = _Start(profile, observer, sandbox=sandbox, holder=holder, began_s=began_s)
     try:
         status = start.until_ready(client, began_s + timeout_s)
     except BaseException as error:
@@ -183,7 +182,7 @@ def _ready_all_the_same(
 
 def start_for_hand(profile: Profile, observer: Observer) -> tuple[SupervisorClient, bool]:
     """Start a supervisor that does not log in, unless one runs; return its client and whether this call started it."""
-    return _Start(profile, profile.settings(), observer, sandbox=False, by_hand=True).begin()
+    return _Start(profile, observer, sandbox=False, by_hand=True).begin()
 
 
 def undo(profile: Profile, observer: Observer) -> None:
@@ -225,7 +224,6 @@ class _Start:
     """One call's way to a ready session."""
 
     profile: Profile
-    settings: Settings
     observer: Observer
     sandbox: bool
     by_hand: bool = False
@@ -285,8 +283,7 @@ class _Start:
         if status["login"]["last_outcome"] == "success":
             # The password is correct but no session opens: another login per call would fix nothing.
             raise NeedsPerson(f"a person is needed: {status['reason']}", hint=profile.command("login"))
-        found = look_for_secrets(profile, self.settings, self.observer)
-        check_law_2(profile, self.settings, found, self.observer)
+        found = check_login(profile, profile.settings(), self.observer)
         return wish_login(profile, client, found, self.observer)
 
     def begin(self) -> tuple[SupervisorClient, bool]:
@@ -328,7 +325,7 @@ class _Start:
         try:
             with postponed():
                 spawned, offset = start_waiting(profile, observer, sandbox=self.sandbox)
-            found = preflight(profile, observer, sandbox=self.sandbox, by_hand=self.by_hand)
+            found = preflight(profile, observer, sandbox=self.sandbox, by_hand=self.by_hand).secrets
         except BaseException:
             if spawned is not None:
                 dismiss(spawned)

@@ -11,8 +11,9 @@ from gwctl.login.controls import CHOICE
 from gwctl.login.outcome import LoginJob, LoginOutcome, Step, redact
 from gwctl.login.page import Page
 from gwctl.login.page_state import Look
-from gwctl.login.selectors import VERSIONS, Element, merged
+from gwctl.login.selectors import VERSIONS, merged
 from gwctl.login.verdict import Ended
+from gwctl.setting_values import Element
 
 OnStep = Callable[[Step], None]
 Permit = Callable[[], Awaitable[bool]]

@@ -61,8 +61,8 @@ def find_browser(setting: str | None, environ: Mapping[str, str]) -> Browser:
     """Return the browser to log in with: the setting, Playwright's own, or the system's Chromium, Chrome or Edge.
 
     ``setting`` is a path or one of ``chrome``, ``chromium``, ``chromium-headless-shell``, ``msedge``, ``playwright``.
-    It starts nothing and does not import Playwright. It never returns Firefox, where the login was seen to fail. Raises
-    BrowserMissing.
+    It starts nothing, does not import Playwright and never looks for Firefox, in which the login was seen to fail.
+    Raises BrowserMissing.
     """
     if setting:
         return _from_setting(setting, environ)
@@ -87,8 +87,6 @@ def find_window_browser(setting: str | None, environ: Mapping[str, str]) -> Brow
 
 
 def _from_setting(setting: str, environ: Mapping[str, str]) -> Browser:
-    if "firefox" in setting.lower():
-        raise BrowserMissing(f"the browser {setting} cannot be used: IBKR's login fails in Firefox", hint=INSTALL_HINT)
     if "/" in setting:
         path = Path(setting).expanduser()
         if not _is_executable(path):

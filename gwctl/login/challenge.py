@@ -29,11 +29,11 @@ from gwctl.login.selectors import (
     SKIP_TEXT,
     SMS,
     Device,
-    Element,
     named_device,
 )
 from gwctl.login.verdict import PASSKEY_ONLY, Asked
 from gwctl.login.vocabulary import kind_of_code, tell_of_no_code
+from gwctl.setting_values import Element
 
 _WHAT = {
     Element.DEVICE_CHOICE: "the choice of a device for the second factor",

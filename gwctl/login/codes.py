@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol
 
-from gwctl.login.selectors import Element
+from gwctl.setting_values import Element
 
 PERIOD_S = 30
 MARGIN_S = 8.0

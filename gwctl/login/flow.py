@@ -13,7 +13,7 @@ from gwctl.login.form import Form
 from gwctl.login.outcome import LoginJob, LoginOutcome, LoginReport, SsoCookie, classify_words, tidy
 from gwctl.login.page import Page
 from gwctl.login.page_state import SUCCESS_TEXT, Look, Submitted
-from gwctl.login.selectors import CODE_FIELDS, Element, describe_search
+from gwctl.login.selectors import CODE_FIELDS, describe_search
 from gwctl.login.verdict import (
     NOBODY_APPROVED,
     Asked,
@@ -28,6 +28,7 @@ from gwctl.login.verdict import (
     shown_since,
     with_early_words,
 )
+from gwctl.setting_values import Element
 
 _SLICE_S = 0.2
 _AT_ONCE_S = 0.5

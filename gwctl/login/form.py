@@ -10,9 +10,10 @@ from gwctl.login.browser_reports import PageSilent
 from gwctl.login.outcome import LoginOutcome, classify_error
 from gwctl.login.page_state import Look
 from gwctl.login.recognition import RECOGNIZED, UNDERSTOOD, describe
-from gwctl.login.selectors import Element, describe_search, version_of
+from gwctl.login.selectors import describe_search, version_of
 from gwctl.login.verdict import PASSKEY_ONLY
 from gwctl.login.vocabulary import ask_for_passkey
+from gwctl.setting_values import Element
 
 _FILL_ROUNDS = 5
 _TURNED_AWAY = frozenset({401, 403, 429})

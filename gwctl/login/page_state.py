@@ -9,8 +9,8 @@ from typing import Any
 
 from gwctl.login.controls import COLLECT_SCRIPT, PICK, Collected
 from gwctl.login.recognition import NOTHING, Recognized, is_decoy, recognize
-from gwctl.login.selectors import Element
 from gwctl.login.vocabulary import letters
+from gwctl.setting_values import Element
 
 SUCCESS_TEXT = "Client login succeeds"
 

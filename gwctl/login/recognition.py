@@ -15,8 +15,9 @@ from typing import TypeVar
 
 from gwctl.login import vocabulary as words
 from gwctl.login.controls import CHOICE, Collected, Control
-from gwctl.login.selectors import AUTHENTICATOR_APP, IB_KEY, SMS, Element
+from gwctl.login.selectors import AUTHENTICATOR_APP, IB_KEY, SMS
 from gwctl.login.vocabulary import mode_of, says
+from gwctl.setting_values import Element
 
 _FIELDS = frozenset({"text", "search", "password"})
 _T = TypeVar("_T")

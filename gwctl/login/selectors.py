@@ -9,44 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Element(StrEnum):
-    """The parts of the page that a login uses."""
-
-    USERNAME = "username"
-    USERNAME_SUBMIT = "username_submit"
-    PASSWORD = "password"  # noqa: S105 - the name of a field of the page, not a password
-    SUBMIT = "submit"
-    PAPER_SWITCH = "paper_switch"
-    PAPER_LABEL = "paper_label"
-    ERROR = "error"
-    CODE_APP = "code_app"
-    CODE_TEMPORARY = "code_temporary"
-    CODE_EMAIL = "code_email"
-    CODE_CARD = "code_card"
-    CODE = "code"
-    CHALLENGE = "challenge"
-    CHALLENGE_TEXT = "challenge_text"
-    SHOW_CHALLENGE = "show_challenge"
-    CHANNEL_CHOICE = "channel_choice"
-    CHANNEL_TEXT = "channel_text"
-    CHANNEL_EMAIL = "channel_email"
-    CHANNEL_VOICE = "channel_voice"
-    DEVICE_CHOICE = "device_choice"
-    PUSH = "push"
-    PUSH_RESEND = "push_resend"
-    CODE_RESEND = "code_resend"
-    OFFER = "offer"
-    OFFER_SKIP = "offer_skip"
-    PASSKEY = "passkey"
-    QR_CODE = "qr_code"
-    EMAIL_CHECK = "email_check"
-    COOKIE_BUTTON = "cookie_button"
-    COOKIE_COVER = "cookie_cover"
-    MAINTENANCE = "maintenance"
-
+from gwctl.setting_values import Element
 
 Selectors = Mapping[Element, tuple[str, ...]]
 
@@ -183,13 +147,7 @@ def named_device(name: str) -> Device:
 
 
 def merged(versions: tuple[PageVersion, ...], overrides: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Return for each element all alternatives in order: a profile's own if it has some, otherwise every version's.
-
-    Raises ValueError for an override of an unknown element, and lists the known ones.
-    """
-    unknown = sorted(set(overrides) - set(Element))
-    if unknown:
-        raise ValueError(f"no such element of the login page: {', '.join(unknown)}; known are {', '.join(Element)}")
+    """Return for each element all alternatives in order: a profile's own if it has some, else every version's."""
     everything: dict[str, list[str]] = {}
     for element in Element:
         alternatives = list(overrides.get(element.value, ()))

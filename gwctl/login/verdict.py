@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from gwctl.login.outcome import LoginOutcome, classify_error, classify_words
 from gwctl.login.page_state import Look, Patience, Submitted, Traffic
-from gwctl.login.selectors import CODE_FIELDS, Element
+from gwctl.login.selectors import CODE_FIELDS
 from gwctl.login.vocabulary import ask_for_approval, ask_for_passkey, ask_to_wait, new_words
+from gwctl.setting_values import Element
 
 
 @dataclass(frozen=True, slots=True)

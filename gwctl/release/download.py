@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import ipaddress
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 from gwctl import state_file
 from gwctl.config import OFFICIAL_RELEASE
 from gwctl.errors import DiskTrouble, DownloadFailed, ReleaseMissing, Usage
+from gwctl.setting_values import url_fault
 
 if TYPE_CHECKING:
     from gwctl.httpx_import import httpx
@@ -52,31 +52,6 @@ def shown_url(url: str) -> str:
         return "the address"
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else "")
-
-
-def url_fault(url: str, *, loopback_allowed: bool) -> str | None:
-    """Say why gwctl may not fetch ``url``, or None: https anywhere, http on loopback only, never with a password."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-        _ = parts.port
-    except ValueError:
-        return "is not a valid address"
-    if not host:
-        return "names no host"
-    if "@" in parts.netloc:
-        return "contains a user or a password"
-    if parts.scheme == "https" or (parts.scheme == "http" and loopback_allowed and _is_loopback(host)):
-        return None
-    return "is not https"
-
-
-def _is_loopback(host: str) -> bool:
-    """Say whether ``host`` is this machine, by name or by a loopback address."""
-    try:
-        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def parse(source: str) -> Source:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from gwctl import process
 from gwctl.config import Environment, Settings
 from gwctl.core.messages import LoginDone, LoginResult
-from gwctl.credentials import Credentials, Found, Secret, Sources
-from gwctl.errors import Configuration, GwctlError
+from gwctl.credentials import Credentials, Found, Secret, Sources, find, require
+from gwctl.errors import Configuration, CredentialsMissing, GwctlError
 from gwctl.login.codes import BadSecret, Method, bytes_of
 from gwctl.login.outcome import LoginOutcome, LoginReport
 from gwctl.login_ledger.ledger import Ledger
@@ -40,6 +41,33 @@ def sources_of(
 ) -> Sources:
     """Return the sources of secrets, including the user's own programs."""
     return Sources(environment, lambda argv: run_secret_command(argv, environment.variables), handed_over or {}, prompt)
+
+
+def find_login(settings: Settings, sources: Sources) -> tuple[Credentials, dict[str, Found]]:
+    """Return what a login needs, whole and usable, and the sources of its secrets.
+
+    Raise CredentialsMissing and Configuration. A person is asked for the password only.
+    """
+    password = find("password", settings, sources)
+    totp = find("totp_secret", settings, replace(sources, prompt=None))
+    credentials = require(settings["username"], password, totp, settings.profile)
+    _check_second_factor(settings, totp)
+    found = {name: one for name, one in (("password", password), ("totp_secret", totp)) if one is not None}
+    return credentials, found
+
+
+def _check_second_factor(settings: Settings, totp: Found | None) -> None:
+    method = method_of(settings, has_totp=totp is not None)
+    if method is Method.TOTP and totp is None:
+        raise CredentialsMissing(
+            "second_factor is totp, but no source has a totp_secret",
+            hint="gwctl secret set totp_secret, or GWCTL_TOTP_SECRET_FILE",
+        )
+    if method is Method.COMMAND and not settings["second_factor_command"]:
+        raise Configuration(
+            "second_factor is command, but second_factor_command is not set", hint="set it in the profile"
+        )
+    check_totp(settings, totp)
 
 
 def check_totp(settings: Settings, totp: Found | None) -> None:
@@ -81,16 +109,15 @@ class Attempt:
         self,
         ledger: Ledger,
         credentials: Credentials,
-        context: str,
-        limit: int,
+        settings: Settings,
         on_submit: Callable[[], None] = lambda: None,
     ) -> None:
         self.ledger = ledger
         self.on_submit = on_submit
         self.doubt = credentials.password_doubt
         self.password = ledger_secret(credentials.username, credentials.password)
-        self.context = context
-        self.limit = limit
+        self.context = login_context(settings, has_totp=credentials.totp_secret is not None)
+        self.limit = int(settings["rejected_limit"])
         self.open = False
         self.begun: list[Submit] = []
         self.denied: Permission | None = None

@@ -15,7 +15,7 @@ from gwctl.background_writer import Errand
 from gwctl.config import Settings
 from gwctl.core.messages import LoginDone, LoginResult
 from gwctl.credentials import Credentials
-from gwctl.errors import Configuration, CredentialsMissing, GwctlError
+from gwctl.errors import GwctlError
 from gwctl.gateway.log_diagnosis import read_cause
 from gwctl.login.browser import find_browser
 from gwctl.login.codes import Answer, Method, Question, nobody
@@ -26,7 +26,7 @@ from gwctl.login.worker_client import LoginWorker
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.login_ledger.outcome_policy import MEANINGS
 from gwctl.login_ledger.rules import Permission
-from gwctl.supervisor.attempt import Attempt, denied, environment_trouble, login_context, method_of
+from gwctl.supervisor.attempt import Attempt, denied, environment_trouble, method_of
 from gwctl.supervisor.questions import Questions
 
 log = logging.getLogger("gwctl.supervisor")
@@ -147,13 +147,11 @@ class Authenticator:
             await asyncio.wait([self._closing])
         try:
             credentials = await self._reading.run(self.credentials)
-            method = self._method(credentials)
         except GwctlError as error:
             self._let_browser_go()
             return environment_trouble(error)
-        limit = int(self.settings["rejected_limit"])
-        context = login_context(self.settings, has_totp=credentials.totp_secret is not None)
-        attempt = self._last = Attempt(self.ledger, credentials, context, limit, on_submit)
+        method = method_of(self.settings, has_totp=credentials.totp_secret is not None)
+        attempt = self._last = Attempt(self.ledger, credentials, self.settings, on_submit)
         try:
             permission, has_worked = await self._standing(attempt)
         except GwctlError as error:
@@ -189,21 +187,6 @@ class Authenticator:
     def _let_browser_go(self) -> None:
         """Close the browser in the background: the next login may be far away."""
         self._closing = asyncio.create_task(self.close())
-
-    def _method(self, credentials: Credentials) -> Method:
-        """Return the method of the second factor; raise Configuration if what it needs is missing."""
-        has_totp = credentials.totp_secret is not None
-        method = method_of(self.settings, has_totp=has_totp)
-        if method is Method.TOTP and not has_totp:
-            raise CredentialsMissing(
-                "second_factor is totp, but no source has a totp_secret",
-                hint="gwctl secret set totp_secret, or GWCTL_TOTP_SECRET_FILE",
-            )
-        if method is Method.COMMAND and not self.settings["second_factor_command"]:
-            raise Configuration(
-                "second_factor is command, but second_factor_command is not set", hint="set it in the profile"
-            )
-        return method
 
     def _asker(self, method: Method, attempt: Attempt, on_asked: Callable[[str], None]) -> Answer:
         questions = self.questions

@@ -18,7 +18,7 @@ from gwctl.gateway import work_folder as home
 from gwctl.gateway.client import GatewayClient, Knock
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.websocket import PushListener
-from gwctl.gateway.work_folder import GatewaySettings, check_allow_ips
+from gwctl.gateway.work_folder import GatewaySettings
 from gwctl.login.browser import find_browser
 from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
@@ -101,6 +101,7 @@ class GatewayKeeper:
                 auth_delay_ms=self.settings["auth_delay_ms"],
                 java_options=self.settings["java_options"],
             ),
+            leaf,
         )
         served = Served.now(self.settings, sandbox=self.sandbox, upstream=upstream)
         await whole(served.save, self.paths)
@@ -127,7 +128,6 @@ class GatewayKeeper:
             async with asyncio.timeout(SETTINGS_TIMEOUT_S):
                 self.settings = await asyncio.to_thread(read_again, self.settings, self.load)
         except (GwctlError, TimeoutError) as error:
-            check_allow_ips(self.settings["allow_ips"])  # the earlier ones may be invalid too, as on a first start
             what = error.message if isinstance(error, GwctlError) else f"{self.paths.config_file} cannot be read now"
             text = f"{what}: the gateway starts with the previous settings"
             self.on_note("warning", code="settings_unusable", text=text)

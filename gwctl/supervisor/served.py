@@ -16,10 +16,10 @@ from typing import Any
 
 from gwctl.background_writer import Scribe
 from gwctl.config import Settings
-from gwctl.errors import Configuration, GwctlError, ProfileHeld, ReleaseMissing
+from gwctl.errors import GwctlError, ProfileHeld, ReleaseMissing
 from gwctl.gateway import keystore
 from gwctl.gateway.launch import adopt
-from gwctl.gateway.work_folder import check_allow_ips, rendered_allow_ips
+from gwctl.gateway.work_folder import admitted, rendered_allow_ips
 from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
 from gwctl.session_status import Drift as DriftStatus
@@ -72,7 +72,8 @@ class Served:
         raw, _ = read_json(paths.gateway_served_file)
         match raw:
             case {"sandbox": bool(sandbox), "upstream": str(upstream), "salt": str(salt), "user": str(user)}:
-                return cls(sandbox, upstream, salt, user, _made_with(raw))
+                # Earlier versions recorded the setting as it was written.
+                return cls(sandbox, upstream.rstrip("/"), salt, user, _made_with(raw))
             case _:
                 return None
 
@@ -149,7 +150,6 @@ class Drift:
 def read_again(settings: Settings, load: Callable[[], Settings]) -> Settings:
     """Return ``settings`` with the gateway's settings reloaded; raise Configuration if they are invalid."""
     now = load()
-    check_allow_ips(now["allow_ips"])
     return replace(settings, values={**settings.values, **{key: now.values[key] for key in READ_AGAIN}})
 
 
@@ -159,10 +159,7 @@ def drift_of_gateway(paths: Paths, configured: Settings) -> list[Drift]:
     remedy = command(configured, "restart")
     found: list[Drift] = []
     allowed = rendered_allow_ips(paths)
-    try:
-        wanted = check_allow_ips(configured["allow_ips"])
-    except Configuration as error:
-        return [Drift("allow_ips", error.message, error.hint or command(configured, "doctor"))]
+    wanted = admitted(configured["allow_ips"])
     if allowed is not None and set(allowed) != set(wanted):
         found.append(Drift("allow_ips", _differ("allow_ips", allowed, wanted), remedy))
     names = keystore.certified_names(paths)

@@ -12,7 +12,7 @@ from typing import Any
 
 from gwctl.config import Environment, Settings
 from gwctl.core.policy import Policy
-from gwctl.credentials import Credentials, Found, Secret, find, require
+from gwctl.credentials import Credentials, Found, Secret
 from gwctl.errors import GwctlError
 from gwctl.history.alerts import Desk, Event, News, compose
 from gwctl.integrations.notify import Message, Outbox, Way
@@ -21,7 +21,7 @@ from gwctl.maintenance import Windows
 from gwctl.paths import Paths
 from gwctl.sandbox.settings import SANDBOX_PASSWORD, SANDBOX_USERNAME
 from gwctl.state_file import read_json, write_json
-from gwctl.supervisor.attempt import check_totp, sources_of
+from gwctl.supervisor.attempt import find_login, sources_of
 from gwctl.supervisor.handover import Holder
 from gwctl.supervisor.interfaces import GatewayPort, LoginPort, Notifier, Ports, SessionPort, ToNobody
 from gwctl.times import utc_ms
@@ -167,8 +167,4 @@ def find_credentials(order: Order) -> Credentials:
     """Return the credentials: the play account in the sandbox, else those of the sources; raise GwctlError."""
     if order.sandbox:
         return Credentials(SANDBOX_USERNAME, Secret(SANDBOX_PASSWORD), None, "the sandbox's play account")
-    sources = sources_of(order.environment, order.handed_over)
-    password = find("password", order.settings, sources)
-    totp = find("totp_secret", order.settings, sources)
-    check_totp(order.settings, totp)
-    return require(order.settings["username"], password, totp, order.settings.profile)
+    return find_login(order.settings, sources_of(order.environment, order.handed_over))[0]

@@ -51,6 +51,20 @@ def test_a_mistake_in_config_toml(home: Home, config: str, said: list[str]) -> N
     home.gwctl("status").check(3)
 
 
+@pytest.mark.parametrize("argv", [["up"], ["up", "--foreground"]])
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("totp", "second_factor is totp, but no source has a totp_secret"),
+        ("command", "second_factor is command, but second_factor_command is not set"),
+    ],
+)
+def test_a_second_factor_without_its_source(home: Home, argv: list[str], method: str, said: str) -> None:
+    """What the login would miss is refused before anything is downloaded or started."""
+    assert said in refused(home, home.gwctl(*argv, GWCTL_SECOND_FACTOR=method, **USER), 78)
+    assert not (home.home / "cache").exists()
+
+
 def test_a_mark_before_config_toml_is_not_in_the_way(home: Home) -> None:
     """Some editors start a file with an invisible BOM; gwctl reads such a file and adds profiles to it."""
     home.write_config("\ufeff[profiles.default]\ntickle_interval_s = 77\n")

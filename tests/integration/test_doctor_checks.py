@@ -41,6 +41,7 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("disk", "is full", State.FAILED, broken.small_disk(5_000_000, 10**6), "5 MB free"),
     ("disk", "has few inodes", State.WARNING, broken.small_disk(10**12, 500), "500 inodes"),
     ("scratch", "is gone", State.FAILED, broken.no_scratch, "does not exist"),
+    ("settings", "lets in no pattern", State.FAILED, broken.setting("GWCTL_ALLOW_IPS", "10.0.0.0/8"), "10.0.0.0/8"),
     ("settings", "has an unknown key", State.FAILED, broken.config('usrname = "x"\n'), "did you mean|unknown key"),
     (
         "permissions",
@@ -96,7 +97,6 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("certificate", "is another's", State.FAILED, broken.foreign_leaf, "not signed by our authority"),
     ("certificate", "has no keystore", State.FAILED, broken.other_keystore, "does not open"),
     ("certificate", "bundle is old", State.WARNING, broken.stale_bundle, "bundle"),
-    ("allow_ips", "is no pattern", State.FAILED, broken.setting("GWCTL_ALLOW_IPS", "10.0.0.0/8"), "10.0.0.0/8"),
     ("allow_ips", "lets others in", State.WARNING, broken.setting("GWCTL_ALLOW_IPS", "192.168.1.*"), "192.168.1.*"),
     ("secrets", "is for all", State.FAILED, broken.password_file(b"x\n", 0o644), "every user"),
     ("secrets", "is for a group", State.WARNING, broken.password_file(b"x\n", 0o640), "other users"),

@@ -9,6 +9,7 @@ import pytest
 from gwctl.errors import BrowserMissing, DownloadFailed
 from gwctl.login import browser
 from gwctl.login.browser import arguments, find_browser, install_chromium
+from gwctl.setting_values import Unsuitable, parse_browser
 
 
 def program(folder: Path, name: str, text: str = "#!/bin/sh\nexit 0\n") -> Path:
@@ -58,11 +59,13 @@ def test_the_systems_order(nowhere: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_firefox_is_never_taken(nowhere: dict[str, str], tmp_path: Path) -> None:
-    """Firefox is never found automatically, and refused when requested."""
+    """Firefox is never found automatically, and the setting refuses it."""
     path = program(tmp_path / "bin", "firefox")
-    for setting in (None, "firefox", str(path)):
-        with pytest.raises(BrowserMissing):
-            find_browser(setting, nowhere)
+    with pytest.raises(BrowserMissing):
+        find_browser(None, nowhere)
+    for setting in ("firefox", str(path)):
+        with pytest.raises(Unsuitable):
+            parse_browser(setting)
 
 
 def test_a_snap_is_not_taken_by_itself(nowhere: dict[str, str], tmp_path: Path) -> None:

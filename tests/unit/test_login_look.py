@@ -8,8 +8,8 @@ import pytest
 from gwctl.login.browser_reports import first_line
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.page_state import Look, Patience, Submitted, Traffic
-from gwctl.login.selectors import Element
 from gwctl.login.verdict import Asked, Ended, Now, judge
+from gwctl.setting_values import Element
 
 FORM = {"username": "#u", "password": "#p", "submit": "#s"}
 FILLED = Look(FORM, page="one", form=1, username_filled=True, password_filled=True)

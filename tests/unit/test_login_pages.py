@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import pytest
-
-from gwctl.login.selectors import CURRENT, LEGACY, VERSIONS, Element, describe_search, merged, version_of
+from gwctl.login.selectors import CURRENT, LEGACY, VERSIONS, describe_search, merged, version_of
+from gwctl.setting_values import Element
 
 
 def test_every_version_has_what_a_login_needs() -> None:
@@ -25,12 +24,6 @@ def test_a_profile_may_replace_any_element() -> None:
     changed = merged(VERSIONS, {"submit": ["#go"]})
     assert changed[Element.SUBMIT] == ["#go"]
     assert changed[Element.USERNAME] == merged(VERSIONS, {})[Element.USERNAME]
-
-
-def test_an_unknown_element_is_named() -> None:
-    """A misspelt override is an error that lists the known elements."""
-    with pytest.raises(ValueError, match=r"usernme.*username"):
-        merged(VERSIONS, {"usernme": ["#x"]})
 
 
 def test_the_version_is_told_by_the_username_field() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from gwctl.login.controls import Collected, Control
 from gwctl.login.page_state import Look
 from gwctl.login.recognition import Recognized, describe, recognize
-from gwctl.login.selectors import Element
 from gwctl.login.vocabulary import mode_of
+from gwctl.setting_values import Element
 
 
 def control(n: int, kind: str, name: str = "", **values: Any) -> Control:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from gwctl.release import archive as shape
 from gwctl.release.archive import is_safe
-from gwctl.release.download import shown_url, url_fault
+from gwctl.release.download import shown_url
+from gwctl.setting_values import url_fault
 
 # The end of the real jar's manifest, with its folded lines.
 REAL_MANIFEST = (
