@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-# Fakes are imported by name from any test folder.
-sys.path.insert(0, str(Path(__file__).parent / "fakes"))
+# Fakes are imported by name from any test folder; so are the packages chaos and simulation.
+sys.path[:0] = [str(Path(__file__).parent / "fakes"), str(Path(__file__).parent)]
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import ast
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from chaos import injections
+from chaos.catalogue import ANSWERS, BY_NAME, FAULTS
+from chaos.fault import Answer, Fault
+from chaos.report import page
+from sandbox_admin import set_scenario
+
+from gwctl.gateway.responses import judge_auth_status, judge_resume, judge_tickle
+from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import StandInConfig
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from chaos import injections  # noqa: E402 - after the path above
-from chaos.catalogue import BY_NAME, FAULTS  # noqa: E402 - as above
-from chaos.fault import Fault  # noqa: E402 - as above
-from chaos.report import page  # noqa: E402 - as above
+TOKEN = "admin-token"
+CHECKS = ("tickle", "iserver/auth/status")
 
 
 def test_the_page_is_not_stale() -> None:
@@ -36,3 +42,23 @@ def test_the_test_that_covers_a_fault_exists(fault: Fault) -> None:
     tree = ast.parse((ROOT / file).read_text())
     names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     assert name in names
+
+
+@pytest.fixture(scope="module")
+def ibkr() -> Iterator[RunningStandIn]:
+    with serve_in_thread(StandInConfig(admin_token=TOKEN)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_an_answer_that_is_a_fault_has_its_verdict(ibkr: RunningStandIn, answer: Answer) -> None:
+    """The verdict decides the recovery, whichever call meets the fault; none of these costs the login's cookies."""
+    set_scenario(ibkr.url, TOKEN, answer.scenario, params=answer.parameters)
+    try:
+        tickle, status = (httpx.post(f"{ibkr.url}/v1/api/{path}", trust_env=False) for path in CHECKS)
+        assert judge_tickle(tickle.status_code, tickle.content).verdict is answer.verdict
+        assert judge_auth_status(status.status_code, status.content).verdict is answer.verdict
+        resumed = judge_resume(tickle.status_code, tickle.content)
+        assert resumed is None or (resumed is False and tickle.status_code == 200)
+    finally:
+        set_scenario(ibkr.url, TOKEN, answer.scenario, on=False)
