@@ -230,6 +230,7 @@ class _Refusal:
 _REFUSALS = (
     _Refusal(400, Verdict.BROKERAGE_GONE, b"no bridge"),
     _Refusal(401, Verdict.NO_SESSION),
+    _Refusal(403, Verdict.RATE_LIMITED, text="IBKR refuses requests from this machine (HTTP 403)"),
     _Refusal(404, Verdict.ACCESS_DENIED, b"access denied"),
     _Refusal(429, Verdict.RATE_LIMITED),
 )
