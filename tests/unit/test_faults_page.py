@@ -1,8 +1,9 @@
-"""docs/faults.md is what the catalogue of tests/chaos says, and what it names is there."""
+"""docs/faults.md and the walk that adds a fault say what the catalogue and the code say."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from gwctl.sandbox.settings import StandInConfig
 ROOT = Path(__file__).parents[2]
 TOKEN = "admin-token"
 CHECKS = ("tickle", "iserver/auth/status")
+WALK = (ROOT / "docs" / "contributing" / "add-a-fault.md").read_text()
 
 
 def test_the_page_is_not_stale() -> None:
@@ -62,3 +64,21 @@ def test_an_answer_that_is_a_fault_has_its_verdict(ibkr: RunningStandIn, answer:
         assert resumed is None or (resumed is False and tickle.status_code == 200)
     finally:
         set_scenario(ibkr.url, TOKEN, answer.scenario, on=False)
+
+
+def test_each_excerpt_of_the_walk_is_in_its_file() -> None:
+    """A block of add-a-fault.md after `<!-- from FILE -->` is part of that file, word for word."""
+    excerpts = re.findall(r"^<!-- from (\S+) -->\n```\w+\n(.*?)^```$", WALK, re.DOTALL | re.MULTILINE)
+    assert len(excerpts) == WALK.count("<!-- from ") >= 3
+    for file, text in excerpts:
+        assert text in (ROOT / file).read_text(), file
+
+
+def test_what_the_walk_names_is_there() -> None:
+    """Every file on the page exists, and each name in a row of a table is in one of the row's files."""
+    for line in WALK.splitlines():
+        quoted = re.findall(r"`([^`]+)`", line)
+        files = [one for one in quoted if re.fullmatch(r"(gwctl|tests|docs|scripts)/[\w/.-]+", one)]
+        texts = [(ROOT / file).read_text() for file in files]
+        for name in quoted if line.startswith("| ") else ():
+            assert name in files or any(re.search(rf"\b{name}\b", text) for text in texts), line
