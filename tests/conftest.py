@@ -11,8 +11,8 @@ from typing import NoReturn
 
 import pytest
 
-# Fakes are imported by name from any test folder.
-sys.path.insert(0, str(Path(__file__).parent / "fakes"))
+# Fakes are imported by name from any test folder; so are the packages chaos and simulation.
+sys.path[:0] = [str(Path(__file__).parent / "fakes"), str(Path(__file__).parent)]
 
 PROGRAMS = os.pathsep.join([os.environ.get("PATH", os.defpath), sys.prefix, "/usr/sbin"])
 """Where tests look for programs: promtool is in our environment, cron in a folder that is root's."""

@@ -27,6 +27,19 @@ class Budget:
     per_day: int
 
 
+def default_budgets() -> dict[Rung, Budget]:
+    """Return how often each recovery step may run: more than a bad day needs, less than what harms at IBKR.
+
+    A restart sends nothing to IBKR, so its number is not a limit: above it, a warning says how often restarts happen.
+    """
+    return {
+        Rung.REAUTHENTICATE: Budget(30, 200),
+        Rung.RESUME: Budget(20, 100),
+        Rung.LOGIN: Budget(20, 60),
+        Rung.RESTART: Budget(12, 60),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Spent:
     """When each step ran, in seconds of one clock; ``calm_at`` is the last time that all had been well for long."""

@@ -5,20 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gwctl.core.budget import Budget, Rung
-
-
-def default_budgets() -> dict[Rung, Budget]:
-    """Return how often each recovery step may run: more than a bad day needs, less than what harms at IBKR.
-
-    A restart sends nothing to IBKR, so its number is not a limit: above it, a warning says how often restarts happen.
-    """
-    return {
-        Rung.REAUTHENTICATE: Budget(30, 200),
-        Rung.RESUME: Budget(20, 100),
-        Rung.LOGIN: Budget(20, 60),
-        Rung.RESTART: Budget(12, 60),
-    }
+from gwctl.core.budget import Budget, Rung, default_budgets
 
 
 @dataclass(frozen=True, slots=True)

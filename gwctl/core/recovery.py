@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from gwctl.core.budget import Rung
 from gwctl.core.messages import (
     BlockLogin,
@@ -10,6 +13,7 @@ from gwctl.core.messages import (
     CauseRead,
     Check,
     Cure,
+    Event,
     Explain,
     Finish,
     Login,
@@ -370,3 +374,13 @@ def on_cause(turn: Turn, event: CauseRead) -> None:
     turn.set(cause=event.text, cause_ill=event.ibkr_ill)
     if event.text:
         turn.act(Warn("never_authenticated", event.text))
+
+
+RECOVERY_HANDLERS: dict[type[Event], Callable[[Turn, Any], None]] = {
+    ReauthenticateDone: on_reauthenticated,
+    ResumeDone: on_resumed,
+    SecondFactorAsked: on_second_factor,
+    SubmitBegun: on_submit,
+    LoginDone: on_login_done,
+    CauseRead: on_cause,
+}

@@ -274,8 +274,7 @@ def check_login(case: Case) -> Iterator[Finding]:
 
 def check_budget(case: Case) -> Iterator[Finding]:
     """Report whether a recovery action must wait because its budget is spent."""
-    from gwctl.core.budget import Rung
-    from gwctl.core.policy import default_budgets
+    from gwctl.core.budget import Rung, default_budgets
     from gwctl.core.tables import Snapshot, recall
 
     raw = case.state_of(case.paths.budget_file)

@@ -172,9 +172,7 @@ class GatewayClient:
             return False
         sent = {"Cookie": "; ".join(sendable)}
         said = await _or_none(self.request("GET", _RESUME, headers=sent, timeout_s=timeout_s))
-        if said is None or said.status >= 500 or said.status == 429:
-            return None
-        return said.status == 200 and b"Client login succeeds" in said.body
+        return None if said is None else answer.judge_resume(said.status, said.body)
 
     async def request(
         self,

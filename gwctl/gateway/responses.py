@@ -69,6 +69,8 @@ class SessionAnswer:
     server_name: str | None = None
     message: str | None = None
     """IBKR's own words."""
+    text: str | None = None
+    """Our words for the reason line, if they say more than the verdict's."""
 
     @property
     def is_silent(self) -> bool:
@@ -189,6 +191,14 @@ def judge_validate(status: int, body: bytes) -> SsoFacts | None:
     )
 
 
+def judge_resume(status: int, body: bytes) -> bool | None:
+    """Return whether IBKR accepted the SSO cookies; None if it could not say, so that they may still be good."""
+    refusal = _judge_status(status, body)
+    if status >= 500 or (refusal is not None and refusal.verdict is Verdict.RATE_LIMITED):
+        return None
+    return status == 200 and b"Client login succeeds" in body
+
+
 def judge_accounts(status: int, body: bytes) -> AccountKind | None:
     """Return the kind of the accounts that ``iserver/accounts`` lists; None if it does not say.
 
@@ -207,22 +217,36 @@ def judge_accounts(status: int, body: bytes) -> AccountKind | None:
     return None if len(begins) != 1 else "paper" if begins.pop() else "live"
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What an error status means if its body has ``words`` (lower case); ``text`` says more than the verdict does."""
+
+    status: int
+    verdict: Verdict
+    words: bytes = b""
+    text: str | None = None
+
+
+_REFUSALS = (
+    _Refusal(400, Verdict.BROKERAGE_GONE, b"no bridge"),
+    _Refusal(401, Verdict.NO_SESSION),
+    _Refusal(403, Verdict.RATE_LIMITED, text="IBKR refuses requests from this machine (HTTP 403)"),
+    _Refusal(404, Verdict.ACCESS_DENIED, b"access denied"),
+    _Refusal(429, Verdict.RATE_LIMITED),
+)
+"""Any other error is IBKR's trouble; the core waits for its end (law 5)."""
+
+
 def _judge_status(status: int, body: bytes) -> SessionAnswer | None:
     """Return the verdict if the status alone decides; None if the body decides."""
-    verdict: Verdict | None = None
-    if status == 401:
-        verdict = Verdict.NO_SESSION
-    elif status == 429:
-        verdict = Verdict.RATE_LIMITED
-    elif status == 404 and b"access denied" in body.lower():
-        verdict = Verdict.ACCESS_DENIED
-    elif status == 400 and b"no bridge" in body.lower():
-        verdict = Verdict.BROKERAGE_GONE
-    elif status != 200:
-        verdict = Verdict.UPSTREAM_ILL
-    if verdict is None:
+    if status == 200:
         return None
-    return SessionAnswer(verdict, status, message=words_in(body) if verdict is Verdict.UPSTREAM_ILL else None)
+    lower = body.lower()
+    for refusal in _REFUSALS:
+        if refusal.status == status and refusal.words in lower:
+            message = None if refusal.text is None else words_in(body)
+            return SessionAnswer(refusal.verdict, status, text=refusal.text, message=message)
+    return SessionAnswer(Verdict.UPSTREAM_ILL, status, message=words_in(body))
 
 
 def _says_error(fields: dict[str, object]) -> bool:

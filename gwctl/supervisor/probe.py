@@ -184,7 +184,7 @@ class Probe:
         return self._checked(answer, certain=certain)
 
     def _checked(self, answer: SessionAnswer, *, certain: bool) -> Checked:
-        verdict, text = answer.verdict, _TEXTS[answer.verdict]
+        verdict, text = answer.verdict, answer.text or _TEXTS[answer.verdict]
         other = self._other_app
         said = self._words_of(answer)
         if answer.verdict is Verdict.UPSTREAM_ILL and answer.http_status is not None:

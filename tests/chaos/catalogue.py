@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from chaos.fault import DISK, NAMES, SMALL_HEAP, TAKES_OVER, Fault
+from chaos.fault import DISK, NAMES, SMALL_HEAP, TAKES_OVER, Answer, Fault
+from gwctl.session_status import Verdict
 
 STEP = "tests/unit/test_supervisor_step.py"
 SHELL = "tests/unit/test_supervisor_shell.py"
@@ -18,7 +19,7 @@ RESUMED = "restart, then resume with the login's cookies; no password is sent"
 WAITED = "wait: no restart and no submit; the first good answer makes the session ready again"
 
 
-def _answer(name: str, title: str, injected: str, seen: str) -> Fault:
+def _answer(name: str, title: str, answer: Answer, injected: str, seen: str = "by the status") -> Fault:
     """Return the fault that IBKR sends a useless answer."""
     return Fault(
         name,
@@ -31,7 +32,12 @@ def _answer(name: str, title: str, injected: str, seen: str) -> Fault:
         test=f"{STEP}::test_unreachable_ibkr_never_costs_a_restart_or_a_login",
         kind="ibkr",
         hold_s=MOMENT,
+        answer=answer,
     )
+
+
+def _error(status: int, *, html: bool = False) -> Answer:
+    return Answer("http_error", parameters={"status": status, "html": html})
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -189,17 +195,29 @@ FAULTS: tuple[Fault, ...] = (
         hold_s=(7.0, 11.0),
         felt=False,
     ),
-    _answer("ibkr_500_json", "500 as JSON", "every answer is 500 with a JSON error", "by the status"),
-    _answer("ibkr_500_html", "500 as HTML", "every answer is 500 with an HTML page", "by the status"),
-    _answer("ibkr_502_json", "502 as JSON", "every answer is 502 with a JSON error", "by the status"),
-    _answer("ibkr_502_html", "502 as HTML", "every answer is 502 with an HTML page", "by the status"),
-    _answer("ibkr_503_json", "503 as JSON", "every answer is 503 with a JSON error", "by the status"),
-    _answer("ibkr_503_html", "503 as HTML", "every answer is 503 with IBKR's maintenance page", "by the status"),
-    _answer("ibkr_503_empty", "503 without a body", "every answer is 503 and empty", "by the status"),
-    _answer("ibkr_truncated", "truncated JSON", "answers are 200 with half of a JSON object", "the body is not JSON"),
+    _answer("ibkr_500_json", "500 as JSON", _error(500), "every answer is 500 with a JSON error"),
+    _answer("ibkr_500_html", "500 as HTML", _error(500, html=True), "every answer is 500 with an HTML page"),
+    _answer("ibkr_502_json", "502 as JSON", _error(502), "every answer is 502 with a JSON error"),
+    _answer("ibkr_502_html", "502 as HTML", _error(502, html=True), "every answer is 502 with an HTML page"),
+    _answer("ibkr_503_json", "503 as JSON", _error(503), "every answer is 503 with a JSON error"),
+    _answer(
+        "ibkr_503_html",
+        "503 as HTML",
+        Answer("html_503"),
+        "every answer is 503 with IBKR's maintenance page",
+    ),
+    _answer("ibkr_503_empty", "503 without a body", Answer("http_503"), "every answer is 503 and empty"),
+    _answer(
+        "ibkr_truncated",
+        "truncated JSON",
+        Answer("bad_json"),
+        "answers are 200 with half of a JSON object",
+        "the body is not JSON",
+    ),
     _answer(
         "ibkr_wrong_types",
         "wrong types",
+        Answer("wrong_types"),
         "answers are 200 with JSON whose fields have wrong types",
         "gwctl checks type and value of each field; a value that is not a boolean says nothing",
     ),
@@ -215,6 +233,21 @@ FAULTS: tuple[Fault, ...] = (
         kind="ibkr",
         hold_s=(0.1, 0.5),
         alone=True,
+        answer=Answer("http_429", Verdict.RATE_LIMITED),
+    ),
+    Fault(
+        "ibkr_403",
+        "403",
+        injected="every answer is 403 with an HTML page, as IBKR's firewall sends it, for a moment",
+        cleared="switched off",
+        seen="by the status",
+        cure="gwctl pauses all its requests, 15 s at first, then longer; no restart and no submit",
+        bound_s=25.0,
+        test=f"{STEP}::test_rate_limited_checks_and_tickles_pause",
+        kind="ibkr",
+        hold_s=(0.1, 0.5),
+        alone=True,
+        answer=Answer("http_error", Verdict.RATE_LIMITED, {"status": 403, "html": True}),
     ),
     Fault(
         "names_gone",
@@ -434,3 +467,4 @@ FAULTS: tuple[Fault, ...] = (
 )
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
+ANSWERS = {fault.name: fault.answer for fault in FAULTS if fault.answer is not None}

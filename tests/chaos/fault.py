@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gwctl.session_status import Verdict
 
 NAMES, DISK, TAKES_OVER, SMALL_HEAP = "names", "disk", "takes over", "small heap"
 FOR_ROOT = frozenset({NAMES, DISK})
@@ -10,8 +13,19 @@ FOR_ROOT = frozenset({NAMES, DISK})
 
 
 @dataclass(frozen=True)
+class Answer:
+    """A scenario of the fake IBKR that is a fault by its answer alone, and the verdict that gwctl must read in it."""
+
+    scenario: str
+    verdict: Verdict = Verdict.UPSTREAM_ILL
+    parameters: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
 class Fault:
-    """One fault. ``name`` is also the name of its injection; all times assume the release's own ``authDelay``.
+    """One fault. ``name`` is also the name of its injection, unless its ``answer`` is all there is to inject.
+
+    All times assume the release's own ``authDelay``.
 
     ``bound_s`` is the time to ready at most, checked by a call through the gateway, also on a busy machine. It counts
     from the end of the cause, or from the fault if it is over at once. ``aim_s`` is the target on a machine that is not
@@ -38,4 +52,5 @@ class Fault:
     alone: bool = False
     felt: bool = True
     world: str = ""
+    answer: Answer | None = None
     aim_s: float | None = None

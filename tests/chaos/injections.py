@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 
 from chaos import machine
+from chaos.catalogue import BY_NAME
 from chaos.worlds import World, WorldLost
 
 KNOWS_WITHIN_S = 30.0
@@ -173,16 +174,6 @@ def _listens(port: int) -> bool:
 
 ibkr_hangs = _scenario("hang")
 ibkr_slow = _scenario("slow", delay_ms=1200)
-ibkr_500_json = _scenario("http_error", status=500)
-ibkr_500_html = _scenario("http_error", status=500, html=True)
-ibkr_502_json = _scenario("http_error", status=502)
-ibkr_502_html = _scenario("http_error", status=502, html=True)
-ibkr_503_json = _scenario("http_error", status=503)
-ibkr_503_html = _scenario("html_503")
-ibkr_503_empty = _scenario("http_503")
-ibkr_429 = _scenario("http_429")
-ibkr_truncated = _scenario("bad_json")
-ibkr_wrong_types = _scenario("wrong_types")
 method_refused = _scenario("method_refused", method="POST")
 flat_tickle = _scenario("flat_tickle")
 
@@ -327,6 +318,9 @@ def state_gone(world: World, _random: Random) -> Iterator[Cause]:
 
 
 def named(name: str) -> Inject:
-    """Return an injection by its name in this module."""
+    """Return a fault's injection: its answer of the fake IBKR, or what has its name in this module."""
+    answer = BY_NAME[name].answer
+    if answer is not None:
+        return _scenario(answer.scenario, **answer.parameters)
     found: Inject = globals()[name]
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from chaos.catalogue import ANSWERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,10 @@ from gwctl.session_status import Verdict
 
 FLAGS = ("authenticated", "connected", "competing")
 SECRET = "9fe1c272dc44e023a3aefe52b71d42bd"
+STATUSES = {401: Verdict.NO_SESSION, 429: Verdict.RATE_LIMITED} | {
+    fault.parameters["status"]: fault.verdict for fault in ANSWERS.values() if "status" in fault.parameters
+}
+"""What a status means whatever its body is; any other is IBKR's trouble."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ def test_no_status_but_200_is_a_session(status: int, body: bytes) -> None:
         if status == 200:
             continue
         assert not said.is_ready
-        expected = {401: Verdict.NO_SESSION, 429: Verdict.RATE_LIMITED}.get(status, Verdict.UPSTREAM_ILL)
+        expected = STATUSES.get(status, Verdict.UPSTREAM_ILL)
         if status == 404 and b"Access Denied" in body:
             expected = Verdict.ACCESS_DENIED
         if status == 400 and b"no bridge" in body.lower():

@@ -65,6 +65,12 @@ def test_status_of_an_ill_ibkr_is_told() -> None:
     assert "HTTP 503" in look(AnsweringGateway(SessionAnswer(Verdict.UPSTREAM_ILL, 503)))[1]
 
 
+def test_words_of_an_answers_own_come_before_the_verdicts() -> None:
+    """A fault may say more than its verdict does, and IBKR's words follow."""
+    said = SessionAnswer(Verdict.RATE_LIMITED, 403, message="Forbidden", text="IBKR refuses this machine")
+    assert look(AnsweringGateway(said)) == (Verdict.RATE_LIMITED, "IBKR refuses this machine; IBKR: Forbidden")
+
+
 @pytest.mark.parametrize("door", [knock for knock in Knock if knock is not Knock.OURS])
 @pytest.mark.parametrize("kind", [AnsweringGateway, SilentGateway])
 def test_silence_on_both_sides_is_a_hung_gateway(
