@@ -40,6 +40,7 @@ READY: dict[str, Any] = {
         "locked": False,
     },
     "next": {"what": "tickle", "in_s": 12.0},
+    "person_needed": None,
     "last_error": None,
     "person_needed": None,
     "question": None,
