@@ -88,12 +88,14 @@ def _settle_port(profile: Profile, settings: Settings, observer: Observer) -> Se
 
 
 def _what_a_login_needs(profile: Profile, settings: Settings, observer: Observer) -> dict[str, Found]:
+    found: dict[str, Found] = {}
     try:
-        return check_login(profile, settings, observer)
+        credentials, found = _look_for_secrets(profile, settings, observer)
+        _check_law_2(profile, settings, credentials, has_person=observer.can_answer)
     except (Configuration, NeedsPerson):
         if not _has_gateway_to_adopt(settings):
             raise
-        return {}
+    return found
 
 
 def _has_gateway_to_adopt(settings: Settings) -> bool:
@@ -114,6 +116,12 @@ def check_login(
     Raise Configuration if something is missing or unusable, CredentialsRejected or LockedOut if law 2 forbids the
     login. ``by_person``: a person asks for this login.
     """
+    credentials, found = _look_for_secrets(profile, settings, observer)
+    _check_law_2(profile, settings, credentials, has_person=by_person or observer.can_answer)
+    return found
+
+
+def _look_for_secrets(profile: Profile, settings: Settings, observer: Observer) -> tuple[Credentials, dict[str, Found]]:
     from gwctl.credentials import doubt_of
     from gwctl.supervisor.attempt import find_login, sources_of
 
@@ -125,8 +133,7 @@ def check_login(
     for name, one in found.items():
         if (doubt := doubt_of(one)) is not None:
             observer.say(f"the {name}: {doubt}")
-    _check_law_2(profile, settings, credentials, has_person=by_person or observer.can_answer)
-    return found
+    return credentials, found
 
 
 def look_for_ways(profile: Profile, settings: Settings) -> dict[str, Found]:
