@@ -42,7 +42,6 @@ READY: dict[str, Any] = {
     "next": {"what": "tickle", "in_s": 12.0},
     "person_needed": None,
     "last_error": None,
-    "person_needed": None,
     "question": None,
     "drift": [],
     "tickles": {
