@@ -31,7 +31,7 @@ FLUSH_S = 2.0
 Work = Callable[[], None]
 
 
-class Scribe:
+class BackgroundWriter:
     """Run pieces of work one after the other in a background thread; raise nothing.
 
     The queue holds ``room`` pieces. Work that arrives while it is full is dropped, and the thread calls ``on_left_out``
@@ -88,10 +88,10 @@ class Scribe:
                 work()
 
 
-class ScribeStream(io.TextIOBase):
+class BackgroundStream(io.TextIOBase):
     """A text stream that writes to a descriptor through a scribe; ``flush`` waits only after ``leave`` was called."""
 
-    def __init__(self, stream: TextIO, scribe: Scribe) -> None:
+    def __init__(self, stream: TextIO, scribe: BackgroundWriter) -> None:
         self._stream = stream
         self._scribe = scribe
         self._leave_by_s: float | None = None
@@ -192,7 +192,7 @@ class LooseThreads(ThreadPoolExecutor):
         super().shutdown(wait=False, cancel_futures=cancel_futures)
 
 
-class Errand(Generic[T]):
+class DaemonCall(Generic[T]):
     """Runs one work at a time, called ``name``; a second call waits for the first, so that threads do not pile up."""
 
     def __init__(self, name: str, timeout_s: float) -> None:
@@ -243,7 +243,7 @@ class _PrivateLog(logging.handlers.RotatingFileHandler):
     """A rotating log that only its owner may read. A full disk loses lines, a hung one delays them; neither blocks."""
 
     def __init__(self, file: Path) -> None:
-        self._scribe = Scribe("gwctl-log")
+        self._scribe = BackgroundWriter("gwctl-log")
         self._scribe.on_left_out = self._miss
         super().__init__(file, maxBytes=MAX_BYTES, backupCount=KEPT)
 

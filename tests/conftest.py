@@ -25,7 +25,7 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-LONGEST_FIRST = ("test_supervisor_core_machine", "test_login_canary", "test_unattended_real", "test_environments")
+LONGEST_FIRST = ("test_core_machine", "test_login_canary", "test_unattended_real", "test_environments")
 """A module that takes minutes and is begun last keeps one worker busy while the others have nothing left to do."""
 
 REAL = ("browser", "cli", "integration", "real_gateway")

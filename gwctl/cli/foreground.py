@@ -18,7 +18,7 @@ from gwctl.errors import FINAL_EXIT_CODES, GwctlError, TryAgain
 from gwctl.history.report import describe
 from gwctl.lifecycle.follow import Ended
 from gwctl.lifecycle.preflight import preflight
-from gwctl.supervisor.handover import Handover, Holder
+from gwctl.supervisor.handover import Handover, LeaseHolder
 from gwctl.supervisor.profile_lock import record_lost_gateway
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ LINES_WAITING = 1_000
 
 
 def supervise(
-    call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: Holder | None = None
+    call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: LeaseHolder | None = None
 ) -> Outcome:
     """Run a supervisor until it ends, and return its outcome; raise Ended with its exit code."""
     with _streams_that_do_not_block():
@@ -43,16 +43,16 @@ def _streams_that_do_not_block() -> Iterator[None]:
 
     At the end, pending lines get a moment in total.
     """
-    from gwctl.background_writer import Scribe, ScribeStream, write_whole
+    from gwctl.background_writer import BackgroundStream, BackgroundWriter, write_whole
 
     real = sys.stderr
 
     def miss(count: int) -> None:
         write_whole(real.fileno(), f"gwctl: dropped {count} lines here: the reader was too slow\n".encode())
 
-    scribe = Scribe("gwctl-output", room=LINES_WAITING)
+    scribe = BackgroundWriter("gwctl-output", room=LINES_WAITING)
     scribe.on_left_out = miss
-    streams = [ScribeStream(stream, scribe) for stream in (sys.stdout, sys.stderr)]
+    streams = [BackgroundStream(stream, scribe) for stream in (sys.stdout, sys.stderr)]
     sys.stdout, sys.stderr = streams
     try:
         yield
@@ -62,7 +62,7 @@ def _streams_that_do_not_block() -> Iterator[None]:
 
 
 def _supervise(
-    call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: Holder | None
+    call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: LeaseHolder | None
 ) -> Outcome:
     from gwctl.background_writer import set_up_log
     from gwctl.supervisor.service import Service
@@ -114,7 +114,7 @@ def _supervise(
 
 
 def supervise_ending_final_with_zero(
-    call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: Holder | None = None
+    call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: LeaseHolder | None = None
 ) -> Outcome:
     """Do the same as ``supervise``; if only a person can continue, print why and return an outcome of 0."""
     try:

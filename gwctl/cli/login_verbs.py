@@ -15,7 +15,7 @@ from gwctl.cli.terminal import Terminal
 from gwctl.config import Settings
 from gwctl.credentials import Found
 from gwctl.errors import BrowserMissing, GatewayUnreachable, LoginFailed, SecondFactorNeeded, UpstreamUnreachable, Usage
-from gwctl.login.failures import Kept, latest
+from gwctl.login.failures import FailureRecorder, latest
 from gwctl.supervisor.control import SupervisorClient
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def explain_last(call: Call) -> Outcome:
     return Outcome({"login": {**kept.to_json(), "todo": todo}}, _render_explanation(kept, todo))
 
 
-def _render_explanation(kept: Kept, todo: str) -> str:
+def _render_explanation(kept: FailureRecorder, todo: str) -> str:
     """Return the explanation for a person, with ``todo`` as what to do."""
     lines = [f"{kept.at or 'a login'}: {kept.what}"]
     if kept.text:

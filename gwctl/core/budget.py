@@ -10,7 +10,7 @@ HOUR_S = 3600.0
 DAY_S = 86_400.0
 
 
-class Rung(StrEnum):
+class Budgeted(StrEnum):
     """A recovery step that costs something: requests to IBKR, or the session of other users of the gateway."""
 
     REAUTHENTICATE = auto()
@@ -27,16 +27,16 @@ class Budget:
     per_day: int
 
 
-def default_budgets() -> dict[Rung, Budget]:
+def default_budgets() -> dict[Budgeted, Budget]:
     """Return how often each recovery step may run: more than a bad day needs, less than what harms at IBKR.
 
     A restart sends nothing to IBKR, so its number is not a limit: above it, a warning says how often restarts happen.
     """
     return {
-        Rung.REAUTHENTICATE: Budget(30, 200),
-        Rung.RESUME: Budget(20, 100),
-        Rung.LOGIN: Budget(20, 60),
-        Rung.RESTART: Budget(12, 60),
+        Budgeted.REAUTHENTICATE: Budget(30, 200),
+        Budgeted.RESUME: Budget(20, 100),
+        Budgeted.LOGIN: Budget(20, 60),
+        Budgeted.RESTART: Budget(12, 60),
     }
 
 
@@ -44,28 +44,28 @@ def default_budgets() -> dict[Rung, Budget]:
 class Spent:
     """When each step ran, in seconds of one clock; ``calm_at`` is the last time that all had been well for long."""
 
-    times: Mapping[Rung, tuple[float, ...]] = field(default_factory=dict)
+    times: Mapping[Budgeted, tuple[float, ...]] = field(default_factory=dict)
     calm_at: float = -DAY_S
 
-    def plus(self, rung: Rung, now: float) -> Spent:
+    def plus(self, rung: Budgeted, now: float) -> Spent:
         """Return this with one more run; runs older than a day are dropped."""
         kept = tuple(at for at in self.times.get(rung, ()) if now - at < DAY_S)
         return replace(self, times={**self.times, rung: (*kept, now)})
 
-    def minus(self, rung: Rung, number: int) -> Spent:
+    def minus(self, rung: Budgeted, number: int) -> Spent:
         """Return this without the last ``number`` runs of a step, which did not happen after all."""
         times = self.times.get(rung, ())
         return replace(self, times={**self.times, rung: times[: max(0, len(times) - number)]})
 
-    def without(self, rung: Rung) -> Spent:
+    def without(self, rung: Budgeted) -> Spent:
         """Return this as if the step had never run."""
         return replace(self, times={known: at for known, at in self.times.items() if known is not rung})
 
-    def within(self, rung: Rung, span_s: float, now: float) -> tuple[float, ...]:
+    def within(self, rung: Budgeted, span_s: float, now: float) -> tuple[float, ...]:
         """Return the runs of the last ``span_s`` seconds, since ``calm_at`` at most, oldest first."""
         return tuple(at for at in self.times.get(rung, ()) if now - at < span_s and at > self.calm_at)
 
-    def room_in_s(self, rung: Rung, budget: Budget, now: float) -> float:
+    def room_in_s(self, rung: Budgeted, budget: Budget, now: float) -> float:
         """Return in how many seconds the budget allows one more run; 0 if it does now."""
         hour = self.within(rung, HOUR_S, now)
         day = [at for at in self.times.get(rung, ()) if now - at < DAY_S]

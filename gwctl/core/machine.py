@@ -9,14 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from gwctl.core.budget import DAY_S, HOUR_S, Rung
+from gwctl.core.budget import DAY_S, HOUR_S, Budgeted
 from gwctl.core.messages import (
     Action,
     ByHandWanted,
     CancelLogin,
     Checked,
     ClockJumped,
-    Cure,
     Event,
     Finish,
     FolderLost,
@@ -28,6 +27,7 @@ from gwctl.core.messages import (
     LoggedInByHand,
     LoginWanted,
     Process,
+    Recovery,
     RestartCause,
     RestartWanted,
     Session,
@@ -118,16 +118,16 @@ def _on_stop(turn: Turn, event: StopWanted) -> None:
 def _on_restart(turn: Turn, _event: RestartWanted) -> None:
     if turn.snapshot.process is Process.RUNNING:
         recycle(turn, Arrow.RESTART, RestartCause.ASKED, "restarting the gateway as asked")
-        turn.set(spent=turn.snapshot.spent.without(Rung.RESTART))
+        turn.set(spent=turn.snapshot.spent.without(Budgeted.RESTART))
     elif turn.snapshot.process is Process.BACKOFF:
         _on_timer(turn, TimeOut(timer=Timer.START))
 
 
 def _on_login_wanted(turn: Turn, _event: LoginWanted) -> None:
     snapshot = turn.snapshot
-    if snapshot.process is Process.RUNNING and snapshot.cure in {None, Cure.SETTLE}:
+    if snapshot.process is Process.RUNNING and snapshot.cure in {None, Recovery.SETTLE}:
         log_in(turn)
-    elif snapshot.cure is not Cure.LOGIN:
+    elif snapshot.cure is not Recovery.LOGIN:
         # Law 1: one recovery step at a time. The current one ends first.
         turn.set(login_wanted=True)
 
@@ -145,7 +145,7 @@ def _on_by_hand_wanted(turn: Turn, event: ByHandWanted) -> None:
         # No login is sent anyway, and the reason why a person is needed stays visible.
         return
     stopping = snapshot.process in {Process.STOPPING, Process.FATAL}
-    under_way = snapshot.cure not in {None, Cure.SETTLE}
+    under_way = snapshot.cure not in {None, Recovery.SETTLE}
     if stopping or under_way or snapshot.session is Session.AUTHENTICATED:
         # Law 1: one login at a time. The person who wants to log in by hand sees that another login is under way.
         return
@@ -171,7 +171,7 @@ def _on_logged_in_by_hand(turn: Turn, event: LoggedInByHand) -> None:
     if snapshot.process is Process.RUNNING and snapshot.cure is None:
         turn.set(resumable=event.resumable, resume_tried=True)
         if snapshot.session is not Session.AUTHENTICATED:
-            settle(turn, Cure.LOGIN)
+            settle(turn, Recovery.LOGIN)
 
 
 # The gateway.
@@ -218,9 +218,9 @@ def _start_anew(turn: Turn) -> None:
     policy = turn.policy
     started_at = turn.snapshot.started_at
     stable = started_at is not None and turn.now - started_at >= policy.stable_after_s
-    quick = 0 if stable else len(turn.snapshot.spent.within(Rung.RESTART, policy.quiet_s, turn.now))
+    quick = 0 if stable else len(turn.snapshot.spent.within(Budgeted.RESTART, policy.quiet_s, turn.now))
     pause_s = turn.jittered(back_off_s(quick, policy.start_pause_first_s, policy.start_pause_max_s))
-    turn.spend(Rung.RESTART)
+    turn.spend(Budgeted.RESTART)
     _warn_if_often(turn)
     turn.set(restarts=turn.snapshot.restarts + 1)
     turn.wake(Timer.START, pause_s)
@@ -230,9 +230,9 @@ def _start_anew(turn: Turn) -> None:
 
 def _warn_if_often(turn: Turn) -> None:
     """Warn once when restarts become frequent; warn again only after they have become half as frequent."""
-    snapshot, budget = turn.snapshot, turn.policy.budgets[Rung.RESTART]
-    hour = len(snapshot.spent.within(Rung.RESTART, HOUR_S, turn.now))
-    day = sum(turn.now - at < DAY_S for at in snapshot.spent.times[Rung.RESTART])
+    snapshot, budget = turn.snapshot, turn.policy.budgets[Budgeted.RESTART]
+    hour = len(snapshot.spent.within(Budgeted.RESTART, HOUR_S, turn.now))
+    day = sum(turn.now - at < DAY_S for at in snapshot.spent.times[Budgeted.RESTART])
     if not snapshot.often and (hour > budget.per_hour or day > budget.per_day):
         turn.set(often=True)
         text = f"the gateway was restarted {hour} times in an hour, {day} times in a day"
@@ -312,7 +312,7 @@ def _on_login_due(turn: Turn) -> None:
 
 
 def _on_settled_late(turn: Turn) -> None:
-    if turn.snapshot.cure is Cure.SETTLE and not turn.snapshot.checking:
+    if turn.snapshot.cure is Recovery.SETTLE and not turn.snapshot.checking:
         # The check under way decides: it may find that IBKR cannot be reached (law 5).
         never_settled(turn)
 

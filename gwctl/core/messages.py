@@ -48,7 +48,7 @@ class Phase(StrEnum):
     STOPPING = auto()
 
 
-class Cure(StrEnum):
+class Recovery(StrEnum):
     """The recovery step under way."""
 
     REAUTHENTICATE = auto()
@@ -316,7 +316,7 @@ class CancelLogin:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelCure:
+class CancelRecovery:
     """Cancel the running reauthentication or resume."""
 
 
@@ -364,7 +364,7 @@ Action = (
     | Resume
     | Login
     | CancelLogin
-    | CancelCure
+    | CancelRecovery
     | BlockLogin
     | LiftBlock
     | Explain

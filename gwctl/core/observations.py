@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gwctl.core.budget import Rung
+from gwctl.core.budget import Budgeted
 from gwctl.core.messages import (
     BlockLogin,
     Checked,
-    Cure,
     Finish,
     LiftBlock,
     Process,
     Reauthenticate,
+    Recovery,
     RestartCause,
     Session,
     SessionPushed,
@@ -81,12 +81,12 @@ def _note_loss(turn: Turn) -> None:
 
 
 def _seen_ready(turn: Turn, _event: Checked) -> None:
-    if turn.snapshot.cure is Cure.LOGIN:
+    if turn.snapshot.cure is Recovery.LOGIN:
         # The login is about to end and brings the cookies that a later resume needs.
         return
     turn.move_session(Arrow.READY)
     turn.unwake(Timer.LOGIN, Timer.SETTLE, Timer.BY_HAND)
-    if turn.snapshot.cure is Cure.SETTLE:
+    if turn.snapshot.cure is Recovery.SETTLE:
         turn.set(cure=None)
     since = turn.now if turn.snapshot.ready_since is None else turn.snapshot.ready_since
     turn.set(
@@ -141,7 +141,7 @@ def _seen_no_session(turn: Turn, event: Checked) -> None:
 def _look_for_resumed(turn: Turn, *, lost: bool) -> None:
     """Stop waiting for a resumed session that IBKR still does not know: it is lost."""
     snapshot = turn.snapshot
-    if snapshot.cure is not Cure.SETTLE or snapshot.settling is not Cure.RESUME:
+    if snapshot.cure is not Recovery.SETTLE or snapshot.settling is not Recovery.RESUME:
         return
     left_s = turn.policy.resume_lost_s - (turn.now - snapshot.cure_since)
     if lost or left_s <= 0:
@@ -163,7 +163,7 @@ def _all_lost_theirs(turn: Turn) -> bool:
 def _is_settling(turn: Turn) -> bool:
     """Return whether a session is just opening; if so, check again soon."""
     snapshot = turn.snapshot
-    if snapshot.cure is not Cure.SETTLE:
+    if snapshot.cure is not Recovery.SETTLE:
         return False
     if snapshot.session is Session.UNREACHABLE:
         # Law 5: time in which IBKR could not be reached does not count against the session.
@@ -187,7 +187,7 @@ def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
     if tried and turn.now - turn.snapshot.cure_since < turn.policy.reauthenticate_wait_s:
         # IBKR may take a while to open the session.
         turn.wake(Timer.CHECK, turn.policy.settle_slow_check_s)
-    elif tried < turn.policy.reauthenticate_tries and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
+    elif tried < turn.policy.reauthenticate_tries and turn.room_in_s(Budgeted.REAUTHENTICATE) == 0.0:
         turn.set(reauthentications=tried + 1)
         compete = event.certain and _may_take_over(turn)
         if compete:
@@ -199,15 +199,15 @@ def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
 
 
 def _reauthenticate(turn: Turn, *, compete: bool) -> None:
-    turn.spend(Rung.REAUTHENTICATE)
-    begin(turn, Cure.REAUTHENTICATE)
+    turn.spend(Budgeted.REAUTHENTICATE)
+    begin(turn, Recovery.REAUTHENTICATE)
     turn.act(Reauthenticate(compete=compete))
 
 
 def _seen_competing(turn: Turn, event: Checked) -> None:
     if not _somebody_else_has_it(turn, event.text or "another session of this username competes"):
         return
-    if _may_take_over(turn) and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
+    if _may_take_over(turn) and turn.room_in_s(Budgeted.REAUTHENTICATE) == 0.0:
         _note_take_over(turn)
         _reauthenticate(turn, compete=True)
 
@@ -215,7 +215,7 @@ def _seen_competing(turn: Turn, event: Checked) -> None:
 def _seen_borrowed(turn: Turn, event: Checked) -> None:
     """Wait for the client that borrowed the session, or take it back by a restart, the only way (gateway-facts.md)."""
     snapshot = turn.snapshot
-    if snapshot.cure is Cure.SETTLE or Timer.LOGIN in snapshot.timers:
+    if snapshot.cure is Recovery.SETTLE or Timer.LOGIN in snapshot.timers:
         _is_settling(turn)
         return
     waits = turn.now - snapshot.cure_since < turn.policy.borrowed_retry_s
@@ -228,13 +228,13 @@ def _seen_borrowed(turn: Turn, event: Checked) -> None:
         _note_take_over(turn)
         reason = f"{turn.snapshot.reason}; restarting the gateway to take it back"
         recycle(turn, Arrow.RESTART, RestartCause.BORROWED, reason)
-    elif not turn.policy.take_over and not waits and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
+    elif not turn.policy.take_over and not waits and turn.room_in_s(Budgeted.REAUTHENTICATE) == 0.0:
         _reauthenticate(turn, compete=False)
 
 
 def _somebody_else_has_it(turn: Turn, text: str) -> bool:
     """Show which client has the session; return whether gwctl may act on it."""
-    if turn.snapshot.cure is not None and turn.snapshot.cure is not Cure.SETTLE:
+    if turn.snapshot.cure is not None and turn.snapshot.cure is not Recovery.SETTLE:
         return False
     turn.unwake(Timer.SETTLE, Timer.LOGIN)
     turn.set(cure=None, settling=None)
@@ -258,7 +258,7 @@ def _note_take_over(turn: Turn) -> None:
 
 
 def _seen_ill(turn: Turn, event: Checked) -> None:
-    if turn.snapshot.cure not in {None, Cure.SETTLE}:
+    if turn.snapshot.cure not in {None, Recovery.SETTLE}:
         return
     if Timer.LOGIN in turn.snapshot.timers:
         # Draw a new random wait, or all machines would log in as soon as IBKR is back.
@@ -292,7 +292,7 @@ def _seen_denied(turn: Turn, event: Checked) -> None:
 
 def _seen_wrong_kind(turn: Turn, event: Checked) -> None:
     """Log out and end: the account is not of the profile's mode, and live trading must not happen by accident."""
-    if turn.snapshot.cure is Cure.LOGIN:
+    if turn.snapshot.cure is Recovery.LOGIN:
         # As with a ready session: the login is about to end, and the next check follows it.
         return
     text = event.text or "the account does not match the profile's mode"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gwctl.core.budget import Budget, Rung, default_budgets
+from gwctl.core.budget import Budget, Budgeted, default_budgets
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Policy:
 
     seed: int = 0
     jitter: float = 0.25
-    budgets: Mapping[Rung, Budget] = field(default_factory=default_budgets)
+    budgets: Mapping[Budgeted, Budget] = field(default_factory=default_budgets)
     quiet_s: float = 600.0
     spread_s: float = 120.0
     spread_after_ill_s: float = 300.0

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gwctl.core.budget import Rung
+from gwctl.core.budget import Budgeted
 from gwctl.core.messages import (
     BlockLogin,
-    CancelCure,
     CancelLogin,
+    CancelRecovery,
     CauseRead,
     Check,
-    Cure,
     Event,
     Explain,
     Finish,
@@ -21,6 +20,7 @@ from gwctl.core.messages import (
     LoginResult,
     Reauthenticate,
     ReauthenticateDone,
+    Recovery,
     RestartCause,
     Resume,
     ResumeDone,
@@ -64,7 +64,7 @@ def mend_when_due(turn: Turn) -> None:
     """Log in, or wait: for the pause after the last attempt, the end of a maintenance window, or the budget."""
     _hold_in_window(turn)
     left_s = turn.snapshot.login_not_before - turn.now
-    room_in_s = turn.room_in_s(Rung.LOGIN)
+    room_in_s = turn.room_in_s(Budgeted.LOGIN)
     if room_in_s > max(0.0, left_s):
         turn.say("too many logins: waiting before the next one")
         turn.act(Warn("logged_in_often", "the login budget for an hour or a day is spent"))
@@ -86,25 +86,25 @@ def _hold_in_window(turn: Turn) -> None:
 def can_resume(turn: Turn) -> bool:
     """Return whether to send the kept cookies: once per lost session, within the budget."""
     snapshot = turn.snapshot
-    return snapshot.resumable and not snapshot.resume_tried and turn.room_in_s(Rung.RESUME) == 0.0
+    return snapshot.resumable and not snapshot.resume_tried and turn.room_in_s(Budgeted.RESUME) == 0.0
 
 
-def begin(turn: Turn, cure: Cure) -> None:
+def begin(turn: Turn, cure: Recovery) -> None:
     """Note that a recovery step is under way: the next one waits for its end or its deadline."""
     turn.move_session(Arrow.BEGIN)
     turn.set(cure=cure, cure_since=turn.now)
-    if cure is Cure.SETTLE:
+    if cure is Recovery.SETTLE:
         turn.unwake(Timer.DEADLINE)
     else:
         policy = turn.policy
-        turn.wake(Timer.DEADLINE, policy.login_timeout_s if cure is Cure.LOGIN else policy.cure_timeout_s)
+        turn.wake(Timer.DEADLINE, policy.login_timeout_s if cure is Recovery.LOGIN else policy.cure_timeout_s)
 
 
 def resume(turn: Turn) -> None:
     """Send the kept SSO cookies once."""
     turn.set(resume_tried=True)
-    turn.spend(Rung.RESUME)
-    begin(turn, Cure.RESUME)
+    turn.spend(Budgeted.RESUME)
+    begin(turn, Recovery.RESUME)
     turn.act(Resume())
 
 
@@ -112,17 +112,17 @@ def log_in(turn: Turn) -> None:
     """Start a login; the ledger decides by law 2 whether a password may be sent."""
     turn.unwake(Timer.LOGIN, Timer.SETTLE, Timer.BY_HAND)
     turn.set(login_wanted=False, settling=None, submits=0)
-    begin(turn, Cure.LOGIN)
+    begin(turn, Recovery.LOGIN)
     turn.say("logging in")
     turn.act(Login(first=turn.snapshot.first_login))
 
 
-def settle(turn: Turn, after: Cure) -> None:
+def settle(turn: Turn, after: Recovery) -> None:
     """Wait for the session that a login or a resume opens."""
     over_at = turn.now + turn.policy.handshake_tries_s + turn.policy.settle_expected_s
     turn.set(settling=after, handshakes=0, handshake_over_at=over_at)
     wait_for_session(turn)
-    if after is Cure.RESUME:
+    if after is Recovery.RESUME:
         # The session is usually open, and a tickle confirms it with one request instead of two.
         check(turn, tickle=True)
     else:
@@ -137,13 +137,13 @@ def repeat_handshake(turn: Turn, *, sso_lives: bool) -> None:
     those of the login, which also repeats the handshake.
     """
     snapshot = turn.snapshot
-    if snapshot.cure is not Cure.SETTLE or turn.now < snapshot.handshake_over_at:
+    if snapshot.cure is not Recovery.SETTLE or turn.now < snapshot.handshake_over_at:
         return
-    if sso_lives and turn.room_in_s(Rung.REAUTHENTICATE) == 0.0:
-        turn.spend(Rung.REAUTHENTICATE)
-        begin(turn, Cure.REAUTHENTICATE)
+    if sso_lives and turn.room_in_s(Budgeted.REAUTHENTICATE) == 0.0:
+        turn.spend(Budgeted.REAUTHENTICATE)
+        begin(turn, Recovery.REAUTHENTICATE)
         turn.act(Reauthenticate(handshake=snapshot.handshakes % 2 == 0))
-    elif not sso_lives and snapshot.resumable and turn.room_in_s(Rung.RESUME) == 0.0:
+    elif not sso_lives and snapshot.resumable and turn.room_in_s(Budgeted.RESUME) == 0.0:
         resume(turn)
     over_at = turn.now + turn.policy.settle_expected_s + turn.policy.reauthenticate_wait_s
     turn.set(handshakes=snapshot.handshakes + 1, handshake_over_at=over_at)
@@ -153,20 +153,20 @@ def _goes_on_settling(turn: Turn) -> bool:
     """Keep waiting for a login's session, within its time, after its handshake was requested again."""
     if turn.snapshot.settling is None:
         return False
-    begin(turn, Cure.SETTLE)
+    begin(turn, Recovery.SETTLE)
     turn.wake(Timer.CHECK, turn.policy.settle_second_check_s)
     return True
 
 
 def wait_for_session(turn: Turn) -> None:
     """Give IBKR time to open the session after a login."""
-    begin(turn, Cure.SETTLE)
+    begin(turn, Recovery.SETTLE)
     turn.say("logged in, waiting for the session")
-    resumed = turn.snapshot.settling is Cure.RESUME
+    resumed = turn.snapshot.settling is Recovery.RESUME
     turn.wake(Timer.SETTLE, turn.policy.resume_timeout_s if resumed else turn.policy.settle_timeout_s)
 
 
-def _is_over(turn: Turn, cure: Cure) -> bool:
+def _is_over(turn: Turn, cure: Recovery) -> bool:
     """Clear a recovery step that has ended; return whether there is nothing left to do for it."""
     if turn.snapshot.cure is not cure:
         return True
@@ -181,7 +181,7 @@ def _is_over(turn: Turn, cure: Cure) -> bool:
 
 def on_reauthenticated(turn: Turn, event: ReauthenticateDone) -> None:
     """Check the session at once, or leave it to the next check."""
-    if _is_over(turn, Cure.REAUTHENTICATE) or _goes_on_settling(turn):
+    if _is_over(turn, Recovery.REAUTHENTICATE) or _goes_on_settling(turn):
         return
     if event.ok:
         check(turn)
@@ -191,10 +191,10 @@ def on_reauthenticated(turn: Turn, event: ReauthenticateDone) -> None:
 
 def on_resumed(turn: Turn, event: ResumeDone) -> None:
     """Wait for the session; if the cookies did not help, first check whether IBKR is unavailable (law 5)."""
-    if _is_over(turn, Cure.RESUME) or _goes_on_settling(turn):
+    if _is_over(turn, Recovery.RESUME) or _goes_on_settling(turn):
         return
     if event.ok:
-        settle(turn, Cure.RESUME)
+        settle(turn, Recovery.RESUME)
     else:
         turn.move_session(Arrow.MISSING)
         check(turn)
@@ -202,7 +202,7 @@ def on_resumed(turn: Turn, event: ResumeDone) -> None:
 
 def on_second_factor(turn: Turn, event: SecondFactorAsked) -> None:
     """Show that a person has to act."""
-    if turn.snapshot.cure is Cure.LOGIN and turn.snapshot.session not in NO_LOGINS:
+    if turn.snapshot.cure is Recovery.LOGIN and turn.snapshot.session not in NO_LOGINS:
         turn.move_session(Arrow.ASKED)
         turn.say(event.text)
         turn.wake(Timer.DEADLINE, turn.policy.login_timeout_s + turn.policy.second_factor_timeout_s)
@@ -210,24 +210,24 @@ def on_second_factor(turn: Turn, event: SecondFactorAsked) -> None:
 
 def on_submit(turn: Turn, _event: SubmitBegun) -> None:
     """Count a login: what counts is what may reach IBKR, not the start of a browser."""
-    if turn.snapshot.cure is Cure.LOGIN:
+    if turn.snapshot.cure is Recovery.LOGIN:
         turn.set(submits=turn.snapshot.submits + 1)
-        turn.spend(Rung.LOGIN)
+        turn.spend(Budgeted.LOGIN)
 
 
 def on_deadline(turn: Turn) -> None:
     """Cancel a recovery step that takes too long, and continue as if it had failed."""
     cure = turn.snapshot.cure
     waited_s = turn.now - turn.snapshot.cure_since
-    if cure is Cure.LOGIN:
+    if cure is Recovery.LOGIN:
         turn.act(CancelLogin())
         text = f"the login did not finish within {waited_s:.0f} s"
         on_login_done(turn, LoginDone(result=LoginResult.TRANSIENT, text=text, code="timed_out"))
-    elif cure is Cure.RESUME:
-        turn.act(CancelCure())
+    elif cure is Recovery.RESUME:
+        turn.act(CancelRecovery())
         on_resumed(turn, ResumeDone(ok=False))
-    elif cure is Cure.REAUTHENTICATE:
-        turn.act(CancelCure())
+    elif cure is Recovery.REAUTHENTICATE:
+        turn.act(CancelRecovery())
         on_reauthenticated(turn, ReauthenticateDone(ok=False))
 
 
@@ -241,9 +241,9 @@ def _settle_accounts(turn: Turn, event: LoginDone) -> bool:
     if made is None:
         made = max(begun, 1) if event.result in _ANSWERED else begun
     if made > begun:
-        turn.spend(Rung.LOGIN, made - begun)
+        turn.spend(Budgeted.LOGIN, made - begun)
     elif made < begun:
-        turn.set(spent=turn.snapshot.spent.minus(Rung.LOGIN, begun - made))
+        turn.set(spent=turn.snapshot.spent.minus(Budgeted.LOGIN, begun - made))
     turn.set(submits=0)
     return made > 0
 
@@ -258,7 +258,7 @@ _ANSWERED = {
 
 def on_login_done(turn: Turn, event: LoginDone) -> None:
     """Act on the result of a login."""
-    if turn.snapshot.cure is not Cure.LOGIN:
+    if turn.snapshot.cure is not Recovery.LOGIN:
         return
     sent = _settle_accounts(turn, event)
     turn.set(cure=None, first_login=False)
@@ -267,7 +267,7 @@ def on_login_done(turn: Turn, event: LoginDone) -> None:
         turn.act(Warn("page_unknown_but_understood", event.understood))
     if event.result is LoginResult.SUCCESS:
         turn.set(resumable=event.resumable, resume_tried=True)
-        settle(turn, Cure.LOGIN)
+        settle(turn, Recovery.LOGIN)
     elif event.result in {LoginResult.REFUSED_BEFORE_IT_EVER_WORKED, LoginResult.NEEDS_PERSON}:
         _needs_person(turn, event)
     elif event.result is LoginResult.ENVIRONMENT and not turn.snapshot.ever_ready:
@@ -326,7 +326,7 @@ def never_settled(turn: Turn) -> None:
     """Act on a login that succeeded but opened no session: one clean restart, then a person (field-problems.md)."""
     after = turn.snapshot.settling
     turn.set(cure=None, settling=None)
-    if after is Cure.RESUME:
+    if after is Recovery.RESUME:
         # The next check decides which step follows: the SSO session may live without a brokerage session.
         turn.set(resumable=False)
         check(turn)

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
-from gwctl.core.budget import DAY_S, Rung, Spent, uniform
+from gwctl.core.budget import DAY_S, Budgeted, Spent, uniform
 from gwctl.core.messages import (
     Action,
     CancelLogin,
-    Cure,
     Finish,
     Phase,
     Process,
+    Recovery,
     RestartCause,
     Session,
     StopGateway,
@@ -129,9 +129,9 @@ class Snapshot:
     process: Process = Process.STOPPED
     session: Session = Session.LOGGED_OUT
     epoch: int = 0
-    cure: Cure | None = None
+    cure: Recovery | None = None
     cure_since: float = 0.0
-    settling: Cure | None = None
+    settling: Recovery | None = None
     handshake_over_at: float = 0.0
     handshakes: int = 0
     checking: bool = False
@@ -209,7 +209,9 @@ def _running_phase(snapshot: Snapshot, session: Session) -> Phase:
         return by_session[session]
     if Timer.LOGIN in snapshot.timers:
         return Phase.BACKOFF
-    if session is Session.LOGGING_IN and (snapshot.cure in {Cure.LOGIN, Cure.SETTLE} or not snapshot.ever_ready):
+    if session is Session.LOGGING_IN and (
+        snapshot.cure in {Recovery.LOGIN, Recovery.SETTLE} or not snapshot.ever_ready
+    ):
         return Phase.LOGGING_IN
     return Phase.RECOVERING if snapshot.ever_ready else Phase.STARTING
 
@@ -270,12 +272,12 @@ class Turn:
         """Return a pause shortened by a random share."""
         return pause_s * (1.0 - self.policy.jitter * self.draw())
 
-    def spend(self, rung: Rung, number: int = 1) -> None:
+    def spend(self, rung: Budgeted, number: int = 1) -> None:
         """Record ``number`` runs of a recovery step."""
         for _ in range(number):
             self.set(spent=self.snapshot.spent.plus(rung, self.now))
 
-    def room_in_s(self, rung: Rung) -> float:
+    def room_in_s(self, rung: Budgeted) -> float:
         """Return in how many seconds a recovery step may run, 0 if it may now."""
         return self.snapshot.spent.room_in_s(rung, self.policy.budgets[rung], self.now)
 
@@ -353,8 +355,8 @@ def recall(snapshot: Snapshot, kept: Mapping[str, Any], wall_minus_monotonic_s: 
     """
     raw = kept.get("spent")
     raw = raw if isinstance(raw, Mapping) else {}
-    times: dict[Rung, tuple[float, ...]] = {}
-    for rung in Rung:
+    times: dict[Budgeted, tuple[float, ...]] = {}
+    for rung in Budgeted:
         listed = raw.get(str(rung))
         known = [_number(at) for at in listed] if isinstance(listed, list) else []
         monotonic = sorted(min(now, at - wall_minus_monotonic_s) for at in known if at is not None)

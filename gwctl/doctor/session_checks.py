@@ -274,7 +274,7 @@ def check_login(case: Case) -> Iterator[Finding]:
 
 def check_budget(case: Case) -> Iterator[Finding]:
     """Report whether a recovery action must wait because its budget is spent."""
-    from gwctl.core.budget import Rung, default_budgets
+    from gwctl.core.budget import Budgeted, default_budgets
     from gwctl.core.tables import Snapshot, recall
 
     raw = case.state_of(case.paths.budget_file)
@@ -283,7 +283,7 @@ def check_budget(case: Case) -> Iterator[Finding]:
         return
     now = time.monotonic()
     kept = recall(Snapshot(), raw, case.ports.wall_clock() - now, now)
-    limits = {rung: budget for rung, budget in default_budgets().items() if rung is not Rung.RESTART}
+    limits = {rung: budget for rung, budget in default_budgets().items() if rung is not Budgeted.RESTART}
     spent = {rung: kept.spent.room_in_s(rung, budget, now) for rung, budget in limits.items()}
     exhausted = [f"{rung} for {duration(room_s)}" for rung, room_s in spent.items() if room_s > 0]
     pause_s = kept.login_not_before - now

@@ -30,7 +30,7 @@ _KEEPALIVE_S = 2.0
 """Shorter than the pause between two checks, so a reused connection is never one that the gateway has closed."""
 
 
-class Knock(StrEnum):
+class PortCheck(StrEnum):
     """The result of a probe."""
 
     OURS = "ours"
@@ -44,35 +44,35 @@ class Knock(StrEnum):
     """It has our key, but ``GET /`` returns something unexpected."""
 
 
-async def knock(port: int, context: ssl.SSLContext, leaf_der: bytes, *, timeout_s: float) -> Knock:
+async def knock(port: int, context: ssl.SSLContext, leaf_der: bytes, *, timeout_s: float) -> PortCheck:
     """Request ``GET /`` on 127.0.0.1 and say who answered; needs no IBKR (gateway-facts.md, HTTP surface)."""
     try:
         async with asyncio.timeout(timeout_s):
             return await _knock(port, context, leaf_der)
     except TimeoutError:
-        return Knock.SILENT
+        return PortCheck.SILENT
     except ConnectionRefusedError:
-        return Knock.CLOSED
+        return PortCheck.CLOSED
     except ssl.SSLError:
-        return Knock.STRANGER
+        return PortCheck.STRANGER
     except (OSError, EOFError, ValueError):
-        return Knock.SILENT
+        return PortCheck.SILENT
 
 
-async def _knock(port: int, context: ssl.SSLContext, leaf_der: bytes) -> Knock:
+async def _knock(port: int, context: ssl.SSLContext, leaf_der: bytes) -> PortCheck:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
     try:
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         if shown != leaf_der:
-            return Knock.STRANGER
+            return PortCheck.STRANGER
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         await writer.drain()
         status_line = await reader.readline()
     finally:
         writer.transport.abort()  # the result is known; do not wait for a close
     if not status_line:
-        return Knock.SILENT
-    return Knock.OURS if status_line.startswith(b"HTTP/1.") and b" 302" in status_line[:14] else Knock.ODD
+        return PortCheck.SILENT
+    return PortCheck.OURS if status_line.startswith(b"HTTP/1.") and b" 302" in status_line[:14] else PortCheck.ODD
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ class GatewayClient:
         """Close the connections."""
         await self._client.aclose()
 
-    async def front_door(self, *, timeout_s: float | None = None) -> Knock:
+    async def front_door(self, *, timeout_s: float | None = None) -> PortCheck:
         """Say whether the gateway itself answers, independent of IBKR."""
         return await knock(self._port, self._context, self._leaf_der, timeout_s=timeout_s or self._timeout_s)
 

@@ -244,15 +244,15 @@ async def _race(paths: Paths, prepared: PreparedHome, spawned: Spawned, offset: 
 
 
 async def _until_ours(paths: Paths, prepared: PreparedHome) -> None:
-    from gwctl.gateway.client import Knock, knock
+    from gwctl.gateway.client import PortCheck, knock
     from gwctl.http_requests import trust_only
 
     context = trust_only(paths.ca_file)
     leaf_der = prepared.leaf.der
     answered = None
-    while answered is not Knock.OURS:
+    while answered is not PortCheck.OURS:
         answered = await knock(prepared.port, context, leaf_der, timeout_s=_KNOCK_TIMEOUT_S)
-        if answered is not Knock.OURS:
+        if answered is not PortCheck.OURS:
             await asyncio.sleep(_KNOCK_PAUSE_S)
 
 

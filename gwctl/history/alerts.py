@@ -149,7 +149,7 @@ _WARNINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Alert:
     """One notification, without secrets or account numbers; ``at`` is its time in the journal."""
 
     event: Event
@@ -159,12 +159,12 @@ class News:
     at: str
 
 
-def compose(event: Event, what: str, profile: str, at: str, command: str | None = None) -> News:
+def compose(event: Event, what: str, profile: str, at: str, command: str | None = None) -> Alert:
     """Return a notification as people see it: the profile, what happened, the next command."""
     kind = KINDS[event]
     option = "" if profile == "default" else f"--profile {profile} "
     text = f"{profile}: {tidy(what)}. Next: gwctl {option}{command or kind.command}"
-    return News(event, kind.severity, f"gwctl {profile}: {kind.title}", text, at)
+    return Alert(event, kind.severity, f"gwctl {profile}: {kind.title}", text, at)
 
 
 def tidy(text: str) -> str:
@@ -173,7 +173,7 @@ def tidy(text: str) -> str:
     return (line if len(line) <= MAX_CHARS else f"{line[: MAX_CHARS - 1]}…").rstrip(". ")
 
 
-class Desk:
+class Alerts:
     """Decides for each entry whether to notify; ``wall_s`` is the clock, seconds since 1970.
 
     ``kept`` is what ``to_json`` returned in an earlier supervisor; ``unkept`` means that there are changes to save.
@@ -205,7 +205,7 @@ class Desk:
         """Return the state to save for the next supervisor."""
         return {"told": self._told, "sent_s": self._sent_s, "open": sorted(self._open), "away_s": self._fold.lost_s}
 
-    def see(self, entry: Mapping[str, Any]) -> list[News]:
+    def see(self, entry: Mapping[str, Any]) -> list[Alert]:
         """Return the notification for a new journal entry, if any."""
         at = str(entry.get("at", ""))
         lost_s = self._follow(entry)
@@ -232,7 +232,7 @@ class Desk:
                 return self._tell(Event.NEEDS_PERSON, f"the supervisor gave up: {text or 'unknown reason'}", at)
         return []
 
-    def look(self, reason: str, at: str) -> list[News]:
+    def look(self, reason: str, at: str) -> list[Alert]:
         """Return a notification about an outage that continues, with its ``reason``, if one is due.
 
         Any notification since the session was ready already tells that it is gone. Only a request for a second factor
@@ -259,7 +259,7 @@ class Desk:
             self._begun_s = None
         return lost_s
 
-    def _see_ready(self, lost_s: float | None, at: str) -> list[News]:
+    def _see_ready(self, lost_s: float | None, at: str) -> list[Alert]:
         away_s = None if lost_s is None else max(0.0, self._wall_s() - lost_s)
         was_told, self._begun_s = bool(self._open), None
         if was_told:
@@ -272,7 +272,7 @@ class Desk:
             return self._tell(Event.RECOVERED, f"the session is ready{after}", at)
         return []
 
-    def _tell(self, event: Event, what: str, at: str, command: str | None = None) -> list[News]:
+    def _tell(self, event: Event, what: str, at: str, command: str | None = None) -> list[Alert]:
         """Return the notification, or a notice that it is held back, or nothing if it was sent already."""
         now_s = self._wall_s()
         key = _key(event, what)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum, auto
 from typing import Any
 
-from gwctl.core.budget import Rung
+from gwctl.core.budget import Budgeted
 from gwctl.core.messages import LoginResult, Phase, RestartCause
 from gwctl.history.replay import SessionFold, State
 
@@ -56,7 +56,7 @@ class Histogram:
             yield bound, total
 
 
-class Numbers:
+class Counters:
     """Counts the events of one supervisor; every counter exists from the start, at 0.
 
     ``clock`` returns monotonic seconds, so that the machine's sleep does not count as an outage.
@@ -70,13 +70,13 @@ class Numbers:
         self._window = False
         self._counted_s = 0.0
         self._outage_s = {False: 0.0, True: 0.0}
-        self._open_cure: Rung | None = None
+        self._open_cure: Budgeted | None = None
         self._open_restart = False
         self.outages = 0
         self.starts = dict.fromkeys(Launch, 0)
         self.restarts = dict.fromkeys(RestartCause, 0)
         self.logins = dict.fromkeys(LoginResult, 0)
-        self.cures = {(rung, worked): 0 for rung in Rung for worked in (False, True)}
+        self.cures = {(rung, worked): 0 for rung in Budgeted for worked in (False, True)}
         """By recovery step, and whether the session became ready before the next step ran."""
         self.time_to_ready = {since: Histogram(READY_BOUNDS_S) for since in Since}
         self.tickle_latency = Histogram(TICKLE_BOUNDS_S)
@@ -110,7 +110,7 @@ class Numbers:
                 self._conclude(worked=False)
                 self._open_restart = True
             case {"kind": "cure", "rung": rung, "ok": ok}:
-                self._cure(Rung(rung), ok=bool(ok))
+                self._cure(Budgeted(rung), ok=bool(ok))
             case {"kind": "login", "outcome": outcome}:
                 self._login(LoginResult(outcome))
             case {"kind": "window", "open": opens}:
@@ -148,7 +148,7 @@ class Numbers:
 
     # Recovery.
 
-    def _cure(self, rung: Rung, *, ok: bool) -> None:
+    def _cure(self, rung: Budgeted, *, ok: bool) -> None:
         self._conclude_cure(worked=False)
         if ok:
             self._open_cure = rung
@@ -158,12 +158,12 @@ class Numbers:
     def _login(self, result: LoginResult) -> None:
         self.logins[result] += 1
         if result is not LoginResult.PAUSED:
-            self._cure(Rung.LOGIN, ok=result is LoginResult.SUCCESS)
+            self._cure(Budgeted.LOGIN, ok=result is LoginResult.SUCCESS)
 
     def _conclude(self, *, worked: bool) -> None:
         self._conclude_cure(worked=worked)
         if self._open_restart:
-            self.cures[Rung.RESTART, worked] += 1
+            self.cures[Budgeted.RESTART, worked] += 1
         self._open_restart = False
 
     def _conclude_cure(self, *, worked: bool) -> None:

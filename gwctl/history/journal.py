@@ -20,7 +20,7 @@ from gwctl.state_file import make_private_dir, read_json, write_json
 from gwctl.times import utc_ms
 
 if TYPE_CHECKING:
-    from gwctl.background_writer import Scribe
+    from gwctl.background_writer import BackgroundWriter
 
 WRITTEN = 5
 """How many equal entries are written; after that, one every ``AGAIN_S``."""
@@ -108,7 +108,7 @@ class Journal:
     With a ``scribe``, the scribe writes the file in the order of the entries, and no caller waits for the disk.
     """
 
-    def __init__(self, file: Path, *, remembered: int = 500, scribe: Scribe | None = None) -> None:
+    def __init__(self, file: Path, *, remembered: int = 500, scribe: BackgroundWriter | None = None) -> None:
         self.file = file
         self._scribe = scribe
         if scribe is not None:

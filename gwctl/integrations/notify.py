@@ -195,7 +195,7 @@ log = logging.getLogger("gwctl.supervisor")
 MOST_WAITING = 12
 
 
-class Outbox:
+class DeliveryQueue:
     """Sends every message by each way, in order, each way at its own pace."""
 
     def __init__(self, ways: Sequence[Way]) -> None:

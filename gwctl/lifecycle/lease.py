@@ -11,31 +11,31 @@ from gwctl.lifecycle.reach import find_supervisor
 from gwctl.lifecycle.stop import STOP_TIMEOUT_S, stop
 from gwctl.signals import undisturbed
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
-from gwctl.supervisor.handover import LABEL, Holder
+from gwctl.supervisor.handover import LABEL, LeaseHolder
 
 
-def ourselves() -> Holder:
+def ourselves() -> LeaseHolder:
     """Return this process with a new, unique label for its command."""
     import secrets
 
     return _holder(os.getpid(), label=secrets.token_hex(16))
 
 
-def holder_of(pid: int | None) -> Holder | None:
+def holder_of(pid: int | None) -> LeaseHolder | None:
     """Return the process that an option names, None without the option; raise Usage if there is no such process."""
     return None if pid is None else _holder(pid)
 
 
-def _holder(pid: int, label: str = "") -> Holder:
+def _holder(pid: int, label: str = "") -> LeaseHolder:
     from gwctl import process
 
     identity = process.identify(pid)
     if identity is None:
         raise Usage(f"no process with pid {pid} for --tether", hint="--tether $$ for the current shell")
-    return Holder(identity, label)
+    return LeaseHolder(identity, label)
 
 
-def attach(profile: Profile, client: SupervisorClient, holder: Holder | None, observer: Observer = SILENT) -> bool:
+def attach(profile: Profile, client: SupervisorClient, holder: LeaseHolder | None, observer: Observer = SILENT) -> bool:
     """Hold a running supervisor, or without a holder make it stay; return False if it is just ending."""
     if holder is not None:
         return not client.command("hold", holder.to_json()).get("ending")
@@ -46,7 +46,7 @@ def attach(profile: Profile, client: SupervisorClient, holder: Holder | None, ob
     return True
 
 
-def let_go(profile: Profile, holder: Holder, *, started: bool, observer: Observer = SILENT) -> bool:
+def let_go(profile: Profile, holder: LeaseHolder, *, started: bool, observer: Observer = SILENT) -> bool:
     """Release the hold and return whether the profile stopped, after everything that ends because of that has ended.
 
     If the profile was ``started`` for the holder and has lost its supervisor, bring it down from here.

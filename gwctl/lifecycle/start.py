@@ -20,7 +20,7 @@ from gwctl.lifecycle.stop import stop
 from gwctl.session_status import Status
 from gwctl.signals import checkpoint, postponed, undisturbed
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
-from gwctl.supervisor.handover import Holder
+from gwctl.supervisor.handover import LeaseHolder
 
 if TYPE_CHECKING:
     from gwctl.process import Spawned
@@ -125,7 +125,7 @@ def up(
     *,
     sandbox: bool = False,
     timeout_s: float = 180.0,
-    holder: Holder | None = None,
+    holder: LeaseHolder | None = None,
     observer: Observer = SILENT,
 ) -> Up:
     """Return once the profile's session is ready; raise GwctlError.
@@ -165,7 +165,7 @@ def up(
 
 
 def _ready_all_the_same(
-    profile: Profile, error: Configuration, observer: Observer, *, sandbox: bool, holder: Holder | None
+    profile: Profile, error: Configuration, observer: Observer, *, sandbox: bool, holder: LeaseHolder | None
 ) -> Status | None:
     """Return the status of a ready session whose settings cannot be read now; None if there is none."""
     client = find_supervisor(profile)
@@ -227,7 +227,7 @@ class _Start:
     observer: Observer
     sandbox: bool
     by_hand: bool = False
-    holder: Holder | None = None
+    holder: LeaseHolder | None = None
     started: bool = False
     began_s: float = field(default_factory=time.monotonic)
     since_s: float = field(default_factory=time.time)

@@ -10,7 +10,7 @@ from gwctl.login.browser_reports import PageFailed, PageWaits
 from gwctl.login.controls import CHOICE
 from gwctl.login.outcome import LoginJob, LoginOutcome, Step, redact
 from gwctl.login.page import Page
-from gwctl.login.page_state import Look
+from gwctl.login.page_state import PageState
 from gwctl.login.selectors import VERSIONS, merged
 from gwctl.login.verdict import Ended
 from gwctl.setting_values import Element
@@ -34,7 +34,7 @@ class Over(Exception):
         self.ended = Ended(outcome, text)
 
 
-class Hands:
+class PageActions:
     """One login's page, task and notes."""
 
     def __init__(self, page: Page, task: LoginJob, on_step: OnStep) -> None:
@@ -81,7 +81,7 @@ class Hands:
         called = await self.page.open_and_await_call(f"{self.task.base_url}{_DEMO}", _API, timeout_s=timeout_s)
         self.note("demo page called the API" if called else "demo page did not call the API")
 
-    async def look(self, patience_s: float | None = None) -> Look:
+    async def look(self, patience_s: float | None = None) -> PageState:
         """Return the page's current look; raises PageFailed if the page does not answer its browser in time.
 
         Raises PageWaits if the next page does not arrive.
@@ -97,7 +97,9 @@ class Hands:
             raise PageWaits(f"the next page did not come within {waits_s:.0f} s")
         raise PageFailed("the page does not answer its browser")
 
-    async def watch(self, look: Look, is_it: Callable[[Look], bool], *, patience_s: float | None = None) -> Look | None:
+    async def watch(
+        self, look: PageState, is_it: Callable[[PageState], bool], *, patience_s: float | None = None
+    ) -> PageState | None:
         """Return the first look, from ``look`` on, for which ``is_it`` is true; None if none comes in time."""
         deadline_s = time.monotonic() + (patience_s or self.patience.action_s)
         while not is_it(look):
@@ -151,7 +153,7 @@ class Hands:
         if words is not None:
             self.note(f"hidden what lay over {selector}: {words or 'without words'}")
 
-    async def dismiss_cookie_dialog(self, look: Look) -> None:
+    async def dismiss_cookie_dialog(self, look: PageState) -> None:
         """Remove the cookie dialog: by its button, otherwise from the page."""
         button = look.visible.get(Element.COOKIE_BUTTON)
         if button is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gwctl.login.actions import Hands, Over
+from gwctl.login.actions import Over, PageActions
 from gwctl.login.codes import (
     KIND_OF,
     TRIES,
@@ -18,7 +18,7 @@ from gwctl.login.codes import (
 )
 from gwctl.login.controls import CHOICE
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.page_state import Look, Submitted
+from gwctl.login.page_state import PageState, Submitted
 from gwctl.login.selectors import (
     ANOTHER_WAY_TEXT,
     AUTHENTICATOR_APP,
@@ -63,7 +63,7 @@ _NAME_OF_CHANNEL = {
 class Challenge:
     """The second factor of one login."""
 
-    def __init__(self, hands: Hands, codes: CodeSource | None, answer: Answer) -> None:
+    def __init__(self, hands: PageActions, codes: CodeSource | None, answer: Answer) -> None:
         self._hands = hands
         self._codes = codes
         self._answer = answer
@@ -107,7 +107,7 @@ class Challenge:
         what = _WHAT.get(element) or (kind.text if kind else "something unknown")
         return Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {what}")
 
-    async def _state(self, answered: Element | None, passed: Look | None = None) -> Submitted:
+    async def _state(self, answered: Element | None, passed: PageState | None = None) -> Submitted:
         """Return the state to judge from; the page's words since ``passed`` belong to the page after it."""
         # The password is out: a busy page gets as much time as an answer does.
         look = await self._hands.look(self._hands.patience.answer_s)
@@ -328,7 +328,7 @@ class Challenge:
     async def _click_unless_sent(self, selector: str, submitted: Submitted) -> None:
         """Click the button of a code's field that ignores Enter; a busy page has accepted it."""
 
-        def is_sent(now: Look) -> bool:
+        def is_sent(now: PageState) -> bool:
             posted = self._hands.page.wire.traffic.posts > submitted.traffic.posts
             return posted or now.page != submitted.look.page or not (now.code_filled or now.settling)
 
@@ -337,7 +337,7 @@ class Challenge:
             clicked = await self._hands.page.click_beside(selector, timeout_s=self._hands.patience.action_s)
             self._hands.note("button clicked, for Enter did nothing" if clicked else "Enter did nothing")
 
-    async def _type(self, look: Look, selector: str, code: str) -> bool:
+    async def _type(self, look: PageState, selector: str, code: str) -> bool:
         action_s = self._hands.patience.action_s
         if look.recognized.boxes:
             # One character for each box.

@@ -118,7 +118,7 @@ def ending_of(name: str) -> Ending | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class FailureRecorder:
     """The evidence of one failed login; ``text`` is the page's own, redacted."""
 
     folder: Path
@@ -162,7 +162,7 @@ class Kept:
         }
 
 
-def latest(evidence_dir: Path) -> Kept | None:
+def latest(evidence_dir: Path) -> FailureRecorder | None:
     """Return the evidence of the last failed login that can be read; None if there is none."""
     if not evidence_dir.is_dir():
         return None
@@ -173,14 +173,14 @@ def latest(evidence_dir: Path) -> Kept | None:
     return None
 
 
-def _read(folder: Path) -> Kept | None:
+def _read(folder: Path) -> FailureRecorder | None:
     steps = _object_in(folder / STEPS_FILE)
     cause = _object_in(folder / CAUSE_FILE) or {}
     try:
         return (
             None
             if steps is None
-            else Kept(
+            else FailureRecorder(
                 folder=folder,
                 outcome=str(steps["outcome"]),
                 at=steps.get("at"),

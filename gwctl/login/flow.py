@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
-from gwctl.login.actions import Hands, OnStep, Over, Permit
+from gwctl.login.actions import OnStep, Over, PageActions, Permit
 from gwctl.login.browser_reports import PageFailed, PageWaits, ended_by
 from gwctl.login.challenge import Challenge
 from gwctl.login.codes import Answer, BadSecret, Clock, CodeSource, Method, SystemClock, nobody
 from gwctl.login.form import Form
 from gwctl.login.outcome import LoginJob, LoginOutcome, LoginReport, SsoCookie, classify_words, tidy
 from gwctl.login.page import Page
-from gwctl.login.page_state import SUCCESS_TEXT, Look, Submitted
+from gwctl.login.page_state import SUCCESS_TEXT, PageState, Submitted
 from gwctl.login.selectors import CODE_FIELDS, describe_search
 from gwctl.login.verdict import (
     NOBODY_APPROVED,
@@ -68,7 +68,7 @@ class Flow:
         self._page = page
         self._task = task
         self._permit = permit
-        self._hands = Hands(page, task, on_step)
+        self._hands = PageActions(page, task, on_step)
         self._form = Form(self._hands)
         self._codes = (
             CodeSource(task.totp_secret.reveal(), clock or SystemClock(), used_window=task.totp_used_window)
@@ -186,7 +186,7 @@ class Flow:
         except Over as over:
             return over.ended
 
-    async def _submit(self, look: Look) -> Ended:
+    async def _submit(self, look: PageState) -> Ended:
         """Send the password, if permitted, and follow the page to its end."""
         if self._codes is not None:
             try:
@@ -263,7 +263,7 @@ class Flow:
         patience = self._task.patience
         is_push = awaits_approval = submitted.answered is Element.PUSH
         longest_s = patience.push_s if awaits_approval else patience.answer_s
-        look: Look | None = None
+        look: PageState | None = None
         state: object = None
         said = gone = ""
         begun_s = since_s = answering_since_s = changed_s = now_s = time.monotonic()
@@ -298,7 +298,7 @@ class Flow:
                 return silent
         return NOBODY_APPROVED if awaits_approval else self._judge_silence(look, submitted, longest_s, gone)
 
-    def _judge_silence(self, look: Look | None, submitted: Submitted, waited_s: float, gone: str) -> Ended:
+    def _judge_silence(self, look: PageState | None, submitted: Submitted, waited_s: float, gone: str) -> Ended:
         """Return how a wait ends when nothing ended it; ``gone`` is the page's last text."""
         status = self._page.wire.traffic.post_status or 0
         if status >= 500:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
-from gwctl.login.actions import Hands, Over
+from gwctl.login.actions import Over, PageActions
 from gwctl.login.browser_reports import PageSilent
 from gwctl.login.outcome import LoginOutcome, classify_error
-from gwctl.login.page_state import Look
+from gwctl.login.page_state import PageState
 from gwctl.login.recognition import RECOGNIZED, UNDERSTOOD, describe
 from gwctl.login.selectors import describe_search, version_of
 from gwctl.login.verdict import PASSKEY_ONLY
@@ -26,14 +26,14 @@ _SWITCH_CLICKS = 2
 class Form:
     """The login form of one page."""
 
-    def __init__(self, hands: Hands) -> None:
+    def __init__(self, hands: PageActions) -> None:
         self._hands = hands
         self._task = hands.task
         self._patience = hands.patience
         self.version: str | None = None
         self._has_switch = False
 
-    async def open(self) -> Look:
+    async def open(self) -> PageState:
         """Return the look with the form; reloads once if it does not appear. Raises Over and PageFailed."""
         for name, may_reload in (("page opened", True), ("page reloaded", False)):
             await self._open_page()
@@ -45,7 +45,7 @@ class Form:
                 return look
         raise Over(LoginOutcome.PAGE_NEVER_CAME, f"no form within twice {self._patience.form_s:g} s")
 
-    def _version(self, look: Look) -> str:
+    def _version(self, look: PageState) -> str:
         """Return the page's version; for an unknown page, note what was recognized, and by what."""
         if look.is_recognized:
             self._hands.note(f"{UNDERSTOOD} {describe(look.recognized)}")
@@ -62,14 +62,14 @@ class Form:
         if status >= 500 or status in _TURNED_AWAY:
             raise Over(LoginOutcome.UPSTREAM_ILL, f"the login page answered {status}")
 
-    async def _await_form(self, *, may_reload: bool) -> Look | None:
+    async def _await_form(self, *, may_reload: bool) -> PageState | None:
         """Wait until the form is visible: a script inserts it, sometimes only after seconds (login-page facts).
 
         It does not wait longer than needed for a page that has loaded but does nothing and shows nothing, or for one
         that waits for an answer, which may never come (``Page.open``).
         """
         begun_s = blank_since_s = time.monotonic()
-        look: Look | None = None
+        look: PageState | None = None
         while (left_s := begun_s + self._patience.form_s - time.monotonic()) > 0:
             fresh = await self._hands.page.look(self._hands.selectors, look, timeout_s=min(left_s, 1.0))
             look = fresh or look
@@ -95,12 +95,12 @@ class Form:
             raise self._unknown(look, "nothing visible of ")
         return None
 
-    def _waits_in_vain(self, look: Look | None) -> bool:
+    def _waits_in_vain(self, look: PageState | None) -> bool:
         """Say whether a page without a form has waited too long for an answer."""
         shown = look is not None and look.shows_form
         return not shown and self._hands.page.wire.unanswered_s >= self._patience.unanswered_s
 
-    def _unknown(self, look: Look, what: str) -> Over:
+    def _unknown(self, look: PageState, what: str) -> Over:
         """Return the end of an attempt at an unknown page, with what was seen or what was looked for."""
         refused = look.recognized.refused
         if not refused and look.is_recognized and not look.shows(Element.USERNAME):
@@ -108,7 +108,7 @@ class Form:
         seen = f"what was seen: {refused}" if refused else f"{what}{describe_search(self._hands.selectors)}"
         return Over(LoginOutcome.PAGE_UNKNOWN, seen)
 
-    def _end_if_ill(self, look: Look, waited_s: float) -> None:
+    def _end_if_ill(self, look: PageState, waited_s: float) -> None:
         if look.shows(Element.PASSKEY) and waited_s >= self._patience.banner_s:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {PASSKEY_ONLY}")
         outcome = classify_error(look.error) if look.error else None
@@ -120,7 +120,7 @@ class Form:
         if look.banner and not look.shows_form and calm:
             raise Over(LoginOutcome.UPSTREAM_ILL, look.banner)
 
-    async def set_mode(self, look: Look) -> Look:
+    async def set_mode(self, look: PageState) -> PageState:
         """Read the paper switch, click it if it is wrong, and read it again: the click may rebuild the form."""
         wanted = self._task.mode == "paper"
         if look.paper_torn:  # unless it is still being built
@@ -140,7 +140,7 @@ class Form:
             look = await self._hands.look()
         raise Over(LoginOutcome.PAGE_UNKNOWN, f"the paper switch cannot be set to {self._task.mode}")
 
-    async def _click_switch(self, look: Look, *, by_script: bool) -> None:
+    async def _click_switch(self, look: PageState, *, by_script: bool) -> None:
         if way := look.recognized.ways.get(self._task.mode):
             await self._hands.use(way)
             return
@@ -151,7 +151,7 @@ class Form:
         switch, action_s = self._hands.selectors[Element.PAPER_SWITCH], self._patience.action_s
         await self._hands.page.toggle(switch, by_script=by_script, timeout_s=action_s)
 
-    async def make_ready(self, look: Look) -> Look:
+    async def make_ready(self, look: PageState) -> PageState:
         """Return the look once the form is filled in the right mode and its button is enabled; raises Over.
 
         Some pages enable the button late, and empty the fields before that.
@@ -168,7 +168,7 @@ class Form:
         searched = ", ".join(self._hands.selectors[Element.SUBMIT])
         raise Over(LoginOutcome.PAGE_UNKNOWN, f"the form's button {what}: {searched}")
 
-    async def fill(self, look: Look) -> Look:
+    async def fill(self, look: PageState) -> PageState:
         """Type username and password until they stay, in the right mode; raises Over if they do not."""
         for _ in range(_FILL_ROUNDS):
             if await self._fill_username(look) and await self._fill_password():
@@ -182,7 +182,7 @@ class Form:
             look = await self.set_mode(look)
         raise self._unknown(look, "the fields do not keep what is typed: ")
 
-    async def _stays_filled(self, look: Look) -> bool:
+    async def _stays_filled(self, look: PageState) -> bool:
         """Say whether an unknown page keeps the typed text for a moment: typing may make it rebuild its fields."""
         if not look.is_recognized:
             return True
@@ -191,7 +191,7 @@ class Form:
             look = await self._hands.page.look(self._hands.selectors, look, timeout_s=left_s) or look
         return await self.is_filled(look)
 
-    async def _fill_username(self, look: Look) -> bool:
+    async def _fill_username(self, look: PageState) -> bool:
         selector = look.visible.get(Element.USERNAME)
         if selector is None:
             return look.shows(Element.PASSWORD)  # the second half of the two-step form
@@ -213,7 +213,7 @@ class Form:
             return False
         return await self._hands.page.fill(selector, self._task.password.reveal(), timeout_s=self._patience.action_s)
 
-    async def is_filled(self, look: Look) -> bool:
+    async def is_filled(self, look: PageState) -> bool:
         """Say whether the visible fields contain exactly the right text, in the right mode."""
         wanted = ((Element.USERNAME, self._task.username), (Element.PASSWORD, self._task.password.reveal()))
         checks = [

@@ -34,7 +34,7 @@ from gwctl.login.controls import (
     UNCOVER_SCRIPT,
 )
 from gwctl.login.outcome import SsoCookie
-from gwctl.login.page_state import FIND_SCRIPT, LOOK_SCRIPT, Look
+from gwctl.login.page_state import FIND_SCRIPT, LOOK_SCRIPT, PageState
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, ElementHandle, FrameLocator, Locator
@@ -114,7 +114,9 @@ class Page:
             await asyncio.wait_for(self._crash.wait(), within_s)
         return self._crash.is_set()
 
-    async def look(self, selectors: Mapping[str, list[str]], known: Look | None, *, timeout_s: float) -> Look | None:
+    async def look(
+        self, selectors: Mapping[str, list[str]], known: PageState | None, *, timeout_s: float
+    ) -> PageState | None:
         """Return the page's look as soon as it differs from ``known``; None if it does not within ``timeout_s``."""
         from playwright.async_api import Error
         from playwright.async_api import TimeoutError as PlaywrightTimeout
@@ -130,7 +132,7 @@ class Page:
                 polling=LOOK_EVERY_MS,
                 timeout=max(timeout_s, 0.001) * 1000,
             )
-            return Look.from_script(await handle.json_value())
+            return PageState.from_script(await handle.json_value())
         except PlaywrightTimeout:
             return None
         except Error as error:

@@ -135,7 +135,7 @@ FIND_SCRIPT = """
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PageState:
     """The visible part of the page; ``page`` changes with the document, ``form`` when the fields are rebuilt.
 
     ``paper_torn`` means that the page has several paper switches that disagree, and the form's cannot be identified.
@@ -168,13 +168,13 @@ class Look:
     raw: str = field(default="", compare=False, repr=False)
 
     @classmethod
-    def from_script(cls, value: Mapping[str, Any]) -> Look:
+    def from_script(cls, value: Mapping[str, Any]) -> PageState:
         """Return the script's look, with what can be recognized on an unknown page."""
         values = {name: one for name, one in value.items() if name != "collected"}
         look = cls(**values, raw=json.dumps(value, separators=(",", ":"), ensure_ascii=False))
         return look._with(value["collected"]) if value.get("collected") else look
 
-    def _with(self, value: Mapping[str, Any]) -> Look:
+    def _with(self, value: Mapping[str, Any]) -> PageState:
         """Return this look with what can be recognized in ``value``; elements of known versions stay."""
         seen = Collected.from_script({**value, "text": self.words, "has_switch": self.paper is not None})
         recognized = recognize(seen)
@@ -226,7 +226,7 @@ class Look:
         return self.shows(Element.USERNAME)
 
     @property
-    def state(self) -> Look:
+    def state(self) -> PageState:
         """This look without parts that change by themselves: the digits of a running clock."""
         return replace(self, words="\n".join(map(letters, self.words.splitlines())))
 
@@ -254,7 +254,7 @@ class Submitted:
     until the password was answered, ``follows`` whether the password was sent before this submit.
     """
 
-    look: Look
+    look: PageState
     traffic: Traffic
     answered: Element | None = None
     said: str = ""

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from gwctl.login.outcome import LoginOutcome, classify_error, classify_words
-from gwctl.login.page_state import Look, Patience, Submitted, Traffic
+from gwctl.login.page_state import PageState, Patience, Submitted, Traffic
 from gwctl.login.selectors import CODE_FIELDS
 from gwctl.login.vocabulary import ask_for_approval, ask_for_passkey, ask_to_wait, new_words
 from gwctl.setting_values import Element
@@ -74,7 +74,7 @@ class Now:
     it has sent no request. ``heard`` is the text in the places for errors since the answer came.
     """
 
-    look: Look
+    look: PageState
     traffic: Traffic
     answering_s: float
     unchanged_s: float
@@ -114,7 +114,7 @@ def is_idle(now: Now, submitted: Submitted, patience: Patience) -> bool:
     )
 
 
-def says_at_last(look: Look, submitted: Submitted) -> Ended | None:
+def says_at_last(look: PageState, submitted: Submitted) -> Ended | None:
     """Return the meaning of the page's words when the wait is over; None without words, or if they ask to wait."""
     said = _said_since(look, submitted)
     # An announcement next to other words is no answer; alone, it may be one.
@@ -131,7 +131,7 @@ def says_at_last(look: Look, submitted: Submitted) -> Ended | None:
     return Ended(outcome, said)
 
 
-def with_early_words(look: Look, traffic: Traffic, submitted: Submitted) -> Submitted:
+def with_early_words(look: PageState, traffic: Traffic, submitted: Submitted) -> Submitted:
     """Add what the page says next to a form that stays filled and has no answer yet to ``submitted``; return it."""
     is_password = submitted.answered is None and not submitted.follows
     stays = look.password_filled and (look.page, look.form) == (submitted.look.page, submitted.look.form)
@@ -140,16 +140,16 @@ def with_early_words(look: Look, traffic: Traffic, submitted: Submitted) -> Subm
     return replace(submitted, said=f"{submitted.said}\n{look.words}")
 
 
-def shown_since(look: Look, submitted: Submitted) -> str:
+def shown_since(look: PageState, submitted: Submitted) -> str:
     """Return what the page says now but did not say at the click, whether it is the answer or not."""
     return new_words(look.words, submitted.look.words)
 
 
-def _said_since(look: Look, submitted: Submitted, *, beside: str = "") -> str:
+def _said_since(look: PageState, submitted: Submitted, *, beside: str = "") -> str:
     return new_words(look.words, f"{submitted.said}\n{submitted.look.words}\n{beside}")
 
 
-def asked_for(look: Look) -> Element | None:
+def asked_for(look: PageState) -> Element | None:
     """Return the question on the page, if any."""
     asked = next((element for element in _QUESTIONS if look.shows(element)), None)
     if asked is None and look.is_strange and ask_for_approval(look.words):
@@ -220,12 +220,12 @@ def _judge_gone_error(now: Now, submitted: Submitted, patience: Patience) -> End
     return Ended(outcome, now.heard)
 
 
-def heard(look: Look, traffic: Traffic, submitted: Submitted) -> str:
+def heard(look: PageState, traffic: Traffic, submitted: Submitted) -> str:
     """Return the text in the places for errors since the answer to a submit came; nothing before."""
     return new_words(look.error, f"{submitted.said}\n{submitted.look.error}") if _came(traffic, submitted) else ""
 
 
-def answered_by(look: Look, traffic: Traffic, submitted: Submitted) -> str:
+def answered_by(look: PageState, traffic: Traffic, submitted: Submitted) -> str:
     """Return what the page says to a person since the answer to a submit came; nothing before."""
     return _said_since(look, submitted) if _came(traffic, submitted) else ""
 

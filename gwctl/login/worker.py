@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from gwctl.login.actions import Hands, OnStep, Over
+from gwctl.login.actions import OnStep, Over, PageActions
 from gwctl.login.browser import LOOKED_AT_BYTES, Browser, explained, has_ended, started
 from gwctl.login.browser_reports import PageFailed, ended_by, first_line
 from gwctl.login.codes import Question
@@ -25,7 +25,7 @@ from gwctl.login.flow import Flow
 from gwctl.login.form import Form
 from gwctl.login.outcome import LoginJob, LoginOutcome, LoginReport, SsoCookie, Step, tidy
 from gwctl.login.page import Page
-from gwctl.login.page_state import Look
+from gwctl.login.page_state import PageState
 from gwctl.login.recognition import RECOGNIZED
 from gwctl.login.verdict import Ended
 
@@ -37,7 +37,7 @@ PROBED = "the page was inspected; nothing was submitted"
 
 async def probe(page: Page, task: LoginJob, on_step: OnStep) -> LoginReport:
     """Open the page, wait for its form, and report what was found; for a known page, the outcome is CANCELLED."""
-    hands = Hands(page, task, on_step)
+    hands = PageActions(page, task, on_step)
     form = Form(hands)
     elements: dict[str, str] = {}
     try:
@@ -64,9 +64,9 @@ def _unreachable(text: str) -> Ended | None:
     return None if at < 0 else Ended(LoginOutcome.PAGE_NEVER_CAME, text[at:])
 
 
-async def _await_success(page: Page, hands: Hands) -> None:
+async def _await_success(page: Page, hands: PageActions) -> None:
     """Return when the page says that the login succeeded, however often the person reloads it until then."""
-    look: Look | None = None
+    look: PageState | None = None
     while look is None or not look.success:
         asked_s = time.monotonic()
         fresh = await page.look(hands.selectors, look, timeout_s=LOOK_S)
@@ -78,7 +78,7 @@ async def _await_success(page: Page, hands: Hands) -> None:
 
 async def by_hand(page: Page, task: LoginJob, on_step: OnStep) -> LoginReport:
     """Open the page in a window and wait for the person to log in; CANCELLED if the window is closed before."""
-    hands = Hands(page, task, on_step)
+    hands = PageActions(page, task, on_step)
     page.outlives_crash = True
     cookies: tuple[SsoCookie, ...] = ()
     try:
@@ -103,7 +103,7 @@ async def by_hand(page: Page, task: LoginJob, on_step: OnStep) -> LoginReport:
 
 
 def _report(
-    hands: Hands,
+    hands: PageActions,
     ended: Ended,
     *,
     version: str | None = None,

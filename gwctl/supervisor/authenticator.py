@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from gwctl.background_writer import Errand
+from gwctl.background_writer import DaemonCall
 from gwctl.config import Settings
 from gwctl.core.messages import LoginDone, LoginResult
 from gwctl.credentials import Credentials
@@ -95,8 +95,8 @@ class Authenticator:
         self._busy = False
         self._closing: asyncio.Task[None] | None = None
         self._last: Attempt | None = None
-        self._reading: Errand[Credentials] = Errand("reading the secrets", SECRETS_S)
-        self._asking: Errand[tuple[Attempt, Permission, bool]] = Errand("reading the login ledger", LEDGER_S)
+        self._reading: DaemonCall[Credentials] = DaemonCall("reading the secrets", SECRETS_S)
+        self._asking: DaemonCall[tuple[Attempt, Permission, bool]] = DaemonCall("reading the login ledger", LEDGER_S)
         self._report: LoginReport | None = None
 
     @property

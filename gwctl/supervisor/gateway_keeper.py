@@ -15,7 +15,7 @@ from gwctl.core.messages import CauseRead
 from gwctl.errors import GatewayFailed, GwctlError, ProfileHeld, ReleaseMissing
 from gwctl.gateway import java, keystore, launch
 from gwctl.gateway import work_folder as home
-from gwctl.gateway.client import GatewayClient, Knock
+from gwctl.gateway.client import GatewayClient, PortCheck
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.websocket import PushListener
 from gwctl.gateway.work_folder import GatewaySettings
@@ -175,7 +175,7 @@ class GatewayKeeper:
             log.warning("the running gateway's certificate is damaged (pid %s); starting a new one", running.java.pid)
             return False
         client = await self._connect(leaf)
-        if await client.front_door(timeout_s=ADOPTION_TIMEOUT_S) is not Knock.OURS:
+        if await client.front_door(timeout_s=ADOPTION_TIMEOUT_S) is not PortCheck.OURS:
             log.warning("the running gateway (pid %s) does not answer; starting a new one", running.java.pid)
             return False
         self.running = running

@@ -25,7 +25,7 @@ COMMAND_GRACE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class LeaseHolder:
     """A process that a supervisor runs for, and the label of its command, if any."""
 
     identity: Identity
@@ -36,7 +36,7 @@ class Holder:
         return {"identity": self.identity.to_json(), "label": self.label}
 
     @classmethod
-    def from_json(cls, value: object) -> Holder | None:
+    def from_json(cls, value: object) -> LeaseHolder | None:
         """Return the holder that ``to_json`` wrote, None if ``value`` is something else."""
         if not isinstance(value, dict):
             return None
@@ -49,21 +49,21 @@ class Holder:
 _Key = tuple[int, float, str]
 
 
-def _key(holder: Holder) -> _Key:
+def _key(holder: LeaseHolder) -> _Key:
     """Return a holder's key: one program may hold the supervisor for several of its sessions."""
     return holder.identity.pid, holder.identity.created_s, holder.label
 
 
-class Tether:
+class Lease:
     """The supervisor's holders. ``end`` is called once: when the last holder of a bound supervisor is gone."""
 
-    def __init__(self, first: Holder | None, end: Callable[[], None], note: Callable[..., None]) -> None:
+    def __init__(self, first: LeaseHolder | None, end: Callable[[], None], note: Callable[..., None]) -> None:
         self._first = first
         self._end = end
         self._note = note
         self._bound = first is not None
         self._over = False
-        self._held: dict[_Key, tuple[Holder, asyncio.Task[None]]] = {}
+        self._held: dict[_Key, tuple[LeaseHolder, asyncio.Task[None]]] = {}
 
     def begin(self) -> None:
         """Watch the process that started us; call it in the loop."""
@@ -85,7 +85,7 @@ class Tether:
         A ``keep`` from a holder's own command has no effect. The answer's ``ending`` says whether the supervisor stops,
         for any reason; ``was_bound`` and ``bound`` say whether it ends with its holders, before and after this request.
         """
-        was_bound, holder = self._bound, Holder.from_json(body)
+        was_bound, holder = self._bound, LeaseHolder.from_json(body)
         if verb == "keep":
             label = body.get("label")
             self._bound &= bool(label) and any(holder.label == label for holder, _ in self._held.values())
@@ -99,13 +99,13 @@ class Tether:
             self._hold(holder)
         return {"ok": True, "was_bound": was_bound, "bound": self._bound, "ending": ending or self._over}
 
-    def _hold(self, holder: Holder) -> None:
+    def _hold(self, holder: LeaseHolder) -> None:
         import asyncio
 
         if _key(holder) not in self._held:
             self._held[_key(holder)] = (holder, asyncio.get_running_loop().create_task(self._watch(holder)))
 
-    def _forget(self, holder: Holder) -> None:
+    def _forget(self, holder: LeaseHolder) -> None:
         held = self._held.pop(_key(holder), None)
         if held is not None:
             held[1].cancel()
@@ -116,7 +116,7 @@ class Tether:
             self._over = True
             self._end()
 
-    async def _watch(self, holder: Holder) -> None:
+    async def _watch(self, holder: LeaseHolder) -> None:
         from gwctl import process
 
         await process.wait_ended(holder.identity)
@@ -159,7 +159,7 @@ class Handover:
     """Whether a person waits for the result and can be asked."""
     by_hand: bool = False
     """Whether a person logs in by hand."""
-    holder: Holder | None = None
+    holder: LeaseHolder | None = None
     """The process that the supervisor ends with."""
 
     @classmethod
@@ -171,7 +171,7 @@ class Handover:
         *,
         attended: bool = False,
         by_hand: bool = False,
-        holder: Holder | None = None,
+        holder: LeaseHolder | None = None,
     ) -> Handover:
         """Collect what the supervisor cannot find by itself: the environment, and secrets from a variable or a prompt.
 
@@ -213,5 +213,5 @@ class Handover:
             secrets,
             value.get("attended") is True,
             value.get("by_hand") is True,
-            Holder.from_json(value.get("holder")),
+            LeaseHolder.from_json(value.get("holder")),
         )

@@ -13,8 +13,8 @@ from gwctl.core.machine import Snapshot, after_defect, step
 from gwctl.core.messages import (
     Action,
     BlockLogin,
-    CancelCure,
     CancelLogin,
+    CancelRecovery,
     CauseRead,
     Check,
     Checked,
@@ -65,7 +65,7 @@ JUMP_S = 2.0
 """How far two clocks may drift apart between two readings, usually five seconds, before it counts as a jump."""
 
 
-class Shell:
+class Loop:
     """The loop around the core. Only a Finish action ends it, never an error."""
 
     def __init__(self, policy: Policy, ports: Ports, journal: Journal, on_change: Callable[[Snapshot], None]) -> None:
@@ -187,7 +187,7 @@ class Shell:
         match action:
             case CancelLogin():
                 self._cancel("login")
-            case CancelCure():
+            case CancelRecovery():
                 self._cancel("cure")
             case Explain():
                 self._explain()

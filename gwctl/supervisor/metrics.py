@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gwctl.core.budget import Rung
-from gwctl.core.messages import Cure, LoginResult, Phase, Process, RestartCause, Session, Timer
+from gwctl.core.budget import Budgeted
+from gwctl.core.messages import LoginResult, Phase, Process, Recovery, RestartCause, Session, Timer
 from gwctl.core.tables import GIVES_UP, Snapshot
-from gwctl.history.counters import Histogram, Launch, Numbers, Since
+from gwctl.history.counters import Counters, Histogram, Launch, Since
 from gwctl.supervisor.health import Answer
 from gwctl.version import VERSION
 
@@ -27,7 +27,7 @@ PROFILE = "profile"
 """The label of every series."""
 YES_NO = ("false", "true")
 _TIMERS = [str(one) for one in Timer if one not in GIVES_UP]
-ACTIONS = tuple(dict.fromkeys(["start", "stop", *_TIMERS, *(str(one) for one in Cure if one != Cure.SETTLE)]))
+ACTIONS = tuple(dict.fromkeys(["start", "stop", *_TIMERS, *(str(one) for one in Recovery if one != Recovery.SETTLE)]))
 """All values of ``next`` in ``status``."""
 
 
@@ -37,7 +37,7 @@ class Facts:
 
     status: Mapping[str, Any]
     snapshot: Snapshot
-    numbers: Numbers
+    numbers: Counters
 
 
 class Kind(StrEnum):
@@ -87,7 +87,7 @@ def _word(name: str, text: str, label: str, words: tuple[str, ...], read: Callab
 
 
 def _tally(
-    name: str, text: str, label: str, words: type[StrEnum], read: Callable[[Numbers], Mapping[Any, int]]
+    name: str, text: str, label: str, words: type[StrEnum], read: Callable[[Counters], Mapping[Any, int]]
 ) -> Metric:
     def reading(facts: Facts) -> Readings:
         return {(str(word),): float(count) for word, count in read(facts.numbers).items()}
@@ -225,7 +225,7 @@ METRICS: tuple[Metric, ...] = (
         lambda facts: {
             (str(rung), _yes_no(worked)): float(count) for (rung, worked), count in facts.numbers.cures.items()
         },
-        {"rung": tuple(Rung), "worked": YES_NO},
+        {"rung": tuple(Budgeted), "worked": YES_NO},
     ),
     # Refused logins.
     _one(
@@ -296,7 +296,7 @@ METRICS: tuple[Metric, ...] = (
 class Watched(Protocol):
     """The part of the supervisor that a scrape reads."""
 
-    numbers: Numbers
+    numbers: Counters
 
     @property
     def shell(self) -> HasSnapshot:

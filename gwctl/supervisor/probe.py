@@ -14,7 +14,7 @@ from typing import Protocol
 
 from gwctl.core.messages import Checked
 from gwctl.errors import GwctlError
-from gwctl.gateway.client import Knock
+from gwctl.gateway.client import PortCheck
 from gwctl.gateway.responses import AccountKind, AccountsAnswer, SessionAnswer, SsoFacts
 from gwctl.session_status import Verdict
 from gwctl.supervisor.interfaces import Reopening
@@ -79,7 +79,7 @@ class AskGateway(Protocol):
         """Request the brokerage session's state, which is cheaper than a tickle."""
         ...
 
-    async def front_door(self, *, timeout_s: float | None = None) -> Knock:
+    async def front_door(self, *, timeout_s: float | None = None) -> PortCheck:
         """Probe whether the gateway itself answers, even if IBKR does not."""
         ...
 
@@ -309,7 +309,7 @@ class Probe:
             await asyncio.wait([asked], timeout=0.0 if self._silent else SILENCE_S)
             if asked.done() and not asked.result().is_silent:
                 return asked.result()
-            if await client.front_door(timeout_s=KNOCK_TIMEOUT_S) is not Knock.OURS:
+            if await client.front_door(timeout_s=KNOCK_TIMEOUT_S) is not PortCheck.OURS:
                 return asked.result() if asked.done() and not asked.result().is_silent else None
             return await asked
         finally:

@@ -76,7 +76,7 @@ def stand_on(folder: Path) -> None:
         os.chdir(folder)
 
 
-class Hold:
+class ProfileLock:
     """An exclusive lock on ``file``; the system releases it when its holder ends, so that it never gets stale.
 
     The folder may be deleted while the supervisor runs. A lock on a deleted file excludes no other process, so the
@@ -139,7 +139,7 @@ class FolderGuard:
     def __init__(
         self,
         paths: Paths,
-        hold: Hold,
+        hold: ProfileLock,
         *,
         write: Callable[[], None],
         on_lost: Callable[[], None],

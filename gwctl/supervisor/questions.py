@@ -125,7 +125,7 @@ class Questions:
         self.on_note("warning", code="second_factor_command", text=text)
 
 
-class Hands:
+class ManualLogins:
     """The `gwctl login --manual` calls, each known by pid and creation time; ``post`` sends an event to the loop."""
 
     def __init__(self, post: Callable[[ByHandWanted], None]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gwctl.background_writer import Scribe
+from gwctl.background_writer import BackgroundWriter
 from gwctl.config import Settings
 from gwctl.errors import GwctlError, ProfileHeld, ReleaseMissing
 from gwctl.gateway import keystore
@@ -219,7 +219,7 @@ class DriftWatch:
         self._on_note = on_note
         self._seen: tuple[object, ...] = ()
         self._poked = asyncio.Event()
-        self._scribe = Scribe("gwctl-settings")
+        self._scribe = BackgroundWriter("gwctl-settings")
 
     def poke(self) -> None:
         """Check now, because a new gateway runs."""

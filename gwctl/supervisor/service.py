@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from gwctl import process
-from gwctl.background_writer import Scribe
+from gwctl.background_writer import BackgroundWriter
 from gwctl.core.messages import (
     ByHandWanted,
     Finish,
@@ -31,21 +31,21 @@ from gwctl.core.tables import NO_LOGINS, Snapshot, phase_of
 from gwctl.credentials import Found, Secret
 from gwctl.errors import GwctlError, ProfileHeld
 from gwctl.gateway.launch import adopt as find_running
-from gwctl.history.counters import Numbers
+from gwctl.history.counters import Counters
 from gwctl.history.journal import Journal
 from gwctl.signals import whole
 from gwctl.state_file import make_private_dir, write_json
 from gwctl.supervisor.authenticator import Authenticator
 from gwctl.supervisor.control import record_this_process
 from gwctl.supervisor.gateway_keeper import GatewayKeeper
-from gwctl.supervisor.handover import Tether
+from gwctl.supervisor.handover import Lease
 from gwctl.supervisor.health import Answer, HealthServer, Routes, open_health
 from gwctl.supervisor.interfaces import Witness
 from gwctl.supervisor.kept_budgets import KeptBudgets
-from gwctl.supervisor.loop import Shell
+from gwctl.supervisor.loop import Loop
 from gwctl.supervisor.probe import Probe
-from gwctl.supervisor.profile_lock import FolderGuard, Hold
-from gwctl.supervisor.questions import Hands, Questions
+from gwctl.supervisor.profile_lock import FolderGuard, ProfileLock
+from gwctl.supervisor.questions import ManualLogins, Questions
 from gwctl.supervisor.sandbox_process import stop_stand_in
 from gwctl.supervisor.served import DriftWatch, refuse_other_kind
 from gwctl.supervisor.status_report import (
@@ -79,11 +79,11 @@ class Service:
         self.paths = order.settings.paths
         self.instance = secrets.token_hex(8)
         self.started_monotonic = time.monotonic()
-        self.disk = Scribe("gwctl-disk")
+        self.disk = BackgroundWriter("gwctl-disk")
         self.journal = Journal(self.paths.journal_file, scribe=self.disk)
         self.ledger = ledger_of(self.paths, sandbox=order.sandbox)
         self.probe = Probe(wanted_kind=self.settings["mode"])
-        self.hold = Hold(self.paths.supervisor_lock)
+        self.hold = ProfileLock(self.paths.supervisor_lock)
         self.folder = FolderGuard(
             self.paths, self.hold, write=self._write_again, on_lost=self._folder_lost, on_taken=self._abdicate
         )
@@ -111,14 +111,14 @@ class Service:
             questions=self.questions,
         )
         ports = ports_of(order, self.keeper, self.probe, self.authenticator)
-        self.shell = Shell(policy_from(self.settings), ports, self.journal, self._changed)
+        self.shell = Loop(policy_from(self.settings), ports, self.journal, self._changed)
         page = Page(self.status, self.paths, lambda: self.journal.count)
         routes = Routes(self.status, self.is_live, self._control, self._events, page.pages, page.streams, self._metrics)
         self.health = HealthServer(routes, secrets.token_urlsafe(24), self.instance)
         self._token = self.health.token
         self._port: int | None = None
         self._news = asyncio.Event()
-        self.numbers = Numbers(time.monotonic)
+        self.numbers = Counters(time.monotonic)
         self.probe.on_tickle = self.numbers.ticked
         follower = [] if order.follow is None else [order.follow]
         self.witnesses: list[Witness] = [self.numbers.saw, self.notifier.see, *follower]
@@ -129,9 +129,9 @@ class Service:
         self._was_ready = False
         self.budgets = None if order.sandbox else KeptBudgets(self.paths.budget_file)
         self.ended_by: signal.Signals | None = None
-        self.hands = Hands(self.shell.post)
+        self.hands = ManualLogins(self.shell.post)
         self._forgets = False
-        self.tether = Tether(order.holder, lambda: self.shell.post(StopWanted()), self._note)
+        self.tether = Lease(order.holder, lambda: self.shell.post(StopWanted()), self._note)
 
     # Callbacks of the loop.
 

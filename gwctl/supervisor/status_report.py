@@ -12,8 +12,8 @@ from importlib.resources import files
 from typing import Any
 
 from gwctl import process
-from gwctl.core.budget import DAY_S, HOUR_S, Budget, Rung, Spent
-from gwctl.core.messages import Cure, Phase, Process, Timer
+from gwctl.core.budget import DAY_S, HOUR_S, Budget, Budgeted, Spent
+from gwctl.core.messages import Phase, Process, Recovery, Timer
 from gwctl.core.tables import GIVES_UP, Snapshot, person_needed, phase_of
 from gwctl.errors import GwctlError
 from gwctl.gateway.responses import SessionAnswer
@@ -62,7 +62,7 @@ def describe_tickles(latencies_s: Sequence[float]) -> dict[str, Any] | None:
     }
 
 
-def describe_budget(spent: Spent, budgets: Mapping[Rung, Budget], now: float) -> dict[str, Any]:
+def describe_budget(spent: Spent, budgets: Mapping[Budgeted, Budget], now: float) -> dict[str, Any]:
     """Return how often each recovery step ran within the last hour and day, and how often it may run."""
     return {
         str(rung): {
@@ -108,7 +108,7 @@ def _under_way(snapshot: Snapshot) -> str | None:
             return "stop"
         case _:
             pass
-    return None if snapshot.cure in {None, Cure.SETTLE} else str(snapshot.cure)
+    return None if snapshot.cure in {None, Recovery.SETTLE} else str(snapshot.cure)
 
 
 STATUS_EVERY_S = 1.0

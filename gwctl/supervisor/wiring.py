@@ -14,21 +14,21 @@ from gwctl.config import Environment, Settings
 from gwctl.core.policy import Policy
 from gwctl.credentials import Credentials, Found, Secret
 from gwctl.errors import GwctlError
-from gwctl.history.alerts import Desk, Event, News, compose
-from gwctl.integrations.notify import Message, Outbox, Way
+from gwctl.history.alerts import Alert, Alerts, Event, compose
+from gwctl.integrations.notify import DeliveryQueue, Message, Way
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.maintenance import Windows
 from gwctl.paths import Paths
 from gwctl.sandbox.settings import SANDBOX_PASSWORD, SANDBOX_USERNAME
 from gwctl.state_file import read_json, write_json
 from gwctl.supervisor.attempt import find_login, sources_of
-from gwctl.supervisor.handover import Holder
+from gwctl.supervisor.handover import LeaseHolder
 from gwctl.supervisor.interfaces import GatewayPort, LoginPort, Notifier, Ports, SessionPort, ToNobody
 from gwctl.times import utc_ms
 from gwctl.version import VERSION
 
 
-def message_of(news: News, profile: str) -> Message:
+def message_of(news: Alert, profile: str) -> Message:
     """Return a notification as the message to send."""
     return Message(news.event, news.severity, profile, news.title, news.text, news.at, VERSION)
 
@@ -52,11 +52,11 @@ class BackgroundNotifier:
         self._do = do
         self._profile = settings.profile
         self._file = settings.paths.news_file
-        self._outbox = Outbox(ways)
+        self._outbox = DeliveryQueue(ways)
         kept = None
         with contextlib.suppress(GwctlError):
             kept, _ = read_json(self._file)
-        self._desk = Desk(self._profile, wall_s, kept)
+        self._desk = Alerts(self._profile, wall_s, kept)
 
     def see(self, entry: dict[str, Any]) -> None:
         """Begin to notify about ``entry`` if needed, and return at once."""
@@ -66,7 +66,7 @@ class BackgroundNotifier:
         """Begin to notify about a continuing outage with its ``reason`` if needed, and return at once."""
         self._tell(self._desk.look(reason, utc_ms(time.time())))
 
-    def _tell(self, found: list[News]) -> None:
+    def _tell(self, found: list[Alert]) -> None:
         for news in found:
             self._outbox.post(message_of(news, self._profile))
         if self._desk.unkept:
@@ -116,7 +116,7 @@ class Order:
     """Whether a person at the terminal of the starting call can be asked for a code."""
     by_hand: bool = False
     """Whether a person logs in by hand: the loop sends no login until requested."""
-    holder: Holder | None = None
+    holder: LeaseHolder | None = None
     """The call that the supervisor is started for and ends with; None if it stays."""
     load: Callable[[], Settings] | None = None
     """Reads the settings again, from the same sources; raises Configuration."""

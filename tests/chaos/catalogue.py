@@ -5,9 +5,9 @@ from __future__ import annotations
 from chaos.fault import DISK, NAMES, SMALL_HEAP, TAKES_OVER, Answer, Fault
 from gwctl.session_status import Verdict
 
-STEP = "tests/unit/test_supervisor_step.py"
-SHELL = "tests/unit/test_supervisor_shell.py"
-SIGHTS = "tests/unit/test_supervisor_sights.py"
+STEP = "tests/unit/test_core_step.py"
+SHELL = "tests/unit/test_supervisor_loop.py"
+SIGHTS = "tests/unit/test_core_observations.py"
 PROBE = "tests/unit/test_supervisor_probe.py"
 REAL = "tests/real_gateway/test_up_real.py"
 
@@ -399,7 +399,7 @@ FAULTS: tuple[Fault, ...] = (
         seen="by the status of one answer",
         cure="ask with GET at once, in the same check",
         bound_s=10.0,
-        test="tests/unit/test_gateway_answer_bodies.py::test_way_of_asking_is_refused_by_400_and_405_alone",
+        test="tests/unit/test_gateway_error_answers.py::test_way_of_asking_is_refused_by_400_and_405_alone",
         kind="ibkr",
         hold_s=(6.0, 11.0),
         felt=False,
@@ -412,7 +412,7 @@ FAULTS: tuple[Fault, ...] = (
         seen="not at all: the answer means the same",
         cure="none needed",
         bound_s=10.0,
-        test="tests/unit/test_gateway_answer_bodies.py::test_every_tickle_means_what_a_person_reads_in_it",
+        test="tests/unit/test_gateway_error_answers.py::test_every_tickle_means_what_a_person_reads_in_it",
         kind="ibkr",
         hold_s=(31.0, 35.0),
         felt=False,

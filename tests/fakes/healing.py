@@ -9,11 +9,10 @@ from supervisor_fakes import Core
 
 from gwctl.core.messages import (
     Action,
-    CancelCure,
     CancelLogin,
+    CancelRecovery,
     Check,
     Checked,
-    Cure,
     Event,
     Finish,
     GatewayAnswers,
@@ -25,6 +24,7 @@ from gwctl.core.messages import (
     Process,
     Reauthenticate,
     ReauthenticateDone,
+    Recovery,
     Resume,
     ResumeDone,
     Session,
@@ -132,7 +132,7 @@ class HealthyWorld:
         if name == "check":
             return Checked(epoch, self.sight)
         if name == "cure":
-            resumed = self.core.snapshot.cure is Cure.RESUME
+            resumed = self.core.snapshot.cure is Recovery.RESUME
             self.sight = Verdict.READY
             return (ResumeDone if resumed else ReauthenticateDone)(epoch, ok=True)
         self.sight = Verdict.READY
@@ -160,7 +160,7 @@ class HealthyWorld:
                 self.asked.add("login")
             case CancelLogin():
                 self.asked.discard("login")
-            case CancelCure():
+            case CancelRecovery():
                 self.asked.discard("cure")
             case Finish():
                 self.gateway = None

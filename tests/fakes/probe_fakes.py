@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gwctl.gateway.client import Knock
+from gwctl.gateway.client import PortCheck
 from gwctl.gateway.responses import AccountKind, AccountsAnswer, SessionAnswer, SsoFacts
 
 
@@ -15,7 +15,7 @@ class AnsweringGateway:
     listed: AccountKind | None = None
     accounts_status: int | None = 200
 
-    def __init__(self, said: SessionAnswer, door: Knock = Knock.OURS) -> None:
+    def __init__(self, said: SessionAnswer, door: PortCheck = PortCheck.OURS) -> None:
         self.said = said
         self.door = door
         self.calls: list[str] = []
@@ -41,7 +41,7 @@ class AnsweringGateway:
         self.calls.append("auth_status")
         return self.said
 
-    async def front_door(self, *, timeout_s: float | None = None) -> Knock:
+    async def front_door(self, *, timeout_s: float | None = None) -> PortCheck:
         self.calls.append("knock")
         return self.door
 

@@ -14,7 +14,7 @@ import pytest
 
 from gwctl import process
 from gwctl.errors import GatewayFailed, JavaMissing, PortBusy, TimedOut
-from gwctl.gateway.client import GatewayClient, Knock
+from gwctl.gateway.client import GatewayClient, PortCheck
 from gwctl.gateway.launch import Runtime, adopt, clear_leftovers, find_unrecorded, launch
 from gwctl.gateway.work_folder import GatewaySettings, PreparedHome, prepare_home
 from gwctl.http_requests import NoConnection, RawAnswer, RequestFailed, Untrusted, request, trust_only
@@ -130,7 +130,7 @@ def test_the_client_speaks_to_our_key_only(tmp_path: Path, paths: Paths, port: i
     async def run() -> None:
         running = await launch(paths, prepared, runtime, deadline_s=30)
         async with GatewayClient(port, paths.ca_file, prepared.leaf.der, timeout_s=10) as client:
-            assert await client.front_door() is Knock.OURS
+            assert await client.front_door() is PortCheck.OURS
             assert (await client.tickle()).verdict is Verdict.NO_SESSION
             assert await client.resume({"A": "b", "bad": "with\r\nnewline"})
             assert not await client.resume({"A": "other"})
@@ -142,7 +142,7 @@ def test_the_client_speaks_to_our_key_only(tmp_path: Path, paths: Paths, port: i
             with pytest.raises(TimedOut):
                 await client.request("GET", "/hang", timeout_s=0.3)
             await running.stop(5)
-            assert await client.front_door() is Knock.CLOSED
+            assert await client.front_door() is PortCheck.CLOSED
             assert (await client.tickle()).verdict is Verdict.UPSTREAM_ILL
             assert await client.validate() is None
 
@@ -169,7 +169,7 @@ def test_the_command_lines_call_is_verified_and_bounded(tmp_path: Path, paths: P
         with pytest.raises(Untrusted):
             await asyncio.to_thread(call, "POST", "echo", stranger.ca_file, b"{}")
         async with GatewayClient(port, stranger.ca_file, prepared.leaf.der) as client:
-            assert await client.front_door() is Knock.STRANGER
+            assert await client.front_door() is PortCheck.STRANGER
             assert (await client.tickle()).verdict is Verdict.UPSTREAM_ILL
         await running.stop(5)
         with pytest.raises(NoConnection):

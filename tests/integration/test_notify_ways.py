@@ -33,8 +33,8 @@ from gwctl.integrations.notify import (
     ChildWay,
     CommandWay,
     Delivery,
+    DeliveryQueue,
     Message,
-    Outbox,
     find_secrets,
     ways_of,
 )
@@ -244,7 +244,7 @@ def test_a_hanging_way_delays_nobody(log: pytest.LogCaptureFixture) -> None:
     with a_webhook("hang") as hanging, a_webhook() as sound:
 
         async def story() -> float:
-            outbox = Outbox([webhook_way(hanging), webhook_way(sound)])
+            outbox = DeliveryQueue([webhook_way(hanging), webhook_way(sound)])
             began_s = time.monotonic()
             for number in range(3):
                 outbox.post(Message(**{**asdict(MESSAGE), "event": f"event_{number}"}))
@@ -279,7 +279,7 @@ def test_what_waits_is_bounded(log: pytest.LogCaptureFixture) -> None:
             raise AssertionError
 
     async def story() -> None:
-        outbox = Outbox([HangingWay()])
+        outbox = DeliveryQueue([HangingWay()])
         for _ in range(MOST_WAITING + 3):
             outbox.post(MESSAGE)
         await asyncio.sleep(0)
@@ -300,7 +300,7 @@ def test_a_way_with_a_defect_is_not_the_others(log: pytest.LogCaptureFixture) ->
             raise ValueError(TOKEN)
 
     async def story() -> None:
-        outbox = Outbox([BrokenWay()])
+        outbox = DeliveryQueue([BrokenWay()])
         outbox.post(MESSAGE)
         outbox.post(MESSAGE)
         await outbox.close(grace_s=5)

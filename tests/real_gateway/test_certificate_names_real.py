@@ -16,7 +16,7 @@ import pytest
 from rig import free_port
 
 from gwctl import process
-from gwctl.gateway.client import GatewayClient, Knock
+from gwctl.gateway.client import GatewayClient, PortCheck
 from gwctl.gateway.java import find_java
 from gwctl.gateway.keystore import kept_leaf, write_bundle
 from gwctl.gateway.launch import Runtime, adopt, launch
@@ -92,7 +92,7 @@ def test_a_name_of_the_profiles_is_believed_and_its_withdrawal_waits_for_the_nex
         assert leaf == prepared.leaf
         assert adopt(paths) == running
         async with GatewayClient(port, paths.ca_file, leaf.der) as client:
-            assert await client.front_door() is Knock.OURS
+            assert await client.front_door() is PortCheck.OURS
         assert not (await running.stop(10)).survivors
 
     asyncio.run(run())

@@ -15,7 +15,7 @@ import pytest
 
 from gwctl import process
 from gwctl.errors import GatewayFailed, PortBusy
-from gwctl.gateway.client import GatewayClient, Knock
+from gwctl.gateway.client import GatewayClient, PortCheck
 from gwctl.gateway.java import find_java
 from gwctl.gateway.launch import Runtime, adopt, launch
 from gwctl.gateway.log_diagnosis import Cause, read_cause
@@ -65,7 +65,7 @@ def test_it_starts_answers_with_our_key_and_stops_without_a_trace(paths: Paths, 
         running = await launch(paths, prepared, runtime)
         assert adopt(paths) == running
         async with GatewayClient(port, paths.ca_file, prepared.leaf.der) as client:
-            assert await client.front_door() is Knock.OURS
+            assert await client.front_door() is PortCheck.OURS
             for origin, status in {
                 "https://evil.example": 403,
                 f"https://localhost:{port}.evil.example": 403,

@@ -11,8 +11,8 @@ from dataclasses import replace
 from gwctl.core.machine import Snapshot
 from gwctl.core.messages import (
     Action,
-    CancelCure,
     CancelLogin,
+    CancelRecovery,
     CauseRead,
     Check,
     Checked,
@@ -128,7 +128,7 @@ class Hands(ABC):
         match action:
             case CancelLogin():
                 self.cancel_login(life)
-            case CancelCure():
+            case CancelRecovery():
                 life.waiting.pop("cure", None)
             case Explain():
                 self.timeline.after(0.0, self.feed, CauseRead())

@@ -42,7 +42,7 @@ def get_password(service, name):
 
 
 @dataclass(frozen=True)
-class Holder:
+class LeaseHolder:
     secret: Secret
 
 
@@ -125,7 +125,7 @@ def test_secret_does_not_give_itself_away() -> None:
         "{}".format(secret),  # noqa: UP032 - one of the ways
         repr([secret]),
         repr({"a": secret}),
-        repr(Holder(secret)),
+        repr(LeaseHolder(secret)),
         repr(Found(secret, "prompt")),
         repr(Credentials("me", secret, secret, "prompt")),
         str(hash(secret)),
@@ -136,8 +136,8 @@ def test_secret_does_not_give_itself_away() -> None:
     refused: list[Callable[[], object]] = [
         lambda: pickle.dumps(secret),
         lambda: copy.copy(secret),
-        lambda: copy.deepcopy(Holder(secret)),
-        lambda: asdict(Holder(secret)),
+        lambda: copy.deepcopy(LeaseHolder(secret)),
+        lambda: asdict(LeaseHolder(secret)),
         lambda: json.dumps({"a": secret}),
     ]
     for way in refused:
@@ -155,9 +155,9 @@ def test_secret_in_a_log_or_traceback_is_not_shown(caplog: pytest.LogCaptureFixt
     secret = Secret(VALUE)
     with caplog.at_level(logging.DEBUG):
         try:
-            fail_with(Holder(secret), secret)
+            fail_with(LeaseHolder(secret), secret)
         except ValueError as error:
-            logging.getLogger("gwctl.test").exception("with %s and %r", secret, Holder(secret))
+            logging.getLogger("gwctl.test").exception("with %s and %r", secret, LeaseHolder(secret))
             shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     # The name of the value itself is a global of this module, not a local of the function.
     assert "hunter2" not in caplog.text

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gwctl.login.controls import Collected, Control
-from gwctl.login.page_state import Look
+from gwctl.login.page_state import PageState
 from gwctl.login.recognition import Recognized, describe, recognize
 from gwctl.login.vocabulary import mode_of
 from gwctl.setting_values import Element
@@ -330,7 +330,7 @@ def test_known_elements_stay() -> None:
         ],
         "alerts": "", "text": "", "success": False, "foreign": False,
     }  # fmt: skip
-    look = Look.from_script({"visible": {"username": "[name=username]"}, "form": 7, "collected": collected})
+    look = PageState.from_script({"visible": {"username": "[name=username]"}, "form": 7, "collected": collected})
     assert look.visible == {"username": "[name=username]", "password": "#2", "submit": "#3"}
     assert (look.form, look.shows(Element.SUBMIT), look.submit_ready) == (7, True, True)
 

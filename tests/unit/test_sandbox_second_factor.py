@@ -31,7 +31,7 @@ ACTIONS = ("SILVER", "TEMP", "BRONZE", "GOLD", "EMAIL", "FIDO", "PUSH", "CHOICE"
 
 
 @dataclass
-class Desk:
+class Alerts:
     """A fake IBKR with a controlled clock, and the current login."""
 
     state: StandIn
@@ -55,8 +55,8 @@ class Desk:
         return [submit.outcome for submit in self.state.desk.submits]
 
 
-def make_desk(secret: str | None = None, **parameters: Any) -> Desk:
-    desk = Desk(StandIn(StandInConfig("token", Account(totp_secret=secret)), wall_clock=lambda: desk.now_s))
+def make_desk(secret: str | None = None, **parameters: Any) -> Alerts:
+    desk = Alerts(StandIn(StandInConfig("token", Account(totp_secret=secret)), wall_clock=lambda: desk.now_s))
     if parameters:
         desk.stage(**parameters)
     return desk

@@ -57,7 +57,7 @@ class ScriptedLogin:
         self.closed += 1
 
 
-class Desk:
+class Alerts:
     """An authenticator with a real ledger and scripted workers."""
 
     def __init__(self, home: Path) -> None:
@@ -108,8 +108,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path)
+def desk(tmp_path: Path) -> Iterator[Alerts]:
+    desk = Alerts(tmp_path)
     with desk.runner:
         yield desk
 
@@ -125,7 +125,7 @@ def test_every_end_has_a_meaning(outcome: LoginOutcome) -> None:
     assert (meaning.hint is None) == (meaning.exit_code in {0, 75})
 
 
-def test_success_keeps_the_cookies(desk: Desk) -> None:
+def test_success_keeps_the_cookies(desk: Alerts) -> None:
     """A successful login is in the ledger, and its cookies are kept for a later resume."""
     done = desk.log_in(LoginOutcome.SUCCESS)
     assert (done.result, done.resumable) == (LoginResult.SUCCESS, True)
@@ -135,7 +135,7 @@ def test_success_keeps_the_cookies(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("outcome", [LoginOutcome.SUCCESS, LoginOutcome.REFUSED])
-def test_what_was_understood_of_a_new_page_is_handed_on(desk: Desk, outcome: LoginOutcome) -> None:
+def test_what_was_understood_of_a_new_page_is_handed_on(desk: Alerts, outcome: LoginOutcome) -> None:
     """The loop hears of an unknown page, however the login on it ends."""
     understood = Step("understood by what it has: username by autocomplete", 3.0)
     desk.steps = (Step("page opened", 1.0), understood)
@@ -145,7 +145,7 @@ def test_what_was_understood_of_a_new_page_is_handed_on(desk: Desk, outcome: Log
     assert desk.log_in(outcome).understood == ""
 
 
-def test_refused_password_is_sent_once(desk: Desk) -> None:
+def test_refused_password_is_sent_once(desk: Alerts) -> None:
     """A refused password that never worked is not sent again; a changed one is sent at once (law 2)."""
     assert desk.log_in(LoginOutcome.REFUSED).result is LoginResult.REFUSED_BEFORE_IT_EVER_WORKED
     for _ in range(3):
@@ -157,7 +157,7 @@ def test_refused_password_is_sent_once(desk: Desk) -> None:
     assert desk.outcomes == ["refused", "success"]
 
 
-def test_corrected_username_is_another_login(desk: Desk) -> None:
+def test_corrected_username_is_another_login(desk: Alerts) -> None:
     """After a login with a wrong username, the right username may be tried with the same password."""
     desk.username = "raeder01"
     desk.log_in(LoginOutcome.REFUSED)
@@ -165,7 +165,7 @@ def test_corrected_username_is_another_login(desk: Desk) -> None:
     assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.SUCCESS
 
 
-def test_refused_after_it_worked_waits(desk: Desk) -> None:
+def test_refused_after_it_worked_waits(desk: Alerts) -> None:
     """A password that worked and is refused is tried again after 15 minutes, then an hour, then never (law 2)."""
     desk.log_in(LoginOutcome.SUCCESS)
     first = desk.log_in(LoginOutcome.REFUSED)
@@ -181,14 +181,14 @@ def test_refused_after_it_worked_waits(desk: Desk) -> None:
     assert desk.outcomes == ["success", "refused", "refused", "refused"]
 
 
-def test_swallowed_form_counts_once(desk: Desk) -> None:
+def test_swallowed_form_counts_once(desk: Alerts) -> None:
     """A form that was ignored and sent again is one submit that never left and one that succeeded."""
     desk.log_in(LoginOutcome.SUCCESS, asks=2)
     assert desk.outcomes == ["success"]
 
 
 @pytest.mark.parametrize("outcome", [LoginOutcome.BROWSER_FAILED, LoginOutcome.BROWSER_KILLED])
-def test_unseen_answer_counts(desk: Desk, outcome: LoginOutcome) -> None:
+def test_unseen_answer_counts(desk: Alerts, outcome: LoginOutcome) -> None:
     """A submit with an unknown answer stays open in the ledger, and its password is not sent again (law 2)."""
     desk.log_in(outcome)
     assert desk.outcomes == [None]
@@ -197,7 +197,7 @@ def test_unseen_answer_counts(desk: Desk, outcome: LoginOutcome) -> None:
 
 
 @pytest.mark.parametrize("outcome", [LoginOutcome.WRONG_MODE, LoginOutcome.SECOND_FACTOR_NEEDED])
-def test_what_only_a_person_mends_is_not_repeated(desk: Desk, outcome: LoginOutcome) -> None:
+def test_what_only_a_person_mends_is_not_repeated(desk: Alerts, outcome: LoginOutcome) -> None:
     """A login that a person must fix is no refusal, and is not repeated with the same settings, even by cron."""
     assert desk.log_in(outcome).result is LoginResult.NEEDS_PERSON
     assert desk.outcomes == ["answered"]
@@ -207,7 +207,7 @@ def test_what_only_a_person_mends_is_not_repeated(desk: Desk, outcome: LoginOutc
     assert desk.log_in(LoginOutcome.SUCCESS).result is LoginResult.SUCCESS
 
 
-def test_locked_account(desk: Desk) -> None:
+def test_locked_account(desk: Alerts) -> None:
     """An account that IBKR locked is left alone until a person resets it, even with a changed password."""
     assert desk.log_in(LoginOutcome.LOCKED, text="account is locked").code == "locked_out"
     desk.password = "second-password"
@@ -216,7 +216,7 @@ def test_locked_account(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("outcome", [LoginOutcome.UPSTREAM_ILL, LoginOutcome.TIMED_OUT])
-def test_ibkrs_trouble_does_not_count(desk: Desk, outcome: LoginOutcome) -> None:
+def test_ibkrs_trouble_does_not_count(desk: Alerts, outcome: LoginOutcome) -> None:
     """IBKR's own failures and timeouts are no refusals: the login may be repeated, with a limit."""
     for _ in range(9):
         assert desk.log_in(outcome).result in {LoginResult.IBKR_ILL, LoginResult.TRANSIENT}
@@ -227,7 +227,7 @@ def test_ibkrs_trouble_does_not_count(desk: Desk, outcome: LoginOutcome) -> None
 @pytest.mark.parametrize(
     "outcome", [LoginOutcome.PAGE_UNKNOWN, LoginOutcome.SWALLOWED, LoginOutcome.TIMED_OUT, LoginOutcome.PAGE_NEVER_CAME]
 )
-def test_what_sent_nothing_gives_its_entry_back(desk: Desk, outcome: LoginOutcome) -> None:
+def test_what_sent_nothing_gives_its_entry_back(desk: Alerts, outcome: LoginOutcome) -> None:
     """Permitted, on disk, and then not clicked: twenty of them cost neither the day nor the password (law 2)."""
     for _ in range(20):
         done = desk.log_in(outcome, submits=0)
@@ -238,14 +238,14 @@ def test_what_sent_nothing_gives_its_entry_back(desk: Desk, outcome: LoginOutcom
 
 
 @pytest.mark.parametrize("outcome", [LoginOutcome.BROWSER_FAILED, LoginOutcome.BROWSER_KILLED])
-def test_what_may_have_been_sent_keeps_its_entry(desk: Desk, outcome: LoginOutcome) -> None:
+def test_what_may_have_been_sent_keeps_its_entry(desk: Alerts, outcome: LoginOutcome) -> None:
     """A browser that failed after its permission may have sent the password, even if its report denies it."""
     done = desk.log_in(outcome, submits=0)
     assert done.submits == 1
     assert desk.outcomes == [None]
 
 
-def test_reset_does_not_forget_what_nobody_saw_answered(desk: Desk) -> None:
+def test_reset_does_not_forget_what_nobody_saw_answered(desk: Alerts) -> None:
     """A person who resets again and again stays below IBKR's ten in 24 hours, with any answer of the page."""
     sent = 0
     for _ in range(40):
@@ -264,7 +264,7 @@ def test_pipe_without_a_writer_neither_holds_the_login_nor_piles_up(
     pipe = tmp_path / "password"
     os.mkfifo(pipe)
     monkeypatch.setattr("gwctl.supervisor.authenticator.SECRETS_S", 0.3)
-    desk = Desk(tmp_path)
+    desk = Alerts(tmp_path)
     opened = []
 
     def read() -> Credentials:
@@ -286,7 +286,7 @@ def test_pipe_without_a_writer_neither_holds_the_login_nor_piles_up(
 
 
 def test_late_answer_of_the_ledger_is_not_taken_for_another_password(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Alerts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk hung while the password was changed: a success of the old one says nothing about the new one."""
     desk.log_in(LoginOutcome.SUCCESS)
@@ -312,7 +312,7 @@ def test_late_answer_of_the_ledger_is_not_taken_for_another_password(
     assert not job.has_worked
 
 
-def test_refusal_is_written_though_a_second_submit_was_denied(desk: Desk) -> None:
+def test_refusal_is_written_though_a_second_submit_was_denied(desk: Alerts) -> None:
     """The form came again and no further try is allowed today: the refusal counts (law 2)."""
 
     class TriesTwice(ScriptedLogin):
@@ -338,7 +338,7 @@ def test_refusal_is_written_though_a_second_submit_was_denied(desk: Desk) -> Non
     assert desk.outcomes == ["success", *["uncounted"] * 8, "refused"]
 
 
-def test_browser_that_died_waiting_is_replaced(desk: Desk) -> None:
+def test_browser_that_died_waiting_is_replaced(desk: Alerts) -> None:
     """A browser that was started early and ended unused is replaced; no submit happened, so none is lost."""
     dead = ScriptedLogin(LoginOutcome.BROWSER_FAILED, asks=0)
     desk.next_worker = dead
@@ -355,7 +355,7 @@ def test_browser_that_died_waiting_is_replaced(desk: Desk) -> None:
     assert len(desk.ledger.read().submits) == 1
 
 
-def test_browser_that_died_with_a_permission_is_not_replaced(desk: Desk) -> None:
+def test_browser_that_died_with_a_permission_is_not_replaced(desk: Alerts) -> None:
     """It may have sent the password before it died, even if it did not report it: nothing is sent twice (law 2)."""
     desk.next_worker = ScriptedLogin(LoginOutcome.BROWSER_FAILED, submits=0)
 
@@ -370,14 +370,14 @@ def test_browser_that_died_with_a_permission_is_not_replaced(desk: Desk) -> None
     assert desk.log_in(LoginOutcome.SUCCESS).code == "credentials_rejected"
 
 
-def test_browser_that_fails_at_once_fails(desk: Desk) -> None:
+def test_browser_that_fails_at_once_fails(desk: Alerts) -> None:
     """A browser that does not run is tried once, not forever."""
     done = desk.log_in(LoginOutcome.BROWSER_FAILED, asks=0)
     assert done.result is LoginResult.ENVIRONMENT
     assert len(desk.workers) == 1
 
 
-def test_waiting_browser_is_let_go_when_no_login_may_be_made(desk: Desk) -> None:
+def test_waiting_browser_is_let_go_when_no_login_may_be_made(desk: Alerts) -> None:
     """A login that law 2 does not allow uses no browser, and leaves none."""
     desk.log_in(LoginOutcome.REFUSED)
     waiting = ScriptedLogin(LoginOutcome.SUCCESS)
@@ -392,7 +392,7 @@ def test_waiting_browser_is_let_go_when_no_login_may_be_made(desk: Desk) -> None
     assert waiting.closed == 1
 
 
-def test_success_that_cannot_be_written_is_a_success_still(desk: Desk) -> None:
+def test_success_that_cannot_be_written_is_a_success_still(desk: Alerts) -> None:
     """A full disk at the end of a good login costs nothing: the success counts now and is written later."""
 
     class FullOnce(ScriptedLogin):
@@ -429,7 +429,7 @@ def test_success_that_cannot_be_written_is_a_success_still(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(28, "No space left on device")])
-def test_a_browser_that_cannot_be_warmed_up_stops_nobody_else(desk: Desk, error: OSError) -> None:
+def test_a_browser_that_cannot_be_warmed_up_stops_nobody_else(desk: Alerts, error: OSError) -> None:
     """Preparing the login runs in parallel with the gateway's start; its failure only shows when the login needs it."""
 
     def refuse(_pin: str) -> ScriptedLogin:
@@ -445,7 +445,7 @@ def test_a_browser_that_cannot_be_warmed_up_stops_nobody_else(desk: Desk, error:
 
 
 @pytest.mark.parametrize("outcome", [LoginOutcome.REFUSED, LoginOutcome.FORM_AGAIN, LoginOutcome.UNCLEAR])
-def test_a_refused_password_in_quotes_is_told_of(desk: Desk, outcome: LoginOutcome) -> None:
+def test_a_refused_password_in_quotes_is_told_of(desk: Alerts, outcome: LoginOutcome) -> None:
     """If the password looks wrong, a refusal's hint says so first; other outcomes keep their hint."""
     desk.password = '"in quotes"'
     hint = desk.log_in(outcome).hint
@@ -454,7 +454,7 @@ def test_a_refused_password_in_quotes_is_told_of(desk: Desk, outcome: LoginOutco
     assert 'in quotes"' not in hint
 
 
-def test_a_refused_password_without_quotes_is_not_doubted(desk: Desk) -> None:
+def test_a_refused_password_without_quotes_is_not_doubted(desk: Alerts) -> None:
     """An ordinary password's refusal has its ordinary hint."""
     assert "quotes" not in str(desk.log_in(LoginOutcome.REFUSED).hint)
 
@@ -484,7 +484,7 @@ class KeepingLogin(ScriptedLogin):
     [(LoginOutcome.UPSTREAM_ILL, "uncounted"), (LoginOutcome.SUCCESS, "success"), (LoginOutcome.REFUSED, "refused")],
 )
 def test_what_ibkr_has_said_is_written_though_the_login_is_cancelled(
-    desk: Desk, outcome: LoginOutcome, written: str
+    desk: Alerts, outcome: LoginOutcome, written: str
 ) -> None:
     """A gateway that ends while evidence is saved cancels the login; its known answer is not counted as a refusal."""
     worker = KeepingLogin(outcome)

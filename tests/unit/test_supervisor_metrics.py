@@ -13,9 +13,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from gwctl.core.messages import Cure, LoginResult, Phase, Process, RestartCause, Session, Timer
+from gwctl.core.messages import LoginResult, Phase, Process, Recovery, RestartCause, Session, Timer
 from gwctl.core.tables import Snapshot
-from gwctl.history.counters import Numbers
+from gwctl.history.counters import Counters
 from gwctl.supervisor.metrics import ACTIONS, METRICS, MISSING, Kind, answer_scrape
 from gwctl.supervisor.status_report import what_comes_next
 
@@ -33,11 +33,11 @@ STOPPED: dict[str, Any] = {
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def watched(status: dict[str, Any], snapshot: Snapshot, numbers: Numbers) -> Any:
+def watched(status: dict[str, Any], snapshot: Snapshot, numbers: Counters) -> Any:
     return SimpleNamespace(status=lambda: status, shell=SimpleNamespace(snapshot=snapshot), numbers=numbers)
 
 
-def scrape(status: dict[str, Any], snapshot: Snapshot, numbers: Numbers) -> Series:
+def scrape(status: dict[str, Any], snapshot: Snapshot, numbers: Counters) -> Series:
     answer = answer_scrape(watched(status, snapshot, numbers), "")
     assert answer.status == 200
     assert isinstance(answer.body, bytes)
@@ -55,10 +55,10 @@ def of(series: Series, name: str, **labels: str) -> float:
     return series[name, tuple(sorted({"profile": "default", **labels}.items()))]
 
 
-def lived() -> tuple[dict[str, Any], Snapshot, Numbers]:
+def lived() -> tuple[dict[str, Any], Snapshot, Counters]:
     """Return a supervisor with every kind of event."""
     now_s = 0.0
-    numbers = Numbers(lambda: now_s)
+    numbers = Counters(lambda: now_s)
     for phase, event in itertools.product(Phase, ["Checked", "GatewayFellOver", "LoginDone"]):
         now_s += 1
         numbers.saw({"kind": "phase", "phase": phase, "event": event})
@@ -86,7 +86,7 @@ def lived() -> tuple[dict[str, Any], Snapshot, Numbers]:
 
 def test_every_series_is_there_from_the_start() -> None:
     """A new supervisor has the same series as one with every kind of event."""
-    young, old = scrape(STOPPED, Snapshot(), Numbers(lambda: 0.0)), scrape(*lived())
+    young, old = scrape(STOPPED, Snapshot(), Counters(lambda: 0.0)), scrape(*lived())
     assert {key for key in young if key[0] != "gwctl_build_info"} == {
         key for key in old if key[0] != "gwctl_build_info"
     }
@@ -168,7 +168,7 @@ def test_every_next_action_has_its_series() -> None:
     said = {
         what_comes_next(Snapshot(process=process, cure=cure, timers=timers), 0.0)["what"]
         for process in Process
-        for cure in (None, *Cure)
+        for cure in (None, *Recovery)
         for timers in ({}, *({timer: 1.0} for timer in Timer))
     }
     assert said == set(ACTIONS)

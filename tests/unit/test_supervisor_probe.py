@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from probe_fakes import AnsweringGateway
 
 from gwctl.core.messages import Checked
-from gwctl.gateway.client import Knock
+from gwctl.gateway.client import PortCheck
 from gwctl.gateway.responses import SessionAnswer
 from gwctl.session_status import Verdict
 from gwctl.supervisor import probe as probe_module
@@ -71,10 +71,10 @@ def test_words_of_an_answers_own_come_before_the_verdicts() -> None:
     assert look(AnsweringGateway(said)) == (Verdict.RATE_LIMITED, "IBKR refuses this machine; IBKR: Forbidden")
 
 
-@pytest.mark.parametrize("door", [knock for knock in Knock if knock is not Knock.OURS])
+@pytest.mark.parametrize("door", [knock for knock in PortCheck if knock is not PortCheck.OURS])
 @pytest.mark.parametrize("kind", [AnsweringGateway, SilentGateway])
 def test_silence_on_both_sides_is_a_hung_gateway(
-    kind: type[AnsweringGateway], door: Knock, monkeypatch: pytest.MonkeyPatch
+    kind: type[AnsweringGateway], door: PortCheck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the gateway itself does not answer, the gateway is hung."""
     monkeypatch.setattr(probe_module, "SILENCE_S", 0.01)
@@ -301,7 +301,7 @@ def test_cookies_are_offered_at_once_whatever_was_asked_before() -> None:
 
 def test_a_silent_gateway_is_knocked_at_without_delay_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second check of a hung gateway does not wait for the silence again."""
-    client = SilentGateway(SessionAnswer(Verdict.UPSTREAM_ILL), Knock.SILENT)
+    client = SilentGateway(SessionAnswer(Verdict.UPSTREAM_ILL), PortCheck.SILENT)
     probe = probe_of(client)
 
     async def story() -> None:

@@ -7,17 +7,17 @@ import pytest
 
 from gwctl.login.browser_reports import first_line
 from gwctl.login.outcome import LoginOutcome
-from gwctl.login.page_state import Look, Patience, Submitted, Traffic
+from gwctl.login.page_state import PageState, Patience, Submitted, Traffic
 from gwctl.login.verdict import Asked, Ended, Now, judge
 from gwctl.setting_values import Element
 
 FORM = {"username": "#u", "password": "#p", "submit": "#s"}
-FILLED = Look(FORM, page="one", form=1, username_filled=True, password_filled=True)
+FILLED = PageState(FORM, page="one", form=1, username_filled=True, password_filled=True)
 PATIENCE = Patience()
 
 
 def verdict(
-    look: Look, *, posts: int = 1, waiting: int = 0, unchanged_s: float = 9.0, after_s: float = 1.0, **more: Any
+    look: PageState, *, posts: int = 1, waiting: int = 0, unchanged_s: float = 9.0, after_s: float = 1.0, **more: Any
 ) -> Any:
     """Judge ``look`` some time after a submit of the filled form."""
     submitted = Submitted(more.pop("before", FILLED), Traffic(), answered=more.pop("answered", None))
@@ -25,19 +25,19 @@ def verdict(
     return judge(Now(look, traffic, after_s, unchanged_s), submitted, PATIENCE)
 
 
-def form(**changes: Any) -> Look:
+def form(**changes: Any) -> PageState:
     """Return the form on the page, with changes."""
-    values = {name: getattr(FILLED, name) for name in Look.__slots__} | changes
-    return Look(**values)
+    values = {name: getattr(FILLED, name) for name in PageState.__slots__} | changes
+    return PageState(**values)
 
 
-def error(text: str) -> Look:
+def error(text: str) -> PageState:
     return form(visible={**FORM, "error": "#e"}, error=text)
 
 
 def test_success_is_a_text() -> None:
     """The gateway's own words mean success, next to anything else."""
-    assert verdict(Look({}, page="two", success=True), waiting=1) == Ended(LoginOutcome.SUCCESS)
+    assert verdict(PageState({}, page="two", success=True), waiting=1) == Ended(LoginOutcome.SUCCESS)
 
 
 def test_nothing_is_decided_while_an_answer_is_on_its_way() -> None:
@@ -95,7 +95,7 @@ def test_a_form_that_does_nothing_was_swallowed() -> None:
 
 def test_ibkrs_illness_is_no_refusal() -> None:
     """A 5xx document or a new banner is trouble at IBKR."""
-    assert verdict(Look({}, page="two"), document_status=503).outcome is LoginOutcome.UPSTREAM_ILL
+    assert verdict(PageState({}, page="two"), document_status=503).outcome is LoginOutcome.UPSTREAM_ILL
     banner = form(visible={**FORM, "maintenance": ".gstat"}, banner="System maintenance")
     assert verdict(banner) == Ended(LoginOutcome.UPSTREAM_ILL, "System maintenance")
     assert verdict(banner, before=banner) is None
@@ -107,7 +107,7 @@ def test_ibkrs_illness_is_no_refusal() -> None:
 )
 def test_a_visible_panel_is_a_question(element: Element) -> None:
     """Each panel of the second factor is a separate question."""
-    asked = verdict(Look({element.value: "#x"}, page="one"))
+    asked = verdict(PageState({element.value: "#x"}, page="one"))
     assert isinstance(asked, Asked)
     assert asked.element is element
 
@@ -115,16 +115,16 @@ def test_a_visible_panel_is_a_question(element: Element) -> None:
 def test_a_code_asked_for_again_was_refused() -> None:
     """After a code, an empty field without a text is a refused code; a filled one is still waiting."""
     panel = {"code_app": "#c"}
-    before = Look(panel, page="one", code_filled=True)
+    before = PageState(panel, page="one", code_filled=True)
     assert verdict(before, before=before, answered=Element.CODE_APP) is None
-    again = Look(panel, page="one")
+    again = PageState(panel, page="one")
     assert verdict(again, before=before, answered=Element.CODE_APP).outcome is LoginOutcome.SECOND_FACTOR_REFUSED
 
 
 def test_a_look_goes_back_into_the_page_as_the_page_wrote_it() -> None:
     """The look's JSON equals the page's own JSON.stringify, or waiting for a change would never wait."""
     text = '{"visible":{"error":"#é"},"page":"one","form":0,"error":"ü „x“","collected":null}'
-    look = Look.from_script(json.loads(text))
+    look = PageState.from_script(json.loads(text))
     assert (look.error, look.raw) == ("ü „x“", text)
 
 

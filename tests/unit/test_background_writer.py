@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gwctl.background_writer import Scribe, ScribeStream, write_whole
+from gwctl.background_writer import BackgroundStream, BackgroundWriter, write_whole
 
 QUICKLY_S = 0.2
 """The most a caller may take for all calls of a test; the work itself is stuck meanwhile."""
@@ -39,7 +39,7 @@ def _drain(reader: int, until: bytes) -> bytes:
 
 def test_work_is_done_in_order_and_trouble_ends_nothing() -> None:
     """Only work that raises is lost; ``flush`` returns after the last one."""
-    scribe, done = Scribe("test"), list[int]()
+    scribe, done = BackgroundWriter("test"), list[int]()
 
     def fail() -> None:
         raise OSError(28, "No space left on device")
@@ -54,10 +54,10 @@ def test_work_is_done_in_order_and_trouble_ends_nothing() -> None:
 def test_a_stopped_terminal_holds_nobody_up_and_what_is_missing_is_said(full: tuple[int, int]) -> None:
     """Dropped lines leave a note in their place; the rest arrives in order once the reader continues."""
     reader, writer = full
-    scribe = Scribe("test", room=3)
+    scribe = BackgroundWriter("test", room=3)
     scribe.on_left_out = lambda count: write_whole(writer, f"[{count} missing]\n".encode())
     with open(writer, "w", encoding="utf-8", closefd=False) as replaced:
-        stream = ScribeStream(replaced, scribe)
+        stream = BackgroundStream(replaced, scribe)
         began_s = time.monotonic()
         for number in range(10):
             stream.write(f"{number}\n")
@@ -83,9 +83,9 @@ def test_a_stopped_terminal_holds_nobody_up_and_what_is_missing_is_said(full: tu
 def test_leaving_waits_but_not_for_ever(full: tuple[int, int]) -> None:
     """The last lines are waited for; a terminal that stays stopped delays the end only for a limited time."""
     reader, writer = full
-    scribe = Scribe("test")
+    scribe = BackgroundWriter("test")
     with open(writer, "w", encoding="utf-8", closefd=False) as replaced:
-        stream = ScribeStream(replaced, scribe)
+        stream = BackgroundStream(replaced, scribe)
         stream.write("word\n")
         began_s = time.monotonic()
         stream.flush()

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gwctl.core.budget import Rung
+from gwctl.core.budget import Budgeted
 from gwctl.core.messages import LoginResult, Phase, RestartCause
-from gwctl.history.alerts import Desk
-from gwctl.history.counters import Histogram, Launch, Numbers, Since
+from gwctl.history.alerts import Alerts
+from gwctl.history.counters import Counters, Histogram, Launch, Since
 from gwctl.history.replay import seconds_at
 from gwctl.history.report import LastSign, tell
 from gwctl.times import utc_ms
@@ -25,8 +25,8 @@ class Life:
 
     def __init__(self, **start: Any) -> None:
         self.now_s = 0.0
-        self.numbers = Numbers(lambda: self.now_s)
-        self.desk = Desk("default", lambda: BEGAN_S + self.now_s)
+        self.numbers = Counters(lambda: self.now_s)
+        self.desk = Alerts("default", lambda: BEGAN_S + self.now_s)
         self.entries: list[dict[str, Any]] = []
         self.write("start", **start)
 
@@ -40,7 +40,7 @@ class Life:
         self.now_s += after_s
         self.write("phase", phase=phase, reason="because", event=event)
 
-    def cures(self) -> dict[tuple[Rung, bool], int]:
+    def cures(self) -> dict[tuple[Budgeted, bool], int]:
         return {key: count for key, count in self.numbers.cures.items() if count}
 
 
@@ -50,7 +50,7 @@ def test_all_is_there_and_nothing_has_happened() -> None:
     assert numbers.restarts == dict.fromkeys(RestartCause, 0)
     assert numbers.logins == dict.fromkeys(LoginResult, 0)
     assert numbers.starts == dict.fromkeys(Launch, 0)
-    assert numbers.cures == dict.fromkeys(itertools.product(Rung, (False, True)), 0)
+    assert numbers.cures == dict.fromkeys(itertools.product(Budgeted, (False, True)), 0)
     assert (numbers.outages, numbers.tickle_failures) == (0, 0)
     assert numbers.outage_s == {False: 0.0, True: 0.0}
     assert set(numbers.time_to_ready) == set(Since)
@@ -104,27 +104,35 @@ def test_stopped_is_no_outage() -> None:
 @pytest.mark.parametrize(
     ("deeds", "expected"),
     [
-        ([("cure", "reauthenticate", True), "ready"], {(Rung.REAUTHENTICATE, True): 1}),
-        ([("cure", "reauthenticate", False)], {(Rung.REAUTHENTICATE, False): 1}),
+        ([("cure", "reauthenticate", True), "ready"], {(Budgeted.REAUTHENTICATE, True): 1}),
+        ([("cure", "reauthenticate", False)], {(Budgeted.REAUTHENTICATE, False): 1}),
         (
             [("cure", "reauthenticate", True), ("cure", "resume", True), "ready"],
-            {(Rung.REAUTHENTICATE, False): 1, (Rung.RESUME, True): 1},
+            {(Budgeted.REAUTHENTICATE, False): 1, (Budgeted.RESUME, True): 1},
         ),
-        ([("cure", "resume", False), ("login", "success"), "ready"], {(Rung.RESUME, False): 1, (Rung.LOGIN, True): 1}),
-        ([("login", "paused"), ("login", "ibkr_ill")], {(Rung.LOGIN, False): 1}),
-        ([("restart", "hung"), ("cure", "resume", True), "ready"], {(Rung.RESTART, True): 1, (Rung.RESUME, True): 1}),
+        (
+            [("cure", "resume", False), ("login", "success"), "ready"],
+            {(Budgeted.RESUME, False): 1, (Budgeted.LOGIN, True): 1},
+        ),
+        ([("login", "paused"), ("login", "ibkr_ill")], {(Budgeted.LOGIN, False): 1}),
+        (
+            [("restart", "hung"), ("cure", "resume", True), "ready"],
+            {(Budgeted.RESTART, True): 1, (Budgeted.RESUME, True): 1},
+        ),
         (
             [("login", "success"), ("restart", "never_authenticated"), ("login", "success"), "ready"],
-            {(Rung.LOGIN, False): 1, (Rung.RESTART, True): 1, (Rung.LOGIN, True): 1},
+            {(Budgeted.LOGIN, False): 1, (Budgeted.RESTART, True): 1, (Budgeted.LOGIN, True): 1},
         ),
         (
             [("restart", "ended"), ("restart", "ended"), "ready", "ready"],
-            {(Rung.RESTART, False): 1, (Rung.RESTART, True): 1},
+            {(Budgeted.RESTART, False): 1, (Budgeted.RESTART, True): 1},
         ),
         ([("cure", "resume", True)], {}),  # still unknown
     ],
 )
-def test_a_cure_has_worked_when_the_session_is_ready(deeds: list[Any], expected: dict[tuple[Rung, bool], int]) -> None:
+def test_a_cure_has_worked_when_the_session_is_ready(
+    deeds: list[Any], expected: dict[tuple[Budgeted, bool], int]
+) -> None:
     """A step has only worked once the session is ready; a step that another one had to follow has not."""
     life = Life()
     for deed in deeds:

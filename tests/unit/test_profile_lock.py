@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.supervisor.profile_lock import Hold
+from gwctl.supervisor.profile_lock import ProfileLock
 
 HOLDER = """
 import sys
@@ -41,7 +41,7 @@ def test_one_holds_and_the_other_does_not_wait(tmp_path: Path) -> None:
     file = tmp_path / "profile" / "supervisor.lock"
     other = _another(file)
     try:
-        assert not Hold(file).take()
+        assert not ProfileLock(file).take()
     finally:
         _end(other)
 
@@ -51,7 +51,7 @@ def test_lock_of_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
     file = tmp_path / "supervisor.lock"
     _end(_another(file))
     assert file.exists()
-    hold = Hold(file)
+    hold = ProfileLock(file)
     assert hold.take()
     assert hold.is_intact()
     hold.release()
@@ -61,13 +61,13 @@ def test_lock_of_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
 def test_deleted_folder_is_noticed_and_held_anew(tmp_path: Path) -> None:
     """A lock on a deleted file keeps nobody out: its holder locks the new file."""
     file = tmp_path / "profile" / "supervisor.lock"
-    hold = Hold(file)
+    hold = ProfileLock(file)
     assert hold.take()
     shutil.rmtree(file.parent)
     assert not hold.is_intact()
     assert hold.take()
     assert hold.is_intact()
-    assert not Hold(file).take()
+    assert not ProfileLock(file).take()
     hold.release()
 
 
@@ -75,7 +75,7 @@ def test_deleted_folder_is_noticed_and_held_anew(tmp_path: Path) -> None:
 def test_deleted_folder_that_somebody_else_holds_stays_theirs(tmp_path: Path) -> None:
     """Law 1: the first process to lock the new file has the profile."""
     file = tmp_path / "profile" / "supervisor.lock"
-    hold = Hold(file)
+    hold = ProfileLock(file)
     assert hold.take()
     shutil.rmtree(file.parent)
     other = _another(file)

@@ -17,7 +17,7 @@ from gwctl.config import Environment, load
 from gwctl.core.messages import Event, FolderLost, StopWanted
 from gwctl.errors import DiskTrouble
 from gwctl.supervisor import control
-from gwctl.supervisor.profile_lock import Hold
+from gwctl.supervisor.profile_lock import ProfileLock
 from gwctl.supervisor.service import Service
 from gwctl.supervisor.wiring import Order
 
@@ -96,7 +96,7 @@ def test_deleted_lock_alone_costs_no_session(service: Service, posted: list[Even
 def test_folder_that_somebody_else_holds_is_left_to_them(service: Service, posted: list[Event]) -> None:
     """Law 1: the second supervisor in the new folder leaves, and takes nothing with it."""
     shutil.rmtree(service.paths.profile_dir)
-    other = Hold(service.paths.supervisor_lock)
+    other = ProfileLock(service.paths.supervisor_lock)
     assert other.take()
     for _ in range(2):
         looked(service)

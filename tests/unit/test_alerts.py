@@ -18,9 +18,9 @@ from gwctl.history.alerts import (
     LONG_OUTAGE_S,
     OUTAGE_S,
     PER_HOUR,
-    Desk,
+    Alert,
+    Alerts,
     Event,
-    News,
     Severity,
     compose,
 )
@@ -51,8 +51,8 @@ class Life:
 
     def __init__(self, profile: str = "default") -> None:
         self.now_s = 1_800_000_000.0
-        self.desk = Desk(profile, lambda: self.now_s)
-        self.told: list[tuple[float, News]] = []
+        self.desk = Alerts(profile, lambda: self.now_s)
+        self.told: list[tuple[float, Alert]] = []
 
     def live(self, *happens: dict[str, Any] | float | str) -> list[str]:
         """Play the events and return those that were notified meanwhile."""
@@ -69,7 +69,7 @@ class Life:
 
     def restart(self) -> None:
         """Continue in a new supervisor with what was kept on disk."""
-        self.desk = Desk("default", lambda: self.now_s, json.loads(json.dumps(self.desk.to_json())))
+        self.desk = Alerts("default", lambda: self.now_s, json.loads(json.dumps(self.desk.to_json())))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_what_is_held_back_is_said_once() -> None:
 )  # fmt: skip
 def test_a_file_that_somebody_edited(kept: dict[str, Any]) -> None:
     """Law 9: with any content in the file, the desk works as if nothing had been kept."""
-    desk = Desk("default", lambda: 1000.0, kept)
+    desk = Alerts("default", lambda: 1000.0, kept)
     assert [news.event for news in desk.see(LOCKED) + desk.see(READY)] == [Event.LOCKED_OUT, Event.RECOVERED]
 
 

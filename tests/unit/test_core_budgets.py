@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from supervisor_fakes import SUCCESS, SWALLOWED, Core
 
-from gwctl.core.budget import DAY_S, HOUR_S, Budget, Rung, Spent, uniform
+from gwctl.core.budget import DAY_S, HOUR_S, Budget, Budgeted, Spent, uniform
 from gwctl.core.messages import (
-    Cure,
     GatewayAnswers,
     GatewayEnded,
     GatewayGone,
@@ -21,6 +20,7 @@ from gwctl.core.messages import (
     LoginResult,
     LoginWanted,
     Process,
+    Recovery,
     RestartWanted,
     Resume,
     ResumeDone,
@@ -45,8 +45,8 @@ def test_whatever_was_spent_no_hour_and_no_day_exceeds_the_budget(
     spent = Spent()
     climbed: list[float] = []
     for at in [at for at in times if at <= now]:
-        if spent.room_in_s(Rung.LOGIN, budget, at) == 0.0:
-            spent = spent.plus(Rung.LOGIN, at)
+        if spent.room_in_s(Budgeted.LOGIN, budget, at) == 0.0:
+            spent = spent.plus(Budgeted.LOGIN, at)
             climbed.append(at)
     for at in climbed:
         assert sum(1 for other in climbed if 0.0 <= at - other < HOUR_S) <= budget.per_hour
@@ -56,12 +56,12 @@ def test_whatever_was_spent_no_hour_and_no_day_exceeds_the_budget(
 @given(times=times_s, budget=budgets)
 def test_room_comes_when_it_was_said_to_come(times: list[float], budget: Budget) -> None:
     """There is room after the named number of seconds, and not before."""
-    spent = Spent({Rung.LOGIN: tuple(times)}, calm_at=-1.0)
+    spent = Spent({Budgeted.LOGIN: tuple(times)}, calm_at=-1.0)
     now = times[-1] if times else 0.0
-    wait_s = spent.room_in_s(Rung.LOGIN, budget, now)
-    assert spent.room_in_s(Rung.LOGIN, budget, now + wait_s + 0.001) == 0.0
+    wait_s = spent.room_in_s(Budgeted.LOGIN, budget, now)
+    assert spent.room_in_s(Budgeted.LOGIN, budget, now + wait_s + 0.001) == 0.0
     if wait_s > 1.0:
-        assert spent.room_in_s(Rung.LOGIN, budget, now + wait_s - 1.0) > 0.0
+        assert spent.room_in_s(Budgeted.LOGIN, budget, now + wait_s - 1.0) > 0.0
 
 
 def _drop_and_log_in(core: Core) -> None:
@@ -81,7 +81,7 @@ def test_logins_without_end_wait_for_the_hour_and_say_so() -> None:
     assert any(isinstance(action, Warn) and action.code == "logged_in_often" for action in actions)
     assert core.logins == before
     assert core.snapshot.timers[Timer.LOGIN] > core.now
-    first = core.snapshot.spent.times[Rung.LOGIN][0]
+    first = core.snapshot.spent.times[Budgeted.LOGIN][0]
     assert core.snapshot.timers[Timer.LOGIN] == pytest.approx(first + HOUR_S)
     core.fire(Timer.LOGIN)
     assert core.logins == before + 1
@@ -102,9 +102,9 @@ def test_logins_that_send_nothing_cost_no_budget(result: LoginResult) -> None:
         else:
             pauses.append(core.snapshot.timers[Timer.LOGIN] - core.now)
             core.fire(Timer.LOGIN)
-        assert core.snapshot.cure is Cure.LOGIN
+        assert core.snapshot.cure is Recovery.LOGIN
     assert pauses[0] < pauses[1] <= max(pauses) <= 60.001
-    assert core.snapshot.spent.times.get(Rung.LOGIN, ()) == ()
+    assert core.snapshot.spent.times.get(Budgeted.LOGIN, ()) == ()
 
 
 def test_login_is_spent_when_it_is_submitted() -> None:
@@ -112,26 +112,26 @@ def test_login_is_spent_when_it_is_submitted() -> None:
     core = ready()
     core.snapshot = replace(core.snapshot, resumable=False, spent=Spent())
     core.see(Verdict.NO_SESSION)
-    assert Rung.LOGIN not in core.snapshot.spent.times
+    assert Budgeted.LOGIN not in core.snapshot.spent.times
     core.feed(SubmitBegun(core.snapshot.epoch))
-    assert len(core.snapshot.spent.times[Rung.LOGIN]) == 1
+    assert len(core.snapshot.spent.times[Budgeted.LOGIN]) == 1
     core.feed(replace(SWALLOWED, epoch=core.snapshot.epoch, submits=0))
-    assert core.snapshot.spent.times[Rung.LOGIN] == ()
+    assert core.snapshot.spent.times[Budgeted.LOGIN] == ()
     core.fire(Timer.LOGIN)
     core.feed(SubmitBegun(core.snapshot.epoch))
     core.feed(SubmitBegun(core.snapshot.epoch))
     core.feed(replace(SWALLOWED, epoch=core.snapshot.epoch, submits=1))
-    assert len(core.snapshot.spent.times[Rung.LOGIN]) == 1
+    assert len(core.snapshot.spent.times[Budgeted.LOGIN]) == 1
     core.fire(Timer.LOGIN)
     core.feed(SubmitBegun(core.snapshot.epoch))
     core.feed(GatewayEnded(core.snapshot.epoch))
-    assert len(core.snapshot.spent.times[Rung.LOGIN]) == 2
+    assert len(core.snapshot.spent.times[Budgeted.LOGIN]) == 2
 
 
 def test_person_may_log_in_whatever_is_spent() -> None:
     """The budget limits only what the loop does by itself."""
     core = ready()
-    core.snapshot = replace(core.snapshot, spent=Spent({Rung.LOGIN: (core.now,) * 60}))
+    core.snapshot = replace(core.snapshot, spent=Spent({Budgeted.LOGIN: (core.now,) * 60}))
     before = core.logins
     core.feed(LoginWanted())
     assert core.logins == before + 1
@@ -140,30 +140,30 @@ def test_person_may_log_in_whatever_is_spent() -> None:
 def test_quiet_time_gives_the_hour_back_but_not_the_day() -> None:
     """After ten minutes without a problem, the hour's limit starts again; the day's does not."""
     core = ready()
-    core.snapshot = replace(core.snapshot, spent=Spent({Rung.LOGIN: (core.now,) * 10}))
+    core.snapshot = replace(core.snapshot, spent=Spent({Budgeted.LOGIN: (core.now,) * 10}))
     core.now += core.policy.quiet_s + 1.0
     core.see(Verdict.READY)
     spent = core.snapshot.spent
-    assert spent.room_in_s(Rung.LOGIN, Budget(10, 100), core.now) == 0.0
-    assert spent.room_in_s(Rung.LOGIN, Budget(100, 10), core.now) > 0.0
+    assert spent.room_in_s(Budgeted.LOGIN, Budget(10, 100), core.now) == 0.0
+    assert spent.room_in_s(Budgeted.LOGIN, Budget(100, 10), core.now) > 0.0
 
 
 def test_trouble_within_the_quiet_time_gives_nothing_back() -> None:
     """Ten minutes that a loss interrupts do not count as quiet."""
     core = ready()
-    core.snapshot = replace(core.snapshot, spent=Spent({Rung.RESTART: (core.now,) * 12}))
+    core.snapshot = replace(core.snapshot, spent=Spent({Budgeted.RESTART: (core.now,) * 12}))
     core.now += core.policy.quiet_s - 1.0
     core.see(Verdict.UPSTREAM_ILL)
     core.now += 2.0
     core.see(Verdict.READY)
-    assert core.snapshot.spent.room_in_s(Rung.RESTART, core.policy.budgets[Rung.RESTART], core.now) > 0.0
+    assert core.snapshot.spent.room_in_s(Budgeted.RESTART, core.policy.budgets[Budgeted.RESTART], core.now) > 0.0
 
 
 def test_resume_that_is_spent_leads_to_a_login() -> None:
     """If a step has no room in its budget, the next one runs."""
     core = ready()
     core.snapshot = replace(core.snapshot, resumable=True, resume_tried=False)
-    core.snapshot = replace(core.snapshot, spent=Spent({Rung.RESUME: (core.now,) * 20}))
+    core.snapshot = replace(core.snapshot, spent=Spent({Budgeted.RESUME: (core.now,) * 20}))
     before = core.logins
     core.see(Verdict.NO_SESSION)
     assert core.count(Resume) == 0
@@ -173,7 +173,7 @@ def test_resume_that_is_spent_leads_to_a_login() -> None:
 def test_spent_reauthentication_leads_to_a_login() -> None:
     """A brokerage session that is lost again and again is requested thirty times an hour at most."""
     core = ready()
-    core.snapshot = replace(core.snapshot, spent=Spent({Rung.REAUTHENTICATE: (core.now,) * 30}))
+    core.snapshot = replace(core.snapshot, spent=Spent({Budgeted.REAUTHENTICATE: (core.now,) * 30}))
     before = core.logins
     core.see(Verdict.BROKERAGE_GONE)
     assert core.logins == before + 1
@@ -182,7 +182,7 @@ def test_spent_reauthentication_leads_to_a_login() -> None:
 def test_restarts_without_end_wait_a_minute_at_most() -> None:
     """After any number of restarts, the next one is at most a minute away; a person's restart clears the count."""
     core = ready()
-    core.snapshot = replace(core.snapshot, spent=Spent({Rung.RESTART: (core.now,) * 12}), started_at=core.now)
+    core.snapshot = replace(core.snapshot, spent=Spent({Budgeted.RESTART: (core.now,) * 12}), started_at=core.now)
     for _ in range(2):
         core.see(Verdict.HUNG)
     actions = core.feed(GatewayGone())
@@ -192,20 +192,20 @@ def test_restarts_without_end_wait_a_minute_at_most() -> None:
     assert core.feed(RestartWanted()) == [StartGateway()]
     core.feed(GatewayAnswers(core.snapshot.epoch))
     core.feed(RestartWanted())
-    assert Rung.RESTART not in core.snapshot.spent.times
+    assert Budgeted.RESTART not in core.snapshot.spent.times
 
 
 # What survives the process.
 
 
 @given(
-    times=st.dictionaries(st.sampled_from(Rung), st.lists(st.floats(-DAY_S + 1, 0.0), max_size=5).map(sorted)),
+    times=st.dictionaries(st.sampled_from(Budgeted), st.lists(st.floats(-DAY_S + 1, 0.0), max_size=5).map(sorted)),
     failed=st.integers(0, 50),
     pause_s=st.floats(1.0, LONGEST_PAUSE_S - 10.0),
     reboot_s=st.floats(-1e6, 1e6),
 )
 def test_what_is_remembered_is_recalled_by_another_clock(
-    times: dict[Rung, list[float]], failed: int, pause_s: float, reboot_s: float
+    times: dict[Budgeted, list[float]], failed: int, pause_s: float, reboot_s: float
 ) -> None:
     """Counts and pauses survive a reboot, after which the monotonic clock starts again."""
     now = 1_000_000.0
@@ -218,7 +218,7 @@ def test_what_is_remembered_is_recalled_by_another_clock(
     assert then.took_over_at is not None
     assert now + reboot_s - then.took_over_at == pytest.approx(pause_s, abs=0.01)
     assert then.login_not_before - (now + reboot_s) == pytest.approx(pause_s, abs=0.01)
-    for rung in Rung:
+    for rung in Budgeted:
         expected = list(times.get(rung, []))
         assert [at - now - reboot_s for at in then.spent.times.get(rung, ())] == pytest.approx(expected, abs=0.01)
 
@@ -235,7 +235,7 @@ json_values = st.recursive(
         st.sampled_from(
             ["spent", "calm_at", "failed_logins", "login_not_before", "took_over_at", "take_overs", "often"]
         ),
-        json_values | st.dictionaries(st.sampled_from([str(rung) for rung in Rung]), json_values),
+        json_values | st.dictionaries(st.sampled_from([str(rung) for rung in Budgeted]), json_values),
     )
 )
 def test_a_damaged_memory_never_stops_the_start_nor_holds_it_for_ever(kept: dict[str, object]) -> None:
@@ -245,7 +245,7 @@ def test_a_damaged_memory_never_stops_the_start_nor_holds_it_for_ever(kept: dict
     assert snapshot.failed_logins >= 0
     assert snapshot.take_overs >= 0
     assert snapshot.took_over_at is None or snapshot.took_over_at <= 5000.0
-    assert all(at <= 5000.0 for at in snapshot.spent.times[Rung.LOGIN])
+    assert all(at <= 5000.0 for at in snapshot.spent.times[Budgeted.LOGIN])
 
 
 def test_a_failed_login_counts_on_in_the_next_process() -> None:
@@ -298,4 +298,4 @@ def test_resumed_session_costs_a_resume() -> None:
     core.snapshot = replace(core.snapshot, resumable=True, resume_tried=False)
     core.see(Verdict.NO_SESSION)
     core.feed(ResumeDone(core.snapshot.epoch, ok=True))
-    assert len(core.snapshot.spent.times[Rung.RESUME]) == 1
+    assert len(core.snapshot.spent.times[Budgeted.RESUME]) == 1

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gwctl.process import Identity, identify
-from gwctl.supervisor.handover import Holder, Tether
+from gwctl.supervisor.handover import Lease, LeaseHolder
 
 
 @contextmanager
@@ -25,11 +25,11 @@ def living() -> Iterator[tuple[subprocess.Popen[bytes], Identity]]:
 class World:
     """A lease and what it did."""
 
-    def __init__(self, first: Holder | None) -> None:
+    def __init__(self, first: LeaseHolder | None) -> None:
         self.ended = asyncio.Event()
         self.ends = 0
         self.notes: list[tuple[str, object]] = []
-        self.tether = Tether(first, self._end, self._note)
+        self.tether = Lease(first, self._end, self._note)
         self.tether.begin()
 
     def _end(self) -> None:
@@ -39,7 +39,7 @@ class World:
     def _note(self, kind: str, **fields: object) -> None:
         self.notes.append((kind, fields["code"]))
 
-    def ask(self, verb: str, holder: Holder | None = None, *, ending: bool = False, **body: Any) -> dict[str, Any]:
+    def ask(self, verb: str, holder: LeaseHolder | None = None, *, ending: bool = False, **body: Any) -> dict[str, Any]:
         """Send it a request."""
         return self.tether.answer(verb, body if holder is None else holder.to_json(), ending=ending)
 
@@ -49,7 +49,7 @@ def test_the_last_one_to_let_go_ends_it() -> None:
 
     async def run() -> None:
         with living() as (_, one), living() as (_, two):
-            first, second = Holder(one, "a"), Holder(two, "b")
+            first, second = LeaseHolder(one, "a"), LeaseHolder(two, "b")
             world = World(first)
             assert world.ask("hold", second)["ok"]
             assert not world.ask("let_go", first)["ending"]
@@ -67,12 +67,12 @@ def test_a_holder_that_is_killed_lets_go() -> None:
 
     async def run() -> None:
         with living() as (popen, identity):
-            world = World(Holder(identity))
+            world = World(LeaseHolder(identity))
             popen.kill()
             async with asyncio.timeout(10):
                 await world.ended.wait()
             popen.wait()
-            late = World(Holder(identity))
+            late = World(LeaseHolder(identity))
             async with asyncio.timeout(10):
                 await late.ended.wait()
             assert (world.ends, late.ends, world.notes) == (1, 1, [("warning", "caller_killed")])
@@ -85,7 +85,7 @@ def test_what_is_kept_stays() -> None:
 
     async def run() -> None:
         with living() as (_, identity):
-            holder = Holder(identity, "label")
+            holder = LeaseHolder(identity, "label")
             world = World(holder)
             assert world.ask("keep", label="label")["bound"]
             assert world.ask("keep", label="another") | {"ok": True} == {
@@ -106,7 +106,7 @@ def test_one_that_was_started_for_nobody_is_nobodys_to_end() -> None:
 
     async def run() -> None:
         with living() as (_, identity):
-            world, holder = World(None), Holder(identity)
+            world, holder = World(None), LeaseHolder(identity)
             assert world.ask("hold", holder)["ok"]
             assert not world.ask("let_go", holder)["ending"]
             assert world.ask("hold", holder, ending=True)["ending"]

@@ -19,17 +19,16 @@ from hypothesis.stateful import (
 )
 from supervisor_fakes import Core
 
-from gwctl.core.budget import Budget, Rung
+from gwctl.core.budget import Budget, Budgeted
 from gwctl.core.messages import (
     Action,
     ByHandWanted,
-    CancelCure,
     CancelLogin,
+    CancelRecovery,
     CauseRead,
     Check,
     Checked,
     ClockJumped,
-    Cure,
     Event,
     Finish,
     FolderLost,
@@ -47,6 +46,7 @@ from gwctl.core.messages import (
     Process,
     Reauthenticate,
     ReauthenticateDone,
+    Recovery,
     RestartWanted,
     Resume,
     ResumeDone,
@@ -126,9 +126,9 @@ class AnyShell(RuleBasedStateMachine):
                 assert not self.only_ill or core.snapshot.login_wanted or self.person_waits, "law 5"
                 self.is_due(by_person=self.before.login_wanted or self.person_waits)
             elif isinstance(action, Resume):
-                assert self.room_in_s(Rung.RESUME) == 0.0, "no more resumes than the budget has"
+                assert self.room_in_s(Budgeted.RESUME) == 0.0, "no more resumes than the budget has"
             self.asked["login" if is_login else "cure"] = core.snapshot.epoch
-        elif isinstance(action, CancelLogin | CancelCure):
+        elif isinstance(action, CancelLogin | CancelRecovery):
             self.asked.pop("login" if isinstance(action, CancelLogin) else "cure", None)
         elif isinstance(action, Finish):
             self.finished = True
@@ -140,13 +140,13 @@ class AnyShell(RuleBasedStateMachine):
         if by_person:
             return
         before, now = self.before, self.core.now
-        assert self.room_in_s(Rung.LOGIN) == 0.0, "no more logins than the budget has"
+        assert self.room_in_s(Budgeted.LOGIN) == 0.0, "no more logins than the budget has"
         assert before.login_not_before <= now, "no login before its time"
         if before.window_until is not None:
             # The window may be over without the core knowing it yet.
             assert not before.failed_logins or now >= before.window_until, "what failed is not repeated in maintenance"
 
-    def room_in_s(self, rung: Rung) -> float:
+    def room_in_s(self, rung: Budgeted) -> float:
         return self.before.spent.room_in_s(rung, self.core.policy.budgets[rung], self.core.now)
 
     def answer(self, name: str, make: Callable[[int], Event]) -> None:
@@ -156,7 +156,7 @@ class AnyShell(RuleBasedStateMachine):
     def begin(self, *, adopted: bool, take_over: bool, narrow: bool, chance: int) -> None:
         self.core.policy = Policy(take_over=take_over, seed=chance)
         if narrow:
-            self.core.policy = replace(self.core.policy, budgets=dict.fromkeys(Rung, Budget(1, 3)))
+            self.core.policy = replace(self.core.policy, budgets=dict.fromkeys(Budgeted, Budget(1, 3)))
         self.give(StartWanted(adopted=adopted))
 
     alive = precondition(lambda self: not self.finished)
@@ -202,7 +202,7 @@ class AnyShell(RuleBasedStateMachine):
     @rule()
     def account_is_of_the_other_kind(self) -> None:
         stale = self.asked["check"] != self.core.snapshot.epoch
-        during_login = stale or self.core.snapshot.cure is Cure.LOGIN
+        during_login = stale or self.core.snapshot.cure is Recovery.LOGIN
         self.answer("check", lambda epoch: Checked(epoch, Verdict.WRONG_KIND))
         assert during_login or self.core.snapshot.finishing is not None, "nobody trades live by accident"
 
@@ -231,7 +231,7 @@ class AnyShell(RuleBasedStateMachine):
     @rule(ok=st.booleans())
     def cure_comes_back(self, *, ok: bool) -> None:
         self.person_waits = self.core.snapshot.login_wanted
-        make = ResumeDone if self.core.snapshot.cure is Cure.RESUME else ReauthenticateDone
+        make = ResumeDone if self.core.snapshot.cure is Recovery.RESUME else ReauthenticateDone
         self.answer("cure", lambda epoch: make(epoch, ok=ok))
         self.person_waits = False
 
@@ -380,7 +380,7 @@ class AnyShell(RuleBasedStateMachine):
     def session_is_lost(self) -> None:
         self.has_session = False
         self.sees(Verdict.NO_SESSION)
-        if self.core.snapshot.cure is Cure.RESUME:
+        if self.core.snapshot.cure is Recovery.RESUME:
             self.cure_comes_back(ok=False)
 
     @alive
@@ -450,7 +450,7 @@ class AnyShell(RuleBasedStateMachine):
             assert Timer.TICKLE in snapshot.timers, "a running gateway is tickled again"
         if snapshot.process is Process.BACKOFF:
             assert Timer.START in snapshot.timers
-        if snapshot.cure is Cure.SETTLE:
+        if snapshot.cure is Recovery.SETTLE:
             assert snapshot.session in {Session.LOGGING_IN, Session.UNREACHABLE}
         if snapshot.checking:
             assert "check" in self.asked

@@ -11,7 +11,6 @@ from gwctl.core.messages import (
     CancelLogin,
     Check,
     Checked,
-    Cure,
     Event,
     Finish,
     GatewayAnswers,
@@ -27,6 +26,7 @@ from gwctl.core.messages import (
     Process,
     Reauthenticate,
     ReauthenticateDone,
+    Recovery,
     RestartWanted,
     Resume,
     ResumeDone,
@@ -156,7 +156,7 @@ def test_ready_seen_during_a_resume_stands() -> None:
     core.see(Verdict.NO_SESSION)
     core.see(Verdict.READY)
     assert core.phase is Phase.READY
-    assert core.snapshot.cure is Cure.RESUME
+    assert core.snapshot.cure is Recovery.RESUME
     assert core.see(Verdict.NO_SESSION) == []
     assert core.feed(ResumeDone(core.snapshot.epoch, ok=False)) == []
     assert core.phase is Phase.READY
@@ -195,7 +195,7 @@ def test_unreachable_ibkr_never_costs_a_restart_or_a_login(make: type[Core], ver
         if core.fire_next() in {Timer.CHECK, Timer.TICKLE} and core.snapshot.checking:
             core.see(verdict)
     assert not [one for one in core.done if isinstance(one, StopGateway | StartGateway | Login | Reauthenticate)]
-    if core.snapshot.cure is not Cure.LOGIN:
+    if core.snapshot.cure is not Recovery.LOGIN:
         assert core.phase is Phase.DEGRADED
 
 
@@ -307,7 +307,7 @@ def test_take_over_happens_once_a_loss() -> None:
         core.done.clear()
         for _ in range(20):
             core.see(Verdict.COMPETING)
-            if core.snapshot.cure is Cure.REAUTHENTICATE:
+            if core.snapshot.cure is Recovery.REAUTHENTICATE:
                 core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
         assert core.count(Reauthenticate) == 1
         assert Reauthenticate(compete=True) in core.done

@@ -35,7 +35,7 @@ from gwctl.history.journal import Journal
 from gwctl.session_status import Verdict
 from gwctl.supervisor import loop as shell_module
 from gwctl.supervisor.interfaces import GatewayPort, LoginPort, Ports, SessionPort
-from gwctl.supervisor.loop import Shell
+from gwctl.supervisor.loop import Loop
 
 QUICK = Policy(
     check_interval_s=0.02,
@@ -66,7 +66,7 @@ class Rig:
         self.told = told
         self.journal = Journal(tmp_path / "journal.jsonl")
         self.changed = asyncio.Event()
-        self.shell = Shell(policy, Ports(RealClock(), gateway, session, login), self.journal, self._on_change)
+        self.shell = Loop(policy, Ports(RealClock(), gateway, session, login), self.journal, self._on_change)
 
     def _on_change(self, _snapshot: Snapshot) -> None:
         self.changed.set()

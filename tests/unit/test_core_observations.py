@@ -10,7 +10,7 @@ from cores import end_login, gateway_comes_back, ready, running, settling
 from facts import current
 from supervisor_fakes import SUCCESS, SWALLOWED, Core, started
 
-from gwctl.core.budget import Rung
+from gwctl.core.budget import Budgeted
 from gwctl.core.messages import (
     BlockLogin,
     CancelLogin,
@@ -18,7 +18,6 @@ from gwctl.core.messages import (
     Check,
     Checked,
     ClockJumped,
-    Cure,
     Explain,
     Finish,
     FolderLost,
@@ -29,6 +28,7 @@ from gwctl.core.messages import (
     Process,
     Reauthenticate,
     ReauthenticateDone,
+    Recovery,
     Resume,
     ResumeDone,
     SessionPushed,
@@ -121,7 +121,7 @@ def test_deleted_folder_costs_a_restart_and_no_login() -> None:
     assert core.feed(FolderLost()) == [CancelLogin(), StopGateway(logout=False)]
     assert "folder was deleted" in core.snapshot.reason
     gateway_comes_back(core)
-    assert core.snapshot.cure is Cure.RESUME
+    assert core.snapshot.cure is Recovery.RESUME
 
 
 def test_folder_lost_while_the_gateway_starts_is_started_anew() -> None:
@@ -169,7 +169,7 @@ def test_borrowed_session_is_taken_back_by_one_restart() -> None:
     assert StopGateway(logout=False) in core.see(Verdict.BORROWED, "TWS has it")
     assert "to take it back" in core.snapshot.reason
     gateway_comes_back(core)
-    assert core.snapshot.cure is Cure.RESUME
+    assert core.snapshot.cure is Recovery.RESUME
     core.feed(ResumeDone(core.snapshot.epoch, ok=True))
     core.see(Verdict.READY)
     before = core.count(StopGateway)
@@ -207,14 +207,14 @@ def test_login_waits_until_it_is_known_who_has_the_session() -> None:
     assert core.snapshot.cure is None
     core.fire(Timer.CHECK)
     core.feed(Checked(core.snapshot.epoch, Verdict.BROKERAGE_GONE, certain=True))
-    assert core.snapshot.cure is Cure.LOGIN
+    assert core.snapshot.cure is Recovery.LOGIN
 
 
 def test_sight_of_a_borrower_while_a_session_comes_up_is_no_sight() -> None:
     """Until a login has settled, an unauthenticated session is one that is not open yet."""
     core = settling()
     core.see(Verdict.BORROWED)
-    assert core.snapshot.cure is Cure.SETTLE
+    assert core.snapshot.cure is Recovery.SETTLE
 
 
 # A login that never authenticates.
@@ -222,9 +222,9 @@ def test_sight_of_a_borrower_while_a_session_comes_up_is_no_sight() -> None:
 
 def _never_settle(core: Core, verdict: Verdict = Verdict.NO_SESSION) -> list[object]:
     while Timer.SETTLE in core.snapshot.timers:
-        if core.snapshot.cure is Cure.REAUTHENTICATE:
+        if core.snapshot.cure is Recovery.REAUTHENTICATE:
             core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
-        elif core.snapshot.cure is Cure.RESUME:
+        elif core.snapshot.cure is Recovery.RESUME:
             core.feed(ResumeDone(core.snapshot.epoch, ok=True))
         elif core.snapshot.checking:
             core.see(verdict)
@@ -254,7 +254,7 @@ def test_hand_shake_that_met_an_ill_ibkr_is_asked_for_again() -> None:
     core.now += 20.0
     assert core.see(Verdict.BROKERAGE_GONE) == [HANDSHAKE]
     assert core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True)) == []
-    assert core.snapshot.cure is Cure.SETTLE
+    assert core.snapshot.cure is Recovery.SETTLE
     core.see(Verdict.BROKERAGE_GONE)
     core.see(Verdict.READY)
     assert (core.phase, core.logins, core.count(StopGateway)) == (Phase.READY, 1, 0)
@@ -268,7 +268,7 @@ def test_cookies_of_a_login_are_offered_again_after_an_ill_ibkr(honoured: bool) 
     core.now += 20.0
     assert core.see(Verdict.NO_SESSION) == [Resume()]
     core.feed(ResumeDone(core.snapshot.epoch, ok=honoured))
-    assert core.snapshot.cure is Cure.SETTLE
+    assert core.snapshot.cure is Recovery.SETTLE
     if honoured:
         core.see(Verdict.READY)
         assert core.phase is Phase.READY
@@ -299,7 +299,7 @@ def test_hand_shake_has_its_budget() -> None:
         core.now += 20.0
         if core.see(Verdict.BROKERAGE_GONE):
             core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
-    assert core.count(Reauthenticate) == core.policy.budgets[Rung.REAUTHENTICATE].per_hour
+    assert core.count(Reauthenticate) == core.policy.budgets[Budgeted.REAUTHENTICATE].per_hour
     assert core.logins == 1
 
 
@@ -433,5 +433,5 @@ def test_take_over_spends_the_budget_of_its_rung() -> None:
     """Taking over counts as a reauthentication."""
     core = ready(Policy(take_over=True))
     core.see(Verdict.COMPETING)
-    assert len(core.snapshot.spent.times[Rung.REAUTHENTICATE]) == 1
+    assert len(core.snapshot.spent.times[Budgeted.REAUTHENTICATE]) == 1
     assert core.feed(TimeOut(timer=Timer.CHECK)) == [Check(tickle=False)]

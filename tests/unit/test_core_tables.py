@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gwctl.core.messages import Cure, Phase, Process, Session, Timer
+from gwctl.core.messages import Phase, Process, Recovery, Session, Timer
 from gwctl.core.policy import Policy
 from gwctl.core.tables import PROCESS_TABLE, SESSION_TABLE, Arrow, ImpossibleTransition, Snapshot, Turn, phase_of
 
@@ -133,10 +133,10 @@ RUNNING_PHASES = {
 
 @pytest.mark.parametrize("ever_ready", [False, True], ids=["never-ready", "was-ready"])
 @pytest.mark.parametrize("waits", [False, True], ids=["", "login-timer"])
-@pytest.mark.parametrize("cure", [None, *Cure])
+@pytest.mark.parametrize("cure", [None, *Recovery])
 @pytest.mark.parametrize("session", list(Session))
 @pytest.mark.parametrize("process", list(Process))
-def test_phase_of(process: Process, session: Session, cure: Cure | None, waits: bool, ever_ready: bool) -> None:  # noqa: FBT001 - parametrised
+def test_phase_of(process: Process, session: Session, cure: Recovery | None, *, waits: bool, ever_ready: bool) -> None:
     """The phase follows from both machines, and is ready for a running, authenticated one only."""
     timers = {Timer.LOGIN: 5.0} if waits else {}
     snapshot = Snapshot(process=process, session=session, cure=cure, timers=timers, ever_ready=ever_ready)
@@ -148,7 +148,7 @@ def test_phase_of(process: Process, session: Session, cure: Cure | None, waits: 
     elif process is Process.RUNNING and waits:
         expected = Phase.BACKOFF
     elif process is Process.RUNNING:
-        logs_in = session is Session.LOGGING_IN and (cure in {Cure.LOGIN, Cure.SETTLE} or not ever_ready)
+        logs_in = session is Session.LOGGING_IN and (cure in {Recovery.LOGIN, Recovery.SETTLE} or not ever_ready)
         expected = Phase.LOGGING_IN if logs_in else early
     else:
         expected = {
