@@ -14,6 +14,8 @@ from datetime import datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from gwctl.times import DAY_S
+
 _WEEKEND = "Fri 23:00-Sat 03:00 America/New_York"
 REGIONS: dict[str, tuple[str, ...]] = {
     "north-america": ("23:45-01:45 America/New_York", _WEEKEND),
@@ -36,7 +38,6 @@ _SHAPE = re.compile(
     re.IGNORECASE,
 )
 _SEARCHED_DAYS = 9
-DAY_S = 86_400.0
 
 
 class BadWindow(ValueError):

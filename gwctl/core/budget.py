@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
 
-HOUR_S = 3600.0
-DAY_S = 86_400.0
+from gwctl.times import DAY_S, HOUR_S
 
 
 class Budgeted(StrEnum):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from gwctl.core.budget import DAY_S, HOUR_S, Budgeted
+from gwctl.core.budget import Budgeted
 from gwctl.core.messages import (
     Action,
     ByHandWanted,
@@ -56,6 +56,7 @@ from gwctl.core.recovery import (
     settle,
 )
 from gwctl.core.tables import NO_LOGINS, Arrow, ImpossibleTransition, Snapshot, Turn, give_up, recycle, stop
+from gwctl.times import DAY_S, HOUR_S
 
 __all__ = ["ImpossibleTransition", "Snapshot", "step"]
 

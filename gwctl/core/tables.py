@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
-from gwctl.core.budget import DAY_S, Budgeted, Spent, uniform
+from gwctl.core.budget import Budgeted, Spent, uniform
 from gwctl.core.messages import (
     Action,
     CancelLogin,
@@ -22,6 +22,7 @@ from gwctl.core.messages import (
     Timer,
 )
 from gwctl.core.policy import Policy
+from gwctl.times import DAY_S
 
 
 class Arrow(Enum):

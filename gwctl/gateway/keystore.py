@@ -25,12 +25,12 @@ from gwctl.errors import DiskTrouble
 from gwctl.paths import Paths
 from gwctl.setting_values import address_of
 from gwctl.state_file import locked
+from gwctl.times import DAY_S
 
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
-_DAY_S = 86_400
 _CA_LIFE_DAYS = 3650
 _CA_RENEW_DAYS = 400
 _LEAF_LIFE_DAYS = 397
@@ -185,7 +185,7 @@ def _is_sound(facts_file: Path, files: Iterable[Path], days_left: int, life_days
     facts, _ = state_file.read_json(facts_file)
     match facts:
         case {"sha256": str(digest), "not_after_s": int(not_after_s)} if digest == _digest(files):
-            return days_left * _DAY_S < not_after_s - time.time() <= life_days * _DAY_S
+            return days_left * DAY_S < not_after_s - time.time() <= life_days * DAY_S
     return False
 
 

@@ -12,9 +12,8 @@ from typing import Any, TypeGuard
 
 from gwctl.core.messages import Phase
 from gwctl.history.replay import SessionFold, State, seconds_at
-from gwctl.times import duration
+from gwctl.times import HOUR_S, duration
 
-HOUR_S = 3600.0
 OUTAGE_S = 600.0
 """After an outage this long without a notification, the recovery is notified."""
 LONG_OUTAGE_S = 1800.0

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gwctl.history.replay import BEFORE, LINES_LOST, Deed, Login, Replay, Restart, State, Stretch, merged, seconds_at
+from gwctl.times import DAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +272,6 @@ def calendar(first_s: float, last_s: float, zone: dt.tzinfo | None) -> Iterator[
         date, began_s = following, ended_s
 
 
-DAY_S = 86_400.0
 LINES = 8
 MOST_STRETCHES = 2000
 """A bad day has a few hundred; a drawing cannot show more than this."""

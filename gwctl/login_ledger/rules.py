@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-DAY_S = 86_400.0
+from gwctl.times import DAY_S
+
 HARD_REFUSAL_LIMIT = 9
 """IBKR locks an account at 10 refused logins in 24 hours (gateway-facts.md); no setting may reach that number."""
 LOCK_SPAN_S = DAY_S + 3600.0

@@ -12,14 +12,14 @@ from importlib.resources import files
 from typing import Any
 
 from gwctl import process
-from gwctl.core.budget import DAY_S, HOUR_S, Budget, Budgeted, Spent
+from gwctl.core.budget import Budget, Budgeted, Spent
 from gwctl.core.messages import Phase, Process, Recovery, Timer
 from gwctl.core.tables import GIVES_UP, Snapshot, person_needed, phase_of
 from gwctl.errors import GwctlError
 from gwctl.gateway.responses import SessionAnswer
 from gwctl.paths import Paths
 from gwctl.supervisor.health import Answer
-from gwctl.times import utc
+from gwctl.times import DAY_S, HOUR_S, utc
 
 
 def describe_phase(snapshot: Snapshot, now: float) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from gwctl.core.messages import LoginDone, LoginResult
 from gwctl.login_ledger.rules import (
-    DAY_S,
     REFUSED,
     SUCCESS,
     UNCOUNTED,
@@ -19,6 +18,7 @@ from gwctl.login_ledger.rules import (
     forgiven,
     may_submit,
 )
+from gwctl.times import DAY_S
 from simulation.world import World
 
 LIMIT = 3

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from gwctl.core.messages import Phase
 from gwctl.history.alerts import (
-    HOUR_S,
     KINDS,
     LONG_OUTAGE_S,
     OUTAGE_S,
@@ -24,6 +23,7 @@ from gwctl.history.alerts import (
     Severity,
     compose,
 )
+from gwctl.times import HOUR_S
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "notifications.md").read_text(encoding="utf-8")
 STARTED = {"kind": "start", "last_seen": None}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from supervisor_fakes import SUCCESS, SWALLOWED, Core
 
-from gwctl.core.budget import DAY_S, HOUR_S, Budget, Budgeted, Spent, uniform
+from gwctl.core.budget import Budget, Budgeted, Spent, uniform
 from gwctl.core.messages import (
     GatewayAnswers,
     GatewayEnded,
@@ -32,6 +32,7 @@ from gwctl.core.messages import (
 from gwctl.core.policy import Policy
 from gwctl.core.tables import LONGEST_PAUSE_S, Snapshot, recall, remember
 from gwctl.session_status import Verdict
+from gwctl.times import DAY_S, HOUR_S
 
 times_s = st.lists(st.floats(0.0, 2 * DAY_S), max_size=60).map(sorted)
 budgets = st.builds(Budget, st.integers(1, 10), st.integers(1, 40))

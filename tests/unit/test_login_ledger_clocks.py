@@ -18,7 +18,6 @@ from gwctl.login_ledger import ledger as ledger_module
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.login_ledger.ledger import machine_uptime as uptime
 from gwctl.login_ledger.rules import (
-    DAY_S,
     HARD_REFUSAL_LIMIT,
     REFUSED,
     SUCCESS,
@@ -33,6 +32,7 @@ from gwctl.login_ledger.rules import (
     may_submit,
     reached_limit,
 )
+from gwctl.times import DAY_S
 
 pytestmark = pytest.mark.law(2)
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from gwctl.core.policy import back_off_s
 from gwctl.login_ledger.rules import (
-    DAY_S,
     FORGIVEN,
     HARD_REFUSAL_LIMIT,
     KEPT_SUBMITS,
@@ -25,6 +24,7 @@ from gwctl.login_ledger.rules import (
     may_submit,
     refusals_within_day,
 )
+from gwctl.times import DAY_S
 
 pytestmark = pytest.mark.law(2)
 
