@@ -9,6 +9,7 @@ from gwctl.login_ledger.rules import (
     FORGIVEN,
     HARD_REFUSAL_LIMIT,
     KEPT_SUBMITS,
+    LOCK_SPAN_S,
     REFUSED,
     SUCCESS,
     UNCOUNTED,
@@ -316,11 +317,11 @@ records = st.builds(
 
 @given(record=records, now_s=st.floats(0, 4e9))
 def test_a_pause_always_has_an_end(record: LoginRecord, now_s: float) -> None:
-    """For any record and clock, the answer is yes, a wait of at most a day, or a reason with a code."""
+    """For any record and clock, the answer is yes, a wait of at most 25 hours, or a reason with a code."""
     permission = may_submit(record, Question("a", "paper", 3), now_s)
     if permission.allowed:
         return
     assert permission.reason
     assert permission.code
-    assert permission.wait_s is None or 0 < permission.wait_s <= DAY_S
+    assert permission.wait_s is None or 0 < permission.wait_s <= LOCK_SPAN_S
     assert all(counts(submit) for submit in refusals_within_day(record, now_s))
