@@ -296,7 +296,10 @@ class Flow:
             silent = Ended(LoginOutcome.TIMED_OUT, "IBKR answered, but the page did nothing with it", is_mute=True)
             if is_idle(now, submitted, patience) and self._is_worth_the_demo(silent) and not self._workaround_used:
                 return silent
-        return NOBODY_APPROVED if awaits_approval else self._judge_silence(look, submitted, longest_s, gone)
+        # A page whose last question to IBKR failed would not have heard of the approval.
+        if awaits_approval and (self._page.wire.traffic.post_status or 0) < 500:
+            return NOBODY_APPROVED
+        return self._judge_silence(look, submitted, longest_s, gone)
 
     def _judge_silence(self, look: PageState | None, submitted: Submitted, waited_s: float, gone: str) -> Ended:
         """Return how a wait ends when nothing ended it; ``gone`` is the page's last text."""

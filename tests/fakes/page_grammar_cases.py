@@ -191,4 +191,7 @@ CASES = {
     ),
     "a cookie dialog in a frame": Spec(Markup("unknown", inside="frame"), Switch("none"), load=Load(cover="cookie")),
     "a cover in a shadow root": Spec(Markup("unknown", inside="shadow"), Switch("none"), load=Load(cover="cover")),
+    "IBKR fails while it waits for the approval": Spec(
+        factor=Factor("push"), ending=Ending("status", after_factor=True), profile=Profile(method="push")
+    ),
 }
