@@ -14,8 +14,8 @@ from gwctl.supervisor.profile_lock import ProfileLock
 HOLDER = """
 import sys
 from pathlib import Path
-from gwctl.supervisor.profile_lock import Hold
-hold = Hold(Path(sys.argv[1]))
+from gwctl.supervisor.profile_lock import ProfileLock
+hold = ProfileLock(Path(sys.argv[1]))
 print(hold.take(), flush=True)
 sys.stdin.read()
 """
