@@ -29,7 +29,7 @@ PLANTED = Canaries(
         "wrong code": WRONG_CODE,
     }
 )
-QUICK = Patience(form_s=1.5, answer_s=1.5, push_s=0.8, person_s=5.0)
+QUICK = Patience(form_s=5.0, answer_s=4.0, push_s=0.8, person_s=5.0)
 BY_COMMAND = {"method": Method.COMMAND}
 ALONE = ("current",)
 DEVICES = (("9", f"Telephone of {USERNAME.title()}"), ("4.2", f"SMS to {USERNAME.upper()}"))

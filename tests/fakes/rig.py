@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,11 +32,16 @@ AT_ANY_HOUR = "[defaults]\nmaintenance = []\n"
 CALL_TIMEOUT_S = 110
 
 
+_PORTS = (Path(tempfile.gettempdir()) / f"gwctl-tests-{os.getuid()}.ports").open("ab")
+"""Locked a byte for each port: another test process gets no port that this one was given, whether in use or not yet."""
+
+
 def free_port() -> int:
     """Return a free port that the system gives to no connection meanwhile, as it does with those above 32,768."""
     while True:
         port = secrets.SystemRandom().randrange(10_000, 32_000)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            fcntl.lockf(_PORTS, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
             return port
 
 
