@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cli_fakes import PROGRAM, Home, one_line_with_hint, wait_for
+from rig import delete
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_kept_session_is_adopted(ready: Home) -> None:
 def test_a_deleted_folder_leaves_the_sandbox_its_stand_in(ready: Home) -> None:
     """The running sandbox is reused and recorded again, so its session continues, and `down` leaves nothing."""
     before, submits = json.loads((ready.profile_dir / "sandbox.json").read_bytes()), ready.sandbox_submits()
-    shutil.rmtree(ready.profile_dir)
+    delete(ready.profile_dir)
     wait_for((ready.profile_dir / "sandbox.json").exists, 40, "the stand-in is recorded anew")
     ready.gwctl("wait").check(0)
     assert json.loads((ready.profile_dir / "sandbox.json").read_bytes()) == before

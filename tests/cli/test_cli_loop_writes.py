@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 
 import loop_watch
 from cli_fakes import Home, wait_for
+from rig import delete
 
 END_BOUND_S = 30.0
 
@@ -95,7 +95,7 @@ def test_nothing_is_written_from_the_loop_when_the_folder_is_deleted(home: Home)
     with _watched(home) as watched:
         watched.wait_ready()
         pid = home.status()["gateway"]["pid"]
-        shutil.rmtree(home.profile_dir)
+        delete(home.profile_dir)
         watched.wait_ready(pid)
         watched.end()
     assert watched.found() == []

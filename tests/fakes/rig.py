@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -55,6 +57,19 @@ def wait_for(fact: Callable[[], T | None], timeout_s: float, what: str) -> T:
         if time.monotonic() > deadline_s:
             raise AssertionError(f"not within {timeout_s} s: {what}")
         time.sleep(0.02)  # between two looks at a fact, until the deadline
+
+
+def delete(folder: Path) -> None:
+    """Delete a folder into which a supervisor writes meanwhile: again, if a file came or went while it was emptied."""
+    deadline_s = time.monotonic() + 10
+    while True:
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.ENOENT} or time.monotonic() > deadline_s:
+                raise
+        else:
+            return
 
 
 def status_of(home: Path) -> Status | None:
