@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Fakes are imported by name from any test folder; so are the packages chaos and simulation.
 sys.path[:0] = [str(Path(__file__).parent / "fakes"), str(Path(__file__).parent)]
@@ -27,6 +28,10 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 LONGEST_FIRST = ("test_core_machine", "test_login_canary", "test_unattended_real", "test_environments")
 """A module that takes minutes and is begun last keeps one worker busy while the others have nothing left to do."""
+
+# How fast values are drawn says something of the machine and of the first use of Unicode tables, nothing of a test.
+settings.register_profile("gwctl", settings(), suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gwctl")
 
 REAL = ("browser", "cli", "integration", "real_gateway")
 """The folders whose tests run real processes."""
