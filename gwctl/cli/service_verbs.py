@@ -6,6 +6,7 @@ import difflib
 import getpass
 import os
 import shlex
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,7 @@ from gwctl.integrations import service_files, service_managers
 from gwctl.integrations.service_files import Account, Options, State, Wanted, compare, read_options
 
 _SYSTEM_UNITS = Path("/etc/systemd/system")
-_LINGERING = Path("/var/lib/systemd/linger")
-"""The folder where systemd records who lingers."""
+_LINGERING = Path("/var/lib/systemd/linger")  # systemd records there who lingers
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 _HOME_VARIABLES = ("GWCTL_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")
 """Without these variables, the service would use another, empty home."""
@@ -28,7 +28,7 @@ _CREATE = "useradd --system --create-home --home-dir /var/lib/{0} --shell /usr/s
 _FOR_ALL = "PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install gwctl"
 
 
-class Place:
+class Place(ABC):
     """A file for one kind of service; ``read`` returns its text, None if there is none."""
 
     kind: str
@@ -63,9 +63,9 @@ class Place:
         """Return the place as an envelope shows it."""
         return {"profile": self.call.profile_name, "kind": self.kind, "where": self.where}
 
+    @abstractmethod
     def render(self, options: Options) -> str:
         """Return the text that an install writes."""
-        raise NotImplementedError
 
     def read(self) -> str | None:
         """Return the installed text; raise OSError."""
@@ -80,13 +80,13 @@ class Place:
 
         write_bytes(self.file, text.encode(errors="surrogateescape"), mode=0o644)
 
+    @abstractmethod
     def load(self, *, changed: bool, start: bool) -> tuple[bool, list[str]]:
         """Make the service manager load it; return whether it runs now, and lines for a person."""
-        raise NotImplementedError
 
+    @abstractmethod
     def remove(self) -> list[str]:
         """Make the service manager forget it, remove it, and return lines for a person."""
-        raise NotImplementedError
 
 
 class SystemdPlace(Place):
