@@ -38,7 +38,6 @@ def _can_listen(family: socket.AddressFamily, address: str, port: int) -> bool:
             if family == socket.AF_INET6:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             probe.bind((address, port))
-            probe.listen(1)
     except OSError as error:
         return error.errno not in {errno.EADDRINUSE, errno.EACCES}
     return True

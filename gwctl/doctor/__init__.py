@@ -17,7 +17,7 @@ CHECKS: tuple[Check, ...] = (
     Check("port", network.check_port, needs=("settings",)),
     Check("localhost", network.check_localhost),
     Check("certificate", network.check_certificate),
-    Check("allow_ips", network.check_allow_ips, needs=("settings",)),
+    Check("allow_ips", network.check_allow_ips, needs=("settings",), after=("supervisor",)),
     Check("secrets", session_checks.check_secrets, needs=("settings",)),
     Check("upstream", network.check_upstream, needs=("settings",)),
     Check("clock", network.check_clock, needs=("upstream",)),

@@ -142,11 +142,12 @@ class Case:
     paths: Paths
     ports: Ports = field(default_factory=Ports)
     settings: Settings | None = None
-    contact: Contact | None = None
-    status: Status | None = None
-    """The supervisor's answer; None if none answers."""
+    _contact: Contact | None = None
+    _status: Status | None = None
     versions: dict[str, str] = field(default_factory=dict)
     """Versions found along the way: Java, browser, release."""
+    ended: set[str] = field(default_factory=set)
+    """The codes of the checks that have ended."""
 
     @classmethod
     def of(cls, profile: str, environment: Environment) -> Case:
@@ -164,6 +165,31 @@ class Case:
         if self.settings is None:
             raise LookupError("a check that needs the settings does not declare it")
         return self.settings
+
+    @property
+    def status(self) -> Status | None:
+        """The supervisor's answer, None if none answers, for checks that come after ``supervisor``."""
+        self._require("supervisor")
+        return self._status
+
+    @status.setter
+    def status(self, status: Status) -> None:
+        self._status = status
+
+    @property
+    def contact(self) -> Contact | None:
+        """IBKR's answer, None if there was none, for checks that come after ``upstream``."""
+        self._require("upstream")
+        return self._contact
+
+    @contact.setter
+    def contact(self, contact: Contact) -> None:
+        self._contact = contact
+
+    def _require(self, code: str) -> None:
+        """Raise LookupError for a check that would see something or nothing, by which of two checks is faster."""
+        if code not in self.ended:
+            raise LookupError(f"a check that comes after {code} does not declare it")
 
     @property
     def port(self) -> int:
@@ -233,12 +259,14 @@ def nearest(folder: Path) -> Path:
 class Check:
     """One check: the first line of its function's docstring says what it does, for the docs.
 
-    Scripts know it by ``code``; ``needs`` lists the codes of checks that must pass first.
+    Scripts know it by ``code``; ``needs`` lists the codes of checks that must pass first, ``after`` of those that must
+    have ended.
     """
 
     code: str
     examine: Callable[[Case], Iterable[Finding]]
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     bound_s: float = 10.0
     """Long enough for a busy machine; checks that can hang have a shorter limit inside."""
 
@@ -262,6 +290,8 @@ def examine(case: Case, checks: Sequence[Check]) -> list[Finding]:
 
 def _settle(check: Check, case: Case, said: dict[str, Future[list[Finding]]]) -> None:
     with contextlib.suppress(CancelledError, InvalidStateError):
+        for code in check.after:
+            said[code].result()
         lacking = [code for code in check.needs if not _is_well(said[code].result())]
         try:
             findings = (
@@ -272,6 +302,7 @@ def _settle(check: Check, case: Case, said: dict[str, Future[list[Finding]]]) ->
         except TimeoutError:
             text = f"it took longer than {check.bound_s:g} s"
             findings = [Finding(State.NOT_CHECKED, text, case.command("doctor"))]
+        case.ended.add(check.code)
         said[check.code].set_result(findings)
 
 

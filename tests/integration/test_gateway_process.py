@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -260,6 +261,26 @@ def test_a_port_held_anywhere_on_loopback_is_not_free(family: socket.AddressFami
         port = server.getsockname()[1]
         assert not process.port_is_free(port)
     _until(lambda: process.port_is_free(port))
+
+
+def test_a_free_port_is_free_while_other_threads_start_programs() -> None:
+    """A child has a copy of each socket until it runs its program: of the test of one address, too."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    _until(lambda: process.port_is_free(port))
+    done = threading.Event()
+
+    def start_programs() -> None:
+        while not done.is_set():
+            subprocess.run(["true"], check=True)
+
+    thread = threading.Thread(target=start_programs)
+    thread.start()
+    try:
+        assert [process.port_is_free(port) for _ in range(2000)] == [True] * 2000
+    finally:
+        done.set()
+        thread.join()
 
 
 @pytest.mark.law(8)
