@@ -16,6 +16,7 @@ from gwctl.core.messages import (
     CancelLogin,
     Checked,
     ClockJumped,
+    CountsRecalled,
     Event,
     Finish,
     FolderLost,
@@ -55,7 +56,7 @@ from gwctl.core.recovery import (
     resume,
     settle,
 )
-from gwctl.core.tables import NO_LOGINS, Arrow, ImpossibleTransition, Snapshot, Turn, give_up, recycle, stop
+from gwctl.core.tables import NO_LOGINS, Arrow, ImpossibleTransition, Snapshot, Turn, give_up, recall, recycle, stop
 from gwctl.times import DAY_S, HOUR_S
 
 __all__ = ["ImpossibleTransition", "Snapshot", "step"]
@@ -80,6 +81,10 @@ def after_defect(snapshot: Snapshot, policy: Policy, now: float) -> Snapshot:
     """Return the snapshot after an event that ``step`` refused: without timers that are due, and a check to come."""
     timers = {timer: due for timer, due in snapshot.timers.items() if due > now}
     return replace(snapshot, timers={**timers, Timer.CHECK: now + policy.check_interval_s}, checking=False)
+
+
+def _on_counts_recalled(turn: Turn, event: CountsRecalled) -> None:
+    turn.snapshot = recall(turn.snapshot, event.kept, event.wall_minus_monotonic_s, turn.now)
 
 
 # Commands.
@@ -358,6 +363,7 @@ def _on_folder_lost(turn: Turn, _event: FolderLost) -> None:
 
 _HANDLERS: dict[type[Event], Callable[[Turn, Any], None]] = {
     **RECOVERY_HANDLERS,
+    CountsRecalled: _on_counts_recalled,
     StartWanted: _on_start,
     StopWanted: _on_stop,
     RestartWanted: _on_restart,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum, auto
+from typing import Any
 
 from gwctl.session_status import Verdict
 
@@ -100,6 +102,14 @@ class Event:
     """Something that happened. ``epoch`` is the epoch of the action that it answers; None matches every epoch."""
 
     epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CountsRecalled(Event):
+    """An earlier supervisor of the profile kept these counts; their times are wall-clock seconds."""
+
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    wall_minus_monotonic_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

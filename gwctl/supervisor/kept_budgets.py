@@ -6,7 +6,8 @@ import contextlib
 import time
 from pathlib import Path
 
-from gwctl.core.tables import Snapshot, recall, remember
+from gwctl.core.messages import CountsRecalled
+from gwctl.core.tables import Snapshot, remember
 from gwctl.errors import GwctlError
 from gwctl.state_file import read_json, write_json
 
@@ -36,11 +37,10 @@ class KeptBudgets:
             now = time.monotonic()
             write_json(self._file, remember(snapshot, time.time() - now, now))
 
-    def recall(self, snapshot: Snapshot) -> Snapshot:
-        """Return ``snapshot`` with the saved counts of an earlier process; raise DiskTrouble if they cannot be read."""
+    def recall(self) -> CountsRecalled:
+        """Return the saved counts of an earlier process; raise DiskTrouble if they cannot be read."""
         kept, _ = read_json(self._file)
-        now = time.monotonic()
-        return recall(snapshot, kept or {}, time.time() - now, now)
+        return CountsRecalled(kept=kept or {}, wall_minus_monotonic_s=time.time() - time.monotonic())
 
     def lose(self) -> None:
         """Note that the file is gone, so that the next ``keep`` writes it even without a change."""

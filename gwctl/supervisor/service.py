@@ -310,7 +310,7 @@ class Service:
         await asyncio.to_thread(self._record)
         self.journal.begin(sandbox=self.order.sandbox, version=VERSION)
         if self.budgets is not None:
-            self.shell.snapshot = await asyncio.to_thread(self.budgets.recall, self.shell.snapshot)
+            self.shell.post(await asyncio.to_thread(self.budgets.recall))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             # Under nohup, SIGHUP is ignored and stays ignored.

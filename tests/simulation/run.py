@@ -15,6 +15,7 @@ from gwctl.core.machine import Snapshot, step
 from gwctl.core.messages import (
     Action,
     ClockJumped,
+    CountsRecalled,
     Event,
     Finish,
     LoginWanted,
@@ -26,7 +27,7 @@ from gwctl.core.messages import (
     WindowChanged,
 )
 from gwctl.core.policy import Policy
-from gwctl.core.tables import phase_of, recall, remember
+from gwctl.core.tables import phase_of, remember
 from gwctl.maintenance import Windows
 from gwctl.session_status import Verdict
 from gwctl.supervisor.loop import BOUND_S
@@ -199,8 +200,8 @@ class Account(Hands):
             return
         seed = self.options.policy_seed if self.options.policy_seed is not None else self.rng.getrandbits(64)
         self.tally.total.counts["supervisors"] += 1
-        snapshot = recall(Snapshot(since=self.now), self.kept, self.ahead_s, self.now)
-        self.life = Life(snapshot, replace(self.options.policy, seed=seed))
+        self.life = Life(Snapshot(since=self.now), replace(self.options.policy, seed=seed))
+        self.feed(CountsRecalled(kept=self.kept, wall_minus_monotonic_s=self.ahead_s))
         if world.gateway_runs:
             # The session continues, but it does not count as ready before the first check.
             self.tally.blame("supervisor", self.timeline.now)

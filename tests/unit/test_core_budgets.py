@@ -13,6 +13,7 @@ from supervisor_fakes import SUCCESS, SWALLOWED, Core
 
 from gwctl.core.budget import Budget, Budgeted, Spent, uniform
 from gwctl.core.messages import (
+    CountsRecalled,
     GatewayAnswers,
     GatewayEnded,
     GatewayGone,
@@ -256,7 +257,7 @@ def test_a_failed_login_counts_on_in_the_next_process() -> None:
     core.feed(replace(SWALLOWED, epoch=core.snapshot.epoch))
     kept = remember(core.snapshot, 0.0, core.now)
     again = running()
-    again.snapshot = recall(again.snapshot, kept, again.now - core.now, again.now)
+    again.feed(CountsRecalled(kept=kept, wall_minus_monotonic_s=again.now - core.now))
     before = again.logins
     again.see(Verdict.NO_SESSION)
     assert again.logins == before
