@@ -90,7 +90,7 @@ def worst_by_cell(stretches: Iterable[Stretch], began_s: float, ended_s: float, 
 def _outage(one: Outage, look: Look) -> list[str]:
     notes = [note for note, is_so in (("maintenance", one.maintenance), ("sandbox", one.sandbox)) if is_so]
     cause = printable(one.cause) + (f" ({', '.join(notes)})" if notes else "")
-    return [readable(one.began_s, in_utc=look.utc), duration(one.length_s), one.cure or "ongoing", cause]
+    return [readable(one.began_s, in_utc=look.utc), duration(one.length_s), one.recovery or "ongoing", cause]
 
 
 def _login(one: Login, look: Look) -> list[str]:

@@ -211,7 +211,7 @@ def _budget(status: Status) -> list[tuple[str, str]]:
     if login["last_at"]:
         rows.append(("", f"last {str(login['last_outcome']).replace('_', ' ')} at {login['last_at']}"))
     if status["budget"]:
-        spent = (f"{rung} {one['hour']}/{one['per_hour']}" for rung, one in status["budget"].items())
+        spent = (f"{budgeted} {one['hour']}/{one['per_hour']}" for budgeted, one in status["budget"].items())
         rows.append(("this hour", " · ".join(spent)))
     return rows
 

@@ -282,8 +282,8 @@ def _data(history: History, *, utc: bool) -> dict[str, Any]:
                 "length_s": round(one.length_s, 3),
                 "unknown_s": round(one.unknown_s, 3),
                 "cause": one.cause,
-                "cure": one.cure or None,
-                "cures": list(one.cures),
+                "cure": one.recovery or None,
+                "cures": list(one.recoveries),
                 "maintenance": one.maintenance,
                 "sandbox": one.sandbox,
             }

@@ -46,28 +46,28 @@ class Spent:
     times: Mapping[Budgeted, tuple[float, ...]] = field(default_factory=dict)
     calm_at: float = -DAY_S
 
-    def plus(self, rung: Budgeted, now: float) -> Spent:
+    def plus(self, budgeted: Budgeted, now: float) -> Spent:
         """Return this with one more run; runs older than a day are dropped."""
-        kept = tuple(at for at in self.times.get(rung, ()) if now - at < DAY_S)
-        return replace(self, times={**self.times, rung: (*kept, now)})
+        kept = tuple(at for at in self.times.get(budgeted, ()) if now - at < DAY_S)
+        return replace(self, times={**self.times, budgeted: (*kept, now)})
 
-    def minus(self, rung: Budgeted, number: int) -> Spent:
+    def minus(self, budgeted: Budgeted, number: int) -> Spent:
         """Return this without the last ``number`` runs of a step, which did not happen after all."""
-        times = self.times.get(rung, ())
-        return replace(self, times={**self.times, rung: times[: max(0, len(times) - number)]})
+        times = self.times.get(budgeted, ())
+        return replace(self, times={**self.times, budgeted: times[: max(0, len(times) - number)]})
 
-    def without(self, rung: Budgeted) -> Spent:
+    def without(self, budgeted: Budgeted) -> Spent:
         """Return this as if the step had never run."""
-        return replace(self, times={known: at for known, at in self.times.items() if known is not rung})
+        return replace(self, times={known: at for known, at in self.times.items() if known is not budgeted})
 
-    def within(self, rung: Budgeted, span_s: float, now: float) -> tuple[float, ...]:
+    def within(self, budgeted: Budgeted, span_s: float, now: float) -> tuple[float, ...]:
         """Return the runs of the last ``span_s`` seconds, since ``calm_at`` at most, oldest first."""
-        return tuple(at for at in self.times.get(rung, ()) if now - at < span_s and at > self.calm_at)
+        return tuple(at for at in self.times.get(budgeted, ()) if now - at < span_s and at > self.calm_at)
 
-    def room_in_s(self, rung: Budgeted, budget: Budget, now: float) -> float:
+    def room_in_s(self, budgeted: Budgeted, budget: Budget, now: float) -> float:
         """Return in how many seconds the budget allows one more run; 0 if it does now."""
-        hour = self.within(rung, HOUR_S, now)
-        day = [at for at in self.times.get(rung, ()) if now - at < DAY_S]
+        hour = self.within(budgeted, HOUR_S, now)
+        day = [at for at in self.times.get(budgeted, ()) if now - at < DAY_S]
         waits = [0.0]
         if len(hour) >= budget.per_hour:
             waits.append(hour[-budget.per_hour] + HOUR_S - now)
@@ -77,7 +77,7 @@ class Spent:
 
     def shifted(self, by_s: float) -> Spent:
         """Return this in the seconds of another clock, or of the same clock after it stood still."""
-        moved = {rung: tuple(at + by_s for at in times) for rung, times in self.times.items()}
+        moved = {budgeted: tuple(at + by_s for at in times) for budgeted, times in self.times.items()}
         return Spent(moved, self.calm_at + by_s)
 
 

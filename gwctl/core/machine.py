@@ -131,9 +131,9 @@ def _on_restart(turn: Turn, _event: RestartWanted) -> None:
 
 def _on_login_wanted(turn: Turn, _event: LoginWanted) -> None:
     snapshot = turn.snapshot
-    if snapshot.process is Process.RUNNING and snapshot.cure in {None, Recovery.SETTLE}:
+    if snapshot.process is Process.RUNNING and snapshot.recovery in {None, Recovery.SETTLE}:
         log_in(turn)
-    elif snapshot.cure is not Recovery.LOGIN:
+    elif snapshot.recovery is not Recovery.LOGIN:
         # Law 1: one recovery step at a time. The current one ends first.
         turn.set(login_wanted=True)
 
@@ -151,13 +151,13 @@ def _on_by_hand_wanted(turn: Turn, event: ByHandWanted) -> None:
         # No login is sent anyway, and the reason why a person is needed stays visible.
         return
     stopping = snapshot.process in {Process.STOPPING, Process.FATAL}
-    under_way = snapshot.cure not in {None, Recovery.SETTLE}
+    under_way = snapshot.recovery not in {None, Recovery.SETTLE}
     if stopping or under_way or snapshot.session is Session.AUTHENTICATED:
         # Law 1: one login at a time. The person who wants to log in by hand sees that another login is under way.
         return
     turn.unwake(Timer.LOGIN, Timer.SETTLE)
     turn.move_session(Arrow.HANDED_OVER)
-    turn.set(cure=None, settling=None, login_wanted=False)
+    turn.set(recovery=None, settling=None, login_wanted=False)
     turn.wake(Timer.BY_HAND, for_s)
     turn.say(_BY_HAND)
 
@@ -174,7 +174,7 @@ def _on_by_hand_over(turn: Turn) -> None:
 
 def _on_logged_in_by_hand(turn: Turn, event: LoggedInByHand) -> None:
     snapshot = turn.snapshot
-    if snapshot.process is Process.RUNNING and snapshot.cure is None:
+    if snapshot.process is Process.RUNNING and snapshot.recovery is None:
         turn.set(resumable=event.resumable, resume_tried=True)
         if snapshot.session is not Session.AUTHENTICATED:
             settle(turn, Recovery.LOGIN)
@@ -313,12 +313,12 @@ def _on_tickle_due(turn: Turn) -> None:
 
 
 def _on_login_due(turn: Turn) -> None:
-    if turn.snapshot.cure is None:
+    if turn.snapshot.recovery is None:
         mend(turn)
 
 
 def _on_settled_late(turn: Turn) -> None:
-    if turn.snapshot.cure is Recovery.SETTLE and not turn.snapshot.checking:
+    if turn.snapshot.recovery is Recovery.SETTLE and not turn.snapshot.checking:
         # The check under way decides: it may find that IBKR cannot be reached (law 5).
         never_settled(turn)
 

@@ -81,13 +81,13 @@ def _note_loss(turn: Turn) -> None:
 
 
 def _seen_ready(turn: Turn, _event: Checked) -> None:
-    if turn.snapshot.cure is Recovery.LOGIN:
+    if turn.snapshot.recovery is Recovery.LOGIN:
         # The login is about to end and brings the cookies that a later resume needs.
         return
     turn.move_session(Arrow.READY)
     turn.unwake(Timer.LOGIN, Timer.SETTLE, Timer.BY_HAND)
-    if turn.snapshot.cure is Recovery.SETTLE:
-        turn.set(cure=None)
+    if turn.snapshot.recovery is Recovery.SETTLE:
+        turn.set(recovery=None)
     since = turn.now if turn.snapshot.ready_since is None else turn.snapshot.ready_since
     turn.set(
         settling=None,
@@ -118,7 +118,7 @@ def _seen_ready(turn: Turn, _event: Checked) -> None:
 
 def _is_busy(turn: Turn) -> bool:
     """Return whether a recovery step is under way or scheduled, so that this result changes nothing."""
-    return _is_settling(turn) or turn.snapshot.cure is not None or Timer.LOGIN in turn.snapshot.timers
+    return _is_settling(turn) or turn.snapshot.recovery is not None or Timer.LOGIN in turn.snapshot.timers
 
 
 def _seen_no_session(turn: Turn, event: Checked) -> None:
@@ -141,9 +141,9 @@ def _seen_no_session(turn: Turn, event: Checked) -> None:
 def _look_for_resumed(turn: Turn, *, lost: bool) -> None:
     """Stop waiting for a resumed session that IBKR still does not know: it is lost."""
     snapshot = turn.snapshot
-    if snapshot.cure is not Recovery.SETTLE or snapshot.settling is not Recovery.RESUME:
+    if snapshot.recovery is not Recovery.SETTLE or snapshot.settling is not Recovery.RESUME:
         return
-    left_s = turn.policy.resume_lost_s - (turn.now - snapshot.cure_since)
+    left_s = turn.policy.resume_lost_s - (turn.now - snapshot.recovery_since)
     if lost or left_s <= 0:
         never_settled(turn)
     else:
@@ -163,7 +163,7 @@ def _all_lost_theirs(turn: Turn) -> bool:
 def _is_settling(turn: Turn) -> bool:
     """Return whether a session is just opening; if so, check again soon."""
     snapshot = turn.snapshot
-    if snapshot.cure is not Recovery.SETTLE:
+    if snapshot.recovery is not Recovery.SETTLE:
         return False
     if snapshot.session is Session.UNREACHABLE:
         # Law 5: time in which IBKR could not be reached does not count against the session.
@@ -171,7 +171,7 @@ def _is_settling(turn: Turn) -> bool:
     elif Timer.SETTLE not in snapshot.timers:
         never_settled(turn)
         return True
-    turn.wake(Timer.CHECK, settle_pause_s(turn.policy, turn.now - turn.snapshot.cure_since))
+    turn.wake(Timer.CHECK, settle_pause_s(turn.policy, turn.now - turn.snapshot.recovery_since))
     return True
 
 
@@ -184,7 +184,7 @@ def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
         return
     turn.say(event.text or "the brokerage session is gone")
     tried = turn.snapshot.reauthentications
-    if tried and turn.now - turn.snapshot.cure_since < turn.policy.reauthenticate_wait_s:
+    if tried and turn.now - turn.snapshot.recovery_since < turn.policy.reauthenticate_wait_s:
         # IBKR may take a while to open the session.
         turn.wake(Timer.CHECK, turn.policy.settle_slow_check_s)
     elif tried < turn.policy.reauthenticate_tries and turn.room_in_s(Budgeted.REAUTHENTICATE) == 0.0:
@@ -215,10 +215,10 @@ def _seen_competing(turn: Turn, event: Checked) -> None:
 def _seen_borrowed(turn: Turn, event: Checked) -> None:
     """Wait for the client that borrowed the session, or take it back by a restart, the only way (gateway-facts.md)."""
     snapshot = turn.snapshot
-    if snapshot.cure is Recovery.SETTLE or Timer.LOGIN in snapshot.timers:
+    if snapshot.recovery is Recovery.SETTLE or Timer.LOGIN in snapshot.timers:
         _is_settling(turn)
         return
-    waits = turn.now - snapshot.cure_since < turn.policy.borrowed_retry_s
+    waits = turn.now - snapshot.recovery_since < turn.policy.borrowed_retry_s
     text = event.text or "another client has borrowed the session"
     if not turn.policy.take_over:
         text += "; gwctl leaves it there (to take it back: gwctl restart)"
@@ -234,10 +234,10 @@ def _seen_borrowed(turn: Turn, event: Checked) -> None:
 
 def _somebody_else_has_it(turn: Turn, text: str) -> bool:
     """Show which client has the session; return whether gwctl may act on it."""
-    if turn.snapshot.cure is not None and turn.snapshot.cure is not Recovery.SETTLE:
+    if turn.snapshot.recovery is not None and turn.snapshot.recovery is not Recovery.SETTLE:
         return False
     turn.unwake(Timer.SETTLE, Timer.LOGIN)
-    turn.set(cure=None, settling=None)
+    turn.set(recovery=None, settling=None)
     turn.move_session(Arrow.OTHER)
     if turn.snapshot.session in NO_LOGINS:
         return False
@@ -258,7 +258,7 @@ def _note_take_over(turn: Turn) -> None:
 
 
 def _seen_ill(turn: Turn, event: Checked) -> None:
-    if turn.snapshot.cure not in {None, Recovery.SETTLE}:
+    if turn.snapshot.recovery not in {None, Recovery.SETTLE}:
         return
     if Timer.LOGIN in turn.snapshot.timers:
         # Draw a new random wait, or all machines would log in as soon as IBKR is back.
@@ -292,7 +292,7 @@ def _seen_denied(turn: Turn, event: Checked) -> None:
 
 def _seen_wrong_kind(turn: Turn, event: Checked) -> None:
     """Log out and end: the account is not of the profile's mode, and live trading must not happen by accident."""
-    if turn.snapshot.cure is Recovery.LOGIN:
+    if turn.snapshot.recovery is Recovery.LOGIN:
         # As with a ready session: the login is about to end, and the next check follows it.
         return
     text = event.text or "the account does not match the profile's mode"

@@ -56,7 +56,7 @@ class Policy:
     ill_pause_s: float = 15.0
     look_timeout_s: float = 45.0
     """When a check without a result is abandoned and repeated; each request in it has its own deadline."""
-    cure_timeout_s: float = 45.0
+    recovery_timeout_s: float = 45.0
     """When a reauthentication or a resume without a result is abandoned; each request in it has its own deadline."""
     login_timeout_s: float = 240.0
     """The same for a login, from reading its secrets to the worker's report."""

@@ -89,15 +89,15 @@ def can_resume(turn: Turn) -> bool:
     return snapshot.resumable and not snapshot.resume_tried and turn.room_in_s(Budgeted.RESUME) == 0.0
 
 
-def begin(turn: Turn, cure: Recovery) -> None:
+def begin(turn: Turn, recovery: Recovery) -> None:
     """Note that a recovery step is under way: the next one waits for its end or its deadline."""
     turn.move_session(Arrow.BEGIN)
-    turn.set(cure=cure, cure_since=turn.now)
-    if cure is Recovery.SETTLE:
+    turn.set(recovery=recovery, recovery_since=turn.now)
+    if recovery is Recovery.SETTLE:
         turn.unwake(Timer.DEADLINE)
     else:
         policy = turn.policy
-        turn.wake(Timer.DEADLINE, policy.login_timeout_s if cure is Recovery.LOGIN else policy.cure_timeout_s)
+        turn.wake(Timer.DEADLINE, policy.login_timeout_s if recovery is Recovery.LOGIN else policy.recovery_timeout_s)
 
 
 def resume(turn: Turn) -> None:
@@ -137,7 +137,7 @@ def repeat_handshake(turn: Turn, *, sso_lives: bool) -> None:
     those of the login, which also repeats the handshake.
     """
     snapshot = turn.snapshot
-    if snapshot.cure is not Recovery.SETTLE or turn.now < snapshot.handshake_over_at:
+    if snapshot.recovery is not Recovery.SETTLE or turn.now < snapshot.handshake_over_at:
         return
     if sso_lives and turn.room_in_s(Budgeted.REAUTHENTICATE) == 0.0:
         turn.spend(Budgeted.REAUTHENTICATE)
@@ -166,11 +166,11 @@ def wait_for_session(turn: Turn) -> None:
     turn.wake(Timer.SETTLE, turn.policy.resume_timeout_s if resumed else turn.policy.settle_timeout_s)
 
 
-def _is_over(turn: Turn, cure: Recovery) -> bool:
+def _is_over(turn: Turn, recovery: Recovery) -> bool:
     """Clear a recovery step that has ended; return whether there is nothing left to do for it."""
-    if turn.snapshot.cure is not cure:
+    if turn.snapshot.recovery is not recovery:
         return True
-    turn.set(cure=None)
+    turn.set(recovery=None)
     turn.unwake(Timer.DEADLINE)
     if turn.snapshot.login_wanted:
         log_in(turn)
@@ -202,7 +202,7 @@ def on_resumed(turn: Turn, event: ResumeDone) -> None:
 
 def on_second_factor(turn: Turn, event: SecondFactorAsked) -> None:
     """Show that a person has to act."""
-    if turn.snapshot.cure is Recovery.LOGIN and turn.snapshot.session not in NO_LOGINS:
+    if turn.snapshot.recovery is Recovery.LOGIN and turn.snapshot.session not in NO_LOGINS:
         turn.move_session(Arrow.ASKED)
         turn.say(event.text)
         turn.wake(Timer.DEADLINE, turn.policy.login_timeout_s + turn.policy.second_factor_timeout_s)
@@ -210,23 +210,23 @@ def on_second_factor(turn: Turn, event: SecondFactorAsked) -> None:
 
 def on_submit(turn: Turn, _event: SubmitBegun) -> None:
     """Count a login: what counts is what may reach IBKR, not the start of a browser."""
-    if turn.snapshot.cure is Recovery.LOGIN:
+    if turn.snapshot.recovery is Recovery.LOGIN:
         turn.set(submits=turn.snapshot.submits + 1)
         turn.spend(Budgeted.LOGIN)
 
 
 def on_deadline(turn: Turn) -> None:
     """Cancel a recovery step that takes too long, and continue as if it had failed."""
-    cure = turn.snapshot.cure
-    waited_s = turn.now - turn.snapshot.cure_since
-    if cure is Recovery.LOGIN:
+    recovery = turn.snapshot.recovery
+    waited_s = turn.now - turn.snapshot.recovery_since
+    if recovery is Recovery.LOGIN:
         turn.act(CancelLogin())
         text = f"the login did not finish within {waited_s:.0f} s"
         on_login_done(turn, LoginDone(result=LoginResult.TRANSIENT, text=text, code="timed_out"))
-    elif cure is Recovery.RESUME:
+    elif recovery is Recovery.RESUME:
         turn.act(CancelRecovery())
         on_resumed(turn, ResumeDone(ok=False))
-    elif cure is Recovery.REAUTHENTICATE:
+    elif recovery is Recovery.REAUTHENTICATE:
         turn.act(CancelRecovery())
         on_reauthenticated(turn, ReauthenticateDone(ok=False))
 
@@ -258,10 +258,10 @@ _ANSWERED = {
 
 def on_login_done(turn: Turn, event: LoginDone) -> None:
     """Act on the result of a login."""
-    if turn.snapshot.cure is not Recovery.LOGIN:
+    if turn.snapshot.recovery is not Recovery.LOGIN:
         return
     sent = _settle_accounts(turn, event)
-    turn.set(cure=None, first_login=False)
+    turn.set(recovery=None, first_login=False)
     turn.unwake(Timer.DEADLINE)
     if event.understood:
         turn.act(Warn("page_unknown_but_understood", event.understood))
@@ -325,7 +325,7 @@ def _pause_for_machine(turn: Turn) -> None:
 def never_settled(turn: Turn) -> None:
     """Act on a login that succeeded but opened no session: one clean restart, then a person (field-problems.md)."""
     after = turn.snapshot.settling
-    turn.set(cure=None, settling=None)
+    turn.set(recovery=None, settling=None)
     if after is Recovery.RESUME:
         # The next check decides which step follows: the SSO session may live without a brokerage session.
         turn.set(resumable=False)

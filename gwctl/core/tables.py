@@ -130,8 +130,8 @@ class Snapshot:
     process: Process = Process.STOPPED
     session: Session = Session.LOGGED_OUT
     epoch: int = 0
-    cure: Recovery | None = None
-    cure_since: float = 0.0
+    recovery: Recovery | None = None
+    recovery_since: float = 0.0
     settling: Recovery | None = None
     handshake_over_at: float = 0.0
     handshakes: int = 0
@@ -211,7 +211,7 @@ def _running_phase(snapshot: Snapshot, session: Session) -> Phase:
     if Timer.LOGIN in snapshot.timers:
         return Phase.BACKOFF
     if session is Session.LOGGING_IN and (
-        snapshot.cure in {Recovery.LOGIN, Recovery.SETTLE} or not snapshot.ever_ready
+        snapshot.recovery in {Recovery.LOGIN, Recovery.SETTLE} or not snapshot.ever_ready
     ):
         return Phase.LOGGING_IN
     return Phase.RECOVERING if snapshot.ever_ready else Phase.STARTING
@@ -273,14 +273,14 @@ class Turn:
         """Return a pause shortened by a random share."""
         return pause_s * (1.0 - self.policy.jitter * self.draw())
 
-    def spend(self, rung: Budgeted, number: int = 1) -> None:
+    def spend(self, budgeted: Budgeted, number: int = 1) -> None:
         """Record ``number`` runs of a recovery step."""
         for _ in range(number):
-            self.set(spent=self.snapshot.spent.plus(rung, self.now))
+            self.set(spent=self.snapshot.spent.plus(budgeted, self.now))
 
-    def room_in_s(self, rung: Budgeted) -> float:
+    def room_in_s(self, budgeted: Budgeted) -> float:
         """Return in how many seconds a recovery step may run, 0 if it may now."""
-        return self.snapshot.spent.room_in_s(rung, self.policy.budgets[rung], self.now)
+        return self.snapshot.spent.room_in_s(budgeted, self.policy.budgets[budgeted], self.now)
 
     def new_epoch(self) -> None:
         """Make all pending answers stale; the wait for a login by hand goes on."""
@@ -288,7 +288,7 @@ class Turn:
         self.set(
             epoch=self.snapshot.epoch + 1,
             checking=False,
-            cure=None,
+            recovery=None,
             settling=None,
             timers={} if by_hand is None else {Timer.BY_HAND: by_hand},
             submits=0,
@@ -337,7 +337,7 @@ def remember(snapshot: Snapshot, wall_minus_monotonic_s: float, now: float) -> d
     spent = snapshot.spent.shifted(wall_minus_monotonic_s)
     not_before, taken_at = snapshot.login_not_before, snapshot.took_over_at
     return {
-        "spent": {str(rung): [round(at, 3) for at in times] for rung, times in spent.times.items()},
+        "spent": {str(budgeted): [round(at, 3) for at in times] for budgeted, times in spent.times.items()},
         "calm_at": round(spent.calm_at, 3),
         "failed_logins": snapshot.failed_logins,
         "blocked": snapshot.blocked,
@@ -357,11 +357,11 @@ def recall(snapshot: Snapshot, kept: Mapping[str, Any], wall_minus_monotonic_s: 
     raw = kept.get("spent")
     raw = raw if isinstance(raw, Mapping) else {}
     times: dict[Budgeted, tuple[float, ...]] = {}
-    for rung in Budgeted:
-        listed = raw.get(str(rung))
+    for budgeted in Budgeted:
+        listed = raw.get(str(budgeted))
         known = [_number(at) for at in listed] if isinstance(listed, list) else []
         monotonic = sorted(min(now, at - wall_minus_monotonic_s) for at in known if at is not None)
-        times[rung] = tuple(at for at in monotonic if now - at < DAY_S)
+        times[budgeted] = tuple(at for at in monotonic if now - at < DAY_S)
     calm_at = _number(kept.get("calm_at"))
     taken_at = _number(kept.get("took_over_at"))
     not_before = _number(kept.get("login_not_before")) or 0.0

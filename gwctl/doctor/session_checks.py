@@ -283,9 +283,9 @@ def check_budget(case: Case) -> Iterator[Finding]:
         return
     now = time.monotonic()
     kept = recall(Snapshot(), raw, case.ports.wall_clock() - now, now)
-    limits = {rung: budget for rung, budget in default_budgets().items() if rung is not Budgeted.RESTART}
-    spent = {rung: kept.spent.room_in_s(rung, budget, now) for rung, budget in limits.items()}
-    exhausted = [f"{rung} for {duration(room_s)}" for rung, room_s in spent.items() if room_s > 0]
+    limits = {budgeted: budget for budgeted, budget in default_budgets().items() if budgeted is not Budgeted.RESTART}
+    spent = {budgeted: kept.spent.room_in_s(budgeted, budget, now) for budgeted, budget in limits.items()}
+    exhausted = [f"{budgeted} for {duration(room_s)}" for budgeted, room_s in spent.items() if room_s > 0]
     pause_s = kept.login_not_before - now
     wait = f"wait; {case.command('status')} shows the reason"
     if exhausted:

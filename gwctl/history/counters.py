@@ -70,13 +70,13 @@ class Counters:
         self._window = False
         self._counted_s = 0.0
         self._outage_s = {False: 0.0, True: 0.0}
-        self._open_cure: Budgeted | None = None
+        self._open_recovery: Budgeted | None = None
         self._open_restart = False
         self.outages = 0
         self.starts = dict.fromkeys(Launch, 0)
         self.restarts = dict.fromkeys(RestartCause, 0)
         self.logins = dict.fromkeys(LoginResult, 0)
-        self.cures = {(rung, worked): 0 for rung in Budgeted for worked in (False, True)}
+        self.recoveries = {(budgeted, worked): 0 for budgeted in Budgeted for worked in (False, True)}
         """By recovery step, and whether the session became ready before the next step ran."""
         self.time_to_ready = {since: Histogram(READY_BOUNDS_S) for since in Since}
         self.tickle_latency = Histogram(TICKLE_BOUNDS_S)
@@ -109,8 +109,8 @@ class Counters:
                 self.restarts[RestartCause(cause)] += 1
                 self._conclude(worked=False)
                 self._open_restart = True
-            case {"kind": "cure", "rung": rung, "ok": ok}:
-                self._cure(Budgeted(rung), ok=bool(ok))
+            case {"kind": "cure", "rung": budgeted, "ok": ok}:
+                self._recover(Budgeted(budgeted), ok=bool(ok))
             case {"kind": "login", "outcome": outcome}:
                 self._login(LoginResult(outcome))
             case {"kind": "window", "open": opens}:
@@ -148,25 +148,25 @@ class Counters:
 
     # Recovery.
 
-    def _cure(self, rung: Budgeted, *, ok: bool) -> None:
-        self._conclude_cure(worked=False)
+    def _recover(self, budgeted: Budgeted, *, ok: bool) -> None:
+        self._conclude_recovery(worked=False)
         if ok:
-            self._open_cure = rung
+            self._open_recovery = budgeted
         else:
-            self.cures[rung, False] += 1
+            self.recoveries[budgeted, False] += 1
 
     def _login(self, result: LoginResult) -> None:
         self.logins[result] += 1
         if result is not LoginResult.PAUSED:
-            self._cure(Budgeted.LOGIN, ok=result is LoginResult.SUCCESS)
+            self._recover(Budgeted.LOGIN, ok=result is LoginResult.SUCCESS)
 
     def _conclude(self, *, worked: bool) -> None:
-        self._conclude_cure(worked=worked)
+        self._conclude_recovery(worked=worked)
         if self._open_restart:
-            self.cures[Budgeted.RESTART, worked] += 1
+            self.recoveries[Budgeted.RESTART, worked] += 1
         self._open_restart = False
 
-    def _conclude_cure(self, *, worked: bool) -> None:
-        if self._open_cure is not None:
-            self.cures[self._open_cure, worked] += 1
-        self._open_cure = None
+    def _conclude_recovery(self, *, worked: bool) -> None:
+        if self._open_recovery is not None:
+            self.recoveries[self._open_recovery, worked] += 1
+        self._open_recovery = None

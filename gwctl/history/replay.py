@@ -191,7 +191,7 @@ class Replay:
             case "gateway" | "adopted":
                 self._gateway(now_s, Deed.RESTART if kind == "gateway" else Deed.ADOPTED)
             case "cure":
-                self._cure(now_s, entry)
+                self._recover(now_s, entry)
             case "login":
                 self._login(now_s, entry)
             case "window":
@@ -295,7 +295,7 @@ class Replay:
             self.deeds.append((now_s, deed))
         self._has_gateway = True
 
-    def _cure(self, now_s: float, entry: Mapping[str, Any]) -> None:
+    def _recover(self, now_s: float, entry: Mapping[str, Any]) -> None:
         for deed in (Deed.RESUME, Deed.REAUTHENTICATE):
             if entry.get("rung") == deed and entry.get("ok") is not False:
                 self.deeds.append((now_s, deed))

@@ -22,8 +22,8 @@ from gwctl.times import DAY_S
 class Outage:
     """The time from when the session was no longer known to be ready until it was ready again, or was stopped.
 
-    ``cures`` lists what restored the session, in order; ``unknown_s`` is the unwatched part; ``ended_s`` is None while
-    the outage lasts. ``maintenance`` is true if one of IBKR's maintenance windows was open during it.
+    ``recoveries`` lists what restored the session, in order; ``unknown_s`` is the unwatched part; ``ended_s`` is None
+    while the outage lasts. ``maintenance`` is true if one of IBKR's maintenance windows was open during it.
     """
 
     began_s: float
@@ -31,14 +31,14 @@ class Outage:
     length_s: float
     unknown_s: float
     cause: str
-    cures: tuple[str, ...]
+    recoveries: tuple[str, ...]
     maintenance: bool
     sandbox: bool
 
     @property
-    def cure(self) -> str:
+    def recovery(self) -> str:
         """What restored the session, in words."""
-        return ", ".join(self.cures)
+        return ", ".join(self.recoveries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def _outage(run: list[Stretch], after: State | None, replay: Replay) -> Outage:
         length_s=ended_s - began_s,
         unknown_s=sum(one.length_s for one in run if one.state is State.UNKNOWN),
         cause=cause,
-        cures=_cures(_between(replay.deeds, began_s, ended_s), after),
+        recoveries=_recoveries(_between(replay.deeds, began_s, ended_s), after),
         maintenance=any(began_s <= closed_s and opened_s <= ended_s for opened_s, closed_s in replay.windows),
         sandbox=run[-1].sandbox,
     )
@@ -184,7 +184,7 @@ def _between(deeds: list[tuple[float, Deed]], began_s: float, ended_s: float) ->
         at += 1
 
 
-def _cures(deeds: Iterable[Deed], after: State | None) -> tuple[str, ...]:
+def _recoveries(deeds: Iterable[Deed], after: State | None) -> tuple[str, ...]:
     """Return what restored the session: the last action on the gateway, then the last one on the session."""
     if after is None:
         return ()

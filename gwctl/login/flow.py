@@ -68,14 +68,14 @@ class Flow:
         self._page = page
         self._task = task
         self._permit = permit
-        self._hands = PageActions(page, task, on_step)
-        self._form = Form(self._hands)
+        self._actions = PageActions(page, task, on_step)
+        self._form = Form(self._actions)
         self._codes = (
             CodeSource(task.totp_secret.reveal(), clock or SystemClock(), used_window=task.totp_used_window)
             if task.totp_secret and task.method in {Method.TOTP, Method.AUTO}
             else None
         )
-        self._challenge = Challenge(self._hands, self._codes, answer)
+        self._challenge = Challenge(self._actions, self._codes, answer)
         self._durations_ms: dict[str, float] = {}
         self._late = LoginOutcome.PAGE_NEVER_CAME
         self._submits = 0
@@ -94,9 +94,9 @@ class Flow:
         cookies: tuple[SsoCookie, ...] = ()
         first: Ended | None = None
         try:
-            async with asyncio.timeout(self._task.deadline_s) as self._hands.limit:
+            async with asyncio.timeout(self._task.deadline_s) as self._actions.limit:
                 if self._task.first_after_start:
-                    await self._hands.open_demo(self._task.patience.demo_call_s)
+                    await self._actions.open_demo(self._task.patience.demo_call_s)
                 ended = first = await self._attempt()
                 if self._is_worth_the_demo(ended):
                     ended = self._judge_both(first, await self._attempt_after_demo())
@@ -114,13 +114,13 @@ class Flow:
             ended = Ended(LoginOutcome.BROWSER_FAILED, str(error)) if self._submits else ended_by(str(error), status)
         if ended.outcome in _UNSENT and not self._submits and self._posts is not None:
             ended = await self._look_for_late_form(ended, self._posts)
-        self._hands.note(f"ended: {ended.outcome.value}")
-        self._durations_ms["total"] = self._hands.now_ms()
+        self._actions.note(f"ended: {ended.outcome.value}")
+        self._durations_ms["total"] = self._actions.now_ms()
         return LoginReport(
             outcome=ended.outcome,
             submits=self._submits,
             text=tidy(ended.text, self.secrets),
-            steps=tuple(self._hands.steps),
+            steps=tuple(self._actions.steps),
             cookies=cookies,
             page_version=self._form.version,
             durations_ms=self._durations_ms,
@@ -131,7 +131,7 @@ class Flow:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The texts that must not appear in anything we keep: the task's secrets and the typed codes."""
-        return self._hands.secrets
+        return self._actions.secrets
 
     def _is_worth_the_demo(self, ended: Ended) -> bool:
         """Say whether to try once more; a password that left the browser only if it has worked before (law 2)."""
@@ -160,7 +160,7 @@ class Flow:
         self._late = LoginOutcome.SWALLOWED
         self._workaround_used = True
         posts = self._page.wire.traffic.posts
-        await self._hands.open_demo(self._task.patience.demo_s)
+        await self._actions.open_demo(self._task.patience.demo_s)
         return self._sent_late(posts) or await self._attempt()
 
     async def _look_for_late_form(self, ended: Ended, posts: int) -> Ended:
@@ -177,10 +177,10 @@ class Flow:
     async def _attempt(self) -> Ended:
         """Go through the page once, up to its answer to the password and to the questions after it."""
         self._late = LoginOutcome.PAGE_NEVER_CAME
-        begun_ms = self._hands.now_ms()
+        begun_ms = self._actions.now_ms()
         try:
             look = await self._form.open()
-            self._durations_ms["form"] = round(self._hands.now_ms() - begun_ms, 1)
+            self._durations_ms["form"] = round(self._actions.now_ms() - begun_ms, 1)
             look = await self._form.fill(await self._form.set_mode(look))
             return await self._submit(look)
         except Over as over:
@@ -198,15 +198,15 @@ class Flow:
             raise Over(LoginOutcome.CANCELLED, "the submit was not permitted")
         submitted = Submitted(look, self._page.wire.traffic)
         self._late = LoginOutcome.TIMED_OUT
-        begun_ms = self._hands.now_ms()
+        begun_ms = self._actions.now_ms()
         is_out = True  # however we leave from here, the password may have been sent
         try:
             ended = await self._follow(await self._click_submit())
             unsent = (
                 ended.outcome is LoginOutcome.SWALLOWED and self._page.wire.traffic.posts == submitted.traffic.posts
             )
-            if unsent and not await self._form.is_filled(await self._hands.look()):
-                self._hands.note("form emptied by the page before it was sent")
+            if unsent and not await self._form.is_filled(await self._actions.look()):
+                self._actions.note("form emptied by the page before it was sent")
                 ended = await self._follow(await self._click_submit())
         except Over as over:
             is_out = self._was_asked or over.ended.outcome not in _UNSENT
@@ -218,20 +218,20 @@ class Flow:
             self._page.wire.expect_form(expected=False)
             self._posts = self._page.wire.traffic.posts
             self._submits += is_out or self._posts > submitted.traffic.posts
-            self._durations_ms["answer"] = round(self._hands.now_ms() - begun_ms, 1)
+            self._durations_ms["answer"] = round(self._actions.now_ms() - begun_ms, 1)
 
     async def _click_submit(self) -> Submitted:
         """Click the form's button once and return the state just before; a form that was rebuilt is filled again."""
         for _ in range(_CLICKS):
-            look = await self._form.make_ready(await self._hands.look())
-            said = self._hands.said + f"\n{look.words}"
+            look = await self._form.make_ready(await self._actions.look())
+            said = self._actions.said + f"\n{look.words}"
             submitted = Submitted(look, self._page.wire.traffic, said=said)
             self._page.wire.expect_form(expected=True)
-            if await self._hands.click(Element.SUBMIT):
-                self._hands.said = said
-                self._hands.note("submitted")
+            if await self._actions.click(Element.SUBMIT):
+                self._actions.said = said
+                self._actions.note("submitted")
                 return submitted
-        raise Over(LoginOutcome.PAGE_UNKNOWN, f"nothing to click: {describe_search(self._hands.selectors)}")
+        raise Over(LoginOutcome.PAGE_UNKNOWN, f"nothing to click: {describe_search(self._actions.selectors)}")
 
     async def _follow(self, submitted: Submitted) -> Ended:
         """Wait for the end, and answer the page's questions where possible."""
@@ -269,9 +269,9 @@ class Flow:
         begun_s = since_s = answering_since_s = changed_s = now_s = time.monotonic()
         while now_s - since_s < longest_s:
             asked_s = time.monotonic()
-            fresh = await self._page.look(self._hands.selectors, look, timeout_s=_SLICE_S)
+            fresh = await self._page.look(self._actions.selectors, look, timeout_s=_SLICE_S)
             if fresh is None:  # unchanged, or no answer
-                fresh = await self._page.look(self._hands.selectors, None, timeout_s=_AT_ONCE_S)
+                fresh = await self._page.look(self._actions.selectors, None, timeout_s=_AT_ONCE_S)
             now_s = time.monotonic()
             if fresh is None or now_s - asked_s > _SLICE_S + _AT_ONCE_S:
                 answering_since_s = changed_s = now_s
@@ -284,14 +284,14 @@ class Flow:
                 since_s, longest_s = (begun_s, patience.push_s) if awaits_approval else (now_s, patience.answer_s)
             if (look.state, traffic) != state:
                 state, changed_s = (look.state, traffic), now_s
-                await self._hands.dismiss_cookie_dialog(look)
+                await self._actions.dismiss_cookie_dialog(look)
             submitted = with_early_words(look, traffic, submitted)
             said = heard(look, traffic, submitted) or said
             gone = answered_by(look, traffic, submitted) or gone
             now = Now(look, traffic, now_s - answering_since_s, now_s - changed_s, self._page.wire.quiet_s, said)
             verdict = judge(now, submitted, patience)
             if verdict is not None:
-                self._hands.note(f"asked for {verdict.element}" if isinstance(verdict, Asked) else "answered")
+                self._actions.note(f"asked for {verdict.element}" if isinstance(verdict, Asked) else "answered")
                 return verdict
             silent = Ended(LoginOutcome.TIMED_OUT, "IBKR answered, but the page did nothing with it", is_mute=True)
             if is_idle(now, submitted, patience) and self._is_worth_the_demo(silent) and not self._workaround_used:

@@ -26,10 +26,10 @@ _SWITCH_CLICKS = 2
 class Form:
     """The login form of one page."""
 
-    def __init__(self, hands: PageActions) -> None:
-        self._hands = hands
-        self._task = hands.task
-        self._patience = hands.patience
+    def __init__(self, actions: PageActions) -> None:
+        self._actions = actions
+        self._task = actions.task
+        self._patience = actions.patience
         self.version: str | None = None
         self._has_switch = False
 
@@ -37,24 +37,24 @@ class Form:
         """Return the look with the form; reloads once if it does not appear. Raises Over and PageFailed."""
         for name, may_reload in (("page opened", True), ("page reloaded", False)):
             await self._open_page()
-            self._hands.note(name)
+            self._actions.note(name)
             look = await self._await_form(may_reload=may_reload)
             if look is not None:
                 self.version = self._version(look)
-                self._hands.note(f"form visible ({self.version})")
+                self._actions.note(f"form visible ({self.version})")
                 return look
         raise Over(LoginOutcome.PAGE_NEVER_CAME, f"no form within twice {self._patience.form_s:g} s")
 
     def _version(self, look: PageState) -> str:
         """Return the page's version; for an unknown page, note what was recognized, and by what."""
         if look.is_recognized:
-            self._hands.note(f"{UNDERSTOOD} {describe(look.recognized)}")
+            self._actions.note(f"{UNDERSTOOD} {describe(look.recognized)}")
             return RECOGNIZED
         return version_of(look.visible[Element.USERNAME], username_alone=not look.shows(Element.PASSWORD))
 
     async def _open_page(self) -> None:
         try:
-            status = await self._hands.page.open(
+            status = await self._actions.page.open(
                 self._task.base_url + self._task.page_path, timeout_s=self._patience.form_s
             )
         except PageSilent as error:
@@ -71,23 +71,23 @@ class Form:
         begun_s = blank_since_s = time.monotonic()
         look: PageState | None = None
         while (left_s := begun_s + self._patience.form_s - time.monotonic()) > 0:
-            fresh = await self._hands.page.look(self._hands.selectors, look, timeout_s=min(left_s, 1.0))
+            fresh = await self._actions.page.look(self._actions.selectors, look, timeout_s=min(left_s, 1.0))
             look = fresh or look
             if may_reload and self._waits_in_vain(look):
-                self._hands.note("page waits for an answer")
+                self._actions.note("page waits for an answer")
                 return None
             if look is None:
                 continue
             if fresh is not None:
-                self._hands.hear(look.words)
-                await self._hands.dismiss_cookie_dialog(look)
+                self._actions.hear(look.words)
+                await self._actions.dismiss_cookie_dialog(look)
             if look.shows_form and look.shows(Element.SUBMIT, Element.USERNAME_SUBMIT):
                 return look
             self._end_if_ill(look, time.monotonic() - begun_s)
-            if not look.blank or self._hands.page.wire.quiet_s == 0:
+            if not look.blank or self._actions.page.wire.quiet_s == 0:
                 blank_since_s = time.monotonic()
             elif may_reload and time.monotonic() - blank_since_s >= self._patience.blank_s:
-                self._hands.note("page blank")
+                self._actions.note("page blank")
                 return None
         if look is not None and ask_for_passkey(look.words):
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {PASSKEY_ONLY}")
@@ -98,14 +98,14 @@ class Form:
     def _waits_in_vain(self, look: PageState | None) -> bool:
         """Say whether a page without a form has waited too long for an answer."""
         shown = look is not None and look.shows_form
-        return not shown and self._hands.page.wire.unanswered_s >= self._patience.unanswered_s
+        return not shown and self._actions.page.wire.unanswered_s >= self._patience.unanswered_s
 
     def _unknown(self, look: PageState, what: str) -> Over:
         """Return the end of an attempt at an unknown page, with what was seen or what was looked for."""
         refused = look.recognized.refused
         if not refused and look.is_recognized and not look.shows(Element.USERNAME):
             refused = "a field for a password, but none for a username before it"
-        seen = f"what was seen: {refused}" if refused else f"{what}{describe_search(self._hands.selectors)}"
+        seen = f"what was seen: {refused}" if refused else f"{what}{describe_search(self._actions.selectors)}"
         return Over(LoginOutcome.PAGE_UNKNOWN, seen)
 
     def _end_if_ill(self, look: PageState, waited_s: float) -> None:
@@ -113,7 +113,7 @@ class Form:
             raise Over(LoginOutcome.SECOND_FACTOR_NEEDED, f"IBKR asks for {PASSKEY_ONLY}")
         outcome = classify_error(look.error) if look.error else None
         # An announcement may appear before the form, on a page that is still loading.
-        calm = min(waited_s, self._hands.page.wire.quiet_s) >= self._patience.banner_s
+        calm = min(waited_s, self._actions.page.wire.quiet_s) >= self._patience.banner_s
         ill = outcome is LoginOutcome.UPSTREAM_ILL and calm
         if outcome is not None and (ill or outcome is LoginOutcome.COOKIES_DISABLED):
             raise Over(outcome, look.error)
@@ -124,32 +124,34 @@ class Form:
         """Read the paper switch, click it if it is wrong, and read it again: the click may rebuild the form."""
         wanted = self._task.mode == "paper"
         if look.paper_torn:  # unless it is still being built
-            look = await self._hands.watch(look, lambda now: not now.paper_torn) or look
+            look = await self._actions.watch(look, lambda now: not now.paper_torn) or look
         if look.paper_torn:
             raise Over(LoginOutcome.PAGE_UNKNOWN, "what was seen: several paper switches, and they do not agree")
         self._has_switch |= look.paper is not None or bool(look.recognized.ways)
         if (look.paper is None and not look.recognized.ways) or look.paper == wanted:
-            self._hands.note("no paper switch" if look.paper is None else f"mode is {self._task.mode}")
+            self._actions.note("no paper switch" if look.paper is None else f"mode is {self._task.mode}")
             return look
         for by_script in (False,) * _SWITCH_CLICKS + (True,):
             await self._click_switch(look, by_script=by_script)
-            seen = await self._hands.watch(await self._hands.look(), lambda now: now.paper == wanted and now.shows_form)
+            seen = await self._actions.watch(
+                await self._actions.look(), lambda now: now.paper == wanted and now.shows_form
+            )
             if seen is not None:
-                self._hands.note(f"mode switched to {self._task.mode}")
+                self._actions.note(f"mode switched to {self._task.mode}")
                 return seen
-            look = await self._hands.look()
+            look = await self._actions.look()
         raise Over(LoginOutcome.PAGE_UNKNOWN, f"the paper switch cannot be set to {self._task.mode}")
 
     async def _click_switch(self, look: PageState, *, by_script: bool) -> None:
         if way := look.recognized.ways.get(self._task.mode):
-            await self._hands.use(way)
+            await self._actions.use(way)
             return
         for element in (Element.PAPER_LABEL, Element.PAPER_SWITCH):
             if look.shows(element) and not by_script:
-                await self._hands.click(element)
+                await self._actions.click(element)
                 return
-        switch, action_s = self._hands.selectors[Element.PAPER_SWITCH], self._patience.action_s
-        await self._hands.page.toggle(switch, by_script=by_script, timeout_s=action_s)
+        switch, action_s = self._actions.selectors[Element.PAPER_SWITCH], self._patience.action_s
+        await self._actions.page.toggle(switch, by_script=by_script, timeout_s=action_s)
 
     async def make_ready(self, look: PageState) -> PageState:
         """Return the look once the form is filled in the right mode and its button is enabled; raises Over.
@@ -162,23 +164,23 @@ class Form:
                 look = await self.fill(look)
             if look.submit_ready:
                 return look
-            seen = await self._hands.watch(look, lambda now: now.submit_ready or not now.password_filled)
-            look = seen or await self._hands.look()
+            seen = await self._actions.watch(look, lambda now: now.submit_ready or not now.password_filled)
+            look = seen or await self._actions.look()
         what = "stays disabled" if look.shows(Element.SUBMIT) else "is gone"
-        searched = ", ".join(self._hands.selectors[Element.SUBMIT])
+        searched = ", ".join(self._actions.selectors[Element.SUBMIT])
         raise Over(LoginOutcome.PAGE_UNKNOWN, f"the form's button {what}: {searched}")
 
     async def fill(self, look: PageState) -> PageState:
         """Type username and password until they stay, in the right mode; raises Over if they do not."""
         for _ in range(_FILL_ROUNDS):
             if await self._fill_username(look) and await self._fill_password():
-                look = await self._hands.look()
+                look = await self._actions.look()
                 if await self.is_filled(look) and await self._stays_filled(look):
-                    self._hands.note("form filled")
+                    self._actions.note("form filled")
                     return look
-            look = await self._hands.look()
+            look = await self._actions.look()
             # A form that is being rebuilt is missing for a moment.
-            look = await self._hands.watch(look, lambda now: now.shows(Element.USERNAME, Element.PASSWORD)) or look
+            look = await self._actions.watch(look, lambda now: now.shows(Element.USERNAME, Element.PASSWORD)) or look
             look = await self.set_mode(look)
         raise self._unknown(look, "the fields do not keep what is typed: ")
 
@@ -188,21 +190,21 @@ class Form:
             return True
         until_s = time.monotonic() + _STEADY_S
         while (left_s := until_s - time.monotonic()) > 0:
-            look = await self._hands.page.look(self._hands.selectors, look, timeout_s=left_s) or look
+            look = await self._actions.page.look(self._actions.selectors, look, timeout_s=left_s) or look
         return await self.is_filled(look)
 
     async def _fill_username(self, look: PageState) -> bool:
         selector = look.visible.get(Element.USERNAME)
         if selector is None:
             return look.shows(Element.PASSWORD)  # the second half of the two-step form
-        return await self._hands.page.fill(selector, self._task.username, timeout_s=self._patience.action_s)
+        return await self._actions.page.fill(selector, self._task.username, timeout_s=self._patience.action_s)
 
     async def _fill_password(self) -> bool:
-        look = await self._hands.look()
+        look = await self._actions.look()
         if not look.shows(Element.PASSWORD) and look.shows(Element.USERNAME_SUBMIT):
-            await self._hands.click(Element.USERNAME_SUBMIT)
+            await self._actions.click(Element.USERNAME_SUBMIT)
             before = look.error
-            seen = await self._hands.watch(
+            seen = await self._actions.watch(
                 look, lambda now: now.shows(Element.PASSWORD) or now.error not in {"", before}
             )
             look = seen or look
@@ -211,13 +213,13 @@ class Form:
         selector = look.visible.get(Element.PASSWORD)
         if selector is None:
             return False
-        return await self._hands.page.fill(selector, self._task.password.reveal(), timeout_s=self._patience.action_s)
+        return await self._actions.page.fill(selector, self._task.password.reveal(), timeout_s=self._patience.action_s)
 
     async def is_filled(self, look: PageState) -> bool:
         """Say whether the visible fields contain exactly the right text, in the right mode."""
         wanted = ((Element.USERNAME, self._task.username), (Element.PASSWORD, self._task.password.reveal()))
         checks = [
-            self._hands.page.holds(look.visible[element], text, timeout_s=self._patience.action_s)
+            self._actions.page.holds(look.visible[element], text, timeout_s=self._patience.action_s)
             for element, text in wanted
             if look.shows(element)
         ]

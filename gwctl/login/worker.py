@@ -37,25 +37,25 @@ PROBED = "the page was inspected; nothing was submitted"
 
 async def probe(page: Page, task: LoginJob, on_step: OnStep) -> LoginReport:
     """Open the page, wait for its form, and report what was found; for a known page, the outcome is CANCELLED."""
-    hands = PageActions(page, task, on_step)
-    form = Form(hands)
+    actions = PageActions(page, task, on_step)
+    form = Form(actions)
     elements: dict[str, str] = {}
     try:
-        async with asyncio.timeout(task.deadline_s) as hands.limit:
+        async with asyncio.timeout(task.deadline_s) as actions.limit:
             try:
                 look = await form.open()
-                elements = await page.find(hands.selectors)
+                elements = await page.find(actions.selectors)
                 elements |= {element.value: f"{RECOGNIZED} by {how}" for element, how in look.recognized.how.items()}
                 ended = Ended(LoginOutcome.CANCELLED, PROBED)
             except Over as over:
                 ended = _unreachable(over.ended.text) or over.ended
                 with contextlib.suppress(PageFailed):
-                    elements = await page.find(hands.selectors)
+                    elements = await page.find(actions.selectors)
     except TimeoutError:
         ended = Ended(LoginOutcome.PAGE_NEVER_CAME, f"not finished within {task.deadline_s:g} s")
     except PageFailed as error:
         ended = _unreachable(str(error)) or ended_by(str(error))
-    return _report(hands, ended, version=form.version, elements=elements)
+    return _report(actions, ended, version=form.version, elements=elements)
 
 
 def _unreachable(text: str) -> Ended | None:
@@ -64,12 +64,12 @@ def _unreachable(text: str) -> Ended | None:
     return None if at < 0 else Ended(LoginOutcome.PAGE_NEVER_CAME, text[at:])
 
 
-async def _await_success(page: Page, hands: PageActions) -> None:
+async def _await_success(page: Page, actions: PageActions) -> None:
     """Return when the page says that the login succeeded, however often the person reloads it until then."""
     look: PageState | None = None
     while look is None or not look.success:
         asked_s = time.monotonic()
-        fresh = await page.look(hands.selectors, look, timeout_s=LOOK_S)
+        fresh = await page.look(actions.selectors, look, timeout_s=LOOK_S)
         look = fresh or look
         if fresh is None:
             # A crashed page fails at once, again and again, until the person reloads it.
@@ -78,16 +78,16 @@ async def _await_success(page: Page, hands: PageActions) -> None:
 
 async def by_hand(page: Page, task: LoginJob, on_step: OnStep) -> LoginReport:
     """Open the page in a window and wait for the person to log in; CANCELLED if the window is closed before."""
-    hands = PageActions(page, task, on_step)
+    actions = PageActions(page, task, on_step)
     page.outlives_crash = True
     cookies: tuple[SsoCookie, ...] = ()
     try:
         async with asyncio.timeout(task.deadline_s):
-            await hands.open_demo(task.patience.demo_call_s)
+            await actions.open_demo(task.patience.demo_call_s)
             await page.open(task.base_url + task.page_path, timeout_s=task.patience.form_s)
-            hands.note("window open")
-            await _await_success(page, hands)
-            hands.note("logged in by hand")
+            actions.note("window open")
+            await _await_success(page, actions)
+            actions.note("logged in by hand")
             cookies = await page.cookies(task.base_url)
             ended = Ended(LoginOutcome.SUCCESS)
     except TimeoutError:
@@ -99,11 +99,11 @@ async def by_hand(page: Page, task: LoginJob, on_step: OnStep) -> LoginReport:
             if gone
             else Ended(LoginOutcome.PAGE_NEVER_CAME, str(error))
         )
-    return _report(hands, ended, cookies=cookies)
+    return _report(actions, ended, cookies=cookies)
 
 
 def _report(
-    hands: PageActions,
+    actions: PageActions,
     ended: Ended,
     *,
     version: str | None = None,
@@ -111,14 +111,14 @@ def _report(
     cookies: tuple[SsoCookie, ...] = (),
 ) -> LoginReport:
     if ended.text != PROBED:
-        hands.note(f"ended: {ended.outcome.value}")
+        actions.note(f"ended: {ended.outcome.value}")
     return LoginReport(
         outcome=ended.outcome,
-        text=tidy(ended.text, hands.task.secrets),
-        steps=tuple(hands.steps),
+        text=tidy(ended.text, actions.task.secrets),
+        steps=tuple(actions.steps),
         cookies=cookies,
         page_version=version,
-        durations_ms={"total": hands.now_ms()},
+        durations_ms={"total": actions.now_ms()},
         elements=elements or {},
     )
 

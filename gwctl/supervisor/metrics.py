@@ -223,7 +223,8 @@ METRICS: tuple[Metric, ...] = (
         Kind.COUNTER,
         "Recovery steps by kind, and whether the session became ready before the next step ran.",
         lambda facts: {
-            (str(rung), _yes_no(worked)): float(count) for (rung, worked), count in facts.numbers.cures.items()
+            (str(budgeted), _yes_no(worked)): float(count)
+            for (budgeted, worked), count in facts.numbers.recoveries.items()
         },
         {"rung": tuple(Budgeted), "worked": YES_NO},
     ),
@@ -299,7 +300,7 @@ class Watched(Protocol):
     numbers: Counters
 
     @property
-    def shell(self) -> HasSnapshot:
+    def loop(self) -> HasSnapshot:
         """The loop."""
         ...
 
@@ -321,7 +322,7 @@ def answer_scrape(watched: Watched, accept: str) -> Answer:
     except ImportError:
         return Answer(501, MISSING)
     encode, content_type = choose_encoder(accept)
-    facts = Facts(watched.status(), watched.shell.snapshot, watched.numbers)
+    facts = Facts(watched.status(), watched.loop.snapshot, watched.numbers)
     return Answer(200, encode(_registry_of(facts)), content_type)
 
 

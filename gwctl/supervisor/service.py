@@ -111,7 +111,7 @@ class Service:
             questions=self.questions,
         )
         ports = ports_of(order, self.keeper, self.probe, self.authenticator)
-        self.shell = Loop(policy_from(self.settings), ports, self.journal, self._changed)
+        self.loop = Loop(policy_from(self.settings), ports, self.journal, self._changed)
         page = Page(self.status, self.paths, lambda: self.journal.count)
         routes = Routes(self.status, self.is_live, self._control, self._events, page.pages, page.streams, self._metrics)
         self.health = HealthServer(routes, secrets.token_urlsafe(24), self.instance)
@@ -129,14 +129,14 @@ class Service:
         self._was_ready = False
         self.budgets = None if order.sandbox else KeptBudgets(self.paths.budget_file)
         self.ended_by: signal.Signals | None = None
-        self.hands = ManualLogins(self.shell.post)
+        self.manual_logins = ManualLogins(self.loop.post)
         self._forgets = False
-        self.tether = Lease(order.holder, lambda: self.shell.post(StopWanted()), self._note)
+        self.lease = Lease(order.holder, lambda: self.loop.post(StopWanted()), self._note)
 
     # Callbacks of the loop.
 
     def _warm_up(self, pin: str) -> None:
-        if not self.probe.cookies and self.shell.snapshot.session not in NO_LOGINS:
+        if not self.probe.cookies and self.loop.snapshot.session not in NO_LOGINS:
             self.authenticator.prepare(pin)
         self.authenticator.pin = pin
 
@@ -144,12 +144,12 @@ class Service:
         self.journal.write(kind, **fields)
         if kind in {"gateway", "adopted"} and self.drift is not None:
             settle_s = policy_from(self.keeper.settings).settle_expected_s
-            self.shell.policy = replace(self.shell.policy, settle_expected_s=settle_s)
+            self.loop.policy = replace(self.loop.policy, settle_expected_s=settle_s)
             self.drift.poke()
-        self._changed(self.shell.snapshot)
+        self._changed(self.loop.snapshot)
 
     def _pushed(self, ready: bool | None) -> None:  # noqa: FBT001 - the listener's shape
-        self.shell.post(SessionPushed(ready=ready))
+        self.loop.post(SessionPushed(ready=ready))
 
     def _keep_cookies(self, cookies: tuple[tuple[str, str], ...]) -> None:
         self.probe.cookies = cookies
@@ -193,11 +193,11 @@ class Service:
 
     def _folder_lost(self) -> None:
         self.journal.write("warning", code="folder_lost", text="the profile's folder was deleted")
-        self.shell.post(FolderLost())
+        self.loop.post(FolderLost())
 
     def _abdicate(self) -> None:
         self._keep_gateway = True
-        self.shell.post(StopWanted(keep_gateway=True))
+        self.loop.post(StopWanted(keep_gateway=True))
 
     def _close_idle_browser(self) -> None:
         if self.authenticator.is_warm:
@@ -206,13 +206,13 @@ class Service:
 
     def is_live(self) -> bool:
         """Return whether the loop still runs."""
-        return time.monotonic() - self.shell.turned_at < LIVE_WITHIN_S
+        return time.monotonic() - self.loop.turned_at < LIVE_WITHIN_S
 
     # Requests.
 
     def status(self) -> dict[str, Any]:
         """Return the ``status`` object."""
-        snapshot = self.shell.snapshot
+        snapshot = self.loop.snapshot
         now = time.monotonic()
         return {
             "profile": self.settings.profile,
@@ -225,7 +225,7 @@ class Service:
             "drift": [] if self.drift is None else [one.to_status() for one in self.drift.found],
             "question": self.questions.describe_open(),
             "tickles": describe_tickles(self.probe.latencies_s),
-            "budget": describe_budget(snapshot.spent, self.shell.policy.budgets, now),
+            "budget": describe_budget(snapshot.spent, self.loop.policy.budgets, now),
         }
 
     def _metrics(self, accept: str) -> Answer:
@@ -238,26 +238,26 @@ class Service:
             case "stop":
                 self._keep_gateway = bool(body.get("keep_session"))
                 self._forgets = body.get("by_person", True) is True
-                self.shell.post(StopWanted(keep_gateway=self._keep_gateway))
+                self.loop.post(StopWanted(keep_gateway=self._keep_gateway))
             case "restart":
-                self.shell.post(RestartWanted())
+                self.loop.post(RestartWanted())
             case "login":
                 self._take_over_secrets(body)
                 self.questions.attended = body.get("attended") is True
-                self.shell.post(LoginWanted())
+                self.loop.post(LoginWanted())
             case "by_hand":
-                self.hands.take(body)
+                self.manual_logins.take(body)
             case "logged_in_by_hand":
                 cookies = tuple((str(name), str(value)) for name, value in body.get("cookies", []))
                 self._keep_cookies(cookies)
-                self.hands.done()
-                self.shell.post(LoggedInByHand(resumable=bool(cookies)))
+                self.manual_logins.done()
+                self.loop.post(LoggedInByHand(resumable=bool(cookies)))
             case "answer":
                 if not self.questions.give(int(body.get("id", 0)), str(body.get("code", ""))):
                     return {"ok": False, "error": "no code is needed any more"}
             case "hold" | "let_go" | "keep":
-                ending = self._finish is not None or phase_of(self.shell.snapshot) is Phase.STOPPING
-                return self.tether.answer(verb, body, ending=ending)
+                ending = self._finish is not None or phase_of(self.loop.snapshot) is Phase.STOPPING
+                return self.lease.answer(verb, body, ending=ending)
             case _:
                 return {"ok": False, "error": f"no such command: {verb}"}
         return {"ok": True, "n": self.journal.count}
@@ -310,27 +310,27 @@ class Service:
         await asyncio.to_thread(self._record)
         self.journal.begin(sandbox=self.order.sandbox, version=VERSION)
         if self.budgets is not None:
-            self.shell.post(await asyncio.to_thread(self.budgets.recall))
+            self.loop.post(await asyncio.to_thread(self.budgets.recall))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             # Under nohup, SIGHUP is ignored and stays ignored.
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._on_signal, number)
-        self.tether.begin()
+        self.lease.begin()
         housekeeping = loop.create_task(self._keep_house())
         try:
             if self.order.by_hand:
                 # Before the gateway starts, or a login would begin before the person's call has reported itself.
-                self.shell.post(ByHandWanted())
+                self.loop.post(ByHandWanted())
             running = await asyncio.to_thread(find_running, self.paths)
             if running is not None and self.drift is not None:
                 await self.drift.look_first(running.java.pid)
-            finish = await self.shell.run(StartWanted(adopted=running is not None))
+            finish = await self.loop.run(StartWanted(adopted=running is not None))
             await self._end(finish)
             return finish
         finally:
             housekeeping.cancel()
-            await asyncio.gather(housekeeping, self.tether.close(), self.hands.close(), return_exceptions=True)
+            await asyncio.gather(housekeeping, self.lease.close(), self.manual_logins.close(), return_exceptions=True)
             await self.keeper.close()
             await self.authenticator.close()
             await self.health.stop()
@@ -342,7 +342,7 @@ class Service:
     def _on_signal(self, number: signal.Signals) -> None:
         log.info("%s: stopping", number.name)
         self.ended_by = number
-        self.shell.post(StopWanted())
+        self.loop.post(StopWanted())
 
     def _record(self) -> None:
         told = {"port": self._port, "instance": self.instance, "token": self._token, "sandbox": self.order.sandbox}
@@ -359,7 +359,7 @@ class Service:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             self.disk.do(self.keeper.rotate_log)
-            self.notifier.look(self.shell.snapshot.reason)
+            self.notifier.look(self.loop.snapshot.reason)
             if self.hold.is_intact():
                 self.journal.seen(ready=self._was_ready)
                 with contextlib.suppress(GwctlError):
@@ -386,5 +386,5 @@ class Service:
             self.disk.do(self.budgets.forget)
         self.journal.write("end", exit_code=finish.exit_code, code=finish.code, text=finish.text)
         self.disk.do(partial(write_json, self.paths.last_end_file, {**self._finish, "at_s": time.time()}))
-        self._changed(self.shell.snapshot)
+        self._changed(self.loop.snapshot)
         await self.health.drain(DRAIN_S)

@@ -65,13 +65,13 @@ def describe_tickles(latencies_s: Sequence[float]) -> dict[str, Any] | None:
 def describe_budget(spent: Spent, budgets: Mapping[Budgeted, Budget], now: float) -> dict[str, Any]:
     """Return how often each recovery step ran within the last hour and day, and how often it may run."""
     return {
-        str(rung): {
-            "hour": len(spent.within(rung, HOUR_S, now)),
+        str(budgeted): {
+            "hour": len(spent.within(budgeted, HOUR_S, now)),
             "per_hour": budget.per_hour,
-            "day": sum(now - at < DAY_S for at in spent.times.get(rung, ())),
+            "day": sum(now - at < DAY_S for at in spent.times.get(budgeted, ())),
             "per_day": budget.per_day,
         }
-        for rung, budget in budgets.items()
+        for budgeted, budget in budgets.items()
     }
 
 
@@ -108,7 +108,7 @@ def _under_way(snapshot: Snapshot) -> str | None:
             return "stop"
         case _:
             pass
-    return None if snapshot.cure in {None, Recovery.SETTLE} else str(snapshot.cure)
+    return None if snapshot.recovery in {None, Recovery.SETTLE} else str(snapshot.recovery)
 
 
 STATUS_EVERY_S = 1.0

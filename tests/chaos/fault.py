@@ -40,7 +40,7 @@ class Fault:
     injected: str
     cleared: str
     seen: str
-    cure: str
+    recovery: str
     bound_s: float
     test: str
     kind: str

@@ -45,7 +45,7 @@ def page() -> str:
             f"{fault.title} (`{fault.name}`)",
             how,
             fault.seen,
-            fault.cure,
+            fault.recovery,
             f"{fault.bound_s:g} s" + ("" if fault.aim_s is None else f" ({fault.aim_s:g} s)"),
             str(fault.submits),
             gateway,

@@ -56,8 +56,8 @@ STATUS_KEYS: dict[str, Any] = {
     "question": OPTIONAL,
     "tickles": {"last_s": float, "median_s": float, "worst_s": float, "recent_s": list},
     "budget": {
-        rung: {"hour": int, "per_hour": int, "day": int, "per_day": int}
-        for rung in ("reauthenticate", "resume", "login", "restart")
+        budgeted: {"hour": int, "per_hour": int, "day": int, "per_day": int}
+        for budgeted in ("reauthenticate", "resume", "login", "restart")
     },
 }
 PHASES = {

@@ -82,7 +82,7 @@ class HealthyWorld:
         ends = snapshot.process in {Process.STOPPED, Process.STOPPING, Process.FATAL} or snapshot.finishing is not None
         locked = snapshot.session is Session.LOCKED_OUT
         # A gateway that is not there yet cannot show whether somebody has logged in meanwhile.
-        return ends or (locked and snapshot.cure is None and not snapshot.login_wanted and not self._may_see())
+        return ends or (locked and snapshot.recovery is None and not snapshot.login_wanted and not self._may_see())
 
     def _may_see(self) -> bool:
         return self.sight is Verdict.READY or self.core.snapshot.process is not Process.RUNNING
@@ -132,7 +132,7 @@ class HealthyWorld:
         if name == "check":
             return Checked(epoch, self.sight)
         if name == "cure":
-            resumed = self.core.snapshot.cure is Recovery.RESUME
+            resumed = self.core.snapshot.recovery is Recovery.RESUME
             self.sight = Verdict.READY
             return (ResumeDone if resumed else ReauthenticateDone)(epoch, ok=True)
         self.sight = Verdict.READY

@@ -69,8 +69,8 @@ def test_a_person_logs_in_at_the_window(real: RealHome, screen: Screen) -> None:
     entries = len(real.journal())
     os.kill(status["gateway"]["pid"], signal.SIGKILL)
     wait_for(lambda: [one for one in real.journal()[entries:] if one.get("phase") == "ready"], 40, "ready again")
-    cures = [one["rung"] for one in real.journal()[entries:] if one["kind"] == "cure" and one["ok"]]
-    assert cures == ["resume"]
+    recoveries = [one["rung"] for one in real.journal()[entries:] if one["kind"] == "cure" and one["ok"]]
+    assert recoveries == ["resume"]
     assert (real.submits(), own_submits(real)) == (1, [])
     again = real.gwctl("login", "--manual", DISPLAY="").check(0)
     assert again.stdout == "already logged in\n"

@@ -20,8 +20,8 @@ def test_errors_after_a_login_cost_the_hand_shake_and_no_login(rig: Rig) -> None
     status = rig.gwctl("up", "--json").check(0).envelope["data"]
     assert rig.submits() == 1
     assert status["gateway"]["restarts"] == 0
-    cures = [entry for entry in rig.journal() if entry["kind"] == "cure"]
-    assert [entry["rung"] for entry in cures] == ["reauthenticate"]
+    recoveries = [entry for entry in rig.journal() if entry["kind"] == "cure"]
+    assert [entry["rung"] for entry in recoveries] == ["reauthenticate"]
     assert status["gateway"]["uptime_s"] < ILL_S + READY_AGAIN_S + 5.0
     assert not any(entry["kind"] == "warning" for entry in rig.journal())
 
@@ -47,8 +47,8 @@ def test_the_words_of_ibkr_are_shown_and_kept(rig: Rig) -> None:
     rig.stand_in.state.act("drop_brokerage", {"how": "unauthenticated"})
     words = "Failed to [2J connect to CCP server"
     wait_for(lambda: f"IBKR: {words}" in rig.status()["reason"], SEEN_S, "the words are in the reason")
-    cures = wait_for(lambda: [one for one in rig.journal() if one["kind"] == "cure"], SEEN_S, "a cure")
-    assert cures[0]["said"] == words
+    recoveries = wait_for(lambda: [one for one in rig.journal() if one["kind"] == "cure"], SEEN_S, "a cure")
+    assert recoveries[0]["said"] == words
     rig.stand_in.state.set_scenario("brokerage_refused", on=False, parameters={})
     wait_for(lambda: rig.status()["ready"], SEEN_S, "ready")
 

@@ -104,7 +104,7 @@ def test_logins_that_send_nothing_cost_no_budget(result: LoginResult) -> None:
         else:
             pauses.append(core.snapshot.timers[Timer.LOGIN] - core.now)
             core.fire(Timer.LOGIN)
-        assert core.snapshot.cure is Recovery.LOGIN
+        assert core.snapshot.recovery is Recovery.LOGIN
     assert pauses[0] < pauses[1] <= max(pauses) <= 60.001
     assert core.snapshot.spent.times.get(Budgeted.LOGIN, ()) == ()
 
@@ -211,7 +211,7 @@ def test_what_is_remembered_is_recalled_by_another_clock(
 ) -> None:
     """Counts and pauses survive a reboot, after which the monotonic clock starts again."""
     now = 1_000_000.0
-    spent = Spent({rung: tuple(now + at for at in listed) for rung, listed in times.items()}, now - 5.0)
+    spent = Spent({budgeted: tuple(now + at for at in listed) for budgeted, listed in times.items()}, now - 5.0)
     snapshot = replace(Snapshot(), spent=spent, failed_logins=failed, login_not_before=now + pause_s)
     snapshot = replace(snapshot, often=True, take_overs=failed, took_over_at=now - pause_s)
     kept = json.loads(json.dumps(remember(snapshot, 700_000_000.0, now)))
@@ -220,9 +220,9 @@ def test_what_is_remembered_is_recalled_by_another_clock(
     assert then.took_over_at is not None
     assert now + reboot_s - then.took_over_at == pytest.approx(pause_s, abs=0.01)
     assert then.login_not_before - (now + reboot_s) == pytest.approx(pause_s, abs=0.01)
-    for rung in Budgeted:
-        expected = list(times.get(rung, []))
-        assert [at - now - reboot_s for at in then.spent.times.get(rung, ())] == pytest.approx(expected, abs=0.01)
+    for budgeted in Budgeted:
+        expected = list(times.get(budgeted, []))
+        assert [at - now - reboot_s for at in then.spent.times.get(budgeted, ())] == pytest.approx(expected, abs=0.01)
 
 
 json_values = st.recursive(
@@ -237,7 +237,7 @@ json_values = st.recursive(
         st.sampled_from(
             ["spent", "calm_at", "failed_logins", "login_not_before", "took_over_at", "take_overs", "often"]
         ),
-        json_values | st.dictionaries(st.sampled_from([str(rung) for rung in Budgeted]), json_values),
+        json_values | st.dictionaries(st.sampled_from([str(budgeted) for budgeted in Budgeted]), json_values),
     )
 )
 def test_a_damaged_memory_never_stops_the_start_nor_holds_it_for_ever(kept: dict[str, object]) -> None:

@@ -53,11 +53,11 @@ def test_login_that_never_begins_is_given_up_and_tried_again() -> None:
     actions = core.fire(Timer.DEADLINE)
     assert actions == [CancelLogin()]
     assert core.now - began <= 300.0
-    assert core.snapshot.cure is None
+    assert core.snapshot.recovery is None
     assert Budgeted.LOGIN not in core.snapshot.spent.times
     assert Timer.DEADLINE not in core.snapshot.timers
     core.fire(Timer.LOGIN)
-    assert core.snapshot.cure is Recovery.LOGIN
+    assert core.snapshot.recovery is Recovery.LOGIN
 
 
 def test_login_that_is_given_up_after_its_submit_has_cost_it() -> None:
@@ -84,10 +84,10 @@ def test_resume_that_says_nothing_leads_to_a_login() -> None:
     core.feed(GatewayEnded(core.snapshot.epoch))
     core.feed(GatewayGone())
     core.feed(GatewayAnswers(core.snapshot.epoch))
-    assert current(core.snapshot.cure) is Recovery.RESUME
+    assert current(core.snapshot.recovery) is Recovery.RESUME
     assert CancelRecovery() in core.fire(Timer.DEADLINE)
     core.see(Verdict.NO_SESSION)
-    assert core.snapshot.cure is Recovery.LOGIN
+    assert core.snapshot.recovery is Recovery.LOGIN
 
 
 @pytest.mark.parametrize("lost", [False, True])
@@ -99,17 +99,17 @@ def test_resumed_session_that_was_seen_and_is_lost_is_not_waited_for(*, lost: bo
     core.feed(GatewayAnswers(core.snapshot.epoch))
     assert core.feed(ResumeDone(core.snapshot.epoch, ok=True)) == [Check(tickle=True)]
     core.feed(Checked(core.snapshot.epoch, Verdict.NO_SESSION, lost=lost))
-    assert current(core.snapshot.cure) is (None if lost else Recovery.SETTLE)
+    assert current(core.snapshot.recovery) is (None if lost else Recovery.SETTLE)
     if lost:
         core.see(Verdict.NO_SESSION)
-        assert core.snapshot.cure is Recovery.LOGIN
+        assert core.snapshot.recovery is Recovery.LOGIN
 
 
 def test_reauthentication_that_says_nothing_is_not_waited_for() -> None:
     """It is cancelled, and the session is checked as before."""
     core = ready()
     core.see(Verdict.BROKERAGE_GONE)
-    assert core.snapshot.cure is Recovery.REAUTHENTICATE
+    assert core.snapshot.recovery is Recovery.REAUTHENTICATE
     assert core.fire(Timer.DEADLINE) == [CancelRecovery()]
     core.see(Verdict.READY)
     assert core.phase is Phase.READY
@@ -154,7 +154,7 @@ def test_check_that_says_nothing_is_made_again() -> None:
     core.fire(Timer.CHECK)
     assert core.fire(Timer.LOOK) == [Check(tickle=True)]
     core.see(Verdict.NO_SESSION)
-    assert core.snapshot.cure is Recovery.RESUME
+    assert core.snapshot.recovery is Recovery.RESUME
     assert Timer.LOOK not in core.snapshot.timers
 
 
@@ -176,7 +176,7 @@ def test_login_by_hand_is_not_waited_for_for_ever() -> None:
     core.fire(Timer.BY_HAND)
     assert core.now == 1300.0
     core.see(Verdict.NO_SESSION)
-    assert core.snapshot.cure is Recovery.LOGIN
+    assert core.snapshot.recovery is Recovery.LOGIN
 
 
 def test_wait_for_a_person_outlives_the_gateway() -> None:
@@ -227,7 +227,7 @@ def logging_in_again(core: Core) -> Core:
     """Make a ready core lose its session for good."""
     core.snapshot = replace(core.snapshot, resumable=False)
     core.see(Verdict.NO_SESSION)
-    assert core.snapshot.cure is Recovery.LOGIN
+    assert core.snapshot.recovery is Recovery.LOGIN
     return core
 
 
@@ -282,4 +282,4 @@ def test_what_is_answered_leaves_no_deadline_behind() -> None:
     assert core.feed(GatewayGone())[-1] == StartGateway()
     assert Timer.DEADLINE in core.snapshot.timers
     core.feed(GatewayAnswers(core.snapshot.epoch))
-    assert core.snapshot.cure is Recovery.RESUME
+    assert core.snapshot.recovery is Recovery.RESUME

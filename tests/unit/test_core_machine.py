@@ -146,8 +146,8 @@ class AnyShell(RuleBasedStateMachine):
             # The window may be over without the core knowing it yet.
             assert not before.failed_logins or now >= before.window_until, "what failed is not repeated in maintenance"
 
-    def room_in_s(self, rung: Budgeted) -> float:
-        return self.before.spent.room_in_s(rung, self.core.policy.budgets[rung], self.core.now)
+    def room_in_s(self, budgeted: Budgeted) -> float:
+        return self.before.spent.room_in_s(budgeted, self.core.policy.budgets[budgeted], self.core.now)
 
     def answer(self, name: str, make: Callable[[int], Event]) -> None:
         self.give(make(self.asked.pop(name)))
@@ -202,7 +202,7 @@ class AnyShell(RuleBasedStateMachine):
     @rule()
     def account_is_of_the_other_kind(self) -> None:
         stale = self.asked["check"] != self.core.snapshot.epoch
-        during_login = stale or self.core.snapshot.cure is Recovery.LOGIN
+        during_login = stale or self.core.snapshot.recovery is Recovery.LOGIN
         self.answer("check", lambda epoch: Checked(epoch, Verdict.WRONG_KIND))
         assert during_login or self.core.snapshot.finishing is not None, "nobody trades live by accident"
 
@@ -231,7 +231,7 @@ class AnyShell(RuleBasedStateMachine):
     @rule(ok=st.booleans())
     def cure_comes_back(self, *, ok: bool) -> None:
         self.person_waits = self.core.snapshot.login_wanted
-        make = ResumeDone if self.core.snapshot.cure is Recovery.RESUME else ReauthenticateDone
+        make = ResumeDone if self.core.snapshot.recovery is Recovery.RESUME else ReauthenticateDone
         self.answer("cure", lambda epoch: make(epoch, ok=ok))
         self.person_waits = False
 
@@ -380,7 +380,7 @@ class AnyShell(RuleBasedStateMachine):
     def session_is_lost(self) -> None:
         self.has_session = False
         self.sees(Verdict.NO_SESSION)
-        if self.core.snapshot.cure is Recovery.RESUME:
+        if self.core.snapshot.recovery is Recovery.RESUME:
             self.cure_comes_back(ok=False)
 
     @alive
@@ -450,7 +450,7 @@ class AnyShell(RuleBasedStateMachine):
             assert Timer.TICKLE in snapshot.timers, "a running gateway is tickled again"
         if snapshot.process is Process.BACKOFF:
             assert Timer.START in snapshot.timers
-        if snapshot.cure is Recovery.SETTLE:
+        if snapshot.recovery is Recovery.SETTLE:
             assert snapshot.session in {Session.LOGGING_IN, Session.UNREACHABLE}
         if snapshot.checking:
             assert "check" in self.asked
@@ -572,27 +572,27 @@ def _walk(part: int) -> None:
 
 @pytest.mark.timeout(600)
 class TestAnyShell0:
-    def test_the_laws_hold_for_every_shell_and_world(self) -> None:
+    def test_the_laws_hold_for_every_loop_and_world(self) -> None:
         """Laws 1, 5 and 10, budgets and windows, and no dead state, whatever happens."""
         _run(0)
 
 
 @pytest.mark.timeout(600)
 class TestAnyShell1:
-    def test_the_laws_hold_for_every_shell_and_world(self) -> None:
+    def test_the_laws_hold_for_every_loop_and_world(self) -> None:
         """As above, with another seed."""
         _run(1)
 
 
 @pytest.mark.timeout(600)
 class TestAnyShell2:
-    def test_the_laws_hold_for_every_shell_and_world(self) -> None:
+    def test_the_laws_hold_for_every_loop_and_world(self) -> None:
         """As above, with another seed."""
         _run(2)
 
 
 @pytest.mark.timeout(600)
 class TestAnyShell3:
-    def test_the_laws_hold_for_every_shell_and_world(self) -> None:
+    def test_the_laws_hold_for_every_loop_and_world(self) -> None:
         """As above, with another seed."""
         _run(3)

@@ -121,7 +121,7 @@ def test_deleted_folder_costs_a_restart_and_no_login() -> None:
     assert core.feed(FolderLost()) == [CancelLogin(), StopGateway(logout=False)]
     assert "folder was deleted" in core.snapshot.reason
     gateway_comes_back(core)
-    assert core.snapshot.cure is Recovery.RESUME
+    assert core.snapshot.recovery is Recovery.RESUME
 
 
 def test_folder_lost_while_the_gateway_starts_is_started_anew() -> None:
@@ -144,7 +144,7 @@ def test_folder_lost_while_the_gateway_stops_is_nothing() -> None:
 def test_borrowed_session_is_waited_for() -> None:
     """With `yield` nothing is taken: the other client is named, and once a minute the session is requested anyway."""
     core = ready()
-    core.snapshot = replace(core.snapshot, cure_since=core.now - 61.0)
+    core.snapshot = replace(core.snapshot, recovery_since=core.now - 61.0)
     actions = core.see(Verdict.BORROWED, "another client has borrowed the session: TWS")
     assert actions == [Reauthenticate(compete=False)]
     core.feed(ReauthenticateDone(core.snapshot.epoch, ok=False))
@@ -169,7 +169,7 @@ def test_borrowed_session_is_taken_back_by_one_restart() -> None:
     assert StopGateway(logout=False) in core.see(Verdict.BORROWED, "TWS has it")
     assert "to take it back" in core.snapshot.reason
     gateway_comes_back(core)
-    assert core.snapshot.cure is Recovery.RESUME
+    assert core.snapshot.recovery is Recovery.RESUME
     core.feed(ResumeDone(core.snapshot.epoch, ok=True))
     core.see(Verdict.READY)
     before = core.count(StopGateway)
@@ -204,17 +204,17 @@ def test_login_waits_until_it_is_known_who_has_the_session() -> None:
     core.snapshot = replace(core.snapshot, reauthentications=core.policy.reauthenticate_tries)
     core.fire(Timer.CHECK)
     assert core.feed(Checked(core.snapshot.epoch, Verdict.BROKERAGE_GONE, certain=False)) == []
-    assert core.snapshot.cure is None
+    assert core.snapshot.recovery is None
     core.fire(Timer.CHECK)
     core.feed(Checked(core.snapshot.epoch, Verdict.BROKERAGE_GONE, certain=True))
-    assert core.snapshot.cure is Recovery.LOGIN
+    assert core.snapshot.recovery is Recovery.LOGIN
 
 
 def test_sight_of_a_borrower_while_a_session_comes_up_is_no_sight() -> None:
     """Until a login has settled, an unauthenticated session is one that is not open yet."""
     core = settling()
     core.see(Verdict.BORROWED)
-    assert core.snapshot.cure is Recovery.SETTLE
+    assert core.snapshot.recovery is Recovery.SETTLE
 
 
 # A login that never authenticates.
@@ -222,9 +222,9 @@ def test_sight_of_a_borrower_while_a_session_comes_up_is_no_sight() -> None:
 
 def _never_settle(core: Core, verdict: Verdict = Verdict.NO_SESSION) -> list[object]:
     while Timer.SETTLE in core.snapshot.timers:
-        if core.snapshot.cure is Recovery.REAUTHENTICATE:
+        if core.snapshot.recovery is Recovery.REAUTHENTICATE:
             core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
-        elif core.snapshot.cure is Recovery.RESUME:
+        elif core.snapshot.recovery is Recovery.RESUME:
             core.feed(ResumeDone(core.snapshot.epoch, ok=True))
         elif core.snapshot.checking:
             core.see(verdict)
@@ -254,7 +254,7 @@ def test_hand_shake_that_met_an_ill_ibkr_is_asked_for_again() -> None:
     core.now += 20.0
     assert core.see(Verdict.BROKERAGE_GONE) == [HANDSHAKE]
     assert core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True)) == []
-    assert core.snapshot.cure is Recovery.SETTLE
+    assert core.snapshot.recovery is Recovery.SETTLE
     core.see(Verdict.BROKERAGE_GONE)
     core.see(Verdict.READY)
     assert (core.phase, core.logins, core.count(StopGateway)) == (Phase.READY, 1, 0)
@@ -268,7 +268,7 @@ def test_cookies_of_a_login_are_offered_again_after_an_ill_ibkr(honoured: bool) 
     core.now += 20.0
     assert core.see(Verdict.NO_SESSION) == [Resume()]
     core.feed(ResumeDone(core.snapshot.epoch, ok=honoured))
-    assert core.snapshot.cure is Recovery.SETTLE
+    assert core.snapshot.recovery is Recovery.SETTLE
     if honoured:
         core.see(Verdict.READY)
         assert core.phase is Phase.READY

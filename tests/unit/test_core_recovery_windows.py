@@ -113,7 +113,7 @@ def test_session_lost_in_a_window_comes_back_spread_out() -> None:
         assert "the next login waits a random time" in core.snapshot.reason
         waits.append(core.snapshot.timers[Timer.LOGIN] - core.now)
         core.fire(Timer.LOGIN)
-        assert core.snapshot.cure in {Recovery.RESUME, Recovery.LOGIN}
+        assert core.snapshot.recovery in {Recovery.RESUME, Recovery.LOGIN}
     assert all(0.0 <= wait < 120.0 for wait in waits)
     assert max(waits) > 110.0
     assert min(waits) < 10.0
@@ -126,7 +126,7 @@ def test_relapse_of_ibkr_draws_the_turn_anew() -> None:
     core.see(Verdict.NO_SESSION)
     core.see(Verdict.UPSTREAM_ILL)
     core.see(Verdict.NO_SESSION)
-    assert core.snapshot.cure is None
+    assert core.snapshot.recovery is None
     assert Timer.LOGIN in core.snapshot.timers
 
 
@@ -137,10 +137,10 @@ def test_spread_is_waited_once_a_loss() -> None:
     _open_window(core)
     core.see(Verdict.NO_SESSION)
     core.fire(Timer.LOGIN)
-    assert current(core.snapshot.cure) is Recovery.RESUME
+    assert current(core.snapshot.recovery) is Recovery.RESUME
     core.feed(ResumeDone(core.snapshot.epoch, ok=False))
     core.see(Verdict.NO_SESSION)
-    assert core.snapshot.cure is Recovery.LOGIN
+    assert core.snapshot.recovery is Recovery.LOGIN
     end_login(core, SUCCESS)
     core.see(Verdict.READY)
     assert not core.snapshot.spread
@@ -154,7 +154,7 @@ def test_gateway_killed_in_a_window_is_resumed_at_once() -> None:
     core.feed(GatewayEnded(core.snapshot.epoch))
     core.feed(GatewayGone())
     core.feed(GatewayAnswers(core.snapshot.epoch))
-    assert core.snapshot.cure is Recovery.RESUME
+    assert core.snapshot.recovery is Recovery.RESUME
 
 
 def test_crash_in_a_window_is_ones_own_loss() -> None:
@@ -166,7 +166,7 @@ def test_crash_in_a_window_is_ones_own_loss() -> None:
     core.feed(GatewayGone())
     core.feed(GatewayAnswers(core.snapshot.epoch))
     core.see(Verdict.NO_SESSION)
-    assert core.snapshot.cure is Recovery.LOGIN
+    assert core.snapshot.recovery is Recovery.LOGIN
 
 
 def test_loss_after_a_long_outage_is_everybodys() -> None:
@@ -187,4 +187,4 @@ def test_loss_after_a_short_outage_is_ones_own() -> None:
     core.see(Verdict.UPSTREAM_ILL)
     core.now += 20.0
     core.see(Verdict.NO_SESSION)
-    assert core.snapshot.cure is Recovery.LOGIN
+    assert core.snapshot.recovery is Recovery.LOGIN

@@ -156,11 +156,11 @@ def test_ready_seen_during_a_resume_stands() -> None:
     core.see(Verdict.NO_SESSION)
     core.see(Verdict.READY)
     assert core.phase is Phase.READY
-    assert core.snapshot.cure is Recovery.RESUME
+    assert core.snapshot.recovery is Recovery.RESUME
     assert core.see(Verdict.NO_SESSION) == []
     assert core.feed(ResumeDone(core.snapshot.epoch, ok=False)) == []
     assert core.phase is Phase.READY
-    assert core.snapshot.cure is None
+    assert core.snapshot.recovery is None
 
 
 def test_hung_gateway_is_restarted_at_the_second_sight() -> None:
@@ -195,7 +195,7 @@ def test_unreachable_ibkr_never_costs_a_restart_or_a_login(make: type[Core], ver
         if core.fire_next() in {Timer.CHECK, Timer.TICKLE} and core.snapshot.checking:
             core.see(verdict)
     assert not [one for one in core.done if isinstance(one, StopGateway | StartGateway | Login | Reauthenticate)]
-    if core.snapshot.cure is not Recovery.LOGIN:
+    if core.snapshot.recovery is not Recovery.LOGIN:
         assert core.phase is Phase.DEGRADED
 
 
@@ -307,7 +307,7 @@ def test_take_over_happens_once_a_loss() -> None:
         core.done.clear()
         for _ in range(20):
             core.see(Verdict.COMPETING)
-            if core.snapshot.cure is Recovery.REAUTHENTICATE:
+            if core.snapshot.recovery is Recovery.REAUTHENTICATE:
                 core.feed(ReauthenticateDone(core.snapshot.epoch, ok=True))
         assert core.count(Reauthenticate) == 1
         assert Reauthenticate(compete=True) in core.done
@@ -453,7 +453,7 @@ def test_login_that_never_settles_restarts_once_then_asks_for_a_person() -> None
 def test_settling_is_looked_at_when_it_is_likely(passed_s: float, pause_s: float) -> None:
     """A resumed session is checked at once, a new login after the gateway's own delay; other checks are few."""
     core = settling()
-    core.now = core.snapshot.cure_since + passed_s
+    core.now = core.snapshot.recovery_since + passed_s
     core.feed(TimeOut(timer=Timer.CHECK))
     core.see(Verdict.NO_SESSION)
     assert core.snapshot.timers[Timer.CHECK] - core.now == pytest.approx(pause_s)

@@ -133,13 +133,15 @@ RUNNING_PHASES = {
 
 @pytest.mark.parametrize("ever_ready", [False, True], ids=["never-ready", "was-ready"])
 @pytest.mark.parametrize("waits", [False, True], ids=["", "login-timer"])
-@pytest.mark.parametrize("cure", [None, *Recovery])
+@pytest.mark.parametrize("recovery", [None, *Recovery])
 @pytest.mark.parametrize("session", list(Session))
 @pytest.mark.parametrize("process", list(Process))
-def test_phase_of(process: Process, session: Session, cure: Recovery | None, *, waits: bool, ever_ready: bool) -> None:
+def test_phase_of(
+    process: Process, session: Session, recovery: Recovery | None, *, waits: bool, ever_ready: bool
+) -> None:
     """The phase follows from both machines, and is ready for a running, authenticated one only."""
     timers = {Timer.LOGIN: 5.0} if waits else {}
-    snapshot = Snapshot(process=process, session=session, cure=cure, timers=timers, ever_ready=ever_ready)
+    snapshot = Snapshot(process=process, session=session, recovery=recovery, timers=timers, ever_ready=ever_ready)
     phase = phase_of(snapshot)
     assert (phase is Phase.READY) == (process is Process.RUNNING and session is Session.AUTHENTICATED)
     early = Phase.RECOVERING if ever_ready else Phase.STARTING
@@ -148,7 +150,7 @@ def test_phase_of(process: Process, session: Session, cure: Recovery | None, *, 
     elif process is Process.RUNNING and waits:
         expected = Phase.BACKOFF
     elif process is Process.RUNNING:
-        logs_in = session is Session.LOGGING_IN and (cure in {Recovery.LOGIN, Recovery.SETTLE} or not ever_ready)
+        logs_in = session is Session.LOGGING_IN and (recovery in {Recovery.LOGIN, Recovery.SETTLE} or not ever_ready)
         expected = Phase.LOGGING_IN if logs_in else early
     else:
         expected = {

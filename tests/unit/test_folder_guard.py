@@ -34,7 +34,7 @@ def service(tmp_path: Path, posted: list[Event], monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     environment = Environment({"GWCTL_HOME": str(tmp_path / "home")})
     made = Service(Order(load("default", flags={"username": "reader"}, environment=environment), environment))
-    monkeypatch.setattr(made.shell, "post", posted.append)
+    monkeypatch.setattr(made.loop, "post", posted.append)
     made._port = 1
     assert made.hold.take()
     (made.paths.gateway_dir / "root").mkdir(mode=0o700, parents=True)

@@ -73,7 +73,7 @@ def outages(history: History) -> list[tuple[float, float | None, str, str]]:
             round(one.began_s - BEGAN_S, 3),
             None if one.ended_s is None else round(one.ended_s - BEGAN_S, 3),
             one.cause,
-            one.cure,
+            one.recovery,
         )
         for one in history.outages
     ]
@@ -106,7 +106,7 @@ def test_a_killed_gateway_comes_back_by_a_restart_and_a_resume() -> None:
 
 
 @pytest.mark.parametrize(
-    ("deeds", "cure"),
+    ("deeds", "recovery"),
     [
         ([("cure", {"rung": "reauthenticate"})], "reauthenticate"),
         ([("cure", {"rung": "resume", "ok": False}), ("login", {"outcome": "success"})], "login"),
@@ -117,12 +117,12 @@ def test_a_killed_gateway_comes_back_by_a_restart_and_a_resume() -> None:
         ([("phase", {"phase": "locked_out", "reason": "no"}), ("login", {"outcome": "success"})], "by hand, login"),
     ],
 )
-def test_the_cure_is_what_brought_it_back(deeds: list[tuple[str, dict[str, Any]]], cure: str) -> None:
+def test_the_recovery_is_what_brought_it_back(deeds: list[tuple[str, dict[str, Any]]], recovery: str) -> None:
     """Each recovery step appears by its name, as do recoveries by IBKR itself and by a person."""
     diary = Diary().up(0, 10).phase(100, "recovering", "no session at IBKR")
     for kind, fields in deeds:
         diary.add(101, kind, **fields)
-    assert outages(diary.ready(105).told_alive(200)) == [(100, 105, "no session at IBKR", cure)]
+    assert outages(diary.ready(105).told_alive(200)) == [(100, 105, "no session at IBKR", recovery)]
 
 
 def test_a_killed_supervisor_whose_gateway_was_adopted() -> None:

@@ -40,8 +40,8 @@ class Life:
         self.now_s += after_s
         self.write("phase", phase=phase, reason="because", event=event)
 
-    def cures(self) -> dict[tuple[Budgeted, bool], int]:
-        return {key: count for key, count in self.numbers.cures.items() if count}
+    def recoveries(self) -> dict[tuple[Budgeted, bool], int]:
+        return {key: count for key, count in self.numbers.recoveries.items() if count}
 
 
 def test_all_is_there_and_nothing_has_happened() -> None:
@@ -50,7 +50,7 @@ def test_all_is_there_and_nothing_has_happened() -> None:
     assert numbers.restarts == dict.fromkeys(RestartCause, 0)
     assert numbers.logins == dict.fromkeys(LoginResult, 0)
     assert numbers.starts == dict.fromkeys(Launch, 0)
-    assert numbers.cures == dict.fromkeys(itertools.product(Budgeted, (False, True)), 0)
+    assert numbers.recoveries == dict.fromkeys(itertools.product(Budgeted, (False, True)), 0)
     assert (numbers.outages, numbers.tickle_failures) == (0, 0)
     assert numbers.outage_s == {False: 0.0, True: 0.0}
     assert set(numbers.time_to_ready) == set(Since)
@@ -137,15 +137,15 @@ def test_a_cure_has_worked_when_the_session_is_ready(
     life = Life()
     for deed in deeds:
         match deed:
-            case ("cure", rung, ok):
-                life.write("cure", rung=rung, ok=ok)
+            case ("cure", budgeted, ok):
+                life.write("cure", rung=budgeted, ok=ok)
             case ("login", outcome):
                 life.write("login", outcome=outcome)
             case ("restart", cause):
                 life.write("restart", cause=cause)
             case phase:
                 life.phase(phase)
-    assert life.cures() == expected
+    assert life.recoveries() == expected
 
 
 def test_a_supervisor_after_one_that_was_killed_begins_in_an_outage() -> None:

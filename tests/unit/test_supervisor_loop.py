@@ -33,7 +33,7 @@ from gwctl.core.tables import Snapshot, phase_of
 from gwctl.errors import JavaMissing, PortBusy
 from gwctl.history.journal import Journal
 from gwctl.session_status import Verdict
-from gwctl.supervisor import loop as shell_module
+from gwctl.supervisor import loop as loop_module
 from gwctl.supervisor.interfaces import GatewayPort, LoginPort, Ports, SessionPort
 from gwctl.supervisor.loop import Loop
 
@@ -66,14 +66,14 @@ class Rig:
         self.told = told
         self.journal = Journal(tmp_path / "journal.jsonl")
         self.changed = asyncio.Event()
-        self.shell = Loop(policy, Ports(RealClock(), gateway, session, login), self.journal, self._on_change)
+        self.loop = Loop(policy, Ports(RealClock(), gateway, session, login), self.journal, self._on_change)
 
     def _on_change(self, _snapshot: Snapshot) -> None:
         self.changed.set()
 
     @property
     def phase(self) -> Phase:
-        return phase_of(self.shell.snapshot)
+        return phase_of(self.loop.snapshot)
 
     async def until(self, fact: Callable[[], bool]) -> None:
         """Wait for a fact of the loop, with a deadline."""
@@ -89,12 +89,12 @@ class Rig:
         return [entry["kind"] for entry in self.journal.recent]
 
 
-async def with_shell(rig: Rig, act: Callable[[], Awaitable[None]]) -> Finish:
+async def with_loop(rig: Rig, act: Callable[[], Awaitable[None]]) -> Finish:
     """Run the loop, act in parallel, stop it, and return how it ended; nothing may be left running."""
-    run = asyncio.get_running_loop().create_task(rig.shell.run(StartWanted()))
+    run = asyncio.get_running_loop().create_task(rig.loop.run(StartWanted()))
     try:
         await act()
-        rig.shell.post(StopWanted())
+        rig.loop.post(StopWanted())
         async with asyncio.timeout(10):
             finish = await run
     finally:
@@ -128,7 +128,7 @@ def test_runs_to_ready_and_ends_clean(tmp_path: Path) -> None:
 
     async def story() -> None:
         rig = sound(tmp_path)
-        finish = await with_shell(rig, rig.ready)
+        finish = await with_loop(rig, rig.ready)
         assert finish == Finish(0)
         assert [call for call in rig.told.calls if call not in {"check", "tickle"}] == [
             "gateway.start",
@@ -156,9 +156,9 @@ def test_ended_gateway_is_seen_at_once_and_resumed(tmp_path: Path) -> None:
         async def act() -> None:
             await rig.ready()
             gateway.ended.set()
-            await rig.until(lambda: rig.shell.snapshot.restarts == 1 and rig.phase is Phase.READY)
+            await rig.until(lambda: rig.loop.snapshot.restarts == 1 and rig.phase is Phase.READY)
 
-        await with_shell(rig, act)
+        await with_loop(rig, act)
         assert told.count("resume") == 1
         assert told.count("login.first") == 1
         assert told.count("login") == 0
@@ -173,7 +173,7 @@ def test_dying_gateway_does_not_end_the_loop(tmp_path: Path) -> None:
         told = Told()
         session = Session(told)
         rig = Rig(tmp_path, told, DyingGateway(told, lives=3), session, AcceptingLogin(told, session))
-        await with_shell(rig, rig.ready)
+        await with_loop(rig, rig.ready)
         assert told.count("gateway.start") >= 2
 
     go(story())
@@ -186,7 +186,7 @@ def test_gateway_that_never_comes_up_ends_with_69(tmp_path: Path) -> None:
         told = Told()
         session = Session(told)
         rig = Rig(tmp_path, told, NeverReadyGateway(told), session, AcceptingLogin(told, session))
-        finish = await rig.shell.run(StartWanted())
+        finish = await rig.loop.run(StartWanted())
         assert (finish.exit_code, finish.code) == (69, "gateway_failed")
         assert told.count("gateway.start") == 3
         assert told.calls[-1] == "gateway.stop"
@@ -207,7 +207,7 @@ def test_what_this_machine_lacks_ends_at_once(tmp_path: Path, error: PortBusy | 
         told = Told()
         session = Session(told)
         rig = Rig(tmp_path, told, LackingGateway(told), session, AcceptingLogin(told, session))
-        finish = await rig.shell.run(StartWanted())
+        finish = await rig.loop.run(StartWanted())
         assert finish == Finish(69, error.code, error.message, error.hint)
         assert told.count("gateway.start") == 1
 
@@ -221,7 +221,7 @@ def test_refused_login_ends_with_77_after_one_submit(tmp_path: Path) -> None:
         told = Told()
         session = Session(told)
         rig = Rig(tmp_path, told, SoundGateway(told), session, RejectingLogin(told, session))
-        finish = await rig.shell.run(StartWanted())
+        finish = await rig.loop.run(StartWanted())
         assert (finish.exit_code, finish.code) == (77, "credentials_rejected")
         assert told.count("login.first") + told.count("login") == 1
 
@@ -236,7 +236,7 @@ def test_defect_in_the_gateway_port_does_not_end_the_loop(tmp_path: Path, broken
         told = Told()
         session = Session(told)
         rig = Rig(tmp_path, told, BrokenGateway(told, broken), session, AcceptingLogin(told, session))
-        finish = await with_shell(rig, rig.ready)
+        finish = await with_loop(rig, rig.ready)
         assert finish == Finish(0)
         assert "defect" in rig.kinds()
 
@@ -253,10 +253,10 @@ def test_defect_while_recycling_leads_to_another_start(tmp_path: Path) -> None:
 
         async def act() -> None:
             await rig.ready()
-            rig.shell.post(RestartWanted())
-            await rig.until(lambda: rig.shell.snapshot.restarts == 1 and rig.phase is Phase.READY)
+            rig.loop.post(RestartWanted())
+            await rig.until(lambda: rig.loop.snapshot.restarts == 1 and rig.phase is Phase.READY)
 
-        await with_shell(rig, act)
+        await with_loop(rig, act)
 
     go(story())
 
@@ -268,7 +268,7 @@ def test_defects_in_the_login_port_do_not_end_the_loop(tmp_path: Path) -> None:
         told = Told()
         session = Session(told)
         rig = Rig(tmp_path, told, SoundGateway(told), session, CrashingLogin(told, session))
-        finish = await with_shell(rig, rig.ready)
+        finish = await with_loop(rig, rig.ready)
         assert finish == Finish(0)
         assert told.calls[-2:] == ["login.close", "gateway.logout+stop"]
 
@@ -282,7 +282,7 @@ def test_crashing_check_is_followed_by_another(tmp_path: Path) -> None:
         told = Told()
         session = CrashingProbe(told, crashes=3)
         rig = Rig(tmp_path, told, SoundGateway(told), session, AcceptingLogin(told, session))
-        await with_shell(rig, rig.ready)
+        await with_loop(rig, rig.ready)
         assert rig.kinds().count("defect") == 3
         assert told.count("login.first") == 0
 
@@ -302,7 +302,7 @@ def test_crashing_resume_is_followed_by_a_login(tmp_path: Path) -> None:
             session.verdict = Verdict.NO_SESSION
             await rig.until(lambda: told.count("login") == 1 and rig.phase is Phase.READY)
 
-        await with_shell(rig, act)
+        await with_loop(rig, act)
         assert told.count("resume") == 1
 
     go(story())
@@ -316,12 +316,12 @@ def test_lost_brokerage_session_is_reauthenticated(tmp_path: Path) -> None:
 
         async def act() -> None:
             await rig.ready()
-            rig.shell.session.verdict = Verdict.BROKERAGE_GONE  # type: ignore[attr-defined] # our fake
+            rig.loop.session.verdict = Verdict.BROKERAGE_GONE  # type: ignore[attr-defined] # our fake
             await rig.until(lambda: rig.told.count("reauthenticate") == 1 and rig.phase is Phase.READY)
 
-        await with_shell(rig, act)
-        [cure] = [entry for entry in rig.journal.recent if entry["kind"] == "cure"]
-        assert cure["rung"] == "reauthenticate"
+        await with_loop(rig, act)
+        [recovery] = [entry for entry in rig.journal.recent if entry["kind"] == "cure"]
+        assert recovery["rung"] == "reauthenticate"
 
     go(story())
 
@@ -333,7 +333,7 @@ def test_swallowed_login_is_tried_again_after_a_pause(tmp_path: Path) -> None:
         told = Told()
         session = Session(told)
         rig = Rig(tmp_path, told, SoundGateway(told), session, AcceptingLogin(told, session, SWALLOWED))
-        await with_shell(rig, rig.ready)
+        await with_loop(rig, rig.ready)
         assert (told.count("login.first"), told.count("login")) == (1, 1)
 
     go(story())
@@ -351,7 +351,7 @@ def test_stop_during_a_login_closes_the_login_before_the_gateway(tmp_path: Path)
         async def act() -> None:
             await rig.until(lambda: rig.phase is Phase.AWAITING_SECOND_FACTOR)
 
-        finish = await with_shell(rig, act)
+        finish = await with_loop(rig, act)
         assert finish == Finish(0)
         ends = [call for call in told.calls if call in {"login ended", "login.close", "gateway.logout+stop"}]
         assert ends == ["login ended", "login.close", "gateway.logout+stop"]
@@ -370,7 +370,7 @@ def test_stop_during_a_start_ends_the_start(tmp_path: Path) -> None:
         async def act() -> None:
             await rig.until(lambda: "gateway.start" in told.calls or rig.phase is Phase.STARTING)
 
-        await with_shell(rig, act)
+        await with_loop(rig, act)
         assert "gateway.stop" in told.calls
 
     go(story())
@@ -378,13 +378,13 @@ def test_stop_during_a_start_ends_the_start(tmp_path: Path) -> None:
 
 def test_stubborn_gateway_does_not_keep_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 10: the wait for a stop that does not finish has a deadline."""
-    monkeypatch.setattr(shell_module, "STOP_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(loop_module, "STOP_TIMEOUT_S", 0.05)
 
     async def story() -> None:
         told = Told()
         session = Session(told)
         rig = Rig(tmp_path, told, StubbornGateway(told), session, AcceptingLogin(told, session))
-        assert await with_shell(rig, rig.ready) == Finish(0)
+        assert await with_loop(rig, rig.ready) == Finish(0)
 
     go(story())
 
@@ -397,9 +397,9 @@ def test_keeping_the_gateway_ends_the_loop_and_not_the_gateway(tmp_path: Path) -
 
         async def act() -> None:
             await rig.ready()
-            rig.shell.post(StopWanted(keep_gateway=True))
+            rig.loop.post(StopWanted(keep_gateway=True))
 
-        await with_shell(rig, act)
+        await with_loop(rig, act)
         assert "gateway.stop" not in rig.told.calls
         assert "gateway.logout+stop" not in rig.told.calls
 
@@ -415,13 +415,13 @@ def test_hanging_check_is_one_check(tmp_path: Path) -> None:
         rig = Rig(tmp_path, told, SoundGateway(told), session, AcceptingLogin(told, session))
 
         async def act() -> None:
-            await rig.until(lambda: session.in_flight == 1 and Timer.TICKLE in rig.shell.snapshot.timers)
+            await rig.until(lambda: session.in_flight == 1 and Timer.TICKLE in rig.loop.snapshot.timers)
             for _ in range(20):
-                rig.shell.post(TimeOut(timer=Timer.CHECK))
-                rig.shell.post(TimeOut(timer=Timer.TICKLE))
-            await rig.until(rig.shell._events.empty)
+                rig.loop.post(TimeOut(timer=Timer.CHECK))
+                rig.loop.post(TimeOut(timer=Timer.TICKLE))
+            await rig.until(rig.loop._events.empty)
 
-        await with_shell(rig, act)
+        await with_loop(rig, act)
         assert session.most_in_flight == 1
         assert session.in_flight == 0
 
@@ -436,10 +436,10 @@ def test_login_as_asked_runs_in_a_ready_session(tmp_path: Path) -> None:
 
         async def act() -> None:
             await rig.ready()
-            rig.shell.post(LoginWanted())
+            rig.loop.post(LoginWanted())
             await rig.until(lambda: rig.told.count("login") == 1 and rig.phase is Phase.READY)
 
-        await with_shell(rig, act)
+        await with_loop(rig, act)
 
     go(story())
 
@@ -453,11 +453,11 @@ def test_event_that_the_core_refuses_is_lost_and_the_loop_looks_again(tmp_path: 
         async def act() -> None:
             await rig.ready()
             checks = rig.told.count("check")
-            rig.shell.post("not an event at all")  # type: ignore[arg-type] # on purpose
+            rig.loop.post("not an event at all")  # type: ignore[arg-type] # on purpose
             await rig.until(lambda: "defect" in rig.kinds() and rig.told.count("check") > checks)
             assert rig.phase is Phase.READY
 
-        await with_shell(rig, act)
+        await with_loop(rig, act)
 
     go(story())
 
@@ -467,14 +467,14 @@ def test_listener_that_fails_does_not_end_the_loop(tmp_path: Path) -> None:
 
     async def story() -> None:
         rig = sound(tmp_path)
-        heard = rig.shell.on_change
+        heard = rig.loop.on_change
 
         def deaf(snapshot: Snapshot) -> None:
             heard(snapshot)
             raise ValueError("a defect in a listener")
 
-        rig.shell.on_change = deaf
-        assert await with_shell(rig, rig.ready) == Finish(0)
+        rig.loop.on_change = deaf
+        assert await with_loop(rig, rig.ready) == Finish(0)
 
     go(story())
 
@@ -486,7 +486,7 @@ def test_journal_that_cannot_be_written_does_not_end_the_loop(tmp_path: Path) ->
         rig = sound(tmp_path)
         (tmp_path / "gone").write_text("a file where the journal's folder should be")
         rig.journal.file = tmp_path / "gone" / "journal.jsonl"
-        assert await with_shell(rig, rig.ready) == Finish(0)
+        assert await with_loop(rig, rig.ready) == Finish(0)
         assert "phase" in rig.kinds()
 
     go(story())
@@ -494,7 +494,7 @@ def test_journal_that_cannot_be_written_does_not_end_the_loop(tmp_path: Path) ->
 
 def test_loop_turns_though_nothing_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``/livez`` need not know for how long the loop has nothing to do."""
-    monkeypatch.setattr(shell_module, "TURN_S", 0.01)
+    monkeypatch.setattr(loop_module, "TURN_S", 0.01)
 
     async def story() -> None:
         told = Told()
@@ -502,13 +502,13 @@ def test_loop_turns_though_nothing_is_due(tmp_path: Path, monkeypatch: pytest.Mo
         rig = Rig(tmp_path, told, SlowGateway(told), session, AcceptingLogin(told, session))
 
         async def act() -> None:
-            seen = {rig.shell.turned_at}
+            seen = {rig.loop.turned_at}
             async with asyncio.timeout(10):
                 while len(seen) < 5:
                     await asyncio.sleep(0.005)  # between two checks of a fact, until the deadline
-                    seen.add(rig.shell.turned_at)
-            assert set(rig.shell.snapshot.timers) == {Timer.DEADLINE}, "nothing is due for minutes"
+                    seen.add(rig.loop.turned_at)
+            assert set(rig.loop.snapshot.timers) == {Timer.DEADLINE}, "nothing is due for minutes"
 
-        await with_shell(rig, act)
+        await with_loop(rig, act)
 
     go(story())

@@ -34,7 +34,7 @@ Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def watched(status: dict[str, Any], snapshot: Snapshot, numbers: Counters) -> Any:
-    return SimpleNamespace(status=lambda: status, shell=SimpleNamespace(snapshot=snapshot), numbers=numbers)
+    return SimpleNamespace(status=lambda: status, loop=SimpleNamespace(snapshot=snapshot), numbers=numbers)
 
 
 def scrape(status: dict[str, Any], snapshot: Snapshot, numbers: Counters) -> Series:
@@ -166,9 +166,9 @@ def test_nothing_is_loaded_before_the_first_scrape() -> None:
 def test_every_next_action_has_its_series() -> None:
     """Every possible next action is one of the label's words."""
     said = {
-        what_comes_next(Snapshot(process=process, cure=cure, timers=timers), 0.0)["what"]
+        what_comes_next(Snapshot(process=process, recovery=recovery, timers=timers), 0.0)["what"]
         for process in Process
-        for cure in (None, *Recovery)
+        for recovery in (None, *Recovery)
         for timers in ({}, *({timer: 1.0} for timer in Timer))
     }
     assert said == set(ACTIONS)
