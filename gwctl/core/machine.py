@@ -42,7 +42,7 @@ from gwctl.core.messages import (
     Warn,
     WindowChanged,
 )
-from gwctl.core.observations import check_anew, on_checked, on_pushed
+from gwctl.core.observations import check_again, on_checked, on_pushed
 from gwctl.core.policy import Policy, back_off_s
 from gwctl.core.recovery import (
     RECOVERY_HANDLERS,
@@ -50,9 +50,9 @@ from gwctl.core.recovery import (
     check,
     log_in,
     look_again,
-    mend,
     never_settled,
     on_deadline,
+    recover,
     resume,
     settle,
 )
@@ -169,7 +169,7 @@ def _on_by_hand_over(turn: Turn) -> None:
         turn.move_session(Arrow.HANDED_BACK)
         turn.say("no login by hand took place")
         if turn.snapshot.process is Process.RUNNING:
-            check_anew(turn)
+            check_again(turn)
 
 
 def _on_logged_in_by_hand(turn: Turn, event: LoggedInByHand) -> None:
@@ -314,7 +314,7 @@ def _on_tickle_due(turn: Turn) -> None:
 
 def _on_login_due(turn: Turn) -> None:
     if turn.snapshot.recovery is None:
-        mend(turn)
+        recover(turn)
 
 
 def _on_settled_late(turn: Turn) -> None:
@@ -351,7 +351,7 @@ def _on_clock_jumped(turn: Turn, event: ClockJumped) -> None:
             spent=snapshot.spent.shifted(-event.asleep_s),
         )
     if snapshot.process is Process.RUNNING:
-        check_anew(turn, tickle=True)
+        check_again(turn, tickle=True)
 
 
 def _on_folder_lost(turn: Turn, _event: FolderLost) -> None:

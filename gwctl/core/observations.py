@@ -22,9 +22,9 @@ from gwctl.core.policy import back_off_s, settle_pause_s
 from gwctl.core.recovery import (
     begin,
     check,
-    mend,
-    mend_when_due,
     never_settled,
+    recover,
+    recover_when_due,
     repeat_handshake,
     wait_for_session,
 )
@@ -39,10 +39,10 @@ def on_pushed(turn: Turn, event: SessionPushed) -> None:
     snapshot = turn.snapshot
     known = event.ready is True and snapshot.session is Session.AUTHENTICATED
     if snapshot.process is Process.RUNNING and not known and not snapshot.rate_limited:
-        check_anew(turn)
+        check_again(turn)
 
 
-def check_anew(turn: Turn, *, tickle: bool = False) -> None:
+def check_again(turn: Turn, *, tickle: bool = False) -> None:
     """Check the session; a check under way may have started too early, so another one follows it."""
     if turn.snapshot.checking:
         turn.set(look_again=True)
@@ -135,7 +135,7 @@ def _seen_no_session(turn: Turn, event: Checked) -> None:
         turn.say(f"{turn.snapshot.reason}; IBKR probably reset every session, so the next login waits a random time")
         turn.wake(Timer.LOGIN, turn.policy.spread_s * turn.draw())
     else:
-        mend(turn)
+        recover(turn)
 
 
 def _look_for_resumed(turn: Turn, *, lost: bool) -> None:
@@ -195,7 +195,7 @@ def _seen_no_brokerage(turn: Turn, event: Checked) -> None:
         _reauthenticate(turn, compete=compete)
     elif event.certain:
         # A login does not help if another client has borrowed the session, so wait until that is known.
-        mend_when_due(turn)
+        recover_when_due(turn)
 
 
 def _reauthenticate(turn: Turn, *, compete: bool) -> None:

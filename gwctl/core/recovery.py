@@ -51,16 +51,16 @@ def look_again(turn: Turn) -> None:
         check(turn, tickle=True)
 
 
-def mend(turn: Turn) -> None:
+def recover(turn: Turn) -> None:
     """Restore a lost session: with the kept cookies, else with a login as soon as one is due."""
     if can_resume(turn):
         resume(turn)
     else:
         turn.set(resumable=False)
-        mend_when_due(turn)
+        recover_when_due(turn)
 
 
-def mend_when_due(turn: Turn) -> None:
+def recover_when_due(turn: Turn) -> None:
     """Log in, or wait: for the pause after the last attempt, the end of a maintenance window, or the budget."""
     _hold_in_window(turn)
     left_s = turn.snapshot.login_not_before - turn.now

@@ -100,7 +100,7 @@ class RunningGateway:
 
     async def stop(self, grace_s: float) -> StopReport:
         """Stop the gateway and its shell, with SIGKILL after ``grace_s``; an empty report if it has already ended."""
-        report = await process.stop(_proven(self.shell, self.java), grace_s=grace_s)
+        report = await process.stop(_known(self.shell, self.java), grace_s=grace_s)
         self._collect()
         return report
 
@@ -165,7 +165,7 @@ def _recorded(paths: Paths) -> list[Identity]:
     # A process group reserves its leader's pid, so its members are ours unless another process has that pid.
     orphans = [] if shell is None or process.identify(shell.pid) else process.members_of_group(shell.pid)
     home = os.path.realpath(paths.gateway_dir)
-    return [one for one in (*_proven(java, shell), *orphans) if one.cwd == home]
+    return [one for one in (*_known(java, shell), *orphans) if one.cwd == home]
 
 
 async def launch(paths: Paths, prepared: PreparedHome, runtime: Runtime, *, deadline_s: float = 60.0) -> RunningGateway:
@@ -292,7 +292,7 @@ async def _undo(paths: Paths, spawned: Spawned) -> None:
             await whole(paths.gateway_state_file.unlink, missing_ok=True)
 
 
-def _proven(*identities: Identity | None) -> list[Identity]:
+def _known(*identities: Identity | None) -> list[Identity]:
     return [one for one in identities if one is not None]
 
 

@@ -165,8 +165,8 @@ def _check_law_2(profile: Profile, settings: Settings, credentials: Credentials,
         return
     kinds: tuple[type[NeedsPerson], ...] = (CredentialsRejected, SecondFactorNeeded, WrongMode)
     kind = next((one for one in kinds if one.code == permission.code), LockedOut)
-    mend = "correct the password" if kind is CredentialsRejected else "fix the cause"
-    hint = f"{mend}, or {profile.command('login --reset-lockout')}"
+    remedy = "correct the password" if kind is CredentialsRejected else "fix the cause"
+    hint = f"{remedy}, or {profile.command('login --reset-lockout')}"
     raise kind(permission.reason or "locked out", hint=hint)
 
 

@@ -272,8 +272,8 @@ def _judge_form(now: Now, submitted: Submitted, patience: Patience) -> Ended | N
     if not shows_form or new_words(look.error, before.error):  # an error's text is judged separately
         return None
     posted = _password_sent(now, submitted)
-    anew = look.page != before.page or look.form != before.form or not look.password_filled
-    if anew and _settled(now, patience):
+    again = look.page != before.page or look.form != before.form or not look.password_filled
+    if again and _settled(now, patience):
         if not posted:
             return Ended(LoginOutcome.SWALLOWED, shown_since(look, submitted))
         if (status := now.traffic.post_status or 0) >= 500:
