@@ -132,7 +132,7 @@ def test_up_again_touches_nothing(sandbox: Home, record_property: Callable[[str,
     lengths_s = []
     for _ in range(5):
         began_s = time.perf_counter()
-        done = sandbox.gwctl("up", "--sandbox").check(0)
+        done = sandbox.run_program("up", "--sandbox").check(0)
         lengths_s.append(time.perf_counter() - began_s)
         assert done.stdout == f"already ready: https://localhost:{sandbox.port}/v1/api (profile default), sandbox\n"
         assert done.stderr == ""

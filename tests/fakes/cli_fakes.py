@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import Any
 
 import psutil
 from rig import AT_ANY_HOUR, Done, free_port, status_of, wait_for
+from warm_calls import PROGRAM, call
 
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.settings import Account, StandInConfig
 
-PROGRAM = [sys.executable, "-m", "gwctl"]
 CALL_TIMEOUT_S = 90
 QUICK = {"GWCTL_AUTH_DELAY_MS": "100"}
 """For tests that do not measure: the gateway's own pause after a login, shortened."""
@@ -42,17 +41,8 @@ class Home:
 
     def gwctl(self, *argv: str, cwd: Path | str | None = None, stdin: str = "", **changes: str | None) -> Done:
         """Run one call to its end."""
-        done = subprocess.run(
-            [*PROGRAM, *argv],
-            env=self.environment(**changes),
-            cwd=cwd or self.folder,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=CALL_TIMEOUT_S,
-            check=False,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        code, *texts = call(argv, self.environment(**changes), cwd or self.folder, stdin, CALL_TIMEOUT_S)
+        return Done(int(code), *texts)
 
     def start(self, *argv: str, **changes: str | None) -> subprocess.Popen[str]:
         """Begin one call and return at once."""
@@ -65,6 +55,12 @@ class Home:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def run_program(self, *argv: str, **changes: str | None) -> Done:
+        """Run one call from the program's start, as a person does: for tests that measure how long it takes."""
+        started = self.start(*argv, **changes)
+        said = started.communicate(timeout=CALL_TIMEOUT_S)
+        return Done(started.returncode, *said)
 
     @property
     def profile_dir(self) -> Path:
@@ -127,9 +123,11 @@ def a_home(folder: Path, **variables: str) -> Iterator[Home]:
     try:
         yield home
     finally:
-        if home.left():  # most tests have stopped it themselves
+        left = home.left()
+        if left:  # most tests have stopped it themselves
             home.gwctl("down", "--quiet", GWCTL_PROFILE=None)
-    assert home.left() == []
+            left = home.left()
+    assert left == []
 
 
 class RealHome(Home):

@@ -33,7 +33,7 @@ def real(tmp_path: Path, real_release_zip: Path) -> Iterator[RealHome]:
 
 def call(home: RealHome, password: str | None = None) -> Done:
     """Call as cron does; with the account's password unless told otherwise."""
-    return home.gwctl("up", "--quiet", GWCTL_PASSWORD=home.account.password if password is None else password)
+    return home.run_program("up", "--quiet", GWCTL_PASSWORD=home.account.password if password is None else password)
 
 
 def refused_at_once(home: RealHome, exit_code: int, *said: str) -> None:
@@ -124,6 +124,7 @@ def test_a_refused_password_is_not_sent_by_the_next_call(real: RealHome) -> None
     assert real.submits() == 2
 
 
+@pytest.mark.wide
 def test_a_pause_is_not_waited_for(real: RealHome) -> None:
     """While the supervisor pauses after a refusal, a call says so with 75 at once; a killed one changes nothing."""
     assert call(real) == SILENT
@@ -135,6 +136,7 @@ def test_a_pause_is_not_waited_for(real: RealHome) -> None:
     refused_at_once(real, 75, "logs in again in 15 min")
 
 
+@pytest.mark.wide
 def test_locked_out_is_for_a_person(real: RealHome) -> None:
     """Where IBKR says that the account is locked, each call is 77 at once, with a supervisor and without one."""
     assert call(real) == SILENT
@@ -157,6 +159,7 @@ def test_a_session_that_never_comes_is_not_logged_in_for_again(real: RealHome) -
     refused_at_once(real, 77, "never opens the session", "try: gwctl login")
 
 
+@pytest.mark.wide
 def test_ibkr_out_of_reach_ends_with_the_timeout(real: RealHome) -> None:
     """While IBKR is ill a call waits for its --timeout and no longer, says what it saw, and sends nothing (law 5)."""
     assert call(real) == SILENT
