@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,7 +27,11 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-LONGEST_FIRST = ("test_core_machine", "test_login_canary", "test_unattended_real", "test_environments")
+LONGEST_FIRST = (
+    *("test_cron", "test_login_recognized_pages", "test_login_grammar", "test_login_unknown_pages"),
+    *("test_environments", "test_unattended_real", "test_cli_lifecycle", "test_docs_followed", "test_login_canary"),
+    *("test_login_by_hand", "test_login_matrix", "test_cli_strangers", "test_up_real", "test_core_machine"),
+)
 """A module that takes minutes and is begun last keeps one worker busy while the others have nothing left to do."""
 
 # How fast values are drawn says something of the machine and of the first use of Unicode tables, nothing of a test.
@@ -50,13 +55,43 @@ QUICK = (
 BROWSERS = ("chromium-headless-shell", "google-chrome", "google-chrome-stable", "chromium", "chromium-browser")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what only `scripts/test --all` runs as slow, and begin with what takes longest."""
+WIDE = "GWCTL_TEST_WIDE" in os.environ
+"""Set by `scripts/soak wide`: every combination of what tests combine, not a choice."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what only `scripts/test --all` runs as slow, leave out what only the soak plays, and begin with the long."""
+    if not WIDE:
+        left_out = _for_the_soak_alone(items)
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=list(left_out))
     place = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
     for item in items:
         if item.path.parent.name in REAL and item.path.stem not in QUICK and item.get_closest_marker("law") is None:
             item.add_marker(pytest.mark.slow)
+
+
+def _for_the_soak_alone(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Return the cases marked ``wide``, and of each test marked ``each_value`` what adds no value of a parameter."""
+    tests: dict[object, list[pytest.Function]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("each_value"):
+            tests.setdefault((item.path, item.originalname), []).append(item)
+    left_out = {item for item in items if item.get_closest_marker("wide")}
+    return left_out.union(*(set(cells) - _with_each_value(cells) for cells in tests.values()))
+
+
+def _with_each_value(cells: list[pytest.Function]) -> set[pytest.Function]:
+    """Return cells that have every value of every parameter between them, each value about as often as the others."""
+    values = {cell: {(name, repr(value)) for name, value in cell.callspec.params.items()} for cell in cells}
+    missing, used, chosen = set().union(*values.values()), Counter[object](), set[pytest.Function]()
+    while missing:
+        best = max(cells, key=lambda cell: (len(values[cell] & missing), -sum(used[one] for one in values[cell])))
+        missing -= values[best]
+        used.update(values[best])
+        chosen.add(best)
+    return chosen
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -80,6 +80,8 @@ class Way:
     reply: Reply | None = None
     prepare: Prepare = as_it_is
     pages: tuple[str, ...] = ("current", "legacy")
+    for_soak: bool = False
+    """Whether only the soak plays it: nothing secret is asked for that another way does not ask for."""
 
     def log_in(self, url: str, pin: str, folder: Path) -> rig.Login:
         """Fail once, with the evidence in ``folder``/evidence."""
@@ -91,15 +93,21 @@ _NEEDED, _NO_CODE = LoginOutcome.SECOND_FACTOR_NEEDED, LoginOutcome.SECOND_FACTO
 WAYS = (
     Way("refused", LoginOutcome.REFUSED, {"wrong_password": {}}),
     Way("echo", LoginOutcome.UNKNOWN_TEXT, {"login_error": {"text": "Please mind"}}, prepare=echoing),
-    Way("unknown text", LoginOutcome.UNKNOWN_TEXT, {"login_error": {"text": "Call your broker"}}, pages=ALONE),
-    Way("form again", LoginOutcome.FORM_AGAIN, {"form_again": {}}),
-    Way("spinner", LoginOutcome.TIMED_OUT, {"login_spins": {}}),
-    Way("page unknown", LoginOutcome.PAGE_UNKNOWN, job={"pages": {"password": ["#nowhere"]}}),
-    Way("no code", _NEEDED, asking_for("app"), BY_COMMAND),
+    Way(
+        "unknown text",
+        LoginOutcome.UNKNOWN_TEXT,
+        {"login_error": {"text": "Call your broker"}},
+        pages=ALONE,
+        for_soak=True,
+    ),
+    Way("form again", LoginOutcome.FORM_AGAIN, {"form_again": {}}, for_soak=True),
+    Way("spinner", LoginOutcome.TIMED_OUT, {"login_spins": {}}, for_soak=True),
+    Way("page unknown", LoginOutcome.PAGE_UNKNOWN, job={"pages": {"password": ["#nowhere"]}}, for_soak=True),
+    Way("no code", _NEEDED, asking_for("app"), BY_COMMAND, for_soak=True),
     Way("code refused", _NO_CODE, asking_for("app"), BY_COMMAND, wrong_code, echoing),
     Way("device named", _NO_CODE, asking_for("choice", devices=DEVICES), BY_COMMAND | {"device": "sms"}, wrong_code),
     Way("login forgotten", LoginOutcome.FORM_AGAIN, job={"totp_secret": TOTP_SECRET}, prepare=forgetting),
-    Way("passkey", _NEEDED, asking_for("passkey"), pages=ALONE),
+    Way("passkey", _NEEDED, asking_for("passkey"), pages=ALONE, for_soak=True),
     Way("push never", _NEEDED, asking_for("push", approve="never"), {"method": Method.PUSH}, pages=ALONE),
     Way("e-mail code", _NO_CODE, asking_for("email"), BY_COMMAND, wrong_code, echoing, ALONE),
     Way("response", _NO_CODE, asking_for("challenge"), BY_COMMAND, wrong_code, echoing, ALONE),

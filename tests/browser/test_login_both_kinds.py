@@ -63,6 +63,7 @@ def visited(
         yield chromium, front, url
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("status", [401, 403, 500, 502, 503, 504])
 def test_an_answer_without_a_body_is_ibkrs(visited: tuple[rig.OneBrowser, Front, str], status: int) -> None:
     """Chromium may turn an answer without a body into an error: then IBKR is at fault, not the installation."""
@@ -74,7 +75,9 @@ def test_an_answer_without_a_body_is_ibkrs(visited: tuple[rig.OneBrowser, Front,
     assert login.permits == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [KINDS[0], *(pytest.param(*one.values, id=one.id, marks=pytest.mark.wide) for one in KINDS[1:])]
+)
 def test_the_ports_that_are_refused_are_those_that_a_browser_does_not_open(kind: Browser, tmp_path: Path) -> None:
     """The browser itself refuses every port of the list, and no others."""
 
@@ -111,6 +114,7 @@ def short() -> Iterator[Path]:
     scratch.remove_folder(folder)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("over", [-1, 0, 1])
 def test_the_longest_path_that_is_used_is_not_too_long(kind: Browser, short: Path, over: int) -> None:
@@ -131,6 +135,7 @@ def test_bytes_are_counted_and_not_letters(kind: Browser, short: Path) -> None:
     assert not folder.is_relative_to(base)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("longer", [0, 9, 11, 20, 90])
 def test_a_long_way_to_the_temporary_folder_does_no_harm(

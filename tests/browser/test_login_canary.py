@@ -52,7 +52,16 @@ def words_in(report: LoginReport) -> str:
 
 @pytest.mark.parametrize(
     ("way", "variant"),
-    [pytest.param(way, page, id=f"{way.name}-{page}".replace(" ", "_")) for way in WAYS for page in way.pages],
+    [
+        pytest.param(
+            way,
+            page,
+            id=f"{way.name}-{page}".replace(" ", "_"),
+            marks=pytest.mark.wide if way.for_soak or page != way.pages[0] else (),
+        )
+        for way in WAYS
+        for page in way.pages
+    ],
 )
 def test_a_failed_login_tells_nobody(way: Way, variant: str, tmp_path: Path) -> None:
     """Law 8: no secret, code or cookie is in what a failed login writes, reports, pictures or passes to a process."""

@@ -16,7 +16,7 @@ from page_grammar_soak import drawn
 
 pytestmark = [pytest.mark.browser, pytest.mark.waits]
 
-PAGES = int(os.environ.get("GWCTL_TEST_PAGES", "72"))
+PAGES = int(os.environ.get("GWCTL_TEST_PAGES", "36"))
 LANES, PARTS = 3, 4
 EACH = -(-PAGES // (LANES * PARTS))
 LONGEST_S = 30 + 12 * EACH

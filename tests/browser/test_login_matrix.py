@@ -17,6 +17,15 @@ from gwctl.sandbox.ibkr import RunningStandIn
 pytestmark = pytest.mark.browser
 
 
+VARIANTS = {
+    *("legacy-totp-success", "legacy-sms, choice-success", "legacy-none-banner", "legacy-none-form never"),
+    *("legacy-app, wrong code-refused twice", "second load-none-success", "two-step-none-success"),
+    *("current-channel, e-mail-success", "current-app, none-not given", "current-push, totp-not given"),
+    *("current-none-IBKR down", "form after 10 s-none-success", "current-push, challenge-success"),
+}
+"""Cells whose halves others play, for the soak: the page with another question, and the question on another page."""
+
+
 class Cells:
     """What all cells share: one browser, and a gateway for each kind of account."""
 
@@ -39,7 +48,13 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cells]:
         yield Cells(tmp_path_factory.mktemp("cells"), stack)
 
 
-@pytest.mark.parametrize("case", matrix.by_code(matrix.cases()), ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=str(case), marks=pytest.mark.wide if str(case).replace("_", " ") in VARIANTS else ())
+        for case in matrix.by_code(matrix.cases())
+    ],
+)
 def test_every_cell_ends_as_it_should(
     case: matrix.Case, cells: Cells, record_property: Callable[[str, object], None]
 ) -> None:

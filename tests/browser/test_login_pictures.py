@@ -24,6 +24,7 @@ SAYS = {
 }
 
 
+@pytest.mark.wide
 @pytest.mark.browser
 @pytest.mark.timeout(180)
 @pytest.mark.needs("tesseract")

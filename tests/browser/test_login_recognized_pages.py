@@ -14,7 +14,7 @@ from gwctl.login.codes import Method, Question
 from gwctl.login.outcome import LoginOutcome
 from gwctl.login.page_state import Patience
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.waits]
 
 PATIENCE = Patience(form_s=4.0, answer_s=8.0, swallowed_s=1.5, action_s=3.0, banner_s=2.0)
 INVALID = "Invalid username password combination"
@@ -241,6 +241,7 @@ SWITCHES = {
 }
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("name", SWITCHES)
 @pytest.mark.parametrize("mode", ["paper", "live"])
 def test_the_kind_of_account_is_chosen(log_in: LogIn, name: str, mode: str) -> None:

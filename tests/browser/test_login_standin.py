@@ -178,6 +178,7 @@ def test_after_a_gateway_start_a_missing_form_is_worth_the_demo_page(make_stand:
     assert [step.name for step in login.steps].count("demo page called the API") == 2
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("how", ["swallows", "stays", "clears", "reloads"])
 @pytest.mark.parametrize("has_worked", [False, True])
 def test_after_a_gateway_start_the_demo_page_comes_first(make_stand: MakeStand, how: str, has_worked: bool) -> None:  # noqa: FBT001 - a case
@@ -192,6 +193,7 @@ def test_after_a_gateway_start_the_demo_page_comes_first(make_stand: MakeStand, 
     assert names.index("demo page called the API") < names.index("page opened")
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(
     ("how", "outcome"),
     [

@@ -15,7 +15,7 @@ from test_login_served_pages import CURRENT, PATIENCE, TOTP_SECRET, Front
 from gwctl.login.codes import Kind, Method, Question
 from gwctl.login.outcome import LoginOutcome
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.waits]
 
 QUICK = replace(PATIENCE, words_s=1.5, blank_s=1.0, answer_s=8.0)
 REFUSED = "Invalid username password combination"
@@ -62,6 +62,7 @@ def says(**answer: str | bool) -> tuple[int, str]:
 # What the page says after the submit.
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(
     "place",
     [
@@ -154,6 +155,7 @@ SLOW = """<script>const real = window.fetch;
 window.fetch = async (...all) => { await new Promise((go) => setTimeout(go, 2500)); return real(...all); }</script>"""
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(
     "announcement",
     [
@@ -500,6 +502,7 @@ def test_a_passkey_is_left_for_another_way(log_in: LogIn) -> None:
     assert page.posts[1] == "other"
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("known", ['placeholder="Enter code"', "inputmode=numeric", "autocomplete=one-time-code"])
 @pytest.mark.parametrize(
     ("words", "kind"), [("Enter the code", Kind.APP), ("We sent a text message", Kind.SMS), ("By e-mail", Kind.EMAIL)]

@@ -25,6 +25,7 @@ def lines_of(svg: str) -> set[str]:
     return {re.sub(r"\d+(\.\d+)?", "N", line) for line in joined if line}
 
 
+@pytest.mark.wide
 @pytest.mark.browser
 @pytest.mark.timeout(180)
 def test_picture_is_true(tmp_path: Path) -> None:

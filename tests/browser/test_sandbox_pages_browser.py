@@ -126,6 +126,7 @@ def test_codes_of_the_current_page(make_visit: Open, kind: str, field: str, code
     visit.expect_success(ASKED, REFUSED_FACTOR)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("needs_button", [False, True])
 @pytest.mark.parametrize(
     ("device", "label"), [("5.2a", "IB KEY"), ("4", "MOBILE AUTHENTICATOR app"), ("4.2", "sms")], ids=str
@@ -294,6 +295,7 @@ def test_a_switch_that_keeps_and_no_switch(make_visit: Open, variant: str) -> No
     visit.expect_success()
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("scenario", ["temperamental", "form_again", "login_spins", "maintenance_banner", "html_503"])
 def test_endings_of_each_page(make_visit: Open, variant: str, scenario: str) -> None:
     """Ignored: nothing is sent; again: empty and without a text; spinning: disabled; banner and 503: no form."""

@@ -21,6 +21,7 @@ def _drawn(file: Path) -> str:
     return html.unescape(re.sub(r"<[^>]+>", " ", file.read_text()))
 
 
+@pytest.mark.wide
 @pytest.mark.browser
 @pytest.mark.timeout(180)
 @pytest.mark.needs("tesseract")

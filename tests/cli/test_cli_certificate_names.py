@@ -26,6 +26,7 @@ def believed(home: Home, name: str) -> bool:
     return True
 
 
+@pytest.mark.wide
 def test_other_names_wait_for_the_gateways_next_start(home: Home) -> None:
     """A supervisor with other names adopts the running gateway (law 4); `restart` serves the new ones."""
     before = home.gwctl("up", "--sandbox", "--json", GWCTL_CERTIFICATE_NAMES="a.example").check(0).envelope["data"]

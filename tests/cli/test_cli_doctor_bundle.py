@@ -16,7 +16,8 @@ from canaries import Canaries
 from doctor_rig import PASSWORD, Machine, a_sound_machine
 from release_fakes import release_zip
 
-from gwctl.doctor import bundle
+from gwctl.doctor import CHECKS, bundle
+from gwctl.doctor.case import examine
 from gwctl.gateway import keystore
 
 TOTP_SECRET = "GEZDGNBVGY3TQOJQHERONHERONHERON2"
@@ -181,7 +182,8 @@ def test_a_bundle_that_would_hold_a_secret_is_not_written(machine: Machine, monk
     from gwctl.errors import GwctlError
 
     monkeypatch.setattr(Redactor, "text", lambda _self, text: text)
-    file = machine.folder / "report.zip"
+    file, case = machine.folder / "report.zip", machine.case()
+    findings = examine(case, CHECKS)
     with pytest.raises(GwctlError, match=r"supervisor\.log.* would contain a secret; nothing was written"):
-        bundle.write_bundle(file, machine.case(), [])
+        bundle.write_bundle(file, case, findings)
     assert not file.exists()

@@ -68,7 +68,9 @@ def test_an_adopted_gateway_goes_on_and_its_drift_is_said(wide: Home) -> None:
     assert (wide.status()["gateway"]["pid"], allowed(wide)) == (pid, ["127.0.0.1", "10.9.*"])
 
 
-@pytest.mark.parametrize("text", ["[defaults\n", 'maintenance = []\nallow_ips = ["::1"]\n'])
+@pytest.mark.parametrize(
+    "text", [pytest.param("[defaults\n", marks=pytest.mark.wide), 'maintenance = []\nallow_ips = ["::1"]\n']
+)
 def test_settings_that_cannot_be_used_end_nothing(wide: Home, text: str) -> None:
     """The gateway starts with its previous settings and reports that: a typo in a file ends no session."""
     wide.write_config(f"{AT_ANY_HOUR}{text}".replace("maintenance = []\n", "", text.count("maintenance")))

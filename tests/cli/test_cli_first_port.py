@@ -73,6 +73,7 @@ def test_the_first_up_takes_another_port_where_the_built_in_one_is_in_use(unset:
     assert again["gateway"]["port"] == port
 
 
+@pytest.mark.wide
 def test_a_damaged_record_of_the_port_is_said_and_another_is_taken(unset: Home) -> None:
     """A damaged record is reported: doctor finds it, and `up` sets it aside and chooses again."""
     with held(5000):
@@ -87,6 +88,7 @@ def test_a_damaged_record_of_the_port_is_said_and_another_is_taken(unset: Home) 
         assert file.exists()
 
 
+@pytest.mark.wide
 def test_in_the_foreground_it_is_the_same(unset: Home) -> None:
     """The first start of a unit or container chooses another port too."""
     with held(5000):

@@ -78,6 +78,7 @@ def test_down_twice(ready: Home) -> None:
     ready.gwctl("status").check(3)
 
 
+@pytest.mark.wide
 @pytest.mark.law(1)
 def test_eight_ups_at_the_same_moment_start_one(ready: Home) -> None:
     """Eight simultaneous `up`: one supervisor, one gateway, one login, and each exits with 0 (law 1)."""
@@ -174,6 +175,7 @@ MOMENTS: dict[str, Callable[[Home], bool]] = {
 }
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("moment", list(MOMENTS))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_up_interrupted_leaves_nothing(home: Home, moment: str, number: signal.Signals) -> None:
@@ -231,6 +233,7 @@ def test_up_that_times_out_says_what_goes_on(home: Home) -> None:
     assert home.gwctl("down").check(0).stdout == "stopped\n"
 
 
+@pytest.mark.wide
 def test_relative_paths_mean_where_the_user_stands(home: Home) -> None:
     """A relative GWCTL_HOME is relative to the user's folder, also for the supervisor, which works elsewhere."""
     home.gwctl("up", "--sandbox", GWCTL_HOME="home").check(0)

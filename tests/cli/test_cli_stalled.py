@@ -106,7 +106,7 @@ def test_ctrl_s_stops_what_is_shown_and_nothing_else(home: Home, terminal: Termi
     wait_for(lambda: terminal.shown.count(b"gateway answers on port") == 2, 10, "it is shown after all")
 
 
-@pytest.mark.parametrize("way", ["down", "TERM", "HUP"])
+@pytest.mark.parametrize("way", ["down", *(pytest.param(name, marks=pytest.mark.wide) for name in ("TERM", "HUP"))])
 def test_the_end_does_not_wait_for_a_stopped_terminal(home: Home, terminal: Terminal, way: str) -> None:
     """On `down` or a signal it logs out, stops everything and ends, even if its terminal stays stopped."""
     os.write(terminal.master, CTRL_S)

@@ -49,6 +49,7 @@ def started_by(home: Home, script: str) -> Iterator[tuple[psutil.Process, psutil
         call.wait(10)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("script", list(SCRIPTS))
 @pytest.mark.parametrize("keep", [False, True])
 def test_who_stands_beside_a_hung_supervisor_lives(home: Home, script: str, *, keep: bool) -> None:

@@ -158,6 +158,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 CALL = 'curl -fsS --cacert "$GWCTL_CA_FILE" "$GWCTL_BASE_URL/portfolio/accounts"'
 
 
+@pytest.mark.wide
 def test_a_script_in_the_sandbox(home: Home) -> None:
     """`run` has the session and its variables; its code is the step's, quotes in it are its own; nothing is left."""
     runner = a_runner(home)
@@ -237,6 +238,7 @@ def test_percent_signs_are_masked_as_the_runner_reads_them(home: Home) -> None:
     assert f"::add-mask::{secret.replace('%', '%25')}\n" in runner.log
 
 
+@pytest.mark.wide
 def test_the_script_for_anywhere_else(home: Home) -> None:
     """The page's script for a job that is one process does what it says, typed as it stands."""
     script = next(text for text in snippets("sh") if "--tether $$" in text)

@@ -90,6 +90,7 @@ def cookies(real: RealHome) -> dict[str, str]:
     return {f"cookie {n}": token for n, token in enumerate((*state.sessions.given, *state._warmed))}
 
 
+@pytest.mark.wide
 def test_a_code_of_a_command_is_nowhere(tmp_path: Path, real_release_zip: Path) -> None:
     """Law 8: password by file, code by command, a login that is let in and one whose code is refused: no trace."""
     hoard = Hoard(tmp_path / "hoard")

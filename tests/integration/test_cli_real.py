@@ -53,7 +53,7 @@ def test_a_wrong_password_is_sent_once(real: RealHome) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("way", ["variable", "file"])
+@pytest.mark.parametrize("way", ["file", pytest.param("variable", marks=pytest.mark.wide)])
 @pytest.mark.law(8)
 def test_the_password_is_nowhere(real: RealHome, way: str) -> None:
     """Law 8: in no file below the home, no process's arguments or environment, no output; however it was given."""
@@ -99,7 +99,7 @@ def _told(pid: int, *, itself: bool = False) -> dict[int, str]:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.wide)])
 def test_up_interrupted_during_the_login(real: RealHome, number: signal.Signals) -> None:
     """INT or TERM while the JVM runs and the browser logs in: 130 or 143, and neither of them is left."""
     call = real.start("up", GWCTL_PASSWORD=real.account.password)

@@ -141,7 +141,7 @@ def test_exec_is_killed_while_it_brings_down(killing: Killing) -> None:
     assert not killing.happened("warning", code="caller_killed")
 
 
-SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), pytest.param(signal.SIGHUP, 129, marks=pytest.mark.wide)]
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)

@@ -87,6 +87,7 @@ def test_nobody_comes(tmp_path: Path) -> None:
         assert home.left() == []
 
 
+@pytest.mark.wide
 def test_the_person_logs_in_to_an_account_of_the_other_kind(tmp_path: Path) -> None:
     """A live login in a paper profile is 77 `wrong_mode`, logged out at IBKR, and nothing is left running."""
     release = plain_release(tmp_path / "plain.zip")
@@ -99,6 +100,7 @@ def test_the_person_logs_in_to_an_account_of_the_other_kind(tmp_path: Path) -> N
         assert home.stand_in.state.sessions.summary()["sso"] == []
 
 
+@pytest.mark.wide
 def test_a_supervisor_that_ran_before_goes_on(tmp_path: Path) -> None:
     """If nobody came, a supervisor that would have logged in by itself does so again."""
     with a_live_home(tmp_path, plain_release(tmp_path / "plain.zip")) as home:

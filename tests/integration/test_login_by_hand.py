@@ -76,6 +76,7 @@ def test_a_person_logs_in_at_the_window(real: RealHome, screen: Screen) -> None:
     assert again.stdout == "already logged in\n"
 
 
+@pytest.mark.wide
 def test_the_person_closes_the_window(quick: RealHome, screen: Screen) -> None:
     """Closing the window before the login is through exits with 77 and one line, and stops what was started."""
     call = quick.start("login", "--manual", DISPLAY=screen.display)

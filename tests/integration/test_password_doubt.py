@@ -11,7 +11,7 @@ from hand_fakes import a_live_home
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 
-@pytest.mark.parametrize("foreground", [False, True])
+@pytest.mark.parametrize("foreground", [False, pytest.param(True, marks=pytest.mark.wide)])
 def test_up_tells_of_a_password_in_quotes_once_before_the_login(tmp_path: Path, *, foreground: bool) -> None:
     """One line names the source and not the password; the refusal that follows repeats it."""
     argv = ["up", "--foreground"] if foreground else ["up"]

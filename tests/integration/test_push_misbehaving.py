@@ -470,8 +470,10 @@ def test_who_accepts_and_does_not_answer_is_left_after_the_deadline(
         assert ears.told == []
         assert not listener.connected
 
+    began_s = time.monotonic()
     gateway = listen_to(hang, identity, tmp_path, script)
-    assert gateway.came_s[1] - gateway.came_s[0] >= 0.2
+    # A visit may be seen late, so not the time between two of them counts, but from before the first.
+    assert gateway.came_s[2] - began_s >= 2 * 0.2
     ca_file, leaf = identity
     tasks: list[asyncio.Task[None]] = []
 

@@ -97,6 +97,7 @@ def test_a_run_on_the_sandbox(inner: pytest.Pytester, monkeypatch: pytest.Monkey
     assert left(inner.path) == []
 
 
+@pytest.mark.wide
 def test_workers_share_one(inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers of pytest-xdist share one gateway and one login; the gateway stops at the end of the run."""
     inner.makepyfile(SHARED)
@@ -172,7 +173,7 @@ def test_a_paper_account_is_not_for_each_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.wide)])
 def test_a_run_is_ended(inner: pytest.Pytester, number: signal.Signals) -> None:
     """An interrupted or killed run leaves nothing running, even in the middle of a test."""
     inner.makepyfile("""

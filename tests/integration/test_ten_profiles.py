@@ -15,7 +15,7 @@ import pytest
 from cli_fakes import Home, free_port, wait_for
 from profile_costs import PARTS, costs_of
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.wide, pytest.mark.timeout(600)]
 
 NAMES = tuple(f"p{number}" for number in range(10))
 LASTING = PARTS[:3]

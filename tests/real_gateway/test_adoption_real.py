@@ -21,6 +21,7 @@ def test_the_sandbox_never_takes_over_a_session_at_ibkr(rig: Rig) -> None:
     assert rig.submits() == 1
 
 
+@pytest.mark.wide
 def test_a_session_at_ibkr_never_takes_over_the_sandbox(rig: Rig) -> None:
     """The other way round: a sandbox that was left running is not reported as a session at IBKR."""
     rig.gwctl("up", "--sandbox").check(0)
@@ -32,6 +33,7 @@ def test_a_session_at_ibkr_never_takes_over_the_sandbox(rig: Rig) -> None:
     assert rig.processes_left() == []
 
 
+@pytest.mark.wide
 def test_another_upstream_is_not_adopted(rig: Rig) -> None:
     """A gateway that talks to another address than the profile now names is replaced, not adopted."""
     before = rig.gwctl("up", "--json").check(0).envelope["data"]

@@ -26,7 +26,7 @@ def test_errors_after_a_login_cost_the_hand_shake_and_no_login(rig: Rig) -> None
     assert not any(entry["kind"] == "warning" for entry in rig.journal())
 
 
-@pytest.mark.parametrize("how", ["no_bridge", "unauthenticated"])
+@pytest.mark.parametrize("how", ["no_bridge", pytest.param("unauthenticated", marks=pytest.mark.wide)])
 def test_a_session_that_we_reopen_serves_bots_as_one_after_a_login(rig: Rig, how: str) -> None:
     """After our ``ssodh/init`` nobody hears "Please query /accounts first": it was queried before it is ready."""
     rig.gwctl("up").check(0)
@@ -62,7 +62,7 @@ def test_a_hand_shake_that_always_fails_is_done_without(rig: Rig) -> None:
     assert "accounts first" not in rig.gwctl("api", "GET", "/iserver/marketdata/snapshot").stderr
 
 
-@pytest.mark.parametrize(("method", "status"), [("POST", 400), ("POST", 405)])
+@pytest.mark.parametrize(("method", "status"), [("POST", 405), pytest.param("POST", 400, marks=pytest.mark.wide)])
 def test_either_way_of_asking_and_a_flat_tickle_do(rig: Rig, method: str, status: int) -> None:
     """Where IBKR refuses GET or POST the other is taken, also when it changes its mind, and a tickle may be flat."""
     rig.stand_in.state.set_scenario("flat_tickle", on=True, parameters={})

@@ -25,6 +25,7 @@ def told(rig: Rig, *what: str) -> dict[str, Any]:
     return value
 
 
+@pytest.mark.wide
 def test_ibind(rig: Rig) -> None:
     """Its REST and WebSocket clients are told all is well and verify our certificate; with other roots they refuse."""
     rig.gwctl("up").check(0)

@@ -84,7 +84,17 @@ def real(tmp_path_factory: pytest.TempPathFactory, real_release_zip: Path) -> It
     loop.close()
 
 
-@pytest.mark.parametrize("case", matrix.by_code(matrix.real_cases()), ids=str)
+ALWAYS = ("none", "totp", "push, second", "challenge")
+"""The questions that are played with every push: no other passes more kinds of requests through the gateway."""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=str(case), marks=() if case.factor.name in ALWAYS else pytest.mark.wide)
+        for case in matrix.by_code(matrix.real_cases())
+    ],
+)
 def test_cell_ends_as_it_should_on_the_real_gateway(
     real: Real, case: matrix.Case, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -71,6 +71,7 @@ def test_a_redesigned_page_does_not_trade_live_by_accident(rigs: ARig) -> None:
     assert rig.submits() == 1
 
 
+@pytest.mark.wide
 def test_a_refusal_on_a_redesigned_page_is_one(rigs: ARig) -> None:
     """A wrong password is sent once, and the explanation says that the page was new."""
     rig = rigs(an_account("paper"), PageOptions(form_delay_ms=0))

@@ -28,6 +28,7 @@ def real(tmp_path: Path, real_release_zip: Path) -> Iterator[RealHome]:
         yield home
 
 
+@pytest.mark.wide
 def test_a_crash_loop_sends_the_password_once(real: RealHome) -> None:
     """A refused password ends with 77; each restart ends with 77 at once and sends nothing, until the Secret changes.
 

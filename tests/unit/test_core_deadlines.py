@@ -238,7 +238,7 @@ def test_session_that_was_taken_back_is_taken_again_after_growing_pauses() -> No
     """With `take_over`, losing the session once is not the end, and two tools that both take over do not fight."""
     core = ready(Policy(take_over=True, jitter=0.0))
     taken = []
-    while core.now < 200_000.0:
+    while core.now < 100_000.0:
         for action in core.see(Verdict.COMPETING):
             if isinstance(action, Reauthenticate):
                 assert action.compete

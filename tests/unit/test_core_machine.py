@@ -478,7 +478,7 @@ class AnyShell(RuleBasedStateMachine):
 
 
 ALL_EXAMPLES = 1_150
-EXAMPLES = int(os.environ.get("GWCTL_TEST_WALKS", "250"))
+EXAMPLES = int(os.environ.get("GWCTL_TEST_WALKS", "120"))
 """Walks in each of the four parts; .ci/run asks for all of them after the tests."""
 STEPS = 50
 PARTS = 4
