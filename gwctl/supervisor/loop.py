@@ -91,6 +91,10 @@ class Loop:
         """Send the loop an event from outside: a command of the control API, a signal."""
         self._events.put_nowait(event)
 
+    def take(self, event: Event) -> None:
+        """Take an event at once, before ``run``: what is posted waits for its turn."""
+        self._turn(event)
+
     async def run(self, first: Event) -> Finish:
         """Run until the core returns a Finish action, and return it."""
         self.post(first)

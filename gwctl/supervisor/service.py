@@ -306,11 +306,12 @@ class Service:
         if aside is not None:
             self.journal.write("warning", code="damaged_state", text=f"the damaged login ledger was moved to {aside}")
             log.warning("the damaged login ledger was moved to %s", aside)
+        if self.budgets is not None:
+            # Before anything saves the snapshot: a note, or a request to stop.
+            self.loop.take(await asyncio.to_thread(self.budgets.recall))
         self._port = await open_health(self.health, self.settings)
         await asyncio.to_thread(self._record)
         self.journal.begin(sandbox=self.order.sandbox, version=VERSION)
-        if self.budgets is not None:
-            self.loop.post(await asyncio.to_thread(self.budgets.recall))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             # Under nohup, SIGHUP is ignored and stays ignored.

@@ -27,7 +27,17 @@ from supervisor_fakes import (
     WaitingLogin,
 )
 
-from gwctl.core.messages import Finish, LoginWanted, Phase, RestartWanted, StartWanted, StopWanted, TimeOut, Timer
+from gwctl.core.messages import (
+    CountsRecalled,
+    Finish,
+    LoginWanted,
+    Phase,
+    RestartWanted,
+    StartWanted,
+    StopWanted,
+    TimeOut,
+    Timer,
+)
 from gwctl.core.policy import Policy
 from gwctl.core.tables import Snapshot, phase_of
 from gwctl.errors import JavaMissing, PortBusy
@@ -121,6 +131,18 @@ def sound(tmp_path: Path) -> Rig:
     told = Told()
     session = Session(told)
     return Rig(tmp_path, told, SoundGateway(told), session, AcceptingLogin(told, session))
+
+
+def test_kept_counts_are_there_before_what_waits(tmp_path: Path) -> None:
+    """What is saved when a stop comes at once has the counts of the supervisor before."""
+
+    async def story() -> None:
+        rig = sound(tmp_path)
+        rig.loop.post(StopWanted())
+        rig.loop.take(CountsRecalled(kept={"failed_logins": 3, "blocked": True}))
+        assert (rig.loop.snapshot.failed_logins, rig.loop.snapshot.blocked) == (3, True)
+
+    go(story())
 
 
 def test_runs_to_ready_and_ends_clean(tmp_path: Path) -> None:
