@@ -61,7 +61,9 @@ WIDE = "GWCTL_TEST_WIDE" in os.environ
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what only `scripts/test --all` runs as slow, leave out what only the soak plays, and begin with the long."""
-    if not WIDE:
+    # What is named by its id, a word or a mark is played.
+    named = config.option.keyword or any("::" in one for one in config.args)
+    if not WIDE and not named and not {"wide", "each_value"} & set(config.option.markexpr.split()):
         left_out = _for_the_soak_alone(items)
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=list(left_out))
@@ -78,7 +80,7 @@ def _for_the_soak_alone(items: list[pytest.Item]) -> set[pytest.Item]:
     for item in items:
         if isinstance(item, pytest.Function) and item.get_closest_marker("each_value"):
             tests.setdefault((item.path, item.originalname), []).append(item)
-    left_out = {item for item in items if item.get_closest_marker("wide")}
+    left_out = {item for item in items if item.get_closest_marker("wide") and not item.get_closest_marker("law")}
     return left_out.union(*(set(cells) - _with_each_value(cells) for cells in tests.values()))
 
 

@@ -78,7 +78,6 @@ def test_down_twice(ready: Home) -> None:
     ready.gwctl("status").check(3)
 
 
-@pytest.mark.wide
 @pytest.mark.law(1)
 def test_eight_ups_at_the_same_moment_start_one(ready: Home) -> None:
     """Eight simultaneous `up`: one supervisor, one gateway, one login, and each exits with 0 (law 1)."""

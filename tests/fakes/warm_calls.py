@@ -52,29 +52,36 @@ def call(argv: tuple[str, ...], env: Mapping[str, str], cwd: Path | str, stdin: 
     finally:
         for fd in theirs:
             os.close(fd)
-    texts = ["", ""]
+    said = [b"", b""]
 
     def read(number: int, fd: int) -> None:
-        with os.fdopen(fd, encoding="utf-8", errors="surrogateescape") as stream:
-            texts[number] = stream.read()
+        with os.fdopen(fd, "rb") as stream:
+            said[number] = stream.read()
 
-    readers = [threading.Thread(target=read, args=one) for one in ((0, ours_out), (1, ours_err))]
+    # As subprocess.run, this waits for the end of the output, too, which a program in the background may hold open.
+    readers = [threading.Thread(target=read, args=one, daemon=True) for one in ((0, ours_out), (1, ours_err))]
     for reader in readers:
         reader.start()
+    code, late = "", False
     with os.fdopen(ours_end) as end:
         pid = int(end.readline())
         killer = threading.Timer(timeout_s, os.kill, (pid, signal.SIGKILL))
+        killer.daemon = True
         killer.start()
-        with contextlib.suppress(BrokenPipeError), os.fdopen(ours_in, "w", encoding="utf-8") as sending:
-            sending.write(stdin)
-        code = end.readline().strip()
-        late = not killer.is_alive()
-        killer.cancel()
+        try:
+            with contextlib.suppress(BrokenPipeError), os.fdopen(ours_in, "w", encoding="utf-8") as sending:
+                sending.write(stdin)
+            code = end.readline().strip()
+        finally:
+            late = not killer.is_alive()
+            killer.cancel()
+            if not code:  # interrupted: until its end is told, the pid is the call's
+                os.kill(pid, signal.SIGKILL)
+    if late:
+        raise subprocess.TimeoutExpired([*PROGRAM, *argv], timeout_s)
     for reader in readers:
         reader.join()
-    if late:
-        raise subprocess.TimeoutExpired([*PROGRAM, *argv], timeout_s, *texts)
-    return [code, *texts]
+    return [code, *(text.decode().replace("\r\n", "\n") for text in said)]
 
 
 @functools.cache
@@ -82,13 +89,16 @@ def _server() -> tuple[socket.socket, subprocess.Popen[bytes]]:
     """Return the connection to this test process's server, which ends with it, and the server."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        server = subprocess.Popen([sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+        # The last word is for who looks for processes of gwctl that a test left.
+        argv = [sys.executable, __file__, str(theirs.fileno()), "gwctl"]
+        server = subprocess.Popen(argv, pass_fds=[theirs.fileno()])
     return ours, server
 
 
 def _serve(connection: socket.socket) -> None:
     """Return in each process that is to be a call; end when the test process has ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait for the calls
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the tests, which stop things with further calls
     while True:
         message, fds, _, _ = socket.recv_fds(connection, _MESSAGE_BYTES, 4)
         if not message:
@@ -109,6 +119,7 @@ def _serve(connection: socket.socket) -> None:
             os.write(end, b"%d\n" % code)
         os._exit(0)
     os.close(end)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _become(json.loads(message), streams)
 
 
@@ -116,12 +127,14 @@ def _become(wanted: dict[str, object], streams: list[int]) -> None:
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
         os.close(fd)
-    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)  # as Python itself does
-    sys.stderr = os.fdopen(2, "w", closefd=False, buffering=1, errors="backslashreplace")
+    # As Python itself does, with what the locale says, which is the server's.
+    sys.stdin = os.fdopen(0, closefd=False, encoding=sys.stdin.encoding, errors=sys.stdin.errors)
+    sys.stdout = os.fdopen(1, "w", closefd=False, encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    sys.stderr = os.fdopen(2, "w", closefd=False, buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
     os.chdir(str(wanted["cwd"]))
     os.environ.clear()
     os.environ.update(dict(wanted["env"]))  # type: ignore[call-overload]
-    sys.argv = ["gwctl", *wanted["argv"]]  # type: ignore[misc]
+    sys.argv = [str(Path(importlib.import_module("gwctl").__file__ or "").with_name("__main__.py")), *wanted["argv"]]  # type: ignore[misc]
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_a_wrong_password_is_sent_once(real: RealHome) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("way", ["file", pytest.param("variable", marks=pytest.mark.wide)])
+@pytest.mark.parametrize("way", ["file", "variable"])
 @pytest.mark.law(8)
 def test_the_password_is_nowhere(real: RealHome, way: str) -> None:
     """Law 8: in no file below the home, no process's arguments or environment, no output; however it was given."""
