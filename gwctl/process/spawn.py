@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import partial
 from pathlib import Path
@@ -194,8 +194,10 @@ def spawn(
         raise DiskTrouble(f"cannot start {argv[0]}: {error.strerror}", hint=f"check that {argv[0]} exists") from error
     finally:
         os.close(log)
-    identity = identify(popen.pid) or Identity(popen.pid, 0.0, os.path.realpath(cwd))
-    return Spawned(identity, popen)
+    folder = os.path.realpath(cwd)
+    identity = identify(popen.pid) or Identity(popen.pid, 0.0, folder)
+    # A child that ends while it is looked at has no folder any more, and what it leaves is known by its folder.
+    return Spawned(identity if identity.cwd else replace(identity, cwd=folder), popen)
 
 
 def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], fed: bytes = b"") -> Completed:

@@ -263,6 +263,15 @@ def test_a_port_held_anywhere_on_loopback_is_not_free(family: socket.AddressFami
     _until(lambda: process.port_is_free(port))
 
 
+def test_a_child_that_ends_at_once_is_known_by_its_folder(
+    tmp_path: Path, started: list[Spawned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder cannot be read any more, but what it left works there: a gateway's script may leave an orphan."""
+    monkeypatch.setattr(sys.modules["gwctl.process.spawn"], "identify", lambda _pid: Identity(1, 2.0, "", "boot"))
+    started.append(process.spawn(["true"], cwd=tmp_path, env=_ENV, log_file=None))
+    assert started[0].identity == Identity(1, 2.0, os.path.realpath(tmp_path), "boot")
+
+
 def test_a_free_port_is_free_while_other_threads_start_programs() -> None:
     """A child has a copy of each socket until it runs its program: of the test of one address, too."""
     with socket.create_server(("127.0.0.1", 0)) as server:
