@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 PROGRAM = [sys.executable, "-m", "gwctl"]
 _SEEN_AT_THE_START = ("LC_", "LANG", "PYTHON", "TZ", "HOME")
@@ -123,7 +124,7 @@ def _serve(connection: socket.socket) -> None:
     _become(json.loads(message), streams)
 
 
-def _become(wanted: dict[str, object], streams: list[int]) -> None:
+def _become(wanted: dict[str, Any], streams: list[int]) -> None:
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
         os.close(fd)
@@ -131,10 +132,10 @@ def _become(wanted: dict[str, object], streams: list[int]) -> None:
     sys.stdin = os.fdopen(0, closefd=False, encoding=sys.stdin.encoding, errors=sys.stdin.errors)
     sys.stdout = os.fdopen(1, "w", closefd=False, encoding=sys.stdout.encoding, errors=sys.stdout.errors)
     sys.stderr = os.fdopen(2, "w", closefd=False, buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
-    os.chdir(str(wanted["cwd"]))
+    os.chdir(wanted["cwd"])
     os.environ.clear()
-    os.environ.update(dict(wanted["env"]))  # type: ignore[call-overload]
-    sys.argv = [str(Path(importlib.import_module("gwctl").__file__ or "").with_name("__main__.py")), *wanted["argv"]]  # type: ignore[misc]
+    os.environ.update(wanted["env"])
+    sys.argv = [str(Path(importlib.import_module("gwctl").__file__ or "").with_name("__main__.py")), *wanted["argv"]]
 
 
 if __name__ == "__main__":
