@@ -37,6 +37,8 @@ def _can_listen(family: socket.AddressFamily, address: str, port: int) -> bool:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # Bound only: a child that another thread starts has a copy of this socket until it runs its program, and a
+            # copy that listens would make the next address look taken.
             probe.bind((address, port))
     except OSError as error:
         return error.errno not in {errno.EADDRINUSE, errno.EACCES}

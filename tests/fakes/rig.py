@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
-from warm_calls import PROGRAM, call
+from warm_calls import PROGRAM, call, run
 
 from gwctl.errors import GwctlError
 from gwctl.paths import Paths
@@ -58,7 +57,7 @@ def wait_for(fact: Callable[[], T | None], timeout_s: float, what: str) -> T:
         waited_s = time.monotonic() - began_s
         if waited_s > timeout_s:
             raise AssertionError(f"not within {timeout_s} s: {what}")
-        time.sleep(min(0.1, 0.02 + waited_s / 20))  # between two looks, which cost most of what a wait costs
+        time.sleep(min(0.1, 0.02 + waited_s / 20))  # a fact of another process: nothing to wait on; bounded above
 
 
 def delete(folder: Path) -> None:
@@ -139,11 +138,9 @@ class Rig:
         program = [*self.prefix, self.python, "-m", "gwctl"]
         if program == PROGRAM and not self.starts_the_program:
             code, *texts = call(argv, env, Path.cwd(), "", CALL_TIMEOUT_S)
-            return Done(int(code), *texts)
-        done = subprocess.run(
-            [*program, *argv], env=env, capture_output=True, text=True, timeout=CALL_TIMEOUT_S, check=False
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        else:
+            code, *texts = run([*program, *argv], env, Path.cwd(), "", CALL_TIMEOUT_S)
+        return Done(int(code), *texts)
 
     def status(self) -> dict[str, Any]:
         """Return the ``data`` of status."""

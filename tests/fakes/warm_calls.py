@@ -33,17 +33,7 @@ def call(argv: tuple[str, ...], env: Mapping[str, str], cwd: Path | str, stdin: 
     if any(
         env.get(name) != os.environ.get(name) for name in {*env, *os.environ} if name.startswith(_SEEN_AT_THE_START)
     ):
-        done = subprocess.run(
-            [*PROGRAM, *argv],
-            env=env,
-            cwd=cwd,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-        return [str(done.returncode), done.stdout, done.stderr]
+        return run([*PROGRAM, *argv], env, cwd, stdin, timeout_s)
     pipes = [os.pipe() for _ in range(4)]
     (theirs_in, ours_in), (ours_out, theirs_out), (ours_err, theirs_err), (ours_end, theirs_end) = pipes
     theirs = [theirs_in, theirs_out, theirs_err, theirs_end]
@@ -83,6 +73,14 @@ def call(argv: tuple[str, ...], env: Mapping[str, str], cwd: Path | str, stdin: 
     for reader in readers:
         reader.join()
     return [code, *(text.decode().replace("\r\n", "\n") for text in said)]
+
+
+def run(command: list[str], env: Mapping[str, str], cwd: Path | str, stdin: str, timeout_s: float) -> list[str]:
+    """Run a program from its start to its end; return and raise what ``call`` does."""
+    done = subprocess.run(
+        command, env=env, cwd=cwd, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+    return [str(done.returncode), done.stdout, done.stderr]
 
 
 @functools.cache
