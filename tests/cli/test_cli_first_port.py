@@ -6,13 +6,12 @@ import contextlib
 import json
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cli_fakes import Home, a_home, one_line_with_hint, wait_for
-from filelock import FileLock
+from rig import built_in_ports
 
 from gwctl.free_ports import port_is_free
 
@@ -20,7 +19,7 @@ from gwctl.free_ports import port_is_free
 @pytest.fixture
 def unset(tmp_path: Path) -> Iterator[Home]:
     """Yield a home without a port setting; the built-in port and the next are shared by all tests."""
-    with FileLock(Path(tempfile.gettempdir()) / "gwctl-tests-first-port.lock"), a_home(tmp_path) as home:
+    with built_in_ports(), a_home(tmp_path) as home:
         del home.variables["GWCTL_PORT"]
         yield home
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from cli_fakes import Home, RealHome, a_real_home
 from following import BLOCK, DOCS, MARK, USER, editor, follow
+from rig import built_in_ports
 from webhook import a_webhook
 
 from gwctl.sandbox.settings import Account
@@ -24,6 +25,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
 ELSEWHERE = ("how-to/systemd.md", "unattended.md")
 PASSWORD = "canary-of-a-reader"
 ALERTS = DOCS.parent / "deploy" / "prometheus" / "alerts.yaml"
+
+
+@pytest.fixture(autouse=True)
+def ports() -> Iterator[None]:
+    """Keep the ports of the pages, which are the built-in ones, from other tests."""
+    with built_in_ports():
+        yield
 
 
 @pytest.fixture

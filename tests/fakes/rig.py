@@ -47,6 +47,16 @@ def free_port() -> int:
             return port
 
 
+@contextlib.contextmanager
+def built_in_ports() -> Iterator[None]:
+    """Keep other test processes from the built-in port and those above it, for tests that use them as people do."""
+    fcntl.lockf(_PORTS, fcntl.LOCK_EX, 100, 5000)
+    try:
+        yield
+    finally:
+        fcntl.lockf(_PORTS, fcntl.LOCK_UN, 100, 5000)
+
+
 def wait_for(fact: Callable[[], T | None], timeout_s: float, what: str) -> T:
     """Return the fact once it is true; fail after ``timeout_s``."""
     began_s = time.monotonic()
