@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Generic, ParamSpec, TextIO, TypeVar
 
 from gwctl.errors import GwctlError, Unavailable
+from gwctl.ownership import open_ours
 from gwctl.paths import Paths
 from gwctl.state_file import make_private_dir
 
@@ -268,7 +269,7 @@ class _PrivateLog(logging.handlers.RotatingFileHandler):
             super().close()
 
     def _open(self) -> TextIOWrapper:
-        handle = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        handle = open_ours(Path(self.baseFilename), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         return TextIOWrapper(FileIO(handle, "a"), encoding="utf-8", line_buffering=True)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name

@@ -312,6 +312,7 @@ def load(
     environment = environment or Environment()
     check_profile_name(profile)
     paths = Paths.for_profile(profile, environment.home)
+    paths.require_ours()
     content = read_file(paths.config_file)
     _check_tables(paths.config_file, content)
     own = content.get("profiles", {}).get(profile, {})
@@ -347,6 +348,7 @@ def _chosen_port(paths: Paths) -> Setting | None:
 def profile_names(environment: Environment | None = None) -> list[str]:
     """Return the profiles that the settings file names or that have a folder, and always the default profile."""
     paths = Paths.for_profile(DEFAULT_PROFILE, (environment or Environment()).home)
+    paths.require_ours()
     content = read_file(paths.config_file)
     _check_tables(paths.config_file, content)
     names = {DEFAULT_PROFILE, *content.get("profiles", {})}

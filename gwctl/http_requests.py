@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import socket
+import struct
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 USER_AGENT = "gwctl"
+_FULL_QUEUE_PAUSE_S = 0.005
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -115,12 +119,13 @@ def exchange(  # noqa: PLR0913 - a request has these parts
     headers: Mapping[str, str] | None = None,
     trust: ssl.SSLContext | None = None,
     addresses: Sequence[str] = (),
+    socket_file: Path | None = None,
 ) -> Iterator[Incoming]:
     """Send a request and yield the answer with any status, its body unread.
 
     ``https`` needs ``trust`` (``trust_only``); plain ``http`` carries our headers and bodies to this machine only.
-    ``addresses`` are tried in turn in place of the URL's host. ``timeout_s`` limits everything until the body has been
-    read. Raises RequestFailed, by its class where it failed.
+    ``addresses`` are tried in turn in place of the URL's host; a ``socket_file`` is connected to in their place.
+    ``timeout_s`` limits everything until the body has been read. Raises RequestFailed, by its class where it failed.
     """
     import http.client  # a fifth of what starting the command line imports, and not needed before the supervisor starts
 
@@ -135,7 +140,10 @@ def exchange(  # noqa: PLR0913 - a request has these parts
     # The gateway listens on IPv4 only; connecting to localhost may first try ::1.
     places = addresses or ("127.0.0.1" if host == "localhost" else host,)
     with contextlib.ExitStack() as stack:
-        connection = stack.enter_context(_connect(places, port, deadline_s))
+        if socket_file is not None:
+            connection = stack.enter_context(_connect_file(socket_file, deadline_s))
+        else:
+            connection = stack.enter_context(_connect(places, port, deadline_s))
         if trust is not None:
             connection = stack.enter_context(_secured(connection, trust, host, deadline_s))
         began_s = time.monotonic()
@@ -198,6 +206,43 @@ def _connect(addresses: Sequence[str], port: int, deadline_s: float) -> socket.s
             failed = NoConnection(getattr(error, "strerror", None) or type(error).__name__)
     checkpoint()
     raise failed
+
+
+def _connect_file(file: Path, deadline_s: float) -> socket.socket:
+    """Connect to a Unix socket of a process of ours or of root; raise NoConnection for any other's."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _join_queue(connection, file, deadline_s)
+        if peer_uid(connection) in {os.getuid(), 0}:
+            return connection
+        failed = NoConnection("another user's server")
+    except TimeoutError:
+        failed = NoConnection("no answer", late=True)
+    except OSError as error:
+        failed = NoConnection(error.strerror or type(error).__name__)
+    connection.close()
+    checkpoint()
+    raise failed
+
+
+def _join_queue(connection: socket.socket, file: Path, deadline_s: float) -> None:
+    while True:
+        connection.settimeout(_left_s(deadline_s))
+        try:
+            connection.connect(str(file))
+        except BlockingIOError:  # the queue is full, and the kernel does not wait for a place in it
+            checkpoint()
+            time.sleep(_FULL_QUEUE_PAUSE_S)
+        else:
+            return
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """Return the user who runs the other end of a Unix socket; for a server, the one who began to listen."""
+    if sys.platform == "darwin":
+        # struct xucred of <sys/ucred.h>: a version, the uid, and groups.
+        return int(struct.unpack_from("=II", connection.getsockopt(0, 1, 76))[1])
+    return int(struct.unpack("=3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
 
 
 def _secured(connection: socket.socket, trust: ssl.SSLContext, host: str, deadline_s: float) -> ssl.SSLSocket:

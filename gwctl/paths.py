@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gwctl.errors import Configuration
+from gwctl.ownership import require_ours
 
 
 def _no_home() -> Configuration:
@@ -46,6 +47,19 @@ class Paths:
             # Older platformdirs return "~/…", which would be a folder of that name in the current directory.
             raise _no_home()
         return cls(profile, *own)
+
+    def require_ours(self) -> None:
+        """Raise Untrusted if another user could change anything of this profile."""
+        require_ours(
+            (
+                self.config_file,
+                self.releases_dir,
+                self.ca_dir,
+                self.cache_dir,
+                self.gateway_dir,
+                self.logs_dir,
+            )
+        )
 
     # Shared by all profiles.
 
@@ -113,8 +127,13 @@ class Paths:
 
     @property
     def supervisor_state_file(self) -> Path:
-        """The running supervisor and how to reach it (0600: it contains the control token)."""
+        """The running supervisor and how to reach it (0600: it contains a token)."""
         return self.profile_dir / "supervisor.json"
+
+    @property
+    def control_socket(self) -> Path:
+        """The Unix socket for commands to the supervisor (0600), unless its record names another one."""
+        return self.profile_dir / "control.sock"
 
     @property
     def sandbox_state_file(self) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gwctl.errors import DiskTrouble
+from gwctl.ownership import read_ours, require_ours
 
 
 def make_private_dir(path: Path) -> None:
@@ -25,11 +26,15 @@ def make_private_dir(path: Path) -> None:
 
 
 def make_missing(path: Path) -> None:
-    """Create the missing parts of a folder, all 0700; what exists may be a person's and stays unchanged."""
+    """Create the missing parts of a folder, all 0700; what exists may be a person's and stays unchanged.
+
+    Raise DiskTrouble, or Untrusted if another user was faster.
+    """
     with _folder_trouble(path):
         for folder in [*reversed(path.parents), path]:
             if not folder.is_dir():
                 folder.mkdir(mode=0o700, exist_ok=True)
+                require_ours((folder,))
 
 
 @contextlib.contextmanager
@@ -97,7 +102,7 @@ def look_at_json(path: Path) -> tuple[dict[str, Any] | None, bool]:
     A missing file is ``(None, False)``. Use this only to look; code that acts on the file uses ``read_json``.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_ours(path))
     except (FileNotFoundError, NotADirectoryError):
         return None, False
     except (ValueError, RecursionError):
@@ -112,7 +117,7 @@ def read_json(path: Path) -> tuple[dict[str, Any] | None, Path | None]:
     read.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_ours(path)
     except FileNotFoundError:
         return None, None
     except OSError as error:

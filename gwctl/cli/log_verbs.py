@@ -24,6 +24,7 @@ from gwctl.errors import DiskTrouble, Usage
 from gwctl.history.journal import Seen, read_entries
 from gwctl.history.replay import State
 from gwctl.history.report import History, LastSign, Times, midnight_s, tell
+from gwctl.ownership import open_ours, read_ours
 from gwctl.paths import Paths
 from gwctl.state_file import write_bytes
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
@@ -81,7 +82,7 @@ def _age_s(text: str) -> float:
 
 def _tail(path: Path, count: int, oldest_s: float | None) -> list[str]:
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        lines = read_ours(path).decode(errors="replace").splitlines()
     except OSError:
         return []
     if oldest_s is not None:
@@ -117,7 +118,7 @@ class _Followed:
 
     def _open(self) -> BinaryIO | None:
         with contextlib.suppress(OSError):
-            self._file = self.path.open("rb")
+            self._file = os.fdopen(open_ours(self.path), "rb")
         return self._file
 
     def _is_replaced(self, file: BinaryIO) -> bool:

@@ -29,7 +29,6 @@ from gwctl.config import (
 )
 from gwctl.credentials import check_name, doubt_of, find, import_keyring
 from gwctl.errors import Configuration, CredentialsMissing, ProfileHeld, Unavailable, Usage
-from gwctl.paths import Paths
 from gwctl.profile_registry import choose_port, known_names, ports_by_profile
 from gwctl.state_file import make_missing, write_bytes
 from gwctl.supervisor.control import SupervisorClient
@@ -254,7 +253,7 @@ def delete(call: Call, *, name: str) -> Outcome:
     """Delete profile NAME from config.toml, and its folder with its count of refused logins."""
     from gwctl.gateway.launch import adopt
 
-    paths = Paths.for_profile(check_profile_name(name), call.environment.home)
+    paths = call.target().with_name(name).paths
     if SupervisorClient.find(paths) is not None or adopt(paths) is not None:
         raise ProfileHeld(f"profile {name!r} is running", hint=f"gwctl --profile {name} down")
     if name not in profile_names(call.environment):

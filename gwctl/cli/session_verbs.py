@@ -216,11 +216,16 @@ def status(call: Call, *, healthcheck: bool, watch: bool, web: bool, every: bool
 def _show_page(call: Call) -> Outcome:
     from gwctl.cli.live import open_page
     from gwctl.lifecycle.reach import require_supervisor
+    from gwctl.process.socket_owner import can_tell_owners
 
-    supervisor = require_supervisor(call.target()).status()["supervisor"]
+    client = require_supervisor(call.target())
+    supervisor = client.status()["supervisor"]
     if supervisor is None:
         raise TryAgain("the supervisor is just ending", hint=call.command("status"))
-    return open_page(call, supervisor["health_url"] + "/")
+    # Where the system cannot tell the supervisor that the browser is ours, the page needs the token. It is no argument
+    # of a program there: macOS gets the address through a pipe.
+    token = "" if can_tell_owners() else f"#token={client.record.token}"
+    return open_page(call, f"{supervisor['health_url']}/{token}")
 
 
 def render(status: Status) -> str:

@@ -255,10 +255,9 @@ def doctor(call: Call, *, bundle: Path | None, force: bool) -> Outcome:
     from gwctl.doctor import CHECKS
     from gwctl.doctor.case import Case, State, examine, summarise
 
-    paths = call.paths
     if bundle is not None:
         _check_target(call, bundle, force=force)
-    case = Case(call.profile_name, call.environment, paths)
+    case = Case.of(call.profile_name, call.environment)
     began_s = time.monotonic()
     findings = examine(case, CHECKS)
     summary: dict[str, Any] = {**summarise(findings), "took_s": round(time.monotonic() - began_s, 2)}

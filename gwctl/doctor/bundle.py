@@ -28,6 +28,7 @@ from gwctl.doctor.session_checks import files_of_secrets, run_command
 from gwctl.errors import GwctlError, TimedOut
 from gwctl.gateway import keystore
 from gwctl.gateway.log_diagnosis import read_cause
+from gwctl.ownership import open_ours, read_ours
 from gwctl.state_file import write_bytes
 from gwctl.version import VERSION
 
@@ -64,8 +65,9 @@ def write_bundle(file: Path, case: Case, findings: list[Finding]) -> None:
     """Write the zip, 0600, whole or not at all; raise DiskTrouble.
 
     It leaves out the gateway's own logs, which hold secrets. If a member would still contain a known secret, it writes
-    nothing and raises GwctlError.
+    nothing and raises GwctlError. It reads nothing that another user could have written, and raises Untrusted.
     """
+    case.paths.require_ours()
     versions = _versions(case)
     redactor = redactor_of(case, keep=_texts_in(versions))
     members = {name: _text(redactor, content) for name, content in _members(case, findings, versions)}
@@ -138,7 +140,7 @@ def _known(case: Case) -> Iterator[str]:
     ):
         yield str((case.state_of(file) or {}).get(name) or "")
     with contextlib.suppress(OSError):
-        yield keystore.password_file(case.paths).read_text(errors="replace")
+        yield read_ours(keystore.password_file(case.paths)).decode(errors="replace")
     yield case.environment.get("GWCTL_USERNAME") or ""
     with contextlib.suppress(ValueError, LookupError):
         host = urlsplit(str(case.known["upstream"])).hostname or ""
@@ -268,7 +270,7 @@ def _last(case: Case) -> dict[str, Any]:
 def _tail(file: Path) -> str:
     """Return the last whole lines of ``file``: half a line may hold half a secret, which redaction would miss."""
     try:
-        with file.open("rb") as log:
+        with os.fdopen(open_ours(file), "rb") as log:
             size_bytes = log.seek(0, os.SEEK_END)
             log.seek(max(0, size_bytes - TAIL_BYTES))
             content = log.read(TAIL_BYTES)

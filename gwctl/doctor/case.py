@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gwctl.config import Environment, Settings
+from gwctl.config import Environment, Settings, check_profile_name
 from gwctl.errors import GwctlError
 from gwctl.paths import Paths
 from gwctl.session_status import Status
@@ -152,7 +152,7 @@ class Case:
     @classmethod
     def of(cls, profile: str, environment: Environment) -> Case:
         """Return the case of ``profile``; raise Configuration if its name or its home is invalid."""
-        return cls(profile, environment, Paths.for_profile(profile, environment.home))
+        return cls(profile, environment, Paths.for_profile(check_profile_name(profile), environment.home))
 
     def command(self, rest: str) -> str:
         """Return the command to type for this profile."""

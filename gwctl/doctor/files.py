@@ -15,6 +15,7 @@ from gwctl.config import load, profile_names
 from gwctl.doctor.case import Case, Finding, failed, ledger_record, nearest, ok, warning
 from gwctl.errors import GwctlError
 from gwctl.integrations.service_managers import read_crontab
+from gwctl.ownership import Untrusted
 from gwctl.state_file import look_at_json
 
 _EXEC_START = re.compile(r"^\s*ExecStart\s*=\s*[-@:+!]*(.+)$", re.MULTILINE)
@@ -84,6 +85,16 @@ def _is_there(program: str, path: str) -> bool:
         # gwctl cannot know what systemd will substitute for a specifier.
         return "%" in program or os.access(program, os.X_OK)
     return shutil.which(program, path=path) is not None
+
+
+def check_home(case: Case) -> Iterator[Finding]:
+    """Check that no other user could have written the settings, records and logs; if one could, read none of them."""
+    try:
+        case.paths.require_ours()
+    except Untrusted as error:
+        yield failed(error.message, error.hint)
+    else:
+        yield ok("no other user can write there", where=case.paths.profile_dir)
 
 
 def check_settings(case: Case) -> Iterator[Finding]:

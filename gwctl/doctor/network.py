@@ -21,6 +21,7 @@ from gwctl.config import BUILT_IN
 from gwctl.doctor.case import Case, Contact, Finding, failed, not_checked, ok, warning, within
 from gwctl.gateway import keystore
 from gwctl.http_requests import NoConnection, RequestFailed, TlsFailed, Untrusted, exchange
+from gwctl.ownership import read_ours
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -249,7 +250,7 @@ def check_certificate(case: Case) -> Iterator[Finding]:
 
 def _content(file: Path) -> bytes | None:
     try:
-        return file.read_bytes()
+        return read_ours(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
 

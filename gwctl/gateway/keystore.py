@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from gwctl import state_file
 from gwctl.errors import DiskTrouble
+from gwctl.ownership import read_ours
 from gwctl.paths import Paths
 from gwctl.setting_values import address_of
 from gwctl.state_file import locked
@@ -162,7 +163,7 @@ def password_file(paths: Paths) -> Path:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_ours(path)
     except FileNotFoundError:
         return None
     except OSError as error:

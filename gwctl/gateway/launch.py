@@ -17,6 +17,7 @@ from gwctl.errors import GatewayFailed, GwctlError, JavaMissing, PortBusy, Timed
 from gwctl.gateway.java import Java
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.work_folder import PreparedHome, clear_leavings, is_standin
+from gwctl.ownership import open_ours
 from gwctl.paths import Paths
 from gwctl.process import Identity, Spawned, StopReport
 from gwctl.profile_registry import neighbour_on
@@ -263,7 +264,7 @@ async def _until_printed(log_file: Path, offset: int) -> None:
 
 def _printed(log_file: Path, offset: int) -> bytes:
     try:
-        with log_file.open("rb") as log:
+        with os.fdopen(open_ours(log_file), "rb") as log:
             log.seek(offset)
             return log.read(_LOOKED_AT_BYTES)
     except OSError:

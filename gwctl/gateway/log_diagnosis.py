@@ -9,6 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from gwctl.ownership import open_ours
+
 _TAIL_BYTES = 256 * 1024
 _FILES = 2
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)[.,]?(\d{0,6})(Z|[+-]\d\d:?\d\d)")
@@ -99,7 +101,7 @@ def _last_lines(logs: Path) -> Iterator[bytes]:
     newest = sorted(candidates, key=_modified_s)[-_FILES:]
     for path in newest:
         try:
-            with path.open("rb") as log:
+            with os.fdopen(open_ours(path), "rb") as log:
                 size = log.seek(0, os.SEEK_END)
                 log.seek(max(0, size - _TAIL_BYTES))
                 yield from log.read(_TAIL_BYTES).splitlines()

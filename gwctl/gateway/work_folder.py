@@ -13,6 +13,7 @@ from typing import Any
 from gwctl import state_file
 from gwctl.errors import DiskTrouble, ReleaseBroken
 from gwctl.gateway.keystore import Leaf, ensure_leaf
+from gwctl.ownership import read_ours
 from gwctl.paths import Paths
 
 _LOOPBACK = "127.0.0.1"
@@ -170,7 +171,7 @@ def rendered_allow_ips(paths: Paths) -> tuple[str, ...] | None:
     None if there is no readable file. The gateway takes an empty list as everybody.
     """
     try:
-        conf = _parsed((paths.gateway_dir / "root" / "conf.yaml").read_bytes())
+        conf = _parsed(read_ours(paths.gateway_dir / "root" / "conf.yaml"))
     except OSError:
         return None
     match conf:
@@ -228,7 +229,7 @@ def _rewritten(source: Path, port: int) -> bytes | None:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_ours(path)
     except OSError as error:
         raise DiskTrouble(f"cannot read {path}: {error.strerror}", hint="gwctl release verify") from error
 

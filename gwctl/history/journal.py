@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gwctl.errors import DiskTrouble
+from gwctl.ownership import open_ours
 from gwctl.paths import Paths
 from gwctl.state_file import make_private_dir, read_json, write_json
 from gwctl.times import utc_ms
@@ -194,7 +195,7 @@ class Journal:
     def _append(self, line: bytes, *, durable: bool) -> None:
         make_private_dir(self.file.parent)
         self._rotate_when_full()
-        handle = os.open(self.file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        handle = open_ours(self.file, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
             size = os.fstat(handle).st_size
             torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
@@ -267,7 +268,7 @@ def _lines(raw: bytes) -> list[str]:
 def last_at(file: Path) -> str | None:
     """Return the time of the last entry, None if there is no readable one."""
     for one in (file, older(file)):
-        with contextlib.suppress(OSError), one.open("rb") as journal:
+        with contextlib.suppress(OSError), os.fdopen(open_ours(one), "rb") as journal:
             journal.seek(max(0, journal.seek(0, os.SEEK_END) - LAST_LINES_BYTES))
             for line in reversed(_lines(journal.read())):
                 entry = _parsed(line)
@@ -321,7 +322,7 @@ def read_entries(paths: Paths) -> Entries:
 
 def _read(file: Path) -> tuple[bytes, int | None]:
     try:
-        with file.open("rb") as journal:
+        with os.fdopen(open_ours(file), "rb") as journal:
             return journal.read(), os.fstat(journal.fileno()).st_ino
     except FileNotFoundError:
         return b"", None

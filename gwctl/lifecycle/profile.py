@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gwctl.config import DEFAULT_PROFILE, Environment, Settings, check_profile_name, load
@@ -14,6 +15,13 @@ from gwctl.supervisor.control import NoSupervisor
 
 if TYPE_CHECKING:
     from gwctl.release.download import DownloadProgress
+
+
+@lru_cache
+def _ours(paths: Paths) -> Paths:
+    """Return ``paths``; raise Untrusted, once or again and again, if another user could change what is there."""
+    paths.require_ours()
+    return paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +34,8 @@ class Profile:
 
     @property
     def paths(self) -> Paths:
-        """The profile's paths; this reads no settings, so a broken file does not prevent a stop."""
-        return Paths.for_profile(check_profile_name(self.name), self.environment.home)
+        """The profile's paths; this reads no settings, so a broken file does not prevent a stop. Raise Untrusted."""
+        return _ours(Paths.for_profile(check_profile_name(self.name), self.environment.home))
 
     def settings(self) -> Settings:
         """Read the profile's settings; raise Configuration."""

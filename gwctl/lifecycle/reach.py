@@ -14,7 +14,7 @@ from gwctl.errors import GatewayUnreachable, TimedOut, TryAgain, Usage
 from gwctl.http_requests import RawAnswer, RequestFailed, Untrusted, request, trust_only
 from gwctl.lifecycle.profile import Profile
 from gwctl.state_file import read_json
-from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
+from gwctl.supervisor.control import SupervisorClient
 
 if TYPE_CHECKING:
     from gwctl.supervisor.sandbox_process import StandInRecord
@@ -37,35 +37,22 @@ class Reached:
 
 
 def find_supervisor(profile: Profile) -> SupervisorClient | None:
-    """Return a client for the running supervisor; raise SupervisorHangs if it runs but does not answer.
-
-    After a `kill -9` its record is left, and another program that never answers may have its port: a supervisor that
-    has provably ended does not hang.
-    """
-    before, _ = read_json(profile.paths.supervisor_state_file)
-    try:
-        return SupervisorClient.find(profile.paths)
-    except SupervisorHangs:
-        from gwctl import process
-
-        identity = process.Identity.from_json((before or {}).get("identity"))
-        if identity is None or process.is_alive(identity):
-            raise
-        return None
+    """Return a client for the running supervisor; raise SupervisorHangs if it runs but does not answer."""
+    return SupervisorClient.find(profile.paths)
 
 
 def require_supervisor(profile: Profile) -> SupervisorClient:
     """Return a client for the running supervisor; raise GatewayUnreachable if the profile is stopped."""
-    client = SupervisorClient.find(profile.paths)
+    client = find_supervisor(profile)
     if client is None:
         raise GatewayUnreachable(f"profile {profile.name!r} is not running", hint=profile.command("up"))
     return client
 
 
 def reach(profile: Profile) -> Reached:
-    """Return the running profile's address; raise GatewayUnreachable."""
-    status = require_supervisor(profile).status()
-    return Reached(str(status["gateway"]["base_url"]), Path(status["gateway"]["ca_file"]))
+    """Return the running profile's address; raise GatewayUnreachable. The trusted CA is always our own."""
+    port = require_supervisor(profile).status()["gateway"]["port"]
+    return Reached(f"https://localhost:{port}/v1/api", profile.paths.ca_file)
 
 
 def ask(profile: Profile, method: str, path: str, body: bytes | None = None) -> RawAnswer:

@@ -17,6 +17,7 @@ from gwctl.lifecycle.preflight import check_login, preflight
 from gwctl.lifecycle.profile import SILENT, Observer, Profile, run
 from gwctl.lifecycle.reach import find_supervisor
 from gwctl.lifecycle.stop import stop
+from gwctl.ownership import read_ours
 from gwctl.session_status import Status
 from gwctl.signals import checkpoint, postponed, undisturbed
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
@@ -94,7 +95,7 @@ def _why_ended(profile: Profile, exit_code: int, offset: int, since_s: float) ->
         killed = f"the supervisor was killed while it started (signal {-exit_code})"
         return Vanished(killed, code="supervisor_failed", exit_code=1, hint=profile.command("logs"))
     try:
-        printed = (profile.paths.logs_dir / "start.log").read_bytes()[offset:].decode(errors="replace")
+        printed = read_ours(profile.paths.logs_dir / "start.log")[offset:].decode(errors="replace")
     except OSError:
         printed = ""
     message, hint = "the supervisor ended while it started", profile.command("logs")

@@ -28,6 +28,7 @@ from gwctl.login.page import Page
 from gwctl.login.page_state import PageState
 from gwctl.login.recognition import RECOGNIZED
 from gwctl.login.verdict import Ended
+from gwctl.ownership import open_ours
 
 LOOK_S = 1.0
 SOON_S = 0.1
@@ -205,7 +206,7 @@ async def log_in(parent: Parent, prepared: dict[str, Any]) -> LoginReport:
 def read_log() -> str:
     """Return the recent output of the browser and its driver; empty if it is not in our folder."""
     try:
-        with Path(LOG_FILE).open("rb") as log:
+        with os.fdopen(open_ours(Path(LOG_FILE)), "rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - LOOKED_AT_BYTES))
             return log.read().decode(errors="replace")
     except OSError:

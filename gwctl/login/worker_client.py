@@ -21,6 +21,7 @@ from gwctl.login.browser import DRIVER, LOG_VARIABLES, Browser
 from gwctl.login.codes import Answer, Kind, Question, nobody
 from gwctl.login.failures import keep_without_page
 from gwctl.login.outcome import LoginJob, LoginOutcome, LoginReport, Step, tidy
+from gwctl.ownership import read_ours
 from gwctl.process import Child, Spawned, environment_of, inhabitants, spawn, stop
 from gwctl.state_file import make_private_dir
 
@@ -279,7 +280,7 @@ class LoginWorker:
 
     def _last_words(self) -> str:
         with contextlib.suppress(OSError):
-            lines = (self.folder / "stderr.log").read_text(errors="replace").splitlines()
+            lines = read_ours(self.folder / "stderr.log").decode(errors="replace").splitlines()
             said = (line for line in reversed(lines) if line.strip() and not line.startswith(DRIVER))
             return next(said, "without output")
         return "without output"

@@ -38,6 +38,7 @@ from gwctl.login_ledger.rules import (
     refusals_within_day,
     withdrawn,
 )
+from gwctl.ownership import read_ours
 from gwctl.session_status import LoginStatus
 from gwctl.state_file import make_private_dir, read_json, set_aside, write_json
 from gwctl.times import utc
@@ -152,7 +153,7 @@ class Ledger:
         ``read`` handles a damaged file; with ``only`` the file stays as it is and counts as missing.
         """
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-            return record_from(json.loads(self.file.read_bytes()))
+            return record_from(json.loads(read_ours(self.file)))
         return self.read() if not only and self.file.exists() else LoginRecord()
 
     def set_aside_if_damaged(self) -> Path | None:

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import gc
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +19,10 @@ from typing import IO, TYPE_CHECKING
 
 from gwctl.config import SECRET_PREFIXES, SERVICE_MANAGER_VARIABLES
 from gwctl.errors import DiskTrouble, TimedOut
+from gwctl.ownership import open_ours, read_ours
 from gwctl.process.identity import Identity, identify, wait_ended
 from gwctl.signals import postponed, woken
+from gwctl.state_file import write_bytes
 
 if TYPE_CHECKING:
     import asyncio
@@ -172,12 +173,11 @@ def spawn(
     ``log_file`` the output is dropped. With ``pipes`` the child's stdin and stdout are pipes to us. Raise DiskTrouble
     if the log or the program cannot be opened.
     """
-    target = os.devnull if log_file is None else str(log_file)
     try:
-        log = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        log = subprocess.DEVNULL if log_file is None else open_ours(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     except OSError as error:
         raise DiskTrouble(
-            f"cannot write {target}: {error.strerror}", hint="check its owner and the free space"
+            f"cannot write {log_file}: {error.strerror}", hint="check its owner and the free space"
         ) from error
     try:
         popen = subprocess.Popen(
@@ -193,7 +193,8 @@ def spawn(
     except OSError as error:
         raise DiskTrouble(f"cannot start {argv[0]}: {error.strerror}", hint=f"check that {argv[0]} exists") from error
     finally:
-        os.close(log)
+        if log_file is not None:
+            os.close(log)
     folder = os.path.realpath(cwd)
     identity = identify(popen.pid) or Identity(popen.pid, 0.0, folder)
     # A child that ends while it is looked at has no folder any more, and what it leaves is known by its folder.
@@ -333,9 +334,8 @@ def rotate_by_truncation(log_file: Path, *, max_bytes: int, keep: int) -> bool:
             if newer is not None and newer.exists():
                 newer.replace(older)
         if numbered:
-            shutil.copyfile(log_file, numbered[0])
-            numbered[0].chmod(0o600)
-        os.truncate(log_file, 0)
+            write_bytes(numbered[0], read_ours(log_file))
+        os.close(open_ours(log_file, os.O_WRONLY | os.O_TRUNC))
     except FileNotFoundError:
         return False
     except OSError as error:

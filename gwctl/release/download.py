@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 from gwctl import state_file
 from gwctl.config import OFFICIAL_RELEASE
 from gwctl.errors import DiskTrouble, DownloadFailed, ReleaseMissing, Usage
+from gwctl.ownership import open_ours, read_ours
 from gwctl.setting_values import url_fault
 
 if TYPE_CHECKING:
@@ -189,7 +191,7 @@ class Download:
             length = response.headers.get("Content-Length")
             total = start + int(length) if length else None
             self._check_size(total or 0)
-            with self.part.open("ab" if start else "wb") as file:
+            with self._open_part(keep=start > 0) as file:
                 if not start:
                     state_file.write_bytes(self._etag_file, response.headers.get("ETag", "").encode())
                 for chunk in response.iter_raw():
@@ -243,6 +245,10 @@ class Download:
     def _size_bytes(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
+    def _open_part(self, *, keep: bool) -> BinaryIO:
+        flags = os.O_RDWR | os.O_CREAT | (os.O_APPEND if keep else os.O_TRUNC)
+        return os.fdopen(open_ours(self.part, flags), "ab" if keep else "wb")
+
     @property
     def _etag_file(self) -> Path:
         return self.part.with_name(f"{self.part.name}.etag")
@@ -250,7 +256,7 @@ class Download:
     def _etag(self) -> str | None:
         """Return the strong ETag of the bytes in ``part``: the only one that vouches for their continuation."""
         try:
-            text = self._etag_file.read_text("ascii")
+            text = read_ours(self._etag_file).decode("ascii")
         except (FileNotFoundError, ValueError):
             return None
         return text if re.fullmatch(r'"[!-~]*"', text) else None

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from gwctl import state_file
 from gwctl.errors import ReleaseBroken, ReleaseMissing, TimedOut, Usage
+from gwctl.ownership import read_ours
 from gwctl.release import archive
 from gwctl.release.download import Download, DownloadPolicy, DownloadProgress, Source, disk_trouble, parse
 
@@ -98,7 +99,7 @@ class _Record:
     def read(cls, entry: Path) -> _Record | None:
         """Return the record of the release in the folder ``entry``; None if it is missing or damaged."""
         try:
-            value: dict[str, Any] = json.loads((entry / _RECORD).read_bytes())
+            value: dict[str, Any] = json.loads(read_ours(entry / _RECORD))
             files = {name: archive.UnpackedFile(**one) for name, one in value.pop("files").items()}
             form, source_key = value.pop("format"), str(value.pop("source_key"))
             release = Release(path=entry / _TREE, **value)

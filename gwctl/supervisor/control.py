@@ -1,31 +1,36 @@
-"""The client of a profile's supervisor, for other gwctl processes; uses the standard library's HTTP to start fast."""
+"""The way to a profile's supervisor for other gwctl processes: its record, its Unix socket, and the client.
+
+Commands may carry secrets, so they go through a socket that only its own user can reach and create: never to a port,
+which anybody may take over when a supervisor was killed. The client uses the standard library's HTTP to start fast.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from gwctl.errors import TimedOut
 from gwctl.http_requests import Incoming, RequestFailed, exchange
 from gwctl.paths import Paths
-from gwctl.state_file import read_json, write_json
+from gwctl.state_file import read_json
 
 if TYPE_CHECKING:
     from gwctl.session_status import Status
 
 ANSWER_TIMEOUT_S = 5.0
+INSTANCE_HEADER = "x-gwctl-instance"
 
 
 class NoSupervisor(Exception):
-    """No supervisor of this profile answers at its address."""
+    """No supervisor of this profile answers at its socket."""
 
 
 class SupervisorHangs(TimedOut):
-    """Something accepts connections at the supervisor's address but does not answer."""
+    """The supervisor runs but does not answer."""
 
     code = "supervisor_hangs"
 
@@ -38,7 +43,10 @@ class SupervisorTrouble(SupervisorHangs):
 
 @dataclass(frozen=True, slots=True)
 class SupervisorRecord:
-    """The content of ``supervisor.json``; ``instance`` distinguishes a supervisor from a later owner of its port."""
+    """The content of ``supervisor.json``; ``instance`` distinguishes a supervisor from the next one at its socket.
+
+    ``port`` and ``token`` are those of its health server, for whoever wants to read the whole status there.
+    """
 
     pid: int
     created_s: float
@@ -46,6 +54,8 @@ class SupervisorRecord:
     instance: str
     sandbox: bool
     token: str = field(repr=False)
+    control: Path | None = None
+    """The file of its control socket; None if an earlier version wrote the record."""
 
     @classmethod
     def load(cls, paths: Paths) -> SupervisorRecord | None:
@@ -65,18 +75,10 @@ class SupervisorRecord:
                 instance=str(raw["instance"]),
                 sandbox=bool(raw["sandbox"]),
                 token=str(raw["token"]),
+                control=Path(raw["control"]) if isinstance(raw.get("control"), str) else None,
             )
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
-
-
-def record_this_process(paths: Paths, told: Mapping[str, Any]) -> None:
-    """Write the record by which others find this supervisor, with the fields in ``told``; raise DiskTrouble."""
-    from gwctl import process
-
-    me = process.identify(os.getpid())
-    who = {"pid": os.getpid(), "created_s": me.created_s if me else 0.0, "identity": me.to_json() if me else None}
-    write_json(paths.supervisor_state_file, {**who, **told})
 
 
 class SupervisorClient:
@@ -105,11 +107,12 @@ class SupervisorClient:
 
     @contextmanager
     def _request(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Iterator[Incoming]:
-        url = f"http://127.0.0.1:{self.record.port}{path}"
-        sent = {"Authorization": f"Bearer {self.record.token}"}
+        if self.record.control is None:
+            raise self._of_earlier_version()
+        url = f"http://localhost{path}"
         try:
-            with exchange(method, url, timeout_s=timeout_s, body=body, headers=sent) as answer:
-                if answer.headers.get("x-gwctl-instance") != self.record.instance:
+            with exchange(method, url, timeout_s=timeout_s, body=body, socket_file=self.record.control) as answer:
+                if answer.headers.get(INSTANCE_HEADER) != self.record.instance:
                     raise NoSupervisor
                 if answer.status != 200:
                     text = answer.read().decode(errors="replace").strip()
@@ -121,6 +124,17 @@ class SupervisorClient:
                     f"the supervisor (pid {self.record.pid}) does not answer", hint="gwctl down, then gwctl up"
                 ) from None
             raise NoSupervisor from None
+
+    def _of_earlier_version(self) -> Exception:
+        from gwctl import process
+
+        alive = process.identify(self.record.pid)
+        if alive is None or alive.created_s != self.record.created_s:
+            return NoSupervisor()
+        return SupervisorHangs(
+            f"the supervisor (pid {self.record.pid}) was started by an earlier version of gwctl",
+            hint="gwctl down, then gwctl up",
+        )
 
     def status(self, *, timeout_s: float = ANSWER_TIMEOUT_S) -> Status:
         """Return the ``status`` object."""
@@ -138,7 +152,7 @@ class SupervisorClient:
     def command(
         self, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = ANSWER_TIMEOUT_S
     ) -> dict[str, Any]:
-        """Send a command. The body may contain secrets: it goes to our own process on loopback, with its token."""
+        """Send a command. The body may contain secrets: only a process of our own user can get it."""
         with self._request("POST", f"/control/{verb}", json.dumps(body or {}).encode(), timeout_s) as answer:
             return _read_object(answer)
 

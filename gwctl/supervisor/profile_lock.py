@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -131,7 +131,7 @@ SETTLE_S = 10.0
 class FolderGuard:
     """Maintains the lock on one profile's folder; all writes happen in threads.
 
-    ``write`` restores the supervisor's files in a thread; if it raises GwctlError or OSError, the next look tries
+    ``write`` restores the supervisor's files; if it raises GwctlError or OSError, the next look tries
     again. ``on_lost`` is called in the loop if the gateway's own files are gone with the folder, ``on_taken`` if
     another supervisor has taken the profile: by law 1, that one adopts the gateway.
     """
@@ -141,7 +141,7 @@ class FolderGuard:
         paths: Paths,
         hold: ProfileLock,
         *,
-        write: Callable[[], None],
+        write: Callable[[], Awaitable[None]],
         on_lost: Callable[[], None],
         on_taken: Callable[[], None],
     ) -> None:
@@ -173,7 +173,7 @@ class FolderGuard:
                 if not self.hold.is_intact():
                     await self._take()
                 if self._unwritten and not self.abdicated:
-                    await whole(self._write)
+                    await self._write()
                     self._unwritten = False
         except Exception:  # the session comes first
             log.exception("could not maintain the profile's folder")

@@ -36,7 +36,6 @@ from gwctl.history.journal import Journal
 from gwctl.signals import whole
 from gwctl.state_file import make_private_dir, write_json
 from gwctl.supervisor.authenticator import Authenticator
-from gwctl.supervisor.control import record_this_process
 from gwctl.supervisor.gateway_keeper import GatewayKeeper
 from gwctl.supervisor.handover import Lease
 from gwctl.supervisor.health import Answer, HealthServer, Routes, open_health
@@ -46,6 +45,7 @@ from gwctl.supervisor.loop import Loop
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.profile_lock import FolderGuard, ProfileLock
 from gwctl.supervisor.questions import ManualLogins, Questions
+from gwctl.supervisor.registration import Registration
 from gwctl.supervisor.sandbox_process import stop_stand_in
 from gwctl.supervisor.served import DriftWatch, refuse_other_kind
 from gwctl.supervisor.status_report import (
@@ -112,10 +112,11 @@ class Service:
         )
         ports = ports_of(order, self.keeper, self.probe, self.authenticator)
         self.loop = Loop(policy_from(self.settings), ports, self.journal, self._changed)
-        page = Page(self.status, self.paths, lambda: self.journal.count)
-        routes = Routes(self.status, self.is_live, self._control, self._events, page.pages, page.streams, self._metrics)
+        page = Page(self.status, self.outline, self.paths, lambda: self.journal.count)
+        reads = (self.status, self.outline, self.is_live)
+        routes = Routes(*reads, self._control, self._events, page.pages, page.streams, self._metrics)
         self.health = HealthServer(routes, secrets.token_urlsafe(24), self.instance)
-        self._token = self.health.token
+        self.registration = Registration(self.paths, self.health.open_control)
         self._port: int | None = None
         self._news = asyncio.Event()
         self.numbers = Counters(time.monotonic)
@@ -185,9 +186,9 @@ class Service:
         if self._port is not None and self._finish is None:
             self.folder.look()
 
-    def _write_again(self) -> None:
-        self._record()
-        self.ledger.restore()
+    async def _write_again(self) -> None:
+        await self.registration.write()
+        await whole(self.ledger.restore)
         if self.budgets is not None:
             self.budgets.lose()
 
@@ -227,6 +228,11 @@ class Service:
             "tickles": describe_tickles(self.probe.latencies_s),
             "budget": describe_budget(snapshot.spent, self.loop.policy.budgets, now),
         }
+
+    def outline(self) -> dict[str, Any]:
+        """Return what everybody on this machine may know."""
+        described = describe_phase(self.loop.snapshot, time.monotonic())
+        return {name: described[name] for name in ("phase", "reason", "ready")}
 
     def _metrics(self, accept: str) -> Answer:
         from gwctl.supervisor.metrics import answer_scrape
@@ -310,7 +316,9 @@ class Service:
             # Before anything saves the snapshot: a note, or a request to stop.
             self.loop.take(await asyncio.to_thread(self.budgets.recall))
         self._port = await open_health(self.health, self.settings)
-        await asyncio.to_thread(self._record)
+        told = {"port": self._port, "instance": self.instance, "token": self.health.token}
+        self.registration.told = {**told, "sandbox": self.order.sandbox, "gateway_port": self.settings["port"]}
+        await self.registration.write()
         self.journal.begin(sandbox=self.order.sandbox, version=VERSION)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -345,13 +353,9 @@ class Service:
         self.ended_by = number
         self.loop.post(StopWanted())
 
-    def _record(self) -> None:
-        told = {"port": self._port, "instance": self.instance, "token": self._token, "sandbox": self.order.sandbox}
-        record_this_process(self.paths, {**told, "gateway_port": self.settings["port"]})
-
     def _unrecord(self) -> None:
         if self.hold.is_intact():  # otherwise the record may belong to the next supervisor
-            self.paths.supervisor_state_file.unlink(missing_ok=True)
+            self.registration.remove()
 
     async def _keep_house(self) -> None:
         await asyncio.gather(self._keep_files(), *([] if self.drift is None else [self.drift.watch()]))
@@ -365,6 +369,8 @@ class Service:
                 self.journal.seen(ready=self._was_ready)
                 with contextlib.suppress(GwctlError):
                     await asyncio.to_thread(self.ledger.restore)
+                    if await asyncio.to_thread(self.registration.is_lost):
+                        await self.registration.write()
 
     async def _end(self, finish: Finish) -> None:
         if self._keep_gateway and self.keeper.running is not None:

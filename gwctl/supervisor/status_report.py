@@ -135,22 +135,34 @@ HEADERS = (
 
 
 class Page:
-    """The page's files and its stream; ``status`` returns the status object, ``changes`` the count of journal lines."""
+    """The page's files and its stream.
 
-    def __init__(self, status: Callable[[], dict[str, Any]], paths: Paths, changes: Callable[[], int]) -> None:
+    ``status`` returns the status object, ``outline`` what everybody may know of it, ``changes`` the count of journal
+    lines.
+    """
+
+    def __init__(
+        self,
+        status: Callable[[], dict[str, Any]],
+        outline: Callable[[], dict[str, Any]],
+        paths: Paths,
+        changes: Callable[[], int],
+    ) -> None:
         self._status = status
+        self._outline = outline
         self._paths = paths
         self._changes = changes
         self._viewers = 0
         self._day: tuple[float, int, str] | None = None
         self._reading = asyncio.Lock()
         self.pages: dict[str, Callable[[], Answer]] = {path: _opener(path) for path in ASSETS}
-        self.streams: dict[str, Callable[[], AsyncIterator[bytes]]] = {"/live": self.live}
+        self.streams: dict[str, Callable[[bool], AsyncIterator[bytes]]] = {"/live": self.live}
 
-    async def live(self) -> AsyncIterator[bytes]:
+    async def live(self, sees_all: bool) -> AsyncIterator[bytes]:  # noqa: FBT001 - the routes' shape
         """Yield server-sent events while the page is open: ``status`` each second, ``day`` when it is due.
 
-        With more than sixteen viewers, a further one gets a request to come back later.
+        Those who may not see everything get ``outline`` in their place. With more than sixteen viewers, a further one
+        gets a request to come back later.
         """
         if self._viewers >= MOST_VIEWERS:
             yield b"retry: 15000\nevent: busy\ndata: {}\n\n"
@@ -158,6 +170,9 @@ class Page:
         self._viewers += 1
         try:
             shown: str | None = None
+            while not sees_all:
+                yield _event("outline", json.dumps(self._outline()))
+                await asyncio.sleep(STATUS_EVERY_S)
             while True:
                 yield _event("status", json.dumps(self._status()))
                 day = await self._last_day()

@@ -7,8 +7,12 @@ import http.server
 import json
 import re
 import signal
+import socket
+import socketserver
+import tempfile
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from cli_fakes import Done, Home, one_line_with_hint, wait_for
@@ -216,10 +220,16 @@ def a_last_answer(home: Home) -> Iterator[None]:
         def log_message(self, *_args: object) -> None:
             """Keep quiet."""
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
-        home.profile_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        record = {"pid": 1, "created_s": 1.0, "port": server.server_port, "instance": "one", "sandbox": False}
-        (home.profile_dir / "supervisor.json").write_text(json.dumps({**record, "token": "t"}))
+    class UnixServer(socketserver.UnixStreamServer):
+        def get_request(self) -> tuple[socket.socket, Any]:
+            return super().get_request()[0], ("", 0)
+
+    home.profile_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, UnixServer(f"{folder}/control.sock", Answer) as server:
+        record = {"pid": 1, "created_s": 1.0, "port": 1, "instance": "one", "sandbox": False}
+        (home.profile_dir / "supervisor.json").write_text(
+            json.dumps({**record, "token": "t", "control": server.server_address})
+        )
 
         def answer_once() -> None:
             server.handle_request()

@@ -52,6 +52,10 @@ def need_a_newer_python(machine: Machine, patch: pytest.MonkeyPatch) -> None:
     installed_with(machine, patch, "Requires-Python: >=9.9")
 
 
+def shared_home(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+    machine.home.chmod(0o777)
+
+
 def small_disk(free_bytes: int, inodes: int) -> Break:
     def fill(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
         full = SimpleNamespace(f_bavail=free_bytes // 4096, f_frsize=4096, f_blocks=9e9, f_files=9e9, f_favail=inodes)

@@ -17,6 +17,7 @@ from gwctl.history.journal import Journal
 from gwctl.paths import Paths
 from gwctl.state_file import write_json
 from gwctl.supervisor.health import HealthServer, Routes
+from gwctl.supervisor.registration import bind_control_socket
 from gwctl.version import VERSION
 
 STATUS: dict[str, Any] = {
@@ -49,8 +50,13 @@ async def main() -> None:
         lock = FileLock(paths.supervisor_lock, mode=0o600)
         lock.acquire()
     status = {**STATUS, **said.get("status", {})}
-    server = HealthServer(Routes(lambda: status, lambda: said.get("live", True), no_control, no_events), token, "one")
-    port = await server.start(0) if said.get("answers", True) else 1
+    routes = Routes(lambda: status, lambda: status, lambda: said.get("live", True), no_control, no_events)
+    server = HealthServer(routes, token, "one")
+    bound, control = bind_control_socket(paths)
+    if said.get("answers", True):
+        await server.open_control(bound)
+    else:
+        bound.close()
     Journal(paths.journal_file).begin(sandbox=False, version=said.get("version", VERSION))
     me = process.identify(os.getpid())
     assert me is not None
@@ -58,7 +64,8 @@ async def main() -> None:
         "pid": me.pid,
         "created_s": me.created_s,
         "identity": me.to_json(),
-        "port": port,
+        "port": await server.start(0),
+        "control": str(control),
         "instance": "one",
         "token": token,
         "sandbox": False,

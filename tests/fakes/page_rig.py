@@ -122,8 +122,11 @@ class ShownPage:
         async def events(_since: int) -> AsyncIterator[dict[str, Any]]:
             yield {}
 
-        page = Page(lambda: self.status, self.paths, lambda: self.changes)
-        routes = Routes(lambda: self.status, lambda: True, control, events, page.pages, page.streams)
+        def outline() -> dict[str, Any]:
+            return {name: self.status[name] for name in ("phase", "reason", "ready")}
+
+        page = Page(lambda: self.status, outline, self.paths, lambda: self.changes)
+        routes = Routes(lambda: self.status, outline, lambda: True, control, events, page.pages, page.streams)
         server = HealthServer(routes, "token", "instance")
         self.url = f"http://127.0.0.1:{await server.start(0)}"
         self._serving.set()

@@ -41,6 +41,7 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("disk", "is full", State.FAILED, broken.small_disk(5_000_000, 10**6), "5 MB free"),
     ("disk", "has few inodes", State.WARNING, broken.small_disk(10**12, 500), "500 inodes"),
     ("scratch", "is gone", State.FAILED, broken.no_scratch, "does not exist"),
+    ("home", "is open to others", State.FAILED, broken.shared_home, "other users can write"),
     ("settings", "lets in no pattern", State.FAILED, broken.setting("GWCTL_ALLOW_IPS", "10.0.0.0/8"), "10.0.0.0/8"),
     ("settings", "has an unknown key", State.FAILED, broken.config('usrname = "x"\n'), "did you mean|unknown key"),
     (
@@ -227,7 +228,7 @@ def test_a_file_of_another_user(machine: Machine, monkeypatch: pytest.MonkeyPatc
     else:  # only root can give a file away: so this process pretends to be another user
         monkeypatch.setattr("gwctl.doctor.files.os.geteuid", lambda: me + 1)
         wrong = machine.wrong()
-    assert list(wrong) == ["permissions"]
+    assert list(wrong) == ["permissions", *(["certificate"] if me == 0 else [])]
     assert "owned by another user" in wrong["permissions"].what
     assert str(wrong["permissions"].remedy).startswith("sudo chown -R ")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from gwctl import process
 from gwctl.config import Environment, load
 from gwctl.core.messages import Event, FolderLost, StopWanted
 from gwctl.errors import DiskTrouble
-from gwctl.supervisor import control
+from gwctl.supervisor import registration
 from gwctl.supervisor.profile_lock import ProfileLock
 from gwctl.supervisor.service import Service
 from gwctl.supervisor.wiring import Order
@@ -26,6 +27,11 @@ from gwctl.supervisor.wiring import Order
 def posted() -> list[Event]:
     """Return the events that the loop got."""
     return []
+
+
+async def unanswered(bound: socket.socket) -> None:
+    """Serve nobody at the supervisor's socket."""
+    bound.close()
 
 
 @pytest.fixture
@@ -40,7 +46,8 @@ def service(tmp_path: Path, posted: list[Event], monkeypatch: pytest.MonkeyPatch
     (made.paths.gateway_dir / "root").mkdir(mode=0o700, parents=True)
     (made.paths.gateway_dir / "root" / "conf.yaml").touch()
     made.paths.gateway_state_file.write_text("{}")
-    made._record()
+    made.registration = registration.Registration(made.paths, unanswered)
+    asyncio.run(made.registration.write())
     return made
 
 
@@ -64,7 +71,7 @@ def test_deleted_folder_is_mended_once_there_is_room(
     """Files that could not be written at the first check are written at the next; the gateway is replaced once."""
     shutil.rmtree(service.paths.profile_dir)
     with monkeypatch.context() as full:
-        full.setattr(control, "write_json", _no_room)
+        full.setattr(registration, "write_json", _no_room)
         looked(service)
     assert not service.paths.supervisor_state_file.exists()
     for _ in range(3):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from rig import free_port
 from test_supervisor_http import INSTANCE, TOKEN, World, ask, go, say
 
 from gwctl.errors import Unavailable
-from gwctl.supervisor.health import OUTSIDE_CONNECTIONS, Answer, HealthServer, Routes
+from gwctl.supervisor.connections import OPEN_CONNECTIONS
+from gwctl.supervisor.health import HEAD_TIMEOUT_S, Answer, HealthServer, Routes
 
 OPEN = ["/livez", "/readyz", "/metrics"]
 
@@ -22,17 +25,19 @@ class OpenWorld(World):
         super().__init__()
         self.outside = free_port()
         self.accepted: list[str] = []
+        self.metrics_text = "gwctl_ready 1\n"
 
     def metrics(self, accept: str) -> Answer:
         self.accepted.append(accept)
-        return Answer(200, "gwctl_ready 1\n")
+        return Answer(200, self.metrics_text)
 
-    async def ticks(self) -> AsyncIterator[bytes]:
-        yield b"data: tick\n\n"
+    async def ticks(self, sees_all: bool) -> AsyncIterator[bytes]:  # noqa: FBT001 - the routes' shape
+        yield b"data: all\n\n" if sees_all else b"data: outline\n\n"
 
     async def serve(self) -> tuple[HealthServer, int]:
         routes = Routes(
             self.status,
+            self.outline,
             lambda: self.live,
             self.control,
             self.events,
@@ -41,6 +46,7 @@ class OpenWorld(World):
             streams={"/ticks": self.ticks},
         )
         server = HealthServer(routes, TOKEN, INSTANCE)
+        await server.open_control(self.socket)
         return server, await server.open(0, f"127.0.0.1:{self.outside}")
 
 
@@ -128,20 +134,97 @@ def test_without_metrics_there_are_none() -> None:
     go(story)
 
 
-def test_a_crowd_outside_does_not_shut_out_those_at_home() -> None:
-    """Too many connections from outside are closed at once, and loopback keeps answering."""
+def test_streams_show_everything_to_those_who_know_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream is told whether its viewer may see everything."""
+    monkeypatch.setattr("gwctl.supervisor.health.owners_or_none", lambda: None)
 
     async def story(world: OpenWorld, port: int) -> None:
-        idle = [await asyncio.open_connection("127.0.0.1", world.outside) for _ in range(OUTSIDE_CONNECTIONS)]
-        assert await ask(port, "/livez") == (200, "ok\n")  # by now it has seen them
-        reader, writer = await asyncio.open_connection("127.0.0.1", world.outside)
-        async with asyncio.timeout(5):
-            assert await reader.read() == b""
+        assert "data: outline" in (await ask(port, "/ticks"))[1]
+        assert "data: all" in (await ask(port, "/ticks", token=TOKEN))[1]
+        assert "data: all" in (await ask(world.socket_file, "/ticks"))[1]
+
+    go(story, OpenWorld())
+
+
+Crowd = list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
+
+
+async def crowd(port: int, count: int, said: bytes = b"") -> Crowd:
+    """Open connections that send ``said`` and then nothing, and read nothing."""
+    made = []
+    for _ in range(count):
+        with contextlib.suppress(ConnectionError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+            writer.write(said)
+            made.append((reader, writer))
+    return made
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def disperse(people: Crowd) -> None:
+    for _reader, writer in people:
         writer.transport.abort()
-        for _reader, one in idle:
-            one.transport.abort()
-        assert await ask(port, "/livez") == (200, "ok\n")  # it has seen them leave
-        assert await ask(world.outside, "/livez") == (200, "ok\n")
+
+
+STALLED = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /livez HTTP/1.1\r\nHost: loc", STALLED], ids=["idle", "half", "unread"])
+def test_a_crowd_does_not_keep_a_probe_out(said: bytes) -> None:
+    """Idle, half-spoken and unread connections, from here and outside, leave probes their answer and files to open."""
+
+    async def story(world: OpenWorld, port: int) -> None:
+        before = open_files()
+        for place in (port, world.outside):
+            people = await crowd(place, 1_500 if place == port else 100, said)
+            for _ in range(3):
+                async with asyncio.timeout(2):
+                    assert await ask(port, "/livez") == (200, "ok\n")
+                    assert await ask(world.outside, "/readyz") == (200, "ready\n")
+                    assert await ask(world.socket_file, "/livez") == (200, "ok\n")
+            ours = open_files() - before - len(people)
+            assert ours <= OPEN_CONNECTIONS + 20
+            disperse(people)
+
+    world = OpenWorld()
+    world.metrics_text = "x" * 5_000_000
+    go(story, world)
+
+
+def test_a_crowd_that_keeps_coming_does_not_keep_a_probe_out() -> None:
+    """While one client connects as fast as it can, a probe is answered."""
+
+    async def story(world: OpenWorld, port: int) -> None:
+        over = asyncio.Event()
+
+        async def press(place: int) -> None:
+            while not over.is_set():
+                disperse(await crowd(place, 60))
+
+        pressing = [asyncio.create_task(press(place)) for place in (port, port, world.outside)]
+        for _ in range(20):
+            async with asyncio.timeout(2):
+                assert await ask(port, "/livez") == (200, "ok\n")
+                assert await ask(world.outside, "/livez") == (200, "ok\n")
+        over.set()
+        await asyncio.gather(*pressing)
+
+    go(story, OpenWorld())
+
+
+def test_a_request_must_come_at_once() -> None:
+    """A connection that sends no complete head within two seconds is closed."""
+
+    async def story(_world: OpenWorld, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /livez HTTP/1.1\r\n")
+        async with asyncio.timeout(HEAD_TIMEOUT_S + 2):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+        writer.transport.abort()
 
     go(story, OpenWorld())
 
@@ -150,7 +233,7 @@ def test_an_address_that_is_taken_is_said() -> None:
     """A busy metrics_address ends the start with the setting to change, and nothing keeps listening."""
 
     async def story(world: OpenWorld, _port: int) -> None:
-        other = HealthServer(Routes(world.status, lambda: True, world.control, world.events), TOKEN, INSTANCE)
+        other = HealthServer(world.routes(), TOKEN, INSTANCE)
         home = free_port()
         with pytest.raises(Unavailable, match=f"metrics_address 127.0.0.1:{world.outside} cannot be used") as caught:
             await other.open(home, f"127.0.0.1:{world.outside}")
@@ -169,7 +252,7 @@ def test_ipv6_is_an_address_like_any_other() -> None:
     """The brackets of an IPv6 address belong to the setting, not to the socket."""
 
     async def story(world: World, _port: int) -> None:
-        server = HealthServer(Routes(world.status, lambda: True, world.control, world.events), TOKEN, INSTANCE)
+        server = HealthServer(world.routes(), TOKEN, INSTANCE)
         outside = free_port()
         await server.open(0, f"[::1]:{outside}")
         reader, writer = await asyncio.open_connection("::1", outside)

@@ -148,15 +148,61 @@ function showDay(day) {
   }));
 }
 
+// Where the system cannot tell the supervisor whose browser this is, `gwctl status --web` puts a token into the address.
+const token = new URLSearchParams(location.hash.slice(1)).get("token") || sessionStorage.getItem("token");
+if (token) {
+  sessionStorage.setItem("token", token);
+  history.replaceState(null, "", "/");
+}
+
+// What somebody sees who may not see everything.
+function showOutline(outline) {
+  document.title = outline.phase.replaceAll("_", " ") + " · gwctl";
+  document.body.className = "outline";
+  put("phase-word", LABELS[outline.phase] || outline.phase);
+  put("reason", outline.reason || "");
+  put("next", "For everything else, run `gwctl status --web` as the user who runs gwctl.");
+}
+
 let heard = Date.now();
-const live = new EventSource("/live");
-live.addEventListener("status", (event) => {
-  heard = Date.now();
-  put("lost", "");
-  showStatus(JSON.parse(event.data));
-});
-live.addEventListener("day", (event) => showDay(JSON.parse(event.data)));
-live.addEventListener("busy", () => put("lost", "Too many windows show this page: close one"));
+const SHOWS = {
+  status: (status) => { document.body.className = ""; showStatus(status); },
+  outline: showOutline,
+  day: showDay,
+  busy: () => put("lost", "Too many windows show this page: close one"),
+};
+
+function showEvent(text) {
+  const fields = Object.fromEntries(text.split("\n").map((line) => [line.split(": ", 1)[0], line.slice(line.indexOf(": ") + 2)]));
+  if (!SHOWS[fields.event]) return;
+  if (fields.event !== "busy") {
+    heard = Date.now();
+    put("lost", "");
+  }
+  SHOWS[fields.event](JSON.parse(fields.data));
+}
+
+// Like an EventSource, which cannot send a token.
+async function follow() {
+  const answer = await fetch("/live", token ? { headers: { Authorization: "Bearer " + token } } : {});
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = ""; ; ) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
+    events.forEach(showEvent);
+  }
+}
+
+async function followAlways() {
+  for (;;) {
+    await follow().catch(() => undefined);
+    await new Promise((resume) => setTimeout(resume, 3000));
+  }
+}
+followAlways();
+
 setInterval(() => {
   if (Date.now() - heard < 5000) return;
   put("lost", "The supervisor has not answered since " + time(heard / 1000) + ". Run: gwctl status");

@@ -1,0 +1,132 @@
+"""Trust only files that no other user can have written: as ssh does, check who owns them and every folder above.
+
+A folder of another user could hold settings that name programs for us to run, a record that names a server for us to
+send a password to, or links in place of our logs.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shlex
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from gwctl.errors import Configuration
+
+_MOST_LINKS = 40
+"""As many as the kernel follows."""
+
+
+class Untrusted(Configuration):
+    """Another user could change what gwctl reads there."""
+
+    code = "untrusted_files"
+
+
+def require_ours(paths: Iterable[Path]) -> None:
+    """Raise Untrusted if another user than root could create or change one of ``paths``; they need not exist."""
+    seen: set[Path] = set()
+    for path in paths:
+        _require(path, seen)
+
+
+def _require(path: Path, seen: set[Path]) -> None:
+    """Go from the root folder to ``path``, through every link; ``seen`` are the places that are known to be ours."""
+    left = list(reversed(path.absolute().parts[1:]))
+    here, links = Path("/"), 0
+    _judge(here, here.lstat(), seen)
+    while left:
+        name = left.pop()
+        if name in {"", "."}:
+            continue
+        place = here.parent if name == ".." else here / name
+        try:
+            status = place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return  # in a folder that nobody else can write to
+        except OSError as error:
+            raise Untrusted(
+                f"cannot look at {place}: {error.strerror}", hint=f"ls -ld {shlex.quote(str(here))}"
+            ) from error
+        _judge(place, status, seen)
+        if not stat.S_ISLNK(status.st_mode):
+            here = place
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise Untrusted(f"{path} has too many symbolic links", hint=f"ls -l {shlex.quote(str(place))}")
+        target = str(place.readlink())
+        left += reversed(target.split("/"))
+        here = Path("/") if target.startswith("/") else here
+
+
+def _judge(place: Path, status: os.stat_result, seen: set[Path]) -> None:
+    if place in seen:
+        return
+    me = os.geteuid()
+    if status.st_uid not in {me, 0}:
+        raise Untrusted(
+            f"{place} belongs to {_user(status.st_uid)}, and gwctl runs as {_user(me)}: it uses nothing there",
+            hint=f"run gwctl as {_user(status.st_uid)}, or set GWCTL_HOME to a folder of {_user(me)}",
+        )
+    if not stat.S_ISLNK(status.st_mode) and _is_open_to_others(status):
+        raise Untrusted(
+            f"other users can write to {place}: gwctl uses nothing there", hint=f"chmod go-w {shlex.quote(str(place))}"
+        )
+    seen.add(place)
+
+
+def _is_open_to_others(status: os.stat_result) -> bool:
+    # In a sticky folder such as /tmp, nobody can replace what belongs to another user.
+    if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
+        return False
+    if status.st_mode & stat.S_IWOTH:
+        return True
+    return bool(status.st_mode & stat.S_IWGRP) and not _is_our_own_group(status.st_gid)
+
+
+def _is_our_own_group(gid: int) -> bool:
+    """Return whether nobody but us and root is in a group, as far as the user database tells."""
+    if gid == 0:
+        return True
+    is_ours = gid in {os.getegid(), *os.getgroups()}
+    try:
+        group = grp.getgrgid(gid)
+    except KeyError:
+        return is_ours  # a container's volume group, whose members are listed nowhere
+    me = _user(os.geteuid())
+    if is_ours and group.gr_name != me:
+        return False  # a directory service need not list the members of such a group
+    members = {*group.gr_mem, *(one.pw_name for one in pwd.getpwall() if one.pw_gid == gid)}
+    return members <= {me, "root"}
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def open_ours(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Open or create (0600) a regular file of ours and return its descriptor.
+
+    Never follow a link in its place, never wait for a pipe's other end. Raise OSError, also for a file of another user.
+    """
+    # Not waiting changes nothing for a regular file.
+    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    status = os.fstat(handle)
+    if stat.S_ISREG(status.st_mode) and status.st_uid in {os.geteuid(), 0}:
+        return handle
+    os.close(handle)
+    reason = "belongs to another user" if stat.S_ISREG(status.st_mode) else "is no regular file"
+    raise PermissionError(1, f"it {reason}", str(path))
+
+
+def read_ours(path: Path) -> bytes:
+    """Return the content of a regular file of ours; raise OSError as ``open_ours`` does."""
+    with os.fdopen(open_ours(path), "rb") as file:
+        return file.read()
