@@ -34,6 +34,7 @@ from gwctl.setting_values import (
     parse_seconds,
     parse_text,
     parse_upstream,
+    parse_users,
     parse_windows,
 )
 from gwctl.state_file import look_at_json
@@ -101,6 +102,12 @@ KEYS: dict[str, Key] = {
         variable=False,
     ),
     "allow_ips": Key(parse_allow_ips, ("127.0.0.1",), "addresses allowed to use the gateway"),
+    "isolation": Key(
+        parse_choice("auto", "namespace", "off", "required"),
+        "auto",
+        "keep other users and machines from the gateway: auto (where possible), namespace, required or off",
+    ),
+    "allow_users": Key(parse_users, (), "users of this machine, besides you, who may use an isolated gateway"),
     "certificate_names": Key(
         parse_names, (), "names and addresses, besides localhost, that clients use to reach the gateway"
     ),

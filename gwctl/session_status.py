@@ -44,6 +44,21 @@ class GatewayStatus(TypedDict):
     restarts: int
 
 
+class IsolationStatus(TypedDict):
+    """Who can reach the gateway's port. ``kind`` is ``namespace`` or ``off``; ``reason`` says why it is open."""
+
+    kind: str
+    open_to: list[str]
+    reason: str | None
+
+
+def access(isolation: IsolationStatus) -> str:
+    """Return who can reach the gateway, in words."""
+    if not isolation["open_to"]:
+        return "this user's programs only"
+    return f"OPEN to {' and '.join(isolation['open_to'])}: {isolation['reason']}"
+
+
 class SessionStatus(TypedDict):
     """What IBKR last reported about the session."""
 
@@ -134,6 +149,8 @@ class Status(TypedDict):
     last_error: str | None
     person_needed: NotRequired[str | None]
     """``manual_login``, ``second_factor`` or ``locked_out``; None while nobody is needed."""
+    isolation: NotRequired[IsolationStatus | None]
+    """Supervisors before 0.1 leave it out; None while no gateway runs."""
     drift: NotRequired[list[Drift]]
     """Supervisors before 0.1 leave it out."""
     question: OpenQuestion | None

@@ -272,6 +272,21 @@ def _suggest(pattern: str) -> str:
     return f"write {wanted}" if exact else f"write {wanted} and its neighbors, one per line"
 
 
+_USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\$?")
+
+
+def parse_users(raw: object) -> tuple[str, ...]:
+    """Return user names and user IDs; a text separates them with commas."""
+    entries = [part for part in raw.split(",") if part.strip()] if isinstance(raw, str) else raw
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+        raise ValueError("a list of user names or user IDs")
+    users = tuple(entry.strip() for entry in entries)
+    for user in users:
+        if not _USER_NAME.fullmatch(user):
+            raise ValueError(f"a list of user names or user IDs: {user!r} is neither")
+    return users
+
+
 def parse_names(raw: object) -> tuple[str, ...]:
     """Return host names and addresses."""
     return parse_hosts(raw)

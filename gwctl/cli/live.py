@@ -20,7 +20,7 @@ from gwctl.errors import GwctlError
 from gwctl.history.replay import State
 from gwctl.lifecycle.manual_login import has_display
 from gwctl.lifecycle.status import look_always
-from gwctl.session_status import NextStep, Status, Tickles
+from gwctl.session_status import NextStep, Status, Tickles, access
 from gwctl.times import duration, utc
 
 if TYPE_CHECKING:
@@ -196,6 +196,8 @@ def _facts(status: Status, width: int, *, blocks: bool) -> list[tuple[str, str]]
     if gateway["pid"]:
         parts = [f"pid {gateway['pid']}", f"port {gateway['port']}", f"up {duration(gateway['uptime_s'] or 0.0)}"]
         rows.append(("gateway", " · ".join([*parts, megabytes(gateway["rss_bytes"])])))
+    if isolation := status.get("isolation"):
+        rows.append(("access", access(isolation)))
     if supervisor:
         parts = [f"pid {supervisor['pid']}", f"up {duration(supervisor['uptime_s'])}"]
         rows.append(("supervisor", " · ".join([*parts, megabytes(supervisor["rss_bytes"]), supervisor["health_url"]])))

@@ -12,7 +12,7 @@ from gwctl.cli.output import Outcome, megabytes
 from gwctl.cli.terminal import Terminal
 from gwctl.errors import GwctlError, TryAgain
 from gwctl.lifecycle.status import CANNOT_TELL, READY, Wanted, look_always, wait_for
-from gwctl.session_status import Status
+from gwctl.session_status import Status, access
 from gwctl.times import duration
 
 
@@ -215,8 +215,8 @@ def status(call: Call, *, healthcheck: bool, watch: bool, web: bool, every: bool
 
 def _show_page(call: Call) -> Outcome:
     from gwctl.cli.live import open_page
+    from gwctl.isolation.socket_owner import can_tell_owners
     from gwctl.lifecycle.reach import require_supervisor
-    from gwctl.process.socket_owner import can_tell_owners
 
     client = require_supervisor(call.target())
     supervisor = client.status()["supervisor"]
@@ -240,6 +240,8 @@ def render(status: Status) -> str:
             f"              pid {gateway['pid']} · up {duration(gateway['uptime_s'] or 0.0)} · "
             f"{megabytes(gateway['rss_bytes'])} · restarts {gateway['restarts']} · release {gateway['release']}"
         )
+        if isolation := status.get("isolation"):
+            rows.append(f"  access      {access(isolation)}")
         words = [word for word in ("authenticated", "connected", "competing") if session[word]]
         tickled = session["last_tickle_age_s"]
         age = "" if tickled is None else f" · tickled {duration(tickled)} ago"

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from gwctl import process
 from gwctl.config import BUILT_IN
 from gwctl.doctor.case import Case, Contact, Finding, failed, not_checked, ok, warning, within
+from gwctl.errors import Configuration
 from gwctl.gateway import keystore
 from gwctl.http_requests import NoConnection, RequestFailed, TlsFailed, Untrusted, exchange
 from gwctl.ownership import read_ours
@@ -87,6 +88,9 @@ def check_allow_ips(case: Case) -> Iterator[Finding]:
         )
     if in_force is not None:
         patterns, source = in_force, "root/conf.yaml of the running gateway"
+    if case.gateway is not None and case.gateway.network is not None:
+        yield ok("the gateway is isolated: it sees its own front only")
+        return
     if in_force == ():
         yield failed("the running gateway admits everybody", case.command("restart"), where=source)
         return
@@ -100,6 +104,32 @@ def check_allow_ips(case: Case) -> Iterator[Finding]:
         )
         return
     yield ok(f"this machine only; {socket_fact}")
+
+
+def check_isolation(case: Case) -> Iterator[Finding]:
+    """Check who reaches the gateway's port: the running gateway's, otherwise the next one's."""
+    from gwctl.gateway.isolated import OTHER_MACHINES, OTHER_USERS, choose_isolation
+
+    setting, running = case.known.values["isolation"], case.gateway
+    if running is not None and running.network is not None:
+        yield ok("only this user's programs reach the gateway, and it reaches only its upstream")
+        return
+    try:
+        chosen = choose_isolation(case.known, str(case.known["upstream"]), case.environment.variables)
+    except Configuration as error:
+        yield failed(
+            error.message, case.command("profile set") + f" {case.profile} isolation=auto", where=setting.source
+        )
+        return
+    if chosen.network is None:
+        text = f"OPEN: {OTHER_USERS} and {OTHER_MACHINES} reach the gateway's port: {chosen.reason}"
+        off = setting.value == "off"
+        remedy = f"gwctl profile set {case.profile} isolation=auto" if off else "docs/security.md, Isolation"
+        yield warning(text, remedy, where=setting.source)
+    elif running is not None:
+        yield warning("the gateway was started without isolation", case.command("restart"))
+    else:
+        yield ok("the next gateway is isolated: only this user's programs will reach it")
 
 
 def _reaches_supervisor(case: Case) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from gwctl import process, state_file
 from gwctl.errors import GatewayFailed, GwctlError, JavaMissing, PortBusy, TimedOut
+from gwctl.gateway.isolated import Network, PortTaken, entering, start_front
 from gwctl.gateway.java import Java
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.work_folder import PreparedHome, clear_leavings, is_standin
@@ -45,11 +46,13 @@ class Runtime:
     environ: Mapping[str, str]
     java_options: str = ""
     python: str | None = None
+    network: Network | None = None
+    """The network of its own that the gateway gets; None to put it into this machine's."""
 
 
 @dataclass(slots=True)
 class RunningGateway:
-    """A gateway that serves: its shell process, its listener, its port, its start time."""
+    """A gateway that serves: its shell process, its listener, its port, its start time, its network."""
 
     java: Identity
     """The process that listens: the JVM, or the sandbox's Python."""
@@ -59,6 +62,11 @@ class RunningGateway:
     release_path: Path
     started_at_s: float
     spawned: Spawned | None = field(default=None, repr=False, compare=False)
+    network: Network | None = None
+    """Its own network; None if it is in this machine's."""
+    front: Identity | None = None
+    """The process that lets programs in to an isolated gateway."""
+    front_spawned: Spawned | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the object for the state file."""
@@ -68,6 +76,8 @@ class RunningGateway:
             "port": self.port,
             "release": str(self.release_path),
             "started_at_s": self.started_at_s,
+            "network": None if self.network is None else self.network.to_json(),
+            "front": None if self.front is None else self.front.to_json(),
         }
 
     @classmethod
@@ -82,7 +92,13 @@ class RunningGateway:
                 "started_at_s": int() | float() as started_at_s,
             }:
                 java, shell = Identity.from_json(told_java), Identity.from_json(told_shell)
-                return None if java is None else cls(java, shell, port, Path(release), float(started_at_s))
+                if java is None:
+                    return None
+                found = cls(java, shell, port, Path(release), float(started_at_s))
+                told = value if isinstance(value, dict) else {}  # earlier versions do not record the rest
+                found.network = Network.from_json(told.get("network"))
+                found.front = Identity.from_json(told.get("front"))
+                return found
             case _:
                 return None
 
@@ -101,18 +117,20 @@ class RunningGateway:
 
     async def stop(self, grace_s: float) -> StopReport:
         """Stop the gateway and its shell, with SIGKILL after ``grace_s``; an empty report if it has already ended."""
-        report = await process.stop(_known(self.shell, self.java), grace_s=grace_s)
+        report = await process.stop(_known(self.shell, self.java, self.front), grace_s=grace_s)
         self._collect()
         return report
 
     def let_go(self) -> None:
         """Leave it running when this process ends, for the next supervisor to adopt (law 4)."""
-        if self.spawned is not None:
-            self.spawned.let_go()
+        for spawned in (self.spawned, self.front_spawned):
+            if spawned is not None:
+                spawned.let_go()
 
     def _collect(self) -> None:
-        if self.spawned is not None:
-            self.spawned.poll()
+        for spawned in (self.spawned, self.front_spawned):
+            if spawned is not None:
+                spawned.poll()
         if self.shell is None or self.java.pid != self.shell.pid:
             process.reap(self.java)
 
@@ -136,19 +154,35 @@ def recognised(paths: Paths, known: RunningGateway | None) -> RunningGateway | N
         return None
     if known.shell is not None and not process.is_ours(known.shell):
         known.shell = None
+    if known.front is not None and not process.is_ours(known.front):
+        known.front = None
     return known
 
 
 def find_unrecorded(paths: Paths, port: int, release_path: Path) -> RunningGateway | None:
     """Return the gateway of a lost state file: the process that holds ``port`` and works in the profile's folder.
 
-    It is ours only if it also answers with our key (``client.knock``), which the caller must check first.
+    An isolated one holds the port of its own network, even after its front has ended. The gateway is ours only if it
+    also answers with our key (``client.knock``), which the caller must check first.
     """
-    holder = process.find_listener(port)
-    known = None if holder is None or holder.pid is None else process.identify(holder.pid)
-    if known is None or known.cwd != os.path.realpath(paths.gateway_dir):
-        return None
-    return RunningGateway(known, None, port, release_path, time.time())
+    home = os.path.realpath(paths.gateway_dir)
+    listener = process.find_listener(port)
+    holder = None if listener is None or listener.pid is None else process.identify(listener.pid)
+    front = holder if holder is not None and holder.cwd == home else None
+    inside = [one for one in process.inhabitants(paths.gateway_dir) if one != front and process.listens(one, port)]
+    if inside:
+        network = _network_served(paths)
+        return RunningGateway(inside[0], None, port, release_path, time.time(), network=network, front=front)
+    return None if front is None else RunningGateway(front, None, port, release_path, time.time())
+
+
+def _network_served(paths: Paths) -> Network | None:
+    """Return the network of the last launch, by what it was connected to."""
+    match state_file.look_at_json(paths.gateway_served_file)[0]:
+        case {"upstream": str(upstream), "made_with": {"allow_users": [*users]}}:
+            with contextlib.suppress(GwctlError):
+                return Network.to(upstream, [str(user) for user in users])
+    return None
 
 
 async def clear_leftovers(paths: Paths, *, grace_s: float) -> StopReport:
@@ -162,11 +196,11 @@ async def clear_leftovers(paths: Paths, *, grace_s: float) -> StopReport:
 def _recorded(paths: Paths) -> list[Identity]:
     value, _ = state_file.read_json(paths.gateway_state_file)
     told = value or {}
-    java, shell = Identity.from_json(told.get("java")), Identity.from_json(told.get("shell"))
+    java, shell, front = (Identity.from_json(told.get(name)) for name in ("java", "shell", "front"))
     # A process group reserves its leader's pid, so its members are ours unless another process has that pid.
     orphans = [] if shell is None or process.identify(shell.pid) else process.members_of_group(shell.pid)
     home = os.path.realpath(paths.gateway_dir)
-    return [one for one in (*_known(java, shell), *orphans) if one.cwd == home]
+    return [one for one in (*_known(java, shell, front), *orphans) if one.cwd == home]
 
 
 async def launch(paths: Paths, prepared: PreparedHome, runtime: Runtime, *, deadline_s: float = 60.0) -> RunningGateway:
@@ -182,9 +216,11 @@ async def launch(paths: Paths, prepared: PreparedHome, runtime: Runtime, *, dead
     offset = paths.gateway_log.stat().st_size if paths.gateway_log.exists() else 0
     started_at_s = time.time()
     begun: list[Spawned] = []
+    network = runtime.network
 
     def begin() -> None:
-        begun.append(process.spawn(_ARGV, cwd=prepared.gateway_dir, env=env, log_file=paths.gateway_log))
+        argv = _ARGV if network is None else entering(paths, network, _ARGV)
+        begun.append(process.spawn(argv, cwd=prepared.gateway_dir, env=env, log_file=paths.gateway_log))
         # Recorded before it is ready, so that the next start finds a gateway whose starter is killed now.
         early = {"shell": begun[0].identity.to_json(), "port": prepared.port, "release": str(runtime.release_path)}
         state_file.write_json(paths.gateway_state_file, early | {"java": None, "started_at_s": started_at_s})
@@ -192,15 +228,21 @@ async def launch(paths: Paths, prepared: PreparedHome, runtime: Runtime, *, dead
     try:
         await whole(begin)
         spawned = begun[0]
+        if network is not None:
+            begun.append(await start_front(paths, spawned.pid, prepared.port, network, runtime.environ))
         await _race(paths, prepared, spawned, offset, deadline_s)
         java = _who_listens(spawned.identity, prepared.port)
         running = RunningGateway(
-            java, spawned.identity, prepared.port, runtime.release_path, started_at_s, spawned=spawned
+            java, spawned.identity, prepared.port, runtime.release_path, started_at_s, spawned=spawned, network=network
         )
+        if network is not None:
+            running.front, running.front_spawned = begun[1].identity, begun[1]
         await whole(state_file.write_json, paths.gateway_state_file, running.to_json())
-    except BaseException:
-        for one in begun:
+    except BaseException as error:
+        for one in reversed(begun):
             await asyncio.shield(_undo(paths, one))
+        if isinstance(error, PortTaken):
+            raise port_busy(paths, prepared.port) from None
         raise
     return running
 

@@ -17,6 +17,8 @@ _HAS_PROC = Path("/proc/self/stat").exists()
 _POLL_S = 0.02
 _DELETED = " (deleted)"
 _NOT_ALIVE = frozenset("ZXx")
+_LISTENING = "0A"
+"""The state of a listening socket in ``/proc/PID/net/tcp`` (``man 5 proc``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,5 +302,21 @@ def _process_listens(pid: int, port: int) -> bool:
 
 
 def listens(identity: Identity, port: int) -> bool:
-    """Return whether exactly that process holds the TCP port."""
-    return _process_listens(identity.pid, port) and is_alive(identity)
+    """Return whether exactly that process holds the TCP port, in whatever network it is."""
+    held = _ports_from_proc(identity.pid) if _HAS_PROC else None
+    holds = _process_listens(identity.pid, port) if held is None else port in held
+    return holds and is_alive(identity)
+
+
+def _ports_from_proc(pid: int) -> set[int] | None:
+    """Return the TCP ports that a process listens on, by the table of its own network; None if we may not read it."""
+    try:
+        links = [str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir()]
+        tables = [Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    except FileNotFoundError:
+        return set()  # it has ended, or has closed a file meanwhile
+    except OSError:
+        return None
+    inodes = {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:[")}
+    rows = [line.split() for table in tables for line in table.splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == _LISTENING and row[9] in inodes}

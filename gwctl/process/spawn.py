@@ -238,7 +238,7 @@ async def run_async(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, 
         async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
             # Not collected yet: until then, no other process can get its group's number.
             group.create_task(wait_ended(child.identity))
-            stdout, stderr = group.create_task(_read(child.stdout)), group.create_task(_read(child.popen.stderr))
+            stdout, stderr = (group.create_task(read_to_end(one)) for one in (child.stdout, child.popen.stderr))
             if fed:
                 group.create_task(_write(child.stdin, fed))
     except TimeoutError:
@@ -287,7 +287,7 @@ def _collect(child: Spawned) -> int:
     return code
 
 
-async def _read(pipe: IO[bytes] | None) -> bytes:
+async def read_to_end(pipe: IO[bytes] | None) -> bytes:
     """Return everything that comes out of a pipe, and close it."""
     import asyncio
 

@@ -16,6 +16,7 @@ from gwctl.errors import GatewayFailed, GwctlError, ProfileHeld, ReleaseMissing
 from gwctl.gateway import java, keystore, launch
 from gwctl.gateway import work_folder as home
 from gwctl.gateway.client import GatewayClient, PortCheck
+from gwctl.gateway.isolated import Isolation, choose_isolation
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.websocket import PushListener
 from gwctl.gateway.work_folder import GatewaySettings
@@ -24,6 +25,7 @@ from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
 from gwctl.signals import whole
 from gwctl.state_file import make_private_dir
+from gwctl.supervisor.front_keeper import FrontKeeper
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.sandbox_process import StandInRecord, ensure_stand_in, sandbox_release
 from gwctl.supervisor.served import Served, choose_release, read_again
@@ -73,6 +75,8 @@ class GatewayKeeper:
         self._listens = False
         self._stand_in: StandInRecord | None = None
         self._is_ours = is_ours
+        self._isolation: Isolation | None = None
+        self._front = FrontKeeper(self.paths, environ, on_note)
 
     async def start(self, *, adopt: bool) -> None:
         """Launch or adopt the gateway, and point the probe at it; raises GwctlError and then leaves nothing running."""
@@ -87,6 +91,7 @@ class GatewayKeeper:
         began_s = time.monotonic()
         await self._read_settings_again()
         release, upstream, java_found, leaf = await self._gather(store)
+        isolation = await asyncio.to_thread(choose_isolation, self.settings, upstream, self.environ)
         self.on_pin(leaf.spki_pin_base64)
         self.release = release
         prepared = await asyncio.to_thread(
@@ -107,9 +112,16 @@ class GatewayKeeper:
         await whole(served.save, self.paths)
         prepared_s = time.monotonic()
         runtime = launch.Runtime(
-            release.path, java_found, self.environ, java_options=self.settings["java_options"], python=sys.executable
+            release.path,
+            java_found,
+            self.environ,
+            java_options=self.settings["java_options"],
+            python=sys.executable,
+            network=isolation.network,
         )
         self.running = await launch.launch(self.paths, prepared, runtime, deadline_s=START_DEADLINE_S)
+        self._isolation = isolation
+        self._front.watch(self.running)
         self.on_note(
             "gateway",
             pid=self.running.java.pid,
@@ -174,11 +186,14 @@ class GatewayKeeper:
         if leaf is None:
             log.warning("the running gateway's certificate is damaged (pid %s); starting a new one", running.java.pid)
             return False
+        await self._front.ensure(running)
         client = await self._connect(leaf)
         if await client.front_door(timeout_s=ADOPTION_TIMEOUT_S) is not PortCheck.OURS:
             log.warning("the running gateway (pid %s) does not answer; starting a new one", running.java.pid)
+            await self._front.close()
             return False
         self.running = running
+        self._isolation = Isolation(running.network, "" if running.network else "the gateway was started without it")
         self.release = next((one for one in store.list() if one.path == running.release_path), None)
         self.on_pin(leaf.spki_pin_base64)
         self.on_note("adopted", pid=running.java.pid, port=running.port)
@@ -237,6 +252,7 @@ class GatewayKeeper:
         running, client = self.running, self._client
         self.running, self._client, self.probe.client = None, None, None
         self._listens = False
+        self._isolation = None
         await self._pushes.close()
         if client is not None:
             if logout:
@@ -244,6 +260,7 @@ class GatewayKeeper:
                     async with asyncio.timeout(LOGOUT_TIMEOUT_S):
                         await client.logout()
             await client.close()
+        await self._front.close()
         if running is not None:
             report = await running.stop(grace_s)
             for left in report.left_alone:
@@ -269,9 +286,10 @@ class GatewayKeeper:
             self.running.let_go()
 
     async def close(self) -> None:
-        """Stop listening; the gateway keeps running."""
+        """Stop listening; the gateway and its front keep running."""
         self._listens = False
         await self._pushes.close()
+        await self._front.close()
 
     def rotate_log(self) -> None:
         """Keep ``gateway.log`` within its size limit."""
@@ -281,6 +299,10 @@ class GatewayKeeper:
     def pid(self) -> int | None:
         """Return the pid of the running gateway, None if none runs."""
         return None if self.running is None else self.running.java.pid
+
+    def describe_isolation(self) -> dict[str, object] | None:
+        """Return the ``isolation`` object of ``status``."""
+        return None if self._isolation is None else self._isolation.describe()
 
     def describe(self) -> dict[str, object]:
         """Return the process's part of the ``gateway`` object of ``status``."""

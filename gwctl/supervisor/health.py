@@ -24,7 +24,7 @@ import h11
 from gwctl import process
 from gwctl.config import Settings
 from gwctl.errors import GwctlError, Unavailable
-from gwctl.process.socket_owner import owners_or_none
+from gwctl.isolation.socket_owner import owners_or_none
 from gwctl.profile_registry import neighbour_on
 from gwctl.supervisor.connections import Access, Connection, Connections
 from gwctl.supervisor.control import INSTANCE_HEADER

@@ -45,7 +45,7 @@ def choose_release(settings: Settings, store: ReleaseStore) -> Release | None:
     return None
 
 
-_MADE_WITH = ("auth_delay_ms", "java_options")
+_MADE_WITH = ("auth_delay_ms", "java_options", "isolation", "allow_users")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Served:
     def now(cls, settings: Settings, *, sandbox: bool, upstream: str) -> Served:
         """Return the record for a gateway that is launched now."""
         salt = secrets.token_hex(16)
-        made = {key: settings[key] for key in _MADE_WITH}
+        made = {key: _as_recorded(settings[key]) for key in _MADE_WITH}
         return cls(sandbox, upstream, salt, _user(settings, salt, sandbox=sandbox), made)
 
     @classmethod
@@ -102,6 +102,10 @@ def made_with(paths: Paths) -> Mapping[str, Any]:
     return _made_with(look_at_json(paths.gateway_served_file)[0])
 
 
+def _as_recorded(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _made_with(raw: dict[str, Any] | None) -> Mapping[str, Any]:
     told = (raw or {}).get("made_with")
     return told if isinstance(told, dict) else {}
@@ -127,7 +131,7 @@ def refuse_other_kind(paths: Paths, profile: str, *, sandbox: bool) -> None:
 
 log = logging.getLogger("gwctl.supervisor")
 
-READ_AGAIN = ("allow_ips", "certificate_names", "auth_delay_ms", "java_options")
+READ_AGAIN = ("allow_ips", "certificate_names", "auth_delay_ms", "java_options", "isolation", "allow_users")
 """Settings of the gateway that are read again each time it starts."""
 _NEED_ANOTHER_GATEWAY = frozenset({"username", "mode", "port", "upstream", "release", "java"})
 _LOOK_EVERY_S = 5.0
@@ -167,7 +171,7 @@ def drift_of_gateway(paths: Paths, configured: Settings) -> list[Drift]:
         found.append(
             Drift("certificate_names", _differ("certificate_names", names, configured["certificate_names"]), remedy)
         )
-    changed = [key for key in READ_AGAIN if key in started_with and started_with[key] != configured[key]]
+    changed = [key for key in READ_AGAIN if key in started_with and started_with[key] != _as_recorded(configured[key])]
     return found + [Drift(key, f"{key} was changed since the gateway started", remedy) for key in changed]
 
 

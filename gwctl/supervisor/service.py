@@ -220,6 +220,7 @@ class Service:
             **describe_phase(snapshot, now),
             "sandbox": self.order.sandbox,
             "gateway": {**self.keeper.describe(), "restarts": snapshot.restarts},
+            "isolation": self.keeper.describe_isolation(),
             "session": describe_session(self.probe.seen, self.probe.tickled_at, now),
             "supervisor": describe_supervisor(now - self.started_monotonic, self._port),
             "login": self.ledger.summary(self.settings["rejected_limit"], look_only=True),

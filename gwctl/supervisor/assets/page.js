@@ -100,12 +100,18 @@ function showTickles(tickles, session) {
   }));
 }
 
+function access(isolation) {
+  if (!isolation) return "–";
+  return isolation.open_to.length ? "OPEN to " + isolation.open_to.join(" and ") + ": " + isolation.reason : "this user's programs only";
+}
+
 function showParts(status) {
   const gateway = status.gateway, session = status.session, supervisor = status.supervisor;
   const words = ["authenticated", "connected", "competing"].filter((word) => session[word]).join(", ") || "none";
   const facts = [
     ["session", words + (session.server_name ? ", " + session.server_name : "")],
     ["address", gateway.base_url || "–"],
+    ["access", access(status.isolation)],
     ["gateway", gateway.pid ? "pid " + gateway.pid + ", up " + duration(gateway.uptime_s) + ", " + megabytes(gateway.rss_bytes) + ", " + many(gateway.restarts, "restart") : "not running"],
     ["release", gateway.release || "–"],
     ["supervisor", supervisor ? "pid " + supervisor.pid + ", up " + duration(supervisor.uptime_s) + ", " + megabytes(supervisor.rss_bytes) : "–"],

@@ -1,0 +1,348 @@
+"""The front of an isolated gateway: the only way in, for one user's programs, and the only way out, to one host.
+
+It listens on loopback in place of the gateway and passes bytes on; TLS stays between the client and the gateway. It is
+a process of its own, so that a client keeps its connection when a supervisor ends. The standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import resource
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+
+from gwctl.isolation import namespaces
+from gwctl.isolation.socket_owner import SocketOwners
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PORT_TAKEN = 98
+"""The exit code if another program has the port."""
+CHUNK_BYTES = 65_536
+HELD_BYTES = 131_072
+"""How much of one direction may wait for a reader that is slow."""
+BACKLOG = 1024
+MOST_PAIRS = 1000
+MOST_FILES = 4096
+SPARE_FILES = 200
+"""Open files besides the pairs': connections that are being made, and the front's own."""
+CONNECT_TIMEOUT_S = 10.0
+RETRY_PAUSE_S = 0.5
+MOST_CONNECTING = 64
+JOIN_TIMEOUT_S = 10.0
+JOIN_PAUSE_S = 0.001
+SAY_EVERY_S = 60.0
+_RESET = struct.pack("ii", 1, 0)
+_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+
+
+class End:
+    """One end of a pair of connections: what it receives goes to ``other``."""
+
+    __slots__ = ("closed", "ended", "held", "mask", "other", "ready", "said_end", "socket")
+
+    def __init__(self, connection: socket.socket, *, ready: bool) -> None:
+        self.socket = connection
+        self.other = self
+        self.held = bytearray()
+        """What is still to be sent to this end."""
+        self.ready = ready
+        """Whether it is connected."""
+        self.ended = False
+        """Whether it will send no more."""
+        self.said_end = False
+        """Whether it was told that the other will send no more."""
+        self.mask = 0
+        self.closed = False
+
+
+class Relay:
+    """Passes bytes between pairs of connections, in one thread."""
+
+    def __init__(self) -> None:
+        self.poll = select.epoll()
+        self._acts: dict[int, Callable[[int], None]] = {}
+        self.pairs = 0
+
+    def watch(self, file: int, act: Callable[[int], None]) -> None:
+        """Call ``act`` whenever ``file`` is readable."""
+        self._acts[file] = act
+        self.poll.register(file, _IN)
+
+    def run(self) -> None:
+        """Pass bytes on without end."""
+        while True:
+            for file, events in self.poll.poll():
+                act = self._acts.get(file)
+                if act is not None:
+                    act(events)
+
+    def join(self, one: End, two: End) -> None:
+        """Begin to pass on what two ends send."""
+        one.other, two.other = two, one
+        self.pairs += 1
+        for end in (one, two):
+            end.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._acts[end.socket.fileno()] = lambda events, end=end: self._act(end, events)  # type: ignore[misc]
+        self._settle(one)
+
+    def close(self, end: End) -> None:
+        """Close both ends. Safe to repeat."""
+        if end.closed:
+            return
+        self.pairs -= 1
+        for one in (end, end.other):
+            one.closed = True
+            self._acts.pop(one.socket.fileno(), None)
+            if one.mask:
+                self.poll.unregister(one.socket.fileno())
+            one.socket.close()
+
+    def _act(self, end: End, events: int) -> None:
+        try:
+            if not end.ready:
+                problem = end.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if problem:
+                    self.close(end)
+                    return
+                end.ready = True
+            elif events & ~_OUT:
+                self._receive(end)
+            if end.held:
+                self._send(end)
+            self._settle(end)
+        except BlockingIOError:
+            self._settle(end)
+        except OSError:
+            self.close(end)
+
+    def _receive(self, end: End) -> None:
+        content = end.socket.recv(CHUNK_BYTES)
+        if not content:
+            end.ended = True
+            return
+        end.other.held += content
+        if end.other.ready:
+            self._send(end.other)
+
+    def _send(self, end: End) -> None:
+        try:
+            sent = end.socket.send(end.held)
+        except BlockingIOError:
+            return
+        del end.held[:sent]
+
+    def _settle(self, end: End) -> None:
+        """Pass an end of sending on, close what is over, and watch for what can be done now."""
+        for one in (end, end.other):
+            if one.other.ended and not one.held and not one.said_end and one.ready:
+                one.said_end = True
+                one.socket.shutdown(socket.SHUT_WR)
+        if end.said_end and end.other.said_end:
+            self.close(end)
+            return
+        for one in (end, end.other):
+            reads = one.ready and one.other.ready and not one.ended and len(one.other.held) < HELD_BYTES
+            mask = (_IN if reads else 0) | (_OUT if one.held or not one.ready else 0)
+            if mask == one.mask:
+                continue
+            # A socket that waits for nothing is not watched: the kernel reports a broken one again and again.
+            file = one.socket.fileno()
+            if not mask:
+                self.poll.unregister(file)
+            elif one.mask:
+                self.poll.modify(file, mask)
+            else:
+                self.poll.register(file, mask)
+            one.mask = mask
+
+
+class Front:
+    """The way in and the way out of one gateway."""
+
+    def __init__(self, pid: int, port: int, upstream: tuple[str, int], uids: frozenset[int]) -> None:
+        self._pid = pid
+        self._port = port
+        self._upstream = upstream
+        self._uids = uids
+        self._relay = Relay()
+        self._owners = SocketOwners()
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
+        self._listener.setblocking(False)
+        self._out: socket.socket | None = None
+        self._wanted: queue.SimpleQueue[End] = queue.SimpleQueue()
+        self._connected: queue.SimpleQueue[tuple[End, socket.socket | None]] = queue.SimpleQueue()
+        self._connecting = 0
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._most_pairs = min(MOST_PAIRS, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES) // 2)
+        self._refused: dict[int | None, int] = {}
+        self._said_s = 0.0
+
+    def run(self) -> None:
+        """Serve until the gateway ends. Raise OSError if its network cannot be joined."""
+        ended = os.pidfd_open(self._pid)
+        deadline_s = time.monotonic() + JOIN_TIMEOUT_S
+        while not namespaces.is_inside(self._pid):
+            if time.monotonic() > deadline_s:
+                raise OSError(0, "the gateway has no network of its own")
+            time.sleep(JOIN_PAUSE_S)  # until the program that starts the gateway has entered it
+        namespaces.join_user(self._pid)
+        self._relay.watch(ended, lambda _events: os._exit(0))
+        joined: queue.SimpleQueue[OSError | None] = queue.SimpleQueue()
+        threading.Thread(target=self._serve, args=(joined,), daemon=True).start()
+        problem = joined.get()
+        if problem is not None:
+            raise problem
+        os.write(1, b"ready\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever waits for this reads to the end
+        while True:
+            # Threads that are started here are in this thread's network, which has a way out.
+            end = self._wanted.get()
+            threading.Thread(target=self._connect, args=(end,), daemon=True).start()
+
+    def _serve(self, joined: queue.SimpleQueue[OSError | None]) -> None:
+        """Join the gateway's network, and relay in it: the sockets of this thread are inside."""
+        try:
+            namespaces.join_network(self._pid)
+            namespaces.set_up_loopback()
+            self._out = socket.create_server(("", self._upstream[1]), backlog=BACKLOG)
+            self._out.setblocking(False)
+        except OSError as error:
+            joined.put(error)
+            return
+        self._relay.watch(self._listener.fileno(), self._let_in)
+        self._relay.watch(self._out.fileno(), self._let_out)
+        self._relay.watch(self._bell, self._pair)
+        joined.put(None)
+        try:
+            self._relay.run()
+        finally:
+            os._exit(1)
+
+    # The way in.
+
+    def _let_in(self, _events: int) -> None:
+        client = _accepted(self._listener)
+        if client is None:
+            return
+        owner = self._owners.of_peer(client)
+        if owner not in self._uids:
+            self._refuse(client, owner)
+            return
+        if self._relay.pairs >= self._most_pairs:
+            client.close()
+            return
+        gateway = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        gateway.setblocking(False)
+        gateway.connect_ex(("127.0.0.1", self._port))
+        self._relay.join(End(client, ready=True), End(gateway, ready=False))
+
+    def _refuse(self, client: socket.socket, owner: int | None) -> None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        client.close()
+        self._refused[owner] = self._refused.get(owner, 0) + 1
+        now_s = time.monotonic()
+        if now_s - self._said_s < SAY_EVERY_S and self._said_s:
+            return
+        self._said_s = now_s
+        for uid, count in self._refused.items():
+            whose = "a program that is gone" if uid is None else f"uid {uid}"
+            _say(f"refused {count} connection{'s' if count > 1 else ''} of {whose}")
+        self._refused.clear()
+
+    # The way out.
+
+    def _let_out(self, _events: int) -> None:
+        if self._out is None:
+            return
+        connection = _accepted(self._out)
+        if connection is None:
+            return
+        if self._connecting >= MOST_CONNECTING:
+            connection.close()
+            return
+        self._connecting += 1
+        self._wanted.put(End(connection, ready=True))
+
+    def _connect(self, end: End) -> None:
+        """Connect to IBKR; the gateway waits as it would for an address that does not answer."""
+        connection = None
+        gone = select.poll()
+        gone.register(end.socket.fileno(), select.POLLRDHUP)
+        while connection is None:
+            try:
+                connection = _connection_to(*self._upstream)
+            except OSError:
+                if gone.poll(RETRY_PAUSE_S * 1000):
+                    break
+        self._connected.put((end, connection))
+        os.eventfd_write(self._bell, 1)
+
+    def _pair(self, _events: int) -> None:
+        os.eventfd_read(self._bell)
+        while True:
+            try:
+                end, connection = self._connected.get_nowait()
+            except queue.Empty:
+                return
+            self._connecting -= 1
+            if connection is None:
+                end.socket.close()
+                continue
+            connection.setblocking(False)
+            self._relay.join(end, End(connection, ready=True))
+
+
+def _accepted(listener: socket.socket) -> socket.socket | None:
+    try:
+        connection, _ = listener.accept()
+    except OSError:  # it is gone already, or there are too many open files
+        return None
+    connection.setblocking(False)
+    return connection
+
+
+def _connection_to(host: str, port: int) -> socket.socket:
+    """Return a connection; over IPv4 where the host has an address, as the gateway itself would. Raise OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    fallback = OSError("no address")
+    for family, kind, protocol, _, address in sorted(found, key=lambda one: one[0] != socket.AF_INET):
+        connection = socket.socket(family, kind, protocol)
+        connection.settimeout(CONNECT_TIMEOUT_S)
+        try:
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            fallback = error
+        else:
+            return connection
+    raise fallback
+
+
+def _say(text: str) -> None:
+    os.write(2, f"{time.strftime('%Y-%m-%d %H:%M:%S')} front: {text}\n".encode())
+
+
+def main(arguments: list[str]) -> None:
+    """Serve: the gateway's pid, its port, its upstream's host and port, the user IDs that are let in."""
+    pid, port, host, upstream_port, *uids = arguments
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(MOST_FILES, hard), hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        front = Front(int(pid), int(port), (host, int(upstream_port)), frozenset(int(uid) for uid in uids))
+    except OSError as error:
+        _say(f"cannot listen on 127.0.0.1:{port}: {error.strerror}")
+        sys.exit(PORT_TAKEN)
+    try:
+        front.run()
+    except OSError as error:
+        _say(f"cannot join the gateway's network: {error.strerror}")
+        sys.exit(namespaces.NOT_POSSIBLE)

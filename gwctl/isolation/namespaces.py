@@ -1,0 +1,127 @@
+"""Start a program in a network without a way out, and join such a network; the standard library only.
+
+The network has a loopback interface, to which every address leads: whatever address the gateway connects to, only the
+front can answer. ``man 7 namespaces``, ``man 7 user_namespaces``, ``man 7 network_namespaces``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+import struct
+import sys
+
+NEWNS, NEWUSER, NEWNET = 0x00020000, 0x10000000, 0x40000000
+NOT_POSSIBLE = 97
+"""The exit code of ``enter`` where the system does not allow it."""
+HOSTS = "/etc/hosts"
+_MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
+_SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
+_IFF_UP = 1
+_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
+_MOST_CAPABILITIES = 64
+_RTM_NEWROUTE, _NLM_F_REQUEST_ACK_CREATE = 24, 0x405
+_RT_TABLE_LOCAL, _RTPROT_BOOT, _RT_SCOPE_HOST, _RTN_LOCAL, _RTA_OIF = 255, 3, 254, 2, 4
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *arguments: object) -> None:
+    if getattr(_libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def enter(hosts: str, command: list[str]) -> None:
+    """Replace this process by ``command``, in a new network and without any privilege; without one, only move there.
+
+    ``hosts`` is what it sees as /etc/hosts. Raise OSError if the system does not allow the new network.
+    """
+    _leave_network()
+    _call("mount", b"none", b"/", None, _MS_REC | _MS_SLAVE, None)
+    _call("mount", os.fsencode(hosts), HOSTS.encode(), None, _MS_BIND, None)
+    set_up_loopback()
+    _drop_privileges()
+    if command:
+        os.execvp(command[0], command)  # noqa: S606 - without a shell is what is wanted
+
+
+def _leave_network() -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        _call("unshare", NEWUSER | NEWNET | NEWNS)
+    except OSError:
+        if uid != 0:
+            raise
+        _call("unshare", NEWNET | NEWNS)  # root needs no user namespace for it
+        return
+    for name, content in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:  # noqa: PTH123 - pathlib is slow to import
+            file.write(content)
+
+
+def set_up_loopback() -> None:
+    """Bring the loopback interface of this network up and lead every IPv4 address to it. Safe to repeat."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        asked = struct.pack("16sH22x", b"lo", 0)
+        (flags,) = struct.unpack_from("16xH", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, asked))
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", flags | _IFF_UP))
+    # ip route add local 0.0.0.0/0 dev lo
+    route = struct.pack(
+        "=BBBBBBBBI", socket.AF_INET, 0, 0, 0, _RT_TABLE_LOCAL, _RTPROT_BOOT, _RT_SCOPE_HOST, _RTN_LOCAL, 0
+    )
+    route += struct.pack("=HHI", 8, _RTA_OIF, socket.if_nametoindex("lo"))
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as kernel:
+        kernel.send(struct.pack("=IHHII", 16 + len(route), _RTM_NEWROUTE, _NLM_F_REQUEST_ACK_CREATE, 1, 0) + route)
+        (code,) = struct.unpack_from("=16xi", kernel.recv(4096))
+    if code not in {0, -errno.EEXIST}:
+        raise OSError(-code, f"no route: {os.strerror(-code)}")
+
+
+def _drop_privileges() -> None:
+    for number in range(_MOST_CAPABILITIES):
+        if _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
+            break  # the kernel has no more of them
+    _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    # Version 3 of the interface: two sets of three words, all empty.
+    _call("capset", struct.pack("=Ii", 0x20080522, 0), bytes(24))
+
+
+def is_inside(pid: int) -> bool:
+    """Return whether a process has another network than this one; raise OSError if it has ended."""
+    return os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")  # noqa: PTH115 - as above
+
+
+def join_user(pid: int) -> None:
+    """Become privileged in the namespaces of a process, before this one has a second thread; raise OSError."""
+    if os.readlink(f"/proc/{pid}/ns/user") != os.readlink("/proc/self/ns/user"):  # noqa: PTH115 - as above
+        _set_ns(pid, "user", NEWUSER)
+
+
+def join_network(pid: int) -> None:
+    """Move the calling thread alone to the network of a process; raise OSError.
+
+    A socket stays in the network of the thread that created it.
+    """
+    _set_ns(pid, "net", NEWNET)
+
+
+def _set_ns(pid: int, name: str, kind: int) -> None:
+    handle = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _call("setns", handle, kind)
+    finally:
+        os.close(handle)
+
+
+def main(arguments: list[str]) -> None:
+    """Do what ``enter`` does, for the hosts file and the command in ``arguments``."""
+    hosts, *command = arguments
+    try:
+        enter(hosts, command)
+    except OSError as error:
+        sys.stderr.write(f"no network of its own: {error.strerror}\n")
+        sys.exit(NOT_POSSIBLE)

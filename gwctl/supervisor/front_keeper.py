@@ -1,0 +1,82 @@
+"""Keep the front of an isolated gateway running: without it nobody reaches the gateway, and it reaches nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+
+from gwctl import process
+from gwctl.errors import GwctlError
+from gwctl.gateway.isolated import PortTaken, start_front
+from gwctl.gateway.launch import RunningGateway
+from gwctl.paths import Paths
+from gwctl.signals import whole
+from gwctl.state_file import write_json
+
+log = logging.getLogger("gwctl.supervisor")
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+
+
+class FrontKeeper:
+    """Watches one gateway's front and starts another one when it ends."""
+
+    def __init__(self, paths: Paths, environ: Mapping[str, str], on_note: Callable[..., object]) -> None:
+        self._paths = paths
+        self._environ = environ
+        self._on_note = on_note
+        self._watching: asyncio.Task[None] | None = None
+
+    def watch(self, running: RunningGateway) -> None:
+        """Keep the gateway's front running from now on, in the background."""
+        if running.network is not None and self._watching is None:
+            self._watching = asyncio.get_running_loop().create_task(self._keep(running))
+
+    async def ensure(self, running: RunningGateway) -> None:
+        """Start the front of an adopted gateway if it has ended meanwhile, and keep it running."""
+        if running.network is not None and running.front is None:
+            with contextlib.suppress(PortTaken, GwctlError):  # the watch tries again, and says why it fails
+                await self._start(running)
+        self.watch(running)
+
+    async def close(self) -> None:
+        """Stop watching; the front stays."""
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    async def _start(self, running: RunningGateway) -> None:
+        if running.network is None:
+            return
+        spawned = await start_front(self._paths, running.java.pid, running.port, running.network, self._environ)
+        running.front, running.front_spawned = spawned.identity, spawned
+        await whole(write_json, self._paths.gateway_state_file, running.to_json())
+
+    async def _keep(self, running: RunningGateway) -> None:
+        pause_s, said = FIRST_PAUSE_S, ""
+        while True:
+            if running.front is not None:
+                await process.wait_ended(running.front)
+                if running.front_spawned is not None:
+                    running.front_spawned.poll()
+                running.front = None
+            if not running.is_alive():
+                return
+            try:
+                await self._start(running)
+            except (PortTaken, GwctlError) as error:
+                holder = process.find_listener(running.port) if isinstance(error, PortTaken) else None
+                taken = f"port {running.port} is held by {holder.describe() if holder else 'somebody'}"
+                text = error.message if isinstance(error, GwctlError) else taken
+                if text != said:
+                    said = text
+                    self._on_note("warning", code="front_failed", text=text)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            else:
+                pause_s, said = FIRST_PAUSE_S, ""
+                self._on_note("front", pid=running.front.pid if running.front else None)
