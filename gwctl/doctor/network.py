@@ -117,14 +117,13 @@ def check_isolation(case: Case) -> Iterator[Finding]:
     try:
         chosen = choose_isolation(case.known, str(case.known["upstream"]), case.environment.variables)
     except Configuration as error:
-        yield failed(
-            error.message, case.command("profile set") + f" {case.profile} isolation=auto", where=setting.source
-        )
+        yield failed(error.message, f"gwctl profile set {case.profile} isolation=auto", where=setting.source)
         return
     if chosen.network is None:
         text = f"OPEN: {OTHER_USERS} and {OTHER_MACHINES} reach the gateway's port: {chosen.reason}"
         off = setting.value == "off"
-        remedy = f"gwctl profile set {case.profile} isolation=auto" if off else "docs/security.md, Isolation"
+        closing = "close the port to others with a firewall, or use a machine of your own"
+        remedy = f"gwctl profile set {case.profile} isolation=auto" if off else closing
         yield warning(text, remedy, where=setting.source)
     elif running is not None:
         yield warning("the gateway was started without isolation", case.command("restart"))

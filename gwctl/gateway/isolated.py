@@ -16,7 +16,7 @@ from gwctl import process, state_file
 from gwctl.config import Settings
 from gwctl.errors import Configuration, GatewayFailed, GwctlError
 from gwctl.isolation.front import PORT_TAKEN
-from gwctl.isolation.namespaces import HOSTS, NOT_POSSIBLE
+from gwctl.isolation.namespaces import HOSTS, NOT_POSSIBLE, is_inside
 from gwctl.isolation.socket_owner import can_tell_owners
 from gwctl.paths import Paths
 from gwctl.process import Spawned
@@ -126,6 +126,14 @@ def why_not(environ: Mapping[str, str]) -> str | None:
     except (OSError, GwctlError) as error:
         return str(error)
     return None if done.exit_code == 0 else done.stderr.strip().rpartition("\n")[2] or f"exit code {done.exit_code}"
+
+
+def is_isolated(pid: int) -> bool:
+    """Return whether a process has another network than this one."""
+    try:
+        return sys.platform == "linux" and is_inside(pid)
+    except OSError:
+        return False
 
 
 def _uid_of(user: str) -> int:

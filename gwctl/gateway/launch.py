@@ -14,7 +14,7 @@ from typing import Any
 
 from gwctl import process, state_file
 from gwctl.errors import GatewayFailed, GwctlError, JavaMissing, PortBusy, TimedOut
-from gwctl.gateway.isolated import Network, PortTaken, entering, start_front
+from gwctl.gateway.isolated import Network, PortTaken, entering, is_isolated, start_front
 from gwctl.gateway.java import Java
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.work_folder import PreparedHome, clear_leavings, is_standin
@@ -186,7 +186,10 @@ def _network_served(paths: Paths) -> Network | None:
 
 
 async def clear_leftovers(paths: Paths, *, grace_s: float) -> StopReport:
-    """Stop what the state file names and is provably ours, even if it never became ready, and delete the record."""
+    """Stop what the state file names and is provably ours, even if it never became ready, and delete the record.
+
+    Stop also what works in the gateway's folder and in a network of its own.
+    """
     report = await process.stop(await asyncio.to_thread(_recorded, paths), grace_s=grace_s)
     if not report.survivors:
         await whole(paths.gateway_state_file.unlink, missing_ok=True)
@@ -200,7 +203,9 @@ def _recorded(paths: Paths) -> list[Identity]:
     # A process group reserves its leader's pid, so its members are ours unless another process has that pid.
     orphans = [] if shell is None or process.identify(shell.pid) else process.members_of_group(shell.pid)
     home = os.path.realpath(paths.gateway_dir)
-    return [one for one in (*_known(java, shell, front), *orphans) if one.cwd == home]
+    recorded = [one for one in (*_known(java, shell, front), *orphans) if one.cwd == home]
+    # An isolated gateway without a record does not hold the port, and would run beside the next one.
+    return [*recorded, *(one for one in process.inhabitants(paths.gateway_dir) if is_isolated(one.pid))]
 
 
 async def launch(paths: Paths, prepared: PreparedHome, runtime: Runtime, *, deadline_s: float = 60.0) -> RunningGateway:

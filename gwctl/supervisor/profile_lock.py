@@ -46,10 +46,9 @@ def record_lost_gateway(paths: Paths, port: int) -> None:
 
     Adoption checks first whether the gateway answers with our key. Raises DiskTrouble.
     """
-    from gwctl import process
     from gwctl.gateway import launch
 
-    if process.port_is_free(port) or launch.adopt(paths) is not None:
+    if launch.adopt(paths) is not None:
         return
     release_path = (paths.gateway_dir / "bin").resolve().parent
     lost = launch.find_unrecorded(paths, port, release_path)

@@ -74,6 +74,7 @@ class Bridge:
     host: str
     inside: str
     neighbour: str
+    host6: str = ""
 
     @property
     def prefix(self) -> list[str]:
@@ -88,7 +89,8 @@ def a_bridge() -> Iterator[Bridge]:
     net = f"198.{18 + (number >> 13)}.{(number >> 5) & 255}.{(number & 31) * 8}"  # of RFC 2544's, for tests
     first, _, last = net.rpartition(".")
     host, inside, neighbour = (f"{first}.{int(last) + n}" for n in (1, 2, 3))
-    bridge = Bridge(f"gwctl{number}", host, inside, neighbour)
+    net6 = f"fd77:{number:x}::"
+    bridge = Bridge(f"gwctl{number}", host, inside, neighbour, f"{net6}1")
     link = f"gw{number}"
     try:
         for command in (
@@ -101,6 +103,8 @@ def a_bridge() -> Iterator[Bridge]:
             f"ip -n {bridge.name} address add {inside}/29 dev eth0",
             f"ip -n {bridge.name} link set eth0 up",
             f"ip -n {bridge.name} route add default via {host}",
+            f"ip address add {net6}1/64 dev {link} nodad",
+            f"ip -n {bridge.name} address add {net6}2/64 dev eth0 nodad",
         ):
             subprocess.run(command.split(), check=True)
         yield bridge

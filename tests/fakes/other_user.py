@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - looked up by name when a socket connects, where that user cannot read it
 import json
 import os
 import traceback

@@ -1,0 +1,360 @@
+"""The front of an isolated gateway: whom it lets in, where the gateway can go, and that bytes come through whole.
+
+In the gateway's place is a small server that says what it sees from inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from other_user import as_user
+from rig import free_port, wait_for
+
+from gwctl.gateway.isolated import Network, program, why_not
+from gwctl.isolation.front import PORT_TAKEN
+from gwctl.isolation.namespaces import NOT_POSSIBLE
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's"),
+]
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="acting as another user is root's to do")
+INSIDE = Path(__file__).parents[1] / "fakes" / "inside.py"
+BOUND_S = 10.0
+
+
+class Isolated:
+    """A server in a network of its own, and the front before it."""
+
+    def __init__(self, folder: Path, upstream: tuple[str, int], *, uids: tuple[int, ...] = (), host: str = "") -> None:
+        self.port = free_port()
+        self.folder = folder
+        self.log = folder / "front.log"
+        self.network = Network(host or upstream[0], upstream[1], (os.geteuid(), *uids))
+        hosts = folder / "hosts"
+        hosts.write_bytes(self.network.hosts())
+        self.server = subprocess.Popen(
+            program("namespaces", hosts, sys.executable, "-I", INSIDE, self.port), cwd=folder, start_new_session=True
+        )
+        self.front = self.start_front()
+
+    def start_front(self) -> subprocess.Popen[bytes]:
+        """Start a front and return once it lets programs in."""
+        argv = program("front", self.server.pid, self.port, self.network.host, self.network.port, *self.network.uids)
+        with self.log.open("ab") as log:
+            front = subprocess.Popen(argv, cwd=self.folder, stdout=subprocess.PIPE, stderr=log)
+        assert front.stdout is not None
+        with front.stdout as said:
+            assert said.read() == b"ready\n", self.log.read_text()
+        return front
+
+    def connect(self, request: str) -> socket.socket:
+        """Connect through the front, once the server answers, and make a request."""
+        deadline_s = time.monotonic() + BOUND_S
+        while True:
+            connection = socket.create_connection(("127.0.0.1", self.port), BOUND_S)
+            with contextlib.suppress(OSError):
+                connection.sendall(b"echo\n")
+                connection.shutdown(socket.SHUT_WR)
+                if connection.recv(1) == b"":
+                    connection.close()
+                    break
+            connection.close()
+            assert time.monotonic() < deadline_s
+        connection = socket.create_connection(("127.0.0.1", self.port), BOUND_S)
+        connection.sendall(f"{request}\n".encode())
+        return connection
+
+    def ask(self, request: str) -> str:
+        """Return the whole answer to a request."""
+        with self.connect(request) as connection:
+            connection.shutdown(socket.SHUT_WR)
+            return everything(connection).decode()
+
+    def end(self) -> None:
+        """End the server; its front ends with it."""
+        self.server.kill()
+        self.server.wait(BOUND_S)
+        assert self.front.wait(BOUND_S) == 0
+
+
+def everything(connection: socket.socket) -> bytes:
+    """Return what arrives until the other side ends."""
+    parts = []
+    while part := connection.recv(65_536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+@contextlib.contextmanager
+def upstream_at(port: int) -> Iterator[int]:
+    """Serve one line to each connection at a port of this machine's loopback."""
+    over = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            connection.sendall(b"upstream got " + connection.recv(100))
+
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        listener.settimeout(0.05)
+
+        def run() -> None:
+            while not over.is_set():
+                with contextlib.suppress(TimeoutError):
+                    serve(listener.accept()[0])
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.fixture
+def isolated(tmp_path: Path) -> Iterator[Isolated]:
+    """Yield a server in its network, with an upstream that nobody serves yet."""
+    made = Isolated(tmp_path, ("127.0.0.1", free_port()))
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def test_bytes_come_through_whole_and_to_the_end(isolated: Isolated) -> None:
+    """What a client sends comes back unchanged, after it has said that it sends no more."""
+    sent = os.urandom(5_000_000)
+    with isolated.connect("echo") as connection:
+
+        def send() -> None:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        assert everything(connection) == sent
+        sending.join()
+
+
+def test_many_clients_at_the_same_time(isolated: Isolated) -> None:
+    """Sixty connections are open at once, and each gets its own answer."""
+    isolated.ask("echo")
+    connections = [isolated.connect("echo") for _ in range(60)]
+    for number, connection in enumerate(connections):
+        connection.sendall(b"%d" % number)
+    for number, connection in enumerate(connections):
+        connection.shutdown(socket.SHUT_WR)
+        assert everything(connection) == b"%d" % number
+        connection.close()
+
+
+def test_a_slow_reader_costs_no_memory(isolated: Isolated) -> None:
+    """A client that does not read holds its sender up; the front keeps little, and nothing is lost."""
+    count = 100_000_000
+    with isolated.connect(f"flood {count}") as connection:
+        connection.recv(1)
+        process = psutil.Process(isolated.front.pid)
+        before = process.cpu_times()
+        assert process.memory_info().rss < 40_000_000
+        for _ in range(20):  # while nobody reads, it has nothing to do
+            time.sleep(0.05)
+            now = process.cpu_times()
+        assert now.user + now.system - before.user - before.system < 0.5
+        assert 1 + len(everything(connection)) == count
+        assert process.memory_info().rss < 40_000_000
+
+
+def test_a_client_that_leaves_is_forgotten(isolated: Isolated) -> None:
+    """Connections that end in any way leave no open file behind."""
+    isolated.ask("echo")
+    process = psutil.Process(isolated.front.pid)
+    before = process.num_fds()
+    for number in range(200):
+        connection = isolated.connect("drain")
+        connection.sendall(b"x" * 1000)
+        if number % 2:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.close()
+    wait_for(lambda: process.num_fds() <= before, BOUND_S, "every file is closed")
+
+
+@as_root
+def test_another_user_gets_nothing(isolated: Isolated) -> None:
+    """A connection of another user is reset before a byte goes either way, and the log says whose it was."""
+    isolated.ask("echo")
+
+    def intrude() -> str:
+        try:
+            with socket.create_connection(("127.0.0.1", isolated.port), BOUND_S) as connection:
+                connection.sendall(b"status\n")
+                return connection.recv(100).decode()
+        except OSError as error:
+            return type(error).__name__
+
+    assert as_user(intrude) in {"ConnectionResetError", "BrokenPipeError", ""}
+    wait_for(lambda: "refused 1 connection of uid 65534" in isolated.log.read_text(), BOUND_S, "it is said")
+    assert isolated.ask("echo") == ""
+
+
+@as_root
+def test_users_that_are_allowed_get_in(tmp_path: Path) -> None:
+    """allow_users opens the front for one more user, and for nobody else."""
+    isolated = Isolated(tmp_path, ("127.0.0.1", free_port()), uids=(65534,))
+    try:
+        assert "CapEff" in as_user(lambda: isolated.ask("status"))
+        with pytest.raises(AssertionError, match="Connection"):
+            as_user(lambda: isolated.ask("status"), 65533)
+    finally:
+        isolated.end()
+
+
+def test_a_client_that_is_gone_is_nobody(isolated: Isolated) -> None:
+    """The kernel gives a closed socket to root: whoever left before being looked at is not let in."""
+    isolated.ask("echo")
+    os.kill(isolated.front.pid, signal.SIGSTOP)
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", isolated.port), BOUND_S) as connection:
+            connection.sendall(b"status\n")
+    os.kill(isolated.front.pid, signal.SIGCONT)
+    assert isolated.ask("echo") == ""
+    assert "of a program that is gone" in isolated.log.read_text()
+
+
+def test_a_client_that_speaks_ipv6(isolated: Isolated) -> None:
+    """Java's clients reach 127.0.0.1 by an IPv6 socket."""
+    isolated.ask("echo")
+    with socket.socket(socket.AF_INET6) as connection:
+        connection.connect(("::ffff:127.0.0.1", isolated.port))
+        connection.sendall(b"status\n")
+        assert b"CapEff" in everything(connection)
+
+
+def test_the_gateway_has_no_privilege(isolated: Isolated) -> None:
+    """What runs inside has no capability, cannot get one, and keeps its user ID."""
+    fields = dict(line.split(":\t") for line in isolated.ask("status").splitlines() if ":\t" in line)
+    assert {int(fields[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb", "CapInh")} == {0}
+    assert fields["NoNewPrivs"] == "1"
+    assert fields["Uid"].split()[0] == str(os.geteuid())
+
+
+def test_the_gateway_reaches_its_upstream_alone(isolated: Isolated, tmp_path: Path) -> None:
+    """Whatever it connects to, it gets its upstream or nobody: no loopback of this machine, no other host, no name."""
+    other = free_port()
+    upstream = isolated.network.port
+    with upstream_at(upstream), upstream_at(other), socket.create_server(("127.0.0.1", 0)) as listener:
+        assert isolated.ask(f"reach 127.0.0.1 {upstream}") == "reached upstream got from inside\n"
+        assert isolated.ask(f"reach 203.0.113.9 {upstream}") == "reached upstream got from inside\n"
+        for port in (other, listener.getsockname()[1], 22, 53):
+            assert isolated.ask(f"reach 127.0.0.1 {port}") == "ConnectionRefusedError"
+        assert isolated.ask("reach 203.0.113.9 443") == "ConnectionRefusedError"
+        assert isolated.ask(f"reach 2001:db8::1 {upstream}") == "OSError"
+        assert isolated.ask(f"reach example.com {upstream}") == "gaierror"
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_the_upstreams_name_is_known_inside(tmp_path: Path) -> None:
+    """The gateway finds its upstream's name, and no other, and the front finds it outside."""
+    port = free_port()
+    isolated = Isolated(tmp_path, ("upstream.test", port))
+    try:
+        assert isolated.ask("resolve upstream.test") == "127.0.0.1"
+        assert isolated.ask("resolve localhost") == "127.0.0.1"
+        assert isolated.ask("resolve example.com") == "gaierror"
+    finally:
+        isolated.end()
+    isolated = Isolated(tmp_path, ("localhost", port))
+    try:
+        with upstream_at(port):
+            assert isolated.ask(f"reach localhost {port}") == "reached upstream got from inside\n"
+    finally:
+        isolated.end()
+
+
+def test_an_upstream_that_comes_back_is_waited_for(isolated: Isolated) -> None:
+    """While nobody serves the upstream, the gateway waits as for an address that does not answer, then gets through."""
+    upstream = isolated.network.port
+    waiting = isolated.connect(f"reach 127.0.0.1 {upstream}")
+    waiting.settimeout(1.5)
+    with pytest.raises(TimeoutError):
+        waiting.recv(100)
+    waiting.settimeout(BOUND_S)
+    with upstream_at(upstream):
+        assert everything(waiting) == b"reached upstream got from inside\n"
+    waiting.close()
+
+
+def test_a_killed_front_is_replaced(isolated: Isolated) -> None:
+    """Another front joins the same network and serves within half a second, with the old connections in TIME_WAIT."""
+    with isolated.connect("drain"):
+        isolated.front.kill()
+        isolated.front.wait(BOUND_S)
+        began_s = time.monotonic()
+        isolated.front = isolated.start_front()
+        assert "CapEff" in isolated.ask("status")
+        assert time.monotonic() - began_s < 0.5
+
+
+def test_a_port_that_is_taken_is_said(isolated: Isolated) -> None:
+    """A front whose port another program has ends at once, with its own exit code."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        argv = program("front", isolated.server.pid, port, "127.0.0.1", 1, os.geteuid())
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=BOUND_S, check=False)
+    assert (done.returncode, done.stdout) == (PORT_TAKEN, "")
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+
+
+def test_a_gateway_that_ended_needs_no_front(tmp_path: Path) -> None:
+    """A front for a process that has ended ends, too."""
+    child = subprocess.Popen(["true"])
+    child.wait()
+    argv = program("front", child.pid, free_port(), "127.0.0.1", 1, os.geteuid())
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=BOUND_S, check=False)
+    assert done.returncode == NOT_POSSIBLE
+    assert "cannot join" in done.stderr
+
+
+def test_this_machine_is_tried() -> None:
+    """Here a network of its own is possible."""
+    assert why_not(os.environ) is None
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("way", "possible"),
+    [
+        ("exec {}", True),
+        ("exec setpriv --bounding-set=-all --inh-caps=-all {}", False),
+    ],
+    ids=["root needs no user namespace", "no privilege and no user namespace"],
+)
+def test_where_the_system_forbids_user_namespaces(tmp_path: Path, *, way: str, possible: bool) -> None:
+    """Root does without them; anybody else is told in one line, and nothing was started."""
+    ran = tmp_path / "ran"
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n")
+    words = " ".join(
+        f"'{word}'" if "'" not in word else f'"{word}"' for word in program("namespaces", hosts, "touch", ran)
+    )
+    script = f"echo 0 >/proc/sys/user/max_user_namespaces || exit 3; {way.format(words)}"
+    done = subprocess.run(
+        ["unshare", "-U", "-r", "sh", "-c", script], capture_output=True, text=True, timeout=BOUND_S, check=False
+    )
+    assert done.returncode == (0 if possible else NOT_POSSIBLE), done.stderr
+    assert ran.exists() is possible
+    if not possible:
+        assert done.stderr.startswith("no network of its own: ")
+        assert len(done.stderr.splitlines()) == 1
