@@ -155,9 +155,10 @@ SystemCallArchitectures=native
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"""
 _SYSTEM_ONLY = """\
 # Chromium's own sandbox needs these kinds of namespaces, chroot and seccomp. Left out: ProtectProc, which would hide
-# the browser's processes from gwctl, and PrivateUsers, in which Chromium could not create its namespaces.
-RestrictNamespaces=user pid net
-SystemCallFilter=@system-service chroot seccomp
+# the browser's processes from gwctl, and PrivateUsers, in which Chromium could not create its namespaces. The gateway's
+# isolation needs a network and a mount namespace, and mount in it.
+RestrictNamespaces=user pid net mnt
+SystemCallFilter=@system-service chroot seccomp mount
 SystemCallErrorNumber=EPERM
 CapabilityBoundingSet=
 AmbientCapabilities=

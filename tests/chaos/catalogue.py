@@ -57,6 +57,18 @@ FAULTS: tuple[Fault, ...] = (
         cookies=True,
     ),
     Fault(
+        "front_killed",
+        "front killed",
+        injected="SIGKILL to the front of the isolated gateway",
+        cleared=AT_ONCE,
+        seen="at once: gwctl waits on the process (pidfd)",
+        recovery="another front; the session goes on, and clients connect again",
+        bound_s=4.0,
+        aim_s=0.5,
+        test="tests/integration/test_isolation_front.py::test_a_killed_front_is_replaced",
+        kind="gateway",
+    ),
+    Fault(
         "gateway_terminated",
         "gateway ended",
         injected="SIGTERM to the JVM",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -67,6 +68,7 @@ def _scenario(name: str, **parameters: object) -> Inject:
 # The gateway.
 
 gateway_killed = _at_once(lambda world: world.end_gateway(signal.SIGKILL))
+front_killed = _at_once(lambda world: os.kill(world.front_pid(), signal.SIGKILL))
 gateway_terminated = _at_once(lambda world: world.end_gateway(signal.SIGTERM))
 gateway_hung = _at_once(lambda world: world.end_gateway(signal.SIGSTOP))
 

@@ -148,6 +148,10 @@ class World:
             self.last_pid = int(status["gateway"]["pid"])
         return self.last_pid
 
+    def front_pid(self) -> int:
+        """Return the pid of the isolated gateway's front."""
+        return int(json.loads((self.rig.profile_dir / "gateway.json").read_text())["front"]["pid"])
+
     def supervisor_pid(self) -> int:
         """Return the supervisor's pid, 0 if none answers."""
         status = self.status()
