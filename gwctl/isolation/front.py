@@ -171,7 +171,8 @@ class Front:
         self._pid = pid
         self._port = port
         self._upstream = upstream
-        self._uids = uids
+        # Outside the initial user namespace, this number also stands for every user that is unknown here.
+        self._uids = uids if namespaces.knows_all_users() else uids - {namespaces.UNKNOWN_UID}
         self._relay = Relay()
         self._owners = SocketOwners()
         self._listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)

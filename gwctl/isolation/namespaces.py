@@ -15,6 +15,7 @@ import struct
 import sys
 
 NEWNS, NEWUSER, NEWNET = 0x00020000, 0x10000000, 0x40000000
+UNKNOWN_UID = 65534
 NOT_POSSIBLE = 97
 """The exit code of ``enter`` where the system does not allow it."""
 HOSTS = "/etc/hosts"
@@ -88,6 +89,12 @@ def _drop_privileges() -> None:
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     # Version 3 of the interface: two sets of three words, all empty.
     _call("capset", struct.pack("=Ii", 0x20080522, 0), bytes(24))
+
+
+def knows_all_users() -> bool:
+    """Return whether this process is in the initial user namespace, in which no user has another one's number."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:  # noqa: PTH123 - as above
+        return file.read().split() == ["0", "0", "4294967295"]
 
 
 def is_inside(pid: int) -> bool:

@@ -40,9 +40,11 @@ class SocketOwners:
         """Return the uid of the other end of a TCP connection; None if it is closed or not on this machine."""
         try:
             ours, theirs = connection.getsockname(), connection.getpeername()
-            return self._of(connection.family, theirs[:2], ours[:2])
+            owner = self._of(connection.family, theirs[:2], ours[:2])
+            connection.getpeername()  # fails if it was reset meanwhile: then another user may have its port by now
         except OSError:
             return None
+        return owner
 
     def _of(self, family: int, local: tuple[str, int], remote: tuple[str, int]) -> int | None:
         """Return the uid of the socket that is connected from ``local`` to ``remote``."""

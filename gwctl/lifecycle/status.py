@@ -96,6 +96,7 @@ def blank_status(profile: Profile, port: int | None) -> Status:
             "rss_bytes": None,
             "restarts": 0,
         },
+        "isolation": None,
         "session": {
             "authenticated": False,
             "connected": False,

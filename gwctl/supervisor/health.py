@@ -24,7 +24,7 @@ import h11
 from gwctl import process
 from gwctl.config import Settings
 from gwctl.errors import GwctlError, Unavailable
-from gwctl.isolation.socket_owner import owners_or_none
+from gwctl.isolation.socket_owner import SocketOwners, owners_or_none
 from gwctl.profile_registry import neighbour_on
 from gwctl.supervisor.connections import Access, Connection, Connections
 from gwctl.supervisor.control import INSTANCE_HEADER
@@ -113,7 +113,7 @@ class HealthServer:
         self._servers: list[asyncio.Server] = []
         self._control: asyncio.Server | None = None
         self._connections = Connections()
-        self._owners = owners_or_none()
+        self._owners: SocketOwners | None = None
 
     async def open_control(self, bound: socket.socket) -> None:
         """Answer our own user on a socket of ``bind_control_socket``, in place of an earlier one."""
@@ -126,6 +126,7 @@ class HealthServer:
         """Listen on 127.0.0.1, at any free port if ``port`` is 0; return the port, or raise OSError if it is taken."""
         server = await asyncio.start_server(partial(self._serve, access=Access.LOOPBACK), "127.0.0.1", port)
         self._servers.append(server)
+        self._owners = owners_or_none()
         return int(server.sockets[0].getsockname()[1])
 
     async def open(self, port: int, address: str | None) -> int:

@@ -39,6 +39,7 @@ STATUS_KEYS: dict[str, Any] = {
         "rss_bytes": int,
         "restarts": int,
     },
+    "isolation": {"kind": str, "open_to": list, "reason": OPTIONAL},
     "session": {
         "authenticated": bool,
         "connected": bool,

@@ -44,6 +44,7 @@ READY: dict[str, Any] = {
     "last_error": None,
     "question": None,
     "drift": [],
+    "isolation": {"kind": "namespace", "open_to": [], "reason": None},
     "tickles": {
         "last_s": 0.042, "median_s": 0.04, "worst_s": 0.21,
         "recent_s": [0.03 + 0.01 * (n % 4) + (0.14 if n == 31 else 0.0) for n in range(60)],

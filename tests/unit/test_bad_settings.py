@@ -40,6 +40,8 @@ BAD: dict[str, list[str]] = {
     "maintenance": ["midnight", "25:00-26:00 America/New_York", "23:45-01:45 America/Nowhere"],
     "allow_ips": ["10.0.0.0/8", "*", "::1", "1.2.3.256", "localhost", "127.0.0.1,10.0.0.0/8", ","],
     "certificate_names": ["*.example", "https://a.example", "https://u:canary@a.example", "0.0.0.0"],
+    "isolation": ["on", "firewalls", "Auto"],
+    "allow_users": ["a b", "root;id", "-1", "a,,b/c"],
     "health_port": ["-1", "65536", "any", "5000"],
     "metrics_address": ["9464", "localhost:9464", "0.0.0.0:0", "0.0.0.0:5000"],
     "auth_delay_ms": ["0", "60001", "short"],
@@ -58,6 +60,7 @@ BAD_IN_FILE: dict[str, list[str]] = {
     "maintenance": ['["midnight"]', "5"],
     "allow_ips": ['["10.0.0.0/8"]', "[]", "[5]", '[""]'],
     "certificate_names": ['["*.example"]', "5"],
+    "allow_users": ["5", "[5]", '[""]'],
     "page": ['{ usernme = "#a" }', '{ username = "" }', "{ username = 5 }", "5"],
 }
 """The same for values that only a file can have, in TOML."""

@@ -26,6 +26,8 @@ SAMPLES: dict[str, list[Any]] = {
     "on_competing": ["take_over", "take_over", "take_over", "take_over"],
     "allow_ips": [["10.0.0.1"], "10.0.0.2, 10.0.0.3", ["10.0.0.4"], ["10.*"]],
     "certificate_names": [["f.example"], "V.example, 10.0.0.7", ["p"], ["::2"]],
+    "isolation": ["namespace", "off", "required", "namespace"],
+    "allow_users": [["f"], "v, 1000", ["p"], ["d"]],
     "health_port": [1, "2", 3, 0],
     "metrics_address": ["0.0.0.0:9464", "127.0.0.1:2", "[::]:3", "[::1]:65535"],
     "auth_delay_ms": [5, "2", 3, 4],
@@ -33,6 +35,7 @@ SAMPLES: dict[str, list[Any]] = {
 BECOMES = {
     ("allow_ips", 1): ("10.0.0.2", "10.0.0.3"),
     ("certificate_names", 1): ("v.example", "10.0.0.7"),
+    ("allow_users", 1): ("v", "1000"),
 }
 
 

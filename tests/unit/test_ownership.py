@@ -265,6 +265,8 @@ NOT_OURS = {
     "doctor/bundle.py": "a secret's file, to leave its content out",
     "gateway/work_folder.py": "a file that has just been seen to be no link",
     "gateway/keystore.py": "the public roots",
+    "isolation/front.py": "the null device",
+    "isolation/namespaces.py": "the system's tables of this process",
     "history/journal.py": "the system's boot ID; a folder, to flush it",
     "process/spawn.py": "the terminal",
     "process/stopping.py": "another process's environment",
