@@ -108,7 +108,7 @@ def check_allow_ips(case: Case) -> Iterator[Finding]:
 
 def check_isolation(case: Case) -> Iterator[Finding]:
     """Check who reaches the gateway's port: the running gateway's, otherwise the next one's."""
-    from gwctl.gateway.isolated import OTHER_MACHINES, OTHER_USERS, choose_isolation
+    from gwctl.gateway.isolated import OTHER_MACHINES, OTHER_USERS, choose_isolation, lets_others_in
 
     setting, running = case.known.values["isolation"], case.gateway
     if running is not None and running.network is not None:
@@ -119,7 +119,9 @@ def check_isolation(case: Case) -> Iterator[Finding]:
     except Configuration as error:
         yield failed(error.message, f"gwctl profile set {case.profile} isolation=auto", where=setting.source)
         return
-    if chosen.network is None:
+    if chosen.network is None and setting.value == "auto" and lets_others_in(case.known):
+        yield ok(f"not isolated, because {chosen.reason}: the check allow_ips says more")
+    elif chosen.network is None:
         text = f"OPEN: {OTHER_USERS} and {OTHER_MACHINES} reach the gateway's port: {chosen.reason}"
         off = setting.value == "off"
         closing = "close the port to others with a firewall, or use a machine of your own"

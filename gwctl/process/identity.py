@@ -310,13 +310,22 @@ def listens(identity: Identity, port: int) -> bool:
 
 def _ports_from_proc(pid: int) -> set[int] | None:
     """Return the TCP ports that a process listens on, by the table of its own network; None if we may not read it."""
+    inodes: set[str] = set()
     try:
-        links = [str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir()]
-        tables = [Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6")]
+        for one in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                inodes.add(str(one.readlink()).removeprefix("socket:[").removesuffix("]"))
+        tables = [_table(pid, name) for name in ("tcp", "tcp6")]
     except FileNotFoundError:
-        return set()  # it has ended, or has closed a file meanwhile
+        return set()  # it has ended
     except OSError:
         return None
-    inodes = {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:[")}
     rows = [line.split() for table in tables for line in table.splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == _LISTENING and row[9] in inodes}
+
+
+def _table(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/net/{name}").read_text()
+    except FileNotFoundError:
+        return ""  # without IPv6, there is no such table

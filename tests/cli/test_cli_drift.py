@@ -55,7 +55,9 @@ def test_a_narrowed_list_is_followed_by_restart_and_shown_until_then(wide: Home)
     assert allowed(wide) == ["127.0.0.1"]
     assert wait_for(lambda: wide.status()["drift"] == [], 10, "there is none any more")
     assert wide.sandbox_submits() == submits
-    assert [(state, "this machine only" in what) for state, what, _ in findings(wide, "allow_ips")] == [("ok", True)]
+    assert [(state, "the gateway is isolated" in what) for state, what, _ in findings(wide, "allow_ips")] == [
+        ("ok", True)
+    ]
 
 
 def test_an_adopted_gateway_goes_on_and_its_drift_is_said(wide: Home) -> None:

@@ -337,6 +337,7 @@ def gateway(machine: Machine, *, recorded: bool) -> Iterator[None]:
         assert known is not None
         if recorded:
             told = {"java": known.to_json(), "shell": None, "port": machine.port, "release": "x", "started_at_s": 1.0}
+            told["network"] = {"host": "127.0.0.1", "port": 1, "uids": [os.geteuid()]}
             machine.write_state(machine.paths.gateway_state_file, told)
         yield
 

@@ -133,11 +133,11 @@ def a_live_home(folder: Path, release_zip: Path, *, mode: Mode = "live") -> Iter
 
 
 def kinds(home: RealHome) -> set[str]:
-    """Return what runs in a home: supervisor, gateway, or otherwise its words."""
+    """Return what runs in a home: supervisor, gateway, its front, or otherwise its words."""
     found = set()
     for process in home.processes():
         with contextlib.suppress(psutil.Error):
             words = " ".join(process.cmdline())
-            known = {"--handed-over": "supervisor", "root/conf.yaml": "gateway"}
+            known = {"--handed-over": "supervisor", "root/conf.yaml": "gateway", "isolation import front": "front"}
             found.add(next((kind for mark, kind in known.items() if mark in words), words[:200]))
     return found

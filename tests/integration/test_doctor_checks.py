@@ -98,6 +98,7 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("certificate", "is another's", State.FAILED, broken.foreign_leaf, "not signed by our authority"),
     ("certificate", "has no keystore", State.FAILED, broken.other_keystore, "does not open"),
     ("certificate", "bundle is old", State.WARNING, broken.stale_bundle, "bundle"),
+    ("isolation", "is off", State.WARNING, broken.setting("GWCTL_ISOLATION", "off"), "OPEN: other users"),
     ("allow_ips", "lets others in", State.WARNING, broken.setting("GWCTL_ALLOW_IPS", "192.168.1.*"), "192.168.1.*"),
     ("secrets", "is for all", State.FAILED, broken.password_file(b"x\n", 0o644), "every user"),
     ("secrets", "is for a group", State.WARNING, broken.password_file(b"x\n", 0o640), "other users"),

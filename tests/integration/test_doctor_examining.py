@@ -110,7 +110,7 @@ from pathlib import Path
 from gwctl.config import Environment
 from gwctl.doctor import CHECKS
 from gwctl.doctor.case import Case, examine
-wanted = {"settings", "browser", "time_zones", "scratch"}
+wanted = {"home", "settings", "browser", "time_zones", "scratch"}
 case = Case.of("default", Environment(eval(sys.argv[1])))
 examine(case, [one for one in CHECKS if one.code in wanted])
 """

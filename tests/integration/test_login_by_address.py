@@ -70,7 +70,7 @@ def test_a_person_logs_in_elsewhere(tmp_path: Path) -> None:
         assert own_browser(home).outcome is LoginOutcome.SUCCESS
         assert ended(call).check(0).stdout == "logged in\n"
         assert home.status()["phase"] == "ready"
-        assert kinds(home) == {"supervisor", "gateway"}
+        assert kinds(home) == {"supervisor", "gateway", "front"}
         assert home.submits() == 1
 
 

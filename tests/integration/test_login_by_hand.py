@@ -61,7 +61,7 @@ def test_a_person_logs_in_at_the_window(real: RealHome, screen: Screen) -> None:
     assert done.envelope["data"]["ready"]
     status = real.status()
     assert (status["phase"], status["session"]["authenticated"]) == ("ready", True)
-    assert kinds(real) == {"supervisor", "gateway"}
+    assert kinds(real) == {"supervisor", "gateway", "front"}
     assert (real.submits(), own_submits(real)) == (1, [])
     typed = real.account.password.encode()
     assert [str(file) for file in real.home.rglob("*") if file.is_file() and typed in file.read_bytes()] == []
@@ -117,7 +117,7 @@ def test_a_supervisor_that_is_locked_out_is_brought_back(quick: RealHome, screen
     status = quick.status()
     assert (status["phase"], status["supervisor"]["pid"]) == ("locked_out", supervisor["pid"])
     assert (quick.submits(), own_submits(quick)) == before
-    assert kinds(quick) == {"supervisor", "gateway"}
+    assert kinds(quick) == {"supervisor", "gateway", "front"}
 
     call = quick.start("login", "--manual", DISPLAY=screen.display)
     screen.log_in(quick)
