@@ -30,6 +30,11 @@ class Seen:
         """The name of the program."""
         return Path(self.argv[0]).name if self.argv else ""
 
+    @property
+    def is_front(self) -> bool:
+        """Whether it is the front of an isolated gateway."""
+        return any("isolation import front" in word for word in self.argv)
+
     def __str__(self) -> str:
         """Return it for a person."""
         return f"pid {self.pid} ({' '.join(self.argv)[:100]})"
@@ -58,10 +63,19 @@ def of_home(home: Path) -> list[Seen]:
 
 def one_gateway(seen: list[Seen], gateway_dir: Path, pid: int) -> list[str]:
     """Law 1: exactly one gateway of the profile, and it is the one that status names."""
-    gateways = [one for one in seen if one.cwd == str(gateway_dir) and one.program not in {"bash", "sh"}]
+    there = [one for one in seen if one.cwd == str(gateway_dir) and one.program not in {"bash", "sh"}]
+    gateways = [one for one in there if not one.is_front]
     if [one.pid for one in gateways] == [pid]:
         return []
     return [f"one gateway, pid {pid}, was to be there; there is: {', '.join(map(str, gateways)) or 'none'}"]
+
+
+def one_front(seen: list[Seen], gateway_dir: Path) -> list[str]:
+    """Law 1: exactly one front lets programs in to the gateway."""
+    fronts = [one for one in seen if one.cwd == str(gateway_dir) and one.is_front]
+    if len(fronts) == 1:
+        return []
+    return [f"one front was to be there; there is: {', '.join(map(str, fronts)) or 'none'}"]
 
 
 def one_supervisor(seen: list[Seen], profile_dir: Path, pid: int) -> list[str]:

@@ -196,6 +196,7 @@ def _processes(world: World) -> list[str]:
         seen = laws.of_home(world.rig.home)
         return [
             *laws.one_gateway(seen, profile / "gateway", world.gateway_pid()),
+            *laws.one_front(seen, profile / "gateway"),
             *laws.one_supervisor(seen, profile, world.supervisor_pid()),
             *(f"left of a login: {one}" for one in laws.browsers(seen)),
         ]
