@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gwctl.errors import Configuration
+from gwctl.ownership import TRUST_VARIABLE
 from gwctl.paths import Paths
 from gwctl.setting_values import (
     Unsuitable,
@@ -215,6 +216,11 @@ class Environment:
         return Path(home) if home else None
 
     @property
+    def trusts_home(self) -> bool:
+        """Whether gwctl uses its folders even if other users could write to them (``GWCTL_TRUST_HOME``)."""
+        return self.flag(TRUST_VARIABLE)
+
+    @property
     def profile(self) -> str:
         """Return ``GWCTL_PROFILE``, or the default profile's name."""
         return self.get("GWCTL_PROFILE") or DEFAULT_PROFILE
@@ -319,7 +325,8 @@ def load(
     environment = environment or Environment()
     check_profile_name(profile)
     paths = Paths.for_profile(profile, environment.home)
-    paths.require_ours()
+    if not environment.trusts_home:
+        paths.require_ours()
     content = read_file(paths.config_file)
     _check_tables(paths.config_file, content)
     own = content.get("profiles", {}).get(profile, {})
@@ -354,8 +361,10 @@ def _chosen_port(paths: Paths) -> Setting | None:
 
 def profile_names(environment: Environment | None = None) -> list[str]:
     """Return the profiles that the settings file names or that have a folder, and always the default profile."""
-    paths = Paths.for_profile(DEFAULT_PROFILE, (environment or Environment()).home)
-    paths.require_ours()
+    environment = environment or Environment()
+    paths = Paths.for_profile(DEFAULT_PROFILE, environment.home)
+    if not environment.trusts_home:
+        paths.require_ours()
     content = read_file(paths.config_file)
     _check_tables(paths.config_file, content)
     names = {DEFAULT_PROFILE, *content.get("profiles", {})}

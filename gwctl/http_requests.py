@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 USER_AGENT = "gwctl"
 _FULL_QUEUE_PAUSE_S = 0.005
+_LONGEST_ADDRESS = 100
+"""Of a Unix socket, in bytes: Linux takes 107, macOS 103."""
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -229,12 +231,26 @@ def _join_queue(connection: socket.socket, file: Path, deadline_s: float) -> Non
     while True:
         connection.settimeout(_left_s(deadline_s))
         try:
-            connection.connect(str(file))
+            with address_of(file) as address:
+                connection.connect(address)
         except BlockingIOError:  # the queue is full, and the kernel does not wait for a place in it
             checkpoint()
             time.sleep(_FULL_QUEUE_PAUSE_S)
         else:
             return
+
+
+@contextmanager
+def address_of(file: Path) -> Iterator[str]:
+    """Yield how to name a Unix socket to the system: its path or, if that is too long for it, by its open folder."""
+    if len(os.fsencode(file)) <= _LONGEST_ADDRESS or sys.platform != "linux":
+        yield str(file)
+        return
+    folder = os.open(file.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{file.name}"
+    finally:
+        os.close(folder)
 
 
 def peer_uid(connection: socket.socket) -> int:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from gwctl.errors import Configuration
 
+TRUST_VARIABLE = "GWCTL_TRUST_HOME"
+"""The variable that switches the check off, for volumes that everybody in a container may write to."""
 _MOST_LINKS = 40
 """As many as the kernel follows."""
 
@@ -66,17 +68,22 @@ def _require(path: Path, seen: set[Path]) -> None:
 def _judge(place: Path, status: os.stat_result, seen: set[Path]) -> None:
     if place in seen:
         return
-    me = os.geteuid()
-    if status.st_uid not in {me, 0}:
-        raise Untrusted(
-            f"{place} belongs to {_user(status.st_uid)}, and gwctl runs as {_user(me)}: it uses nothing there",
-            hint=f"run gwctl as {_user(status.st_uid)}, or set GWCTL_HOME to a folder of {_user(me)}",
-        )
+    if status.st_uid not in {os.geteuid(), 0}:
+        raise _of_another(place, status.st_uid)
     if not stat.S_ISLNK(status.st_mode) and _is_open_to_others(status):
-        raise Untrusted(
-            f"other users can write to {place}: gwctl uses nothing there", hint=f"chmod go-w {shlex.quote(str(place))}"
-        )
+        ours = status.st_uid == os.geteuid()
+        closing = f"chmod go-w {shlex.quote(str(place))}" if ours else "set GWCTL_HOME to a folder of your own"
+        volume = f"; in a container with a volume of its own, {TRUST_VARIABLE}=1"
+        raise Untrusted(f"other users can write to {place}: gwctl uses nothing there", hint=closing + volume)
     seen.add(place)
+
+
+def _of_another(place: Path, uid: int) -> Untrusted:
+    me, other = _user(os.geteuid()), _user(uid)
+    return Untrusted(
+        f"{place} belongs to {other}, and gwctl runs as {me}: it uses nothing there",
+        hint=f"run gwctl as {other}, or set GWCTL_HOME to a folder of {me}",
+    )
 
 
 def _is_open_to_others(status: os.stat_result) -> bool:
@@ -89,19 +96,26 @@ def _is_open_to_others(status: os.stat_result) -> bool:
 
 
 def _is_our_own_group(gid: int) -> bool:
-    """Return whether nobody but us and root is in a group, as far as the user database tells."""
-    if gid == 0:
-        return True
-    is_ours = gid in {os.getegid(), *os.getgroups()}
+    """Return whether nobody but us and root is in a group: root's own, or the one that was created for our account.
+
+    A directory service need not list the members of any other group.
+    """
+    me = _user(os.geteuid())
     try:
         group = grp.getgrgid(gid)
     except KeyError:
-        return is_ours  # a container's volume group, whose members are listed nowhere
-    me = _user(os.geteuid())
-    if is_ours and group.gr_name != me:
-        return False  # a directory service need not list the members of such a group
-    members = {*group.gr_mem, *(one.pw_name for one in pwd.getpwall() if one.pw_gid == gid)}
-    return members <= {me, "root"}
+        # A container's, whose users and groups are listed nowhere.
+        return gid == os.getegid() and not _is_listed(os.geteuid())
+    is_created_for_us = gid == os.getegid() and group.gr_name == me
+    return (gid == 0 or is_created_for_us) and set(group.gr_mem) <= {me, "root"}
+
+
+def _is_listed(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def _user(uid: int) -> str:
@@ -109,6 +123,17 @@ def _user(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"
+
+
+def require_owned(path: Path) -> None:
+    """Raise Untrusted if an existing folder, or one above it, belongs to another user than root.
+
+    In a folder such as /tmp, another user may create a missing one a moment before us.
+    """
+    for folder in (path, *path.parents):
+        uid = folder.stat().st_uid
+        if uid not in {os.geteuid(), 0}:
+            raise _of_another(folder, uid)
 
 
 def open_ours(path: Path, flags: int = os.O_RDONLY) -> int:

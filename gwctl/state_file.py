@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gwctl.errors import DiskTrouble
-from gwctl.ownership import read_ours, require_ours
+from gwctl.ownership import read_ours, require_owned
 
 
 def make_private_dir(path: Path) -> None:
@@ -34,7 +34,8 @@ def make_missing(path: Path) -> None:
         for folder in [*reversed(path.parents), path]:
             if not folder.is_dir():
                 folder.mkdir(mode=0o700, exist_ok=True)
-                require_ours((folder,))
+                require_owned(folder)
+        require_owned(path)
 
 
 @contextlib.contextmanager

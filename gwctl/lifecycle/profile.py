@@ -35,7 +35,8 @@ class Profile:
     @property
     def paths(self) -> Paths:
         """The profile's paths; this reads no settings, so a broken file does not prevent a stop. Raise Untrusted."""
-        return _ours(Paths.for_profile(check_profile_name(self.name), self.environment.home))
+        paths = Paths.for_profile(check_profile_name(self.name), self.environment.home)
+        return paths if self.environment.trusts_home else _ours(paths)
 
     def settings(self) -> Settings:
         """Read the profile's settings; raise Configuration."""

@@ -308,6 +308,12 @@ def listens(identity: Identity, port: int) -> bool:
     return holds and is_alive(identity)
 
 
+def listening_ports(identity: Identity) -> set[int]:
+    """Return the TCP ports that the process holds, in whatever network it is; empty where that cannot be found out."""
+    held = _ports_from_proc(identity.pid) if _HAS_PROC else None
+    return held or set()
+
+
 def _ports_from_proc(pid: int) -> set[int] | None:
     """Return the TCP ports that a process listens on, by the table of its own network; None if we may not read it."""
     inodes: set[str] = set()

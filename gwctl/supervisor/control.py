@@ -133,7 +133,7 @@ class SupervisorClient:
             return NoSupervisor()
         return SupervisorHangs(
             f"the supervisor (pid {self.record.pid}) was started by an earlier version of gwctl",
-            hint="gwctl down, then gwctl up",
+            hint="gwctl down --keep-session, then gwctl up",
         )
 
     def status(self, *, timeout_s: float = ANSWER_TIMEOUT_S) -> Status:

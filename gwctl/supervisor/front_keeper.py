@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import os
 from collections.abc import Callable, Mapping
 
 from gwctl import process
@@ -15,10 +15,9 @@ from gwctl.paths import Paths
 from gwctl.signals import whole
 from gwctl.state_file import write_json
 
-log = logging.getLogger("gwctl.supervisor")
-
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
+CLOSE_TIMEOUT_S = 1.0
 
 
 class FrontKeeper:
@@ -31,30 +30,49 @@ class FrontKeeper:
         self._watching: asyncio.Task[None] | None = None
 
     def watch(self, running: RunningGateway) -> None:
-        """Keep the gateway's front running from now on, in the background."""
-        if running.network is not None and self._watching is None:
+        """Keep the gateway's front running from now on, in the background, and no earlier gateway's."""
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+        if running.network is not None:
             self._watching = asyncio.get_running_loop().create_task(self._keep(running))
 
     async def ensure(self, running: RunningGateway) -> None:
         """Start the front of an adopted gateway if it has ended meanwhile, and keep it running."""
         if running.network is not None and running.front is None:
-            with contextlib.suppress(PortTaken, GwctlError):  # the watch tries again, and says why it fails
+            with contextlib.suppress(_Failed):  # the watch tries again, and says why it fails
                 await self._start(running)
         self.watch(running)
 
     async def close(self) -> None:
-        """Stop watching; the front stays."""
+        """Stop watching; the front stays. A hung disk delays this no longer than a moment."""
         watching, self._watching = self._watching, None
         if watching is not None:
             watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            await asyncio.wait([watching], timeout=CLOSE_TIMEOUT_S)
 
     async def _start(self, running: RunningGateway) -> None:
+        """Start the front, or recognize one that was started and not recorded; raise _Failed."""
         if running.network is None:
             return
-        spawned = await start_front(self._paths, running.java.pid, running.port, running.network, self._environ)
-        running.front, running.front_spawned = spawned.identity, spawned
-        await whole(write_json, self._paths.gateway_state_file, running.to_json())
+        try:
+            spawned = await start_front(self._paths, running.java.pid, running.port, running.network, self._environ)
+        except GwctlError as error:
+            raise _Failed(error.message) from None
+        except PortTaken:
+            running.front = await asyncio.to_thread(self._own_front, running.port)
+        else:
+            running.front, running.front_spawned = spawned.identity, spawned
+        with contextlib.suppress(GwctlError):  # on a full disk, the next start recognizes it by its port
+            await whole(write_json, self._paths.gateway_state_file, running.to_json())
+
+    def _own_front(self, port: int) -> process.Identity:
+        """Return the front of ours that has the port; raise _Failed if another program has it."""
+        holder = process.find_listener(port)
+        known = None if holder is None or holder.pid is None else process.identify(holder.pid)
+        if known is not None and known.cwd == os.path.realpath(self._paths.gateway_dir):
+            return known
+        raise _Failed(f"port {port} is held by {holder.describe() if holder else 'somebody'}")
 
     async def _keep(self, running: RunningGateway) -> None:
         pause_s, said = FIRST_PAUSE_S, ""
@@ -68,15 +86,16 @@ class FrontKeeper:
                 return
             try:
                 await self._start(running)
-            except (PortTaken, GwctlError) as error:
-                holder = process.find_listener(running.port) if isinstance(error, PortTaken) else None
-                taken = f"port {running.port} is held by {holder.describe() if holder else 'somebody'}"
-                text = error.message if isinstance(error, GwctlError) else taken
-                if text != said:
-                    said = text
-                    self._on_note("warning", code="front_failed", text=text)
+            except _Failed as error:
+                if str(error) != said:
+                    said = str(error)
+                    self._on_note("warning", code="front_failed", text=said)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
                 pause_s, said = FIRST_PAUSE_S, ""
                 self._on_note("front", pid=running.front.pid if running.front else None)
+
+
+class _Failed(Exception):
+    """Why no front runs, for a person; never leaves this module."""

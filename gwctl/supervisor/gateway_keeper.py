@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 from gwctl import process
 from gwctl.config import Settings
@@ -16,7 +17,7 @@ from gwctl.errors import GatewayFailed, GwctlError, ProfileHeld, ReleaseMissing
 from gwctl.gateway import java, keystore, launch
 from gwctl.gateway import work_folder as home
 from gwctl.gateway.client import GatewayClient, PortCheck
-from gwctl.gateway.isolated import Isolation, choose_isolation
+from gwctl.gateway.isolated import FrontFailed, Isolation, choose_isolation
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.websocket import PushListener
 from gwctl.gateway.work_folder import GatewaySettings
@@ -76,6 +77,7 @@ class GatewayKeeper:
         self._stand_in: StandInRecord | None = None
         self._is_ours = is_ours
         self._isolation: Isolation | None = None
+        self._was_isolated = False
         self._front = FrontKeeper(self.paths, environ, on_note)
 
     async def start(self, *, adopt: bool) -> None:
@@ -119,9 +121,15 @@ class GatewayKeeper:
             python=sys.executable,
             network=isolation.network,
         )
-        self.running = await launch.launch(self.paths, prepared, runtime, deadline_s=START_DEADLINE_S)
-        self._isolation = isolation
-        self._front.watch(self.running)
+        try:
+            self.running = await launch.launch(self.paths, prepared, runtime, deadline_s=START_DEADLINE_S)
+        except FrontFailed as error:
+            if self.settings["isolation"] != "auto":
+                raise
+            isolation = Isolation(None, error.message)
+            open_to_all = replace(runtime, network=None)
+            self.running = await launch.launch(self.paths, prepared, open_to_all, deadline_s=START_DEADLINE_S)
+        self._settle_isolation(isolation)
         self.on_note(
             "gateway",
             pid=self.running.java.pid,
@@ -131,6 +139,16 @@ class GatewayKeeper:
             answered_s=round(time.monotonic() - prepared_s, 3),
         )
         await self._connect(leaf)
+
+    def _settle_isolation(self, isolation: Isolation) -> None:
+        """Note how the new gateway is isolated, warn if the one before was better off, and keep its front running."""
+        if self._was_isolated and isolation.network is None:
+            text = f"the gateway is no longer isolated: {isolation.reason}"
+            self.on_note("warning", code="isolation_lost", text=text)
+        self._isolation = isolation
+        self._was_isolated = isolation.network is not None
+        if self.running is not None:
+            self._front.watch(self.running)
 
     async def _read_settings_again(self) -> None:
         """Reload the gateway's settings; if they cannot be read, keep the earlier ones."""
@@ -182,6 +200,10 @@ class GatewayKeeper:
         if running.port != self.settings["port"] or not await asyncio.to_thread(self._serves_us):
             await self._log_out(running)
             return False
+        if running.network is None and self.settings["isolation"] in {"namespace", "required"}:
+            log.warning("the running gateway (pid %s) is not isolated; starting a new one", running.java.pid)
+            await self._log_out(running)
+            return False
         leaf = await asyncio.to_thread(keystore.kept_leaf, self.paths)
         if leaf is None:
             log.warning("the running gateway's certificate is damaged (pid %s); starting a new one", running.java.pid)
@@ -193,7 +215,8 @@ class GatewayKeeper:
             await self._front.close()
             return False
         self.running = running
-        self._isolation = Isolation(running.network, "" if running.network else "the gateway was started without it")
+        reason = "" if running.network is not None else "the gateway was started without isolation"
+        self._settle_isolation(Isolation(running.network, reason))
         self.release = next((one for one in store.list() if one.path == running.release_path), None)
         self.on_pin(leaf.spki_pin_base64)
         self.on_note("adopted", pid=running.java.pid, port=running.port)

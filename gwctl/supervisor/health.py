@@ -24,6 +24,7 @@ import h11
 from gwctl import process
 from gwctl.config import Settings
 from gwctl.errors import GwctlError, Unavailable
+from gwctl.isolation.namespaces import UNKNOWN_UID, knows_all_users
 from gwctl.isolation.socket_owner import SocketOwners, owners_or_none
 from gwctl.profile_registry import neighbour_on
 from gwctl.supervisor.connections import Access, Connection, Connections
@@ -114,6 +115,8 @@ class HealthServer:
         self._control: asyncio.Server | None = None
         self._connections = Connections()
         self._owners: SocketOwners | None = None
+        # In a container's user namespace, this number also stands for every user that is unknown there.
+        self._own_uids = {os.geteuid(), 0} - (set() if knows_all_users() else {UNKNOWN_UID})
 
     async def open_control(self, bound: socket.socket) -> None:
         """Answer our own user on a socket of ``bind_control_socket``, in place of an earlier one."""
@@ -251,7 +254,7 @@ class HealthServer:
         """Return whether the caller is our own user, as the kernel knows it, or has the token."""
         token = request.token
         known = token is not None and hmac.compare_digest(token.encode(), self.token.encode())
-        return known or here.access is Access.CONTROL or self._owner_of(here) in {os.geteuid(), 0}
+        return known or here.access is Access.CONTROL or self._owner_of(here) in self._own_uids
 
     def _owner_of(self, here: Connection) -> int | None:
         if self._owners is None or here.access is not Access.LOOPBACK:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gwctl.errors import DiskTrouble
+from gwctl.http_requests import address_of
 from gwctl.paths import Paths
 from gwctl.signals import whole
 from gwctl.state_file import make_private_dir, write_json
@@ -26,9 +28,14 @@ class Registration:
         self._paths = paths
         self._serve = serve
         self._file: Path | None = None
+        self._writing = asyncio.Lock()
 
     async def write(self) -> None:
         """Open a new socket, then write the record that names it; raise DiskTrouble."""
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
         before = {self._file, await whole(_recorded_socket, self._paths)}
         bound, file = await whole(bind_control_socket, self._paths)
         self._file = file
@@ -57,8 +64,8 @@ class Registration:
 def bind_control_socket(paths: Paths) -> tuple[socket.socket, Path]:
     """Return a new socket that only our user can connect to, and its file; raise DiskTrouble.
 
-    The file is in the profile's folder. Where that is impossible (its path is longer than the system's limit of about
-    100 characters, or its file system has no sockets), it is in a new private folder for temporary files.
+    The file is in the profile's folder. Where that is impossible (some file systems have no sockets, and macOS cannot
+    name one by a path of over 103 characters), it is in a new private folder for temporary files.
     """
     make_private_dir(paths.profile_dir)
     try:
@@ -80,7 +87,8 @@ def _bind(file: Path) -> tuple[socket.socket, Path]:
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         file.unlink(missing_ok=True)
-        bound.bind(str(file))
+        with address_of(file) as address:
+            bound.bind(address)
         file.chmod(0o600)
     except BaseException:
         bound.close()

@@ -152,7 +152,7 @@ class Page:
         self._outline = outline
         self._paths = paths
         self._changes = changes
-        self._viewers = 0
+        self._viewers = {True: 0, False: 0}
         self._day: tuple[float, int, str] | None = None
         self._reading = asyncio.Lock()
         self.pages: dict[str, Callable[[], Answer]] = {path: _opener(path) for path in ASSETS}
@@ -161,13 +161,13 @@ class Page:
     async def live(self, sees_all: bool) -> AsyncIterator[bytes]:  # noqa: FBT001 - the routes' shape
         """Yield server-sent events while the page is open: ``status`` each second, ``day`` when it is due.
 
-        Those who may not see everything get ``outline`` in their place. With more than sixteen viewers, a further one
-        gets a request to come back later.
+        Those who may not see everything get ``outline`` in their place. With more than sixteen viewers of a kind, a
+        further one gets a request to come back later.
         """
-        if self._viewers >= MOST_VIEWERS:
+        if self._viewers[sees_all] >= MOST_VIEWERS:
             yield b"retry: 15000\nevent: busy\ndata: {}\n\n"
             return
-        self._viewers += 1
+        self._viewers[sees_all] += 1
         try:
             shown: str | None = None
             while not sees_all:
@@ -181,7 +181,7 @@ class Page:
                     yield _event("day", day)
                 await asyncio.sleep(STATUS_EVERY_S)
         finally:
-            self._viewers -= 1
+            self._viewers[sees_all] -= 1
 
     async def _last_day(self) -> str:
         """Return the last day as JSON, read once for all viewers; ``error`` holds the message if reading fails."""

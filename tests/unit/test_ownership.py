@@ -145,48 +145,71 @@ def test_what_only_we_can_have_written_is_used(tmp_path: Path, change: Tree) -> 
     assert Profile(environment=environment).paths.profile_dir.is_dir()
 
 
+@as_root
 @pytest.mark.parametrize(
-    ("ours", "members", "primary", "trusted"),
+    ("gid", "listed", "members", "trusted"),
     [
-        (True, ["reader"], [], True),
-        (True, [], [], True),
-        (True, ["reader", "mallory"], [], False),
-        (True, [], ["mallory"], False),
-        (False, [], [], True),
-        (False, ["mallory"], [], False),
-        (False, [], ["mallory"], False),
+        (4242, "reader", ["reader"], True),
+        (4242, "reader", [], True),
+        (4242, "reader", ["reader", "mallory"], False),
+        (4242, "domain users", [], False),
+        (4242, "", [], False),
+        (4243, "staff", [], False),
+        (4243, "", [], False),
     ],
 )
-def test_a_group_is_trusted_if_nobody_else_is_in_it(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    ours: bool,
-    members: list[str],
-    primary: list[str],
-    trusted: bool,
+def test_a_group_is_trusted_if_it_was_created_for_our_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, gid: int, listed: str, members: list[str], trusted: bool
 ) -> None:
-    """A user's own group, as Debian gives one to each, may write; a group with other members may not."""
+    """A user's own group, as Debian gives one to each, may write; no other, whose members may be listed nowhere."""
     me = pwd.struct_passwd(("reader", "x", os.geteuid(), 4242, "", "/", "/bin/sh"))
-    others = [pwd.struct_passwd((name, "x", 5000, 4242, "", "/", "/bin/sh")) for name in primary]
-    group = grp.struct_group(("reader" if ours else "staff", "x", 4242, members))
+
+    def group_of(_gid: int) -> grp.struct_group:
+        if not listed:
+            raise KeyError
+        return grp.struct_group((listed, "x", gid, members))
+
     monkeypatch.setattr("gwctl.ownership.pwd.getpwuid", lambda _uid: me)
-    monkeypatch.setattr("gwctl.ownership.pwd.getpwall", lambda: [*([me] if ours else []), *others])
-    monkeypatch.setattr("gwctl.ownership.grp.getgrgid", lambda _gid: group)
-    monkeypatch.setattr("gwctl.ownership.os.getgroups", lambda: [4242] if ours else [])
-    monkeypatch.setattr("gwctl.ownership.os.getegid", lambda: 4242 if ours else 0)
+    monkeypatch.setattr("gwctl.ownership.grp.getgrgid", group_of)
+    monkeypatch.setattr("gwctl.ownership.os.getegid", lambda: 4242)
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o770)
-    if os.geteuid() == 0:
-        os.chown(shared, 0, 4242)
-    elif shared.stat().st_gid == 0:
-        pytest.fail("this account's group is root's")
+    os.chown(shared, 0, gid)
     if trusted:
         require_ours([shared])
     else:
         with pytest.raises(Untrusted, match="other users can write"):
             require_ours([shared])
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o777, 0o700])
+def test_a_folder_of_a_stranger_is_not_written_to(tmp_path: Path, mode: int) -> None:
+    """A home that a stranger creates after the check, where one was missing, gets no record of ours."""
+    tmp_path.chmod(0o1777)
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(mode)
+    os.chown(home, STRANGER, STRANGER)
+    for target in (home / "supervisor.json", home / "state" / "supervisor.json"):
+        with pytest.raises(Untrusted, match="belongs to"):
+            write_json(target, {"token": "secret"})
+        assert not target.exists()
+
+
+@as_root
+def test_a_volume_that_everybody_in_a_container_may_write_to(tmp_path: Path) -> None:
+    """GWCTL_TRUST_HOME uses such a home; without it the line names the variable."""
+    home = built(tmp_path)
+    home.chmod(0o777)
+    with pytest.raises(Untrusted) as caught:
+        load("default", environment=Environment({"GWCTL_HOME": str(home)}))
+    assert "GWCTL_TRUST_HOME=1" in str(caught.value.hint)
+    trusting = Environment({"GWCTL_HOME": str(home), "GWCTL_TRUST_HOME": "1"})
+    assert load("default", environment=trusting)["password_command"] == ("touch", "ran")
+    assert "default" in profile_names(trusting)
+    assert Profile(environment=trusting).paths.profile_dir.is_dir()
 
 
 def test_links_without_end_are_no_hang(tmp_path: Path) -> None:
@@ -258,6 +281,7 @@ def test_a_journal_is_not_appended_to_through_a_link(tmp_path: Path) -> None:
 
 
 NOT_OURS = {
+    "http_requests.py": "a folder, to name a socket in it",
     "login_ledger/ledger.py": "the system's boot ID",
     "supervisor/status_report.py": "an asset of the package",
     "state_file.py": "a folder, to flush it",

@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -618,7 +619,7 @@ def test_supervisor_of_an_earlier_version_is_said(tmp_path: Path) -> None:
     write_json(paths.supervisor_state_file, value)
     with pytest.raises(SupervisorHangs, match="earlier version") as caught:
         SupervisorClient.find(paths)
-    assert caught.value.hint == "gwctl down, then gwctl up"
+    assert caught.value.hint == "gwctl down --keep-session, then gwctl up"
 
 
 def test_a_full_queue_is_waited_for() -> None:
@@ -653,8 +654,11 @@ def test_a_full_queue_is_waited_for() -> None:
     assert answers == [True]
 
 
-def test_a_path_too_long_for_a_socket_gets_another_place(tmp_path: Path) -> None:
-    """In a home with a long path, the socket is in a private folder for temporary files, which goes with it."""
+@pytest.mark.parametrize("system", ["linux", "darwin"])
+def test_a_path_too_long_for_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+    """With a long path, the socket is where it always is on Linux, elsewhere in a private folder that goes with it."""
+    monkeypatch.setattr("gwctl.http_requests.sys", SimpleNamespace(platform=system))
+    monkeypatch.setattr("gwctl.http_requests.peer_uid", lambda _connection: os.geteuid())
     paths = paths_of(tmp_path / ("long" * 30))
 
     async def story() -> None:
@@ -667,6 +671,7 @@ def test_a_path_too_long_for_a_socket_gets_another_place(tmp_path: Path) -> None
         assert kept is not None
         assert kept.control is not None
         assert kept.control.parent.stat().st_mode & 0o077 == 0
+        assert (kept.control == paths.control_socket) is (system == "linux")
         assert await asyncio.to_thread(SupervisorClient(kept).is_live)
         assert not registration.is_lost()
         kept.control.unlink()
@@ -677,8 +682,9 @@ def test_a_path_too_long_for_a_socket_gets_another_place(tmp_path: Path) -> None
         assert await asyncio.to_thread(SupervisorClient(again).is_live)
         registration.remove()
         assert again.control is not None
-        assert not again.control.parent.exists()
-        assert not kept.control.parent.exists()
+        assert not again.control.exists()
+        assert again.control.parent.exists() is (system == "linux")
+        assert kept.control.parent.exists() is (system == "linux")
         await server.stop()
         world.socket.close()
         world.folder.cleanup()
