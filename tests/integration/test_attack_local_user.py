@@ -21,6 +21,7 @@ from cli_fakes import Home, RealHome, a_home, a_real_home, one_line_with_hint, w
 from other_user import STRANGER, as_user
 
 from gwctl.free_ports import port_is_free
+from gwctl.http_requests import address_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="acting as another user is root's to do")
 PASSWORD = f"canary{secrets.token_hex(12)}"
@@ -146,7 +147,8 @@ def connect_to(file: Path) -> str:
     """Return what comes of connecting to a Unix socket."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
-            connection.connect(str(file))
+            with address_of(file) as address:
+                connection.connect(address)
         except OSError as error:
             return type(error).__name__
     return "connected"

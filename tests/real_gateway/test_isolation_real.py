@@ -110,8 +110,10 @@ def processes(rig: Rig) -> dict[str, int]:
     return {"java": record["java"]["pid"], "front": record["front"]["pid"], "supervisor": supervisor["pid"]}
 
 
-BOUND_S = 10.0
-"""What users would accept on a busy machine; docs/faults.md has the figures of each kill."""
+BOUND_S = {"java": 8.0, "front": 4.0, "supervisor": 4.0}
+"""The bounds of docs/faults.md, which add up."""
+WITHOUT_COOKIES_S = 10.0
+"""What that page adds where a killed supervisor has lost the login's cookies."""
 
 
 @pytest.mark.parametrize(
@@ -144,8 +146,10 @@ def test_whatever_is_killed_the_session_comes_back(rig: Rig, killed: tuple[str, 
 
     wait_for(answers, 30, f"{tickled} answers")
     took_s = time.monotonic() - began_s
-    assert took_s < BOUND_S, (killed, took_s)
-    assert rig.submits() == 1 or "java" in killed
+    needs_login = {"java", "supervisor"} <= set(killed)
+    bound_s = sum(BOUND_S[name] for name in killed) + (WITHOUT_COOKIES_S if needs_login else 0.0)
+    assert took_s < bound_s, (killed, took_s)
+    assert rig.submits() == (2 if needs_login else 1)
     now = processes(rig)
     assert all(now[name] != pids[name] for name in killed)
     assert (now["java"] == before) is ("java" not in killed)
