@@ -60,6 +60,10 @@ class Unsuitable(ValueError):
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+# ASCII also in the comparison of letters: without it, an old "ſ" would pass for the "s" of localhost.
+_AUTHORITY = re.compile(r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d*)?", re.ASCII | re.IGNORECASE)
+_LOOPBACK = re.compile(rf"(?:localhost|127(?:\.{_OCTET}){{3}}|\[::1\])(?::\d*)?", re.ASCII | re.IGNORECASE)
 
 
 def parse_text(raw: object) -> str:
@@ -95,8 +99,14 @@ def parse_upstream(raw: object) -> str:
     if parts.path not in {"", "/"} or "?" in address or "#" in address:
         raise unsuitable("it must end after the host")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    if not re.fullmatch(r"[A-Za-z0-9._:\[\]-]+", host):
+    if not _AUTHORITY.fullmatch(parts.netloc):
         raise unsuitable("its host is not valid")
+    if parts.scheme == "http" and not is_loopback(parts.netloc):
+        raise Unsuitable(
+            "an address scheme://host[:port]: http is for this machine alone, as localhost, 127.0.0.1 or [::1]; "
+            "anybody on the way would see the password and trade with the session",
+            f"write it as https://{host}",
+        )
     return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
 
 
@@ -119,17 +129,21 @@ def url_fault(url: str, *, loopback_allowed: bool) -> str | None:
         return "is not a valid address"
     if not host:
         return "names no host"
+    if "\\" in url or not url.isprintable():
+        return "contains characters that programs read differently"
     if "@" in parts.netloc:
         return "contains a user or a password"
-    if parts.scheme == "https" or (parts.scheme == "http" and loopback_allowed and _is_loopback(host)):
+    if parts.scheme == "https" or (parts.scheme == "http" and loopback_allowed and is_loopback(parts.netloc)):
         return None
     return "is not https"
 
 
-def _is_loopback(host: str) -> bool:
-    """Say whether ``host`` is this machine, by name or by a loopback address."""
-    address = address_of(host)
-    return host.lower() == "localhost" if address is None else address.is_loopback
+def is_loopback(netloc: str) -> bool:
+    """Say whether ``host[:port]`` is this machine for every program, whatever it makes of short or unusual spellings.
+
+    Only localhost, 127.0.0.0/8 as four numbers and [::1]; 127.1, 0x7f000001 or a name with a dot at its end are not.
+    """
+    return _LOOPBACK.fullmatch(netloc) is not None
 
 
 def parse_browser(raw: object) -> str:
@@ -232,7 +246,6 @@ def parse_choice(*allowed: str) -> Callable[[object], str]:
     return parse
 
 
-_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _PATTERN = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}|{_OCTET}(?:\.{_OCTET}){{0,2}}\.\*")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import ipaddress
 import json
 import logging
 import re
@@ -19,6 +18,7 @@ from gwctl import process
 from gwctl.config import NOTIFY_SECRETS, Settings
 from gwctl.credentials import Found
 from gwctl.errors import Configuration, GwctlError
+from gwctl.setting_values import is_loopback
 
 TIMEOUT_S = 30.0
 """How long one way may take to send one message."""
@@ -169,17 +169,8 @@ def _check_webhook(found: Found) -> None:
         host = None
     if not host or any(char.isspace() or not char.isprintable() for char in url):
         raise Configuration(f"notify_webhook ({found.source}) is not a URL", hint=hint)
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.netloc)):
         raise Configuration(f"notify_webhook ({found.source}) is neither https nor on this machine", hint=hint)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_token(found: Found) -> None:
