@@ -33,6 +33,7 @@ from gwctl.setting_values import (
     parse_page,
     parse_release,
     parse_seconds,
+    parse_sha256,
     parse_text,
     parse_upstream,
     parse_users,
@@ -75,6 +76,7 @@ KEYS: dict[str, Key] = {
     "port": Key(parse_gateway_port, 5000, "port the gateway listens on"),
     "upstream": Key(parse_upstream, "https://api.ibkr.com", "IBKR's address, scheme://host[:port]"),
     "release": Key(parse_release, OFFICIAL_RELEASE, "Standard Release: version, file or URL"),
+    "release_sha256": Key(parse_sha256, None, "SHA-256 that the release's zip must have"),
     "java": Key(parse_text, None, "path of the java program"),
     "java_options": Key(
         parse_options,

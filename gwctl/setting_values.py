@@ -61,7 +61,7 @@ class Unsuitable(ValueError):
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
-# ASCII also in the comparison of letters: without it, an old "ſ" would pass for the "s" of localhost.
+# ASCII also in the comparison of letters: without it, a long s (U+017F) would pass for the s of localhost.
 _AUTHORITY = re.compile(r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d*)?", re.ASCII | re.IGNORECASE)
 _LOOPBACK = re.compile(rf"(?:localhost|127(?:\.{_OCTET}){{3}}|\[::1\])(?::\d*)?", re.ASCII | re.IGNORECASE)
 
@@ -117,6 +117,14 @@ def parse_release(raw: object) -> str:
     if fault is not None:
         raise Unsuitable(f"a version, a file or an https address: it {fault}", "gwctl release install [URL|FILE]")
     return release
+
+
+def parse_sha256(raw: object) -> str:
+    """Return a SHA-256 as 64 lower-case digits."""
+    digits = raw.strip().lower().removeprefix("sha256:") if isinstance(raw, str) else ""
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise Unsuitable("a SHA-256, 64 hexadecimal digits", "sha256sum clientportal.gw.zip")
+    return digits
 
 
 def url_fault(url: str, *, loopback_allowed: bool) -> str | None:

@@ -52,7 +52,8 @@ def _release_facts(release: Release, *, current: bool) -> dict[str, Any]:
 @verb
 def install(call: Call, *, source: str | None, sha256: str | None) -> Outcome:
     """Install the official Standard Release, or one from a URL or a zip file, and choose it."""
-    result = install_from(call.target(), source or OFFICIAL_RELEASE, Terminal(call), sha256)
+    pinned = sha256 or call.settings()["release_sha256"]
+    result = install_from(call.target(), source or OFFICIAL_RELEASE, Terminal(call), pinned)
     release = result.release
     said = {
         "installed": f"installed {release.version}",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gwctl import process
 from gwctl.doctor.case import Case, Finding, Tried, failed, nearest, ok, warning
-from gwctl.errors import ReleaseMissing, TimedOut
+from gwctl.errors import ReleaseBroken, ReleaseMissing, TimedOut
 
 if TYPE_CHECKING:
     from gwctl.login.browser import Browser
@@ -212,6 +212,9 @@ def check_release(case: Case) -> Iterator[Finding]:
     store = ReleaseStore(case.paths.releases_dir, case.paths.cache_dir)
     try:
         release = choose_release(case.known, store)
+    except ReleaseBroken as error:
+        yield failed(error.message, error.hint or "")
+        return
     except ReleaseMissing as error:
         yield failed(error.message, f"gwctl release install {case.known['release']}, or {error.hint}")
         return

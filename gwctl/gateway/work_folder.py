@@ -98,6 +98,8 @@ class PreparedHome:
     leaf: Leaf
     changed: tuple[Path, ...]
     """The files that were written; empty if all were up to date."""
+    set_aside: tuple[Path, ...] = ()
+    """What somebody else put on the class path, relative to ``root``; it is no longer there."""
 
 
 def is_standin(release_path: Path) -> bool:
@@ -117,6 +119,8 @@ def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings, le
         raise ReleaseBroken(f"{release_path} is not a Standard Release", hint="gwctl release install")
     home = paths.gateway_dir
     root = home / "root"
+    if root.is_symlink():
+        root.unlink()
     for folder in (paths.profile_dir, home, root, home / "logs", paths.logs_dir):
         state_file.make_private_dir(folder)
     leaf = leaf or ensure_leaf(paths, settings.certificate_names)
@@ -125,18 +129,21 @@ def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings, le
         root / "conf.yaml": render_conf(_read(shipped / "conf.yaml"), settings, leaf),
         root / "logback.xml": render_logback(),
     }
-    kept: set[Path] = set()
-    for source in _shipped_files(shipped):
-        target = root / source.relative_to(shipped)
-        kept.add(target)
+    sources = {root / source.relative_to(shipped): source for source in _shipped_files(shipped)}
+    set_aside = _clear_class_path(root, {*wanted, *sources, leaf.keystore_file}, aside_dir(paths))
+    for target, source in sources.items():
         content = _rewritten(source, settings.port)
         if content is not None:
             wanted[target] = content
         elif _link(target, source):
             changed.append(target)
     changed += [target for target, content in wanted.items() if _write(target, content)]
-    changed += _drop_links_beyond(root, kept)
-    return PreparedHome(home, settings.port, leaf, tuple(changed))
+    return PreparedHome(home, settings.port, leaf, tuple(changed), tuple(set_aside))
+
+
+def aside_dir(paths: Paths) -> Path:
+    """Return where files go that somebody else put into the gateway's folder."""
+    return paths.profile_dir / "set-aside"
 
 
 def render_conf(shipped: bytes, settings: GatewaySettings, leaf: Leaf) -> bytes:
@@ -208,12 +215,33 @@ def _shipped_files(shipped: Path) -> Iterator[Path]:
             yield entry
 
 
-def _drop_links_beyond(root: Path, kept: set[Path]) -> list[Path]:
-    """Remove links from another release, and return them."""
-    stale = [entry for entry in root.rglob("*") if entry.is_symlink() and entry not in kept]
-    for entry in stale:
-        entry.unlink(missing_ok=True)
-    return stale
+def _clear_class_path(root: Path, ours: set[Path], aside: Path) -> list[Path]:
+    """Leave nothing but ``ours`` in ``root``, and return what was moved to ``aside``, relative to ``root``.
+
+    It stands first on the class path: a class there runs in the place of the release's, and a ``logback-test.xml`` or
+    an entry in ``META-INF/services`` names classes to run. Links and our own half-written files are deleted.
+    """
+    folders = {folder for path in ours for folder in path.parents}
+    halves = tuple(str(path.with_name(f".{path.name}.")) for path in ours)
+    moved: list[Path] = []
+    try:
+        for entry in sorted(root.rglob("*")):
+            is_folder = entry.is_dir() and not entry.is_symlink()
+            if entry in ours or (is_folder and entry in folders) or {*entry.parents} & {root / one for one in moved}:
+                continue
+            if entry.is_symlink() or (str(entry).startswith(halves) and not is_folder):
+                entry.unlink()
+                continue
+            name = entry.relative_to(root)
+            place = aside / name
+            state_file.make_private_dir(place.parent)
+            if place.is_dir():
+                shutil.rmtree(place)
+            entry.rename(place)
+            moved.append(name)
+    except OSError as error:
+        raise DiskTrouble(f"cannot clear {root}: {error.strerror}", hint=f"check the owner of {root}") from error
+    return moved
 
 
 def _rewritten(source: Path, port: int) -> bytes | None:

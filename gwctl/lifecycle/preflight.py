@@ -207,5 +207,5 @@ def ensure_release(profile: Profile, settings: Settings, observer: Observer) -> 
     if choose_release(settings, store_of(profile.paths)) is not None:
         return
     observer.show("installing the Standard Release")
-    result = install_from(profile, str(settings["release"]), observer)
+    result = install_from(profile, str(settings["release"]), observer, settings["release_sha256"])
     observer.show(f"installed release {result.release.version}, sha256 {result.release.sha256}")

@@ -6,20 +6,21 @@ import contextlib
 import datetime as dt
 import hashlib
 import json
-import re
+import shlex
 import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from gwctl import state_file
 from gwctl.errors import ReleaseBroken, ReleaseMissing, TimedOut, Usage
-from gwctl.ownership import read_ours
+from gwctl.ownership import read_ours, require_ours
 from gwctl.release import archive
 from gwctl.release.download import Download, DownloadPolicy, DownloadProgress, Source, disk_trouble, parse
+from gwctl.setting_values import parse_sha256
 
 Outcome = Literal["installed", "already_installed", "new_bytes"]
 
@@ -28,6 +29,8 @@ _TREE = "clientportal.gw"
 _CHOICE = "current.json"
 _STAGING = ".staging-"
 _FORMAT = 1
+_NAMED = 5
+"""How many changed files a message names."""
 # Longer than a download may take, so that a process waiting for another's download gets its result.
 _INSTALL_DEADLINE_S = 2_000.0
 
@@ -109,10 +112,28 @@ class _Record:
         sound = sound and release.version == entry.name and release.path.is_dir()
         return cls(release, source_key, files) if sound else None
 
+    def require_unchanged(self) -> None:
+        """Raise ReleaseBroken that names what changed, Untrusted if another user could change it meanwhile."""
+        top = self.release.path
+        require_ours((top, *(path for path in top.rglob("*"))))
+        report = self.compared()
+        wrong = [*report.changed, *(f"{name} (missing)" for name in report.missing)]
+        wrong += [f"{name} (added)" for name in report.extra]
+        if wrong:
+            named = ", ".join(wrong[:_NAMED]) + (f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else "")
+            version, source = self.release.version, shlex.quote(self.release.source)
+            raise ReleaseBroken(
+                f"release {version} has changed since it was installed, and does not start: {named}",
+                hint=f"gwctl release verify {version}; gwctl release install {source} restores it",
+            )
+
     def compared(self) -> VerifyReport:
         """Read every file of the release and compare it with the record; an unreadable file counts as changed."""
         top = self.release.path
         found = {path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_symlink() or not path.is_dir()}
+        # A look at the folder with macOS's Finder leaves this file, which Java reads as little as the archive has it.
+        found = {name for name in found if PurePosixPath(name).name != ".DS_Store"}
+        found |= {link.name for link in (top, top.parent) if link.is_symlink()}
         known = self.files.keys()
         return VerifyReport(
             version=self.release.version,
@@ -160,6 +181,10 @@ class ReleaseStore:
     def verify(self, version: str) -> VerifyReport:
         """Compare every file of ``version`` with the record of its installation; raise ReleaseMissing."""
         return self._record(version).compared()
+
+    def require_unchanged(self, version: str) -> None:
+        """Raise ReleaseBroken that names what changed in ``version`` since its installation; raise ReleaseMissing."""
+        self._record(version).require_unchanged()
 
     def prune(self, keep: set[str]) -> Releases:
         """Remove all releases except the current one and ``keep``, and leftovers of crashes and interrupted downloads.
@@ -342,12 +367,12 @@ def _is_same(path: Path, recorded: archive.UnpackedFile) -> bool:
 def _checked_pin(sha256: str | None) -> str | None:
     if sha256 is None:
         return None
-    pinned = sha256.strip().lower().removeprefix("sha256:")
-    if not re.fullmatch(r"[0-9a-f]{64}", pinned):
+    try:
+        return parse_sha256(sha256)
+    except ValueError:
         raise Usage(
             "a SHA-256 is 64 hexadecimal digits", hint="gwctl release install FILE --sha256 $(sha256sum < FILE)"
-        )
-    return pinned
+        ) from None
 
 
 def _utc_now() -> str:

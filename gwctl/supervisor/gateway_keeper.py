@@ -29,7 +29,7 @@ from gwctl.state_file import make_private_dir
 from gwctl.supervisor.front_keeper import FrontKeeper
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.sandbox_process import StandInRecord, ensure_stand_in, sandbox_release
-from gwctl.supervisor.served import Served, choose_release, read_again
+from gwctl.supervisor.served import Served, choose_release, read_again, require_pinned
 
 log = logging.getLogger("gwctl.supervisor")
 
@@ -110,6 +110,10 @@ class GatewayKeeper:
             ),
             leaf,
         )
+        if prepared.set_aside:
+            names = ", ".join(map(str, prepared.set_aside))
+            text = f"unknown files on the gateway's class path were moved to {home.aside_dir(self.paths)}: {names}"
+            self.on_note("warning", code="unknown_files", text=text)
         served = Served.now(self.settings, sandbox=self.sandbox, upstream=upstream)
         await whole(served.save, self.paths)
         prepared_s = time.monotonic()
@@ -167,7 +171,7 @@ class GatewayKeeper:
         find_browser(self.settings["browser"], self.environ)
         names = self.settings["certificate_names"]
         leaf_task = asyncio.create_task(asyncio.to_thread(keystore.ensure_leaf, self.paths, names))
-        stand_in_task = None
+        stand_in_task = unchanged = None
         if self.sandbox:
             stand_in_task = asyncio.create_task(
                 ensure_stand_in(self.paths, self.environ, self.settings["mode"], self._stand_in)
@@ -175,23 +179,33 @@ class GatewayKeeper:
         java_task = asyncio.create_task(asyncio.to_thread(java.find_java, self.settings["java"], self.environ))
         try:
             release = await asyncio.to_thread(self._find_release, store)
+            unchanged = asyncio.create_task(asyncio.to_thread(self._require_unchanged, store, release))
             leaf = await leaf_task
             self.on_pin(leaf.spki_pin_base64)
             java_found = None if release.kind == "standin" else await java_task
             self._stand_in = await stand_in_task if stand_in_task is not None else None
             upstream = str(self.settings["upstream"]) if self._stand_in is None else self._stand_in.url
+            await unchanged
         finally:
-            tasks = [task for task in (leaf_task, stand_in_task, java_task) if task is not None]
+            tasks = [task for task in (leaf_task, stand_in_task, java_task, unchanged) if task is not None]
             await asyncio.gather(*tasks, return_exceptions=True)
         return release, upstream, java_found, leaf
 
     def _find_release(self, store: ReleaseStore) -> Release:
         if self.sandbox:
-            return sandbox_release(store, self.paths.cache_dir)
+            found = sandbox_release(store, self.paths.cache_dir)
+            if found.kind == "standard":
+                require_pinned(self.settings, found)
+            return found
         release = choose_release(self.settings, store)
         if release is None:
             raise ReleaseMissing("no Standard Release is installed", hint="gwctl release install")
         return release
+
+    def _require_unchanged(self, store: ReleaseStore, release: Release) -> None:
+        """Raise ReleaseBroken rather than start files that were not installed; a running gateway may go on (law 4)."""
+        if release.kind == "standard":  # the sandbox's own was just compared, and restored if needed
+            store.require_unchanged(release.version)
 
     async def _adopt(self, store: ReleaseStore) -> bool:
         running = await asyncio.to_thread(launch.adopt, self.paths)

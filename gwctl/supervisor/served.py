@@ -16,7 +16,7 @@ from typing import Any
 
 from gwctl.background_writer import BackgroundWriter
 from gwctl.config import Settings
-from gwctl.errors import GwctlError, ProfileHeld, ReleaseMissing
+from gwctl.errors import GwctlError, ProfileHeld, ReleaseBroken, ReleaseMissing
 from gwctl.gateway import keystore
 from gwctl.gateway.launch import adopt
 from gwctl.gateway.work_folder import admitted, rendered_allow_ips
@@ -30,19 +30,34 @@ def choose_release(settings: Settings, store: ReleaseStore) -> Release | None:
     """Return the installed release that the settings ask for, None if it must be downloaded first.
 
     A version is looked up; the official address means the current release; another file or URL must be downloaded if no
-    installed release came from it.
+    installed release came from it. Raise ReleaseMissing, and ReleaseBroken if it is not from the pinned zip.
     """
     wanted = str(settings["release"])
-    installed = store.list()
-    for release in installed:
-        if wanted in {release.version, release.source} and release.kind == "standard":
-            return release
-    if settings.values["release"].source == "built in":
+    standard = [release for release in store.list() if release.kind == "standard"]
+    named = [release for release in standard if wanted in {release.version, release.source}]
+    if not named and settings.values["release"].source == "built in":
         current = store.current()
-        return current if current is not None and current.kind == "standard" else None
+        named = [] if current is None or current.kind != "standard" else [current, *standard]
+    pinned = settings["release_sha256"]
+    suitable = [release for release in named if pinned in {None, release.sha256}]
+    if suitable:
+        return suitable[0]
+    if named:
+        require_pinned(settings, named[0])
     if "/" not in wanted and not wanted.endswith(".zip"):
         raise ReleaseMissing(f"release {wanted!r} is not installed", hint="gwctl release list")
     return None
+
+
+def require_pinned(settings: Settings, release: Release) -> None:
+    """Raise ReleaseBroken if the settings pin the release's zip and ``release`` is from another one."""
+    pinned = settings["release_sha256"]
+    if pinned not in {None, release.sha256}:
+        raise ReleaseBroken(
+            f"release {release.version} is from a zip with the SHA-256 {release.sha256}, not the pinned {pinned} "
+            f"(release_sha256, {settings.values['release_sha256'].source})",
+            hint=f"{command(settings, 'release install [URL|FILE]')} with the pinned zip, or correct release_sha256",
+        )
 
 
 _MADE_WITH = ("auth_delay_ms", "java_options", "isolation", "allow_users")
@@ -133,7 +148,7 @@ log = logging.getLogger("gwctl.supervisor")
 
 READ_AGAIN = ("allow_ips", "certificate_names", "auth_delay_ms", "java_options", "isolation", "allow_users")
 """Settings of the gateway that are read again each time it starts."""
-_NEED_ANOTHER_GATEWAY = frozenset({"username", "mode", "port", "upstream", "release", "java"})
+_NEED_ANOTHER_GATEWAY = frozenset({"username", "mode", "port", "upstream", "release", "release_sha256", "java"})
 _LOOK_EVERY_S = 5.0
 _FIRST_LOOK_S = 1.0
 

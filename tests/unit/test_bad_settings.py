@@ -26,6 +26,7 @@ BAD: dict[str, list[str]] = {
         ),
     ],
     "release": ["http://example.com/a.zip", "ftp://x/a.zip", "https:///a.zip", "https://u:canary@x/a.zip", "  "],
+    "release_sha256": ["abc", "0" * 63, "g" * 64, "md5:" + "0" * 64, "0" * 64 + "\n1"],
     "java": ["  ", "/usr/bin/ja\tva"],
     "java_options": ["  "],
     "browser": ["  ", "firefox", "/opt/Firefox/firefox"],

@@ -15,6 +15,7 @@ SAMPLES: dict[str, list[Any]] = {
     "port": [5001, "5002", 5003, 5004],
     "upstream": ["https://f", "https://v", "https://p", "https://d"],
     "release": ["f", "v", "p", "d"],
+    "release_sha256": ["1" * 64, "2" * 64, "3" * 64, "4" * 64],
     "java": ["/f", "/v", "/p", "/d"],
     "java_options": ["-f", "-v", "-p", "-d"],
     "browser": ["/f", "/v", "/p", "/d"],
