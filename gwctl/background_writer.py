@@ -23,6 +23,7 @@ from typing import Generic, ParamSpec, TextIO, TypeVar
 from gwctl.errors import GwctlError, Unavailable
 from gwctl.ownership import open_ours
 from gwctl.paths import Paths
+from gwctl.plain_text import many_lines, one_line
 from gwctl.state_file import make_private_dir
 
 ROOM = 5_000
@@ -251,9 +252,11 @@ class _PrivateLog(logging.handlers.RotatingFileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line in the background; its text is fixed now."""
         settled = copy(record)
-        settled.msg, settled.args = record.getMessage(), None
+        # One record, one line: a text from elsewhere cannot forge another.
+        settled.msg, settled.args = one_line(record.getMessage()), None
         if record.exc_info:
-            settled.exc_text, settled.exc_info = logging.Formatter().formatException(record.exc_info), None
+            traceback = logging.Formatter().formatException(record.exc_info)
+            settled.exc_text, settled.exc_info = many_lines(traceback), None
         self._scribe.do(partial(super().emit, settled))
 
     def _miss(self, count: int) -> None:

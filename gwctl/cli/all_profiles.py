@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -10,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from gwctl.cli.call import Call
-from gwctl.cli.output import Outcome, envelope, error_object, show_error, write
+from gwctl.cli.output import Outcome, envelope, error_object, rows, show_error, write
 from gwctl.cli.terminal import Terminal
 from gwctl.errors import Configuration, GwctlError, NeedsPerson, TryAgain, Unavailable, Usage
 from gwctl.lifecycle.fleet import NO_PROFILES, Look, Result, cores, counted, down_all, look_at, up_all, wait_all
 from gwctl.lifecycle.status import CANNOT_TELL, NOT_READY, READY, STOPPED
+from gwctl.plain_text import json_text
 from gwctl.profile_registry import known_names
 from gwctl.session_status import NextStep, Status
 from gwctl.times import duration, from_utc
@@ -46,7 +46,7 @@ def show_all(call: Call, *, watch: bool) -> Outcome:
     names = known_names(call.paths)
     looks = look_at(call.target(), names)
     data = {"profiles": [status for status, _ in looks]}
-    return Outcome(data, "\n".join(table(looks)), _gravest(counted(call.target(), names, looks).values()))
+    return Outcome(data, rows(table(looks)), _gravest(counted(call.target(), names, looks).values()))
 
 
 def _watch(call: Call) -> Outcome:
@@ -55,8 +55,8 @@ def _watch(call: Call) -> Outcome:
     while True:
         looks = look_at(call.target(), known_names(call.paths))
         data = {"profiles": [status for status, _ in looks]}
-        text = json.dumps(data, ensure_ascii=False) if call.as_json else clear + "\n".join(table(looks))
-        if not write(text, sys.stdout):
+        text = json_text(data) if call.as_json else clear + rows(table(looks))
+        if not write(text, sys.stdout, is_styled=True):
             return Outcome(raw="")
         time.sleep(WATCH_EVERY_S)  # until the next drawing; Ctrl-C ends it
 
@@ -72,12 +72,12 @@ def table(looks: Sequence[Look]) -> Iterator[str]:
         yield NO_PROFILES
         return
     head = ("  PROFILE", "PHASE", "PORT", "SINCE", "LOGIN", "NEXT")
-    rows = [_cells(status) for status, _ in looks]
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    cells = [_cells(status) for status, _ in looks]
+    widths = [max(len(row[column]) for row in (head, *cells)) for column in range(len(head))]
     too_wide = sum(widths) + 2 * (len(widths) - 1) - WIDTH
     widths[0] = max(_LEAST_NAME_WIDTH, widths[0] - max(0, too_wide))
     yield _line(head, widths)
-    for row, (status, _) in zip(rows, looks, strict=True):
+    for row, (status, _) in zip(cells, looks, strict=True):
         yield _line(row, widths)
         if not status["ready"] and status["reason"] != "not running":
             yield from _wrap("    ", str(status["reason"]))

@@ -18,6 +18,7 @@ from gwctl.config import SECRET_KEYS, Environment, Settings, variable_of
 from gwctl.errors import Configuration, Usage
 from gwctl.lifecycle.profile import Profile
 from gwctl.paths import Paths
+from gwctl.plain_text import one_line
 
 P = ParamSpec("P")
 
@@ -86,7 +87,7 @@ class Call:
     def say(self, text: str) -> None:
         """Write a line for a person to stderr, unless quiet or with ``--json``."""
         if not self.quiet and not self.as_json:
-            write(text, sys.stderr)
+            write(one_line(text), sys.stderr)
 
     def command(self, rest: str) -> str:
         """Return the next command to type for this profile."""

@@ -35,7 +35,7 @@ def env(call: Call, *, dotenv: bool) -> Outcome:
         lines = "\n".join(_plain(name, value) for name, value in variables.items())
     else:
         lines = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())
-    return Outcome(dict(variables), lines)
+    return Outcome(dict(variables), lines, is_verbatim=True)
 
 
 def _plain(name: str, value: str) -> str:
@@ -114,9 +114,9 @@ def api(call: Call, *, method: str, path: str, data: str | None) -> Outcome:
     text = answer.body.decode(errors="replace")
     if not 200 <= answer.status < 300:
         if text:
-            write(text, sys.stderr)
+            write(text, sys.stderr, is_verbatim=True)
         raise CallRefused(f"{method.upper()} {path} returned {answer.status}", hint=call.command("status"))
-    return Outcome({"status": answer.status, "body": parsed(answer.body)}, text)
+    return Outcome({"status": answer.status, "body": parsed(answer.body)}, text, is_verbatim=True)
 
 
 @click.command("tickle")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import sys
@@ -20,6 +19,7 @@ from gwctl.errors import GwctlError
 from gwctl.history.replay import State
 from gwctl.lifecycle.manual_login import has_display
 from gwctl.lifecycle.status import look_always
+from gwctl.plain_text import json_text, one_line
 from gwctl.session_status import NextStep, Status, Tickles, access
 from gwctl.times import duration, utc
 
@@ -48,7 +48,7 @@ def watch(call: Call) -> Outcome:
     """Show the status repeatedly until Ctrl-C or until the reader is gone."""
     call.streams = True
     if call.as_json:
-        return _stream(call, lambda status: json.dumps(status, ensure_ascii=False))
+        return _stream(call, json_text)
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return _stream(call, _changes())
     return _live(call)
@@ -132,6 +132,8 @@ def screen(status: Status, day: Lately | None, width: int, *, blocks: bool) -> l
             at = time.strftime("%H:%M:%S", time.localtime(event.at_s))
             lines.append(Text.assemble(("  " + at, "dim"), "  " + printable(event.text)))
     for line in lines:
+        if not line.plain.isprintable():
+            line.plain = one_line(line.plain)
         line.truncate(width, overflow="ellipsis" if blocks else "crop")
     return lines
 

@@ -19,13 +19,14 @@ import click
 
 from gwctl.cli.call import Call, verb
 from gwctl.cli.history_views import Look, render
-from gwctl.cli.output import Outcome, wants_color, write
+from gwctl.cli.output import Outcome, rows, wants_color, write
 from gwctl.errors import DiskTrouble, Usage
 from gwctl.history.journal import Seen, read_entries
 from gwctl.history.replay import State
 from gwctl.history.report import History, LastSign, Times, midnight_s, tell
 from gwctl.ownership import open_ours, read_ours
 from gwctl.paths import Paths
+from gwctl.plain_text import one_line
 from gwctl.state_file import write_bytes
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
 from gwctl.times import DAY_S, HOUR_S, utc_ms
@@ -64,7 +65,7 @@ def logs(  # noqa: PLR0913 - one argument an option
     if not follow:
         if not any(path.exists() for path in files.values()):
             call.say(f"no logs yet; start with {call.command('up')}")
-        text = "\n".join(_shown(entry, both=both) for entry in lines)
+        text = rows(_shown(entry, both=both) for entry in lines)
         return Outcome({"lines": lines}, text)
     call.streams = True
     for entry in itertools.chain(lines, _follow(followed)):
@@ -82,7 +83,7 @@ def _age_s(text: str) -> float:
 
 def _tail(path: Path, count: int, oldest_s: float | None) -> list[str]:
     try:
-        lines = read_ours(path).decode(errors="replace").splitlines()
+        lines = read_ours(path).decode(errors="replace").removesuffix("\n").split("\n")
     except OSError:
         return []
     if oldest_s is not None:
@@ -102,7 +103,7 @@ def _shown(entry: dict[str, str], *, both: bool) -> str:
 
 
 def _print(call: Call, entry: dict[str, str], *, both: bool) -> bool:
-    return write(json.dumps(entry) if call.as_json else _shown(entry, both=both), sys.stdout)
+    return write(json.dumps(entry) if call.as_json else one_line(_shown(entry, both=both)), sys.stdout)
 
 
 class _Followed:
@@ -207,7 +208,7 @@ def history(call: Call, *, since: str, utc: bool, svg_file: Path | None) -> Outc
         color=wants_color(sys.stdout, no_color=call.no_color),
         blocks=(sys.stdout.encoding or "").lower().startswith("utf"),
     )
-    return Outcome(data, "\n".join(render(history, call.profile_name, look)))
+    return Outcome(data, "\n".join(render(history, call.profile_name, look)), is_styled=True)
 
 
 def last_sign_of(paths: Paths, now_s: float) -> LastSign | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gwctl.cli.call import Call, Seconds, verb
-from gwctl.cli.output import Outcome
+from gwctl.cli.output import Outcome, rows
 from gwctl.cli.terminal import Terminal
 from gwctl.config import Settings
 from gwctl.credentials import Found
@@ -47,7 +47,7 @@ def _render_explanation(kept: FailureRecorder, todo: str) -> str:
     lines.append("  what happened")
     lines += [f"    {at_ms / 1000:7.2f} s  {name}" for name, at_ms in kept.steps]
     lines.append(f"  kept in         {kept.folder} ({', '.join(kept.files)})")
-    return "\n".join(lines)
+    return rows(lines)
 
 
 LOGIN_PATH = "/sso/Login?forwardTo=22&RL=1&ip2loc=US"
@@ -138,7 +138,8 @@ def _complain(call: Call, report: LoginReport) -> None:
             raise UpstreamUnreachable(f"IBKR's login is not available: {text}{kept}", hint=again)
         case LoginOutcome.PAGE_UNKNOWN:
             found = ["found:", *_probe_lines(report)] if report.elements else ["found nothing"]
-            call.say("\n".join(found))
+            for line in found:
+                call.say(line)
             raise LoginFailed(
                 f"unknown login page: {text}{kept}",
                 hint=f"set the selectors in [profiles.{call.profile_name}.page]",
@@ -148,7 +149,7 @@ def _complain(call: Call, report: LoginReport) -> None:
 
 
 def _render_probe(report: LoginReport) -> str:
-    return "\n".join([f"login page: version {report.page_version}; nothing was submitted", *_probe_lines(report)])
+    return rows([f"login page: version {report.page_version}; nothing was submitted", *_probe_lines(report)])
 
 
 def _probe_lines(report: LoginReport) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 from gwctl.errors import GwctlError
+from gwctl.plain_text import json_text, many_lines, one_line
 
 
 def percent(share: float) -> str:
@@ -25,9 +27,16 @@ def megabytes(size: int | None) -> str:
 
 def printable(text: str) -> str:
     """Return foreign text on one line, without characters that control a terminal or break a picture."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return " ".join(one_line(text).split())
 
 
+def rows(lines: Iterable[str]) -> str:
+    """Return lines of an answer as its text: a line break in foreign text makes no line that looks like ours."""
+    return "\n".join(map(one_line, lines))
+
+
+_OUR_CODES = re.compile(r"(\x1b\[(?:[0-9]{1,2}m|H\x1b\[J))")
+"""Colors, and the one that clears a screen that is drawn again."""
 _RED, _DIM, _RESET = "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
 
@@ -40,6 +49,10 @@ class Outcome:
     exit_code: int = 0
     raw: str | None = None
     """Written to stdout unchanged, also with ``--json``: streams and scripts."""
+    is_styled: bool = False
+    """Whether ``text`` has color codes; foreign text in it is ``printable``."""
+    is_verbatim: bool = False
+    """Whether ``text`` is for programs, so that it is written unchanged unless stdout is a terminal."""
 
 
 def wants_color(stream: TextIO, *, no_color: bool) -> bool:
@@ -50,7 +63,7 @@ def wants_color(stream: TextIO, *, no_color: bool) -> bool:
 def envelope(command: str, exit_code: int, data: Mapping[str, Any] | None, error: dict[str, Any] | None) -> str:
     """Return the contract's envelope as one line."""
     body = {"gwctl": 1, "command": command, "exit_code": exit_code, "data": data, "error": error}
-    return json.dumps(body, ensure_ascii=False)
+    return json_text(body)
 
 
 def error_object(error: GwctlError) -> dict[str, Any]:
@@ -58,14 +71,25 @@ def error_object(error: GwctlError) -> dict[str, Any]:
     return {"code": error.code, "message": error.message, "hint": error.hint}
 
 
-def write(text: str, stream: TextIO) -> bool:
-    """Write a line and return whether there was a reader; a closed reader is not an error of ours."""
+def write(text: str, stream: TextIO, *, is_styled: bool = False, is_verbatim: bool = False) -> bool:
+    """Write lines and return whether there was a reader; a closed reader is not an error of ours.
+
+    This is the way of every text to a terminal: what controls it is left out, but our own codes if ``is_styled``.
+    ``is_verbatim`` text is left as it is where no terminal reads it.
+    """
+    if not is_verbatim or stream.isatty():
+        parts = _OUR_CODES.split(text) if is_styled else [text]
+        text = "".join(part if place % 2 else many_lines(part) for place, part in enumerate(parts))
+    return _write(text, stream)
+
+
+def _write(text: str, stream: TextIO) -> bool:
     text = text if text.endswith("\n") else text + "\n"
     try:
         stream.write(text)
         stream.flush()
     except UnicodeEncodeError:
-        return write(text.encode("ascii", "replace").decode(), stream)
+        return _write(text.encode("ascii", "replace").decode(), stream)
     except BrokenPipeError:
         # At exit, Python would complain again about what it cannot flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -86,11 +110,11 @@ def show_outcome(command: str, outcome: Outcome, *, as_json: bool) -> None:
     """Print a verb's answer."""
     if outcome.raw is not None:
         if outcome.raw:
-            write(outcome.raw, sys.stdout)
+            _write(outcome.raw, sys.stdout)
     elif as_json:
         write(envelope(command, outcome.exit_code, outcome.data, None), sys.stdout)
     elif outcome.text:
-        write(outcome.text, sys.stdout)
+        write(outcome.text, sys.stdout, is_styled=outcome.is_styled, is_verbatim=outcome.is_verbatim)
 
 
 def show_error(command: str, error: GwctlError, *, as_json: bool, quiet: bool, no_color: bool) -> None:
@@ -99,12 +123,12 @@ def show_error(command: str, error: GwctlError, *, as_json: bool, quiet: bool, n
         write(envelope(command, error.exit_code, None, error_object(error)), sys.stdout)
         return
     red, dim, reset = (_RED, _DIM, _RESET) if wants_color(sys.stderr, no_color=no_color) else ("", "", "")
-    message = " ".join(error.message.split())
-    hint = " ".join((error.hint or "").split())
+    message = printable(error.message)
+    hint = printable(error.hint or "")
     if quiet:
         joined = f"{message.removesuffix('.')}; try: {hint}" if hint else message
-        write(f"{red}gwctl: {joined}{reset}", sys.stderr)
+        write(f"{red}gwctl: {joined}{reset}", sys.stderr, is_styled=True)
         return
-    write(f"{red}gwctl: {message}{reset}", sys.stderr)
+    write(f"{red}gwctl: {message}{reset}", sys.stderr, is_styled=True)
     if hint:
-        write(f"{dim}  try: {hint}{reset}", sys.stderr)
+        write(f"{dim}  try: {hint}{reset}", sys.stderr, is_styled=True)

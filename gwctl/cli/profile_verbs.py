@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gwctl.cli.call import Call, SuggestingGroup, global_options, verb
-from gwctl.cli.output import Outcome
+from gwctl.cli.output import Outcome, rows
 from gwctl.config import (
     BUILT_IN,
     KEYS,
@@ -55,10 +55,10 @@ def list_(call: Call) -> Outcome:
 
     names = profile_names(call.environment)
     known = set(known_names(call.paths))
-    rows: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for name, (status, _) in zip(names, look_at(call.target(), names), strict=True):
         settings = load(name, environment=call.environment)
-        rows.append(
+        found.append(
             {
                 "profile": name,
                 "port": port_of(settings),
@@ -70,16 +70,16 @@ def list_(call: Call) -> Outcome:
                 "sandbox": status.get("sandbox", False),
             }
         )
-    for row in rows:
-        same = [one["profile"] for one in rows if one["port"] == row["port"] and one is not row]
+    for row in found:
+        same = [one["profile"] for one in found if one["port"] == row["port"] and one is not row]
         row["port_shared_with"] = [name for name in same if {name, row["profile"]} <= known]
-    return Outcome({"profiles": names, "details": rows}, "\n".join(_lines(rows)))
+    return Outcome({"profiles": names, "details": found}, rows(_lines(found)))
 
 
-def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
-    width = max(len("PROFILE"), *(len(row["profile"]) for row in rows))
+def _lines(found: list[dict[str, Any]]) -> Iterator[str]:
+    width = max(len("PROFILE"), *(len(row["profile"]) for row in found))
     yield f"{'PROFILE':<{width}}   PORT  MODE   PHASE"
-    for row in rows:
+    for row in found:
         sandbox = " (sandbox)" if row["sandbox"] else ""
         shared = f"; port also of {', '.join(row['port_shared_with'])}" if row["port_shared_with"] else ""
         yield f"{row['profile']:<{width}}  {row['port']:>5}  {row['mode']:<5}  {row['phase']}{sandbox}{shared}"
@@ -92,13 +92,13 @@ def show(call: Call, *, name: str | None) -> Outcome:
     """Show each setting and its source, and the path of config.toml."""
     settings = load(name or call.profile_name, environment=call.environment)
     width = max(map(len, settings.values))
-    rows = [
+    lines = [
         f"{key:<{width}}  {_shown(settings.shown(key))}  ({setting.source})" for key, setting in settings.values.items()
     ]
     file = settings.paths.config_file
-    rows += ["", f"settings file: {file}{'' if file.exists() else ' (does not exist yet)'}"]
+    lines += ["", f"settings file: {file}{'' if file.exists() else ' (does not exist yet)'}"]
     data = {"profile": settings.profile, "settings": settings.to_json(), "config_file": str(file)}
-    return Outcome(data, "\n".join(rows))
+    return Outcome(data, rows(lines))
 
 
 def _shown(value: object) -> str:

@@ -382,7 +382,7 @@ def show(call: Call, **chosen: Any) -> Outcome:  # noqa: ANN401 - see _MANAGER
     state = compare(found, wanted)
     call.say(f"{place.where}: {_WORDS[state]}")
     text = wanted if found is None or state is State.CURRENT else _difference(found, wanted)
-    return Outcome({**place.describe(), "state": str(state), "wanted": wanted, "found": found}, text)
+    return Outcome({**place.describe(), "state": str(state), "wanted": wanted, "found": found}, text, is_verbatim=True)
 
 
 _WORDS = {

@@ -8,7 +8,7 @@ import time
 import click
 
 from gwctl.cli.call import Call, Seconds, verb
-from gwctl.cli.output import Outcome, megabytes
+from gwctl.cli.output import Outcome, megabytes, rows
 from gwctl.cli.terminal import Terminal
 from gwctl.errors import GwctlError, TryAgain
 from gwctl.lifecycle.status import CANNOT_TELL, READY, Wanted, look_always, wait_for
@@ -233,10 +233,10 @@ def render(status: Status) -> str:
     gateway, session, supervisor, login = status["gateway"], status["session"], status["supervisor"], status["login"]
     mark = "●" if status["ready"] else "○"
     sandbox = " · sandbox" if status.get("sandbox") else ""
-    rows = [f"{mark} {status['profile']}: {status['phase']} - {status['reason']}{sandbox}"]
+    lines = [f"{mark} {status['profile']}: {status['phase']} - {status['reason']}{sandbox}"]
     if gateway["pid"]:
-        rows.append(f"  gateway     {gateway['base_url']}")
-        rows.append(
+        lines.append(f"  gateway     {gateway['base_url']}")
+        lines.append(
             f"              pid {gateway['pid']} · up {duration(gateway['uptime_s'] or 0.0)} · "
             f"{megabytes(gateway['rss_bytes'])} · restarts {gateway['restarts']} · release {gateway['release']}"
         )
@@ -245,19 +245,18 @@ def render(status: Status) -> str:
         words = [word for word in ("authenticated", "connected", "competing") if session[word]]
         tickled = session["last_tickle_age_s"]
         age = "" if tickled is None else f" · tickled {duration(tickled)} ago"
-        rows.append(f"  session     {' · '.join(words) or 'none'}{age}")
+        lines.append(f"  session     {' · '.join(words) or 'none'}{age}")
     if supervisor:
-        rows.append(
+        lines.append(
             f"  supervisor  pid {supervisor['pid']} · up {duration(supervisor['uptime_s'])} · "
             f"{megabytes(supervisor['rss_bytes'])} · {supervisor['health_url']}"
         )
     locked = " · LOCKED, a person is needed" if login["locked"] else ""
     last = f" · last {login['last_outcome']} at {login['last_at']}" if login["last_at"] else ""
-    rows.append(f"  login       {login['rejected']} of {login['rejected_limit']} refusals in 24 h{last}{locked}")
+    lines.append(f"  login       {login['rejected']} of {login['rejected_limit']} refusals in 24 h{last}{locked}")
     # An earlier version's supervisor does not report this.
-    rows += [
-        f"  settings    {one['text']}\n              to apply it: {one['remedy']}" for one in status.get("drift", [])
-    ]
+    for one in status.get("drift", []):
+        lines += [f"  settings    {one['text']}", f"              to apply it: {one['remedy']}"]
     if status["next"]:
-        rows.append(f"  next        {status['next']['what']} in {duration(status['next']['in_s'])}")
-    return "\n".join(rows)
+        lines.append(f"  next        {status['next']['what']} in {duration(status['next']['in_s'])}")
+    return rows(lines)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gwctl.cli.call import Call, SuggestingGroup, global_options, verb
-from gwctl.cli.output import Outcome, printable, wants_color
+from gwctl.cli.output import Outcome, printable, rows, wants_color
 from gwctl.cli.terminal import Terminal
 from gwctl.config import OFFICIAL_RELEASE
 from gwctl.errors import ReleaseBroken, ReleaseMissing, Usage
@@ -76,12 +76,12 @@ def list_(call: Call) -> Outcome:
     current = store.current()
     chosen = current.version if current else None
     releases = store.list()
-    rows = [
+    lines = [
         f"{'*' if release.version == chosen else ' '} {release.version}  {release.kind}  "
         f"{release.size_bytes / MEGABYTE:.1f} MB  sha256 {release.sha256[:16]}…  {release.source}"
         for release in releases
     ]
-    text = "\n".join(rows) or f"none; try: {call.command('release install')}"
+    text = rows(lines) or f"none; try: {call.command('release install')}"
     return Outcome({"releases": [_release_facts(one, current=one.version == chosen) for one in releases]}, text)
 
 
@@ -276,7 +276,7 @@ def doctor(call: Call, *, bundle: Path | None, force: bool) -> Outcome:
         call.say(f"wrote {bundle}; check it before you send it")
     exit_code = 1 if any(one.state is State.FAILED for one in findings) else 0
     colored = wants_color(sys.stdout, no_color=call.no_color)
-    return Outcome(data, render(findings, summary, quiet=call.quiet, colored=colored), exit_code)
+    return Outcome(data, render(findings, summary, quiet=call.quiet, colored=colored), exit_code, is_styled=True)
 
 
 def _check_target(call: Call, file: Path, *, force: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from gwctl.cli.call import Call
 from gwctl.cli.output import write
 from gwctl.lifecycle.profile import Observer
+from gwctl.plain_text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,6 +67,7 @@ class Terminal(Observer):
 
     def show(self, text: str) -> None:
         """Write which step begins; on a terminal, show a spinner until the next step."""
+        text = one_line(text)
         if not self._opened:
             self._call.say(text)
             return
@@ -92,7 +94,7 @@ class Terminal(Observer):
     def ask_to_do(self, text: str) -> None:
         """Write what a person must do, even if an envelope is printed at the end: that would be too late."""
         if self._call.as_json and not self._call.quiet:
-            write(text, sys.stderr)
+            write(one_line(text), sys.stderr)
         self.show(text)
 
     def ask(self, prompt: str, *, hidden: bool) -> str:
@@ -100,7 +102,7 @@ class Terminal(Observer):
         import click
 
         with self._spinner_stopped():
-            return str(click.prompt(prompt, hide_input=hidden, err=True))
+            return str(click.prompt(one_line(prompt), hide_input=hidden, err=True))
 
     @contextmanager
     def _spinner_stopped(self) -> Iterator[None]:
@@ -130,7 +132,7 @@ class Terminal(Observer):
             def show(seen: DownloadProgress) -> None:
                 bar.update(task, completed=seen.received_bytes, total=seen.total_bytes)
                 if seen.trouble:
-                    bar.console.print(f"{seen.trouble}; retrying in {seen.pause_s:.0f} s")
+                    bar.console.print(f"{one_line(seen.trouble)}; retrying in {seen.pause_s:.0f} s", markup=False)
 
             yield show
 

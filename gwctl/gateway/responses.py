@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from gwctl.plain_text import one_line
 from gwctl.session_status import Verdict
 
 LONGEST_CHARS = 200
@@ -30,7 +31,7 @@ def tidy(text: str) -> str | None:
     """Return ``text`` as one line of limited length, printable, without keys; None if nothing is left."""
     if len(text) > _READ_CHARS:
         text = text[:_READ_CHARS].rpartition(" ")[0]  # half a key would not be recognized
-    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    line = " ".join(one_line(text).split())
     line = _KEY.sub("…", _BEARER.sub(r"\1…", _NAMED.sub(r"\1…", line)))
     return (line if len(line) <= LONGEST_CHARS else line[: LONGEST_CHARS - 1] + "…") or None
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gwctl.errors import DiskTrouble
 from gwctl.ownership import open_ours
 from gwctl.paths import Paths
+from gwctl.plain_text import cleaned
 from gwctl.state_file import make_private_dir, read_json, write_json
 from gwctl.times import utc_ms
 
@@ -160,7 +161,7 @@ class Journal:
 
     def _write(self, kind: str, fields: dict[str, object], *, durable: bool = False) -> dict[str, Any]:
         self.count += 1
-        entry = {"n": self.count, "at": utc_ms(time.time()), "kind": kind, **fields}
+        entry = {"n": self.count, "at": utc_ms(time.time()), "kind": kind, **cleaned(fields)}
         self.recent.append(entry)
         written = self._folding.take(entry, time.monotonic())
         if written is not None:
@@ -250,9 +251,15 @@ def older(file: Path) -> Path:
 def _parsed(line: str) -> dict[str, Any] | None:
     """Return a line's entry, None if it is damaged."""
     try:
-        return _entry(json.loads(line))
+        return _entry(_plain(line, json.loads(line)))
     except (ValueError, RecursionError):
         return None
+
+
+def _plain(line: str, value: object) -> object:
+    """Return a line's value without what controls a terminal: an earlier version may have written it."""
+    # Such characters are written with a backslash, or are none of ASCII.
+    return value if "\\" not in line and line.isascii() else cleaned(value)
 
 
 def _entry(value: object) -> dict[str, Any] | None:
@@ -302,7 +309,7 @@ def _parsed_together(lines: list[str]) -> list[dict[str, Any] | None]:
     with contextlib.suppress(ValueError, RecursionError):
         values = json.loads(f"[{','.join(lines)}]")
         if len(values) == len(lines):
-            return [_entry(value) for value in values]
+            return [_entry(_plain(line, value)) for line, value in zip(lines, values, strict=True)]
     return [_parsed(line) for line in lines]
 
 

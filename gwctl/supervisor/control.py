@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from gwctl.errors import TimedOut
 from gwctl.http_requests import Incoming, RequestFailed, exchange
 from gwctl.paths import Paths
+from gwctl.plain_text import cleaned
 from gwctl.state_file import read_json
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class SupervisorClient:
         with self._request("GET", f"/events?since={since}", None, timeout_s) as answer:
             try:
                 for line in answer.lines(idle_s=timeout_s):
-                    yield json.loads(line)
+                    yield cleaned(json.loads(line))
             except RequestFailed as error:
                 if error.late:
                     raise TimedOut("the supervisor sent nothing more", hint="gwctl status") from None
@@ -174,4 +175,4 @@ def _read_object(answer: Incoming) -> dict[str, Any]:
         raise NoSupervisor from None
     if not isinstance(value, dict):
         raise NoSupervisor
-    return value
+    return dict(cleaned(value))

@@ -33,6 +33,7 @@ from gwctl.errors import GwctlError, ProfileHeld
 from gwctl.gateway.launch import adopt as find_running
 from gwctl.history.counters import Counters
 from gwctl.history.journal import Journal
+from gwctl.plain_text import cleaned
 from gwctl.signals import whole
 from gwctl.state_file import make_private_dir, write_json
 from gwctl.supervisor.authenticator import Authenticator
@@ -215,7 +216,7 @@ class Service:
         """Return the ``status`` object."""
         snapshot = self.loop.snapshot
         now = time.monotonic()
-        return {
+        status = {
             "profile": self.settings.profile,
             **describe_phase(snapshot, now),
             "sandbox": self.order.sandbox,
@@ -229,11 +230,12 @@ class Service:
             "tickles": describe_tickles(self.probe.latencies_s),
             "budget": describe_budget(snapshot.spent, self.loop.policy.budgets, now),
         }
+        return dict(cleaned(status))
 
     def outline(self) -> dict[str, Any]:
         """Return what everybody on this machine may know."""
         described = describe_phase(self.loop.snapshot, time.monotonic())
-        return {name: described[name] for name in ("phase", "reason", "ready")}
+        return {name: cleaned(described[name]) for name in ("phase", "reason", "ready")}
 
     def _metrics(self, accept: str) -> Answer:
         from gwctl.supervisor.metrics import answer_scrape

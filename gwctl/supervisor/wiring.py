@@ -19,6 +19,7 @@ from gwctl.integrations.notify import DeliveryQueue, Message, Way
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.maintenance import Windows
 from gwctl.paths import Paths
+from gwctl.plain_text import one_line
 from gwctl.sandbox.settings import SANDBOX_PASSWORD, SANDBOX_USERNAME
 from gwctl.state_file import read_json, write_json
 from gwctl.supervisor.attempt import find_login, sources_of
@@ -30,7 +31,7 @@ from gwctl.version import VERSION
 
 def message_of(news: Alert, profile: str) -> Message:
     """Return a notification as the message to send."""
-    return Message(news.event, news.severity, profile, news.title, news.text, news.at, VERSION)
+    return Message(news.event, news.severity, profile, one_line(news.title), one_line(news.text), news.at, VERSION)
 
 
 def trial(profile: str) -> Message:

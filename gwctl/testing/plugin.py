@@ -106,4 +106,6 @@ def _bring_down(config: pytest.Config) -> str | None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Bring down what the workers shared, and what an interruption left."""
     if problem := _bring_down(config):
-        sys.stderr.write(f"{problem}\n")
+        from gwctl.plain_text import many_lines
+
+        sys.stderr.write(f"{many_lines(problem)}\n")

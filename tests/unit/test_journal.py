@@ -48,11 +48,11 @@ def test_a_torn_line_spoils_no_other(tmp_path: Path) -> None:
 
 
 def test_a_write_is_one_line_at_the_end(tmp_path: Path) -> None:
-    """No text in an entry can break its line."""
+    """No text in an entry can break its line, or one of the screen on which it is shown."""
     paths = paths_of(tmp_path)
     Journal(paths.journal_file).write("note", text='a\nb\r\u2028\x00\ud800"')
     assert paths.journal_file.read_bytes().count(b"\n") == 1
-    assert read(paths)[0][0]["text"] == 'a\nb\r\u2028\x00\ud800"'
+    assert read(paths)[0][0]["text"] == 'a b  \ufffd"'
 
 
 WRITER = """
