@@ -35,6 +35,12 @@ def require_ours(paths: Iterable[Path]) -> None:
         _require(path, seen)
 
 
+def require_ours_below(top: Path) -> None:
+    """Raise Untrusted if another user than root could change a folder or anything in it, whatever is above it."""
+    for path in (top, *top.rglob("*")):
+        _judge(path, path.lstat(), set())
+
+
 def _require(path: Path, seen: set[Path]) -> None:
     """Go from the root folder to ``path``, through every link; ``seen`` are the places that are known to be ours."""
     left = list(reversed(path.absolute().parts[1:]))

@@ -241,7 +241,7 @@ def render(status: Status) -> str:
             f"{megabytes(gateway['rss_bytes'])} · restarts {gateway['restarts']} · release {gateway['release']}"
         )
         if isolation := status.get("isolation"):
-            rows.append(f"  access      {access(isolation)}")
+            lines.append(f"  access      {access(isolation)}")
         words = [word for word in ("authenticated", "connected", "competing") if session[word]]
         tickled = session["last_tickle_age_s"]
         age = "" if tickled is None else f" · tickled {duration(tickled)} ago"

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from gwctl import state_file
 from gwctl.errors import ReleaseBroken, ReleaseMissing, TimedOut, Usage
-from gwctl.ownership import read_ours, require_ours
+from gwctl.ownership import read_ours, require_ours_below
 from gwctl.release import archive
 from gwctl.release.download import Download, DownloadPolicy, DownloadProgress, Source, disk_trouble, parse
 from gwctl.setting_values import parse_sha256
@@ -115,7 +115,7 @@ class _Record:
     def require_unchanged(self) -> None:
         """Raise ReleaseBroken that names what changed, Untrusted if another user could change it meanwhile."""
         top = self.release.path
-        require_ours((top, *(path for path in top.rglob("*"))))
+        require_ours_below(top)
         report = self.compared()
         wrong = [*report.changed, *(f"{name} (missing)" for name in report.missing)]
         wrong += [f"{name} (added)" for name in report.extra]

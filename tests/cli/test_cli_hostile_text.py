@@ -11,6 +11,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_fakes import Done, Home, a_home, wait_for
@@ -59,17 +60,15 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         home.gwctl("up", "--sandbox").check(0)
         home.gwctl("down").check(0)
         entries = home.journal()
-        for number, (kind, fields) in enumerate(
-            [
-                ("start", {"version": HOSTILE}),
-                ("phase", {"phase": "ready", "reason": HOSTILE}),
-                ("phase", {"phase": "recovering", "reason": HOSTILE}),
-                ("login", {"outcome": "rejected", "code": HOSTILE, "text": HOSTILE, "took_s": 1.0}),
-                ("restart", {"cause": HOSTILE, "reason": HOSTILE}),
-                ("warning", {"code": HOSTILE, "text": HOSTILE}),
-            ],
-            1,
-        ):
+        planted: list[tuple[str, dict[str, Any]]] = [
+            ("start", {"version": HOSTILE}),
+            ("phase", {"phase": "ready", "reason": HOSTILE}),
+            ("phase", {"phase": "recovering", "reason": HOSTILE}),
+            ("login", {"outcome": "rejected", "code": HOSTILE, "text": HOSTILE, "took_s": 1.0}),
+            ("restart", {"cause": HOSTILE, "reason": HOSTILE}),
+            ("warning", {"code": HOSTILE, "text": HOSTILE}),
+        ]
+        for number, (kind, fields) in enumerate(planted, 1):
             entries.append({"n": number, "at": entries[-1]["at"], "kind": kind, **fields})
         text = "".join(json.dumps(entry, ensure_ascii=number % 2 == 0) + "\n" for number, entry in enumerate(entries))
         (home.profile_dir / "journal.jsonl").write_text(text)
