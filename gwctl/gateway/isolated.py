@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,8 +66,12 @@ class Network:
                 return None
 
     def hosts(self) -> bytes:
-        """Return what the gateway sees as /etc/hosts. Every address leads to the front, so any one will do."""
-        return f"127.0.0.1 localhost\n127.0.0.1 {self.host}\n".encode()
+        """Return what the gateway sees as /etc/hosts. Every address leads to the front, so any one will do.
+
+        It looks its own machine's name up, too.
+        """
+        names = dict.fromkeys(("localhost", socket.gethostname(), self.host))
+        return "".join(f"127.0.0.1 {name}\n" for name in names if name).encode()
 
 
 @dataclass(frozen=True, slots=True)

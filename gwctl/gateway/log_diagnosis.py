@@ -56,6 +56,7 @@ _SIGNS: tuple[tuple[bytes, Cause], ...] = (
     (b"Connection refused", Cause.UPSTREAM_UNREACHABLE),
     # What it sees of a front that cannot connect.
     (b"Connection reset by peer", Cause.UPSTREAM_UNREACHABLE),
+    (b"java.net.SocketException: Connection reset", Cause.UPSTREAM_UNREACHABLE),
     (b"Connection was closed", Cause.UPSTREAM_UNREACHABLE),
 )
 _ERROR_STATUS = re.compile(rb"NoStackTraceThrowable: (5\d\d|429)\b")

@@ -21,6 +21,8 @@ from container_rig import Bridge, a_bridge
 from other_user import as_user
 from rig import Rig, wait_for
 
+from gwctl.gateway.log_diagnosis import Cause, read_cause
+
 pytestmark = [
     pytest.mark.real_gateway,
     pytest.mark.browser,
@@ -187,6 +189,19 @@ def test_a_lost_record_loses_no_isolated_gateway(rig: Rig) -> None:
     rig.gwctl("up").check(0)
     assert processes(rig)["java"] == pids["java"]
     assert rig.submits() == 1
+
+
+def test_an_upstream_that_is_away_has_its_name(rig: Rig) -> None:
+    """Law 5: behind the front, too, IBKR out of reach is told from a gateway that is ill, and costs nothing."""
+    before = rig.gwctl("up", "--json").check(0).envelope["data"]["gateway"]["pid"]
+    since_s = time.time()
+    rig.stand_in.state.act("refuse", {"for_s": 60})
+    wait_for(lambda: rig.status()["phase"] == "degraded", 40, "it is seen")
+    assert rig.status()["reason"] == "IBKR cannot be reached"
+    assert read_cause(rig.profile_dir / "gateway", since_s=since_s) is Cause.UPSTREAM_UNREACHABLE
+    rig.stand_in.state.act("refuse", {"for_s": 0})
+    wait_for(lambda: rig.status()["ready"], 40, "it is back")
+    assert (rig.status()["gateway"]["pid"], rig.submits()) == (before, 1)
 
 
 def test_required_is_required(rig: Rig) -> None:
