@@ -107,7 +107,7 @@ def plant(machine: Machine) -> None:
         f'[profiles.other]\nusername = "{known["other username"]}"\n'
     )
     machine.variables |= {
-        "GWCTL_UPSTREAM": f"http://{known['upstream']}:{machine.ibkr.port}",
+        "GWCTL_UPSTREAM": f"https://{known['upstream']}:{machine.ibkr.port}",
         "GWCTL_PASSWORD": known["password in a variable"],
         "GWCTL_TOTP_SECRET": known["TOTP secret"],
         "GWCTL_NOTIFY_WEBHOOK": known["webhook"],
