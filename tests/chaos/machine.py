@@ -144,6 +144,13 @@ _time.time = lambda: _now() + _ahead_s()
 _time.time_ns = lambda: _now_ns() + int(_ahead_s() * 1e9)
 """
 
+TRUSTED_NAME = """\
+import gwctl.setting_values as _values
+
+_is_loopback = _values.is_loopback
+_values.is_loopback = lambda netloc: netloc.partition(":")[0] == {name!r} or _is_loopback(netloc)
+"""
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -164,6 +171,12 @@ class Clock:
         seen = [str(Path(__file__).resolve().parents[2]), *(path for path in sys.path if path.endswith("-packages"))]
         (packages / "chaos.pth").write_text("\n".join([*seen, "import chaos_clock", ""]))
         return cls(home / "bin" / "python", file)
+
+    def trust(self, name: str) -> None:
+        """Let gwctl take ``name`` for this machine: for localhost, which it accepts, nobody asks a resolver."""
+        packages = next(self.python.parent.parent.glob("lib/python*/site-packages"))
+        (packages / "chaos_names.py").write_text(TRUSTED_NAME.format(name=name))
+        (packages / "chaos_names.pth").write_text("import chaos_names\n")
 
     @property
     def ahead_s(self) -> float:

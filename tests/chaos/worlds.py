@@ -287,6 +287,7 @@ def a_world(run: Run, number: int, kind: str = "") -> Iterator[World]:
         rig.settings["GWCTL_TOTP_SECRET_FILE"] = str(totp_file)
         if resolver is not None:
             rig.prefix = resolver.prefix(folder)
+            clock.trust(NAME)
             rig.settings["GWCTL_UPSTREAM"] = f"http://{NAME}:{stand_in.port}"
         if kind == TAKES_OVER:
             rig.settings["GWCTL_ON_COMPETING"] = "take_over"
