@@ -220,7 +220,7 @@ def nobody_there(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
 
 
 def no_such_name(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
-    machine.variables["GWCTL_UPSTREAM"] = "http://not-there.invalid"
+    machine.variables["GWCTL_UPSTREAM"] = "https://not-there.invalid"
 
 
 def mute_name_server(machine: Machine, patch: pytest.MonkeyPatch) -> None:

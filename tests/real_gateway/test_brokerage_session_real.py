@@ -45,7 +45,7 @@ def test_the_words_of_ibkr_are_shown_and_kept(rig: Rig) -> None:
     text = "Failed to\x1b[2J connect\nto CCP  server"
     rig.stand_in.state.set_scenario("brokerage_refused", on=True, parameters={"text": text})
     rig.stand_in.state.act("drop_brokerage", {"how": "unauthenticated"})
-    words = "Failed to [2J connect to CCP server"
+    words = "Failed to[2J connect to CCP server"
     wait_for(lambda: f"IBKR: {words}" in rig.status()["reason"], SEEN_S, "the words are in the reason")
     recoveries = wait_for(lambda: [one for one in rig.journal() if one["kind"] == "cure"], SEEN_S, "a cure")
     assert recoveries[0]["said"] == words

@@ -5,6 +5,7 @@ The other machine is a network namespace behind a link, with IPv4 and IPv6.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -114,6 +115,8 @@ def processes(rig: Rig) -> dict[str, int]:
 
 BOUND_S = {"java": 8.0, "front": 4.0, "supervisor": 4.0}
 """The bounds of docs/faults.md, which add up."""
+CALLS_S = 2.0
+"""For the calls of gwctl that look: that page counts from within the supervisor."""
 WITHOUT_COOKIES_S = 10.0
 """What that page adds where a killed supervisor has lost the login's cookies."""
 
@@ -137,7 +140,8 @@ def test_whatever_is_killed_the_session_comes_back(rig: Rig, killed: tuple[str, 
     tickled = f"https://localhost:{rig.port}/v1/api/tickle"
     began_s = time.monotonic()
     for name in killed:
-        os.kill(pids[name], signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # a front ends by itself when its gateway does
+            os.kill(pids[name], signal.SIGKILL)
     if "supervisor" in killed:
         wait_for(lambda: not psutil.pid_exists(pids["supervisor"]), 10, "the supervisor is gone")
         rig.gwctl("up").check(0)
@@ -149,7 +153,7 @@ def test_whatever_is_killed_the_session_comes_back(rig: Rig, killed: tuple[str, 
     wait_for(answers, 30, f"{tickled} answers")
     took_s = time.monotonic() - began_s
     needs_login = {"java", "supervisor"} <= set(killed)
-    bound_s = sum(BOUND_S[name] for name in killed) + (WITHOUT_COOKIES_S if needs_login else 0.0)
+    bound_s = CALLS_S + sum(BOUND_S[name] for name in killed) + (WITHOUT_COOKIES_S if needs_login else 0.0)
     assert took_s < bound_s, (killed, took_s)
     assert rig.submits() == (2 if needs_login else 1)
     now = processes(rig)
