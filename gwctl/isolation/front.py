@@ -16,6 +16,7 @@ import struct
 import sys
 import threading
 import time
+from functools import partial
 
 from gwctl.isolation import namespaces
 from gwctl.isolation.socket_owner import SocketOwners
@@ -84,22 +85,25 @@ class Relay:
         """Pass bytes on without end."""
         while True:
             for file, events in self.poll.poll():
-                act = self._acts.get(file)
-                if act is None:
-                    continue
                 try:
-                    act(events)
-                except OSError:  # of one connection, or no more files: the others go on
+                    if (act := self._acts.get(file)) is not None:
+                        act(events)
+                except BlockingIOError:
+                    pass  # who was there has left
+                except OSError:  # no more files: without a pause, it would be reported again and again
                     time.sleep(EXHAUSTED_PAUSE_S)
 
     def join(self, one: End, two: End) -> None:
         """Begin to pass on what two ends send."""
         one.other, two.other = two, one
         self.pairs += 1
-        for end in (one, two):
-            end.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._acts[end.socket.fileno()] = lambda events, end=end: self._act(end, events)  # type: ignore[misc]
-        self._settle(one)
+        try:
+            for end in (one, two):
+                end.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._acts[end.socket.fileno()] = partial(self._act, end)
+            self._settle(one)
+        except OSError:
+            self.close(one)
 
     def close(self, end: End) -> None:
         """Close both ends. Safe to repeat."""

@@ -167,9 +167,8 @@ def test_a_slow_reader_costs_no_memory(isolated: Isolated) -> None:
         process = psutil.Process(isolated.front.pid)
         before = process.cpu_times()
         assert process.memory_info().rss < 40_000_000
-        for _ in range(20):  # while nobody reads, it has nothing to do
-            time.sleep(0.05)
-            now = process.cpu_times()
+        time.sleep(1.0)  # the time in which its work is counted: while nobody reads, it has nothing to do
+        now = process.cpu_times()
         assert now.user + now.system - before.user - before.system < 0.5
         assert 1 + len(everything(connection)) == count
         assert process.memory_info().rss < 40_000_000
