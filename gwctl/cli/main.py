@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import click
 
+from gwctl import core_dumps
 from gwctl.cli.call import Call, SuggestingGroup, command_name, global_options
 from gwctl.cli.output import show_error, write
 from gwctl.config import Environment
@@ -27,6 +28,7 @@ _OWNERS_BITS = 0o700
 
 def settle_in() -> None:
     """Prepare this process and the environment of every process that it starts."""
+    core_dumps.leave_none()
     _open_closed_streams()
     _complete_variables()
     # A umask may deny others access to our files, but must not deny us.

@@ -271,10 +271,12 @@ def _environment(runtime: Runtime) -> dict[str, str]:
     # A JVM reads file names by its locale: in C, POSIX or a missing locale, it cannot find a folder such as Jürgen.
     extra = {"LC_ALL": UTF_8_LOCALE}
     if runtime.java is not None:
-        options = [runtime.java_options]
+        # Without the file in /tmp that shows every user its class names and counters; the user's own options come last.
+        options = ["-XX:-UsePerfData"]
         if runtime.network is not None:
             # Besides /etc/hosts, which another program may replace: a file in the working directory (Java 9 and newer).
             options.append(f"-Djdk.net.hosts.file={HOSTS_FILE}")
+        options.append(runtime.java_options)
         extra["PATH"] = os.pathsep.join([str(runtime.java.bin_dir), runtime.environ.get("PATH", os.defpath)])
         if joined := " ".join(one for one in options if one):
             extra["JAVA_TOOL_OPTIONS"] = joined

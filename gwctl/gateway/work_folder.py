@@ -85,6 +85,7 @@ _SHIPPED_ADDRESS = b"localhost:5000"
 _REWRITTEN_KINDS = frozenset({".html", ".js"})
 _LEFT_OUT = frozenset({"vertx.jks"})
 """The key of the shipped keystore is public: the gateway must never serve it, not even by mistake."""
+_CRASH_REPORTS = ("hs_err_pid*", "replay_pid*", "core", "core.[0-9]*", "*.mdmp", "javacore.*", "java_pid*.hprof")
 _DENIED = "255.255.255.255"
 """Without a deny list the gateway admits everybody; this entry matches no real address."""
 
@@ -100,6 +101,8 @@ class PreparedHome:
     """The files that were written; empty if all were up to date."""
     set_aside: tuple[Path, ...] = ()
     """What somebody else put on the class path, relative to ``root``; it is no longer there."""
+    crash_reports: tuple[str, ...] = ()
+    """What a crash of an earlier gateway left, which is deleted: memory with session keys."""
 
 
 def is_standin(release_path: Path) -> bool:
@@ -123,6 +126,7 @@ def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings, le
         root.unlink()
     for folder in (paths.profile_dir, home, root, home / "logs", paths.logs_dir):
         state_file.make_private_dir(folder)
+    crash_reports = _delete_crash_reports(home)
     leaf = leaf or ensure_leaf(paths, settings.certificate_names)
     changed = [home / name for name in _LINKED_FOLDERS if _link(home / name, release_path / name)]
     wanted = {
@@ -138,7 +142,7 @@ def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings, le
         elif _link(target, source):
             changed.append(target)
     changed += [target for target, content in wanted.items() if _write(target, content)]
-    return PreparedHome(home, settings.port, leaf, tuple(changed), tuple(set_aside))
+    return PreparedHome(home, settings.port, leaf, tuple(changed), tuple(set_aside), crash_reports)
 
 
 def aside_dir(paths: Paths) -> Path:
@@ -204,6 +208,17 @@ def _parsed(content: bytes) -> object:
 def clear_leavings(gateway_dir: Path) -> None:
     """Remove what a killed gateway left (Vert.x keeps a cache folder per run); only while none runs there."""
     shutil.rmtree(gateway_dir / ".vertx", ignore_errors=True)
+
+
+def _delete_crash_reports(gateway_dir: Path) -> tuple[str, ...]:
+    """Delete what a crashed JVM leaves in its working folder, and return the names."""
+    found = sorted({entry for pattern in _CRASH_REPORTS for entry in gateway_dir.glob(pattern) if entry.is_file()})
+    try:
+        for entry in found:
+            entry.unlink(missing_ok=True)
+    except OSError as error:
+        raise DiskTrouble(f"cannot delete {entry}: {error.strerror}", hint=f"delete {entry}") from error
+    return tuple(entry.name for entry in found)
 
 
 def _shipped_files(shipped: Path) -> Iterator[Path]:

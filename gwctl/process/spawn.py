@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING
 
+from gwctl import core_dumps
 from gwctl.config import SECRET_PREFIXES, SERVICE_MANAGER_VARIABLES
 from gwctl.errors import DiskTrouble, TimedOut
 from gwctl.ownership import open_ours, read_ours
@@ -359,9 +360,8 @@ _SIGNALS_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 def run_through(argv: Sequence[str], *, env: Mapping[str, str]) -> int:
     """Run ``argv`` with our stdin, stdout and stderr and return its exit code, or 128 + N if signal N ended it.
 
-    Pass TERM, HUP and INT on and wait for the command. A Ctrl-C of our terminal reaches the command directly, so we do
-    not pass it on a second time. The command ignores the signals that we ignore, as under nohup. Raise
-    FileNotFoundError or PermissionError if the command cannot start.
+    Pass TERM, HUP and INT on, except a Ctrl-C of our terminal, which the command gets directly. It ignores the signals
+    that we ignore, as under nohup. Raise FileNotFoundError or PermissionError if it cannot start.
     """
     started: list[subprocess.Popen[bytes]] = []
     early: list[int] = []
@@ -375,7 +375,9 @@ def run_through(argv: Sequence[str], *, env: Mapping[str, str]) -> int:
     heard = [number for number in _SIGNALS_PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, pass_on) for number in heard}
     try:
-        with subprocess.Popen(list(argv), env=dict(env)) as popen:
+        with core_dumps.as_before():
+            popen = subprocess.Popen(list(argv), env=dict(env))
+        with popen:
             started.append(popen)
             for number in early:
                 popen.send_signal(number)
@@ -390,11 +392,9 @@ def _has_terminal() -> bool:
     """Return whether we are in the foreground of a terminal, whose Ctrl-C goes to the whole foreground group."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            return os.tcgetpgrp(terminal) == os.getpgrp()
+        finally:
+            os.close(terminal)
     except OSError:
         return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)

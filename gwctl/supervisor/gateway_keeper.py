@@ -114,6 +114,9 @@ class GatewayKeeper:
             names = ", ".join(map(str, prepared.set_aside))
             text = f"unknown files on the gateway's class path were moved to {home.aside_dir(self.paths)}: {names}"
             self.on_note("warning", code="unknown_files", text=text)
+        if prepared.crash_reports:
+            text = f"crash reports of the gateway hold secrets and were deleted: {', '.join(prepared.crash_reports)}"
+            self.on_note("warning", code="crash_reports", text=text)
         served = Served.now(self.settings, sandbox=self.sandbox, upstream=upstream)
         await whole(served.save, self.paths)
         prepared_s = time.monotonic()
