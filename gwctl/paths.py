@@ -106,6 +106,11 @@ class Paths:
         return self.profile_dir / "leaf.pem"
 
     @property
+    def leaf_key_file(self) -> Path:
+        """The certificate's key, PEM, for the front of an isolated gateway."""
+        return self.profile_dir / "leaf.key"
+
+    @property
     def ca_file(self) -> Path:
         """The CA certificate that clients of the gateway verify against."""
         return self.ca_dir / "ca.pem"

@@ -44,24 +44,29 @@ class Network:
     port: int
     """The upstream's address, the only one that the gateway can reach."""
     uids: tuple[int, ...]
+    names: tuple[str, ...] = ()
+    """The names in the gateway's certificate besides localhost, under which a browser may load its pages."""
 
     @classmethod
-    def to(cls, upstream: str, allow_users: Sequence[str]) -> Network:
+    def to(cls, upstream: str, allow_users: Sequence[str], names: Sequence[str] = ()) -> Network:
         """Return the network of a gateway for ``upstream``; raise Configuration for a user that does not exist."""
         parts = urlsplit(upstream)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        return cls(parts.hostname or "", port, tuple(dict.fromkeys((os.geteuid(), *map(_uid_of, allow_users)))))
+        uids = tuple(dict.fromkeys((os.geteuid(), *map(_uid_of, allow_users))))
+        return cls(parts.hostname or "", port, uids, tuple(names))
 
     def to_json(self) -> dict[str, Any]:
         """Return the object for the state file."""
-        return {"host": self.host, "port": self.port, "uids": list(self.uids)}
+        return {"host": self.host, "port": self.port, "uids": list(self.uids), "names": list(self.names)}
 
     @classmethod
     def from_json(cls, value: object) -> Network | None:
         """Return the network in a state file, None if it names none."""
         match value:
-            case {"host": str(host), "port": int(port), "uids": [*uids]} if all(isinstance(uid, int) for uid in uids):
-                return cls(host, port, tuple(uids))
+            case {"host": str(host), "port": int(port), "uids": [*uids], "names": [*names]} if all(
+                isinstance(uid, int) for uid in uids
+            ):
+                return cls(host, port, tuple(uids), tuple(map(str, names)))
             case _:
                 return None
 
@@ -99,7 +104,7 @@ def choose_isolation(settings: Settings, upstream: str, environ: Mapping[str, st
     wanted = settings["isolation"]
     if wanted == "off":
         return Isolation(None, "isolation is off")
-    network = Network.to(upstream, settings["allow_users"])
+    network = Network.to(upstream, settings["allow_users"], settings["certificate_names"])
     reason = _against(settings, network) or why_not(environ)
     if reason is None:
         return Isolation(network)
@@ -174,6 +179,12 @@ def entering(paths: Paths, network: Network, argv: Sequence[str]) -> list[str]:
     return program("namespaces", hosts, *argv)
 
 
+def front_program(paths: Paths, pid: int, port: int, network: Network) -> list[str]:
+    """Return the command line of the front of the gateway with ``pid``."""
+    tls = (paths.leaf_file, paths.leaf_key_file, ",".join(network.names))
+    return program("front", pid, port, network.host, network.port, *tls, *network.uids)
+
+
 class FrontFailed(GatewayFailed):
     """The gateway's front did not start."""
 
@@ -187,7 +198,7 @@ async def start_front(paths: Paths, pid: int, port: int, network: Network, envir
 
     Raise PortTaken, or FrontFailed with its last words; then nothing of it is left.
     """
-    argv = program("front", pid, port, network.host, network.port, *network.uids)
+    argv = front_program(paths, pid, port, network)
     env = process.environment_of(process.Child.OURS, environ)
     begun: list[Spawned] = []
 

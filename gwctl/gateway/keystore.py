@@ -89,7 +89,7 @@ def ensure_leaf(paths: Paths, names: Sequence[str] = ()) -> Leaf:
     """
     authority = ensure_ca(paths.ca_dir, names)
     facts_file = leaf_facts_file(paths)
-    files = (paths.leaf_file, paths.keystore_file, password_file(paths), authority.key_file)
+    files = (paths.leaf_file, paths.leaf_key_file, paths.keystore_file, password_file(paths), authority.key_file)
 
     def is_wanted() -> bool:
         sound = _is_sound(facts_file, files, _LEAF_RENEW_DAYS, _LEAF_LIFE_DAYS)
@@ -208,15 +208,20 @@ def _make_or_renew_ca(authority: Authority, facts_file: Path, names: Iterable[st
             if damaged.exists():
                 state_file.set_aside(damaged)
         key = ec.generate_private_key(ec.SECP256R1())
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        state_file.write_bytes(authority.key_file, pem)
+        state_file.write_bytes(authority.key_file, _pem(key))
     # The list only grows: clients may still reach another profile's gateway by an older name.
     permitted = sorted({*names, *_names_in(facts_file)})
     certificate = _ca_certificate(key, permitted).sign(key, hashes.SHA256())
     state_file.write_bytes(authority.ca_file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
     _write_facts(facts_file, files, certificate, permitted)
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _write_facts(
@@ -359,6 +364,7 @@ def _make_leaf(paths: Paths, authority: Authority, files: Iterable[Path], names:
     spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     state_file.write_bytes(password_file(paths), password.encode())
     state_file.write_bytes(paths.keystore_file, keystore)
+    state_file.write_bytes(paths.leaf_key_file, _pem(key))
     state_file.write_bytes(paths.leaf_file, leaf.public_bytes(serialization.Encoding.PEM))
     pin = base64.b64encode(hashlib.sha256(spki).digest()).decode()
     _write_facts(leaf_facts_file(paths), files, leaf, names, spki_pin_base64=pin)

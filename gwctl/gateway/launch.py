@@ -16,6 +16,7 @@ from gwctl import process, state_file
 from gwctl.errors import GatewayFailed, GwctlError, JavaMissing, PortBusy, TimedOut
 from gwctl.gateway.isolated import HOSTS_FILE, FrontFailed, Network, PortTaken, entering, is_isolated, start_front
 from gwctl.gateway.java import Java
+from gwctl.gateway.keystore import certified_names
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.work_folder import PreparedHome, clear_leavings, is_standin
 from gwctl.ownership import open_ours
@@ -181,7 +182,7 @@ def _network_served(paths: Paths) -> Network | None:
     match state_file.look_at_json(paths.gateway_served_file)[0]:
         case {"upstream": str(upstream), "made_with": {"allow_users": [*users]}}:
             with contextlib.suppress(GwctlError):
-                return Network.to(upstream, [str(user) for user in users])
+                return Network.to(upstream, [str(user) for user in users], certified_names(paths))
     return None
 
 

@@ -29,6 +29,8 @@ class GatewaySettings:
     certificate_names: tuple[str, ...] = ()
     auth_delay_ms: int | None = None
     java_options: str = ""
+    tls: bool = True
+    """Whether the gateway ends TLS; in a network of its own, its front does."""
 
 
 def admitted(allow_ips: Iterable[str]) -> tuple[str, ...]:
@@ -158,7 +160,7 @@ def render_conf(shipped: bytes, settings: GatewaySettings, leaf: Leaf) -> bytes:
     if not isinstance(conf, dict):
         raise ReleaseBroken("the release's root/conf.yaml is not a YAML mapping", hint="gwctl release install")
     conf["listenPort"] = settings.port
-    conf["listenSsl"] = True
+    conf["listenSsl"] = settings.tls
     conf["sslCert"] = leaf.keystore_file.name
     conf["sslPwd"] = leaf.password
     conf["proxyRemoteHost"] = settings.upstream

@@ -1,7 +1,8 @@
 """The front of an isolated gateway: the only way in, for one user's programs, and the only way out, to one host.
 
-It listens on loopback in place of the gateway and passes bytes on; TLS stays between the client and the gateway. It is
-a process of its own, so that a client keeps its connection when a supervisor ends. The standard library only.
+It listens on loopback in place of the gateway, with the gateway's certificate; the gateway itself needs no TLS in its
+own network. It is a process of its own, so that a client keeps its connection when a supervisor ends. The standard
+library only.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ import contextlib
 import os
 import queue
 import resource
-import select
 import socket
+import ssl
 import struct
 import sys
 import threading
 import time
-from functools import partial
 
 from gwctl.isolation import namespaces
+from gwctl.isolation.page_guard import Guard, hosts_of
+from gwctl.isolation.relay import ClientEnd, End, Relay
 from gwctl.isolation.socket_owner import SocketOwners
 
 TYPE_CHECKING = False
@@ -27,16 +29,12 @@ if TYPE_CHECKING:
 
 PORT_TAKEN = 98
 """The exit code if another program has the port."""
-CHUNK_BYTES = 65_536
-HELD_BYTES = 131_072
-"""How much of one direction may wait for a reader that is slow."""
 BACKLOG = 1024
 MOST_PAIRS = 1000
 MOST_FILES = 4096
 OUT_PAIRS = 100
 """How many more pairs the gateway may have with IBKR, whatever its clients do."""
 FEWEST_PAIRS = 20
-EXHAUSTED_PAUSE_S = 0.01
 SPARE_FILES = 200
 """Open files besides the pairs': connections that are being made, and the front's own."""
 CONNECT_TIMEOUT_S = 10.0
@@ -45,158 +43,21 @@ JOIN_TIMEOUT_S = 10.0
 JOIN_PAUSE_S = 0.001
 SAY_EVERY_S = 60.0
 _RESET = struct.pack("ii", 1, 0)
-_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-
-
-class End:
-    """One end of a pair of connections: what it receives goes to ``other``."""
-
-    __slots__ = ("closed", "ended", "held", "mask", "other", "ready", "said_end", "socket")
-
-    def __init__(self, connection: socket.socket, *, ready: bool) -> None:
-        self.socket = connection
-        self.other = self
-        self.held = bytearray()
-        """What is still to be sent to this end."""
-        self.ready = ready
-        """Whether it is connected."""
-        self.ended = False
-        """Whether it will send no more."""
-        self.said_end = False
-        """Whether it was told that the other will send no more."""
-        self.mask = 0
-        self.closed = False
-
-
-class Relay:
-    """Passes bytes between pairs of connections, in one thread."""
-
-    def __init__(self) -> None:
-        self.poll = select.epoll()
-        self._acts: dict[int, Callable[[int], None]] = {}
-        self.pairs = 0
-
-    def watch(self, file: int, act: Callable[[int], None]) -> None:
-        """Call ``act`` whenever ``file`` is readable."""
-        self._acts[file] = act
-        self.poll.register(file, _IN)
-
-    def run(self) -> None:
-        """Pass bytes on without end."""
-        while True:
-            for file, events in self.poll.poll():
-                try:
-                    if (act := self._acts.get(file)) is not None:
-                        act(events)
-                except BlockingIOError:
-                    pass  # who was there has left
-                except OSError:  # no more files: without a pause, it would be reported again and again
-                    time.sleep(EXHAUSTED_PAUSE_S)
-
-    def join(self, one: End, two: End) -> None:
-        """Begin to pass on what two ends send."""
-        one.other, two.other = two, one
-        self.pairs += 1
-        try:
-            for end in (one, two):
-                end.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._acts[end.socket.fileno()] = partial(self._act, end)
-            self._settle(one)
-        except OSError:
-            self.close(one)
-
-    def close(self, end: End) -> None:
-        """Close both ends. Safe to repeat."""
-        if end.closed:
-            return
-        self.pairs -= 1
-        for one in (end, end.other):
-            one.closed = True
-            self._acts.pop(one.socket.fileno(), None)
-            if one.mask:
-                self.poll.unregister(one.socket.fileno())
-            one.socket.close()
-
-    def _act(self, end: End, events: int) -> None:
-        try:
-            if events == _IN and end.ready and end.other.ready and not end.other.held:
-                if self._pass_on(end):
-                    return
-            elif not end.ready:
-                problem = end.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                if problem:
-                    self.close(end)
-                    return
-                end.ready = True
-            elif events & ~_OUT:
-                self._receive(end)
-            if end.held:
-                self._send(end)
-            self._settle(end)
-        except BlockingIOError:
-            self._settle(end)
-        except OSError:
-            self.close(end)
-
-    def _pass_on(self, end: End) -> bool:
-        """Pass on what has arrived; return whether that is all, as it is nearly always."""
-        content = end.socket.recv(CHUNK_BYTES)
-        if not content:
-            end.ended = True
-            return False
-        try:
-            sent = end.other.socket.send(content)
-        except BlockingIOError:
-            sent = 0
-        end.other.held += content[sent:]
-        return not end.other.held
-
-    def _receive(self, end: End) -> None:
-        content = end.socket.recv(CHUNK_BYTES)
-        if not content:
-            end.ended = True
-            return
-        end.other.held += content
-        if end.other.ready:
-            self._send(end.other)
-
-    def _send(self, end: End) -> None:
-        try:
-            sent = end.socket.send(end.held)
-        except BlockingIOError:
-            return
-        del end.held[:sent]
-
-    def _settle(self, end: End) -> None:
-        """Pass an end of sending on, close what is over, and watch for what can be done now."""
-        for one in (end, end.other):
-            if one.other.ended and not one.held and not one.said_end and one.ready:
-                one.said_end = True
-                one.socket.shutdown(socket.SHUT_WR)
-        if end.said_end and end.other.said_end:
-            self.close(end)
-            return
-        for one in (end, end.other):
-            reads = one.ready and one.other.ready and not one.ended and len(one.other.held) < HELD_BYTES
-            mask = (_IN if reads else 0) | (_OUT if one.held or not one.ready else 0)
-            if mask == one.mask:
-                continue
-            # A socket that waits for nothing is not watched: the kernel reports a broken one again and again.
-            file = one.socket.fileno()
-            if not mask:
-                self.poll.unregister(file)
-            elif one.mask:
-                self.poll.modify(file, mask)
-            else:
-                self.poll.register(file, mask)
-            one.mask = mask
 
 
 class Front:
     """The way in and the way out of one gateway."""
 
-    def __init__(self, pid: int, port: int, upstream: tuple[str, int], uids: frozenset[int]) -> None:
+    def __init__(
+        self,
+        pid: int,
+        port: int,
+        upstream: tuple[str, int],
+        uids: frozenset[int],
+        end_of: Callable[[socket.socket], End],
+    ) -> None:
         self._pid = pid
+        self._end_of = end_of
         self._port = port
         self._upstream = upstream
         # Outside the initial user namespace, this number also stands for every user that is unknown here.
@@ -283,7 +144,7 @@ class Front:
             raise
         gateway.setblocking(False)
         gateway.connect_ex(("127.0.0.1", self._port))
-        self._relay.join(End(client, ready=True), End(gateway, ready=False))
+        self._relay.join(self._end_of(client), End(gateway, ready=False))
 
     def _refuse(self, client: socket.socket, owner: int | None) -> None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -381,14 +242,34 @@ def _say(text: str) -> None:
         os.write(2, f"{time.strftime('%Y-%m-%d %H:%M:%S')} front: {text}\n".encode())
 
 
+def _ends(certificate: str, key: str, hosts: frozenset[str]) -> Callable[[socket.socket], End]:
+    """Return what makes a client's connection an end that speaks TLS and is guarded; raise OSError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF  # a client that only closes TCP gets no alert for it
+    context.set_alpn_protocols(["http/1.1"])
+
+    def end_of(client: socket.socket) -> End:
+        secured = context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        return ClientEnd(secured, Guard(hosts))
+
+    return end_of
+
+
 def main(arguments: list[str]) -> None:
-    """Serve: the gateway's pid, its port, its upstream's host and port, the user IDs that are let in."""
-    pid, port, host, upstream_port, *uids = arguments
+    """Serve: the gateway's pid and port, its upstream's host and port, the certificate, its key and names, user IDs."""
+    pid, port, host, upstream_port, certificate, key, names, *uids = arguments
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(MOST_FILES, hard), hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        front = Front(int(pid), int(port), (host, int(upstream_port)), frozenset(int(uid) for uid in uids))
+        end_of = _ends(certificate, key, hosts_of(filter(None, names.split(",")), int(port)))
+    except OSError as error:
+        _say(f"cannot use the gateway's certificate: {error.strerror}")
+        sys.exit(1)
+    allowed = frozenset(int(uid) for uid in uids)
+    try:
+        front = Front(int(pid), int(port), (host, int(upstream_port)), allowed, end_of)
     except OSError as error:
         _say(f"cannot listen on 127.0.0.1:{port}: {error.strerror}")
         sys.exit(PORT_TAKEN)

@@ -286,10 +286,10 @@ def _conf(arguments: list[str], log: GatewayLog) -> Conf | None:
     return conf
 
 
-def _prepare(conf: Conf) -> tuple[Conf, ssl.SSLContext, socket.socket] | None:
+def _prepare(conf: Conf) -> tuple[Conf, ssl.SSLContext | None, socket.socket] | None:
     """Return what serving needs, or None after reporting the error as the gateway does."""
     try:
-        tls = _tls(conf)
+        tls = _tls(conf) if conf.listen_ssl else None
     except (OSError, ValueError):
         # The real one reports nothing, anywhere [seen].
         return None
@@ -335,7 +335,7 @@ def _tls(conf: Conf) -> ssl.SSLContext:
     return context
 
 
-async def _serve(conf: Conf, tls: ssl.SSLContext, listener: socket.socket, log: GatewayLog) -> None:
+async def _serve(conf: Conf, tls: ssl.SSLContext | None, listener: socket.socket, log: GatewayLog) -> None:
     jar = CookieJar()
     upstream = Upstream(conf.remote_host, jar)
     if not upstream.reachable:

@@ -27,6 +27,7 @@ class Conf:
 
     folder: Path
     listen_port: int = 5000
+    listen_ssl: bool = True
     ssl_cert: str = "vertx.jks"
     ssl_pwd: str = field(default="mywebapi", repr=False)
     remote_host: str = ""
@@ -56,6 +57,7 @@ def read_conf(path: Path) -> Conf:
     return dataclasses.replace(
         conf,
         listen_port=_number(raw, "listenPort", conf.listen_port),
+        listen_ssl=raw.get("listenSsl", conf.listen_ssl) is True,
         ssl_cert=_text(raw, "sslCert", conf.ssl_cert),
         ssl_pwd=_text(raw, "sslPwd", conf.ssl_pwd),
         remote_host=_text(raw, "proxyRemoteHost", conf.remote_host).rstrip("/"),

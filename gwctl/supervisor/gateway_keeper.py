@@ -96,20 +96,7 @@ class GatewayKeeper:
         isolation = await asyncio.to_thread(choose_isolation, self.settings, upstream, self.environ)
         self.on_pin(leaf.spki_pin_base64)
         self.release = release
-        prepared = await asyncio.to_thread(
-            home.prepare_home,
-            self.paths,
-            release.path,
-            GatewaySettings(
-                port=self.settings["port"],
-                upstream=upstream,
-                allow_ips=self.settings["allow_ips"],
-                certificate_names=self.settings["certificate_names"],
-                auth_delay_ms=self.settings["auth_delay_ms"],
-                java_options=self.settings["java_options"],
-            ),
-            leaf,
-        )
+        prepared = await self._prepare(release, upstream, leaf, isolation)
         if prepared.set_aside:
             names = ", ".join(map(str, prepared.set_aside))
             text = f"unknown files on the gateway's class path were moved to {home.aside_dir(self.paths)}: {names}"
@@ -134,6 +121,7 @@ class GatewayKeeper:
             if self.settings["isolation"] != "auto":
                 raise
             isolation = Isolation(None, error.message)
+            prepared = await self._prepare(release, upstream, leaf, isolation)
             open_to_all = replace(runtime, network=None)
             self.running = await launch.launch(self.paths, prepared, open_to_all, deadline_s=START_DEADLINE_S)
         self._settle_isolation(isolation)
@@ -146,6 +134,21 @@ class GatewayKeeper:
             answered_s=round(time.monotonic() - prepared_s, 3),
         )
         await self._connect(leaf)
+
+    async def _prepare(
+        self, release: Release, upstream: str, leaf: keystore.Leaf, isolation: Isolation
+    ) -> home.PreparedHome:
+        """Write the gateway's folder."""
+        settings = GatewaySettings(
+            port=self.settings["port"],
+            upstream=upstream,
+            allow_ips=self.settings["allow_ips"],
+            certificate_names=self.settings["certificate_names"],
+            auth_delay_ms=self.settings["auth_delay_ms"],
+            java_options=self.settings["java_options"],
+            tls=isolation.network is None,
+        )
+        return await asyncio.to_thread(home.prepare_home, self.paths, release.path, settings, leaf)
 
     def _settle_isolation(self, isolation: Isolation) -> None:
         """Note how the new gateway is isolated, warn if the one before was better off, and keep its front running."""

@@ -1,8 +1,8 @@
 """A server for tests of isolation, which does in its network what a request says. Runs by itself.
 
-A request is one line: ``echo`` (sends everything back, then ends), ``drain`` (reads, never answers), ``flood BYTES``
-(sends that much), ``reach HOST PORT`` (connects there, sends a line, returns what comes), ``resolve NAME``, ``status``
-(its own /proc/self/status). The first argument is the port.
+A request is one line and an empty one: ``echo`` (sends everything back, then ends), ``drain`` (reads, never answers),
+``flood BYTES`` (sends that much), ``reach HOST PORT`` (connects there, sends a line, returns what comes), ``resolve
+NAME``, ``status`` (its own /proc/self/status). The first argument is the port.
 """
 
 import pathlib
@@ -60,13 +60,13 @@ VERBS = {verb.__name__: verb for verb in (echo, drain, flood, reach, resolve, st
 def serve(connection: socket.socket) -> None:
     """Do what one request says."""
     with connection:
-        line = b""
-        while not line.endswith(b"\n"):
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
             got = connection.recv(1)
             if not got:
                 return
-            line += got
-        verb, *rest = line.decode().split()
+            head += got
+        verb, *rest = head.decode().split()
         VERBS[verb](connection, *rest)
 
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -21,9 +22,13 @@ import pytest
 from other_user import as_user
 from rig import free_port, wait_for
 
-from gwctl.gateway.isolated import Network, program, why_not
+from gwctl.gateway.isolated import Network, front_program, program, why_not
+from gwctl.gateway.keystore import ensure_leaf
+from gwctl.http_requests import trust_only
 from gwctl.isolation.front import PORT_TAKEN
 from gwctl.isolation.namespaces import NOT_POSSIBLE
+from gwctl.paths import Paths
+from gwctl.state_file import make_private_dir
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's"),
@@ -41,6 +46,10 @@ class Isolated:
         self.folder = folder
         self.log = folder / "front.log"
         self.network = Network(host or upstream[0], upstream[1], (os.geteuid(), *uids))
+        self.paths = Paths.for_profile("default", folder / "home")
+        make_private_dir(self.paths.gateway_dir / "root")
+        ensure_leaf(self.paths)
+        self.tls = trust_only(self.paths.ca_file)
         hosts = folder / "hosts"
         hosts.write_bytes(self.network.hosts())
         self.server = subprocess.Popen(
@@ -50,7 +59,7 @@ class Isolated:
 
     def start_front(self) -> subprocess.Popen[bytes]:
         """Start a front and return once it lets programs in."""
-        argv = program("front", self.server.pid, self.port, self.network.host, self.network.port, *self.network.uids)
+        argv = front_program(self.paths, self.server.pid, self.port, self.network)
         with self.log.open("ab") as log:
             front = subprocess.Popen(argv, cwd=self.folder, stdout=subprocess.PIPE, stderr=log)
         assert front.stdout is not None
@@ -58,27 +67,28 @@ class Isolated:
             assert said.read() == b"ready\n", self.log.read_text()
         return front
 
-    def connect(self, request: str) -> socket.socket:
+    def connect(self, request: str) -> ssl.SSLSocket:
         """Connect through the front, once the server answers, and make a request."""
         deadline_s = time.monotonic() + BOUND_S
         while True:
-            connection = socket.create_connection(("127.0.0.1", self.port), BOUND_S)
-            with contextlib.suppress(OSError):
-                connection.sendall(b"echo\n")
-                connection.shutdown(socket.SHUT_WR)
-                if connection.recv(1) == b"":
-                    connection.close()
+            with contextlib.suppress(OSError), self.secured() as connection:
+                connection.sendall(b"echo\r\n\r\n.")
+                if connection.recv(1) == b".":
                     break
-            connection.close()
             assert time.monotonic() < deadline_s
-        connection = socket.create_connection(("127.0.0.1", self.port), BOUND_S)
-        connection.sendall(f"{request}\n".encode())
+        connection = self.secured()
+        connection.sendall(f"{request}\r\n\r\n".encode())
         return connection
+
+    def secured(self) -> ssl.SSLSocket:
+        """Connect through the front."""
+        connection = socket.create_connection(("127.0.0.1", self.port), BOUND_S)
+        return self.tls.wrap_socket(connection, server_hostname="localhost")
 
     def ask(self, request: str) -> str:
         """Return the whole answer to a request."""
         with self.connect(request) as connection:
-            connection.shutdown(socket.SHUT_WR)
+            end_sending(connection)
             return everything(connection).decode()
 
     def end(self) -> None:
@@ -86,6 +96,11 @@ class Isolated:
         self.server.kill()
         self.server.wait(BOUND_S)
         assert self.front.wait(BOUND_S) == 0
+
+
+def end_sending(connection: socket.socket) -> None:
+    """Say that nothing more comes, and keep listening."""
+    socket.socket.shutdown(connection, socket.SHUT_WR)
 
 
 def everything(connection: socket.socket) -> bytes:
@@ -139,7 +154,7 @@ def test_bytes_come_through_whole_and_to_the_end(isolated: Isolated) -> None:
 
         def send() -> None:
             connection.sendall(sent)
-            connection.shutdown(socket.SHUT_WR)
+            end_sending(connection)
 
         sending = threading.Thread(target=send)
         sending.start()
@@ -154,7 +169,7 @@ def test_many_clients_at_the_same_time(isolated: Isolated) -> None:
     for number, connection in enumerate(connections):
         connection.sendall(b"%d" % number)
     for number, connection in enumerate(connections):
-        connection.shutdown(socket.SHUT_WR)
+        end_sending(connection)
         assert everything(connection) == b"%d" % number
         connection.close()
 
@@ -213,7 +228,7 @@ def test_users_that_are_allowed_get_in(tmp_path: Path) -> None:
     try:
         assert "CapEff" in as_user(lambda: isolated.ask("status"))
         with pytest.raises(AssertionError, match="Connection"):
-            as_user(lambda: isolated.ask("status"), 65533)
+            as_user(isolated.secured, 65533)
     finally:
         isolated.end()
 
@@ -235,8 +250,9 @@ def test_a_client_that_speaks_ipv6(isolated: Isolated) -> None:
     isolated.ask("echo")
     with socket.socket(socket.AF_INET6) as connection:
         connection.connect(("::ffff:127.0.0.1", isolated.port))
-        connection.sendall(b"status\n")
-        assert b"CapEff" in everything(connection)
+        with isolated.tls.wrap_socket(connection, server_hostname="localhost") as secured:
+            secured.sendall(b"status\r\n\r\n")
+            assert b"CapEff" in everything(secured)
 
 
 def test_the_gateway_has_no_privilege(isolated: Isolated) -> None:
@@ -308,17 +324,17 @@ def test_a_port_that_is_taken_is_said(isolated: Isolated) -> None:
     """A front whose port another program has ends at once, with its own exit code."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        argv = program("front", isolated.server.pid, port, "127.0.0.1", 1, os.geteuid())
+        argv = front_program(isolated.paths, isolated.server.pid, port, isolated.network)
         done = subprocess.run(argv, capture_output=True, text=True, timeout=BOUND_S, check=False)
     assert (done.returncode, done.stdout) == (PORT_TAKEN, "")
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
 
 
-def test_a_gateway_that_ended_needs_no_front(tmp_path: Path) -> None:
+def test_a_gateway_that_ended_needs_no_front(isolated: Isolated) -> None:
     """A front for a process that has ended ends, too."""
     child = subprocess.Popen(["true"])
     child.wait()
-    argv = program("front", child.pid, free_port(), "127.0.0.1", 1, os.geteuid())
+    argv = front_program(isolated.paths, child.pid, free_port(), isolated.network)
     done = subprocess.run(argv, capture_output=True, text=True, timeout=BOUND_S, check=False)
     assert done.returncode == NOT_POSSIBLE
     assert "cannot join" in done.stderr

@@ -1,0 +1,132 @@
+"""Keep web pages out: what a browser sends to the gateway must come from the gateway's own pages.
+
+A page on any site can make a browser send requests to this machine. The browser says where a request comes from, in
+``Origin`` and ``Sec-Fetch-Site``, which no page can change or leave out (https://www.w3.org/TR/fetch-metadata; Chrome
+80, Firefox 90, Safari 16.4). Other programs send neither, and are not looked at any further. The standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+HEAD_BYTES = 65_536
+OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
+WEBSOCKET = "/v1/api/ws"
+ENTRANCES = frozenset({"/", "/demo", "/sso/Login"})
+"""Pages that a link on another site may open: nothing happens there without a person."""
+_MARK = re.compile(rb"\r\n(origin|sec-fetch-[a-z]+|referer)[ \t]*:", re.IGNORECASE)
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
+_REQUEST_LINE = re.compile(rb"([A-Z]+) (/[^ ?#]*)(\?[^ #]*)? HTTP/1\.[01]")
+
+
+class Refused(Exception):
+    """A request that must not reach the gateway; ``answer`` is what its sender gets."""
+
+    def __init__(self, status: str, why: str) -> None:
+        super().__init__(why)
+        body = f"gwctl: {why}\n".encode()
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.answer = head.encode() + body
+
+
+class Guard:
+    """What one client sends, request by request: passed on, or refused."""
+
+    __slots__ = ("_body_bytes", "_held", "_hosts", "passes_all")
+
+    def __init__(self, hosts: frozenset[str]) -> None:
+        self._hosts = hosts
+        self._held = bytearray()
+        self._body_bytes = 0
+        """How much of the current request's body is still to come."""
+        self.passes_all = False
+        """Whether this client is no browser, or speaks WebSocket by now."""
+
+    def feed(self, content: bytes) -> bytes:
+        """Return what of ``content``, and of what came before it, may pass; raise Refused."""
+        self._held += content
+        passed = bytearray()
+        while self._held and not self.passes_all:
+            if not self._body_bytes:
+                end = self._held.find(b"\r\n\r\n", 0, HEAD_BYTES)
+                if end < 0:
+                    if len(self._held) >= HEAD_BYTES:
+                        raise Refused("431 Request Header Fields Too Large", "the request's head is too large")
+                    return bytes(passed)
+                self._body_bytes = end + 4 + self._judge(bytes(self._held[: end + 4]))
+            taken = self._held[: self._body_bytes]
+            passed += taken
+            del self._held[: len(taken)]
+            self._body_bytes -= len(taken)
+        if self.passes_all:
+            passed += self._held
+            self._held.clear()
+        return bytes(passed)
+
+    def _judge(self, head: bytes) -> int:
+        """Return the length of the body that follows a request's head; raise Refused."""
+        if _MARK.search(head) is None:
+            self.passes_all = True
+            return 0
+        method, path, fields = _parsed(head)
+        fault = fault_of(method, path, fields, self._hosts)
+        if fault is not None:
+            raise Refused("403 Forbidden", fault)
+        if "upgrade" in fields:
+            if path != WEBSOCKET:
+                raise Refused("403 Forbidden", "only /v1/api/ws has a WebSocket")
+            self.passes_all = True
+            return 0
+        length = fields.get("content-length", "0")
+        if "transfer-encoding" in fields or not (length.isascii() and length.isdigit()) or len(length) > 15:
+            raise Refused("400 Bad Request", "the length of the request's body is not clear")
+        return int(length)
+
+
+def fault_of(method: str, path: str, fields: Mapping[str, str], hosts: frozenset[str]) -> str | None:
+    """Return why a browser's request must not pass, None if it comes from a page of ``hosts`` or from a person.
+
+    ``fields`` are those of its head, by their names in small letters.
+    """
+    if fields.get("host", "").lower() not in hosts:
+        return "the page was loaded under another name than the gateway's"
+    own = {f"https://{host}" for host in hosts}
+    site = fields.get("sec-fetch-site")
+    if site is None:  # an old browser, or a program that behaves as one
+        referer = fields.get("referer")
+        is_own = referer is None or "/".join(referer.lower().split("/")[:3]) in own
+    else:
+        kind = (method, fields.get("sec-fetch-mode"), fields.get("sec-fetch-dest"))
+        is_own = site in {"same-origin", "none"} or (kind == ("GET", "navigate", "document") and path in ENTRANCES)
+    if not is_own or ("origin" in fields and fields["origin"].lower() not in own):
+        return "the request comes from another site's page"
+    return None
+
+
+def hosts_of(names: Iterable[str], port: int) -> frozenset[str]:
+    """Return how a browser names the gateway in ``Host``: by its own names and those of its certificate."""
+    ending = "" if port == 443 else f":{port}"
+    written = (f"[{name}]" if ":" in name and not name.startswith("[") else name.lower() for name in names)
+    return frozenset(f"{name}{ending}" for name in (*OWN_NAMES, *written))
+
+
+def _parsed(head: bytes) -> tuple[str, str, dict[str, str]]:
+    """Return a browser's request as its method, its path and its fields; raise Refused for anything unusual."""
+    first, *lines = head[:-4].split(b"\r\n")
+    request = _REQUEST_LINE.fullmatch(first)
+    fields: dict[str, str] = {}
+    for line in lines:
+        field = _FIELD.fullmatch(line)
+        name = "" if field is None else field[1].decode().lower()
+        if field is None or name in fields:
+            raise Refused("400 Bad Request", "the request's head is not valid")
+        fields[name] = field[2].decode("latin-1")
+    if request is None:
+        raise Refused("400 Bad Request", "the request's first line is not valid")
+    return request[1].decode(), request[2].decode("latin-1"), fields
