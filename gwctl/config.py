@@ -19,6 +19,7 @@ from gwctl.ownership import TRUST_VARIABLE
 from gwctl.paths import Paths
 from gwctl.setting_values import (
     Unsuitable,
+    network_of,
     parse_address,
     parse_allow_ips,
     parse_any_port,
@@ -38,6 +39,7 @@ from gwctl.setting_values import (
     parse_upstream,
     parse_users,
     parse_windows,
+    parse_yes,
 )
 from gwctl.state_file import look_at_json
 
@@ -104,13 +106,17 @@ KEYS: dict[str, Key] = {
         "IBKR's maintenance windows: north-america, europe, asia, or '23:45-01:45 America/New_York'",
         variable=False,
     ),
-    "allow_ips": Key(parse_allow_ips, ("127.0.0.1",), "addresses allowed to use the gateway"),
+    "allow_ips": Key(parse_allow_ips, ("127.0.0.1",), "addresses that may use the door, besides this machine"),
     "isolation": Key(
         parse_choice("auto", "namespace", "off", "required"),
         "auto",
         "keep other users and machines from the gateway: auto (where possible), namespace, required or off",
     ),
     "allow_users": Key(parse_users, (), "users of this machine, besides you, who may use an isolated gateway"),
+    "door": Key(parse_address, None, "address:port for serving the gateway to other machines, with a token"),
+    "door_read_only": Key(parse_yes, False, "whether the door lets only requests through that read"),
+    "door_token_file": Key(parse_text, None, "file with the door's token, in place of gwctl's own"),
+    "door_client_ca": Key(parse_text, None, "PEM file: clients of the door need its certificate in place of a token"),
     "certificate_names": Key(
         parse_names, (), "names and addresses, besides localhost, that clients use to reach the gateway"
     ),
@@ -161,11 +167,22 @@ def bad_value(key: str, raw: object, source: str, wanted: str, *, hint: str) -> 
 def check_ports(values: Mapping[str, Setting]) -> None:
     """Raise Configuration if another server of the profile would have the gateway's port."""
     port = values["port"].value
-    for key in ("health_port", "metrics_address"):
+    for key in ("health_port", "metrics_address", "door"):
         setting = values[key]
         if setting.value is not None and int(str(setting.value).rpartition(":")[2]) == port:
             wanted = f"free for it: {port} is the gateway's port"
             raise bad_value(key, setting.value, setting.source, wanted, hint=f"set {key} to another port")
+
+
+def check_door(settings: Settings) -> None:
+    """Raise Configuration if other machines are to use the gateway, which asks nobody who they are, without a door."""
+    allowed = settings.values["allow_ips"]
+    beyond = [one for one in allowed.value if not network_of(one).is_loopback]
+    if beyond and settings["door"] is None:
+        raise Configuration(
+            f"allow_ips lets {', '.join(beyond)} in ({allowed.source}), and other machines need the door",
+            hint=f"gwctl profile set {settings.profile} door=0.0.0.0:5443 (docs/how-to/other-machines.md)",
+        )
 
 
 def variable_of(key: str) -> str:

@@ -211,6 +211,16 @@ class Paths:
         return self.logs_dir / "gateway.log"
 
     @property
+    def door_log(self) -> Path:
+        """The door's access log."""
+        return self.logs_dir / "door.log"
+
+    @property
+    def door_token_file(self) -> Path:
+        """The token that gwctl made for clients of the door."""
+        return self.profile_dir / "door.token"
+
+    @property
     def supervisor_log(self) -> Path:
         """The supervisor's log."""
         return self.logs_dir / "supervisor.log"

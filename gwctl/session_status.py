@@ -59,6 +59,24 @@ def access(isolation: IsolationStatus) -> str:
     return f"OPEN to {' and '.join(isolation['open_to'])}: {isolation['reason']}"
 
 
+class DoorStatus(TypedDict):
+    """The door for other machines; ``problem`` says why it is closed, None while it serves."""
+
+    address: str
+    pid: int | None
+    read_only: bool
+    token_file: str | None
+    problem: str | None
+
+
+def door_line(door: DoorStatus) -> str:
+    """Return where the door is, in words."""
+    if door["problem"]:
+        return f"closed: {door['problem']}"
+    key = f"token in {door['token_file']}" if door["token_file"] else "client certificates"
+    return f"https://{door['address']}{' · read-only' if door['read_only'] else ''} · {key}"
+
+
 class SessionStatus(TypedDict):
     """What IBKR last reported about the session."""
 
@@ -150,6 +168,7 @@ class Status(TypedDict):
     person_needed: NotRequired[str | None]
     """``manual_login``, ``second_factor`` or ``locked_out``; None while nobody is needed."""
     isolation: NotRequired[IsolationStatus | None]
+    door: NotRequired[DoorStatus | None]
     """Supervisors before 0.1 leave it out; None while no gateway runs."""
     drift: NotRequired[list[Drift]]
     """Supervisors before 0.1 leave it out."""

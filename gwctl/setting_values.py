@@ -198,6 +198,15 @@ def parse_address(raw: object) -> str:
     return f"{host}:{number}"
 
 
+def parse_yes(raw: object) -> bool:
+    """Return a boolean; a text says yes or no."""
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    value = known.get(raw.strip().lower()) if isinstance(raw, str) else raw
+    if not isinstance(value, bool):
+        raise ValueError("true or false")  # noqa: TRY004 - one exception type for every bad value
+    return value
+
+
 def parse_whole(raw: object, low: int, high: int) -> int:
     """Return a whole number within bounds."""
     text = f"a whole number from {low} to {high}"
@@ -254,43 +263,27 @@ def parse_choice(*allowed: str) -> Callable[[object], str]:
     return parse
 
 
-_PATTERN = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}|{_OCTET}(?:\.{_OCTET}){{0,2}}\.\*")
-
-
 def parse_allow_ips(raw: object) -> tuple[str, ...]:
-    """Return addresses and patterns for the gateway's ``ips.allow``; a text separates them with commas.
-
-    The gateway knows exact IPv4 addresses and a.*, a.b.*, a.b.c.*. It ignores anything else with a line in its log, so
-    gwctl refuses it here, with a suggestion.
-    """
-    wanted = "a list of IPv4 addresses and patterns a.*, a.b.* or a.b.c.*"
+    """Return addresses and networks, IPv4 and IPv6; a text separates them with commas."""
+    wanted = "a list of addresses and networks, such as 127.0.0.1, 192.168.1.0/24, 10.0.*, fd00::/8"
     entries = [part for part in raw.split(",") if part.strip()] if isinstance(raw, str) else raw
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, str) for entry in entries):
         raise ValueError(wanted)
-    patterns = tuple(entry.strip() for entry in entries)
-    for pattern in patterns:
-        if not _PATTERN.fullmatch(pattern):
-            raise Unsuitable(f"{wanted}: the gateway does not understand {pattern!r}", _suggest(pattern))
-    return patterns
+    for entry in entries:
+        try:
+            network_of(entry)
+        except ValueError:
+            raise ValueError(f"{wanted}: {entry.strip()!r} is neither") from None
+    return tuple(entry.strip() for entry in entries)
 
 
-def _suggest(pattern: str) -> str:
-    if pattern in {"*", "*.*.*.*", "0.0.0.0/0", "::/0"}:
-        return "name the networks you mean, such as 192.168.1.*; anyone who reaches the port can trade"
-    try:
-        network = ipaddress.ip_network(pattern, strict=False)
-    except ValueError:
-        return "write allow_ips as 127.0.0.1 or 192.168.1.*"
-    if network.version == 6:
-        return f"the gateway checks IPv4 only: remove {pattern}"
-    octets = str(network.network_address).split(".")
-    kept = -(-network.prefixlen // 8)
-    if kept == 4:
-        smaller = [str(address) for _, address in zip(range(4), network, strict=False)]
-        return f"list the addresses: {', '.join(smaller)}" + (", …" if network.num_addresses > 4 else "")
-    wanted = ".".join([*octets[: max(kept, 1)], "*"])
-    exact = network.prefixlen % 8 == 0 and kept > 0
-    return f"write {wanted}" if exact else f"write {wanted} and its neighbors, one per line"
+def network_of(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Return an address or network of ``allow_ips``; raise ValueError. ``10.0.*`` is 10.0.0.0/16."""
+    text = entry.strip()
+    octets = text.removesuffix(".*").split(".")
+    if text.endswith(".*") and len(octets) < 4:
+        text = f"{'.'.join([*octets, '0', '0', '0'][:4])}/{8 * len(octets)}"
+    return ipaddress.ip_network(text, strict=False)
 
 
 _USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\$?")

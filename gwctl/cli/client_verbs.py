@@ -1,4 +1,4 @@
-"""`env`, `exec`, `api` and `tickle`: the verbs for clients of the gateway."""
+"""`env`, `exec`, `api`, `door` and `tickle`: the verbs for clients of the gateway."""
 
 from __future__ import annotations
 
@@ -117,6 +117,25 @@ def api(call: Call, *, method: str, path: str, data: str | None) -> Outcome:
             write(text, sys.stderr, is_verbatim=True)
         raise CallRefused(f"{method.upper()} {path} returned {answer.status}", hint=call.command("status"))
     return Outcome({"status": answer.status, "body": parsed(answer.body)}, text, is_verbatim=True)
+
+
+@click.command("door")
+@click.option("--new-token", is_flag=True, help="Replace the token; clients with the old one are refused at once.")
+@verb
+def door(call: Call, *, new_token: bool) -> Outcome:
+    """Print how other machines reach the gateway: address, certificate, token."""
+    from gwctl.lifecycle.doorway import door_of, renew_token
+
+    target = call.target()
+    if new_token:
+        renew_token(target)
+    found = door_of(target)
+    lines = [f"address      {found['base_url']}", f"certificate  {found['ca_file']}"]
+    if found["token_file"] is None:
+        lines.append(f"key          a client certificate of {found['client_ca']}")
+    else:
+        lines.append(f"token        {found['token_file']}, as Authorization: Bearer TOKEN")
+    return Outcome(dict(found), "\n".join(lines))
 
 
 @click.command("tickle")

@@ -20,7 +20,7 @@ from gwctl.history.replay import State
 from gwctl.lifecycle.manual_login import has_display
 from gwctl.lifecycle.status import look_always
 from gwctl.plain_text import json_text, one_line
-from gwctl.session_status import NextStep, Status, Tickles, access
+from gwctl.session_status import NextStep, Status, Tickles, access, door_line
 from gwctl.times import duration, utc
 
 if TYPE_CHECKING:
@@ -200,6 +200,8 @@ def _facts(status: Status, width: int, *, blocks: bool) -> list[tuple[str, str]]
         rows.append(("gateway", " · ".join([*parts, megabytes(gateway["rss_bytes"])])))
     if isolation := status.get("isolation"):
         rows.append(("access", access(isolation)))
+    if door := status.get("door"):
+        rows.append(("door", door_line(door)))
     if supervisor:
         parts = [f"pid {supervisor['pid']}", f"up {duration(supervisor['uptime_s'])}"]
         rows.append(("supervisor", " · ".join([*parts, megabytes(supervisor["rss_bytes"]), supervisor["health_url"]])))

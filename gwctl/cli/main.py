@@ -73,6 +73,7 @@ VERBS = {
     "env": ("client_verbs", "Print environment variables for a client."),
     "api": ("client_verbs", "Make one verified call to the gateway."),
     "login": ("login_verbs", "Log in now."),
+    "door": ("client_verbs", "Print how other machines reach the gateway."),
     "tickle": ("client_verbs", "Send one tickle and print the answer."),
     "logs": ("log_verbs", "Show the logs of the supervisor and the gateway."),
     "history": ("log_verbs", "Show uptime per day, outages, logins and restarts."),

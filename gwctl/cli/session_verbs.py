@@ -12,7 +12,7 @@ from gwctl.cli.output import Outcome, megabytes, rows
 from gwctl.cli.terminal import Terminal
 from gwctl.errors import GwctlError, TryAgain
 from gwctl.lifecycle.status import CANNOT_TELL, READY, Wanted, look_always, wait_for
-from gwctl.session_status import Status, access
+from gwctl.session_status import Status, access, door_line
 from gwctl.times import duration
 
 
@@ -242,6 +242,8 @@ def render(status: Status) -> str:
         )
         if isolation := status.get("isolation"):
             lines.append(f"  access      {access(isolation)}")
+        if door := status.get("door"):
+            lines.append(f"  door        {door_line(door)}")
         words = [word for word in ("authenticated", "connected", "competing") if session[word]]
         tickled = session["last_tickle_age_s"]
         age = "" if tickled is None else f" · tickled {duration(tickled)} ago"

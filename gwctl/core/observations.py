@@ -287,7 +287,7 @@ def _seen_denied(turn: Turn, event: Checked) -> None:
     if turn.snapshot.ever_ready:
         _seen_ill(turn, replace(event, text=text))
     else:
-        give_up(turn, Finish(78, "configuration", text, "add 127.0.0.1 to allow_ips"))
+        give_up(turn, Finish(78, "configuration", text, "gwctl restart"))
 
 
 def _seen_wrong_kind(turn: Turn, event: Checked) -> None:

@@ -19,7 +19,7 @@ CHECKS: tuple[Check, ...] = (
     Check("localhost", network.check_localhost),
     Check("certificate", network.check_certificate, needs=("home",)),
     Check("isolation", network.check_isolation, needs=("settings",)),
-    Check("allow_ips", network.check_allow_ips, needs=("settings",), after=("supervisor",)),
+    Check("door", network.check_door, needs=("settings",), after=("supervisor",)),
     Check("secrets", session_checks.check_secrets, needs=("settings",)),
     Check("upstream", network.check_upstream, needs=("settings",)),
     Check("clock", network.check_clock, needs=("upstream",)),

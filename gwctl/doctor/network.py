@@ -72,43 +72,38 @@ def check_port(case: Case) -> Iterator[Finding]:
         yield failed(busy.message, busy.hint, where=port)
 
 
-def check_allow_ips(case: Case) -> Iterator[Finding]:
-    """Check which addresses the gateway admits: by the running gateway's list, otherwise by the settings."""
-    from gwctl.gateway.work_folder import admitted, rendered_allow_ips
-    from gwctl.supervisor.served import down_then_up
+def check_door(case: Case) -> Iterator[Finding]:
+    """Check whether and how other machines use the gateway."""
+    from gwctl import config
+    from gwctl.supervisor.door_keeper import token_in
 
-    setting = case.known.values["allow_ips"]
-    source, patterns = setting.source, admitted(setting.value)
-    in_force = None if case.gateway is None else rendered_allow_ips(case.paths)
-    if in_force is not None and set(in_force) != set(patterns):
-        yield warning(
-            f"the running gateway admits {', '.join(in_force) or 'everybody'}; the settings say {', '.join(patterns)}",
-            case.command("restart") if _reaches_supervisor(case) else down_then_up(case.known),
-            where=setting.source,
-        )
-    if in_force is not None:
-        patterns, source = in_force, "root/conf.yaml of the running gateway"
-    if case.gateway is not None and case.gateway.network is not None:
-        yield ok("the gateway is isolated: it sees its own front only")
+    door, names = case.known.values["door"], case.known["certificate_names"]
+    if door.value is None:
+        try:
+            config.check_door(case.known)
+        except Configuration as error:
+            yield failed(error.message, error.hint, where=case.known.values["allow_ips"].source)
+        else:
+            yield ok("there is no door: only this machine can use the gateway")
         return
-    if in_force == ():
-        yield failed("the running gateway admits everybody", case.command("restart"), where=source)
+    try:
+        token_in(case.known, case.environment.variables)
+    except Configuration as error:
+        yield failed(error.message, error.hint)
         return
-    beyond = [one for one in patterns if not one.startswith("127.")]
-    socket_fact = "its WebSocket ignores the list, so only a firewall keeps others from the port"
-    if beyond:
-        yield warning(
-            f"{', '.join(beyond)} can use the gateway, and so act as you; {socket_fact}",
-            "remove addresses from allow_ips that you do not trust, or put a firewall in front of the port",
-            where=source,
-        )
-        return
-    yield ok(f"this machine only; {socket_fact}")
+    shown = case.status.get("door") if case.status is not None else None
+    if shown is not None and shown["problem"]:
+        yield failed(shown["problem"], "gwctl logs --supervisor", where=door.source)
+    elif not door.value.startswith(("127.", "[::1]")) and not names:
+        remedy = f"gwctl profile set {case.profile} certificate_names=THIS_MACHINES_NAME"
+        yield warning("the door's certificate names this machine as localhost only", remedy, where=door.source)
+    else:
+        yield ok(f"other machines reach the gateway at {door.value}, with a token or a certificate")
 
 
 def check_isolation(case: Case) -> Iterator[Finding]:
     """Check who reaches the gateway's port: the running gateway's, otherwise the next one's."""
-    from gwctl.gateway.isolated import OTHER_MACHINES, OTHER_USERS, choose_isolation, lets_others_in
+    from gwctl.gateway.isolated import OTHER_MACHINES, OTHER_USERS, choose_isolation
 
     setting, running = case.known.values["isolation"], case.gateway
     if running is not None and running.network is not None:
@@ -119,9 +114,7 @@ def check_isolation(case: Case) -> Iterator[Finding]:
     except Configuration as error:
         yield failed(error.message, f"gwctl profile set {case.profile} isolation=auto", where=setting.source)
         return
-    if chosen.network is None and setting.value == "auto" and lets_others_in(case.known):
-        yield ok(f"not isolated, because {chosen.reason}: the check allow_ips says more")
-    elif chosen.network is None:
+    if chosen.network is None:
         text = f"OPEN: {OTHER_USERS} and {OTHER_MACHINES} reach the gateway's port: {chosen.reason}"
         off = setting.value == "off"
         closing = "close the port to others with a firewall, or use a machine of your own"
@@ -131,13 +124,6 @@ def check_isolation(case: Case) -> Iterator[Finding]:
         yield warning("the gateway was started without isolation", case.command("restart"))
     else:
         yield ok("the next gateway is isolated: only this user's programs will reach it")
-
-
-def _reaches_supervisor(case: Case) -> bool:
-    """Say whether a restart applies our ``allow_ips``: a supervisor keeps the variables it was started with."""
-    if case.status is None or "drift" not in case.status:
-        return True
-    return any(one["setting"] == "allow_ips" for one in case.status["drift"])
 
 
 def check_upstream(case: Case) -> Iterator[Finding]:

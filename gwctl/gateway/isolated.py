@@ -115,18 +115,11 @@ def choose_isolation(settings: Settings, upstream: str, environ: Mapping[str, st
 
 
 def _against(settings: Settings, network: Network) -> str | None:
-    if beyond := lets_others_in(settings):
-        return f"allow_ips lets {', '.join(beyond)} in"
     if network.port == settings["port"]:
         return f"the gateway and its upstream have the same port {network.port}"
     if ":" in network.host:
         return "the upstream is an IPv6 address"
     return None
-
-
-def lets_others_in(settings: Settings) -> list[str]:
-    """Return the addresses of other machines in ``allow_ips``."""
-    return [one for one in settings["allow_ips"] if not one.startswith("127.")]
 
 
 def why_not(environ: Mapping[str, str]) -> str | None:

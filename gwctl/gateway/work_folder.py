@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,23 +25,11 @@ class GatewaySettings:
 
     port: int
     upstream: str
-    allow_ips: tuple[str, ...] = (_LOOPBACK,)
     certificate_names: tuple[str, ...] = ()
     auth_delay_ms: int | None = None
     java_options: str = ""
     tls: bool = True
     """Whether the gateway ends TLS; in a network of its own, its front does."""
-
-
-def admitted(allow_ips: Iterable[str]) -> tuple[str, ...]:
-    """Return the patterns for ``ips.allow``: the setting's, and 127.0.0.1, gwctl's own address."""
-    patterns = tuple(allow_ips)
-    own = () if any(_covers(pattern, _LOOPBACK) for pattern in patterns) else (_LOOPBACK,)
-    return tuple(dict.fromkeys(own + patterns))
-
-
-def _covers(pattern: str, address: str) -> bool:
-    return address == pattern or (pattern.endswith("*") and address.startswith(pattern[:-1]))
 
 
 _PACKAGE = "ibgroup.web.core.clientportal.gw"
@@ -171,29 +159,11 @@ def render_conf(shipped: bytes, settings: GatewaySettings, leaf: Leaf) -> bytes:
         "origin.allowed": rf"https://(localhost|127\.0\.0\.1):{settings.port}",
         "allowCredentials": False,
     }
-    conf["ips"] = {"allow": list(admitted(settings.allow_ips)), "deny": [_DENIED]}
+    conf["ips"] = {"allow": [_LOOPBACK], "deny": [_DENIED]}
     if settings.auth_delay_ms is not None:
         conf["authDelay"] = settings.auth_delay_ms
     rendered: str = yaml.safe_dump(conf, sort_keys=False, default_flow_style=False)
     return b"# Written by gwctl at every start; change the profile's settings instead.\n" + rendered.encode()
-
-
-def rendered_allow_ips(paths: Paths) -> tuple[str, ...] | None:
-    """Return the addresses that the ``conf.yaml`` on disk admits; a running gateway read it when it started.
-
-    None if there is no readable file. The gateway takes an empty list as everybody.
-    """
-    try:
-        conf = _parsed(read_ours(paths.gateway_dir / "root" / "conf.yaml"))
-    except OSError:
-        return None
-    match conf:
-        case {"ips": {"allow": list(allowed)}}:
-            return tuple(str(one) for one in allowed)
-        case dict():
-            return ()
-        case _:
-            return None
 
 
 def _parsed(content: bytes) -> object:

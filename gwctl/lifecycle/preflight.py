@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gwctl.config import BUILT_IN, Settings
+from gwctl.config import BUILT_IN, Settings, check_door
 from gwctl.credentials import Credentials, Found
 from gwctl.errors import (
     Configuration,
@@ -49,6 +49,7 @@ def preflight(profile: Profile, observer: Observer, *, sandbox: bool, by_hand: b
     does need one, the supervisor's own checks refuse it.
     """
     settings = _settle_port(profile, profile.settings(), observer)
+    check_door(settings)
     found: dict[str, Found] = {}
     if not sandbox and not by_hand:
         found = _what_a_login_needs(profile, settings, observer)

@@ -97,6 +97,7 @@ def blank_status(profile: Profile, port: int | None) -> Status:
             "restarts": 0,
         },
         "isolation": None,
+        "door": None,
         "session": {
             "authenticated": False,
             "connected": False,

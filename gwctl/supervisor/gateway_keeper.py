@@ -142,7 +142,6 @@ class GatewayKeeper:
         settings = GatewaySettings(
             port=self.settings["port"],
             upstream=upstream,
-            allow_ips=self.settings["allow_ips"],
             certificate_names=self.settings["certificate_names"],
             auth_delay_ms=self.settings["auth_delay_ms"],
             java_options=self.settings["java_options"],

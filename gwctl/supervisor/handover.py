@@ -148,6 +148,11 @@ def revealed(secrets: Mapping[str, Found]) -> dict[str, dict[str, str]]:
     return {name: {"secret": one.secret.reveal(), "source": one.source} for name, one in secrets.items()}
 
 
+def hidden(told: Mapping[str, Mapping[str, object]]) -> dict[str, Found]:
+    """Return the secrets that ``revealed`` wrote."""
+    return {name: Found(Secret(str(one["secret"])), str(one["source"])) for name, one in told.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Handover:
     """The first line of the supervisor's stdin. ``flags`` are settings given on the command line."""
@@ -203,14 +208,10 @@ class Handover:
     def from_line(cls, line: str) -> Handover:
         """Parse a line of ``to_line``; an empty line is an empty handover."""
         value = json.loads(line) if line.strip() else {}
-        secrets = {
-            name: Found(Secret(str(one["secret"])), str(one["source"]))
-            for name, one in value.get("secrets", {}).items()
-        }
         return cls(
             value.get("flags", {}),
             value.get("variables", {}),
-            secrets,
+            hidden(value.get("secrets", {})),
             value.get("attended") is True,
             value.get("by_hand") is True,
             LeaseHolder.from_json(value.get("holder")),

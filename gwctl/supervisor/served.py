@@ -19,7 +19,6 @@ from gwctl.config import Settings
 from gwctl.errors import GwctlError, ProfileHeld, ReleaseBroken, ReleaseMissing
 from gwctl.gateway import keystore
 from gwctl.gateway.launch import adopt
-from gwctl.gateway.work_folder import admitted, rendered_allow_ips
 from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
 from gwctl.session_status import Drift as DriftStatus
@@ -146,7 +145,7 @@ def refuse_other_kind(paths: Paths, profile: str, *, sandbox: bool) -> None:
 
 log = logging.getLogger("gwctl.supervisor")
 
-READ_AGAIN = ("allow_ips", "certificate_names", "auth_delay_ms", "java_options", "isolation", "allow_users")
+READ_AGAIN = ("certificate_names", "auth_delay_ms", "java_options", "isolation", "allow_users")
 """Settings of the gateway that are read again each time it starts."""
 _NEED_ANOTHER_GATEWAY = frozenset({"username", "mode", "port", "upstream", "release", "release_sha256", "java"})
 _LOOK_EVERY_S = 5.0
@@ -177,10 +176,6 @@ def drift_of_gateway(paths: Paths, configured: Settings) -> list[Drift]:
     started_with = made_with(paths)
     remedy = command(configured, "restart")
     found: list[Drift] = []
-    allowed = rendered_allow_ips(paths)
-    wanted = admitted(configured["allow_ips"])
-    if allowed is not None and set(allowed) != set(wanted):
-        found.append(Drift("allow_ips", _differ("allow_ips", allowed, wanted), remedy))
     names = keystore.certified_names(paths)
     if set(names) != set(configured["certificate_names"]):
         found.append(

@@ -28,7 +28,6 @@ from gwctl.core.messages import (
     StopWanted,
 )
 from gwctl.core.tables import NO_LOGINS, Snapshot, phase_of
-from gwctl.credentials import Found, Secret
 from gwctl.errors import GwctlError, ProfileHeld
 from gwctl.gateway.launch import adopt as find_running
 from gwctl.history.counters import Counters
@@ -37,8 +36,9 @@ from gwctl.plain_text import cleaned
 from gwctl.signals import whole
 from gwctl.state_file import make_private_dir, write_json
 from gwctl.supervisor.authenticator import Authenticator
+from gwctl.supervisor.door_keeper import DoorKeeper
 from gwctl.supervisor.gateway_keeper import GatewayKeeper
-from gwctl.supervisor.handover import Lease
+from gwctl.supervisor.handover import Lease, hidden
 from gwctl.supervisor.health import Answer, HealthServer, Routes, open_health
 from gwctl.supervisor.interfaces import Witness
 from gwctl.supervisor.kept_budgets import KeptBudgets
@@ -99,6 +99,7 @@ class Service:
             load=order.load,
             is_ours=self.folder.is_ours,
         )
+        self.door = DoorKeeper(self.settings, order.environment.variables, self._note)
         self.drift = None if order.load is None else DriftWatch(self.settings, order.load, self.keeper.pid, self._note)
         self.notifier = notifier_of(order, self.disk.do)
         self.questions = Questions(self.settings, order.environment.variables, on_note=self._note)
@@ -144,6 +145,8 @@ class Service:
 
     def _note(self, kind: str, **fields: object) -> None:
         self.journal.write(kind, **fields)
+        if kind in {"gateway", "adopted"}:
+            self.door.open()
         if kind in {"gateway", "adopted"} and self.drift is not None:
             settle_s = policy_from(self.keeper.settings).settle_expected_s
             self.loop.policy = replace(self.loop.policy, settle_expected_s=settle_s)
@@ -222,6 +225,7 @@ class Service:
             "sandbox": self.order.sandbox,
             "gateway": {**self.keeper.describe(), "restarts": snapshot.restarts},
             "isolation": self.keeper.describe_isolation(),
+            "door": self.door.describe(),
             "session": describe_session(self.probe.seen, self.probe.tickled_at, now),
             "supervisor": describe_supervisor(now - self.started_monotonic, self._port),
             "login": self.ledger.summary(self.settings["rejected_limit"], look_only=True),
@@ -250,8 +254,11 @@ class Service:
                 self.loop.post(StopWanted(keep_gateway=self._keep_gateway))
             case "restart":
                 self.loop.post(RestartWanted())
+            case "door":
+                self.door.open(again=True)
             case "login":
-                self._take_over_secrets(body)
+                handed = hidden(body.get("secrets", {}))
+                self.order = replace(self.order, handed_over={**self.order.handed_over, **handed})
                 self.questions.attended = body.get("attended") is True
                 self.loop.post(LoginWanted())
             case "by_hand":
@@ -270,14 +277,6 @@ class Service:
             case _:
                 return {"ok": False, "error": f"no such command: {verb}"}
         return {"ok": True, "n": self.journal.count}
-
-    def _take_over_secrets(self, body: dict[str, Any]) -> None:
-        handed = {
-            name: Found(Secret(str(value["secret"])), str(value["source"]))
-            for name, value in body.get("secrets", {}).items()
-        }
-        if handed:
-            self.order = replace(self.order, handed_over={**self.order.handed_over, **handed})
 
     async def _events(self, since: int) -> AsyncIterator[dict[str, Any]]:
         yield {"n": 0, "kind": "status", "status": self.status()}
@@ -343,6 +342,7 @@ class Service:
         finally:
             housekeeping.cancel()
             await asyncio.gather(housekeeping, self.lease.close(), self.manual_logins.close(), return_exceptions=True)
+            await self.door.close()
             await self.keeper.close()
             await self.authenticator.close()
             await self.health.stop()

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
-from typing import Any
 
 import pytest
-import yaml
 from cli_fakes import Home, wait_for
+from cryptography import x509
 from rig import AT_ANY_HOUR
 
-WIDE = f'{AT_ANY_HOUR}allow_ips = ["127.0.0.1", "10.9.*"]\n'
-NARROW = f'{AT_ANY_HOUR}allow_ips = ["127.0.0.1"]\n'
-DIFFER = "allow_ips: the gateway runs with 127.0.0.1, 10.9.*; the settings say 127.0.0.1"
+from gwctl.http_requests import trust_only
+
+WIDE = f'{AT_ANY_HOUR}certificate_names = ["new.test", "old.test"]\n'
+NARROW = f'{AT_ANY_HOUR}certificate_names = ["new.test"]\n'
+DIFFER = "certificate_names: the gateway runs with new.test, old.test; the settings say new.test"
 
 
-def allowed(home: Home) -> list[str]:
-    """Return the addresses that the running gateway allows, from the file that it read."""
-    conf: dict[str, Any] = yaml.safe_load((home.profile_dir / "gateway" / "root" / "conf.yaml").read_text())
-    return list(conf["ips"]["allow"])
+def certified(home: Home) -> list[str]:
+    """Return the names, besides this machine's own, in the certificate that the running gateway serves."""
+    context = trust_only(home.home / "ca" / "ca.pem")
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", home.port)), server_hostname="localhost") as served:
+        leaf = x509.load_der_x509_certificate(served.getpeercert(binary_form=True) or b"")
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return sorted(set(names.get_values_for_type(x509.DNSName)) - {"localhost"})
 
 
 def findings(home: Home, check: str) -> list[tuple[str, str, str | None]]:
@@ -30,7 +35,7 @@ def findings(home: Home, check: str) -> list[tuple[str, str, str | None]]:
 
 @pytest.fixture
 def wide(home: Home) -> Home:
-    """Return a ready sandbox whose gateway allows a network that the settings no longer allow."""
+    """Return a ready sandbox whose gateway has a name that the settings no longer have."""
     home.write_config(WIDE)
     home.gwctl("up", "--sandbox").check(0)
     home.write_config(NARROW)
@@ -44,20 +49,13 @@ def test_a_narrowed_list_is_followed_by_restart_and_shown_until_then(wide: Home)
     ]
     assert f"settings    {DIFFER}\n              to apply it: gwctl restart\n" in wide.gwctl("status").check(0).stdout
     assert f"{DIFFER}; to apply it: gwctl restart\n" in wide.gwctl("up", "--sandbox").check(0).stderr
-    narrowed, who = findings(wide, "allow_ips")
-    assert narrowed[0] == "warning"
-    assert "the running gateway admits 127.0.0.1, 10.9.*; the settings say 127.0.0.1" in narrowed[1]
-    assert narrowed[2] == "gwctl restart"
-    assert who[0] == "warning"
-    assert who[1].startswith("10.9.* can use the gateway")
+    assert findings(wide, "drift") == [("warning", DIFFER, "gwctl restart")]
     submits = wide.sandbox_submits()
     wide.gwctl("restart").check(0)
-    assert allowed(wide) == ["127.0.0.1"]
+    assert certified(wide) == ["new.test"]
     assert wait_for(lambda: wide.status()["drift"] == [], 10, "there is none any more")
     assert wide.sandbox_submits() == submits
-    assert [(state, "the gateway is isolated" in what) for state, what, _ in findings(wide, "allow_ips")] == [
-        ("ok", True)
-    ]
+    assert [state for state, _, _ in findings(wide, "drift")] == ["ok"]
 
 
 def test_an_adopted_gateway_goes_on_and_its_drift_is_said(wide: Home) -> None:
@@ -65,20 +63,20 @@ def test_an_adopted_gateway_goes_on_and_its_drift_is_said(wide: Home) -> None:
     pid = wide.status()["gateway"]["pid"]
     wide.gwctl("down", "--keep-session").check(0)
     assert DIFFER in wide.gwctl("status").check(150).stdout
-    assert findings(wide, "allow_ips")[0][2] == "gwctl restart"
+    assert findings(wide, "drift")[0][2] == "gwctl restart"
     assert DIFFER in wide.gwctl("up", "--sandbox").check(0).stderr
-    assert (wide.status()["gateway"]["pid"], allowed(wide)) == (pid, ["127.0.0.1", "10.9.*"])
+    assert (wide.status()["gateway"]["pid"], certified(wide)) == (pid, ["new.test", "old.test"])
 
 
 @pytest.mark.parametrize(
-    "text", [pytest.param("[defaults\n", marks=pytest.mark.wide), 'maintenance = []\nallow_ips = ["::1"]\n']
+    "text", [pytest.param("[defaults\n", marks=pytest.mark.wide), 'maintenance = []\ncertificate_names = ["*"]\n']
 )
 def test_settings_that_cannot_be_used_end_nothing(wide: Home, text: str) -> None:
     """The gateway starts with its previous settings and reports that: a typo in a file ends no session."""
     wide.write_config(f"{AT_ANY_HOUR}{text}".replace("maintenance = []\n", "", text.count("maintenance")))
     wait_for(lambda: wide.status()["drift"], 10, "it is shown")
     wide.gwctl("restart").check(0)
-    assert allowed(wide) == ["127.0.0.1", "10.9.*"]
+    assert certified(wide) == ["new.test", "old.test"]
     assert [entry for entry in wide.journal() if entry.get("code") == "settings_unusable"]
     wide.write_config(NARROW)
 
@@ -122,16 +120,16 @@ def test_a_certificate_is_renewed_at_a_start_and_not_under_a_gateway(home: Home)
 
 def test_a_list_from_a_variable_needs_another_supervisor_and_that_is_said(home: Home) -> None:
     """A supervisor keeps its variables: `restart` and `doctor` name the command that narrows the list."""
-    narrow, applied = {"GWCTL_ALLOW_IPS": "127.0.0.1"}, "gwctl down, then gwctl up"
-    home.gwctl("up", "--sandbox", GWCTL_ALLOW_IPS="127.0.0.1,10.9.*").check(0)
+    narrow, applied = {"GWCTL_CERTIFICATE_NAMES": "new.test"}, "gwctl down, then gwctl up"
+    home.gwctl("up", "--sandbox", GWCTL_CERTIFICATE_NAMES="new.test,old.test").check(0)
     said = json.loads(home.gwctl("doctor", "--json", **narrow).stdout)["data"]["findings"]
-    assert next(one["remedy"] for one in said if one["check"] == "allow_ips") == applied
+    assert [one for one in said if one["check"] == "drift" and one["state"] == "warning"]
     done = home.gwctl("restart", **narrow).check(0)
     assert f"{DIFFER}; the supervisor still uses the variables from its start; to apply it: {applied}\n" in done.stderr
-    assert "allow_ips" not in home.gwctl("restart").check(0).stderr
+    assert "certificate_names" not in home.gwctl("restart").check(0).stderr
     home.gwctl("down").check(0)
     home.gwctl("up", "--sandbox", **narrow).check(0)
-    assert allowed(home) == ["127.0.0.1"]
+    assert certified(home) == ["new.test"]
 
 
 def test_a_list_that_the_gateway_does_not_understand_is_said_once_and_truly(home: Home) -> None:

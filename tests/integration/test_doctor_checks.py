@@ -99,7 +99,7 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("certificate", "has no keystore", State.FAILED, broken.other_keystore, "does not open"),
     ("certificate", "bundle is old", State.WARNING, broken.stale_bundle, "bundle"),
     ("isolation", "is off", State.WARNING, broken.setting("GWCTL_ISOLATION", "off"), "OPEN: other users"),
-    ("allow_ips", "lets others in", State.WARNING, broken.setting("GWCTL_ALLOW_IPS", "192.168.1.*"), "192.168.1.*"),
+    ("door", "is missing", State.FAILED, broken.setting("GWCTL_ALLOW_IPS", "192.168.1.*"), "192.168.1.*"),
     ("secrets", "is for all", State.FAILED, broken.password_file(b"x\n", 0o644), "every user"),
     ("secrets", "is for a group", State.WARNING, broken.password_file(b"x\n", 0o640), "other users"),
     ("secrets", "ends in a blank", State.WARNING, broken.password_file(b"x \n"), "blank"),

@@ -210,7 +210,7 @@ def test_an_upstream_that_is_away_has_its_name(rig: Rig) -> None:
 
 def test_required_is_required(rig: Rig) -> None:
     """Where isolation is required and not possible, nothing starts: exit 78, the reason, the setting."""
-    done = rig.gwctl("up", GWCTL_ISOLATION="required", GWCTL_ALLOW_IPS="127.0.0.1,192.168.1.*").check(78)
-    assert "isolation = 'required' ($GWCTL_ISOLATION) is not possible: allow_ips lets 192.168.1.* in" in done.stderr
+    done = rig.gwctl("up", GWCTL_ISOLATION="required", GWCTL_UPSTREAM="https://[::1]:4430").check(78)
+    assert "isolation = 'required' ($GWCTL_ISOLATION) is not possible: the upstream is an IPv6 address" in done.stderr
     assert rig.processes_left() == []
     assert rig.submits() == 0

@@ -39,7 +39,11 @@ BAD: dict[str, list[str]] = {
     "rejected_limit": ["0", "10", "few"],
     "on_competing": ["fight"],
     "maintenance": ["midnight", "25:00-26:00 America/New_York", "23:45-01:45 America/Nowhere"],
-    "allow_ips": ["10.0.0.0/8", "*", "::1", "1.2.3.256", "localhost", "127.0.0.1,10.0.0.0/8", ","],
+    "allow_ips": ["*", "1.2.3.256", "localhost", "127.0.0.1,*", ",", "10.0.0.0/33", "1.2.3.4.*"],
+    "door": ["5443", "localhost:5443", "0.0.0.0:0", "0.0.0.0:65536", "[::]", "https://0.0.0.0:5443"],
+    "door_read_only": ["maybe", "2"],
+    "door_token_file": ["  ", "/a\tb"],
+    "door_client_ca": ["  ", "/a\tb"],
     "certificate_names": ["*.example", "https://a.example", "https://u:canary@a.example", "0.0.0.0"],
     "isolation": ["on", "firewalls", "Auto"],
     "allow_users": ["a b", "root;id", "-1", "a,,b/c"],
@@ -59,7 +63,7 @@ BAD_IN_FILE: dict[str, list[str]] = {
     **{key: ['"pass show ibkr"', "[]", '[""]', "[5]", '["a\\u0000b"]'] for key in KEYS if key.endswith("_command")},
     "java_options": ["5", '"-Xmx1g\\u0000"'],
     "maintenance": ['["midnight"]', "5"],
-    "allow_ips": ['["10.0.0.0/8"]', "[]", "[5]", '[""]'],
+    "allow_ips": ['["*"]', "[]", "[5]", '[""]'],
     "certificate_names": ['["*.example"]', "5"],
     "allow_users": ["5", "[5]", '[""]'],
     "page": ['{ usernme = "#a" }', '{ username = "" }', "{ username = 5 }", "5"],
@@ -129,6 +133,6 @@ def test_an_option_is_refused(home: Path, key: str) -> None:
 
 def test_a_bad_value_can_be_replaced(home: Path) -> None:
     """`profile set` repairs a file with a bad value."""
-    (home / "config.toml").write_text('[profiles.mine]\nallow_ips = ["::1"]\nhealth_port = 5000\n')
+    (home / "config.toml").write_text('[profiles.mine]\nallow_ips = ["*"]\nhealth_port = 5000\n')
     assert run(["profile", "set", "mine", "allow_ips=10.*", "health_port=0"]) == 0
     assert load("mine", environment=Environment({"GWCTL_HOME": str(home)}))["allow_ips"] == ("10.*",)

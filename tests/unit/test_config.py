@@ -27,6 +27,10 @@ SAMPLES: dict[str, list[Any]] = {
     "on_competing": ["take_over", "take_over", "take_over", "take_over"],
     "allow_ips": [["10.0.0.1"], "10.0.0.2, 10.0.0.3", ["10.0.0.4"], ["10.*"]],
     "certificate_names": [["f.example"], "V.example, 10.0.0.7", ["p"], ["::2"]],
+    "door": ["0.0.0.0:5443", "127.0.0.1:2", "[::]:3", "[::1]:65535"],
+    "door_read_only": ["yes", "no", "true", "0"],
+    "door_token_file": ["/f", "/v", "/p", "/d"],
+    "door_client_ca": ["/f", "/v", "/p", "/d"],
     "isolation": ["namespace", "off", "required", "namespace"],
     "allow_users": [["f"], "v, 1000", ["p"], ["d"]],
     "health_port": [1, "2", 3, 0],
@@ -34,6 +38,7 @@ SAMPLES: dict[str, list[Any]] = {
     "auth_delay_ms": [5, "2", 3, 4],
 }
 BECOMES = {
+    **{("door_read_only", rank): rank in {0, 2} for rank in range(4)},
     ("allow_ips", 1): ("10.0.0.2", "10.0.0.3"),
     ("certificate_names", 1): ("v.example", "10.0.0.7"),
     ("allow_users", 1): ("v", "1000"),

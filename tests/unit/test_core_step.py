@@ -622,7 +622,7 @@ def test_refused_address_ends_a_first_start() -> None:
     core.see(Verdict.ACCESS_DENIED)
     [finish] = core.feed(GatewayGone())
     assert isinstance(finish, Finish)
-    assert (finish.exit_code, finish.hint) == (78, "add 127.0.0.1 to allow_ips")
+    assert (finish.exit_code, finish.hint) == (78, "gwctl restart")
 
 
 def test_refused_address_after_ready_is_waited_out() -> None:
