@@ -45,7 +45,7 @@ def wide(home: Home) -> Home:
 def test_a_narrowed_list_is_followed_by_restart_and_shown_until_then(wide: Home) -> None:
     """`status` and `doctor` report what the running gateway does, not the settings; `restart` applies them."""
     assert wait_for(lambda: wide.status()["drift"], 10, "the supervisor has seen it") == [
-        {"setting": "allow_ips", "text": DIFFER, "remedy": "gwctl restart"}
+        {"setting": "certificate_names", "text": DIFFER, "remedy": "gwctl restart"}
     ]
     assert f"settings    {DIFFER}\n              to apply it: gwctl restart\n" in wide.gwctl("status").check(0).stdout
     assert f"{DIFFER}; to apply it: gwctl restart\n" in wide.gwctl("up", "--sandbox").check(0).stderr
