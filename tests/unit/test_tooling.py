@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -109,6 +111,41 @@ def test_the_lock_has_hashes_and_no_index(file: Path) -> None:
     text = file.read_text()
     assert not re.search(r"://|^ *-(i|f|-)", text.replace("    --hash=", "    hash="), re.MULTILINE)
     assert all("--hash=sha256:" in block for block in blocks(file.stem))
+
+
+def test_the_bill_of_materials_is_the_lock(tmp_path: Path) -> None:
+    """scripts/sbom names each locked package with version and hashes, in valid CycloneDX, always in the same bytes."""
+    once, again = tmp_path / "once", tmp_path / "again"
+    # The validator is most of its time. Without it, it says so.
+    assert "Validation skipped" not in bill_of_materials(once)
+    assert "Validation skipped" in bill_of_materials(again, "--no-validate")
+    for lock, name in (("run", f"gwctl-{VERSION}.cdx.json"), ("image", f"gwctl-image-{VERSION}.cdx.json")):
+        assert (once / name).read_bytes() == (again / name).read_bytes()
+        bom = json.loads((once / name).read_text())
+        assert (bom["bomFormat"], bom.get("serialNumber"), bom["metadata"].get("timestamp")) == (
+            "CycloneDX",
+            None,
+            None,
+        )
+        assert (bom["metadata"]["component"]["name"], bom["metadata"]["component"]["version"]) == ("gwctl", VERSION)
+        assert {component(one) for one in bom["components"]} == {entry(block) for block in blocks(lock)}
+
+
+def bill_of_materials(folder: Path, *arguments: str) -> str:
+    """Have scripts/sbom write into a folder; return what it says."""
+    environ = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
+    environ["PATH"] = f"{TOOLS}{os.pathsep}{environ['PATH']}"
+    argv: list[str | Path] = [ROOT / "scripts" / "sbom", folder, *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def component(described: dict[str, Any]) -> tuple[str, frozenset[str]]:
+    """Return what a component of a bill of materials pins and its hashes, as ``entry`` does of a lock's."""
+    hashes = [one for reference in described["externalReferences"] for one in reference.get("hashes", [])]
+    assert {one["alg"] for one in hashes} == {"SHA-256"}
+    return f"{described['name']}=={described['version']}", frozenset(f"sha256:{one['content']}" for one in hashes)
 
 
 # The linters see every program.
@@ -226,6 +263,18 @@ def test_only_the_release_may_publish() -> None:
     assert publish["with"] == {"attestations": "true"}
     assert "id-token" not in (GITHUB / "workflows" / "ci.yml").read_text()
     assert all("secrets." not in workflow.read_text() for workflow in WORKFLOWS)
+
+
+def test_a_release_brings_its_bill_of_materials() -> None:
+    """What scripts/sbom writes is attested and attached to the release, and the package index gets none of it."""
+    jobs = strings(GITHUB / "workflows" / "release.yml")["jobs"]
+    said = {name: json.dumps(job["steps"]) for name, job in jobs.items()}
+    assert "scripts/sbom sbom" in said["sbom"]
+    assert set(jobs["publish"]["needs"]) == {"build", "sbom"}
+    assert "sbom" not in said["publish"]
+    [attest] = [one for one in jobs["github-release"]["steps"] if "attest-build-provenance" in one.get("uses", "")]
+    assert attest["with"]["subject-path"].split() == ["dist/*", "sbom/*"]
+    assert jobs["github-release"]["steps"][-1]["run"].endswith(" dist/* sbom/*")
 
 
 @pytest.mark.parametrize("name", ["bug", "login-page"])
