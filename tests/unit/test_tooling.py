@@ -243,6 +243,16 @@ def test_workflows_are_held_tight(tmp_path: Path, workflow: Path) -> None:
                 assert (ROOT / word).exists(), word
 
 
+def test_zizmor_has_nothing_to_say() -> None:
+    """The workflows and the action pass the hook's own check, its reasons standing beside what it lets pass."""
+    hooks = {
+        hook["id"]: hook["entry"].split() for hook in strings(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"]
+    }
+    program, *arguments = hooks["zizmor"]
+    assert "--offline" in arguments
+    run(TOOLS / Path(program).name, *arguments)
+
+
 def test_ci_runs_on_what_is_supported() -> None:
     """Linux and macOS, each with every Python that the metadata names."""
     matrix = strings(GITHUB / "workflows" / "ci.yml")["jobs"]["unit"]["strategy"]["matrix"]
