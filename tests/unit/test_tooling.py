@@ -264,6 +264,41 @@ def test_ci_runs_on_what_is_supported() -> None:
     assert PROJECT["requires-python"] == f">={SUPPORTED[0]}"
 
 
+def git(folder: Path, *argv: str) -> None:
+    """Run git in a folder, as nobody in particular."""
+    who = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.com", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *who, *argv], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("event", "changed", "audited"),
+    [("schedule", "gwctl", True), ("pull_request", "requirements", True), ("pull_request", "gwctl", False)],
+)
+def test_the_lock_is_audited_when_it_changes(tmp_path: Path, event: str, changed: str, *, audited: bool) -> None:
+    """Known weaknesses are asked for on Mondays, and for a pull request that changes the lock; none may be skipped."""
+    job = strings(GITHUB / "workflows" / "ci.yml")["jobs"]["audit"]
+    [look] = [step for step in job["steps"] if step.get("id") == "lock"]
+    [ask] = [step["run"] for step in job["steps"] if "pip-audit" in step.get("run", "")]
+    assert "pip-audit --strict" in ask
+    assert {"requirements/run.txt", "requirements/image.txt"} <= set(ask.split())
+    assert {step.get("if") for step in job["steps"][2:]} == {"steps.lock.outputs.audit"}
+    for name in ("requirements", "gwctl"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("before")
+    git(tmp_path, "init", "--quiet", "--initial-branch=main")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message=before")
+    git(tmp_path, "checkout", "--quiet", "-b", "request")
+    (tmp_path / changed / "file").write_text("after")
+    git(tmp_path, "commit", "--quiet", "--all", "--message=after")
+    git(tmp_path, "checkout", "--quiet", "main")
+    git(tmp_path, "merge", "--quiet", "--no-ff", "--message=merged", "request")
+    output = tmp_path.parent / f"{tmp_path.name}.output"
+    environ = {**os.environ, "GITHUB_EVENT_NAME": event, "GITHUB_OUTPUT": str(output)}
+    subprocess.run(["bash", "-e", "-c", look["run"]], cwd=tmp_path, env=environ, check=True)
+    assert output.exists() == audited
+
+
 def test_only_the_release_may_publish() -> None:
     """The release publishes without a token, from an environment, with attestations; nothing else gets an identity."""
     jobs = strings(GITHUB / "workflows" / "release.yml")["jobs"]
