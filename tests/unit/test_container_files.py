@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,3 +135,38 @@ def test_the_entry_point_is_plain_shell() -> None:
     """The entry point is executable and is read by a POSIX shell."""
     assert os.access(FOLDER / "entrypoint", os.X_OK)
     run("sh", "-n", FOLDER / "entrypoint")
+
+
+LIST = b'{"schemaVersion": 2, "manifests": []}'
+CURL = f"""#!/bin/sh
+case $* in
+*auth.docker.io*scope=repository:library/debian:pull*) echo '{{"token": "t0ken", "expires_in": 300}}' ;;
+*"Bearer t0ken"*registry-1.docker.io/v2/library/debian/manifests/trixie-slim)
+  [ "$ANSWER" != gone ] || exit 22
+  while [ "$1" != -o ]; do shift; done
+  if [ "$ANSWER" = list ]; then printf '%s' '{LIST.decode()}' >"$2"; else echo '<html>' >"$2"; fi ;;
+*) exit 3 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(("answer", "code"), [("list", 0), ("gone", 22), ("page", 1)])
+def test_the_base_image_is_pinned_to_what_the_registry_has(tmp_path: Path, answer: str, code: int) -> None:
+    """scripts/pin-base-image writes the digest of the registry's own bytes, over an older one, too; else nothing."""
+    for name in ("scripts/pin-base-image", "deploy/docker/Dockerfile"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        shutil.copy(FOLDER.parents[1] / name, tmp_path / name)
+    dockerfile = tmp_path / "deploy" / "docker" / "Dockerfile"
+    base, old = "ARG BASE_IMAGE=debian:trixie-slim", f"@sha256:{'0' * 64}"
+    plain = re.sub(rf"^{re.escape(base)}.*$", base, dockerfile.read_text(), flags=re.MULTILINE)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "curl").write_text(CURL)
+    (tmp_path / "bin" / "curl").chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}", "ANSWER": answer}
+    for before in (plain, plain.replace(base, base + old)):
+        dockerfile.write_text(before)
+        done = subprocess.run([tmp_path / "scripts" / "pin-base-image"], env=environ, capture_output=True, check=False)
+        assert done.returncode == code, done.stderr
+        pinned = f"{base}@sha256:{hashlib.sha256(LIST).hexdigest()}"
+        assert dockerfile.read_text() == (plain.replace(base, pinned) if code == 0 else before)
+    assert [file.name for file in dockerfile.parent.iterdir()] == ["Dockerfile"]
