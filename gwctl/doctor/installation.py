@@ -143,7 +143,7 @@ def check_java(case: Case) -> Iterator[Finding]:
 
 def check_browser(case: Case) -> Iterator[Finding]:
     """Start the login's browser as a login does, with its worker, flags, folders and environment, then clean up."""
-    from gwctl.login.browser import find_browser
+    from gwctl.login.browser import ROOT_NEEDS, find_browser, is_root
 
     browser = find_browser(case.known["browser"], case.environment.variables)
     tried = (case.ports.try_browser or try_out)(case, browser)
@@ -158,13 +158,17 @@ def check_browser(case: Case) -> Iterator[Finding]:
         yield failed(tried.text[:_SHOWN_CHARS], "gwctl browser install", where=browser.executable)
     else:
         own = "" if tried.has_sandbox else ", without its sandbox"
-        yield ok(f"{browser.kind}, from {browser.source}: it starts{own}", where=browser.executable)
+        what = f"{browser.kind}, from {browser.source}: it starts{own}"
+        if tried.has_sandbox or not is_root():
+            yield ok(what, where=browser.executable)
+        else:
+            yield warning(f"{what}: a login page that attacks it would get root", ROOT_NEEDS, where=browser.executable)
 
 
 def try_out(case: Case, browser: Browser) -> Tried:
     """Start a browser in a login's worker and stop both; raises GwctlError."""
+    from gwctl.login.browser import NO_SANDBOX
     from gwctl.login.outcome import LoginOutcome
-    from gwctl.login.worker import NO_SANDBOX
     from gwctl.login.worker_client import LoginWorker, StartLimits
 
     steps: list[str] = []
@@ -180,7 +184,7 @@ def try_out(case: Case, browser: Browser) -> Tried:
     login_dir = case.paths.login_scratch_dir
     with tempfile.TemporaryDirectory(prefix="gwctl-doctor-", dir=case.scratch_dir, ignore_cleanup_errors=True) as made:
         report = asyncio.run(start(login_dir if login_dir.is_dir() else Path(made)))
-    has_sandbox = os.geteuid() != 0 and NO_SANDBOX not in steps
+    has_sandbox = NO_SANDBOX not in steps
     if report is None:
         return Tried(has_sandbox=has_sandbox)
     text = report.text

@@ -27,6 +27,9 @@ INSTALL_HINT = "gwctl browser install"
 # Chromium's messages if the kernel or a container does not let it create its sandbox: no namespace at all, or one in
 # which its zygote then fails.
 _NO_SANDBOX_HERE = re.compile(r"sandbox|zygote|new namespace", re.IGNORECASE)
+NO_SANDBOX = "browser runs without its sandbox"
+"""The step of a login whose browser does."""
+ROOT_NEEDS = "run gwctl as a user other than root"
 HEADLESS = "chromium-headless-shell"
 
 # Names on PATH and fixed paths, by the channel that a profile may name, in order of preference.
@@ -214,6 +217,11 @@ def arguments(spki_pin: str | None) -> list[str]:
     return flags
 
 
+def is_root() -> bool:
+    """Say whether the browser runs as root, for whom Chromium has no sandbox."""
+    return os.geteuid() == 0
+
+
 @contextlib.asynccontextmanager
 async def started(  # noqa: PLR0913 - what a browser starts with
     browser: Browser,
@@ -226,8 +234,8 @@ async def started(  # noqa: PLR0913 - what a browser starts with
 ) -> AsyncIterator[BrowserContext]:
     """Run ``browser`` with ``user_data_dir`` as its profile for the length of the block; close it on every way out.
 
-    ``on_no_sandbox`` is called if Chromium's own sandbox was requested but is unavailable, as in most containers; the
-    browser then runs without it. Raises Playwright's Error if it does not start within ``deadline_s``.
+    ``on_no_sandbox`` is called if the browser runs without Chromium's own sandbox: for root, or where it is
+    unavailable, as in most containers. Raises Playwright's Error if the browser does not start within ``deadline_s``.
     """
     from playwright.async_api import Error, async_playwright
 
@@ -247,11 +255,13 @@ async def started(  # noqa: PLR0913 - what a browser starts with
             service_workers="block",
             viewport={"width": 1280, "height": 900},
         )
+        if is_root():
+            on_no_sandbox()
         try:
             # Chromium's own sandbox does not work for root, or where the kernel forbids user namespaces.
-            context = await launch(chromium_sandbox=os.geteuid() != 0)
+            context = await launch(chromium_sandbox=not is_root())
         except Error as error:
-            if os.geteuid() == 0 or not _NO_SANDBOX_HERE.search(str(error)):
+            if is_root() or not _NO_SANDBOX_HERE.search(str(error)):
                 raise
             on_no_sandbox()
             context = await launch(chromium_sandbox=False)

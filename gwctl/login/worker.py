@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gwctl.login.actions import OnStep, Over, PageActions
-from gwctl.login.browser import LOOKED_AT_BYTES, Browser, explained, has_ended, started
+from gwctl.login.browser import LOOKED_AT_BYTES, NO_SANDBOX, Browser, explained, has_ended, started
 from gwctl.login.browser_reports import PageFailed, ended_by, first_line
 from gwctl.login.codes import Question
 from gwctl.login.failures import keep
@@ -131,7 +131,6 @@ LOG_FILE = "stderr.log"
 END_S = 1.0
 """How long to wait for the log to show the end of a browser that went away."""
 LOOK_EVERY_S = 0.02
-NO_SANDBOX = "browser runs without its sandbox"
 ANSWER_MARGIN_S = 10.0
 """How much longer than the person the parent may take: its deadline counts."""
 

@@ -17,7 +17,7 @@ from gwctl.core.messages import LoginDone, LoginResult
 from gwctl.credentials import Credentials
 from gwctl.errors import GwctlError
 from gwctl.gateway.log_diagnosis import read_cause
-from gwctl.login.browser import find_browser
+from gwctl.login.browser import NO_SANDBOX, ROOT_NEEDS, find_browser, is_root
 from gwctl.login.codes import Answer, Method, Question, nobody
 from gwctl.login.failures import keep_cause, keep_never_authenticated
 from gwctl.login.outcome import LoginJob, LoginOutcome, LoginReport, Step
@@ -78,6 +78,7 @@ class Authenticator:
         *,
         credentials: Callable[[], Credentials],
         on_cookies: Callable[[tuple[tuple[str, str], ...]], None],
+        on_note: Callable[..., object],
         questions: Questions | None = None,
         start_worker: StartWorker | None = None,
     ) -> None:
@@ -86,6 +87,7 @@ class Authenticator:
         self.ledger = ledger
         self.credentials = credentials
         self.on_cookies = on_cookies
+        self.on_note = on_note
         self.questions = questions
         self._start_worker = start_worker or self._start_browser_worker
         self.pin: str | None = None
@@ -93,6 +95,7 @@ class Authenticator:
         self._starting: asyncio.Task[Worker] | None = None
         self._totp_window: int | None = None
         self._busy = False
+        self._warned_of_root = False
         self._closing: asyncio.Task[None] | None = None
         self._last: Attempt | None = None
         self._reading: DaemonCall[Credentials] = DaemonCall("reading the secrets", SECRETS_S)
@@ -221,7 +224,10 @@ class Authenticator:
 
     async def _drive(self, job: LoginJob, attempt: Attempt, on_step: Callable[[str], None], ask: Answer) -> LoginReport:
         def seen(step: Step) -> None:
-            on_step(step.name)
+            if step.name == NO_SANDBOX and is_root():
+                self._warn_of_root()
+            else:
+                on_step(step.name)
 
         self._busy = True
         try:
@@ -236,6 +242,14 @@ class Authenticator:
             return report
         finally:
             self._busy = False
+
+    def _warn_of_root(self) -> None:
+        """Warn, once a supervisor, that the browser has no sandbox because it is root's."""
+        if not self._warned_of_root:
+            self._warned_of_root = True
+            text = f"gwctl is root, so the browser has no sandbox: a page that attacks it would get root; {ROOT_NEEDS}"
+            log.warning("%s", text)
+            self.on_note("warning", code="browser_as_root", text=text)
 
     async def _run(self, job: LoginJob, seen: Callable[[Step], None], attempt: Attempt, ask: Answer) -> LoginReport:
         worker = self._worker

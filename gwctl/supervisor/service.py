@@ -110,6 +110,7 @@ class Service:
             self.ledger,
             credentials=lambda: find_credentials(self.order),
             on_cookies=self._keep_cookies,
+            on_note=self._note,
             questions=self.questions,
         )
         ports = ports_of(order, self.keeper, self.probe, self.authenticator)
@@ -129,11 +130,10 @@ class Service:
         self._followed = 0
         self._keep_gateway = self._gave_up = False
         self.journal.on_entry = self._tell_followers
-        self._was_ready = False
+        self._was_ready = self._forgets = False
         self.budgets = None if order.sandbox else KeptBudgets(self.paths.budget_file)
         self.ended_by: signal.Signals | None = None
         self.manual_logins = ManualLogins(self.loop.post)
-        self._forgets = False
         self.lease = Lease(order.holder, lambda: self.loop.post(StopWanted()), self._note)
 
     # Callbacks of the loop.

@@ -1,4 +1,4 @@
-"""Chromium uses its sandbox where it can; if a container forbids it, it runs without one and says so."""
+"""Chromium uses its sandbox where it can; for root, or if a container forbids it, it runs without one and says so."""
 
 from __future__ import annotations
 
@@ -41,3 +41,17 @@ def test_a_browser_that_may_not_make_its_sandbox_runs_without(engine: str, told:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, f"there {told}\n"), done.stderr
+
+
+def test_the_browser_of_root_runs_without(tmp_path: Path) -> None:
+    """Root's browser shows a page, and reports that it has no sandbox."""
+    become = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user"]
+    done = subprocess.run(
+        [*become, sys.executable, "-c", VISIT, str(tmp_path / "profile")],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "there 1\n"), done.stderr

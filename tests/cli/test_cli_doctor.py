@@ -104,11 +104,14 @@ def test_a_profile_is_named_in_the_remedies(machine: Machine) -> None:
 
 @pytest.mark.browser
 def test_a_running_sandbox_is_well_and_stays_so(sandbox: Home) -> None:
-    """With a session running, all checks pass, the real browser starts, and the session is unchanged."""
+    """With a session running, all checks pass, the real browser starts (root is warned), the session is unchanged."""
     before = sandbox.status()
     said: dict[str, Any] = {one["check"]: one for one in sandbox.gwctl("doctor", "--json").envelope["data"]["findings"]}
-    well = ("browser", "java", "port", "certificate", "upstream", "supervisor", "session", "leftovers", "permissions")
+    well = ("java", "port", "certificate", "upstream", "supervisor", "session", "leftovers", "permissions")
     assert {code: said[code]["state"] for code in well} == dict.fromkeys(well, "ok"), said
+    assert said["browser"]["state"] == ("warning" if os.geteuid() == 0 else "ok"), said
+    warned = [entry for entry in sandbox.journal() if entry.get("code") == "browser_as_root"]
+    assert len(warned) == (os.geteuid() == 0)
     after = sandbox.status()
     assert after["ready"]
     same = [(one["gateway"]["pid"], one["supervisor"]["pid"], one["login"]["last_at"]) for one in (before, after)]

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import doctor_breaks as broken
@@ -17,7 +18,7 @@ from doctor_rig import Machine, a_sound_machine, program
 from release_fakes import release_zip
 
 from gwctl.doctor import CHECKS
-from gwctl.doctor.case import State
+from gwctl.doctor.case import State, Tried
 from gwctl.gateway import keystore
 
 
@@ -177,6 +178,18 @@ def test_what_is_broken_is_said_by_its_check_alone(
 def test_every_check_is_broken_here() -> None:
     """Every check has a test that breaks it; `time_zones` needs a separate process, below."""
     assert {check.code for check in CHECKS} - {code for code, *_ in BREAKS} == {"time_zones"}
+
+
+@pytest.mark.parametrize(("uid", "state"), [(0, State.WARNING), (10001, State.OK)])
+def test_a_browser_without_its_sandbox(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, uid: int, state: State
+) -> None:
+    """Root is warned, with what to do; for another user, as in a container, it is a remark."""
+    monkeypatch.setattr("gwctl.login.browser.is_root", lambda: uid == 0)
+    machine.ports = replace(machine.ports, try_browser=lambda _case, _browser: Tried(has_sandbox=False))
+    [found] = [one for one in machine.findings() if one.check == "browser"]
+    assert (found.state, "it starts, without its sandbox" in found.what) == (state, True)
+    assert found.remedy == ("run gwctl as a user other than root" if uid == 0 else None)
 
 
 def test_no_time_zones(machine: Machine) -> None:

@@ -14,6 +14,7 @@ import pytest
 from gwctl.config import Environment, load
 from gwctl.core.messages import LoginDone, LoginResult
 from gwctl.credentials import Credentials, Secret
+from gwctl.login.browser import NO_SANDBOX
 from gwctl.login.codes import Answer
 from gwctl.login.outcome import LoginJob, LoginOutcome, LoginReport, SsoCookie, Step
 from gwctl.login_ledger.ledger import Ledger
@@ -46,6 +47,8 @@ class ScriptedLogin:
         answer: Answer,
     ) -> LoginReport:
         self.job = job
+        for step in self.steps:
+            on_step(step)
         for _ in range(self.asks):
             if not await permit():
                 return LoginReport(LoginOutcome.CANCELLED, self.permitted)
@@ -71,6 +74,8 @@ class Alerts:
         self.next_worker = ScriptedLogin(LoginOutcome.SUCCESS)
         self.begun = 0
         self.steps: tuple[Step, ...] = ()
+        self.seen: list[str] = []
+        self.notes: list[tuple[str, dict[str, str]]] = []
         self.runner = asyncio.Runner()
         self.authenticator = Authenticator(
             settings,
@@ -78,6 +83,7 @@ class Alerts:
             self.ledger,
             credentials=lambda: Credentials(self.username, Secret(self.password), None, "a test"),
             on_cookies=self.cookies.append,
+            on_note=lambda kind, **fields: self.notes.append((kind, fields)),
             start_worker=self._start,
         )
 
@@ -91,7 +97,7 @@ class Alerts:
 
         async def once() -> LoginDone:
             done = await self.authenticator.log_in(
-                first=True, on_step=lambda _name: None, on_asked=lambda _text: None, on_submit=self._submit_begins
+                first=True, on_step=self.seen.append, on_asked=lambda _text: None, on_submit=self._submit_begins
             )
             await self.authenticator.close()
             return done
@@ -143,6 +149,22 @@ def test_what_was_understood_of_a_new_page_is_handed_on(desk: Alerts, outcome: L
     desk.steps = ()
     desk.password = "another-password"
     assert desk.log_in(outcome).understood == ""
+
+
+@pytest.mark.parametrize("uid", [0, 10001])
+def test_a_browser_without_its_sandbox_is_said(desk: Alerts, monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
+    """Root is warned once what that means and what to do; for another user, as in a container, it is a login's step."""
+    monkeypatch.setattr("gwctl.supervisor.authenticator.is_root", lambda: uid == 0)
+    desk.steps = (Step(NO_SANDBOX, 1.0), Step("page opened", 2.0))
+    for _ in range(2):
+        desk.log_in(LoginOutcome.SUCCESS)
+    if uid != 0:
+        assert (desk.seen, desk.notes) == ([NO_SANDBOX, "page opened"] * 2, [])
+        return
+    assert desk.seen == ["page opened"] * 2
+    [(kind, fields)] = desk.notes
+    assert (kind, fields["code"]) == ("warning", "browser_as_root")
+    assert all(words in fields["text"] for words in ("no sandbox", "would get root", "as a user other than root"))
 
 
 def test_refused_password_is_sent_once(desk: Alerts) -> None:
