@@ -108,9 +108,9 @@ KEYS: dict[str, Key] = {
     ),
     "allow_ips": Key(parse_allow_ips, ("127.0.0.1",), "addresses that may use the door, besides this machine"),
     "isolation": Key(
-        parse_choice("auto", "namespace", "off", "required"),
+        parse_choice("auto", "namespace", "firewall", "off", "required"),
         "auto",
-        "keep other users and machines from the gateway: auto (where possible), namespace, required or off",
+        "keep other users and machines from the gateway: auto (where possible), namespace, required, firewall or off",
     ),
     "allow_users": Key(parse_users, (), "users of this machine, besides you, who may use an isolated gateway"),
     "door": Key(parse_address, None, "address:port for serving the gateway to other machines, with a token"),

@@ -131,6 +131,11 @@ class Paths:
         return self.profile_dir / "gateway-serves.json"
 
     @property
+    def firewall_file(self) -> Path:
+        """The firewall that was loaded for the gateway's port, which outlives every process."""
+        return self.profile_dir / "firewall.json"
+
+    @property
     def supervisor_state_file(self) -> Path:
         """The running supervisor and how to reach it (0600: it contains a token)."""
         return self.profile_dir / "supervisor.json"

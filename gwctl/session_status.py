@@ -45,7 +45,7 @@ class GatewayStatus(TypedDict):
 
 
 class IsolationStatus(TypedDict):
-    """Who can reach the gateway's port. ``kind`` is ``namespace`` or ``off``; ``reason`` says why it is open."""
+    """Who can reach the gateway's port. ``kind`` is ``namespace``, ``firewall`` or ``off``; ``reason`` says why."""
 
     kind: str
     open_to: list[str]

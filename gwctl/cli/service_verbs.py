@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import getpass
 import os
 import shlex
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import click
 from gwctl.cli.call import Call, SuggestingGroup, global_options, verb
 from gwctl.cli.output import Outcome
 from gwctl.errors import Configuration, ProfileHeld, Unavailable, Usage
+from gwctl.gateway.isolated import firewall_of
 from gwctl.integrations import service_files, service_managers
-from gwctl.integrations.service_files import Account, Options, State, Wanted, compare, read_options
+from gwctl.integrations.service_files import Account, Options, State, Wanted, compare, difference, read_options
 
 _SYSTEM_UNITS = Path("/etc/systemd/system")
 _LINGERING = Path("/var/lib/systemd/linger")  # systemd records there who lingers
@@ -177,9 +179,8 @@ class SystemdPlace(Place):
             )
 
     def _linger(self) -> list[str]:
-        if self.system or (_LINGERING / getpass.getuser()).exists():
-            return []
-        return ["to run it while you are logged out: loginctl enable-linger"]
+        lingers = self.system or (_LINGERING / getpass.getuser()).exists()
+        return [] if lingers else ["to run it while you are logged out: loginctl enable-linger"]
 
     def remove(self) -> list[str]:
         """Stop and disable the unit if a manager runs, then remove its file."""
@@ -267,12 +268,7 @@ def service() -> None:
 
 
 def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def give(function: Any) -> Any:  # noqa: ANN401 - Click's decorators
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return give
+    return lambda function: reduce(lambda given, option: option(given), reversed(options), function)
 
 
 _MANAGER = _with(
@@ -286,6 +282,12 @@ _CHOICES = _with(
     click.option("--password-file", metavar="FILE", help="File with the password; only its path is stored."),
     click.option("--totp-secret-file", metavar="FILE", help="File with the TOTP secret; only its path is stored."),
     click.option("--sandbox", is_flag=True, help="Use the built-in sandbox: no account, no internet."),
+)  # fmt: skip
+
+_FIREWALL = click.option(
+    "--firewall", is_flag=False, flag_value="pf" if sys.platform == "darwin" else "nft",
+    type=click.Choice(["nft", "pf"]),
+    help="Show a firewall for the gateway's port, for root to load: by default nftables' table, on macOS pf's anchor.",
 )  # fmt: skip
 
 
@@ -361,8 +363,7 @@ def uninstall(call: Call, *, force: bool, **chosen: Any) -> Outcome:  # noqa: AN
     place = _place(call, {**chosen, "verb": "uninstall"})
     found = place.read()
     if found is None:
-        text = f"not installed: {place.where}"
-        return Outcome({**place.describe(), "removed": False}, "" if call.quiet else text)
+        return Outcome({**place.describe(), "removed": False}, "" if call.quiet else f"not installed: {place.where}")
     if not force and compare(found, "") is State.EDITED:
         _refuse_edited(place, "removed")
     following = place.remove()
@@ -373,15 +374,21 @@ def uninstall(call: Call, *, force: bool, **chosen: Any) -> Outcome:  # noqa: AN
 @service.command("show")
 @_MANAGER
 @_CHOICES
+@_FIREWALL
 @verb
-def show(call: Call, **chosen: Any) -> Outcome:  # noqa: ANN401 - see _MANAGER
+def show(call: Call, *, firewall: str | None, **chosen: Any) -> Outcome:  # noqa: ANN401 - see _MANAGER
     """Show what an install would write and how that differs from what is installed."""
+    if firewall is not None:
+        if any(chosen.values()):
+            raise Usage("--firewall cannot be combined with options of a service")
+        wanted = firewall_of(call.settings()).shown(firewall)
+        return Outcome({"profile": call.profile_name, "kind": firewall, "wanted": wanted}, wanted, is_verbatim=True)
     place = _place(call, {**chosen, "verb": "show"})
     found = place.read()
     wanted = place.render(_options(chosen, found))
     state = compare(found, wanted)
     call.say(f"{place.where}: {_WORDS[state]}")
-    text = wanted if found is None or state is State.CURRENT else _difference(found, wanted)
+    text = wanted if found is None or state is State.CURRENT else difference(found, wanted)
     return Outcome({**place.describe(), "state": str(state), "wanted": wanted, "found": found}, text, is_verbatim=True)
 
 
@@ -391,10 +398,3 @@ _WORDS = {
     State.OUTDATED: "installed; an install would change it",
     State.EDITED: "edited by hand or not made by gwctl; install --force would change it",
 }
-
-
-def _difference(found: str, wanted: str) -> str:
-    lines = difflib.unified_diff(
-        found.splitlines(keepends=True), wanted.splitlines(keepends=True), "installed", "install would write"
-    )
-    return "".join(lines)

@@ -23,6 +23,7 @@ from gwctl.state_file import look_at_json
 
 if TYPE_CHECKING:
     from gwctl.gateway.launch import RunningGateway
+    from gwctl.isolation.firewall import Firewall
     from gwctl.login.browser import Browser
     from gwctl.login_ledger.rules import LoginRecord
     from gwctl.process import Identity
@@ -214,6 +215,13 @@ class Case:
         from gwctl.gateway.launch import RunningGateway, recognised
 
         return recognised(self.paths, RunningGateway.from_json(self.state_of(self.paths.gateway_state_file)))
+
+    @property
+    def firewall(self) -> Firewall | None:
+        """The recorded firewall of the gateway's port."""
+        from gwctl.isolation.firewall import Firewall
+
+        return Firewall.from_json(self.state_of(self.paths.firewall_file))
 
     @property
     def stand_in(self) -> StandInRecord | None:

@@ -199,7 +199,7 @@ def check_state_files(case: Case) -> Iterator[Finding]:
         *(paths.supervisor_state_file, paths.gateway_state_file, paths.gateway_served_file, paths.sandbox_state_file),
         *(*ledgers, paths.budget_file, paths.last_end_file),
         *(paths.journal_seen_file, paths.leaf_file.with_suffix(".json"), paths.ca_dir / "ca.json"),
-        paths.chosen_port_file,
+        *(paths.chosen_port_file, paths.firewall_file),
     )
     seen = 0
     damaged = []

@@ -103,18 +103,26 @@ def check_door(case: Case) -> Iterator[Finding]:
 
 def check_isolation(case: Case) -> Iterator[Finding]:
     """Check who reaches the gateway's port: the running gateway's, otherwise the next one's."""
+    from gwctl.gateway.firewalled import is_loaded
     from gwctl.gateway.isolated import OTHER_MACHINES, OTHER_USERS, choose_isolation
 
     setting, running = case.known.values["isolation"], case.gateway
     if running is not None and running.network is not None:
         yield ok("only this user's programs reach the gateway, and it reaches only its upstream")
         return
+    if running is not None and (firewall := case.firewall) is not None:
+        if is_loaded(firewall):
+            yield ok(f"only this user's programs reach the gateway: the firewall's table {firewall.table} is loaded")
+            return
+        remedy = f"{case.command('service show --firewall')} | nft -f -"
+        yield failed(f"OPEN: the firewall's table {firewall.table} is not loaded", remedy, where="nft list ruleset")
+        return
     try:
         chosen = choose_isolation(case.known, str(case.known["upstream"]), case.environment.variables)
     except Configuration as error:
         yield failed(error.message, f"gwctl profile set {case.profile} isolation=auto", where=setting.source)
         return
-    if chosen.network is None:
+    if chosen.is_open:
         text = f"OPEN: {OTHER_USERS} and {OTHER_MACHINES} reach the gateway's port: {chosen.reason}"
         off = setting.value == "off"
         closing = "close the port to others with a firewall, or use a machine of your own"

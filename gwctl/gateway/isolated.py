@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from gwctl import process, state_file
 from gwctl.config import Settings
 from gwctl.errors import Configuration, GatewayFailed, GwctlError
+from gwctl.gateway.firewalled import why_no_firewall
+from gwctl.isolation.firewall import Firewall
 from gwctl.isolation.front import PORT_TAKEN
 from gwctl.isolation.namespaces import HOSTS, NOT_POSSIBLE, is_inside
 from gwctl.isolation.socket_owner import can_tell_owners
@@ -52,8 +54,7 @@ class Network:
         """Return the network of a gateway for ``upstream``; raise Configuration for a user that does not exist."""
         parts = urlsplit(upstream)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        uids = tuple(dict.fromkeys((os.geteuid(), *map(_uid_of, allow_users))))
-        return cls(parts.hostname or "", port, uids, tuple(names))
+        return cls(parts.hostname or "", port, _uids(allow_users), tuple(names))
 
     def to_json(self) -> dict[str, Any]:
         """Return the object for the state file."""
@@ -81,17 +82,22 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """How a gateway is kept from others; without ``network`` it is not, for the ``reason``."""
+    """How others are kept from a gateway: by a network of its own, a firewall, or, for the ``reason``, not at all."""
 
     network: Network | None
     reason: str = ""
+    firewall: Firewall | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether others reach the gateway."""
+        return self.network is None and self.firewall is None
 
     def describe(self) -> dict[str, Any]:
         """Return the ``isolation`` object of ``status``."""
-        isolated = self.network is not None
         return {
-            "kind": "namespace" if isolated else "off",
-            "open_to": [] if isolated else [OTHER_USERS, OTHER_MACHINES],
+            "kind": "off" if self.is_open else "firewall" if self.network is None else "namespace",
+            "open_to": [OTHER_USERS, OTHER_MACHINES] if self.is_open else [],
             "reason": self.reason or None,
         }
 
@@ -104,14 +110,37 @@ def choose_isolation(settings: Settings, upstream: str, environ: Mapping[str, st
     wanted = settings["isolation"]
     if wanted == "off":
         return Isolation(None, "isolation is off")
-    network = Network.to(upstream, settings["allow_users"], settings["certificate_names"])
-    reason = _against(settings, network) or why_not(environ)
-    if reason is None:
-        return Isolation(network)
-    if wanted != "auto":
+    if wanted == "firewall":
+        found = by_firewall(settings)
+    else:
+        network = Network.to(upstream, settings["allow_users"], settings["certificate_names"])
+        reason = _against(settings, network) or why_not(environ)
+        if reason is None:
+            return Isolation(network)
+        found = by_firewall(settings, reason) if wanted == "auto" else Isolation(None, reason)
+    if wanted != "auto" and found.is_open:
         source = settings.values["isolation"].source
-        raise Configuration(f"isolation = {wanted!r} ({source}) is not possible: {reason}", hint="gwctl doctor")
-    return Isolation(None, reason)
+        text = f"isolation = {wanted!r} ({source}) is not possible: {found.reason}"
+        cannot_load = wanted == "firewall" and os.geteuid() != 0
+        raise Configuration(text, hint=_instead(settings.paths.profile) if cannot_load else "gwctl doctor")
+    return found
+
+
+def _instead(profile: str) -> str:
+    choose, show = f"gwctl profile set {profile} isolation=", f"gwctl --profile {profile} service show --firewall"
+    return f"{choose}namespace; or {choose}off, and load what `{show}` prints as root"
+
+
+def by_firewall(settings: Settings, reason: str = "") -> Isolation:
+    """Return the isolation by a firewall, because of ``reason``; an open one, and why, if that is not possible."""
+    firewall = firewall_of(settings)
+    why = why_no_firewall(firewall)
+    return Isolation(None, reason, firewall) if why is None else Isolation(None, reason or why)
+
+
+def firewall_of(settings: Settings) -> Firewall:
+    """Return the firewall of the profile's port; raise Configuration for a user that does not exist."""
+    return Firewall(settings["port"], _uids(settings["allow_users"]))
 
 
 def _against(settings: Settings, network: Network) -> str | None:
@@ -148,6 +177,10 @@ def is_isolated(pid: int) -> bool:
         return sys.platform == "linux" and is_inside(pid)
     except OSError:
         return False
+
+
+def _uids(allow_users: Sequence[str]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys((os.geteuid(), *map(_uid_of, allow_users))))
 
 
 def _uid_of(user: str) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from gwctl import process, state_file
 from gwctl.errors import GatewayFailed, GwctlError, JavaMissing, PortBusy, TimedOut
+from gwctl.gateway.firewalled import unload_firewall
 from gwctl.gateway.isolated import HOSTS_FILE, FrontFailed, Network, PortTaken, entering, is_isolated, start_front
 from gwctl.gateway.java import Java
 from gwctl.gateway.keystore import certified_names
@@ -189,10 +190,11 @@ def _network_served(paths: Paths) -> Network | None:
 async def clear_leftovers(paths: Paths, *, grace_s: float) -> StopReport:
     """Stop what the state file names and is provably ours, even if it never became ready, and delete the record.
 
-    Stop also what works in the gateway's folder and in a network of its own.
+    Stop also what works in the gateway's folder and in a network of its own; then remove the port's firewall.
     """
     report = await process.stop(await asyncio.to_thread(_recorded, paths), grace_s=grace_s)
     if not report.survivors:
+        await whole(unload_firewall, paths)
         await whole(paths.gateway_state_file.unlink, missing_ok=True)
     return report
 

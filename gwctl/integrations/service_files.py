@@ -6,6 +6,7 @@ differs from one that an older gwctl made, and gwctl does not overwrite it.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import plistlib
@@ -132,6 +133,12 @@ def compare(found: str | None, wanted: str) -> State:
     if found == wanted:
         return State.CURRENT
     return State.OUTDATED if is_as_made(found) else State.EDITED
+
+
+def difference(found: str, wanted: str) -> str:
+    """Return how an install would change the installed text, as a unified diff."""
+    before, after = found.splitlines(keepends=True), wanted.splitlines(keepends=True)
+    return "".join(difflib.unified_diff(before, after, "installed", "install would write"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ def _stop_unrecorded(profile: Profile, observer: Observer, *, keep_session: bool
 async def _clear(profile: Profile) -> bool:
     from gwctl import process
     from gwctl.gateway import launch
+    from gwctl.gateway.firewalled import unload_firewall
     from gwctl.supervisor.profile_lock import unrecorded_gateway, unrecorded_stand_ins
     from gwctl.supervisor.registration import remove_socket
     from gwctl.supervisor.sandbox_process import StandInRecord, stop_stand_in
@@ -137,6 +138,7 @@ async def _clear(profile: Profile) -> bool:
     if survivors:
         pids = " ".join(str(one.pid) for one in survivors)
         raise TimedOut(f"these gateway processes do not exit: {pids}", hint=f"kill -9 {pids}")
+    unload_firewall(paths)  # also of a gateway whose record was lost
     left = SupervisorRecord.load(paths)
     remove_socket(paths, None if left is None else left.control)
     paths.supervisor_state_file.unlink(missing_ok=True)

@@ -17,10 +17,12 @@ from gwctl.errors import GatewayFailed, GwctlError, ProfileHeld, ReleaseMissing
 from gwctl.gateway import java, keystore, launch
 from gwctl.gateway import work_folder as home
 from gwctl.gateway.client import GatewayClient, PortCheck
-from gwctl.gateway.isolated import FrontFailed, Isolation, choose_isolation
+from gwctl.gateway.firewalled import is_loaded, load_firewall, record_firewall, recorded_firewall, unload_firewall
+from gwctl.gateway.isolated import FrontFailed, Isolation, by_firewall, choose_isolation
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.websocket import PushListener
 from gwctl.gateway.work_folder import GatewaySettings
+from gwctl.isolation.firewall import Firewall
 from gwctl.login.browser import find_browser
 from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
@@ -116,14 +118,13 @@ class GatewayKeeper:
             network=isolation.network,
         )
         try:
-            self.running = await launch.launch(self.paths, prepared, runtime, deadline_s=START_DEADLINE_S)
+            self.running = await self._launch(prepared, runtime, isolation.firewall)
         except FrontFailed as error:
             if self.settings["isolation"] != "auto":
                 raise
-            isolation = Isolation(None, error.message)
+            isolation = await asyncio.to_thread(by_firewall, self.settings, error.message)
             prepared = await self._prepare(release, upstream, leaf, isolation)
-            open_to_all = replace(runtime, network=None)
-            self.running = await launch.launch(self.paths, prepared, open_to_all, deadline_s=START_DEADLINE_S)
+            self.running = await self._launch(prepared, replace(runtime, network=None), isolation.firewall)
         self._settle_isolation(isolation)
         self.on_note(
             "gateway",
@@ -149,13 +150,29 @@ class GatewayKeeper:
         )
         return await asyncio.to_thread(home.prepare_home, self.paths, release.path, settings, leaf)
 
+    async def _launch(
+        self, prepared: home.PreparedHome, runtime: launch.Runtime, firewall: Firewall | None
+    ) -> launch.RunningGateway:
+        """Launch the gateway, its firewall first; if it fails, that is removed."""
+        if firewall is not None:
+            if not process.port_is_free(firewall.port):  # the table there may be another profile's
+                raise launch.port_busy(self.paths, firewall.port)
+            await whole(record_firewall, self.paths, firewall)
+            if (why := await whole(load_firewall, firewall)) is not None:
+                raise GatewayFailed(f"the firewall of the gateway's port cannot be loaded: {why}", hint="gwctl doctor")
+        try:
+            return await launch.launch(self.paths, prepared, runtime, deadline_s=START_DEADLINE_S)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(unload_firewall, self.paths))
+            raise
+
     def _settle_isolation(self, isolation: Isolation) -> None:
         """Note how the new gateway is isolated, warn if the one before was better off, and keep its front running."""
-        if self._was_isolated and isolation.network is None:
+        if self._was_isolated and isolation.is_open:
             text = f"the gateway is no longer isolated: {isolation.reason}"
             self.on_note("warning", code="isolation_lost", text=text)
         self._isolation = isolation
-        self._was_isolated = isolation.network is not None
+        self._was_isolated = not isolation.is_open
         if self.running is not None:
             self._front.watch(self.running)
 
@@ -219,7 +236,10 @@ class GatewayKeeper:
         if running.port != self.settings["port"] or not await asyncio.to_thread(self._serves_us):
             await self._log_out(running)
             return False
-        if running.network is None and self.settings["isolation"] in {"namespace", "required"}:
+        isolation = Isolation(running.network) if running.network is not None else await self._reload_firewall()
+        wanted = self.settings["isolation"]
+        lacks_network = running.network is None and wanted in {"namespace", "required"}
+        if lacks_network or (isolation.is_open and wanted == "firewall"):
             log.warning("the running gateway (pid %s) is not isolated; starting a new one", running.java.pid)
             await self._log_out(running)
             return False
@@ -234,12 +254,27 @@ class GatewayKeeper:
             await self._front.close()
             return False
         self.running = running
-        reason = "" if running.network is not None else "the gateway was started without isolation"
-        self._settle_isolation(Isolation(running.network, reason))
+        self._settle_isolation(isolation)
         self.release = next((one for one in store.list() if one.path == running.release_path), None)
         self.on_pin(leaf.spki_pin_base64)
         self.on_note("adopted", pid=running.java.pid, port=running.port)
         return True
+
+    async def _reload_firewall(self) -> Isolation:
+        """Load the recorded firewall of a running gateway again, for what happened to it meanwhile."""
+        firewall = await asyncio.to_thread(recorded_firewall, self.paths)
+        if firewall is None:
+            return Isolation(None, "the gateway was started without isolation")
+        why = await whole(load_firewall, firewall)
+        return Isolation(None, firewall=firewall) if why is None else Isolation(None, why)
+
+    async def keep_firewall(self) -> None:
+        """Load the running gateway's firewall again if it is gone: a reload of the machine's rules flushes it, too."""
+        firewall = None if self._isolation is None else self._isolation.firewall
+        if firewall is None or await asyncio.to_thread(is_loaded, firewall) or self.running is None:
+            return
+        self.on_note("warning", code="firewall_gone", text=f"the table {firewall.table} was removed; loading it again")
+        self._settle_isolation(await self._reload_firewall())
 
     async def _log_out(self, running: launch.RunningGateway) -> None:
         """End the session of a gateway that will be replaced: otherwise it would compete with the next one."""

@@ -367,6 +367,7 @@ class Service:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             self.disk.do(self.keeper.rotate_log)
+            await self.keeper.keep_firewall()
             self.notifier.look(self.loop.snapshot.reason)
             if self.hold.is_intact():
                 self.journal.seen(ready=self._was_ready)
@@ -380,21 +381,15 @@ class Service:
             self.keeper.let_go()
         elif self.order.sandbox and await self.folder.is_ours():
             await stop_stand_in(self.paths)
-        self._finish = {
-            "n": 0,
-            "kind": "finish",
-            "exit_code": finish.exit_code,
-            "code": finish.code,
-            "text": finish.text,
-            "hint": finish.hint,
-        }
+        told: dict[str, Any] = {"exit_code": finish.exit_code, "code": finish.code, "text": finish.text}
+        self._finish = {"n": 0, "kind": "finish", **told, "hint": finish.hint}
         if self.folder.abdicated:
             return
         self._gave_up = finish.exit_code != 0
         if finish.exit_code == 0 and self._forgets and self.budgets is not None:
             # The person may start it again at once: the budgets limit only what gwctl does by itself.
             self.disk.do(self.budgets.forget)
-        self.journal.write("end", exit_code=finish.exit_code, code=finish.code, text=finish.text)
+        self.journal.write("end", **told)
         self.disk.do(partial(write_json, self.paths.last_end_file, {**self._finish, "at_s": time.time()}))
         self._changed(self.loop.snapshot)
         await self.health.drain(DRAIN_S)
