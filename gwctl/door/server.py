@@ -113,7 +113,8 @@ def _listener(listen: str) -> socket.socket:
     host, _, port = listen.rpartition(":")
     address = host.strip("[]")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return socket.create_server((address, int(port)), family=family, backlog=128)
+    both = address == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((address, int(port)), family=family, backlog=128, dualstack_ipv6=both)
 
 
 async def serve(order: Order, until: Callable[[], Awaitable[object]], announce: Callable[[], None]) -> None:

@@ -15,34 +15,10 @@ from pathlib import Path
 import container_guard
 import pytest
 from cli_fakes import PROGRAM, Home, a_home, a_real_home
-from container_rig import ENTRYPOINT, Bridge, a_bridge, a_container
-from rig import Done, wait_for
+from container_rig import Bridge, a_bridge, a_container
+from rig import Done, free_port, wait_for
 
-ROUTES = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
-TO_BRIDGE = "eth0\t00000000\t010012AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
-OF_BRIDGE = "eth0\t000012AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
-ELSEWHERE = "eth0\t0000000A\t01006464\t0003\t0\t0\t0\t000000FF\t0\t0\t0\n"
-
-
-@pytest.mark.parametrize(
-    ("routes", "interface", "address"),
-    [
-        (OF_BRIDGE + TO_BRIDGE, "INTERFACE=eth0\nIFINDEX=2\n", "172.18.0.1\n"),
-        (OF_BRIDGE + ELSEWHERE, "INTERFACE=eth0\nIFINDEX=2\n", ""),
-        ("", "", ""),
-        (TO_BRIDGE, "DEVTYPE=macvlan\nINTERFACE=eth0\n", ""),
-        (TO_BRIDGE, None, ""),
-    ],
-    ids=["bridge", "no default route", "no network", "macvlan", "the host's own"],
-)
-def test_the_host_is_found_where_there_is_one(routes: str, interface: str | None, address: str, tmp_path: Path) -> None:
-    """A bridge's address is its host's; without a default route, or where that leads to a router, there is none."""
-    (tmp_path / "routes").write_text(ROUTES + routes)
-    (tmp_path / "net" / "eth0").mkdir(parents=True)
-    (tmp_path / "net" / "eth0" / ("device" if interface is None else "uevent")).write_text(interface or "")
-    argv = ["sh", str(ENTRYPOINT), "--host-address", str(tmp_path / "routes"), str(tmp_path / "net")]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0 if address else 1, address), done.stderr
+TOKEN = "a-token-of-this-test-only"
 
 
 def test_any_other_command_is_run_as_it_is(tmp_path: Path) -> None:
@@ -60,7 +36,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 def test_a_wrong_setting_does_not_loop(home: Home, tmp_path: Path) -> None:
     """A setting that cannot be read leaves the container there, unhealthy, until it is stopped; then it says 78."""
-    with a_container(tmp_path, variables={**home.variables, "GWCTL_ALLOW_HOST": "perhaps"}) as container:
+    with a_container(tmp_path, variables={**home.variables, "GWCTL_PORT": "perhaps"}) as container:
         container.wait_says("It stays stopped until you restart this container")
         assert home.gwctl("status", "--healthcheck") == Done(1, "stopped\n", "")
         assert container.stop() == 78
@@ -116,9 +92,10 @@ def test_a_refused_password_is_sent_once_however_often_the_container_is_restarte
             assert home.submits() == 1
 
 
-def get(bridge: Bridge, port: int, ca_file: Path, source: str) -> tuple[int, str]:
-    """Ask the gateway from this side of the link, verified, and return its answer's status and body."""
+def get(bridge: Bridge, port: int, ca_file: Path, source: str, token: str = "") -> tuple[int, str]:
+    """Ask a port from this side of the link, verified, and return its answer's status and body."""
     argv = ["curl", "-s", "--max-time", "10", "-w", "\n%{http_code}", "--cacert", str(ca_file), "--interface", source]
+    argv += ["-H", f"Authorization: Bearer {token}"]
     argv += ["--connect-to", f"::{bridge.inside}:{port}", f"https://localhost:{port}/v1/api/tickle"]
     body, _, status = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.rpartition("\n")
     return int(status), body
@@ -129,29 +106,35 @@ def get(bridge: Bridge, port: int, ca_file: Path, source: str) -> tuple[int, str
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(os.geteuid() != 0, reason="a network of its own is root's to make")
 def test_in_a_network_of_its_own(tmp_path: Path, real_release_zip: Path) -> None:
-    """As another user, without capabilities to make namespaces, behind a bridge: up, reached by the host alone.
+    """As another user, without capabilities to make namespaces, behind a bridge: up, reached by the door alone.
 
-    A neighbour on the same network is refused, the certificate is where other containers may have it and its key is
-    not, a killed supervisor costs neither gateway nor login, and `gwctl down` stays down.
+    It takes the token from wherever it comes, and the gateway's own port refuses host and neighbour. The certificate is
+    where other containers may have it and its key is not, a killed supervisor costs neither gateway nor login, and
+    `gwctl down` stays down.
     """
     shared = tmp_path / "shared"
     shared.mkdir()
     with a_bridge() as bridge, a_home(tmp_path) as home:
         home.gwctl("release", "install", str(real_release_zip)).check(0)
-        variables = {**home.variables, "GWCTL_ALLOW_HOST": "yes", "GWCTL_CA_FOLDER": str(shared)}
+        (tmp_path / "secrets").mkdir()
+        (tmp_path / "secrets" / "door_token").write_text(f"{TOKEN}\n")
+        door = free_port()
+        variables = {**home.variables, "GWCTL_DOOR": f"0.0.0.0:{door}", "GWCTL_CA_FOLDER": str(shared)}
+        variables["CREDENTIALS_DIRECTORY"] = str(tmp_path / "secrets")
         prefix = [*bridge.prefix, sys.executable, container_guard.__file__, "docker"]
         argv = ("gwctl", "up", "--foreground", "--sandbox")
         with a_container(tmp_path, *argv, variables=variables, prefix=prefix) as container:
             container.wait_says("authenticated")
-            assert f"the gateway answers this container and its host, {bridge.host}\n" in container.said
             assert "browser runs without its sandbox" in container.said
             assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in shared.iterdir()} == {
                 "ca.pem": 0o644,
                 "bundle.pem": 0o644,
             }
-            status, body = get(bridge, home.port, shared / "ca.pem", bridge.host)
-            assert (status, json.loads(body)["iserver"]["authStatus"]["authenticated"]) == (200, True)
-            assert get(bridge, home.port, shared / "ca.pem", bridge.neighbour) == (404, "Access Denied")
+            for source in (bridge.host, bridge.neighbour):
+                status, body = get(bridge, door, shared / "ca.pem", source, TOKEN)
+                assert (status, json.loads(body)["iserver"]["authStatus"]["authenticated"]) == (200, True)
+                assert get(bridge, door, shared / "ca.pem", source, "another")[0] == 401
+                assert get(bridge, home.port, shared / "ca.pem", source, TOKEN) == (404, "Access Denied")
 
             gateway = json.loads((home.profile_dir / "gateway.json").read_text())
             os.kill(json.loads((home.profile_dir / "supervisor.json").read_text())["pid"], signal.SIGKILL)

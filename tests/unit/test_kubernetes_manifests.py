@@ -37,6 +37,7 @@ OLDEST = "1.30"
 WITHOUT_SCHEMA = {"ServiceMonitor"}
 """Not Kubernetes' own: its fields are asserted below, one by one."""
 METRICS_PORT = 9464
+DOOR_PORT = 5443
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +167,7 @@ def test_probes_ask_what_they_mean(name: str) -> None:
     for one in workloads(name):
         gateway = container(one, "gwctl")
         ports = {port["name"]: port["containerPort"] for port in gateway["ports"]}
-        assert ports == {"gateway": KEYS["port"].default, "metrics": METRICS_PORT}
+        assert ports == {"metrics": METRICS_PORT, **({"door": DOOR_PORT} if name in {"sandbox", "accounts"} else {})}
         asked = {key: gateway[f"{key}Probe"]["httpGet"] for key in ("startup", "liveness", "readiness")}
         assert asked == {
             "startup": {"path": "/livez", "port": "metrics"},
@@ -213,17 +214,20 @@ def bot(account: str, namespace: str = "gwctl") -> Pod:
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_only_who_is_named_gets_in(name: str) -> None:
-    """The gateway's port is for the account's own bots, and for nobody without their component; metrics for monitoring.
+    """The door is for the account's own bots, and for nobody without their component; metrics for monitoring.
 
-    The gateway asks for no password, and its allow list does not guard the WebSocket.
+    Nobody reaches the gateway's own port, which asks for no password.
     """
     policies = of_kind(overlay(name), "NetworkPolicy")
     for one in workloads(name):
         account = one["spec"]["template"]["metadata"]["labels"]["gwctl/account"]
         opened = name in {"sandbox", "accounts"}
-        assert may_reach(policies, one, "gateway", bot(account)) is opened
+        assert may_reach(policies, one, "door", bot(account)) is opened
+        for anybody in (bot(account), STRANGER, PROMETHEUS, Pod("gwctl", {})):
+            assert not may_reach(policies, one, "gateway", anybody)
+            assert not may_reach(policies, one, str(KEYS["port"].default), anybody)
         for other in (bot("another"), bot(account, "elsewhere"), STRANGER, PROMETHEUS, Pod("gwctl", {})):
-            assert not may_reach(policies, one, "gateway", other)
+            assert not may_reach(policies, one, "door", other)
         assert may_reach(policies, one, "metrics", PROMETHEUS)
         for other in (bot(account), STRANGER, Pod("default", {"app": "prometheus"})):
             assert not may_reach(policies, one, "metrics", other)
@@ -267,7 +271,7 @@ def test_services_budgets_and_monitor_choose_the_pods_they_are_for(name: str) ->
     for one in workloads(name):
         (service,) = [s for s in of_kind(objects, "Service") if s["metadata"]["name"] == one["spec"]["serviceName"]]
         ports = {port["name"]: (port["port"], port["targetPort"]) for port in service["spec"]["ports"]}
-        opened = {"gateway": (5000, "gateway")} if name in {"sandbox", "accounts"} else {}
+        opened = {"door": (DOOR_PORT, "door")} if name in {"sandbox", "accounts"} else {}
         assert ports == {"metrics": (METRICS_PORT, "metrics"), **opened}
 
 
@@ -375,8 +379,8 @@ def test_a_list_gives_accounts_that_share_nothing(tmp_path: Path) -> None:
         elif one["kind"] == "NetworkPolicy":
             assert sum(fits(one["spec"]["podSelector"], each) for each in labels) == 1
     policies = of_kind(objects, "NetworkPolicy")
-    assert may_reach(policies, found[0], "gateway", bot(labels[0]["gwctl/account"]))
-    assert not may_reach(policies, found[0], "gateway", bot(labels[1]["gwctl/account"]))
+    assert may_reach(policies, found[0], "door", bot(labels[0]["gwctl/account"]))
+    assert not may_reach(policies, found[0], "door", bot(labels[1]["gwctl/account"]))
 
 
 def test_the_list_in_the_repository_is_what_the_script_makes_of_it(tmp_path: Path) -> None:
