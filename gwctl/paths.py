@@ -58,6 +58,7 @@ class Paths:
                 self.cache_dir,
                 self.gateway_dir,
                 self.logs_dir,
+                self.ledgers_dir,
             )
         )
 
@@ -82,6 +83,15 @@ class Paths:
     def profiles_dir(self) -> Path:
         """The folder with one folder per profile."""
         return self.state_dir / "profiles"
+
+    @property
+    def ledgers_dir(self) -> Path:
+        """The login ledgers (law 2): IBKR counts for each username, whatever profile sent the password."""
+        return self.state_dir / "ledgers"
+
+    def account_ledger_file(self, account: str) -> Path:
+        """Every login submit of one account, and its outcome."""
+        return self.ledgers_dir / f"{account}.json"
 
     # Of one profile.
 
@@ -157,12 +167,12 @@ class Paths:
 
     @property
     def ledger_file(self) -> Path:
-        """Every login submit and its outcome (law 2)."""
+        """Which account the profile's last start was for; in earlier versions, the ledger of this profile alone."""
         return self.profile_dir / "ledger.json"
 
     @property
     def sandbox_ledger_file(self) -> Path:
-        """The same for logins at the sandbox, so that those never count against an account."""
+        """Every login submit at this profile's sandbox: those never count against an account."""
         return self.profile_dir / "ledger.sandbox.json"
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NotRequired, TypedDict
 
@@ -99,13 +100,23 @@ class SupervisorStatus(TypedDict):
 
 
 class LoginStatus(TypedDict):
-    """The logins so far: refusals in the last 24 h, and whether a person is needed."""
+    """The logins so far: refusals in the last 24 h, and whether a person is needed.
+
+    They are those of the username: ``shared_with`` names the other profiles that have it, too.
+    """
 
     last_at: str | None
     last_outcome: str | None
     rejected: int
     rejected_limit: int
     locked: bool
+    shared_with: NotRequired[list[str]]
+    """Supervisors before 0.1 leave it out."""
+
+
+def together(names: Sequence[str]) -> str:
+    """Return, in words, which other profiles' logins are counted as well; empty without any."""
+    return f"together with {', '.join(names)}: the same username" if names else ""
 
 
 class NextStep(TypedDict):

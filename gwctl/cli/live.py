@@ -20,7 +20,7 @@ from gwctl.history.replay import State
 from gwctl.lifecycle.manual_login import has_display
 from gwctl.lifecycle.status import look_always
 from gwctl.plain_text import json_text, one_line
-from gwctl.session_status import NextStep, Status, Tickles, access, door_line
+from gwctl.session_status import NextStep, Status, Tickles, access, door_line, together
 from gwctl.times import duration, utc
 
 if TYPE_CHECKING:
@@ -216,6 +216,8 @@ def _budget(status: Status) -> list[tuple[str, str]]:
     rows = [("logins", f"{login['rejected']} of {login['rejected_limit']} refusals in 24 h{locked}")]
     if login["last_at"]:
         rows.append(("", f"last {str(login['last_outcome']).replace('_', ' ')} at {login['last_at']}"))
+    if shared := together(login.get("shared_with", [])):
+        rows.append(("", shared))
     if status["budget"]:
         spent = (f"{budgeted} {one['hour']}/{one['per_hour']}" for budgeted, one in status["budget"].items())
         rows.append(("this hour", " · ".join(spent)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +15,7 @@ from gwctl.config import Settings
 from gwctl.credentials import Found
 from gwctl.errors import BrowserMissing, GatewayUnreachable, LoginFailed, SecondFactorNeeded, UpstreamUnreachable, Usage
 from gwctl.login.failures import FailureRecorder, latest
+from gwctl.session_status import together
 from gwctl.supervisor.control import SupervisorClient
 
 if TYPE_CHECKING:
@@ -197,29 +197,23 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
     began_s = time.time()
     client = SupervisorClient.find(call.paths)
     sandbox = client is not None and client.record.sandbox
-    ledger_file = call.paths.sandbox_ledger_file if sandbox else call.paths.ledger_file
     if reset_lockout:
-        if call.paths.profile_dir.is_dir():
-            Ledger(ledger_file).reset()
-        call.say("cleared the refused logins")
+        ledger = Ledger.of(call.settings(), sandbox=sandbox)
+        if ledger.exists:
+            ledger.reset()
+        shared = together(ledger.account.shared_with)
+        call.say("cleared the refused logins" + (f", {shared}" if shared else ""))
     if client is None:
         if reset_lockout:
             return Outcome({"reset": True, "logged_in": False}, f"next: {call.command('up')}")
         raise GatewayUnreachable(f"profile {call.profile_name!r} is not running", hint=call.command("up"))
     found: dict[str, Found] = {}
     if sandbox:
-        _lift_what_waits_for_a_person(ledger_file)
+        # IBKR refused nothing for want of a second factor, and now a person is present.
+        Ledger(call.paths.sandbox_ledger_file).lift_block(code=SecondFactorNeeded.code)
     else:
         found = check_login(call.target(), call.settings(), Terminal(call), by_person=True)
     since = wish_login(call.target(), client, found, Terminal(call))
     with Terminal(call) as terminal:
         status = follow_until_ready(call.target(), client, terminal, timeout_s=timeout_s, since=since, began_s=began_s)
     return Outcome(status, "" if call.quiet else "logged in")
-
-
-def _lift_what_waits_for_a_person(ledger_file: Path) -> None:
-    """Allow another login after a missing second factor: IBKR refused nothing, and now a person is present."""
-    from gwctl.login_ledger.ledger import Ledger
-
-    if ledger_file.exists():
-        Ledger(ledger_file).lift_block(code=SecondFactorNeeded.code)

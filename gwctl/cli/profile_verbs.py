@@ -250,14 +250,23 @@ def _check_together(call: Call, name: str, values: dict[str, Any]) -> None:
 @click.argument("name")
 @verb
 def delete(call: Call, *, name: str) -> Outcome:
-    """Delete profile NAME from config.toml, and its folder with its count of refused logins."""
+    """Delete profile NAME from config.toml, and its folder; the refused logins of its username stay counted."""
     from gwctl.gateway.launch import adopt
+    from gwctl.login_ledger.ledger import Ledger
 
     paths = call.target().with_name(name).paths
     if SupervisorClient.find(paths) is not None or adopt(paths) is not None:
         raise ProfileHeld(f"profile {name!r} is running", hint=f"gwctl --profile {name} down")
     if name not in profile_names(call.environment):
         raise Configuration(f"unknown profile {name!r}", hint="gwctl profile list")
+    ledger = Ledger.of(load(name, environment=call.environment))
+    if ledger.exists:
+        ledger.prepare()
+        if ledger.account.name is None and ledger.summary(1)["rejected"]:
+            raise Configuration(
+                f"profile {name!r} has refused logins of the last 24 h, and its settings name no username to count",
+                hint=f"GWCTL_USERNAME=NAME gwctl profile delete {name}, or wait",
+            )
     with _writing(call) as (_, document):
         if name in document.get("profiles", {}):
             del document["profiles"][name]

@@ -12,7 +12,7 @@ from gwctl.cli.output import Outcome, megabytes, rows
 from gwctl.cli.terminal import Terminal
 from gwctl.errors import GwctlError, TryAgain
 from gwctl.lifecycle.status import CANNOT_TELL, READY, Wanted, look_always, wait_for
-from gwctl.session_status import Status, access, door_line
+from gwctl.session_status import Status, access, door_line, together
 from gwctl.times import duration
 
 
@@ -256,6 +256,8 @@ def render(status: Status) -> str:
     locked = " · LOCKED, a person is needed" if login["locked"] else ""
     last = f" · last {login['last_outcome']} at {login['last_at']}" if login["last_at"] else ""
     lines.append(f"  login       {login['rejected']} of {login['rejected_limit']} refusals in 24 h{last}{locked}")
+    if shared := together(login.get("shared_with", [])):
+        lines.append(f"              {shared}")
     # An earlier version's supervisor does not report this.
     for one in status.get("drift", []):
         lines += [f"  settings    {one['text']}", f"              to apply it: {one['remedy']}"]

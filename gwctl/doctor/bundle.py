@@ -240,15 +240,18 @@ def _shown(name: str, value: Any) -> Any:  # noqa: ANN401 - a setting's own type
 
 
 def _ledger(case: Case) -> dict[str, Any]:
-    from gwctl.login_ledger.ledger import describe, machine_uptime
-    from gwctl.login_ledger.rules import Now
+    from gwctl.login_ledger.ledger import machine_uptime
+    from gwctl.login_ledger.rules import Now, describe
 
-    record = case.ledger()
+    ledger = case.ledger
+    record = ledger.look()
     if record is None:
-        return {"readable": False, "there": case.state_of(case.ledger_file) is not None}
+        return {"readable": False, "there": ledger.exists}
     limit = int(case.settings["rejected_limit"]) if case.settings is not None else int(KEYS["rejected_limit"].default)
+    shown = describe(record, min(limit, ledger.account.limit), Now(case.ports.wall_clock(), machine_uptime()))
     return {
-        **describe(record, limit, Now(case.ports.wall_clock(), machine_uptime())),
+        **shown,
+        "shared_with": len(ledger.account.shared_with),
         "outcomes": dict(Counter(str(submit.outcome) for submit in record.submits)),
         "has_worked": record.worked_print is not None,
         "blocked_by": record.block.code if record.block else None,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gwctl.gateway.launch import RunningGateway
     from gwctl.isolation.firewall import Firewall
     from gwctl.login.browser import Browser
-    from gwctl.login_ledger.rules import LoginRecord
+    from gwctl.login_ledger.ledger import Ledger
     from gwctl.process import Identity
     from gwctl.supervisor.sandbox_process import StandInRecord
 
@@ -233,13 +233,13 @@ class Case:
         return None
 
     @property
-    def ledger_file(self) -> Path:
-        """The ledger of the session's logins: the sandbox has a separate one."""
-        return self.paths.sandbox_ledger_file if self.is_sandbox else self.paths.ledger_file
+    def ledger(self) -> Ledger:
+        """The ledger of the session's logins: the account's, or the profile's own in the sandbox."""
+        from gwctl.login_ledger.ledger import Ledger
 
-    def ledger(self) -> LoginRecord | None:
-        """Return the record in that ledger; None if it is missing or damaged."""
-        return ledger_record(self.state_of(self.ledger_file))
+        if self.is_sandbox:
+            return Ledger(self.paths.sandbox_ledger_file)
+        return Ledger.noted(self.paths) if self.settings is None else Ledger.of(self.settings)
 
     def state_of(self, file: Path) -> dict[str, Any] | None:
         """Return the content of a state file; None if it is missing or unreadable, which ``state_files`` reports."""
@@ -247,15 +247,6 @@ class Case:
             return look_at_json(file)[0]
         except OSError:
             return None
-
-
-def ledger_record(raw: dict[str, Any] | None) -> LoginRecord | None:
-    """Return the record in a ledger's content; None if it is missing or damaged."""
-    from gwctl.login_ledger.ledger import record_from
-
-    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return None if raw is None else record_from(raw)
-    return None
 
 
 def nearest(folder: Path) -> Path:

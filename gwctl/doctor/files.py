@@ -10,9 +10,10 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from gwctl.config import load, profile_names
-from gwctl.doctor.case import Case, Finding, failed, ledger_record, nearest, ok, warning
+from gwctl.doctor.case import Case, Finding, failed, nearest, ok, warning
 from gwctl.errors import GwctlError
 from gwctl.integrations.service_managers import read_crontab
 from gwctl.ownership import Untrusted
@@ -136,7 +137,7 @@ def check_permissions(case: Case) -> Iterator[Finding]:
     paths = case.paths
     remedies = {_FOREIGN: f"sudo chown -R {_me()}", _READABLE: "chmod go=", _WRITABLE: "chmod go-w"}
     wrong: dict[str, list[Path]] = {what: [] for what in remedies}
-    for folder in (paths.profile_dir, paths.ca_dir, paths.releases_dir):
+    for folder in (paths.profile_dir, paths.ledgers_dir, paths.ca_dir, paths.releases_dir):
         for path in _below(folder):
             what = _fault_of(path, is_private=folder != paths.releases_dir and path.name not in _PUBLIC)
             if what is not None:
@@ -194,7 +195,7 @@ def _quoted(paths: list[Path]) -> str:
 def check_state_files(case: Case) -> Iterator[Finding]:
     """Check that every state file can be read; the next program that uses a damaged one sets it aside."""
     paths = case.paths
-    ledgers = (paths.ledger_file, paths.sandbox_ledger_file)
+    ledgers = (case.ledger.file, *{paths.ledger_file, paths.sandbox_ledger_file} - {case.ledger.file})
     files = (
         *(paths.supervisor_state_file, paths.gateway_state_file, paths.gateway_served_file, paths.sandbox_state_file),
         *(*ledgers, paths.budget_file, paths.last_end_file),
@@ -206,10 +207,9 @@ def check_state_files(case: Case) -> Iterator[Finding]:
     for file in files:
         value, is_damaged = look_at_json(file)
         seen += value is not None
-        is_no_ledger = value is not None and file in ledgers and ledger_record(value) is None
-        if is_damaged or is_no_ledger:
+        if is_damaged or (value is not None and file in ledgers and not _is_ledger(value)):
             damaged.append(file)
-    aside = sorted(paths.profile_dir.glob("*.damaged-*")) if paths.profile_dir.is_dir() else []
+    aside = sorted(file for folder in (paths.profile_dir, paths.ledgers_dir) for file in folder.glob("*.damaged-*"))
     if damaged:
         yield failed(
             f"{_named(damaged)} damaged; gwctl sets it aside and creates a new one",
@@ -222,6 +222,16 @@ def check_state_files(case: Case) -> Iterator[Finding]:
         )
     if not damaged and not aside:
         yield ok(f"{seen} of {len(files)} exist and are readable" if seen else "none yet")
+
+
+def _is_ledger(value: dict[str, Any]) -> bool:
+    from gwctl.login_ledger.storage import DAMAGE, Stored
+
+    try:
+        Stored.from_json(value)
+    except DAMAGE:
+        return False
+    return True
 
 
 def check_logs(case: Case) -> Iterator[Finding]:

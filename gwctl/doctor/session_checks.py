@@ -14,6 +14,7 @@ from gwctl.credentials import Found, Sources, doubt_of, find
 from gwctl.doctor.case import Case, Finding, failed, not_checked, ok, warning
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.process import Identity
+from gwctl.session_status import together
 from gwctl.supervisor.attempt import run_secret_command
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
 from gwctl.supervisor.profile_lock import unrecorded_gateway, unrecorded_stand_ins, unrecorded_supervisors
@@ -244,17 +245,22 @@ def _faults_of_file(case: Case, name: str) -> Iterator[Finding]:
 def check_login(case: Case) -> Iterator[Finding]:
     """Report how the last login ended, the refusals in 24 hours, and whether a person must unlock the login."""
     from gwctl.login.failures import latest
-    from gwctl.login_ledger.ledger import describe, machine_uptime
-    from gwctl.login_ledger.rules import SUCCESS, Now
+    from gwctl.login_ledger.ledger import machine_uptime
+    from gwctl.login_ledger.rules import SUCCESS, Now, describe
 
-    file = case.ledger_file
-    record = case.ledger()
+    ledger = case.ledger
+    record = ledger.look()
+    shared = together(ledger.account.shared_with)
     if record is None:
-        yield not_checked(f"a readable {file.name}") if file.exists() else ok("none yet")
+        yield (
+            not_checked(f"a readable {ledger.file.name}")
+            if ledger.exists
+            else ok(", ".join(filter(None, ("none yet", shared))))
+        )
         return
-    limit = int(case.known["rejected_limit"])
+    limit = min(int(case.known["rejected_limit"]), ledger.account.limit)
     login = describe(record, limit, Now(case.ports.wall_clock(), machine_uptime()))
-    refusals = f"{login['rejected']} of {limit} refusals in 24 h"
+    refusals = ", ".join(filter(None, (f"{login['rejected']} of {limit} refusals in 24 h", shared)))
     last = f"last {login['last_outcome']} at {login['last_at']}" if login["last_at"] else "none yet"
     if login["locked"]:
         blocked = record.block.reason if record.block else None

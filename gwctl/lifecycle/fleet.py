@@ -330,9 +330,11 @@ def _claim_port(settings: Settings, port: int, ports: dict[int, str]) -> None:
 
 
 def _claim_user(settings: Settings, users: dict[str, str]) -> None:
+    from gwctl.login_ledger.accounts import same_username
+
     name, user = settings.profile, settings["username"]
-    if user is not None and users.setdefault(str(user).lower(), name) != name:
+    if user is not None and (first := users.setdefault(same_username(user), name)) != name:
         raise Configuration(
-            f"profile {users[str(user).lower()]!r} has the same username, and IBKR allows one session per username",
+            f"profile {first!r} has the same username, and IBKR allows one session per username",
             hint=f"gwctl profile set {name} username=ANOTHER",
         )

@@ -154,9 +154,10 @@ def _check_law_2(profile: Profile, settings: Settings, credentials: Credentials,
     from gwctl.login_ledger.ledger import Ledger
     from gwctl.supervisor.attempt import Attempt
 
-    if not settings.paths.ledger_file.exists():
+    ledger = Ledger.of(settings)
+    if not ledger.exists:
         return
-    attempt = Attempt(Ledger(settings.paths.ledger_file), credentials, settings)
+    attempt = Attempt(ledger, credentials, settings)
     permission = attempt.permission()
     if permission.code == SecondFactorNeeded.code and has_person:
         # IBKR refused nothing, and now a person is present.

@@ -6,6 +6,7 @@ import contextlib
 import time
 from typing import Literal
 
+from gwctl.config import Settings
 from gwctl.errors import GwctlError, TimedOut, TryAgain
 from gwctl.lifecycle.profile import Profile
 from gwctl.paths import Paths
@@ -64,16 +65,16 @@ def stopped_status(profile: Profile) -> Status:
     paths = profile.paths
     at_s, text = _last_end(paths)
     port: int | None = None
-    limit = 3
+    settings: Settings | None = None
     try:
         settings = profile.settings()
-        port, limit = settings["port"], settings["rejected_limit"]
+        port = settings["port"]
     except GwctlError as error:
         text = f"{error.message} ({error.hint})" if error.hint else error.message
     since = utc(at_s) if at_s else None
     status = blank_status(profile, port)
     status["reason"], status["since"], status["last_error"] = text or "not running", since, text
-    status["login"] = _login(paths, limit)
+    status["login"] = _login(paths, settings)
     return status
 
 
@@ -129,16 +130,24 @@ def _last_end(paths: Paths) -> tuple[float | None, str | None]:
             return None, None
 
 
-def _login(paths: Paths, limit: int) -> LoginStatus:
-    if paths.ledger_file.exists():
+def _login(paths: Paths, settings: Settings | None) -> LoginStatus:
+    limit = 3 if settings is None else int(settings["rejected_limit"])
+    if paths.ledgers_dir.exists() or paths.ledger_file.exists():
         from gwctl.login_ledger.ledger import Ledger
 
-        return Ledger(paths.ledger_file).summary(limit)
+        return (Ledger.noted(paths) if settings is None else Ledger.of(settings)).summary(limit)
     return _no_login(limit)
 
 
 def _no_login(limit: int) -> LoginStatus:
-    return {"last_at": None, "last_outcome": None, "rejected": 0, "rejected_limit": limit, "locked": False}
+    return {
+        "last_at": None,
+        "last_outcome": None,
+        "rejected": 0,
+        "rejected_limit": limit,
+        "locked": False,
+        "shared_with": [],
+    }
 
 
 LOOK_EVERY_S = 0.2

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
-import math
-import secrets
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
+from gwctl.config import Settings
 from gwctl.credentials import Secret, fingerprint
 from gwctl.errors import DiskTrouble, ProfileHeld
+from gwctl.login_ledger.accounts import Account, respelled, same_username
 from gwctl.login_ledger.rules import (
-    OUTCOMES,
     UNCOUNTED,
     Block,
     LoginRecord,
@@ -31,17 +28,17 @@ from gwctl.login_ledger.rules import (
     Uptime,
     asked,
     begun,
+    describe,
     ended,
     forgiven,
+    known_as,
     may_submit,
-    reached_limit,
-    refusals_within_day,
     withdrawn,
 )
-from gwctl.ownership import read_ours
-from gwctl.session_status import LoginStatus
+from gwctl.login_ledger.storage import DAMAGE, Stored, former_from, look_at, noted_account
+from gwctl.paths import Paths
+from gwctl.session_status import LoginStatus, together
 from gwctl.state_file import make_private_dir, read_json, set_aside, write_json
-from gwctl.times import utc
 
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 """Linux gives each boot of the machine an ID; other systems do not, and the ledger uses the wall clock there."""
@@ -58,86 +55,202 @@ def machine_uptime() -> Uptime | None:
 
 
 LOCK_TIMEOUT_S = 10.0
+TURN_WAIT_S = 30.0
+"""How long a login waits for another profile's login with the same username; one takes seconds, or a person's time."""
 
 log = logging.getLogger("gwctl.supervisor")
 
 
 class Ledger:
-    """The submits of one profile. Every method reads the file again: other processes write it, too.
+    """The submits of one account. Every method reads the file again: other processes write it, too.
 
     Fingerprints are salted scrypt; the password itself is never stored. ``wall_clock`` returns seconds since 1970,
-    ``uptime`` a clock that cannot be set.
+    ``uptime`` a clock that cannot be set. Without an ``account``, no other profile and no former ledger counts.
     """
 
     def __init__(
         self,
         file: Path,
+        account: Account | None = None,
         *,
         wall_clock: Callable[[], float] = time.time,
         uptime: Callable[[], Uptime | None] = machine_uptime,
     ) -> None:
         self.file = file
+        self.account = account or Account(None, file, file)
         self.wall_clock = wall_clock
         self.uptime = uptime
-        self._known: tuple[LoginRecord, str] | None = None
-        self._unwritten = False
+        self._former = list(self.account.former)
+        self._known: Stored | None = None
+        self._unwritten: list[Callable[[LoginRecord], LoginRecord]] = []
         self.last_begun: Submit | None = None
-        """The last submit that ``begin_submit`` wrote, to withdraw it if needed."""
-        self._printed: tuple[weakref.ref[Secret], str, str] | None = None
+        """The last submit that ``begin_submit`` wrote, to end it or to withdraw it."""
+        # Taken in one thread and released in another.
+        self._turn = FileLock(f"{file}.submit.lock", timeout=0, mode=0o600, thread_local=False)
+        self._printed: tuple[weakref.ref[Secret], dict[tuple[str, str | None], str]] | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, *, sandbox: bool = False) -> Ledger:
+        """Return the ledger of the settings' account; the sandbox has one for each profile. Raise Configuration."""
+        if sandbox:
+            return cls(settings.paths.sandbox_ledger_file)
+        account = Account.of(settings)
+        return cls(account.file, account)
+
+    @classmethod
+    def noted(cls, paths: Paths) -> Ledger:
+        """Return the ledger of a profile whose settings cannot be read, as its last start noted it."""
+        account = Account.noted(paths)
+        return cls(account.file, account)
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever counted."""
+        return any(file.exists() for file in (self.file, *self._former))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         make_private_dir(self.file.parent)
         try:
-            with FileLock(f"{self.file}.lock", timeout=LOCK_TIMEOUT_S, mode=0o600):
+            with ExitStack() as locks:
+                for file in (self.file, *(former for former in self._former if former.exists())):
+                    locks.enter_context(FileLock(f"{file}.lock", timeout=LOCK_TIMEOUT_S, mode=0o600))
                 yield
-        except Timeout:
-            raise ProfileHeld(f"another gwctl holds {self.file}.lock", hint="try again in a moment") from None
+        except Timeout as error:
+            raise ProfileHeld(f"another gwctl holds {error.lock_file}", hint="try again in a moment") from None
         except OSError as error:
             raise DiskTrouble(
                 f"cannot write {self.file}: {error.strerror}", hint=f"check the owner of {self.file.parent}"
             ) from error
 
-    def _load(self) -> tuple[LoginRecord, str, Path | None]:
-        if self._unwritten and self._known is not None:
-            return *self._known, None
+    def _load(self) -> tuple[Stored, Path | None]:
         raw, aside = read_json(self.file)
+        stored = None
         if raw is not None:
             try:
-                self._known = record_from(raw), str(raw["salt"])
-            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+                stored = Stored.from_json(raw)
+            except DAMAGE:
                 aside = set_aside(self.file)
-            else:
-                return *self._known, None
-        elif aside is None and self._known is not None:
-            # The file was deleted while the supervisor ran: its content still counts, and the next submit writes it.
-            return *self._known, None
-        if aside is not None:
-            log.warning("the damaged login ledger was moved to %s", aside)
-        # A new ledger knows no password that worked, so the next one is sent at most once, to be careful.
-        return LoginRecord(), secrets.token_hex(16), aside
+        if stored is None:
+            # The file was lost while the supervisor ran: its content still counts, and the next submit writes it.
+            stored = self._known
+        stored, lost = self._with_former(stored)
+        for damaged in (aside, lost):
+            if damaged is not None:
+                log.warning("the damaged login ledger was moved to %s", damaged)
+        aside = aside or lost
+        if stored is None:
+            return Stored.new(), aside
+        for change in self._unwritten:
+            stored = replace(stored, record=change(stored.record))
+        self._known = stored
+        return stored, aside
 
-    def _save(self, record: LoginRecord, salt: str) -> None:
-        write_json(self.file, {"salt": salt, **asdict(record)})
-        self._known, self._unwritten = (record, salt), False
+    def _with_former(self, stored: Stored | None) -> tuple[Stored | None, Path | None]:
+        """Return the ledger with what only the former ledgers hold, and where a damaged one was moved to."""
+        aside = None
+        for file in self._former:
+            raw, lost = read_json(file)
+            try:
+                former = former_from(raw) if raw is not None else None
+            except DAMAGE:
+                former, lost = None, set_aside(file)
+            aside = aside or lost
+            if former is not None:
+                stored = former if stored is None else stored.with_former(former)
+        return stored, aside
 
-    def _save_or_keep(self, record: LoginRecord, salt: str) -> None:
-        """Write the record; on a full disk, keep it in memory for this process until ``restore`` writes it."""
+    def _save(self, stored: Stored) -> None:
+        write_json(self.file, stored.to_json())
+        self._known, self._unwritten = stored, []
+        # From here on, a crash loses nothing: what was joined once is joined again, and counts once.
+        for file in tuple(self._former):
+            with suppress(DiskTrouble):
+                self._leave_note(file)
+                self._former.remove(file)
+
+    def _leave_note(self, file: Path) -> None:
+        """Leave a note in a profile's folder for earlier versions of gwctl, and for calls that know no username."""
+        raw = look_at(file)
+        if self.account.name is None or noted_account(raw) == self.account.name:
+            return
         try:
-            self._save(record, salt)
-        except DiskTrouble:
-            self._known, self._unwritten = (record, salt), True
-            raise
+            left = Stored.new() if raw is None else Stored.from_json(raw)
+        except DAMAGE:
+            left = Stored.new()
+        write_json(file, left.note(self.account.name))
 
-    def _print(self, password: Secret, salt: str) -> str:
-        """Return the fingerprint, computed once for each object: scrypt is slow, and a login asks twice.
+    def prepare(self) -> Path | None:
+        """Take over the former ledgers; return where a damaged ledger was moved to, None if it is intact or new.
 
-        The cache holds only a weak reference to the password.
+        Only a supervisor calls this: an earlier version's supervisor sends nothing once its ledger was taken over.
         """
-        known = self._printed
-        if known is None or known[0]() is not password or known[1] != salt:
-            known = self._printed = weakref.ref(password), salt, fingerprint(password, salt)
-        return known[2]
+        with self._locked():
+            stored, aside = self._load()
+            if aside is not None or self._former:
+                self._save(stored)
+            self._leave_note(self.account.own_file)
+            return aside
+
+    def _change(self, change: Callable[[LoginRecord], LoginRecord]) -> LoginRecord:
+        """Write a changed record; on a full disk, keep the change in memory for this process until it can be written.
+
+        The change, not the record: another profile may write the file meanwhile.
+        """
+        with self._locked():
+            stored, _ = self._load()
+            changed = replace(stored, record=change(stored.record))
+            if changed == stored and not self._unwritten:
+                return stored.record
+            try:
+                self._save(changed)
+            except DiskTrouble:
+                self._unwritten.append(change)
+                self._known = changed
+                raise
+            return changed.record
+
+    def _prints(self, password: Secret, salts: Sequence[str]) -> list[str]:
+        """Return the fingerprints that the ledger may know a password by, first that of a new submit.
+
+        Each is computed once for each object: scrypt is slow, and a login asks twice. The cache holds only a weak
+        reference to the password.
+        """
+        if self._printed is None or self._printed[0]() is not password:
+            self._printed = weakref.ref(password), {}
+        known = self._printed[1]
+        username = self.account.username
+        spelled = username if username is not None and username != same_username(username) else None
+        for salt in salts:
+            for spelling in (None, spelled):
+                if (salt, spelling) not in known:
+                    secret = password if spelling is None else respelled(password, spelling)
+                    known[salt, spelling] = fingerprint(secret, salt)
+        return [known[salt, spelling] for spelling in dict.fromkeys((None, spelled)) for salt in salts]
+
+    def _ask(self, stored: Stored, password: Secret, context: str, limit: int) -> tuple[Permission, LoginRecord]:
+        """Return law 2's answer, and the record as it is about ``password``."""
+        own, *others = self._prints(password, stored.salts)
+        record = known_as(stored.record, own, others)
+        question = Question(own, context, min(limit, self.account.limit))
+        permission = may_submit(record, question, self._now())
+        if permission.code == "locked_out" and self.account.shared_with:
+            permission = replace(permission, reason=f"{permission.reason} ({together(self.account.shared_with)})")
+        return permission, record
+
+    def _take_turn(self) -> bool:
+        """Take this account's turn to submit, if no other profile has it; the system ends it with its process."""
+        if not self._turn.is_locked:
+            with suppress(Timeout):
+                self._turn.acquire()
+        return self._turn.is_locked
+
+    def end_turn(self) -> None:
+        """Let other profiles of the account submit: this one's login has ended. Safe when it has no turn."""
+        self._turn.release()
+
+    def _wait_for_turn(self) -> Permission:
+        return Permission(False, TURN_WAIT_S, "login_paused", "another profile is logging in with the same username")
 
     def _now(self) -> Now:
         return Now(self.wall_clock(), self.uptime())
@@ -145,91 +258,96 @@ class Ledger:
     def read(self) -> LoginRecord:
         """Return the current record; set a damaged file aside and return an empty record."""
         with self._locked():
-            return self._load()[0]
+            return self._load()[0].record
 
-    def _look(self, *, only: bool) -> LoginRecord:
-        """Return the record without waiting for a lock: files are replaced whole.
-
-        ``read`` handles a damaged file; with ``only`` the file stays as it is and counts as missing.
-        """
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-            return record_from(json.loads(read_ours(self.file)))
-        return self.read() if not only and self.file.exists() else LoginRecord()
-
-    def set_aside_if_damaged(self) -> Path | None:
-        """Return where a damaged ledger was moved to, None if it is intact or new."""
-        with self._locked():
-            record, salt, aside = self._load()
-            if aside is not None:
-                self._save(record, salt)
-            return aside
+    def look(self) -> LoginRecord | None:
+        """Return the record without a lock or a change: files are replaced whole. None if it is missing or damaged."""
+        found: Stored | None = None
+        for file in (self.file, *self._former):
+            with suppress(*DAMAGE):
+                stored = former_from(look_at(file) or {})
+                found = stored if found is None or stored is None else found.with_former(stored)
+        return None if found is None else found.record
 
     def permission(self, password: Secret, context: str, limit: int) -> Permission:
         """Return law 2's answer for ``password`` without writing anything."""
         with self._locked():
-            record, salt, _ = self._load()
-        return may_submit(record, Question(self._print(password, salt), context, limit), self._now())
+            stored, _ = self._load()
+            had_turn = self._turn.is_locked
+            if not self._take_turn():
+                return self._wait_for_turn()
+            if not had_turn:
+                self.end_turn()
+        return self._ask(stored, password, context, limit)[0]
 
     def has_worked(self, password: Secret) -> bool:
         """Return whether ``password`` is the one that worked last."""
         with self._locked():
-            record, salt, _ = self._load()
-        return record.worked_print == self._print(password, salt)
+            stored, _ = self._load()
+        return stored.record.worked_print in self._prints(password, stored.salts)
 
     def begin_submit(self, password: Secret, context: str, limit: int, *, leave_last: bool = False) -> Permission:
-        """Write a submit to disk if law 2 allows it, and return whether it does.
+        """Write a submit to disk if law 2 allows it, and return whether it does; then it is this profile's turn.
 
-        Check and write are atomic: two processes cannot both get the last permission. With ``leave_last`` the last
-        submit got no answer; this is recorded only if another submit is allowed, else its answer may still come.
+        Check and write are atomic: two processes cannot both get the last permission. Until ``end_turn``, no other
+        profile of the account submits. With ``leave_last`` the last submit got no answer; this is recorded only if
+        another submit is allowed, else its answer may still come.
         """
-        with self._locked():
-            record, salt, _ = self._load()
-            record = ended(record, UNCOUNTED) if leave_last else record
-            now = self._now()
-            question = Question(self._print(password, salt), context, limit)
-            permission = may_submit(record, question, now)
-            if permission.allowed:
-                record = begun(record, question.print, now)
-                self._save(record, salt)
-                self.last_begun = record.submits[-1]
-            return permission
+        keeps_turn = self._turn.is_locked
+        try:
+            with self._locked():
+                if not self._take_turn():
+                    return self._wait_for_turn()
+                stored, _ = self._load()
+                if leave_last:
+                    stored = replace(stored, record=ended(stored.record, UNCOUNTED, submit=self.last_begun))
+                permission, known = self._ask(stored, password, context, limit)
+                if permission.allowed:
+                    # The submits keep their fingerprints: by those they are recognized in former ledgers.
+                    own = self._prints(password, stored.salts)[0]
+                    record = begun(replace(known, submits=stored.record.submits), own, self._now())
+                    self._save(replace(stored, record=record))
+                    self.last_begun = record.submits[-1]
+                    keeps_turn = True
+                return permission
+        finally:
+            if not keeps_turn:
+                self.end_turn()
 
     def withdraw(self, begun_ones: Sequence[Submit]) -> None:
         """Remove submits that were recorded in advance and then did not happen."""
-        with self._locked():
-            record, salt, _ = self._load()
-            self._save_or_keep(withdrawn(record, begun_ones), salt)
+        self._change(partial(withdrawn, begun_ones=tuple(begun_ones)))
 
     def end_submit(self, outcome: str, *, locked_reason: str | None = None) -> bool:
-        """Write the outcome of the last submit; return whether its password has worked before.
+        """Write the outcome of this process's last submit and end the turn; return whether its password worked before.
 
         ``outcome`` is ``success``, ``refused``, ``answered`` (no refusal, a person is needed) or ``uncounted`` (a
         problem at IBKR, not with the password).
         """
-        with self._locked():
-            record, salt, _ = self._load()
-            if not record.submits:
-                return False
-            record = ended(record, outcome, locked_reason)
-            self._save_or_keep(record, salt)
-            return record.worked_print == record.submits[-1].print
+        mine = self.last_begun
+        try:
+            record = self._change(partial(ended, outcome=outcome, locked_reason=locked_reason, submit=mine))
+        finally:
+            self.end_turn()
+        last = mine or next(reversed(record.submits), None)
+        return last is not None and record.worked_print == last.print
 
     def wait_for_second_factor(self, *, answered: bool) -> None:
         """Record that the last submit waits for a second factor, or that one was given and its result is open.
 
         A login that stops while it waits was not refused; a login that stops after an answer may have been.
         """
-        with self._locked():
-            record, salt, _ = self._load()
-            self._save_or_keep(asked(record, answered=answered), salt)
+        self._change(partial(asked, answered=answered, submit=self.last_begun))
 
     def block_last(self, context: str, code: str, reason: str) -> None:
         """Block the last submitted password from being sent again with the same settings."""
-        with self._locked():
-            record, salt, _ = self._load()
-            if record.submits:
-                block = Block(record.submits[-1].print, context, code, reason)
-                self._save_or_keep(replace(record, block=block), salt)
+        mine = self.last_begun
+
+        def blocked(record: LoginRecord) -> LoginRecord:
+            last = mine or next(reversed(record.submits), None)
+            return record if last is None else replace(record, block=Block(last.print, context, code, reason))
+
+        self._change(blocked)
 
     def restore(self) -> None:
         """Write the record again if a write failed or the file was deleted since; raise DiskTrouble.
@@ -239,15 +357,24 @@ class Ledger:
         if self._known is None or (self.file.exists() and not self._unwritten):
             return
         with self._locked():
+            stored, _ = self._load()
             if self._unwritten or not self.file.exists():
-                self._save(*self._known)
+                self._save(stored)
+
+    def keep(self, settings: Settings) -> None:
+        """Do what a supervisor does now and then: ``restore``, and look again which profiles share the account."""
+        self.restore()
+        if self.account.name is not None:
+            self.account = Account.of(settings)
 
     def lift_block(self, *, code: str | None = None) -> None:
         """Allow the blocked password again if ``code`` blocks it; refusals stay counted."""
-        with self._locked():
-            record, salt, _ = self._load()
-            if record.block is not None and code in {None, record.block.code}:
-                self._save_or_keep(replace(record, block=None), salt)
+
+        def lifted(record: LoginRecord) -> LoginRecord:
+            is_meant = record.block is not None and code in {None, record.block.code}
+            return replace(record, block=None) if is_meant else record
+
+        self._change(lifted)
 
     def reset(self) -> None:
         """Forgive refusals and the lock-out, as a person requested; working passwords stay known.
@@ -255,64 +382,13 @@ class Ledger:
         Forgiven refusals and unknown answers still count toward IBKR's own limit in 24 hours.
         """
         with self._locked():
-            record, salt, _ = self._load()
-            self._save(forgiven(record), salt)
+            stored, _ = self._load()
+            self._save(replace(stored, record=forgiven(stored.record)))
 
     def summary(self, limit: int, *, look_only: bool = False) -> LoginStatus:
         """Return the ``login`` object of ``status``; with ``look_only`` take no lock and change no file."""
-        return describe(self._look(only=look_only), limit, self._now())
-
-
-def describe(record: LoginRecord, limit: int, now: Now) -> LoginStatus:
-    """Return the ``login`` object of ``status`` for ``record``."""
-    last = record.submits[-1] if record.submits else None
-    return {
-        "last_at": utc(last.at_s) if last else None,
-        "last_outcome": (last.outcome or "unknown") if last else None,
-        "rejected": len(refusals_within_day(record, now)),
-        "rejected_limit": limit,
-        "locked": reached_limit(record, limit, now)
-        or any(stop is not None for stop in (record.locked_reason, record.refused_print, record.block)),
-    }
-
-
-def _time_from(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("not a time")
-    return float(value)
-
-
-def _uptime_from(value: object) -> Uptime | None:
-    match value:
-        case {"boot": str() as boot, "up_s": int() | float() as up_s}:
-            return Uptime(boot, _time_from(up_s))
-        case _:
-            return None
-
-
-def _text_from(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
-def record_from(raw: dict[str, Any]) -> LoginRecord:
-    """Return the record that a ledger's file holds.
-
-    Raises KeyError, TypeError, ValueError, AttributeError or OverflowError for a damaged one.
-    """
-    bytes.fromhex(raw["salt"])
-    return LoginRecord(
-        submits=tuple(
-            Submit(
-                _time_from(entry["at_s"]),
-                str(entry["print"]),
-                # An unknown outcome counts as refused.
-                entry["outcome"] if entry["outcome"] in OUTCOMES else None,
-                _uptime_from(entry.get("uptime")),
-            )
-            for entry in raw["submits"]
-        ),
-        worked_print=_text_from(raw["worked_print"]),
-        refused_print=_text_from(raw["refused_print"]),
-        locked_reason=_text_from(raw["locked_reason"]),
-        block=Block(**{name: str(value) for name, value in raw["block"].items()}) if raw["block"] else None,
-    )
+        record = self.look()
+        if record is None:
+            record = self.read() if not look_only and self.exists else LoginRecord()
+        limit = min(limit, self.account.limit)
+        return describe(record, limit, self._now(), shared_with=self.account.shared_with)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from gwctl.times import DAY_S
+from gwctl.session_status import LoginStatus
+from gwctl.times import DAY_S, utc
 
 HARD_REFUSAL_LIMIT = 9
 """IBKR locks an account at 10 refused logins in 24 hours (gateway-facts.md); no setting may reach that number."""
@@ -202,6 +206,20 @@ def _pause(record: LoginRecord, refused: list[Submit], print_: str, now: Now) ->
     return Permission(True)
 
 
+def describe(record: LoginRecord, limit: int, now: Now, *, shared_with: Sequence[str] = ()) -> LoginStatus:
+    """Return the ``login`` object of ``status`` for ``record``."""
+    last = record.submits[-1] if record.submits else None
+    return {
+        "last_at": utc(last.at_s) if last else None,
+        "last_outcome": (last.outcome or "unknown") if last else None,
+        "rejected": len(refusals_within_day(record, now)),
+        "rejected_limit": limit,
+        "locked": reached_limit(record, limit, now)
+        or any(stop is not None for stop in (record.locked_reason, record.refused_print, record.block)),
+        "shared_with": list(shared_with),
+    }
+
+
 # How a record changes.
 
 KEPT_SUBMITS = 100
@@ -213,12 +231,17 @@ def begun(record: LoginRecord, print_: str, now: float | Now) -> LoginRecord:
     return _pruned(replace(record, submits=(*record.submits, Submit(now.at_s, print_, None, now.uptime))))
 
 
-def ended(record: LoginRecord, outcome: str, locked_reason: str | None = None) -> LoginRecord:
-    """Return the record with the outcome of its last submit; a final outcome is kept."""
-    if not record.submits or record.submits[-1].outcome not in {None, ASKED, FORGIVEN}:
+def ended(
+    record: LoginRecord, outcome: str, locked_reason: str | None = None, submit: Submit | None = None
+) -> LoginRecord:
+    """Return the record with the outcome of ``submit``, by default the last one; a final outcome is kept."""
+    if submit is not None and not any(map(partial(_is_same, submit), record.submits)):
+        # Its file was lost meanwhile.
+        record = replace(record, submits=(*record.submits, submit))
+    last = _found(record, submit)
+    if last is None or last.outcome not in {None, ASKED, FORGIVEN}:
         return record
-    last = record.submits[-1]
-    record = replace(record, submits=(*record.submits[:-1], replace(last, outcome=outcome)))
+    record = _with_outcome(record, last, outcome)
     if outcome == SUCCESS:
         record = replace(record, worked_print=last.print, refused_print=None, block=None)
     elif outcome == REFUSED and record.worked_print != last.print:
@@ -226,12 +249,28 @@ def ended(record: LoginRecord, outcome: str, locked_reason: str | None = None) -
     return record if locked_reason is None else replace(record, locked_reason=locked_reason)
 
 
+def _is_same(one: Submit, other: Submit) -> bool:
+    """Return whether both are the same submit, whatever its outcome."""
+    return replace(one, outcome=other.outcome) == other
+
+
+def _found(record: LoginRecord, submit: Submit | None) -> Submit | None:
+    """Return ``submit`` as it is in the record, by default the last one: another profile's may have followed it."""
+    return next((one for one in reversed(record.submits) if submit is None or _is_same(submit, one)), None)
+
+
+def _with_outcome(record: LoginRecord, submit: Submit, outcome: str | None) -> LoginRecord:
+    place = len(record.submits) - 1 - record.submits[::-1].index(submit)
+    changed = replace(submit, outcome=outcome)
+    return replace(record, submits=(*record.submits[:place], changed, *record.submits[place + 1 :]))
+
+
 def withdrawn(record: LoginRecord, begun_ones: Sequence[Submit]) -> LoginRecord:
     """Return the record without those submits, which never happened; submits with an answer stay."""
     left = list(begun_ones)
     kept = []
     for submit in record.submits:
-        same = next((one for one in left if replace(submit, outcome=one.outcome) == one), None)
+        same = next((one for one in left if _is_same(submit, one)), None)
         if same is None or submit.outcome not in {None, ASKED, UNCOUNTED}:
             kept.append(submit)
         else:
@@ -239,12 +278,12 @@ def withdrawn(record: LoginRecord, begun_ones: Sequence[Submit]) -> LoginRecord:
     return replace(record, submits=tuple(kept))
 
 
-def asked(record: LoginRecord, *, answered: bool) -> LoginRecord:
-    """Return the record with its last submit waiting for a second factor; ``answered``: given, result unknown."""
-    if not record.submits or record.submits[-1].outcome not in {None, ASKED}:
+def asked(record: LoginRecord, *, answered: bool, submit: Submit | None = None) -> LoginRecord:
+    """Return the record with ``submit`` waiting for a second factor; ``answered``: given, result unknown."""
+    last = _found(record, submit)
+    if last is None or last.outcome not in {None, ASKED}:
         return record
-    last = replace(record.submits[-1], outcome=None if answered else ASKED)
-    return replace(record, submits=(*record.submits[:-1], last))
+    return _with_outcome(record, last, None if answered else ASKED)
 
 
 def forgiven(record: LoginRecord) -> LoginRecord:
@@ -272,3 +311,56 @@ def _pruned(record: LoginRecord) -> LoginRecord:
     quiet = [submit for submit in record.submits if not counts(submit)]
     dropped = set(quiet[: max(0, len(quiet) - KEPT_SUBMITS)])
     return replace(record, submits=tuple(submit for submit in record.submits if submit not in dropped))
+
+
+# What several ledgers of one account know together.
+
+
+def known_as(record: LoginRecord, print_: str, others: Collection[str]) -> LoginRecord:
+    """Return the record with ``others`` replaced by ``print_``: one password's fingerprints under several salts."""
+    if not others:
+        return record
+
+    def renamed(one: str | None) -> str | None:
+        return print_ if one in others else one
+
+    block = record.block
+    return replace(
+        record,
+        submits=tuple(replace(one, print=print_) if one.print in others else one for one in record.submits),
+        worked_print=renamed(record.worked_print),
+        refused_print=renamed(record.refused_print),
+        block=replace(block, print=print_) if block is not None and block.print in others else block,
+    )
+
+
+def joined(record: LoginRecord, former: LoginRecord) -> LoginRecord:
+    """Return the record with the submits that only ``former`` has, in the order of their times; itself without any.
+
+    What else ``former`` knows counts as well, unless a later success has settled it.
+    """
+    known = Counter(replace(submit, outcome=None) for submit in record.submits)
+    missing = []
+    for submit in former.submits:
+        at = replace(submit, outcome=None)
+        if known[at]:
+            known[at] -= 1
+        else:
+            missing.append(submit)
+    if not missing:
+        return record
+    older, newer = sorted((former, record), key=_settled_s)
+    is_settled = all(submit.at_s < _settled_s(newer) for submit in older.submits)
+    left = LoginRecord(worked_print=older.worked_print) if is_settled else older
+    return LoginRecord(
+        tuple(heapq.merge(record.submits, missing, key=lambda submit: submit.at_s)),
+        newer.worked_print or left.worked_print,
+        newer.refused_print or left.refused_print,
+        newer.locked_reason or left.locked_reason,
+        newer.block or left.block,
+    )
+
+
+def _settled_s(record: LoginRecord) -> float:
+    """Return when a login last succeeded."""
+    return max((submit.at_s for submit in record.submits if submit.outcome == SUCCESS), default=float("-inf"))

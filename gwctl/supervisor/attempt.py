@@ -10,10 +10,11 @@ from dataclasses import replace
 from gwctl import process
 from gwctl.config import Environment, Settings
 from gwctl.core.messages import LoginDone, LoginResult
-from gwctl.credentials import Credentials, Found, Secret, Sources, find, require
+from gwctl.credentials import Credentials, Found, Sources, find, require
 from gwctl.errors import Configuration, CredentialsMissing, GwctlError
 from gwctl.login.codes import BadSecret, Method, bytes_of
 from gwctl.login.outcome import LoginOutcome, LoginReport
+from gwctl.login_ledger.accounts import ledger_secret
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.login_ledger.outcome_policy import MEANINGS, Meaning
 from gwctl.login_ledger.rules import Permission, Submit
@@ -80,11 +81,6 @@ def check_totp(settings: Settings, totp: Found | None) -> None:
         raise Configuration(f"{error}: {totp.source}", hint="copy it again from where IBKR shows it") from None
 
 
-def ledger_secret(username: str, password: Secret) -> Secret:
-    """Return the text that the ledger fingerprints: the same password with another username is another login."""
-    return Secret(f"{username}\n{password.reveal()}")
-
-
 def login_context(settings: Settings, *, has_totp: bool) -> str:
     """Return the settings that a person may change after a login that needs a person (law 2 compares them)."""
     method = method_of(settings, has_totp=has_totp)
@@ -121,6 +117,7 @@ class Attempt:
         self.open = False
         self.begun: list[Submit] = []
         self.denied: Permission | None = None
+        self._begins: asyncio.Task[Permission] | None = None
 
     def permission(self) -> Permission:
         """Return law 2's answer without writing anything; raise GwctlError."""
@@ -132,9 +129,10 @@ class Attempt:
 
     async def permit(self) -> bool:
         """Write a submit to disk if law 2 allows it; a second call means that the first submit got no answer."""
-        permission = await asyncio.to_thread(
-            self.ledger.begin_submit, self.password, self.context, self.limit, leave_last=self.open
+        self._begins = asyncio.create_task(
+            asyncio.to_thread(self.ledger.begin_submit, self.password, self.context, self.limit, leave_last=self.open)
         )
+        permission = await asyncio.shield(self._begins)
         self.open |= permission.allowed
         if not permission.allowed:
             self.denied = permission
@@ -142,6 +140,18 @@ class Attempt:
             self.begun.append(self.ledger.last_begun)
             self.on_submit()
         return permission.allowed
+
+    def close(self) -> None:
+        """Let other profiles of the account submit, even if this login was cancelled while it asked for permission."""
+        if self._begins is not None and self._begins.done():
+            self.ledger.end_turn()
+        elif self._begins is not None:
+            self._begins.add_done_callback(self._end_turn)
+
+    def _end_turn(self, begins: asyncio.Task[Permission]) -> None:
+        if not begins.cancelled():
+            begins.exception()
+        self.ledger.end_turn()
 
     async def withdraw_unmade(self, report: LoginReport) -> None:
         """Remove permitted submits that did not happen from the ledger, oldest first."""

@@ -163,22 +163,23 @@ class Authenticator:
         if not permission.allowed:
             self._let_browser_go()
             return denied(permission)
-        try:
-            ask = self._asker(method, attempt, on_asked)
-            began_s = time.time()
-            job = self._job(credentials, method, first=first, has_worked=has_worked)
-            report = await self._drive(job, attempt, on_step, ask)
-            self._report = report
-            await asyncio.to_thread(self._keep_cause, report, began_s)
-        except GwctlError as error:
-            return environment_trouble(error)
-        except asyncio.CancelledError:
-            await self._conclude_in_time(attempt)
-            raise
-        finally:
-            self._let_browser_go()
-        done = await asyncio.shield(self._conclude(report, attempt))
-        return replace(done, submits=attempt.made(report), understood=_understood(report))
+        with contextlib.closing(attempt):
+            try:
+                ask = self._asker(method, attempt, on_asked)
+                began_s = time.time()
+                job = self._job(credentials, method, first=first, has_worked=has_worked)
+                report = await self._drive(job, attempt, on_step, ask)
+                self._report = report
+                await asyncio.to_thread(self._keep_cause, report, began_s)
+            except GwctlError as error:
+                return environment_trouble(error)
+            except asyncio.CancelledError:
+                await self._conclude_in_time(attempt)
+                raise
+            finally:
+                self._let_browser_go()
+            done = await asyncio.shield(self._conclude(report, attempt))
+            return replace(done, submits=attempt.made(report), understood=_understood(report))
 
     async def _standing(self, attempt: Attempt) -> tuple[Permission, bool]:
         """Return the ledger's answer to this attempt; skip late answers to earlier attempts."""

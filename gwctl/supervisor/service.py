@@ -32,6 +32,7 @@ from gwctl.errors import GwctlError, ProfileHeld
 from gwctl.gateway.launch import adopt as find_running
 from gwctl.history.counters import Counters
 from gwctl.history.journal import Journal
+from gwctl.login_ledger.ledger import Ledger
 from gwctl.plain_text import cleaned
 from gwctl.signals import whole
 from gwctl.state_file import make_private_dir, write_json
@@ -57,7 +58,7 @@ from gwctl.supervisor.status_report import (
     describe_supervisor,
     describe_tickles,
 )
-from gwctl.supervisor.wiring import Order, find_credentials, ledger_of, notifier_of, policy_from, ports_of
+from gwctl.supervisor.wiring import Order, find_credentials, notifier_of, policy_from, ports_of
 from gwctl.version import VERSION
 
 log = logging.getLogger("gwctl.supervisor")
@@ -82,7 +83,7 @@ class Service:
         self.started_monotonic = time.monotonic()
         self.disk = BackgroundWriter("gwctl-disk")
         self.journal = Journal(self.paths.journal_file, scribe=self.disk)
-        self.ledger = ledger_of(self.paths, sandbox=order.sandbox)
+        self.ledger = Ledger.of(order.settings, sandbox=order.sandbox)
         self.probe = Probe(wanted_kind=self.settings["mode"])
         self.hold = ProfileLock(self.paths.supervisor_lock)
         self.folder = FolderGuard(
@@ -310,10 +311,9 @@ class Service:
 
     async def _run_locked(self) -> Finish:
         await asyncio.to_thread(refuse_other_kind, self.paths, self.settings.profile, sandbox=self.order.sandbox)
-        aside = await asyncio.to_thread(self.ledger.set_aside_if_damaged)
+        aside = await asyncio.to_thread(self.ledger.prepare)
         if aside is not None:
             self.journal.write("warning", code="damaged_state", text=f"the damaged login ledger was moved to {aside}")
-            log.warning("the damaged login ledger was moved to %s", aside)
         if self.budgets is not None:
             # Before anything saves the snapshot: a note, or a request to stop.
             self.loop.take(await asyncio.to_thread(self.budgets.recall))
@@ -372,7 +372,7 @@ class Service:
             if self.hold.is_intact():
                 self.journal.seen(ready=self._was_ready)
                 with contextlib.suppress(GwctlError):
-                    await asyncio.to_thread(self.ledger.restore)
+                    await asyncio.to_thread(self.ledger.keep, self.settings)
                     if await asyncio.to_thread(self.registration.is_lost):
                         await self.registration.write()
 

@@ -16,9 +16,7 @@ from gwctl.credentials import Credentials, Found, Secret
 from gwctl.errors import GwctlError
 from gwctl.history.alerts import Alert, Alerts, Event, compose
 from gwctl.integrations.notify import DeliveryQueue, Message, Way
-from gwctl.login_ledger.ledger import Ledger
 from gwctl.maintenance import Windows
-from gwctl.paths import Paths
 from gwctl.plain_text import one_line
 from gwctl.sandbox.settings import SANDBOX_PASSWORD, SANDBOX_USERNAME
 from gwctl.state_file import read_json, write_json
@@ -157,11 +155,6 @@ def notifier_of(order: Order, do: Callable[[Callable[[], None]], None]) -> Notif
         return ToNobody()
 
     return BackgroundNotifier(order.settings, ways, do=do)
-
-
-def ledger_of(paths: Paths, *, sandbox: bool) -> Ledger:
-    """Return the login ledger; the sandbox has a separate one."""
-    return Ledger(paths.sandbox_ledger_file if sandbox else paths.ledger_file)
 
 
 def find_credentials(order: Order) -> Credentials:

@@ -128,6 +128,7 @@ def test_outcomes_count_as_law_2_says(ledger: Ledger) -> None:
         "rejected": 1,
         "rejected_limit": 3,
         "locked": False,
+        "shared_with": [],
     }
 
 
@@ -199,11 +200,11 @@ def test_damaged_ledger_is_set_aside_and_said(
     file.parent.mkdir()
     file.write_bytes(content)
     with caplog.at_level(logging.WARNING, "gwctl.supervisor"):
-        aside = ledger.set_aside_if_damaged()
+        aside = ledger.prepare()
     assert aside is not None
     assert aside.read_bytes() == content
     assert str(aside) in caplog.text
-    assert ledger.set_aside_if_damaged() is None
+    assert ledger.prepare() is None
     assert ledger.begin_submit(PASSWORD, "paper", 3).allowed
 
 
@@ -304,6 +305,7 @@ def test_login_that_waits_for_a_second_factor_was_refused_by_nobody(tmp_path: Pa
         "rejected": 1,
         "rejected_limit": 3,
         "locked": True,
+        "shared_with": [],
     }
 
 

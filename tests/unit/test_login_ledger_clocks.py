@@ -186,6 +186,9 @@ class Life(RuleBasedStateMachine):
         assert password not in self.spent, "a password that never worked was submitted twice"
         if outcome is not None:
             ledger.end_submit(outcome)
+        else:
+            ledger.end_turn()  # as the system does when a process dies
+            self.calls[self.calls.index(ledger)] = self.ledger()
         if outcome in {REFUSED, None}:
             self.machine.made.append((self.machine.resets, self.machine.really_s))
             if password not in self.worked:

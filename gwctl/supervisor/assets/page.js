@@ -68,6 +68,7 @@ function showStatus(status) {
   put("clock", new Date().toLocaleString("en-GB"));
   const login = status.login;
   put("login", login.rejected + " of " + login.rejected_limit + " refused logins in 24 h" +
+    (login.shared_with && login.shared_with.length ? " (with " + login.shared_with.join(", ") + ")" : "") +
     (login.last_at ? ", last login: " + String(login.last_outcome).replaceAll("_", " ") + " at " + login.last_at : "") +
     (login.locked ? ". LOCKED: a person is needed" : ""));
   showTickles(status.tickles, status.session);
