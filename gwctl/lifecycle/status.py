@@ -132,7 +132,7 @@ def _last_end(paths: Paths) -> tuple[float | None, str | None]:
 
 def _login(paths: Paths, settings: Settings | None) -> LoginStatus:
     limit = 3 if settings is None else int(settings["rejected_limit"])
-    if paths.ledgers_dir.exists() or paths.ledger_file.exists():
+    if paths.profiles_dir.exists() or paths.ledgers_dir.exists():
         from gwctl.login_ledger.ledger import Ledger
 
         return (Ledger.noted(paths) if settings is None else Ledger.of(settings)).summary(limit)

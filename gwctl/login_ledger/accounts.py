@@ -65,7 +65,7 @@ class Account:
     shared_with: tuple[str, ...] = ()
     """The other profiles of the same account."""
     limit: int = HARD_REFUSAL_LIMIT
-    """The smallest ``rejected_limit`` of those profiles."""
+    """The smallest ``rejected_limit`` of all of them."""
     username: str | None = None
     """As it is configured."""
 
@@ -84,7 +84,7 @@ class Account:
             paths.ledger_file,
             tuple(file for file in ledgers if file.exists() and noted_account(look_at(file)) is None),
             tuple(others),
-            min([HARD_REFUSAL_LIMIT, *others.values()]),
+            min([settings["rejected_limit"], *others.values()]),
             username,
         )
 

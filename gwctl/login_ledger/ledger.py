@@ -171,7 +171,7 @@ class Ledger:
 
     def _leave_note(self, file: Path) -> None:
         """Leave a note in a profile's folder for earlier versions of gwctl, and for calls that know no username."""
-        raw = look_at(file)
+        raw, _ = read_json(file)
         if self.account.name is None or noted_account(raw) == self.account.name:
             return
         try:

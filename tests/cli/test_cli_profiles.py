@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 import tomllib
 
 import pytest
@@ -95,3 +97,56 @@ def test_a_password_command(home: Home) -> None:
     assert (done.stdout, done.stderr) == ("password: password_command\n", "")
     home.write_config("[profiles.default]\npassword_command = ['false']\n")
     assert "password_command failed" in one_line_with_hint(home.gwctl("secret", "check").check(78))
+
+
+def test_delete_keeps_what_was_refused(home: Home) -> None:
+    """The count of a deleted profile stays its username's: for another profile, and after the last one (law 2)."""
+    for name in ("a", "b"):
+        home.gwctl("profile", "create", name, "--username", "Reader01").check(0)
+    former = home.home / "state" / "profiles" / "a" / "ledger.json"
+    former.parent.mkdir(parents=True, mode=0o700)
+    submit = {"at_s": time.time(), "print": "00", "outcome": "refused", "uptime": None}
+    empty = {"worked_print": None, "refused_print": None, "locked_reason": None, "block": None}
+    former.write_text(json.dumps({"salt": "00" * 16, "submits": [submit], **empty}))
+    home.gwctl("profile", "delete", "a").check(0)
+    assert not former.parent.exists()
+    status = home.gwctl("--profile", "b", "status", "--json").envelope["data"]["login"]
+    assert (status["rejected"], status["shared_with"]) == (1, [])
+    home.gwctl("profile", "delete", "b").check(0)
+    home.gwctl("profile", "create", "c", "--username", "reader01").check(0)
+    assert home.gwctl("--profile", "c", "status", "--json").envelope["data"]["login"]["rejected"] == 1
+
+
+def test_delete_forgets_no_refusals_of_an_unknown_username(home: Home) -> None:
+    """A count whose username only a variable named is not thrown away: the message says how to name it."""
+    former = home.home / "state" / "profiles" / "a" / "ledger.json"
+    former.parent.mkdir(parents=True, mode=0o700)
+    submit = {"at_s": time.time(), "print": "00", "outcome": None}
+    empty = {"worked_print": None, "refused_print": None, "locked_reason": None, "block": None}
+    former.write_text(json.dumps({"salt": "00" * 16, "submits": [submit], **empty}))
+    assert "GWCTL_USERNAME=NAME" in home.gwctl("profile", "delete", "a").check(78).stderr
+    assert former.exists()
+    home.gwctl("profile", "delete", "a", GWCTL_USERNAME="reader01").check(0)
+    home.gwctl("profile", "create", "b", "--username", "reader01").check(0)
+    assert home.gwctl("--profile", "b", "status", "--json").envelope["data"]["login"]["rejected"] == 1
+
+
+def test_status_doctor_and_reset_name_who_shares_the_count(home: Home) -> None:
+    """Profiles of one username: what one calls is about both, and says so; a reset on a stopped one resets both."""
+    for name in ("a", "b"):
+        home.gwctl("profile", "create", name, "--username", "reader01").check(0)
+    former = home.home / "state" / "profiles" / "a" / "ledger.json"
+    former.parent.mkdir(parents=True, mode=0o700)
+    submit = {"at_s": time.time(), "print": "00", "outcome": "refused"}
+    former.write_text(json.dumps({"salt": "00" * 16, "submits": [submit] * 3, "worked_print": None,
+                                  "refused_print": "00", "locked_reason": None, "block": None}))  # fmt: skip
+    status = home.gwctl("--profile", "b", "status").stdout
+    assert "3 of 3 refusals in 24 h" in status
+    assert "together with a: the same username" in status
+    findings = home.gwctl("--profile", "b", "doctor", "--json").envelope["data"]["findings"]
+    [login] = [one for one in findings if one["check"] == "login"]
+    assert login["state"] == "failed"
+    assert "together with a" in login["what"]
+    assert "together with a" in home.gwctl("--profile", "b", "login", "--reset-lockout").check(0).stderr
+    status = home.gwctl("--profile", "a", "status", "--json").envelope["data"]["login"]
+    assert (status["rejected"], status["locked"]) == (0, False)

@@ -21,6 +21,7 @@ import pytest
 from doctor_rig import Machine, a_process, an_ibkr, program
 
 from gwctl import process
+from gwctl.config import Environment, load
 from gwctl.credentials import Secret
 from gwctl.doctor import installation, network
 from gwctl.gateway import keystore
@@ -304,7 +305,7 @@ def bad_end(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
 
 def logins(outcome: str, *, worked_before: bool) -> Break:
     def log_in(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
-        ledger = Ledger(machine.paths.ledger_file)
+        ledger = Ledger.of(load(machine.paths.profile, environment=Environment(machine.variables)))
         for one in [*(["success"] if worked_before else []), outcome]:
             assert ledger.begin_submit(Secret("x\ny"), "paper/none", 3).allowed
             ledger.end_submit(one)

@@ -48,8 +48,8 @@ def ended(call: subprocess.Popen[str], screen: Screen) -> Done:
 
 def own_submits(home: RealHome) -> list[object]:
     """Return the submits in gwctl's own ledger."""
-    ledger = home.profile_dir / "ledger.json"
-    return json.loads(ledger.read_text())["submits"] if ledger.exists() else []
+    ledgers = (home.home / "state" / "ledgers").glob("*.json")
+    return [submit for ledger in ledgers for submit in json.loads(ledger.read_text())["submits"]]
 
 
 @pytest.mark.real_gateway

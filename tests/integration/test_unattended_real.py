@@ -104,7 +104,7 @@ def test_what_forbids_a_login_does_not_forbid_to_adopt(real: RealHome) -> None:
     kill_supervisor(real)
     assert call(real, password="") == SILENT
     kill_supervisor(real)
-    ledger = real.profile_dir / "ledger.json"
+    [ledger] = (real.home / "state" / "ledgers").glob("*.json")
     ledger.write_text(json.dumps({**json.loads(ledger.read_text()), "locked_reason": "locked by the test"}))
     assert call(real) == SILENT
     assert real.status()["gateway"]["pid"] == pid
