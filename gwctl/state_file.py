@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gwctl.errors import DiskTrouble
-from gwctl.ownership import read_ours, require_owned
+from gwctl.ownership import open_ours, require_owned
 
 
 def make_private_dir(path: Path) -> None:
@@ -103,12 +103,10 @@ def look_at_json(path: Path) -> tuple[dict[str, Any] | None, bool]:
     A missing file is ``(None, False)``. Use this only to look; code that acts on the file uses ``read_json``.
     """
     try:
-        value = json.loads(read_ours(path))
+        value = _object_in(path)
     except (FileNotFoundError, NotADirectoryError):
         return None, False
-    except (ValueError, RecursionError):
-        return None, True
-    return (value, False) if isinstance(value, dict) else (None, True)
+    return value, value is None
 
 
 def read_json(path: Path) -> tuple[dict[str, Any] | None, Path | None]:
@@ -118,18 +116,43 @@ def read_json(path: Path) -> tuple[dict[str, Any] | None, Path | None]:
     read.
     """
     try:
-        raw = read_ours(path)
+        value = _object_in(path)
     except FileNotFoundError:
         return None, None
     except OSError as error:
         raise DiskTrouble(f"cannot read {path}: {error.strerror}", hint=f"check the owner of {path}") from error
+    return (None, set_aside(path)) if value is None else (value, None)
+
+
+MAX_JSON_BYTES = 2_000_000
+"""A larger state file is damaged: its content could take more memory than the machine has. Ours are below 100 KB."""
+
+
+def _object_in(path: Path) -> dict[str, Any] | None:
+    """Return the object in a file, None if it is damaged; raise OSError."""
+    with os.fdopen(open_ours(path), "rb") as file:
+        raw = file.read() if os.fstat(file.fileno()).st_size <= MAX_JSON_BYTES else b""
     try:
-        value = json.loads(raw)
+        value = json.loads(raw, parse_int=_whole, parse_float=_real, parse_constant=_real)
     except (ValueError, RecursionError):
-        return None, set_aside(path)
-    if not isinstance(value, dict):
-        return None, set_aside(path)
-    return value, None
+        return None
+    return value if isinstance(value, dict) else None
+
+
+_LARGEST = 2**53
+"""Larger than every time and size; larger numbers overflow where they are used."""
+
+
+def _whole(digits: str) -> int:
+    if abs(value := int(digits)) > _LARGEST:
+        raise ValueError("too large")
+    return value
+
+
+def _real(digits: str) -> float:
+    if not abs(value := float(digits)) <= _LARGEST:
+        raise ValueError("too large, or not a number")
+    return value
 
 
 _LOCK_TIMEOUT_S = 30.0

@@ -102,7 +102,7 @@ class _Record:
     def read(cls, entry: Path) -> _Record | None:
         """Return the record of the release in the folder ``entry``; None if it is missing or damaged."""
         try:
-            value: dict[str, Any] = json.loads(read_ours(entry / _RECORD))
+            value = state_file.look_at_json(entry / _RECORD)[0] or {}
             files = {name: archive.UnpackedFile(**one) for name, one in value.pop("files").items()}
             form, source_key = value.pop("format"), str(value.pop("source_key"))
             release = Release(path=entry / _TREE, **value)
