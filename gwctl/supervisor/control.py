@@ -7,6 +7,7 @@ which anybody may take over when a supervisor was killed. The client uses the st
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,10 +77,17 @@ class SupervisorRecord:
                 instance=str(raw["instance"]),
                 sandbox=bool(raw["sandbox"]),
                 token=str(raw["token"]),
-                control=Path(raw["control"]) if isinstance(raw.get("control"), str) else None,
+                control=_path(raw["control"]) if isinstance(raw.get("control"), str) else None,
             )
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
+
+
+def _path(text: str) -> Path:
+    """Return a file's path; raise ValueError for a text that can name none."""
+    if b"\0" in os.fsencode(text):
+        raise ValueError("a NUL in a path")
+    return Path(text)
 
 
 class SupervisorClient:

@@ -18,6 +18,9 @@ from gwctl.signals import whole
 from gwctl.state_file import make_private_dir, write_json
 from gwctl.supervisor.control import SupervisorRecord
 
+_FOLDER = "gwctl-"
+"""How the name begins of a folder that was created for a socket."""
+
 
 class Registration:
     """The socket and the record of this process. ``serve`` answers on a socket, in place of the one before."""
@@ -72,7 +75,7 @@ def bind_control_socket(paths: Paths) -> tuple[socket.socket, Path]:
         return _bind(paths.control_socket)
     except OSError:
         pass
-    folder = Path(tempfile.mkdtemp(prefix="gwctl-"))
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
     try:
         return _bind(folder / paths.control_socket.name)
     except OSError as error:
@@ -103,11 +106,14 @@ def _recorded_socket(paths: Paths) -> Path | None:
 
 
 def remove_socket(paths: Paths, file: Path | None) -> None:
-    """Delete the socket of a supervisor that has ended, and the folder that was created for it."""
+    """Delete the socket of a supervisor that has ended, and the folder that was created for it.
+
+    The name comes from a record, which may be damaged: nothing else is deleted.
+    """
     if file is None:
         return
-    with contextlib.suppress(OSError):
-        file.unlink(missing_ok=True)
-    if file.parent != paths.profile_dir:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
+        if file.is_socket():
+            file.unlink(missing_ok=True)
+        if file.parent != paths.profile_dir and file.parent.name.startswith(_FOLDER):
             file.parent.rmdir()  # fails if it has anything else in it
