@@ -51,6 +51,9 @@ _QUERY = re.compile(r"(?<=://)([^\s?#'\"]*[?#])[^'\"]+")
 BUILT_IN = "built in"
 CHOSEN = "chosen by the first gwctl up: the built-in port was in use"
 LAST_PORT = 65535
+LONGEST_FILE_BYTES = 1_000_000
+MOST_DOTS = 2000
+"""In one line: ``tomllib`` takes the square of the time for a key with many parts."""
 PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -280,16 +283,24 @@ def check_profile_name(name: str) -> str:
 def read_file(path: Path) -> dict[str, Any]:
     """Return the parsed settings file, empty if there is none; raise Configuration naming the faulty place."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(LONGEST_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise Configuration(f"cannot read {path}: {error.strerror}", hint=f"check the owner of {path}") from error
     import tomllib
 
+    if len(raw) > LONGEST_FILE_BYTES:
+        raise Configuration(f"{path} is larger than {LONGEST_FILE_BYTES / 1e6:g} MB", hint=f"edit {path}")
+    if any(line.count(b".") > MOST_DOTS for line in raw.splitlines()):
+        raise Configuration(f"{path} has a line with more than {MOST_DOTS} dots", hint=f"edit {path}")
     try:
         return tomllib.loads(raw.decode("utf-8-sig"))  # some editors start a file with an invisible mark (BOM)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # also for a number of thousands of digits, or lists in thousands of lists
         raise Configuration(f"{path} is not valid TOML: {error}", hint=f"edit {path}") from error
 
 
@@ -375,7 +386,8 @@ def _chosen_port(paths: Paths) -> Setting | None:
     with contextlib.suppress(OSError):
         chosen, _ = look_at_json(paths.chosen_port_file)
     port = (chosen or {}).get("port")
-    return Setting(port, CHOSEN) if isinstance(port, int) and 0 < port <= LAST_PORT else None
+    whole = isinstance(port, int) and not isinstance(port, bool)
+    return Setting(port, CHOSEN) if whole and 0 < port <= LAST_PORT else None
 
 
 def profile_names(environment: Environment | None = None) -> list[str]:

@@ -34,8 +34,8 @@ _SHAPE = re.compile(
     _DAY.format("from")
     + r"(?P<from>\d\d:\d\d) *- *"
     + _DAY.format("to")
-    + r"(?P<to>\d\d:\d\d) +(?P<zone>[A-Za-z_+\-/0-9]+)",
-    re.IGNORECASE,
+    + r"(?P<to>\d\d:\d\d) +(?P<zone>[A-Za-z_+\-/0-9]{1,64})",
+    re.IGNORECASE | re.ASCII,
 )
 _SEARCHED_DAYS = 9
 

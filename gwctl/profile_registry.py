@@ -20,8 +20,13 @@ LAST_PORT = 65535
 
 def configured_names(paths: Paths) -> list[str]:
     """Return the profiles in the settings file, in its order; raise Configuration if it cannot be read."""
-    profiles = read_file(paths.config_file).get("profiles", {})
-    return [name for name in profiles if PROFILE_NAME.fullmatch(name)] if isinstance(profiles, dict) else []
+    return [name for name in _table(read_file(paths.config_file), "profiles") if PROFILE_NAME.fullmatch(name)]
+
+
+def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a table of the settings file, an empty one for anything else under its name."""
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def known_names(paths: Paths) -> list[str]:
@@ -41,10 +46,9 @@ def ports_by_profile(paths: Paths) -> dict[str, set[int]]:
     Ports from ``[defaults]`` and built-in ports count too; the environment does not.
     """
     content = read_file(paths.config_file)
-    defaults = content.get("defaults", {})
+    profiles, defaults = _table(content, "profiles"), _table(content, "defaults")
     return {
-        name: _named_ports(content.get("profiles", {}).get(name, {}), defaults) | _running_port(paths, name)
-        for name in known_names(paths)
+        name: _named_ports(_table(profiles, name), defaults) | _running_port(paths, name) for name in known_names(paths)
     }
 
 
@@ -61,7 +65,7 @@ def _running_port(paths: Paths, name: str) -> set[int]:
     folder = paths.profiles_dir / name
     record, _ = read_json(folder / paths.supervisor_state_file.name)
     chosen, _ = look_at_json(folder / paths.chosen_port_file.name)
-    ports = {(record or {}).get("gateway_port"), (chosen or {}).get("port")}
+    ports = ((record or {}).get("gateway_port"), (chosen or {}).get("port"))
     return {port for port in ports if isinstance(port, int)}
 
 

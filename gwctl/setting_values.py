@@ -230,7 +230,7 @@ def parse_seconds(low: float, high: float) -> Callable[[object], float]:
             raise ValueError(text)  # noqa: TRY004 - see parse_whole
         try:
             number = float(raw)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise ValueError(text) from None
         if not low <= number <= high:
             raise ValueError(text)
