@@ -184,11 +184,9 @@ def _uids(allow_users: Sequence[str]) -> tuple[int, ...]:
 
 
 def _uid_of(user: str) -> int:
-    if user.isdigit():
-        return int(user)
     try:
-        return pwd.getpwnam(user).pw_uid
-    except KeyError:
+        return int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
+    except (KeyError, ValueError):  # a name that no user can have
         raise Configuration(f"allow_users names {user!r}, and there is no such user", hint="getent passwd") from None
 
 

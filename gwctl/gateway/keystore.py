@@ -118,14 +118,16 @@ def kept_leaf(paths: Paths) -> Leaf | None:
     pem, password = _read(paths.leaf_file), _read(password_file(paths))
     match facts:
         case {"spki_pin_base64": str(pin), "not_after_s": int(not_after_s)} if pem and password:
-            leaf = Leaf(
-                keystore_file=paths.keystore_file,
-                password=password.decode(errors="replace"),
-                spki_pin_base64=pin,
-                not_after=dt.datetime.fromtimestamp(not_after_s, dt.UTC),
-                leaf_pem=pem.decode(errors="replace"),
-            )
-            with contextlib.suppress(ValueError):  # ssl's error for a text that is no PEM
+            with contextlib.suppress(
+                ValueError, OverflowError, OSError
+            ):  # no such time; ssl's for a text that is no PEM
+                leaf = Leaf(
+                    keystore_file=paths.keystore_file,
+                    password=password.decode(errors="replace"),
+                    spki_pin_base64=pin,
+                    not_after=dt.datetime.fromtimestamp(not_after_s, dt.UTC),
+                    leaf_pem=pem.decode(errors="replace"),
+                )
                 return leaf if leaf.der else None
     return None
 

@@ -182,7 +182,7 @@ def _network_served(paths: Paths) -> Network | None:
     """Return the network of the last launch, by what it was connected to."""
     match state_file.look_at_json(paths.gateway_served_file)[0]:
         case {"upstream": str(upstream), "made_with": {"allow_users": [*users]}}:
-            with contextlib.suppress(GwctlError):
+            with contextlib.suppress(GwctlError, ValueError):
                 return Network.to(upstream, [str(user) for user in users], certified_names(paths))
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import secrets
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gwctl.login_ledger.rules import OUTCOMES, Block, LoginRecord, Submit, Uptime, joined
-from gwctl.ownership import read_ours
+from gwctl.state_file import look_at_json
 
 MOVED = "a newer gwctl counts this profile's logins in another file; with that version: gwctl down, then gwctl up"
 """Locks out earlier versions, which counted each profile alone: they would see fewer refusals than there are."""
@@ -73,10 +72,9 @@ def former_from(raw: dict[str, Any]) -> Stored | None:
 def look_at(file: Path) -> dict[str, Any] | None:
     """Return the object in a file without changing it; None if it is missing or damaged."""
     try:
-        raw = json.loads(read_ours(file))
-    except (OSError, *DAMAGE):
+        return look_at_json(file)[0]
+    except OSError:
         return None
-    return raw if isinstance(raw, dict) else None
 
 
 def _time_from(value: object) -> float:

@@ -17,6 +17,7 @@ _HAS_PROC = Path("/proc/self/stat").exists()
 _POLL_S = 0.02
 _DELETED = " (deleted)"
 _NOT_ALIVE = frozenset("ZXx")
+_LATEST_S = 2**53
 _LISTENING = "0A"
 """The state of a listening socket in ``/proc/PID/net/tcp`` (``man 5 proc``)."""
 
@@ -47,7 +48,7 @@ class Identity:
                 "created_s": int() | float() as created_s,
                 "cwd": str(cwd),
                 "boot_id": str(boot_id),
-            } if pid > 1:
+            } if pid > 1 and abs(created_s) < _LATEST_S:
                 return cls(pid, float(created_s), cwd, boot_id)
             case _:
                 return None

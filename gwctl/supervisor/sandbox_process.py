@@ -62,7 +62,11 @@ class StandInRecord:
         identity = Identity.from_json((raw or {}).get("identity"))
         if raw is None or identity is None or not process.is_ours(identity):
             return None
-        return cls(identity, int(raw["port"]), str(raw["admin_token"]), str(raw.get("mode", "paper")))
+        match raw:
+            case {"port": int(port), "admin_token": str(token)}:
+                return cls(identity, port, token, str(raw.get("mode", "paper")))
+            case _:
+                return None
 
 
 async def ensure_stand_in(

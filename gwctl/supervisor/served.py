@@ -108,7 +108,8 @@ class Served:
         """Return whether a gateway with this record may be adopted for ``settings``."""
         if (self.sandbox, self.upstream) != (sandbox, upstream):
             return False
-        return hmac.compare_digest(self.user, _user(settings, self.salt, sandbox=sandbox))
+        user = _user(settings, self.salt, sandbox=sandbox)
+        return hmac.compare_digest(self.user.encode(errors="replace"), user.encode())
 
 
 def made_with(paths: Paths) -> Mapping[str, Any]:
@@ -128,7 +129,7 @@ def _made_with(raw: dict[str, Any] | None) -> Mapping[str, Any]:
 def _user(settings: Settings, salt: str, *, sandbox: bool) -> str:
     # The sandbox has one play account of the profile's kind, with any username.
     who = f"{settings['mode']}\n{'sandbox' if sandbox else settings['username']}"
-    return hashlib.sha256(f"{salt}\n{who}".encode()).hexdigest()
+    return hashlib.sha256(f"{salt}\n{who}".encode(errors="surrogatepass")).hexdigest()
 
 
 def refuse_other_kind(paths: Paths, profile: str, *, sandbox: bool) -> None:
