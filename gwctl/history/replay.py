@@ -18,6 +18,8 @@ WAKE_S = 60.0
 """A session found lost this soon after the machine's wake did not survive the sleep."""
 TOLERANCE_S = 1.0
 """How far an entry's two clocks, the time of day and the length of a phase, may differ."""
+LONGEST_S = 1e12
+"""Longer than any duration in a journal."""
 PERSON_CODES = frozenset({69, 77, 78})
 """Exit codes after which a supervisor needs a person (docs/cli.md)."""
 
@@ -375,7 +377,7 @@ def seconds_at(entry: Mapping[str, Any], key: str) -> float | None:
 def number_in(entry: Mapping[str, Any], key: str) -> float | None:
     """Return a duration in seconds, None if missing or invalid."""
     value = entry.get(key)
-    return float(value) if isinstance(value, int | float) and 0 <= value < float("inf") else None
+    return float(value) if isinstance(value, int | float) and 0 <= value < LONGEST_S else None
 
 
 def merged(stretches: list[Stretch]) -> Iterator[Stretch]:
