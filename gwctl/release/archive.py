@@ -35,6 +35,26 @@ _BAD_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, Ov
 """Every error that ``zipfile`` raises for bad bytes, except an OSError for an impossible position in the file."""
 
 
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+"""What Java reads. Of the others, bzip2 and LZMA have errors of their own, and LZMA takes the memory that a file asks."""
+_INDEX_LIMIT_BYTES = 2_000_000
+"""Of ``MAX_ENTRIES`` with names of the longest that ``is_safe`` lets through."""
+
+
+class _SmallPieces:
+    """A file for ``zipfile``, which would read an index of any size at once and keep all of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes; raise BadZipFile for a piece that only an index of too many entries has."""
+        if size > _INDEX_LIMIT_BYTES:
+            raise zipfile.BadZipFile("its index is too large")
+        return self._file.read(size)
+
+
 @dataclass(frozen=True, slots=True)
 class UnpackedFile:
     """One unpacked file."""
@@ -87,7 +107,7 @@ def version_of(top: Path, sha256: str) -> str:
 def _marker_version(marker: Path) -> str | None:
     try:
         said = json.loads(marker.read_bytes()[:_TEXT_LIMIT_BYTES])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     version = said.get("version") if isinstance(said, dict) else None
     fits = isinstance(version, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", version)
@@ -96,8 +116,12 @@ def _marker_version(marker: Path) -> str | None:
 
 def _manifest(jar: Path) -> str:
     try:
-        with zipfile.ZipFile(jar) as archive, archive.open("META-INF/MANIFEST.MF") as file:
-            return file.read(_TEXT_LIMIT_BYTES).decode("utf-8", "replace")
+        with jar.open("rb") as packed, zipfile.ZipFile(_SmallPieces(packed)) as archive:
+            entry = archive.getinfo("META-INF/MANIFEST.MF")
+            if entry.compress_type not in _METHODS:
+                return ""
+            with archive.open(entry) as file:
+                return file.read(_TEXT_LIMIT_BYTES).decode("utf-8", "replace")
     except (OSError, *_BAD_ZIP):
         return ""
 
@@ -120,7 +144,7 @@ def unpack(file: BinaryIO, name: str, top: Path) -> dict[str, UnpackedFile]:
     if file.read(512).lstrip().startswith(b"<"):
         raise broken(name, "it is a web page saved as a zip")
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(_SmallPieces(file)) as archive:
             members = _members(archive, name)
             return {path: _copy_out(archive, entry, top, path) for path, entry in sorted(members.items())}
     except _BAD_ZIP as error:
@@ -144,6 +168,8 @@ def _members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
             raise broken(name, f"its entry {entry.filename[:60]!a} has an unsafe name")
         if stat.S_IFMT(entry.external_attr >> 16) not in {0, stat.S_IFDIR if entry.is_dir() else stat.S_IFREG}:
             raise broken(name, f"its entry {entry.filename[:60]!a} is a link or another special file")
+        if entry.compress_type not in _METHODS:
+            raise broken(name, f"its entry {entry.filename[:60]!a} is packed in a way that Java does not read")
     files = [PurePosixPath(entry.filename) for entry in entries if not entry.is_dir()]
     kept = {path for path in files if path.parts[0] != "__MACOSX" and path.name != ".DS_Store"}
     taken = {str(path).casefold() for path in files}
