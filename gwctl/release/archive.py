@@ -36,7 +36,7 @@ _BAD_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, Ov
 
 
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-"""What Java reads. Of the others, bzip2 and LZMA have errors of their own, and LZMA takes the memory that a file asks."""
+"""What Java reads. bzip2 and LZMA raise errors of their own here, and LZMA takes the memory that a file asks for."""
 _INDEX_LIMIT_BYTES = 2_000_000
 """Of ``MAX_ENTRIES`` with names of the longest that ``is_safe`` lets through."""
 

@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from gwctl import state_file
 from gwctl.errors import ReleaseBroken, ReleaseMissing, TimedOut, Usage
-from gwctl.ownership import read_ours, require_ours_below
+from gwctl.ownership import require_ours_below
 from gwctl.release import archive
 from gwctl.release.download import Download, DownloadPolicy, DownloadProgress, Source, disk_trouble, parse
 from gwctl.setting_values import parse_sha256
