@@ -157,7 +157,7 @@ def open_ours(path: Path, flags: int = os.O_RDONLY) -> int:
     raise PermissionError(1, f"it {reason}", str(path))
 
 
-def read_ours(path: Path) -> bytes:
-    """Return the content of a regular file of ours; raise OSError as ``open_ours`` does."""
+def read_ours(path: Path, *, most_bytes: int = -1) -> bytes:
+    """Return the content of a regular file of ours, or its start; raise OSError as ``open_ours`` does."""
     with os.fdopen(open_ours(path), "rb") as file:
-        return file.read()
+        return file.read(most_bytes)

@@ -17,6 +17,8 @@ from gwctl.ownership import read_ours
 from gwctl.paths import Paths
 
 _LOOPBACK = "127.0.0.1"
+_LARGEST_CONF_BYTES = 65_536
+"""The release of April 2023 has 600."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +121,9 @@ def prepare_home(paths: Paths, release_path: Path, settings: GatewaySettings, le
     crash_reports = _delete_crash_reports(home)
     leaf = leaf or ensure_leaf(paths, settings.certificate_names)
     changed = [home / name for name in _LINKED_FOLDERS if _link(home / name, release_path / name)]
+    shipped_conf = _read(shipped / "conf.yaml", most_bytes=_LARGEST_CONF_BYTES + 1)
     wanted = {
-        root / "conf.yaml": render_conf(_read(shipped / "conf.yaml"), settings, leaf),
+        root / "conf.yaml": render_conf(shipped_conf, settings, leaf),
         root / "logback.xml": render_logback(),
     }
     sources = {root / source.relative_to(shipped): source for source in _shipped_files(shipped)}
@@ -162,19 +165,24 @@ def render_conf(shipped: bytes, settings: GatewaySettings, leaf: Leaf) -> bytes:
     conf["ips"] = {"allow": [_LOOPBACK], "deny": [_DENIED]}
     if settings.auth_delay_ms is not None:
         conf["authDelay"] = settings.auth_delay_ms
-    rendered: str = yaml.safe_dump(conf, sort_keys=False, default_flow_style=False)
+    try:
+        rendered: str = yaml.safe_dump(conf, sort_keys=False, default_flow_style=False)
+    except (yaml.YAMLError, RecursionError):
+        raise ReleaseBroken("the release's root/conf.yaml is nested too deep", hint="gwctl release install") from None
     return b"# Written by gwctl at every start; change the profile's settings instead.\n" + rendered.encode()
 
 
 def _parsed(content: bytes) -> object:
-    """Return the content of a YAML file, None if it is empty."""
+    """Return the content of a YAML file, None if it is empty, damaged or larger than any configuration."""
     import yaml
 
+    if len(content) > _LARGEST_CONF_BYTES:
+        return None
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         return yaml.load(content, Loader=loader)  # noqa: S506 - a safe loader, in C where PyYAML has it
-    except yaml.YAMLError:
-        return None
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None  # the library has no error of its own for a day, a number or a word that there is not
 
 
 def clear_leavings(gateway_dir: Path) -> None:
@@ -242,9 +250,9 @@ def _rewritten(source: Path, port: int) -> bytes | None:
     return content.replace(_SHIPPED_ADDRESS, f"localhost:{port}".encode()) if _SHIPPED_ADDRESS in content else None
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, *, most_bytes: int = -1) -> bytes:
     try:
-        return read_ours(path)
+        return read_ours(path, most_bytes=most_bytes)
     except OSError as error:
         raise DiskTrouble(f"cannot read {path}: {error.strerror}", hint="gwctl release verify") from error
 
