@@ -32,6 +32,9 @@ USER_AGENT = "gwctl"
 _FULL_QUEUE_PAUSE_S = 0.005
 _LONGEST_ADDRESS = 100
 """Of a Unix socket, in bytes: Linux takes 107, macOS 103."""
+_LONGEST_BYTES = 16_000_000
+"""Of an answer, and of a line of one that has no end. IBKR's are far below 1 MB."""
+_PIECE_BYTES = 65_536
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -65,11 +68,19 @@ class RawAnswer:
     content_type: str = ""
 
 
+class _TooLong(ValueError):
+    """The other side sends more than any answer has."""
+
+
 class _Reader(io.RawIOBase):
-    """The receiving end of a connection; all waits end at ``deadline_s``, and when this thread is cancelled."""
+    """The receiving end of a connection; all waits end at ``deadline_s``, and when this thread is cancelled.
+
+    It reads ``left_bytes`` at most, whatever the answer says of its own length.
+    """
 
     def __init__(self, connection: socket.socket, deadline_s: float) -> None:
         self.deadline_s = deadline_s
+        self.left_bytes = _LONGEST_BYTES
         self._connection = connection
 
     def makefile(self, _mode: str) -> io.BufferedReader:
@@ -82,7 +93,11 @@ class _Reader(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer) -> int:
         self._connection.settimeout(_left_s(self.deadline_s))
         with woken(partial(self._connection.shutdown, socket.SHUT_RDWR)):
-            return self._connection.recv_into(buffer)
+            got_bytes = self._connection.recv_into(buffer)
+        self.left_bytes -= got_bytes
+        if self.left_bytes < 0:
+            raise _TooLong
+        return got_bytes
 
 
 class Incoming:
@@ -97,13 +112,22 @@ class Incoming:
 
     def read(self) -> bytes:
         """Return the whole body; raise RequestFailed."""
+        import http.client
+
+        pieces: list[bytes] = []
         with _as_request_failed():
-            return self._response.read()
+            # Not all at once: for that, the library takes as much memory as the answer says.
+            while piece := self._response.read(_PIECE_BYTES):
+                pieces.append(piece)
+            if self._response.length:
+                raise http.client.IncompleteRead(b"", self._response.length)
+        return b"".join(pieces)
 
     def lines(self, *, idle_s: float) -> Iterator[bytes]:
         """Yield each complete line until the body ends; raise RequestFailed, late if none comes for ``idle_s``."""
         while True:
             self._reader.deadline_s = time.monotonic() + idle_s
+            self._reader.left_bytes = _LONGEST_BYTES
             with _as_request_failed():
                 line = self._response.readline()
             if not line.endswith(b"\n"):

@@ -6,12 +6,26 @@ The command line imports click, rich and pygments: 5.5 MB in a supervisor that r
 from __future__ import annotations
 
 import sys
+from http.cookiejar import CookieJar
+from typing import Any
 
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # how the import system spells "not there"
 
 import httpx as httpx  # noqa: E402, PLC0414 - after the line above, and re-exported
 
 from gwctl.version import VERSION  # noqa: E402 - as above
+
+
+class _NoCookies(CookieJar):
+    """Keeps none and reads none: of a date that there is not, reading one writes a traceback."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:  # noqa: ANN401 - the base class's
+        """Do nothing."""
+
+
+def no_cookies() -> CookieJar:
+    """Return a jar for a client whose server has its own."""
+    return _NoCookies()
 
 
 def internet_client(timeout: httpx.Timeout | float, headers: dict[str, str]) -> httpx.Client:

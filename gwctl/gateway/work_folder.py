@@ -173,10 +173,10 @@ def render_conf(shipped: bytes, settings: GatewaySettings, leaf: Leaf) -> bytes:
 
 
 def _parsed(content: bytes) -> object:
-    """Return the content of a YAML file, None if it is empty, damaged or larger than any configuration."""
+    """Return the content of a YAML file, None if it is empty, damaged or larger than any configuration, or merged."""
     import yaml
 
-    if len(content) > _LARGEST_CONF_BYTES:
+    if len(content) > _LARGEST_CONF_BYTES or b"<<" in content:  # PyYAML before 6.0.3 writes out merges of merges
         return None
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
