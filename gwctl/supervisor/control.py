@@ -179,7 +179,7 @@ class SupervisorClient:
 def _read_object(answer: Incoming) -> dict[str, Any]:
     try:
         value = json.loads(answer.read())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise NoSupervisor from None
     if not isinstance(value, dict):
         raise NoSupervisor
