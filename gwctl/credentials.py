@@ -170,12 +170,16 @@ def _find_by_command(name: str, settings: Settings, sources: Sources) -> Found |
     if not command or sources.run_command is None:
         return None
     try:
-        output = _unmarked(sources.run_command(command)).splitlines()
+        text = _unmarked(sources.run_command(command))
+        # Not splitlines: it would cut a password at ten more signs, such as U+2028.
+        output = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     except (OSError, ValueError) as error:
         why = f"{command[0]}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
         raise Configuration(f"{name}_command failed: {why}", hint=f"run {command[0]} by hand") from None
     # Only a password's first line counts: `pass` and similar tools print notes below it. URLs may be one per line.
     value = "\n".join(output).strip() if name == "notify_urls" else "".join(output[:1])
+    if "\ufffd" in value:  # what its bytes were decoded to; sent, it would count as a refused password
+        raise Configuration(f"{name}_command did not print UTF-8 text", hint=f"run {command[0]} by hand")
     if not value:
         raise Configuration(f"{name}_command printed nothing", hint=f"run {command[0]} by hand")
     return Found(Secret(value), f"{name}_command")

@@ -7,7 +7,6 @@ import base64
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -185,7 +184,8 @@ def code_at(secret: str, window: int) -> str:
             return bytes_of(self.secret)
 
     bytes_of(secret)
-    return IssuedTotp(secret, interval=PERIOD_S).at(datetime.fromtimestamp(window * PERIOD_S, tz=UTC))
+    # By the window, not by a time: IBKR's clock may be beyond the years that Python knows.
+    return IssuedTotp(secret, interval=PERIOD_S).generate_otp(max(0, window))
 
 
 class CodeSource:

@@ -22,13 +22,13 @@ from gwctl.process.identity import (
     rss_bytes,
     wait_ended,
 )
+from gwctl.process.pipes import read_to_end
 from gwctl.process.spawn import (
     Child,
     Completed,
     Spawned,
     environment_of,
     give_back_memory,
-    read_to_end,
     rotate_by_truncation,
     run,
     run_async,

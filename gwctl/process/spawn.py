@@ -22,6 +22,7 @@ from gwctl.config import SECRET_PREFIXES, SERVICE_MANAGER_VARIABLES
 from gwctl.errors import DiskTrouble, TimedOut
 from gwctl.ownership import open_ours, read_ours
 from gwctl.process.identity import Identity, identify, wait_ended
+from gwctl.process.pipes import feed_and_read, read_to_end
 from gwctl.signals import postponed, woken
 from gwctl.state_file import write_bytes
 
@@ -212,7 +213,7 @@ def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], fed: b
         with postponed():
             child = _begin(argv, env, reads=bool(fed))
         with woken(partial(os.killpg, child.pgid, signal.SIGKILL)):
-            stdout, stderr = child.popen.communicate(fed or None, timeout=timeout_s)
+            stdout, stderr = feed_and_read(child.popen, fed, timeout_s)
     except BaseException as error:
         # Also for Ctrl-C, which does not reach the command's own session.
         if child is not None:
@@ -286,19 +287,6 @@ def _collect(child: Spawned) -> int:
     if code is None:
         code = child.popen.returncode = -signal.SIGKILL
     return code
-
-
-async def read_to_end(pipe: IO[bytes] | None) -> bytes:
-    """Return everything that comes out of a pipe, and close it."""
-    import asyncio
-
-    reader = asyncio.StreamReader()
-    connect = asyncio.get_running_loop().connect_read_pipe
-    transport, _ = await connect(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-    try:
-        return await reader.read()
-    finally:
-        transport.close()
 
 
 async def _write(pipe: IO[bytes] | None, fed: bytes) -> None:
