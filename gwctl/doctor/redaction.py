@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from gwctl.plain_text import json_text
+
 MASK = "•••"
 _SHORT_CHARS = 4
 """A shorter known word is removed only where it stands alone: it is part of too many other words."""
@@ -142,6 +144,8 @@ def _spellings(secret: str) -> Iterable[str]:
         "".join(f"%{byte:02x}" for byte in plain),
         plain.hex(),
         json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        json_text(secret)[1:-1],
         repr(secret)[1:-1],
     }
     return [re.escape(form) for form in sorted(forms, key=len, reverse=True)]
