@@ -386,8 +386,9 @@ def _chosen_port(paths: Paths) -> Setting | None:
     with contextlib.suppress(OSError):
         chosen, _ = look_at_json(paths.chosen_port_file)
     port = (chosen or {}).get("port")
-    whole = isinstance(port, int) and not isinstance(port, bool)
-    return Setting(port, CHOSEN) if whole and 0 < port <= LAST_PORT else None
+    if isinstance(port, bool) or not isinstance(port, int):
+        return None
+    return Setting(port, CHOSEN) if 0 < port <= LAST_PORT else None
 
 
 def profile_names(environment: Environment | None = None) -> list[str]:
