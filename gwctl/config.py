@@ -19,7 +19,6 @@ from gwctl.ownership import TRUST_VARIABLE
 from gwctl.paths import Paths
 from gwctl.setting_values import (
     Unsuitable,
-    network_of,
     parse_address,
     parse_allow_ips,
     parse_any_port,
@@ -177,17 +176,6 @@ def check_ports(values: Mapping[str, Setting]) -> None:
             raise bad_value(key, setting.value, setting.source, wanted, hint=f"set {key} to another port")
 
 
-def check_door(settings: Settings) -> None:
-    """Raise Configuration if other machines are to use the gateway, which asks nobody who they are, without a door."""
-    allowed = settings.values["allow_ips"]
-    beyond = [one for one in allowed.value if not network_of(one).is_loopback]
-    if beyond and settings["door"] is None:
-        raise Configuration(
-            f"allow_ips lets {', '.join(beyond)} in ({allowed.source}), and other machines need the door",
-            hint=f"gwctl profile set {settings.profile} door=0.0.0.0:5443 (docs/how-to/other-machines.md)",
-        )
-
-
 def variable_of(key: str) -> str:
     """Return the name of a setting's environment variable."""
     return f"GWCTL_{key.upper()}"
@@ -297,10 +285,7 @@ def read_file(path: Path) -> dict[str, Any]:
         raise Configuration(f"{path} has a line with more than {MOST_DOTS} dots", hint=f"edit {path}")
     try:
         return tomllib.loads(raw.decode("utf-8-sig"))  # some editors start a file with an invisible mark (BOM)
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # also for a number of thousands of digits, or lists in thousands of lists
+    except (ValueError, RecursionError) as error:  # also for thousands of digits, or of lists in lists
         raise Configuration(f"{path} is not valid TOML: {error}", hint=f"edit {path}") from error
 
 

@@ -74,20 +74,19 @@ def check_port(case: Case) -> Iterator[Finding]:
 
 def check_door(case: Case) -> Iterator[Finding]:
     """Check whether and how other machines use the gateway."""
-    from gwctl import config
-    from gwctl.supervisor.door_keeper import token_in
+    from gwctl.supervisor import door_keeper
 
     door, names = case.known.values["door"], case.known["certificate_names"]
     if door.value is None:
         try:
-            config.check_door(case.known)
+            door_keeper.check_door(case.known)
         except Configuration as error:
             yield failed(error.message, error.hint, where=case.known.values["allow_ips"].source)
         else:
             yield ok("there is no door: only this machine can use the gateway")
         return
     try:
-        token_in(case.known, case.environment.variables)
+        door_keeper.token_in(case.known, case.environment.variables)
     except Configuration as error:
         yield failed(error.message, error.hint)
         return

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gwctl.config import BUILT_IN, Settings, check_door
+from gwctl.config import BUILT_IN, Settings
 from gwctl.credentials import Credentials, Found
 from gwctl.errors import (
     Configuration,
@@ -48,6 +48,8 @@ def preflight(profile: Profile, observer: Observer, *, sandbox: bool, by_hand: b
     A running gateway may need no login: take it over even where secrets or law 2 would forbid a login (law 4). If it
     does need one, the supervisor's own checks refuse it.
     """
+    from gwctl.supervisor.door_keeper import check_door
+
     settings = _settle_port(profile, profile.settings(), observer)
     check_door(settings)
     found: dict[str, Found] = {}

@@ -17,6 +17,7 @@ from gwctl.errors import Configuration, GwctlError
 from gwctl.gateway import keystore
 from gwctl.ownership import read_ours
 from gwctl.paths import Paths
+from gwctl.setting_values import network_of
 from gwctl.signals import whole
 
 FIRST_PAUSE_S = 0.2
@@ -25,6 +26,17 @@ READY_TIMEOUT_S = 15.0
 GRACE_S = 2.0
 SHORTEST_TOKEN = 20
 _TOKEN_NAME = "door_token"  # noqa: S105 - the name of a file
+
+
+def check_door(settings: Settings) -> None:
+    """Raise Configuration if other machines are to use the gateway, which asks nobody who they are, without a door."""
+    allowed = settings.values["allow_ips"]
+    beyond = [one for one in allowed.value if not network_of(one).is_loopback]
+    if beyond and settings["door"] is None:
+        raise Configuration(
+            f"allow_ips lets {', '.join(beyond)} in ({allowed.source}), and other machines need the door",
+            hint=f"gwctl profile set {settings.profile} door=0.0.0.0:5443 (docs/how-to/other-machines.md)",
+        )
 
 
 def order_of(settings: Settings, environ: Mapping[str, str]) -> Order:

@@ -106,10 +106,10 @@ def _read_ledger(paths: Paths) -> None:
     ledger = Ledger(paths.ledger_file)
     json.dumps(ledger.summary(3, look_only=True))
     json.dumps(ledger.summary(3))
-    ledger.set_aside_if_damaged()
+    ledger.prepare()
     ledger.read()
     # scrypt takes 50 ms
-    ledger._print = lambda *_: "a print"  # type: ignore[method-assign]
+    ledger._prints = lambda password, salts: ["a print" for _ in salts]  # type: ignore[method-assign] # noqa: ARG005
     permission = ledger.begin_submit(PASSWORD, "paper", 3)
     assert permission.wait_s is None or math.isfinite(permission.wait_s)
     ledger.end_submit("uncounted")
