@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import h11
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
@@ -73,6 +74,11 @@ class Door:
                 status = await self._serve_websocket(receive, send)
             else:
                 status = await self._pass_on(scope, fields or {}, receive, send)
+        except h11.LocalProtocolError:
+            status = 400  # the request broke HTTP's rules after its head: there is nobody to answer
+        except Exception as error:
+            log.error("%s in the door itself", type(error).__name__)  # noqa: TRY400 - a traceback may hold what was sent
+            raise
         finally:
             client = (scope.get("client") or ("?",))[0]
             kind = "WS" if is_websocket else method[:10]

@@ -75,6 +75,20 @@ class _Protocol(H11Protocol):
             super().data_received(data)
 
 
+def _quieten() -> None:
+    """Keep the libraries' lines about requests, which may hold what was sent, out of every log."""
+    for name in (
+        "uvicorn.error",
+        "uvicorn.asgi",
+        "websockets.server",
+        "websockets.client",
+        "httpx",
+        "httpcore",
+        "asyncio",
+    ):
+        logging.getLogger(name).disabled = True
+
+
 def _protocols(door: Door, admits: Callable[[str], bool]) -> Callable[[], asyncio.Protocol]:
     config = uvicorn.Config(
         door,
@@ -150,6 +164,7 @@ def keep_log(log_file: Path) -> None:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+    _quieten()
 
 
 async def _stdin_ended() -> None:

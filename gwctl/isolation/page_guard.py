@@ -38,11 +38,13 @@ class Refused(Exception):
 class Guard:
     """What one client sends, request by request: passed on, or refused."""
 
-    __slots__ = ("_body_bytes", "_held", "_hosts", "passes_all")
+    __slots__ = ("_body_bytes", "_held", "_hosts", "_searched_bytes", "passes_all")
 
     def __init__(self, hosts: frozenset[str]) -> None:
         self._hosts = hosts
         self._held = bytearray()
+        self._searched_bytes = 0
+        """How much of it has no end of a head in it."""
         self._body_bytes = 0
         """How much of the current request's body is still to come."""
         self.passes_all = False
@@ -54,11 +56,13 @@ class Guard:
         passed = bytearray()
         while self._held and not self.passes_all:
             if not self._body_bytes:
-                end = self._held.find(b"\r\n\r\n", 0, HEAD_BYTES)
+                end = self._held.find(b"\r\n\r\n", self._searched_bytes, HEAD_BYTES)
                 if end < 0:
+                    self._searched_bytes = max(0, len(self._held) - 3)
                     if len(self._held) >= HEAD_BYTES:
                         raise Refused("431 Request Header Fields Too Large", "the request's head is too large")
                     return bytes(passed)
+                self._searched_bytes = 0
                 self._body_bytes = end + 4 + self._judge(bytes(self._held[: end + 4]))
             taken = self._held[: self._body_bytes]
             passed += taken
