@@ -22,7 +22,9 @@ class Order:
     read_only: bool = False
     token: str = field(default="", repr=False)
     client_ca: str | None = None
-    """Clients need a certificate of this authority, and no token."""
+    """PEM: clients need a certificate of this authority, and no token."""
+    certificate: str = ""
+    """What tells this certificate from the next: its key's digest."""
 
     def to_json(self) -> str:
         """Return one line."""

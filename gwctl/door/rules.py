@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from gwctl.isolation.page_guard import WEBSOCKET, fault_of, hosts_of
+from gwctl.isolation.page_guard import OWN_NAMES, WEBSOCKET, fault_of
 
 API = "/v1/api/"
 METHODS = ("GET", "POST", "PUT", "DELETE")
 UNKNOWN = "a token is needed: Authorization: Bearer TOKEN"
 MOST_A_SECOND = 8
 """IBKR refuses an address for 15 minutes that sends more than 10 requests a second; gwctl's own are among them."""
-_PATH = re.compile(r"/v1/api(?:/[A-Za-z0-9_.,:@~+!$'()*;=%-]+)+/?")
+_PATH = re.compile(r"/v1/api(?:/[A-Za-z0-9_.,:@~+!$'()*=%-]+)+/?")
 _BROWSER = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
 
 READS: Mapping[str, tuple[str, ...]] = {
@@ -28,11 +28,11 @@ READS: Mapping[str, tuple[str, ...]] = {
         *("iserver/account/trades", "iserver/account/pnl/partitioned", "iserver/account/order/status/*"),
         *("iserver/account/*/summary", "iserver/account/*/summary/*", "iserver/account/*/alerts"),
         *("iserver/account/alert/*", "iserver/account/mta", "iserver/account/search/*"),
-        *("iserver/marketdata/snapshot", "iserver/marketdata/history", "iserver/marketdata/unsubscribeall"),
+        *("iserver/marketdata/snapshot", "iserver/marketdata/history"),
         *("iserver/contract/*/info", "iserver/contract/*/info-and-rules", "iserver/contract/*/algos"),
         *("iserver/secdef/search", "iserver/secdef/info", "iserver/secdef/strikes", "iserver/secdef/bond-filters"),
         *("iserver/currency/pairs", "iserver/exchangerate", "iserver/scanner/params"),
-        *("iserver/watchlists", "iserver/watchlist", "hmds/history", "md/regsnapshot", "md/snapshot"),
+        *("iserver/watchlists", "iserver/watchlist", "hmds/history", "md/snapshot"),
         *("portfolio/accounts", "portfolio/subaccounts", "portfolio/subaccounts2", "portfolio/positions/*"),
         *("portfolio/*/meta", "portfolio/*/summary", "portfolio/*/ledger", "portfolio/*/allocation"),
         *("portfolio/*/positions/*", "portfolio/*/position/*", "portfolio/*/combo/positions"),
@@ -41,12 +41,15 @@ READS: Mapping[str, tuple[str, ...]] = {
     ),
     "POST": (
         *("tickle", "iserver/auth/status", "iserver/secdef/search", "iserver/contract/rules", "iserver/scanner/run"),
-        *("iserver/marketdata/unsubscribe", "iserver/account/*/orders/whatif", "hmds/scanner", "trsrv/secdef"),
+        *("iserver/account/*/orders/whatif", "hmds/scanner", "trsrv/secdef"),
         *("portfolio/allocation", "pa/performance", "pa/allperiods", "pa/transactions", "pa/summary"),
     ),
 }
-"""What ``read_only`` lets through, below /v1/api/; ``*`` is one part of a path. IBKR's reference of the Web API."""
-READ_MESSAGES = re.compile(r"tic|ech\+hb|[su](?:md|mh|bd|or|tr|pl|sd|ld|ts)\+.*", re.DOTALL)
+"""What ``read_only`` lets through, below /v1/api/; ``*`` is one part of a path. IBKR's reference of the Web API.
+
+Not here: what costs a fee for each call (``md/regsnapshot``), and what ends another client's data (``unsubscribe``).
+"""
+READ_MESSAGES = re.compile(r"tic|ech\+hb|[su](?:md|mh|bd|or|tr|pl|sd|ld|ts)\+[^\r\n]*")
 """WebSocket messages that read: they subscribe to data and end subscriptions."""
 
 
@@ -77,14 +80,17 @@ class Rules:
             return False
         return not self.networks or any(client in network for network in self.networks)
 
-    def judge(self, method: str, raw_path: str, fields: Mapping[str, str]) -> Refusal | None:
+    def judge(
+        self, method: str, raw_path: str, fields: Mapping[str, str], *, is_websocket: bool = False
+    ) -> Refusal | None:
         """Return why a request does not pass, None if it does.
 
         ``raw_path`` is the path as sent, without a query; ``fields`` have names in small letters.
         """
-        return self._judge_sender(method, raw_path, fields) or self._judge_wish(
-            method, raw_path, is_upgrade="upgrade" in fields
-        )
+        refusal = self._judge_sender(method, raw_path, fields)
+        if refusal is None and "upgrade" in fields and not is_websocket:
+            refusal = Refusal(400, "this is no valid upgrade to a WebSocket")
+        return refusal or self._judge_wish(method, raw_path, is_upgrade=is_websocket)
 
     def _judge_sender(self, method: str, raw_path: str, fields: Mapping[str, str]) -> Refusal | None:
         host = fields.get("host", "").lower()
@@ -92,7 +98,7 @@ class Rules:
         if name not in self.names:
             return Refusal(421, f"this door does not serve {name[:100]!r}; certificate_names names what it serves")
         is_browser = any(one in fields for one in _BROWSER)
-        fault = fault_of(method, raw_path, fields, frozenset({host})) if is_browser else None
+        fault = fault_of(method, raw_path, fields, self.names) if is_browser else None
         if fault is not None:
             return Refusal(403, fault)
         return None if self._knows(fields.get("authorization", "")) else Refusal(401, UNKNOWN)
@@ -132,7 +138,7 @@ def digest_of(token: str) -> bytes:
 
 def names_of(names: Iterable[str]) -> frozenset[str]:
     """Return the host names of a door, from those of the certificate besides localhost."""
-    return frozenset(one.rpartition(":")[0] for one in hosts_of(names, 1))
+    return OWN_NAMES | {f"[{name}]" if ":" in name else name.lower() for name in names}
 
 
 def reads(method: str, path: str) -> bool:
@@ -154,7 +160,7 @@ def _is_plain(path: str) -> bool:
 
 
 def _is_printable(text: str) -> bool:
-    return all(one.isprintable() and one not in "\\%?#\ufffd" for one in text)
+    return all(one.isprintable() and one not in "\\%?#;\ufffd" for one in text)
 
 
 class Pace:

@@ -6,20 +6,21 @@ import asyncio
 import logging
 import logging.handlers
 import os
+import resource
 import secrets
 import signal
 import socket
 import ssl
 import sys
-from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
-import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from gwctl.door.guests import IDLE_S, Guests, Peer
 from gwctl.door.order import Order
 from gwctl.door.passing import LARGEST_BODY_BYTES, Door, log
 from gwctl.door.rules import Rules, digest_of, names_of
@@ -27,52 +28,12 @@ from gwctl.setting_values import network_of
 
 CANNOT_SERVE = 69
 """The exit code if the address cannot be listened on, or a file cannot be read."""
-HANDSHAKE_TIMEOUT_S = 5.0
-HEAD_TIMEOUT_S = 5.0
-MOST_CONNECTIONS = 128
-MOST_OF_ONE_ADDRESS = 32
+GOODBYE_S = 2.0
+"""How long a client may take to end TLS."""
+EXHAUSTED_PAUSE_S = 0.1
+MOST_FILES = 4096
 LOG_BYTES = 5_000_000
 LOG_KEEP = 3
-
-
-class _Protocol(H11Protocol):
-    """One client's connection, closed at once if its address is not admitted or has too many."""
-
-    admits: Callable[[str], bool]
-    open_of: Counter[str]
-    _address: str | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the base does
-        address = str((transport.get_extra_info("peername") or ("?",))[0])
-        full = self.open_of[address] >= MOST_OF_ONE_ADDRESS or self.open_of.total() >= MOST_CONNECTIONS
-        if full or not self.admits(address):
-            transport.abort()
-            return
-        self._address = address
-        self.open_of[address] += 1
-        super().connection_made(transport)
-        self.loop.call_later(HEAD_TIMEOUT_S, self._expect_a_head)
-
-    def _expect_a_head(self) -> None:
-        request: object = self.cycle
-        if request is None and self._address is not None:
-            self.transport.abort()
-
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        super().handle_websocket_upgrade(event)  # from here on, another object has the connection
-        if self._address is not None:
-            self.open_of[self._address] -= 1
-            self._address = None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._address is not None:
-            self.open_of[self._address] -= 1
-            self._address = None
-            super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self._address is not None:
-            super().data_received(data)
 
 
 def _quieten() -> None:
@@ -89,10 +50,10 @@ def _quieten() -> None:
         logging.getLogger(name).disabled = True
 
 
-def _protocols(door: Door, admits: Callable[[str], bool]) -> Callable[[], asyncio.Protocol]:
+def _protocols(door: Door) -> Callable[[], asyncio.Protocol]:
     config = uvicorn.Config(
         door,
-        http=_Protocol,
+        http="h11",
         ws="websockets-sansio",
         ws_max_size=LARGEST_BODY_BYTES,
         lifespan="off",
@@ -103,14 +64,7 @@ def _protocols(door: Door, admits: Callable[[str], bool]) -> Callable[[], asynci
         date_header=False,
     )
     config.load()
-    state, open_of = ServerState(), Counter[str]()
-
-    def protocol() -> asyncio.Protocol:
-        made = _Protocol(config=config, server_state=state, app_state={})
-        made.admits, made.open_of = admits, open_of
-        return made
-
-    return protocol
+    return partial(H11Protocol, config=config, server_state=ServerState(), app_state={})
 
 
 def _context(order: Order) -> ssl.SSLContext:
@@ -118,7 +72,7 @@ def _context(order: Order) -> ssl.SSLContext:
     context.load_cert_chain(order.certificate_file, order.key_file)
     context.set_alpn_protocols(["http/1.1"])
     if order.client_ca:
-        context.load_verify_locations(order.client_ca)
+        context.load_verify_locations(cadata=order.client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
@@ -128,7 +82,43 @@ def _listener(listen: str) -> socket.socket:
     address = host.strip("[]")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     both = address == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server((address, int(port)), family=family, backlog=128, dualstack_ipv6=both)
+    listener = socket.create_server((address, int(port)), family=family, backlog=128, dualstack_ipv6=both)
+    listener.setblocking(False)
+    return listener
+
+
+async def _welcome(listener: socket.socket, guests: Guests, door: Door, tls: ssl.SSLContext) -> None:
+    """Accept connections without end; each that may stay gets TLS and HTTP in a task."""
+    loop, factory = asyncio.get_running_loop(), _protocols(door)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve_one(connection: socket.socket, peer: Peer) -> None:
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                factory,
+                connection,
+                ssl=tls,
+                ssl_handshake_timeout=IDLE_S,
+                ssl_shutdown_timeout=GOODBYE_S,
+            )
+        except OSError:  # no TLS, or not in time
+            connection.close()
+        else:
+            guests.came_in(peer, transport)
+
+    while True:
+        try:
+            connection, address = await loop.sock_accept(listener)
+        except OSError:  # no more files: without a pause, it would be reported again and again
+            await asyncio.sleep(EXHAUSTED_PAUSE_S)
+            continue
+        peer = (str(address[0]), int(address[1]))
+        if not guests.comes(peer, connection):
+            connection.close()
+            continue
+        task = loop.create_task(serve_one(connection, peer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
 
 async def serve(order: Order, until: Callable[[], Awaitable[object]], announce: Callable[[], None]) -> None:
@@ -136,25 +126,27 @@ async def serve(order: Order, until: Callable[[], Awaitable[object]], announce: 
     # Without a token, nobody has one: the empty text must not be one.
     digest = None if order.client_ca else digest_of(order.token or secrets.token_hex(32))
     rules = Rules(digest, names_of(order.names), tuple(map(network_of, order.addresses)), order.read_only)
-    door = Door(rules, order.gateway_port, Path(order.ca_file))
+    guests = Guests(rules.admits)
+    door = Door(rules, order.gateway_port, Path(order.ca_file), guests)
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    listener = _listener(order.listen)
-    server = await loop.create_server(
-        _protocols(door, rules.admits),
-        sock=listener,
-        ssl=_context(order),
-        ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
-    )
-    announce()
-    waits = [asyncio.ensure_future(ended.wait()), asyncio.ensure_future(until())]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    tls = _context(order)
+    with _listener(order.listen) as listener:
+        announce()
+        waits = [
+            asyncio.ensure_future(one)
+            for one in (ended.wait(), until(), _welcome(listener, guests, door, tls), guests.watch())
+        ]
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for one in waits:
         one.cancel()
-    server.close()
+    await asyncio.gather(*waits, return_exceptions=True)
+    guests.leave()
     await door.close()
+    for one in done:
+        one.result()
 
 
 def keep_log(log_file: Path) -> None:
@@ -182,6 +174,8 @@ def _tell(line: str) -> None:
 def main() -> int:
     """Serve the order on stdin until stdin ends: with the supervisor that keeps this process."""
     order = Order.from_json(sys.stdin.readline())
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(MOST_FILES, hard), hard))
     keep_log(Path(order.log_file))
     try:
         asyncio.run(serve(order, _stdin_ended, lambda: _tell("ready")))

@@ -46,28 +46,24 @@ class Network:
     port: int
     """The upstream's address, the only one that the gateway can reach."""
     uids: tuple[int, ...]
-    names: tuple[str, ...] = ()
-    """The names in the gateway's certificate besides localhost, under which a browser may load its pages."""
 
     @classmethod
-    def to(cls, upstream: str, allow_users: Sequence[str], names: Sequence[str] = ()) -> Network:
+    def to(cls, upstream: str, allow_users: Sequence[str]) -> Network:
         """Return the network of a gateway for ``upstream``; raise Configuration for a user that does not exist."""
         parts = urlsplit(upstream)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        return cls(parts.hostname or "", port, _uids(allow_users), tuple(names))
+        return cls(parts.hostname or "", port, _uids(allow_users))
 
     def to_json(self) -> dict[str, Any]:
         """Return the object for the state file."""
-        return {"host": self.host, "port": self.port, "uids": list(self.uids), "names": list(self.names)}
+        return {"host": self.host, "port": self.port, "uids": list(self.uids)}
 
     @classmethod
     def from_json(cls, value: object) -> Network | None:
         """Return the network in a state file, None if it names none."""
         match value:
-            case {"host": str(host), "port": int(port), "uids": [*uids], "names": [*names]} if all(
-                isinstance(uid, int) for uid in uids
-            ):
-                return cls(host, port, tuple(uids), tuple(map(str, names)))
+            case {"host": str(host), "port": int(port), "uids": [*uids]} if all(isinstance(uid, int) for uid in uids):
+                return cls(host, port, tuple(uids))
             case _:
                 return None
 
@@ -113,7 +109,7 @@ def choose_isolation(settings: Settings, upstream: str, environ: Mapping[str, st
     if wanted == "firewall":
         found = by_firewall(settings)
     else:
-        network = Network.to(upstream, settings["allow_users"], settings["certificate_names"])
+        network = Network.to(upstream, settings["allow_users"])
         reason = _against(settings, network) or why_not(environ)
         if reason is None:
             return Isolation(network)
@@ -205,7 +201,7 @@ def entering(paths: Paths, network: Network, argv: Sequence[str]) -> list[str]:
 
 def front_program(paths: Paths, pid: int, port: int, network: Network) -> list[str]:
     """Return the command line of the front of the gateway with ``pid``."""
-    tls = (paths.leaf_file, paths.leaf_key_file, ",".join(network.names))
+    tls = (paths.leaf_file, paths.leaf_key_file)
     return program("front", pid, port, network.host, network.port, *tls, *network.uids)
 
 

@@ -17,9 +17,8 @@ from gwctl.errors import GatewayFailed, GwctlError, JavaMissing, PortBusy, Timed
 from gwctl.gateway.firewalled import unload_firewall
 from gwctl.gateway.isolated import HOSTS_FILE, FrontFailed, Network, PortTaken, entering, is_isolated, start_front
 from gwctl.gateway.java import Java
-from gwctl.gateway.keystore import certified_names
 from gwctl.gateway.log_diagnosis import Cause, read_cause
-from gwctl.gateway.work_folder import PreparedHome, clear_leavings, is_standin
+from gwctl.gateway.work_folder import PreparedHome, clear_leavings, ends_tls, is_standin
 from gwctl.ownership import open_ours
 from gwctl.paths import Paths
 from gwctl.process import Identity, Spawned, StopReport
@@ -154,6 +153,8 @@ def recognised(paths: Paths, known: RunningGateway | None) -> RunningGateway | N
         return None
     if not process.listens(known.java, known.port):
         return None
+    if known.network is not None and ends_tls(paths):
+        return None  # of an earlier version, which ended TLS inside: today's front cannot talk to it
     if known.shell is not None and not process.is_ours(known.shell):
         known.shell = None
     if known.front is not None and not process.is_ours(known.front):
@@ -173,7 +174,7 @@ def find_unrecorded(paths: Paths, port: int, release_path: Path) -> RunningGatew
     front = holder if holder is not None and holder.cwd == home else None
     inside = [one for one in process.inhabitants(paths.gateway_dir) if one != front and process.listens(one, port)]
     if inside:
-        network = _network_served(paths)
+        network = None if ends_tls(paths) else _network_served(paths)
         return RunningGateway(inside[0], None, port, release_path, time.time(), network=network, front=front)
     return None if front is None else RunningGateway(front, None, port, release_path, time.time())
 
@@ -183,7 +184,7 @@ def _network_served(paths: Paths) -> Network | None:
     match state_file.look_at_json(paths.gateway_served_file)[0]:
         case {"upstream": str(upstream), "made_with": {"allow_users": [*users]}}:
             with contextlib.suppress(GwctlError, ValueError):
-                return Network.to(upstream, [str(user) for user in users], certified_names(paths))
+                return Network.to(upstream, [str(user) for user in users])
     return None
 
 

@@ -77,6 +77,10 @@ _SHIPPED_ADDRESS = b"localhost:5000"
 _REWRITTEN_KINDS = frozenset({".html", ".js"})
 _LEFT_OUT = frozenset({"vertx.jks"})
 """The key of the shipped keystore is public: the gateway must never serve it, not even by mistake."""
+_CONF_HEAD = b"""\
+# Written by gwctl at every start; change the profile's settings instead. Do not start the gateway by hand with it: with
+# listenSsl false, it relies on the network of its own that gwctl gives it.
+"""
 _CRASH_REPORTS = ("hs_err_pid*", "replay_pid*", "core", "core.[0-9]*", "*.mdmp", "javacore.*", "java_pid*.hprof")
 _DENIED = "255.255.255.255"
 """Without a deny list the gateway admits everybody; this entry matches no real address."""
@@ -169,7 +173,16 @@ def render_conf(shipped: bytes, settings: GatewaySettings, leaf: Leaf) -> bytes:
         rendered: str = yaml.safe_dump(conf, sort_keys=False, default_flow_style=False)
     except (yaml.YAMLError, RecursionError):
         raise ReleaseBroken("the release's root/conf.yaml is nested too deep", hint="gwctl release install") from None
-    return b"# Written by gwctl at every start; change the profile's settings instead.\n" + rendered.encode()
+    return _CONF_HEAD + rendered.encode()
+
+
+def ends_tls(paths: Paths) -> bool:
+    """Return whether the gateway was started to end TLS itself, by the ``conf.yaml`` that it read."""
+    try:
+        conf = _parsed(read_ours(paths.gateway_dir / "root" / "conf.yaml", most_bytes=_LARGEST_CONF_BYTES + 1))
+    except OSError:
+        return True
+    return not (isinstance(conf, dict) and conf.get("listenSsl") is False)
 
 
 def _parsed(content: bytes) -> object:

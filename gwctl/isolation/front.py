@@ -19,7 +19,7 @@ import threading
 import time
 
 from gwctl.isolation import namespaces
-from gwctl.isolation.page_guard import Guard, hosts_of
+from gwctl.isolation.page_guard import Guard
 from gwctl.isolation.relay import ClientEnd, End, Relay
 from gwctl.isolation.socket_owner import SocketOwners
 
@@ -242,28 +242,29 @@ def _say(text: str) -> None:
         os.write(2, f"{time.strftime('%Y-%m-%d %H:%M:%S')} front: {text}\n".encode())
 
 
-def _ends(certificate: str, key: str, hosts: frozenset[str]) -> Callable[[socket.socket], End]:
+def _ends(certificate: str, key: str) -> Callable[[socket.socket], End]:
     """Return what makes a client's connection an end that speaks TLS and is guarded; raise OSError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF  # a client that only closes TCP gets no alert for it
+    # A client that only closes TCP gets no alert for it; OpenSSL 1.1 sends none, and has no such option.
+    context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     context.set_alpn_protocols(["http/1.1"])
 
     def end_of(client: socket.socket) -> End:
         secured = context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
-        return ClientEnd(secured, Guard(hosts))
+        return ClientEnd(secured, Guard())
 
     return end_of
 
 
 def main(arguments: list[str]) -> None:
-    """Serve: the gateway's pid and port, its upstream's host and port, the certificate, its key and names, user IDs."""
-    pid, port, host, upstream_port, certificate, key, names, *uids = arguments
+    """Serve: the gateway's pid and port, its upstream's host and port, the certificate and its key, user IDs."""
+    pid, port, host, upstream_port, certificate, key, *uids = arguments
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(MOST_FILES, hard), hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        end_of = _ends(certificate, key, hosts_of(filter(None, names.split(",")), int(port)))
+        end_of = _ends(certificate, key)
     except OSError as error:
         _say(f"cannot use the gateway's certificate: {error.strerror}")
         sys.exit(1)

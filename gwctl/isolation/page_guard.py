@@ -11,16 +11,22 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
 HEAD_BYTES = 65_536
-OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
+OWN_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 WEBSOCKET = "/v1/api/ws"
-ENTRANCES = frozenset({"/", "/demo", "/sso/Login"})
-"""Pages that a link on another site may open: nothing happens there without a person."""
-_MARK = re.compile(rb"\r\n(origin|sec-fetch-[a-z]+|referer)[ \t]*:", re.IGNORECASE)
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
-_REQUEST_LINE = re.compile(rb"([A-Z]+) (/[^ ?#]*)(\?[^ #]*)? HTTP/1\.[01]")
+TYPED = frozenset(
+    {
+        *("/", "/demo", "/sso/Login", "/v1/api/tickle", "/v1/api/sso/validate", "/v1/api/iserver/auth/status"),
+        *("/v1/api/iserver/accounts", "/v1/api/portfolio/accounts"),
+    }
+)
+"""What a person may open by its address. A hostile site that a person opens so can redirect there, and a browser does
+not tell the two apart, so nothing is here that ends or changes anything."""
+_MARK = re.compile(rb"\r\n(origin|sec-fetch-site|referer)[ \t]*:", re.IGNORECASE)
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_REQUEST_LINE = re.compile(rb"([A-Z]+) (/[^ ?#\r\n\0]*)(\?[^ #\r\n\0]*)? HTTP/1\.[01]")
 
 
 class Refused(Exception):
@@ -28,20 +34,17 @@ class Refused(Exception):
 
     def __init__(self, status: str, why: str) -> None:
         super().__init__(why)
-        body = f"gwctl: {why}\n".encode()
-        head = (
-            f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        self.answer = head.encode() + body
+        body = f"gwctl: {why}\n"
+        fields = f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close"
+        self.answer = f"HTTP/1.1 {status}\r\n{fields}\r\n\r\n{body}".encode()
 
 
 class Guard:
     """What one client sends, request by request: passed on, or refused."""
 
-    __slots__ = ("_body_bytes", "_held", "_hosts", "_searched_bytes", "passes_all")
+    __slots__ = ("_body_bytes", "_held", "_searched_bytes", "passes_all")
 
-    def __init__(self, hosts: frozenset[str]) -> None:
-        self._hosts = hosts
+    def __init__(self) -> None:
         self._held = bytearray()
         self._searched_bytes = 0
         """How much of it has no end of a head in it."""
@@ -79,7 +82,7 @@ class Guard:
             self.passes_all = True
             return 0
         method, path, fields = _parsed(head)
-        fault = fault_of(method, path, fields, self._hosts)
+        fault = fault_of(method, path, fields, OWN_NAMES)
         if fault is not None:
             raise Refused("403 Forbidden", fault)
         if "upgrade" in fields:
@@ -93,31 +96,28 @@ class Guard:
         return int(length)
 
 
-def fault_of(method: str, path: str, fields: Mapping[str, str], hosts: frozenset[str]) -> str | None:
-    """Return why a browser's request must not pass, None if it comes from a page of ``hosts`` or from a person.
+def fault_of(method: str, path: str, fields: Mapping[str, str], names: Collection[str]) -> str | None:
+    """Return why a browser's request must not pass, None if it comes from a page of ``names`` or from a person.
 
-    ``fields`` are those of its head, by their names in small letters.
+    ``fields`` are those of its head, by their names in small letters. Ports do not matter: they may be forwarded.
     """
-    if fields.get("host", "").lower() not in hosts:
+    host = fields.get("host", "").lower()
+    if re.sub(r":[0-9]*\Z", "", host) not in names:
         return "the page was loaded under another name than the gateway's"
-    own = {f"https://{host}" for host in hosts}
-    site = fields.get("sec-fetch-site")
+    own, origin, site = f"https://{host}", fields.get("origin"), fields.get("sec-fetch-site")
     if site is None:  # an old browser, or a program that behaves as one
-        referer = fields.get("referer")
-        is_own = referer is None or "/".join(referer.lower().split("/")[:3]) in own
-    else:
+        is_own = "/".join(fields.get("referer", own).lower().split("/")[:3]) == own
+    elif site == "none":
         kind = (method, fields.get("sec-fetch-mode"), fields.get("sec-fetch-dest"))
-        is_own = site in {"same-origin", "none"} or (kind == ("GET", "navigate", "document") and path in ENTRANCES)
-    if not is_own or ("origin" in fields and fields["origin"].lower() not in own):
+        is_own = kind == ("GET", "navigate", "document") and path in TYPED
+    else:
+        is_own = site == "same-origin"
+    origins = {None, own}
+    if not fields.get("user-agent", "").startswith("Mozilla/"):  # no page can change it
+        origins.add(f"http://{host}")  # websocket-client before 1.3 says so, also with TLS
+    if not is_own or (None if origin is None else origin.lower()) not in origins:
         return "the request comes from another site's page"
     return None
-
-
-def hosts_of(names: Iterable[str], port: int) -> frozenset[str]:
-    """Return how a browser names the gateway in ``Host``: by its own names and those of its certificate."""
-    ending = "" if port == 443 else f":{port}"
-    written = (f"[{name}]" if ":" in name and not name.startswith("[") else name.lower() for name in names)
-    return frozenset(f"{name}{ending}" for name in (*OWN_NAMES, *written))
 
 
 def _parsed(head: bytes) -> tuple[str, str, dict[str, str]]:
@@ -126,11 +126,12 @@ def _parsed(head: bytes) -> tuple[str, str, dict[str, str]]:
     request = _REQUEST_LINE.fullmatch(first)
     fields: dict[str, str] = {}
     for line in lines:
-        field = _FIELD.fullmatch(line)
-        name = "" if field is None else field[1].decode().lower()
-        if field is None or name in fields:
+        raw_name, colon, value = line.partition(b":")
+        name = raw_name.decode("latin-1").lower()
+        is_valid = colon and _NAME.fullmatch(raw_name) and not any(one in value for one in b"\r\n\0")
+        if not is_valid or name in fields:
             raise Refused("400 Bad Request", "the request's head is not valid")
-        fields[name] = field[2].decode("latin-1")
+        fields[name] = value.strip(b" \t").decode("latin-1")
     if request is None:
         raise Refused("400 Bad Request", "the request's first line is not valid")
     return request[1].decode(), request[2].decode("latin-1"), fields

@@ -19,6 +19,9 @@ CHUNK_BYTES = 65_536
 HELD_BYTES = 131_072
 """How much of one direction may wait for a reader that is slow."""
 EXHAUSTED_PAUSE_S = 0.01
+READY_TIMEOUT_S = 10.0
+"""How long a client may take for TLS, and the gateway to accept."""
+LOOK_EVERY_S = 1.0
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 
 
@@ -125,6 +128,8 @@ class Relay:
     def __init__(self) -> None:
         self.poll = select.epoll()
         self._acts: dict[int, Callable[[int], None]] = {}
+        self._unready: dict[End, float] = {}
+        """The ends that are not ready, and until when they have time."""
         self.pairs = 0
 
     def watch(self, file: int, act: Callable[[int], None]) -> None:
@@ -135,7 +140,7 @@ class Relay:
     def run(self) -> None:
         """Pass bytes on without end."""
         while True:
-            for file, events in self.poll.poll():
+            for file, events in self.poll.poll(LOOK_EVERY_S if self._unready else None):
                 try:
                     if (act := self._acts.get(file)) is not None:
                         act(events)
@@ -143,6 +148,8 @@ class Relay:
                     pass  # who was there has left
                 except OSError:  # no more files: without a pause, it would be reported again and again
                     time.sleep(EXHAUSTED_PAUSE_S)
+            if self._unready:
+                self._close_late()
 
     def join(self, one: End, two: End) -> None:
         """Begin to pass on what two ends send."""
@@ -150,11 +157,21 @@ class Relay:
         self.pairs += 1
         try:
             for end in (one, two):
+                if not end.ready:
+                    self._unready[end] = time.monotonic() + READY_TIMEOUT_S
                 end.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._acts[end.socket.fileno()] = partial(self._act, end)
             self._settle(one)
         except OSError:
             self.close(one)
+
+    def _close_late(self) -> None:
+        now_s = time.monotonic()
+        for end, until_s in list(self._unready.items()):
+            if end.ready:
+                del self._unready[end]
+            elif until_s < now_s:
+                self.close(end)
 
     def close(self, end: End) -> None:
         """Close both ends. Safe to repeat."""
@@ -163,6 +180,7 @@ class Relay:
         self.pairs -= 1
         for one in (end, end.other):
             one.closed = True
+            self._unready.pop(one, None)
             self._acts.pop(one.socket.fileno(), None)
             if one.mask:
                 self.poll.unregister(one.socket.fileno())
@@ -170,17 +188,18 @@ class Relay:
 
     def _act(self, end: End, events: int) -> None:
         try:
-            if events == IN and end.ready and end.other.ready and not end.other.held:
-                if self._pass_on(end):
-                    return
-            elif not end.ready:
-                end.get_ready()
-            elif events & ~OUT:
-                self._receive(end)
+            try:
+                if events == IN and end.ready and end.other.ready and not end.other.held:
+                    if self._pass_on(end):
+                        return
+                elif not end.ready:
+                    end.get_ready()
+                elif events & ~OUT:
+                    self._receive(end)
+            except BlockingIOError:
+                pass
             if end.held and end.ready:
                 self._send(end)
-            self._settle(end)
-        except BlockingIOError:
             self._settle(end)
         except OSError:
             self.close(end)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TypedDict
 
-from gwctl.errors import Configuration
+from gwctl.errors import Configuration, GwctlError
 from gwctl.lifecycle.profile import Profile
-from gwctl.supervisor.control import SupervisorClient
+from gwctl.supervisor.control import NoSupervisor, SupervisorClient
 from gwctl.supervisor.door_keeper import token_file, write_token
 
 
@@ -24,16 +25,24 @@ def door_of(profile: Profile) -> Doorway:
     """Return what a client of the profile's door needs; raise Configuration without a door."""
     settings = profile.settings()
     if settings["door"] is None:
-        hint = f"gwctl profile set {profile.name} door=0.0.0.0:5443, then {profile.command('restart')}"
+        again = f"{profile.command('down --keep-session')}, then {profile.command('up')}"
+        hint = f"gwctl profile set {profile.name} door=0.0.0.0:5443, then {again}"
         raise Configuration(f"profile {profile.name!r} has no door", hint=hint)
     names = settings["certificate_names"]
     name = names[0] if names else "localhost"
     host = f"[{name}]" if ":" in name else name
     client_ca = settings["door_client_ca"]
+    file = None if client_ca else str(token_file(settings, profile.environment.variables))
+    with contextlib.suppress(
+        GwctlError, NoSupervisor
+    ):  # a supervisor may have the token from elsewhere than this shell
+        found = SupervisorClient.find_with_status(settings.paths)
+        shown = None if found is None else found[1].get("door")
+        file = file if shown is None else shown["token_file"] or file
     return {
         "base_url": f"https://{host}:{settings['door'].rpartition(':')[2]}/v1/api",
         "ca_file": str(profile.paths.ca_file),
-        "token_file": None if client_ca else str(token_file(settings, profile.environment.variables)),
+        "token_file": file,
         "client_ca": client_ca,
         "read_only": settings["door_read_only"],
     }
@@ -47,7 +56,9 @@ def renew_token(profile: Profile) -> None:
     settings, shown = profile.settings(), door_of(profile)
     if shown["token_file"] != str(settings.paths.door_token_file):
         where = shown["token_file"] or f"a certificate of {shown['client_ca']}"
-        raise Configuration(f"the door's key is not gwctl's own: {where}", hint="replace it there")
+        raise Configuration(
+            f"the door's key is not gwctl's own: {where}", hint="replace it there; the door sees it within ten seconds"
+        )
     write_token(settings.paths)
     supervisor = SupervisorClient.find(settings.paths)
     if supervisor is not None:

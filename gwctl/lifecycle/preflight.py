@@ -51,7 +51,12 @@ def preflight(profile: Profile, observer: Observer, *, sandbox: bool, by_hand: b
     from gwctl.supervisor.door_keeper import check_door
 
     settings = _settle_port(profile, profile.settings(), observer)
-    check_door(settings)
+    try:
+        check_door(settings)
+    except Configuration as error:
+        if sandbox or not _has_gateway_to_adopt(settings):
+            raise
+        observer.say(f"{error.message}: the running gateway keeps its list until `{profile.command('restart')}`")
     found: dict[str, Found] = {}
     if not sandbox and not by_hand:
         found = _what_a_login_needs(profile, settings, observer)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,10 @@ LONGEST_PAUSE_S = 30.0
 READY_TIMEOUT_S = 15.0
 GRACE_S = 2.0
 SHORTEST_TOKEN = 20
-_TOKEN_NAME = "door_token"  # noqa: S105 - the name of a file
+LOOK_EVERY_S = 10.0
+LONG_RUN_S = 60.0
+OWN_TOKEN = "door.token"  # noqa: S105 - the name of a file
+_TOKEN_NAME = "door_token"  # noqa: S105 - as above
 
 
 def check_door(settings: Settings) -> None:
@@ -40,8 +45,9 @@ def check_door(settings: Settings) -> None:
 
 
 def order_of(settings: Settings, environ: Mapping[str, str]) -> Order:
-    """Return what a profile's door is to serve, and create its token if there is none; raise Configuration."""
-    paths, allowed = settings.paths, settings.values["allow_ips"]
+    """Return what a profile's door is to serve, and create its token if there is none; raise GwctlError."""
+    paths, allowed, client_ca = settings.paths, settings.values["allow_ips"], settings["door_client_ca"]
+    leaf = keystore.kept_leaf(paths)
     return Order(
         listen=settings["door"],
         gateway_port=settings["port"],
@@ -52,146 +58,162 @@ def order_of(settings: Settings, environ: Mapping[str, str]) -> Order:
         names=settings["certificate_names"],
         addresses=() if allowed.source == BUILT_IN else tuple(allowed.value),
         read_only=settings["door_read_only"],
-        token=_ensure_token(settings, environ),
-        client_ca=settings["door_client_ca"],
+        token=token_in(settings, environ) or ("" if client_ca else write_token(paths)),
+        client_ca=_read(_expanded(client_ca), "authority for clients") if client_ca else None,
+        certificate="" if leaf is None else leaf.spki_pin_base64,
     )
 
 
 def token_file(settings: Settings, environ: Mapping[str, str]) -> Path:
-    """Return where the door's token is: where a service manager or the settings put it, else in the profile."""
+    """Return where the door's token is: where the settings or a service manager put it, else in the profile."""
     if settings["door_token_file"]:
-        return Path(settings["door_token_file"]).expanduser()
+        return _expanded(settings["door_token_file"])
     folder = environ.get("CREDENTIALS_DIRECTORY")
     given = Path(folder) / _TOKEN_NAME if folder else None
-    return given if given is not None and given.exists() else settings.paths.door_token_file
+    return given if given is not None and os.access(given, os.F_OK) else settings.paths.door_token_file
+
+
+def _expanded(text: str) -> Path:
+    with contextlib.suppress(RuntimeError):  # no such user: the file with this name is not found then
+        return Path(text).expanduser()
+    return Path(text)
 
 
 def token_in(settings: Settings, environ: Mapping[str, str]) -> str:
-    """Return the door's token, empty if there is none yet; raise Configuration if it is not usable."""
+    """Return the door's token, empty if there is none yet or none is needed; raise Configuration if it is unusable."""
     file, own = token_file(settings, environ), settings.paths.door_token_file
     if settings["door_client_ca"] or (file == own and not file.exists()):
         return ""
-    try:
-        token = (read_ours(file) if file == own else file.read_bytes()).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Configuration(f"cannot read the door's token from {file}: {why}", hint=f"ls -l {file}") from None
+    token = _read(file, "door's token").strip()
     if len(token) < SHORTEST_TOKEN or len(token.split()) != 1:
         raise Configuration(
             f"the door's token in {file} is not one word of at least {SHORTEST_TOKEN} characters",
-            hint=f"openssl rand -base64 32 >{file}",
+            hint=f"openssl rand -hex 32 >{file}",
         )
     return token
 
 
-def _ensure_token(settings: Settings, environ: Mapping[str, str]) -> str:
-    token = token_in(settings, environ)
-    return token if token or settings["door_client_ca"] else write_token(settings.paths)
+def _read(file: Path, what: str) -> str:
+    try:
+        return read_ours(file).decode() if file.name == OWN_TOKEN else file.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise Configuration(f"cannot read the {what} from {file}: {why}", hint=f"ls -l {file}") from None
 
 
 def write_token(paths: Paths) -> str:
     """Write a new token of 256 bits to the profile, and return it; raise DiskTrouble."""
-    token = secrets.token_urlsafe(32)
+    token = secrets.token_hex(32)
     state_file.make_private_dir(paths.profile_dir)
     state_file.write_bytes(paths.door_token_file, f"{token}\n".encode())
     return token
 
 
 class DoorKeeper:
-    """Runs the door of one profile, if its settings ask for one."""
+    """Runs the door of one profile, if its settings ask for one; ``settings`` returns those in force."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], on_note: Callable[..., object]) -> None:
+    def __init__(
+        self, settings: Callable[[], Settings], environ: Mapping[str, str], on_note: Callable[..., object]
+    ) -> None:
         self._settings = settings
         self._environ = environ
         self._on_note = on_note
         self._keeping: asyncio.Task[None] | None = None
         self._spawned: process.Spawned | None = None
-        self._pin = ""
+        self._looks = asyncio.Event()
+        self._token_file: str | None = None
         self._problem: str | None = None
 
-    def open(self, *, again: bool = False) -> None:
-        """Open the door; do nothing without the setting ``door``.
-
-        Open it once more if its certificate has changed, or if the caller says that something has (``again``).
-        """
-        if self._settings["door"] is None:
-            return
-        leaf = keystore.kept_leaf(self._settings.paths)
-        pin = "" if leaf is None else leaf.spki_pin_base64
-        if self._keeping is not None and pin == self._pin and not again:
-            return
-        before, self._pin = self._keeping, pin
-        self._keeping = asyncio.get_running_loop().create_task(self._keep(before))
+    def open(self) -> None:
+        """Open the door, or look at once whether what it serves has changed; do nothing without the setting."""
+        self._looks.set()
+        if self._keeping is None and self._settings()["door"] is not None:
+            self._keeping = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
         """Close the door and end its process."""
         keeping, self._keeping = self._keeping, None
-        await _end(keeping)
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
 
     def describe(self) -> dict[str, Any] | None:
         """Return the ``door`` object of ``status``, None without a door."""
-        settings = self._settings
+        settings = self._settings()
         if settings["door"] is None:
             return None
         return {
             "address": settings["door"],
             "pid": None if self._spawned is None else self._spawned.pid,
             "read_only": settings["door_read_only"],
-            "token_file": None if settings["door_client_ca"] else str(token_file(settings, self._environ)),
+            "token_file": self._token_file,
             "problem": self._problem,
         }
 
-    async def _keep(self, before: asyncio.Task[None] | None) -> None:
-        await _end(before)
+    async def _keep(self) -> None:
         pause_s, said = FIRST_PAUSE_S, ""
         while True:
+            began_s = time.monotonic()
             try:
-                await self._serve()
-                self._problem, pause_s, said = "the door ended", FIRST_PAUSE_S, ""
-            except GwctlError as error:
-                self._problem = error.message
+                if await self._serve():
+                    continue
+                self._problem = "the door ended"
+            except Exception as error:  # noqa: BLE001 - whatever it is, the door is tried again, and it is said
+                self._problem = error.message if isinstance(error, GwctlError) else f"{type(error).__name__} in gwctl"
+            if time.monotonic() - began_s > LONG_RUN_S:
+                pause_s, said = FIRST_PAUSE_S, ""
             if self._problem != said:
                 said = self._problem
                 self._on_note("warning", code="door_failed", text=said)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def _serve(self) -> None:
-        """Run the door until it ends; raise GwctlError if it does not begin to serve."""
-        order = await whole(order_of, self._settings, self._environ)
-        argv = [sys.executable, "-m", "gwctl.door.server"]
+    async def _serve(self) -> bool:
+        """Run the door until it ends or should serve something else; return whether it should. Raise GwctlError."""
+        self._looks.clear()
+        order = await whole(order_of, self._settings(), self._environ)
+        self._token_file = None if order.client_ca else str(token_file(self._settings(), self._environ))
         env = process.environment_of(process.Child.OURS, self._environ)
-        paths = self._settings.paths
-        spawned = await whole(_spawn, argv, paths, env)
-        self._spawned = spawned
+        spawned = await whole(_spawn, self._settings().paths, env)
+        ended = asyncio.ensure_future(spawned.wait_ended())
         try:
-            if spawned.stdin is not None:
-                with contextlib.suppress(OSError):  # it has ended: seen below
-                    await asyncio.to_thread(_feed, spawned, order)
+            with contextlib.suppress(OSError):  # it has ended: seen below
+                await asyncio.to_thread(_feed, spawned, order)
             reader = await spawned.stdout_reader()
-            try:
-                async with asyncio.timeout(READY_TIMEOUT_S):
-                    said = await reader.readline()
-            except TimeoutError:
-                said = b""
-            if said.strip() != b"ready":
-                raise Configuration(
-                    said.decode(errors="replace").strip() or f"the door cannot serve {order.listen}",
-                    hint="gwctl logs --supervisor",
-                )
-            self._problem = None
+            said = b""
+            with contextlib.suppress(TimeoutError):
+                said = (await asyncio.wait_for(reader.readline(), READY_TIMEOUT_S)).strip()
+            if said != b"ready":
+                text = said.decode(errors="replace") or f"the door cannot serve {order.listen}"
+                raise Configuration(text, hint="gwctl logs --supervisor")
+            self._spawned, self._problem = spawned, None
             self._on_note("door", pid=spawned.pid, address=order.listen)
-            await spawned.wait_ended()
+            while not ended.done():
+                looks = asyncio.ensure_future(self._looks.wait())
+                await asyncio.wait({ended, looks}, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+                looks.cancel()
+                self._looks.clear()
+                if not ended.done() and await self._wants_another(order):
+                    return True
+            return False
         finally:
             self._spawned = None
+            ended.cancel()
             if spawned.stdin is not None:
                 with contextlib.suppress(OSError):
                     spawned.stdin.close()
             await asyncio.shield(process.stop([spawned.identity], grace_s=GRACE_S))
             spawned.poll()
 
+    async def _wants_another(self, order: Order) -> bool:
+        """Return whether the token, the certificate or a setting has changed; what cannot be read has not."""
+        with contextlib.suppress(GwctlError):
+            return await whole(order_of, self._settings(), self._environ) != order
+        return False
 
-def _spawn(argv: list[str], paths: Paths, env: Mapping[str, str]) -> process.Spawned:
+
+def _spawn(paths: Paths, env: Mapping[str, str]) -> process.Spawned:
+    argv = [sys.executable, "-m", "gwctl.door.server"]
     return process.spawn(argv, cwd=paths.profile_dir, env=env, log_file=paths.supervisor_log, pipes=True)
 
 
@@ -199,9 +221,3 @@ def _feed(spawned: process.Spawned, order: Order) -> None:
     if spawned.stdin is not None:
         spawned.stdin.write(order.to_json().encode() + b"\n")
         spawned.stdin.flush()
-
-
-async def _end(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -122,6 +122,8 @@ class GatewayKeeper:
         except FrontFailed as error:
             if self.settings["isolation"] != "auto":
                 raise
+            self.on_note("warning", code="isolation_failed", text=error.message)
+            await launch.clear_leftovers(self.paths, grace_s=STOP_GRACE_S)
             isolation = await asyncio.to_thread(by_firewall, self.settings, error.message)
             prepared = await self._prepare(release, upstream, leaf, isolation)
             self.running = await self._launch(prepared, replace(runtime, network=None), isolation.firewall)

@@ -100,7 +100,7 @@ class Service:
             load=order.load,
             is_ours=self.folder.is_ours,
         )
-        self.door = DoorKeeper(self.settings, order.environment.variables, self._note)
+        self.door = DoorKeeper(lambda: self.keeper.settings, order.environment.variables, self._note)
         self.drift = None if order.load is None else DriftWatch(self.settings, order.load, self.keeper.pid, self._note)
         self.notifier = notifier_of(order, self.disk.do)
         self.questions = Questions(self.settings, order.environment.variables, on_note=self._note)
@@ -256,7 +256,7 @@ class Service:
             case "restart":
                 self.loop.post(RestartWanted())
             case "door":
-                self.door.open(again=True)
+                self.door.open()
             case "login":
                 handed = hidden(body.get("secrets", {}))
                 self.order = replace(self.order, handed_over={**self.order.handed_over, **handed})

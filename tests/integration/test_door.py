@@ -24,9 +24,9 @@ from rig import free_port
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from gwctl.door.guests import MOST_OF_ONE_ADDRESS
 from gwctl.door.passing import LARGEST_BODY_BYTES, MOST_WEBSOCKETS
 from gwctl.door.rules import MOST_A_SECOND
-from gwctl.door.server import MOST_OF_ONE_ADDRESS
 from gwctl.gateway.keystore import ensure_leaf
 from gwctl.paths import Paths
 from gwctl.state_file import make_private_dir

@@ -5,6 +5,7 @@ In the gateway's place is a small server that says what it sees from inside.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -147,19 +148,40 @@ def isolated(tmp_path: Path) -> Iterator[Isolated]:
         made.end()
 
 
-def test_bytes_come_through_whole_and_to_the_end(isolated: Isolated) -> None:
-    """What a client sends comes back unchanged, after it has said that it sends no more."""
+def test_bytes_come_through_whole(isolated: Isolated) -> None:
+    """What a client sends comes back unchanged, while it still sends."""
+    isolated.ask("echo")
     sent = os.urandom(5_000_000)
+
+    async def exchange() -> bytes:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", isolated.port, ssl=isolated.tls, server_hostname="localhost"
+        )
+        writer.write(b"echo\r\n\r\n" + sent)
+        try:
+            _, got = await asyncio.gather(writer.drain(), reader.readexactly(len(sent)))
+        finally:
+            writer.close()
+        return got
+
+    assert asyncio.run(asyncio.wait_for(exchange(), 3 * BOUND_S)) == sent
+
+
+def test_a_client_that_ends_gets_the_rest(isolated: Isolated) -> None:
+    """A client says that it sends no more, and the answer comes to its end."""
     with isolated.connect("echo") as connection:
+        connection.sendall(b"x" * 100_000)
+        end_sending(connection)
+        assert everything(connection) == b"x" * 100_000
 
-        def send() -> None:
-            connection.sendall(sent)
-            end_sending(connection)
 
-        sending = threading.Thread(target=send)
-        sending.start()
-        assert everything(connection) == sent
-        sending.join()
+def test_a_client_that_never_speaks_tls_is_sent_away(isolated: Isolated) -> None:
+    """A connection without a handshake holds a place, and one in the gateway, for ten seconds and no longer."""
+    isolated.ask("echo")
+    with socket.create_connection(("127.0.0.1", isolated.port), 3 * BOUND_S) as connection:
+        began_s = time.monotonic()
+        assert connection.recv(1) == b""
+        assert time.monotonic() - began_s < 2 * BOUND_S
 
 
 def test_many_clients_at_the_same_time(isolated: Isolated) -> None:
