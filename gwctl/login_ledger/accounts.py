@@ -66,8 +66,8 @@ class Account:
     """The other profiles of the same account."""
     limit: int = HARD_REFUSAL_LIMIT
     """The smallest ``rejected_limit`` of all of them."""
-    username: str | None = None
-    """As it is configured."""
+    spellings: tuple[str, ...] = ()
+    """The username as its profiles configure it: earlier versions fingerprinted passwords with it."""
 
     @classmethod
     def of(cls, settings: Settings) -> Account:
@@ -76,7 +76,9 @@ class Account:
         name = account_of(username, settings["upstream"]) if username else account_noted(paths)
         if name is None:
             return cls(None, paths.ledger_file, paths.ledger_file)
-        others = {other: limit for other, its, limit in _others(paths) if its == name}
+        found = {other: (limit, spelling) for other, its, limit, spelling in _others(paths) if its == name}
+        others = {other: limit for other, (limit, _) in found.items()}
+        spellings = dict.fromkeys(one for one in (username, *(spelling for _, spelling in found.values())) if one)
         ledgers = [replace(paths, profile=profile).ledger_file for profile in (settings.profile, *others)]
         return cls(
             name,
@@ -85,7 +87,7 @@ class Account:
             tuple(file for file in ledgers if file.exists() and noted_account(look_at(file)) is None),
             tuple(others),
             min([settings["rejected_limit"], *others.values()]),
-            username,
+            tuple(one for one in spellings if one != same_username(one)),
         )
 
     @classmethod
@@ -100,8 +102,8 @@ def account_noted(paths: Paths) -> str | None:
     return noted_account(look_at(paths.ledger_file))
 
 
-def _others(paths: Paths) -> Iterator[tuple[str, str | None, int]]:
-    """Yield every other profile of the home with its account, as far as known, and its limit."""
+def _others(paths: Paths) -> Iterator[tuple[str, str | None, int, str | None]]:
+    """Yield every other profile of the home with its account, as far as known, its limit, and its username."""
     content = read_file(paths.config_file)
     defaults = content.get("defaults", {})
     for name in known_names(paths):
@@ -110,7 +112,7 @@ def _others(paths: Paths) -> Iterator[tuple[str, str | None, int]]:
         own = content.get("profiles", {}).get(name, {})
         username, upstream, limit = (_value(own, defaults, key) for key in ("username", "upstream", "rejected_limit"))
         noted = None if username else account_noted(replace(paths, profile=name))
-        yield name, account_of(username, upstream) if username else noted, limit
+        yield name, account_of(username, upstream) if username else noted, limit, username
 
 
 def _value(own: dict[str, Any], defaults: dict[str, Any], key: str) -> Any:  # noqa: ANN401 - as in Settings

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from gwctl.config import Settings
 from gwctl.credentials import Secret, fingerprint
 from gwctl.errors import DiskTrouble, ProfileHeld
-from gwctl.login_ledger.accounts import Account, respelled, same_username
+from gwctl.login_ledger.accounts import Account, respelled
 from gwctl.login_ledger.rules import (
     UNCOUNTED,
     Block,
@@ -219,14 +219,12 @@ class Ledger:
         if self._printed is None or self._printed[0]() is not password:
             self._printed = weakref.ref(password), {}
         known = self._printed[1]
-        username = self.account.username
-        spelled = username if username is not None and username != same_username(username) else None
-        for salt in salts:
-            for spelling in (None, spelled):
-                if (salt, spelling) not in known:
-                    secret = password if spelling is None else respelled(password, spelling)
-                    known[salt, spelling] = fingerprint(secret, salt)
-        return [known[salt, spelling] for spelling in dict.fromkeys((None, spelled)) for salt in salts]
+        wanted = [(salt, spelling) for spelling in (None, *self.account.spellings) for salt in salts]
+        for salt, spelling in wanted:
+            if (salt, spelling) not in known:
+                secret = password if spelling is None else respelled(password, spelling)
+                known[salt, spelling] = fingerprint(secret, salt)
+        return [known[one] for one in wanted]
 
     def _ask(self, stored: Stored, password: Secret, context: str, limit: int) -> tuple[Permission, LoginRecord]:
         """Return law 2's answer, and the record as it is about ``password``."""
@@ -366,6 +364,7 @@ class Ledger:
         self.restore()
         if self.account.name is not None:
             self.account = Account.of(settings)
+            self._former = list(self.account.former)  # an earlier version may have written one meanwhile
 
     def lift_block(self, *, code: str | None = None) -> None:
         """Allow the blocked password again if ``code`` blocks it; refusals stay counted."""

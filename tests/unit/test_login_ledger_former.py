@@ -117,6 +117,14 @@ def test_what_is_known_of_passwords_survives_two_salts_and_two_spellings(home: P
     assert b.permission(login("right"), PAPER, 9).code == "login_paused"
 
 
+def test_a_refused_password_is_known_by_every_profiles_spelling(home: Path) -> None:
+    """What a profile that spells the username in another way was refused is not sent by this one, either."""
+    write_former(home, "a", [("wrong", REFUSED)], "Reader01")
+    ledger = Ledger.of(settings_of(home, "b"))
+    ledger.prepare()
+    assert ledger.begin_submit(login("wrong"), PAPER, 9).code == "credentials_rejected"
+
+
 def test_reset_holds_though_the_former_ledgers_stay(home: Path) -> None:
     """What was taken over and forgiven does not come back from a profile's former ledger."""
     write_former(home, "a", [("x", REFUSED), ("y", REFUSED)])
