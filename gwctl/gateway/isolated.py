@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
+import re
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +21,7 @@ from gwctl.errors import Configuration, GatewayFailed, GwctlError
 from gwctl.gateway.firewalled import why_no_firewall
 from gwctl.isolation.firewall import Firewall
 from gwctl.isolation.front import PORT_TAKEN
-from gwctl.isolation.namespaces import HOSTS, NOT_POSSIBLE, is_inside
+from gwctl.isolation.namespaces import CARD_ADDRESS, HOSTS, NOT_POSSIBLE, is_inside
 from gwctl.isolation.socket_owner import can_tell_owners
 from gwctl.paths import Paths
 from gwctl.process import Spawned
@@ -72,8 +74,9 @@ class Network:
 
         It looks its own machine's name up, too.
         """
-        names = dict.fromkeys(("localhost", socket.gethostname(), self.host))
-        return "".join(f"127.0.0.1 {name}\n" for name in names if name).encode()
+        names = {socket.gethostname(): CARD_ADDRESS, "localhost": "127.0.0.1"}
+        names.setdefault(self.host, "127.0.0.1")
+        return "".join(f"{address} {name}\n" for name, address in names.items() if name).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,7 @@ def why_not(environ: Mapping[str, str]) -> str | None:
         return f"the system is too old: pidfd_open: {error.strerror}"
     env = process.environment_of(process.Child.OURS, environ)
     try:
-        done = process.run(program("namespaces", HOSTS), timeout_s=_TRY_TIMEOUT_S, env=env)
+        done = process.run(program("namespaces", HOSTS, ""), timeout_s=_TRY_TIMEOUT_S, env=env)
     except (OSError, GwctlError) as error:
         return str(error)
     return None if done.exit_code == 0 else done.stderr.strip().rpartition("\n")[2] or f"exit code {done.exit_code}"
@@ -196,7 +199,17 @@ def entering(paths: Paths, network: Network, argv: Sequence[str]) -> list[str]:
     """Return the command line that runs ``argv`` in the network, after writing what that needs; raise DiskTrouble."""
     hosts = paths.gateway_dir / HOSTS_FILE
     state_file.write_bytes(hosts, network.hosts())
-    return program("namespaces", hosts, *argv)
+    return program("namespaces", hosts, _hardware_address(), *argv)
+
+
+def _hardware_address() -> str:
+    """Return the hardware address of this machine's first network card, as the gateway would find it; empty if none."""
+    for card in sorted(Path("/sys/class/net").glob("*")):
+        with contextlib.suppress(OSError):
+            address = (card / "address").read_text().strip()
+            if (card / "type").read_text().strip() == "1" and re.fullmatch("([0-9a-f]{2}:){5}[0-9a-f]{2}", address):
+                return "" if address == "00:00:00:00:00:00" else address
+    return ""
 
 
 def front_program(paths: Paths, pid: int, port: int, network: Network) -> list[str]:

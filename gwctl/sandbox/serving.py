@@ -56,6 +56,8 @@ def quiet_config(app: Any, tls: ssl.SSLContext | None = None) -> uvicorn.Config:
         date_header=False,
         timeout_graceful_shutdown=0,
         ws_ping_interval=None,
+        # As long as usual servers: with 5 s, it would close a connection just when the next check, 5 s later, uses it.
+        timeout_keep_alive=75,
         ssl_context_factory=None if tls is None else (lambda _config, _default: tls),
     )
 

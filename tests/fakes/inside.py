@@ -2,11 +2,14 @@
 
 A request is one line and an empty one: ``echo`` (sends everything back, then ends), ``drain`` (reads, never answers),
 ``flood BYTES`` (sends that much), ``reach HOST PORT`` (connects there, sends a line, returns what comes), ``resolve
-NAME``, ``status`` (its own /proc/self/status). The first argument is the port.
+NAME``, ``card`` (its address by its name, and its card), ``status`` (its own /proc/self/status). The first argument is
+the port.
 """
 
+import fcntl
 import pathlib
 import socket
+import struct
 import sys
 import threading
 
@@ -49,12 +52,25 @@ def resolve(connection: socket.socket, host: str) -> None:
         connection.sendall(type(error).__name__.encode())
 
 
+def card(connection: socket.socket) -> None:
+    """Tell the address of this machine's name, and the name and hardware address of the card that has it."""
+    address = socket.gethostbyname(socket.gethostname())
+    name = next(name for _, name in socket.if_nameindex() if name.startswith("eth"))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        asked = struct.pack("256s", name.encode())
+        hardware = fcntl.ioctl(any_socket, SIOCGIFHWADDR, asked)[18:24].hex(":")
+        held = socket.inet_ntoa(fcntl.ioctl(any_socket, SIOCGIFADDR, asked)[20:24])
+    assert held == address
+    connection.sendall(f"{address} {name} {hardware}".encode())
+
+
 def status(connection: socket.socket) -> None:
     """Tell what the system knows of this process."""
     connection.sendall(pathlib.Path("/proc/self/status").read_bytes())
 
 
-VERBS = {verb.__name__: verb for verb in (echo, drain, flood, reach, resolve, status)}
+SIOCGIFADDR, SIOCGIFHWADDR = 0x8915, 0x8927
+VERBS = {verb.__name__: verb for verb in (echo, drain, flood, reach, resolve, card, status)}
 
 
 def serve(connection: socket.socket) -> None:

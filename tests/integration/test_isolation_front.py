@@ -27,7 +27,7 @@ from gwctl.gateway.isolated import Network, front_program, program, why_not
 from gwctl.gateway.keystore import ensure_leaf
 from gwctl.http_requests import trust_only
 from gwctl.isolation.front import PORT_TAKEN
-from gwctl.isolation.namespaces import NOT_POSSIBLE
+from gwctl.isolation.namespaces import CARD_ADDRESS, NOT_POSSIBLE
 from gwctl.paths import Paths
 from gwctl.state_file import make_private_dir
 
@@ -37,6 +37,7 @@ pytestmark = [
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="acting as another user is root's to do")
 INSIDE = Path(__file__).parents[1] / "fakes" / "inside.py"
 BOUND_S = 10.0
+CARD = "02:00:5e:10:00:01"
 
 
 class Isolated:
@@ -54,7 +55,9 @@ class Isolated:
         hosts = folder / "hosts"
         hosts.write_bytes(self.network.hosts())
         self.server = subprocess.Popen(
-            program("namespaces", hosts, sys.executable, "-I", INSIDE, self.port), cwd=folder, start_new_session=True
+            program("namespaces", hosts, CARD, sys.executable, "-I", INSIDE, self.port),
+            cwd=folder,
+            start_new_session=True,
         )
         self.front = self.start_front()
 
@@ -320,6 +323,12 @@ def test_the_upstreams_name_is_known_inside(tmp_path: Path) -> None:
         isolated.end()
 
 
+def test_the_gateway_finds_its_card(isolated: Isolated) -> None:
+    """Its machine's name leads to an address of a card with the hardware address that it was given."""
+    address, card, hardware = isolated.ask("card").split()
+    assert (address, card, hardware) == (CARD_ADDRESS, "eth0", CARD)
+
+
 def test_an_upstream_that_is_away_and_comes_back(isolated: Isolated) -> None:
     """While nobody serves the upstream, the gateway's connections fail; the log says it once; then it gets through."""
     upstream = isolated.network.port
@@ -382,7 +391,7 @@ def test_where_the_system_forbids_user_namespaces(tmp_path: Path, *, way: str, p
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost\n")
     words = " ".join(
-        f"'{word}'" if "'" not in word else f'"{word}"' for word in program("namespaces", hosts, "touch", ran)
+        f"'{word}'" if "'" not in word else f'"{word}"' for word in program("namespaces", hosts, "", "touch", ran)
     )
     script = f"echo 0 >/proc/sys/user/max_user_namespaces || exit 3; {way.format(words)}"
     done = subprocess.run(

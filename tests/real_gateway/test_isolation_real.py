@@ -94,6 +94,9 @@ def test_nobody_else_reaches_an_isolated_gateway(rig: Rig, bridge: Bridge) -> No
     assert json.loads(rig.gwctl("api", "GET", "/tickle").check(0).stdout)["iserver"]["authStatus"]["authenticated"]
     assert "access      this user's programs only" in rig.gwctl("status").check(0).stdout
     assert rig.submits() == 1
+    log = "".join(file.read_text() for file in (rig.profile_dir / "gateway" / "logs").glob("gw.*.log"))
+    assert "authenticated to cp" in log
+    assert "getMacAddress" not in log, "it found its hardware address, which it sends to IBKR"
 
 
 def test_as_shipped_they_do(rig: Rig, bridge: Bridge) -> None:
