@@ -8,13 +8,23 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 MOST_CONNECTIONS = 128
 MOST_OF_ONE_ADDRESS = 32
 IDLE_S = 5.0
 """How long a client may take for TLS, and for the head of its next request."""
+SLOW_READER_S = 60.0
+"""How long the last piece of an answer may take."""
 LOOK_EVERY_S = 0.5
-Peer = tuple[str, int]
+Address = tuple[str, int]
+
+
+class Ends(NamedTuple):
+    """A connection's two addresses: a client may use one port for several of ours."""
+
+    theirs: Address
+    ours: Address
 
 
 @dataclass(slots=True)
@@ -39,33 +49,42 @@ class Guests:
 
     def __init__(self, admits: Callable[[str], bool]) -> None:
         self._admits = admits
-        self._here: dict[Peer, Guest] = {}
+        self._here: dict[Ends, Guest] = {}
 
-    def comes(self, peer: Peer, connection: socket.socket) -> bool:
+    def comes(self, ends: Ends, connection: socket.socket) -> bool:
         """Count a new connection, and return whether it may stay."""
         self._forget_gone()
-        place = _place_of(peer[0])
+        address = ends.theirs[0]
+        place = _place_of(address)
         beside = sum(one.place == place for one in self._here.values())
-        if not self._admits(peer[0]) or beside >= MOST_OF_ONE_ADDRESS or len(self._here) >= MOST_CONNECTIONS:
+        is_full = beside >= MOST_OF_ONE_ADDRESS or len(self._here) >= MOST_CONNECTIONS
+        if is_full or ends in self._here or not self._admits(address):
             return False
-        self._here[peer] = Guest(connection, place, time.monotonic())
+        self._here[ends] = Guest(connection, place, time.monotonic())
         return True
 
-    def came_in(self, peer: Peer, transport: asyncio.Transport) -> None:
+    def came_in(self, ends: Ends, transport: asyncio.Transport) -> None:
         """Note that a connection has TLS."""
-        if (guest := self._here.get(peer)) is not None:
-            guest.transport = transport
+        if (guest := self._here.get(ends)) is not None:
+            guest.transport, guest.idle_since_s = transport, time.monotonic()
+            transport.set_write_buffer_limits(high=1, low=0)  # an answer is over when the system has all of it
 
-    def asks(self, peer: Peer) -> None:
+    def asks(self, ends: Ends) -> None:
         """Note that a request has begun."""
-        if (guest := self._here.get(peer)) is not None:
+        if (guest := self._here.get(ends)) is not None:
             guest.requests += 1
 
-    def answered(self, peer: Peer) -> None:
+    def answered(self, ends: Ends) -> None:
         """Note that a request is over."""
-        if (guest := self._here.get(peer)) is not None:
+        if (guest := self._here.get(ends)) is not None:
             guest.requests -= 1
             guest.idle_since_s = time.monotonic()
+
+    def send_away(self, ends: Ends) -> None:
+        """Close a connection."""
+        guest = self._here.get(ends)
+        if guest is not None and guest.transport is not None:
+            guest.transport.abort()
 
     async def watch(self) -> None:
         """Send those away that say nothing, without end."""
@@ -73,8 +92,11 @@ class Guests:
             await asyncio.sleep(LOOK_EVERY_S)
             self._forget_gone()
             for guest in self._here.values():
-                is_idle = not guest.requests and time.monotonic() - guest.idle_since_s > IDLE_S
-                if guest.transport is not None and is_idle:
+                silent_s = time.monotonic() - guest.idle_since_s
+                if guest.transport is None or guest.requests or silent_s <= IDLE_S:
+                    continue
+                # What is on its way to a slow reader gets its time, too.
+                if not guest.transport.get_write_buffer_size() or silent_s > SLOW_READER_S:
                     guest.transport.abort()
 
     def leave(self) -> None:

@@ -15,10 +15,10 @@ import h11
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from gwctl.door.guests import Guests
+from gwctl.door.guests import Ends, Guests
 from gwctl.door.rules import MOST_A_SECOND, Pace, Refusal, Rules, shown
 from gwctl.http_requests import trust_only
-from gwctl.httpx_import import httpx
+from gwctl.httpx_import import httpx, no_cookies
 
 LARGEST_BODY_BYTES = 1_000_000
 CONNECT_TIMEOUT_S = 5.0
@@ -58,6 +58,7 @@ class Door:
             timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, pool=CONNECT_TIMEOUT_S),
             limits=httpx.Limits(max_connections=MOST_REQUESTS),
             trust_env=False,
+            cookies=no_cookies(),
         )
         self._websockets = 0
         self._under_way = 0
@@ -65,12 +66,12 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or serve one WebSocket."""
         began_s = time.monotonic()
-        peer = scope.get("client") or ("?", 0)
+        ends = Ends(scope.get("client") or ("?", 0), scope.get("server") or ("?", 0))
         path = scope["raw_path"].decode("latin-1").partition("?")[0]
         is_websocket = scope["type"] == "websocket"
         method = "GET" if is_websocket else scope["method"]
         status = 500
-        self._guests.asks(peer)
+        self._guests.asks(ends)
         try:
             fields = _fields_of(scope["headers"])
             refusal = Refusal(400, "a field of the head is there twice") if fields is None else None
@@ -82,15 +83,20 @@ class Door:
                 status = await self._serve_websocket(scope, receive, send)
             else:
                 status = await self._serve_request(scope, fields or {}, receive, send)
+        except TimeoutError:
+            status = CLIENT_LEFT  # it reads nothing any more
+            self._guests.send_away(ends)
         except h11.LocalProtocolError:
             status = 400  # the request broke HTTP's rules after its head: there is nobody to answer
         except Exception as error:
             log.error("%s in the door itself", type(error).__name__)  # noqa: TRY400 - a traceback may hold what was sent
             raise
         finally:
-            self._guests.answered(peer)
+            self._guests.answered(ends)
             kind = "WS" if is_websocket else method[:10]
-            log.info("%s %s %s %s %.0f ms", peer[0], status, kind, shown(path), 1000 * (time.monotonic() - began_s))
+            log.info(
+                "%s %s %s %s %.0f ms", ends.theirs[0], status, kind, shown(path), 1000 * (time.monotonic() - began_s)
+            )
 
     def _over_pace(self) -> Refusal | None:
         if self._pace.lets_pass(time.monotonic()):
@@ -127,12 +133,18 @@ class Door:
         query = scope["query_string"]
         raw_path = scope["raw_path"].partition(b"?")[0] + (b"?" + query if query else b"")
         sent = {"accept-encoding": "identity"} | {name: value for name, value in fields.items() if name in _SENT_ON}
+        if self._hides_session(raw_path.decode("latin-1").partition("?")[0]):
+            sent["accept-encoding"] = "identity"
         headers = [(name.encode(), value.encode("latin-1")) for name, value in sent.items()]
         try:
             url = httpx.URL(f"https://{self._gateway}").copy_with(raw_path=raw_path)
         except httpx.InvalidURL:
             return None
         return self._client.build_request(scope["method"], url, headers=headers, content=body)
+
+    def _hides_session(self, path: str) -> bool:
+        """Return whether an answer has the session's key, and the client has no use for it."""
+        return self._rules.read_only and path.rstrip("/").endswith("/tickle")
 
     async def _pass_on(
         self, request: httpx.Request, scope: Scope, receive: Receive, send: Send, complete: asyncio.Event
@@ -148,14 +160,15 @@ class Door:
             return refusal.status
         try:
             headers = [(name.lower(), value) for name, value in answer.headers.raw if name.lower() in _PASSED_BACK]
-            if self._rules.read_only and request.url.path.rstrip("/").endswith("/tickle"):
+            if self._hides_session(request.url.path):
                 content = without_session(await answer.aread())
                 complete.set()
                 await _send_whole(send, answer.status_code, content)
                 return answer.status_code
             await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
             async for part in answer.aiter_raw():
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
             complete.set()
             await send({"type": "http.response.body", "body": b""})
         finally:
@@ -176,31 +189,37 @@ class Door:
                 f"wss://{self._gateway}/v1/api/ws", ssl=self._trusted, open_timeout=CONNECT_TIMEOUT_S, proxy=None
             ) as gateway:
                 await send({"type": "websocket.accept"})
-                await self._pump(gateway, receive, send)
+                code, why = await self._pump(gateway, receive, send)
+            with contextlib.suppress(RuntimeError, OSError):  # the client has closed it already
+                await send({"type": "websocket.close", "code": code, "reason": why})
         except (OSError, WebSocketException, TimeoutError):
-            with contextlib.suppress(RuntimeError):  # it has been closed meanwhile
+            with contextlib.suppress(RuntimeError, OSError):
                 await send({"type": "websocket.close", "code": _TRY_AGAIN, "reason": "the gateway does not answer"})
             return 502
         finally:
             self._websockets -= 1
         return 101
 
-    async def _pump(self, gateway: ClientConnection, receive: Receive, send: Send) -> None:
-        """Pass messages on both ways until one side ends; close both."""
+    async def _pump(self, gateway: ClientConnection, receive: Receive, send: Send) -> tuple[int, str]:
+        """Pass messages on both ways until one side ends; return with which code and why the client's end closes."""
 
-        async def outward() -> None:
-            async for message in gateway:
-                await send({"type": "websocket.send", "text" if isinstance(message, str) else "bytes": message})
-            await send({"type": "websocket.close", "code": _close_code(gateway.close_code)})
+        async def outward() -> tuple[int, str]:
+            with contextlib.suppress(ConnectionClosed, OSError, RuntimeError):
+                async for message in gateway:
+                    await send({"type": "websocket.send", "text" if isinstance(message, str) else "bytes": message})
+            return _close_code(gateway.close_code), ""
 
-        async def inward() -> None:
+        async def inward() -> tuple[int, str]:
             while (event := await receive())["type"] == "websocket.receive":
                 text = event.get("text")
                 message = text if text is not None else event["bytes"]
                 if not self._rules.lets_say(message):
-                    await send({"type": "websocket.close", "code": _POLICY, "reason": "this door is read-only"})
-                    return
-                await gateway.send(message)
+                    return _POLICY, "this door is read-only"
+                try:
+                    await gateway.send(message)
+                except ConnectionClosed:
+                    break
+            return _close_code(gateway.close_code), ""
 
         ways = [asyncio.ensure_future(outward()), asyncio.ensure_future(inward())]
         try:
@@ -209,9 +228,7 @@ class Door:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-        for way in done:
-            with contextlib.suppress(ConnectionClosed):
-                way.result()
+        return next(way.result() for way in ways if way in done)
 
     async def close(self) -> None:
         """Close the connections to the gateway."""
@@ -246,12 +263,14 @@ async def _body_of(receive: Receive) -> bytes | Refusal:
 
 
 def without_session(body: bytes) -> bytes:
-    """Return a tickle's answer without the session's key, which a client that only reads has no use for."""
+    """Return a tickle's answer without the session's key; nothing of one that cannot be read."""
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
-        return body
-    return json.dumps({**said, "session": "…"}).encode() if isinstance(said, dict) and "session" in said else body
+        said = None
+    if not isinstance(said, dict):
+        return b"{}"
+    return json.dumps({**said, "session": "…"}).encode() if "session" in said else body
 
 
 def _close_code(code: int | None) -> int:

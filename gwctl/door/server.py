@@ -20,7 +20,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from gwctl.door.guests import IDLE_S, Guests, Peer
+from gwctl.door.guests import IDLE_S, Ends, Guests
 from gwctl.door.order import Order
 from gwctl.door.passing import LARGEST_BODY_BYTES, Door, log
 from gwctl.door.rules import Rules, digest_of, names_of
@@ -28,7 +28,7 @@ from gwctl.setting_values import network_of
 
 CANNOT_SERVE = 69
 """The exit code if the address cannot be listened on, or a file cannot be read."""
-GOODBYE_S = 2.0
+GOODBYE_S = 10.0
 """How long a client may take to end TLS."""
 EXHAUSTED_PAUSE_S = 0.1
 MOST_FILES = 4096
@@ -56,6 +56,7 @@ def _protocols(door: Door) -> Callable[[], asyncio.Protocol]:
         http="h11",
         ws="websockets-sansio",
         ws_max_size=LARGEST_BODY_BYTES,
+        timeout_keep_alive=3600,  # Guests sends the idle away, once they have their answer
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -92,7 +93,7 @@ async def _welcome(listener: socket.socket, guests: Guests, door: Door, tls: ssl
     loop, factory = asyncio.get_running_loop(), _protocols(door)
     tasks: set[asyncio.Task[None]] = set()
 
-    async def serve_one(connection: socket.socket, peer: Peer) -> None:
+    async def serve_one(connection: socket.socket, ends: Ends) -> None:
         try:
             transport, _ = await loop.connect_accepted_socket(
                 factory,
@@ -104,19 +105,21 @@ async def _welcome(listener: socket.socket, guests: Guests, door: Door, tls: ssl
         except OSError:  # no TLS, or not in time
             connection.close()
         else:
-            guests.came_in(peer, transport)
+            guests.came_in(ends, transport)
 
     while True:
         try:
             connection, address = await loop.sock_accept(listener)
+            ours = connection.getsockname()
         except OSError:  # no more files: without a pause, it would be reported again and again
             await asyncio.sleep(EXHAUSTED_PAUSE_S)
             continue
-        peer = (str(address[0]), int(address[1]))
-        if not guests.comes(peer, connection):
+        await asyncio.sleep(0)  # a crowd that is refused keeps nobody waiting
+        ends = Ends((str(address[0]), int(address[1])), (str(ours[0]), int(ours[1])))
+        if not guests.comes(ends, connection):
             connection.close()
             continue
-        task = loop.create_task(serve_one(connection, peer))
+        task = loop.create_task(serve_one(connection, ends))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 

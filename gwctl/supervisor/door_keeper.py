@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +46,12 @@ def check_door(settings: Settings) -> None:
         )
 
 
-def order_of(settings: Settings, environ: Mapping[str, str]) -> Order:
-    """Return what a profile's door is to serve, and create its token if there is none; raise GwctlError."""
+def order_of(settings: Settings, environ: Mapping[str, str], *, creates: bool = True) -> Order:
+    """Return what a profile's door is to serve; raise GwctlError. ``creates``: make a token if there is none."""
     paths, allowed, client_ca = settings.paths, settings.values["allow_ips"], settings["door_client_ca"]
-    leaf = keystore.kept_leaf(paths)
+    leaf, token = keystore.kept_leaf(paths), token_in(settings, environ)
+    if leaf is None or not (token or client_ca or creates):
+        raise Configuration("the door's certificate or token is missing", hint="gwctl restart")
     return Order(
         listen=settings["door"],
         gateway_port=settings["port"],
@@ -58,9 +62,9 @@ def order_of(settings: Settings, environ: Mapping[str, str]) -> Order:
         names=settings["certificate_names"],
         addresses=() if allowed.source == BUILT_IN else tuple(allowed.value),
         read_only=settings["door_read_only"],
-        token=token_in(settings, environ) or ("" if client_ca else write_token(paths)),
-        client_ca=_read(_expanded(client_ca), "authority for clients") if client_ca else None,
-        certificate="" if leaf is None else leaf.spki_pin_base64,
+        token=token or ("" if client_ca else write_token(paths)),
+        client_ca=_pem_in(_expanded(client_ca)) if client_ca else None,
+        certificate=leaf.spki_pin_base64,
     )
 
 
@@ -91,6 +95,16 @@ def token_in(settings: Settings, environ: Mapping[str, str]) -> str:
             hint=f"openssl rand -hex 32 >{file}",
         )
     return token
+
+
+def _pem_in(file: Path) -> str:
+    """Return the certificates in a file, without what people write between them; raise Configuration."""
+    found = re.findall(
+        r"-----BEGIN CERTIFICATE-----[\sA-Za-z0-9+/=]+-----END CERTIFICATE-----", _read(file, "authority")
+    )
+    if not found:
+        raise Configuration(f"door_client_ca: {file} has no certificate in it", hint=f"file {file}")
+    return "\n".join(found)
 
 
 def _read(file: Path, what: str) -> str:
@@ -207,8 +221,8 @@ class DoorKeeper:
 
     async def _wants_another(self, order: Order) -> bool:
         """Return whether the token, the certificate or a setting has changed; what cannot be read has not."""
-        with contextlib.suppress(GwctlError):
-            return await whole(order_of, self._settings(), self._environ) != order
+        with contextlib.suppress(GwctlError, OSError):
+            return await whole(partial(order_of, self._settings(), self._environ, creates=False)) != order
         return False
 
 

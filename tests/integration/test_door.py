@@ -59,14 +59,14 @@ class Doorway:
         found: int | None = self.home.status()["door"]["pid"]
         return found
 
-    def wait_open(self, *, other_than: int | None = None) -> int:
+    def wait_open(self, *, other_than: int | None = None, timeout_s: float = BOUND_S) -> int:
         """Return the pid of a door that serves."""
 
         def served() -> int | None:
             door = self.home.status()["door"]
             return None if door["problem"] or door["pid"] in {None, other_than} else int(door["pid"])
 
-        return wait_for(served, BOUND_S, "the door is open")
+        return wait_for(served, timeout_s, "the door is open")
 
     def log(self) -> str:
         """Return the access log."""
@@ -276,6 +276,40 @@ def test_idle_and_slow_clients_keep_nobody_out(doorway: Doorway) -> None:
     wait_for(lambda: is_served(doorway), 2 * BOUND_S, "we are served again")
     for connection in (*idle, *secured):
         connection.close()
+
+
+@pytest.mark.parametrize("extra", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+def test_an_upgrade_that_nobody_understands_is_sent_away(doorway: Doorway, extra: str) -> None:
+    """Two libraries read it in two ways; without a token it must not hold its connection."""
+    lines = ["GET /v1/api/ws HTTP/1.1", "Host: localhost", "Connection: Upgrade", "Upgrade: websocket", extra, "", ""]
+    plain = socket.create_connection(("127.0.0.1", doorway.port), 3 * BOUND_S)
+    with doorway.client.tls().wrap_socket(plain, server_hostname="localhost") as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        with contextlib.suppress(ConnectionError):
+            while connection.recv(1000):
+                pass
+    assert is_served(doorway)
+
+
+def test_a_changed_token_of_ones_own_is_in_force_soon(tmp_path: Path) -> None:
+    """A token file that is replaced, and an authority: the door looks at them, and nobody needs to restart it."""
+    file = tmp_path / "token"
+    file.write_text("the-first-token-of-this-test")
+    for doorway in a_doorway(tmp_path, GWCTL_DOOR_TOKEN_FILE=str(file)):
+        pid = doorway.wait_open()
+        assert doorway.home.gwctl("door", "--new-token").check(78).stderr.count(str(file)) == 1
+        file.write_text("another-token-of-this-test")
+        doorway.wait_open(other_than=pid, timeout_s=3 * BOUND_S)
+        there = DoorClient(doorway.port, doorway.ca_file, "another-token-of-this-test")
+        assert there.ask("GET", "/v1/api/tickle")[0] == 200
+        assert (
+            DoorClient(doorway.port, doorway.ca_file, "the-first-token-of-this-test").ask("GET", "/v1/api/x")[0] == 401
+        )
+        file.unlink()
+        pid = doorway.wait_open()
+        doorway.home.gwctl("door").check(0)
+        assert there.ask("GET", "/v1/api/tickle")[0] == 200
+        assert doorway.pid() == pid, "what cannot be read has not changed"
 
 
 def is_served(doorway: Doorway) -> bool:
