@@ -40,6 +40,7 @@ STATUS_KEYS: dict[str, Any] = {
         "restarts": int,
     },
     "isolation": {"kind": str, "open_to": list, "reason": OPTIONAL},
+    "door": OPTIONAL,
     "session": {
         "authenticated": bool,
         "connected": bool,

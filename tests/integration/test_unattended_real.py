@@ -19,7 +19,9 @@ pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout
 SILENT = Done(0, "", "")
 AT_THE_SAME_MOMENT = 12
 ADOPTED_BOUND_S = 3.0
-"""The aim is 1 s; a test machine may be busy with other tests."""
+"""The aim is 1 s, where a call that only prints its version takes 0.2 s."""
+ADOPTED_STARTS = 15
+"""The same bound in units of that call, made at the same time: the machine may be slow, or busy with other tests."""
 AT_ONCE_S = 20.0
 """What tells a call that answers at once from one that waits for its 180 s, on any machine."""
 
@@ -79,8 +81,11 @@ def test_a_killed_supervisor_costs_the_session_nothing(
     """Five times `kill -9` of the supervisor, five calls: the same JVM each time and no login (law 4)."""
     assert call(real) == SILENT
     pid = real.status()["gateway"]["pid"]
-    lengths_s = []
+    lengths_s, starts_s = [], []
     for _ in range(5):
+        began_s = time.perf_counter()
+        real.run_program("--version").check(0)
+        starts_s.append(time.perf_counter() - began_s)
         kill_supervisor(real)
         began_s = time.perf_counter()
         assert call(real) == SILENT
@@ -91,7 +96,7 @@ def test_a_killed_supervisor_costs_the_session_nothing(
     record_property("adopted_median_s", round(median_s, 3))
     print(f"up --quiet after a kill -9 of the supervisor: median {median_s:.3f} s of 5")  # noqa: T201 - the figure is reported
     # Other tests beside it make some of them longer; a wait in the call itself would be in each.
-    assert min(lengths_s) < ADOPTED_BOUND_S
+    assert min(lengths_s) < max(ADOPTED_BOUND_S, ADOPTED_STARTS * min(starts_s)), (lengths_s, starts_s)
 
 
 def test_what_forbids_a_login_does_not_forbid_to_adopt(real: RealHome) -> None:

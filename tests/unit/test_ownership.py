@@ -306,6 +306,8 @@ NOT_OURS = {
     "cli/service_verbs.py": "units of systemd",
     "cli/profile_verbs.py": "the settings",
     "login/browser.py": "Playwright's own list; a browser's program",
+    "gateway/isolated.py": "the system's table of network cards",
+    "supervisor/door_keeper.py": "a token's or an authority's file, which may be a link of a service manager",
     "testing/gateway.py": "a port in a test's folder",
 }
 METHODS = r"\.read_bytes\(|\.read_text\(|\.write_text\(|[a-z_\])]\.open\(\"|\bos\.open\(|\bcopyfile\("
