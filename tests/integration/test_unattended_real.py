@@ -95,8 +95,8 @@ def test_a_killed_supervisor_costs_the_session_nothing(
     median_s = statistics.median(lengths_s)
     record_property("adopted_median_s", round(median_s, 3))
     print(f"up --quiet after a kill -9 of the supervisor: median {median_s:.3f} s of 5")  # noqa: T201 - the figure is reported
-    # Other tests beside it make some of them longer; a wait in the call itself would be in each.
-    assert min(lengths_s) < max(ADOPTED_BOUND_S, ADOPTED_STARTS * min(starts_s)), (lengths_s, starts_s)
+    # Other tests beside it make both longer.
+    assert median_s < max(ADOPTED_BOUND_S, ADOPTED_STARTS * statistics.median(starts_s)), (lengths_s, starts_s)
 
 
 def test_what_forbids_a_login_does_not_forbid_to_adopt(real: RealHome) -> None:
