@@ -340,6 +340,9 @@ def gateway(machine: Machine, *, recorded: bool) -> Iterator[None]:
             told = {"java": known.to_json(), "shell": None, "port": machine.port, "release": "x", "started_at_s": 1.0}
             told["network"] = {"host": "127.0.0.1", "port": 1, "uids": [os.geteuid()]}
             machine.write_state(machine.paths.gateway_state_file, told)
+            conf = machine.paths.gateway_dir / "root" / "conf.yaml"
+            conf.parent.mkdir(mode=0o700, exist_ok=True)
+            machine.write_state(conf, "# its front ends TLS\nlistenSsl: false\n")
         yield
 
 

@@ -37,7 +37,7 @@ READY: dict[str, Any] = {
     "supervisor": {"pid": 4712, "uptime_s": 80_000.0, "rss_bytes": 44_000_000, "health_url": "http://127.0.0.1:5001"},
     "login": {
         "last_at": "2026-11-22T05:01:12Z", "last_outcome": "success", "rejected": 0, "rejected_limit": 3,
-        "locked": False,
+        "locked": False, "shared_with": [],
     },
     "next": {"what": "tickle", "in_s": 12.0},
     "person_needed": None,
@@ -45,6 +45,7 @@ READY: dict[str, Any] = {
     "question": None,
     "drift": [],
     "isolation": {"kind": "namespace", "open_to": [], "reason": None},
+    "door": None,
     "tickles": {
         "last_s": 0.042, "median_s": 0.04, "worst_s": 0.21,
         "recent_s": [0.03 + 0.01 * (n % 4) + (0.14 if n == 31 else 0.0) for n in range(60)],

@@ -43,7 +43,7 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("disk", "has few inodes", State.WARNING, broken.small_disk(10**12, 500), "500 inodes"),
     ("scratch", "is gone", State.FAILED, broken.no_scratch, "does not exist"),
     ("home", "is open to others", State.FAILED, broken.shared_home, "other users can write"),
-    ("settings", "lets in no pattern", State.FAILED, broken.setting("GWCTL_ALLOW_IPS", "10.0.0.0/8"), "10.0.0.0/8"),
+    ("settings", "lets in no network", State.FAILED, broken.setting("GWCTL_ALLOW_IPS", "10.0.0.0/33"), "10.0.0.0/33"),
     ("settings", "has an unknown key", State.FAILED, broken.config('usrname = "x"\n'), "did you mean|unknown key"),
     (
         "permissions",
