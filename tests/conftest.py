@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -111,6 +112,17 @@ def _lack(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_outlives_a_kill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have what this process starts ended if it is killed: a supervisor, a browser, a screen."""
+    from after_a_kill import Watched
+
+    watched = Watched()
+    watched.works_below(tmp_path_factory.getbasetemp())
+    yield
+    watched.ended()
 
 
 @pytest.fixture(scope="session", autouse=True)
