@@ -117,12 +117,10 @@ def _lack(reason: str) -> NoReturn:
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_outlives_a_kill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Have what this process starts ended if it is killed: a supervisor, a browser, a screen."""
-    from after_a_kill import Watched
+    from after_a_kill import watched
 
-    watched = Watched()
-    watched.works_below(tmp_path_factory.getbasetemp())
-    yield
-    watched.ended()
+    with watched(tmp_path_factory.getbasetemp()):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

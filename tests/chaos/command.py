@@ -8,12 +8,13 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 from random import SystemRandom
 from types import FrameType
+
+from after_a_kill import a_watched_folder
 
 from chaos import machine, report
 from chaos.catalogue import BY_NAME, FAULTS
@@ -95,7 +96,7 @@ def _run(wish: argparse.Namespace, root: Path, faults: tuple[Fault, ...]) -> int
     printer = threading.Thread(target=_tell, args=(results, played), daemon=True)
     began_s = time.time()
     told: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="gwctl-chaos-") as name:
+    with a_watched_folder("gwctl-chaos-") as name:
         run = Run(Path(name), release_of(Path(name), _real_zip(root) if wish.real else None), real=wish.real)
         _say(f"seed {seed}, {'the real gateway' if wish.real else 'the fake gateway'}")
         printer.start()

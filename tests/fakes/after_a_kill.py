@@ -13,7 +13,10 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -23,36 +26,29 @@ ENDED = "ended"
 ENDS_WITHIN_S = 20.0
 
 
-class Watched:
-    """The test process's end of the pipe."""
-
-    def __init__(self) -> None:
-        mark = secrets.token_hex(16)
-        without = {name: value for name, value in os.environ.items() if name != MARK}
-        # A session of its own: what ends the tests, Ctrl-C or a group's signal, must not end this first.
-        self._watch = subprocess.Popen(
-            [sys.executable, __file__, mark], stdin=subprocess.PIPE, env=without, start_new_session=True, text=True
-        )
+@contextmanager
+def watched(folder: Path) -> Iterator[None]:
+    """Have what this process starts ended, in ``folder`` or elsewhere, if it is killed inside a ``with``."""
+    mark = secrets.token_hex(16)
+    without = {name: value for name, value in os.environ.items() if name != MARK}
+    argv = [sys.executable, __file__, mark, str(folder)]
+    # A session of its own: what ends the tests, Ctrl-C or a group's signal, must not end this first.
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, env=without, start_new_session=True, text=True) as watch:
         os.environ[MARK] = mark
-
-    def works_below(self, folder: Path) -> None:
-        """Say where the tests' folders are."""
-        self._say(str(folder))
-
-    def ended(self) -> None:
-        """Say that the tests came to their end."""
-        self._say(ENDED)
-        if self._watch.stdin is not None:
-            self._watch.stdin.close()
-        self._watch.wait()
-
-    def _say(self, line: str) -> None:
-        if self._watch.stdin is not None:
-            self._watch.stdin.write(f"{line}\n")
-            self._watch.stdin.flush()
+        try:
+            yield
+        finally:
+            watch.communicate(ENDED)
 
 
-def left(mark: str, folders: list[str]) -> list[psutil.Process]:
+@contextmanager
+def a_watched_folder(prefix: str) -> Iterator[str]:
+    """Yield a temporary folder, and have what works there ended if this process is killed: for scripts."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as name, watched(Path(name)):
+        yield name
+
+
+def left(mark: str, folder: str) -> list[psutil.Process]:
     """Return the processes of the run with ``mark`` that are still there."""
     found = []
     for process in psutil.process_iter():
@@ -60,7 +56,7 @@ def left(mark: str, folders: list[str]) -> list[psutil.Process]:
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
             places = [f"{place}/" for place in (process.cwd(), *process.cmdline())]
-            is_below = any(f"{folder}/" in place for folder in folders for place in places)
+            is_below = any(f"{folder}/" in place for place in places)
             if is_below or process.environ().get(MARK) == mark:
                 found.append(process)
     return found
@@ -68,11 +64,10 @@ def left(mark: str, folders: list[str]) -> list[psutil.Process]:
 
 def main() -> None:
     """Wait for the end of the test process, and end what it left."""
-    folders = [line.strip() for line in sys.stdin]
-    if ENDED in folders:
+    if sys.stdin.read() == ENDED:
         return
     deadline_s = time.monotonic() + ENDS_WITHIN_S
-    while (processes := left(sys.argv[1], folders)) and time.monotonic() < deadline_s:
+    while (processes := left(*sys.argv[1:])) and time.monotonic() < deadline_s:
         for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.kill()

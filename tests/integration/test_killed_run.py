@@ -37,7 +37,7 @@ def test_nothing_is_left_of_a_killed_run(number: int, tmp_path: Path) -> None:
 
         def there() -> list[psutil.Process]:
             mine = psutil.Process(run.pid).children(recursive=True)
-            return [one for one in dict.fromkeys((*mine, *left("", [str(folder)]))) if one.pid != run.pid]
+            return [one for one in dict.fromkeys((*mine, *left("", str(folder)))) if one.pid != run.pid]
 
         def has_all() -> list[psutil.Process]:
             found, words = there(), set()
@@ -53,4 +53,4 @@ def test_nothing_is_left_of_a_killed_run(number: int, tmp_path: Path) -> None:
             os.kill(run.pid, number)
         run.wait()
     wait_for(lambda: not any(map(runs, started)), 2 * ENDS_WITHIN_S, "nothing is left")
-    assert left("", [str(folder)]) == []
+    assert left("", str(folder)) == []
