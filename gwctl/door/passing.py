@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +178,7 @@ class Door:
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> int:
         refusal = self._over_pace()
         if refusal is None and self._websockets >= MOST_WEBSOCKETS:
-            refusal = Refusal(429, f"{MOST_WEBSOCKETS} WebSockets are open")
+            refusal = Refusal(503, f"{MOST_WEBSOCKETS} WebSockets are open")
         if refusal is not None:
             await _answer(scope, receive, send, refusal)
             return refusal.status
@@ -279,23 +279,22 @@ def _close_code(code: int | None) -> int:
     return code if is_sendable and code is not None else 1000 if code == 1005 else _TRY_AGAIN
 
 
-async def _send_whole(send: Send, status: int, content: bytes) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
+async def _send_whole(
+    send: Send, status: int, content: bytes, more: Sequence[tuple[bytes, bytes]] = (), kind: str = "http.response"
+) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content)), *more]
+    await send({"type": f"{kind}.start", "status": status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": content})
 
 
 async def _answer(scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:
-    if scope["type"] == "websocket":
-        await receive()  # websocket.connect
-        await send({"type": "websocket.close"})  # before it is accepted: a 403
-        return
-    content = json.dumps({"error": f"gwctl: {refusal.why}"}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+    headers = [(b"connection", b"close")]  # a body may be unread
     if refusal.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="gwctl"'))
     if refusal.status == 429:
         headers.append((b"retry-after", b"1"))
-    headers.append((b"connection", b"close"))  # a body may be unread
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
+    kind = "http.response"
+    if scope["type"] == "websocket":
+        await receive()  # websocket.connect
+        kind = "websocket.http.response"  # in place of the handshake's answer
+    await _send_whole(send, refusal.status, json.dumps({"error": f"gwctl: {refusal.why}"}).encode(), headers, kind)

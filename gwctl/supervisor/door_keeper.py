@@ -31,8 +31,8 @@ GRACE_S = 2.0
 SHORTEST_TOKEN = 20
 LOOK_EVERY_S = 10.0
 LONG_RUN_S = 60.0
-OWN_TOKEN = "door.token"  # noqa: S105 - the name of a file
-_TOKEN_NAME = "door_token"  # noqa: S105 - as above
+_GIVEN = "door_token"
+"""The token's name among a service manager's secrets."""
 
 
 def check_door(settings: Settings) -> None:
@@ -73,7 +73,7 @@ def token_file(settings: Settings, environ: Mapping[str, str]) -> Path:
     if settings["door_token_file"]:
         return _expanded(settings["door_token_file"])
     folder = environ.get("CREDENTIALS_DIRECTORY")
-    given = Path(folder) / _TOKEN_NAME if folder else None
+    given = Path(folder) / _GIVEN if folder else None
     return given if given is not None and os.access(given, os.F_OK) else settings.paths.door_token_file
 
 
@@ -88,7 +88,7 @@ def token_in(settings: Settings, environ: Mapping[str, str]) -> str:
     file, own = token_file(settings, environ), settings.paths.door_token_file
     if settings["door_client_ca"] or (file == own and not file.exists()):
         return ""
-    token = _read(file, "door's token").strip()
+    token = _read(file, "door's token", read_ours if file == own else Path.read_bytes).strip()
     if len(token) < SHORTEST_TOKEN or len(token.split()) != 1:
         raise Configuration(
             f"the door's token in {file} is not one word of at least {SHORTEST_TOKEN} characters",
@@ -107,9 +107,9 @@ def _pem_in(file: Path) -> str:
     return "\n".join(found)
 
 
-def _read(file: Path, what: str) -> str:
+def _read(file: Path, what: str, read: Callable[[Path], bytes] = Path.read_bytes) -> str:
     try:
-        return read_ours(file).decode() if file.name == OWN_TOKEN else file.read_bytes().decode()
+        return read(file).decode()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise Configuration(f"cannot read the {what} from {file}: {why}", hint=f"ls -l {file}") from None

@@ -6,13 +6,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
+import logging
 import os
 import re
 import signal
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 from types import FrameType
@@ -37,6 +40,37 @@ def fuzzed(examples: int, *, share: int = 1) -> settings:
         database=None,
         suppress_health_check=list(HealthCheck),
     )
+
+
+@contextlib.contextmanager
+def memory_folder() -> Iterator[Path]:
+    """Yield a folder in memory, if there is memory that is a disk: the surfaces are files, and not disks."""
+    shm = Path("/dev/shm")  # noqa: S108 - the folder in it is private, as the library makes it
+    with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None, ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+@contextlib.contextmanager
+def without_complaints(*loggers: logging.Logger) -> Iterator[Callable[[], None]]:
+    """Fail if a logger tells of an error inside the ``with``; what it yields, called in a loop, hears the loop, too."""
+    complaints: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            complaints.append(self.format(record))
+
+    def hear_loop() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(str(context)))
+
+    ear = Ear(logging.ERROR)
+    for logger in loggers:
+        logger.addHandler(ear)
+    try:
+        yield hear_loop
+    finally:
+        for logger in loggers:
+            logger.removeHandler(ear)
+    assert complaints == []
 
 
 class Hung(BaseException):

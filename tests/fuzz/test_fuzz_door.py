@@ -14,7 +14,7 @@ from random import Random
 from urllib.parse import unquote
 
 from corpus.raw_requests import INPUTS
-from fuzzing import TEXTS, about, bounded, fuzzed, seeds, torn
+from fuzzing import TEXTS, about, bounded, fuzzed, seeds, torn, without_complaints
 from hypothesis import given
 from hypothesis import strategies as st
 from rig import free_port
@@ -168,22 +168,17 @@ class OpenDoor:
 @contextlib.contextmanager
 def a_door() -> Iterator[Callable[[bytes], None]]:
     """Yield what plays an input against an open door; nothing in it may tell of an error that nobody expected."""
-    complaints: list[str] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            complaints.append(self.format(record))
-
-    ear = Ear(logging.ERROR)
     loggers = [logging.getLogger(name) for name in ("asyncio", "gwctl.door")]  # uvicorn tells of a client's faults, too
-    for logger in loggers:
-        logger.addHandler(ear)
-    with tempfile.TemporaryDirectory() as made, asyncio.Runner() as runner:
+    with (
+        without_complaints(*loggers) as hear_loop,
+        tempfile.TemporaryDirectory() as made,
+        asyncio.Runner() as runner,
+    ):
         door = OpenDoor(Path(made))
         over = asyncio.Event()
 
         async def begin() -> asyncio.Task[None]:
-            asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(str(context)))
+            hear_loop()
             opened = asyncio.Event()
             serving = asyncio.create_task(serve(door.order, over.wait, opened.set))
             await opened.wait()
@@ -198,9 +193,6 @@ def a_door() -> Iterator[Callable[[bytes], None]]:
             yield lambda raw: runner.run(door.play(raw))
         finally:
             runner.run(end(serving))
-            for logger in loggers:
-                logger.removeHandler(ear)
-    assert complaints == []
 
 
 def test_kept_requests_stop_no_door() -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from pathlib import Path
 
 import pytest
 from corpus.frames import INPUTS, frame
-from fuzzing import about, bounded, damaged, fuzzed, swept, torn
+from fuzzing import about, bounded, damaged, fuzzed, swept, torn, without_complaints
 from hypothesis import given
 from hypothesis import strategies as st
 from push_fakes import Ears, FakeGateway, Visit, make_leaf, until
@@ -81,14 +80,9 @@ class Rough:
 
 def play(raw: bytes, identity: tuple[Path, Leaf], folder: Path, *, upgraded: bool) -> None:
     """Send ``raw``; the listener must hear the good message of the next connection, and log no error."""
-    complaints: list[str] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            complaints.append(self.format(record))
 
     async def run() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(str(context)))
+        hear_loop()
         ears = Ears()
         listener = PushListener(ears)
         gateway = FakeGateway(Rough(raw, upgraded=upgraded).behave)
@@ -97,14 +91,8 @@ def play(raw: bytes, identity: tuple[Path, Leaf], folder: Path, *, upgraded: boo
             await until(lambda: len(gateway.visits) > 1 and ears.told and ears.told[-1] is True)
             await listener.close()
 
-    ear = Ear(logging.ERROR)
-    websocket.log.addHandler(ear)
-    try:
-        with about(raw[:2000]), bounded(cpu_s=10.0):
-            asyncio.run(run())
-    finally:
-        websocket.log.removeHandler(ear)
-    assert complaints == []
+    with without_complaints(websocket.log) as hear_loop, about(raw[:2000]), bounded(cpu_s=10.0):
+        asyncio.run(run())
 
 
 @pytest.fixture(autouse=True)

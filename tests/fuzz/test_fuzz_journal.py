@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from corpus.journals import INPUTS
 from corpus.state_files import INPUTS as STATE_INPUTS
-from fuzzing import about, bounded, damaged, encoded, fuzzed, sampled, swept, torn
+from fuzzing import about, bounded, damaged, encoded, fuzzed, memory_folder, sampled, swept, torn
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,12 +49,10 @@ GOOD = b"\n".join(LINES) + b"\n"
 @pytest.fixture(scope="module")
 def paths() -> Iterator[Paths]:
     """Return a profile in memory, if there is memory that is a disk."""
-    shm = Path("/dev/shm")  # noqa: S108 - private, as mkdtemp makes it
-    home = Path(tempfile.mkdtemp(dir=shm if shm.is_dir() else None))
-    paths = Paths.for_profile("default", home)
-    paths.profile_dir.mkdir(parents=True, mode=0o700)
-    yield paths
-    shutil.rmtree(home)
+    with memory_folder() as home:
+        paths = Paths.for_profile("default", home)
+        paths.profile_dir.mkdir(parents=True, mode=0o700)
+        yield paths
 
 
 def read(paths: Paths, newer: bytes, before: bytes = b"") -> list[dict[str, Any]]:

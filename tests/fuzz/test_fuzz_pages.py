@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 from corpus.texts import INPUTS
-from fuzzing import TEXTS, about, bounded, fuzzed, seeds
+from fuzzing import TEXTS, about, bounded, fuzzed, memory_folder, seeds
 from hypothesis import given
 
 from gwctl.login import failures, vocabulary
@@ -170,10 +169,8 @@ def test_any_page_is_read() -> None:
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """Return a folder in memory, if there is memory that is a disk."""
-    shm = Path("/dev/shm")  # noqa: S108 - private, as mkdtemp makes it
-    made = Path(tempfile.mkdtemp(dir=shm if shm.is_dir() else None))
-    yield made
-    shutil.rmtree(made)
+    with memory_folder() as made:
+        yield made
 
 
 def test_the_evidence_of_any_text_is_kept_and_read(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, cast
 import pytest
 from corpus.raw_requests import INPUTS, get, post
 from corpus.state_files import INPUTS as STATE_INPUTS
-from fuzzing import about, bounded, fuzzed, torn, values
+from fuzzing import about, bounded, fuzzed, torn, values, without_complaints
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,26 +83,16 @@ class Supervisor:
 
 def with_server(folder: Path, story: Callable[[Supervisor], Awaitable[None]]) -> None:
     """Run a story with a server; no task of it and no log line may tell of an error."""
-    complaints: list[str] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            complaints.append(self.format(record))
 
     async def run() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(str(context)))
+        hear_loop()
         supervisor = Supervisor(folder)
         server = await supervisor.serve()
         await story(supervisor)
         await server.stop()
 
-    ear = Ear(logging.ERROR)
-    health.log.addHandler(ear)
-    try:
+    with without_complaints(health.log) as hear_loop:
         asyncio.run(run())
-    finally:
-        health.log.removeHandler(ear)
-    assert complaints == []
 
 
 @pytest.fixture

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from corpus.settings import INPUTS
-from fuzzing import TEXTS, WRONG, about, bounded, fuzzed, torn, values
+from fuzzing import TEXTS, WRONG, about, bounded, fuzzed, memory_folder, torn, values
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,11 +51,9 @@ port = 5001
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
     """Return a home in memory, if there is memory that is a disk; it has a folder for another profile."""
-    shm = Path("/dev/shm")  # noqa: S108 - private, as mkdtemp makes it
-    folder = Path(tempfile.mkdtemp(dir=shm if shm.is_dir() else None))
-    (Paths.for_profile("third", folder).profile_dir).mkdir(parents=True, mode=0o700)
-    yield folder
-    shutil.rmtree(folder)
+    with memory_folder() as folder:
+        (Paths.for_profile("third", folder).profile_dir).mkdir(parents=True, mode=0o700)
+        yield folder
 
 
 def play(home: Path, raw: bytes, **variables: str) -> None:

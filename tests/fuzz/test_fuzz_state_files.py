@@ -7,7 +7,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from typing import Any
 
 import pytest
 from corpus.state_files import INPUTS
-from fuzzing import about, bounded, damaged, encoded, fuzzed, sampled, swept
+from fuzzing import about, bounded, damaged, encoded, fuzzed, memory_folder, sampled, swept
 from hypothesis import given
+from ledgers import quick_prints
 
 from gwctl import process
 from gwctl.config import Environment, Settings, load
@@ -45,6 +45,8 @@ from gwctl.supervisor.registration import _recorded_socket, remove_socket
 from gwctl.supervisor.sandbox_process import StandInRecord
 from gwctl.supervisor.served import Served, made_with
 
+__all__ = ["quick_prints"]
+pytestmark = pytest.mark.usefixtures("quick_prints")
 ME = process.identify(os.getpid())
 assert ME is not None
 SELF = ME.to_json()
@@ -108,8 +110,6 @@ def _read_ledger(paths: Paths) -> None:
     json.dumps(ledger.summary(3))
     ledger.prepare()
     ledger.read()
-    # scrypt takes 50 ms
-    ledger._prints = lambda password, salts: ["a print" for _ in salts]  # type: ignore[method-assign] # noqa: ARG005
     permission = ledger.begin_submit(PASSWORD, "paper", 3)
     assert permission.wait_s is None or math.isfinite(permission.wait_s)
     ledger.end_submit("uncounted")
@@ -280,10 +280,8 @@ KINDS: dict[str, Kind] = {
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
     """Return a folder in memory, if there is one: the surfaces are files, not disks."""
-    shm = Path("/dev/shm")  # noqa: S108 - private, as mkdtemp makes it
-    folder = Path(tempfile.mkdtemp(dir=shm if shm.is_dir() else None))
-    yield folder
-    shutil.rmtree(folder)
+    with memory_folder() as folder:
+        yield folder
 
 
 def play(home: Path, kind: Kind, raw: bytes) -> None:

@@ -6,14 +6,13 @@ import contextlib
 import io
 import shutil
 import stat
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from corpus.zips import GOOD, INPUTS, added, patched
-from fuzzing import about, bounded, fuzzed, torn
+from fuzzing import about, bounded, fuzzed, memory_folder, torn
 from hypothesis import given
 from hypothesis import strategies as st
 from release_fakes import packed, release_files
@@ -25,10 +24,8 @@ from gwctl.release.archive import unpack, version_of
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """Return a folder in memory, if there is memory that is a disk."""
-    shm = Path("/dev/shm")  # noqa: S108 - private, as mkdtemp makes it
-    made = Path(tempfile.mkdtemp(dir=shm if shm.is_dir() else None))
-    yield made
-    shutil.rmtree(made)
+    with memory_folder() as made:
+        yield made
 
 
 def play(folder: Path, raw: bytes) -> bool:

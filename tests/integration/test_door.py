@@ -13,15 +13,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-from cli_fakes import Home, a_home, wait_for
-from cryptography import x509
-from door_client import DoorClient
+from cli_fakes import a_home, wait_for
+from door_rig import BOUND_S, DoorClient, Doorway, a_doorway, signed_for_a_client
 from rig import free_port
-from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gwctl.door.guests import MOST_OF_ONE_ADDRESS
@@ -32,54 +29,13 @@ from gwctl.paths import Paths
 from gwctl.state_file import make_private_dir
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
-BOUND_S = 10.0
+
 WEBSOCKET = {
     "Upgrade": "websocket",
     "Connection": "Upgrade",
     "Sec_WebSocket_Version": "13",
     "Sec_WebSocket_Key": f"{22 * 'A'}==",
 }
-
-
-class Doorway:
-    """A ready sandbox with a door."""
-
-    def __init__(self, home: Home) -> None:
-        self.home = home
-        self.port = int(home.variables["GWCTL_DOOR"].rpartition(":")[2])
-        self.ca_file = home.home / "ca" / "ca.pem"
-
-    @property
-    def client(self) -> DoorClient:
-        """A client with today's token."""
-        return DoorClient(self.port, self.ca_file, (self.home.profile_dir / "door.token").read_text().strip())
-
-    def pid(self) -> int | None:
-        """Return the door's process."""
-        found: int | None = self.home.status()["door"]["pid"]
-        return found
-
-    def wait_open(self, *, other_than: int | None = None, timeout_s: float = BOUND_S) -> int:
-        """Return the pid of a door that serves."""
-
-        def served() -> int | None:
-            door = self.home.status()["door"]
-            return None if door["problem"] or door["pid"] in {None, other_than} else int(door["pid"])
-
-        return wait_for(served, timeout_s, "the door is open")
-
-    def log(self) -> str:
-        """Return the access log."""
-        return (self.home.profile_dir / "logs" / "door.log").read_text()
-
-
-def a_doorway(folder: Path, **variables: str) -> Iterator[Doorway]:
-    """Yield a ready sandbox with an open door."""
-    with a_home(folder, GWCTL_DOOR=f"127.0.0.1:{free_port()}", **variables) as home:
-        home.gwctl("up", "--sandbox").check(0)
-        doorway = Doorway(home)
-        doorway.wait_open()
-        yield doorway
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +48,6 @@ def doorway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doorway]:
 def read_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doorway]:
     """Return a door that lets only reading requests through."""
     yield from a_doorway(tmp_path_factory.mktemp("read-only"), GWCTL_DOOR_READ_ONLY="yes")
-
-
-@pytest.fixture(autouse=True)
-def a_second_apart() -> None:
-    """Let each test begin with a whole second's share of requests."""
-    time.sleep(1.0)  # the pace counts real seconds, and has no fact to wait for
 
 
 def test_a_client_with_the_token_gets_what_the_gateway_answers(doorway: Doorway) -> None:
@@ -118,7 +68,7 @@ def test_a_client_with_the_token_gets_what_the_gateway_answers(doorway: Doorway)
         ("GET", "/v1/api/tickle", {"Host": "evil.example"}, 421),
         ("GET", "/v1/api/tickle", {"Origin": "https://evil.example"}, 403),
         ("GET", "/v1/api/logout", {"Upgrade": "websocket", "Connection": "Upgrade"}, 400),
-        ("GET", "/v1/api/logout", WEBSOCKET, 403),
+        ("GET", "/v1/api/logout", WEBSOCKET, 404),
     ],
 )
 def test_what_does_not_pass_gets_its_status(
@@ -138,7 +88,7 @@ def test_a_caller_that_is_too_fast_gets_429_in_place_of_a_block(doorway: Doorway
     """IBKR would refuse the address for a quarter of an hour; the door's own limit passes after a second."""
     answers: list[int] = []
     callers = [
-        threading.Thread(target=lambda: answers.append(doorway.client.ask("GET", "/v1/api/tickle")[0]))
+        threading.Thread(target=lambda: answers.append(doorway.client.ask_once("GET", "/v1/api/tickle")[0]))
         for _ in range(3 * MOST_A_SECOND)
     ]
     for caller in callers:
@@ -147,25 +97,23 @@ def test_a_caller_that_is_too_fast_gets_429_in_place_of_a_block(doorway: Doorway
         caller.join()
     assert set(answers) == {200, 429}
     assert len(answers) == 3 * MOST_A_SECOND
-    wait_for(lambda: doorway.client.ask("GET", "/v1/api/tickle")[0] == 200, BOUND_S, "it passes again")
+    wait_for(lambda: doorway.client.ask_once("GET", "/v1/api/tickle")[0] == 200, BOUND_S, "it passes again")
 
 
 async def first_message(client: DoorClient, path: str = "/v1/api/ws", say: str | None = None) -> str:
     """Open a WebSocket, say something, and return the first message."""
-    async with connect(
-        f"wss://localhost:{client.port}{path}", ssl=client.tls(), additional_headers=client.fields, proxy=None
-    ) as there:
+    async with await client.listen(path) as there:
         if say is not None:
             await there.send(say)
         return str(await asyncio.wait_for(there.recv(), BOUND_S))
 
 
 def test_a_websocket_passes_both_ways(doorway: Doorway) -> None:
-    """What the gateway pushes arrives, for a client with the token and for nobody else."""
+    """What the gateway pushes arrives, for a client with the token; others learn in the handshake why it does not."""
     assert "topic" in asyncio.run(first_message(doorway.client))
-    with pytest.raises(InvalidStatus, match="403"):
+    with pytest.raises(InvalidStatus, match="401"):
         asyncio.run(first_message(DoorClient(doorway.port, doorway.ca_file, "wrong")))
-    with pytest.raises(InvalidStatus, match="403"):
+    with pytest.raises(InvalidStatus, match="404"):
         asyncio.run(first_message(doorway.client, "/v1/api/logout"))
 
 
@@ -173,24 +121,18 @@ def test_websockets_are_counted(doorway: Doorway) -> None:
     """IBKR allows five a session, and gwctl needs its own; one that ends makes room."""
 
     async def crowd() -> None:
-        options: dict[str, Any] = {
-            "ssl": doorway.client.tls(),
-            "additional_headers": doorway.client.fields,
-            "proxy": None,
-        }
-        address = f"wss://localhost:{doorway.port}/v1/api/ws"
-        opened = [await connect(address, **options) for _ in range(MOST_WEBSOCKETS)]
-        with pytest.raises(InvalidStatus):
-            await connect(address, **options)
+        opened = [await doorway.client.listen() for _ in range(MOST_WEBSOCKETS)]
+        with pytest.raises(InvalidStatus, match="503"):
+            await doorway.client.listen()
         await opened[0].close()
         deadline_s = time.monotonic() + BOUND_S
         while True:
             try:
-                opened[0] = await connect(address, **options)
+                opened[0] = await doorway.client.listen()
                 break
             except InvalidStatus:
                 assert time.monotonic() < deadline_s
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.05)
         for one in opened:
             await one.close()
 
@@ -205,12 +147,7 @@ def test_a_read_only_door(read_only: Doorway) -> None:
     assert "topic" in asyncio.run(first_message(read_only.client, say="tic"))
 
     async def act() -> None:
-        async with connect(
-            f"wss://localhost:{read_only.port}/v1/api/ws",
-            ssl=read_only.client.tls(),
-            additional_headers=read_only.client.fields,
-            proxy=None,
-        ) as there:
+        async with await read_only.client.listen() as there:
             await there.send('{"session":"x"}')
             while True:
                 await asyncio.wait_for(there.recv(), BOUND_S)
@@ -369,40 +306,6 @@ def test_client_certificates_in_place_of_a_token(tmp_path: Path) -> None:
             DoorClient(doorway.port, doorway.ca_file, "x" * 40).ask("GET", "/v1/api/tickle")
         assert "client certificates" in doorway.home.gwctl("status").check(0).stdout
         assert not (doorway.home.profile_dir / "door.token").exists()
-
-
-def signed_for_a_client(theirs: Paths, folder: Path) -> tuple[Path, Path]:
-    """Return a key, and a certificate for a client that another authority signed."""
-    import datetime as dt
-
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
-    authority = x509.load_pem_x509_certificate(theirs.ca_file.read_bytes())
-    signer = serialization.load_pem_private_key((theirs.ca_dir / "ca.key").read_bytes(), None)
-    assert isinstance(signer, ec.EllipticCurvePrivateKey)
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")]))
-        .issuer_name(authority.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .sign(signer, hashes.SHA256())
-    )
-    key_file, certificate_file = folder / "client.key", folder / "client.pem"
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    certificate_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    return key_file, certificate_file
 
 
 @pytest.mark.parametrize("token", ["", "short", "two words of a token that is long", "x" * 19])
