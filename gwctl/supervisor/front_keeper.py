@@ -28,21 +28,37 @@ class FrontKeeper:
         self._environ = environ
         self._on_note = on_note
         self._watching: asyncio.Task[None] | None = None
+        self._running: RunningGateway | None = None
+        self._tried = asyncio.Event()
+        """Set at the end of the next try to start a front; each try has its own."""
 
     def watch(self, running: RunningGateway) -> None:
         """Keep the gateway's front running from now on, in the background, and no earlier gateway's."""
         if self._watching is not None:
             self._watching.cancel()
             self._watching = None
+        self._running = running
         if running.network is not None:
             self._watching = asyncio.get_running_loop().create_task(self._keep(running))
 
     async def ensure(self, running: RunningGateway) -> None:
         """Start the front of an adopted gateway if it has ended meanwhile, and keep it running."""
         if running.network is not None and running.front is None:
-            with contextlib.suppress(_Failed):  # the watch tries again, and says why it fails
-                await self._start(running)
+            await self._try(running)  # if that fails, the watch tries again, and says why
         self.watch(running)
+
+    async def came_back(self) -> bool:
+        """Wait while no front runs, at most until the next try to start one; return whether one was started.
+
+        Until then a gateway seems to hang that is well. False at once while a front runs.
+        """
+        running, watching, tried = self._running, self._watching, self._tried
+        if running is None or watching is None or (running.front is not None and process.is_alive(running.front)):
+            return False
+        waiting = asyncio.ensure_future(tried.wait())
+        await asyncio.wait([waiting, watching], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        return running.front is not None and running.is_alive()
 
     async def close(self) -> None:
         """Stop watching; the front stays. A hung disk delays this no longer than a moment."""
@@ -84,17 +100,28 @@ class FrontKeeper:
                 running.front = None
             if not running.is_alive():
                 return
-            try:
-                await self._start(running)
-            except _Failed as error:
-                if str(error) != said:
-                    said = str(error)
-                    self._on_note("warning", code="front_failed", text=said)
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            else:
+            failed = await self._try(running)
+            if failed is None:
                 pause_s, said = FIRST_PAUSE_S, ""
                 self._on_note("front", pid=running.front.pid if running.front else None)
+                continue
+            if failed != said:
+                said = failed
+                self._on_note("warning", code="front_failed", text=said)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _try(self, running: RunningGateway) -> str | None:
+        """Start the front; return why it failed, None if it runs."""
+        try:
+            await self._start(running)
+        except _Failed as error:
+            return str(error)
+        else:
+            return None
+        finally:
+            self._tried.set()
+            self._tried = asyncio.Event()
 
 
 class _Failed(Exception):

@@ -81,6 +81,7 @@ class GatewayKeeper:
         self._isolation: Isolation | None = None
         self._was_isolated = False
         self._front = FrontKeeper(self.paths, environ, on_note)
+        self.probe.came_back = self._front.came_back
 
     async def start(self, *, adopt: bool) -> None:
         """Launch or adopt the gateway, and point the probe at it; raises GwctlError and then leaves nothing running."""

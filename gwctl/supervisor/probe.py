@@ -104,6 +104,10 @@ class AskGateway(Protocol):
         ...
 
 
+async def _stays_away() -> bool:
+    return False
+
+
 class Probe:
     """The session as last seen, and the calls that check or restore it."""
 
@@ -120,6 +124,8 @@ class Probe:
         self._took_s = 0.0
         self.on_tickle: Callable[[float | None], None] = lambda _took_s: None
         """Gets the seconds until a tickle's answer, None for a failed tickle."""
+        self.came_back: Callable[[], Awaitable[bool]] = _stays_away
+        """Waits while what leads to the gateway is being started again; returns whether it was (FrontKeeper)."""
         self.cookies: tuple[tuple[str, str], ...] = ()
         self._refused: tuple[tuple[str, str], ...] | None = None
         self._silent = False
@@ -152,6 +158,8 @@ class Probe:
             return Checked(verdict=Verdict.HUNG, text="there is no gateway")
         ask = client.tickle if tickle else client.auth_status
         answer = await self._ask(client, ask)
+        if answer is None and await self.came_back():
+            answer = await self._ask(client, ask)
         if answer is not None and answer.verdict is Verdict.READY and not tickle and self.tickled_at is None:
             answer, tickle = await self._ask(client, client.tickle), True
         if tickle:

@@ -23,6 +23,7 @@ from other_user import as_user
 from rig import Rig, wait_for
 from warm_calls import PROGRAM
 
+from gwctl import process
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 
 pytestmark = [
@@ -123,6 +124,8 @@ CALLS_S = 2.0
 """For the calls of gwctl that look, where one that only prints its version takes 0.2 s. That page has none of them."""
 CALLS_STARTS = 10
 """The same in units of that call, made at the same time: the machine may be slow, or busy with other tests."""
+SLOW_S = 8.0
+"""Longer than it takes the supervisor to see, twice, that nobody answers."""
 WITHOUT_COOKIES_S = 10.0
 """What that page adds where a killed supervisor has lost the login's cookies."""
 
@@ -171,6 +174,42 @@ def test_whatever_is_killed_the_session_comes_back(rig: Rig, killed: tuple[str, 
     if "supervisor" not in killed and "java" not in killed:
         notes = [entry for entry in rig.journal() if entry["kind"] == "front"]
         assert [entry["pid"] for entry in notes] == [now["front"]]
+
+
+def test_a_front_that_is_slow_to_return_costs_no_gateway(rig: Rig) -> None:
+    """On a busy machine the next front takes seconds: until then, the gateway is not taken for a hung one."""
+    before = rig.gwctl("up", "--json").check(0).envelope["data"]["gateway"]["pid"]
+    pids = processes(rig)
+    slow = pids["front"]
+    while (slow := next_front(pids["supervisor"], slow)) in listeners(rig.port):  # until one is stopped in good time
+        pass
+    assert rig.gwctl("api", "GET", "/tickle").exit_code == 75
+    time.sleep(SLOW_S)  # the fault itself: a start that takes this long
+    os.kill(slow, signal.SIGCONT)
+    wait_for(lambda: rig.gwctl("api", "GET", "/tickle").exit_code == 0, 30, "the gateway answers")
+    now = processes(rig)
+    assert (now["java"], now["front"]) == (before, slow)
+    assert not [entry for entry in rig.journal() if entry["kind"] == "restart"]
+    assert rig.submits() == 1
+
+
+def next_front(supervisor: int, front: int) -> int:
+    """Kill the front, and return the next one that the supervisor starts, stopped within a moment."""
+    os.kill(front, signal.SIGKILL)
+    deadline_s = time.monotonic() + 10.0
+    while time.monotonic() < deadline_s:  # without a pause: it listens after 20 ms
+        for child in psutil.Process(supervisor).children():
+            with contextlib.suppress(psutil.Error):
+                if child.pid != front and "gwctl.isolation import front" in " ".join(child.cmdline()):
+                    child.suspend()
+                    return child.pid
+    raise AssertionError("no other front began")
+
+
+def listeners(port: int) -> set[int | None]:
+    """Return the pids of the programs that listen on a port of this machine."""
+    found = process.find_listener(port)
+    return set() if found is None else {found.pid}
 
 
 def test_down_leaves_nothing_of_it(rig: Rig) -> None:

@@ -81,6 +81,20 @@ def test_silence_on_both_sides_is_a_hung_gateway(
     assert look(kind(SessionAnswer(Verdict.UPSTREAM_ILL), door))[0] is Verdict.HUNG
 
 
+@pytest.mark.parametrize(("returns", "verdict"), [(True, Verdict.READY), (False, Verdict.HUNG)])
+def test_silence_while_the_front_is_away_is_no_hung_gateway(*, returns: bool, verdict: Verdict) -> None:
+    """The front of an isolated gateway is waited for, and the gateway asked again; if it fails, the gateway is hung."""
+    client = AnsweringGateway(SessionAnswer(Verdict.UPSTREAM_ILL), PortCheck.CLOSED)
+    probe = probe_of(client)
+
+    async def came_back() -> bool:
+        client.said = SessionAnswer(Verdict.READY, 200)
+        return returns
+
+    probe.came_back = came_back
+    assert asyncio.run(probe.check(tickle=True)).verdict is verdict
+
+
 def test_no_gateway_is_a_hung_one() -> None:
     """A check without a gateway says so."""
     assert look(None)[0] is Verdict.HUNG
