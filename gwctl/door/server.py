@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
@@ -24,6 +23,7 @@ from gwctl.door.guests import IDLE_S, Ends, Guests
 from gwctl.door.order import Order
 from gwctl.door.passing import LARGEST_BODY_BYTES, Door, log
 from gwctl.door.rules import Rules, digest_of, names_of
+from gwctl.quiet_config import quiet_config, silence
 from gwctl.setting_values import network_of
 
 CANNOT_SERVE = 69
@@ -36,34 +36,9 @@ LOG_BYTES = 5_000_000
 LOG_KEEP = 3
 
 
-def _quieten() -> None:
-    """Keep the libraries' lines about requests, which may hold what was sent, out of every log."""
-    for name in (
-        "uvicorn.error",
-        "uvicorn.asgi",
-        "websockets.server",
-        "websockets.client",
-        "httpx",
-        "httpcore",
-        "asyncio",
-    ):
-        logging.getLogger(name).disabled = True
-
-
 def _protocols(door: Door) -> Callable[[], asyncio.Protocol]:
-    config = uvicorn.Config(
-        door,
-        http="h11",
-        ws="websockets-sansio",
-        ws_max_size=LARGEST_BODY_BYTES,
-        timeout_keep_alive=3600,  # Guests sends the idle away, once they have their answer
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-    )
+    # Guests sends the idle away, once they have their answer.
+    config = quiet_config(door, ws_max_size=LARGEST_BODY_BYTES, timeout_keep_alive=3600)
     config.load()
     return partial(H11Protocol, config=config, server_state=ServerState(), app_state={})
 
@@ -159,7 +134,7 @@ def keep_log(log_file: Path) -> None:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
-    _quieten()
+    silence(("websockets.client", "httpx", "httpcore", "asyncio"))
 
 
 async def _stdin_ended() -> None:
@@ -176,11 +151,14 @@ def _tell(line: str) -> None:
 
 def main() -> int:
     """Serve the order on stdin until stdin ends: with the supervisor that keeps this process."""
-    order = Order.from_json(sys.stdin.readline())
+    line = sys.stdin.readline()
+    if not line:  # the supervisor was gone before it gave an order
+        return 0
+    order = Order.from_json(line)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(MOST_FILES, hard), hard))
-    keep_log(Path(order.log_file))
     try:
+        keep_log(Path(order.log_file))
         asyncio.run(serve(order, _stdin_ended, lambda: _tell("ready")))
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)  # ssl's have a text of their own

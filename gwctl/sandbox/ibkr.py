@@ -34,7 +34,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gwctl.errors import Configuration, GwctlError, TimedOut, Usage
 from gwctl.sandbox.api_routes import api_routes, push_routes
 from gwctl.sandbox.fake_ibkr import GATEWAY_COOKIE, StandIn
-from gwctl.sandbox.serving import RefusingServer, bound_socket, quiet_config, serve_until_terminated
+from gwctl.sandbox.serving import RefusingServer, bound_socket, serve_until_terminated, server_config
 from gwctl.sandbox.settings import ACTIONS, PAGE_VARIANTS, SCENARIOS, StandInConfig, fixture
 
 PLACE_OF_FLAGS = '"@@FLAGS@@"'
@@ -303,7 +303,7 @@ def build_app(stand_in: StandIn) -> ASGIApp:
 
 def server_of(stand_in: StandIn, port: int) -> RefusingServer:
     """Return the fake IBKR's server; ``serve`` gets the socket that it listens on first."""
-    return RefusingServer(quiet_config(build_app(stand_in)), stand_in, (LOOPBACK, port))
+    return RefusingServer(server_config(build_app(stand_in)), stand_in, (LOOPBACK, port))
 
 
 @dataclass(frozen=True, slots=True)

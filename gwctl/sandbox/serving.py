@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
 import ssl
@@ -13,6 +12,7 @@ from typing import Any
 
 import uvicorn
 
+from gwctl.quiet_config import quiet_config
 from gwctl.sandbox.fake_ibkr import StandIn
 
 
@@ -31,29 +31,14 @@ class QuietServer(uvicorn.Server):
 
 
 def quiet_server(app: Any, tls: ssl.SSLContext | None = None) -> QuietServer:  # noqa: ANN401 - any ASGI application
-    """Return a server for ``app`` with ``quiet_config``."""
-    return QuietServer(quiet_config(app, tls))
+    """Return a server for ``app`` with ``server_config``."""
+    return QuietServer(server_config(app, tls))
 
 
-def quiet_config(app: Any, tls: ssl.SSLContext | None = None) -> uvicorn.Config:  # noqa: ANN401 - as above
-    """Return a configuration for ``app``: loop asyncio, h11, no access log, no proxy headers, no lifespan."""
-    # Any uvicorn log line about a request could contain a cookie or a query.
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi", "uvicorn.access", "websockets", "websockets.server"):
-        logger = logging.getLogger(name)
-        logger.addHandler(logging.NullHandler())
-        logger.propagate = False
-        logger.disabled = True
-    return uvicorn.Config(
+def server_config(app: Any, tls: ssl.SSLContext | None = None) -> uvicorn.Config:  # noqa: ANN401 - as above
+    """Return a quiet configuration for ``app`` that waits for no request at its end."""
+    return quiet_config(
         app,
-        loop="asyncio",
-        http="h11",
-        ws="websockets-sansio",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
         timeout_graceful_shutdown=0,
         ws_ping_interval=None,
         # As long as usual servers: with 5 s, it would close a connection just when the next check, 5 s later, uses it.

@@ -310,7 +310,7 @@ NOT_OURS = {
     "supervisor/door_keeper.py": "a token's or an authority's file, which may be a link of a service manager",
     "testing/gateway.py": "a port in a test's folder",
 }
-METHODS = r"\.read_bytes\(|\.read_text\(|\.write_text\(|[a-z_\])]\.open\(\"|\bos\.open\(|\bcopyfile\("
+METHODS = r"\.read_bytes\b|\.read_text\b|\.write_text\b|[a-z_\])]\.open\(\"|\bos\.open\(|\bcopyfile\("
 OPENS = re.compile(METHODS + r"|(?<!def )(?<![.\w])open\(")
 
 
