@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pyotp
 import pytest
 from canaries import Canaries, Watch
-from cli_fakes import RealHome, a_real_home, wait_for
+from cli_fakes import RealHome, a_real_home, free_port, wait_for
+from door_rig import Doorway
 
 from gwctl.login.codes import PERIOD_S
 from gwctl.sandbox.settings import Account
@@ -21,6 +24,10 @@ pytestmark = [pytest.mark.needs("tesseract"), pytest.mark.real_gateway, pytest.m
 USERNAME, PASSWORD = "magpieuser7", "Quail-Harbor-5521"
 TOTP_SECRET = "GEZDGNBVGY3TQOJQHERONHERONHERON2"
 RIGHT_CODE, WRONG_CODE = "73529146", "86420975"
+ASKED = "Plover-Query-3317"
+"""What a program sends through the door."""
+SERVED = ("/", "/status", "/live", "/readyz", "/metrics")
+TOKEN = "state/profiles/default/door.token"
 PRINTED = (
     ["login", "--explain"],
     ["login", "--explain", "--json"],
@@ -63,6 +70,7 @@ def fail_and_look(real: RealHome, watch: Watch, planted: Canaries, said: str) ->
     real.stand_in.state.act("drop_session", {})
     wait_for(lambda: list(real.profile_dir.glob("evidence/*/cause.json")), 60, f"a failed login: {real.journal()}")
     calls = [real.gwctl(*argv) for argv in PRINTED]
+    served = [serve(f"{real.status()['supervisor']['health_url']}{path}") for path in SERVED]
     bundle = real.home.parent / "report.zip"
     # Before the end: what the supervisor says goes into it.
     real.gwctl("doctor", "--bundle", str(bundle))
@@ -74,13 +82,40 @@ def fail_and_look(real: RealHome, watch: Watch, planted: Canaries, said: str) ->
     assert all(call.stdout for call in calls), calls
     printed = "".join(call.stdout + call.stderr for call in calls)
     assert planted.in_bytes(printed.encode()) == []
-    assert planted.in_files(real.home) == []
+    assert planted.without("username").in_bytes(b"".join(served)) == []
+    assert all(served)
+    # The door's own token, and what a program of the user's gets from the user's environment, which it wrote down.
+    expected = {f"door token in {TOKEN}", "username in notified"} if "door token" in planted.secrets else set()
+    assert set(planted.in_files(real.home)) == expected
     # The username is a setting, and here it is in the variables of whoever calls gwctl.
     assert planted.without("username").in_processes(watch.told) == []
     # What was searched was there.
     assert {file.name for file in real.profile_dir.glob("evidence/*/*")} >= {"page.png", "page.txt", "steps.json"}
     assert [file for file in real.home.rglob("gw.*.log") if file.stat().st_size]
     assert all(watch.saw(word) for word in ("--handed-over", "gwctl.login.worker", "--type=renderer", "GatewayStart"))
+
+
+def serve(url: str) -> bytes:
+    """Return what the supervisor serves there, whatever the status; of the stream that has no end, the first part."""
+    with httpx.stream("GET", url, trust_env=False) as answer:
+        return next(answer.iter_bytes()) if url.endswith("/live") else answer.read()
+
+
+def use_door(doorway: Doorway) -> None:
+    """Send secrets through the door, with the token and without it, by request and by WebSocket."""
+    body = json.dumps({"secret": ASKED}).encode()
+    assert doorway.client.ask("GET", f"/v1/api/tickle?{ASKED}")[0] == 200
+    assert doorway.client.ask("POST", f"/v1/api/none?{ASKED}", body, Cookie=ASKED)[0] >= 400
+    for fields in ({"Authorization": f"Bearer {ASKED}"}, {"Origin": f"https://{ASKED}.example"}):
+        assert doorway.client.ask("POST", f"/v1/api/tickle?{ASKED}", body, **fields)[0] >= 400
+
+    async def listen() -> None:
+        connection = await doorway.client.listen(f"/v1/api/ws?{ASKED}")
+        await connection.send(ASKED)
+        await connection.close()
+
+    asyncio.run(listen())
+    assert doorway.log().count("\n") >= 5
 
 
 def cookies(real: RealHome) -> dict[str, str]:
@@ -121,19 +156,31 @@ def test_a_code_of_a_command_is_nowhere(tmp_path: Path, real_release_zip: Path) 
 
 
 def test_a_code_by_time_is_nowhere(tmp_path: Path, real_release_zip: Path) -> None:
-    """Law 8: password by command, code by time, a login that is let in and one whose page names the user: no trace."""
+    """Law 8: a door in use, notifications, a code by time, a login let in, one whose page names the user: no trace."""
     hoard = Hoard(tmp_path / "hoard")
     account = Account(USERNAME, PASSWORD, totp_secret=TOTP_SECRET)
     with a_watched_home(tmp_path, real_release_zip, account) as (real, watch):
-        real.write_config("[defaults]\n" + hoard.command("password_command", hoard.password))
-        real.variables |= {"GWCTL_TOTP_SECRET_FILE": str(hoard.totp_secret)}
+        notified = real.home / "notified"
+        notify = f"notify_command = {json.dumps(['sh', '-c', f'env >>{notified}'])}\n"
+        real.write_config("[defaults]\n" + hoard.command("password_command", hoard.password) + notify)
+        real.variables |= {
+            "GWCTL_TOTP_SECRET_FILE": str(hoard.totp_secret),
+            "GWCTL_DOOR": f"127.0.0.1:{free_port()}",
+            "GWCTL_METRICS_ADDRESS": f"127.0.0.1:{free_port()}",
+        }
         real.gwctl("up", "-v").check(0)
+        real.gwctl("notify", "test").check(0)
+        doorway = Doorway(real)
+        doorway.wait_open()
+        use_door(doorway)
         window_s = [submit.at_s for submit in real.stand_in.state.desk.submits if submit.outcome == "success"][-1]
         planted = Canaries(
             {
                 "username": USERNAME,
                 "password": PASSWORD,
                 "TOTP secret": TOTP_SECRET,
+                "door token": doorway.client.token,
+                "sent through the door": ASKED,
                 "code by time": pyotp.TOTP(TOTP_SECRET).at(int(window_s // PERIOD_S * PERIOD_S)),
                 **cookies(real),
             }
@@ -141,3 +188,5 @@ def test_a_code_by_time_is_nowhere(tmp_path: Path, real_release_zip: Path) -> No
         text = f"{USERNAME.upper()} may not have {PASSWORD.swapcase()}"
         real.stand_in.state.set_scenario("login_error", on=True, parameters={"text": text})
         fail_and_look(real, watch, planted, "shows a text that gwctl does not know")
+        assert "GWCTL_EVENT" in notified.read_text()
+        assert watch.saw("gwctl.door")

@@ -120,8 +120,8 @@ async def ask(
     return int(top.split()[1]), rest.decode()
 
 
-def go(story: Callable[[W, int], Awaitable[T]], world: W | None = None) -> T:
-    """Run a story against a new server; asyncio must not complain."""
+def go(story: Callable[[W, int], Awaitable[T]], world: W | None = None, *, within_s: float = 30.0) -> T:
+    """Run a story against a new server, which must not hang; asyncio must not complain."""
     complaints: list[dict[str, Any]] = []
 
     async def run() -> T:
@@ -129,7 +129,7 @@ def go(story: Callable[[W, int], Awaitable[T]], world: W | None = None) -> T:
         here = world or World()
         server, port = await here.serve()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(within_s):
                 return await story(cast("W", here), port)
         finally:
             here.finished.set()

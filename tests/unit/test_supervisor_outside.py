@@ -191,7 +191,7 @@ def test_a_crowd_does_not_keep_a_probe_out(said: bytes) -> None:
 
     world = OpenWorld()
     world.metrics_text = "x" * 5_000_000
-    go(story, world)
+    go(story, world, within_s=100.0)  # 1,500 times that text are written on the way: seconds, or many on a busy machine
 
 
 def test_a_crowd_that_keeps_coming_does_not_keep_a_probe_out() -> None:
