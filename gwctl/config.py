@@ -1,4 +1,4 @@
-"""Read settings and record where each came from; the only reader of the environment and of ``config.toml``.
+"""Read settings and record where each came from; the only reader of ``config.toml``.
 
 The first source that has a setting wins: a flag, the ``GWCTL_*`` variable, ``[profiles.NAME]``, ``[defaults]``, the
 built-in value.
@@ -7,43 +7,21 @@ built-in value.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gwctl.environment import DEFAULT_PROFILE, Environment
 from gwctl.errors import Configuration
-from gwctl.ownership import TRUST_VARIABLE
+from gwctl.ownership import read_ours
 from gwctl.paths import Paths
-from gwctl.setting_values import (
-    Unsuitable,
-    parse_address,
-    parse_allow_ips,
-    parse_any_port,
-    parse_browser,
-    parse_choice,
-    parse_command,
-    parse_delay_ms,
-    parse_gateway_port,
-    parse_limit,
-    parse_names,
-    parse_options,
-    parse_page,
-    parse_release,
-    parse_seconds,
-    parse_sha256,
-    parse_text,
-    parse_upstream,
-    parse_users,
-    parse_windows,
-    parse_yes,
-)
+from gwctl.setting_keys import KEYS, SECRET_KEYS, variable_of
+from gwctl.setting_values import Unsuitable
 from gwctl.state_file import look_at_json
 
-OFFICIAL_RELEASE = "https://download2.interactivebrokers.com/portal/clientportal.gw.zip"
-DEFAULT_PROFILE = "default"
 _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*://)\S+", re.IGNORECASE)
 _USER = re.compile(r"(?<=://).*@|(?<=['\"])[^'\"/]*@")
 _QUERY = re.compile(r"(?<=://)([^\s?#'\"]*[?#])[^'\"]+")
@@ -62,89 +40,6 @@ class Setting:
 
     value: Any
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """The definition of one setting."""
-
-    parse: Callable[[object], Any]
-    default: Any
-    help: str
-    variable: bool = True
-
-
-KEYS: dict[str, Key] = {
-    "username": Key(parse_text, None, "IBKR username"),
-    "mode": Key(parse_choice("paper", "live"), "paper", "account kind: paper or live"),
-    "port": Key(parse_gateway_port, 5000, "port the gateway listens on"),
-    "upstream": Key(parse_upstream, "https://api.ibkr.com", "IBKR's address, scheme://host[:port]"),
-    "release": Key(parse_release, OFFICIAL_RELEASE, "Standard Release: version, file or URL"),
-    "release_sha256": Key(parse_sha256, None, "SHA-256 that the release's zip must have"),
-    "java": Key(parse_text, None, "path of the java program"),
-    "java_options": Key(
-        parse_options,
-        "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m -XX:+ExitOnOutOfMemoryError",
-        "JAVA_TOOL_OPTIONS of the gateway",
-    ),
-    "browser": Key(parse_browser, None, "path or channel of the browser"),
-    "second_factor": Key(
-        parse_choice("none", "totp", "push", "command", "prompt"),
-        None,
-        "second factor: none, totp, push, command or prompt",
-    ),
-    "second_factor_command": Key(parse_command, None, "program whose stdout is the second factor code", variable=False),
-    "second_factor_device": Key(parse_text, None, "device to choose: its value or part of its label"),
-    "notify_command": Key(parse_command, None, "program to run for each notification", variable=False),
-    "tickle_interval_s": Key(parse_seconds(5, 240), 30.0, "seconds between tickles"),
-    "check_interval_s": Key(parse_seconds(1, 60), 5.0, "seconds between session checks"),
-    "rejected_limit": Key(parse_limit, 3, "refused logins in 24 h after which gwctl sends no more"),
-    "on_competing": Key(
-        parse_choice("yield", "take_over"), "yield", "when another session competes: yield or take_over"
-    ),
-    "maintenance": Key(
-        parse_windows,
-        ("north-america",),
-        "IBKR's maintenance windows: north-america, europe, asia, or '23:45-01:45 America/New_York'",
-        variable=False,
-    ),
-    "allow_ips": Key(parse_allow_ips, ("127.0.0.1",), "addresses that may use the door, besides this machine"),
-    "isolation": Key(
-        parse_choice("auto", "namespace", "firewall", "off", "required"),
-        "auto",
-        "keep other users and machines from the gateway: auto (where possible), namespace, required, firewall or off",
-    ),
-    "allow_users": Key(parse_users, (), "users of this machine, besides you, who may use an isolated gateway"),
-    "door": Key(parse_address, None, "address:port for serving the gateway to other machines, with a token"),
-    "door_read_only": Key(parse_yes, False, "whether the door lets only requests through that read"),
-    "door_token_file": Key(parse_text, None, "file with the door's token, in place of gwctl's own"),
-    "door_client_ca": Key(parse_text, None, "PEM file: clients of the door need its certificate in place of a token"),
-    "certificate_names": Key(
-        parse_names, (), "names and addresses, besides localhost, that clients use to reach the gateway"
-    ),
-    "health_port": Key(parse_any_port, 0, "port of the health server on loopback; 0 for any free port"),
-    "metrics_address": Key(
-        parse_address, None, "address:port for serving /livez, /readyz and /metrics to other machines"
-    ),
-    "auth_delay_ms": Key(parse_delay_ms, None, "the gateway's authDelay in milliseconds"),
-    "password_command": Key(parse_command, None, "program whose stdout is the password", variable=False),
-    "totp_secret_command": Key(parse_command, None, "program whose stdout is the TOTP secret", variable=False),
-    "notify_webhook_command": Key(parse_command, None, "program whose stdout is the webhook URL", variable=False),
-    "notify_webhook_token_command": Key(
-        parse_command, None, "program whose stdout is the webhook's bearer token", variable=False
-    ),
-    "notify_urls_command": Key(parse_command, None, "program whose stdout is the Apprise URLs", variable=False),
-    "page": Key(parse_page, None, "selectors that override those of the login page", variable=False),
-}
-"""All settings of the contract."""
-
-NOTIFY_SECRETS = ("notify_webhook", "notify_webhook_token", "notify_urls")
-"""Notification URLs: treat them as secrets, because anybody who knows such a URL can usually post to it."""
-SECRET_KEYS = ("password", "totp_secret", *NOTIFY_SECRETS)
-SECRET_PREFIXES = ("GWCTL_PASSWORD", "GWCTL_TOTP", "GWCTL_NOTIFY")
-"""How the names of variables begin that may hold a secret of ours."""
-SERVICE_MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-"""For one process only, and not for its children."""
 
 
 def parse_value(key: str, raw: object, source: str, *, hint: str) -> Any:  # noqa: ANN401 - as in Settings
@@ -176,11 +71,6 @@ def check_ports(values: Mapping[str, Setting]) -> None:
             raise bad_value(key, setting.value, setting.source, wanted, hint=f"set {key} to another port")
 
 
-def variable_of(key: str) -> str:
-    """Return the name of a setting's environment variable."""
-    return f"GWCTL_{key.upper()}"
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of one profile and where each came from."""
@@ -207,55 +97,6 @@ class Settings:
             name: {"value": list(value) if isinstance(value, tuple) else value, "source": source}
             for name, (value, source) in shown.items()
         }
-
-
-class Environment:
-    """The process environment; only this module reads it."""
-
-    def __init__(self, variables: Mapping[str, str] | None = None) -> None:
-        self.variables: Mapping[str, str] = os.environ if variables is None else variables
-
-    def get(self, name: str) -> str | None:
-        """Return a variable's value, or None if it is unset or empty."""
-        return self.variables.get(name) or None
-
-    @property
-    def home(self) -> Path | None:
-        """``GWCTL_HOME``."""
-        home = self.get("GWCTL_HOME")
-        return Path(home) if home else None
-
-    @property
-    def trusts_home(self) -> bool:
-        """Whether gwctl uses its folders even if other users could write to them (``GWCTL_TRUST_HOME``)."""
-        return self.flag(TRUST_VARIABLE)
-
-    @property
-    def profile(self) -> str:
-        """Return ``GWCTL_PROFILE``, or the default profile's name."""
-        return self.get("GWCTL_PROFILE") or DEFAULT_PROFILE
-
-    def flag(self, name: str) -> bool:
-        """Return whether a variable is set to anything other than a "no" value."""
-        return (self.get(name) or "").lower() not in {"", "0", "false", "no", "off"}
-
-
-@contextlib.contextmanager
-def secrets_out_of_reach() -> Iterator[None]:
-    """Remove the variables that hold our secrets from this process's environment for the duration of a ``with``.
-
-    For libraries that start programs themselves: those programs inherit the environment (law 8).
-    """
-    taken = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(SECRET_PREFIXES)}
-    try:
-        yield
-    finally:
-        os.environ.update(taken)
-
-
-def take_notification_variables() -> dict[str, str]:
-    """Return how the service manager wants to be notified, and remove those variables from what children inherit."""
-    return {name: value for name in SERVICE_MANAGER_VARIABLES if (value := os.environ.pop(name, None))}
 
 
 def check_profile_name(name: str) -> str:
@@ -339,6 +180,7 @@ def load(
     """
     environment = environment or Environment()
     check_profile_name(profile)
+    environment.require_known()
     paths = Paths.for_profile(profile, environment.home)
     if not environment.trusts_home:
         paths.require_ours()
@@ -374,6 +216,46 @@ def _chosen_port(paths: Paths) -> Setting | None:
     if isinstance(port, bool) or not isinstance(port, int):
         return None
     return Setting(port, CHOSEN) if 0 < port <= LAST_PORT else None
+
+
+def profile_of(environment: Environment) -> str:
+    """Return the profile that is used where none is named: ``GWCTL_PROFILE``, else that of `gwctl profile use`.
+
+    Raise Configuration if that cannot be read: another profile must not stand in for it.
+    """
+    named = environment.get("GWCTL_PROFILE")
+    if named is not None:
+        return named
+    file = Paths.for_profile(DEFAULT_PROFILE, environment.home).default_profile_file
+    try:
+        name = (file.read_bytes if environment.trusts_home else partial(read_ours, file))().decode(errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return DEFAULT_PROFILE
+    except OSError as error:
+        raise Configuration(f"cannot read {file}: {error.strerror}", hint=f"check the owner of {file}") from error
+    if not PROFILE_NAME.fullmatch(name.strip()):
+        raise Configuration(f"{file} names no profile", hint="gwctl profile use NAME")
+    return name.strip()
+
+
+def require_profile(name: str, environment: Environment) -> None:
+    """Raise Configuration that names the profiles there are if ``name`` is none of them.
+
+    Settings that cannot be read raise nothing: a running profile can be stopped nevertheless.
+    """
+    if Paths.for_profile(check_profile_name(name), environment.home).profile_dir.is_dir():
+        return
+    try:
+        known = profile_names(environment)
+    except Configuration:
+        return
+    if name not in known:
+        import difflib
+
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"gwctl --profile {near[0]} …, or " if near else ""
+        there_are = f"there is no profile {name!r}, only {', '.join(known)}"
+        raise Configuration(there_are, hint=f"{hint}gwctl profile create {name} --username NAME")
 
 
 def profile_names(environment: Environment | None = None) -> list[str]:

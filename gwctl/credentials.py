@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from gwctl.config import SECRET_KEYS, Environment, Settings, secrets_out_of_reach
+from gwctl.config import Settings
+from gwctl.environment import Environment, secrets_out_of_reach
 from gwctl.errors import Configuration, CredentialsMissing, Usage
+from gwctl.session_status import typed
+from gwctl.setting_keys import SECRET_KEYS
 
 _QUOTES = "\"'"
 
@@ -112,6 +116,19 @@ def _read_file(path: Path, what: str) -> Secret:
     return Secret(_unmarked(text).strip("\r\n"))
 
 
+def readers_of(file: Path) -> str | None:
+    """Return which other users can read a secret's file, None if nobody can or it is no ordinary file."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    if found.st_mode & stat.S_IROTH:
+        return "every user of this machine"
+    return "other users" if found.st_mode & stat.S_IRGRP else None
+
+
 def _unmarked(text: str) -> str:
     """Return ``text`` without the invisible mark (BOM) that some editors put first."""
     return text.removeprefix("\ufeff")
@@ -156,13 +173,15 @@ def find(name: str, settings: Settings, sources: Sources) -> Found | None:
     return None
 
 
-def _find_in_files(name: str, _settings: Settings, sources: Sources) -> Found | None:
+def _find_in_files(name: str, settings: Settings, sources: Sources) -> Found | None:
     directory = sources.environment.get("CREDENTIALS_DIRECTORY")
     if directory and (Path(directory) / name).exists():
         return Found(_read_file(Path(directory) / name, name), f"$CREDENTIALS_DIRECTORY/{name}")
-    variable = f"GWCTL_{name.upper()}_FILE"
-    file = sources.environment.get(variable)
-    return Found(_read_file(Path(file).expanduser(), name), f"${variable}") if file else None
+    setting = settings.values[f"{name}_file"]
+    if setting.value is None:
+        return None
+    by_variable = setting.source.startswith("$")
+    return Found(_read_file(Path(setting.value), name), setting.source if by_variable else f"{name}_file")
 
 
 def _find_by_command(name: str, settings: Settings, sources: Sources) -> Found | None:
@@ -221,15 +240,14 @@ class Credentials:
 
 def require(username: str | None, password: Found | None, totp: Found | None, profile: str) -> Credentials:
     """Return complete credentials; raise CredentialsMissing naming what is missing."""
-    option = "" if profile == "default" else f" --profile {profile}"
     if not username:
         raise CredentialsMissing(
             f"profile {profile!r} has no username",
-            hint=f"gwctl profile create {profile} --username NAME, or set GWCTL_USERNAME (or try: gwctl up --sandbox)",
+            hint=f"{typed(profile, 'setup')}, or set GWCTL_USERNAME (or try: gwctl up --sandbox)",
         )
     if password is None:
         raise CredentialsMissing(
             f"no source has a password for {username}",
-            hint=f"gwctl{option} secret set password, or set GWCTL_PASSWORD_FILE",
+            hint=f"{typed(profile, 'setup')}, or set GWCTL_PASSWORD_FILE",
         )
     return Credentials(username, password.secret, totp.secret if totp else None, password.source)

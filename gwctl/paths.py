@@ -53,6 +53,7 @@ class Paths:
         require_ours(
             (
                 self.config_file,
+                self.default_profile_file,
                 self.releases_dir,
                 self.ca_dir,
                 self.cache_dir,
@@ -63,6 +64,11 @@ class Paths:
         )
 
     # Shared by all profiles.
+
+    @property
+    def default_profile_file(self) -> Path:
+        """The name of the profile that is used where none is named."""
+        return self.config_dir / "profile"
 
     @property
     def config_file(self) -> Path:

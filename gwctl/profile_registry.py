@@ -8,10 +8,11 @@ from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from gwctl.config import KEYS, PROFILE_NAME, read_file
+from gwctl.config import PROFILE_NAME, read_file
 from gwctl.errors import Configuration, PortBusy
 from gwctl.free_ports import BROWSERS_REFUSE, port_is_free
 from gwctl.paths import Paths
+from gwctl.setting_keys import KEYS
 from gwctl.state_file import look_at_json, read_json
 
 FIRST_PORT = 5000

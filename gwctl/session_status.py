@@ -186,3 +186,9 @@ class Status(TypedDict):
     question: OpenQuestion | None
     tickles: Tickles | None
     budget: dict[str, BudgetStatus] | None
+
+
+def typed(profile: str, rest: str) -> str:
+    """Return the command to type for a profile."""
+    option = "" if profile == "default" else f" --profile {profile}"
+    return f"gwctl{option} {rest}"

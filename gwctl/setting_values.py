@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable
 from enum import StrEnum
@@ -73,6 +74,20 @@ def parse_text(raw: object) -> str:
     return raw.strip()
 
 
+def parse_file(raw: object) -> str:
+    """Return a file's path without ``~``; a relative one would be another file in each folder that gwctl works in."""
+    path = os.path.expanduser(parse_text(raw))  # noqa: PTH111 - expanduser() of a Path may raise
+    if not path.startswith("/"):
+        raise ValueError("an absolute path, or one from ~/")
+    return path
+
+
+def parse_program(raw: object) -> str:
+    """Return a program's name, or its path as ``parse_file`` does."""
+    program = parse_text(raw)
+    return parse_file(program) if "/" in program else program
+
+
 def parse_options(raw: object) -> str:
     """Return the options of a program; they may have several lines."""
     if not isinstance(raw, str) or not raw.strip() or "\0" in raw:
@@ -116,7 +131,7 @@ def parse_release(raw: object) -> str:
     fault = url_fault(release, loopback_allowed=True) if "://" in release else None
     if fault is not None:
         raise Unsuitable(f"a version, a file or an https address: it {fault}", "gwctl release install [URL|FILE]")
-    return release
+    return release if "://" in release else parse_program(release)
 
 
 def parse_sha256(raw: object) -> str:
@@ -156,7 +171,7 @@ def is_loopback(netloc: str) -> bool:
 
 def parse_browser(raw: object) -> str:
     """Return the path or channel of a browser other than Firefox, in which the login was seen to fail."""
-    browser = parse_text(raw)
+    browser = parse_program(raw)
     if "firefox" in browser.lower():
         raise Unsuitable("a Chromium, Chrome or Edge: IBKR's login fails in Firefox", "gwctl browser install")
     return browser

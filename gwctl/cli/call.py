@@ -4,48 +4,22 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ParamSpec
 
 import click
 
 from gwctl.cli.output import Outcome, show_outcome, write
-from gwctl.config import SECRET_KEYS, Environment, Settings, variable_of
-from gwctl.errors import Configuration, Usage
+from gwctl.config import Settings, profile_of, require_profile
+from gwctl.environment import Environment, own_environment
+from gwctl.errors import Usage
 from gwctl.lifecycle.profile import Profile
 from gwctl.paths import Paths
 from gwctl.plain_text import one_line
 
 P = ParamSpec("P")
-
-_PATHS = ("GWCTL_HOME", "CREDENTIALS_DIRECTORY", *(f"{variable_of(name)}_FILE" for name in SECRET_KEYS))
-_PATHS_OR_WORDS = ("GWCTL_JAVA", "GWCTL_BROWSER", "GWCTL_RELEASE")
-
-
-def own_environment() -> Environment:
-    """Return the process environment with absolute paths: the supervisor works in another folder."""
-    environment = Environment()
-    variables = dict(environment.variables)
-    for name in (*_PATHS, *_PATHS_OR_WORDS):
-        value = environment.get(name)
-        is_path = value is not None and (name in _PATHS or ("/" in value and "://" not in value))
-        if value is not None and is_path:
-            variables[name] = _absolute(name, os.path.expanduser(value))  # noqa: PTH111 - expanduser() may raise
-    return Environment(variables)
-
-
-def _absolute(name: str, path: str) -> str:
-    try:
-        return str(Path(path).absolute())
-    except FileNotFoundError:
-        raise Configuration(
-            f"{name} is the relative path {path}, and the current folder is gone",
-            hint=f"set {name} to an absolute path",
-        ) from None
 
 
 @dataclass(slots=True)
@@ -68,8 +42,8 @@ class Call:
 
     @property
     def profile_name(self) -> str:
-        """The profile: the option, else the variable, else ``default``."""
-        return self.profile or self.environment.profile
+        """The profile: the option, else the variable, else that of `gwctl profile use`, else ``default``."""
+        return self.profile or profile_of(self.environment)
 
     def settings(self, flags: Mapping[str, Any] | None = None) -> Settings:
         """Return the profile's settings; raise Configuration."""
@@ -140,11 +114,19 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., int]:
     def callback(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401 - the verbs' own options
         call = context.ensure_object(Call)
         call.verb_name = command_name(context)
+        if call.profile is not None and not options.get("sandbox") and _needs_profile(call.verb_name):
+            require_profile(call.profile, call.environment)
         outcome = function(call, **options)
         show_outcome(call.verb_name, outcome, as_json=call.as_json)
         return outcome.exit_code
 
     return callback
+
+
+def _needs_profile(verb_name: str) -> bool:
+    """Return whether a verb is for a profile that there must be: a sandbox's is made by the call."""
+    outside = {"profile", "setup", "release", "browser", "completion", "service"}
+    return verb_name.partition(" ")[0] not in outside
 
 
 def command_name(context: click.Context) -> str:
@@ -175,7 +157,9 @@ class Seconds(click.ParamType):  # type: ignore[type-arg] # generic from Click 8
 
 
 class SuggestingGroup(click.Group):
-    """A group of verbs that suggests the nearest verb for an unknown one."""
+    """A group of verbs that suggests the nearest verb for an unknown one, or the one that its synonym means."""
+
+    synonyms: Mapping[str, str] = {}
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -188,6 +172,7 @@ class SuggestingGroup(click.Group):
         except click.UsageError as error:
             import difflib
 
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            meant = self.synonyms.get(args[0])
+            near = [meant] if meant else difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             hint = f"{ctx.command_path} {near[0] if near else '--help'}"
             raise Usage(f"{ctx.command_path} has no verb {args[0]!r}", hint=hint) from error

@@ -13,7 +13,8 @@ from gwctl.background_writer import LooseThreads
 from gwctl.cli.call import Call
 from gwctl.cli.output import Outcome, show_error, write
 from gwctl.cli.terminal import Terminal
-from gwctl.config import Environment, Settings, load, take_notification_variables
+from gwctl.config import Settings, load
+from gwctl.environment import Environment, take_notification_variables
 from gwctl.errors import FINAL_EXIT_CODES, GwctlError, TryAgain
 from gwctl.history.report import describe
 from gwctl.lifecycle.follow import Ended

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from gwctl.cli.call import Call
 from gwctl.cli.output import Outcome, megabytes, percent, printable, write
-from gwctl.config import secrets_out_of_reach
+from gwctl.environment import secrets_out_of_reach
 from gwctl.errors import GwctlError
 from gwctl.history.replay import State
 from gwctl.lifecycle.manual_login import has_display

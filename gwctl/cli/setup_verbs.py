@@ -14,11 +14,11 @@ import click
 from gwctl.cli.call import Call, SuggestingGroup, global_options, verb
 from gwctl.cli.output import Outcome, printable, rows, wants_color
 from gwctl.cli.terminal import Terminal
-from gwctl.config import OFFICIAL_RELEASE
 from gwctl.errors import ReleaseBroken, ReleaseMissing, Usage
 from gwctl.lifecycle.preflight import install_from, store_of
 from gwctl.lifecycle.reach import Sandbox
 from gwctl.paths import Paths
+from gwctl.setting_keys import OFFICIAL_RELEASE
 
 if TYPE_CHECKING:
     from gwctl.doctor.case import Finding

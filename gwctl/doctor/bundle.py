@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gwctl.config import KEYS, NOTIFY_SECRETS, SECRET_KEYS, read_file, variable_of
+from gwctl.config import read_file
 from gwctl.credentials import read_keyring
 from gwctl.doctor.case import Case, Finding, summarise
 from gwctl.doctor.installation import browser_version
@@ -29,6 +29,7 @@ from gwctl.errors import GwctlError, TimedOut
 from gwctl.gateway import keystore
 from gwctl.gateway.log_diagnosis import read_cause
 from gwctl.ownership import open_ours, read_ours
+from gwctl.setting_keys import KEYS, NOTIFY_SECRETS, SECRET_KEYS, variable_of
 from gwctl.state_file import write_bytes
 from gwctl.version import VERSION
 

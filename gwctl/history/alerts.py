@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 
 from gwctl.core.messages import Phase
 from gwctl.history.replay import SessionFold, State, seconds_at
+from gwctl.session_status import typed
 from gwctl.times import HOUR_S, duration
 
 OUTAGE_S = 600.0
@@ -161,8 +162,7 @@ class Alert:
 def compose(event: Event, what: str, profile: str, at: str, command: str | None = None) -> Alert:
     """Return a notification as people see it: the profile, what happened, the next command."""
     kind = KINDS[event]
-    option = "" if profile == "default" else f"--profile {profile} "
-    text = f"{profile}: {tidy(what)}. Next: gwctl {option}{command or kind.command}"
+    text = f"{profile}: {tidy(what)}. Next: {typed(profile, command or kind.command)}"
     return Alert(event, kind.severity, f"gwctl {profile}: {kind.title}", text, at)
 
 

@@ -15,10 +15,12 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from gwctl import process
-from gwctl.config import NOTIFY_SECRETS, Settings
+from gwctl.config import Settings
 from gwctl.credentials import Found
 from gwctl.errors import Configuration, GwctlError
+from gwctl.setting_keys import NOTIFY_SECRETS
 from gwctl.setting_values import is_loopback
+from gwctl.version import adding
 
 TIMEOUT_S = 30.0
 """How long one way may take to send one message."""
@@ -136,7 +138,7 @@ def find_secrets(find: Callable[[str], Found | None]) -> dict[str, Found]:
     if "notify_urls" in found and importlib.util.find_spec("apprise") is None:
         raise Configuration(
             f"notify_urls is set ({found['notify_urls'].source}), but Apprise is not installed",
-            hint="pipx inject gwctl apprise, or in gwctl's environment: pip install 'gwctl[notify]'",
+            hint=adding("apprise"),
         )
     return found
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from gwctl.config import SECRET_KEYS, Settings, variable_of
+from gwctl.config import Settings
 from gwctl.errors import Configuration, GwctlError, TimedOut, TryAgain
 from gwctl.lifecycle import start
 from gwctl.lifecycle.profile import Observer, Profile, translated
@@ -18,6 +18,7 @@ from gwctl.lifecycle.status import CANNOT_TELL, READY, STOPPED, blank_status, lo
 from gwctl.lifecycle.stop import gateway_runs, stop
 from gwctl.profile_registry import configured_names, known_names
 from gwctl.session_status import Status
+from gwctl.setting_keys import SECRET_KEYS, variable_of
 from gwctl.signals import Cancellation, Cancelled, cancelled_by, postponed, undisturbed
 
 R = TypeVar("R")

@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from gwctl.config import Environment, Settings
+from gwctl.config import Settings
+from gwctl.environment import Environment
 from gwctl.errors import BrowserMissing, DiskTrouble, NeedsPerson, ProfileHeld, TimedOut, TryAgain, UpstreamUnreachable
 from gwctl.lifecycle.follow import follow_until_ready
 from gwctl.lifecycle.profile import SILENT, Observer, Profile, run

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gwctl.config import BUILT_IN, Settings
@@ -130,7 +132,7 @@ def check_login(
 
 
 def _look_for_secrets(profile: Profile, settings: Settings, observer: Observer) -> tuple[Credentials, dict[str, Found]]:
-    from gwctl.credentials import doubt_of
+    from gwctl.credentials import doubt_of, readers_of
     from gwctl.supervisor.attempt import find_login, sources_of
 
     def ask(name: str) -> str:
@@ -141,6 +143,9 @@ def _look_for_secrets(profile: Profile, settings: Settings, observer: Observer) 
     for name, one in found.items():
         if (doubt := doubt_of(one)) is not None:
             observer.say(f"the {name}: {doubt}")
+        file = settings[f"{name}_file"]
+        if file is not None and (who := readers_of(Path(file))) is not None:
+            observer.say(f"{who} can read the {name}'s file: chmod 600 {shlex.quote(file)}")
     return credentials, found
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gwctl.config import DEFAULT_PROFILE, Environment, Settings, check_profile_name, load
+from gwctl.config import Settings, check_profile_name, load
+from gwctl.environment import DEFAULT_PROFILE, Environment
 from gwctl.errors import CredentialsMissing, DiskTrouble, GatewayUnreachable, GwctlError
 from gwctl.paths import Paths
+from gwctl.session_status import typed
 from gwctl.supervisor.control import NoSupervisor
 
 if TYPE_CHECKING:
@@ -48,8 +50,7 @@ class Profile:
 
     def command(self, rest: str) -> str:
         """Return the next command to type for this profile."""
-        option = "" if self.name == DEFAULT_PROFILE else f" --profile {self.name}"
-        return f"gwctl{option} {rest}"
+        return typed(self.name, rest)
 
 
 class Observer:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gwctl.config import Environment, Settings
+from gwctl.config import Settings
+from gwctl.environment import Environment
 from gwctl.errors import GatewayUnreachable, TimedOut, TryAgain, Usage
 from gwctl.http_requests import RawAnswer, RequestFailed, Untrusted, request, trust_only
 from gwctl.lifecycle.profile import Profile

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gwctl.config import Environment
+from gwctl.config import profile_of
+from gwctl.environment import own_environment
 from gwctl.errors import GatewayUnreachable
 from gwctl.http_requests import trust_only
 from gwctl.lifecycle import start
@@ -44,9 +45,9 @@ class _Told(Observer):
 
 
 def _profile(name: str | None, environ: Mapping[str, str] | None, flags: Mapping[str, Any]) -> Profile:
-    environment = Environment() if environ is None else Environment(dict(environ))
+    environment = own_environment(environ)
     return Profile(
-        name or environment.profile, environment, {key: one for key, one in flags.items() if one is not None}
+        name or profile_of(environment), environment, {key: one for key, one in flags.items() if one is not None}
     )
 
 

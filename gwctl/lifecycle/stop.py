@@ -147,7 +147,7 @@ async def _clear(profile: Profile) -> bool:
 
 def _port(profile: Profile) -> int:
     """Return the port of a gateway whose record is lost: the one it was started with, as far as known."""
-    from gwctl.config import KEYS
+    from gwctl.setting_keys import KEYS
 
     try:
         return int(profile.settings()["port"])

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gwctl.config import KEYS, Settings, read_file
+from gwctl.config import Settings, read_file
 from gwctl.credentials import Secret
 from gwctl.login_ledger.rules import HARD_REFUSAL_LIMIT
 from gwctl.login_ledger.storage import look_at, noted_account
 from gwctl.paths import Paths
 from gwctl.profile_registry import known_names
+from gwctl.setting_keys import KEYS
 
 _IBKR = re.compile(r"(?:.+\.)?(?:ibkr|interactivebrokers)(?:\.[a-z]+){1,2}\.?", re.ASCII)
 """IBKR's own hosts, of any region: they all ask for the same account."""

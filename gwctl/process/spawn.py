@@ -18,7 +18,7 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING
 
 from gwctl import core_dumps
-from gwctl.config import SECRET_PREFIXES, SERVICE_MANAGER_VARIABLES
+from gwctl.environment import SECRET_PREFIXES, SERVICE_MANAGER_VARIABLES
 from gwctl.errors import DiskTrouble, TimedOut
 from gwctl.ownership import open_ours, read_ours
 from gwctl.process.identity import Identity, identify, wait_ended

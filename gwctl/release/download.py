@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 from gwctl import state_file
-from gwctl.config import OFFICIAL_RELEASE
 from gwctl.errors import DiskTrouble, DownloadFailed, ReleaseMissing, Usage
 from gwctl.ownership import open_ours, read_ours
+from gwctl.setting_keys import OFFICIAL_RELEASE
 from gwctl.setting_values import url_fault
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from gwctl import process
-from gwctl.config import Environment, Settings
+from gwctl.config import Settings
 from gwctl.core.messages import LoginDone, LoginResult
 from gwctl.credentials import Credentials, Found, Sources, find, require
+from gwctl.environment import Environment
 from gwctl.errors import Configuration, CredentialsMissing, GwctlError
 from gwctl.login.codes import BadSecret, Method, bytes_of
 from gwctl.login.outcome import LoginOutcome, LoginReport

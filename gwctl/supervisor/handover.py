@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gwctl.config import NOTIFY_SECRETS, Environment
 from gwctl.credentials import Found, Secret
+from gwctl.environment import Environment
+from gwctl.setting_keys import NOTIFY_SECRETS, variable_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -189,7 +190,7 @@ class Handover:
         fleeting = {
             name: one
             for name, one in found.items()
-            if name in NOTIFY_SECRETS or one.source == "prompt" or one.source.startswith("$GWCTL_")
+            if name in NOTIFY_SECRETS or one.source == "prompt" or one.source == f"${variable_of(name)}"
         }
         return cls(flags, variables, fleeting, attended, by_hand, holder)
 

@@ -17,12 +17,12 @@ from gwctl.core.messages import LoginResult, Phase, Process, Recovery, RestartCa
 from gwctl.core.tables import GIVES_UP, Snapshot
 from gwctl.history.counters import Counters, Histogram, Launch, Since
 from gwctl.supervisor.health import Answer
-from gwctl.version import VERSION
+from gwctl.version import VERSION, adding
 
 if TYPE_CHECKING:
     from prometheus_client.registry import CollectorRegistry
 
-MISSING = "metrics need a library that is not installed: pip install 'gwctl[metrics]'\n"
+MISSING = f"metrics need a library that is not installed: {adding('prometheus-client')}\n"
 PROFILE = "profile"
 """The label of every series."""
 YES_NO = ("false", "true")

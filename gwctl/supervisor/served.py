@@ -22,6 +22,7 @@ from gwctl.gateway.launch import adopt
 from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
 from gwctl.session_status import Drift as DriftStatus
+from gwctl.session_status import typed
 from gwctl.state_file import look_at_json, read_json, write_json
 
 
@@ -138,9 +139,9 @@ def refuse_other_kind(paths: Paths, profile: str, *, sandbox: bool) -> None:
     if served is None or served.sandbox == sandbox or adopt(paths) is None:
         return
     left = "the sandbox" if served.sandbox else "a session at IBKR"
-    option = "" if profile == "default" else f" --profile {profile}"
+    down = typed(profile, "down")
     raise ProfileHeld(
-        f"profile {profile!r} still has a gateway running with {left}", hint=f"gwctl{option} down, or another --profile"
+        f"profile {profile!r} still has a gateway running with {left}", hint=f"{down}, or another --profile"
     )
 
 
@@ -200,8 +201,7 @@ def drift_of_supervisor(started_with: Settings, configured: Settings) -> list[Dr
 
 def command(settings: Settings, rest: str) -> str:
     """Return a gwctl command for the settings' profile."""
-    option = "" if settings.profile == "default" else f" --profile {settings.profile}"
-    return f"gwctl{option} {rest}"
+    return typed(settings.profile, rest)
 
 
 def down_then_up(settings: Settings) -> str:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from gwctl.config import Environment, Settings
+from gwctl.config import Settings
 from gwctl.core.policy import Policy
 from gwctl.credentials import Credentials, Found, Secret
+from gwctl.environment import Environment
 from gwctl.errors import GwctlError
 from gwctl.history.alerts import Alert, Alerts, Event, compose
 from gwctl.integrations.notify import DeliveryQueue, Message, Way

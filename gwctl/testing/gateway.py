@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gwctl.config import Environment, load
+from gwctl.config import load, profile_of
+from gwctl.environment import Environment, own_environment
 from gwctl.errors import GwctlError
 from gwctl.lifecycle import start
 from gwctl.lifecycle.lease import holder_of, let_go
@@ -51,7 +52,7 @@ class Run:
     @classmethod
     def plan(cls, *, account: str, timeout_s: float | str, folder: Path, pid: int, apart: bool) -> Run:
         """Decide what this run needs; ``apart`` gives each worker its own session. Raise Trouble."""
-        environment = Environment()
+        environment = own_environment()
         if account == "auto" and environment.get(_EXEC):
             return cls("given", _seconds(timeout_s), None, None, pid)
         if account == "auto":
@@ -65,7 +66,7 @@ class Run:
             text = "IBKR allows one session per username, so workers must share it; try: ibkr_per_worker = false"
             raise Trouble(f"gwctl: {text}")
         with _as_trouble():
-            mode = load(environment.profile, environment=environment)["mode"]
+            mode = load(profile_of(environment), environment=environment)["mode"]
         if mode != "paper":
             raise Trouble("gwctl: tests do not run on a live account; try: GWCTL_MODE=paper, or --ibkr-sandbox")
         return cls(account, _seconds(timeout_s), None, None, pid)
@@ -83,7 +84,7 @@ class Run:
     def profile(self) -> Profile:
         """The profile of the run's session."""
         environment = Environment(self._environment())
-        return Profile(environment.profile, environment)
+        return Profile(profile_of(environment), environment)
 
     def bring_up(self) -> IbkrGateway:
         """Return the ready gateway, which other workers of this run may have started; raise Trouble."""
@@ -107,7 +108,7 @@ class Run:
                 let_go(self.profile, holder, started=True)
 
     def _environment(self) -> dict[str, str]:
-        variables = dict(Environment().variables)
+        variables = dict(own_environment().variables)
         if self.home is None:
             return variables
         ours = {name: value for name, value in variables.items() if name in _OF_THE_MACHINE}

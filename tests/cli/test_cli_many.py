@@ -15,7 +15,7 @@ import pytest
 from cli_fakes import Home, free_port, one_line_with_hint, wait_for
 
 from gwctl.cli.all_profiles import table
-from gwctl.config import Environment
+from gwctl.environment import Environment
 from gwctl.lifecycle.profile import Profile
 from gwctl.lifecycle.status import blank_status
 from gwctl.session_status import Status

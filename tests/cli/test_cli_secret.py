@@ -66,7 +66,7 @@ def test_keyring_that_cannot_be_used_is_said(keyring: Keyring) -> None:
     keyring.variables["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
     done = keyring.gwctl("secret", "set", "password", stdin=SECRET).check(69)
     one_line_with_hint(done)
-    assert "GWCTL_PASSWORD_FILE" in done.stderr
+    assert "gwctl profile set default password_file=FILE" in done.stderr
     assert SECRET not in done.stderr
 
 

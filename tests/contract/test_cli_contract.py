@@ -111,6 +111,7 @@ def test_answers_are_envelopes(home: Home, argv: list[str], command: str) -> Non
 
 def test_global_options_stand_before_or_after_the_verb(home: Home) -> None:
     """--json and --profile mean the same before or after the verb, also for subcommands."""
+    home.gwctl("profile", "create", "other").check(0)
     for argv in (["--json", "--profile", "other", "status"], ["status", "--json", "--profile", "other"]):
         envelope = check_envelope(home.gwctl(*argv), "status", 3)
         assert envelope["data"]["profile"] == "other"
@@ -119,7 +120,10 @@ def test_global_options_stand_before_or_after_the_verb(home: Home) -> None:
 
 
 def test_the_profile_comes_from_the_option_then_the_variable(home: Home) -> None:
-    """--profile wins over GWCTL_PROFILE, which wins over the default."""
+    """--profile wins over GWCTL_PROFILE, which wins over `profile use` and the default."""
+    home.gwctl("profile", "create", "one").check(0)
+    home.gwctl("profile", "use", "one").check(0)
+    assert home.gwctl("status", "--json").envelope["data"]["profile"] == "one"
     assert home.gwctl("status", "--json", GWCTL_PROFILE="two").envelope["data"]["profile"] == "two"
     done = home.gwctl("--profile", "one", "status", "--json", GWCTL_PROFILE="two")
     assert done.envelope["data"]["profile"] == "one"
@@ -136,6 +140,7 @@ def test_stdout_is_the_answer_and_errors_go_to_stderr(home: Home) -> None:
 
 def test_hints_name_the_profile(home: Home) -> None:
     """Commands to type name the requested profile."""
+    home.gwctl("profile", "create", "two").check(0)
     assert one_line_with_hint(home.gwctl("--profile", "two", "tickle").check(75)).endswith("gwctl --profile two up")
 
 

@@ -21,9 +21,10 @@ import pytest
 from doctor_rig import Machine, a_process, an_ibkr, program
 
 from gwctl import process
-from gwctl.config import Environment, load
+from gwctl.config import load
 from gwctl.credentials import Secret
 from gwctl.doctor import installation, network
+from gwctl.environment import Environment
 from gwctl.gateway import keystore
 from gwctl.login_ledger.ledger import Ledger
 

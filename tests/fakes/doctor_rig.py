@@ -20,9 +20,9 @@ from typing import Any
 
 from rig import Done, free_port, wait_for
 
-from gwctl.config import Environment
 from gwctl.doctor import CHECKS
 from gwctl.doctor.case import Case, Finding, Ports, State, Tried, examine
+from gwctl.environment import Environment
 from gwctl.gateway import keystore
 from gwctl.login.browser import find_browser
 from gwctl.paths import Paths

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gwctl import process
-from gwctl.config import Environment, Settings, load
+from gwctl.config import Settings, load
 from gwctl.credentials import Sources, doubt_of, find, fingerprint
+from gwctl.environment import Environment
 from gwctl.errors import Configuration, TimedOut
 from gwctl.login.codes import BadSecret, bytes_of, code_at, plan_code
 from gwctl.process.pipes import KEPT_BYTES

@@ -14,12 +14,14 @@ from fuzzing import TEXTS, WRONG, about, bounded, fuzzed, memory_folder, torn, v
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwctl.config import KEYS, Environment, load, profile_names, variable_of
+from gwctl.config import load, profile_names
+from gwctl.environment import Environment
 from gwctl.errors import Configuration
 from gwctl.gateway.isolated import Network
 from gwctl.maintenance import BadWindow, Windows
 from gwctl.paths import Paths
 from gwctl.profile_registry import known_names, ports_by_profile
+from gwctl.setting_keys import KEYS, variable_of
 
 GOOD = b"""\
 [defaults]

@@ -20,9 +20,10 @@ from hypothesis import given
 from ledgers import quick_prints
 
 from gwctl import process
-from gwctl.config import Environment, Settings, load
+from gwctl.config import Settings, load
 from gwctl.core.tables import Snapshot, recall
 from gwctl.credentials import Secret
+from gwctl.environment import Environment
 from gwctl.errors import GwctlError
 from gwctl.gateway.keystore import _is_sound, _names_in, kept_leaf, leaf_facts_file
 from gwctl.gateway.launch import RunningGateway, _network_served, _recorded, adopt

@@ -15,8 +15,8 @@ import pytest
 from rig import wait_for
 
 from gwctl import process
-from gwctl.config import Environment
 from gwctl.doctor.case import Case, Check, Finding, State, examine, failed, ok, warning
+from gwctl.environment import Environment
 
 
 @pytest.fixture

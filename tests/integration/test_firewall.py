@@ -21,7 +21,8 @@ from other_user import STRANGER, as_user
 from own_network import an_own_network
 from rig import wait_for
 
-from gwctl.config import Environment, Settings, load
+from gwctl.config import Settings, load
+from gwctl.environment import Environment
 from gwctl.errors import Configuration
 from gwctl.gateway.firewalled import (
     is_loaded,

@@ -24,8 +24,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from webhook import Webhook, a_webhook
 
 from gwctl import process
-from gwctl.config import Environment, load
+from gwctl.config import load
 from gwctl.credentials import Found, Secret
+from gwctl.environment import Environment
 from gwctl.errors import Configuration
 from gwctl.integrations import notify, notify_child
 from gwctl.integrations.notify import (

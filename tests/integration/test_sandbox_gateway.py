@@ -35,10 +35,10 @@ from cryptography.x509.oid import NameOID
 from rig import free_port
 from websockets.sync.client import connect
 
-from gwctl.config import KEYS
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.login_desk import proof_of
 from gwctl.sandbox.settings import StandInConfig, build_standin_release
+from gwctl.setting_keys import KEYS
 
 DEADLINE_S = 30.0
 DISPATCHER = "/sso/Dispatcher?forwardTo=22&RL=1&ip2loc=US"

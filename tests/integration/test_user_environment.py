@@ -12,8 +12,9 @@ from pathlib import Path
 
 from cli_fakes import Home, a_real_home, wait_for
 
-from gwctl.config import Environment, load
+from gwctl.config import load
 from gwctl.credentials import Found, Secret
+from gwctl.environment import Environment
 from gwctl.integrations.notify import Message, ways_of
 
 THEIRS = {

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from gwctl.cli.main import run
-from gwctl.config import KEYS, Environment, load, variable_of
+from gwctl.config import load
+from gwctl.environment import Environment, own_environment
 from gwctl.errors import Configuration
+from gwctl.setting_keys import FILE_KEYS, KEYS, PROGRAM_KEYS, SECRET_KEYS, variable_of
 
 BAD: dict[str, list[str]] = {
     "username": ["  ", "reader\n01"],
@@ -50,6 +52,7 @@ BAD: dict[str, list[str]] = {
     "health_port": ["-1", "65536", "any", "5000"],
     "metrics_address": ["9464", "localhost:9464", "0.0.0.0:0", "0.0.0.0:5000"],
     "auth_delay_ms": ["0", "60001", "short"],
+    **{f"{name}_file": ["  ", "/a\nb"] for name in SECRET_KEYS},
     "password_command": ["pass"],
     "totp_secret_command": ["pass"],
     "notify_webhook_command": ["https://hooks.example/canary"],
@@ -61,6 +64,8 @@ BAD: dict[str, list[str]] = {
 
 BAD_IN_FILE: dict[str, list[str]] = {
     **{key: ['"pass show ibkr"', "[]", '[""]', "[5]", '["a\\u0000b"]'] for key in KEYS if key.endswith("_command")},
+    **{key: ['"relative"', '"./x"', "5"] for key in FILE_KEYS},
+    **{key: ['"./x"', '"x/y"', "5"] for key in PROGRAM_KEYS},
     "java_options": ["5", '"-Xmx1g\\u0000"'],
     "maintenance": ['["midnight"]', "5"],
     "allow_ips": ['["*"]', "[]", "[5]", '[""]'],
@@ -129,6 +134,16 @@ def test_an_option_is_refused(home: Path, key: str) -> None:
     """A bad value from the caller of the library is refused, too."""
     with pytest.raises(Configuration, match=rf"{key} = .* \(flag\) is not "):
         load("mine", flags={key: BAD[key][-1]}, environment=Environment({"GWCTL_HOME": str(home)}))
+
+
+@pytest.mark.parametrize("key", [*FILE_KEYS, *PROGRAM_KEYS])
+def test_a_path_is_written_whole(home: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """On the command line and in a variable, a path is relative to the folder where it was typed."""
+    monkeypatch.chdir(home)
+    assert run(["profile", "set", "mine", f"{key}=./here"]) == 0
+    assert load("mine", environment=Environment({"GWCTL_HOME": str(home)}))[key] == str(home / "here")
+    monkeypatch.setenv(variable_of(key), "./there")
+    assert load("mine", environment=own_environment())[key] == str(home / "there")
 
 
 def test_a_bad_value_can_be_replaced(home: Path) -> None:

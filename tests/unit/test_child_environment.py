@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwctl.config import SECRET_KEYS, SECRET_PREFIXES, variable_of
+from gwctl.environment import SECRET_PREFIXES
 from gwctl.process import Child, environment_of
+from gwctl.setting_keys import SECRET_KEYS, variable_of
 
 pytestmark = pytest.mark.law(8)
 

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gwctl.config import KEYS, SECRET_KEYS, Environment, Settings, check_profile_name, load, profile_names, variable_of
+import gwctl
+from gwctl.config import Settings, check_profile_name, load, profile_names, profile_of, require_profile
+from gwctl.environment import Environment
 from gwctl.errors import Configuration
+from gwctl.setting_keys import KEYS, SECRET_KEYS, variable_of
 
 # For each key: its value from a flag, the variable, the profile and the defaults, and the result of each.
 SAMPLES: dict[str, list[Any]] = {
@@ -36,6 +40,7 @@ SAMPLES: dict[str, list[Any]] = {
     "health_port": [1, "2", 3, 0],
     "metrics_address": ["0.0.0.0:9464", "127.0.0.1:2", "[::]:3", "[::1]:65535"],
     "auth_delay_ms": [5, "2", 3, 4],
+    **{f"{name}_file": ["/f", "/v", "/p", "/d"] for name in SECRET_KEYS},
 }
 BECOMES = {
     **{("door_read_only", rank): rank in {0, 2} for rank in range(4)},
@@ -283,12 +288,72 @@ def test_profile_names_are_those_of_file_and_folder(tmp_path: Path) -> None:
     assert profile_names(Environment({"GWCTL_HOME": str(tmp_path)})) == ["configured", "default", "ran"]
 
 
+def test_the_profile_that_is_used_if_none_is_named(tmp_path: Path) -> None:
+    """The variable, else the file of `profile use`, else ``default``; a file without a name is an error, no guess."""
+    environment = Environment({"GWCTL_HOME": str(tmp_path)})
+    assert profile_of(environment) == "default"
+    (tmp_path / "profile").write_text("live\n")
+    assert profile_of(environment) == "live"
+    assert profile_of(Environment({**environment.variables, "GWCTL_PROFILE": "mine"})) == "mine"
+    for content in ("", "a/b\n", "..", "\0"):
+        (tmp_path / "profile").write_text(content)
+        with pytest.raises(Configuration, match="names no profile"):
+            profile_of(environment)
+    (tmp_path / "profile").unlink()
+    (tmp_path / "profile").symlink_to("/etc/hostname")
+    with pytest.raises(Configuration, match="cannot read"):
+        profile_of(environment)
+
+
+def test_a_profile_that_there_is_not(tmp_path: Path) -> None:
+    """The error names those that there are, and the nearest; with a broken file, nothing is refused."""
+    environment = Environment({"GWCTL_HOME": str(tmp_path)})
+    (tmp_path / "config.toml").write_text("[profiles.paper]\n[profiles.live]\n")
+    for name in ("default", "paper", "live"):
+        require_profile(name, environment)
+    with pytest.raises(Configuration, match="no profile 'papre', only default, live, paper") as caught:
+        require_profile("papre", environment)
+    assert caught.value.hint == "gwctl --profile paper …, or gwctl profile create papre --username NAME"
+    (tmp_path / "state" / "profiles" / "ran").mkdir(parents=True)
+    require_profile("ran", environment)
+    (tmp_path / "config.toml").write_text("[")
+    require_profile("papre", environment)
+
+
+KINDS = [key for key, one in KEYS.items() if not one.variable]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("GWCTL_USERNMAE", "did you mean GWCTL_USERNAME?"),
+        ("GWCTL_PASSWORD_FIL", "did you mean GWCTL_PASSWORD_FILE?"),
+        ("GWCTL_XYZZY_Q", "unset GWCTL_XYZZY_Q"),
+        *((variable_of(key), f"write {key} into config.toml") for key in KINDS),
+    ],
+)
+def test_a_variable_that_there_is_not(tmp_path: Path, name: str, hint: str) -> None:
+    """It would have no effect: the error names the right one, and never its value."""
+    with pytest.raises(Configuration, match=name) as caught:
+        load("default", environment=Environment({"GWCTL_HOME": str(tmp_path), name: "canary"}))
+    assert caught.value.hint == hint
+    assert "canary" not in caught.value.message
+
+
+def test_variables_of_others_are_left_alone(tmp_path: Path) -> None:
+    """What Kubernetes sets for a service named gwctl, what tests use, and what the documentation names."""
+    docs = Path(gwctl.__file__).parents[1] / "docs"
+    named = {name for page in docs.rglob("*.md") for name in re.findall(r"\bGWCTL_[A-Z_]+[A-Z]\b", page.read_text())}
+    links = ("GWCTL_SERVICE_HOST", "GWCTL_SERVICE_PORT_DOOR", "GWCTL_PORT_5443_TCP", "GWCTL_DOOR_PORT_5443_TCP_ADDR")
+    known = Environment(dict.fromkeys({*named, *links, "GWCTL_TEST_RELEASE_ZIP", "_GWCTL_COMPLETE", "PATH"}, "x"))
+    known.require_known()
+    assert "GWCTL_PASSWORD_FILE" in named
+
+
 @pytest.mark.parametrize(
     ("value", "is_set"), [("1", True), ("yes", True), ("0", False), ("No", False), ("off", False), ("", False)]
 )
 def test_flag_variables(value: str, is_set: bool) -> None:  # noqa: FBT001 - parametrised
     """A "no" value counts as no."""
     assert Environment({"X": value}).flag("X") is is_set
-    assert Environment({}).profile == "default"
-    assert Environment({"GWCTL_PROFILE": "mine"}).profile == "mine"
     assert Environment({}).home is None

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from dockerfile_parse import DockerfileParser
 
-from gwctl.config import SECRET_KEYS
+from gwctl.setting_keys import SECRET_KEYS
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "docker"
 TOOLS = Path(sys.executable).parent

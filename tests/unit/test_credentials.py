@@ -6,13 +6,13 @@ import logging
 import pickle
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 
-from gwctl.config import Environment, Settings, load
+from gwctl.config import Settings, load
 from gwctl.credentials import (
     Credentials,
     Found,
@@ -23,9 +23,12 @@ from gwctl.credentials import (
     find,
     fingerprint,
     read_keyring,
+    readers_of,
     require,
 )
+from gwctl.environment import Environment
 from gwctl.errors import Configuration, CredentialsMissing, Usage
+from gwctl.setting_keys import SECRET_KEYS
 
 VALUE = "hunter2-ünd-more"
 KEYRING = {
@@ -46,9 +49,9 @@ class LeaseHolder:
     secret: Secret
 
 
-def settings_of(home: Path, text: str = "") -> Settings:
+def settings_of(home: Path, text: str = "", variables: Mapping[str, str] | None = None) -> Settings:
     (home / "config.toml").write_text(text)
-    return load("default", environment=Environment({"GWCTL_HOME": str(home)}))
+    return load("default", environment=Environment({**(variables or {}), "GWCTL_HOME": str(home)}))
 
 
 def run_pass(argv: Sequence[str]) -> str:
@@ -97,7 +100,8 @@ def test_first_source_wins(tmp_path: Path, first: int, request: pytest.FixtureRe
         {"password": Found(Secret("handed over"), "prompt")} if first <= 5 else {},
         (lambda name: f"{name} of the prompt") if first <= 6 else None,
     )
-    settings = settings_of(tmp_path, '[defaults]\npassword_command = ["pass", "show"]\n' if first <= 2 else "")
+    command = '[defaults]\npassword_command = ["pass", "show"]\n' if first <= 2 else ""
+    settings = settings_of(tmp_path, command, variables)
     found = find("password", settings, sources)
     expected = [
         ("of the directory", "$CREDENTIALS_DIRECTORY/password"),
@@ -186,14 +190,14 @@ def test_empty_file_is_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     sources = Sources(Environment({"GWCTL_PASSWORD_FILE": str(tmp_path / "file"), "GWCTL_PASSWORD": "another"}))
     with pytest.raises(Configuration, match="is empty"):
-        find("password", settings_of(tmp_path), sources)
+        find("password", settings_of(tmp_path, variables=sources.environment.variables), sources)
 
 
 def test_missing_file_is_an_error(tmp_path: Path) -> None:
     """A configured but missing source is an error."""
     sources = Sources(Environment({"GWCTL_PASSWORD_FILE": str(tmp_path / "none"), "GWCTL_PASSWORD": "another"}))
     with pytest.raises(Configuration, match="No such file") as caught:
-        find("password", settings_of(tmp_path), sources)
+        find("password", settings_of(tmp_path, variables=sources.environment.variables), sources)
     assert str(tmp_path / "none") in caught.value.message
 
 
@@ -202,7 +206,7 @@ def test_file_that_is_no_text_is_an_error_that_shows_nothing_of_it(tmp_path: Pat
     (tmp_path / "file").write_bytes(b"hunter2\xff\xfe")
     sources = Sources(Environment({"GWCTL_PASSWORD_FILE": str(tmp_path / "file")}))
     with pytest.raises(Configuration, match="not UTF-8") as caught:
-        find("password", settings_of(tmp_path), sources)
+        find("password", settings_of(tmp_path, variables=sources.environment.variables), sources)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     assert "hunter2" not in repr(caught.value)
@@ -211,11 +215,37 @@ def test_file_that_is_no_text_is_an_error_that_shows_nothing_of_it(tmp_path: Pat
 def test_spaces_of_a_password_are_kept(tmp_path: Path) -> None:
     """Only the end of line is not part of a password."""
     (tmp_path / "file").write_text("  a b \n")
-    found = find(
-        "password", settings_of(tmp_path), Sources(Environment({"GWCTL_PASSWORD_FILE": str(tmp_path / "file")}))
-    )
+    variables = {"GWCTL_PASSWORD_FILE": str(tmp_path / "file")}
+    found = find("password", settings_of(tmp_path, variables=variables), Sources(Environment(variables)))
     assert found is not None
     assert found.secret.reveal() == "  a b "
+
+
+@pytest.mark.parametrize("name", SECRET_KEYS)
+def test_the_settings_name_a_secrets_file(tmp_path: Path, name: str) -> None:
+    """`password_file` in config.toml, and the like: before a command, after the service manager's folder."""
+    (tmp_path / "file").write_text("of the file\n")
+    text = f'[defaults]\n{name}_file = "{tmp_path}/file"\n{name}_command = ["cat"]\n'
+    found = find(name, settings_of(tmp_path, text), Sources(Environment({}), broken))
+    assert found is not None
+    assert (found.secret.reveal(), found.source) == ("of the file", f"{name}_file")
+
+
+@pytest.mark.parametrize(
+    ("mode", "who"), [(0o600, None), (0o640, "other users"), (0o644, "every user of this machine"), (0o400, None)]
+)
+def test_who_else_can_read_a_secrets_file(tmp_path: Path, mode: int, who: str | None) -> None:
+    """Doctor and `up` say it in the same words; what is no ordinary file is left alone."""
+    file = tmp_path / "file"
+    assert readers_of(file) is None
+    file.touch()
+    file.chmod(mode)
+    assert readers_of(file) == who
+    assert readers_of(tmp_path) is None
+
+
+def broken(argv: Sequence[str]) -> str:
+    raise ValueError(f"{argv} was called")
 
 
 def failing(_argv: Sequence[str]) -> str:
@@ -283,13 +313,13 @@ def test_require_says_what_is_missing() -> None:
     assert require("me", password, password, "default").totp_secret == password.secret
     with pytest.raises(CredentialsMissing, match="has no username") as caught:
         require(None, password, None, "mine")
-    assert "gwctl profile create mine" in (caught.value.hint or "")
+    assert (caught.value.hint or "").startswith("gwctl --profile mine setup, or set GWCTL_USERNAME")
     with pytest.raises(CredentialsMissing, match="no source has a password for me") as caught:
         require("me", None, None, "mine")
-    assert (caught.value.hint or "").startswith("gwctl --profile mine secret set password")
+    assert (caught.value.hint or "").startswith("gwctl --profile mine setup, or set GWCTL_PASSWORD_FILE")
     with pytest.raises(CredentialsMissing) as caught:
         require("me", None, None, "default")
-    assert (caught.value.hint or "").startswith("gwctl secret set password")
+    assert (caught.value.hint or "").startswith("gwctl setup, or")
 
 
 MARKED = "\ufeffhunter2"
@@ -302,7 +332,7 @@ def test_a_mark_before_a_secret_is_none_of_it(tmp_path: Path, no_keyring: None, 
     (tmp_path / "file").write_bytes(MARKED.encode() + b"\r\n")
     variables = {"file": {"GWCTL_PASSWORD_FILE": str(tmp_path / "file")}, "variable": {"GWCTL_PASSWORD": MARKED}}
     sources = Sources(Environment(variables.get(source, {})), lambda _argv: MARKED + "\n")
-    found = find("password", settings_of(tmp_path, command), sources)
+    found = find("password", settings_of(tmp_path, command, variables.get(source)), sources)
     assert found is not None
     assert found.secret.reveal() == "hunter2"
 

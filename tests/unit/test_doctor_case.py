@@ -9,9 +9,9 @@ from types import FunctionType
 
 import pytest
 
-from gwctl.config import Environment
 from gwctl.doctor import CHECKS
 from gwctl.doctor.case import Case, Check
+from gwctl.environment import Environment
 
 FOUND_BY = {"known": "settings", "port": "settings", "status": "supervisor", "contact": "upstream"}
 """What a check reads from the case, and the check that finds it."""

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from gwctl import process
-from gwctl.config import Environment, load
+from gwctl.config import load
 from gwctl.core.messages import Event, FolderLost, StopWanted
+from gwctl.environment import Environment
 from gwctl.errors import DiskTrouble
 from gwctl.supervisor import registration
 from gwctl.supervisor.profile_lock import ProfileLock

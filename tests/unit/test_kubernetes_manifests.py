@@ -28,7 +28,9 @@ from manifests import (
     variables,
 )
 
-from gwctl.config import KEYS, Environment, load, variable_of
+from gwctl.config import load
+from gwctl.environment import Environment
+from gwctl.setting_keys import KEYS, variable_of
 
 schema_contents = cache(kubernetes_validate.utils.schema_contents)
 OVERLAYS = ("sandbox", "paper", "bot-sidecar", "accounts")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.config import KEYS
 from gwctl.login.codes import Kind, Method
 from gwctl.login.failures import NEVER_AUTHENTICATED, NEVER_OPENED
 from gwctl.login.outcome import ENDINGS, ERROR_TEXTS, Ending, LoginOutcome, classify_error
+from gwctl.setting_keys import KEYS
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "login.md").read_text(encoding="utf-8")

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledgers import quick_prints
 
-from gwctl.config import Environment, Settings, load
+from gwctl.config import Settings, load
 from gwctl.credentials import Secret
+from gwctl.environment import Environment
 from gwctl.login_ledger import ledger as ledger_module
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.login_ledger.rules import (

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from ledgers import quick_prints
 
-from gwctl.config import Environment, Settings, load
+from gwctl.config import Settings, load
 from gwctl.credentials import Secret
+from gwctl.environment import Environment
 from gwctl.errors import DiskTrouble
 from gwctl.login_ledger import ledger as ledger_module
 from gwctl.login_ledger.accounts import Account, account_of, ledger_secret

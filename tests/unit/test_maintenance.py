@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwctl.config import Environment, load
+from gwctl.config import load
+from gwctl.environment import Environment
 from gwctl.maintenance import REGIONS, BadWindow, Windows
 from gwctl.supervisor.wiring import Order, calendar_of
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import gwctl
-from gwctl.config import Environment, load, profile_names
+from gwctl.config import load, profile_names
+from gwctl.environment import Environment
 from gwctl.errors import DiskTrouble
 from gwctl.history.journal import Journal
 from gwctl.lifecycle.profile import Profile
@@ -303,8 +304,8 @@ NOT_OURS = {
     "cli/main.py": "the null device",
     "cli/output.py": "the null device",
     "cli/log_verbs.py": "a chart that a person asks for",
-    "cli/service_verbs.py": "units of systemd",
-    "cli/profile_verbs.py": "the settings",
+    "cli/service_places.py": "units of systemd",
+    "lifecycle/settings_file.py": "the settings",
     "login/browser.py": "Playwright's own list; a browser's program",
     "gateway/isolated.py": "the system's table of network cards",
     "supervisor/door_keeper.py": "a token's or an authority's file, which may be a link of a service manager",

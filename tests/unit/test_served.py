@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.config import Environment, Settings, load
+from gwctl.config import Settings, load
+from gwctl.environment import Environment
 from gwctl.supervisor.served import Served, refuse_other_kind
 
 

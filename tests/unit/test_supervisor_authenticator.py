@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.config import Environment, load
+from gwctl.config import load
 from gwctl.core.messages import LoginDone, LoginResult
 from gwctl.credentials import Credentials, Secret
+from gwctl.environment import Environment
 from gwctl.login.browser import NO_SANDBOX
 from gwctl.login.codes import Answer
 from gwctl.login.outcome import LoginJob, LoginOutcome, LoginReport, SsoCookie, Step

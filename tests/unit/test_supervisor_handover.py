@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gwctl.config import Environment
 from gwctl.credentials import Found, Secret
+from gwctl.environment import Environment
 from gwctl.history import journal as journal_module
 from gwctl.history.journal import Journal
 from gwctl.supervisor.handover import Handover

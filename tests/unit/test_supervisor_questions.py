@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from gwctl import process
-from gwctl.config import Environment, Settings, load
+from gwctl.config import Settings, load
+from gwctl.environment import Environment
 from gwctl.login.codes import Kind, Method, Question
 from gwctl.supervisor import questions as questions_module
 from gwctl.supervisor.attempt import login_context, method_of

@@ -1,0 +1,150 @@
+"""Write profiles into config.toml: whole, checked, and with the comments and other profiles that are there."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gwctl.config import (
+    BUILT_IN,
+    Setting,
+    Settings,
+    check_ports,
+    check_profile_name,
+    load,
+    parse_value,
+    profile_names,
+    read_file,
+)
+from gwctl.environment import with_absolute_path
+from gwctl.errors import Configuration, ProfileHeld, Usage
+from gwctl.lifecycle.profile import Profile
+from gwctl.paths import Paths
+from gwctl.profile_registry import choose_port, ports_by_profile
+from gwctl.setting_keys import KEYS, SECRET_KEYS
+from gwctl.state_file import make_missing, write_bytes
+
+LOCK_TIMEOUT_S = 30.0
+_SOURCE = "the command line"
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A profile as it is in config.toml now."""
+
+    file: Path
+    settings: Settings
+    note: str
+    """What a person should know, to be added to a line; may be empty."""
+
+
+def pair_of(text: str) -> tuple[str, str]:
+    """Return the key and the value of KEY=VALUE; raise Usage for anything else, without the value."""
+    key, equals, value = text.partition("=")
+    if equals and key in KEYS:
+        return key, value
+    if key in SECRET_KEYS:
+        raise Usage(f"{key} must not be in config.toml", hint=f"gwctl secret set {key}, or set {key}_file=FILE")
+    # The value may be a secret in the wrong place: do not repeat it.
+    near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}=…?" if near else "known keys: " + ", ".join(KEYS)
+    raise Usage(f"{key!r} is not KEY=VALUE with a known key", hint=hint)
+
+
+def checked(key: str, value: object) -> Any:  # noqa: ANN401 - a setting's own type
+    """Return a setting's value as config.toml holds it, a path absolute; raise Configuration."""
+    if isinstance(value, str):
+        value = with_absolute_path(key, value, key)
+    parsed = parse_value(key, value, _SOURCE, hint="gwctl profile show")
+    return list(parsed) if isinstance(parsed, tuple) else parsed
+
+
+@contextmanager
+def editing(paths: Paths) -> Iterator[Any]:
+    """Yield the document of config.toml, locked against other writers, and write it at the end.
+
+    Raise ProfileHeld if another gwctl keeps it locked.
+    """
+    import tomlkit
+    from filelock import FileLock, Timeout
+
+    file = paths.config_file
+    make_missing(file.parent)
+    try:
+        with FileLock(file.with_name(f"{file.name}.lock"), mode=0o600).acquire(timeout=LOCK_TIMEOUT_S):
+            before = file.read_text(encoding="utf-8-sig") if file.exists() else ""
+            document = tomlkit.parse(before)
+            yield document
+            if (text := tomlkit.dumps(document)) != before:
+                write_bytes(file, text.encode())
+    except Timeout:
+        raise ProfileHeld(f"another gwctl is writing {file}", hint="the same command again") from None
+
+
+def save(profile: Profile, values: Mapping[str, Any], *, create: bool | None) -> Saved:
+    """Write ``values``, which are ``checked``, into the profile's table; a new profile gets a port that no other has.
+
+    A value of None removes the setting from the table.
+
+    ``create`` says whether the profile must be new, or must be there; None takes both. Raise Configuration, changing
+    nothing, for a file with an error, and for values that do not fit each other.
+    """
+    import tomlkit
+
+    name, file = check_profile_name(profile.name), profile.paths.config_file
+    profile_names(profile.environment)  # raises for a file with an error, before it is parsed to be changed
+    with editing(profile.paths) as document:
+        known = profile_names(profile.environment)
+        is_there = name in read_file(file).get("profiles", {})
+        if create is True:
+            load(name, environment=profile.environment)  # reject an invalid value before writing anything
+            if is_there:
+                raise Configuration(f"profile {name!r} already exists in {file}", hint=_how_to_change(file, name))
+        elif create is False and name not in known:
+            raise Configuration(f"unknown profile {name!r}", hint=f"gwctl profile create {name}")
+        written = {key: value for key, value in values.items() if value is not None}
+        note = _shared_ports(profile.paths, name, written)
+        if not is_there and create is not False and "port" not in written:
+            written["port"] = _free_port(profile.paths, name, written)
+        _check_together(profile, written)
+        if "profiles" not in document:
+            document["profiles"] = tomlkit.table(is_super_table=True)
+        if name not in document["profiles"]:
+            document["profiles"][name] = tomlkit.table()
+        for key, value in written.items():
+            document["profiles"][name][key] = value
+        for key in values.keys() - written.keys():
+            document["profiles"][name].pop(key, None)
+    return Saved(file, load(name, environment=profile.environment), note)
+
+
+def _how_to_change(file: Path, name: str) -> str:
+    return f"gwctl profile set {name} KEY=VALUE, edit {file}, or gwctl profile delete {name}"
+
+
+def _free_port(paths: Paths, name: str, values: Mapping[str, Any]) -> int:
+    """Return a port that no profile has and that is free now."""
+    from gwctl.process import port_is_free
+
+    taken = {port for other, ports in ports_by_profile(paths).items() if other != name for port in ports}
+    return choose_port(taken | {values.get("health_port", 0)}, port_is_free)
+
+
+def _shared_ports(paths: Paths, name: str, values: Mapping[str, Any]) -> str:
+    """Return a note if another profile also has a port that a person chose: they may be meant to take turns."""
+    chosen = {values[key] for key in ("port", "health_port") if key in values}
+    others = ports_by_profile(paths)
+    sharing = sorted(other for other, ports in others.items() if other != name and ports & chosen)
+    return f"; {', '.join(sharing)} has that port too, so only one of them can run" if sharing else ""
+
+
+def _check_together(profile: Profile, values: Mapping[str, Any]) -> None:
+    """Raise Configuration, before anything is written, if ``values`` do not fit the profile's other settings."""
+    settings: Mapping[str, Setting] = {key: Setting(one.default, BUILT_IN) for key, one in KEYS.items()}
+    with suppress(Configuration):  # a bad value that is there already can be replaced
+        settings = load(profile.name, environment=profile.environment).values
+    check_ports({**settings, **{key: Setting(value, _SOURCE) for key, value in values.items()}})
