@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -17,7 +17,7 @@ import click
 from gwctl import core_dumps
 from gwctl.cli.call import Call, SuggestingGroup, command_name, global_options
 from gwctl.cli.output import show_error, write
-from gwctl.config import Environment
+from gwctl.environment import Environment
 from gwctl.errors import GwctlError, Usage
 from gwctl.signals import Terminated
 from gwctl.version import VERSION
@@ -64,6 +64,7 @@ INTERRUPTED = 130
 _QUIET = re.compile(r"-v*qv*|--quiet")
 
 VERBS = {
+    "setup": ("guide", "Set up a profile: ask, check, log in once, start at boot."),
     "up": ("session_verbs", "Start the gateway, log in and keep the session alive."),
     "down": ("session_verbs", "Log out and stop the profile."),
     "restart": ("session_verbs", "Restart the gateway and restore the session."),
@@ -81,9 +82,9 @@ VERBS = {
     "release": ("setup_verbs", "Manage Standard Releases."),
     "browser": ("setup_verbs", "Manage the browser for logins."),
     "profile": ("profile_verbs", "Manage profiles."),
-    "secret": ("profile_verbs", "Manage secrets."),
+    "secret": ("secret_verbs", "Manage secrets."),
     "service": ("service_verbs", "Run gwctl with systemd, cron or launchd."),
-    "notify": ("profile_verbs", "Test notifications."),
+    "notify": ("secret_verbs", "Test notifications."),
     "sandbox": ("setup_verbs", "Control the built-in sandbox."),
     "completion": ("setup_verbs", "Print a shell completion script."),
 }
@@ -93,9 +94,39 @@ VERBS = {
 class LazyGroup(SuggestingGroup):
     """Imports a verb's module only when the verb is used: a quick verb must not pay for a slow one."""
 
+    synonyms: Mapping[str, str] = {
+        "start": "up",
+        "run": "up",
+        "connect": "up",
+        "stop": "down",
+        "kill": "down",
+        "logout": "down",
+        "ps": "status",
+        "info": "status",
+        "list": "profile list",
+        "config": "profile show",
+        "init": "setup",
+        "configure": "setup",
+        "log": "logs",
+        "check": "doctor",
+        "install": "release install",
+        "version": "--version",
+    }
+
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the verbs in the order in which people need them."""
         return list(VERBS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the verb; `help VERB` is `VERB --help`. Raise Usage with a suggestion."""
+        if args[0] == "help":
+            args = [*args[1:], "--help"]
+            if len(args) == 1:
+                click.echo(ctx.get_help())
+                ctx.exit()
+        return super().resolve_command(ctx, args)
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a verb."""

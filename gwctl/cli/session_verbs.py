@@ -10,7 +10,7 @@ import click
 from gwctl.cli.call import Call, Seconds, verb
 from gwctl.cli.output import Outcome, megabytes, rows
 from gwctl.cli.terminal import Terminal
-from gwctl.errors import GwctlError, TryAgain
+from gwctl.errors import CredentialsMissing, GwctlError, TryAgain
 from gwctl.lifecycle.status import CANNOT_TELL, READY, Wanted, look_always, wait_for
 from gwctl.session_status import Status, access, door_line, together
 from gwctl.times import duration
@@ -65,10 +65,17 @@ def up(  # noqa: PLR0913 - one argument an option
 
         begin = supervise_ending_final_with_zero if zero_when_final else supervise
         return begin(call, flags, sandbox=sandbox, handed_over=handed_over, holder=holder_of(tether))
-    with Terminal(call) as terminal:
-        result = start.up(
-            call.target(flags), sandbox=sandbox, timeout_s=timeout_s, holder=holder_of(tether), observer=terminal
-        )
+    try:
+        with Terminal(call) as terminal:
+            result = start.up(
+                call.target(flags), sandbox=sandbox, timeout_s=timeout_s, holder=holder_of(tether), observer=terminal
+            )
+    except CredentialsMissing as missing:
+        if flags or tether or not call.may_ask or not click.confirm(f"{missing.message}. Set it up now?", err=True):
+            raise
+        from gwctl.cli.guide import set_up
+
+        return set_up(call)
     status = result.status
     word = "ready" if result.started else "already ready"
     text = f"{word}: {status['gateway']['base_url']} (profile {status['profile']})"

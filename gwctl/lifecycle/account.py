@@ -1,0 +1,87 @@
+"""What `gwctl setup` knows of an account: what looks wrong with a username, and where secrets are kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+
+from gwctl.config import load, profile_names
+from gwctl.credentials import Secret, import_keyring
+from gwctl.environment import secrets_out_of_reach
+from gwctl.errors import Unavailable
+from gwctl.lifecycle.profile import Profile
+from gwctl.state_file import make_missing, write_bytes
+from gwctl.version import adding
+
+_ACCOUNT_NUMBER = re.compile(r"D?[UFI]\d{5,9}", re.IGNORECASE)
+_RECOMMENDED = 1
+"""Keyrings of a lower priority keep secrets where others can read them, or nowhere (keyring's own advice)."""
+
+
+class Keep(StrEnum):
+    """Where a secret is kept."""
+
+    KEYRING = "keyring"
+    FILE = "file"
+    ASK = "ask"
+
+
+def doubts_of_username(profile: Profile, username: str, mode: str) -> Iterator[str]:
+    """Yield what looks wrong with a username of that account kind; IBKR's page says the same of all: refused."""
+    if _ACCOUNT_NUMBER.fullmatch(username):
+        yield f"{username} looks like an account number; the username is what you type on IBKR's login page"
+    if "@" in username:
+        yield f"{username} looks like an e-mail address; IBKR's usernames have no @"
+    for name in profile_names(profile.environment):
+        other = load(name, environment=profile.environment)
+        if name != profile.name and other["mode"] != mode and str(other["username"]).lower() == username.lower():
+            yield f"profile {name!r} has that username as a {other['mode']} account; a paper account has one of its own"
+
+
+def keyring_is_usable() -> bool:
+    """Return whether this machine has a keyring that keeps secrets from others, and that opens."""
+    try:
+        keyring = import_keyring()
+    except ImportError:
+        return False
+    with secrets_out_of_reach():
+        try:
+            return float(keyring.get_keyring().priority) >= _RECOMMENDED
+        except (keyring.errors.KeyringError, RuntimeError, AttributeError, TypeError):
+            return False
+
+
+def secret_file(profile: Profile, name: str) -> Path:
+    """Return the file in which `gwctl setup` keeps a secret."""
+    return profile.paths.config_dir / f"{profile.name}.{name}"
+
+
+def keep_secret(profile: Profile, name: str, secret: Secret, keep: Keep) -> dict[str, str | None]:
+    """Keep a secret, and return the settings that lead to it, None for those to be removed.
+
+    Raise Unavailable if the keyring does not take it, DiskTrouble if the file cannot be written.
+    """
+    if keep is Keep.FILE:
+        file = secret_file(profile, name)
+        make_missing(file.parent)
+        write_bytes(file, f"{secret.reveal()}\n".encode())
+        return {f"{name}_file": str(file)}
+    if keep is Keep.KEYRING:
+        store_in_keyring(profile.name, name, secret)
+    return {f"{name}_file": None}
+
+
+def store_in_keyring(profile: str, name: str, secret: Secret) -> None:
+    """Store a secret of a profile in the keyring; raise Unavailable if there is none that takes it."""
+    hint = f"put the {name} into a file, then: gwctl profile set {profile} {name}_file=FILE"
+    try:
+        keyring = import_keyring()
+    except ImportError:
+        raise Unavailable("the keyring library is not installed", hint=f"{adding('keyring')}; or {hint}") from None
+    try:
+        with secrets_out_of_reach():
+            keyring.set_password(f"gwctl:{profile}", name, secret.reveal())
+    except keyring.errors.KeyringError:
+        raise Unavailable("no usable keyring", hint=hint) from None
