@@ -170,6 +170,11 @@ class Status(TypedDict):
     ready: bool
     since: str | None
     sandbox: bool
+    mode: NotRequired[str]
+    username: NotRequired[str | None]
+    """None in the sandbox. Supervisors before 0.1 leave out the account."""
+    show_username: NotRequired[bool]
+    """Whether views for people show it."""
     gateway: GatewayStatus
     session: SessionStatus
     supervisor: SupervisorStatus | None
@@ -186,6 +191,15 @@ class Status(TypedDict):
     question: OpenQuestion | None
     tickles: Tickles | None
     budget: dict[str, BudgetStatus] | None
+
+
+def account_words(status: Status) -> str:
+    """Return the account kind and the user, in words that cannot be overlooked; empty if they are not known."""
+    if status.get("sandbox"):
+        return "SANDBOX"
+    kind = {"paper": "PAPER", "live": "LIVE, real money"}.get(status.get("mode", ""), "")
+    user = status.get("username") if status.get("show_username", True) else None
+    return " · ".join(filter(None, (kind, user)))
 
 
 def typed(profile: str, rest: str) -> str:

@@ -57,6 +57,7 @@ NOTIFY_SECRETS = SECRET_KEYS[2:]
 KEYS: dict[str, Key] = {
     "username": Key(parse_text, None, "IBKR username"),
     "mode": Key(parse_choice("paper", "live"), "paper", "account kind: paper or live"),
+    "show_username": Key(parse_yes, True, "whether views for people show the username"),
     "port": Key(parse_gateway_port, 5000, "port the gateway listens on"),
     "upstream": Key(parse_upstream, "https://api.ibkr.com", "IBKR's address, scheme://host[:port]"),
     "release": Key(parse_release, OFFICIAL_RELEASE, "Standard Release: version, file or URL"),

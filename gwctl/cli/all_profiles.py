@@ -16,13 +16,14 @@ from gwctl.lifecycle.fleet import NO_PROFILES, Look, Result, cores, counted, dow
 from gwctl.lifecycle.status import CANNOT_TELL, NOT_READY, READY, STOPPED
 from gwctl.plain_text import json_text
 from gwctl.profile_registry import known_names
-from gwctl.session_status import NextStep, Status
+from gwctl.session_status import NextStep, Status, account_words
 from gwctl.times import duration, from_utc
 
 WIDTH = 80
 WATCH_EVERY_S = 1.0
 CLEAR_SCREEN = "\x1b[H\x1b[J"
-_LEAST_NAME_WIDTH = 10
+_NARROWER = ((2, 7), (0, 10), (6, 10))
+"""The columns that are cut to fit, the first one first, and what each keeps."""
 
 
 def check_all(call: Call, *, every: bool, **others: object) -> None:
@@ -71,11 +72,14 @@ def table(looks: Sequence[Look]) -> Iterator[str]:
     if not looks:
         yield NO_PROFILES
         return
-    head = ("  PROFILE", "PHASE", "PORT", "SINCE", "LOGIN", "NEXT")
+    head = ("  PROFILE", "PHASE", "ACCOUNT", "PORT", "SINCE", "LOGIN", "NEXT")
     cells = [_cells(status) for status, _ in looks]
     widths = [max(len(row[column]) for row in (head, *cells)) for column in range(len(head))]
     too_wide = sum(widths) + 2 * (len(widths) - 1) - WIDTH
-    widths[0] = max(_LEAST_NAME_WIDTH, widths[0] - max(0, too_wide))
+    for column, least in _NARROWER:
+        narrower = max(min(widths[column], least), widths[column] - max(0, too_wide))
+        too_wide -= widths[column] - narrower
+        widths[column] = narrower
     yield _line(head, widths)
     for row, (status, _) in zip(cells, looks, strict=True):
         yield _line(row, widths)
@@ -83,9 +87,6 @@ def table(looks: Sequence[Look]) -> Iterator[str]:
             yield from _wrap("    ", str(status["reason"]))
     ready = sum(1 for status, _ in looks if status["ready"])
     yield f"{ready} of {len(looks)} ready; LOGIN: refused/allowed in 24 h"
-    played = [str(status["profile"]) for status, _ in looks if status.get("sandbox")]
-    if played:
-        yield from _wrap("", f"in the sandbox: {', '.join(played)}")
 
 
 def _cells(status: Status) -> tuple[str, ...]:
@@ -94,6 +95,7 @@ def _cells(status: Status) -> tuple[str, ...]:
     return (
         f"{'●' if status['ready'] else '○'} {status['profile']}",
         str(status["phase"]),
+        account_words(status) or "-",
         str(status["gateway"]["port"] or "-"),
         _age(status["since"]),
         f"{login['rejected']}/{login['rejected_limit']}{locked}",

@@ -114,7 +114,8 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., int]:
     def callback(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401 - the verbs' own options
         call = context.ensure_object(Call)
         call.verb_name = command_name(context)
-        if call.profile is not None and not options.get("sandbox") and _needs_profile(call.verb_name):
+        makes_one_or_all = options.get("sandbox") or options.get("every")
+        if call.profile is not None and not makes_one_or_all and _needs_profile(call.verb_name):
             require_profile(call.profile, call.environment)
         outcome = function(call, **options)
         show_outcome(call.verb_name, outcome, as_json=call.as_json)

@@ -20,7 +20,7 @@ from gwctl.history.replay import State
 from gwctl.lifecycle.manual_login import has_display
 from gwctl.lifecycle.status import look_always
 from gwctl.plain_text import json_text, one_line
-from gwctl.session_status import NextStep, Status, Tickles, access, door_line, together
+from gwctl.session_status import NextStep, Status, Tickles, access, account_words, door_line, together
 from gwctl.times import duration, utc
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def _changes() -> Callable[[Status], str | None]:
         at = utc(time.time())
         coming = status["next"]
         after = f"; next: {_next(coming)}" if coming and not status["ready"] else ""
-        return f"{at} {status['profile']}: {status['phase']} - {printable(status['reason'])}{after}"
+        account = account_words(status)
+        kind = f" · {account}" if account else ""
+        return f"{at} {status['profile']}: {status['phase']}{kind} - {printable(status['reason'])}{after}"
 
     return line_of
 
@@ -145,11 +147,15 @@ def _headline(status: Status, width: int, *, blocks: bool) -> Text:
     text = Text.assemble(
         f"{marks[0] if status['ready'] else marks[1]} {status['profile']}: ",
         (str(status["phase"]).replace("_", " "), _PHASE_STYLES.get(status["phase"], "bold yellow")),
-        "  (sandbox)" if status.get("sandbox") else "",
+        *((" · ", (account, _account_style(status))) if (account := account_words(status)) else ()),
     )
     clock = time.strftime("%H:%M:%S")
     room = width - len(text) - len(clock)
     return text if room < 1 else Text.assemble(text, " " * room, (clock, "dim"))
+
+
+def _account_style(status: Status) -> str:
+    return "bold white on red" if status.get("mode") == "live" and not status.get("sandbox") else "bold"
 
 
 def _row(label: str, text: str) -> Text:

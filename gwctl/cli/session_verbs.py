@@ -12,7 +12,7 @@ from gwctl.cli.output import Outcome, megabytes, rows
 from gwctl.cli.terminal import Terminal
 from gwctl.errors import CredentialsMissing, GwctlError, TryAgain
 from gwctl.lifecycle.status import CANNOT_TELL, READY, Wanted, look_always, wait_for
-from gwctl.session_status import Status, access, door_line, together
+from gwctl.session_status import Status, access, account_words, door_line, together
 from gwctl.times import duration
 
 
@@ -78,9 +78,7 @@ def up(  # noqa: PLR0913 - one argument an option
         return set_up(call)
     status = result.status
     word = "ready" if result.started else "already ready"
-    text = f"{word}: {status['gateway']['base_url']} (profile {status['profile']})"
-    if status.get("sandbox"):
-        text += ", sandbox"
+    text = f"{word}: {status['gateway']['base_url']} (profile {status['profile']}, {account_words(status)})"
     if not result.started:
         for one in status.get("drift", []):
             call.say(f"{one['text']}; to apply it: {one['remedy']}")
@@ -239,8 +237,8 @@ def render(status: Status) -> str:
     """Return the screen; readable at 80 columns and without color."""
     gateway, session, supervisor, login = status["gateway"], status["session"], status["supervisor"], status["login"]
     mark = "●" if status["ready"] else "○"
-    sandbox = " · sandbox" if status.get("sandbox") else ""
-    lines = [f"{mark} {status['profile']}: {status['phase']} - {status['reason']}{sandbox}"]
+    account = account_words(status)
+    lines = [f"{mark} {status['profile']}: {status['phase']}{' · ' if account else ''}{account} - {status['reason']}"]
     if gateway["pid"]:
         lines.append(f"  gateway     {gateway['base_url']}")
         lines.append(

@@ -75,11 +75,14 @@ def stopped_status(profile: Profile) -> Status:
     status = blank_status(profile, port)
     status["reason"], status["since"], status["last_error"] = text or "not running", since, text
     status["login"] = _login(paths, settings)
+    if settings is not None:
+        status["mode"], status["username"] = settings["mode"], settings["username"]
+        status["show_username"] = settings["show_username"]
     return status
 
 
 def blank_status(profile: Profile, port: int | None) -> Status:
-    """Return the status of a profile about which nothing is known."""
+    """Return the status of a profile about which nothing is known; its ``mode`` is empty."""
     return {
         "profile": profile.name,
         "phase": "stopped",
@@ -87,6 +90,9 @@ def blank_status(profile: Profile, port: int | None) -> Status:
         "ready": False,
         "since": None,
         "sandbox": False,
+        "mode": "",
+        "username": None,
+        "show_username": True,
         "gateway": {
             "pid": None,
             "port": port,

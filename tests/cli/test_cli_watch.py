@@ -44,7 +44,7 @@ def test_the_screen_says_everything(day: Lately) -> None:
     """Phase, timeline, latency, budget and next action are there, in words that need no color."""
     text = "\n".join(_plain(page_rig.READY, day))
     for said in (
-        "● trader: ready",
+        "● trader: ready · PAPER · paper123",
         "authenticated 41 s ago",
         "2 outages · 2 logins · 1 restart",
         "42 ms · median 40 ms · worst 210 ms",
@@ -164,7 +164,7 @@ def test_without_a_terminal_it_is_a_line_a_change(home: Home) -> None:
     assert call.stdout is not None
     try:
         first = call.stdout.readline()
-        assert first.endswith(" default: stopped - not running\n")
+        assert first.endswith(" default: stopped · PAPER - not running\n")
         home.gwctl("up", "--sandbox").check(0)
         lines = [call.stdout.readline()]
         while "default: ready" not in lines[-1]:

@@ -29,6 +29,9 @@ STATUS_KEYS: dict[str, Any] = {
     "ready": bool,
     "since": str,
     "sandbox": bool,
+    "mode": str,
+    "username": OPTIONAL,
+    "show_username": bool,
     "gateway": {
         "pid": int,
         "port": int,
@@ -108,7 +111,7 @@ def test_a_stopped_status_has_the_same_keys(home: Home) -> None:
 def test_status_for_people(sandbox: Home) -> None:
     """The screen fits 80 columns except for addresses, and has no escape codes when it is not a terminal."""
     done = sandbox.gwctl("status").check(0)
-    assert done.stdout.startswith("● default: ready - ")
+    assert done.stdout.startswith("● default: ready · SANDBOX - ")
     assert "\x1b" not in done.stdout
     assert sandbox.gwctl("status", "--healthcheck").check(0).stdout == "ready\n"
 
@@ -143,7 +146,7 @@ def test_up_again_touches_nothing(sandbox: Home, record_property: Callable[[str,
         began_s = time.perf_counter()
         done = sandbox.run_program("up", "--sandbox").check(0)
         lengths_s.append(time.perf_counter() - began_s)
-        assert done.stdout == f"already ready: https://localhost:{sandbox.port}/v1/api (profile default), sandbox\n"
+        assert done.stdout == f"already ready: https://localhost:{sandbox.port}/v1/api (profile default, SANDBOX)\n"
         assert done.stderr == ""
     after = sandbox.fingerprint()
     # The supervisor keeps working meanwhile: what it writes itself does not count.

@@ -26,6 +26,9 @@ READY: dict[str, Any] = {
     "ready": True,
     "since": "2026-11-22T21:13:55Z",
     "sandbox": False,
+    "mode": "paper",
+    "username": "paper123",
+    "show_username": True,
     "gateway": {
         "pid": 4711, "port": 5000, "base_url": "https://localhost:5000/v1/api", "ca_file": "/home/me/ca.pem",
         "release": "20230424-a27ed421", "uptime_s": 36_000.0, "rss_bytes": 151_000_000, "restarts": 2,

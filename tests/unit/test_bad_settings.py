@@ -43,6 +43,7 @@ BAD: dict[str, list[str]] = {
     "maintenance": ["midnight", "25:00-26:00 America/New_York", "23:45-01:45 America/Nowhere"],
     "allow_ips": ["*", "1.2.3.256", "localhost", "127.0.0.1,*", ",", "10.0.0.0/33", "1.2.3.4.*"],
     "door": ["5443", "localhost:5443", "0.0.0.0:0", "0.0.0.0:65536", "[::]", "https://0.0.0.0:5443"],
+    "show_username": ["maybe", "2"],
     "door_read_only": ["maybe", "2"],
     "door_token_file": ["  ", "/a\tb"],
     "door_client_ca": ["  ", "/a\tb"],

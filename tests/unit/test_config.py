@@ -16,6 +16,7 @@ from gwctl.setting_keys import KEYS, SECRET_KEYS, variable_of
 SAMPLES: dict[str, list[Any]] = {
     "username": ["f", "v", "p", "d"],
     "mode": ["live", "live", "live", "live"],
+    "show_username": ["yes", "no", "true", "0"],
     "port": [5001, "5002", 5003, 5004],
     "upstream": ["https://f", "https://v", "https://p", "https://d"],
     "release": ["f", "v", "p", "d"],
@@ -43,7 +44,7 @@ SAMPLES: dict[str, list[Any]] = {
     **{f"{name}_file": ["/f", "/v", "/p", "/d"] for name in SECRET_KEYS},
 }
 BECOMES = {
-    **{("door_read_only", rank): rank in {0, 2} for rank in range(4)},
+    **{(key, rank): rank in {0, 2} for key in ("door_read_only", "show_username") for rank in range(4)},
     ("allow_ips", 1): ("10.0.0.2", "10.0.0.3"),
     ("certificate_names", 1): ("v.example", "10.0.0.7"),
     ("allow_users", 1): ("v", "1000"),

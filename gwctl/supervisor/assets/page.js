@@ -58,7 +58,11 @@ function rectangle(x, y, width, height, kind, title) {
 function showStatus(status) {
   const phase = status.phase;
   document.title = phase.replaceAll("_", " ") + " · " + status.profile + " · gwctl";
-  put("profile", status.profile + (status.sandbox ? " (sandbox)" : ""));
+  const live = status.mode === "live" && !status.sandbox;
+  const kind = status.sandbox ? "SANDBOX" : live ? "LIVE, real money" : "PAPER";
+  put("profile", status.profile);
+  put("account", [kind, status.show_username && status.username].filter(Boolean).join(" · "));
+  $("account").className = live ? "badge bad" : "badge";
   put("phase-word", LABELS[phase] || phase);
   $("phase-word").className = "badge " + (GOOD.has(phase) ? "good" : BAD.has(phase) ? "bad" : OFF.has(phase) ? "off" : "");
   put("reason", status.reason || "");
