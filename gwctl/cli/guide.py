@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gwctl.cli.call import Call, verb
-from gwctl.cli.output import Outcome
+from gwctl.cli.output import Outcome, ready_line
 from gwctl.cli.terminal import Terminal
 from gwctl.config import Settings
 from gwctl.credentials import Found, Secret, find
@@ -20,6 +21,7 @@ from gwctl.lifecycle.settings_file import checked, pair_of, save
 
 if TYPE_CHECKING:
     from gwctl.cli.service_places import Place
+    from gwctl.lifecycle.start import Up
 
 SECOND_FACTORS = {
     "none": "IBKR asks for nothing, as with most paper accounts",
@@ -139,13 +141,14 @@ def set_up(  # noqa: PLR0913 - as above
             guide.values |= keep_secret(call.target(), name, secret, keep)
         saved = save(call.target(), guide.values, create=None)
         changed = bool(guide.secrets) or any(saved.settings[key] != guide.settings[key] for key in guide.values)
-        call.say(f"saved in {saved.file}{saved.note}")
+        call.say(f"saved in {_short(saved.file)}{saved.note}")
         _get_release(call)
     data: dict[str, Any] = {"profile": call.profile_name, "changed": sorted(guide.values), "ready": False}
     text = f"set up; next: {call.command('up')}"
     if not no_login:
-        data |= {"ready": True, "base_url": _log_in(call, sandbox=sandbox, changed=changed)}
-        text = f"ready: {data['base_url']}"
+        result = _log_in(call, sandbox=sandbox, changed=changed)
+        data |= {"ready": True, "base_url": result.status["gateway"]["base_url"]}
+        text = ready_line(result)
     data["service"] = _start_at_boot(guide, at_boot, sandbox=sandbox, running=not no_login)
     return Outcome(data, "" if call.quiet else "\n".join([text, *_next_steps(call, running=not no_login)]))
 
@@ -215,6 +218,12 @@ def _ask_for_secret(guide: Guide, name: str, text: str) -> None:
     guide.secrets[name] = _read_secret(guide, name, text), keep
 
 
+def _short(file: Path) -> str:
+    """Return a path as people write it."""
+    home = Path.home()
+    return f"~/{file.relative_to(home)}" if file.is_relative_to(home) else str(file)
+
+
 def _known(guide: Guide, name: str) -> Found | None:
     from gwctl.supervisor.attempt import sources_of
 
@@ -229,7 +238,7 @@ def _usual() -> str:
 def _keeps(guide: Guide, name: str) -> Iterator[tuple[str, str]]:
     if keyring_is_usable():
         yield Keep.KEYRING, "your system's keyring"
-    yield Keep.FILE, f"a file that only you can read: {secret_file(guide.call.target(), name)}"
+    yield Keep.FILE, f"a file that only you can read: {_short(secret_file(guide.call.target(), name))}"
     if name == "password":
         yield Keep.ASK, "nowhere: it asks at each start, and cannot log in by itself"
 
@@ -245,8 +254,8 @@ def _read_secret(guide: Guide, name: str, text: str) -> Secret:
     return Secret(value)
 
 
-def _log_in(call: Call, *, sandbox: bool, changed: bool) -> str:
-    """Bring the session up with the new settings, and return the gateway's address; raise GwctlError."""
+def _log_in(call: Call, *, sandbox: bool, changed: bool) -> Up:
+    """Bring the session up with the new settings; raise GwctlError."""
     from gwctl.lifecycle import start
     from gwctl.lifecycle.reach import find_supervisor
     from gwctl.lifecycle.stop import stop
@@ -255,8 +264,7 @@ def _log_in(call: Call, *, sandbox: bool, changed: bool) -> str:
         if changed and find_supervisor(call.target()) is not None:
             terminal.show("stopping the session with the previous settings")
             stop(call.target(), observer=terminal)
-        result = start.up(call.target(), sandbox=sandbox, observer=terminal)
-    return str(result.status["gateway"]["base_url"])
+        return start.up(call.target(), sandbox=sandbox, observer=terminal)
 
 
 def _start_at_boot(guide: Guide, wanted: str | None, *, sandbox: bool, running: bool) -> str | None:
@@ -293,7 +301,7 @@ def _can_start_alone(guide: Guide) -> bool:
 def _next_steps(call: Call, *, running: bool) -> list[str]:
     steps = [
         f'eval "$({call.command("env")})"',
-        'curl --cacert "$GWCTL_CA_FILE" "$GWCTL_BASE_URL/portfolio/accounts"',
+        'curl "$GWCTL_BASE_URL/portfolio/accounts"',
         call.command("status"),
     ]
     return ["to use it:", *(f"  {step}" for step in steps)] if running else []

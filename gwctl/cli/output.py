@@ -9,10 +9,14 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from gwctl.errors import GwctlError
 from gwctl.plain_text import json_text, many_lines, one_line
+from gwctl.session_status import account_words
+
+if TYPE_CHECKING:
+    from gwctl.lifecycle.start import Up
 
 
 def percent(share: float) -> str:
@@ -28,6 +32,12 @@ def megabytes(size: int | None) -> str:
 def printable(text: str) -> str:
     """Return foreign text on one line, without characters that control a terminal or break a picture."""
     return " ".join(one_line(text).split())
+
+
+def ready_line(result: Up) -> str:
+    """Return the line of a session that is up, for a person: where, and whose account."""
+    status, word = result.status, "ready" if result.started else "already ready"
+    return f"{word}: {status['gateway']['base_url']} (profile {status['profile']}, {account_words(status)})"
 
 
 def rows(lines: Iterable[str]) -> str:

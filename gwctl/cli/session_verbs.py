@@ -8,7 +8,7 @@ import time
 import click
 
 from gwctl.cli.call import Call, Seconds, verb
-from gwctl.cli.output import Outcome, megabytes, rows
+from gwctl.cli.output import Outcome, megabytes, ready_line, rows
 from gwctl.cli.terminal import Terminal
 from gwctl.errors import CredentialsMissing, GwctlError, TryAgain
 from gwctl.lifecycle.status import CANNOT_TELL, READY, Wanted, look_always, wait_for
@@ -77,12 +77,10 @@ def up(  # noqa: PLR0913 - one argument an option
 
         return set_up(call)
     status = result.status
-    word = "ready" if result.started else "already ready"
-    text = f"{word}: {status['gateway']['base_url']} (profile {status['profile']}, {account_words(status)})"
     if not result.started:
         for one in status.get("drift", []):
             call.say(f"{one['text']}; to apply it: {one['remedy']}")
-    return Outcome({**status, "started": result.started}, "" if call.quiet else text)
+    return Outcome({**status, "started": result.started}, "" if call.quiet else ready_line(result))
 
 
 @click.command("down")

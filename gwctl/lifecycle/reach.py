@@ -156,6 +156,8 @@ def variables_of(settings: Settings, environment: Environment) -> dict[str, str]
         "GWCTL_CA_FILE": ca_file,
         "SSL_CERT_FILE": bundle,
         "REQUESTS_CA_BUNDLE": bundle,
+        "CURL_CA_BUNDLE": bundle,
+        "NODE_EXTRA_CA_CERTS": ca_file,
         "IBIND_REST_URL": f"https://{address}/v1/api/",
         "IBIND_WS_URL": f"wss://{address}/v1/api/ws",
         "IBIND_CACERT": ca_file,

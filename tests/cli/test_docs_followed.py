@@ -53,6 +53,14 @@ def test_tutorial(paper: RealHome) -> None:
     assert [submit.outcome for submit in paper.stand_in.state.desk.submits] == ["success"]
 
 
+def test_clients(home: Home) -> None:
+    """Each recipe gets the accounts, or the WebSocket's first message, with the certificate verified."""
+    home.gwctl("up", "--sandbox").check(0)
+    said = follow("how-to/clients.md", home.folder, home.environment())
+    assert said.count("DU1234567") >= 5
+    assert '"topic"' in said
+
+
 def test_pytest(home: Home) -> None:
     """The page's tests run unchanged and pass."""
     assert "2 passed" in follow("how-to/pytest.md", home.folder, home.environment())

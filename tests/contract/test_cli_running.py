@@ -204,6 +204,7 @@ def test_env_has_exactly_the_variables_of_the_contract(sandbox: Home) -> None:
     data = check_envelope(sandbox.gwctl("env", "--json"), "env", 0)["data"]
     assert set(data) == {
         *("GWCTL_BASE_URL", "GWCTL_CA_FILE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
+        *("CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
         *("IBIND_REST_URL", "IBIND_WS_URL", "IBIND_CACERT", "NO_PROXY", "no_proxy"),
     }
     assert data["IBIND_WS_URL"] == f"wss://localhost:{sandbox.port}/v1/api/ws"
