@@ -234,8 +234,17 @@ def profile_of(environment: Environment) -> str:
     except OSError as error:
         raise Configuration(f"cannot read {file}: {error.strerror}", hint=f"check the owner of {file}") from error
     if not PROFILE_NAME.fullmatch(name.strip()):
-        raise Configuration(f"{file} names no profile", hint="gwctl profile use NAME")
+        raise Configuration(f"{file} names no profile", hint="gwctl profile use NAME, or name one with --profile")
     return name.strip()
+
+
+def usual_profile(paths: Paths) -> str:
+    """Return the profile of `gwctl profile use`, for the commands that are shown; ``default`` if it cannot be read."""
+    try:
+        name = paths.default_profile_file.read_bytes().decode(errors="replace").strip()
+    except OSError:
+        return DEFAULT_PROFILE
+    return name if PROFILE_NAME.fullmatch(name) else DEFAULT_PROFILE
 
 
 def require_profile(name: str, environment: Environment) -> None:
@@ -243,6 +252,8 @@ def require_profile(name: str, environment: Environment) -> None:
 
     Settings that cannot be read raise nothing: a running profile can be stopped nevertheless.
     """
+    if environment.get(variable_of("username")):
+        return  # variables alone can make a profile
     if Paths.for_profile(check_profile_name(name), environment.home).profile_dir.is_dir():
         return
     try:

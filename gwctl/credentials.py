@@ -238,16 +238,18 @@ class Credentials:
         return doubt_of(Found(self.password, self.password_source))
 
 
-def require(username: str | None, password: Found | None, totp: Found | None, profile: str) -> Credentials:
+def require(
+    username: str | None, password: Found | None, totp: Found | None, profile: str, usual: str = "default"
+) -> Credentials:
     """Return complete credentials; raise CredentialsMissing naming what is missing."""
     if not username:
         raise CredentialsMissing(
             f"profile {profile!r} has no username",
-            hint=f"{typed(profile, 'setup')}, or set GWCTL_USERNAME (or try: gwctl up --sandbox)",
+            hint=f"{typed(profile, 'setup', usual)}, or set GWCTL_USERNAME (or try: gwctl up --sandbox)",
         )
     if password is None:
         raise CredentialsMissing(
             f"no source has a password for {username}",
-            hint=f"{typed(profile, 'setup')}, or set GWCTL_PASSWORD_FILE",
+            hint=f"{typed(profile, 'setup', usual)}, or set GWCTL_PASSWORD_FILE",
         )
     return Credentials(username, password.secret, totp.secret if totp else None, password.source)

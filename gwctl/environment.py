@@ -34,6 +34,7 @@ _OURS = frozenset(
 )
 # Of this repository's tests, and what Kubernetes sets for a service that is named gwctl.
 _NOT_OURS = re.compile(r"GWCTL_TEST_.*|GWCTL_(.*_)?(SERVICE_(HOST|PORT)(_.*)?|PORT_\d+_(TCP|UDP|SCTP)(_.*)?)")
+_LINK = re.compile(r"(tcp|udp|sctp)://")
 _PATH_KEYS = (*FILE_KEYS, *PROGRAM_KEYS)
 
 
@@ -60,8 +61,9 @@ class Environment:
 
     def require_known(self) -> None:
         """Raise Configuration for a variable of ours that there is not: a mistyped one would have no effect."""
-        for name in self.variables:
-            if name.startswith("GWCTL_") and name not in _OURS and not _NOT_OURS.fullmatch(name):
+        for name, value in self.variables.items():
+            others = _NOT_OURS.fullmatch(name) or (name.endswith("_PORT") and _LINK.match(value))
+            if name.startswith("GWCTL_") and name not in _OURS and not others:
                 raise _unknown(name)
 
     def flag(self, name: str) -> bool:

@@ -202,7 +202,7 @@ def account_words(status: Status) -> str:
     return " · ".join(filter(None, (kind, user)))
 
 
-def typed(profile: str, rest: str) -> str:
-    """Return the command to type for a profile."""
-    option = "" if profile == "default" else f" --profile {profile}"
+def typed(profile: str, rest: str, usual: str = "default") -> str:
+    """Return the command to type for a profile; ``usual`` is the one that is used where none is named."""
+    option = "" if profile == usual else f" --profile {profile}"
     return f"gwctl{option} {rest}"

@@ -63,15 +63,17 @@ def write_bytes(path: Path, content: bytes, *, mode: int = 0o600) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
+        temporary = None
         _sync_dir(path.parent)
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
         raise DiskTrouble(
             f"cannot write {path}: {error.strerror}",
             hint=f"check the free space and the owner of {path.parent}",
         ) from error
+    finally:  # also after Ctrl-C: it may hold a secret
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
 
 
 def _sync_dir(path: Path) -> None:

@@ -13,8 +13,8 @@ import click
 
 from gwctl.cli.output import Outcome, show_outcome, write
 from gwctl.config import Settings, profile_of, require_profile
-from gwctl.environment import Environment, own_environment
-from gwctl.errors import Usage
+from gwctl.environment import DEFAULT_PROFILE, Environment, own_environment
+from gwctl.errors import Configuration, Usage
 from gwctl.lifecycle.profile import Profile
 from gwctl.paths import Paths
 from gwctl.plain_text import one_line
@@ -114,9 +114,7 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., int]:
     def callback(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401 - the verbs' own options
         call = context.ensure_object(Call)
         call.verb_name = command_name(context)
-        makes_one_or_all = options.get("sandbox") or options.get("every")
-        if call.profile is not None and not makes_one_or_all and _needs_profile(call.verb_name):
-            require_profile(call.profile, call.environment)
+        _look_for_profile(call, call.verb_name, options)
         outcome = function(call, **options)
         show_outcome(call.verb_name, outcome, as_json=call.as_json)
         return outcome.exit_code
@@ -124,10 +122,26 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., int]:
     return callback
 
 
-def _needs_profile(verb_name: str) -> bool:
-    """Return whether a verb is for a profile that there must be: a sandbox's is made by the call."""
-    outside = {"profile", "setup", "release", "browser", "completion", "service"}
-    return verb_name.partition(" ")[0] not in outside
+_WITHOUT_PROFILE = {"profile", "setup", "release", "browser", "completion", "service", "doctor"}
+
+
+def _look_for_profile(call: Call, verb_name: str, options: Mapping[str, Any]) -> None:
+    """Raise Configuration if a verb needs a profile and there is none of that name; a sandbox's is made by the call.
+
+    GWCTL_PROFILE may name one that only variables make. One that is not there is stopped, which is only said.
+    """
+    makes_one_or_all = options.get("sandbox") or options.get("every")
+    if makes_one_or_all or verb_name.partition(" ")[0] in _WITHOUT_PROFILE:
+        return
+    name = call.profile or (None if call.environment.get("GWCTL_PROFILE") else call.profile_name)
+    if name is None or name == DEFAULT_PROFILE:
+        return
+    try:
+        require_profile(name, call.environment)
+    except Configuration as error:
+        if verb_name != "down" and options.get("wanted") != "stopped":
+            raise
+        call.say(error.message)
 
 
 def command_name(context: click.Context) -> str:

@@ -64,7 +64,7 @@ INTERRUPTED = 130
 _QUIET = re.compile(r"-v*qv*|--quiet")
 
 VERBS = {
-    "setup": ("guide", "Set up a profile: ask, check, log in once, start at boot."),
+    "setup": ("setup_verb", "Set up a profile: ask, check, log in once, start at boot."),
     "up": ("session_verbs", "Start the gateway, log in and keep the session alive."),
     "down": ("session_verbs", "Log out and stop the profile."),
     "restart": ("session_verbs", "Restart the gateway and restore the session."),

@@ -10,9 +10,11 @@ import click
 
 from gwctl.cli.call import Call, SuggestingGroup, global_options, verb
 from gwctl.cli.output import Outcome, rows
-from gwctl.config import load, profile_names, profile_of, require_profile
+from gwctl.config import load, profile_names, profile_of, require_profile, usual_profile
 from gwctl.environment import secrets_out_of_reach
 from gwctl.errors import Configuration, ProfileHeld, Usage
+from gwctl.lifecycle.account import forget_secrets
+from gwctl.lifecycle.profile import Profile
 from gwctl.lifecycle.settings_file import checked, editing, pair_of, save
 from gwctl.profile_registry import known_names
 from gwctl.session_status import typed
@@ -136,7 +138,7 @@ def set_(call: Call, *, name: str, pairs: tuple[str, ...]) -> Outcome:
 def use(call: Call, *, name: str) -> Outcome:
     """Use profile NAME where neither --profile nor GWCTL_PROFILE names one."""
     require_profile(name, call.environment)
-    file = call.paths.default_profile_file
+    file = Profile(name, call.environment).paths.default_profile_file
     make_missing(file.parent)
     write_bytes(file, f"{name}\n".encode())
     return Outcome({"profile": name}, f"using {name} where no profile is named")
@@ -183,7 +185,8 @@ def delete(call: Call, *, name: str) -> Outcome:
     with editing(call.paths) as document:
         if name in document.get("profiles", {}):
             del document["profiles"][name]
-    if name == profile_of(call.environment):
+    if name == usual_profile(paths):
         paths.default_profile_file.unlink(missing_ok=True)
+    forget_secrets(call.target().with_name(name))
     shutil.rmtree(paths.profile_dir, ignore_errors=True)
     return Outcome({"profile": name}, f"deleted {name}")

@@ -9,11 +9,13 @@ import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gwctl.cli.call import Call
-from gwctl.errors import Configuration, ProfileHeld, Unavailable
+from gwctl.environment import SECRET_PREFIXES
+from gwctl.errors import Configuration, GwctlError, ProfileHeld, Unavailable
 from gwctl.integrations import service_files, service_managers
 from gwctl.integrations.service_files import Account, Options, Wanted
 
@@ -53,8 +55,9 @@ class Place(ABC):
         """Raise GwctlError if the service would end at once; name the variables that it will not have."""
         self.call.settings()
         for name in self.environ:
-            if name.startswith("GWCTL_") and name not in {"GWCTL_HOME", "GWCTL_PROFILE"}:
-                better = "--password-file" if "PASSWORD" in name else "config.toml"
+            if name.startswith("GWCTL_") and not name.startswith(("GWCTL_HOME", "GWCTL_PROFILE", "GWCTL_TEST_")):
+                secret = name.startswith(SECRET_PREFIXES)
+                better = "--password-file" if "PASSWORD" in name else "a file or a command" if secret else "config.toml"
                 self.call.say(f"the service will not have {name}, which is set here; use {better}")
 
     def describe(self) -> dict[str, Any]:
@@ -175,7 +178,7 @@ class SystemdPlace(Place):
             )
 
     def _linger(self) -> list[str]:
-        lingers = self.system or (_LINGERING / getpass.getuser()).exists()
+        lingers = self.system or (_LINGERING / _user_name()).exists()
         return [] if lingers else ["to run it while you are logged out: loginctl enable-linger"]
 
     def remove(self) -> list[str]:
@@ -197,7 +200,7 @@ class CronPlace(Place):
 
     def __init__(self, call: Call) -> None:
         super().__init__(call, Path())
-        self.where = f"the crontab of {getpass.getuser()}"
+        self.where = f"the crontab of {_user_name()}"
 
     def render(self, options: Options) -> str:
         """Return the block."""
@@ -229,7 +232,7 @@ class LaunchdPlace(Place):
 
     def __init__(self, call: Call) -> None:
         label = service_files.job_label(call.paths.profile)
-        file = Path(call.environment.variables["HOME"]) / "Library" / "LaunchAgents" / f"{label}.plist"
+        file = _home_of(call) / "Library" / "LaunchAgents" / f"{label}.plist"
         super().__init__(call, file)
         self.leave = f"launchctl bootout gui/{os.getuid()}/{label}"
 
@@ -253,17 +256,48 @@ class LaunchdPlace(Place):
 
 def _user_units(call: Call) -> Path:
     config = call.environment.variables.get("XDG_CONFIG_HOME") or ""
-    home = Path(config) if config.startswith("/") else Path(call.environment.variables["HOME"]) / ".config"
+    home = Path(config) if config.startswith("/") else _home_of(call) / ".config"
     return home / "systemd" / "user"
 
 
 def places(call: Call) -> Iterator[Place]:
     """Yield the places for the service managers that this machine has for its user, the best first."""
-    if sys.platform == "darwin":
-        yield LaunchdPlace(call)
-    else:
-        systemd = SystemdPlace(call, system=False)
-        if systemd.systemctl.is_running():
-            yield systemd
-    if shutil.which("crontab", path=call.environment.get("PATH")):
-        yield CronPlace(call)
+    for place in _all_places(call):
+        if isinstance(place, SystemdPlace) and (place.system or not place.systemctl.is_running()):
+            continue
+        yield place
+
+
+def installed_places(call: Call) -> Iterator[Place]:
+    """Yield the places where a service of the profile is installed, whether its manager runs or not."""
+    for place in _all_places(call):
+        with suppress(GwctlError, OSError):  # such as a crontab that this account may not have
+            if place.read() is not None:
+                yield place
+
+
+def _all_places(call: Call) -> Iterator[Place]:
+    with suppress(Configuration):  # an account without a name or a home folder has none
+        if sys.platform == "darwin":
+            yield LaunchdPlace(call)
+        else:
+            yield SystemdPlace(call, system=False)
+            if os.geteuid() == 0:
+                yield SystemdPlace(call, system=True)
+    with suppress(Configuration):
+        if shutil.which("crontab", path=call.environment.get("PATH")):
+            yield CronPlace(call)
+
+
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise Configuration(f"uid {os.geteuid()} has no name on this machine", hint="id") from None
+
+
+def _home_of(call: Call) -> Path:
+    home = call.environment.get("HOME")
+    if home is None:
+        raise Configuration("this account has no home folder", hint="set HOME")
+    return Path(home)

@@ -12,7 +12,7 @@ import click
 
 from gwctl.cli.call import Call, SuggestingGroup, global_options, verb
 from gwctl.cli.output import Outcome
-from gwctl.cli.service_places import CronPlace, LaunchdPlace, Place, SystemdPlace, places
+from gwctl.cli.service_places import CronPlace, LaunchdPlace, Place, SystemdPlace, installed_places, places
 from gwctl.errors import Configuration, Usage
 from gwctl.gateway.isolated import firewall_of
 from gwctl.integrations.service_files import Options, State, compare, difference, read_options
@@ -50,10 +50,10 @@ _FIREWALL = click.option(
 
 def _found_place(call: Call, hint: str) -> Place:
     """Return the place of a service that is installed, else the best one; raise Usage if there is no manager."""
-    possible = list(places(call))
-    if not possible:
-        raise Usage("this machine has no service manager for its users: neither systemd nor cron", hint=hint)
-    return next((place for place in possible if place.read() is not None), possible[0])
+    for found in (installed_places(call), places(call)):
+        if (place := next(iter(found), None)) is not None:
+            return place
+    raise Usage("this machine has no service manager for its users: neither systemd nor cron", hint=hint)
 
 
 def _place(call: Call, chosen: dict[str, Any]) -> Place:
@@ -114,12 +114,22 @@ def install(call: Call, *, no_start: bool, force: bool, **chosen: Any) -> Outcom
     return Outcome(data, "" if call.quiet else text)
 
 
-def install_at(
-    place: Place, chosen: Mapping[str, Any], *, start: bool = True, force: bool = False
+def install_at(  # noqa: PLR0913 - the choices of an install
+    place: Place,
+    chosen: Mapping[str, Any],
+    *,
+    start: bool = True,
+    force: bool = False,
+    keeps_options: bool = True,
+    before_load: Callable[[], object] = lambda: None,
 ) -> tuple[dict[str, Any], str]:
-    """Install the service, and return it for machines and for people; raise GwctlError."""
+    """Install the service, and return it for machines and for people; raise GwctlError.
+
+    ``keeps_options``: those of an earlier install stay unless they are chosen anew. ``before_load`` is called when
+    nothing but the service manager can refuse any more.
+    """
     found = place.read()
-    options = _options({**dict.fromkeys(Options.__slots__), **chosen}, found)
+    options = _options({**dict.fromkeys(Options.__slots__), **chosen}, found if keeps_options else None)
     place.check(options)
     wanted = place.render(options)
     state = compare(found, wanted)
@@ -127,6 +137,7 @@ def install_at(
         _refuse_edited(place, "overwritten")
     if state is not State.CURRENT:
         place.write(wanted)
+    before_load()
     started, following = place.load(changed=state is not State.CURRENT, start=start)
     said = {State.ABSENT: "installed", State.CURRENT: "already installed"}.get(state, "updated")
     text = "\n".join([f"{said}: {place.where}", *following])

@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gwctl.config import Settings, check_profile_name
+from gwctl.config import Settings, check_profile_name, usual_profile
 from gwctl.environment import Environment
 from gwctl.errors import GwctlError
 from gwctl.paths import Paths
@@ -158,7 +158,7 @@ class Case:
 
     def command(self, rest: str) -> str:
         """Return the command to type for this profile."""
-        return typed(self.profile, rest)
+        return typed(self.profile, rest, usual_profile(self.paths))
 
     @property
     def known(self) -> Settings:

@@ -159,10 +159,12 @@ class Alert:
     at: str
 
 
-def compose(event: Event, what: str, profile: str, at: str, command: str | None = None) -> Alert:
+def compose(  # noqa: PLR0913 - what a notification is made of
+    event: Event, what: str, profile: str, at: str, command: str | None = None, *, usual: str = "default"
+) -> Alert:
     """Return a notification as people see it: the profile, what happened, the next command."""
     kind = KINDS[event]
-    text = f"{profile}: {tidy(what)}. Next: {typed(profile, command or kind.command)}"
+    text = f"{profile}: {tidy(what)}. Next: {typed(profile, command or kind.command, usual)}"
     return Alert(event, kind.severity, f"gwctl {profile}: {kind.title}", text, at)
 
 
@@ -178,8 +180,16 @@ class Alerts:
     ``kept`` is what ``to_json`` returned in an earlier supervisor; ``unkept`` means that there are changes to save.
     """
 
-    def __init__(self, profile: str, wall_s: Callable[[], float], kept: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        profile: str,
+        wall_s: Callable[[], float],
+        kept: Mapping[str, Any] | None = None,
+        *,
+        usual: str = "default",
+    ) -> None:
         self._profile = profile
+        self._usual = usual
         self._wall_s = wall_s
         kept = kept or {}
         told = kept.get("told")
@@ -284,13 +294,13 @@ class Alerts:
                 return []
             self._told[_key(Event.HELD_BACK)], self.unkept = now_s, True
             text = f"too many notifications: gwctl holds further ones back for up to an hour (this one: {event})"
-            return [compose(Event.HELD_BACK, text, self._profile, at)]
+            return [compose(Event.HELD_BACK, text, self._profile, at, usual=self._usual)]
         self._told[key] = now_s
         self._sent_s.append(now_s)
         if event not in {Event.RECOVERED, Event.PAGE_UNKNOWN_BUT_UNDERSTOOD}:
             self._open.add(event)
         self.unkept = True
-        return [compose(event, what, self._profile, at, command)]
+        return [compose(event, what, self._profile, at, command, usual=self._usual)]
 
     def _forget(self, now_s: float) -> None:
         """Drop notifications sent long ago, or in the future by a clock that was set back."""

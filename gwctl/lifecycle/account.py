@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
 from gwctl.config import load, profile_names
 from gwctl.credentials import Secret, import_keyring
-from gwctl.environment import secrets_out_of_reach
-from gwctl.errors import Unavailable
+from gwctl.environment import Environment, secrets_out_of_reach
+from gwctl.errors import GwctlError, Unavailable
 from gwctl.lifecycle.profile import Profile
+from gwctl.setting_keys import SECRET_KEYS
 from gwctl.state_file import make_missing, write_bytes
 from gwctl.version import adding
 
 _ACCOUNT_NUMBER = re.compile(r"D?[UFI]\d{5,9}", re.IGNORECASE)
+_PLACES = {"GWCTL_HOME", "GWCTL_TRUST_HOME", "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"}
 _RECOMMENDED = 1
 """Keyrings of a lower priority keep secrets where others can read them, or nowhere (keyring's own advice)."""
 
@@ -34,8 +37,12 @@ def doubts_of_username(profile: Profile, username: str, mode: str) -> Iterator[s
         yield f"{username} looks like an account number; the username is what you type on IBKR's login page"
     if "@" in username:
         yield f"{username} looks like an e-mail address; IBKR's usernames have no @"
+    written = Environment({name: value for name, value in profile.environment.variables.items() if name in _PLACES})
     for name in profile_names(profile.environment):
-        other = load(name, environment=profile.environment)
+        try:
+            other = load(name, environment=written)
+        except GwctlError:  # a folder or a table of somebody else's
+            continue
         if name != profile.name and other["mode"] != mode and str(other["username"]).lower() == username.lower():
             yield f"profile {name!r} has that username as a {other['mode']} account; a paper account has one of its own"
 
@@ -49,7 +56,7 @@ def keyring_is_usable() -> bool:
     with secrets_out_of_reach():
         try:
             return float(keyring.get_keyring().priority) >= _RECOMMENDED
-        except (keyring.errors.KeyringError, RuntimeError, AttributeError, TypeError):
+        except (keyring.errors.KeyringError, ImportError, RuntimeError, AttributeError, TypeError):
             return False
 
 
@@ -58,19 +65,35 @@ def secret_file(profile: Profile, name: str) -> Path:
     return profile.paths.config_dir / f"{profile.name}.{name}"
 
 
-def keep_secret(profile: Profile, name: str, secret: Secret, keep: Keep) -> dict[str, str | None]:
-    """Keep a secret, and return the settings that lead to it, None for those to be removed.
+def keep_secret(profile: Profile, name: str, secret: Secret | None, keep: Keep) -> dict[str, str | None]:
+    """Keep a secret, or with ``ASK`` none; return the settings that lead to it, None for those to be removed.
 
     Raise Unavailable if the keyring does not take it, DiskTrouble if the file cannot be written.
     """
-    if keep is Keep.FILE:
-        file = secret_file(profile, name)
+    file = secret_file(profile, name)
+    if keep is Keep.FILE and secret is not None:
         make_missing(file.parent)
         write_bytes(file, f"{secret.reveal()}\n".encode())
-        return {f"{name}_file": str(file)}
-    if keep is Keep.KEYRING:
+        return {f"{name}_file": str(file), f"{name}_command": None}
+    if keep is Keep.KEYRING and secret is not None:
         store_in_keyring(profile.name, name, secret)
-    return {f"{name}_file": None}
+    elif keep is Keep.ASK:
+        _remove_from_keyring(profile.name, name)
+    file.unlink(missing_ok=True)
+    return {f"{name}_file": None, f"{name}_command": None}
+
+
+def forget_secrets(profile: Profile) -> None:
+    """Remove the files in which `gwctl setup` kept the profile's secrets."""
+    for name in SECRET_KEYS:
+        secret_file(profile, name).unlink(missing_ok=True)
+
+
+def _remove_from_keyring(profile: str, name: str) -> None:
+    with suppress(ImportError):
+        keyring = import_keyring()
+        with secrets_out_of_reach(), suppress(keyring.errors.KeyringError):
+            keyring.delete_password(f"gwctl:{profile}", name)
 
 
 def store_in_keyring(profile: str, name: str, secret: Secret) -> None:
@@ -83,5 +106,5 @@ def store_in_keyring(profile: str, name: str, secret: Secret) -> None:
     try:
         with secrets_out_of_reach():
             keyring.set_password(f"gwctl:{profile}", name, secret.reveal())
-    except keyring.errors.KeyringError:
+    except (keyring.errors.KeyringError, ImportError):
         raise Unavailable("no usable keyring", hint=hint) from None

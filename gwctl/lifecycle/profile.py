@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gwctl.config import Settings, check_profile_name, load
+from gwctl.config import Settings, check_profile_name, load, usual_profile
 from gwctl.environment import DEFAULT_PROFILE, Environment
 from gwctl.errors import CredentialsMissing, DiskTrouble, GatewayUnreachable, GwctlError
 from gwctl.paths import Paths
@@ -50,7 +50,7 @@ class Profile:
 
     def command(self, rest: str) -> str:
         """Return the next command to type for this profile."""
-        return typed(self.name, rest)
+        return typed(self.name, rest, usual_profile(Paths.for_profile(DEFAULT_PROFILE, self.environment.home)))
 
 
 class Observer:

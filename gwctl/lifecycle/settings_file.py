@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,19 +77,44 @@ def editing(paths: Paths) -> Iterator[Any]:
     make_missing(file.parent)
     try:
         with FileLock(file.with_name(f"{file.name}.lock"), mode=0o600).acquire(timeout=LOCK_TIMEOUT_S):
-            before = file.read_text(encoding="utf-8-sig") if file.exists() else ""
+            before = file.read_bytes().decode("utf-8-sig") if file.exists() else ""
             document = tomlkit.parse(before)
             yield document
-            if (text := tomlkit.dumps(document)) != before:
-                write_bytes(file, text.encode())
+            text = tomlkit.dumps(document)
+            _require_same(file, text, document)
+            if text != before:
+                write_bytes(file.resolve(), text.encode())  # a link of the user's stays one
     except Timeout:
         raise ProfileHeld(f"another gwctl is writing {file}", hint="the same command again") from None
 
 
-def save(profile: Profile, values: Mapping[str, Any], *, create: bool | None) -> Saved:
+def _require_same(file: Path, text: str, document: Any) -> None:  # noqa: ANN401 - tomlkit's own
+    """Raise Configuration if a text does not say what the document does: tomlkit cannot change every form."""
+    import tomllib
+
+    with suppress(ValueError):
+        # The table of all profiles is not written while it is empty.
+        if {"profiles": {}, **tomllib.loads(text)} == {"profiles": {}, **document.unwrap()}:
+            return
+    raise _not_changeable(file)
+
+
+def _not_changeable(file: Path) -> Configuration:
+    text = f"gwctl cannot change {file}: it has its profiles in another form than [profiles.NAME]"
+    return Configuration(text, hint="gwctl profile edit")
+
+
+def save(
+    profile: Profile,
+    values: Mapping[str, Any],
+    *,
+    create: bool | None,
+    keep: Callable[[], Mapping[str, Any]] = dict,
+) -> Saved:
     """Write ``values``, which are ``checked``, into the profile's table; a new profile gets a port that no other has.
 
-    A value of None removes the setting from the table.
+    A value of None removes the setting from the table. ``keep`` is called once nothing but the writing can fail, and
+    returns further values.
 
     ``create`` says whether the profile must be new, or must be there; None takes both. Raise Configuration, changing
     nothing, for a file with an error, and for values that do not fit each other.
@@ -108,18 +134,41 @@ def save(profile: Profile, values: Mapping[str, Any], *, create: bool | None) ->
             raise Configuration(f"unknown profile {name!r}", hint=f"gwctl profile create {name}")
         written = {key: value for key, value in values.items() if value is not None}
         note = _shared_ports(profile.paths, name, written)
-        if not is_there and create is not False and "port" not in written:
+        if not is_there and "port" not in written and _needs_port(profile, create=create):
             written["port"] = _free_port(profile.paths, name, written)
         _check_together(profile, written)
+        removed = values.keys() - written.keys()
+        _change(file, document, name, written, removed)
+        _require_same(file, tomlkit.dumps(document), document)
+        kept = keep()
+        more = {key: value for key, value in kept.items() if value is not None}
+        _change(file, document, name, more, kept.keys() - more.keys())
+    return Saved(file, load(name, environment=profile.environment), note)
+
+
+def _change(file: Path, document: Any, name: str, written: Mapping[str, Any], removed: AbstractSet[str]) -> None:  # noqa: ANN401
+    import tomlkit
+
+    try:
         if "profiles" not in document:
             document["profiles"] = tomlkit.table(is_super_table=True)
         if name not in document["profiles"]:
             document["profiles"][name] = tomlkit.table()
         for key, value in written.items():
             document["profiles"][name][key] = value
-        for key in values.keys() - written.keys():
+        for key in removed:
             document["profiles"][name].pop(key, None)
-    return Saved(file, load(name, environment=profile.environment), note)
+    except (ValueError, TypeError, tomlkit.exceptions.TOMLKitError):
+        raise _not_changeable(file) from None
+
+
+def _needs_port(profile: Profile, *, create: bool | None) -> bool:
+    """Return whether a profile without a table needs a port of its own there: a new one, that has none elsewhere."""
+    if create is not None:
+        return create
+    settings = load(profile.name, environment=profile.environment)
+    had_a_gateway = settings.paths.gateway_state_file.exists() or settings.paths.gateway_served_file.exists()
+    return settings.values["port"].source == BUILT_IN and not had_a_gateway
 
 
 def _how_to_change(file: Path, name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from gwctl import process
-from gwctl.config import Settings
+from gwctl.config import Settings, usual_profile
 from gwctl.core.messages import LoginDone, LoginResult
 from gwctl.credentials import Credentials, Found, Sources, find, require
 from gwctl.environment import Environment
@@ -52,7 +52,7 @@ def find_login(settings: Settings, sources: Sources) -> tuple[Credentials, dict[
     """
     password = find("password", settings, sources)
     totp = find("totp_secret", settings, replace(sources, prompt=None))
-    credentials = require(settings["username"], password, totp, settings.profile)
+    credentials = require(settings["username"], password, totp, settings.profile, usual_profile(settings.paths))
     _check_second_factor(settings, totp)
     found = {name: one for name, one in (("password", password), ("totp_secret", totp)) if one is not None}
     return credentials, found

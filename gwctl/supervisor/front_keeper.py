@@ -56,8 +56,10 @@ class FrontKeeper:
         if running is None or watching is None or (running.front is not None and process.is_alive(running.front)):
             return False
         waiting = asyncio.ensure_future(tried.wait())
-        await asyncio.wait([waiting, watching], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
+        try:
+            await asyncio.wait([waiting, watching], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
         return running.front is not None and running.is_alive()
 
     async def close(self) -> None:
@@ -79,8 +81,6 @@ class FrontKeeper:
             running.front = await asyncio.to_thread(self._own_front, running.port)
         else:
             running.front, running.front_spawned = spawned.identity, spawned
-        with contextlib.suppress(GwctlError):  # on a full disk, the next start recognizes it by its port
-            await whole(write_json, self._paths.gateway_state_file, running.to_json())
 
     def _own_front(self, port: int) -> process.Identity:
         """Return the front of ours that has the port; raise _Failed if another program has it."""
@@ -117,11 +117,12 @@ class FrontKeeper:
             await self._start(running)
         except _Failed as error:
             return str(error)
-        else:
-            return None
         finally:
             self._tried.set()
             self._tried = asyncio.Event()
+        with contextlib.suppress(GwctlError):  # on a full disk, the next start recognizes it by its port
+            await whole(write_json, self._paths.gateway_state_file, running.to_json())
+        return None
 
 
 class _Failed(Exception):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gwctl.background_writer import BackgroundWriter
-from gwctl.config import Settings
+from gwctl.config import Settings, usual_profile
 from gwctl.errors import GwctlError, ProfileHeld, ReleaseBroken, ReleaseMissing
 from gwctl.gateway import keystore
 from gwctl.gateway.launch import adopt
@@ -139,7 +139,7 @@ def refuse_other_kind(paths: Paths, profile: str, *, sandbox: bool) -> None:
     if served is None or served.sandbox == sandbox or adopt(paths) is None:
         return
     left = "the sandbox" if served.sandbox else "a session at IBKR"
-    down = typed(profile, "down")
+    down = typed(profile, "down", usual_profile(paths))
     raise ProfileHeld(
         f"profile {profile!r} still has a gateway running with {left}", hint=f"{down}, or another --profile"
     )
@@ -201,7 +201,7 @@ def drift_of_supervisor(started_with: Settings, configured: Settings) -> list[Dr
 
 def command(settings: Settings, rest: str) -> str:
     """Return a gwctl command for the settings' profile."""
-    return typed(settings.profile, rest)
+    return typed(settings.profile, rest, usual_profile(settings.paths))
 
 
 def down_then_up(settings: Settings) -> str:

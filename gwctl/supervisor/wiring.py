@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from gwctl.config import Settings
+from gwctl.config import Settings, usual_profile
 from gwctl.core.policy import Policy
 from gwctl.credentials import Credentials, Found, Secret
 from gwctl.environment import Environment
@@ -56,7 +56,7 @@ class BackgroundNotifier:
         kept = None
         with contextlib.suppress(GwctlError):
             kept, _ = read_json(self._file)
-        self._desk = Alerts(self._profile, wall_s, kept)
+        self._desk = Alerts(self._profile, wall_s, kept, usual=usual_profile(settings.paths))
 
     def see(self, entry: dict[str, Any]) -> None:
         """Begin to notify about ``entry`` if needed, and return at once."""

@@ -66,7 +66,7 @@ def test_a_page_that_is_new_is_explained(home: Home) -> None:
 def test_none_is_kept(home: Home) -> None:
     """Without a failed login, that is the answer, with exit 0, and no file is created."""
     assert home.gwctl("login", "--explain").check(0).stdout == "no record of a failed login of profile 'default'\n"
-    envelope = home.gwctl("--profile", "other", "login", "--explain", "--json").check(0).envelope
+    envelope = home.gwctl("login", "--explain", "--json", GWCTL_PROFILE="other").check(0).envelope
     assert envelope["data"] == {"login": None}
     assert not home.home.exists()
 

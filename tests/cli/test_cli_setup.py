@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pexpect
 import pytest
 from cli_fakes import Home, RealHome, a_home, a_real_home, one_line_with_hint
+from service_fakes import OfflineSystemctl, RecordingSystemctl, RefusingSystemctl
 from terminal import on_terminal
 
+from gwctl.config import Settings, load
+from gwctl.credentials import Sources, find
+from gwctl.environment import Environment
 from gwctl.sandbox.settings import Account
+from gwctl.supervisor.attempt import run_secret_command
 
+CRONTAB = """#!/bin/sh
+case $1 in
+  -l) cat {file} 2>/dev/null || {{ echo "no crontab for you" >&2; exit 1; }} ;;
+  -) cat >{file} ;;
+  -r) : >{file} ;;
+esac
+"""
 USERNAME, PASSWORD = "wren4417", "Heron-Jetty-9032"
 SPOKEN_S = 90
 
@@ -71,7 +85,7 @@ def test_a_person_answers_each_question(real: RealHome) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     settings = real.gwctl("profile", "show", "--json").check(0).envelope["data"]["settings"]
     shown = {key: settings[key]["value"] for key in ("username", "mode", "second_factor", "password_file")}
-    assert shown == {"username": USERNAME, "mode": "paper", "second_factor": "none", "password_file": str(file)}
+    assert shown == {"username": USERNAME, "mode": "paper", "second_factor": None, "password_file": str(file)}
     _run_again(real)
 
 
@@ -143,3 +157,239 @@ def test_what_is_missing_or_wrong_is_said(home: Home, flags: list[str], fed: str
     done = home.gwctl("setup", "--no-login", "--keep-password", "file", *flags, stdin=fed)
     assert said in one_line_with_hint(done.check(code)).replace("\n  try: ", "\n")
     assert [file for file in home.home.rglob("*") if file.is_file()] == []
+
+
+FLAGS = ("setup", "--no-login", "--username", "wren", "--keep-password", "file")
+
+
+def password_of(home: Home, **variables: str) -> tuple[str, str]:
+    """Return the password that a login would send, and its source."""
+    environment = Environment({"GWCTL_HOME": str(home.home), **variables})
+    found = find("password", load("default", environment=environment), Sources(environment, run_secret_command_of))
+    return ("", "") if found is None else (found.secret.reveal(), found.source)
+
+
+def run_secret_command_of(argv: Sequence[str]) -> str:
+    return run_secret_command(argv, dict(os.environ))
+
+
+def load_of(home: Home) -> Settings:
+    """Return the default profile's settings as config.toml has them."""
+    return load("default", environment=Environment({"GWCTL_HOME": str(home.home)}))
+
+
+@pytest.fixture
+def installed(home: Home, real_release_zip: Path) -> Home:
+    """Return a home whose release is there, and whose crontab is a file: its program does what the real one does."""
+    home.gwctl("release", "install", str(real_release_zip)).check(0)
+    programs = home.folder / "programs"
+    programs.mkdir()
+    program = programs / "crontab"
+    program.write_text(CRONTAB.format(file=home.folder / "crontab"))
+    program.chmod(0o755)
+    home.variables["PATH"] = f"{programs}:{os.environ['PATH']}"
+    return home
+
+
+def crontab(home: Home) -> str:
+    """Return the crontab of a home."""
+    return (home.folder / "crontab").read_text()
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        '[profiles.default]\npassword_command = ["echo", "old"]\n',
+        '[defaults]\npassword_command = ["echo", "old"]\n',
+        '[profiles.default]\nusername = "wren"\npassword_file = "/none"\n',
+    ],
+)
+def test_the_password_that_was_given_is_the_one_that_is_sent(installed: Home, before: str) -> None:
+    """No earlier source wins over it, whatever it was."""
+    installed.write_config(before)
+    installed.gwctl(*FLAGS, stdin="new\n").check(0)
+    assert password_of(installed) == ("new", "password_file")
+
+
+def test_a_variable_that_would_win_is_refused(installed: Home) -> None:
+    """Not saved beside it in silence: the live account of a variable must not get the paper account's password."""
+    for name, value in (("GWCTL_USERNAME", "other"), ("GWCTL_MODE", "live"), ("GWCTL_PASSWORD_FILE", "/old")):
+        done = installed.gwctl(*FLAGS, "--mode", "paper", stdin="new\n", **{name: value})
+        assert name in one_line_with_hint(done.check(78))
+        assert not (installed.home / "config.toml").exists()
+        assert not (installed.home / "default.password").exists()
+
+
+def test_another_username_needs_its_own_password(installed: Home) -> None:
+    """The password of one account is never sent for another (law 2)."""
+    installed.gwctl(*FLAGS, stdin="wrens\n").check(0)
+    assert "no IBKR password on stdin" in one_line_with_hint(
+        installed.gwctl("setup", "--no-login", "--username", "robin").check(2)
+    )
+    assert load_of(installed)["username"] == "wren"
+    assert password_of(installed) == ("wrens", "password_file")
+
+
+def test_what_gwctl_does_by_itself_is_not_written(installed: Home) -> None:
+    """A second factor by what secrets exist stays so; a file of a TOTP secret means TOTP; a command is kept."""
+    secret = installed.home.parent / "totp"
+    secret.write_text("GEZDGNBVGY3TQOJQ\n")
+    installed.gwctl(*FLAGS, "--totp-secret-file", str(secret), stdin="pw\n").check(0)
+    installed.gwctl("setup", "--no-login").check(0)
+    settings = load_of(installed)
+    assert settings["second_factor"] in {None, "totp"}
+    assert settings["totp_secret_file"] == str(secret)
+    installed.gwctl("profile", "set", "default", "second_factor=command").check(0)
+    with (installed.home / "config.toml").open("a") as file:
+        file.write('second_factor_command = ["cat"]\n')
+    installed.gwctl("setup", "--no-login").check(0)
+    assert load_of(installed)["second_factor"] == "command"
+
+
+def test_nobody_can_be_asked_about_a_doubt(installed: Home) -> None:
+    """It is said once, and the call goes on; other profiles' faults and others' folders are none of its business."""
+    (installed.home / "state" / "profiles" / "lost+found").mkdir(parents=True)
+    installed.write_config('[profiles.live]\nusername = "DU1234567"\nmode = "live"\n')
+    done = installed.gwctl(*FLAGS[:2], "--username", "DU1234567", "--keep-password", "file", stdin="pw\n").check(0)
+    assert done.stderr.count("looks like an account number") == 1
+    assert done.stderr.count("profile 'live' has that username") == 1
+    assert installed.gwctl("setup", "--no-login", "--no-input").check(0).stderr.count("account number") == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "port"),
+    [
+        ("[defaults]\nport = 5500\n", 5500),
+        ("", None),
+        ("# mine\r\n[profiles.default]\r\nport = 5300\r\n", 5300),
+    ],
+)
+def test_a_profile_keeps_its_port_and_its_file(installed: Home, before: str, port: int | None) -> None:
+    """A port that it has from elsewhere stays, and so do comments, line ends and a link to another place."""
+    elsewhere = installed.home.parent / "dotfiles.toml"
+    elsewhere.write_bytes(before.encode())
+    installed.home.mkdir(exist_ok=True)
+    (installed.home / "config.toml").symlink_to(elsewhere)
+    installed.gwctl(*FLAGS, stdin="pw\n").check(0)
+    assert load_of(installed)["port"] == port or port is None
+    assert (installed.home / "config.toml").is_symlink()
+    assert elsewhere.read_bytes().startswith(before.encode())
+
+
+@pytest.mark.parametrize(
+    "before",
+    ['profiles = { default = { mode = "live" } }\n', 'profiles.default.mode = "live"\nprofiles.default.port = 5300\n'],
+)
+def test_a_file_in_another_form_is_not_damaged(installed: Home, before: str) -> None:
+    """What cannot be changed without harm is left as it is, with an error; no secret is kept."""
+    installed.write_config(before)
+    for argv in (["profile", "create", "new"], ["--profile", "new", *FLAGS]):
+        done = installed.gwctl(*argv, stdin="pw\n")
+        content = (installed.home / "config.toml").read_text()
+        assert (done.exit_code, content) == (78, before) or tomllib.loads(content)["profiles"]["default"][
+            "mode"
+        ] == "live"
+        assert done.exit_code == 0 or not list(installed.home.glob("*.password"))
+
+
+def test_a_save_that_fails_keeps_no_secret(installed: Home) -> None:
+    """Ports that do not fit: config.toml and the earlier password are as they were."""
+    installed.gwctl(*FLAGS, stdin="first\n").check(0)
+    written = (installed.home / "config.toml").read_text()
+    installed.gwctl(*FLAGS, "--set", "port=5005", "--set", "health_port=5005", stdin="second\n").check(78)
+    assert (installed.home / "config.toml").read_text() == written
+    assert password_of(installed) == ("first", "password_file")
+
+
+def test_what_is_not_wanted_any_more_is_removed(installed: Home) -> None:
+    """`ask` keeps the password nowhere, and `profile delete` leaves no secret of the profile."""
+    installed.gwctl(*FLAGS, stdin="pw\n").check(0)
+    installed.gwctl(*FLAGS[:-1], "ask").check(0)
+    assert password_of(installed) == ("", "")
+    assert not (installed.home / "default.password").exists()
+    installed.gwctl("--profile", "other", *FLAGS, stdin="pw\n").check(0)
+    installed.gwctl("profile", "delete", "other").check(0)
+    assert not list(installed.home.glob("other.*"))
+
+
+def test_flags_that_have_no_use_are_refused(installed: Home) -> None:
+    """Before anything is asked or done."""
+    for flags in (["--username", "wren"], ["--set", "mode=paper"], ["--password-file", "/none"]):
+        done = installed.gwctl("setup", "--sandbox", *flags)
+        assert "the sandbox has an account of its own" in one_line_with_hint(done.check(2))
+    done = installed.gwctl(*FLAGS, "--at-boot", "launchd", stdin="pw\n")
+    assert "this machine has no launchd" in one_line_with_hint(done.check(2))
+    assert not (installed.home / "config.toml").exists()
+    fifo = installed.home.parent / "fifo"
+    os.mkfifo(fifo)
+    done = installed.gwctl("setup", "--no-login", "--username", "wren", "--password-file", str(fifo))
+    assert "no regular file" in one_line_with_hint(done.check(2))
+
+
+def test_a_service_of_an_earlier_install_does_not_keep_its_password(installed: Home, tmp_path: Path) -> None:
+    """The crontab that `setup` writes names no file of before, and no sandbox."""
+    old = tmp_path / "old"
+    old.write_text("old\n")
+    installed.gwctl(*FLAGS, stdin="new\n").check(0)
+    installed.gwctl("service", "install", "--cron", "--password-file", str(old)).check(0)
+    assert str(old) in crontab(installed)
+    installed.gwctl(*FLAGS, "--at-boot", "cron", stdin="new\n").check(0)
+    assert "PASSWORD_FILE" not in crontab(installed)
+    assert "--quiet" in crontab(installed)
+
+
+def test_an_account_without_a_name_or_home(installed: Home) -> None:
+    """As in containers: no service is offered, and nothing fails."""
+    done = installed.gwctl(*FLAGS, "--at-boot", "no", stdin="pw\n", HOME=None, USER=None, LOGNAME=None)
+    assert done.check(0)
+
+
+def test_the_service_manager_is_found(installed: Home) -> None:
+    """Systemd where the user's answers, else cron; what is installed is found whether it answers or not."""
+    folder = installed.folder
+    own = {"HOME": str(folder), "XDG_CONFIG_HOME": None}
+    running, offline = RecordingSystemctl(folder / "running"), OfflineSystemctl(folder / "offline")
+    path = installed.variables["PATH"]
+    done = installed.gwctl("service", "install", "--sandbox", "--json", PATH=offline.path(path), **own).check(0)
+    assert done.envelope["data"]["kind"] == "cron"
+    installed.gwctl("service", "uninstall", PATH=offline.path(path), **own).check(0)
+    assert "gwctl" not in crontab(installed)
+    done = installed.gwctl("service", "install", "--sandbox", "--json", PATH=running.path(path), **own).check(0)
+    assert done.envelope["data"]["kind"] == "systemd"
+    assert any("enable --now gwctl-default.service" in line for line in running.asked_to())
+    unit = folder / ".config" / "systemd" / "user" / "gwctl-default.service"
+    assert unit.exists()
+    done = installed.gwctl("service", "uninstall", PATH=offline.path(path), **own).check(0)
+    assert "removed: " in done.stdout
+    assert not unit.exists()
+    (folder / "programs" / "crontab").write_text("#!/bin/sh\necho 'you are not allowed' >&2; exit 1\n")
+    done = installed.gwctl("service", "install", "--sandbox", "--json", PATH=running.path(path), **own).check(0)
+    assert done.envelope["data"]["kind"] == "systemd"
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(150)
+def test_a_service_that_cannot_be_installed_ends_no_session(home: Home) -> None:
+    """A unit that a person edited, or one that systemd refuses: said, with its exit code; the session goes on."""
+    folder, path = home.folder, os.environ["PATH"]
+    own = {"HOME": str(folder), "XDG_CONFIG_HOME": None}
+    refusing = RefusingSystemctl(folder / "refusing")
+    done = home.gwctl("setup", "--sandbox", "--at-boot", "systemd", PATH=refusing.path(path), **own)
+    assert done.exit_code != 0
+    assert "not started at boot: " in done.stderr
+    assert done.stdout.startswith("ready: ")
+    assert home.status()["ready"]
+    pid = home.status()["supervisor"]["pid"]
+    unit = folder / ".config" / "systemd" / "user" / "gwctl-default.service"
+    unit.write_text("# by hand\n" + unit.read_text())
+    done = home.gwctl("setup", "--sandbox", "--at-boot", "systemd", PATH=refusing.path(path), **own).check(78)
+    assert "edited by hand" in done.stderr
+    assert home.status()["supervisor"]["pid"] == pid, "the supervisor was not touched"
+
+
+def test_no_login_starts_no_service_either(installed: Home) -> None:
+    """A unit that is started logs in."""
+    running = RecordingSystemctl(installed.folder / "running")
+    own = {"HOME": str(installed.folder), "XDG_CONFIG_HOME": None, "PATH": running.path(installed.variables["PATH"])}
+    installed.gwctl(*FLAGS, "--at-boot", "systemd", stdin="pw\n", **own).check(0)
+    assert not [line for line in running.asked_to() if "enable" in line]

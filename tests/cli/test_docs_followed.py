@@ -123,7 +123,7 @@ def test_marked_blocks_are_found() -> None:
     """A mark without a block, or a page that no test follows, would leave commands untested."""
     followed = {
         "tutorial.md",
-        *(f"how-to/{name}.md" for name in ("ci", "monitoring", "notifications", "pytest", "python")),
+        *(f"how-to/{name}.md" for name in ("ci", "clients", "monitoring", "notifications", "pytest", "python")),
         *(f"how-to/{name}.md" for name in ("several-accounts", "troubleshooting")),
         *ELSEWHERE,
     }

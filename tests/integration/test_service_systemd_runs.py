@@ -81,6 +81,7 @@ def test_final_code_is_not_tried_again(world: SystemdWorld) -> None:
     home = '/srv/odd "100%" $home'
     world.run("mkdir", "-p", home).check(0)
     world.write("/etc/systemd/system/gwctl-.service.d/quick.conf", QUICK)
+    world.run(GWCTL, "profile", "create", "bare", GWCTL_HOME=home).check(0)
     argv = [GWCTL, "--profile", "bare", "service", "install", "--systemd", "--system", "--user", "root"]
     done = world.run(*argv, GWCTL_HOME=home)
     assert done.exit_code == 69

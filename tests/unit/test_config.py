@@ -346,7 +346,10 @@ def test_variables_of_others_are_left_alone(tmp_path: Path) -> None:
     docs = Path(gwctl.__file__).parents[1] / "docs"
     named = {name for page in docs.rglob("*.md") for name in re.findall(r"\bGWCTL_[A-Z_]+[A-Z]\b", page.read_text())}
     links = ("GWCTL_SERVICE_HOST", "GWCTL_SERVICE_PORT_DOOR", "GWCTL_PORT_5443_TCP", "GWCTL_DOOR_PORT_5443_TCP_ADDR")
-    known = Environment(dict.fromkeys({*named, *links, "GWCTL_TEST_RELEASE_ZIP", "_GWCTL_COMPLETE", "PATH"}, "x"))
+    linked = {"GWCTL_LIVE_PORT": "tcp://10.0.0.1:5000"}
+    known = Environment(
+        dict.fromkeys({*named, *links, "GWCTL_TEST_RELEASE_ZIP", "_GWCTL_COMPLETE", "PATH"}, "x") | linked
+    )
     known.require_known()
     assert "GWCTL_PASSWORD_FILE" in named
 

