@@ -7,6 +7,7 @@ import stat
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -347,7 +348,7 @@ def test_an_account_without_a_name_or_home(installed: Home) -> None:
 def test_the_service_manager_is_found(installed: Home) -> None:
     """Systemd where the user's answers, else cron; what is installed is found whether it answers or not."""
     folder = installed.folder
-    own = {"HOME": str(folder), "XDG_CONFIG_HOME": None}
+    own: dict[str, Any] = {"HOME": str(folder), "XDG_CONFIG_HOME": None}
     running, offline = RecordingSystemctl(folder / "running"), OfflineSystemctl(folder / "offline")
     path = installed.variables["PATH"]
     done = installed.gwctl("service", "install", "--sandbox", "--json", PATH=offline.path(path), **own).check(0)
@@ -372,7 +373,7 @@ def test_the_service_manager_is_found(installed: Home) -> None:
 def test_a_service_that_cannot_be_installed_ends_no_session(home: Home) -> None:
     """A unit that a person edited, or one that systemd refuses: said, with its exit code; the session goes on."""
     folder, path = home.folder, os.environ["PATH"]
-    own = {"HOME": str(folder), "XDG_CONFIG_HOME": None}
+    own: dict[str, Any] = {"HOME": str(folder), "XDG_CONFIG_HOME": None}
     refusing = RefusingSystemctl(folder / "refusing")
     done = home.gwctl("setup", "--sandbox", "--at-boot", "systemd", PATH=refusing.path(path), **own)
     assert done.exit_code != 0
@@ -390,6 +391,7 @@ def test_a_service_that_cannot_be_installed_ends_no_session(home: Home) -> None:
 def test_no_login_starts_no_service_either(installed: Home) -> None:
     """A unit that is started logs in."""
     running = RecordingSystemctl(installed.folder / "running")
-    own = {"HOME": str(installed.folder), "XDG_CONFIG_HOME": None, "PATH": running.path(installed.variables["PATH"])}
+    own: dict[str, Any] = {"HOME": str(installed.folder), "XDG_CONFIG_HOME": None}
+    own["PATH"] = running.path(installed.variables["PATH"])
     installed.gwctl(*FLAGS, "--at-boot", "systemd", stdin="pw\n", **own).check(0)
     assert not [line for line in running.asked_to() if "enable" in line]

@@ -10,7 +10,9 @@ import gwctl
 from gwctl.config import Settings, check_profile_name, load, profile_names, profile_of, require_profile
 from gwctl.environment import Environment
 from gwctl.errors import Configuration
+from gwctl.lifecycle.profile import Profile
 from gwctl.setting_keys import KEYS, SECRET_KEYS, variable_of
+from gwctl.supervisor.served import command
 
 # For each key: its value from a flag, the variable, the profile and the defaults, and the result of each.
 SAMPLES: dict[str, list[Any]] = {
@@ -304,6 +306,16 @@ def test_the_profile_that_is_used_if_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "profile").symlink_to("/etc/hostname")
     with pytest.raises(Configuration, match="cannot read"):
         profile_of(environment)
+
+
+def test_commands_name_the_default_profile_where_another_is_used(tmp_path: Path) -> None:
+    """After `profile use live`, `gwctl up` would bring up the live account."""
+    environment = Environment({"GWCTL_HOME": str(tmp_path)})
+    assert Profile("default", environment).command("up") == "gwctl up"
+    (tmp_path / "profile").write_text("live\n")
+    assert Profile("default", environment).command("up") == "gwctl --profile default up"
+    assert Profile("live", environment).command("up") == "gwctl up"
+    assert command(load("default", environment=environment), "up") == "gwctl --profile default up"
 
 
 def test_a_profile_that_there_is_not(tmp_path: Path) -> None:
