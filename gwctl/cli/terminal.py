@@ -29,7 +29,7 @@ class Terminal(Observer):
         self._opened = False
         self._console: Console | None = None
         self._spinner: Status | None = None
-        self._current: tuple[str, float] | None = None
+        self._current: tuple[str, float, bool] | None = None
         self._began_s = time.monotonic()
         self.verbose = call.verbose
 
@@ -48,6 +48,11 @@ class Terminal(Observer):
         self._call.undone = text
 
     @property
+    def shows_times(self) -> bool:  # type: ignore[override] # known only when asked
+        """Whether each step is shown with the time that it took."""
+        return self._opened
+
+    @property
     def _is_silent(self) -> bool:
         return self._call.quiet or self._call.as_json
 
@@ -56,7 +61,7 @@ class Terminal(Observer):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._settle("[green]✓[/]" if kind is None else "[red]✗[/]")
+        self._settle(None if kind is None else "[red]✗[/]")
         self._opened, self._spinner = False, None
         self._stack.close()
 
@@ -65,30 +70,32 @@ class Terminal(Observer):
         with self._spinner_stopped():
             self._call.say(text)
 
-    def show(self, text: str) -> None:
-        """Write which step begins; on a terminal, show a spinner until the next step."""
+    def show(self, text: str, *, well: bool = True, until_s: float | None = None) -> None:
+        """Write which step begins; on a terminal, show a spinner until the next step, and what is left of its time."""
         text = one_line(text)
         if not self._opened:
             self._call.say(text)
             return
         from rich.markup import escape
 
-        self._settle("[green]✓[/]")
-        self._current = (text, time.monotonic())
+        self._settle()
+        self._current = (text, time.monotonic(), well)
+        shown = escape(text) if until_s is None else _Countdown(text, until_s)
         if self._spinner is None:
             from rich.console import Console
 
             self._console = Console(stderr=True, no_color=self._call.no_color or None, highlight=False)
-            self._spinner = self._stack.enter_context(self._console.status(escape(text)))
+            self._spinner = self._stack.enter_context(self._console.status(shown))
         else:
-            self._spinner.update(escape(text))
+            self._spinner.update(shown)
 
-    def _settle(self, mark: str) -> None:
+    def _settle(self, mark: str | None = None) -> None:
         if self._current is None or self._console is None:
             return
         from rich.markup import escape
 
-        (text, at_s), self._current = self._current, None
+        (text, at_s, well), self._current = self._current, None
+        mark = mark or ("[green]✓[/]" if well else "[yellow]![/]")
         self._console.print(f"{mark} {escape(text)} [dim]{at_s - self._began_s:.1f} s[/]")
 
     def ask_to_do(self, text: str) -> None:
@@ -139,3 +146,16 @@ class Terminal(Observer):
     def _say_trouble(self, seen: DownloadProgress) -> None:
         if seen.trouble:
             self.say(f"download: {seen.trouble}; retrying in {seen.pause_s:.0f} s")
+
+
+class _Countdown:
+    """A step and the seconds that are left of it, counted anew each time it is drawn."""
+
+    def __init__(self, text: str, until_s: float) -> None:
+        self._text = text
+        self._until_s = until_s
+
+    def __rich__(self) -> str:
+        from rich.markup import escape
+
+        return f"{escape(self._text)} [dim]{max(0.0, self._until_s - time.monotonic()):.0f} s left[/]"

@@ -329,14 +329,27 @@ def look_back(entries: Iterable[Mapping[str, Any]], now_s: float, last_sign: Las
     return Lately(now_s - DAY_S, now_s, history, tuple(last_lines(told)))
 
 
-def describe(entry: Mapping[str, Any]) -> str | None:
-    """Return a journal entry as a line for people, None if it is not meant for them."""
+_NOT_WELL = {"degraded", "recovering", "backoff", "locked_out"}
+
+
+def is_well(entry: Mapping[str, Any]) -> bool:
+    """Return whether a journal entry that people read is of something that goes as it should."""
+    if entry.get("kind") == "phase":
+        return entry.get("phase") not in _NOT_WELL
+    return entry.get("kind") != "warning" and entry.get("outcome", "success") == "success"
+
+
+def describe(entry: Mapping[str, Any], *, with_times: bool = True) -> str | None:
+    """Return a journal entry as a line for people, None if it is not meant for them.
+
+    ``with_times``: with how long it took, where the line itself shows no time.
+    """
     line: str | None = None
     match entry:
         case {"kind": "phase", "reason": reason}:
             line = str(reason)
         case {"kind": "gateway", "pid": pid, "port": port, "answered_s": answered_s}:
-            line = f"gateway answers on port {port} (pid {pid}, {answered_s} s)"
+            line = f"gateway answers on port {port} (pid {pid}{f', {answered_s} s' if with_times else ''})"
         case {"kind": "adopted", "pid": pid}:
             line = f"took over the running gateway (pid {pid})"
         case {"kind": "step", "step": str(step)} if step.startswith("ended: "):
@@ -344,7 +357,7 @@ def describe(entry: Mapping[str, Any]) -> str | None:
         case {"kind": "step", "step": step}:
             line = f"login: {str(step).replace('_', ' ')}"
         case {"kind": "login", "outcome": outcome, "took_s": took_s}:
-            line = f"login: {str(outcome).replace('_', ' ')} after {took_s} s"
+            line = f"login: {str(outcome).replace('_', ' ')}{f' after {took_s} s' if with_times else ''}"
         case {"kind": "warning" | "question", "text": text}:
             line = str(text)
     return line

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from gwctl.errors import GwctlError, NeedsPerson, SecondFactorNeeded, TimedOut, TryAgain
-from gwctl.history.report import describe
+from gwctl.history.report import describe, is_well
 from gwctl.lifecycle.profile import Observer, Profile
 from gwctl.session_status import Status
 from gwctl.signals import checkpoint
@@ -18,6 +18,9 @@ PERSON_S = 200.0
 """How long a second factor may take: 180 s, the lifetime of a notification, and some time to continue after it."""
 END_TIMEOUT_S = 10.0
 LOOK_EVERY_S = 0.01
+ANSWER_TIMEOUT_S = 180.0
+"""How long IBKR waits for an approval or a code (login-page.md)."""
+_ASKED = "awaiting_second_factor"
 _TRIED = {"login": "logs in again", "start": "starts the gateway again"}
 
 
@@ -54,14 +57,11 @@ def follow_until_ready(  # noqa: PLR0913 - what to follow, and for how long
     """
     deadline_s = time.monotonic() + timeout_s
     began_s = began_s or time.time()
-    last, code = "no phase seen yet", ""
+    code, story = "", _Story(profile, observer)
     late = False
     try:
         for entry in client.events(since=since or 0, timeout_s=timeout_s):
-            line = describe(entry)
-            if line is not None:
-                last = line
-                observer.show(line)
+            story.tell(entry, deadline_s)
             question = _question_in(entry)
             if question is not None:
                 # The time that a person takes does not count.
@@ -81,7 +81,7 @@ def follow_until_ready(  # noqa: PLR0913 - what to follow, and for how long
         late = True
     if late:
         raise TimedOut(
-            f"not ready after {round(asked_s or timeout_s, 1):g} s ({last}); the supervisor keeps trying",
+            f"not ready after {round(asked_s or timeout_s, 1):g} s ({story.last}); the supervisor keeps trying",
             hint=f"{profile.command('status')}, or {profile.command('down')}",
         )
     checkpoint()
@@ -89,6 +89,36 @@ def follow_until_ready(  # noqa: PLR0913 - what to follow, and for how long
     raise last_words(profile, began_s) or Vanished(
         "the supervisor ended unexpectedly", code="unexpected", exit_code=1, hint=profile.command("logs")
     )
+
+
+class _Story:
+    """What a person is shown of the way to a ready session."""
+
+    def __init__(self, profile: Profile, observer: Observer) -> None:
+        self.last = "no phase seen yet"
+        self._profile = profile
+        self._observer = observer
+        self._until_s: float | None = None
+        """When an open question for a second factor ends."""
+
+    def tell(self, entry: dict[str, Any], deadline_s: float) -> None:
+        """Show an entry of the journal if it is for people; this call tries until ``deadline_s``, monotonic seconds."""
+        line = describe(entry, with_times=not self._observer.shows_times)
+        if line is None:
+            return
+        self.last = line
+        if entry["kind"] == "question":
+            self._until_s = time.monotonic() + ANSWER_TIMEOUT_S
+        elif entry["kind"] == "login" or entry.get("phase", _ASKED) != _ASKED:
+            self._until_s = None
+        self._observer.show(line + self._outlook(entry, deadline_s), well=is_well(entry), until_s=self._until_s)
+
+    def _outlook(self, entry: dict[str, Any], deadline_s: float) -> str:
+        """Return how long this call keeps trying, and what to type meanwhile, for the end of a line about trouble."""
+        if entry["kind"] != "phase" or is_well(entry) or entry["phase"] == "locked_out":
+            return ""
+        until = time.strftime("%H:%M", time.localtime(time.time() + deadline_s - time.monotonic()))
+        return f"; trying until {until}; {self._profile.command('doctor')}"
 
 
 def _question_in(entry: dict[str, Any]) -> dict[str, Any] | None:

@@ -60,14 +60,16 @@ class Observer:
     """Whether a newly started supervisor writes a detailed log."""
     can_answer = False
     """Whether there is a person to ask."""
+    shows_times = False
+    """Whether each step is shown with the time that it took."""
     undone = ""
     """What was undone after an interruption, for the last line."""
 
     def say(self, text: str) -> None:
         """Report one line to a person."""
 
-    def show(self, text: str) -> None:
-        """Report the step that begins."""
+    def show(self, text: str, *, well: bool = True, until_s: float | None = None) -> None:
+        """Report the step that begins; ``well`` is whether all is as it should be, ``until_s`` is monotonic seconds."""
 
     def ask_to_do(self, text: str) -> None:
         """Report what a person must do now for anything to continue."""

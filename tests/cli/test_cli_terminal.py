@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pexpect
 import pytest
-from cli_fakes import Home
+from cli_fakes import Home, a_real_home
 from terminal import on_terminal
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9]m|\x1b\[[0-9;]*9[0-9]m")
@@ -27,6 +28,32 @@ def test_phases_are_shown_as_they_pass(home: Home) -> None:
     assert "✓" not in (again.before or "")
     again.close()
     assert again.exitstatus == 0
+
+
+@pytest.mark.real_gateway
+@pytest.mark.browser
+@pytest.mark.timeout(150)
+def test_trouble_has_no_tick_and_an_end(tmp_path: Path, real_release_zip: Path) -> None:
+    """IBKR out of reach: its own mark, until when it tries, what to type; a line has one time; a push counts down."""
+    with a_real_home(tmp_path, real_release_zip) as real:
+        real.variables["GWCTL_PASSWORD"] = real.account.password
+        real.stand_in.state.set_scenario("http_503", on=True, parameters={})
+        child = on_terminal(real, "up", "--timeout", "20")
+        child.expect(r"IBKR [^\r]*; trying until \d\d:\d\d; gwctl doctor")
+        child.expect("gwctl: not ready after 20 s")
+        child.expect(pexpect.EOF)
+        said = child.before or ""
+        assert not re.search("✓.{0,20}IBKR answers with an error", said)
+        real.stand_in.state.set_scenario("http_503", on=False, parameters={})
+        real.gwctl("down").check(0)
+        real.stand_in.state.set_scenario("second_factor", on=True, parameters={"kind": "push", "approve": "never"})
+        child = on_terminal(real, "up")
+        child.expect(r"✓.{0,20}gateway answers on port [^\r]*?\(([^)]*)\)")
+        assert isinstance(child.match, re.Match)
+        assert re.fullmatch(r"pid \d+", re.sub(r"\x1b\[[0-9;]*m", "", child.match[1]))
+        child.expect(r"1[67]\d s left")
+        child.sendintr()
+        child.expect(pexpect.EOF)
 
 
 def test_ctrl_c_on_the_keyboard(home: Home) -> None:
