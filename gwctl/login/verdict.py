@@ -68,10 +68,11 @@ _PLAIN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Page and traffic at one moment, how long the page has answered since the submit, and how long nothing changed.
+    """Page and traffic at one moment, how long the page has answered since it was busy, and how long it is unchanged.
 
-    A page that is busy computing what it sends does not answer, and has not ignored the form. ``quiet_s`` is how long
-    it has sent no request. ``heard`` is the text in the places for errors since the answer came.
+    The times in which it was busy do not count. A page that is busy computing what it sends does not answer, and has
+    not ignored the form. ``quiet_s`` is how long it has sent no request. ``heard`` is the text in the places for errors
+    since the answer came.
     """
 
     look: PageState

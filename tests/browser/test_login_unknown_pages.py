@@ -352,6 +352,16 @@ def test_an_announcement_beside_a_form_without_an_answer_is_none(log_in: LogIn, 
     assert login.report.submits == 1 + worked
 
 
+def test_a_page_that_is_busy_again_and_again_has_not_lost_count(log_in: LogIn) -> None:
+    """Busy times do not count, and do not undo the count: a form without a result is sent once more in the end."""
+    busy = "setInterval(() => { const at = Date.now(); while (Date.now() - at < 900) {} }, 2000);"
+    sends = f'fetch("/sso/Authenticator", {{method: "POST", body: "password"}}); {busy}'
+    page = rig.PageServer(CURRENT % _ELSEWHERE % sends)
+    patience = replace(QUICK, idle_s=2.0, answer_s=14.0)
+    login = log_in(page, first_after_start=True, has_worked=True, patience=patience)
+    assert (login.report.workaround_used, login.report.submits) == (True, 2)
+
+
 # Steps after the password.
 
 OTP = """<div class="xyzblock-otpselector" data-panel="otp" hidden><p>How do you want your code?</p>
