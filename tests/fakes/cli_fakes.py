@@ -33,6 +33,7 @@ class Home:
         self.home = folder / "home"
         self.port = free_port()
         self.variables = {"GWCTL_HOME": str(self.home), "GWCTL_PORT": str(self.port), **QUICK, **variables}
+        self._started: list[subprocess.Popen[str]] = []
 
     def environment(self, **changes: str | None) -> dict[str, str]:
         """Return what a call's environment is; None takes a variable away."""
@@ -46,7 +47,7 @@ class Home:
 
     def start(self, *argv: str, **changes: str | None) -> subprocess.Popen[str]:
         """Begin one call and return at once."""
-        return subprocess.Popen(
+        started = subprocess.Popen(
             [*PROGRAM, *argv],
             env=self.environment(**changes),
             cwd=self.folder,
@@ -55,6 +56,18 @@ class Home:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._started.append(started)
+        return started
+
+    def end_started(self) -> None:
+        """End the calls that a failed test has left, so that they disturb no other test."""
+        for one in self._started:
+            if one.returncode is None:
+                one.kill()
+                one.wait()
+                for pipe in (one.stdout, one.stderr):
+                    if pipe is not None:
+                        pipe.close()
 
     def run_program(self, *argv: str, **changes: str | None) -> Done:
         """Run one call from the program's start, as a person does: for tests that measure how long it takes."""
@@ -123,6 +136,7 @@ def a_home(folder: Path, **variables: str) -> Iterator[Home]:
     try:
         yield home
     finally:
+        home.end_started()
         if home.left():  # most tests have stopped it themselves
             home.gwctl("down", "--quiet", GWCTL_PROFILE=None)
             # A supervisor that ends by itself has let go of everything a moment before its process is gone.
@@ -157,6 +171,7 @@ def a_real_home(folder: Path, release_zip: Path, account: Account | None = None)
         try:
             yield home
         finally:
+            home.end_started()
             if home.left():
                 home.gwctl("down", "--quiet")
         assert home.left() == []

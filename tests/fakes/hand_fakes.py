@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import subprocess
@@ -18,10 +19,10 @@ from rig import wait_for
 from gwctl.sandbox.ibkr import serve_in_thread
 from gwctl.sandbox.settings import Account, Mode, PageOptions, StandInConfig
 
-WINDOW_S = 60
+WINDOW_S = 120
 HANDS_TIMEOUT_S = 20
 SENT_S = 8
-LOADED_S = 15
+LOADED_S = 15.0
 TRIES = 4
 
 
@@ -59,11 +60,15 @@ class Screen:
     def login_window(self) -> str:
         """Return the window with the login page as soon as it is visible; reload a page that takes too long."""
         search = ("search", "--onlyvisible", "--name", "Login - sandbox")
-        patient_until_s = [time.monotonic() + LOADED_S]
+        patience_s, patient_until_s = LOADED_S, math.inf
 
         def found() -> str:
-            if time.monotonic() > patient_until_s[0]:
-                patient_until_s[0] += LOADED_S
+            nonlocal patience_s, patient_until_s
+            if patient_until_s == math.inf and self.browsers():
+                patient_until_s = time.monotonic() + patience_s
+            if time.monotonic() > patient_until_s:  # twice as patient each time: a reload begins from nothing
+                patience_s *= 2
+                patient_until_s = time.monotonic() + patience_s
                 self.hands("key", "F5")
             return self.hands(*search).partition("\n")[0]
 
@@ -128,6 +133,7 @@ def a_live_home(folder: Path, release_zip: Path, *, mode: Mode = "live") -> Iter
         try:
             yield home
         finally:
+            home.end_started()
             home.gwctl("down", "--quiet")
         assert home.left() == []
 
