@@ -349,6 +349,8 @@ class _Start:
             # Still under the start lock, so that only what this call started is stopped here.
             if isinstance(error, TryAgain) or not isinstance(error, Exception):
                 undo(profile, observer)
+            spawned.poll()
+            spawned.let_go()
             raise
         spawned.let_go()
         return client

@@ -22,6 +22,7 @@ import psutil
 from warm_calls import PROGRAM, call, run
 
 from gwctl.errors import GwctlError
+from gwctl.free_ports import BROWSERS_REFUSE
 from gwctl.paths import Paths
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
 from gwctl.sandbox.settings import Account, PageOptions, StandInConfig
@@ -39,9 +40,12 @@ _PORTS = (Path(tempfile.gettempdir()) / f"gwctl-tests-{os.getuid()}.ports").open
 
 
 def free_port() -> int:
-    """Return a free port that the system gives to no connection meanwhile, as it does with those above 32,768."""
+    """Return a free port that the system gives to no connection meanwhile, as it does with those above 32,768.
+
+    Not one of those that browsers refuse, such as 10080.
+    """
     while True:
-        port = secrets.SystemRandom().randrange(10_000, 32_000)
+        port = secrets.SystemRandom().choice([one for one in range(10_000, 32_000) if one not in BROWSERS_REFUSE])
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             fcntl.lockf(_PORTS, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
             return port
