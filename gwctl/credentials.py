@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from gwctl.config import Settings
 from gwctl.environment import Environment, secrets_out_of_reach
-from gwctl.errors import Configuration, CredentialsMissing, Usage
+from gwctl.errors import Configuration, CredentialsMissing, Unavailable, Usage
 from gwctl.session_status import typed
 from gwctl.setting_keys import SECRET_KEYS
+from gwctl.version import adding
 
 _QUOTES = "\"'"
 
@@ -101,6 +103,36 @@ def read_keyring(profile: str, name: str) -> str | None:
     except keyring.errors.KeyringError:
         return None
     return str(value) if value else None
+
+
+def store_in_keyring(profile: str, name: str, secret: Secret) -> None:
+    """Store a secret of a profile in the keyring; raise Unavailable if there is none that takes it."""
+    hint = f"put the {name} into a file, then: gwctl profile set {profile} {name}_file=FILE"
+    with _keyring_at_work(hint) as keyring:
+        keyring.set_password(f"gwctl:{profile}", name, secret.reveal())
+
+
+def delete_from_keyring(profile: str, name: str) -> None:
+    """Remove a secret of a profile from the keyring; raise CredentialsMissing if it is not there, and Unavailable."""
+    with _keyring_at_work(f"gwctl secret check {name}") as keyring:
+        try:
+            keyring.delete_password(f"gwctl:{profile}", name)
+        except keyring.errors.PasswordDeleteError:
+            raise CredentialsMissing(f"{name} is not in the keyring", hint=f"gwctl secret check {name}") from None
+
+
+@contextlib.contextmanager
+def _keyring_at_work(hint: str) -> Iterator[Any]:
+    """Yield the keyring library, our secrets out of reach of what it starts; raise Unavailable if it cannot be used."""
+    try:
+        keyring = import_keyring()
+    except ImportError:
+        raise Unavailable("the keyring library is not installed", hint=f"{adding('keyring')}; or {hint}") from None
+    try:
+        with secrets_out_of_reach():
+            yield keyring
+    except (keyring.errors.KeyringError, ImportError):  # a backend that a variable names may not be there
+        raise Unavailable("no usable keyring", hint=hint) from None
 
 
 def _read_file(path: Path, what: str) -> Secret:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gwctl.errors import Configuration
 from gwctl.ownership import TRUST_VARIABLE
+from gwctl.paths import without_tilde
 from gwctl.setting_keys import FILE_KEYS, KEYS, PROGRAM_KEYS, SECRET_KEYS, variable_of
 
 DEFAULT_PROFILE = "default"
@@ -107,7 +108,7 @@ def with_absolute_path(key: str, value: str, name: str) -> str:
 
 
 def _absolute(path: str, name: str) -> str:
-    path = os.path.expanduser(path)  # noqa: PTH111 - expanduser() of a Path may raise
+    path = without_tilde(path)
     try:
         return str(Path(path).absolute())
     except FileNotFoundError:

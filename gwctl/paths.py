@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from gwctl.errors import Configuration
 from gwctl.ownership import require_ours
+
+
+def without_tilde(path: str) -> str:
+    """Return a path with the home folder in the place of ``~``, unchanged if there is none."""
+    return os.path.expanduser(path)  # noqa: PTH111 - expanduser() of a Path raises where there is no home folder
 
 
 def _no_home() -> Configuration:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from collections.abc import Callable
 from enum import StrEnum
 from urllib.parse import urlsplit
+
+from gwctl.paths import without_tilde
 
 _LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*{_LABEL}")
@@ -76,7 +77,7 @@ def parse_text(raw: object) -> str:
 
 def parse_file(raw: object) -> str:
     """Return a file's path without ``~``; a relative one would be another file in each folder that gwctl works in."""
-    path = os.path.expanduser(parse_text(raw))  # noqa: PTH111 - expanduser() of a Path may raise
+    path = without_tilde(parse_text(raw))
     if not path.startswith("/"):
         raise ValueError("an absolute path, or one from ~/")
     return path

@@ -11,10 +11,8 @@ import click
 
 from gwctl.cli.call import Call, SuggestingGroup, global_options, verb
 from gwctl.cli.output import Outcome
-from gwctl.credentials import Secret, check_name, doubt_of, find, import_keyring
+from gwctl.credentials import Secret, check_name, delete_from_keyring, doubt_of, find, store_in_keyring
 from gwctl.errors import Configuration, CredentialsMissing, Unavailable, Usage
-from gwctl.lifecycle.account import store_in_keyring
-from gwctl.version import adding
 
 if TYPE_CHECKING:
     from gwctl.integrations.notify import Message, Way
@@ -24,13 +22,6 @@ if TYPE_CHECKING:
 @global_options
 def secret() -> None:
     """Manage `password`, `totp_secret`, `notify_webhook`, `notify_webhook_token` and `notify_urls`."""
-
-
-def _keyring() -> Any:  # noqa: ANN401 - an optional library without types
-    try:
-        return import_keyring()
-    except ImportError:
-        raise Unavailable("the keyring library is not installed", hint=adding("keyring")) from None
 
 
 @secret.command("set")
@@ -57,11 +48,7 @@ def set_secret(call: Call, *, name: str) -> Outcome:
 def delete_secret(call: Call, *, name: str) -> Outcome:
     """Remove a secret from the keyring."""
     name = check_name(name)
-    keyring = _keyring()
-    try:
-        keyring.delete_password(f"gwctl:{call.profile_name}", name)
-    except keyring.errors.KeyringError:
-        raise CredentialsMissing(f"{name} is not in the keyring", hint=f"gwctl secret check {name}") from None
+    delete_from_keyring(call.profile_name, name)
     return Outcome({"name": name}, f"removed {name} of {call.profile_name}")
 
 

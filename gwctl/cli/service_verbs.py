@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -110,35 +111,36 @@ def install(call: Call, *, no_start: bool, force: bool, **chosen: Any) -> Outcom
     them.
     """
     place = _place(call, {**chosen, "verb": "install"})
-    data, text = install_at(place, chosen, start=not no_start, force=force)
+    data, text = install_at(place, chosen, Install(start=not no_start, force=force))
     return Outcome(data, "" if call.quiet else text)
 
 
-def install_at(  # noqa: PLR0913 - the choices of an install
-    place: Place,
-    chosen: Mapping[str, Any],
-    *,
-    start: bool = True,
-    force: bool = False,
-    keeps_options: bool = True,
-    before_load: Callable[[], object] = lambda: None,
-) -> tuple[dict[str, Any], str]:
-    """Install the service, and return it for machines and for people; raise GwctlError.
+@dataclass(frozen=True, slots=True)
+class Install:
+    """How a service is installed."""
 
-    ``keeps_options``: those of an earlier install stay unless they are chosen anew. ``before_load`` is called when
-    nothing but the service manager can refuse any more.
-    """
+    start: bool = True
+    force: bool = False
+    """Whether a file that was edited by hand is overwritten."""
+    keeps_options: bool = True
+    """Whether the options of an earlier install stay unless they are chosen again."""
+    before_load: Callable[[], object] = lambda: None
+    """Called when only the service manager can still refuse."""
+
+
+def install_at(place: Place, chosen: Mapping[str, Any], how: Install) -> tuple[dict[str, Any], str]:
+    """Install the service, and return it for machines and for people; raise GwctlError."""
     found = place.read()
-    options = _options({**dict.fromkeys(Options.__slots__), **chosen}, found if keeps_options else None)
+    options = _options({**dict.fromkeys(Options.__slots__), **chosen}, found if how.keeps_options else None)
     place.check(options)
     wanted = place.render(options)
     state = compare(found, wanted)
-    if state is State.EDITED and not force:
+    if state is State.EDITED and not how.force:
         _refuse_edited(place, "overwritten")
     if state is not State.CURRENT:
         place.write(wanted)
-    before_load()
-    started, following = place.load(changed=state is not State.CURRENT, start=start)
+    how.before_load()
+    started, following = place.load(changed=state is not State.CURRENT, start=how.start)
     said = {State.ABSENT: "installed", State.CURRENT: "already installed"}.get(state, "updated")
     text = "\n".join([f"{said}: {place.where}", *following])
     return {**place.describe(), "was": str(state), "started": started, "next": following}, text

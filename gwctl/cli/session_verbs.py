@@ -73,9 +73,9 @@ def up(  # noqa: PLR0913 - one argument an option
     except CredentialsMissing as missing:
         if flags or tether or not call.may_ask or not click.confirm(f"{missing.message}. Set it up now?", err=True):
             raise
-        from gwctl.cli.setup_verb import set_up
+        from gwctl.cli.setup_verb import Wishes, set_up
 
-        return set_up(call)
+        return set_up(call, Wishes())
     status = result.status
     if not result.started:
         for one in status.get("drift", []):

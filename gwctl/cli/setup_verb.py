@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gwctl.cli.call import Call, verb
+from gwctl.cli.guide import SECOND_FACTORS, Guide, ask_for_account, known, short
 from gwctl.cli.output import Outcome, ready_line
 from gwctl.cli.service_places import Place, SystemdPlace, installed_places, places
-from gwctl.cli.service_verbs import install_at
+from gwctl.cli.service_verbs import Install, install_at
 from gwctl.cli.terminal import Terminal
 from gwctl.errors import BrowserMissing, Configuration, GwctlError, ProfileHeld, Usage
 from gwctl.lifecycle.account import Keep, keep_secret, secret_file
@@ -22,8 +24,6 @@ from gwctl.state_file import write_bytes
 
 if TYPE_CHECKING:
     from gwctl.lifecycle.start import Up
-
-from gwctl.cli.guide import SECOND_FACTORS, Guide, ask_for_account, known, short
 
 NO_SERVICE = "no"
 
@@ -49,51 +49,47 @@ def setup(
     Every question has an option, so it also runs without a terminal; there, a password to be kept is read from stdin.
     Run it again to change answers: Enter keeps the one in brackets.
     """
-    return set_up(call, given, pairs=pairs, at_boot=at_boot, no_login=no_login, sandbox=sandbox)
+    answers = {name.replace("_", "-"): value for name, value in given.items()}
+    return set_up(call, Wishes(answers, pairs, at_boot, login=not no_login, sandbox=sandbox))
 
 
-def set_up(  # noqa: PLR0913 - as above
-    call: Call,
-    given: Mapping[str, str | None] | None = None,
-    *,
-    pairs: tuple[str, ...] = (),
-    at_boot: str | None = None,
-    no_login: bool = False,
-    sandbox: bool = False,
-) -> Outcome:
-    """Set the profile up as `setup` does; ``given`` are answers."""
-    answers = {name.replace("_", "-"): value for name, value in (given or {}).items()}
-    named = [f"--{name}" for name, value in answers.items() if value is not None] + ["--set"] * bool(pairs)
-    if sandbox and named:
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the options of a call say; by default nothing, so that everything is asked."""
+
+    answers: Mapping[str, str | None] = field(default_factory=dict)
+    """By the name of the option."""
+    pairs: tuple[str, ...] = ()
+    at_boot: str | None = None
+    login: bool = True
+    sandbox: bool = False
+
+
+def set_up(call: Call, wishes: Wishes) -> Outcome:
+    """Set the profile up as `setup` does."""
+    named = [f"--{name}" for name, value in wishes.answers.items() if value is not None]
+    named += ["--set"] * bool(wishes.pairs)
+    if wishes.sandbox and named:
         raise Usage(f"the sandbox has an account of its own, so {named[0]} has no use", hint="gwctl setup --sandbox")
-    flags = {key: checked(key, value) for key, value in map(pair_of, pairs)}
-    guide = Guide(call, call.settings(), call.settings(flags), answers, dict(flags))
-    place = _place_for(call, at_boot)
-    _look_at_machine(guide, sandbox=sandbox)
+    flags = {key: checked(key, value) for key, value in map(pair_of, wishes.pairs)}
+    guide = Guide(call, call.settings(), call.settings(flags), wishes.answers, dict(flags))
+    place = _place_for(call, wishes.at_boot)
+    _look_at_machine(guide, sandbox=wishes.sandbox)
     changed = False
-    if not sandbox:
+    if not wishes.sandbox:
         ask_for_account(guide)
         changed = _save(guide)
         _get_release(call)
-    up = call.command("up --sandbox" if sandbox else "up")
     data: dict[str, Any] = {"profile": call.profile_name, "changed": sorted(guide.values), "ready": False}
-    text = f"set up; next: {up}"
-    if not no_login:
-        result = _log_in(call, sandbox=sandbox, changed=changed)
+    text = f"set up; next: {call.command('up --sandbox' if wishes.sandbox else 'up')}"
+    if wishes.login:
+        result = _log_in(call, sandbox=wishes.sandbox, changed=changed)
         data |= {"ready": True, "base_url": result.status["gateway"]["base_url"]}
         text = ready_line(result)
-    if place is None and at_boot is None:
-        place = _offered_place(guide, sandbox=sandbox)
-    data["service"] = None
-    code = 0
-    if place is not None:
-        try:
-            _start_at_boot(call, place, sandbox=sandbox, running=not no_login)
-            data["service"] = place.kind
-        except GwctlError as error:  # what is set up and ready stays so
-            code = error.exit_code
-            guide.say(f"not started at boot: {error.message}" + (f"; try: {error.hint}" if error.hint else ""))
-    steps = _next_steps(call, running=not no_login)
+    if place is None and wishes.at_boot is None:
+        place = _offered_place(guide, sandbox=wishes.sandbox)
+    data["service"], code = _start_at_boot(guide, place, wishes)
+    steps = _next_steps(call, running=wishes.login)
     return Outcome(data, "" if call.quiet else "\n".join([text, *steps]), code)
 
 
@@ -208,7 +204,19 @@ def _offered_place(guide: Guide, *, sandbox: bool) -> Place | None:
     return place
 
 
-def _start_at_boot(call: Call, place: Place, *, sandbox: bool, running: bool) -> None:
+def _start_at_boot(guide: Guide, place: Place | None, wishes: Wishes) -> tuple[str | None, int]:
+    """Install the service; return its kind, None for none, and the exit code: what is set up and ready stays so."""
+    if place is None:
+        return None, 0
+    try:
+        _install(guide.call, place, wishes)
+    except GwctlError as error:
+        guide.say(f"not started at boot: {error.message}" + (f"; try: {error.hint}" if error.hint else ""))
+        return None, error.exit_code
+    return place.kind, 0
+
+
+def _install(call: Call, place: Place, wishes: Wishes) -> None:
     """Install the service; a unit of systemd adopts the running gateway. Raise GwctlError; the session then goes on."""
     from gwctl.lifecycle import start
     from gwctl.lifecycle.stop import stop
@@ -217,15 +225,16 @@ def _start_at_boot(call: Call, place: Place, *, sandbox: bool, running: bool) ->
 
     def before_load() -> None:
         nonlocal let_go
-        if running and place.kind == "systemd":
+        if wishes.login and place.kind == "systemd":
             let_go = True
             stop(call.target(), keep_session=True, observer=Terminal(call))
 
+    new = Install(start=wishes.login, keeps_options=False, before_load=before_load)
     try:
-        _, text = install_at(place, {"sandbox": sandbox}, start=running, keeps_options=False, before_load=before_load)
+        _, text = install_at(place, {"sandbox": wishes.sandbox}, new)
     except BaseException:
         if let_go:
-            start.up(call.target(), sandbox=sandbox, observer=Terminal(call))
+            start.up(call.target(), sandbox=wishes.sandbox, observer=Terminal(call))
         raise
     call.say(text)
 

@@ -9,13 +9,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from gwctl.config import load, profile_names
-from gwctl.credentials import Secret, import_keyring
+from gwctl.credentials import Secret, delete_from_keyring, import_keyring, store_in_keyring
 from gwctl.environment import Environment, secrets_out_of_reach
-from gwctl.errors import GwctlError, Unavailable
+from gwctl.errors import GwctlError
 from gwctl.lifecycle.profile import Profile
 from gwctl.setting_keys import SECRET_KEYS
 from gwctl.state_file import make_missing, write_bytes
-from gwctl.version import adding
 
 _ACCOUNT_NUMBER = re.compile(r"D?[UFI]\d{5,9}", re.IGNORECASE)
 _PLACES = {"GWCTL_HOME", "GWCTL_TRUST_HOME", "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"}
@@ -78,7 +77,8 @@ def keep_secret(profile: Profile, name: str, secret: Secret | None, keep: Keep) 
     if keep is Keep.KEYRING and secret is not None:
         store_in_keyring(profile.name, name, secret)
     elif keep is Keep.ASK:
-        _remove_from_keyring(profile.name, name)
+        with suppress(GwctlError):  # there was none
+            delete_from_keyring(profile.name, name)
     file.unlink(missing_ok=True)
     return {f"{name}_file": None, f"{name}_command": None}
 
@@ -87,24 +87,3 @@ def forget_secrets(profile: Profile) -> None:
     """Remove the files in which `gwctl setup` kept the profile's secrets."""
     for name in SECRET_KEYS:
         secret_file(profile, name).unlink(missing_ok=True)
-
-
-def _remove_from_keyring(profile: str, name: str) -> None:
-    with suppress(ImportError):
-        keyring = import_keyring()
-        with secrets_out_of_reach(), suppress(keyring.errors.KeyringError):
-            keyring.delete_password(f"gwctl:{profile}", name)
-
-
-def store_in_keyring(profile: str, name: str, secret: Secret) -> None:
-    """Store a secret of a profile in the keyring; raise Unavailable if there is none that takes it."""
-    hint = f"put the {name} into a file, then: gwctl profile set {profile} {name}_file=FILE"
-    try:
-        keyring = import_keyring()
-    except ImportError:
-        raise Unavailable("the keyring library is not installed", hint=f"{adding('keyring')}; or {hint}") from None
-    try:
-        with secrets_out_of_reach():
-            keyring.set_password(f"gwctl:{profile}", name, secret.reveal())
-    except (keyring.errors.KeyringError, ImportError):
-        raise Unavailable("no usable keyring", hint=hint) from None

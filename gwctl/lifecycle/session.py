@@ -39,7 +39,7 @@ class _Told(Observer):
     def say(self, text: str) -> None:
         self.show(text)
 
-    def show(self, text: str, *, well: bool = True, until_s: float | None = None) -> None:  # noqa: ARG002
+    def show(self, text: str, *, well: bool = True, until_s: float | None = None) -> None:  # noqa: ARG002 - a caller gets texts
         if self._on_step is not None:
             self._on_step(text)
 

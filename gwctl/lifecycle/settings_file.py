@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gwctl.config import (
     BUILT_IN,
@@ -28,6 +28,9 @@ from gwctl.paths import Paths
 from gwctl.profile_registry import choose_port, ports_by_profile
 from gwctl.setting_keys import KEYS, SECRET_KEYS
 from gwctl.state_file import make_missing, write_bytes
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
 
 LOCK_TIMEOUT_S = 30.0
 _SOURCE = "the command line"
@@ -65,7 +68,7 @@ def checked(key: str, value: object) -> Any:  # noqa: ANN401 - a setting's own t
 
 
 @contextmanager
-def editing(paths: Paths) -> Iterator[Any]:
+def editing(paths: Paths) -> Iterator[TOMLDocument]:
     """Yield the document of config.toml, locked against other writers, and write it at the end.
 
     Raise ProfileHeld if another gwctl keeps it locked.
@@ -88,7 +91,7 @@ def editing(paths: Paths) -> Iterator[Any]:
         raise ProfileHeld(f"another gwctl is writing {file}", hint="the same command again") from None
 
 
-def _require_same(file: Path, text: str, document: Any) -> None:  # noqa: ANN401 - tomlkit's own
+def _require_same(file: Path, text: str, document: TOMLDocument) -> None:
     """Raise Configuration if a text does not say what the document does: tomlkit cannot change every form."""
     import tomllib
 
@@ -146,7 +149,9 @@ def save(
     return Saved(file, load(name, environment=profile.environment), note)
 
 
-def _change(file: Path, document: Any, name: str, written: Mapping[str, Any], removed: AbstractSet[str]) -> None:  # noqa: ANN401
+def _change(
+    file: Path, document: TOMLDocument, name: str, written: Mapping[str, Any], removed: AbstractSet[str]
+) -> None:
     import tomlkit
 
     try:
