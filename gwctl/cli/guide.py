@@ -132,6 +132,8 @@ def ask_for_account(guide: Guide) -> None:
     _ask_for_secret(guide, "password", "IBKR password", is_same=is_same)
     if method == Method.TOTP:
         _ask_for_secret(guide, "totp_secret", "TOTP secret", is_same=is_same)
+    elif not is_same and known(guide, "totp_secret") is not None:
+        guide.secrets["totp_secret"] = None, Keep.ASK  # it is another account's
 
 
 def _ask_for_second_factor(guide: Guide, mode: str, *, is_same: bool) -> str:
@@ -160,13 +162,12 @@ def _ask_for_secret(guide: Guide, name: str, text: str, *, is_same: bool) -> Non
     One that belongs to another username is not used.
     """
     flag = name.replace("_", "-")
+    hint = guide.call.command(f"setup --{flag}-file FILE")
     file = guide.given.get(f"{flag}-file") or guide.values.get(f"{name}_file")
     if file is not None:
         path = str(checked(f"{name}_file", file))
         if Path(path).exists() and not Path(path).is_file():
-            raise Usage(
-                f"{path} is no regular file, so it is not there at the next login", hint=f"setup --{flag}-file FILE"
-            )
+            raise Usage(f"{path} is no regular file, so it is not there at the next login", hint=hint)
         guide.note(f"{name}_file", path)
         known(guide, name, {f"{name}_file": path})  # raises if it has none
         return
@@ -177,12 +178,11 @@ def _ask_for_secret(guide: Guide, name: str, text: str, *, is_same: bool) -> Non
     if found is not None and guide.confirm(f"{text} from {found.source}: keep it?", default=True):
         return
     if not guide.call.may_ask and wanted is None and sys.stdin.isatty():
-        hint = guide.call.command(f"setup --{flag}-file FILE")
         raise Usage(f"the {text} is not known, and nobody can be asked", hint=hint)
     keep = Keep(
         wanted or guide.choose(f"keep-{flag}", f"where to keep the {text}", dict(_keeps(guide, name)), _usual())
     )
-    guide.secrets[name] = (None if keep is Keep.ASK else _read_secret(guide, name, text)), keep
+    guide.secrets[name] = (None if keep is Keep.ASK else _read_secret(guide, text, hint)), keep
 
 
 def short(file: Path) -> str:
@@ -209,12 +209,15 @@ def _keeps(guide: Guide, name: str) -> Iterator[tuple[str, str]]:
         yield Keep.ASK, "nowhere: it asks at each start, and cannot log in by itself"
 
 
-def _read_secret(guide: Guide, name: str, text: str) -> Secret:
-    """Ask for a secret, or read it from stdin; raise Usage if it is empty or no text."""
+def _read_secret(guide: Guide, text: str, hint: str) -> Secret:
+    """Ask for a secret, or read a line of stdin; raise Usage if that is empty or no text."""
     if guide.call.may_ask:
         return Secret(str(click.prompt(text, hide_input=True, err=True)))
-    value = "" if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-    if not value or not value.isprintable():  # what is no UTF-8 arrives as what is not printable
-        hint = guide.call.command(f"setup --{name.replace('_', '-')}-file FILE")
+    try:
+        value = "" if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+        value.encode()  # what is no UTF-8 fails here, if not before
+    except UnicodeError:
+        raise Usage(f"the {text} on stdin is not UTF-8 text", hint=hint) from None
+    if not value:
         raise Usage(f"no {text} on stdin, and nobody can be asked", hint=hint)
     return Secret(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pexpect
 import pytest
-from cli_fakes import Home, RealHome, a_home, a_real_home, one_line_with_hint
+from cli_fakes import PROGRAM, Done, Home, RealHome, a_home, a_real_home, one_line_with_hint
 from service_fakes import OfflineSystemctl, RecordingSystemctl, RefusingSystemctl
 from terminal import on_terminal
 
@@ -395,3 +396,64 @@ def test_no_login_starts_no_service_either(installed: Home) -> None:
     own["PATH"] = running.path(installed.variables["PATH"])
     installed.gwctl(*FLAGS, "--at-boot", "systemd", stdin="pw\n", **own).check(0)
     assert not [line for line in running.asked_to() if "enable" in line]
+
+
+def test_another_account_does_not_get_the_first_ones_totp_secret(installed: Home) -> None:
+    """A second factor by what secrets exist would send it."""
+    secret = installed.folder / "totp"
+    secret.write_text("GEZDGNBVGY3TQOJQ\n")
+    installed.gwctl(*FLAGS, "--totp-secret-file", str(secret), stdin="pw\n").check(0)
+    other = ["--username", "robin", "--keep-password", "file", "--second-factor", "none"]
+    installed.gwctl("setup", "--no-login", *other, stdin="robins\n").check(0)
+    settings = load_of(installed)
+    assert (settings["username"], settings["totp_secret_file"]) == ("robin", None)
+    assert secret.exists(), "a file of the person's own is left alone"
+
+
+def test_bytes_that_are_no_text(installed: Home) -> None:
+    """A password in another encoding would be sent as something else: refused, in any locale."""
+    for locale in ("C", "C.UTF-8"):
+        done = subprocess.run(
+            [*PROGRAM, *FLAGS],
+            input="grün\n".encode("latin-1"),
+            env=installed.environment(LC_ALL=locale),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert b"the IBKR password on stdin is not UTF-8 text" in done.stderr
+        assert b"gr" not in done.stderr.rpartition(b"gwctl: ")[2].partition(b"\n")[0]
+    assert not (installed.home / "config.toml").exists()
+
+
+def test_ctrl_c_changes_nothing(installed: Home) -> None:
+    """At any question: exit 130, and no file is written."""
+    for questions in (["IBKR username"], ["IBKR username", "account kind", "second factor", "where to keep"]):
+        terminal = on_terminal(installed, "setup", "--no-login")
+        for question in questions[:-1]:
+            answer(terminal, question, "wren" if "username" in question else "")
+        terminal.expect_exact(questions[-1], timeout=SPOKEN_S)
+        terminal.sendintr()
+        terminal.expect(pexpect.EOF)
+        terminal.close()
+        assert terminal.exitstatus == 130
+        assert not (installed.home / "config.toml").exists()
+        assert not list(installed.home.glob("*.password"))
+
+
+def test_a_machine_that_lacks_something(installed: Home) -> None:
+    """No Java, a browser that is not there, a port that is taken, a settings file that may not be written."""
+    for pair, said in (("java=/none/java", "/none/java"), ("browser=/none/chromium", "/none/chromium")):
+        assert said in one_line_with_hint_at_end(installed.gwctl(*FLAGS, "--set", pair, stdin="pw\n").check(69))
+    installed.write_config("[profiles.default\n")
+    assert "is not valid TOML" in one_line_with_hint(installed.gwctl(*FLAGS, stdin="pw\n").check(78))
+    assert (installed.home / "config.toml").read_text() == "[profiles.default\n"
+    assert not list(installed.home.glob("*.password"))
+
+
+def one_line_with_hint_at_end(done: Done) -> str:
+    """Return the error, which comes after what was found on the machine."""
+    assert done.stderr.splitlines()[-1].startswith("  try: ")
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-2]
