@@ -148,7 +148,7 @@ class LazyGroup(SuggestingGroup):
 def cli() -> None:
     """Run an Interactive Brokers Client Portal API Gateway and keep it logged in.
 
-    Start with `gwctl up`, or without an account: `gwctl up --sandbox`.
+    Start with `gwctl setup`, or without an account: `gwctl up --sandbox`.
     """
 
 
