@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from dockerfile_parse import DockerfileParser
 
+from gwctl.version import VERSION
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 RELEASE = ROOT / ".github" / "workflows" / "release.yml"
@@ -119,3 +121,28 @@ def test_the_image_has_the_wheel_of_the_release(tmp_path: Path, released: Path) 
     tree = copied([name for words in builder for name in words[:-1]], tmp_path / "src")
     wheel = digests(built(tree, build_command(DOCKERFILE)))
     assert wheel == digests(released, "*.whl")
+
+
+def test_the_package_page_has_no_relative_link(released: Path) -> None:
+    """Links and pictures of the README lead to files of this release, which exist, in wheel and source distribution."""
+    [wheel], [archive] = released.glob("*.whl"), released.glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as opened:
+        [name] = [name for name in opened.namelist() if name.endswith(".dist-info/METADATA")]
+        said = opened.read(name).decode()
+    with tarfile.open(archive) as opened:
+        [info] = [member for member in opened.getmembers() if member.name.endswith("/PKG-INFO")]
+        content = opened.extractfile(info)
+        assert content is not None
+        assert content.read().decode().partition("\n\n")[2] == said.partition("\n\n")[2]
+    head, _, page = said.partition("\n\n")
+    assert "Description-Content-Type: text/markdown" in head
+    places = {
+        True: f"https://raw.githubusercontent.com/gwctl/gwctl/v{VERSION}/",
+        False: f"https://github.com/gwctl/gwctl/blob/v{VERSION}/",
+    }
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)]+)\)", page)
+    ours = [(place, target) for mark, target in links if target.startswith(place := places[bool(mark)])]
+    assert len(ours) > 15
+    assert all((ROOT / target.removeprefix(place).partition("#")[0]).exists() for place, target in ours)
+    assert all(target.startswith("https://") for _, target in links)
+    assert not re.search(r"<(img|a)\b", page)
