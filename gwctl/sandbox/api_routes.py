@@ -1,10 +1,7 @@
-"""The fake IBKR's API and its pushes."""
+"""The fake IBKR's API: its sessions, its accounts, and where the market's routes hang."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -12,21 +9,21 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.routing import BaseRoute, Route
 
+from gwctl.sandbox.contract_routes import object_in
 from gwctl.sandbox.fake_ibkr import MAC, SERVER, SsoSession, StandIn
+from gwctl.sandbox.market import account_shapes
+from gwctl.sandbox.market_routes import ACCOUNTS_FIRST, Answer, MarketApi
 
-Answer = Callable[[Request, SsoSession], Awaitable[Response]]
 NO_BRIDGE = {"error": "Bad Request: no bridge"}
-ACCOUNTS_FIRST = {"error": "Please query /accounts first", "statusCode": 500}
-"""The answer to bots on a brokerage session before any request for the accounts (Voyz/ibind users)."""
 EITHER_WAY = ("/tickle", "/iserver/auth/status")
 BEFORE_ACCOUNTS = ("/iserver/auth/", "/iserver/accounts", "/iserver/reauthenticate")
 
 
 def api_routes(stand_in: StandIn) -> list[BaseRoute]:
     """Return the API's routes under both of its names; all answer 401 to an unknown cookie."""
+    market = MarketApi(stand_in).table()
     api = Api(stand_in)
     table: dict[str, Answer] = {
         "/tickle": api.tickle,
@@ -43,11 +40,13 @@ def api_routes(stand_in: StandIn) -> list[BaseRoute]:
         "/portfolio/accounts": api.portfolio_accounts,
         "/portfolio/validate": api.portfolio_validate,
     }
+    api.known = sorted({*table, *(path.rstrip("/") for path, _, _ in market)})
     routes: list[BaseRoute] = []
     for prefix in ("/v1/api", "/v1/portal"):
         routes += [
             Route(prefix + path, api.guarded(path, answer), methods=["GET", "POST"]) for path, answer in table.items()
         ]
+        routes += [Route(prefix + path, api.guarded(path, answer), methods=methods) for path, methods, answer in market]
         routes.append(
             Route(prefix + "/{path:path}", api.guarded("", api.unknown), methods=["GET", "POST", "PUT", "DELETE"])
         )
@@ -60,6 +59,8 @@ class Api:
     def __init__(self, stand_in: StandIn) -> None:
         self._stand_in = stand_in
         self._sessions = stand_in.sessions
+        self.known: list[str] = []
+        """Every path, for the answer to one that is not there."""
 
     def guarded(self, path: str, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
         """Return ``answer`` behind a check of the SSO cookie and, on ``/iserver``, of the brokerage session."""
@@ -104,13 +105,13 @@ class Api:
             "hmds": {"error": "no bridge"},
         }
         if "flat_tickle" in self._stand_in.scenarios:
-            return JSONResponse(common | (self.auth_status() if bridged else {"error": "no bridge"}))
-        brokerage = {"authStatus": self.auth_status()} if bridged else {"error": "no bridge"}
+            return JSONResponse(common | (self.auth_status(session) if bridged else {"error": "no bridge"}))
+        brokerage = {"authStatus": self.auth_status(session)} if bridged else {"error": "no bridge"}
         return JSONResponse(common | {"iserver": brokerage})
 
-    async def logout(self, _request: Request, _session: SsoSession) -> Response:
+    async def logout(self, _request: Request, session: SsoSession) -> Response:
         """End both sessions."""
-        self._sessions.drop()
+        self._sessions.end(session)
         return JSONResponse({"status": True})
 
     async def validate(self, _request: Request, session: SsoSession) -> Response:
@@ -153,9 +154,9 @@ class Api:
         """Return the session's token, hexadecimal."""
         return JSONResponse({"st": session.public_id})
 
-    async def status(self, _request: Request, _session: SsoSession) -> Response:
+    async def status(self, _request: Request, session: SsoSession) -> Response:
         """Return the brokerage session's state."""
-        return JSONResponse(self.auth_status())
+        return JSONResponse(self.auth_status(session))
 
     async def open_brokerage(self, request: Request, session: SsoSession) -> Response:
         """Open the brokerage session: at once for a client, by a challenge for a gateway (which names its machine)."""
@@ -170,66 +171,57 @@ class Api:
             return JSONResponse(
                 {"error": refused["text"], "statusCode": refused["status"]}, status_code=refused["status"]
             )
-        if "machineId" in wishes and self._sessions.brokerage != "authenticated":
+        if "machineId" in wishes and not self._sessions.has_brokerage(session):
             session.challenge_open = True
             return JSONResponse({"challenge": secrets.token_hex(16)})
-        self._sessions.open_brokerage()
-        return JSONResponse(self.auth_status())
+        self._sessions.open_brokerage(session)
+        return JSONResponse(self.auth_status(session))
 
     async def complete_brokerage(self, request: Request, session: SsoSession) -> Response:
         """Accept the gateway's response to the challenge; IBKR's arithmetic is not public, so it is not checked."""
         if not session.challenge_open or not (await _object_in(request)).get("response"):
             return JSONResponse({"error": "no challenge"}, status_code=400)
         session.challenge_open = False
-        self._sessions.open_brokerage()
-        return JSONResponse({"passed": True, **self.auth_status()})
+        self._sessions.open_brokerage(session)
+        return JSONResponse({"passed": True, **self.auth_status(session)})
 
     async def reauthenticate(self, _request: Request, _session: SsoSession) -> Response:
         """Answer as IBKR does; a gateway never forwards this request."""
         return JSONResponse({"message": "triggered"})
 
-    async def brokerage_accounts(self, _request: Request, _session: SsoSession) -> Response:
+    async def brokerage_accounts(self, _request: Request, session: SsoSession) -> Response:
         """Return the accounts that can be traded."""
-        if self._sessions.brokerage != "authenticated":
+        if not self._sessions.has_brokerage(session):
             return JSONResponse({"error": "not authenticated", "statusCode": 401}, status_code=401)
         self._sessions.accounts_asked = True
-        account_id = self._stand_in.config.account.account_id
-        return JSONResponse(
-            {"accounts": [account_id], "aliases": {account_id: account_id}, "selectedAccount": account_id}
-        )
-
-    async def portfolio_accounts(self, _request: Request, _session: SsoSession) -> Response:
-        """Return the accounts that can be viewed."""
         account = self._stand_in.config.account
-        entry = {
-            "id": account.account_id,
-            "accountId": account.account_id,
-            "accountVan": account.account_id,
-            "accountTitle": "Sandbox",
-            "displayName": "Sandbox",
-            "currency": "USD",
-            "type": "DEMO" if account.mode == "paper" else "INDIVIDUAL",
-            "tradingType": "STKNOPT",
-        }
-        return JSONResponse([entry])
+        return JSONResponse(account_shapes.brokerage_accounts(account.account_id, account.mode))
+
+    async def portfolio_accounts(self, _request: Request, session: SsoSession) -> Response:
+        """Return the accounts that can be viewed; from now on, they can be."""
+        session.opened.add("portfolio")
+        account = self._stand_in.config.account
+        return JSONResponse([account_shapes.account(account.account_id, account.mode)])
 
     async def portfolio_validate(self, _request: Request, _session: SsoSession) -> Response:
         """Accept the accounts."""
         return JSONResponse({"result": True})
 
     async def unknown(self, request: Request, _session: SsoSession) -> Response:
-        """Report that the sandbox does not have this path."""
-        return JSONResponse({"error": f"not in the sandbox: {request.url.path}", "statusCode": 404}, status_code=404)
+        """Report that the sandbox does not have this path, and which it has."""
+        said = {"error": f"not in the sandbox: {request.url.path}", "statusCode": 404, "known": self.known}
+        return JSONResponse(said, status_code=404)
 
-    def auth_status(self) -> dict[str, Any]:
+    def auth_status(self, session: SsoSession) -> dict[str, Any]:
         """Return the object that status, tickle and ``sts`` share."""
         competing = self._stand_in.scenarios.get("competing")
         refused = self._stand_in.scenarios.get("brokerage_refused")
-        ready = self._sessions.brokerage == "authenticated" and "borrowed" not in self._stand_in.scenarios
+        ready = self._sessions.has_brokerage(session) and "borrowed" not in self._stand_in.scenarios
+        elsewhere = self._sessions.lacks_brokerage(session)
         authenticated = ready and (competing is None or bool(competing["authenticated"]))
         return {
             "authenticated": authenticated,
-            "competing": competing is not None,
+            "competing": competing is not None or elsewhere,
             # Connected but not authenticated makes a gateway log out at its next tickle [seen in its code].
             "connected": authenticated,
             "message": "" if refused is None or authenticated else str(refused["text"]),
@@ -240,69 +232,5 @@ class Api:
 
 
 async def _object_in(request: Request) -> dict[str, Any]:
-    try:
-        value = json.loads(await request.body() or b"{}")
-    except ValueError:
-        return {}
+    value = object_in(await request.body())
     return value if isinstance(value, dict) else {}
-
-
-def push_routes(stand_in: StandIn) -> list[BaseRoute]:
-    """Return the WebSocket routes under both of the API's names."""
-    api = Api(stand_in)
-
-    async def stream(socket: WebSocket) -> None:
-        if stand_in.session_of(socket.cookies) is None:
-            await socket.close(code=1008)
-            return
-        await socket.accept()
-        account = stand_in.config.account
-        greeting: dict[str, Any] = {"topic": "system", "success": account.username, "isFT": False}
-        await socket.send_text(json.dumps({**greeting, "isPaper": account.mode == "paper"}))
-        changed = asyncio.Event()
-        changed.set()
-        loop = asyncio.get_running_loop()
-
-        def wake() -> None:
-            # Tests change the session from another thread, which would not wake the loop by itself.
-            loop.call_soon_threadsafe(changed.set)
-
-        stop_listening = stand_in.sessions.listen(wake)
-        reader = asyncio.create_task(_answer_tics(socket))
-        try:
-            await _push(socket, stand_in, api, changed, reader)
-        finally:
-            stop_listening()
-            reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reader
-
-    return [WebSocketRoute(f"{prefix}/ws", stream) for prefix in ("/v1/api", "/v1/portal")]
-
-
-async def _push(
-    socket: WebSocket, stand_in: StandIn, api: Api, changed: asyncio.Event, reader: asyncio.Task[None]
-) -> None:
-    while not reader.done():
-        if changed.is_set():
-            changed.clear()
-            status = api.auth_status()
-            args = {key: status[key] for key in ("authenticated", "competing", "connected", "message")}
-            message: dict[str, Any] = {"topic": "sts", "args": args}
-        else:
-            message = {"topic": "system", "hb": int(stand_in.wall_clock() * 1000)}
-        try:
-            await socket.send_text(json.dumps(message))
-        except (WebSocketDisconnect, RuntimeError):
-            return
-        waiter = asyncio.create_task(changed.wait())
-        await asyncio.wait({waiter, reader}, timeout=stand_in.config.heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
-        waiter.cancel()
-
-
-async def _answer_tics(socket: WebSocket) -> None:
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-        while True:
-            text = await socket.receive_text()
-            if text == "tic":
-                await socket.send_text(json.dumps({"topic": "tic", "alive": True}))

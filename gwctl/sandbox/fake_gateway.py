@@ -22,7 +22,8 @@ from typing import Any
 from gwctl.errors import Configuration
 from gwctl.sandbox.gateway_conf import AddressRules, Conf, read_conf
 from gwctl.sandbox.gateway_upstream import USER_AGENT, Answer, CookieJar, GatewayLog, Handshake, Upstream, UpstreamGone
-from gwctl.sandbox.serving import QuietServer, bound_socket, quiet_server, serve_until_terminated
+from gwctl.sandbox.listening import bound_socket
+from gwctl.sandbox.serving import QuietServer, quiet_server, serve_until_terminated
 
 
 async def relay(

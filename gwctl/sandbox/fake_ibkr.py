@@ -10,9 +10,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from gwctl.sandbox.login_desk import LoginDesk
+from gwctl.sandbox.market.venue import CASH, SEED, Market
 from gwctl.sandbox.settings import ACTIONS, SCENARIOS, TEMPERS, PageOptions, StandInConfig, known
 
 BrokerageState = Literal["none", "unauthenticated", "no_bridge", "authenticated"]
@@ -33,6 +35,8 @@ class SsoSession:
     last_request_s: float
     challenge_open: bool = False
     dispatched: bool = False
+    opened: set[str] = field(default_factory=set)
+    """What was asked for before: IBKR answers some requests only after another one."""
 
     @property
     def public_id(self) -> str:
@@ -53,17 +57,21 @@ class Sessions:
         self.brokerage: BrokerageState = "none"
         self.accounts_asked = False
         """Whether a client has asked for the accounts since the brokerage session was opened."""
+        self.shared = False
+        """Whether logins leave each other alone, as those of two machines do (``two_machines``)."""
+        self._holder: SsoSession | None = None
         self.last_login_s = -math.inf
         """When the last SSO session was opened, by the clock."""
 
     def begin(self) -> SsoSession:
-        """Open a new SSO session and return it; this ends earlier ones and the brokerage session."""
+        """Open a new SSO session and return it; unless ``shared``, this ends earlier ones and the brokerage session."""
         now = self._clock()
         session = SsoSession(secrets.token_hex(20), now, now)
-        self._alive = {session.token: session}
+        self._alive = {**(self._alive if self.shared else {}), session.token: session}
         self.last_login_s = now
         self.given.append(session.token)
-        self.set_brokerage("unauthenticated")
+        if not self.lacks_brokerage(session):
+            self.set_brokerage("unauthenticated")
         return session
 
     def find(self, token: str | None) -> SsoSession | None:
@@ -72,7 +80,7 @@ class Sessions:
         if session is None:
             return None
         if self._clock() - session.last_request_s > self._idle_timeout_s:
-            self.drop()
+            self.end(session)
             return None
         return session
 
@@ -82,15 +90,34 @@ class Sessions:
         session.last_request_s = self._clock()
         return max(0, int(left_s * 1000))
 
-    def open_brokerage(self) -> None:
-        """Open the brokerage session for the caller; requests on an earlier one do not count."""
+    def lacks_brokerage(self, session: SsoSession) -> bool:
+        """Return whether another login has the brokerage session."""
+        holder = self._holder
+        return self.shared and holder is not None and holder is not session and holder.token in self._alive
+
+    def has_brokerage(self, session: SsoSession) -> bool:
+        """Return whether this login can trade."""
+        return self.brokerage == "authenticated" and not self.lacks_brokerage(session)
+
+    def open_brokerage(self, session: SsoSession) -> None:
+        """Open the brokerage session for a login; requests on an earlier one do not count."""
+        lost_it, self._holder = self._holder is not session, session
+        if lost_it:
+            self.announce()
         if self.brokerage != "authenticated":
             self.accounts_asked = False
         self.set_brokerage("authenticated")
 
+    def end(self, session: SsoSession) -> None:
+        """End a login, and its brokerage session."""
+        self._alive.pop(session.token, None)
+        if not self.lacks_brokerage(session):
+            self._holder = None
+            self.set_brokerage("unauthenticated" if self._alive else "none")
+
     def drop(self) -> None:
-        """End SSO and brokerage session."""
-        self._alive = {}
+        """End all logins and the brokerage session."""
+        self._alive, self._holder = {}, None
         self.set_brokerage("none")
 
     def set_brokerage(self, state: BrokerageState) -> None:
@@ -247,6 +274,8 @@ class StandIn:
             self.scenarios.pop(name, None)
         if name == "temperamental":
             self._arm()
+        if name == "two_machines":
+            self.sessions.shared = on
         if name in OTHERS_HAVE_IT:
             self.sessions.announce()
 
@@ -267,8 +296,12 @@ class StandIn:
                 self.desk.unlock()
             case "arm":
                 self._arm()
+            case "reset_market":
+                self.market = self._new_market(int(merged["seed"]), int(merged["cash"]))
             case "reset":
+                self.market = self._new_market()
                 self.scenarios.clear()
+                self.sessions.shared = False
                 self.sessions.drop()
                 self.desk.forget()
                 self.requests.clear()
@@ -290,8 +323,18 @@ class StandIn:
             "scenarios": self.scenarios,
             "page": asdict(self.page()),
             "gateways": len(self._warmed),
+            "market": self.market.outline(),
             "requests": dict(self.requests),
         }
+
+    @cached_property
+    def market(self) -> Market:
+        """The market, which opens when it is first looked at."""
+        return self._new_market()
+
+    def _new_market(self, seed: int = SEED, cash: int = CASH) -> Market:
+        account = self.config.account
+        return Market(account.account_id, account.mode, began_s=self.wall_clock(), seed=seed, cash=cash)
 
     def _new_gateway_came(self) -> None:
         """Return a session that another client has borrowed (gateway-facts.md: a restarted gateway gets it back)."""

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from gwctl.errors import Configuration
 
 OCTET = r"([01]?[0-9]{1,2}|2[0-4][0-9]|25[0-5])"
 
 
-@dataclass(frozen=True, slots=True)
-class WebApp:
+class WebApp(Struct, frozen=True):
     """A folder of ``root/webapps``, served under its name."""
 
     name: str

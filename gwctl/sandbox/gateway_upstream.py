@@ -10,11 +10,11 @@ import secrets
 import socket
 import urllib.parse
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import h11
+from msgspec import Struct
 
 from gwctl.sandbox.gateway_conf import Conf
 
@@ -77,8 +77,7 @@ class UpstreamGone(Exception):
     """The IBKR side cannot be reached; the gateway's clients wait without end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A complete upstream answer."""
 
     status: int

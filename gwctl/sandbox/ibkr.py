@@ -1,8 +1,6 @@
 """The fake IBKR's server: its login pages, its faults in front of every route, the routes that control it.
 
-It listens on loopback only, plain HTTP: a child process of the supervisor, or a thread in tests. As a child it reads
-its configuration, one JSON object, from its standard input, prints ``{"port": P}`` once it listens, and outlives its
-parent; SIGTERM or SIGINT stops it. It prints nothing else.
+It listens on loopback only, plain HTTP: a child process of the supervisor (``__main__``), or a thread in tests.
 """
 
 from __future__ import annotations
@@ -14,38 +12,32 @@ import html
 import http
 import json
 import math
-import os
-import sys
 import threading
 import time
 import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from email.utils import formatdate
 from functools import cache
 from typing import Any, Final
 
+from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gwctl.errors import Configuration, GwctlError, TimedOut, Usage
-from gwctl.sandbox.api_routes import api_routes, push_routes
+from gwctl.errors import TimedOut, Usage
+from gwctl.sandbox.api_routes import Api, api_routes
 from gwctl.sandbox.fake_ibkr import GATEWAY_COOKIE, StandIn
-from gwctl.sandbox.serving import RefusingServer, bound_socket, serve_until_terminated, server_config
-from gwctl.sandbox.settings import ACTIONS, PAGE_VARIANTS, SCENARIOS, StandInConfig, fixture
+from gwctl.sandbox.listening import LOOPBACK, bound_socket
+from gwctl.sandbox.push_routes import push_routes
+from gwctl.sandbox.serving import RefusingServer, server_config
+from gwctl.sandbox.settings import ACTIONS, SCENARIOS, StandInConfig, fixture
 
 PLACE_OF_FLAGS = '"@@FLAGS@@"'
 PLACE_OF_SCRIPT = '"@@SCRIPT@@";\n'
-
-
-def page_text(variant: str) -> str:
-    """Return the text of one variant of the login page; raise Configuration for an unknown one."""
-    if variant not in PAGE_VARIANTS:
-        raise Configuration(f"no login page is named {variant!r}")
-    return _with_script(variant)
 
 
 @cache
@@ -110,7 +102,7 @@ def _render(stand_in: StandIn, gateway: str) -> str:
         "temper": stand_in.temper(),
         "banner": None if banner is None else html.escape(str(banner["text"])),
     }
-    return _with_flags(page_text(stand_in.page().variant), flags)
+    return _with_flags(_with_script(stand_in.page().variant), flags)
 
 
 def _flags(stand_in: StandIn) -> dict[str, object]:
@@ -291,13 +283,13 @@ def _not_found(error: Usage, names: list[str]) -> Response:
     return JSONResponse({"error": error.message, "hint": error.hint, "known": names}, status_code=404)
 
 
-LOOPBACK = "127.0.0.1"
 THREAD_DEADLINE_S = 10.0
 
 
 def build_app(stand_in: StandIn) -> ASGIApp:
     """Return the whole fake IBKR as an ASGI application."""
-    routes = [*admin_routes(stand_in), *sso_routes(stand_in), *push_routes(stand_in), *api_routes(stand_in)]
+    pushes = push_routes(stand_in, Api(stand_in).auth_status)
+    routes = [*admin_routes(stand_in), *sso_routes(stand_in), *pushes, *api_routes(stand_in)]
     return Faults(Starlette(routes=routes), stand_in)
 
 
@@ -306,8 +298,7 @@ def server_of(stand_in: StandIn, port: int) -> RefusingServer:
     return RefusingServer(server_config(build_app(stand_in)), stand_in, (LOOPBACK, port))
 
 
-@dataclass(frozen=True, slots=True)
-class RunningStandIn:
+class RunningStandIn(Struct, frozen=True):
     """A fake IBKR that runs in this process; ``state`` is its live state."""
 
     port: int
@@ -342,42 +333,3 @@ def serve_in_thread(config: StandInConfig, *, wall_clock: Callable[[], float] = 
         listener.close()
         if thread.is_alive():
             raise TimedOut(f"the sandbox's thread did not end within {THREAD_DEADLINE_S:.0f} s")
-
-
-def main() -> int:
-    """Run as a child process; return 0 after a signal, or an error's exit code with one line on standard error."""
-    try:
-        config = StandInConfig.from_json(_first_line())
-        page_text(config.page.variant)
-        listener = bound_socket(LOOPBACK, config.port)
-    except GwctlError as error:
-        print(error.message, file=sys.stderr)  # noqa: T201 - this is a program
-        return error.exit_code
-    except OSError as error:
-        print(f"the sandbox cannot listen: {error.strerror}", file=sys.stderr)  # noqa: T201 - as above
-        return 69
-    port: int = listener.getsockname()[1]
-    server = server_of(StandIn(config), port)
-    asyncio.run(serve_until_terminated(server, listener, lambda: _announce(port)))
-    return 0
-
-
-def _first_line() -> Any:  # noqa: ANN401 - any JSON; from_json checks it
-    try:
-        return json.loads(sys.stdin.readline())
-    except ValueError:
-        return None
-
-
-def _announce(port: int) -> None:
-    """Print the one line, then close the parent's pipes: the child may outlive it."""
-    sys.stdout.write(json.dumps({"port": port}) + "\n")
-    sys.stdout.flush()
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1):
-        os.dup2(nowhere, descriptor)
-    os.close(nowhere)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,8 +7,10 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from gwctl.sandbox.settings import SCENARIOS, Account, Mode
 
@@ -29,8 +31,7 @@ STEP_OF_KIND: Final[Mapping[str, str]] = {
 KIND_OF_DEVICE: Final[Mapping[str, str]] = {"5.2a": "push", "5.2i": "push", "4": "app"}
 
 
-@dataclass(frozen=True, slots=True)
-class SecondFactor:
+class SecondFactor(Struct, frozen=True):
     """One second factor with its right answers, the parameters of the scenario; ``approve`` is for a push."""
 
     kind: str
@@ -94,8 +95,7 @@ Outcome = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
+class Submit(Struct, frozen=True):
     """One submit of the form, for the admin: its time, its mode, how it ended; never what was typed."""
 
     at: str
@@ -104,8 +104,7 @@ class Submit:
     outcome: Outcome
 
 
-@dataclass(slots=True)
-class Round:
+class Round(Struct):
     """A login between its rounds; it waits for ``kind`` (the offer, once no question is left)."""
 
     username: str

@@ -7,13 +7,14 @@ import contextlib
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
 import uvicorn
 
 from gwctl.quiet_config import quiet_config
 from gwctl.sandbox.fake_ibkr import StandIn
+from gwctl.sandbox.listening import bound_socket
 
 
 class QuietServer(uvicorn.Server):
@@ -47,29 +48,12 @@ def server_config(app: Any, tls: ssl.SSLContext | None = None) -> uvicorn.Config
     )
 
 
-def bound_socket(host: str, port: int) -> socket.socket:
-    """Return a listening socket; raise OSError if the address is taken."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(256)
-    except OSError:
-        listener.close()
-        raise
-    listener.setblocking(False)
-    return listener
-
-
-async def serve_until_terminated(
-    server: QuietServer, listener: socket.socket, announce: Callable[[], None] = lambda: None
-) -> None:
-    """Serve until SIGTERM or SIGINT, ignore SIGHUP; ``announce`` is called once the signal handlers are set."""
+async def serve_until_terminated(server: QuietServer, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT; ignore SIGHUP."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.end)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
-    announce()
     await server.serve(sockets=[listener])
 
 

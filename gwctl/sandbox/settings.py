@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from gwctl.errors import Configuration, ReleaseBroken, Usage
+from gwctl.known_words import suggestion
 from gwctl.state_file import write_bytes
 
 
@@ -119,11 +120,13 @@ class StandInConfig:
             if "account" in parts:
                 parts["account"] = Account(**parts["account"])
             if "page" in parts:
-                parts["page"] = PageOptions(**parts["page"])
+                parts["page"] = PageOptions(**parts["page"]).changed({})
             return cls(**parts)
         except TypeError as error:
             # The text names only the key; values may be secrets.
             raise Configuration(f"the sandbox's configuration is invalid: {error}") from None
+        except Usage as error:
+            raise Configuration(error.message, hint=error.hint) from None
 
 
 MARKER: Final = "gwctl-standin.json"
@@ -180,8 +183,13 @@ SECOND_FACTORS: Final = (
     "email_check",
 )
 PATHS: Final = {"paths": ("all", "api", "sso")}
-_LONGEST: Final = {"s": (3600, "seconds"), "ms": (3_600_000, "milliseconds")}
-"""The longest times: while connections are refused, for example, nobody can end that over HTTP."""
+_LARGEST: Final = {
+    "s": (3600, "seconds"),
+    "ms": (3_600_000, "milliseconds"),
+    "seed": (1e9, "your choice"),
+    "cash": (1e9, "dollars"),
+}
+"""By the end of the name. While connections are refused, for example, nobody can end that over HTTP."""
 
 SCENARIOS: Final[Mapping[str, Entry]] = {
     "http_503": Entry("Every answer is 503 without a body.", {"paths": "all"}, PATHS),
@@ -205,6 +213,9 @@ SCENARIOS: Final[Mapping[str, Entry]] = {
     "competing": Entry(
         "Another client uses the brokerage session; `compete: true` takes it back if `take_over` is true.",
         {"take_over": True, "authenticated": True, "client_app": "TWS"},
+    ),
+    "two_machines": Entry(
+        "Logins do not end each other, as those of two machines; the last one to open the brokerage session has it."
     ),
     "borrowed": Entry(
         "Another client holds the session: not authenticated, not competing, and renewed, until a new gateway comes.",
@@ -285,7 +296,11 @@ ACTIONS: Final[Mapping[str, Entry]] = {
     "refuse": Entry("The port is closed for this many seconds: connections are refused, open ones end.", {"for_s": 5}),
     "unlock": Entry("The account's refusals are forgotten and it is no longer locked."),
     "arm": Entry("Every gateway counts as freshly started (for `temperamental`)."),
-    "reset": Entry("All scenarios off, all sessions gone, all counts at zero."),
+    "reset_market": Entry(
+        "No orders, no positions, this much cash in USD; prices begin again, and take the way of this seed.",
+        {"seed": 1, "cash": 1_000_000},
+    ),
+    "reset": Entry("All scenarios off, all sessions gone, all counts at zero, the market as at the start."),
 }
 
 
@@ -297,12 +312,12 @@ def known(table: Mapping[str, Entry], kind: str, name: str, given: Mapping[str, 
     """
     entry = table.get(name)
     if entry is None:
-        raise Usage(f"unknown {kind} {name!r}", hint=f"known: {', '.join(table)}")
+        raise Usage(f"unknown {kind} {name!r}", hint=suggestion(name, table))
     unknown = [key for key in given if key not in entry.parameters]
     if unknown:
         raise Usage(
             f"{kind} {name} has no parameter {unknown[0]!r}",
-            hint=f"it takes: {', '.join(entry.parameters) or 'none'}",
+            hint=suggestion(unknown[0], entry.parameters, what="it takes"),
         )
     return {**entry.parameters, **{key: _checked(entry, key, value) for key, value in given.items()}}
 
@@ -312,12 +327,12 @@ def _checked(entry: Entry, key: str, value: Any) -> Any:  # noqa: ANN401 - any J
     match entry.parameters[key]:
         case _ if key in entry.choices:
             shown = [one if isinstance(one, str) else json.dumps(one) for one in entry.choices[key]]
-            fits, hint = value in entry.choices[key], f"one of: {', '.join(shown)}"
+            fits, hint = value in entry.choices[key], suggestion(str(value), shown, what="one of")
         case bool():
             fits, hint = isinstance(value, bool), "true or false"
         case int() | float():
-            most, unit = _LONGEST.get(key.rpartition("_")[2], (math.inf, "units"))
-            fits, hint = type(value) in {int, float} and 0 <= value <= most, f"a number of {unit}, {most:g} at most"
+            most, unit = _LARGEST.get(key.rpartition("_")[2], (math.inf, "units"))
+            fits, hint = type(value) in {int, float} and 0 <= value <= most, f"a number of {unit}, {most:.12g} at most"
         case str():
             fits, hint = type(value) in {str, int} and str(value).strip() != "", "a text or a number that is not empty"
             value = str(value)

@@ -179,7 +179,8 @@ def test_a_reopened_brokerage_session_wants_the_accounts_first(
     assert (refused.status_code, refused.json()["error"]) == (500, "Please query /accounts first")
     assert auth_status(web)["authenticated"] is True
     assert web.get("/v1/api/iserver/accounts").status_code == 200
-    assert web.get("/v1/api/iserver/marketdata/snapshot").status_code == 404
+    opened = web.get("/v1/api/iserver/marketdata/snapshot", params={"conids": "265598"})
+    assert (opened.status_code, opened.json()) == (200, [{"conidEx": "265598", "conid": 265598}])
 
 
 def test_a_flat_tickle_and_a_refused_way_of_asking(ibkr: RunningStandIn, web: httpx.Client) -> None:
@@ -353,7 +354,7 @@ def test_no_pushes_for_strangers(ibkr: RunningStandIn) -> None:
 def started_child(config: Mapping[str, Any] | None) -> Iterator[subprocess.Popen[bytes]]:
     """Start the fake IBKR as the supervisor does; after any test, no child is left."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "gwctl.sandbox.ibkr"],
+        [sys.executable, "-m", "gwctl.sandbox"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -388,6 +389,23 @@ def test_a_child_says_its_port_and_ends_on_term(*, with_a_hanging_request: bool)
         child.send_signal(signal.SIGTERM)
         out, err = child.communicate(timeout=DEADLINE_S)
         assert (child.returncode, out, err) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_child_ends_quietly_while_it_is_still_starting(number: signal.Signals) -> None:
+    """From its port's line on, a signal ends it with 0 and no word; a hang-up just after that line does not."""
+    with started_child(StandInConfig(admin_token=TOKEN).to_json()) as child:
+        port_of(child)
+        child.send_signal(signal.SIGHUP)
+        child.send_signal(number)
+        out, err = child.communicate(timeout=DEADLINE_S)
+        assert (child.returncode, out, err) == (0, b"", b"")
+
+
+def test_what_connects_while_a_child_is_starting_gets_its_answer() -> None:
+    """A request just after the port's line waits for the server and is answered."""
+    with started_child(StandInConfig(admin_token=TOKEN).to_json()) as child:
+        assert httpx.get(f"http://127.0.0.1:{port_of(child)}/sso/Login", timeout=DEADLINE_S, trust_env=False).is_success
 
 
 def test_a_child_outlives_its_pipes_and_hang_ups() -> None:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
+from gwctl.sandbox.fake_ibkr import StandIn
+from gwctl.sandbox.market.contracts import CONTRACTS
+from gwctl.sandbox.market.feed import KINDS
+from gwctl.sandbox.market.market_data import fields_of
+from gwctl.sandbox.market.prices import Prices
+from gwctl.sandbox.market_routes import MarketApi
 from gwctl.sandbox.settings import (
     ACTIONS,
     SANDBOX_PASSWORD,
     SANDBOX_USERNAME,
     SCENARIOS,
     Account,
+    StandInConfig,
     build_standin_release,
 )
 
@@ -48,7 +56,7 @@ def test_the_demo_page_has_the_hard_coded_port(tmp_path: Path) -> None:
 def test_the_docs_list_every_scenario_and_action() -> None:
     """docs/sandbox.md has a line with name, parameters and sentence for each scenario and action, and no others."""
     lines = DOCS.read_text().splitlines()
-    rows = [line for line in lines if line.startswith("| `")]
+    rows = [line for line in lines if line.startswith("| `") and not line.startswith("| `/")]
     expected = [
         f"| `{name}` | {', '.join(f'`{key}`' for key in entry.parameters) or 'none'} | {entry.summary} |"
         for table in (SCENARIOS, ACTIONS)
@@ -64,3 +72,14 @@ def test_the_play_account_is_paper() -> None:
     assert account.account_id.startswith("DU")
     assert account.login_type == 2
     assert "password" not in repr(account)
+
+
+def test_the_docs_list_what_is_served() -> None:
+    """docs/sandbox.md names every path and every WebSocket topic of the market, and how many fields a snapshot has."""
+    page = DOCS.read_text(encoding="utf-8")
+    named = set(re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", page, flags=re.DOTALL)))
+    paths = {path for path, _, _ in MarketApi(StandIn(StandInConfig(admin_token="t"))).table()}
+    assert {path.rstrip("/") for path in paths} - named == set()
+    assert {f"{action}{kind}" for action in "su" for kind in KINDS} - named == set()
+    fields = fields_of(Prices(1, 0.0), CONTRACTS[265598], 1.0)
+    assert f"{len(fields)} [fields]" in page
