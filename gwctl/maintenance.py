@@ -1,4 +1,4 @@
-"""IBKR's maintenance windows: times of day in a time zone, daily or between two weekdays.
+"""Times of day in a time zone, daily, on some weekdays or between two: IBKR's maintenance windows, and login hours.
 
 The defaults come from the two versions that IBKR published (gateway-facts.md, "IBKR's session rules"). A window here is
 the union of both, because neither can be shown to be wrong. Around midnight of a region, when IBKR resets its sessions,
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Struct
 
 from gwctl.times import DAY_S
 
@@ -29,14 +30,13 @@ REGIONS: dict[str, tuple[str, ...]] = {
     ),
 }
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_DAY = "(?:(?P<{0}_day>Mon|Tue|Wed|Thu|Fri|Sat|Sun) +)?"
+_DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+_ON_DAYS = rf"(?:(?P<days>{_DAY}(?:[-,]{_DAY}){{0,6}}) +)?"
+_IN_ZONE = r" +(?P<zone>[A-Za-z_+\-/0-9]{1,64})"
 _SHAPE = re.compile(
-    _DAY.format("from")
-    + r"(?P<from>\d\d:\d\d) *- *"
-    + _DAY.format("to")
-    + r"(?P<to>\d\d:\d\d) +(?P<zone>[A-Za-z_+\-/0-9]{1,64})",
-    re.IGNORECASE | re.ASCII,
+    rf"{_ON_DAYS}(?P<from>\d\d:\d\d) *- *(?:(?P<to_day>{_DAY}) +)?(?P<to>\d\d:\d\d){_IN_ZONE}", re.IGNORECASE | re.ASCII
 )
+_MOMENT = re.compile(rf"{_ON_DAYS}(?P<at>\d\d:\d\d){_IN_ZONE}", re.IGNORECASE | re.ASCII)
 _SEARCHED_DAYS = 9
 
 
@@ -44,8 +44,7 @@ class BadWindow(ValueError):
     """The text is not a window; the message says what is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """One window. ``first_day`` is 0 for Monday, None for every day; ``days`` counts the midnights inside."""
 
     first_day: int | None
@@ -55,29 +54,38 @@ class Window:
     zone: ZoneInfo
 
     @classmethod
-    def parse(cls, text: str) -> Window:
-        """Parse ``23:45-01:45 Zone`` or ``Fri 23:00-Sat 03:00 Zone``; raise BadWindow."""
+    def parse(cls, text: str) -> tuple[Window, ...]:
+        """Parse ``23:45-01:45 Zone``, ``Mon-Fri 07:00-22:00 Zone`` or ``Fri 23:00-Sat 03:00 Zone``; raise BadWindow.
+
+        A time span on several days is a window for each of them.
+        """
         matched = _SHAPE.fullmatch(text.strip())
         if matched is None:
             raise BadWindow(
-                f"{text!r} must look like '23:45-01:45 America/New_York' or 'Fri 23:00-Sat 03:00 Europe/Zurich'"
+                f"{text!r} must look like '23:45-01:45 America/New_York', 'Mon-Fri 07:00-22:00 Europe/Zurich' "
+                "or 'Fri 23:00-Sat 03:00 Europe/Zurich'"
             )
-        begins, ends = _clock(matched["from"]), _clock(matched["to"])
-        try:
-            zone = ZoneInfo(matched["zone"])
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise BadWindow(f"unknown time zone {matched['zone']!r}") from None
-        if (matched["from_day"] is None) != (matched["to_day"] is None):
-            raise BadWindow(f"{text!r} has a day on one side only")
-        if matched["from_day"] is None:
-            if begins == ends:
-                raise BadWindow(f"{text!r} begins and ends at the same time")
-            return cls(None, begins, ends, int(ends <= begins), zone)
-        first, last = DAYS.index(matched["from_day"].lower()), DAYS.index(matched["to_day"].lower())
-        days = (last - first) % 7
-        if days == 0 and ends <= begins:
-            raise BadWindow(f"{text!r} ends before it begins")
-        return cls(first, begins, ends, days, zone)
+        begins, ends, zone = _clock(matched["from"]), _clock(matched["to"]), _zone(matched["zone"])
+        days = _days(matched["days"])
+        if matched["to_day"] is not None:
+            if matched["days"] is None or len(days) != 1 or days[0] is None:
+                raise BadWindow(f"{text!r} must name the day that it begins on")
+            nights = (DAYS.index(matched["to_day"].lower()) - days[0]) % 7
+            if nights == 0 and ends <= begins:
+                raise BadWindow(f"{text!r} ends before it begins")
+            return (cls(days[0], begins, ends, nights, zone),)
+        if begins == ends:
+            raise BadWindow(f"{text!r} begins and ends at the same time")
+        return tuple(cls(day, begins, ends, int(ends <= begins), zone) for day in days)
+
+    @classmethod
+    def parse_moment(cls, text: str) -> tuple[Window, ...]:
+        """Parse ``07:30 Zone`` or ``Mon-Fri 07:30 Zone`` into windows that begin then; raise BadWindow."""
+        matched = _MOMENT.fullmatch(text.strip())
+        if matched is None:
+            raise BadWindow(f"{text!r} must look like '07:30 Europe/Zurich' or 'Mon-Fri 07:30 Europe/Zurich'")
+        at, zone = _clock(matched["at"]), _zone(matched["zone"])
+        return tuple(cls(day, at, at, 1, zone) for day in _days(matched["days"]))
 
     def around(self, wall_s: float) -> Iterable[tuple[float, float]]:
         """Yield start and end, in seconds since 1970, of each occurrence within nine days of ``wall_s``."""
@@ -92,6 +100,27 @@ class Window:
                     yield begin_s, end_s
 
 
+def _days(text: str | None) -> tuple[int | None, ...]:
+    """Return the days of ``Mon-Fri``, ``Sat`` or ``Mon,Wed,Fri``, 0 for Monday; without a text every day: None."""
+    if text is None:
+        return (None,)
+    days: dict[int, None] = {}
+    for part in text.lower().split(","):
+        first, _, last = part.partition("-")
+        if "-" in last:
+            raise BadWindow(f"{text!r} must be days such as Mon-Fri or Mon,Wed,Fri")
+        begin = DAYS.index(first)
+        days |= dict.fromkeys((begin + offset) % 7 for offset in range((DAYS.index(last or first) - begin) % 7 + 1))
+    return tuple(days)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise BadWindow(f"unknown time zone {name!r}") from None
+
+
 def _clock(text: str) -> time:
     try:
         return time.fromisoformat(text)
@@ -99,8 +128,7 @@ def _clock(text: str) -> time:
         raise BadWindow(f"{text!r} is not a time of day") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Windows:
+class Windows(Struct, frozen=True):
     """Several windows as one calendar."""
 
     windows: tuple[Window, ...] = ()
@@ -109,7 +137,7 @@ class Windows:
     def parse(cls, texts: Iterable[str]) -> Windows:
         """Parse windows and regions (``north-america``, ``europe``, ``asia``) into a calendar; raise BadWindow."""
         spelled = [one for text in texts for one in REGIONS.get(text.strip().lower(), (text,))]
-        return cls(tuple(Window.parse(text) for text in dict.fromkeys(spelled)))
+        return cls(tuple(window for text in dict.fromkeys(spelled) for window in Window.parse(text)))
 
     def until(self, wall_s: float) -> float | None:
         """Return when the window open at ``wall_s`` ends, overlapping windows included; None if none is open."""

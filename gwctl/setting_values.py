@@ -8,6 +8,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from gwctl.known_words import Unsuitable
 from gwctl.paths import without_tilde
 
 _LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
@@ -51,14 +52,6 @@ def _check(name: str, wanted: str) -> str:
     if not _NAME.fullmatch(lowered) or lowered.rpartition(".")[2].isdigit():
         raise ValueError(f"{wanted}: {name!r} is not a host name")
     return lowered
-
-
-class Unsuitable(ValueError):
-    """A well-formed value that does not work; ``hint`` says what to do."""
-
-    def __init__(self, text: str, hint: str) -> None:
-        super().__init__(text)
-        self.hint = hint
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -268,17 +261,6 @@ def parse_delay_ms(raw: object) -> int:
     return parse_whole(raw, 1, 60_000)
 
 
-def parse_choice(*allowed: str) -> Callable[[object], str]:
-    """Return a parser for one of several words."""
-
-    def parse(raw: object) -> str:
-        if raw not in allowed:
-            raise ValueError("one of " + ", ".join(allowed))
-        return str(raw)
-
-    return parse
-
-
 def parse_allow_ips(raw: object) -> tuple[str, ...]:
     """Return addresses and networks, IPv4 and IPv6; a text separates them with commas."""
     wanted = "a list of addresses and networks, such as 127.0.0.1, 192.168.1.0/24, 10.0.*, fd00::/8"
@@ -327,21 +309,6 @@ def parse_command(raw: object) -> tuple[str, ...]:
     is_list = isinstance(raw, list) and all(isinstance(part, str) and "\0" not in part for part in raw)
     if not isinstance(raw, list) or not is_list or not raw or not raw[0].strip():
         raise ValueError('a list of the program and its arguments, such as ["pass", "show", "ibkr"]')
-    return tuple(raw)
-
-
-def parse_windows(raw: object) -> tuple[str, ...]:
-    """Return maintenance windows and regions after checking each of them."""
-    from gwctl.maintenance import BadWindow, Windows
-
-    if isinstance(raw, str):
-        raw = [raw]
-    if not isinstance(raw, list) or not all(isinstance(entry, str) for entry in raw):
-        raise ValueError("a list of windows such as ['23:45-01:45 America/New_York'] or regions such as ['europe']")
-    try:
-        Windows.parse(raw)
-    except BadWindow as error:
-        raise ValueError(f"a list of windows or regions: {error}") from None
     return tuple(raw)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
@@ -20,6 +21,16 @@ def duration(seconds: float, *, compact: bool = False) -> str:
     else:
         large, small, units = whole // DAY_S, whole % DAY_S // HOUR_S, ("d", "h")
     return f"{large}{units[0][0]}{small:02}{units[1][0]}" if compact else f"{large} {units[0]} {small} {units[1]}"
+
+
+_AGE = re.compile(r"(\d{1,9})\s*(s|m|h|d)")
+_AGE_UNITS_S = {"s": 1, "m": MINUTE_S, "h": HOUR_S, "d": DAY_S}
+
+
+def age_s(text: str) -> int | None:
+    """Return the seconds of a length of time that a person typed: ``90s``, ``10m``, ``2h``, ``1d``; None for others."""
+    found = _AGE.fullmatch(text.strip())
+    return None if found is None else int(found[1]) * _AGE_UNITS_S[found[2]]
 
 
 def utc(at_s: float) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gwctl.times import DAY_S, HOUR_S
 
@@ -18,8 +20,7 @@ class Budgeted(StrEnum):
     RESTART = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """How often a step may run within any hour and any day."""
 
     per_hour: int
@@ -39,8 +40,7 @@ def default_budgets() -> dict[Budgeted, Budget]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(Struct, frozen=True):
     """When each step ran, in seconds of one clock; ``calm_at`` is the last time that all had been well for long."""
 
     times: Mapping[Budgeted, tuple[float, ...]] = field(default_factory=dict)

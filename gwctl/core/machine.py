@@ -6,10 +6,12 @@ Two independent state machines, each a table; a transition that is not listed ra
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
+
 from gwctl.core.budget import Budgeted
+from gwctl.core.kept import recall
 from gwctl.core.messages import (
     Action,
     ByHandWanted,
@@ -33,7 +35,6 @@ from gwctl.core.messages import (
     RestartWanted,
     Session,
     SessionPushed,
-    StartGateway,
     StartWanted,
     StopGateway,
     StopWanted,
@@ -43,6 +44,7 @@ from gwctl.core.messages import (
     WindowChanged,
 )
 from gwctl.core.observations import check_again, on_checked, on_pushed
+from gwctl.core.planned import PLAN_HANDLERS, on_paused, pauses_instead
 from gwctl.core.policy import Policy, back_off_s
 from gwctl.core.recovery import (
     RECOVERY_HANDLERS,
@@ -56,7 +58,8 @@ from gwctl.core.recovery import (
     resume,
     settle,
 )
-from gwctl.core.tables import NO_LOGINS, Arrow, ImpossibleTransition, Snapshot, Turn, give_up, recall, recycle, stop
+from gwctl.core.tables import NO_LOGINS, Arrow, ImpossibleTransition, Snapshot, Turn, give_up, recycle, start, stop
+from gwctl.session_status import RESTART_ASKED
 from gwctl.times import DAY_S, HOUR_S
 
 __all__ = ["ImpossibleTransition", "Snapshot", "step"]
@@ -93,15 +96,9 @@ def _on_counts_recalled(turn: Turn, event: CountsRecalled) -> None:
 def _on_start(turn: Turn, event: StartWanted) -> None:
     if turn.snapshot.process is not Process.STOPPED:
         return
-    _start(turn, "taking over the running gateway" if event.adopted else "starting the gateway", adopt=event.adopted)
-
-
-def _start(turn: Turn, reason: str | None = None, *, adopt: bool = False) -> None:
-    turn.move_process(Arrow.START)
-    if reason is not None:
-        turn.say(reason)
-    turn.wake(Timer.DEADLINE, turn.policy.start_timeout_s)
-    turn.act(StartGateway(adopt=adopt))
+    if not event.adopted and pauses_instead(turn):
+        return
+    start(turn, "taking over the running gateway" if event.adopted else "starting the gateway", adopt=event.adopted)
 
 
 def _on_stop(turn: Turn, event: StopWanted) -> None:
@@ -109,6 +106,12 @@ def _on_stop(turn: Turn, event: StopWanted) -> None:
         turn.move_process(Arrow.STOP)
         if turn.snapshot.process is Process.STOPPED:
             turn.act(turn.snapshot.finishing or Finish(0))
+        return
+    if turn.snapshot.process is Process.PAUSING:
+        # Its gateway is stopping already, after a logout that must not be cut short.
+        turn.set(finishing=Finish(0))
+        turn.move_process(Arrow.STOP)
+        turn.say("stopping")
         return
     running = turn.snapshot.process is Process.RUNNING
     turn.new_epoch()
@@ -123,7 +126,7 @@ def _on_stop(turn: Turn, event: StopWanted) -> None:
 
 def _on_restart(turn: Turn, _event: RestartWanted) -> None:
     if turn.snapshot.process is Process.RUNNING:
-        recycle(turn, Arrow.RESTART, RestartCause.ASKED, "restarting the gateway as asked")
+        recycle(turn, Arrow.RESTART, RestartCause.ASKED, RESTART_ASKED)
         turn.set(spent=turn.snapshot.spent.without(Budgeted.RESTART))
     elif turn.snapshot.process is Process.BACKOFF:
         _on_timer(turn, TimeOut(timer=Timer.START))
@@ -131,6 +134,8 @@ def _on_restart(turn: Turn, _event: RestartWanted) -> None:
 
 def _on_login_wanted(turn: Turn, _event: LoginWanted) -> None:
     snapshot = turn.snapshot
+    if snapshot.pause is not None:
+        return
     if snapshot.process is Process.RUNNING and snapshot.recovery in {None, Recovery.SETTLE}:
         log_in(turn)
     elif snapshot.recovery is not Recovery.LOGIN:
@@ -150,7 +155,7 @@ def _on_by_hand_wanted(turn: Turn, event: ByHandWanted) -> None:
     if snapshot.session is Session.LOCKED_OUT:
         # No login is sent anyway, and the reason why a person is needed stays visible.
         return
-    stopping = snapshot.process in {Process.STOPPING, Process.FATAL}
+    stopping = snapshot.process in {Process.STOPPING, Process.FATAL} or snapshot.pause is not None
     under_way = snapshot.recovery not in {None, Recovery.SETTLE}
     if stopping or under_way or snapshot.session is Session.AUTHENTICATED:
         # Law 1: one login at a time. The person who wants to log in by hand sees that another login is under way.
@@ -175,7 +180,7 @@ def _on_by_hand_over(turn: Turn) -> None:
 def _on_logged_in_by_hand(turn: Turn, event: LoggedInByHand) -> None:
     snapshot = turn.snapshot
     if snapshot.process is Process.RUNNING and snapshot.recovery is None:
-        turn.set(resumable=event.resumable, resume_tried=True)
+        turn.set(resumable=event.resumable, resume_tried=True, logged_in_at=turn.now)
         if snapshot.session is not Session.AUTHENTICATED:
             settle(turn, Recovery.LOGIN)
 
@@ -186,6 +191,8 @@ def _on_logged_in_by_hand(turn: Turn, event: LoggedInByHand) -> None:
 def _on_answers(turn: Turn, _event: GatewayAnswers) -> None:
     turn.move_process(Arrow.ANSWERS)
     turn.unwake(Timer.DEADLINE)
+    if pauses_instead(turn):
+        return
     turn.set(started_at=turn.now, first_login=True, resume_tried=False, ready_here=False)
     turn.wake(Timer.TICKLE, turn.policy.tickle_interval_s)
     turn.wake(Timer.CHECK, turn.policy.check_interval_s)
@@ -209,9 +216,12 @@ def _on_ended(turn: Turn, _event: GatewayEnded) -> None:
 
 def _on_gone(turn: Turn, _event: GatewayGone) -> None:
     was = turn.snapshot.process
-    if was not in {Process.RECYCLING, Process.STOPPING, Process.FATAL}:
+    if was not in {Process.RECYCLING, Process.PAUSING, Process.STOPPING, Process.FATAL}:
         return
     turn.move_process(Arrow.GONE)
+    if was is Process.PAUSING:
+        on_paused(turn)
+        return
     if was is not Process.RECYCLING:
         turn.say("stopped")
         turn.act(turn.snapshot.finishing or Finish(0))
@@ -255,6 +265,8 @@ def _fell_over(turn: Turn, event: GatewayFellOver, longest_s: float) -> None:
     if turn.snapshot.process is not Process.STARTING:
         _on_ended(turn, GatewayEnded())
         return
+    if pauses_instead(turn):
+        return
     failed = turn.snapshot.failed_starts + 1
     turn.set(failed_starts=failed)
     if not turn.snapshot.ever_ready and failed >= turn.policy.start_tries_before_ready:
@@ -268,6 +280,8 @@ def _fell_over(turn: Turn, event: GatewayFellOver, longest_s: float) -> None:
 
 def _start_says_nothing(turn: Turn) -> None:
     """Treat a start that does not finish as a failed one, and stop its processes."""
+    if pauses_instead(turn):
+        return
     failed = turn.snapshot.failed_starts + 1
     text = f"the gateway did not finish starting within {turn.policy.start_timeout_s:.0f} s"
     turn.set(failed_starts=failed)
@@ -278,7 +292,7 @@ def _start_says_nothing(turn: Turn) -> None:
 
 
 def _on_cannot_start(turn: Turn, event: GatewayCannotStart) -> None:
-    if turn.snapshot.ever_ready:
+    if turn.snapshot.ever_ready or turn.snapshot.pause is not None:
         # A busy port or a full disk: a quick retry only loads this machine.
         _fell_over(turn, GatewayFellOver(text=event.text), turn.policy.local_pause_max_s)
         return
@@ -296,7 +310,7 @@ def _on_timer(turn: Turn, event: TimeOut) -> None:
     turn.unwake(event.timer)
     snapshot = turn.snapshot
     if event.timer is Timer.START and snapshot.process is Process.BACKOFF:
-        _start(turn)
+        start(turn)
     elif event.timer is Timer.BY_HAND:
         _on_by_hand_over(turn)
     elif event.timer is Timer.DEADLINE and snapshot.process is Process.STARTING:
@@ -363,6 +377,7 @@ def _on_folder_lost(turn: Turn, _event: FolderLost) -> None:
 
 _HANDLERS: dict[type[Event], Callable[[Turn, Any], None]] = {
     **RECOVERY_HANDLERS,
+    **PLAN_HANDLERS,
     CountsRecalled: _on_counts_recalled,
     StartWanted: _on_start,
     StopWanted: _on_stop,

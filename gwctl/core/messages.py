@@ -1,11 +1,12 @@
-"""States, events and actions of the supervisor's core. Pure: the standard library only."""
+"""States, events and actions of the supervisor's core. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import Any
+
+from msgspec import Struct, field
 
 from gwctl.session_status import Verdict
 
@@ -20,6 +21,8 @@ class Process(StrEnum):
     STOPPING = auto()
     BACKOFF = auto()
     FATAL = auto()
+    PAUSING = auto()
+    PAUSED = auto()
 
 
 class Session(StrEnum):
@@ -47,6 +50,7 @@ class Phase(StrEnum):
     RECOVERING = auto()
     BACKOFF = auto()
     LOCKED_OUT = auto()
+    PAUSED = auto()
     STOPPING = auto()
 
 
@@ -97,79 +101,77 @@ class Timer(StrEnum):
     BY_HAND = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Pause(Struct, frozen=True):
+    """A pause that a person wants; times are seconds since 1970. ``text`` says it all to people."""
+
+    since_s: float = 0.0
+    until_s: float | None = None
+    """None: until a person ends it."""
+    reason: str = ""
+    text: str = "paused"
+
+
+class Event(Struct, frozen=True):
     """Something that happened. ``epoch`` is the epoch of the action that it answers; None matches every epoch."""
 
     epoch: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CountsRecalled(Event):
+class CountsRecalled(Event, frozen=True):
     """An earlier supervisor of the profile kept these counts; their times are wall-clock seconds."""
 
     kept: Mapping[str, Any] = field(default_factory=dict)
     wall_minus_monotonic_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class StartWanted(Event):
+class StartWanted(Event, frozen=True):
     """A person or a unit wants the session; ``adopted`` means that our gateway already runs."""
 
     adopted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StopWanted(Event):
+class StopWanted(Event, frozen=True):
     """Stop everything; with ``keep_gateway`` the gateway and its session stay up."""
 
     keep_gateway: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RestartWanted(Event):
+class RestartWanted(Event, frozen=True):
     """A person wants the gateway restarted."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoginWanted(Event):
+class LoginWanted(Event, frozen=True):
     """A person wants a login now."""
 
 
-@dataclass(frozen=True, slots=True)
-class ByHandWanted(Event):
+class ByHandWanted(Event, frozen=True):
     """A person will log in by hand: the loop sends no login until ``over``, or for ``for_s`` seconds."""
 
     over: bool = False
     for_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedInByHand(Event):
+class LoggedInByHand(Event, frozen=True):
     """A person logged in at the gateway's page; ``resumable`` if the cookies were kept."""
 
     resumable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayAnswers(Event):
+class GatewayAnswers(Event, frozen=True):
     """The gateway answers with our key."""
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayEnded(Event):
+class GatewayEnded(Event, frozen=True):
     """The gateway's process is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayFellOver(Event):
+class GatewayFellOver(Event, frozen=True):
     """A start failed; the next one may succeed."""
 
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayCannotStart(Event):
+class GatewayCannotStart(Event, frozen=True):
     """Something on this machine is missing; ``exit_code`` and ``code`` are the contract's."""
 
     text: str = ""
@@ -178,13 +180,11 @@ class GatewayCannotStart(Event):
     exit_code: int = 69
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayGone(Event):
+class GatewayGone(Event, frozen=True):
     """All processes of the gateway have stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checked(Event):
+class Checked(Event, frozen=True):
     """A session check returned."""
 
     verdict: Verdict = Verdict.READY
@@ -195,34 +195,29 @@ class Checked(Event):
     """The session existed when this check began and is gone now, so there is no point in waiting for it to open."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReauthenticateDone(Event):
+class ReauthenticateDone(Event, frozen=True):
     """The request to open the brokerage session returned."""
 
     ok: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ResumeDone(Event):
+class ResumeDone(Event, frozen=True):
     """The kept SSO cookies were sent; ``ok`` if IBKR still accepts them."""
 
     ok: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class SecondFactorAsked(Event):
+class SecondFactorAsked(Event, frozen=True):
     """The login waits for a second factor; ``text`` names it."""
 
     text: str = "waiting for a second factor"
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitBegun(Event):
+class SubmitBegun(Event, frozen=True):
     """The login under way is about to send the password; the ledger has recorded it."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoginDone(Event):
+class LoginDone(Event, frozen=True):
     """A login ended. ``submits`` is how often it sent the password; None if unknown."""
 
     result: LoginResult = LoginResult.SUCCESS
@@ -237,127 +232,112 @@ class LoginDone(Event):
     """How an unknown page was recognized; empty for a known page."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimeOut(Event):
+class TimeOut(Event, frozen=True):
     """A timer of the snapshot is due."""
 
     timer: Timer = Timer.CHECK
 
 
-@dataclass(frozen=True, slots=True)
-class SessionPushed(Event):
+class SessionPushed(Event, frozen=True):
     """The WebSocket reported whether the session is ready; None: the WebSocket closed. A hint to check, not a fact."""
 
     ready: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WindowChanged(Event):
+class WindowChanged(Event, frozen=True):
     """One of IBKR's maintenance windows opened, ``until`` monotonic seconds; None: the window closed."""
 
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ClockJumped(Event):
+class ClockJumped(Event, frozen=True):
     """The machine slept ``asleep_s`` seconds that the monotonic clock does not count, or the wall clock was set."""
 
     asleep_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class FolderLost(Event):
+class FolderLost(Event, frozen=True):
     """The profile's folder was deleted while the gateway ran, and has been created again."""
 
 
-@dataclass(frozen=True, slots=True)
-class CauseRead(Event):
+class CauseRead(Event, frozen=True):
     """Why a session never opened, from the gateway's log; ``ibkr_ill``: IBKR returned errors and refused nothing."""
 
     text: str = ""
     ibkr_ill: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StartGateway:
+class StartGateway(Struct, frozen=True):
     """Start the gateway, or adopt the running one."""
 
     adopt: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StopGateway:
+class StopGateway(Struct, frozen=True):
     """End all processes of the gateway; with ``logout`` log out at IBKR first, with ``hard`` send it no request."""
 
     logout: bool = False
     hard: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """Check the session; with ``tickle`` by a tickle."""
 
     tickle: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reauthenticate:
-    """Open the brokerage session: ``compete`` takes it over, ``handshake`` repeats every step that follows a login."""
+class Reauthenticate(Struct, frozen=True):
+    """Open the brokerage session: ``compete`` takes it over, ``handshake`` repeats every step that follows a login.
+
+    ``early`` asks once, before the gateway's own handshake, and leaves the rest to that.
+    """
 
     compete: bool = False
     handshake: bool = False
+    early: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(Struct, frozen=True):
     """Send the kept SSO cookies to the gateway."""
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(Struct, frozen=True):
     """Drive the login page; ``first`` is the first attempt after a gateway start."""
 
     first: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CancelLogin:
+class CancelLogin(Struct, frozen=True):
     """Cancel the running login."""
 
 
-@dataclass(frozen=True, slots=True)
-class CancelRecovery:
+class CancelRecovery(Struct, frozen=True):
     """Cancel the running reauthentication or resume."""
 
 
-@dataclass(frozen=True, slots=True)
-class Explain:
+class Explain(Struct, frozen=True):
     """Read the cause of the gateway's problem from its log, before the next gateway replaces the log."""
 
 
-@dataclass(frozen=True, slots=True)
-class BlockLogin:
+class BlockLogin(Struct, frozen=True):
     """Record that the last password must not be sent again with the same settings until a person resets it."""
 
     code: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class LiftBlock:
+class LiftBlock(Struct, frozen=True):
     """Undo ``BlockLogin``: an open session shows that the cause is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Warn:
+class Warn(Struct, frozen=True):
     """Write a warning to the journal."""
 
     code: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct, frozen=True):
     """End the supervisor with the contract's exit code."""
 
     exit_code: int

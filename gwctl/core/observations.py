@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from gwctl.core.budget import Budgeted
 from gwctl.core.messages import (
@@ -29,7 +29,7 @@ from gwctl.core.recovery import (
     wait_for_session,
 )
 from gwctl.core.tables import NO_LOGINS, Arrow, Turn, give_up, recycle
-from gwctl.session_status import Verdict
+from gwctl.session_status import UNREACHABLE, Verdict
 
 PUSH_PAUSE_S = 0.1
 
@@ -92,6 +92,8 @@ def _seen_ready(turn: Turn, _event: Checked) -> None:
     turn.set(
         settling=None,
         ever_ready=True,
+        returning=False,
+        held=False,
         ready_since=since,
         ready_here=True,
         reauthentications=0,
@@ -269,7 +271,7 @@ def _seen_ill(turn: Turn, event: Checked) -> None:
     if turn.snapshot.session in NO_LOGINS:
         return
     turn.set(resume_tried=False, ill_since=turn.now if turn.snapshot.ill_since is None else turn.snapshot.ill_since)
-    turn.say(event.text or "IBKR cannot be reached")
+    turn.say(event.text or UNREACHABLE)
 
 
 def _seen_rate_limited(turn: Turn, event: Checked) -> None:

@@ -1,15 +1,15 @@
-"""The numbers that the core decides by, and back-off. Pure: no clock, no I/O, the standard library only."""
+"""The numbers that the core decides by, and back-off. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from gwctl.core.budget import Budget, Budgeted, default_budgets
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """The numbers that the core decides by; seconds unless a name says otherwise.
 
     ``seed`` gives each machine its own random numbers; growing pauses are shortened by a random share up to ``jitter``,
@@ -38,6 +38,8 @@ class Policy:
     settle_late_check_s: float = 0.3
     settle_check_for_s: float = 1.0
     settle_slow_check_s: float = 1.0
+    open_early: bool = False
+    """Whether to open the brokerage session right after a login, instead of waiting for the gateway's handshake."""
     reauthenticate_tries: int = 3
     reauthenticate_wait_s: float = 5.0
     rate_limit_pause_first_s: float = 15.0
@@ -72,6 +74,10 @@ class Policy:
     never_opened_often: int = 12
     never_opened_pause_max_s: float = 3600.0
     """The longest pause between logins after ``never_opened_often`` of them."""
+    hours_spread_s: float = 20.0
+    """Within which time after the beginning of the login hours the first login begins."""
+    planned_login_min_age_s: float = 3600.0
+    """A planned login is left out if the last one is younger."""
     take_over: bool = False
     take_over_pause_s: float = 600.0
     """How long to leave a session alone that another client took back; doubled each time it happens again."""

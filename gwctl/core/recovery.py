@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gwctl.core.budget import Budgeted
+from gwctl.core.login_times import hold_in_window, waits_for_hours
 from gwctl.core.messages import (
     BlockLogin,
     CancelLogin,
@@ -62,25 +63,18 @@ def recover(turn: Turn) -> None:
 
 def recover_when_due(turn: Turn) -> None:
     """Log in, or wait: for the pause after the last attempt, the end of a maintenance window, or the budget."""
-    _hold_in_window(turn)
+    hold_in_window(turn)
     left_s = turn.snapshot.login_not_before - turn.now
     room_in_s = turn.room_in_s(Budgeted.LOGIN)
     if room_in_s > max(0.0, left_s):
         turn.say("too many logins: waiting before the next one")
         turn.act(Warn("logged_in_often", "the login budget for an hour or a day is spent"))
+    if waits_for_hours(turn, max(left_s, room_in_s)):
+        return
     if max(left_s, room_in_s) > 0:
         turn.wake(Timer.LOGIN, max(left_s, room_in_s))
     else:
         log_in(turn)
-
-
-def _hold_in_window(turn: Turn) -> None:
-    """Delay a retry to the end of the maintenance window, plus a random time so that machines do not retry together."""
-    snapshot = turn.snapshot
-    until = snapshot.window_until
-    if until is not None and snapshot.failed_logins and snapshot.login_not_before < until:
-        turn.set(login_not_before=until + turn.policy.spread_s * turn.draw())
-        turn.say(f"{snapshot.reason}; waiting for the end of IBKR's maintenance window")
 
 
 def can_resume(turn: Turn) -> bool:
@@ -111,7 +105,8 @@ def resume(turn: Turn) -> None:
 def log_in(turn: Turn) -> None:
     """Start a login; the ledger decides by law 2 whether a password may be sent."""
     turn.unwake(Timer.LOGIN, Timer.SETTLE, Timer.BY_HAND)
-    turn.set(login_wanted=False, settling=None, submits=0)
+    replacing = turn.snapshot.session is Session.AUTHENTICATED
+    turn.set(login_wanted=False, settling=None, submits=0, held=False, replacing=replacing)
     begin(turn, Recovery.LOGIN)
     turn.say("logging in")
     turn.act(Login(first=turn.snapshot.first_login))
@@ -128,6 +123,10 @@ def settle(turn: Turn, after: Recovery) -> None:
     else:
         # The gateway's own handshake comes first; a check before it rarely helps (gateway-facts.md).
         turn.wake(Timer.CHECK, turn.policy.settle_second_check_s)
+        if turn.policy.open_early and turn.room_in_s(Budgeted.REAUTHENTICATE) == 0.0:
+            turn.spend(Budgeted.REAUTHENTICATE)
+            begin(turn, Recovery.REAUTHENTICATE)
+            turn.act(Reauthenticate(early=True))
 
 
 def repeat_handshake(turn: Turn, *, sso_lives: bool) -> None:
@@ -149,12 +148,15 @@ def repeat_handshake(turn: Turn, *, sso_lives: bool) -> None:
     turn.set(handshakes=snapshot.handshakes + 1, handshake_over_at=over_at)
 
 
-def _goes_on_settling(turn: Turn) -> bool:
-    """Keep waiting for a login's session, within its time, after its handshake was requested again."""
+def _goes_on_settling(turn: Turn, *, opened: bool = False) -> bool:
+    """Keep waiting for a login's session, within its time, after a request for it; ``opened``: IBKR said yes."""
     if turn.snapshot.settling is None:
         return False
     begin(turn, Recovery.SETTLE)
-    turn.wake(Timer.CHECK, turn.policy.settle_second_check_s)
+    if opened:
+        check(turn)
+    else:
+        turn.wake(Timer.CHECK, turn.policy.settle_second_check_s)
     return True
 
 
@@ -181,7 +183,8 @@ def _is_over(turn: Turn, recovery: Recovery) -> bool:
 
 def on_reauthenticated(turn: Turn, event: ReauthenticateDone) -> None:
     """Check the session at once, or leave it to the next check."""
-    if _is_over(turn, Recovery.REAUTHENTICATE) or _goes_on_settling(turn):
+    is_early = turn.snapshot.handshakes == 0  # what is asked for again later is the gateway's handshake
+    if _is_over(turn, Recovery.REAUTHENTICATE) or _goes_on_settling(turn, opened=event.ok and is_early):
         return
     if event.ok:
         check(turn)
@@ -266,7 +269,7 @@ def on_login_done(turn: Turn, event: LoginDone) -> None:
     if event.understood:
         turn.act(Warn("page_unknown_but_understood", event.understood))
     if event.result is LoginResult.SUCCESS:
-        turn.set(resumable=event.resumable, resume_tried=True)
+        turn.set(resumable=event.resumable, resume_tried=True, logged_in_at=turn.now)
         settle(turn, Recovery.LOGIN)
     elif event.result in {LoginResult.REFUSED_BEFORE_IT_EVER_WORKED, LoginResult.NEEDS_PERSON}:
         _needs_person(turn, event)
@@ -306,8 +309,12 @@ def _pause_login(turn: Turn, event: LoginDone, *, sent: bool = True) -> None:
     pause_s = back_off_s(failed, first_s, longest_s)
     pause_s = turn.jittered(pause_s) if event.retry_after_s is None else event.retry_after_s
     turn.set(login_not_before=turn.now + pause_s)
-    _hold_in_window(turn)
-    if not turn.snapshot.ill:
+    hold_in_window(turn)
+    if turn.snapshot.replacing:
+        # The session that was there may be there still: look before another login.
+        turn.set(replacing=False)
+        check(turn)
+    elif not turn.snapshot.ill:
         turn.wake(Timer.LOGIN, turn.snapshot.login_not_before - turn.now)
 
 

@@ -1,28 +1,29 @@
-"""The core's two state machines as tables, the current turn, and the part of a snapshot kept on disk. Pure."""
+"""The core's two state machines as tables, and the current turn. Pure."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gwctl.core.budget import Budgeted, Spent, uniform
 from gwctl.core.messages import (
     Action,
     CancelLogin,
     Finish,
+    Pause,
     Phase,
     Process,
     Recovery,
     RestartCause,
     Session,
+    StartGateway,
     StopGateway,
     Timer,
 )
 from gwctl.core.policy import Policy
-from gwctl.times import DAY_S
 
 
 class Arrow(Enum):
@@ -35,6 +36,7 @@ class Arrow(Enum):
     CANNOT_START = auto()
     RESTART = auto()
     STOP = auto()
+    PAUSE = auto()
     GONE = auto()
     RESET = auto()
     BEGIN = auto()
@@ -49,17 +51,33 @@ class Arrow(Enum):
 
 
 PROCESS_TABLE: dict[Process, dict[Arrow, Process]] = {
-    Process.STOPPED: {Arrow.START: Process.STARTING, Arrow.STOP: Process.STOPPED},
+    Process.STOPPED: {
+        Arrow.START: Process.STARTING,
+        Arrow.STOP: Process.STOPPED,
+        Arrow.PAUSE: Process.PAUSED,
+    },
     Process.STARTING: {
         Arrow.ANSWERS: Process.RUNNING,
         Arrow.FELL_OVER: Process.BACKOFF,
         Arrow.CANNOT_START: Process.FATAL,
         Arrow.LOST: Process.RECYCLING,
         Arrow.STOP: Process.STOPPING,
+        Arrow.PAUSE: Process.PAUSING,
     },
-    Process.RUNNING: {Arrow.LOST: Process.RECYCLING, Arrow.RESTART: Process.RECYCLING, Arrow.STOP: Process.STOPPING},
-    Process.RECYCLING: {Arrow.GONE: Process.BACKOFF, Arrow.STOP: Process.STOPPING},
-    Process.BACKOFF: {Arrow.START: Process.STARTING, Arrow.STOP: Process.STOPPING},
+    Process.RUNNING: {
+        Arrow.LOST: Process.RECYCLING,
+        Arrow.RESTART: Process.RECYCLING,
+        Arrow.STOP: Process.STOPPING,
+        Arrow.PAUSE: Process.PAUSING,
+    },
+    Process.RECYCLING: {
+        Arrow.GONE: Process.BACKOFF,
+        Arrow.STOP: Process.STOPPING,
+        Arrow.PAUSE: Process.PAUSING,
+    },
+    Process.BACKOFF: {Arrow.START: Process.STARTING, Arrow.STOP: Process.STOPPING, Arrow.PAUSE: Process.PAUSED},
+    Process.PAUSING: {Arrow.GONE: Process.PAUSED, Arrow.STOP: Process.STOPPING},
+    Process.PAUSED: {Arrow.START: Process.STARTING, Arrow.STOP: Process.STOPPING},
     Process.STOPPING: {Arrow.GONE: Process.STOPPED, Arrow.STOP: Process.STOPPING},
     Process.FATAL: {Arrow.STOP: Process.STOPPING, Arrow.GONE: Process.STOPPED},
 }
@@ -123,8 +141,7 @@ class ImpossibleTransition(Exception):
     """A transition that the tables do not have."""
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """The state of the core. Times are monotonic seconds."""
 
     process: Process = Process.STOPPED
@@ -140,6 +157,8 @@ class Snapshot:
     reason: str = "not started"
     since: float = 0.0
     ever_ready: bool = False
+    returning: bool = False
+    """Whether the session is on its way back from a pause, and nothing went wrong."""
     resumable: bool = False
     resume_tried: bool = False
     reauthentications: int = 0
@@ -168,6 +187,16 @@ class Snapshot:
     ready_since: float | None = None
     ready_here: bool = False
     window_until: float | None = None
+    pause: Pause | None = None
+    logins_from: float | None = None
+    """When the login hours begin again; None while they last, or if there are none."""
+    hours_text: str = ""
+    held: bool = False
+    """Whether the next login waits for the login hours, also while IBKR cannot be reached."""
+    replacing: bool = False
+    """Whether the login under way began while the session was there."""
+    logged_in_at: float | None = None
+    """When this supervisor last saw a login succeed."""
     ill_since: float | None = None
     spread: bool = False
     rate_limited: int = 0
@@ -193,8 +222,14 @@ def phase_of(snapshot: Snapshot) -> Phase:
         Process.STOPPING: Phase.STOPPING,
         Process.RECYCLING: Phase.RECOVERING,
         Process.BACKOFF: Phase.BACKOFF,
+        Process.PAUSING: Phase.PAUSED,
+        Process.PAUSED: Phase.PAUSED,
     }
-    return by_process.get(process, Phase.RECOVERING if snapshot.ever_ready else Phase.STARTING)
+    return by_process.get(process, _on_the_way(snapshot))
+
+
+def _on_the_way(snapshot: Snapshot) -> Phase:
+    return Phase.RECOVERING if snapshot.ever_ready and not snapshot.returning else Phase.STARTING
 
 
 def _running_phase(snapshot: Snapshot, session: Session) -> Phase:
@@ -214,7 +249,7 @@ def _running_phase(snapshot: Snapshot, session: Session) -> Phase:
         snapshot.recovery in {Recovery.LOGIN, Recovery.SETTLE} or not snapshot.ever_ready
     ):
         return Phase.LOGGING_IN
-    return Phase.RECOVERING if snapshot.ever_ready else Phase.STARTING
+    return _on_the_way(snapshot)
 
 
 class Turn:
@@ -228,7 +263,7 @@ class Turn:
 
     def set(self, **changes: object) -> None:
         """Set fields of the snapshot."""
-        self.snapshot = replace(self.snapshot, **changes)  # type: ignore[arg-type] # fields by name
+        self.snapshot = replace(self.snapshot, **changes)
 
     def act(self, *actions: Action) -> None:
         """Add actions."""
@@ -298,6 +333,15 @@ class Turn:
         )
 
 
+def start(turn: Turn, reason: str | None = None, *, adopt: bool = False) -> None:
+    """Start the gateway, or adopt the running one."""
+    turn.move_process(Arrow.START)
+    if reason is not None:
+        turn.say(reason)
+    turn.wake(Timer.DEADLINE, turn.policy.start_timeout_s)
+    turn.act(StartGateway(adopt=adopt))
+
+
 def stop(turn: Turn, reason: str, *, logout: bool) -> None:
     """Begin to stop; ``GatewayGone`` completes it."""
     turn.move_process(Arrow.STOP)
@@ -320,70 +364,6 @@ def recycle(turn: Turn, arrow: Arrow, cause: RestartCause, reason: str, *, hard:
     turn.act(CancelLogin())
     turn.move_process(arrow)
     turn.move_session(Arrow.RESET)
-    turn.set(restart_cause=cause)
+    turn.set(restart_cause=cause, returning=False)
     turn.say(reason)
     turn.act(StopGateway(logout=False, hard=hard))
-
-
-LONGEST_PAUSE_S = 6 * 3600.0
-"""Longer than any maintenance window; keeps a damaged file or a clock set back from blocking logins forever."""
-
-
-def remember(snapshot: Snapshot, wall_minus_monotonic_s: float, now: float) -> dict[str, Any]:
-    """Return what to keep on disk, in wall-clock seconds: a monotonic clock does not survive a reboot.
-
-    The remaining pause is kept as well: a machine may boot with a clock that is years behind.
-    """
-    spent = snapshot.spent.shifted(wall_minus_monotonic_s)
-    not_before, taken_at = snapshot.login_not_before, snapshot.took_over_at
-    return {
-        "spent": {str(budgeted): [round(at, 3) for at in times] for budgeted, times in spent.times.items()},
-        "calm_at": round(spent.calm_at, 3),
-        "failed_logins": snapshot.failed_logins,
-        "blocked": snapshot.blocked,
-        "often": snapshot.often,
-        "take_overs": snapshot.take_overs,
-        "took_over_at": None if taken_at is None else round(taken_at + wall_minus_monotonic_s, 3),
-        "login_pause_s": round(max(0.0, not_before - now), 3),
-        "login_not_before": round(not_before + wall_minus_monotonic_s, 3) if not_before else 0.0,
-    }
-
-
-def recall(snapshot: Snapshot, kept: Mapping[str, Any], wall_minus_monotonic_s: float, now: float) -> Snapshot:
-    """Return the snapshot with the kept values; unreadable ones are ignored.
-
-    A time in the future (the clock was set back) counts as now.
-    """
-    raw = kept.get("spent")
-    raw = raw if isinstance(raw, Mapping) else {}
-    times: dict[Budgeted, tuple[float, ...]] = {}
-    for budgeted in Budgeted:
-        listed = raw.get(str(budgeted))
-        known = [_number(at) for at in listed] if isinstance(listed, list) else []
-        monotonic = sorted(min(now, at - wall_minus_monotonic_s) for at in known if at is not None)
-        times[budgeted] = tuple(at for at in monotonic if now - at < DAY_S)
-    calm_at = _number(kept.get("calm_at"))
-    taken_at = _number(kept.get("took_over_at"))
-    not_before = _number(kept.get("login_not_before")) or 0.0
-    pause_s = _number(kept.get("login_pause_s"))
-    longest_s = LONGEST_PAUSE_S if pause_s is None else min(LONGEST_PAUSE_S, max(0.0, pause_s))
-    return replace(
-        snapshot,
-        spent=Spent(times, min(now, calm_at - wall_minus_monotonic_s) if calm_at is not None else now - DAY_S),
-        failed_logins=_count(kept.get("failed_logins")),
-        blocked=kept.get("blocked") is True,
-        often=kept.get("often") is True,
-        take_overs=_count(kept.get("take_overs")),
-        took_over_at=None if taken_at is None else min(now, taken_at - wall_minus_monotonic_s),
-        login_not_before=min(now + longest_s, not_before - wall_minus_monotonic_s) if not_before else 0.0,
-    )
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1000 else 0
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from msgspec.structs import replace
 from supervisor_fakes import SUCCESS, Core, started
 
 from gwctl.core.messages import GatewayAnswers, GatewayGone, LoginDone, Phase, Process, Timer

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
+
+from drawing import INK, dot, line, picture, place, text
 
 from simulation.fleet import peak
 from simulation.many import Fleet
@@ -13,23 +14,10 @@ from simulation.tally import Total
 
 WIDTH, LEFT, RIGHT = 860, 270, 24
 ROW, PANEL, HEAD = 22, 170, 46
-INK, FAINT, WITH, WITHOUT = "#1f2933", "#d5dae0", "#1769aa", "#c2452d"
+WITH, WITHOUT = "#1769aa", "#c2452d"
 _TIME_TICKS = ((0.1, "0.1 s"), (1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3600, "1 h"), (36000, "10 h"))
 _BEFORE_S, _AFTER_S = 30.0, 1800.0
 SHOWN = ("reset", "ill")
-
-
-def _text(x: float, y: float, text: str, anchor: str = "start", *, size: int = 12, ink: str = INK) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{ink}">{escape(text)}</text>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, *, ink: str = FAINT, width: float = 1) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{ink}" stroke-width="{width:g}"/>'
-
-
-def _place(value: float, least: float, most: float) -> float:
-    """Return where a value lies on the logarithmic axis, from 0 to 1."""
-    return (math.log(min(most, max(least, value))) - math.log(least)) / (math.log(most) - math.log(least))
 
 
 def _causes(causes: Sequence[Cause], top: float) -> list[str]:
@@ -37,20 +25,20 @@ def _causes(causes: Sequence[Cause], top: float) -> list[str]:
     bottom = top + ROW * len(causes)
 
     def x(value: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * _place(value, least, most)
+        return LEFT + (WIDTH - LEFT - RIGHT) * place(value, least, most)
 
-    drawn = [_text(12, top - 24, "Time to ready, by cause: median (dot), to p95 (bar), worst (tick)", size=14)]
+    drawn = [text(12, top - 24, "Time to ready, by cause: median (dot), to p95 (bar), worst (tick)", size=14)]
     for value, label in _TIME_TICKS:
-        drawn += [_line(x(value), top - 4, x(value), bottom), _text(x(value), bottom + 14, label, "middle", size=11)]
+        drawn += [line(x(value), top - 4, x(value), bottom), text(x(value), bottom + 14, label, "middle", size=11)]
     for row, one in enumerate(causes):
         y = top + ROW * row + ROW / 2
         median, p95, worst = one.ready_in_s
         drawn += [
-            _text(LEFT - 10, y + 4, f"{one.what} ({one.number:,})", "end"),
-            _line(x(median), y, x(worst), y, width=2),
-            _line(x(median), y, x(p95), y, ink=WITH, width=7),
-            _line(x(worst), y - 6, x(worst), y + 6, ink=INK, width=2),
-            f'<circle cx="{x(median):.1f}" cy="{y:.1f}" r="4.5" fill="{WITH}"/>',
+            text(LEFT - 10, y + 4, f"{one.what} ({one.number:,})", "end"),
+            line(x(median), y, x(worst), y, width=2),
+            line(x(median), y, x(p95), y, ink=WITH, width=7),
+            line(x(worst), y - 6, x(worst), y + 6, ink=INK, width=2),
+            dot(x(median), y, WITH),
         ]
     return drawn
 
@@ -75,14 +63,14 @@ def _fleet(pair: Sequence[Fleet], top: float) -> list[str]:
     def y(count: float) -> float:
         return bottom - PANEL * math.log1p(count) / math.log1p(most)
 
-    drawn = [_text(12, top - 22, f"Logins a second: {pair[0].night.what}", size=14)]
+    drawn = [text(12, top - 22, f"Logins a second: {pair[0].night.what}", size=14)]
     for count in [0, *(10**power for power in range(6) if 10**power <= most), most]:
         drawn += [
-            _line(left, y(count), WIDTH - RIGHT, y(count)),
-            _text(left - 6, y(count) + 4, f"{count:,}", "end", size=11),
+            line(left, y(count), WIDTH - RIGHT, y(count)),
+            text(left - 6, y(count) + 4, f"{count:,}", "end", size=11),
         ]
     for minute in range(0, 30, 5):
-        drawn.append(_text(x(_BEFORE_S + minute * 60), bottom + 15, f"{minute} min", "middle", size=11))
+        drawn.append(text(x(_BEFORE_S + minute * 60), bottom + 15, f"{minute} min", "middle", size=11))
     for by_chance, ink in ((False, WITHOUT), (True, WITH)):
         steps = " ".join(
             f"{x(second):.1f},{y(count):.1f} {x(second + 1):.1f},{y(count):.1f}"
@@ -92,7 +80,7 @@ def _fleet(pair: Sequence[Fleet], top: float) -> list[str]:
         drawn.append(f'<polyline points="{steps}" fill="none" stroke="{ink}" stroke-width="1.5"/>')
         most_in_a_second = max((peak(one.submits, 1.0) for one in pair if one.by_chance is by_chance), default=0)
         label = f"{'with' if by_chance else 'without'} jitter: at most {most_in_a_second:,} in a second"
-        drawn.append(_text(WIDTH - RIGHT, top + 14 + 16 * by_chance, label, "end", ink=ink))
+        drawn.append(text(WIDTH - RIGHT, top + 14 + 16 * by_chance, label, "end", ink=ink))
     return drawn
 
 
@@ -113,9 +101,4 @@ def chart(total: Total, found: Sequence[Fleet]) -> str:
             drawn += _fleet(pair, top)
             top += PANEL + 70
     height = top - 30
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:.0f}" '
-        f'viewBox="0 0 {WIDTH} {height:.0f}" font-family="system-ui, sans-serif" role="img" '
-        'aria-label="Time to ready by cause, and logins a second of a fleet">\n'
-        f'<rect width="{WIDTH}" height="{height:.0f}" fill="#ffffff"/>\n' + "\n".join(drawn) + "\n</svg>\n"
-    )
+    return picture(WIDTH, height, "Time to ready by cause, and logins a second of a fleet", drawn)

@@ -6,7 +6,8 @@ Where the real loop awaits something, there is an event on the timeline; a cance
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from gwctl.core.machine import Snapshot
 from gwctl.core.messages import (
@@ -37,7 +38,8 @@ from gwctl.core.messages import (
 )
 from gwctl.core.policy import Policy
 from gwctl.session_status import Verdict
-from gwctl.supervisor.probe import ANSWER_TIMEOUT_S, SILENCE_S, WHO_INTERVAL_S, Pace
+from gwctl.supervisor.probe import ANSWER_TIMEOUT_S, SECOND_KNOCK_TIMEOUT_S, SILENCE_S, WHO_INTERVAL_S
+from gwctl.supervisor.request_pace import Pace
 from simulation.signin import Attempt, Door
 from simulation.timeline import to_tick
 from simulation.world import World
@@ -66,6 +68,7 @@ class Life:
         self.refused_cookies: int | None = None
         self.tickled = False
         self.was_silent = False
+        self.heart_missed = False
         self.asked_who_at: float | None = None
         self.knows_our_app = False
         self.pace = Pace()
@@ -243,8 +246,10 @@ class Hands(ABC):
             return
         verdict, latency_s = self.world.see()
         if self.world.gateway_hangs and life.was_silent:
-            # A gateway that was silent the last time is probed without delay.
-            latency_s -= SILENCE_S
+            latency_s = to_tick(SECOND_KNOCK_TIMEOUT_S)
+        elif self.world.gateway_hangs and not life.heart_missed:
+            latency_s += SILENCE_S
+        life.heart_missed = False
         life.was_silent = verdict is Verdict.HUNG
         if verdict is Verdict.READY and not life.tickled:
             if not tickle:
@@ -292,6 +297,12 @@ class Hands(ABC):
         self._later(
             life, "cure", ANSWER_TIMEOUT_S if world.is_silent or world.gateway_hangs else in_s, ResumeDone(epoch, ok=ok)
         )
+
+    def heart_missed(self) -> None:
+        """Learn from the heartbeat that the gateway owes an answer."""
+        if self.life is not None and self.life.watched_epoch is not None and self.world.gateway_hangs:
+            self.life.heart_missed = True
+            self.feed(SessionPushed(ready=None))
 
     def pushed(self, *, ready: bool) -> None:
         """Learn from the WebSocket that the session has changed."""

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from gwctl.core.policy import Policy
 from simulation.fleet import NIGHTS, Came, Night, one_night, without_chance
+from simulation.plans import NOTHING, PLANNERS
 from simulation.rates import Rates
-from simulation.run import account, live
-from simulation.swift import hasten
+from simulation.run import Options, account, live
 from simulation.tally import Total
 from simulation.world import YEAR_S
 
@@ -23,7 +23,6 @@ _Result = TypeVar("_Result")
 
 
 def _ready() -> None:
-    hasten()
     gc.disable()  # an account is one cycle, and is collected whole when its year is over
 
 
@@ -33,16 +32,17 @@ def _spread(work: Callable[[int], _Result], seeds: Sequence[int]) -> Iterator[_R
         yield from pool.imap(work, seeds, chunksize=max(1, min(50, len(seeds) // 16)))
 
 
-def _year(rates: Rates, seed: int) -> Total:
-    total = live(account(seed, rates), YEAR_S)
+def _year(rates: Rates, seed: int, *, planned: bool) -> Total:
+    plans = PLANNERS[seed % len(PLANNERS)] if planned else NOTHING
+    total = live(account(seed, rates, Options(plans=plans)), YEAR_S)
     gc.collect()
     return total
 
 
-def years(rates: Rates, number: int, seed: int, on_done: Callable[[int], None]) -> Total:
-    """Return the sums of so many accounts, each for a year."""
+def years(rates: Rates, number: int, seed: int, on_done: Callable[[int], None], *, planned: bool = False) -> Total:
+    """Return the sums of so many accounts, each for a year; ``planned``: with login hours and pauses."""
     total = Total()
-    for done, one in enumerate(_spread(partial(_year, rates), range(seed, seed + number)), 1):
+    for done, one in enumerate(_spread(partial(_year, rates, planned=planned), range(seed, seed + number)), 1):
         total.add(one)
         on_done(done)
     return total

@@ -17,14 +17,15 @@ The timers' own rhythm is not written down here: it is read from the stepped pai
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from gwctl.core.machine import step
 from gwctl.core.messages import Check, Checked, Process, TimeOut, Timer
 from gwctl.core.policy import Policy
 from gwctl.core.tables import Snapshot
 from gwctl.session_status import Verdict
-from simulation.swift import replace as swift_replace
 from simulation.timeline import TICKS_A_SECOND, to_tick
 
 LISTED_CYCLES = 2
@@ -151,7 +152,7 @@ def _beat(snapshot: Snapshot, timer: Timer, policy: Policy, answer: Answer) -> _
     after, actions = step(asked, Checked(asked.epoch, answer.verdict, answer.text), policy, answered_at)
     if actions or after.timers.keys() != snapshot.timers.keys():
         return None
-    if {**vars(after), "timers": None, "spent": None} != {**vars(snapshot), "timers": None, "spent": None}:
+    if replace(after, timers=snapshot.timers, spent=snapshot.spent) != snapshot:
         return None
     calm_at = after.spent.calm_at
     follows = calm_at == answered_at
@@ -244,7 +245,7 @@ class _Walk:
 
     def at_its_last(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with both timers at their last values."""
-        return swift_replace(
+        return replace(
             snapshot, timers={**snapshot.timers, Timer.CHECK: self.last_check, Timer.TICKLE: self.last_tickle}
         )
 
@@ -253,4 +254,4 @@ class _Walk:
         follows = self.rhythm.check.calm_follows
         spent = replace(snapshot.spent, calm_at=self.last_answer) if follows else snapshot.spent
         timers = {**snapshot.timers, Timer.CHECK: self.check, Timer.TICKLE: self.tickle}
-        return swift_replace(snapshot, timers=timers, spent=spent)
+        return replace(snapshot, timers=timers, spent=spent)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import random
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 RATES_FILE = Path(__file__).with_name("rates.toml")
 _P95_Z = 1.6448536269514722
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Struct, frozen=True):
     """One number; with ``p95`` the median of a log-normal distribution."""
 
     what: str

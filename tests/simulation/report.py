@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from simulation.fleet import peak
 from simulation.many import Fleet
+from simulation.plans import EARLY, LONGEST_PAUSE_S, PLANNERS, SHORTEST_PAUSE_S
 from simulation.rates import Rates
 from simulation.tally import CAUSES, Total
 from simulation.world import DAY_S, YEAR_S
@@ -162,14 +163,68 @@ def rates_table(rates: Rates) -> list[str]:
     return _table(("what", "value", "unit", "source"), rows)
 
 
-def page(total: Total, found: Sequence[Fleet], rates: Rates, command: str) -> str:
+def planned_figures(planned: Total) -> list[tuple[str, str]]:
+    """Return what the accounts with plans add to the figures of all accounts."""
+    shown = {
+        "account-years",
+        "ready, of the time in which IBKR, the address, the username and the machine were all usable",
+        "logins a day",
+        "most refused logins of one account in 24 h (IBKR locks at 10)",
+        "outages of unknown cause",
+        "laws broken, events the core refused",
+    }
+    rows = [(what, figure) for what, figure in figures(planned) if what in shown]
+    rows.insert(1, ("pauses", f"{planned.counts['pauses']:,}"))
+    for one in by_cause(planned.outages):
+        if one.name == "planned":
+            median, p95, worst = map(_span, one.ready_in_s)
+            rows.append(("planned interruptions with a session after them", f"{one.number:,}"))
+            rows.append(("from the end of one to ready: median, p95, worst", f"{median}, {p95}, {worst}"))
+    return rows
+
+
+def planned_section(planned: Total) -> list[str]:
+    """Return the part of the page about login hours and pauses."""
+    plans = (
+        (
+            ", ".join(f"`{text}`" for text in one.login_hours) or "always",
+            ", ".join(f"`{text}`" for text in one.relogin_at) or "none",
+            f"{one.pauses_a_year:g}",
+        )
+        for one in PLANNERS
+    )
+    return [
+        "## Login hours and pauses",
+        "",
+        "`scripts/simulate --planned-years N` adds N account-years whose accounts have one of these plans each. All",
+        "faults of the other accounts happen to them, too.",
+        "",
+        *_table(("login_hours", "relogin_at", "pauses a year (guess)"), plans),
+        "",
+        f"A pause comes at a random time and lasts {SHORTEST_PAUSE_S / 60:g} minutes to {LONGEST_PAUSE_S / 3600:g}",
+        f"hours. A person ends {EARLY:.0%} of them with `gwctl resume`; the others end by their time. Supervisors are",
+        "killed and machines reboot in pauses and outside the hours, too. Checked at every action of the core:",
+        "",
+        "- Outside the login hours no login is made, but by a person.",
+        "- In a pause no login is made and no gateway is started.",
+        "- A refused password that never worked is not submitted again, and no account is locked.",
+        "- Every time without a session has a cause, and the core refuses no event.",
+        "",
+        *_table(("", ""), planned_figures(planned)),
+        "",
+        "A pause, and the time outside the hours without a session, count as ready: the person wanted them.",
+        "",
+    ]
+
+
+def page(total: Total, planned: Total, found: Sequence[Fleet], rates: Rates, command: str) -> str:
     """Return docs/simulation.md."""
     guesses = sum(rate.guess for rate in rates.values())
     profiles = max((len(one.ready_at) + one.lost for one in found), default=0)
     lines = [
-        "# The simulation",
+        "# The simulation: years of sessions in virtual time",
         "",
-        f"Written by `{command}`. `scripts/simulate` runs the supervisor's core",
+        "`scripts/simulate` runs the supervisor's core",
         "(`step`, its policy and budgets, the maintenance windows, the probe's pace) in virtual time, against a random",
         "model of IBKR and of a machine. It shows how the rules work together. Nothing here was measured at IBKR: the",
         f"results are only as good as the rates below, and {guesses} of those {len(rates)} are guesses.",
@@ -191,6 +246,7 @@ def page(total: Total, found: Sequence[Fleet], rates: Rates, command: str) -> st
         "",
         *causes_table(total),
         "",
+        *planned_section(planned),
         f"## {profiles:,} profiles on one night",
         "",
         "Passwords submitted to IBKR; times count from the reset. Without jitter means",
@@ -204,5 +260,7 @@ def page(total: Total, found: Sequence[Fleet], rates: Rates, command: str) -> st
         "",
         "Not modelled: live users' second factors, a borrowed session, `on_competing = take_over`, a full disk,",
         "deleted folders, stolen ports, users' own requests, the one request per session for the account's kind.",
+        "",
+        f"*Written by `{command}`.*",
     ]
     return "\n".join(lines) + "\n"

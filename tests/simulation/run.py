@@ -5,12 +5,16 @@ No clock, no asyncio, no I/O. The cron line ``*/5 * * * * gwctl up`` brings a su
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from gwctl.core.kept import remember
 from gwctl.core.machine import Snapshot, step
 from gwctl.core.messages import (
     Action,
@@ -19,21 +23,23 @@ from gwctl.core.messages import (
     Event,
     Finish,
     LoginWanted,
+    Pause,
     Phase,
     StartWanted,
     TimeOut,
     Timer,
     Warn,
-    WindowChanged,
 )
+from gwctl.core.planned import PauseOver, PauseWanted, planned
 from gwctl.core.policy import Policy
-from gwctl.core.tables import phase_of, remember
+from gwctl.core.tables import phase_of
 from gwctl.maintenance import Windows
 from gwctl.session_status import Verdict
-from gwctl.supervisor.loop import BOUND_S
+from gwctl.supervisor.calendar_watch import CalendarWatch
 from gwctl.supervisor.probe import WHO_INTERVAL_S
 from simulation.calendars import REGIONS
 from simulation.hands import TEXTS, WHOSE, Hands, Life
+from simulation.plans import NOTHING, Plans, check
 from simulation.quiet import Answer, skip
 from simulation.rates import Rates
 from simulation.signin import Door
@@ -52,13 +58,13 @@ SETTLED_S = 3600.0
 GWCTL_REGIONS = {"america": "north-america", "europe": "europe", "asia": "asia"}
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """How an account is run."""
 
     policy: Policy = field(default_factory=Policy)
     windows: Windows | None = None
     skipping: bool = True
+    plans: Plans = NOTHING
     policy_seed: int | None = None
 
 
@@ -75,6 +81,10 @@ class Account(Hands):
         self.trace: deque[tuple[float, Event]] = deque(maxlen=30)
         self._cron_planned = False
         self._person_called = False
+        self._calendar: CalendarWatch | None = None
+        self._looks = 0
+        self._pause: Pause | None = None
+        self._by_person = self._is_planned = False
         world.told = self
 
     # Its clocks.
@@ -152,6 +162,7 @@ class Account(Hands):
         if life is None:
             return
         before = life.snapshot
+        self._by_person = isinstance(event, LoginWanted) or before.login_wanted
         self.trace.append((self.timeline.now, event))
         try:
             life.snapshot, actions = step(before, event, life.policy, self.now)
@@ -162,6 +173,8 @@ class Account(Hands):
             life.snapshot = replace(before, timers=timers, checking=False)
             return
         self._remember(before, life.snapshot)
+        if life.snapshot.pause is None:
+            self._pause = None
         for action in actions:
             self.perform(life, action)
 
@@ -184,6 +197,11 @@ class Account(Hands):
         phase = None if life is None else phase_of(life.snapshot)
         well = world.is_usable and (phase is None or phase is Phase.READY)
         up = world.machine_on and self.timeline.now >= world.asleep_until
+        is_planned = life is not None and planned(life.snapshot) is not None
+        if is_planned is not self._is_planned:
+            (self.tally.blame if is_planned else self.tally.lift)("planned", self.timeline.now)
+            self._is_planned = is_planned
+        well = well or is_planned
         possible = up and not world.is_ill and not world.limited and not world.competitor
         self.tally.watch(self.timeline.now, well=well, ibkr_well=not world.is_ill, possible=possible)
         if phase is Phase.LOCKED_OUT:
@@ -202,27 +220,60 @@ class Account(Hands):
         self.tally.total.counts["supervisors"] += 1
         self.life = Life(Snapshot(since=self.now), replace(self.options.policy, seed=seed))
         self.feed(CountsRecalled(kept=self.kept, wall_minus_monotonic_s=self.ahead_s))
+        if self._pause is not None and (self._pause.until_s is None or self._pause.until_s > world.wall_s):
+            self.feed(PauseWanted(pause=self._pause))
         if world.gateway_runs:
             # The session continues, but it does not count as ready before the first check.
             self.tally.blame("supervisor", self.timeline.now)
         self.feed(StartWanted(adopted=world.gateway_runs))
         if self.life is not None:
-            self._look_at_calendar(self.life)
+            windows = self.options.windows or Windows()
+            self._calendar = CalendarWatch(
+                windows, self.options.plans.logins, lambda *_, **__: None, world.wall_s, every_s=math.inf
+            )
+            self._look_at_calendar()
         self._watch()
 
-    def _look_at_calendar(self, life: Life) -> None:
-        """Report maintenance windows to the core, just after each bound, as the loop does."""
-        if life is not self.life:
+    def _look_at_calendar(self, number: int | None = None) -> None:
+        """Report to the core what the calendar has, just after each of its times, as the loop does."""
+        calendar = self._calendar
+        if self.life is None or calendar is None or number not in {None, self._looks}:
             return
-        wall_s = self.world.wall_s
-        windows = self.options.windows or Windows()
-        until = windows.until(wall_s)
-        monotonic = None if until is None else until - self.ahead_s
-        if monotonic != life.snapshot.window_until:
-            self.feed(WindowChanged(until=monotonic))
-        change = windows.next_change(wall_s)
-        if change is not None:
-            self.timeline.at(change - self.world.begins_wall_s + BOUND_S, self._look_at_calendar, life)
+        if self.timeline.now >= self.world.asleep_until:
+            for event in calendar.look(self.life.snapshot, self.now, self.world.wall_s):
+                self.feed(event)
+        self._looks += 1
+        if math.isfinite(calendar.due_at):
+            due_at = max(calendar.due_at + self.booted_at, self.world.asleep_until)
+            self.timeline.at(due_at, self._look_at_calendar, self._looks)
+
+    # What its person plans.
+
+    def plan(self) -> None:
+        """Pause now and then, as the person of this account does."""
+        in_s = self.options.plans.next_pause_s(self.rng)
+        if in_s is not None:
+            self.timeline.after(in_s, self._pauses)
+
+    def _pauses(self) -> None:
+        life, world = self.life, self.world
+        if life is not None and self.timeline.now >= world.asleep_until and life.snapshot.pause is None:
+            self._pause, ends_in_s = self.options.plans.pause(self.rng, world.wall_s)
+            self.tally.total.counts["pauses"] += 1
+            self.feed(PauseWanted(pause=self._pause))
+            if ends_in_s is not None:
+                self.timeline.after(ends_in_s, self._resumes, self._pause)
+            else:
+                self._look_at_calendar()
+        self.plan()
+
+    def _resumes(self, pause: Pause) -> None:
+        """End a pause by hand; the file goes first, so that it does not hold for the next supervisor."""
+        if self._pause is not pause:
+            return
+        self._pause = None
+        if self.life is not None:
+            self.feed(PauseOver())
 
     def supervisor_killed(self) -> None:
         """Die with all running work; the budgets are on disk."""
@@ -239,7 +290,7 @@ class Account(Hands):
         self.booted_at += asleep_s
         if self.life is not None:
             self.feed(ClockJumped(asleep_s=asleep_s))
-            self._look_at_calendar(self.life)
+            self._look_at_calendar()
 
     def finished(self, finish: Finish) -> None:
         """End the supervisor as the core requests."""
@@ -279,6 +330,14 @@ class Account(Hands):
 
     def perform(self, life: Life, action: Action) -> None:
         """Do what the core asks for; a person gets its warning that no session opened."""
+        check(
+            self.options.plans,
+            self.world.wall_s,
+            life.snapshot,
+            action,
+            by_person=self._by_person,
+            broken=self._broken,
+        )
         super().perform(life, action)
         if isinstance(action, Warn) and action.code == "never_opened":
             self._call_person()
@@ -317,6 +376,7 @@ def account(seed: int, rates: Rates, options: Options | None = None) -> Account:
 def live(one: Account, account_s: float) -> Total:
     """Run an account for a number of seconds after its first hour, and return its sums."""
     one.start_supervisor()
+    one.plan()
     one.run_until(SETTLED_S)
     one.tally.begin(SETTLED_S)
     one.run_until(SETTLED_S + account_s)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from gwctl.core.messages import LoginDone, LoginResult
 from gwctl.login_ledger.rules import (

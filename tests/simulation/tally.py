@@ -23,6 +23,7 @@ CAUSES = {
     "dropped": "the session was dropped",
     "brokerage": "the brokerage session was gone",
     "supervisor": "the supervisor was killed",
+    "planned": "a person planned it",
     "unknown": "unknown",
 }
 """The causes of an outage, the most severe first; an outage with several is listed under the most severe."""

@@ -6,8 +6,9 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
+from gwctl.gateway.heartbeat import ANSWER_S, INTERVAL_S
 from gwctl.session_status import Verdict
-from gwctl.supervisor.probe import ANSWER_TIMEOUT_S, KNOCK_TIMEOUT_S, SILENCE_S
+from gwctl.supervisor.probe import ANSWER_TIMEOUT_S, KNOCK_TIMEOUT_S
 from simulation.calendars import WEEKEND, Region, Window
 from simulation.rates import Rates
 from simulation.tally import Tally
@@ -29,6 +30,10 @@ class Told(Protocol):
 
     def pushed(self, *, ready: bool) -> None:
         """Learn from the WebSocket that the session has changed."""
+        ...
+
+    def heart_missed(self) -> None:
+        """Learn from the heartbeat that the gateway owes an answer."""
         ...
 
     def supervisor_killed(self) -> None:
@@ -105,7 +110,7 @@ class World:
         if not self.gateway_runs:
             return Verdict.HUNG, 0.015625
         if self.gateway_hangs:
-            return Verdict.HUNG, SILENCE_S + KNOCK_TIMEOUT_S
+            return Verdict.HUNG, to_tick(KNOCK_TIMEOUT_S)
         if self.illnesses:
             return Verdict.UPSTREAM_ILL, ANSWER_TIMEOUT_S if self.is_silent else 0.25
         return self._session_is(), 0.0625
@@ -280,6 +285,9 @@ class World:
         if self.gateway_runs and not self.gateway_hangs:
             self.tally.blame("hung", self.timeline.now)
             self.gateway_hangs = True
+            if self.told is not None:
+                in_s = to_tick(ANSWER_S + INTERVAL_S * self.rng.random())
+                self.timeline.after(in_s, self.told.heart_missed)
 
     def kill_supervisor(self) -> None:
         """Let the supervisor be killed."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from cores import gateway_comes_back, ready, running
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from supervisor_fakes import SUCCESS, SWALLOWED, Core
 
 from gwctl.core.budget import Budget, Budgeted, Spent, uniform
+from gwctl.core.kept import LONGEST_PAUSE_S, recall, remember
 from gwctl.core.messages import (
     CountsRecalled,
     GatewayAnswers,
@@ -31,7 +32,7 @@ from gwctl.core.messages import (
     Warn,
 )
 from gwctl.core.policy import Policy
-from gwctl.core.tables import LONGEST_PAUSE_S, Snapshot, recall, remember
+from gwctl.core.tables import Snapshot
 from gwctl.session_status import Verdict
 from gwctl.times import DAY_S, HOUR_S
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
 from cores import logging_in, ready, running
 from facts import current
+from msgspec.structs import replace
 from supervisor_fakes import Core, started
 
 from gwctl.core.budget import Budgeted

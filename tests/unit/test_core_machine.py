@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from facts import current
@@ -17,6 +16,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
 from supervisor_fakes import Core
 
 from gwctl.core.budget import Budget, Budgeted
@@ -42,6 +42,7 @@ from gwctl.core.messages import (
     LoginDone,
     LoginResult,
     LoginWanted,
+    Pause,
     Phase,
     Process,
     Reauthenticate,
@@ -62,6 +63,7 @@ from gwctl.core.messages import (
     Timer,
     WindowChanged,
 )
+from gwctl.core.planned import LoginHours, LoginPlanned, PauseOver, PauseWanted
 from gwctl.core.policy import Policy
 from gwctl.core.tables import PROCESS_TABLE, SESSION_TABLE, Arrow, Turn
 from gwctl.session_status import Verdict
@@ -107,6 +109,7 @@ class AnyShell(RuleBasedStateMachine):
         core = self.core
         if isinstance(action, StartGateway):
             assert self.gateway is None, "law 1: never two gateways"
+            assert core.snapshot.pause is None or action.adopt, "no gateway is started in a pause"
             self.gateway, self.gateway_epoch = "starting", core.snapshot.epoch
         elif isinstance(action, StopGateway):
             if self.gateway == "running" and not by_person and not isinstance(event, GatewayEnded):
@@ -120,6 +123,7 @@ class AnyShell(RuleBasedStateMachine):
             self.asked["check"] = core.snapshot.epoch
         elif isinstance(action, CURES):
             assert self.gateway == "running"
+            assert core.snapshot.pause is None, "nothing takes the session back in a pause"
             assert not self.asked.keys() & {"login", "cure"}, "law 1: one cure at a time"
             is_login = isinstance(action, Login)
             if is_login and not by_person:
@@ -142,6 +146,7 @@ class AnyShell(RuleBasedStateMachine):
         before, now = self.before, self.core.now
         assert self.room_in_s(Budgeted.LOGIN) == 0.0, "no more logins than the budget has"
         assert before.login_not_before <= now, "no login before its time"
+        assert before.logins_from is None or before.logins_from <= now, "no login outside the login hours"
         if before.window_until is not None:
             # The window may be over without the core knowing it yet.
             assert not before.failed_logins or now >= before.window_until, "what failed is not repeated in maintenance"
@@ -152,9 +157,15 @@ class AnyShell(RuleBasedStateMachine):
     def answer(self, name: str, make: Callable[[int], Event]) -> None:
         self.give(make(self.asked.pop(name)))
 
-    @initialize(adopted=st.booleans(), take_over=st.booleans(), narrow=st.booleans(), chance=st.integers(0, 5))
-    def begin(self, *, adopted: bool, take_over: bool, narrow: bool, chance: int) -> None:
-        self.core.policy = Policy(take_over=take_over, seed=chance)
+    @initialize(
+        adopted=st.booleans(),
+        take_over=st.booleans(),
+        early=st.booleans(),
+        narrow=st.booleans(),
+        chance=st.integers(0, 5),
+    )
+    def begin(self, *, adopted: bool, take_over: bool, early: bool, narrow: bool, chance: int) -> None:
+        self.core.policy = Policy(take_over=take_over, open_early=early, seed=chance)
         if narrow:
             self.core.policy = replace(self.core.policy, budgets=dict.fromkeys(Budgeted, Budget(1, 3)))
         self.give(StartWanted(adopted=adopted))
@@ -375,6 +386,38 @@ class AnyShell(RuleBasedStateMachine):
         if helped and not self.finished:
             self.give(LoginWanted())
 
+    @precondition(lambda self: not self.finished and self.undisturbed > 6)
+    @rule(opens_in_s=st.sampled_from([None, 30.0, 3600.0, 30_000.0]))
+    def login_hours_change(self, opens_in_s: float | None) -> None:
+        opens_at = None if opens_in_s is None else self.core.now + opens_in_s
+        self.give(LoginHours(opens_at=opens_at, text="" if opens_at is None else "outside the login hours"))
+
+    @precondition(lambda self: not self.finished)
+    @rule(in_s=st.sampled_from([600.0, 0.0, 0.0]))
+    def login_is_planned(self, in_s: float) -> None:
+        logins = self.core.logins
+        was_ready, closed = self.core.phase is Phase.READY, self.core.snapshot.logins_from is not None
+        self.give(LoginPlanned(in_s=in_s, text="a login is planned"))
+        assert self.core.logins == logins or (was_ready and not closed and in_s == 0.0)
+
+    @precondition(lambda self: not self.finished and self.undisturbed > 8)
+    @rule(until_s=st.sampled_from([None, 1e9]), ends_at_once=st.booleans(), meanwhile=st.integers(0, 3))
+    def person_pauses(self, until_s: float | None, meanwhile: int, *, ends_at_once: bool) -> None:
+        self.undisturbed = 0
+        self.give(PauseWanted(pause=Pause(until_s=until_s, text="paused")))
+        for _ in range(meanwhile):
+            if self.gateway == "stopping":
+                self.gateway_is_gone()
+            elif self.gateway == "starting":
+                self.gateway_answers()
+        if ends_at_once:
+            self.give(PauseOver())
+
+    @precondition(lambda self: not self.finished and self.core.snapshot.pause is not None)
+    @rule()
+    def pause_ends(self) -> None:
+        self.give(PauseOver())
+
     @precondition(lambda self: self.core.snapshot.ever_ready and self.gateway == "running" and not self.finished)
     @rule()
     def session_is_lost(self) -> None:
@@ -444,6 +487,10 @@ class AnyShell(RuleBasedStateMachine):
         snapshot = self.core.snapshot
         if self.finished or snapshot.process is Process.STOPPED:
             return
+        if snapshot.process is Process.PAUSED:
+            assert snapshot.pause is not None, "a pause is ended by its end"
+            assert self.gateway is None, "a pause leaves no gateway to compete"
+            return
         assert snapshot.timers or self.asked or self.gateway in {"starting", "stopping"}
         if snapshot.process is Process.RUNNING:
             assert snapshot.checking or Timer.CHECK in snapshot.timers, "a running gateway is looked at again"
@@ -454,6 +501,13 @@ class AnyShell(RuleBasedStateMachine):
             assert snapshot.session in {Session.LOGGING_IN, Session.UNREACHABLE}
         if snapshot.checking:
             assert "check" in self.asked
+
+    @invariant()
+    def held_login_is_shown(self) -> None:
+        """Whoever looks sees why there is no session."""
+        snapshot = self.core.snapshot
+        if not self.finished and snapshot.process in {Process.PAUSING, Process.PAUSED}:
+            assert self.core.phase is Phase.PAUSED
 
     @invariant()
     def ready_means_running(self) -> None:
@@ -477,7 +531,7 @@ class AnyShell(RuleBasedStateMachine):
         assert self.finished
 
 
-ALL_EXAMPLES = 1_150
+ALL_EXAMPLES = 1_250
 EXAMPLES = int(os.environ.get("GWCTL_TEST_WALKS", "120"))
 """Walks in each of the four parts; .ci/run asks for all of them after the tests."""
 STEPS = 50
@@ -540,11 +594,59 @@ def _go_rare_ways() -> None:
             machine.give(LoginWanted())
             machine.world_is_kind(2)
             assert machine.core.snapshot.session is Session.LOGGING_IN
+    _log_in_by_hand_everywhere()
+    _pause_everywhere()
+
+
+def _log_in_by_hand_everywhere() -> None:
+    """Hand the login to a person in each state without a session, and look at what they see."""
+    for before in (None, Verdict.COMPETING, Verdict.UPSTREAM_ILL):
+        for then in (Verdict.COMPETING, Verdict.UPSTREAM_ILL, Verdict.NO_SESSION, Verdict.READY, None):
+            machine = _that_logs_in_again()
+            machine.login_succeeds(resumable=False)
+            if before is not None:
+                machine.sees(before)
+            machine.give(ByHandWanted())
+            assert current(machine.core.snapshot.session) is Session.AWAITING_MANUAL_LOGIN
+            if then is not None:
+                machine.sees(then)
+                machine.give(LoginWanted())
+            else:
+                machine.give(RestartWanted())
+                machine.gateway_is_gone()
+                machine.give(ByHandWanted(over=True))
+
+
+def _pause_everywhere() -> None:
+    """Pause, and stop in the pause, from every state of the process that has such a transition."""
+    for stops in (False, True):
+        machine = AnyShell()
+        machine.give(PauseWanted())
+        machine.begin(adopted=False, take_over=False, early=False, narrow=False, chance=0)
+        assert current(machine.core.snapshot.process) is Process.PAUSED
+        machine.give(PauseOver())
+        machine.give(PauseWanted())
+        assert current(machine.core.snapshot.process) is Process.STARTING
+        machine.gateway_falls_over(cannot=False) if stops else machine.gateway_answers()
+        assert current(machine.core.snapshot.process) is Process.PAUSING
+        machine.give(StopWanted()) if stops else machine.gateway_is_gone()
+    machine = _that_logs_in_again()
+    machine.give(PauseWanted())
+    machine.gateway_is_gone()
+    machine.give(PauseOver())
+    machine.gateway_falls_over(cannot=False)
+    assert current(machine.core.snapshot.process) is Process.BACKOFF
+    machine.give(PauseWanted())
+    machine.give(StopWanted())
+    machine = _that_logs_in_again()
+    machine.gateway_ends(watched=True)
+    machine.give(PauseWanted())
+    assert machine.core.snapshot.process is Process.PAUSING
 
 
 def _that_logs_in_again() -> AnyShell:
     machine = AnyShell()
-    machine.begin(adopted=False, take_over=False, narrow=False, chance=0)
+    machine.begin(adopted=False, take_over=False, early=False, narrow=False, chance=0)
     machine.world_is_kind(8)
     assert machine.core.phase is Phase.READY
     machine.session_is_lost()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from cores import end_login, gateway_comes_back, ready, running, settling
 from facts import current
+from msgspec.structs import replace
 from supervisor_fakes import SUCCESS, SWALLOWED, Core, started
 
 from gwctl.core.budget import Budgeted

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from cores import end_login, logging_in, ready, running
 from facts import current
+from msgspec.structs import replace
 from supervisor_fakes import SUCCESS, SWALLOWED, Core
 
 from gwctl.core.messages import (

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from cores import end_login, gateway_comes_back, logging_in, ready, running, settling
 from facts import current
+from msgspec.structs import replace
 from supervisor_fakes import REFUSED, SUCCESS, SWALLOWED, Core, started
 
 from gwctl.core.messages import (
@@ -62,6 +61,21 @@ def test_cold_start_logs_in_and_gets_ready() -> None:
     assert core.see(Verdict.READY) == []
     assert core.phase is Phase.READY
     assert core.snapshot.reason == "authenticated"
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_session_may_be_opened_before_the_gateways_handshake(*, opens: bool) -> None:
+    """One request follows the login; whatever IBKR says, the same login goes on, and nothing is asked for twice."""
+    core = logging_in(Policy(open_early=True))
+    assert core.feed(replace(SUCCESS, epoch=core.snapshot.epoch)) == [Reauthenticate(early=True)]
+    assert core.see(Verdict.BROKERAGE_GONE) == []
+    assert core.feed(ReauthenticateDone(core.snapshot.epoch, ok=opens)) == ([Check()] if opens else [])
+    assert current(core.phase) is Phase.LOGGING_IN
+    if not opens:
+        core.fire(Timer.CHECK)
+    core.see(Verdict.READY)
+    assert core.phase is Phase.READY
+    assert core.logins == 1
 
 
 @pytest.mark.parametrize("result", [LoginResult.SUCCESS, LoginResult.NEEDS_PERSON, LoginResult.TRANSIENT])

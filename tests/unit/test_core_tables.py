@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from gwctl.core.messages import Phase, Process, Recovery, Session, Timer
 from gwctl.core.policy import Policy
@@ -28,6 +27,15 @@ stopping  -GONE->         stopped
 stopping  -STOP->         stopping
 fatal     -STOP->         stopping
 fatal     -GONE->         stopped
+stopped   -PAUSE->        paused
+starting  -PAUSE->        pausing
+running   -PAUSE->        pausing
+recycling -PAUSE->        pausing
+backoff   -PAUSE->        paused
+pausing   -GONE->         paused
+pausing   -STOP->         stopping
+paused    -START->        starting
+paused    -STOP->         stopping
 """
 SESSION_ARROWS = """
 {seen} -RESET->     logged_out
@@ -76,7 +84,7 @@ SESSION_EXPECTED = arrows(SESSION_ARROWS)
 
 
 def turn_at(**fields: object) -> Turn:
-    return Turn(replace(Snapshot(), **fields), Policy(), 0.0)  # type: ignore[arg-type] # fields by name
+    return Turn(replace(Snapshot(), **fields), Policy(), 0.0)
 
 
 @pytest.mark.parametrize("arrow", list(Arrow), ids=lambda arrow: arrow.name)
@@ -160,5 +168,7 @@ def test_phase_of(
             Process.BACKOFF: Phase.BACKOFF,
             Process.STOPPING: Phase.STOPPING,
             Process.FATAL: Phase.STOPPING,
+            Process.PAUSING: Phase.PAUSED,
+            Process.PAUSED: Phase.PAUSED,
         }[process]
     assert phase is expected

@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 from facts import current
+from msgspec.structs import replace
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -17,31 +16,22 @@ from simulation.calendars import REGIONS, WEEKEND
 from simulation.chart import chart
 from simulation.fleet import NIGHTS, one_night, peak, without_chance
 from simulation.many import Fleet
+from simulation.plans import PLANNERS
 from simulation.quiet import Answer, skip
 from simulation.rates import Rate, Rates, load_rates
 from simulation.report import by_cause, page
 from simulation.run import Account, Options, account, live
-from simulation.swift import replace as swift_replace
-from simulation.swift import set_fields
 from simulation.tally import Tally, Total
 
+from gwctl.core import recovery
 from gwctl.core.machine import Snapshot, step
-from gwctl.core.messages import Checked, Event, GatewayAnswers, StartWanted, TimeOut, Timer
+from gwctl.core.messages import Checked, Event, GatewayAnswers, StartWanted, TimeOut
 from gwctl.core.policy import Policy
-from gwctl.core.tables import Turn
 from gwctl.session_status import Verdict
-from gwctl.supervisor.probe import PACE_AT_ONCE, PACE_EACH_S
+from gwctl.supervisor.request_pace import PACE_AT_ONCE, PACE_EACH_S
 
 DAY_S = 86_400.0
 SCRIPT = Path(__file__).parents[2] / "scripts" / "simulate"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _hastened() -> Iterator[None]:
-    """Have the core copied quickly, as the script has it; one test compares the copies."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Turn, "set", set_fields)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +114,25 @@ def test_the_laws_hold_over_bad_years(bad_years: Total) -> None:
     assert 0 < bad_years.worst_refusals < 10
 
 
+@pytest.mark.parametrize("planner", range(len(PLANNERS)))
+def test_plans_hold_in_bad_months(rates: Rates, planner: int) -> None:
+    """With ten times the faults: no login outside the hours, none in a pause, no law broken, and a session else."""
+    total = Total()
+    for seed in range(planner, planner + 9, 3):
+        total.add(live(account(seed, hard(rates, 10.0), Options(plans=PLANNERS[planner])), 60 * DAY_S))
+    assert total.broken == []
+    assert total.counts["pauses"] > 20
+    assert total.worst_refusals < 10
+    assert total.well_of_possible_s > 0.9 * total.possible_s
+
+
+def test_a_plan_that_is_broken_is_told(rates: Rates, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A core that forgets the hours is caught by the simulation."""
+    monkeypatch.setattr(recovery, "waits_for_hours", lambda _turn, _left_s: False)
+    total = live(account(0, hard(rates, 10.0), Options(plans=PLANNERS[0])), 30 * DAY_S)
+    assert any("a login outside the login hours" in text for text in total.broken)
+
+
 def test_nine_refusals_are_reached_and_never_a_tenth(rates: Rates) -> None:
     """Where IBKR refuses again and again a day comes to the last refusal that locks nothing, and stays there."""
     bad = {**rates, "refusing": replace(rates["refusing"], value=500.0)}
@@ -192,16 +201,6 @@ def test_each_rate_has_a_source_or_is_a_guess(rates: Rates) -> None:
             Rate("x", "s", 1.0, None, **fields)  # type: ignore[arg-type] # wrong on purpose
 
 
-def test_the_hastened_copy_is_the_real_one() -> None:
-    """What the turns copy with in the simulation gives what ``dataclasses.replace`` gives."""
-    snapshot, _ = ready(Policy())
-    changes = {"epoch": 7, "reason": "x", "timers": {Timer.CHECK: 3.0}}
-    expected = replace(snapshot, **changes)  # type: ignore[arg-type] # by name
-    turn = Turn(snapshot, Policy(), 0.0)
-    set_fields(turn, **changes)
-    assert swift_replace(snapshot, **changes) == turn.snapshot == expected != snapshot
-
-
 def test_the_calendar_knows_midnights_and_summer_time() -> None:
     """Windows and midnights are local: an hour earlier in summer, seen from Greenwich."""
     winter, summer = (datetime(2026, month, 1, 12, tzinfo=UTC).timestamp() for month in (1, 7))
@@ -229,9 +228,13 @@ def test_a_killed_supervisor_ends_no_session(rates: Rates) -> None:
 
 
 def test_the_page_and_the_chart_tell_the_results(rates: Rates, bad_years: Total) -> None:
-    """The page has every cause and every rate; the chart is an image a browser can read."""
+    """The page has every cause, every rate and every plan; the chart is an image a browser can read."""
     fleets = [fleet(rates, "reset", by_chance=by_chance, profiles=20) for by_chance in (False, True)]
-    text = page(bad_years, fleets, rates, "scripts/simulate")
+    planned = live(account(0, rates, Options(plans=PLANNERS[0])), 30 * DAY_S)
+    text = page(bad_years, planned, fleets, rates, "scripts/simulate")
+    assert all(setting in text for one in PLANNERS for setting in (*one.login_hours, *one.relogin_at))
+    (pauses,) = [line for line in text.splitlines() if line.startswith("| pauses ")]
+    assert int(pauses.split("|")[2]) == planned.counts["pauses"] > 0
     assert all(one.what in text for one in rates.values())
     assert all(one.what in text for one in by_cause(bad_years.outages))
     root = ET.fromstring(chart(bad_years, fleets))  # noqa: S314 - our own text
