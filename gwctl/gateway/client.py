@@ -6,31 +6,25 @@ import asyncio
 import re
 import ssl
 import time
-import zlib
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from msgspec import Struct
+
 from gwctl.errors import GatewayUnreachable, TimedOut
 from gwctl.gateway import responses as answer
+from gwctl.gateway.http_client import GatewayHttp, NoAnswer
 from gwctl.gateway.responses import AccountsAnswer, SessionAnswer, SsoFacts
-from gwctl.http_requests import USER_AGENT, RawAnswer, trust_only
-from gwctl.httpx_import import httpx, no_cookies
+from gwctl.http_requests import RawAnswer, trust_only
 
 _API = "/v1/api"
 _RESUME = "/sso/Dispatcher?forwardTo=22&RL=1&ip2loc=US"
 _SENDABLE_COOKIE = re.compile(r"[\x21-\x3a\x3c-\x7e]*")
-_PHASE_TIMEOUT_S = 120.0
-"""httpx limits each phase separately; ``request`` limits the whole call."""
 _LEAST_TIMEOUT_S = 1.0
 _BOTH_REFUSED_S = 60.0
-_LONGEST_BYTES = 2_000_000
-"""Of an answer; IBKR's are a few KB."""
-_KEEPALIVE_S = 2.0
-"""Shorter than the pause between two checks, so a reused connection is never one that the gateway has closed."""
 
 
 class PortCheck(StrEnum):
@@ -78,8 +72,7 @@ async def _knock(port: int, context: ssl.SSLContext, leaf_der: bytes) -> PortChe
     return PortCheck.OURS if status_line.startswith(b"HTTP/1.") and b" 302" in status_line[:14] else PortCheck.ODD
 
 
-@dataclass(slots=True)
-class _Ways:
+class _Ways(Struct):
     """The choice between POST and GET for a path that may take either."""
 
     method: str = "POST"
@@ -97,15 +90,7 @@ class GatewayClient:
         self._timeout_s = timeout_s
         self._ways: dict[str, _Ways] = {}
         self._context = trust_only(ca_file)
-        self._client = httpx.AsyncClient(
-            base_url=f"https://127.0.0.1:{port}",
-            verify=self._context,
-            trust_env=False,
-            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"},
-            cookies=no_cookies(),
-            timeout=_PHASE_TIMEOUT_S,
-            limits=httpx.Limits(max_connections=4, max_keepalive_connections=2, keepalive_expiry=_KEEPALIVE_S),
-        )
+        self._http = GatewayHttp(port, self._context, leaf_der)
 
     async def __aenter__(self) -> Self:
         return self
@@ -117,7 +102,7 @@ class GatewayClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        self._http.close()
 
     async def front_door(self, *, timeout_s: float | None = None) -> PortCheck:
         """Say whether the gateway itself answers, independent of IBKR."""
@@ -195,14 +180,12 @@ class GatewayClient:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                async with self._client.stream(method, path, json=json, headers=headers) as said:
-                    body = await _content_of(said)
+                return await self._http.request(method, path, value=json, headers=headers)
         except TimeoutError:
             raise TimedOut(f"{method} {path} was not answered within {limit_s:g} s", hint="gwctl status") from None
-        except (httpx.HTTPError, httpx.InvalidURL, zlib.error, _TooLong) as error:
+        except (OSError, NoAnswer) as error:
             reason = type(error).__name__  # its text may contain what was sent
             raise GatewayUnreachable(f"{method} {path} failed: {reason}", hint="gwctl status") from None
-        return RawAnswer(said.status_code, body, said.headers.get("content-type", ""))
 
     async def _request_either_way(self, path: str, timeout_s: float | None) -> RawAnswer:
         """Call by POST; if the method is refused (400, 405), once more by GET, and remember which one worked.
@@ -222,29 +205,6 @@ class GatewayClient:
             return said
         ways.method, ways.other = ways.other, ways.method
         return again
-
-
-class _TooLong(Exception):
-    """The body is longer than any answer."""
-
-
-async def _content_of(said: httpx.Response) -> bytes:
-    """Return the body; raise _TooLong, zlib.error.
-
-    It is decoded here: the library writes out whatever a few bytes expand to, once for each encoding that is named.
-    """
-    packed = bytearray()
-    async for piece in said.aiter_raw():
-        packed += piece
-        if len(packed) > _LONGEST_BYTES:
-            raise _TooLong
-    if said.headers.get("content-encoding", "identity").strip().lower() not in {"gzip", "deflate"}:
-        return bytes(packed)
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either of the two
-    body = decoder.decompress(packed, _LONGEST_BYTES)
-    if decoder.unconsumed_tail:
-        raise _TooLong
-    return body
 
 
 async def _or_none(call: Awaitable[RawAnswer]) -> RawAnswer | None:

@@ -10,10 +10,11 @@ import re
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from gwctl import process, state_file
 from gwctl.config import Settings
@@ -40,8 +41,7 @@ OTHER_USERS = "other users of this machine"
 OTHER_MACHINES = "other machines"
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Struct, frozen=True):
     """The network of an isolated gateway: where it leads, and which users are let in."""
 
     host: str
@@ -79,8 +79,7 @@ class Network:
         return "".join(f"{address} {name}\n" for name, address in names.items() if name).encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Isolation:
+class Isolation(Struct, frozen=True):
     """How others are kept from a gateway: by a network of its own, a firewall, or, for the ``reason``, not at all."""
 
     network: Network | None

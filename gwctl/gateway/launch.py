@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from gwctl import process, state_file
 from gwctl.errors import GatewayFailed, GwctlError, JavaMissing, PortBusy, TimedOut
 from gwctl.gateway.firewalled import unload_firewall
@@ -38,8 +40,7 @@ _LOG_KEEP = 3
 _LOGS_HINT = "gwctl logs --gateway"
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
+class Runtime(Struct, frozen=True):
     """What runs a gateway: the release, Java (or Python for the sandbox), and the base environment."""
 
     release_path: Path

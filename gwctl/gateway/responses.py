@@ -6,8 +6,10 @@ import html
 import json
 import math
 import re
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gwctl.plain_text import one_line
 from gwctl.session_status import Verdict
@@ -56,8 +58,7 @@ def words_in(body: bytes) -> str | None:
     return tidy(text)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionAnswer:
+class SessionAnswer(Struct, frozen=True):
     """A verdict, and the answer's values for the contract's ``session`` object (None: it did not say)."""
 
     verdict: Verdict
@@ -83,13 +84,17 @@ class SessionAnswer:
         """Authenticated and connected and not competing."""
         return self.verdict is Verdict.READY
 
+    @property
+    def has_sso(self) -> bool:
+        """Whether IBKR knows the login, with or without a brokerage session: enough to read the portfolio."""
+        return self.verdict in {Verdict.READY, Verdict.COMPETING} or self.verdict.sso_lives
+
 
 AccountKind = Literal["paper", "live"]
 PAPER_LOGIN_TYPE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class SsoFacts:
+class SsoFacts(Struct, frozen=True):
     """The facts in ``sso/validate`` about the login behind the session."""
 
     user_id: int | None
@@ -108,8 +113,7 @@ class SsoFacts:
         return "paper" if self.login_type == PAPER_LOGIN_TYPE else "live"
 
 
-@dataclass(frozen=True, slots=True)
-class AccountsAnswer:
+class AccountsAnswer(Struct, frozen=True):
     """The answer of ``iserver/accounts``; ``http_status`` is None without an answer."""
 
     http_status: int | None
@@ -218,8 +222,7 @@ def judge_accounts(status: int, body: bytes) -> AccountKind | None:
     return None if len(begins) != 1 else "paper" if begins.pop() else "live"
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
+class _Refusal(Struct, frozen=True):
     """What an error status means if its body has ``words`` (lower case); ``text`` says more than the verdict does."""
 
     status: int

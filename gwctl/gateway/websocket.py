@@ -12,9 +12,10 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from gwctl.http_requests import USER_AGENT, trust_only
 
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 
-@dataclass(frozen=True, slots=True)
-class Push:
+class Push(Struct, frozen=True):
     """One message with a topic."""
 
     topic: str
@@ -43,8 +43,7 @@ def read_push(message: bytes | str) -> Push | None:
     return Push(value["topic"], args if isinstance(args, dict) else {}, "hb" in value)
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """The content of ``sts`` on one connection so far; IBKR may send one field without the others (Voyz/ibind 25)."""
 
     authenticated: bool | None = None
@@ -182,8 +181,7 @@ class Line:
         await _release(self._connection)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(Struct, frozen=True):
     port: int
     ca_file: Path
     leaf_der: bytes

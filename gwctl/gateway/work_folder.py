@@ -6,9 +6,10 @@ import io
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from gwctl import state_file
 from gwctl.errors import DiskTrouble, ReleaseBroken
@@ -21,8 +22,7 @@ _LARGEST_CONF_BYTES = 65_536
 """The release of April 2023 has 600."""
 
 
-@dataclass(frozen=True, slots=True)
-class GatewaySettings:
+class GatewaySettings(Struct, frozen=True):
     """The settings that shape the gateway's folder, as ``gwctl.setting_values`` parsed them."""
 
     port: int
@@ -86,8 +86,7 @@ _DENIED = "255.255.255.255"
 """Without a deny list the gateway admits everybody; this entry matches no real address."""
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedHome:
+class PreparedHome(Struct, frozen=True):
     """A folder that is ready for a start of the gateway."""
 
     gateway_dir: Path

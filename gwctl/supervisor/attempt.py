@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from gwctl import process
 from gwctl.config import Settings, usual_profile
@@ -15,6 +16,7 @@ from gwctl.environment import Environment
 from gwctl.errors import Configuration, CredentialsMissing, GwctlError
 from gwctl.login.codes import BadSecret, Method, bytes_of
 from gwctl.login.outcome import LoginOutcome, LoginReport
+from gwctl.login.start_failures import remedy_of_start
 from gwctl.login_ledger.accounts import ledger_secret
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.login_ledger.outcome_policy import MEANINGS, Meaning
@@ -40,9 +42,15 @@ def sources_of(
     environment: Environment,
     handed_over: Mapping[str, Found] | None = None,
     prompt: Callable[[str], str] | None = None,
+    *,
+    notes_keyring: bool = False,
 ) -> Sources:
     """Return the sources of secrets, including the user's own programs."""
-    return Sources(environment, lambda argv: run_secret_command(argv, environment.variables), handed_over or {}, prompt)
+
+    def run(argv: Sequence[str]) -> str:
+        return run_secret_command(argv, environment.variables)
+
+    return Sources(environment, run, handed_over or {}, prompt, notes_keyring)
 
 
 def find_login(settings: Settings, sources: Sources) -> tuple[Credentials, dict[str, Found]]:
@@ -111,7 +119,8 @@ class Attempt:
     ) -> None:
         self.ledger = ledger
         self.on_submit = on_submit
-        self.doubt = credentials.password_doubt
+        self.doubt, self.username_doubt = credentials.password_doubt, credentials.username_doubt
+        self.username = credentials.username
         self.password = ledger_secret(credentials.username, credentials.password)
         self.context = login_context(settings, has_totp=credentials.totp_secret is not None)
         self.limit = int(settings["rejected_limit"])
@@ -181,10 +190,24 @@ class Attempt:
             with contextlib.suppress(GwctlError):
                 await asyncio.to_thread(self.ledger.wait_for_second_factor, answered=answered)
 
-    def hint_of(self, meaning: Meaning) -> str | None:
-        """Return the hint for an outcome; a password that looks wrong is the likely cause of a refusal."""
-        doubted = self.doubt is not None and meaning.result is LoginResult.REFUSED_BEFORE_IT_EVER_WORKED
-        return f"check the password first: {self.doubt}; {meaning.hint}" if doubted else meaning.hint
+    def hint_of(self, meaning: Meaning, text: str) -> str | None:
+        """Return the hint for an outcome and its text; what looks wrong is the likely cause of a refusal, and first."""
+        if meaning.outcome is LoginOutcome.BROWSER_FAILED:
+            return remedy_of_start(text)
+        if meaning.result is not LoginResult.REFUSED_BEFORE_IT_EVER_WORKED:
+            return meaning.hint
+        return "; ".join(filter(None, (self.first_to_check(), meaning.hint)))
+
+    def first_to_check(self) -> str | None:
+        """Return what to check first after a refusal, which does not say whether it is the username or the password."""
+        if self.username_doubt is not None:
+            return f"check the username first: {self.username_doubt}"
+        if self.doubt is not None:
+            return f"check the password first: {self.doubt}"
+        record = self.ledger.look()
+        if record is None or record.worked_print is None:
+            return f"check the username first: no login as {self.username} has worked here"
+        return None
 
     async def record(self, meaning: Meaning, report: LoginReport, text: str) -> bool:
         """Write the outcome; return whether the password has worked before."""

@@ -8,7 +8,8 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from gwctl import process
 from gwctl.config import Settings
@@ -20,8 +21,6 @@ from gwctl.gateway.client import GatewayClient, PortCheck
 from gwctl.gateway.firewalled import is_loaded, load_firewall, record_firewall, recorded_firewall, unload_firewall
 from gwctl.gateway.isolated import FrontFailed, Isolation, by_firewall, choose_isolation
 from gwctl.gateway.log_diagnosis import Cause, read_cause
-from gwctl.gateway.websocket import PushListener
-from gwctl.gateway.work_folder import GatewaySettings
 from gwctl.isolation.firewall import Firewall
 from gwctl.login.browser import find_browser
 from gwctl.paths import Paths
@@ -29,6 +28,7 @@ from gwctl.release.store import Release, ReleaseStore
 from gwctl.signals import whole
 from gwctl.state_file import make_private_dir
 from gwctl.supervisor.front_keeper import FrontKeeper
+from gwctl.supervisor.hints import Hints
 from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.sandbox_process import StandInRecord, ensure_stand_in, sandbox_release
 from gwctl.supervisor.served import Served, choose_release, read_again, require_pinned
@@ -37,7 +37,7 @@ log = logging.getLogger("gwctl.supervisor")
 
 START_DEADLINE_S = 60.0
 STOP_GRACE_S = 5.0
-HARD_GRACE_S = 0.2
+HARD_GRACE_S = 0.05
 LOGOUT_TIMEOUT_S = 3.0
 ADOPTION_TIMEOUT_S = 3.0
 SETTINGS_TIMEOUT_S = 5.0
@@ -55,9 +55,10 @@ class GatewayKeeper:
         probe: Probe,
         *,
         sandbox: bool,
+        fast: bool = False,
         on_pin: Callable[[str], None],
         on_note: Callable[..., object],
-        on_push: Callable[[bool | None], None],
+        on_hint: Callable[[bool | None], None],
         load: Callable[[], Settings] | None = None,
         is_ours: Callable[[], Awaitable[bool]],
     ) -> None:
@@ -65,7 +66,7 @@ class GatewayKeeper:
         self.paths: Paths = settings.paths
         self.environ = environ
         self.probe = probe
-        self.sandbox = sandbox
+        self.sandbox, self.fast = sandbox, fast
         self.on_pin = on_pin
         self.on_note = on_note
         self.load = load
@@ -73,15 +74,14 @@ class GatewayKeeper:
         self.release: Release | None = None
         self.base_url = f"https://localhost:{settings['port']}"
         self._client: GatewayClient | None = None
-        self._leaf: keystore.Leaf | None = None
-        self._pushes = PushListener(on_push)
-        self._listens = False
+        self.hints = Hints(on_hint, push=settings["push"])
         self._stand_in: StandInRecord | None = None
         self._is_ours = is_ours
         self._isolation: Isolation | None = None
         self._was_isolated = False
         self._front = FrontKeeper(self.paths, environ, on_note)
         self.probe.came_back = self._front.came_back
+        self.probe.gateway_is_late = self.hints.gateway_is_late
 
     async def start(self, *, adopt: bool) -> None:
         """Launch or adopt the gateway, and point the probe at it; raises GwctlError and then leaves nothing running."""
@@ -108,7 +108,6 @@ class GatewayKeeper:
             text = f"crash reports of the gateway hold secrets and were deleted: {', '.join(prepared.crash_reports)}"
             self.on_note("warning", code="crash_reports", text=text)
         served = Served.now(self.settings, sandbox=self.sandbox, upstream=upstream)
-        await whole(served.save, self.paths)
         prepared_s = time.monotonic()
         runtime = launch.Runtime(
             release.path,
@@ -118,16 +117,17 @@ class GatewayKeeper:
             python=sys.executable,
             network=isolation.network,
         )
-        try:
-            self.running = await self._launch(prepared, runtime, isolation.firewall)
-        except FrontFailed as error:
-            if self.settings["isolation"] != "auto":
-                raise
-            self.on_note("warning", code="isolation_failed", text=error.message)
-            await launch.clear_leftovers(self.paths, grace_s=STOP_GRACE_S)
-            isolation = await asyncio.to_thread(by_firewall, self.settings, error.message)
-            prepared = await self._prepare(release, upstream, leaf, isolation)
-            self.running = await self._launch(prepared, replace(runtime, network=None), isolation.firewall)
+        async with served.recorded(self.paths):
+            try:
+                self.running = await self._launch(prepared, runtime, isolation.firewall)
+            except FrontFailed as error:
+                if self.settings["isolation"] != "auto":
+                    raise
+                self.on_note("warning", code="isolation_failed", text=error.message)
+                await launch.clear_leftovers(self.paths, grace_s=STOP_GRACE_S)
+                isolation = await asyncio.to_thread(by_firewall, self.settings, error.message)
+                prepared = await self._prepare(release, upstream, leaf, isolation)
+                self.running = await self._launch(prepared, replace(runtime, network=None), isolation.firewall)
         self._settle_isolation(isolation)
         self.on_note(
             "gateway",
@@ -138,12 +138,13 @@ class GatewayKeeper:
             answered_s=round(time.monotonic() - prepared_s, 3),
         )
         await self._connect(leaf)
+        self.hints.start(self.settings["port"], self.paths.ca_file, leaf.der)
 
     async def _prepare(
         self, release: Release, upstream: str, leaf: keystore.Leaf, isolation: Isolation
     ) -> home.PreparedHome:
         """Write the gateway's folder."""
-        settings = GatewaySettings(
+        settings = home.GatewaySettings(
             port=self.settings["port"],
             upstream=upstream,
             certificate_names=self.settings["certificate_names"],
@@ -193,21 +194,22 @@ class GatewayKeeper:
 
     async def _gather(self, store: ReleaseStore) -> tuple[Release, str, java.Java | None, keystore.Leaf]:
         """Find everything that a gateway needs, in parallel."""
-        find_browser(self.settings["browser"], self.environ)
+        if not self.fast:
+            find_browser(self.settings["browser"], self.environ)
         names = self.settings["certificate_names"]
         leaf_task = asyncio.create_task(asyncio.to_thread(keystore.ensure_leaf, self.paths, names))
-        stand_in_task = unchanged = None
+        stand_in_task = java_task = unchanged = None
         if self.sandbox:
-            stand_in_task = asyncio.create_task(
-                ensure_stand_in(self.paths, self.environ, self.settings["mode"], self._stand_in)
-            )
-        java_task = asyncio.create_task(asyncio.to_thread(java.find_java, self.settings["java"], self.environ))
+            mode = self.settings["mode"]
+            stand_in_task = asyncio.create_task(ensure_stand_in(self.paths, self.environ, mode, self._stand_in))
         try:
             release = await asyncio.to_thread(self._find_release, store)
+            if release.kind == "standard":
+                java_task = asyncio.create_task(asyncio.to_thread(java.find_java, self.settings["java"], self.environ))
             unchanged = asyncio.create_task(asyncio.to_thread(self._require_unchanged, store, release))
             leaf = await leaf_task
             self.on_pin(leaf.spki_pin_base64)
-            java_found = None if release.kind == "standin" else await java_task
+            java_found = None if java_task is None else await java_task
             self._stand_in = await stand_in_task if stand_in_task is not None else None
             upstream = str(self.settings["upstream"]) if self._stand_in is None else self._stand_in.url
             await unchanged
@@ -261,6 +263,7 @@ class GatewayKeeper:
         self.release = next((one for one in store.list() if one.path == running.release_path), None)
         self.on_pin(leaf.spki_pin_base64)
         self.on_note("adopted", pid=running.java.pid, port=running.port)
+        self.hints.start(running.port, self.paths.ca_file, leaf.der)
         return True
 
     async def _reload_firewall(self) -> Isolation:
@@ -305,17 +308,8 @@ class GatewayKeeper:
         if self._client is not None:
             await self._client.close()
         self._client = GatewayClient(self.settings["port"], self.paths.ca_file, leaf.der)
-        self._leaf = leaf
         self.probe.client = self._client
         return self._client
-
-    def session_is(self, *, up: bool) -> None:
-        """Note that the session opened or ended: the WebSocket is only useful while there is one."""
-        if self._listens:
-            self._pushes.poke(up=up)
-        elif up and self._leaf is not None and self._client is not None:
-            self._listens = True
-            self._pushes.start(self.settings["port"], self.paths.ca_file, self._leaf.der)
 
     async def wait_ended(self) -> None:
         """Return when the gateway's process is gone."""
@@ -331,9 +325,8 @@ class GatewayKeeper:
         grace_s = HARD_GRACE_S if hard else STOP_GRACE_S
         running, client = self.running, self._client
         self.running, self._client, self.probe.client = None, None, None
-        self._listens = False
         self._isolation = None
-        await self._pushes.close()
+        await self.hints.close()
         if client is not None:
             if logout:
                 with contextlib.suppress(TimeoutError, GwctlError):
@@ -366,9 +359,8 @@ class GatewayKeeper:
             self.running.let_go()
 
     async def close(self) -> None:
-        """Stop listening; the gateway and its front keep running."""
-        self._listens = False
-        await self._pushes.close()
+        """Stop watching; the gateway and its front keep running."""
+        await self.hints.close()
         await self._front.close()
 
     def rotate_log(self) -> None:

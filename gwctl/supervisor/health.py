@@ -15,11 +15,11 @@ import os
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import h11
+from msgspec import Struct, field
 
 from gwctl import process
 from gwctl.config import Settings
@@ -28,7 +28,7 @@ from gwctl.isolation.namespaces import UNKNOWN_UID, knows_all_users
 from gwctl.isolation.socket_owner import SocketOwners, owners_or_none
 from gwctl.profile_registry import neighbour_on
 from gwctl.supervisor.connections import Access, Connection, Connections
-from gwctl.supervisor.control import INSTANCE_HEADER
+from gwctl.supervisor.control import ERROR_HEADER, INSTANCE_HEADER
 
 log = logging.getLogger("gwctl.supervisor")
 
@@ -43,11 +43,11 @@ _PORT = re.compile(r":\d*$")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 PROBE_PATHS = frozenset({"/livez", "/readyz"})
 OUTSIDE_PATHS = PROBE_PATHS | {"/metrics"}
+OWN_SITE = frozenset({"same-origin", "none", ""})
 CONTROL_BACKLOG = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """One answer: JSON, or text, which is plain text unless ``content_type`` says otherwise."""
 
     status: int
@@ -70,8 +70,7 @@ class Answer:
 _NOT_FOUND = Answer(404, "not found\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One complete request."""
 
     method: str
@@ -80,6 +79,8 @@ class Request:
     token: str | None
     body: bytes
     accept: str = ""
+    site: str = ""
+    """Whose page sent it, as a browser says it (``Sec-Fetch-Site``)."""
 
     @property
     def is_look(self) -> bool:
@@ -87,8 +88,7 @@ class Request:
         return self.method in {"GET", "HEAD"}
 
 
-@dataclass(frozen=True, slots=True)
-class Routes:
+class Routes(Struct, frozen=True):
     """The supervisor's functions that the server answers with."""
 
     status: Callable[[], dict[str, Any]]
@@ -223,7 +223,8 @@ class HealthServer:
             # Without an answer, the caller would think that the supervisor has stopped.
             log.exception("could not answer %s", path)
             said = error.message if isinstance(error, GwctlError) else type(error).__name__
-            answer = Answer(500, f"the supervisor could not answer: {said}\n")
+            code = ((ERROR_HEADER, error.code),) if isinstance(error, GwctlError) else ()
+            answer = Answer(500, f"the supervisor could not answer: {said}\n", headers=code)
         await self._send(connection, writer, here, answer, request)
 
     def _refuse(self, request: Request, path: str, access: Access) -> Answer | None:
@@ -235,6 +236,9 @@ class HealthServer:
                 return Answer(421, "not for this host\n")
             if path == "/events" or path.startswith("/control/"):
                 return _NOT_FOUND
+            if path in self._routes.streams and request.site not in OWN_SITE:
+                # Another site's page cannot read a stream, but would take up a viewer's place.
+                return Answer(403, "not for other sites\n")
         if not request.is_look and (path in {"/status", *OUTSIDE_PATHS} or path in self._routes.pages):
             return Answer(405, "GET or HEAD\n", headers=(("allow", "GET, HEAD"),))
         return None
@@ -374,6 +378,7 @@ async def _read_whole(
                 token if scheme == "Bearer" else None,
                 bytes(body),
                 headers.get("accept", ""),
+                headers.get("sec-fetch-site", ""),
             )
         else:
             return None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from msgspec import Struct, field
+
 from gwctl.core.messages import CauseRead, Checked, LoginDone
+from gwctl.gateway.client import PortCheck
+from gwctl.gateway.responses import AccountsAnswer, SessionAnswer, SsoFacts
+from gwctl.login_hours import LoginPlan
 
 Witness = Callable[[dict[str, Any]], None]
 """Called in the loop with each journal entry as it is written; returns at once, and its errors are only logged."""
@@ -52,6 +56,26 @@ class NoWindows:
         return None
 
 
+class Plan(Protocol):
+    """What a person planned, in seconds since 1970."""
+
+    def opens_at(self, wall_s: float) -> float | None:
+        """Return when the login hours begin again; None while they last, or if there are none."""
+        ...
+
+    def next_login(self, wall_s: float) -> float | None:
+        """Return the next planned login after ``wall_s``; None if none is planned."""
+        ...
+
+    def next_change(self, wall_s: float) -> float | None:
+        """Return when one of both changes, or a planned login must be announced; None if never."""
+        ...
+
+    def words(self, wall_s: float) -> str:
+        """Return a time for people."""
+        ...
+
+
 class GatewayPort(Protocol):
     """One gateway process, of any release."""
 
@@ -72,12 +96,47 @@ class GatewayPort(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Reopening:
+class Reopening(Struct, frozen=True):
     """Whether IBKR accepted the request to open the brokerage session, and if not, its own words."""
 
     ok: bool
     said: str | None = None
+
+
+class AskGateway(Protocol):
+    """The part of the gateway's client that a check needs; each call has its own deadline."""
+
+    async def tickle(self, *, timeout_s: float | None = None) -> SessionAnswer:
+        """Tickle."""
+        ...
+
+    async def auth_status(self, *, timeout_s: float | None = None) -> SessionAnswer:
+        """Request the brokerage session's state, which is cheaper than a tickle."""
+        ...
+
+    async def front_door(self, *, timeout_s: float | None = None) -> PortCheck:
+        """Probe whether the gateway itself answers, even if IBKR does not."""
+        ...
+
+    async def validate(self) -> SsoFacts | None:
+        """Return facts about the session's login."""
+        ...
+
+    async def accounts(self) -> AccountsAnswer:
+        """Request the accounts, which show whether they are paper or live."""
+        ...
+
+    async def reauthenticate(self) -> bool:
+        """Let the gateway repeat its handshake."""
+        ...
+
+    async def ssodh_init(self, *, compete: bool) -> SessionAnswer:
+        """Open the brokerage session."""
+        ...
+
+    async def resume(self, cookies: Mapping[str, str]) -> bool | None:
+        """Send SSO cookies; return whether IBKR accepts them, None if it did not say."""
+        ...
 
 
 class SessionPort(Protocol):
@@ -87,8 +146,11 @@ class SessionPort(Protocol):
         """Check the session."""
         ...
 
-    async def reauthenticate(self, *, compete: bool, handshake: bool) -> Reopening:
-        """Open the brokerage session; with ``handshake`` by all steps that the gateway takes after a login."""
+    async def reauthenticate(self, *, compete: bool, handshake: bool, early: bool) -> Reopening:
+        """Open the brokerage session; with ``handshake`` by all steps that the gateway takes after a login.
+
+        ``early``: the gateway's own handshake follows in any case, so that one request is all.
+        """
         ...
 
     async def resume(self) -> bool:
@@ -156,8 +218,7 @@ class ToNobody:
         """Do nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(Struct, frozen=True):
     """The ports of one loop."""
 
     clock: Clock
@@ -165,3 +226,4 @@ class Ports:
     session: SessionPort
     login: LoginPort
     calendar: Calendar = field(default_factory=NoWindows)
+    plan: Plan = field(default_factory=LoginPlan)

@@ -6,9 +6,11 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
+
+from gwctl.core.causes import may_be_ibkr
 from gwctl.core.machine import Snapshot, after_defect, step
 from gwctl.core.messages import (
     Action,
@@ -42,13 +44,14 @@ from gwctl.core.messages import (
     SubmitBegun,
     TimeOut,
     Warn,
-    WindowChanged,
 )
+from gwctl.core.planned import planned
 from gwctl.core.policy import Policy
 from gwctl.core.tables import person_needed, phase_of
 from gwctl.errors import Configuration, GwctlError, Unavailable
 from gwctl.history.journal import Journal
 from gwctl.session_status import Verdict
+from gwctl.supervisor.calendar_watch import CalendarWatch
 from gwctl.supervisor.interfaces import Ports
 
 log = logging.getLogger("gwctl.supervisor")
@@ -57,8 +60,6 @@ CLOSE_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 45.0
 LEAVE_TIMEOUT_S = 20.0
 NOTE_TIMEOUT_S = 15.0
-CALENDAR_S = 3600.0
-BOUND_S = 0.01
 TURN_S = 30.0
 """How often the loop turns when nothing is due, so that ``/livez`` need not know what the loop waits for."""
 JUMP_S = 2.0
@@ -74,7 +75,6 @@ class Loop:
         self.gateway = ports.gateway
         self.session = ports.session
         self.login = ports.login
-        self.calendar = ports.calendar
         self.journal = journal
         self.on_change = on_change
         self.snapshot = Snapshot(since=self.clock.now())
@@ -85,7 +85,8 @@ class Loop:
         self._notes: set[asyncio.Task[None]] = set()
         self._wall_ahead_s = self.clock.wall() - self.clock.now()
         self._asleep_s = self.clock.asleep()
-        self._window_due = self.turned_at = self.clock.now()
+        self.turned_at = self.clock.now()
+        self._calendar = CalendarWatch(ports.calendar, ports.plan, journal.write, self.clock.wall())
 
     def post(self, event: Event) -> None:
         """Send the loop an event from outside: a command of the control API, a signal."""
@@ -113,9 +114,12 @@ class Loop:
         while True:
             self.turned_at = self.clock.now()
             self._look_at_clocks()
+            if not self._events.empty():
+                # Before a timer that is due: what happened may forbid it.
+                return self._events.get_nowait()
             timers = self.snapshot.timers
             timer = min(timers, key=lambda one: timers[one]) if timers else None
-            due = min(self._window_due, math.inf if timer is None else timers[timer])
+            due = min(self._calendar.due_at, math.inf if timer is None else timers[timer])
             left_s = min(TURN_S, max(0.0, due - self.clock.now()))
             try:
                 return await asyncio.wait_for(self._events.get(), left_s)
@@ -124,7 +128,7 @@ class Loop:
                     return TimeOut(timer=timer)
 
     def _look_at_clocks(self) -> None:
-        """Report to the core: the machine slept, its wall clock was set, a maintenance window opened or closed."""
+        """Report to the core: the machine slept, its wall clock was set, something in the calendar is due."""
         now, wall = self.clock.now(), self.clock.wall()
         ahead_s, asleep_s = wall - now, self.clock.asleep()
         jumped_s, slept_s = ahead_s - self._wall_ahead_s, asleep_s - self._asleep_s
@@ -133,22 +137,14 @@ class Loop:
             self.journal.write("clock", asleep_s=round(slept_s, 1), jumped_s=round(jumped_s, 1))
             log.warning("the wall clock jumped by %.0f s, %.0f s of them asleep", jumped_s, slept_s)
             self.post(ClockJumped(asleep_s=slept_s if slept_s > JUMP_S else 0.0))
-            self._window_due = now
-        if now >= self._window_due:
-            self._look_at_calendar(now, wall)
+            self.look_at_calendar()
+        if now >= self._calendar.due_at:
+            for event in self._calendar.look(self.snapshot, now, wall):
+                self.post(event)
 
-    def _look_at_calendar(self, now: float, wall: float) -> None:
-        change = self.calendar.next_change(wall)
-        # Check just after a window's bound, and once in a while, because the wall clock may be slewed.
-        self._window_due = math.inf if change is None else now + min(change - wall, CALENDAR_S) + BOUND_S
-        until = self.calendar.until(wall)
-        until = None if until is None else until - wall + now
-        known = self.snapshot.window_until
-        if (until is None) is (known is None) and (until is None or abs(until - (known or 0.0)) < JUMP_S):
-            return
-        if (until is None) is not (known is None):
-            self.journal.write("window", open=until is not None, for_s=None if until is None else round(until - now))
-        self.post(WindowChanged(until=until))
+    def look_at_calendar(self) -> None:
+        """Look at the wall clock before the next event: something else may be due now."""
+        self._calendar.due_at = self.clock.now()
 
     def _turn(self, event: Event) -> None:
         before = self.snapshot
@@ -160,6 +156,8 @@ class Loop:
             self.journal.write("defect", event=type(event).__name__, process=before.process, session=before.session)
             self.snapshot = after_defect(before, self.policy, self.clock.now())
             return
+        if self.snapshot.pause is not before.pause:
+            self.look_at_calendar()
         try:
             self._tell(before, event)
         except Exception:  # a follower's error must not stop the loop
@@ -180,7 +178,9 @@ class Loop:
         if phase is not was or before.reason != after.reason:
             waited_s = round(self.clock.now() - before.since, 3)
             needed = {"person_needed": person_needed(after)} if person_needed(after) else {}
-            told = {"after_s": waited_s, "event": type(event).__name__, **needed}
+            plan = {"planned": planned(after)} if planned(after) else {}
+            at_ibkr = may_be_ibkr(event, before.process)
+            told = {"after_s": waited_s, "event": type(event).__name__, "at_ibkr": at_ibkr, **needed, **plan}
             self.journal.write("phase", phase=phase, reason=after.reason, **told)
             log.info("%s: %s", phase, after.reason)
         if after.process is Process.RECYCLING and before.process is not Process.RECYCLING:
@@ -327,7 +327,7 @@ class Loop:
 
     async def _reauthenticate(self, epoch: int, action: Reauthenticate) -> None:
         began_s, reason = self.clock.now(), self.snapshot.reason
-        done = await self.session.reauthenticate(compete=action.compete, handshake=action.handshake)
+        done = await self.session.reauthenticate(compete=action.compete, handshake=action.handshake, early=action.early)
         took_s = round(self.clock.now() - began_s, 3)
         said = {} if done.said is None else {"said": done.said}
         self.journal.write("cure", rung="reauthenticate", reason=reason, ok=done.ok, took_s=took_s, **said)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import re
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+
+from msgspec.structs import replace
 
 from gwctl.core.messages import Checked
 from gwctl.errors import GwctlError
 from gwctl.gateway.client import PortCheck
-from gwctl.gateway.responses import AccountKind, AccountsAnswer, SessionAnswer, SsoFacts
-from gwctl.session_status import Verdict
-from gwctl.supervisor.interfaces import Reopening
+from gwctl.gateway.responses import AccountKind, SessionAnswer, SsoFacts
+from gwctl.session_status import UNREACHABLE, Verdict
+from gwctl.supervisor.interfaces import AskGateway, Reopening
+from gwctl.supervisor.request_pace import Pace
 
 _TEXTS = {
     Verdict.READY: "authenticated",
@@ -27,81 +27,27 @@ _TEXTS = {
     Verdict.NO_SESSION: "no session at IBKR",
     Verdict.ACCESS_DENIED: "the gateway refuses 127.0.0.1",
     Verdict.RATE_LIMITED: "IBKR asks for fewer requests (429)",
-    Verdict.UPSTREAM_ILL: "IBKR cannot be reached",
+    Verdict.UPSTREAM_ILL: UNREACHABLE,
 }
 
 
 ANSWER_TIMEOUT_S = 8.0
 SILENCE_S = 0.5
-KNOCK_TIMEOUT_S = 2.0
+"""How long a request to IBKR may go without an answer before the gateway itself is probed."""
+KNOCK_TIMEOUT_S = 3.1
+"""A gateway that answers within this time is not hung: under load it may take 3 s, also to open a connection."""
+SECOND_KNOCK_TIMEOUT_S = 0.4
+"""Of the probe after one that waited that long for nothing; it is there for a fault of the first one's connection."""
+SLICE_S = 0.1
+LONGEST_KNOCK_S = 60.0
+"""Far longer, because it runs on while this process is stopped."""
 ACCOUNTS_TRIES = 3
 _NUMBER = re.compile(r"[0-9a-fA-F]*\d[0-9a-fA-F]*")
 WHO_INTERVAL_S = 60.0
 """``sso/validate`` may be asked once a minute (gateway-facts.md)."""
+OPENING_S = 10.0
+"""How long a login may take to open its brokerage session; only then ``sso/validate`` says which client is ours."""
 REMEMBERED_TICKLES = 120
-
-
-PACE_AT_ONCE = 9
-PACE_EACH_S = 1.0
-
-
-class Pace:
-    """The pace of requests to IBKR: nine at once, then one a second, far below IBKR's ten a second (gateway-facts.md).
-
-    A session that is coming back needs several checks within moments, a healthy one a few a minute. After the nine are
-    used, each request waits a second for its turn, so that a second fault is noticed as fast as the first.
-    """
-
-    def __init__(self, *, at_once: int = PACE_AT_ONCE, each_s: float = PACE_EACH_S) -> None:
-        self.at_once = at_once
-        self.each_s = each_s
-        self._all_free_at_s = -math.inf
-        """When all slots are free again if no request follows."""
-
-    def take(self, now: float) -> float:
-        """Take the next slot and return in how many seconds it comes."""
-        self._all_free_at_s = max(self._all_free_at_s, now) + self.each_s
-        return max(0.0, self._all_free_at_s - self.at_once * self.each_s - now)
-
-    def give_back(self) -> None:
-        """Return an unused slot."""
-        self._all_free_at_s -= self.each_s
-
-
-class AskGateway(Protocol):
-    """The part of the gateway's client that a check needs; each call has its own deadline."""
-
-    async def tickle(self, *, timeout_s: float | None = None) -> SessionAnswer:
-        """Tickle."""
-        ...
-
-    async def auth_status(self, *, timeout_s: float | None = None) -> SessionAnswer:
-        """Request the brokerage session's state, which is cheaper than a tickle."""
-        ...
-
-    async def front_door(self, *, timeout_s: float | None = None) -> PortCheck:
-        """Probe whether the gateway itself answers, even if IBKR does not."""
-        ...
-
-    async def validate(self) -> SsoFacts | None:
-        """Return facts about the session's login."""
-        ...
-
-    async def accounts(self) -> AccountsAnswer:
-        """Request the accounts, which show whether they are paper or live."""
-        ...
-
-    async def reauthenticate(self) -> bool:
-        """Let the gateway repeat its handshake."""
-        ...
-
-    async def ssodh_init(self, *, compete: bool) -> SessionAnswer:
-        """Open the brokerage session."""
-        ...
-
-    async def resume(self, cookies: Mapping[str, str]) -> bool | None:
-        """Send SSO cookies; return whether IBKR accepts them, None if it did not say."""
-        ...
 
 
 async def _stays_away() -> bool:
@@ -111,11 +57,18 @@ async def _stays_away() -> bool:
 class Probe:
     """The session as last seen, and the calls that check or restore it."""
 
-    def __init__(self, pace: Pace | None = None, *, wanted_kind: AccountKind | None = None) -> None:
+    def __init__(
+        self, pace: Pace | None = None, *, wanted_kind: AccountKind | None = None, portfolio_is_enough: bool = False
+    ) -> None:
         self.pace = pace or Pace()
         self.wanted_kind = wanted_kind
         """The account kind in the profile; a session is not ready until it is known to be of that kind."""
+        self.portfolio_is_enough = portfolio_is_enough
+        """Whether the session is ready without a brokerage session, which nothing then opens."""
         self._kind: AccountKind | None = None
+        self.fits_profile = wanted_kind is None
+        """Whether the session's account may be used: it is of the profile's kind, as far as IBKR says."""
+        self._unready_since: float | None = None
         self.client: AskGateway | None = None
         self.seen: SessionAnswer | None = None
         self.tickled_at: float | None = None
@@ -126,9 +79,13 @@ class Probe:
         """Gets the seconds until a tickle's answer, None for a failed tickle."""
         self.came_back: Callable[[], Awaitable[bool]] = _stays_away
         """Waits while what leads to the gateway is being started again; returns whether it was (FrontKeeper)."""
+        self.gateway_is_late: Callable[[], bool] = lambda: False
+        """Whether the heartbeat waits for an answer of the gateway itself; it is then probed at once."""
         self.cookies: tuple[tuple[str, str], ...] = ()
         self._refused: tuple[tuple[str, str], ...] | None = None
         self._silent = False
+        self._waited_out = False
+        """Whether the last probe of the gateway itself waited for its answer to the end."""
         self._our_app: str | None = None
         self._other_app: str | None = None
         self._known_ours = False
@@ -145,9 +102,9 @@ class Probe:
         """Forget the last observations: a new gateway starts."""
         self.seen = None
         self.tickled_at = None
-        self._silent = False
+        self._silent = self._waited_out = False
         self._other_app = None
-        self._kind = None
+        self._forget_kind()
         self._accounts_due = 0
         self._refusal = None
 
@@ -172,9 +129,11 @@ class Probe:
             return Checked(verdict=Verdict.HUNG, text="the gateway hangs: it accepts connections but does not answer")
         self._remember(answer, tickle=tickle)
         if answer.verdict is Verdict.NO_SESSION:
-            self._kind = None
-            if self.cookies == self._refused:
-                self.cookies = ()
+            self._forget_kind()
+            self.cookies = () if self.cookies == self._refused else self.cookies
+        if self.portfolio_is_enough and answer.has_sso:
+            wrong = None if self.wanted_kind is None else await self._look_at_kind(client, self.wanted_kind)
+            return wrong or Checked(verdict=Verdict.READY, text="the session for the portfolio is open")
         if answer.verdict is Verdict.READY:
             self._refusal = None
             if self._accounts_due:
@@ -188,6 +147,8 @@ class Probe:
                     return replace(await self._judge(client, again, tickle=False), lost=True)
             if wrong is not None:
                 return wrong
+        elif (wrong := await self._look_without_brokerage(client, answer)) is not None:
+            return wrong
         certain = await self._look_who(client, answer)
         return self._checked(answer, certain=certain)
 
@@ -218,6 +179,24 @@ class Probe:
             self._words = words
         return f"; IBKR: {self._words}"
 
+    def _forget_kind(self) -> None:
+        self._kind, self._unready_since = None, None
+        self.fits_profile = self.wanted_kind is None
+
+    async def _look_without_brokerage(self, client: AskGateway, answer: SessionAnswer) -> Checked | None:
+        """Return that the account is of the other kind; look where the brokerage session stays away.
+
+        The portfolio can be read then, by whoever waits for that alone.
+        """
+        if not answer.has_sso or self.wanted_kind is None:
+            return None
+        now = time.monotonic()
+        self._unready_since = now if self._unready_since is None else self._unready_since
+        if self._kind is None and (now - self._unready_since < OPENING_S or not self._may_ask_who()):
+            return None
+        wrong = await self._look_at_kind(client, self.wanted_kind)
+        return wrong if wrong is not None and wrong.verdict is Verdict.WRONG_KIND else None
+
     async def _look_at_kind(self, client: AskGateway, wanted: AccountKind) -> Checked | None:
         """Return why a session is not ready: its account is of the other kind, or the kind is unknown; else None.
 
@@ -225,7 +204,8 @@ class Probe:
         """
         if self._kind is None:
             self._kind = await self._learn_kind(client)
-        if self._kind == wanted or (self._kind is None and wanted == "live"):
+        self.fits_profile = self._kind == wanted or (self._kind is None and wanted == "live")
+        if self.fits_profile:
             return None
         if self._kind is None:
             return Checked(verdict=Verdict.UPSTREAM_ILL, text="IBKR does not say whether the account is paper or live")
@@ -237,7 +217,8 @@ class Probe:
             facts = await self._facts_of_session(client)
             if facts is not None and facts.kind is not None:
                 return facts.kind
-        await self._ask_accounts(client)
+        if self.portfolio_is_enough or (self.seen is not None and self.seen.is_ready):
+            await self._ask_accounts(client)
         return self._kind
 
     async def _ask_accounts(self, client: AskGateway) -> None:
@@ -309,19 +290,46 @@ class Probe:
         """Return the answer, or None if the gateway itself does not answer.
 
         IBKR's answers come through the gateway. While waiting for one, a probe of the gateway itself shows which of the
-        two has the problem (gateway-facts.md, Failing). A gateway that did not answer last time is probed at once.
+        two has the problem (gateway-facts.md, Failing). A gateway that did not answer last time, or that the heartbeat
+        finds late, is probed at once.
         """
         await self._in_turn()
         asked = asyncio.ensure_future(self._timed(ask))
+        known = False
+        wait_s = 0.0 if self._silent or self.gateway_is_late() else SILENCE_S
         try:
-            await asyncio.wait([asked], timeout=0.0 if self._silent else SILENCE_S)
-            if asked.done() and not asked.result().is_silent:
-                return asked.result()
-            if await client.front_door(timeout_s=KNOCK_TIMEOUT_S) is not PortCheck.OURS:
-                return asked.result() if asked.done() and not asked.result().is_silent else None
-            return await asked
+            while True:
+                await asyncio.wait([asked], timeout=wait_s)
+                if asked.done() and not asked.result().is_silent:
+                    return asked.result()
+                if not known or self.gateway_is_late():
+                    known = await self._gateway_answers(client)
+                if asked.done() and (known or not asked.result().is_silent):
+                    return asked.result()
+                if not known:
+                    return None
+                wait_s = SILENCE_S
         finally:
             asked.cancel()
+
+    async def _gateway_answers(self, client: AskGateway) -> bool:
+        """Return whether the gateway itself answers in time.
+
+        The time is counted in slices, each as ``SLICE_S`` however long it took: while this process was stopped, or got
+        no processor, the gateway may have answered.
+        """
+        patience_s = SECOND_KNOCK_TIMEOUT_S if self._waited_out else KNOCK_TIMEOUT_S
+        self._waited_out = False
+        knock = asyncio.ensure_future(client.front_door(timeout_s=LONGEST_KNOCK_S))
+        try:
+            for _ in range(round(patience_s / SLICE_S)):
+                await asyncio.wait([knock], timeout=SLICE_S)
+                if knock.done():
+                    return knock.result() is PortCheck.OURS
+        finally:
+            knock.cancel()
+        self._waited_out = True
+        return False
 
     async def _timed(self, ask: Callable[..., Awaitable[SessionAnswer]]) -> SessionAnswer:
         began_s = time.monotonic()
@@ -346,10 +354,11 @@ class Probe:
             )
         self.seen = answer
 
-    async def reauthenticate(self, *, compete: bool, handshake: bool = False) -> Reopening:
+    async def reauthenticate(self, *, compete: bool, handshake: bool = False, early: bool = False) -> Reopening:
         """Open the brokerage session (``ssodh/init``), or let the gateway repeat its handshake if that fails.
 
-        With ``handshake`` the gateway's own handshake comes first: there has been none since its login.
+        With ``handshake`` the gateway's own handshake comes first: there has been none since its login. ``early``:
+        it has not come yet, so that a refusal means nothing.
         """
         client = self.client
         if client is None:
@@ -362,12 +371,13 @@ class Probe:
         await self._in_turn()
         answer = await client.ssodh_init(compete=compete)
         ok = answer.http_status == 200 and (answer.authenticated is not None or answer.message is None)
-        self._refusal = None if answer.is_ready else answer.message
+        said = None if answer.is_ready else answer.message
+        self._refusal = None if early else said
         ours = self._our_app is None or self._known_ours
-        if not ok and not handshake and (compete or ours):
+        if not ok and not handshake and not early and (compete or ours):
             # Only then: the gateway's own handshake takes over the session (``compete:true``), which was not requested.
             ok = await client.reauthenticate()
-        return Reopening(ok=ok, said=self._refusal)
+        return Reopening(ok=ok, said=said)
 
     async def resume(self) -> bool:
         """Send the kept cookies; forget them if the next check shows that IBKR did not accept them.

@@ -109,11 +109,14 @@ class FakeGateway:
         self.came_s: list[float] = []
         self.open_now = 0
         self.open_at_most = 0
+        self.stop_listening: Callable[[], None] = lambda: None
+        """Takes no new connection from now on; those that there are stay."""
 
     @contextlib.asynccontextmanager
     async def serve(self, leaf: Leaf, folder: Path) -> AsyncIterator[int]:
         """Serve on a free port for the length of the block."""
         server = await asyncio.start_server(self._visit, "127.0.0.1", 0, ssl=server_context(leaf, folder))
+        self.stop_listening = server.close
         try:
             yield server.sockets[0].getsockname()[1]
         finally:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from gwctl.core.machine import Snapshot, step
 from gwctl.core.messages import (
@@ -243,8 +245,10 @@ class Session(SessionPort):
         self.told.calls.append("tickle" if tickle else "check")
         return Checked(verdict=self.verdict)
 
-    async def reauthenticate(self, *, compete: bool, handshake: bool) -> Reopening:
-        self.told.calls.append("handshake" if handshake else "compete" if compete else "reauthenticate")
+    async def reauthenticate(self, *, compete: bool, handshake: bool, early: bool) -> Reopening:
+        self.told.calls.append(
+            "handshake" if handshake else "compete" if compete else "early" if early else "reauthenticate"
+        )
         self.verdict = Verdict.READY
         return Reopening(ok=True)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from gwctl import process
 from gwctl.errors import GatewayFailed, JavaMissing, PortBusy, TimedOut
@@ -210,8 +211,8 @@ def test_only_the_proven_is_adopted(tmp_path: Path, paths: Paths, port: int) -> 
     async def run() -> None:
         running = await launch(paths, prepared, runtime, deadline_s=30)
         for lie in (
-            dataclasses.replace(running, java=dataclasses.replace(running.java, created_s=1.0)),
-            dataclasses.replace(running, java=dataclasses.replace(running.java, cwd="/")),
+            dataclasses.replace(running, java=structs.replace(running.java, created_s=1.0)),
+            dataclasses.replace(running, java=structs.replace(running.java, cwd="/")),
             dataclasses.replace(running, port=1),
         ):
             paths.gateway_state_file.write_text(json.dumps(lie.to_json()))

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import os
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gwctl import process
 from gwctl.errors import TimedOut
@@ -155,7 +155,7 @@ def test_the_portable_twin_recognises_alike(tmp_path: Path, started: list[Spawne
     assert born is not None
     portable = Identity(spawned.pid, born[0], spawned.identity.cwd)
     assert process.is_ours(portable)
-    assert not process.is_alive(dataclasses.replace(portable, created_s=born[0] - 5))
+    assert not process.is_alive(structs.replace(portable, created_s=born[0] - 5))
     os.kill(spawned.pid, signal.SIGKILL)
     _until(lambda: identity_module._born_from_psutil(spawned.pid) is None)
     assert identity_module._born_from_proc(spawned.pid) is None
@@ -215,7 +215,7 @@ def test_one_held_by_sigstop_still_ends(tmp_path: Path, started: list[Spawned]) 
 def test_what_does_not_match_is_left_alone(tmp_path: Path, started: list[Spawned], wrong: dict[str, object]) -> None:
     """A pid with another creation time, boot or folder is not ours: no signal, and the report says so."""
     spawned = _start(started, tmp_path, "sleep 60")
-    stranger = dataclasses.replace(spawned.identity, **wrong)  # type: ignore[arg-type] # one field each, by name
+    stranger = structs.replace(spawned.identity, **wrong)
     report = asyncio.run(process.stop([stranger], grace_s=0.1))
     assert [one.pid for one in report.left_alone] == [spawned.pid]
     assert report.left_alone[0].why

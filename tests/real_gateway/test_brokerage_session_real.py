@@ -46,7 +46,7 @@ def test_a_session_that_we_reopen_serves_bots_as_one_after_a_login(rig: Rig, how
     rig.wait_ready_after(entries, SEEN_S)
     said = rig.gwctl("api", "GET", "/iserver/marketdata/snapshot")
     assert "accounts first" not in said.stdout + said.stderr
-    assert "not in the sandbox" in said.stdout + said.stderr
+    assert "conids is missing" in said.stdout + said.stderr
     assert rig.submits() == 1
 
 

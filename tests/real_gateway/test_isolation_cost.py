@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from cli_fakes import RealHome, a_real_home
+from processes import words_of
 
 from gwctl.http_requests import trust_only
 
@@ -74,7 +75,7 @@ def test_a_request_takes_at_most_that_much_longer(homes: dict[str, RealHome]) ->
 def test_the_front_takes_at_most_that_much_memory(homes: dict[str, RealHome]) -> None:
     """What it adds to the machine: pages of libraries that other processes use, too, count by their share."""
     home = homes["required"]
-    (front,) = [one.pid for one in home.processes() if "import front" in " ".join(one.cmdline())]
+    (front,) = [one.pid for one in home.processes() if "import front" in words_of(one)]
     found = re.search(r"^Pss: +(\d+) kB", Path(f"/proc/{front}/smaps_rollup").read_text(), re.MULTILINE)
     assert found is not None
     assert 1024 * int(found[1]) <= MOST_BYTES

@@ -13,7 +13,8 @@ from gwctl.cli.main import run
 from gwctl.credentials import Found, Secret
 from gwctl.errors import Configuration
 from gwctl.integrations.notify import find_secrets
-from gwctl.setting_values import Unsuitable, parse_release, parse_upstream, url_fault
+from gwctl.known_words import Unsuitable
+from gwctl.setting_values import parse_release, parse_upstream, url_fault
 
 THIS_MACHINE = [
     "localhost", "LOCALHOST", "localhost:8080", "127.0.0.1", "127.0.0.1:80", "127.8.8.8", "127.255.255.255", "[::1]",

@@ -12,6 +12,7 @@ from supervisor_fakes import Core, started
 from gwctl.core.messages import BlockLogin, Checked, Finish, GatewayAnswers, GatewayGone, Process, StopGateway
 from gwctl.gateway.responses import AccountKind, SessionAnswer, judge_accounts
 from gwctl.session_status import Verdict
+from gwctl.supervisor import probe as probe_module
 from gwctl.supervisor.probe import Probe
 
 READY = SessionAnswer(Verdict.READY, 200)
@@ -105,6 +106,51 @@ def test_accounts_tell_their_kind_or_nothing(body: object, kind: AccountKind | N
     """Mixed, missing or odd accounts are not guessed about."""
     assert judge_accounts(200, json.dumps(body).encode()) == kind
     assert judge_accounts(500, json.dumps(body).encode()) is None
+
+
+COMPETING = SessionAnswer(Verdict.COMPETING, 200)
+GONE = SessionAnswer(Verdict.BROKERAGE_GONE, 200)
+
+
+@pytest.mark.parametrize("said", [COMPETING, GONE, SessionAnswer(Verdict.NOT_AUTHENTICATED, 200)])
+@pytest.mark.parametrize("wanted", ["paper", "live"])
+@pytest.mark.parametrize("login_type", [2, 1, None])
+def test_kind_is_known_without_a_brokerage_session(
+    monkeypatch: pytest.MonkeyPatch, said: SessionAnswer, wanted: AccountKind, login_type: int | None
+) -> None:
+    """The portfolio is there for the profile's kind alone; another kind is logged out, an unknown one waits."""
+    monkeypatch.setattr(probe_module, "OPENING_S", 0.0)
+    gateway = TellingGateway(login_type, listed=None)
+    gateway.said = said
+    probe = Probe(wanted_kind=wanted)
+    probe.client = gateway
+    seen = asyncio.run(probe.check(tickle=False))
+    kind = {2: "paper", 1: "live", None: None}[login_type]
+    assert probe.fits_profile is (kind == wanted or (kind is None and wanted == "live"))
+    assert (seen.verdict is Verdict.WRONG_KIND) is (kind not in {wanted, None})
+    assert "accounts" not in gateway.calls, "they are the brokerage session's"
+    if kind != wanted:
+        probe.forget_session()
+        assert not probe.fits_profile
+
+
+def test_kind_is_not_asked_while_the_brokerage_session_opens() -> None:
+    """A login's first seconds: what may be asked once a minute is kept for the ready session, and nothing fits yet."""
+    gateway = TellingGateway()
+    gateway.said = GONE
+    probe = Probe(wanted_kind="live")
+    probe.client = gateway
+
+    async def story() -> None:
+        for _ in range(3):
+            await probe.check(tickle=False)
+            assert not probe.fits_profile
+        assert "validate" not in gateway.calls
+        gateway.said = READY
+        assert (await probe.check(tickle=False)).verdict is Verdict.WRONG_KIND
+
+    asyncio.run(story())
+    assert not probe.fits_profile
 
 
 def settled() -> Core:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from supervisor_fakes import (
     SWALLOWED,
     AcceptingLogin,
@@ -38,6 +39,7 @@ from gwctl.core.messages import (
     TimeOut,
     Timer,
 )
+from gwctl.core.planned import LoginHours
 from gwctl.core.policy import Policy
 from gwctl.core.tables import Snapshot, phase_of
 from gwctl.errors import JavaMissing, PortBusy
@@ -141,6 +143,20 @@ def test_kept_counts_are_there_before_what_waits(tmp_path: Path) -> None:
         rig.loop.post(StopWanted())
         rig.loop.take(CountsRecalled(kept={"failed_logins": 3, "blocked": True}))
         assert (rig.loop.snapshot.failed_logins, rig.loop.snapshot.blocked) == (3, True)
+
+    go(story())
+
+
+def test_what_happened_comes_before_a_timer_that_is_due(tmp_path: Path) -> None:
+    """After a sleep, a login may be due that the login hours, just reported as over, forbid."""
+
+    async def story() -> None:
+        loop = sound(tmp_path).loop
+        loop.take(CountsRecalled())
+        loop.snapshot = replace(loop.snapshot, timers={Timer.LOGIN: loop.clock.now() - 1.0})
+        loop.post(LoginHours(opens_at=loop.clock.now() + 3600.0))
+        assert isinstance(await loop._next_event(), LoginHours)
+        assert await loop._next_event() == TimeOut(timer=Timer.LOGIN)
 
     go(story())
 

@@ -14,7 +14,8 @@ from gwctl.gateway.client import PortCheck
 from gwctl.gateway.responses import SessionAnswer
 from gwctl.session_status import Verdict
 from gwctl.supervisor import probe as probe_module
-from gwctl.supervisor.probe import Pace, Probe
+from gwctl.supervisor.probe import Probe
+from gwctl.supervisor.request_pace import PACE_AT_ONCE, Pace
 
 COOKIES = (("JSESSIONID", "made up"),)
 
@@ -305,7 +306,7 @@ def test_cookies_are_offered_at_once_whatever_was_asked_before() -> None:
     probe.cookies = (("SSO", "kept"),)
 
     async def story() -> None:
-        for _ in range(probe_module.PACE_AT_ONCE):
+        for _ in range(PACE_AT_ONCE):
             probe.pace.take(time.monotonic())
         async with asyncio.timeout(5.0):
             await probe.resume()

@@ -161,6 +161,20 @@ def test_why_ibkr_did_not_open_the_session_is_said_until_it_has() -> None:
     assert ["no trading permissions" in text for text in asyncio.run(story())] == [True, False, False]
 
 
+def test_an_early_request_that_is_refused_is_all() -> None:
+    """The gateway's own handshake is not asked for, because it comes; and the refusal is no reason to show."""
+    client = AnsweringGateway(SessionAnswer(Verdict.NOT_AUTHENTICATED, 200, authenticated=False))
+    client.opening = SessionAnswer(Verdict.UPSTREAM_ILL, 500, message="not ready")
+    probe = probe_of(client)
+
+    async def story() -> str:
+        done = await probe.reauthenticate(compete=False, early=True)
+        assert (done.ok, done.said, client.calls) == (False, "not ready", ["ssodh_init False"])
+        return (await probe.check(tickle=False)).text
+
+    assert "not ready" not in asyncio.run(story())
+
+
 def test_error_that_comes_with_200_is_no_opening() -> None:
     """``{"error": …}`` with status 200 is a refusal, and the gateway's own handshake is tried."""
     client = AnsweringGateway(SessionAnswer(Verdict.NOT_AUTHENTICATED, 200))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from cores import end_login, logging_in, ready, settling
+from msgspec.structs import replace
 from supervisor_fakes import SWALLOWED, Core
 
 from gwctl.core.messages import FolderLost, GatewayEnded, Process, RestartCause, RestartWanted, Timer
