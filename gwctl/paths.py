@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from gwctl.errors import Configuration
 from gwctl.ownership import require_ours
@@ -22,8 +23,7 @@ def _no_home() -> Configuration:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(Struct, frozen=True):
     """The locations of one profile's files.
 
     Reading a path creates nothing. ``for_profile`` puts everything under ``home`` if it is given (``GWCTL_HOME``),
@@ -104,6 +104,11 @@ class Paths:
     def account_ledger_file(self, account: str) -> Path:
         """Every login submit of one account, and its outcome."""
         return self.ledgers_dir / f"{account}.json"
+
+    @property
+    def release_check_file(self) -> Path:
+        """When gwctl last asked for a newer release and a newer gwctl, and the answers."""
+        return self.state_dir / "release-check.json"
 
     # Of one profile.
 
@@ -201,6 +206,16 @@ class Paths:
     def budget_file(self) -> Path:
         """How often each recovery action was tried recently, and when the next login is allowed."""
         return self.profile_dir / "budgets.json"
+
+    @property
+    def keyring_notes_dir(self) -> Path:
+        """Which secrets gwctl put into the keyring, and where that was searched for nothing."""
+        return self.profile_dir / "keyring"
+
+    @property
+    def pause_file(self) -> Path:
+        """The pause that a person asked for."""
+        return self.profile_dir / "pause.json"
 
     @property
     def news_file(self) -> Path:

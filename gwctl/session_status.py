@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NotRequired, TypedDict
 
+UNREACHABLE = "IBKR cannot be reached"
+RESTART_ASKED = "restarting the gateway as asked"
+"""What is said where IBKR does not answer."""
+
 
 class Verdict(StrEnum):
     """What a check says of the session: the answer's own meaning, or what the check around it found."""
@@ -88,6 +92,11 @@ class SessionStatus(TypedDict):
     sso_expires_s: float | None
     server_name: str | None
     last_tickle_age_s: float | None
+    sso: NotRequired[bool]
+    """Whether IBKR knows the login, and its account is of the profile's kind: enough to read the portfolio.
+
+    Supervisors before 0.1 leave it out.
+    """
 
 
 class SupervisorStatus(TypedDict):
@@ -119,6 +128,21 @@ def together(names: Sequence[str]) -> str:
     return f"together with {', '.join(names)}: the same username" if names else ""
 
 
+class PauseStatus(TypedDict):
+    """A pause in force; times are UTC. ``until`` is None if a person must end it."""
+
+    since: str
+    until: str | None
+    reason: str | None
+
+
+class PlanStatus(TypedDict):
+    """When the login hours begin, None while they last, and when the session is replaced next; times are UTC."""
+
+    logins_from: str | None
+    relogin_at: str | None
+
+
 class NextStep(TypedDict):
     """What happens next and in how many seconds; 0 while it is in progress."""
 
@@ -141,6 +165,14 @@ class Drift(TypedDict):
     setting: str
     text: str
     remedy: str
+
+
+def by_remedy(drift: Sequence[Drift]) -> list[tuple[list[str], str]]:
+    """Return the texts that one remedy applies, and that remedy, introduced in words, once."""
+    texts: dict[str, list[str]] = {}
+    for one in drift:
+        texts.setdefault(one["remedy"], []).append(one["text"])
+    return [(said, f"to apply {'it' if len(said) == 1 else 'them'}: {remedy}") for remedy, said in texts.items()]
 
 
 class Tickles(TypedDict):
@@ -175,6 +207,9 @@ class Status(TypedDict):
     """None in the sandbox. Supervisors before 0.1 leave out the account."""
     show_username: NotRequired[bool]
     """Whether views for people show it."""
+    paused: NotRequired[PauseStatus | None]
+    planned: NotRequired[PlanStatus]
+    """Supervisors before 0.1 leave both out."""
     gateway: GatewayStatus
     session: SessionStatus
     supervisor: SupervisorStatus | None
@@ -200,6 +235,20 @@ def account_words(status: Status) -> str:
     kind = {"paper": "PAPER", "live": "LIVE, real money"}.get(status.get("mode", ""), "")
     user = status.get("username") if status.get("show_username", True) else None
     return " · ".join(filter(None, (kind, user)))
+
+
+def plan_rows(status: Status) -> list[tuple[str, str]]:
+    """Return what a person planned, as a label and a text each."""
+    paused, planned = status.get("paused"), status.get("planned")
+    rows = []
+    if paused and status["phase"] != "paused":
+        end = f" until {paused['until']}" if paused["until"] else ""
+        rows.append(("paused", f"the next start waits{end}{': ' if paused['reason'] else ''}{paused['reason'] or ''}"))
+    if planned and planned["logins_from"]:
+        rows.append(("hours", f"no login by itself before {planned['logins_from']}"))
+    if planned and planned["relogin_at"]:
+        rows.append(("planned", f"a new login at {planned['relogin_at']}"))
+    return rows
 
 
 def typed(profile: str, rest: str, usual: str = "default") -> str:

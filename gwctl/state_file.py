@@ -88,7 +88,12 @@ def _sync_dir(path: Path) -> None:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON object with ``write_bytes``, 0600."""
-    write_bytes(path, json.dumps(value, indent=1, sort_keys=True).encode() + b"\n")
+    write_bytes(path, encoded(value))
+
+
+def encoded(value: dict[str, Any]) -> bytes:
+    """Return the content of a JSON object's file."""
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
 
 
 def set_aside(path: Path) -> Path:

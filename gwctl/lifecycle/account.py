@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
 from gwctl.config import load, profile_names
-from gwctl.credentials import Secret, delete_from_keyring, import_keyring, store_in_keyring
+from gwctl.credentials import Secret, doubt_of_username
 from gwctl.environment import Environment, secrets_out_of_reach
 from gwctl.errors import GwctlError
 from gwctl.lifecycle.profile import Profile
 from gwctl.setting_keys import SECRET_KEYS
 from gwctl.state_file import make_missing, write_bytes
+from gwctl.system_keyring import delete_from_keyring, import_keyring, store_in_keyring
 
-_ACCOUNT_NUMBER = re.compile(r"D?[UFI]\d{5,9}", re.IGNORECASE)
 _PLACES = {"GWCTL_HOME", "GWCTL_TRUST_HOME", "HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"}
 _RECOMMENDED = 1
 """Keyrings of a lower priority keep secrets where others can read them, or nowhere (keyring's own advice)."""
@@ -32,10 +31,9 @@ class Keep(StrEnum):
 
 def doubts_of_username(profile: Profile, username: str, mode: str) -> Iterator[str]:
     """Yield what looks wrong with a username of that account kind; IBKR's page says the same of all: refused."""
-    if _ACCOUNT_NUMBER.fullmatch(username):
-        yield f"{username} looks like an account number; the username is what you type on IBKR's login page"
-    if "@" in username:
-        yield f"{username} looks like an e-mail address; IBKR's usernames have no @"
+    doubt = doubt_of_username(username)
+    if doubt is not None:
+        yield doubt
     written = Environment({name: value for name, value in profile.environment.variables.items() if name in _PLACES})
     for name in profile_names(profile.environment):
         try:
@@ -75,10 +73,10 @@ def keep_secret(profile: Profile, name: str, secret: Secret | None, keep: Keep) 
         write_bytes(file, f"{secret.reveal()}\n".encode())
         return {f"{name}_file": str(file), f"{name}_command": None}
     if keep is Keep.KEYRING and secret is not None:
-        store_in_keyring(profile.name, name, secret)
+        store_in_keyring(profile.paths, name, secret)
     elif keep is Keep.ASK:
         with suppress(GwctlError):  # there was none
-            delete_from_keyring(profile.name, name)
+            delete_from_keyring(profile.paths, name)
     file.unlink(missing_ok=True)
     return {f"{name}_file": None, f"{name}_command": None}
 

@@ -208,7 +208,7 @@ def up_all(  # noqa: PLR0913 - how many, how long, and an observer
         observer.say(f"bringing up {len(left)} of {len(names)} profiles, {min(at_once, len(left))} at a time")
 
     def bring_up(profile: Profile) -> dict[str, Any]:
-        up = start.up(profile, sandbox=sandbox, timeout_s=timeout_s)
+        up = start.or_paused(profile, lambda: start.up(profile, sandbox=sandbox, timeout_s=timeout_s))
         return {**up.status, "started": up.started}
 
     try:

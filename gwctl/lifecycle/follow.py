@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from gwctl.errors import GwctlError, NeedsPerson, SecondFactorNeeded, TimedOut, TryAgain
-from gwctl.history.report import describe, is_well
+from gwctl.history.lines import describe, is_well
+from gwctl.history.replay import seconds_at
 from gwctl.lifecycle.profile import Observer, Profile
-from gwctl.session_status import Status
+from gwctl.lifecycle.status import paused
+from gwctl.session_status import UNREACHABLE, Status
 from gwctl.signals import checkpoint
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
+from gwctl.times import MINUTE_S
 
 PATIENCE_S = 60.0
 PERSON_S = 200.0
@@ -21,6 +27,8 @@ LOOK_EVERY_S = 0.01
 ANSWER_TIMEOUT_S = 180.0
 """How long IBKR waits for an approval or a code (login-page.md)."""
 _ASKED = "awaiting_second_factor"
+_NAME_TIMEOUT_S = 1.0
+"""How long a look at IBKR's name may hold up a line; the answer of a name server takes a tenth of it."""
 _TRIED = {"login": "logs in again", "start": "starts the gateway again"}
 
 
@@ -57,7 +65,7 @@ def follow_until_ready(  # noqa: PLR0913 - what to follow, and for how long
     """
     deadline_s = time.monotonic() + timeout_s
     began_s = began_s or time.time()
-    code, story = "", _Story(profile, observer)
+    code, story = "", _Story(profile, client, observer)
     late = False
     try:
         for entry in client.events(since=since or 0, timeout_s=timeout_s):
@@ -66,7 +74,7 @@ def follow_until_ready(  # noqa: PLR0913 - what to follow, and for how long
             if question is not None:
                 # The time that a person takes does not count.
                 deadline_s = max(deadline_s, time.monotonic() + PERSON_S)
-                _ask(client, observer, question)
+                _ask(client, observer, question, story.until_s)
             if entry["kind"] == "login":
                 code = str(entry.get("code"))
             status = _settled(profile, client, entry, from_now=since is not None, deadline_s=deadline_s, code=code)
@@ -94,11 +102,12 @@ def follow_until_ready(  # noqa: PLR0913 - what to follow, and for how long
 class _Story:
     """What a person is shown of the way to a ready session."""
 
-    def __init__(self, profile: Profile, observer: Observer) -> None:
+    def __init__(self, profile: Profile, client: SupervisorClient, observer: Observer) -> None:
         self.last = "no phase seen yet"
         self._profile = profile
+        self._client = client
         self._observer = observer
-        self._until_s: float | None = None
+        self.until_s: float | None = None
         """When an open question for a second factor ends."""
 
     def tell(self, entry: dict[str, Any], deadline_s: float) -> None:
@@ -106,19 +115,53 @@ class _Story:
         line = describe(entry, with_times=not self._observer.shows_times)
         if line is None:
             return
+        if entry["kind"] == "phase" and entry["reason"] == UNREACHABLE:
+            line += self._why_unreachable()
         self.last = line
         if entry["kind"] == "question":
-            self._until_s = time.monotonic() + ANSWER_TIMEOUT_S
+            self.until_s = time.monotonic() + ANSWER_TIMEOUT_S
         elif entry["kind"] == "login" or entry.get("phase", _ASKED) != _ASKED:
-            self._until_s = None
-        self._observer.show(line + self._outlook(entry, deadline_s), well=is_well(entry), until_s=self._until_s)
+            self.until_s = None
+        self._observer.show(line + self._outlook(entry, deadline_s), well=is_well(entry), until_s=self.until_s)
+
+    def _why_unreachable(self) -> str:
+        """Return what a look at IBKR's name shows, for a line's end; nothing if it has addresses."""
+        try:
+            if self._client.status()["sandbox"]:
+                return ""
+            host = urlsplit(self._profile.settings()["upstream"]).hostname or ""
+        except GwctlError:
+            return ""
+        return "" if has_address(host) else f": {host} has no address"
 
     def _outlook(self, entry: dict[str, Any], deadline_s: float) -> str:
-        """Return how long this call keeps trying, and what to type meanwhile, for the end of a line about trouble."""
-        if entry["kind"] != "phase" or is_well(entry) or entry["phase"] == "locked_out":
+        """Return since when there is trouble, until when this call keeps trying, and what to type, for a line's end."""
+        if entry["kind"] != "phase" or is_well(entry) or entry["phase"] == "locked_out" or "planned" in entry:
             return ""
-        until = time.strftime("%H:%M", time.localtime(time.time() + deadline_s - time.monotonic()))
-        return f"; trying until {until}; {self._profile.command('doctor')}"
+        began_s = seconds_at(entry, "at") or time.time()
+        since = f" since {_clock(began_s)}" if time.time() - began_s > MINUTE_S else ""
+        until = _clock(time.time() + deadline_s - time.monotonic())
+        return f"{since}; trying until {until}; {self._profile.command('doctor')}"
+
+
+def has_address(host: str) -> bool:
+    """Return whether a name resolves; also True if no name server has answered in time."""
+    nameless: list[str] = []
+
+    def look() -> None:
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError):
+            nameless.append(host)
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    looking.join(_NAME_TIMEOUT_S)
+    return not nameless
+
+
+def _clock(at_s: float) -> str:
+    return time.strftime("%H:%M", time.localtime(at_s))
 
 
 def _question_in(entry: dict[str, Any]) -> dict[str, Any] | None:
@@ -129,12 +172,16 @@ def _question_in(entry: dict[str, Any]) -> dict[str, Any] | None:
     return entry if entry["kind"] == "question" else None
 
 
-def _ask(client: SupervisorClient, observer: Observer, entry: dict[str, Any]) -> None:
-    """Ask the person at the terminal for the code that the supervisor waits for, if it still waits."""
+def _ask(client: SupervisorClient, observer: Observer, entry: dict[str, Any], until_s: float | None) -> None:
+    """Ask the person at the terminal for the code that the supervisor waits for, if it still waits.
+
+    ``until_s`` is when it waits no longer, monotonic; None if this call has not seen the question begin.
+    """
     asked = client.status().get("question") if observer.can_answer else None
     if not entry.get("wants_code") or not asked or asked["id"] != entry.get("id"):
         return
-    code = observer.ask(str(asked["text"]), hidden=False)
+    left = "" if until_s is None else f" ({until_s - time.monotonic():.0f} s left)"
+    code = observer.ask(f"{asked['text']}{left}", hidden=False)
     if not client.command("answer", {"id": asked["id"], "code": code}).get("ok"):
         observer.say("the code came too late: the login has ended")
 
@@ -172,9 +219,14 @@ def _settled(  # noqa: PLR0913 - everything that ends the wait
     status = client.status()
     if status["ready"]:
         return status
+    if status["phase"] == "paused":
+        raise paused(profile, status)
     if status["phase"] == "locked_out":
         raise _person_needed(profile, str(status["reason"]), code)
     coming = status["next"]
+    waits_for_hours = status.get("planned", {}).get("logins_from")
+    if status["phase"] == "backoff" and coming and coming["what"] == "login" and waits_for_hours:
+        raise TryAgain(str(status["reason"]), hint=f"{profile.command('login')}, to log in now")
     if coming and coming["what"] in _TRIED and coming["in_s"] > max(PATIENCE_S, deadline_s - time.monotonic()):
         minutes = max(1, round(coming["in_s"] / 60))
         again = _TRIED[coming["what"]]

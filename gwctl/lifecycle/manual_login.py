@@ -7,8 +7,9 @@ import os
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from msgspec import Struct
 
 from gwctl.config import Settings
 from gwctl.environment import Environment
@@ -17,6 +18,7 @@ from gwctl.lifecycle.follow import follow_until_ready
 from gwctl.lifecycle.profile import SILENT, Observer, Profile, run
 from gwctl.lifecycle.reach import find_supervisor
 from gwctl.lifecycle.start import start_for_hand, undo
+from gwctl.lifecycle.status import paused
 from gwctl.session_status import Status
 from gwctl.signals import undisturbed
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
@@ -70,8 +72,7 @@ def _find_browser(profile: Profile, settings: Settings) -> Browser:
     return find_window_browser(settings["browser"], profile.environment.variables)
 
 
-@dataclass(slots=True)
-class _Visit:
+class _Visit(Struct):
     """One person's login; ``browser`` shows the page in a window, None if the person uses their own browser."""
 
     profile: Profile
@@ -143,6 +144,8 @@ class _Visit:
                 return True
             now_s = time.monotonic()
             phase, reason = status["phase"], str(status["reason"])
+            if phase == "paused":
+                raise paused(self.profile, status)
             by_hand = status.get("person_needed") == "manual_login"
             if phase == "locked_out" and status["gateway"]["pid"]:
                 self.client.command("by_hand", self._claim())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from gwctl.config import BUILT_IN, Settings
 from gwctl.credentials import Credentials, Found
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from gwctl.release.store import InstallResult, ReleaseStore
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """The settings to start with, and the secrets that were found."""
 
     settings: Settings
@@ -52,7 +52,7 @@ def preflight(profile: Profile, observer: Observer, *, sandbox: bool, by_hand: b
     """
     from gwctl.supervisor.door_keeper import check_door
 
-    settings = _settle_port(profile, profile.settings(), observer)
+    settings = settle_port(profile, profile.settings(), observer)
     try:
         check_door(settings)
     except Configuration as error:
@@ -68,7 +68,7 @@ def preflight(profile: Profile, observer: Observer, *, sandbox: bool, by_hand: b
     return Checked(settings, found)
 
 
-def _settle_port(profile: Profile, settings: Settings, observer: Observer) -> Settings:
+def settle_port(profile: Profile, settings: Settings, observer: Observer) -> Settings:
     """Return the settings with the port that the profile uses from now on, and report a changed port.
 
     A port that a person set stays, and so does the port of a profile that already had a gateway: clients may know it.
@@ -77,24 +77,30 @@ def _settle_port(profile: Profile, settings: Settings, observer: Observer) -> Se
     from gwctl import process
     from gwctl.state_file import read_json, write_json
 
-    setting, paths = settings.values["port"], settings.paths
+    port, paths = settings["port"], settings.paths
     _, lost = read_json(paths.chosen_port_file)
     if lost is not None:
         observer.say(f"the file with the profile's port was damaged; moved it to {lost}")
-    had_a_gateway = paths.gateway_state_file.exists() or (lost is None and paths.gateway_served_file.exists())
-    known = setting.source != BUILT_IN or had_a_gateway
-    if known or process.port_is_free(setting.value):
+    is_lost = lost is not None and settings.values["port"].source == BUILT_IN
+    if not (settings.may_change_port or is_lost) or process.port_is_free(port):
         return settings
-    holder = process.find_listener(setting.value)
+    holder = process.find_listener(port)
     if holder is not None and holder.cwd == os.path.realpath(paths.gateway_dir):
         return settings
     from gwctl.profile_registry import free_port_beside
 
-    port = free_port_beside(paths, process.port_is_free)
-    write_json(paths.chosen_port_file, {"port": port})
+    chosen = free_port_beside(paths, process.port_is_free)
+    write_json(paths.chosen_port_file, {"port": chosen})
     who = "somebody" if holder is None else holder.describe()
-    observer.say(f"port {setting.value} is held by {who}: profile {profile.name!r} uses port {port} from now on")
+    observer.say(f"port {port} is held by {who}: profile {profile.name!r} uses port {chosen} from now on")
     return profile.settings()
+
+
+def has_lost_port(settings: Settings) -> bool:
+    """Return whether another process has taken the port that gwctl chose: `settle_port` will choose another."""
+    from gwctl import process
+
+    return settings.may_change_port and not process.port_is_free(settings["port"])
 
 
 def _what_a_login_needs(profile: Profile, settings: Settings, observer: Observer) -> dict[str, Found]:
@@ -139,7 +145,8 @@ def _look_for_secrets(profile: Profile, settings: Settings, observer: Observer) 
         return observer.ask(f"{name} for {settings['username']}", hidden=True)
 
     may_ask = observer.can_answer and settings["username"] is not None
-    credentials, found = find_login(settings, sources_of(profile.environment, prompt=ask if may_ask else None))
+    sources = sources_of(profile.environment, prompt=ask if may_ask else None, notes_keyring=True)
+    credentials, found = find_login(settings, sources)
     for name, one in found.items():
         if (doubt := doubt_of(one)) is not None:
             observer.say(f"the {name}: {doubt}")
@@ -158,7 +165,7 @@ def look_for_ways(profile: Profile, settings: Settings) -> dict[str, Found]:
     from gwctl.integrations.notify import find_secrets
     from gwctl.supervisor.attempt import sources_of
 
-    sources = sources_of(profile.environment)
+    sources = sources_of(profile.environment, notes_keyring=True)
     return find_secrets(lambda name: find(name, settings, sources))
 
 
@@ -179,7 +186,9 @@ def _check_law_2(profile: Profile, settings: Settings, credentials: Credentials,
         return
     kinds: tuple[type[NeedsPerson], ...] = (CredentialsRejected, SecondFactorNeeded, WrongMode)
     kind = next((one for one in kinds if one.code == permission.code), LockedOut)
-    remedy = "correct the password" if kind is CredentialsRejected else "fix the cause"
+    remedy = "fix the cause"
+    if kind is CredentialsRejected:
+        remedy = "; ".join(filter(None, (attempt.first_to_check(), "correct the username or the password")))
     hint = f"{remedy}, or {profile.command('login --reset-lockout')}"
     raise kind(permission.reason or "locked out", hint=hint)
 

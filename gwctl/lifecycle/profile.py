@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from gwctl.config import Settings, check_profile_name, load, usual_profile
 from gwctl.environment import DEFAULT_PROFILE, Environment
-from gwctl.errors import CredentialsMissing, DiskTrouble, GatewayUnreachable, GwctlError
+from gwctl.errors import CredentialsMissing, DiskTrouble, GatewayUnreachable, GwctlError, ProfileHeld
 from gwctl.paths import Paths
 from gwctl.session_status import typed
+from gwctl.signals import checkpoint
 from gwctl.supervisor.control import NoSupervisor
 
 if TYPE_CHECKING:
     from gwctl.release.download import DownloadProgress
+
+
+START_LOCK_TIMEOUT_S = 60.0
+LOCK_LOOK_S = 0.5
+
+
+@contextmanager
+def start_locked(profile: Profile) -> Iterator[None]:
+    """Let no other call start or stop the profile meanwhile; raise ProfileHeld."""
+    from filelock import FileLock, Timeout
+
+    from gwctl.state_file import make_private_dir
+
+    make_private_dir(profile.paths.profile_dir)
+    lock = FileLock(profile.paths.start_lock, mode=0o600)
+    deadline_s = time.monotonic() + START_LOCK_TIMEOUT_S
+    while not lock.is_locked:
+        checkpoint()
+        with suppress(Timeout):
+            lock.acquire(timeout=LOCK_LOOK_S)
+        if not lock.is_locked and time.monotonic() > deadline_s:
+            text = "another gwctl is starting or stopping the profile"
+            raise ProfileHeld(text, hint=profile.command("status"))
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @lru_cache
@@ -26,8 +57,7 @@ def _ours(paths: Paths) -> Paths:
     return paths
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Struct, frozen=True):
     """A profile's name and the sources of its settings; ``flags`` are settings that override all others."""
 
     name: str = DEFAULT_PROFILE

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from gwctl.config import Settings
 from gwctl.environment import Environment
-from gwctl.errors import GatewayUnreachable, TimedOut, TryAgain, Usage
+from gwctl.errors import Configuration, GatewayUnreachable, TimedOut, TryAgain, Usage
 from gwctl.http_requests import RawAnswer, RequestFailed, Untrusted, request, trust_only
 from gwctl.lifecycle.profile import Profile
+from gwctl.lifecycle.status import look_always, paused
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import SupervisorClient
 
@@ -24,8 +27,7 @@ CALL_TIMEOUT_S = 30.0
 SANDBOX_TIMEOUT_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(Struct, frozen=True):
     """Where the profile's gateway is."""
 
     base_url: str
@@ -74,11 +76,13 @@ def ask(profile: Profile, method: str, path: str, body: bytes | None = None) -> 
             late = f"{method} {whole} was not answered within {CALL_TIMEOUT_S:g} s"
             raise TimedOut(late, hint=profile.command("status")) from None
         text, verb = f"no gateway answers at {reached.origin}: {error}", "up"
+        status = look_always(profile)[0]
+        if status["phase"] == "paused":
+            raise paused(profile, status) from None
     raise GatewayUnreachable(text, hint=profile.command(verb))
 
 
-@dataclass(frozen=True, slots=True)
-class Sandbox:
+class Sandbox(Struct, frozen=True):
     """A profile's sandbox; each call raises GatewayUnreachable if none runs, and Usage for unknown names."""
 
     profile: Profile
@@ -163,6 +167,24 @@ def variables_of(settings: Settings, environment: Environment) -> dict[str, str]
         "IBIND_CACERT": ca_file,
         **dict.fromkeys(NO_PROXY, past_proxies(environment)),
     }
+
+
+def docker_options(variables: dict[str, str]) -> list[str]:
+    """Return the options of `docker run` with which a container uses the gateway as a program of this user does.
+
+    The container shares this machine's network, because the gateway's address is on loopback; it runs as this user,
+    because the gateway lets no other one in; and it gets the files that the variables name, at the same paths, but not
+    the folder they are in: that has the certificate authority's key. Raise Configuration for a path with a colon.
+    """
+    files = dict.fromkeys(value for value in variables.values() if value.startswith("/"))
+    for file in files:
+        if ":" in file:
+            raise Configuration(f"docker cannot mount {file}", hint="set GWCTL_HOME to a folder without a colon")
+    return [
+        *("--network=host", f"--user={os.geteuid()}:{os.getegid()}"),
+        *(f"--volume={file}:{file}:ro" for file in files),
+        *(f"--env={name}={value}" for name, value in variables.items()),
+    ]
 
 
 def past_proxies(environment: Environment) -> str:

@@ -112,6 +112,7 @@ def session(  # noqa: PLR0913 - one argument an option
     profile: str | None = None,
     *,
     sandbox: bool = False,
+    fast: bool = False,
     port: int | None = None,
     timeout_s: float = 180.0,
     on_step: Callable[[str], None] | None = None,
@@ -120,12 +121,13 @@ def session(  # noqa: PLR0913 - one argument an option
     """Provide a ready session inside a ``with``: bring it up if needed, and if so bring it down at the end.
 
     A session that ran before keeps running. If this program is killed, the supervisor notices and brings the session
-    down. ``profile`` is one of config.toml (``GWCTL_PROFILE``, else ``default``); ``environ`` replaces this process's
-    environment as a source of settings; ``on_step`` is called with each step. Raise the errors of ``gwctl.errors``.
+    down. ``fast`` starts a sandbox without a browser. ``profile`` is one of config.toml (``GWCTL_PROFILE``, else
+    ``default``); ``environ`` replaces this process's environment as a source of settings; ``on_step`` is called with
+    each step. Raise the errors of ``gwctl.errors``.
     """
     it, observer, holder = _profile(profile, environ, {"port": port}), _Told(on_step), ourselves()
     with _ours(it):
-        result = start.up(it, sandbox=sandbox, timeout_s=timeout_s, holder=holder, observer=observer)
+        result = start.up(it, sandbox=sandbox, fast=fast, timeout_s=timeout_s, holder=holder, observer=observer)
     try:
         yield Session(it, result.status, started=result.started)
     finally:
@@ -137,6 +139,7 @@ def up(  # noqa: PLR0913 - one argument an option
     profile: str | None = None,
     *,
     sandbox: bool = False,
+    fast: bool = False,
     port: int | None = None,
     timeout_s: float = 180.0,
     on_step: Callable[[str], None] | None = None,
@@ -145,7 +148,7 @@ def up(  # noqa: PLR0913 - one argument an option
     """Bring a session up, or find it ready, and leave it running, as ``gwctl up`` does."""
     it = _profile(profile, environ, {"port": port})
     with _ours(it):
-        result = start.up(it, sandbox=sandbox, timeout_s=timeout_s, observer=_Told(on_step))
+        result = start.up(it, sandbox=sandbox, fast=fast, timeout_s=timeout_s, observer=_Told(on_step))
     return Session(it, result.status, started=result.started)
 
 
@@ -181,6 +184,7 @@ async def async_session(  # noqa: PLR0913 - one argument an option
     profile: str | None = None,
     *,
     sandbox: bool = False,
+    fast: bool = False,
     port: int | None = None,
     timeout_s: float = 180.0,
     on_step: Callable[[str], None] | None = None,
@@ -193,7 +197,7 @@ async def async_session(  # noqa: PLR0913 - one argument an option
     it, observer, holder = _profile(profile, environ, {"port": port}), _Told(on_step), ourselves()
     with _ours(it):
         result = await _in_thread(
-            lambda: start.up(it, sandbox=sandbox, timeout_s=timeout_s, holder=holder, observer=observer)
+            lambda: start.up(it, sandbox=sandbox, fast=fast, timeout_s=timeout_s, holder=holder, observer=observer)
         )
     try:
         yield AsyncSession(it, result.status, started=result.started)

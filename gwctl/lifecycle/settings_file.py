@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from gwctl.config import (
     BUILT_IN,
     Setting,
     Settings,
-    check_ports,
     check_profile_name,
+    check_together,
     load,
     parse_value,
     profile_names,
@@ -23,10 +24,12 @@ from gwctl.config import (
 )
 from gwctl.environment import with_absolute_path
 from gwctl.errors import Configuration, ProfileHeld, Usage
+from gwctl.known_words import suggestion
 from gwctl.lifecycle.profile import Profile
 from gwctl.paths import Paths
 from gwctl.profile_registry import choose_port, ports_by_profile
 from gwctl.setting_keys import KEYS, SECRET_KEYS
+from gwctl.setting_values import parse_command
 from gwctl.state_file import make_missing, write_bytes
 
 if TYPE_CHECKING:
@@ -36,14 +39,19 @@ LOCK_TIMEOUT_S = 30.0
 _SOURCE = "the command line"
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(Struct, frozen=True):
     """A profile as it is in config.toml now."""
 
     file: Path
     settings: Settings
     note: str
     """What a person should know, to be added to a line; may be empty."""
+
+
+def unknown_profile(name: str, known: Iterable[str]) -> Configuration:
+    """Return the error of a profile that is not in config.toml."""
+    hint = f"{suggestion(name, known, what='profiles')}; or gwctl profile create {name}"
+    return Configuration(f"unknown profile {name!r}", hint=hint)
 
 
 def pair_of(text: str) -> tuple[str, str]:
@@ -54,17 +62,23 @@ def pair_of(text: str) -> tuple[str, str]:
     if key in SECRET_KEYS:
         raise Usage(f"{key} must not be in config.toml", hint=f"gwctl secret set {key}, or set {key}_file=FILE")
     # The value may be a secret in the wrong place: do not repeat it.
-    near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}=…?" if near else "known keys: " + ", ".join(KEYS)
+    hint = suggestion(key, KEYS, form="{}=…", what="known keys")
     raise Usage(f"{key!r} is not KEY=VALUE with a known key", hint=hint)
 
 
 def checked(key: str, value: object) -> Any:  # noqa: ANN401 - a setting's own type
     """Return a setting's value as config.toml holds it, a path absolute; raise Configuration."""
     if isinstance(value, str):
-        value = with_absolute_path(key, value, key)
+        value = _argv(value) if KEYS[key].parse is parse_command else with_absolute_path(key, value, key)
     parsed = parse_value(key, value, _SOURCE, hint="gwctl profile show")
     return list(parsed) if isinstance(parsed, tuple) else parsed
+
+
+def _argv(text: str) -> object:
+    """Return the list of a program and its arguments that a person typed as config.toml has it, else the text."""
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    return text
 
 
 @contextmanager
@@ -134,7 +148,7 @@ def save(
             if is_there:
                 raise Configuration(f"profile {name!r} already exists in {file}", hint=_how_to_change(file, name))
         elif create is False and name not in known:
-            raise Configuration(f"unknown profile {name!r}", hint=f"gwctl profile create {name}")
+            raise unknown_profile(name, known)
         written = {key: value for key, value in values.items() if value is not None}
         note = _shared_ports(profile.paths, name, written)
         if not is_there and "port" not in written and _needs_port(profile, create=create):
@@ -201,4 +215,4 @@ def _check_together(profile: Profile, values: Mapping[str, Any]) -> None:
     settings: Mapping[str, Setting] = {key: Setting(one.default, BUILT_IN) for key, one in KEYS.items()}
     with suppress(Configuration):  # a bad value that is there already can be replaced
         settings = load(profile.name, environment=profile.environment).values
-    check_ports({**settings, **{key: Setting(value, _SOURCE) for key, value in values.items()}})
+    check_together({**settings, **{key: Setting(value, _SOURCE) for key, value in values.items()}})

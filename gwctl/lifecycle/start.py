@@ -6,16 +6,18 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
+
 from gwctl.credentials import Found
-from gwctl.errors import Configuration, NeedsPerson, ProfileHeld, TimedOut, TryAgain
-from gwctl.lifecycle.follow import Vanished, await_its_end, follow_until_ready
+from gwctl.errors import Configuration, NeedsPerson, Paused, PortBusy, ProfileHeld, TimedOut, TryAgain, Usage
+from gwctl.lifecycle.follow import Ended, Vanished, await_its_end, follow_until_ready
 from gwctl.lifecycle.lease import attach, let_go
-from gwctl.lifecycle.preflight import check_login, preflight
-from gwctl.lifecycle.profile import SILENT, Observer, Profile, run
+from gwctl.lifecycle.preflight import check_login, has_lost_port, preflight
+from gwctl.lifecycle.profile import SILENT, Observer, Profile, run, start_locked
 from gwctl.lifecycle.reach import find_supervisor
+from gwctl.lifecycle.status import look
 from gwctl.lifecycle.stop import stop
 from gwctl.ownership import read_ours
 from gwctl.session_status import Status
@@ -30,7 +32,13 @@ SPAWN_TIMEOUT_S = 30.0
 DISMISS_TIMEOUT_S = 5.0
 
 
-def start_waiting(profile: Profile, observer: Observer, *, sandbox: bool) -> tuple[Spawned, int]:
+def check_fast(*, sandbox: bool, fast: bool) -> None:
+    """Raise Usage for a login without a page anywhere but at the sandbox."""
+    if fast and not sandbox:
+        raise Usage("--fast logs in without a browser, which only the sandbox allows", hint="add --sandbox")
+
+
+def start_waiting(profile: Profile, observer: Observer, *, sandbox: bool, fast: bool = False) -> tuple[Spawned, int]:
     """Start the supervisor's process, which waits for its handover; return where its lines begin in the log."""
     from gwctl import process
     from gwctl.state_file import make_private_dir
@@ -41,6 +49,7 @@ def start_waiting(profile: Profile, observer: Observer, *, sandbox: bool) -> tup
     offset = start_log.stat().st_size if start_log.exists() else 0
     argv = [sys.executable, "-m", "gwctl", "--profile", profile.name, "up", "--foreground", "--handed-over"]
     argv += ["--sandbox"] if sandbox else []
+    argv += ["--fast"] if fast else []
     argv += ["-v"] if observer.verbose else []
     spawned = process.spawn(
         argv,
@@ -107,33 +116,32 @@ def _why_ended(profile: Profile, exit_code: int, offset: int, since_s: float) ->
     return Ended(message, code="supervisor_failed", exit_code=exit_code if exit_code > 0 else 1, hint=hint)
 
 
-START_LOCK_TIMEOUT_S = 60.0
-LOCK_LOOK_S = 0.5
 REPLACEMENTS = 2
 """How often one call replaces a killed supervisor; more kills than that are no accident."""
 
 
-@dataclass(frozen=True, slots=True)
-class Up:
-    """A ready profile: its status, and whether this call started its supervisor."""
+class Up(Struct, frozen=True):
+    """A profile that is ready or paused: its status, and whether this call started its supervisor."""
 
     status: Status
     started: bool
 
 
-def up(
+def up(  # noqa: PLR0913 - one argument an option
     profile: Profile,
     *,
     sandbox: bool = False,
+    fast: bool = False,
     timeout_s: float = 180.0,
     holder: LeaseHolder | None = None,
     observer: Observer = SILENT,
 ) -> Up:
     """Return once the profile's session is ready; raise GwctlError.
 
-    On interruption, stop what this call started. ``holder``, if given, holds the session until `let_go`, or until any
-    failure.
+    On interruption, stop what this call started. ``fast`` starts a sandbox without a browser. ``holder``, if given,
+    holds the session until `let_go`, or until any failure.
     """
+    check_fast(sandbox=sandbox, fast=fast)
     began_s = time.monotonic()
     try:
         profile.settings()
@@ -150,10 +158,12 @@ def up(
             client = None
         elif status["ready"]:
             return Up(status, started=False)
-    start = _Start(profile, observer, sandbox=sandbox, holder=holder, began_s=began_s)
+    start = _Start(profile, observer, sandbox=sandbox, fast=fast, holder=holder, began_s=began_s)
     try:
         status = start.until_ready(client, began_s + timeout_s)
     except BaseException as error:
+        if isinstance(error, Paused):
+            error.started = start.started and holder is None
         with undisturbed():
             if holder is not None:
                 observer.show("releasing what this command holds")
@@ -163,6 +173,14 @@ def up(
                 undo(profile, observer)
         raise
     return Up(status, start.started)
+
+
+def or_paused(profile: Profile, bring_up: Callable[[], Up]) -> Up:
+    """Return what ``bring_up`` does, and for a paused profile its status: it is as a person wants it."""
+    try:
+        return bring_up()
+    except Paused as paused:
+        return Up(look(profile)[0], started=paused.started)
 
 
 def _ready_all_the_same(
@@ -220,13 +238,13 @@ def _check_kind(profile: Profile, client: SupervisorClient, *, sandbox: bool) ->
     return client
 
 
-@dataclass(slots=True)
-class _Start:
+class _Start(Struct):
     """One call's way to a ready session."""
 
     profile: Profile
     observer: Observer
     sandbox: bool
+    fast: bool = False
     by_hand: bool = False
     holder: LeaseHolder | None = None
     started: bool = False
@@ -234,7 +252,10 @@ class _Start:
     since_s: float = field(default_factory=time.time)
 
     def until_ready(self, client: SupervisorClient | None, deadline_s: float) -> Status:
-        """Return the ready status; replace a supervisor that is killed meanwhile, adopting its gateway (law 4)."""
+        """Return the ready status; replace a supervisor that is killed meanwhile, adopting its gateway (law 4).
+
+        If another process takes the port that gwctl chose for a first start, such as another first start: choose again.
+        """
         left = REPLACEMENTS
         while True:
             try:
@@ -242,9 +263,19 @@ class _Start:
             except (NoSupervisor, Vanished):
                 if left == 0 or time.monotonic() > deadline_s:
                     raise
+            except Ended as error:
+                if error.code != PortBusy.code or time.monotonic() > deadline_s or not self._may_take_another_port():
+                    raise
+                client = None
+                continue
             left -= 1
             self.observer.show("the supervisor was killed; starting a new one")
             client = find_supervisor(self.profile)
+
+    def _may_take_another_port(self) -> bool:
+        """Return whether the next start will choose another port, and forget how the last one ended."""
+        self.since_s = time.time()
+        return has_lost_port(self.profile.settings())
 
     def _follow(self, client: SupervisorClient | None, deadline_s: float) -> Status:
         since: int | None = None
@@ -284,35 +315,21 @@ class _Start:
         if status["login"]["last_outcome"] == "success":
             # The password is correct but no session opens: another login per call would fix nothing.
             raise NeedsPerson(f"a person is needed: {status['reason']}", hint=profile.command("login"))
+        if status.get("planned", {}).get("logins_from") and not self.observer.can_answer:
+            raise TryAgain(f"outside the login hours: {status['reason']}", hint=profile.command("login"))
         found = check_login(profile, profile.settings(), self.observer)
         return wish_login(profile, client, found, self.observer)
 
     def begin(self) -> tuple[SupervisorClient, bool]:
         """Start a supervisor unless another process just did; return its client and whether this call started it."""
-        from filelock import FileLock, Timeout
-
-        from gwctl.state_file import make_private_dir
-
         profile = self.profile
-        make_private_dir(profile.paths.profile_dir)
-        lock = FileLock(profile.paths.start_lock, mode=0o600)
-        deadline_s = time.monotonic() + START_LOCK_TIMEOUT_S
-        while not lock.is_locked:
-            checkpoint()
-            with contextlib.suppress(Timeout):
-                lock.acquire(timeout=LOCK_LOOK_S)
-            if not lock.is_locked and time.monotonic() > deadline_s:
-                text = "another gwctl is starting or stopping the profile"
-                raise ProfileHeld(text, hint=profile.command("status"))
-        try:
+        with start_locked(profile):
             client = find_supervisor(profile)
             if client is not None:
                 if attach(profile, _check_kind(profile, client, sandbox=self.sandbox), self.holder, self.observer):
                     return client, False
                 await_its_end(client)
             return self._spawn(), True
-        finally:
-            lock.release()
 
     def _spawn(self) -> SupervisorClient:
         """Start a supervisor and return its client; raise GwctlError and leave nothing running.
@@ -325,7 +342,7 @@ class _Start:
         spawned: Spawned | None = None
         try:
             with postponed():
-                spawned, offset = start_waiting(profile, observer, sandbox=self.sandbox)
+                spawned, offset = start_waiting(profile, observer, sandbox=self.sandbox, fast=self.fast)
             found = preflight(profile, observer, sandbox=self.sandbox, by_hand=self.by_hand).secrets
         except BaseException:
             if spawned is not None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Literal
+from typing import Literal, cast
 
 from gwctl.config import Settings
-from gwctl.errors import GwctlError, TimedOut, TryAgain
+from gwctl.errors import GwctlError, Paused, TimedOut, TryAgain
 from gwctl.lifecycle.profile import Profile
 from gwctl.paths import Paths
-from gwctl.session_status import Drift, LoginStatus, Status
+from gwctl.session_status import Drift, LoginStatus, PauseStatus, Status
 from gwctl.signals import checkpoint
 from gwctl.state_file import read_json
 from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
@@ -78,6 +78,10 @@ def stopped_status(profile: Profile) -> Status:
     if settings is not None:
         status["mode"], status["username"] = settings["mode"], settings["username"]
         status["show_username"] = settings["show_username"]
+    if paths.pause_file.exists():
+        from gwctl.supervisor import kept_pause
+
+        status["paused"] = cast("PauseStatus | None", kept_pause.describe(kept_pause.look(paths)))
     return status
 
 
@@ -93,6 +97,8 @@ def blank_status(profile: Profile, port: int | None) -> Status:
         "mode": "",
         "username": None,
         "show_username": True,
+        "paused": None,
+        "planned": {"logins_from": None, "relogin_at": None},
         "gateway": {
             "pid": None,
             "port": port,
@@ -113,6 +119,7 @@ def blank_status(profile: Profile, port: int | None) -> Status:
             "sso_expires_s": None,
             "server_name": None,
             "last_tickle_age_s": None,
+            "sso": False,
         },
         "supervisor": None,
         "login": _no_login(3),
@@ -158,7 +165,19 @@ def _no_login(limit: int) -> LoginStatus:
 
 LOOK_EVERY_S = 0.2
 
-Wanted = Literal["ready", "stopped"]
+Wanted = Literal["ready", "portfolio", "stopped"]
+
+
+def paused(profile: Profile, status: Status) -> Paused:
+    """Return the error of a call that needs the session of a paused profile."""
+    return Paused(f"profile {profile.name!r} is {status['reason']}", hint=profile.command("resume"))
+
+
+def _is(status: Status, code: int, wanted: Wanted) -> bool:
+    """Return whether the profile is as ``wanted``; for the portfolio, IBKR must know a login of the profile's kind."""
+    if wanted == "stopped":
+        return code == STOPPED
+    return status["ready"] or (wanted == "portfolio" and status["session"].get("sso", False))
 
 
 def wait_for(profile: Profile, wanted: Wanted = "ready", *, timeout_s: float = 180.0) -> Status:
@@ -167,9 +186,11 @@ def wait_for(profile: Profile, wanted: Wanted = "ready", *, timeout_s: float = 1
     while True:
         checkpoint()
         status, code = look(profile)
-        if (wanted == "ready" and status["ready"]) or (wanted == "stopped" and code == STOPPED):
+        if _is(status, code, wanted):
             return status
-        if wanted == "ready" and code == STOPPED:
+        if wanted != "stopped" and status["phase"] == "paused":
+            raise paused(profile, status)
+        if wanted != "stopped" and code == STOPPED:
             text = f"profile {profile.name!r} is stopped, and wait does not start it"
             raise TryAgain(text, hint=profile.command("up"))
         if time.monotonic() >= deadline_s:

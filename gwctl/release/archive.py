@@ -13,9 +13,10 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
+
+from msgspec import Struct
 
 from gwctl.errors import ReleaseBroken
 
@@ -55,8 +56,7 @@ class _SmallPieces:
         return self._file.read(size)
 
 
-@dataclass(frozen=True, slots=True)
-class UnpackedFile:
+class UnpackedFile(Struct, frozen=True):
     """One unpacked file."""
 
     sha256: str

@@ -9,14 +9,16 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from gwctl import state_file
 from gwctl.errors import DiskTrouble, DownloadFailed, ReleaseMissing, Usage
 from gwctl.ownership import open_ours, read_ours
+from gwctl.release.served_file import ServedFile
 from gwctl.setting_keys import OFFICIAL_RELEASE
 from gwctl.setting_values import url_fault
 
@@ -31,8 +33,7 @@ _CONNECT_TIMEOUT_S = 15.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """One place to install from.
 
     ``shown`` is safe to print and to record: it has no query, which may be a signature. ``key`` is the SHA-256 of the
@@ -103,8 +104,7 @@ def disk_trouble(folder: Path) -> Iterator[None]:
         raise DiskTrouble(f"cannot use {path}: {error.strerror or type(error).__name__}", hint=hint) from error
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadPolicy:
+class DownloadPolicy(Struct, frozen=True):
     """Limits in size, time and attempts; the real archive has 13 MB."""
 
     size_limit_bytes: int = 200_000_000
@@ -115,8 +115,7 @@ class DownloadPolicy:
     first_pause_s: float = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadProgress:
+class DownloadProgress(Struct, frozen=True):
     """A download's progress. ``total_bytes`` is None if the server does not say; ``trouble`` is set before a pause."""
 
     received_bytes: int
@@ -129,8 +128,7 @@ class _Passing(Exception):
     """An error that a retry may overcome; never leaves this module."""
 
 
-@dataclass(frozen=True, slots=True)
-class Download:
+class Download(Struct, frozen=True):
     """One file at ``url`` on its way into ``part``; ``report`` is called at each step."""
 
     url: str
@@ -138,10 +136,33 @@ class Download:
     report: Callable[[DownloadProgress], None]
     policy: DownloadPolicy
 
-    def fetch(self) -> None:
+    def ask(self) -> ServedFile:
+        """Return what the server says of the file, without fetching it; raise DownloadFailed."""
+        response = self._head()
+        if response.headers.get("Content-Type", "").startswith("text/"):  # a page of a proxy's, or of an error
+            raise self._failed(": the server answered with a page")
+        length = response.headers.get("Content-Length")
+        return ServedFile.of(self.url, response.headers, int(length) if length else None)
+
+    def leads_to(self) -> str:
+        """Return the address that the server redirects to, without fetching what is there; raise DownloadFailed."""
+        return str(self._head().url)
+
+    def _head(self) -> httpx.Response:
+        try:
+            with self._client() as client, self._wire():
+                response = client.head(self.url)
+        except _Passing as trouble:
+            raise self._failed(f": {trouble}") from trouble
+        if response.status_code != 200:
+            raise self._failed(f": the server answered {response.status_code}")
+        return response
+
+    def fetch(self) -> ServedFile:
         """Make ``part`` the complete file, resuming from its bytes if the server still has the same file.
 
-        Raises DownloadFailed, keeping the bytes that can be resumed, and DiskTrouble.
+        Returns what the server says of the file. Raises DownloadFailed, keeping the bytes that can be resumed, and
+        DiskTrouble.
         """
         deadline_s = time.monotonic() + self.policy.total_timeout_s
         failures = 0
@@ -149,7 +170,7 @@ class Download:
             while True:
                 had_bytes = self._size_bytes()
                 try:
-                    self._fetch_once(client, deadline_s)
+                    return self._fetch_once(client, deadline_s)
                 except _Passing as trouble:
                     failures = 1 if self._size_bytes() > had_bytes else failures + 1
                     if failures >= self.policy.attempts:
@@ -157,8 +178,6 @@ class Download:
                     pause_s = self.policy.first_pause_s * 2 ** (failures - 1)
                     self.report(DownloadProgress(self._size_bytes(), None, str(trouble), pause_s))
                     time.sleep(pause_s)  # no fact to wait for: the server does not say when it is well again
-                else:
-                    return
 
     def discard(self) -> None:
         """Remove what was downloaded, the bytes first: then a crash in between leaves nothing to resume."""
@@ -180,8 +199,11 @@ class Download:
         client.event_hooks = {"request": [check]}
         return client
 
-    def _fetch_once(self, client: httpx.Client, deadline_s: float) -> None:
-        """Request the missing bytes and write them; raise _Passing, DownloadFailed, OSError."""
+    def _fetch_once(self, client: httpx.Client, deadline_s: float) -> ServedFile:
+        """Request the missing bytes, write them, and return what the server says of the file.
+
+        Raise _Passing, DownloadFailed, OSError.
+        """
         etag = self._etag()
         start = self._size_bytes() if etag else 0
         sent = {"Range": f"bytes={start}-", "If-Range": etag} if start and etag else {}
@@ -200,6 +222,7 @@ class Download:
                     self._check_size(file.tell())
                     if time.monotonic() > deadline_s:
                         raise self._failed(f" took longer than {self.policy.total_timeout_s:g} s", _AGAIN_HINT)
+            return ServedFile.of(self.url, response.headers, total)
 
     def _judge(self, response: httpx.Response, asked_from: int | None) -> None:
         """Raise _Passing or DownloadFailed unless the answer is the whole file, or continues it as asked."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
-import json
 import shlex
 import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from gwctl import state_file
 from gwctl.errors import ReleaseBroken, ReleaseMissing, TimedOut, Usage
+from gwctl.known_words import suggestion
 from gwctl.ownership import require_ours_below
 from gwctl.release import archive
 from gwctl.release.download import Download, DownloadPolicy, DownloadProgress, Source, disk_trouble, parse
@@ -35,8 +37,7 @@ _NAMED = 5
 _INSTALL_DEADLINE_S = 2_000.0
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """One installed release.
 
     ``path`` is its top (the folder of ``bin`` and ``root``), ``sha256`` the checksum of its archive, ``source`` the
@@ -55,8 +56,7 @@ class Release:
 Releases = list[Release]  # Inside the store's class, `list` is a method.
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
+class VerifyReport(Struct, frozen=True):
     """The differences between a release's files and the record of its installation; names are relative."""
 
     version: str
@@ -71,8 +71,7 @@ class VerifyReport:
         return not (self.changed or self.missing or self.extra)
 
 
-@dataclass(frozen=True, slots=True)
-class InstallResult:
+class InstallResult(Struct, frozen=True):
     """The result of an installation.
 
     ``previous`` is set if the outcome is ``new_bytes``: the release that the same source gave before, still installed.
@@ -83,8 +82,7 @@ class InstallResult:
     previous: Release | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
+class _Record(Struct, frozen=True):
     """A release and what only the store needs: the key of its source and every file's checksum."""
 
     release: Release
@@ -96,7 +94,7 @@ class _Record:
         value = {**asdict(self.release), "format": _FORMAT, "source_key": self.source_key}
         del value["path"]
         value["files"] = {name: asdict(file) for name, file in self.files.items()}
-        return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
+        return state_file.encoded(value)
 
     @classmethod
     def read(cls, entry: Path) -> _Record | None:
@@ -233,13 +231,15 @@ class ReleaseStore:
                 state_file.make_private_dir(self._cache_dir)
                 part = self._cache_dir / f"{place.key[:12]}-{place.name}.part"
                 download = Download(place.where, part, progress or (lambda _seen: None), self._policy)
-                download.fetch()
+                served = download.fetch()
                 try:
                     result = self._install_file(place, part, pinned)
                 except ReleaseBroken:
                     download.discard()
                     raise
                 download.discard()
+                if place.shown == place.where:  # without a query, which may be a secret
+                    served.keep(result.release.path.parent)
             if select and result.release.version != self._chosen_version():
                 self.use(result.release.version)
         return result
@@ -342,7 +342,8 @@ class ReleaseStore:
         for one in records:
             if one.release.version == version:
                 return one
-        hint = "gwctl release list" if records else "gwctl release install"
+        versions = [one.release.version for one in records]
+        hint = suggestion(version, versions, what="installed") if records else "gwctl release install"
         raise ReleaseMissing(f"the release {version!r} is not installed", hint=hint)
 
     def _chosen_version(self) -> object:

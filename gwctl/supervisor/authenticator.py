@@ -7,9 +7,10 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from gwctl.background_writer import DaemonCall
 from gwctl.config import Settings
@@ -314,7 +315,7 @@ class Authenticator:
             text=text,
             code=meaning.code,
             exit_code=meaning.exit_code,
-            hint=attempt.hint_of(meaning),
+            hint=attempt.hint_of(meaning, report.text),
             retry_after_s=retry_after_s,
         )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from gwctl.errors import TimedOut
+from gwctl.errors import DiskTrouble, TimedOut
 from gwctl.http_requests import Incoming, RequestFailed, exchange
 from gwctl.paths import Paths
 from gwctl.plain_text import cleaned
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT_S = 5.0
 INSTANCE_HEADER = "x-gwctl-instance"
+ERROR_HEADER = "x-gwctl-error"
+"""The code of the error because of which the supervisor could not do something."""
 
 
 class NoSupervisor(Exception):
@@ -41,6 +43,8 @@ class SupervisorTrouble(SupervisorHangs):
     """The supervisor answers but could not perform the request."""
 
     code = "supervisor_trouble"
+    cause: str | None = None
+    """The code of its own error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,9 @@ class SupervisorClient:
                     raise NoSupervisor
                 if answer.status != 200:
                     text = answer.read().decode(errors="replace").strip()
-                    raise SupervisorTrouble(text or f"HTTP {answer.status}", hint="gwctl logs --supervisor")
+                    trouble = SupervisorTrouble(text or f"HTTP {answer.status}", hint="gwctl logs --supervisor")
+                    trouble.cause = answer.headers.get(ERROR_HEADER)
+                    raise trouble
                 yield answer
         except RequestFailed as error:
             if error.late:
@@ -161,9 +167,18 @@ class SupervisorClient:
     def command(
         self, verb: str, body: dict[str, Any] | None = None, *, timeout_s: float = ANSWER_TIMEOUT_S
     ) -> dict[str, Any]:
-        """Send a command. The body may contain secrets: only a process of our own user can get it."""
-        with self._request("POST", f"/control/{verb}", json.dumps(body or {}).encode(), timeout_s) as answer:
-            return _read_object(answer)
+        """Send a command; raise DiskTrouble if the supervisor could not write what it must keep.
+
+        The body may contain secrets: only a process of our own user can get it.
+        """
+        try:
+            with self._request("POST", f"/control/{verb}", json.dumps(body or {}).encode(), timeout_s) as answer:
+                return _read_object(answer)
+        except SupervisorTrouble as trouble:
+            if trouble.cause == DiskTrouble.code:
+                # As without a supervisor: more space is needed, not more time.
+                raise DiskTrouble(trouble.message, hint="check the free space and the owner of the file") from None
+            raise
 
     def events(self, *, since: int, timeout_s: float) -> Iterator[dict[str, Any]]:
         """Yield journal entries and a last ``finish`` entry; raise TimedOut if nothing arrives for ``timeout_s``."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from gwctl.credentials import Found, Secret
 from gwctl.environment import Environment
@@ -25,8 +26,7 @@ LABEL = "GWCTL_EXEC"
 COMMAND_GRACE_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseHolder:
+class LeaseHolder(Struct, frozen=True):
     """A process that a supervisor runs for, and the label of its command, if any."""
 
     identity: Identity
@@ -154,8 +154,7 @@ def hidden(told: Mapping[str, Mapping[str, object]]) -> dict[str, Found]:
     return {name: Found(Secret(str(one["secret"])), str(one["source"])) for name, one in told.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Handover:
+class Handover(Struct, frozen=True):
     """The first line of the supervisor's stdin. ``flags`` are settings given on the command line."""
 
     flags: Mapping[str, Any] = field(default_factory=dict)

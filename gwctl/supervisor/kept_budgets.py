@@ -6,8 +6,9 @@ import contextlib
 import time
 from pathlib import Path
 
+from gwctl.core.kept import remember
 from gwctl.core.messages import CountsRecalled
-from gwctl.core.tables import Snapshot, remember
+from gwctl.core.tables import Snapshot
 from gwctl.errors import GwctlError
 from gwctl.state_file import read_json, write_json
 
@@ -29,6 +30,7 @@ class KeptBudgets:
             snapshot.often,
             snapshot.take_overs,
             snapshot.took_over_at,
+            snapshot.logged_in_at,
         )
         if spent == self._kept:
             return

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
+from msgspec import Struct
+
 from gwctl.core.budget import Budgeted
 from gwctl.core.messages import LoginResult, Phase, Process, Recovery, RestartCause, Session, Timer
+from gwctl.core.planned import planned
 from gwctl.core.tables import GIVES_UP, Snapshot
 from gwctl.history.counters import Counters, Histogram, Launch, Since
 from gwctl.supervisor.health import Answer
@@ -27,12 +29,15 @@ PROFILE = "profile"
 """The label of every series."""
 YES_NO = ("false", "true")
 _TIMERS = [str(one) for one in Timer if one not in GIVES_UP]
-ACTIONS = tuple(dict.fromkeys(["start", "stop", *_TIMERS, *(str(one) for one in Recovery if one != Recovery.SETTLE)]))
+ACTIONS = tuple(
+    dict.fromkeys(["start", "stop", "pause_end", *_TIMERS, *(str(one) for one in Recovery if one != Recovery.SETTLE)])
+)
 """All values of ``next`` in ``status``."""
+_A_PERSON: Mapping[str, Any] = {"what": "pause_end", "in_s": math.inf}
+"""What comes next where nothing comes by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """The inputs of a scrape; ``status`` is the status object."""
 
     status: Mapping[str, Any]
@@ -52,8 +57,7 @@ Reading = float | Histogram
 Readings = Mapping[tuple[str, ...], Reading]
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """One metric family. ``labels`` has each label's values, ``()`` if they are not a closed set."""
 
     name: str
@@ -118,6 +122,12 @@ METRICS: tuple[Metric, ...] = (
         "1 while the session is authenticated and can be used.",
         lambda facts: float(facts.status["ready"]),
     ),
+    _one(
+        "gwctl_planned",
+        Kind.GAUGE,
+        "1 while there is no session because a person planned it: a pause, or login hours.",
+        lambda facts: float(planned(facts.snapshot) is not None),
+    ),
     _state(
         "gwctl_phase",
         "1 for the phase that gwctl status shows, 0 for the others.",
@@ -168,13 +178,13 @@ METRICS: tuple[Metric, ...] = (
         "1 for the supervisor's next or current action, 0 for the others.",
         "action",
         ACTIONS,
-        lambda facts: facts.status["next"]["what"],
+        lambda facts: (facts.status["next"] or _A_PERSON)["what"],
     ),
     _one(
         "gwctl_next_action_seconds",
         Kind.GAUGE,
         "Seconds until that action.",
-        lambda facts: float(facts.status["next"]["in_s"]),
+        lambda facts: float((facts.status["next"] or _A_PERSON)["in_s"]),
     ),
     # Events.
     Metric(
@@ -193,7 +203,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "gwctl_outage_seconds_total",
         Kind.COUNTER,
-        "Length of those outages, including the current one, inside and outside IBKR's maintenance windows.",
+        "Length of those outages, including the current one, by whether IBKR's maintenance can be the cause.",
         lambda facts: {(_yes_no(window),): seconds for window, seconds in facts.numbers.outage_s.items()},
         {"maintenance": YES_NO},
     ),

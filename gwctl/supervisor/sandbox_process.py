@@ -116,7 +116,7 @@ async def ensure_stand_in(
 def _spawn(paths: Paths, environ: Mapping[str, str]) -> process.Spawned:
     make_private_dir(paths.logs_dir)
     return process.spawn(
-        [sys.executable, "-m", "gwctl.sandbox.ibkr"],
+        [sys.executable, "-m", "gwctl.sandbox"],
         cwd=paths.profile_dir,
         env=process.environment_of(process.Child.OURS, environ),
         log_file=paths.logs_dir / "sandbox.log",

@@ -9,20 +9,23 @@ import hmac
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from gwctl.background_writer import BackgroundWriter
 from gwctl.config import Settings, usual_profile
-from gwctl.errors import GwctlError, ProfileHeld, ReleaseBroken, ReleaseMissing
+from gwctl.errors import GwctlError, PortBusy, ProfileHeld, ReleaseBroken, ReleaseMissing
 from gwctl.gateway import keystore
 from gwctl.gateway.launch import adopt
 from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
 from gwctl.session_status import Drift as DriftStatus
 from gwctl.session_status import typed
+from gwctl.signals import whole
 from gwctl.state_file import look_at_json, read_json, write_json
 
 
@@ -63,8 +66,7 @@ def require_pinned(settings: Settings, release: Release) -> None:
 _MADE_WITH = ("auth_delay_ms", "java_options", "isolation", "allow_users")
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """What a gateway was launched for; ``user`` is a salted hash of username and account kind, not a name."""
 
     sandbox: bool
@@ -104,6 +106,21 @@ class Served:
                 "made_with": dict(self.made_with),
             },
         )
+
+    @contextlib.asynccontextmanager
+    async def recorded(self, paths: Paths) -> AsyncIterator[None]:
+        """Write the record for the launch in this block; raise DiskTrouble.
+
+        If another process has the port, a first record is removed again: no client can know a port without a gateway.
+        """
+        is_first = not paths.gateway_served_file.exists()
+        await whole(self.save, paths)
+        try:
+            yield
+        except PortBusy:
+            if is_first:
+                paths.gateway_served_file.unlink(missing_ok=True)
+            raise
 
     def is_for(self, settings: Settings, *, sandbox: bool, upstream: str | None) -> bool:
         """Return whether a gateway with this record may be adopted for ``settings``."""
@@ -154,8 +171,7 @@ _LOOK_EVERY_S = 5.0
 _FIRST_LOOK_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
+class Drift(Struct, frozen=True):
     """One setting that is not in force yet, and the command that applies it."""
 
     setting: str
@@ -193,10 +209,16 @@ def drift_of_supervisor(started_with: Settings, configured: Settings) -> list[Dr
     for key, setting in configured.values.items():
         if key in READ_AGAIN or started_with[key] == setting.value:
             continue
-        down = "down" if key in _NEED_ANOTHER_GATEWAY else "down --keep-session"
-        remedy = f"{command(configured, down)}, then {command(configured, 'up')}"
+        remedy = ", then ".join(command(configured, verb) for verb in applied_by(key))
         found.append(Drift(key, f"{key} was changed since the supervisor started", remedy))
     return found
+
+
+def applied_by(key: str) -> tuple[str, ...]:
+    """Return the commands, without ``gwctl``, that put a changed setting into force."""
+    if key in READ_AGAIN:
+        return ("restart",)
+    return ("down" if key in _NEED_ANOTHER_GATEWAY else "down --keep-session"), "up"
 
 
 def command(settings: Settings, rest: str) -> str:

@@ -9,9 +9,10 @@ import secrets
 import signal
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from msgspec.structs import replace
 
 from gwctl import process
 from gwctl.background_writer import BackgroundWriter
@@ -21,21 +22,23 @@ from gwctl.core.messages import (
     FolderLost,
     LoggedInByHand,
     LoginWanted,
+    Pause,
     Phase,
     RestartWanted,
     SessionPushed,
     StartWanted,
     StopWanted,
 )
+from gwctl.core.planned import PauseOver, PauseWanted
 from gwctl.core.tables import NO_LOGINS, Snapshot, phase_of
 from gwctl.errors import GwctlError, ProfileHeld
 from gwctl.gateway.launch import adopt as find_running
 from gwctl.history.counters import Counters
 from gwctl.history.journal import Journal
 from gwctl.login_ledger.ledger import Ledger
-from gwctl.plain_text import cleaned
 from gwctl.signals import whole
 from gwctl.state_file import make_private_dir, write_json
+from gwctl.supervisor import kept_pause, release_watch
 from gwctl.supervisor.authenticator import Authenticator
 from gwctl.supervisor.door_keeper import DoorKeeper
 from gwctl.supervisor.gateway_keeper import GatewayKeeper
@@ -50,15 +53,9 @@ from gwctl.supervisor.questions import ManualLogins, Questions
 from gwctl.supervisor.registration import Registration
 from gwctl.supervisor.sandbox_process import stop_stand_in
 from gwctl.supervisor.served import DriftWatch, refuse_other_kind
-from gwctl.supervisor.status_report import (
-    Page,
-    describe_budget,
-    describe_phase,
-    describe_session,
-    describe_supervisor,
-    describe_tickles,
-)
-from gwctl.supervisor.wiring import Order, find_credentials, notifier_of, policy_from, ports_of
+from gwctl.supervisor.status_object import outline_of, status_of
+from gwctl.supervisor.status_report import Page
+from gwctl.supervisor.wiring import Order, find_credentials, notifier_of, plan_of, policy_from, ports_of, worker_of
 from gwctl.version import VERSION
 
 log = logging.getLogger("gwctl.supervisor")
@@ -84,7 +81,9 @@ class Service:
         self.disk = BackgroundWriter("gwctl-disk")
         self.journal = Journal(self.paths.journal_file, scribe=self.disk)
         self.ledger = Ledger.of(order.settings, sandbox=order.sandbox)
-        self.probe = Probe(wanted_kind=self.settings["mode"])
+        self.probe = Probe(
+            wanted_kind=self.settings["mode"], portfolio_is_enough=self.settings["ready_when"] == "portfolio"
+        )
         self.hold = ProfileLock(self.paths.supervisor_lock)
         self.folder = FolderGuard(
             self.paths, self.hold, write=self._write_again, on_lost=self._folder_lost, on_taken=self._abdicate
@@ -94,9 +93,10 @@ class Service:
             order.environment.variables,
             self.probe,
             sandbox=order.sandbox,
+            fast=order.fast,
             on_pin=self._warm_up,
             on_note=self._note,
-            on_push=self._pushed,
+            on_hint=lambda ready: self.loop.post(SessionPushed(ready=ready)),
             load=order.load,
             is_ours=self.folder.is_ours,
         )
@@ -113,15 +113,18 @@ class Service:
             on_cookies=self._keep_cookies,
             on_note=self._note,
             questions=self.questions,
+            start_worker=worker_of(order),
         )
-        ports = ports_of(order, self.keeper, self.probe, self.authenticator)
-        self.loop = Loop(policy_from(self.settings), ports, self.journal, self._changed)
-        page = Page(self.status, self.outline, self.paths, lambda: self.journal.count)
-        reads = (self.status, self.outline, self.is_live)
-        routes = Routes(*reads, self._control, self._events, page.pages, page.streams, self._metrics)
+        self.plan = plan_of(self.settings)
+        ports = ports_of(order, self.keeper, self.probe, self.authenticator, self.plan)
+        self.loop = Loop(policy_from(self.settings, fast=order.fast), ports, self.journal, self._changed)
+        outline = partial(outline_of, self)
+        self.page = Page(self.status, outline, self.paths, lambda: self.journal.count, order.environment.variables)
+        reads = (self.status, outline, self.is_live)
+        routes = Routes(*reads, self._control, self._events, self.page.pages, self.page.streams, self._metrics)
         self.health = HealthServer(routes, secrets.token_urlsafe(24), self.instance)
         self.registration = Registration(self.paths, self.health.open_control)
-        self._port: int | None = None
+        self.port: int | None = None
         self._news = asyncio.Event()
         self.numbers = Counters(time.monotonic)
         self.probe.on_tickle = self.numbers.ticked
@@ -140,7 +143,8 @@ class Service:
     # Callbacks of the loop.
 
     def _warm_up(self, pin: str) -> None:
-        if not self.probe.cookies and self.loop.snapshot.session not in NO_LOGINS:
+        snapshot = self.loop.snapshot
+        if not self.probe.cookies and snapshot.session not in NO_LOGINS and snapshot.logins_from is None:
             self.authenticator.prepare(pin)
         self.authenticator.pin = pin
 
@@ -153,9 +157,6 @@ class Service:
             self.loop.policy = replace(self.loop.policy, settle_expected_s=settle_s)
             self.drift.poke()
         self._changed(self.loop.snapshot)
-
-    def _pushed(self, ready: bool | None) -> None:  # noqa: FBT001 - the listener's shape
-        self.loop.post(SessionPushed(ready=ready))
 
     def _keep_cookies(self, cookies: tuple[tuple[str, str], ...]) -> None:
         self.probe.cookies = cookies
@@ -171,7 +172,7 @@ class Service:
             self.questions.attended = False
             asyncio.get_running_loop().call_later(TIDY_AFTER_S, process.give_back_memory)
         if ready is not self._was_ready:
-            self.keeper.session_is(up=ready)
+            self.keeper.hints.session_is(up=ready)
         self._was_ready = ready
         self._tell_followers()
 
@@ -188,12 +189,14 @@ class Service:
 
     def _guard_folder(self) -> None:
         """Lock the profile again if its folder was deleted; if another supervisor has taken it, leave it."""
-        if self._port is not None and self._finish is None:
+        if self.port is not None and self._finish is None:
             self.folder.look()
 
     async def _write_again(self) -> None:
         await self.registration.write()
         await whole(self.ledger.restore)
+        if self.loop.snapshot.pause is not None:
+            await asyncio.to_thread(kept_pause.save, self.paths, self.loop.snapshot.pause)
         if self.budgets is not None:
             self.budgets.lose()
 
@@ -218,32 +221,7 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """Return the ``status`` object."""
-        snapshot = self.loop.snapshot
-        now = time.monotonic()
-        status = {
-            "profile": self.settings.profile,
-            **describe_phase(snapshot, now),
-            "sandbox": self.order.sandbox,
-            "mode": self.settings["mode"],
-            "username": None if self.order.sandbox else self.settings["username"],
-            "show_username": self.settings["show_username"],
-            "gateway": {**self.keeper.describe(), "restarts": snapshot.restarts},
-            "isolation": self.keeper.describe_isolation(),
-            "door": self.door.describe(),
-            "session": describe_session(self.probe.seen, self.probe.tickled_at, now),
-            "supervisor": describe_supervisor(now - self.started_monotonic, self._port),
-            "login": self.ledger.summary(self.settings["rejected_limit"], look_only=True),
-            "drift": [] if self.drift is None else [one.to_status() for one in self.drift.found],
-            "question": self.questions.describe_open(),
-            "tickles": describe_tickles(self.probe.latencies_s),
-            "budget": describe_budget(snapshot.spent, self.loop.policy.budgets, now),
-        }
-        return dict(cleaned(status))
-
-    def outline(self) -> dict[str, Any]:
-        """Return what everybody on this machine may know."""
-        described = describe_phase(self.loop.snapshot, time.monotonic())
-        return {name: cleaned(described[name]) for name in ("phase", "reason", "ready")}
+        return status_of(self)
 
     def _metrics(self, accept: str) -> Answer:
         from gwctl.supervisor.metrics import answer_scrape
@@ -258,6 +236,8 @@ class Service:
                 self.loop.post(StopWanted(keep_gateway=self._keep_gateway))
             case "restart":
                 self.loop.post(RestartWanted())
+            case "pause" | "resume":
+                await self._pause(kept_pause.wanted(body) if verb == "pause" else None)
             case "door":
                 self.door.open()
             case "login":
@@ -265,13 +245,8 @@ class Service:
                 self.order = replace(self.order, handed_over={**self.order.handed_over, **handed})
                 self.questions.attended = body.get("attended") is True
                 self.loop.post(LoginWanted())
-            case "by_hand":
-                self.manual_logins.take(body)
-            case "logged_in_by_hand":
-                cookies = tuple((str(name), str(value)) for name, value in body.get("cookies", []))
-                self._keep_cookies(cookies)
-                self.manual_logins.done()
-                self.loop.post(LoggedInByHand(resumable=bool(cookies)))
+            case "by_hand" | "logged_in_by_hand":
+                self._leave_to_person(body, logged_in=verb == "logged_in_by_hand")
             case "answer":
                 if not self.questions.give(int(body.get("id", 0)), str(body.get("code", ""))):
                     return {"ok": False, "error": "no code is needed any more"}
@@ -281,6 +256,25 @@ class Service:
             case _:
                 return {"ok": False, "error": f"no such command: {verb}"}
         return {"ok": True, "n": self.journal.count}
+
+    async def _pause(self, pause: Pause | None) -> None:
+        """Begin a pause, or end it; on disk first, because it must hold for the next supervisor."""
+        if pause is None:
+            await asyncio.to_thread(kept_pause.remove, self.paths)
+            self.loop.post(PauseOver())
+        else:
+            await asyncio.to_thread(kept_pause.save, self.paths, pause)
+            self._keep_cookies(())
+            self.loop.post(PauseWanted(pause=pause))
+
+    def _leave_to_person(self, body: dict[str, Any], *, logged_in: bool) -> None:
+        if not logged_in:
+            self.manual_logins.take(body)
+            return
+        cookies = tuple((str(name), str(value)) for name, value in body.get("cookies", []))
+        self._keep_cookies(cookies)
+        self.manual_logins.done()
+        self.loop.post(LoggedInByHand(resumable=bool(cookies)))
 
     async def _events(self, since: int) -> AsyncIterator[dict[str, Any]]:
         yield {"n": 0, "kind": "status", "status": self.status()}
@@ -320,11 +314,14 @@ class Service:
         if self.budgets is not None:
             # Before anything saves the snapshot: a note, or a request to stop.
             self.loop.take(await asyncio.to_thread(self.budgets.recall))
-        self._port = await open_health(self.health, self.settings)
-        told = {"port": self._port, "instance": self.instance, "token": self.health.token}
+        pause = await asyncio.to_thread(kept_pause.load, self.paths)
+        if pause is not None:
+            self.loop.take(PauseWanted(pause=pause))
+        self.port = await open_health(self.health, self.settings)
+        told = {"port": self.port, "instance": self.instance, "token": self.health.token}
         self.registration.told = {**told, "sandbox": self.order.sandbox, "gateway_port": self.settings["port"]}
         await self.registration.write()
-        self.journal.begin(sandbox=self.order.sandbox, version=VERSION)
+        self.journal.begin(sandbox=self.order.sandbox, version=VERSION, attended=self.order.attended)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             # Under nohup, SIGHUP is ignored and stays ignored.
@@ -349,6 +346,7 @@ class Service:
             await self.keeper.close()
             await self.authenticator.close()
             await self.health.stop()
+            await self.page.close()
             if await self.folder.is_ours():
                 self.disk.do(self._unrecord)
             # While the lock is held: the next supervisor continues where the journal ends.
@@ -364,7 +362,8 @@ class Service:
             self.registration.remove()
 
     async def _keep_house(self) -> None:
-        await asyncio.gather(self._keep_files(), *([] if self.drift is None else [self.drift.watch()]))
+        watches = (release_watch.watch(self.order), *([] if self.drift is None else [self.drift.watch()]))
+        await asyncio.gather(self._keep_files(), *watches)
 
     async def _keep_files(self) -> None:
         while True:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from gwctl import process
 from gwctl.core.budget import Budget, Budgeted, Spent
-from gwctl.core.messages import Phase, Process, Recovery, Timer
+from gwctl.core.messages import Pause, Phase, Process, Recovery, Timer
 from gwctl.core.tables import GIVES_UP, Snapshot, person_needed, phase_of
 from gwctl.errors import GwctlError
 from gwctl.gateway.responses import SessionAnswer
 from gwctl.paths import Paths
 from gwctl.supervisor.health import Answer
+from gwctl.supervisor.overview import Overview
 from gwctl.times import DAY_S, HOUR_S, utc
 
 
@@ -86,8 +88,10 @@ def describe_supervisor(uptime_s: float, port: int | None) -> dict[str, Any]:
     }
 
 
-def what_comes_next(snapshot: Snapshot, now: float) -> dict[str, Any]:
-    """Return the ``next`` object: the action under way (in 0 s), else the next attempt, else the next check."""
+def what_comes_next(snapshot: Snapshot, now: float) -> dict[str, Any] | None:
+    """Return the action under way (in 0 s), else the next attempt, else the next check; None in an endless pause."""
+    if snapshot.process is Process.PAUSED:
+        return _pause_end(snapshot.pause)
     under_way = _under_way(snapshot)
     if under_way is not None:
         return {"what": under_way, "in_s": 0.0}
@@ -100,11 +104,18 @@ def what_comes_next(snapshot: Snapshot, now: float) -> dict[str, Any]:
     return {"what": str(timer), "in_s": round(max(0.0, timers[timer] - now), 1)}
 
 
+def _pause_end(pause: Pause | None) -> dict[str, Any] | None:
+    """Return when a pause ends by itself; None if a person must end it."""
+    if pause is None or pause.until_s is None:
+        return None
+    return {"what": "pause_end", "in_s": round(max(0.0, pause.until_s - time.time()), 1)}
+
+
 def _under_way(snapshot: Snapshot) -> str | None:
     match snapshot.process:
         case Process.STARTING | Process.RECYCLING:
             return "start"
-        case Process.STOPPING | Process.STOPPED | Process.FATAL:
+        case Process.STOPPING | Process.STOPPED | Process.FATAL | Process.PAUSING:
             return "stop"
         case _:
             pass
@@ -116,10 +127,17 @@ DAY_EVERY_S = 30.0
 """Reading the whole journal takes up to a quarter of a second; after a change, ``DAY_PAUSE_S`` applies instead."""
 DAY_PAUSE_S = 5.0
 MOST_VIEWERS = 16
+_HTML, _CSS, _SCRIPT = (f"text/{kind}; charset=utf-8" for kind in ("html", "css", "javascript"))
+_ICON = ("favicon.svg", "image/svg+xml")
 ASSETS = {
-    "/": ("page.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/": ("page.html", _HTML),
+    "/profiles": ("profiles.html", _HTML),
+    "/page.css": ("page.css", _CSS),
+    "/live.js": ("live.js", _SCRIPT),
+    "/page.js": ("page.js", _SCRIPT),
+    "/profiles.js": ("profiles.js", _SCRIPT),
+    "/favicon.svg": _ICON,
+    "/favicon.ico": _ICON,  # which browsers ask for beside an answer that is no page
 }
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -138,7 +156,7 @@ class Page:
     """The page's files and its stream.
 
     ``status`` returns the status object, ``outline`` what everybody may know of it, ``changes`` the count of journal
-    lines.
+    lines; ``environ`` is what the process that lists all profiles inherits from.
     """
 
     def __init__(
@@ -147,41 +165,67 @@ class Page:
         outline: Callable[[], dict[str, Any]],
         paths: Paths,
         changes: Callable[[], int],
+        environ: Mapping[str, str],
     ) -> None:
         self._status = status
         self._outline = outline
         self._paths = paths
         self._changes = changes
+        self._overview = Overview(paths, environ)
         self._viewers = {True: 0, False: 0}
         self._day: tuple[float, int, str] | None = None
         self._reading = asyncio.Lock()
         self.pages: dict[str, Callable[[], Answer]] = {path: _opener(path) for path in ASSETS}
-        self.streams: dict[str, Callable[[bool], AsyncIterator[bytes]]] = {"/live": self.live}
+        self.streams: dict[str, Callable[[bool], AsyncIterator[bytes]]] = {
+            "/live": lambda sees_all: self._admit(self._live if sees_all else self._outlines, sees_all=sees_all),
+            "/profiles/live": lambda sees_all: self._admit(
+                self._profiles if sees_all else self._outlines, sees_all=sees_all
+            ),
+        }
 
-    async def live(self, sees_all: bool) -> AsyncIterator[bytes]:  # noqa: FBT001 - the routes' shape
-        """Yield server-sent events while the page is open: ``status`` each second, ``day`` when it is due.
+    async def close(self) -> None:
+        """End what lists all profiles."""
+        await self._overview.close()
 
-        Those who may not see everything get ``outline`` in their place. With more than sixteen viewers of a kind, a
-        further one gets a request to come back later.
+    async def _admit(
+        self, events: Callable[[], AsyncGenerator[bytes, None]], *, sees_all: bool
+    ) -> AsyncIterator[bytes]:
+        """Yield the server-sent events of an open page.
+
+        With more than sixteen viewers of a kind, a further one gets a request to come back later.
         """
         if self._viewers[sees_all] >= MOST_VIEWERS:
             yield b"retry: 15000\nevent: busy\ndata: {}\n\n"
             return
         self._viewers[sees_all] += 1
         try:
-            shown: str | None = None
-            while not sees_all:
-                yield _event("outline", json.dumps(self._outline()))
-                await asyncio.sleep(STATUS_EVERY_S)
-            while True:
-                yield _event("status", json.dumps(self._status()))
-                day = await self._last_day()
-                if day != shown:
-                    shown = day
-                    yield _event("day", day)
-                await asyncio.sleep(STATUS_EVERY_S)
+            async with contextlib.aclosing(events()) as items:
+                async for item in items:
+                    yield item
         finally:
             self._viewers[sees_all] -= 1
+
+    async def _outlines(self) -> AsyncGenerator[bytes, None]:
+        """Yield what those see who may not see everything."""
+        while True:
+            yield _event("outline", json.dumps(self._outline()))
+            await asyncio.sleep(STATUS_EVERY_S)
+
+    async def _live(self) -> AsyncGenerator[bytes, None]:
+        """Yield ``status`` each second, ``day`` when it is due."""
+        shown: str | None = None
+        while True:
+            yield _event("status", json.dumps(self._status()))
+            day = await self._last_day()
+            if day != shown:
+                shown = day
+                yield _event("day", day)
+            await asyncio.sleep(STATUS_EVERY_S)
+
+    async def _profiles(self) -> AsyncGenerator[bytes, None]:
+        async with contextlib.aclosing(self._overview.follow()) as told:
+            async for name, text in told:
+                yield _event(name, text or "{}")
 
     async def _last_day(self) -> str:
         """Return the last day as JSON, read once for all viewers; ``error`` holds the message if reading fails."""

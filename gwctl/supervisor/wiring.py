@@ -6,9 +6,11 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gwctl.config import Settings, usual_profile
 from gwctl.core.policy import Policy
@@ -17,11 +19,13 @@ from gwctl.environment import Environment
 from gwctl.errors import GwctlError
 from gwctl.history.alerts import Alert, Alerts, Event, compose
 from gwctl.integrations.notify import DeliveryQueue, Message, Way
+from gwctl.login_hours import LoginPlan
 from gwctl.maintenance import Windows
 from gwctl.plain_text import one_line
 from gwctl.sandbox.settings import SANDBOX_PASSWORD, SANDBOX_USERNAME
 from gwctl.state_file import read_json, write_json
 from gwctl.supervisor.attempt import find_login, sources_of
+from gwctl.supervisor.authenticator import StartWorker
 from gwctl.supervisor.handover import LeaseHolder
 from gwctl.supervisor.interfaces import GatewayPort, LoginPort, Notifier, Ports, SessionPort, ToNobody
 from gwctl.times import utc_ms
@@ -103,13 +107,14 @@ class MachineClock:
         return 0.0 if boottime is None else time.clock_gettime(boottime) - time.monotonic()
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """The inputs of a supervisor; ``handed_over`` came through a pipe."""
 
     settings: Settings
     environment: Environment
     sandbox: bool = False
+    fast: bool = False
+    """Whether logins at the sandbox go without its page, and so without a browser."""
     handed_over: Mapping[str, Found] = field(default_factory=dict)
     follow: Callable[[dict[str, Any]], None] | None = None
     attended: bool = False
@@ -122,16 +127,24 @@ class Order:
     """Reads the settings again, from the same sources; raises Configuration."""
 
 
-def policy_from(settings: Settings) -> Policy:
+FAST_CHECK_S = 0.05
+"""How often a fast start asks whether the session is there: the sandbox limits no rate."""
+
+
+def policy_from(settings: Settings, *, fast: bool = False) -> Policy:
     """Return the core's policy with the profile's settings."""
     delay_ms = settings["auth_delay_ms"]
-    return Policy(
+    policy = Policy(
         seed=secrets.randbits(64),
         check_interval_s=settings["check_interval_s"],
         tickle_interval_s=settings["tickle_interval_s"],
         settle_expected_s=DEFAULT_AUTH_DELAY_S if delay_ms is None else delay_ms / 1000,
+        open_early=settings["open_session_early"],
         take_over=settings["on_competing"] == "take_over",
     )
+    if not fast:
+        return policy
+    return replace(policy, settle_second_check_s=FAST_CHECK_S, settle_late_check_s=FAST_CHECK_S)
 
 
 def calendar_of(order: Order) -> Windows:
@@ -140,9 +153,14 @@ def calendar_of(order: Order) -> Windows:
     return Windows() if unasked else Windows.parse(order.settings["maintenance"])
 
 
-def ports_of(order: Order, gateway: GatewayPort, session: SessionPort, login: LoginPort) -> Ports:
+def plan_of(settings: Settings) -> LoginPlan:
+    """Return the login hours and planned logins."""
+    return LoginPlan.parse(settings["login_hours"], settings["relogin_at"])
+
+
+def ports_of(order: Order, gateway: GatewayPort, session: SessionPort, login: LoginPort, plan: LoginPlan) -> Ports:
     """Return the loop's ports, with this machine's clocks and the profile's calendar."""
-    return Ports(MachineClock(), gateway, session, login, calendar_of(order))
+    return Ports(MachineClock(), gateway, session, login, calendar_of(order), plan)
 
 
 def notifier_of(order: Order, do: Callable[[Callable[[], None]], None]) -> Notifier:
@@ -158,8 +176,18 @@ def notifier_of(order: Order, do: Callable[[Callable[[], None]], None]) -> Notif
     return BackgroundNotifier(order.settings, ways, do=do)
 
 
+def worker_of(order: Order) -> StartWorker | None:
+    """Return what logs in in place of a browser; None for a browser."""
+    if not order.fast:
+        return None
+    from gwctl.supervisor.pageless_login import PagelessLogin
+
+    return lambda _pin: PagelessLogin(order.settings)
+
+
 def find_credentials(order: Order) -> Credentials:
     """Return the credentials: the play account in the sandbox, else those of the sources; raise GwctlError."""
     if order.sandbox:
         return Credentials(SANDBOX_USERNAME, Secret(SANDBOX_PASSWORD), None, "the sandbox's play account")
-    return find_login(order.settings, sources_of(order.environment, order.handed_over))[0]
+    sources = sources_of(order.environment, order.handed_over, notes_keyring=True)
+    return find_login(order.settings, sources)[0]

@@ -20,7 +20,8 @@ from pathlib import Path
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^<!-- (run|config|save (\S+)) -->\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 MARK = re.compile(r"^ *<!-- (?:run|config|save\b.*) -->", re.MULTILINE)
-CALL_TIMEOUT_S = 110
+HANGS_AFTER_S = 280
+"""A page has up to a dozen commands, which share two cores with other tests."""
 USER = "YOUR_PAPER_USER"
 """The username that the pages have: the stand-in knows an account of that name."""
 END = "end-of-the-block"
@@ -56,10 +57,11 @@ def script(page: str, fill_in: Mapping[str, str] | None = None) -> str:
     return "set -euxo pipefail\n" + "\n".join(block.as_shell() for block in blocks(page, fill_in))
 
 
-def editor(folder: Path, text: str) -> Path:
-    """Return a program that puts ``text`` into the file that it is called with, as a person does with an editor."""
+def editor(folder: Path, texts: Mapping[str, str]) -> Path:
+    """Return a program that writes into a file as a person does with an editor; ``texts`` go by the end of its name."""
     program = folder / "editor"
-    program.write_text(f"#!/bin/sh\nprintf '%s\\n' '{text}' >\"$1\"\n")
+    cases = "".join(f"*{end}) printf '%s\\n' '{text}' >\"$1\" ;;\n" for end, text in texts.items())
+    program.write_text(f'#!/bin/sh\ncase "$1" in\n{cases}*) exit 1 ;;\nesac\n')
     program.chmod(0o700)
     return program
 
@@ -77,7 +79,7 @@ def follow(page: str, folder: Path, environment: Mapping[str, str], fill_in: Map
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=CALL_TIMEOUT_S,
+        timeout=HANGS_AFTER_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout

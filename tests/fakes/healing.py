@@ -57,7 +57,8 @@ class HealthyWorld:
     sight: Verdict = Verdict.NO_SESSION
     lost: bool = False
     theirs_s: float = 0.0
-    """How long was waited for what is IBKR's to say (a pause after a submit, a budget, a window) or a person's."""
+    """How long was waited for what is IBKR's to say (a pause after a submit, a budget, a window, login hours) or a
+    person's."""
     deadlines_s: float = 0.0
     """How long was waited for what says nothing."""
     _idle: int = 0
@@ -80,6 +81,7 @@ class HealthyWorld:
     def _needs_person(self) -> bool:
         snapshot = self.core.snapshot
         ends = snapshot.process in {Process.STOPPED, Process.STOPPING, Process.FATAL} or snapshot.finishing is not None
+        ends = ends or snapshot.pause is not None
         locked = snapshot.session is Session.LOCKED_OUT
         # A gateway that is not there yet cannot show whether somebody has logged in meanwhile.
         return ends or (locked and snapshot.recovery is None and not snapshot.login_wanted and not self._may_see())

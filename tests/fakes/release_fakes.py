@@ -57,6 +57,10 @@ class Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(ConnectionError):
             answer(self)
 
+    def do_HEAD(self) -> None:
+        self.server.asked.append(dict(self.headers.items()))
+        self.do_GET()
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """Print nothing on stderr."""
 
@@ -78,7 +82,10 @@ class FaultyServer(ThreadingHTTPServer):
         self.body = body
         self.etag: str | None = '"one"'
         self.answers: list[Answer] = []
+        self.last_modified: str | None = None
         self.requests: list[dict[str, str]] = []
+        self.asked: list[dict[str, str]] = []
+        """The headers of each request for no bytes."""
         self.turn = threading.Lock()
         self.released = threading.Event()
 
@@ -106,6 +113,7 @@ def whole(handler: Handler) -> None:
     """Answer as a good server does, with a range only if If-Range matches."""
     server = handler.server
     validators = {"ETag": server.etag} if server.etag else {}
+    validators |= {"Last-Modified": server.last_modified} if server.last_modified else {}
     wanted = handler.headers.get("Range")
     if wanted and handler.headers.get("If-Range") == server.etag:
         start = int(wanted.removeprefix("bytes=").removesuffix("-"))
@@ -118,7 +126,8 @@ def whole(handler: Handler) -> None:
         handler.wfile.write(rest)
         return
     handler.head(200, Content_Length=str(len(server.body)), **validators)
-    handler.wfile.write(server.body)
+    if handler.command != "HEAD":
+        handler.wfile.write(server.body)
 
 
 def ignores_range(handler: Handler) -> None:

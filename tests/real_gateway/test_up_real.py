@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from rig import Rig, wait_for
+from rig import AT_ANY_HOUR, Rig, wait_for
 
 pytestmark = [pytest.mark.real_gateway, pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -87,3 +87,12 @@ def test_temperamental_login(rig: Rig) -> None:
     rig.gwctl("up").check(0)
     assert rig.submits() == 1
     assert any("demo" in str(entry.get("step")) for entry in rig.journal())
+
+
+def test_a_profile_that_only_the_settings_file_knows_comes_up(rig: Rig) -> None:
+    """Its supervisor has not got GWCTL_HOME in its environment: it must not look for the profile elsewhere."""
+    table = {name: rig.settings.pop(f"GWCTL_{name.upper()}") for name in ("username", "password_file", "upstream")}
+    lines = [f'{name} = "{value}"' for name, value in table.items()]
+    (rig.home / "config.toml").write_text("\n".join([AT_ANY_HOUR, "[profiles.desk]", *lines, ""]))
+    rig.gwctl("--profile", "desk", "up").check(0)
+    rig.gwctl("--profile", "desk", "down").check(0)

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from gwctl.core.messages import LoginResult, Phase, Process, Recovery, RestartCause, Session, Timer
+from gwctl.core.messages import LoginResult, Pause, Phase, Process, Recovery, RestartCause, Session, Timer
 from gwctl.core.tables import Snapshot
 from gwctl.history.counters import Counters
 from gwctl.supervisor.metrics import ACTIONS, METRICS, MISSING, Kind, answer_scrape
@@ -166,9 +166,13 @@ def test_nothing_is_loaded_before_the_first_scrape() -> None:
 def test_every_next_action_has_its_series() -> None:
     """Every possible next action is one of the label's words."""
     said = {
-        what_comes_next(Snapshot(process=process, recovery=recovery, timers=timers), 0.0)["what"]
+        (
+            what_comes_next(Snapshot(process=process, recovery=recovery, timers=timers, pause=pause), 0.0)
+            or {"what": None}
+        )["what"]
+        for pause in (None, Pause(until_s=1e10))
         for process in Process
         for recovery in (None, *Recovery)
         for timers in ({}, *({timer: 1.0} for timer in Timer))
     }
-    assert said == set(ACTIONS)
+    assert said == {*ACTIONS, None}
