@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from gwctl.environment import DEFAULT_PROFILE, Environment
 from gwctl.errors import Configuration
+from gwctl.known_words import Unsuitable, nearest, suggestion
 from gwctl.ownership import read_ours
 from gwctl.paths import Paths
 from gwctl.setting_keys import KEYS, SECRET_KEYS, variable_of
-from gwctl.setting_values import Unsuitable
 from gwctl.state_file import look_at_json
 
 _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*://)\S+", re.IGNORECASE)
@@ -34,8 +35,7 @@ MOST_DOTS = 2000
 PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """A value and where it came from."""
 
     value: Any
@@ -61,18 +61,27 @@ def bad_value(key: str, raw: object, source: str, wanted: str, *, hint: str) -> 
     return Configuration(f"{key} = {shown} ({source}) is not {wanted}", hint=hint)
 
 
-def check_ports(values: Mapping[str, Setting]) -> None:
-    """Raise Configuration if another server of the profile would have the gateway's port."""
+def check_together(values: Mapping[str, Setting]) -> None:
+    """Raise Configuration if settings exclude each other: servers on the gateway's port, a login outside its hours."""
     port = values["port"].value
     for key in ("health_port", "metrics_address", "door"):
         setting = values[key]
         if setting.value is not None and int(str(setting.value).rpartition(":")[2]) == port:
             wanted = f"free for it: {port} is the gateway's port"
             raise bad_value(key, setting.value, setting.source, wanted, hint=f"set {key} to another port")
+    planned = values["relogin_at"]
+    if planned.value and values["login_hours"].value:
+        from gwctl.login_hours import LoginPlan
+        from gwctl.maintenance import BadWindow
+
+        try:
+            LoginPlan.parse(values["login_hours"].value, planned.value)
+        except BadWindow:
+            shown, wanted = ", ".join(planned.value), "within login_hours"
+            raise bad_value("relogin_at", shown, planned.source, wanted, hint="correct relogin_at") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """The settings of one profile and where each came from."""
 
     profile: str
@@ -82,6 +91,12 @@ class Settings:
     def __getitem__(self, key: str) -> Any:  # noqa: ANN401 - one table of differently typed values
         """Return a setting's value."""
         return self.values[key].value
+
+    @property
+    def may_change_port(self) -> bool:
+        """Whether gwctl chooses the port: nobody set it, and no client can know it, because no gateway had it yet."""
+        had_a_gateway = self.paths.gateway_state_file.exists() or self.paths.gateway_served_file.exists()
+        return self.values["port"].source in {BUILT_IN, CHOSEN} and not had_a_gateway
 
     def shown(self, key: str) -> Any:  # noqa: ANN401 - one table of differently typed values
         """Return a setting's value in a form safe to show: a URL in a program's arguments may be a secret."""
@@ -158,14 +173,9 @@ def _check_keys(path: Path, where: str, table: Mapping[str, Any]) -> None:
 
 
 def _refuse_key(path: Path, key: str, where: str | None, known: list[str]) -> None:
-    import difflib
-
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     place = f" in [{where}]" if where else ""
-    raise Configuration(
-        f"unknown key {key!r}{place} of {path}",
-        hint=f"did you mean {near[0]!r}?" if near else "known keys: " + ", ".join(known),
-    )
+    hint = suggestion(key, known, form="{!r}", what="known keys")
+    raise Configuration(f"unknown key {key!r}{place} of {path}", hint=hint)
 
 
 def load(
@@ -200,11 +210,18 @@ def load(
         if raw is None:
             values[name] = Setting(key.default, source)
             continue
-        values[name] = Setting(parse_value(name, raw, source, hint=f"gwctl --profile {profile} profile show"), source)
+        values[name] = Setting(parse_value(name, raw, source, hint=_remedy(source)), source)
     if values["port"].source == BUILT_IN:
         values["port"] = _chosen_port(paths) or values["port"]
-    check_ports(values)
+    check_together(values)
     return Settings(profile, paths, values)
+
+
+def _remedy(source: str) -> str:
+    """Return what to do about a bad value: `profile show` could not read it either."""
+    if source.startswith("$"):
+        return f"correct {source[1:]}, or: unset {source[1:]}"
+    return "correct the option" if source == "flag" else "gwctl profile edit"
 
 
 def _chosen_port(paths: Paths) -> Setting | None:
@@ -261,10 +278,8 @@ def require_profile(name: str, environment: Environment) -> None:
     except Configuration:
         return
     if name not in known:
-        import difflib
-
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"gwctl --profile {near[0]} …, or " if near else ""
+        near = nearest(name, known)
+        hint = f"gwctl --profile {near} …, or " if near else ""
         there_are = f"there is no profile {name!r}, only {', '.join(known)}"
         raise Configuration(there_are, hint=f"{hint}gwctl profile create {name} --username NAME")
 

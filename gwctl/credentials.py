@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
+import re
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gwctl.config import Settings
-from gwctl.environment import Environment, secrets_out_of_reach
-from gwctl.errors import Configuration, CredentialsMissing, Unavailable, Usage
+from gwctl.environment import Environment
+from gwctl.errors import Configuration, CredentialsMissing, Usage
+from gwctl.known_words import suggestion
 from gwctl.session_status import typed
 from gwctl.setting_keys import SECRET_KEYS
-from gwctl.version import adding
 
 _QUOTES = "\"'"
 
@@ -51,8 +53,7 @@ class Secret:
         return hash(Secret)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A secret and the source it came from."""
 
     secret: Secret
@@ -76,63 +77,8 @@ def check_name(name: str) -> str:
     """Return the secret's normalized name; raise Usage if there is no such secret."""
     normal = name.replace("-", "_").lower()
     if normal not in SECRET_KEYS:
-        raise Usage(f"unknown secret {name!r}", hint="gwctl secret check " + "|".join(SECRET_KEYS))
+        raise Usage(f"unknown secret {name!r}", hint=suggestion(normal, SECRET_KEYS))
     return normal
-
-
-def import_keyring() -> Any:  # noqa: ANN401 - an optional library without types
-    """Return the keyring library; raise ImportError if the extra is not installed.
-
-    While it loads, the library searches for the backends of every system and starts compilers for that.
-    """
-    with secrets_out_of_reach():
-        import keyring
-        import keyring.errors
-    return keyring
-
-
-def read_keyring(profile: str, name: str) -> str | None:
-    """Return the keyring's entry; None if there is none or the extra is not installed."""
-    try:
-        keyring = import_keyring()
-    except ImportError:
-        return None
-    try:
-        with secrets_out_of_reach():
-            value = keyring.get_password(f"gwctl:{profile}", name)
-    except keyring.errors.KeyringError:
-        return None
-    return str(value) if value else None
-
-
-def store_in_keyring(profile: str, name: str, secret: Secret) -> None:
-    """Store a secret of a profile in the keyring; raise Unavailable if there is none that takes it."""
-    hint = f"put the {name} into a file, then: gwctl profile set {profile} {name}_file=FILE"
-    with _keyring_at_work(hint) as keyring:
-        keyring.set_password(f"gwctl:{profile}", name, secret.reveal())
-
-
-def delete_from_keyring(profile: str, name: str) -> None:
-    """Remove a secret of a profile from the keyring; raise CredentialsMissing if it is not there, and Unavailable."""
-    with _keyring_at_work(f"gwctl secret check {name}") as keyring:
-        try:
-            keyring.delete_password(f"gwctl:{profile}", name)
-        except keyring.errors.PasswordDeleteError:
-            raise CredentialsMissing(f"{name} is not in the keyring", hint=f"gwctl secret check {name}") from None
-
-
-@contextlib.contextmanager
-def _keyring_at_work(hint: str) -> Iterator[Any]:
-    """Yield the keyring library, our secrets out of reach of what it starts; raise Unavailable if it cannot be used."""
-    try:
-        keyring = import_keyring()
-    except ImportError:
-        raise Unavailable("the keyring library is not installed", hint=f"{adding('keyring')}; or {hint}") from None
-    try:
-        with secrets_out_of_reach():
-            yield keyring
-    except (keyring.errors.KeyringError, ImportError):  # a backend that a variable names may not be there
-        raise Unavailable("no usable keyring", hint=hint) from None
 
 
 def _read_file(path: Path, what: str) -> Secret:
@@ -166,6 +112,20 @@ def _unmarked(text: str) -> str:
     return text.removeprefix("\ufeff")
 
 
+_ACCOUNT_NUMBER = re.compile(r"D?[UFI]\d{5,9}", re.IGNORECASE)
+
+
+def doubt_of_username(username: str) -> str | None:
+    """Return what looks wrong with a username, or None: IBKR refuses it in the words for a wrong password."""
+    if _ACCOUNT_NUMBER.fullmatch(username):
+        return f"{username} looks like an account number; the username is what you type on IBKR's login page"
+    if "@" in username:
+        return f"{username} looks like an e-mail address; IBKR's usernames have no @"
+    if len(username.split()) > 1:
+        return f"{username!r} has a blank in it; IBKR's usernames have none"
+    return None
+
+
 def doubt_of(found: Found) -> str | None:
     """Return what looks wrong with a secret, or None; gwctl uses the secret unchanged either way."""
     text = found.secret.reveal()
@@ -180,14 +140,15 @@ def doubt_of(found: Found) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Struct, frozen=True):
     """The ports for finding secrets; ``handed_over`` holds those that another gwctl process sent through a pipe."""
 
     environment: Environment
     run_command: RunCommand | None = None
     handed_over: Mapping[str, Found] = field(default_factory=dict)
     prompt: Callable[[str], str] | None = None
+    notes_keyring: bool = False
+    """Whether a search of the keyring that finds nothing is noted and not repeated: for what starts often."""
 
 
 def find(name: str, settings: Settings, sources: Sources) -> Found | None:
@@ -197,7 +158,15 @@ def find(name: str, settings: Settings, sources: Sources) -> Found | None:
     not mean.
     """
     name = check_name(name)
-    searches = (_find_in_files, _find_by_command, _find_in_keyring, _find_in_variable, _find_handed_over, _ask)
+    searches = (
+        _find_in_files,
+        _find_by_command,
+        _find_in_keyring,
+        _find_in_variable,
+        _find_handed_over,
+        _look_again,
+        _ask,
+    )
     for search in searches:
         found = search(name, settings, sources)
         if found is not None:
@@ -236,9 +205,16 @@ def _find_by_command(name: str, settings: Settings, sources: Sources) -> Found |
     return Found(Secret(value), f"{name}_command")
 
 
-def _find_in_keyring(name: str, settings: Settings, _sources: Sources) -> Found | None:
-    stored = read_keyring(settings.profile, name)
+def _find_in_keyring(name: str, settings: Settings, sources: Sources) -> Found | None:
+    from gwctl.system_keyring import read_keyring
+
+    stored = read_keyring(settings.paths, name, noting=sources.notes_keyring)
     return Found(Secret(stored), "keyring") if stored else None
+
+
+def _look_again(name: str, settings: Settings, sources: Sources) -> Found | None:
+    """Look into the keyring once more for what a login cannot do without: an entry may not be of gwctl's making."""
+    return _find_in_keyring(name, settings, replace(sources, notes_keyring=False)) if name == "password" else None
 
 
 def _find_in_variable(name: str, _settings: Settings, sources: Sources) -> Found | None:
@@ -255,14 +231,18 @@ def _ask(name: str, _settings: Settings, sources: Sources) -> Found | None:
     return Found(Secret(typed), "prompt") if typed else None
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """What one login needs."""
 
     username: str
     password: Secret
     totp_secret: Secret | None
     password_source: str
+
+    @property
+    def username_doubt(self) -> str | None:
+        """What looks wrong with the username, or None."""
+        return doubt_of_username(self.username)
 
     @property
     def password_doubt(self) -> str | None:

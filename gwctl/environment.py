@@ -8,7 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from msgspec import Struct
+
 from gwctl.errors import Configuration
+from gwctl.known_words import nearest
 from gwctl.ownership import TRUST_VARIABLE
 from gwctl.paths import without_tilde
 from gwctl.setting_keys import FILE_KEYS, KEYS, PROGRAM_KEYS, SECRET_KEYS, variable_of
@@ -19,17 +22,35 @@ SECRET_PREFIXES = ("GWCTL_PASSWORD", "GWCTL_TOTP", "GWCTL_NOTIFY")
 SERVICE_MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """For one process only, and not for its children."""
 
+
+class Variable(Struct, frozen=True):
+    """A variable of ours that is no setting and no secret; ``example`` is a value for it."""
+
+    help: str
+    example: str
+
+
+READ = {
+    "GWCTL_HOME": Variable("one folder for settings, releases, state, logs and cache", "/srv/gwctl"),
+    "GWCTL_PROFILE": Variable("the profile to use where no `--profile` names one", "live"),
+    TRUST_VARIABLE: Variable("use gwctl's folders even if other users could write to them, as in a container", "1"),
+    "GWCTL_CA_FOLDER": Variable("where the container's image puts the certificate for other containers", "/srv/ca"),
+}
+"""The variables that a person sets."""
+GIVEN = {
+    "GWCTL_BASE_URL": Variable("to your programs: the API's address", "https://localhost:5000/v1/api"),
+    "GWCTL_CA_FILE": Variable("to your programs: the gateway's certificate authority", "/home/me/…/ca.pem"),
+    "GWCTL_EXEC": Variable("to the command of `gwctl exec`: the call that it belongs to", "4711"),
+    "GWCTL_EVENT": Variable("to `notify_command`: what happened", "locked_out"),
+    "GWCTL_SEVERITY": Variable("to `notify_command`: how bad it is", "critical"),
+    "GWCTL_TITLE": Variable("to `notify_command`: a short text", "gwctl default: locked out"),
+    "GWCTL_TEXT": Variable("to `notify_command`: the whole text", "default: IBKR says that …"),
+    "GWCTL_CHALLENGE": Variable("to `second_factor_command`: the challenge to be answered", "482 913"),
+    "GWCTL_PYTHON": Variable("to the sandbox's gateway: the Python that runs it", "/usr/bin/python3"),
+}
+"""The variables that gwctl gives to other programs, and accepts because those may start gwctl again."""
 _OURS = frozenset(
-    {"GWCTL_HOME", "GWCTL_PROFILE", TRUST_VARIABLE}
-    | {"GWCTL_BASE_URL", "GWCTL_CA_FILE", "GWCTL_EXEC"}  # set for the commands of `gwctl exec`
-    | {
-        "GWCTL_EVENT",
-        "GWCTL_SEVERITY",
-        "GWCTL_TITLE",
-        "GWCTL_TEXT",
-        "GWCTL_CHALLENGE",
-    }  # set for programs of the user's
-    | {"GWCTL_PYTHON", "GWCTL_CA_FOLDER"}  # set for the sandbox's gateway, and in containers
+    {*READ, *GIVEN}
     | {variable_of(key) for key, one in KEYS.items() if one.variable}
     | {variable_of(name) for name in SECRET_KEYS}
 )
@@ -76,10 +97,8 @@ def _unknown(name: str) -> Configuration:
     key = name.removeprefix("GWCTL_").lower()
     if key in KEYS:
         return Configuration(f"{key} cannot be set by the variable {name}", hint=f"write {key} into config.toml")
-    import difflib
-
-    near = difflib.get_close_matches(key, [known.removeprefix("GWCTL_").lower() for known in sorted(_OURS)], n=1)
-    hint = f"did you mean {variable_of(near[0])}?" if near else f"unset {name}"
+    near = nearest(key, [known.removeprefix("GWCTL_").lower() for known in sorted(_OURS)])
+    hint = f"did you mean {variable_of(near)}?" if near else f"unset {name}"
     return Configuration(f"there is no variable {name}", hint=hint)
 
 

@@ -16,6 +16,7 @@
     │   └── ServiceManagerFailed        service_failed
     ├── TryAgain                   75   try_again: the same command may work later
     │   ├── TimedOut                    timed_out
+    │   ├── Paused                      paused
     │   ├── ProfileHeld                 profile_held
     │   ├── GatewayUnreachable          gateway_unreachable
     │   ├── UpstreamUnreachable         upstream_unreachable
@@ -60,6 +61,11 @@ class Unavailable(GwctlError):
 
     code = "unavailable"
     exit_code = 69
+
+    def __init__(self, message: str, *, hint: str | None = None, package: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.package = package
+        """The package of Debian's system that has it, None if there is none here."""
 
 
 class JavaMissing(Unavailable):
@@ -127,6 +133,16 @@ class TimedOut(TryAgain):
     """A deadline passed."""
 
     code = "timed_out"
+
+
+class Paused(TryAgain):
+    """A person paused the profile: gwctl leaves the brokerage session to them.
+
+    ``started`` is whether the call that raises it has started the supervisor, which keeps running.
+    """
+
+    code = "paused"
+    started = False
 
 
 class ProfileHeld(TryAgain):

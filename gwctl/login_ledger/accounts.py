@@ -10,10 +10,12 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gwctl.config import Settings, read_file
 from gwctl.credentials import Secret
@@ -50,8 +52,7 @@ def account_of(username: str, upstream: str) -> str:
     return hashlib.sha256(f"{where}\n{same_username(username)}".encode()).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """One profile's account: the ledger that counts its logins, and who shares it.
 
     ``name`` is None, and ``file`` the profile's own ledger, while neither the settings nor an earlier start of the

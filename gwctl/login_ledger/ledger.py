@@ -7,11 +7,10 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from msgspec.structs import replace
 
 from gwctl.config import Settings
 from gwctl.credentials import Secret, fingerprint
@@ -36,6 +35,7 @@ from gwctl.login_ledger.rules import (
     withdrawn,
 )
 from gwctl.login_ledger.storage import DAMAGE, Stored, former_from, look_at, noted_account
+from gwctl.login_ledger.submit_turn import SubmitTurn
 from gwctl.paths import Paths
 from gwctl.session_status import LoginStatus, together
 from gwctl.state_file import make_private_dir, read_json, set_aside, write_json
@@ -85,8 +85,7 @@ class Ledger:
         self._unwritten: list[Callable[[LoginRecord], LoginRecord]] = []
         self.last_begun: Submit | None = None
         """The last submit that ``begin_submit`` wrote, to end it or to withdraw it."""
-        # Taken in one thread and released in another.
-        self._turn = FileLock(f"{file}.submit.lock", timeout=0, mode=0o600, thread_local=False)
+        self._turn = SubmitTurn(file)
         self._printed: tuple[weakref.ref[Secret], dict[tuple[str, str | None], str]] | None = None
 
     @classmethod
@@ -110,6 +109,8 @@ class Ledger:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
         make_private_dir(self.file.parent)
         try:
             with ExitStack() as locks:
@@ -236,16 +237,9 @@ class Ledger:
             permission = replace(permission, reason=f"{permission.reason} ({together(self.account.shared_with)})")
         return permission, record
 
-    def _take_turn(self) -> bool:
-        """Take this account's turn to submit, if no other profile has it; the system ends it with its process."""
-        if not self._turn.is_locked:
-            with suppress(Timeout):
-                self._turn.acquire()
-        return self._turn.is_locked
-
     def end_turn(self) -> None:
         """Let other profiles of the account submit: this one's login has ended. Safe when it has no turn."""
-        self._turn.release()
+        self._turn.end()
 
     def _wait_for_turn(self) -> Permission:
         return Permission(False, TURN_WAIT_S, "login_paused", "another profile is logging in with the same username")
@@ -271,8 +265,8 @@ class Ledger:
         """Return law 2's answer for ``password`` without writing anything."""
         with self._locked():
             stored, _ = self._load()
-            had_turn = self._turn.is_locked
-            if not self._take_turn():
+            had_turn = self._turn.is_taken
+            if not self._turn.take():
                 return self._wait_for_turn()
             if not had_turn:
                 self.end_turn()
@@ -291,10 +285,10 @@ class Ledger:
         profile of the account submits. With ``leave_last`` the last submit got no answer; this is recorded only if
         another submit is allowed, else its answer may still come.
         """
-        keeps_turn = self._turn.is_locked
+        keeps_turn = self._turn.is_taken
         try:
             with self._locked():
-                if not self._take_turn():
+                if not self._turn.take():
                     return self._wait_for_turn()
                 stored, _ = self._load()
                 if leave_last:

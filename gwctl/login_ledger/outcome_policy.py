@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from gwctl.core.messages import LoginResult
 from gwctl.login.outcome import ENDINGS, LoginOutcome
 from gwctl.login_ledger.rules import ANSWERED, REFUSED, SUCCESS, UNCOUNTED
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(Struct, frozen=True):
     """Meaning of one login outcome for the ledger and for the loop."""
 
     outcome: LoginOutcome

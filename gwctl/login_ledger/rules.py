@@ -6,8 +6,10 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gwctl.session_status import LoginStatus
 from gwctl.times import DAY_S, utc
@@ -19,16 +21,14 @@ LOCK_SPAN_S = DAY_S + 3600.0
 answer, which comes later than our submit: in a simulation, a tenth login one second too early locked the account."""
 
 
-@dataclass(frozen=True, slots=True)
-class Uptime:
+class Uptime(Struct, frozen=True):
     """A moment on a clock that cannot be set: the ID of the machine's boot, and the seconds since then."""
 
     boot: str
     up_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
+class Submit(Struct, frozen=True):
     """One submitted password in the ledger; ``at_s`` is wall-clock seconds since 1970.
 
     ``outcome`` is None until IBKR answers. A crash in between leaves it None, and it then counts as refused, because
@@ -46,8 +46,7 @@ class Submit:
         return now.at_s - self.at_s if since is None else since
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(Struct, frozen=True):
     """The current time, by both clocks."""
 
     at_s: float
@@ -68,8 +67,7 @@ def _apart_s(first: Submit, last: Submit) -> float:
     return _between_s(first.uptime, last.uptime) or 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """A login that only a person can fix: the same password with the same settings is not sent again.
 
     ``context`` holds the settings that the person may change (mode, second factor); ``code`` is the error code.
@@ -81,8 +79,7 @@ class Block:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class LoginRecord:
+class LoginRecord(Struct, frozen=True):
     """The input of law 2: the submits of the last day, and which passwords have worked or been refused."""
 
     submits: tuple[Submit, ...] = ()
@@ -92,8 +89,7 @@ class LoginRecord:
     block: Block | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
+class Permission(Struct, frozen=True):
     """Whether a password may be submitted now; if not, when (``wait_s``), or why a person is needed (``reason``)."""
 
     allowed: bool
@@ -153,8 +149,7 @@ def reached_limit(record: LoginRecord, limit: int, now: float | Now) -> bool:
     return any(_apart_s(first, last) < DAY_S for first, last in zip(row, row[limit - 1 :], strict=False))
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """The question to law 2: a password's fingerprint, its settings, and the limit in 24 hours."""
 
     print: str
@@ -180,7 +175,7 @@ def may_submit(record: LoginRecord, question: Question, now: float | Now) -> Per
         if print_ == record.refused_print or before:
             lost = print_ != record.refused_print and all(submit.outcome is None for submit in before)
             happened = "was sent before without a known answer" if lost else "was refused by IBKR before"
-            text = f"this password {happened} and has never worked, so gwctl will not send it again"
+            text = f"this username with this password {happened} and has never worked, so gwctl will not send it again"
             return Permission(False, None, "credentials_rejected", text)
     return _pause(record, refused, print_, now)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import secrets
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from gwctl.login_ledger.rules import OUTCOMES, Block, LoginRecord, Submit, Uptime, joined
 from gwctl.state_file import look_at_json
@@ -15,8 +17,7 @@ MOVED = "a newer gwctl counts this profile's logins in another file; with that v
 """Locks out earlier versions, which counted each profile alone: they would see fewer refusals than there are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """A ledger's content; the first of its salts is for new fingerprints, the others came with former ledgers."""
 
     record: LoginRecord
@@ -37,7 +38,7 @@ class Stored:
 
     def to_json(self) -> dict[str, Any]:
         """Return what to write."""
-        return {"salt": self.salts[0], "former_salts": list(self.salts[1:]), **asdict(self.record)}
+        return {"salt": self.salts[0], "former_salts": list(self.salts[1:]), **to_builtins(self.record)}
 
     def with_former(self, former: Stored) -> Stored:
         """Return the ledger with what only a former one of the same account holds."""

@@ -15,10 +15,18 @@ from gwctl.setting_keys import KEYS, SECRET_KEYS, variable_of
 from gwctl.supervisor.served import command
 
 # For each key: its value from a flag, the variable, the profile and the defaults, and the result of each.
+HOURS = ["07:00-22:00 UTC", "Mon-Fri 07:00-22:00 Europe/Zurich", "Fri 22:00-Sat 01:00 UTC", "Mon,Sat 09:00-10:00 UTC"]
+MOMENTS = ["07:00 UTC", "Mon-Fri 07:00 Europe/Zurich", "22:30 UTC", "Sat 09:00 UTC"]
+YES_OR_NO = ("check_for_updates", "door_read_only", "open_session_early", "push", "show_username")
 SAMPLES: dict[str, list[Any]] = {
     "username": ["f", "v", "p", "d"],
     "mode": ["live", "live", "live", "live"],
+    "login_hours": HOURS,
+    "relogin_at": MOMENTS,
+    "ready_when": ["brokerage", "portfolio", "brokerage", "portfolio"],
+    "push": ["yes", "no", "true", "0"],
     "show_username": ["yes", "no", "true", "0"],
+    "check_for_updates": ["yes", "no", "true", "0"],
     "port": [5001, "5002", 5003, 5004],
     "upstream": ["https://f", "https://v", "https://p", "https://d"],
     "release": ["f", "v", "p", "d"],
@@ -43,10 +51,13 @@ SAMPLES: dict[str, list[Any]] = {
     "health_port": [1, "2", 3, 0],
     "metrics_address": ["0.0.0.0:9464", "127.0.0.1:2", "[::]:3", "[::1]:65535"],
     "auth_delay_ms": [5, "2", 3, 4],
+    "open_session_early": ["yes", "no", "true", "0"],
     **{f"{name}_file": ["/f", "/v", "/p", "/d"] for name in SECRET_KEYS},
 }
 BECOMES = {
-    **{(key, rank): rank in {0, 2} for key in ("door_read_only", "show_username") for rank in range(4)},
+    **{(key, rank): rank in {0, 2} for key in YES_OR_NO for rank in range(4)},
+    **{("login_hours", rank): (hours,) for rank, hours in enumerate(HOURS)},
+    **{("relogin_at", rank): (at,) for rank, at in enumerate(MOMENTS)},
     ("allow_ips", 1): ("10.0.0.2", "10.0.0.3"),
     ("certificate_names", 1): ("v.example", "10.0.0.7"),
     ("allow_users", 1): ("v", "1000"),
@@ -200,6 +211,11 @@ def test_secrets_in_the_file_are_refused(tmp_path: Path, key: str, where: str) -
         ("certificate_names", 5),
         ("auth_delay_ms", 60_001),
         ("auth_delay_ms", 0),
+        ("login_hours", "07:00-22:00"),
+        ("login_hours", ["7-22 Europe/Zurich"]),
+        ("login_hours", 7),
+        ("relogin_at", "07:30"),
+        ("relogin_at", ["25:30 Europe/Zurich"]),
         ("maintenance", ["midnight"]),
         ("maintenance", ["23:45-01:45 America/Nowhere"]),
         ("maintenance", 5),
@@ -215,13 +231,16 @@ def test_bad_value_is_named_with_its_place(tmp_path: Path, key: str, value: obje
         load_from(write(tmp_path, f"[defaults]\n{key} = {raw}\n"))
     message = caught.value.message
     assert message.startswith(f"{key} = {value!r} ([defaults] in {tmp_path / 'config.toml'}) is not ")
-    assert "profile show" in (caught.value.hint or "")
+    assert caught.value.hint == "gwctl profile edit"
 
 
 def test_bad_variable_is_named(tmp_path: Path) -> None:
     """The error for a bad value in the environment names its variable."""
-    with pytest.raises(Configuration, match=r"port = 'x' \(\$GWCTL_PORT\) is not a whole number from 1 to 65535"):
+    with pytest.raises(
+        Configuration, match=r"port = 'x' \(\$GWCTL_PORT\) is not a whole number from 1 to 65535"
+    ) as caught:
         load_from(tmp_path, GWCTL_PORT="x")
+    assert caught.value.hint == "correct GWCTL_PORT, or: unset GWCTL_PORT"
 
 
 @pytest.mark.parametrize("page", ["5", '"a"', "{ username = 5 }", "{ username = [5] }", "{ username = { a = 1 } }"])

@@ -22,13 +22,14 @@ from gwctl.credentials import (
     doubt_of,
     find,
     fingerprint,
-    read_keyring,
     readers_of,
     require,
 )
 from gwctl.environment import Environment
 from gwctl.errors import Configuration, CredentialsMissing, Usage
+from gwctl.paths import Paths
 from gwctl.setting_keys import SECRET_KEYS
+from gwctl.system_keyring import read_keyring
 
 VALUE = "hunter2-ünd-more"
 KEYRING = {
@@ -67,7 +68,8 @@ def keyring(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     for name, text in KEYRING.items():
         (package / name).write_text(text)
     for name in ("keyring", "keyring.errors"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.setitem(sys.modules, name, None)  # so that what is imported now does not outlive the test
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(package.parent)
 
 
@@ -288,15 +290,19 @@ def test_command_without_a_way_to_run_it_is_not_asked(tmp_path: Path, no_keyring
     assert find("password", settings, Sources(Environment({}))) is None
 
 
-def test_keyring_that_is_locked_or_absent_has_nothing(keyring: None) -> None:
-    """The keyring is one source among others: it is no error if it stays locked."""
-    assert read_keyring("default", "password") == "of the keyring"
-    assert read_keyring("default", "totp_secret") is None
+def test_keyring_that_is_locked_or_absent_has_nothing(keyring: None, tmp_path: Path) -> None:
+    """The keyring is one source among others: it is no error if it stays locked, and is no proof of anything."""
+    paths = Paths.for_profile("default", tmp_path)
+    assert read_keyring(paths, "password") == "of the keyring"
+    assert read_keyring(paths, "totp_secret") is None
+    assert not paths.keyring_notes_dir.exists()
 
 
-def test_keyring_that_is_not_installed_has_nothing(no_keyring: None) -> None:
-    """The extra is optional."""
-    assert read_keyring("default", "password") is None
+def test_keyring_that_is_not_installed_has_nothing(no_keyring: None, tmp_path: Path) -> None:
+    """The library is optional, and may be installed tomorrow."""
+    paths = Paths.for_profile("default", tmp_path)
+    assert read_keyring(paths, "password") is None
+    assert not paths.keyring_notes_dir.exists()
 
 
 def test_names_of_secrets() -> None:

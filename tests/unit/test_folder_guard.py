@@ -42,7 +42,7 @@ def service(tmp_path: Path, posted: list[Event], monkeypatch: pytest.MonkeyPatch
     environment = Environment({"GWCTL_HOME": str(tmp_path / "home")})
     made = Service(Order(load("default", flags={"username": "reader"}, environment=environment), environment))
     monkeypatch.setattr(made.loop, "post", posted.append)
-    made._port = 1
+    made.port = 1
     assert made.hold.take()
     (made.paths.gateway_dir / "root").mkdir(mode=0o700, parents=True)
     (made.paths.gateway_dir / "root" / "conf.yaml").touch()

@@ -6,13 +6,13 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ledgers import quick_prints
+from msgspec.structs import replace
 
 from gwctl.config import Settings, load
 from gwctl.credentials import Secret
