@@ -1,4 +1,4 @@
-"""Find a Chromium, start it pinned to our gateway's key, say why it ended, install one; the only user of Playwright."""
+"""Find a Chromium, start it pinned to our gateway's key, say why it ended; the only user of Playwright."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gwctl.errors import BrowserMissing, DownloadFailed
+from msgspec import Struct
+
+from gwctl.errors import BrowserMissing
+from gwctl.known_words import nearest
 from gwctl.login.browser_reports import CRASHED
 from gwctl.login.outcome import LoginOutcome, LoginReport, tidy
+from gwctl.system_packages import browser_package
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
 
 INSTALL_HINT = "gwctl browser install"
+_SETTING_HINT = "correct or remove the setting browser: `gwctl profile show` says where it comes from"
 # Chromium's messages if the kernel or a container does not let it create its sandbox: no namespace at all, or one in
 # which its zygote then fails.
 _NO_SANDBOX_HERE = re.compile(r"sandbox|zygote|new namespace", re.IGNORECASE)
@@ -51,8 +56,7 @@ _DOWNLOADED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Browser:
+class Browser(Struct, frozen=True):
     """A Chromium of some kind on this machine; ``source`` tells a person where it was found."""
 
     kind: str
@@ -71,7 +75,8 @@ def find_browser(setting: str | None, environ: Mapping[str, str]) -> Browser:
         return _from_setting(setting, environ)
     found = next(_everything(environ), None)
     if found is None:
-        raise BrowserMissing("no Chromium, Chrome or Edge was found on this machine", hint=INSTALL_HINT)
+        what = "no Chromium, Chrome or Edge was found on this machine"
+        raise BrowserMissing(what, hint=INSTALL_HINT, package=browser_package(HEADLESS))
     return found
 
 
@@ -92,8 +97,10 @@ def find_window_browser(setting: str | None, environ: Mapping[str, str]) -> Brow
 def _from_setting(setting: str, environ: Mapping[str, str]) -> Browser:
     if "/" in setting:
         path = Path(setting).expanduser()
+        if not path.exists():
+            raise BrowserMissing(f"the browser {setting} does not exist", hint=_SETTING_HINT)
         if not _is_executable(path):
-            raise BrowserMissing(f"the browser {setting} does not exist or is not executable", hint=INSTALL_HINT)
+            raise BrowserMissing(f"the browser {setting} is not an executable file", hint=f"ls -l {path}")
         return Browser(_kind_of(path), path, "setting")
     if setting == "playwright":
         found = next(_of_playwright(environ), None)
@@ -103,7 +110,9 @@ def _from_setting(setting: str, environ: Mapping[str, str]) -> Browser:
         on_path = shutil.which(setting, path=environ.get("PATH", ""))
         found = Browser(_kind_of(Path(on_path)), Path(on_path), "setting") if on_path else None
     if found is None:
-        raise BrowserMissing(f"the browser {setting!r} was not found", hint=INSTALL_HINT)
+        near = None if setting in _NAMES else nearest(setting, [*_NAMES, "playwright"])
+        meant = f"did you mean {near}?" if near not in {None, setting} else INSTALL_HINT
+        raise BrowserMissing(f"the browser {setting!r} was not found", hint=meant)
     return Browser(found.kind, found.executable, "setting")
 
 
@@ -169,6 +178,12 @@ def _playwright_package() -> Path | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     return Path(next(iter(spec.submodule_search_locations))) / "driver" / "package"
+
+
+def driver_program() -> Path | None:
+    """Return the Node.js that Playwright brings along; None without Playwright."""
+    package = _playwright_package()
+    return None if package is None else package.with_name("node")
 
 
 def _downloads_folder(package: Path, environ: Mapping[str, str]) -> Path:
@@ -272,26 +287,6 @@ async def started(  # noqa: PLR0913 - what a browser starts with
                 await context.close()
 
 
-def install_chromium(environ: Mapping[str, str], *, window: bool = False, timeout_s: float = 900.0) -> Browser:
-    """Run Playwright's installer with our interpreter and return what it installed.
-
-    The headless shell is enough to log in; ``window`` also installs the browser that can show a window. Raises
-    DownloadFailed with the installer's last line; the installer cleans up its own downloads.
-    """
-    from gwctl.process import Child, environment_of, run
-
-    argv = [sys.executable, "-m", "playwright", "install", "chromium" if window else "chromium-headless-shell"]
-    try:
-        done = run(argv, timeout_s=timeout_s, env=environment_of(Child.ONLINE, environ))
-    except OSError as error:
-        raise DownloadFailed(f"Playwright's installer does not start: {error.strerror}", hint=INSTALL_HINT) from error
-    if done.exit_code != 0:
-        lines = [line.strip() for line in f"{done.text}\n{done.stderr}".splitlines() if line.strip()]
-        said = lines[-1] if lines else f"exit code {done.exit_code}"
-        raise DownloadFailed(f"Playwright's installer failed: {said}", hint="set GWCTL_BROWSER to a Chromium you have")
-    return find_browser("playwright", environ)
-
-
 DRIVER = "pw:browser"
 LOG_VARIABLES = {"DEBUG": DRIVER, "DEBUG_HIDE_DATE": "1", "DEBUG_COLORS": "0"}
 """Makes the driver write a log; it contains no protocol messages and nothing that is typed."""
@@ -311,7 +306,13 @@ _KILLED_CODE = 128 + signal.SIGKILL
 def fatal_line(log: str) -> str | None:
     """Return the browser's own reason for its exit; None if it gave none."""
     # The last one: without a usable sandbox, the browser was started twice.
-    found = [*_FATAL.finditer(log)][-1:] or [*_LIBRARY.finditer(log)][-1:]
+    found = [*_FATAL.finditer(log)][-1:]
+    return found[0]["said"].strip() if found else missing_library(log)
+
+
+def missing_library(log: str) -> str | None:
+    """Return what the system's loader said about a library that a program needs; None if it said nothing."""
+    found = [*_LIBRARY.finditer(log)][-1:]
     return found[0]["said"].strip() if found else None
 
 

@@ -12,11 +12,13 @@ import math
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gwctl.login.outcome import LoginOutcome, redact
 from gwctl.login.page_state import Traffic
@@ -51,8 +53,7 @@ _ASKING = frozenset({"document", "script", "xhr", "fetch"})
 """The resource types by which a page goes on; pictures, beacons and sockets are not among them."""
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(Struct):
     """One request: ``status`` is None until it is answered, ``failed`` says how it failed."""
 
     method: str

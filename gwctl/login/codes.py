@@ -6,9 +6,10 @@ import asyncio
 import base64
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+from msgspec import Struct
 
 from gwctl.setting_values import Element
 
@@ -78,8 +79,7 @@ KIND_OF: dict[Element, Kind] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """What IBKR asks for; ``again`` if a first answer was refused or, for a notification, none came."""
 
     kind: Kind
@@ -133,8 +133,7 @@ class ShiftedClock:
         await self._clock.wait_s(duration_s)
 
 
-@dataclass(frozen=True, slots=True)
-class CodePlan:
+class CodePlan(Struct, frozen=True):
     """Use the code of 30 s window number ``window``, after ``wait_s`` seconds."""
 
     window: int

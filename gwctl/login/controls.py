@@ -6,8 +6,9 @@ The script for unknown pages only collects; ``recognition`` decides which contro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 INTO_FRAME = " |> "
 """Separates a frame from the element in it, in an address."""
@@ -203,8 +204,7 @@ COLLECT_SCRIPT = r"""
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(Struct, frozen=True):
     """One control that a person can use, as the script saw it; ``at`` is the address to find it again.
 
     ``kind`` is one of text, search, password, submit, button, switch (with checkboxes), choice (radios, tabs, buttons
@@ -255,8 +255,7 @@ class Control:
         return f'"{self.label or self.kind}"'
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
+class Collected(Struct, frozen=True):
     """The input of recognition; ``foreign`` means that the page is not on the origin where the login began.
 
     ``has_switch`` means that it has the paper switch of a known version.

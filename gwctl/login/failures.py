@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from gwctl.errors import DiskTrouble
 from gwctl.gateway.log_diagnosis import Cause
@@ -16,6 +18,7 @@ from gwctl.login.browser_reports import PageFailed
 from gwctl.login.outcome import ENDINGS, Ending, LoginOutcome, LoginReport, redact
 from gwctl.login.page import Page
 from gwctl.login.recognition import UNDERSTOOD
+from gwctl.login.start_failures import remedy_of_start
 from gwctl.state_file import look_at_json, make_private_dir, write_bytes, write_json
 from gwctl.times import utc
 
@@ -117,8 +120,7 @@ def ending_of(name: str) -> Ending | None:
     return ENDINGS[LoginOutcome(name)] if name in set(LoginOutcome) else None
 
 
-@dataclass(frozen=True, slots=True)
-class FailureRecorder:
+class FailureRecorder(Struct, frozen=True):
     """The evidence of one failed login; ``text`` is the page's own, redacted."""
 
     folder: Path
@@ -143,6 +145,8 @@ class FailureRecorder:
     @property
     def todo(self) -> str:
         """What to do about it."""
+        if self.outcome == LoginOutcome.BROWSER_FAILED:
+            return remedy_of_start(self.text)
         return ending.remedy if (ending := ending_of(self.outcome)) else "gwctl logs --supervisor"
 
     def to_json(self) -> dict[str, Any]:

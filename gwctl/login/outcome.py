@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from gwctl.credentials import Secret
 from gwctl.login.codes import Method
@@ -54,8 +57,7 @@ class LoginOutcome(StrEnum):
         return self in {LoginOutcome.BROWSER_FAILED, LoginOutcome.BROWSER_KILLED}
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """What happened, and what a person can do; a remedy that begins with ``nothing`` says that gwctl tries again."""
 
     text: str
@@ -228,8 +230,7 @@ def tidy(text: str, secrets: Iterable[str]) -> str:
     return redact(" ".join(text.split()), secrets)[:TEXT_LIMIT_CHARS]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One step of a login, and its time in milliseconds after the start."""
 
     name: str

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import Struct, structs
+
 from gwctl.login.controls import COLLECT_SCRIPT, PICK, Collected
 from gwctl.login.recognition import NOTHING, Recognized, is_decoy, recognize
 from gwctl.login.vocabulary import letters
@@ -179,7 +181,7 @@ class PageState:
         seen = Collected.from_script({**value, "text": self.words, "has_switch": self.paper is not None})
         recognized = recognize(seen)
         if self.paper is not None:
-            recognized = replace(recognized, ways={})
+            recognized = structs.replace(recognized, ways={})
         found = recognized.elements
         addresses = {element.value: control.at for element, control in found.items()}
         if seen.alerts:
@@ -231,8 +233,7 @@ class PageState:
         return replace(self, words="\n".join(map(letters, self.words.splitlines())))
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
+class Traffic(Struct, frozen=True):
     """The form's network traffic so far: how often it was sent, and how many answers are missing.
 
     ``answers`` counts those that came, ``post_status`` is the last one's HTTP status, ``document_status`` the
@@ -246,8 +247,7 @@ class Traffic:
     document_status: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(Struct, frozen=True):
     """The page and the traffic just before a submit, to see what it changes.
 
     ``answered`` is the second-factor question that it answers, None for the password. ``said`` is what the page said
@@ -261,8 +261,7 @@ class Submitted:
     follows: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Struct, frozen=True):
     """The page's time limits, in seconds."""
 
     form_s: float = 35.0

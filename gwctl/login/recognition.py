@@ -10,8 +10,9 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from gwctl.login import vocabulary as words
 from gwctl.login.controls import CHOICE, Collected, Control
@@ -134,8 +135,7 @@ _BOXES = range(4, 11)
 _CODE_CHARS = range(4, 13)
 
 
-@dataclass(frozen=True, slots=True)
-class Recognized:
+class Recognized(Struct, frozen=True):
     """What was recognized on a page: where each element is, and by what it was found.
 
     ``ways`` are how to choose each kind of account if the page has a choice, ``paper`` is which one is chosen.

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gwctl.setting_values import Element
 
 Selectors = Mapping[Element, tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class PageVersion:
+class PageVersion(Struct, frozen=True):
     """One version of the page: its elements' alternatives; the username field identifies the version."""
 
     name: str
@@ -114,8 +114,7 @@ CHANNELS = (Element.CHANNEL_TEXT, Element.CHANNEL_EMAIL, Element.CHANNEL_VOICE)
 """The ways to send a code, the preferred one first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Struct, frozen=True):
     """A device in the list of second factors, by its option's values, otherwise by a pattern for its label.
 
     The labels differ in case (login-page facts).

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gwctl.login.outcome import LoginOutcome, classify_error, classify_words
 from gwctl.login.page_state import PageState, Patience, Submitted, Traffic
@@ -20,8 +23,7 @@ class Asked:
     now: Now = field(compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """The attempt is over; ``is_mute`` if the page ignored an answer that came: no error, no question."""
 
     outcome: LoginOutcome
@@ -66,8 +68,7 @@ _PLAIN = frozenset(
 """The outcomes of texts with only one meaning, wherever they stand."""
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(Struct, frozen=True):
     """Page and traffic at one moment, how long the page has answered since it was busy, and how long it is unchanged.
 
     The times in which it was busy do not count. A page that is busy computing what it sends does not answer, and has

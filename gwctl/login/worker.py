@@ -12,9 +12,10 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec.structs import asdict
 
 from gwctl.login.actions import OnStep, Over, PageActions
 from gwctl.login.browser import LOOKED_AT_BYTES, NO_SANDBOX, Browser, explained, has_ended, started

@@ -11,13 +11,14 @@ import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from msgspec import Struct
+
 from gwctl.errors import DiskTrouble
 from gwctl.login.actions import OnStep
-from gwctl.login.browser import DRIVER, LOG_VARIABLES, Browser
+from gwctl.login.browser import DRIVER, LOG_VARIABLES, Browser, missing_library
 from gwctl.login.codes import Answer, Kind, Question, nobody
 from gwctl.login.failures import keep_without_page
 from gwctl.login.outcome import LoginJob, LoginOutcome, LoginReport, Step, tidy
@@ -88,8 +89,7 @@ _OVERTIME_S = 15.0
 _SWEEPS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class StartLimits:
+class StartLimits(Struct, frozen=True):
     """How long the browser may take to start, and how long it then waits for a login."""
 
     browser_s: float = 30.0
@@ -280,9 +280,10 @@ class LoginWorker:
 
     def _last_words(self) -> str:
         with contextlib.suppress(OSError):
-            lines = read_ours(self.folder / "stderr.log").decode(errors="replace").splitlines()
-            said = (line for line in reversed(lines) if line.strip() and not line.startswith(DRIVER))
-            return next(said, "without output")
+            text = read_ours(self.folder / "stderr.log").decode(errors="replace")
+            said = (line for line in reversed(text.splitlines()) if line.strip() and not line.startswith(DRIVER))
+            # Without a library, Playwright's Node.js does not start: the exception that follows does not say so.
+            return missing_library(text) or next(said, "without output")
         return "without output"
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -182,6 +183,25 @@ def test_a_browser_that_does_not_start_says_why(script: str, outcome: LoginOutco
     kept = latest(tmp_path / "evidence")
     assert kept is not None
     assert (kept.outcome, kept.text) == (outcome, report.text)
+
+
+def test_a_driver_without_its_library_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Playwright's exception about its closed driver comes last and says nothing; the loader's line has the cause."""
+    loader = "/x/driver/node: error while loading shared libraries: libatomic.so.1: cannot open shared object file"
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho '{loader}' >&2\necho 'Exception: Connection closed' >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+
+    async def run() -> LoginReport | None:
+        browser = Browser("chrome", Path("/bin/true"), "setting")
+        async with LoginWorker.start(browser, None, tmp_path / "s", environ=os.environ) as worker:
+            return await worker.await_browser(lambda _step: None)
+
+    report = asyncio.run(run())
+    assert report is not None
+    assert report.outcome is LoginOutcome.BROWSER_FAILED
+    assert report.text.endswith(loader)
 
 
 def test_a_whole_chromiums_own_fatal_line_is_told(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import login_rig as rig
 import psutil
 import pytest
+from processes import words_of
 
 from gwctl.login.outcome import LoginOutcome, LoginReport, Step
 from gwctl.login.page_state import Patience
@@ -120,7 +121,7 @@ def test_a_worker_and_driver_killed_at_once_leave_no_browser(url_and_pin: tuple[
 
     async def run() -> Path:
         async with hanging_login(url_and_pin, tmp_path) as login:
-            driver = next(process for process in login.family if process.cmdline()[0].endswith("/node"))
+            driver = next(process for process in login.family if words_of(process).split(" ")[0].endswith("/node"))
             driver.kill()
             os.kill(login.worker.pid, signal.SIGKILL)
             await asyncio.wait_for(login.task, 15)

@@ -6,12 +6,12 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import login_rig as rig
 import pytest
+from msgspec.structs import replace
 
 from gwctl.login.browser import Browser
 from gwctl.login.outcome import LoginOutcome, LoginReport

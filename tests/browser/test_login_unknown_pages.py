@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import login_rig as rig
 import pytest
+from msgspec.structs import replace
 from test_login_served_pages import CURRENT, PATIENCE, TOTP_SECRET, Front
 
 from gwctl.login.codes import Kind, Method, Question
@@ -79,11 +80,11 @@ def says(**answer: str | bool) -> tuple[int, str]:
 def test_a_refusal_in_any_place_is_one_at_once(log_in: LogIn, place: str, panel: str | None) -> None:
     """With the words in any place, with or without the form, the password was refused: at once, counted, sent once."""
     page = rig.PageServer(CURRENT % "", [says(text=place % REFUSED, **({"panel": panel} if panel else {}))])
-    login = log_in(page)
+    login = log_in(page, patience=replace(QUICK, words_s=30.0, answer_s=35.0))
     assert login.report.outcome is LoginOutcome.REFUSED
     assert REFUSED in login.report.text
     assert (login.report.submits, login.permits, page.posts) == (1, 1, ["password"])
-    assert login.report.durations_ms["answer"] < 1500
+    assert login.report.durations_ms["answer"] < 30_000, "only after the wait for words that may still change"
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,19 @@ import login_matrix as matrix
 Cell = tuple[str, str, str]
 """Variant, factor, ending."""
 
-HEAD = """# The login's matrix
+HEAD = """# Every login that the tests play
 
 Each cell is a login that the tests make with a real Chromium (`tests/browser/test_login_matrix.py`, in the sandbox;
-those in **bold** also through the real gateway, `tests/real_gateway/test_login_matrix_real.py`). Written by
-`scripts/login-matrix` from `tests/fakes/login_matrix.py`; edit that instead of this page. *Drawn*: pages
-drawn from a grammar cover it (`tests/browser/test_login_grammar.py`, `scripts/pages`), so it is not
-played here. A dash: the page does not have it, or after the password it is like the current page. The run prints the
-same tables with the seconds each login took.
+those in **bold** also through the real gateway, `tests/real_gateway/test_login_matrix_real.py`). *Drawn*: pages
+drawn from a grammar cover it (`tests/browser/test_login_grammar.py`, `scripts/pages`), so it is not played here. A
+dash: the page does not have it, or after the password it is like the current page. The run prints the same tables with
+the seconds each login took.
 
 """
 SUCCEEDS = "## Second factors: each ends in a session\n\n"
 ENDS = "\n## Endings: each is a separate outcome, after one submit of the password or none\n\n"
 FACTORS_END = "\n## Second factors not given, or refused\n\n"
+END = "\n*Written by `scripts/login-matrix` from `tests/fakes/login_matrix.py`; edit that instead of this page.*\n"
 
 
 def page(real: Iterable[Cell]) -> str:
@@ -33,7 +33,7 @@ def page(real: Iterable[Cell]) -> str:
 
     cells = {key(case): say(key(case), str(case.ending.outcome)) for case in matrix.cases()}
     cells |= {key(case): "*drawn*" for case in matrix.every_case() if matrix.is_drawn(case)}
-    return HEAD + SUCCEEDS + _succeeding(cells) + ENDS + _ending(cells) + FACTORS_END + _factors_ending(cells)
+    return HEAD + SUCCEEDS + _succeeding(cells) + ENDS + _ending(cells) + FACTORS_END + _factors_ending(cells) + END
 
 
 def results(told: Mapping[Cell, str]) -> str:

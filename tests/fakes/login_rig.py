@@ -35,7 +35,8 @@ from gwctl.sandbox.fake_gateway import GatewayApp
 from gwctl.sandbox.gateway_conf import Conf, WebApp
 from gwctl.sandbox.gateway_upstream import CookieJar, GatewayLog, Handshake, Upstream
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
-from gwctl.sandbox.serving import bound_socket, quiet_server
+from gwctl.sandbox.listening import bound_socket
+from gwctl.sandbox.serving import quiet_server
 from gwctl.sandbox.settings import Account, Mode, PageOptions, StandInConfig, fixture
 
 USERNAME = "someuser7"

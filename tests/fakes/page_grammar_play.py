@@ -7,11 +7,11 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import login_rig as rig
 from canaries import Canaries
+from msgspec.structs import asdict, replace
 from page_grammar import Spec
 from page_grammar_model import SOON_S, Expected, expected
 from page_grammar_server import Seen, Server
@@ -34,7 +34,17 @@ class Stage:
         self._evidence_dir = folder / "evidence"
 
     def broken_laws(self, spec: Spec) -> list[str]:
-        """Log in on ``spec`` and return what is wrong with the result, and with what it left."""
+        """Log in on ``spec`` and return what is wrong with the result, and with what it left.
+
+        A login that is late, and nothing else, is played once more: a busy machine is late once, a wait of ours always.
+        """
+        broken, late = self._played(spec)
+        if late and len(broken) == 2:
+            broken, _ = self._played(spec)
+        return broken
+
+    def _played(self, spec: Spec) -> tuple[list[str], bool]:
+        """Return what is wrong, with the login itself as its last line, and whether its time is."""
         shutil.rmtree(self._evidence_dir, ignore_errors=True)
         patience = patience_with(spec)
         wanted = expected(spec, form_s=patience.form_s, answer_s=patience.answer_s, push_s=patience.push_s)
@@ -44,12 +54,13 @@ class Stage:
         took_s = time.monotonic() - begun_s
         self._server.play(Spec())
         broken = [*_ending(wanted, login), *_submits(spec, wanted, login, seen), *self._secrets(login, seen)]
-        if took_s > SOON_S + wanted.waits_s:
+        late = took_s > SOON_S + wanted.waits_s
+        if late:
             broken.append(f"late: {took_s:.1f} s, at most {SOON_S + wanted.waits_s:.1f} s")
         if broken:
             steps = " > ".join(f"{step.name} {step.at_ms / 1000:.1f}" for step in login.steps)
             broken.append(f"[{login.report.outcome} {login.report.text!r}; {took_s:.1f} s; {steps}]")
-        return broken
+        return broken, late
 
     def _job(self, spec: Spec, patience: Patience) -> LoginJob:
         profile = spec.profile

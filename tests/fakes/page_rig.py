@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -29,13 +30,15 @@ READY: dict[str, Any] = {
     "mode": "paper",
     "username": "paper123",
     "show_username": True,
+    "paused": None,
+    "planned": {"logins_from": None, "relogin_at": None},
     "gateway": {
         "pid": 4711, "port": 5000, "base_url": "https://localhost:5000/v1/api", "ca_file": "/home/me/ca.pem",
         "release": "20230424-a27ed421", "uptime_s": 36_000.0, "rss_bytes": 151_000_000, "restarts": 2,
     },
     "session": {
         "authenticated": True, "connected": True, "competing": False, "user_id": 1, "sso_expires_s": 444.9,
-        "server_name": "JifZ34060", "last_tickle_age_s": 12.0,
+        "server_name": "JifZ34060", "last_tickle_age_s": 12.0, "sso": True,
     },
     "supervisor": {"pid": 4712, "uptime_s": 80_000.0, "rss_bytes": 44_000_000, "health_url": "http://127.0.0.1:5001"},
     "login": {
@@ -70,8 +73,14 @@ STOPPED: dict[str, Any] = {
 
 
 def write_journal(file: Path, now_s: float) -> None:
-    """Write a day with a start, a dropped session that took a login, and a gateway that died."""
-    entries = [
+    """Write a day and a half, and after a stop a day with a start, a dropped session and a gateway that died."""
+    before: list[tuple[float, str, dict[str, Any]]] = [
+        (60.0, "start", {"sandbox": False, "version": VERSION, "boot": "one", "last_seen": None}),
+        (60.0, "phase", {"phase": "ready", "reason": "authenticated", "after_s": 4.3}),
+        (24.0, "phase", {"phase": "stopping", "reason": "stopping", "event": "StopWanted"}),
+        (24.0, "end", {"exit_code": 0}),
+    ]
+    entries: list[tuple[float, str, dict[str, Any]]] = [
         (22.0, "start", {"sandbox": False, "version": VERSION, "boot": "one", "last_seen": None}),
         (22.0, "phase", {"phase": "starting", "reason": "starting the gateway", "after_s": 0.0}),
         (21.999, "gateway", {"pid": 1, "port": 5000, "release": "20230424-a27ed421", "answered_s": 1.1}),
@@ -89,7 +98,8 @@ def write_journal(file: Path, now_s: float) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = [
         json.dumps({"n": n, "at": utc_ms(now_s - ago_h * HOUR_S), "kind": kind, **fields})
-        for n, (ago_h, kind, fields) in enumerate(entries, 1)
+        for life in (before, entries)
+        for n, (ago_h, kind, fields) in enumerate(life, 1)
     ]
     file.write_text("\n".join(lines) + "\n")
 
@@ -98,6 +108,7 @@ class ShownPage:
     """A page being served; ``status`` may be changed at any time."""
 
     def __init__(self, home: Path) -> None:
+        self.home = home
         self.paths = Paths.for_profile("trader", home)
         self.status = copy.deepcopy(READY)
         self.changes = 0
@@ -130,13 +141,15 @@ class ShownPage:
         def outline() -> dict[str, Any]:
             return {name: self.status[name] for name in ("phase", "reason", "ready")}
 
-        page = Page(lambda: self.status, outline, self.paths, lambda: self.changes)
+        environ = {**os.environ, "GWCTL_HOME": str(self.home)}
+        page = Page(lambda: self.status, outline, self.paths, lambda: self.changes, environ)
         routes = Routes(lambda: self.status, outline, lambda: True, control, events, page.pages, page.streams)
         server = HealthServer(routes, "token", "instance")
         self.url = f"http://127.0.0.1:{await server.start(0)}"
         self._serving.set()
         await self._stop.wait()
         await server.stop()
+        await page.close()
 
 
 @contextmanager

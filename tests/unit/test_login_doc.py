@@ -1,4 +1,4 @@
-"""docs/login.md lists every ending, setting and kind of question of the program, in the program's words."""
+"""docs/login.md and docs/live-account.md list every ending and kind of question of the program, in its own words."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gwctl.setting_keys import KEYS
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "login.md").read_text(encoding="utf-8")
+LIVE = (DOCS / "live-account.md").read_text(encoding="utf-8")
 
 
 def test_every_ending_has_its_row() -> None:
@@ -34,12 +35,12 @@ def test_what_counts_is_what_counts() -> None:
 def test_every_way_and_kind_of_a_second_factor_is_told() -> None:
     """Each value of `second_factor` has a row, each kind of question its word, each setting its name."""
     for method in Method:
-        assert method is Method.AUTO or f"| `{method}` |" in TEXT
+        assert method is Method.AUTO or f"| `{method}` |" in LIVE.split("## The second factor in detail")[1]
     for kind in Kind:
-        assert kind is Kind.PUSH or f"`{kind}`" in TEXT
-    for key in ("second_factor", "second_factor_command", "second_factor_device", "notify_command"):
+        assert kind is Kind.PUSH or f"`{kind}`" in LIVE
+    for key in ("second_factor", "second_factor_command", "second_factor_device", "totp_secret_file"):
         assert key in KEYS
-        assert key in TEXT
+        assert key.removesuffix("_file") in LIVE
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_every_meaning_of_a_text_is_told() -> None:
 
 
 def test_every_picture_is_there() -> None:
-    """The page's pictures exist."""
-    pictures = re.findall(r"\]\((pictures/[^)]+)\)", TEXT)
+    """The pages' pictures exist."""
+    pictures = re.findall(r"\]\((pictures/[^)]+)\)", TEXT + LIVE)
     assert len(pictures) >= 3
     assert all((DOCS / name).read_bytes().startswith(b"\x89PNG") for name in pictures)

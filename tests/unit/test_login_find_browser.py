@@ -1,15 +1,28 @@
 from __future__ import annotations
 
+import grp
+import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from gwctl.errors import BrowserMissing, DownloadFailed
+from gwctl import system_packages
+from gwctl.errors import BrowserMissing, DownloadFailed, JavaMissing
+from gwctl.known_words import Unsuitable
 from gwctl.login import browser
-from gwctl.login.browser import arguments, find_browser, install_chromium
-from gwctl.setting_values import Unsuitable, parse_browser
+from gwctl.login.browser import arguments, find_browser
+from gwctl.login.browser_install import install_chromium, look_at_driver
+from gwctl.login.start_failures import remedy_of_start
+from gwctl.setting_values import parse_browser
+
+NO_LIBATOMIC = (
+    "/x/playwright/driver/node: error while loading shared libraries: libatomic.so.1: cannot open shared object file: "
+    "No such file or directory"
+)
 
 
 def program(folder: Path, name: str, text: str = "#!/bin/sh\nexit 0\n") -> Path:
@@ -127,6 +140,127 @@ def test_a_failed_installer_is_one_line(
     with pytest.raises(DownloadFailed, match="cannot reach the mirror") as caught:
         install_chromium(nowhere)
     assert caught.value.exit_code == 69
+
+
+def test_a_failed_download_is_its_first_error_and_the_systems_own_package(
+    nowhere: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Playwright repeats an error with its stack and fields; the message has its cause, the hint another way."""
+    printed = (
+        "Error: getaddrinfo ENOTFOUND cdn.example\n    at x (node:dns)\n  errno: -3008,\n}\nError: Download failure"
+    )
+    interpreter = program(tmp_path / "bin", "python", f"#!/bin/sh\necho 'Downloading'\necho '{printed}' >&2\nexit 1\n")
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    monkeypatch.setattr(system_packages, "_is_debian", lambda: True)
+    monkeypatch.setattr(system_packages, "as_root", lambda command: f"sudo {command}")
+    monkeypatch.setattr("gwctl.system_packages.shutil.which", lambda name: f"/usr/bin/{name}")
+    with pytest.raises(DownloadFailed, match=r"failed: getaddrinfo ENOTFOUND cdn\.example\Z") as caught:
+        install_chromium(nowhere)
+    assert caught.value.hint == "sudo apt-get install chromium-headless-shell"
+    with pytest.raises(DownloadFailed) as caught:
+        install_chromium(nowhere, window=True)
+    assert caught.value.hint == "sudo apt-get install chromium"
+
+
+def test_an_installer_without_its_library_names_the_package(
+    nowhere: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Playwright's Node.js cannot install the library that it needs itself, so the hint is the system's package."""
+    interpreter = program(tmp_path / "bin", "python", f"#!/bin/sh\necho '{NO_LIBATOMIC}' >&2\nexit 127\n")
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    monkeypatch.setattr(system_packages, "as_root", lambda command: f"sudo {command}")
+    monkeypatch.setattr("gwctl.system_packages.shutil.which", lambda name: f"/usr/bin/{name}")
+    with pytest.raises(DownloadFailed, match="libatomic") as caught:
+        install_chromium(nowhere)
+    assert caught.value.hint == "sudo apt-get install libatomic1"
+    assert remedy_of_start(NO_LIBATOMIC) == caught.value.hint
+
+
+BY_AN_ADMINISTRATOR = "an administrator has to run: apt-get install cron"
+
+
+@pytest.mark.parametrize(
+    ("uid", "groups", "sudo", "typed"),
+    [
+        (0, [], "exit 1", "apt-get install cron"),
+        (0, [], None, "apt-get install cron"),
+        (1000, ["wheel"], "exit 1", "sudo apt-get install cron"),
+        (1000, ["users"], '[ "$*" = "-n true" ]', "sudo apt-get install cron"),
+        (1000, ["users"], "echo 'sudo: a password is required' >&2; exit 1", BY_AN_ADMINISTRATOR),
+        (1000, ["users", "wheel"], None, BY_AN_ADMINISTRATOR),
+        (None, [], "exit 1", BY_AN_ADMINISTRATOR),
+    ],
+)
+def test_a_command_for_root_is_for_who_may_run_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    uid: int | None,
+    groups: list[str],
+    sudo: str | None,
+    typed: str,
+) -> None:
+    """Root needs no sudo; a user needs its rights, by a group or a rule; for others an administrator types it."""
+    gids = {"sudo": 27, "wheel": 10, "users": 100}
+    monkeypatch.setattr(grp, "getgrnam", lambda name: SimpleNamespace(gr_gid=gids[name]))
+    monkeypatch.setattr(os, "getgrouplist", lambda *_: [gids[name] for name in groups])
+    names = {} if uid is None else {uid: SimpleNamespace(pw_name="wren", pw_gid=100)}
+    monkeypatch.setattr(pwd, "getpwuid", names.__getitem__)
+    monkeypatch.setattr(os, "geteuid", lambda: 4417 if uid is None else uid)
+    program(tmp_path / "bin", "apt-get")
+    if sudo is not None:
+        program(tmp_path / "bin", "sudo", f"#!/bin/sh\n{sudo}\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert system_packages.apt_install("cron") == typed
+
+
+@pytest.mark.parametrize(
+    ("is_debian", "hint"),
+    [
+        (True, "sudo apt-get install default-jre-headless libatomic1 chromium-headless-shell"),
+        (False, "sudo apt-get install default-jre-headless libatomic1, then gwctl browser install"),
+    ],
+)
+def test_all_that_is_missing_is_one_error(
+    nowhere: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_debian: bool, hint: str
+) -> None:
+    """One message names it all, and one command installs all that the system's packages have."""
+    monkeypatch.setattr(system_packages, "_is_debian", lambda: is_debian)
+    monkeypatch.setattr(system_packages, "as_root", lambda command: f"sudo {command}")
+    program(tmp_path / "system", "apt-get")
+    monkeypatch.setenv("PATH", str(tmp_path / "system"))
+    node = program(tmp_path / "x" / "driver", "node", f"#!/bin/sh\necho '{NO_LIBATOMIC}' >&2\nexit 127\n")
+    monkeypatch.setattr("gwctl.login.browser_install.driver_program", lambda: node)
+    lacking = look_at_driver(nowhere)
+    assert lacking is not None
+    assert lacking.hint == "sudo apt-get install libatomic1"
+    java = JavaMissing("no Java", hint="install one", package=system_packages.JAVA)
+    with pytest.raises(BrowserMissing) as caught:
+        find_browser(None, nowhere)
+    error = system_packages.all_missing([java, lacking, caught.value])
+    assert (error.exit_code, error.hint) == (69, hint)
+    for word in ("no Java", "libatomic.so.1", "no Chromium"):
+        assert word in error.message
+    assert system_packages.all_missing([lacking]) is lacking
+
+
+def test_a_driver_that_starts_lacks_nothing(nowhere: dict[str, str]) -> None:
+    """Playwright's own Node.js, as it is installed here."""
+    assert look_at_driver(nowhere) is None
+
+
+def test_no_apt_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no apt-get, no hint says to type it."""
+    monkeypatch.setattr("gwctl.system_packages.shutil.which", lambda _: None)
+    assert system_packages.apt_install("cron") is None
+    assert "apt-get" not in system_packages.browser_install("chromium")
+
+
+def test_a_browser_that_is_not_there_is_a_wrong_setting(nowhere: dict[str, str]) -> None:
+    """Another browser would not be used as long as the setting names this one, so the hint is not to install one."""
+    with pytest.raises(BrowserMissing) as caught:
+        find_browser("/gone/chrome", nowhere)
+    assert "install" not in (caught.value.hint or "")
 
 
 def test_an_installer_that_worked_hands_over_its_browser(

@@ -325,7 +325,7 @@ def test_known_elements_stay() -> None:
     """Elements of a known version are not replaced: recognition only adds missing ones."""
     collected = {
         "controls": [
-            {name: getattr(one, name) for name in Control.__slots__} | {"options": []}
+            {name: getattr(one, name) for name in Control.__struct_fields__} | {"options": []}
             for one in FORM
         ],
         "alerts": "", "text": "", "success": False, "foreign": False,
