@@ -29,13 +29,21 @@ def lines_of(svg: str) -> set[str]:
 @pytest.mark.wide
 @pytest.mark.browser
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(("words", "picture"), [([], "run.svg"), (["setup"], "setup.svg")])
-def test_picture_is_true(tmp_path: Path, words: list[str], picture: str) -> None:
+@pytest.mark.parametrize("kind", ["run", "setup", "setup-sandbox"])
+def test_picture_is_true(tmp_path: Path, kind: str) -> None:
     """A run today shows the same lines as the picture in docs, except for numbers and the machine's own programs."""
+    picture = f"{kind}.svg"
     drawn = tmp_path / picture
     variables = {**os.environ, "GWCTL_PORT": str(free_port())}
-    command: list[str | Path] = [sys.executable, ROOT / "scripts" / "render-run", *words, drawn]
+    command: list[str | Path] = [
+        sys.executable,
+        ROOT / "scripts" / "render-run",
+        *([] if kind == "run" else [kind]),
+        drawn,
+    ]
     subprocess.run(command, env=variables, check=True, timeout=150)
     kept = lines_of((ROOT / "docs" / picture).read_text())
-    assert any(line.startswith("ready: https://localhost:N/vN/api") for line in kept)
+    assert any(
+        re.match(r"● default: ready · (PAPER · paperN|SANDBOX) · https://localhost:N/vN/api", line) for line in kept
+    )
     assert lines_of(drawn.read_text()) == kept
