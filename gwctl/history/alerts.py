@@ -6,12 +6,14 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Any, TypeGuard
 
+from msgspec import Struct
+
 from gwctl.core.messages import Phase
-from gwctl.history.replay import SessionFold, State, seconds_at
+from gwctl.history.replay import seconds_at
+from gwctl.history.session_fold import SessionFold, State
 from gwctl.session_status import typed
 from gwctl.times import HOUR_S, duration
 
@@ -43,6 +45,7 @@ class Event(StrEnum):
     NEEDS_PERSON = auto()
     NEVER_OPENED = auto()
     LONG_OUTAGE = auto()
+    LOGIN_SOON = auto()
     RESTARTED_OFTEN = auto()
     LOGGED_IN_OFTEN = auto()
     PAGE_UNKNOWN_BUT_UNDERSTOOD = auto()
@@ -51,8 +54,7 @@ class Event(StrEnum):
     TEST = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """Properties of one event.
 
     ``command`` is the next command to type. The same notification is repeated after ``again_s`` seconds at the
@@ -99,6 +101,14 @@ KINDS: dict[Event, Kind] = {
         f"there has been no session for {LONG_OUTAGE_S / 60:.0f} minutes, without a notification so far",
         "status",
     ),
+    Event.LOGIN_SOON: Kind(
+        Severity.INFO,
+        "a login is planned",
+        "ten minutes before a login that `relogin_at` plans: a second factor may be asked for",
+        "status",
+        again_s=HOUR_S,
+        ends_when_ready=False,
+    ),
     Event.RESTARTED_OFTEN: Kind(
         Severity.WARNING,
         "frequent restarts",
@@ -140,7 +150,9 @@ KINDS: dict[Event, Kind] = {
 }
 
 _EVENTS = frozenset(map(str, Event))
+_NO_OUTAGE = {Event.RECOVERED, Event.PAGE_UNKNOWN_BUT_UNDERSTOOD, Event.LOGIN_SOON}
 _WARNINGS = {
+    "login_soon": Event.LOGIN_SOON,
     "never_opened": Event.NEVER_OPENED,
     "restarted_often": Event.RESTARTED_OFTEN,
     "logged_in_often": Event.LOGGED_IN_OFTEN,
@@ -148,8 +160,7 @@ _WARNINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(Struct, frozen=True):
     """One notification, without secrets or account numbers; ``at`` is its time in the journal."""
 
     event: Event
@@ -204,8 +215,13 @@ class Alerts:
         self._open = {str(event) for event in _sequence(kept.get("open")) if str(event) in _EVENTS}
         """The events notified since the session was last ready."""
         away_s = kept.get("away_s")
-        self._fold = SessionFold(State.DOWN, away_s) if _is_time(away_s) else SessionFold()
-        """The outage that lasts, if any; saved, so that it counts across supervisors."""
+        self._fold = SessionFold(ever_ready=True)
+        """The outage that lasts, if any; saved, so that it counts across supervisors.
+
+        A first session that does not come counts, too: people wait for it.
+        """
+        if _is_time(away_s):
+            self._fold.state, self._fold.lost_s = State.DOWN, away_s
         self._begun_s: float | None = None
         """Since when this supervisor waits for its first session; None once the session was ready."""
         self.unkept = False
@@ -297,7 +313,7 @@ class Alerts:
             return [compose(Event.HELD_BACK, text, self._profile, at, usual=self._usual)]
         self._told[key] = now_s
         self._sent_s.append(now_s)
-        if event not in {Event.RECOVERED, Event.PAGE_UNKNOWN_BUT_UNDERSTOOD}:
+        if event not in _NO_OUTAGE:
             self._open.add(event)
         self.unkept = True
         return [compose(event, what, self._profile, at, command, usual=self._usual)]

@@ -1,4 +1,4 @@
-"""Counters of what happened since a supervisor started. Pure: the standard library only, no clock.
+"""Counters of what happened since a supervisor started. Pure: no clock.
 
 They count the journal's entries as they are written, so that a scrape loads nothing. ``SessionFold`` says when an
 outage begins and ends, as in ``history``.
@@ -13,7 +13,7 @@ from typing import Any
 
 from gwctl.core.budget import Budgeted
 from gwctl.core.messages import LoginResult, Phase, RestartCause
-from gwctl.history.replay import SessionFold, State
+from gwctl.history.session_fold import SessionFold, State
 
 READY_BOUNDS_S = (1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 TICKLE_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 8.0)
@@ -84,7 +84,7 @@ class Counters:
 
     @property
     def outage_s(self) -> Mapping[bool, float]:
-        """How long the session was lost, in seconds, by whether one of IBKR's maintenance windows was open."""
+        """How long the session was lost, in seconds, by whether IBKR's maintenance can be the cause."""
         self._count_outage(self._clock())
         return dict(self._outage_s)
 
@@ -125,7 +125,7 @@ class Counters:
         self._fold.take(entry, now_s)
         if self._fold.state is before:
             return
-        if self._fold.state is State.DOWN:
+        if self._fold.lost_s is not None:
             self.outages += 1
             self._counted_s = now_s
         elif self._fold.state is State.READY:
@@ -143,7 +143,7 @@ class Counters:
 
     def _count_outage(self, now_s: float) -> None:
         if self._fold.lost_s is not None:
-            self._outage_s[self._window] += now_s - self._counted_s
+            self._outage_s[self._window and self._fold.at_ibkr] += now_s - self._counted_s
             self._counted_s = now_s
 
     # Recovery.

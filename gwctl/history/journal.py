@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from gwctl.errors import DiskTrouble
 from gwctl.ownership import open_ours
 from gwctl.paths import Paths
@@ -89,20 +91,21 @@ READ_TRIES = 3
 _BOOT_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """A supervisor's last sign of life, and whether the session was ready then."""
 
     at: str
     ready: bool
+    ever_ready: bool = False
+    """Whether the profile ever had a session."""
 
     @classmethod
     def load(cls, file: Path) -> Seen | None:
         """Return the content of ``file``, None if it is missing or unreadable."""
         with contextlib.suppress(DiskTrouble):
             match read_json(file)[0]:
-                case {"at": str() as at, "ready": bool() as ready}:
-                    return cls(at, ready)
+                case {"at": str() as at, "ready": bool() as ready, **more}:
+                    return cls(at, ready, ready or more.get("ever_ready") is True)
         return None
 
 
@@ -121,6 +124,7 @@ class Journal:
         self.count = 0
         self.on_entry: Callable[[], None] | None = None
         self._seen_s: float | None = None
+        self._ever_ready = False
         self._folding = Folding()
 
     @property
@@ -132,14 +136,16 @@ class Journal:
         """Append the start of a supervisor, durably, and return the entry.
 
         ``last_seen`` is the time of the previous supervisor's last sign of life or last entry, whichever is later; None
-        if unknown. ``last_ready`` is only set if it comes from the sign of life. ``boot`` distinguishes a machine that
-        went down from a supervisor that was killed.
+        if unknown. ``last_ready`` is only set if it comes from the sign of life. ``ever_ready`` is whether the profile
+        had a session before. ``boot`` distinguishes a machine that went down from a supervisor that was killed.
         """
         last, seen = last_at(self.file), Seen.load(self.seen_file)
         spoke_later = seen is not None and (last is None or seen.at > last)
         known: dict[str, object] = {"last_seen": seen.at if seen and spoke_later else last}
         if seen and spoke_later:
             known["last_ready"] = seen.ready
+        self._ever_ready = seen is not None and seen.ever_ready
+        known["ever_ready"] = self._ever_ready
         return self._write("start", {**fields, **known, "boot": _boot()}, durable=True)
 
     def seen(self, *, ready: bool) -> None:
@@ -148,7 +154,9 @@ class Journal:
         if self._seen_s is not None and now_s - self._seen_s < SEEN_EVERY_S:
             return
         self._seen_s = now_s
-        self._do(partial(self._keep_seen, {"at": utc_ms(time.time()), "ready": ready}))
+        self._ever_ready = self._ever_ready or ready
+        told = {"at": utc_ms(time.time()), "ready": ready, "ever_ready": self._ever_ready}
+        self._do(partial(self._keep_seen, told))
 
     def _keep_seen(self, seen: dict[str, Any]) -> None:
         with contextlib.suppress(OSError, DiskTrouble):

@@ -10,9 +10,13 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from gwctl.history.session_fold import GOES_WELL, SessionFold, State
 
 WAKE_S = 60.0
 """A session found lost this soon after the machine's wake did not survive the sleep."""
@@ -29,72 +33,9 @@ ASLEEP = "the machine was asleep"
 CLOCK_JUMPED = "the machine was asleep, or its clock was set"
 LINES_LOST = "lines of the journal were lost"
 BEFORE = "before the first entry"
-_GOES_WELL = frozenset({"starting", "logging_in", "awaiting_second_factor"})
 
 
-class State(StrEnum):
-    """State of a stretch of time, as far as known."""
-
-    READY = auto()
-    STARTING = auto()
-    DOWN = auto()
-    UNKNOWN = auto()
-    STOPPED = auto()
-
-    @property
-    def is_outage(self) -> bool:
-        """Whether an outage lasts: an unbroken time of down and unknown."""
-        return self in {State.DOWN, State.UNKNOWN}
-
-
-@dataclass(slots=True)
-class SessionFold:
-    """Folds the entries into the session's state: the only place that decides when an outage begins and ends.
-
-    ``lost_s`` is when the session was lost, on the clock of the caller; None unless the state is DOWN. The state is
-    UNKNOWN before the first entry; ``Replay`` finds the other times that nobody watched.
-    """
-
-    state: State = State.UNKNOWN
-    lost_s: float | None = None
-
-    def take(self, entry: Mapping[str, Any], now_s: float) -> None:
-        """Process one entry."""
-        if entry.get("kind") == "start":
-            self.begin(now_s, was_killed=entry.get("last_ready") is True)
-        else:
-            self._become(self._after(entry), now_s)
-
-    def begin(self, now_s: float, *, was_killed: bool) -> None:
-        """Process the start of a supervisor: unless the previous one was stopped, the session is down."""
-        fresh = self.state in {State.STOPPED, State.UNKNOWN} and not was_killed
-        self._become(State.STARTING if fresh else State.DOWN, now_s)
-
-    def _become(self, state: State, now_s: float) -> None:
-        self.state = state
-        if state is not State.DOWN:
-            self.lost_s = None
-        elif self.lost_s is None:
-            self.lost_s = now_s
-
-    def _after(self, entry: Mapping[str, Any]) -> State:
-        match entry:
-            case {"kind": "end", "exit_code": 0}:
-                return State.STOPPED
-            case {"kind": "end"}:
-                return State.DOWN
-            case {"kind": "phase", "phase": "ready"}:
-                return State.READY
-            case {"kind": "phase", "phase": "stopping", "event": "StopWanted"}:
-                return State.STOPPED
-            case {"kind": "phase"} if entry.get("phase") != "stopped":
-                begins = self.state in {State.STARTING, State.UNKNOWN} and str(entry.get("phase")) in _GOES_WELL
-                return State.STARTING if begins else State.DOWN
-        return self.state
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(Struct, frozen=True):
     """A time span without a change; wall-clock seconds since 1970."""
 
     state: State
@@ -102,6 +43,7 @@ class Stretch:
     ended_s: float
     words: str
     sandbox: bool = False
+    at_ibkr: bool = False
 
     @property
     def length_s(self) -> float:
@@ -109,8 +51,7 @@ class Stretch:
         return self.ended_s - self.began_s
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(Struct, frozen=True):
     """One login; ``outcome`` and ``text`` come from the journal."""
 
     at_s: float
@@ -120,8 +61,7 @@ class Login:
     sandbox: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(Struct, frozen=True):
     """A gateway that replaced another."""
 
     at_s: float
@@ -141,8 +81,7 @@ class Deed(StrEnum):
     PERSON = auto()
 
 
-@dataclass(slots=True)
-class Replay:
+class Replay(Struct):
     """Takes the entries in the order they were written; the stretches follow one another without gaps.
 
     Times never go backwards: if a timestamp does, or is later than ``now_s``, the machine's clock was wrong, and the
@@ -160,6 +99,8 @@ class Replay:
     sandbox: bool = False
     cursor_s: float | None = None
     """The end of the last stretch; None before the first entry."""
+    counted_from_s: float | None = None
+    """When the first session was ready; the earliest time known, if the journal no longer has that."""
     _fold: SessionFold = field(default_factory=SessionFold)
     _latest_s: float = 0.0
     _died_s: float = 0.0
@@ -183,6 +124,11 @@ class Replay:
         before_s, now_s = self._latest_s, self._time_of(entry)
         if now_s == 0.0:
             return  # no entry so far has a time
+        self._take(entry, before_s, now_s)
+        if self.counted_from_s is None and self._fold.ever_ready:
+            self.counted_from_s = now_s
+
+    def _take(self, entry: Mapping[str, Any], before_s: float, now_s: float) -> None:
         self._count(entry, before_s)
         kind = entry["kind"]
         if not self._begun and kind != "warning":
@@ -231,7 +177,7 @@ class Replay:
         self._number = number if isinstance(number, int) else (last or 0) + 1
         if last is None and self._number > 1 and entry["kind"] != "start":
             # The journal's oldest part is gone: the supervisor was already running.
-            self._begun, self._ended, self._has_gateway = True, False, True
+            self._begun, self._ended, self._has_gateway, self._fold.ever_ready = True, False, True, True
             self.cursor_s = self._phase_s = self._run_began_s = self._latest_s
         elif last is None or self._number <= last:
             self._begun, self._died_s = False, before_s
@@ -255,7 +201,7 @@ class Replay:
             self._lived_until(lived_s, start.get("last_ready"))
         else:
             self._draw(now_s)
-        self._fold.begin(now_s, was_killed=was_killed)
+        self._fold.begin(start, now_s, was_killed=was_killed)
         if was_killed:
             other_boot = boot is not None and self._boot is not None and boot != self._boot
             self.words = self._trouble = MACHINE_DOWN if other_boot else KILLED
@@ -285,7 +231,7 @@ class Replay:
             self.words = self.words if phase == "stopped" else reason
         elif phase != "stopped":
             self.words = "a login was requested" if event == "LoginWanted" else reason
-            self._trouble = self._trouble if was_down and phase in _GOES_WELL else self.words
+            self._trouble = self._trouble if was_down and phase in GOES_WELL else self.words
         if phase == "locked_out":
             self.deeds.append((now_s, Deed.PERSON))
 
@@ -354,7 +300,8 @@ class Replay:
 
     def _draw_as(self, to_s: float, state: State, words: str) -> None:
         if self.cursor_s is not None and to_s > self.cursor_s:
-            self.stretches.append(Stretch(state, self.cursor_s, to_s, words, self.sandbox))
+            at_ibkr = state is State.DOWN and self._fold.at_ibkr
+            self.stretches.append(Stretch(state, self.cursor_s, to_s, words, self.sandbox, at_ibkr))
             self.cursor_s = to_s
 
     def _mend_wakes(self) -> None:

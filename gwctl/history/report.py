@@ -1,29 +1,38 @@
-"""The history report: uptime per day, outages with cause and recovery, logins, restarts; entries in words.
+"""The history report: uptime per day, outages with cause and recovery, logins, restarts.
 
-Pure: no I/O, no clock. Uptime is the share of the wanted time (the session was not stopped) in which the session was
-known to be ready. Time without a supervisor counts against it and is shown as unknown.
+Pure: no I/O, no clock. Time counts from the profile's first ready session. Uptime is the share of the wanted time (the
+session was not stopped) in which the session was known to be ready; a share of less than a day says little and is not
+given. Time without a supervisor counts against it and is shown as unknown.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import itertools
+import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
-from gwctl.history.replay import BEFORE, LINES_LOST, Deed, Login, Replay, Restart, State, Stretch, merged, seconds_at
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gwctl.history.lines import Line, last_lines
+from gwctl.history.replay import BEFORE, LINES_LOST, Deed, Login, Replay, Restart, Stretch, merged
+from gwctl.history.session_fold import State
 from gwctl.times import DAY_S
 
+ROUNDING_S = 1.0
+"""A day's stretches add up to a day but for rounding."""
 
-@dataclass(frozen=True, slots=True)
-class Outage:
+
+class Outage(Struct, frozen=True):
     """The time from when the session was no longer known to be ready until it was ready again, or was stopped.
 
     ``recoveries`` lists what restored the session, in order; ``unknown_s`` is the unwatched part; ``ended_s`` is None
-    while the outage lasts. ``maintenance`` is true if one of IBKR's maintenance windows was open during it.
+    while the outage lasts. ``maintenance`` is true if one of IBKR's maintenance windows was open during it, and what it
+    began with can be IBKR's doing.
     """
 
     began_s: float
@@ -41,8 +50,7 @@ class Outage:
         return ", ".join(self.recoveries)
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(Struct, frozen=True):
     """How long each state lasted, seconds."""
 
     by_state: Mapping[State, float]
@@ -66,14 +74,16 @@ class Times:
         return self[State.READY] + self[State.STARTING] + self[State.DOWN]
 
     @property
-    def uptime(self) -> float | None:
+    def share(self) -> float | None:
         """The share of the wanted time in which the session was ready, None if it was never wanted."""
         return self[State.READY] / self.wanted_s if self.wanted_s > 0 else None
 
 
-@dataclass(frozen=True, slots=True)
-class Day:
-    """One calendar day; ``began_s`` and ``ended_s`` are its midnights, the stretches come from the journal."""
+class Day(Struct, frozen=True):
+    """One calendar day; ``began_s`` and ``ended_s`` are its midnights, the stretches come from the journal.
+
+    ``enough`` is whether all of it counts (not on the first day, and not today), and there is a day of data at all.
+    """
 
     date: str
     began_s: float
@@ -83,11 +93,19 @@ class Day:
     outages: int
     logins: int
     restarts: int
+    enough: bool
+
+    @property
+    def uptime(self) -> float | None:
+        """The share of the wanted time in which the session was ready, None without enough data."""
+        return self.times.share if self.enough else None
 
 
-@dataclass(frozen=True, slots=True)
-class History:
-    """What happened between ``began_s`` and ``ended_s``; both are None if the journal is empty."""
+class History(Struct, frozen=True):
+    """What happened between ``began_s`` and ``ended_s``; ``began_s`` is None if no session was ready yet.
+
+    ``enough`` is whether there is a day of it, and the session was wanted for a day since the first one.
+    """
 
     began_s: float | None
     ended_s: float | None
@@ -100,10 +118,15 @@ class History:
     logins: tuple[Login, ...]
     restarts: tuple[Restart, ...]
     lost_lines: int
+    enough: bool
+
+    @property
+    def uptime(self) -> float | None:
+        """The share of the wanted time in which the session was ready, None without enough data."""
+        return self.times.share if self.enough else None
 
 
-@dataclass(frozen=True, slots=True)
-class LastSign:
+class LastSign(Struct, frozen=True):
     """The last sign of life of a supervisor without an end entry; ``ready`` is the session's state then, if known."""
 
     at_s: float
@@ -127,24 +150,29 @@ def tell(
         replay.take(entry)
     replay.finish(last_sign.at_s if last_sign else None, ready=last_sign.ready if last_sign else None)
     # The journal's oldest part may be gone: the history begins with the first known state.
-    whole = list(itertools.dropwhile(lambda one: one.words == BEFORE, merged(replay.stretches)))
+    known_ones = itertools.dropwhile(lambda one: one.words == BEFORE, merged(replay.stretches))
+    counted_s = math.inf if replay.counted_from_s is None else replay.counted_from_s
+    whole = [_within(one, counted_s, now_s) for one in known_ones if one.ended_s > counted_s]
     outages = tuple(one for one in _outages(whole, replay) if one.ended_s is None or one.ended_s > since_s)
     stretches = tuple(_within(one, since_s, now_s) for one in whole if one.ended_s > since_s)
     logins = tuple(one for one in replay.logins if one.at_s >= since_s)
     restarts = tuple(one for one in replay.restarts if one.at_s >= since_s)
     known = replay.cursor_s is not None
+    span_s = stretches[-1].ended_s - stretches[0].began_s if stretches else 0.0
+    has_day = _times(whole).wanted_s >= DAY_S - ROUNDING_S
     return History(
-        began_s=stretches[0].began_s if stretches else replay.cursor_s,
+        began_s=stretches[0].began_s if stretches else None,
         ended_s=replay.cursor_s,
         state=replay.state if known else None,
         words=replay.words if known else "",
         stretches=stretches,
         times=_times(stretches),
-        days=tuple(_days(stretches, outages, logins, restarts, zone)),
+        days=tuple(_days(stretches, outages, logins, restarts, zone, has_day=has_day)),
         outages=outages,
         logins=logins,
         restarts=restarts,
         lost_lines=replay.lost_lines,
+        enough=has_day and span_s >= DAY_S - ROUNDING_S,
     )
 
 
@@ -164,15 +192,16 @@ def _outages(stretches: list[Stretch], replay: Replay) -> Iterator[Outage]:
 def _outage(run: list[Stretch], after: State | None, replay: Replay) -> Outage:
     began_s, ended_s = run[0].began_s, run[-1].ended_s
     # A line with a reason is better than a note that lines were lost before it.
-    cause = next((one.words for one in run if one.words not in {BEFORE, LINES_LOST}), LINES_LOST)
+    first = next((one for one in run if one.words not in {BEFORE, LINES_LOST}), None)
+    in_window = any(began_s <= closed_s and opened_s <= ended_s for opened_s, closed_s in replay.windows)
     return Outage(
         began_s=began_s,
         ended_s=None if after is None else ended_s,
         length_s=ended_s - began_s,
         unknown_s=sum(one.length_s for one in run if one.state is State.UNKNOWN),
-        cause=cause,
+        cause=LINES_LOST if first is None else first.words,
         recoveries=_recoveries(_between(replay.deeds, began_s, ended_s), after),
-        maintenance=any(began_s <= closed_s and opened_s <= ended_s for opened_s, closed_s in replay.windows),
+        maintenance=in_window and first is not None and first.at_ibkr,
         sandbox=run[-1].sandbox,
     )
 
@@ -216,12 +245,14 @@ def _times(stretches: Iterable[Stretch]) -> Times:
     return Times(by_state)
 
 
-def _days(
+def _days(  # noqa: PLR0913 - what a day is made of
     stretches: tuple[Stretch, ...],
     outages: tuple[Outage, ...],
     logins: tuple[Login, ...],
     restarts: tuple[Restart, ...],
     zone: dt.tzinfo | None,
+    *,
+    has_day: bool,
 ) -> Iterator[Day]:
     if not stretches:
         return
@@ -242,7 +273,8 @@ def _days(
                 break
             at += 1
         counts = began[date], tried[date], renewed[date]
-        yield Day(date.isoformat(), began_s, ended_s, tuple(parts), _times(parts), *counts)
+        enough = has_day and stretches[0].began_s <= began_s and ended_s <= stretches[-1].ended_s
+        yield Day(date.isoformat(), began_s, ended_s, tuple(parts), _times(parts), *counts, enough)
 
 
 def _within(stretch: Stretch, began_s: float, ended_s: float) -> Stretch:
@@ -272,21 +304,11 @@ def calendar(first_s: float, last_s: float, zone: dt.tzinfo | None) -> Iterator[
         date, began_s = following, ended_s
 
 
-LINES = 8
 MOST_STRETCHES = 2000
 """A bad day has a few hundred; a drawing cannot show more than this."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One event in words; wall-clock seconds."""
-
-    at_s: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lately:
+class Lately(Struct, frozen=True):
     """The journal's last 24 hours, and its last events."""
 
     began_s: float
@@ -300,7 +322,8 @@ class Lately:
         return {
             "began_s": round(self.began_s, 3),
             "ended_s": round(self.ended_s, 3),
-            "uptime": times.uptime,
+            "uptime": self.history.uptime,
+            "enough_data": self.history.enough,
             "lengths_s": {str(state): round(times[state], 3) for state in State},
             "outages": len(self.history.outages),
             "logins": len(self.history.logins),
@@ -327,50 +350,3 @@ def look_back(entries: Iterable[Mapping[str, Any]], now_s: float, last_sign: Las
     told = list(entries)
     history = tell(told, now_s=now_s, last_sign=last_sign, since_s=now_s - DAY_S)
     return Lately(now_s - DAY_S, now_s, history, tuple(last_lines(told)))
-
-
-_NOT_WELL = {"degraded", "recovering", "backoff", "locked_out"}
-
-
-def is_well(entry: Mapping[str, Any]) -> bool:
-    """Return whether a journal entry that people read is of something that goes as it should."""
-    if entry.get("kind") == "phase":
-        return entry.get("phase") not in _NOT_WELL
-    return entry.get("kind") != "warning" and entry.get("outcome", "success") == "success"
-
-
-def describe(entry: Mapping[str, Any], *, with_times: bool = True) -> str | None:
-    """Return a journal entry as a line for people, None if it is not meant for them.
-
-    ``with_times``: with how long it took, where the line itself shows no time.
-    """
-    line: str | None = None
-    match entry:
-        case {"kind": "phase", "reason": reason}:
-            line = str(reason)
-        case {"kind": "gateway", "pid": pid, "port": port, "answered_s": answered_s}:
-            line = f"gateway answers on port {port} (pid {pid}{f', {answered_s} s' if with_times else ''})"
-        case {"kind": "adopted", "pid": pid}:
-            line = f"took over the running gateway (pid {pid})"
-        case {"kind": "step", "step": str(step)} if step.startswith("ended: "):
-            line = None  # the login's own entry follows, with its duration
-        case {"kind": "step", "step": step}:
-            line = f"login: {str(step).replace('_', ' ')}"
-        case {"kind": "login", "outcome": outcome, "took_s": took_s}:
-            line = f"login: {str(outcome).replace('_', ' ')}{f' after {took_s} s' if with_times else ''}"
-        case {"kind": "warning" | "question", "text": text}:
-            line = str(text)
-    return line
-
-
-def last_lines(entries: Iterable[Mapping[str, Any]], count: int = LINES) -> list[Line]:
-    """Return the last entries that matter to people, oldest first, without repetitions."""
-    lines: list[Line] = []
-    for entry in reversed(list(entries)):
-        text, at_s = describe(entry), seconds_at(entry, "at")
-        if text is None or at_s is None or (lines and lines[-1].text == text):
-            continue
-        lines.append(Line(at_s, text))
-        if len(lines) == count:
-            break
-    return lines[::-1]

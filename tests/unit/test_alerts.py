@@ -30,6 +30,9 @@ STARTED = {"kind": "start", "last_seen": None}
 READY = {"kind": "phase", "phase": "ready", "reason": "authenticated"}
 LOST = {"kind": "phase", "phase": "recovering", "reason": "the gateway ended"}
 BEGINS = {"kind": "phase", "phase": "starting", "reason": "starting the gateway"}
+PAUSED = {"kind": "phase", "phase": "paused", "reason": "paused: TWS", "planned": "pause"}
+HELD = {"kind": "phase", "phase": "backoff", "reason": "outside the login hours", "planned": "login_hours"}
+SOON = {"kind": "warning", "code": "login_soon", "text": "gwctl logs in again at Mon 07:30"}
 STOPS = {"kind": "phase", "phase": "stopping", "reason": "stopping", "event": "StopWanted"}
 GIVES_UP = {"kind": "phase", "phase": "stopping", "reason": "no memory", "event": "GatewayCannotStart"}
 LOCKED = {"kind": "phase", "phase": "locked_out", "reason": "IBKR says that the account is locked"}
@@ -104,6 +107,11 @@ class Life:
         ([STARTED, READY, STOPPED], []),
         ([STARTED, READY, LOST, STOPS, LONG_OUTAGE_S, LOOK], []),
         ([STARTED, BEGINS, STOPS, LONG_OUTAGE_S, LOOK], []),
+        # What a person planned is no outage; what goes wrong after it is one.
+        ([STARTED, READY, PAUSED, NIGHT_S, LOOK, BEGINS, READY], []),
+        ([STARTED, READY, LOST, HELD, NIGHT_S, LOOK, READY], []),
+        ([STARTED, PAUSED, NIGHT_S, LOOK, BEGINS, LOST, LONG_OUTAGE_S, LOOK], ["long_outage"]),
+        ([STARTED, READY, SOON, 600, READY, NIGHT_S, SOON], ["login_soon", "login_soon"]),
         ([STARTED, READY, OFTEN], ["restarted_often"]),
         ([STARTED, READY, LOGINS], ["logged_in_often"]),
         ([STARTED, READY, {"kind": "warning", "code": "folder_lost", "text": "deleted"}], []),

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gwctl.history.replay import ASLEEP, BEFORE, CLOCK_JUMPED, KILLED, LINES_LOST, MACHINE_DOWN, State
+from gwctl.history.replay import ASLEEP, BEFORE, CLOCK_JUMPED, KILLED, LINES_LOST, MACHINE_DOWN
 from gwctl.history.report import History, LastSign, calendar, tell
+from gwctl.history.session_fold import State
 from gwctl.times import utc_ms
 
 BEGAN_S = dt.datetime(2026, 11, 2, 12, tzinfo=dt.UTC).timestamp()
@@ -79,18 +80,33 @@ def outages(history: History) -> list[tuple[float, float | None, str, str]]:
     ]
 
 
+def test_what_a_person_planned_is_no_outage() -> None:
+    """A pause and the wait for the login hours count as stopped; the way back from them as a start."""
+    diary = Diary().up(0, ready=10)
+    diary.phase(110, "paused", "paused: TWS", "PauseWanted", planned="pause")
+    diary.phase(210, "starting", "the pause is over: starting the gateway", "PauseOver").add(212, "gateway", pid=8)
+    diary.phase(213, "logging_in", "logging in").ready(220)
+    diary.phase(320, "recovering", "no session at IBKR")
+    diary.phase(321, "backoff", "outside the login hours", planned="login_hours")
+    diary.phase(421, "logging_in", "logging in", "TimeOut").ready(425)
+    history = diary.told_alive(525)
+    assert outages(history) == [(320, 321, "no session at IBKR", "stopped")]
+    assert seconds(history) == {State.READY: 300.0, State.STARTING: 14.0, State.DOWN: 1.0, State.STOPPED: 200.0}
+    assert history.restarts == ()
+
+
 def test_nothing_is_told_of_an_empty_journal() -> None:
     """No entries: no time, no days, no state."""
     history = tell([], now_s=BEGAN_S, last_sign=LastSign(BEGAN_S))
-    assert (history.state, history.days, history.began_s, history.times.uptime) == (None, (), None, None)
+    assert (history.state, history.days, history.began_s, history.uptime) == (None, (), None, None)
 
 
 def test_a_deliberate_stop_is_no_outage() -> None:
     """`up` and `down` leave starting, ready and stopped time, and only the first two count for the uptime."""
     history = Diary().up(0, 10).down(100).up(200, 210).told_alive(310)
     assert outages(history) == []
-    assert seconds(history) == {State.STARTING: 20, State.READY: 190, State.STOPPED: 100}
-    assert history.times.uptime == pytest.approx(190 / 210)
+    assert seconds(history) == {State.STARTING: 10, State.READY: 190, State.STOPPED: 100}
+    assert history.times.share == pytest.approx(190 / 200)
     assert (len(history.logins), history.restarts) == (2, ())
 
 
@@ -102,7 +118,7 @@ def test_a_killed_gateway_comes_back_by_a_restart_and_a_resume() -> None:
     history = diary.told_alive(200)
     assert outages(history) == [(100, 103, "the gateway ended", "restart, resume")]
     assert [one.reason for one in history.restarts] == ["the gateway ended"]
-    assert seconds(history) == {State.STARTING: 10, State.READY: 187, State.DOWN: 3}
+    assert seconds(history) == {State.READY: 187, State.DOWN: 3}
 
 
 @pytest.mark.parametrize(
@@ -131,7 +147,7 @@ def test_a_killed_supervisor_whose_gateway_was_adopted() -> None:
     history = diary.add(400.5, "adopted", pid=7).ready(401).told_alive(500)
     assert outages(history) == [(100, 401, KILLED, "adopted")]
     assert history.outages[0].unknown_s == 300
-    assert seconds(history) == {State.STARTING: 10, State.READY: 189, State.UNKNOWN: 300, State.DOWN: 1}
+    assert seconds(history) == {State.READY: 189, State.UNKNOWN: 300, State.DOWN: 1}
     assert history.restarts == ()
 
 
@@ -165,7 +181,7 @@ def test_a_warning_before_the_begin_does_not_hide_what_is_known() -> None:
 def test_what_a_killed_supervisor_last_said_contradicts_its_journal() -> None:
     """If the last sign of life contradicts the last line, lines are missing, and the time is unknown."""
     diary = Diary().up(0, 10).start(400, last_seen=100, last_ready=False).ready(401)
-    assert seconds(diary.told_alive(500)) == {State.STARTING: 10, State.UNKNOWN: 390, State.DOWN: 1, State.READY: 99}
+    assert seconds(diary.told_alive(500)) == {State.UNKNOWN: 390, State.DOWN: 1, State.READY: 99}
 
 
 def test_a_supervisor_that_died_and_nobody_came() -> None:
@@ -175,14 +191,14 @@ def test_a_supervisor_that_died_and_nobody_came() -> None:
     assert outages(history) == [(100, None, KILLED, "")]
     assert (history.state, seconds(history)) == (
         State.UNKNOWN,
-        {State.STARTING: 10, State.READY: 90, State.UNKNOWN: 400},
+        {State.READY: 90, State.UNKNOWN: 400},
     )
     assert outages(diary.told(500)) == [(10, None, KILLED, "")]
 
 
 def test_a_supervisor_that_gave_up() -> None:
     """A supervisor that ended because a person is needed leaves an outage until a person starts it again."""
-    diary = Diary().start(0).phase(0, "starting", "starting").add(1, "gateway", pid=7)
+    diary = Diary().start(0, ever_ready=True).phase(0, "starting", "starting").add(1, "gateway", pid=7)
     diary.phase(5, "stopping", "IBKR refused the password", "LoginDone")
     diary.add(6, "end", exit_code=77, code="credentials_rejected", text="IBKR refused the password")
     assert outages(diary.told(100)) == [(5, None, "IBKR refused the password", "")]
@@ -194,7 +210,12 @@ def test_a_supervisor_that_gave_up() -> None:
 
 def test_a_start_into_an_ill_ibkr_is_an_outage() -> None:
     """Starting is no outage as long as it goes well."""
-    diary = Diary().start(0).phase(2, "degraded", "IBKR cannot be reached").phase(500, "logging_in", "logging in")
+    diary = (
+        Diary()
+        .start(0, ever_ready=True)
+        .phase(2, "degraded", "IBKR cannot be reached")
+        .phase(500, "logging_in", "logging in")
+    )
     assert outages(diary.ready(510).told_alive(600)) == [(2, 510, "IBKR cannot be reached", "by itself")]
 
 
@@ -209,6 +230,99 @@ def test_an_outage_in_a_maintenance_window() -> None:
     diary = Diary().up(0, 10).add(50, "window", open=True, for_s=3600).phase(60, "degraded", "503").ready(90)
     diary.add(100, "window", open=False, for_s=None).phase(200, "degraded", "503").ready(210)
     assert [one.maintenance for one in diary.told_alive(300).outages] == [True, False]
+
+
+AT_IBKR: dict[str, Any] = {"at_ibkr": True}
+
+
+@pytest.mark.parametrize(
+    ("phase", "reason", "event", "fields", "maintenance"),
+    [
+        ("degraded", "IBKR cannot be reached", "Checked", AT_IBKR, True),
+        ("recovering", "no session at IBKR", "Checked", AT_IBKR, True),
+        ("backoff", "the page did not load", "LoginDone", AT_IBKR, True),
+        ("degraded", "as an older version wrote it", "Checked", {}, True),
+        ("recovering", "the gateway does not answer", "Checked", {"at_ibkr": False}, False),
+        ("degraded", "another client has the session", "Checked", {"at_ibkr": False}, False),
+        ("locked_out", "IBKR refused the password", "LoginDone", {"at_ibkr": False}, False),
+        ("recovering", "the gateway ended", "GatewayEnded", {}, False),
+        ("recovering", "restarting the gateway as asked", "RestartWanted", {}, False),
+        ("backoff", "port 5000 is busy", "GatewayFellOver", {}, False),
+        ("logging_in", "logging in", "LoginWanted", {}, False),
+    ],
+)
+def test_maintenance_is_named_where_it_can_be_the_cause(
+    phase: str, reason: str, event: str, *, fields: dict[str, Any], maintenance: bool
+) -> None:
+    """In an open window, an outage is maintenance's only if it began with what IBKR's side can do."""
+    diary = Diary().up(0, 10).add(50, "window", open=True, for_s=3600)
+    diary.phase(60, phase, reason, event, **fields).phase(70, "degraded", "503", **AT_IBKR).ready(90)
+    assert [one.maintenance for one in diary.told_alive(300).outages] == [maintenance]
+
+
+def test_a_machine_that_slept_or_a_killed_supervisor_is_no_maintenance() -> None:
+    """Maintenance neither sends a machine to sleep nor kills a supervisor, whatever is found afterwards."""
+    slept = Diary().up(0, 10).add(20, "window", open=True, for_s=7200).add(4000, "clock", asleep_s=3600, jumped_s=3600)
+    slept.phase(4002, "recovering", "no session at IBKR", **AT_IBKR).ready(4010)
+    killed = Diary().up(0, 10).add(20, "window", open=True, for_s=7200).start(400, last_seen=100)
+    killed.phase(401, "degraded", "IBKR cannot be reached", **AT_IBKR).ready(402)
+    for diary in (slept, killed):
+        assert [one.maintenance for one in diary.told_alive(5000).outages] == [False]
+
+
+def test_the_history_counts_from_the_first_ready_session() -> None:
+    """What came before it is neither an outage nor part of the uptime; its logins are listed."""
+    diary = Diary().start(0).phase(1, "degraded", "IBKR cannot be reached").add(500, "login", outcome="transient")
+    history = diary.told_alive(600)
+    assert (history.began_s, history.outages, history.days, seconds(history)) == (None, (), (), {})
+    history = diary.ready(1000).phase(1100, "degraded", "503").ready(1110).told_alive(2000)
+    assert history.began_s == BEGAN_S + 1000
+    assert outages(history) == [(1100, 1110, "503", "by itself")]
+    assert seconds(history) == {State.READY: 990, State.DOWN: 10}
+    assert len(history.logins) == 1
+
+
+@pytest.mark.parametrize(
+    ("stretches_s", "since_s", "uptime"),
+    [
+        ([(10, DAY_S)], 0.0, None),  # less than a day
+        ([(10, DAY_S + 10)], 0.0, 1.0),
+        ([(10, 600), (DAY_S, 1.5 * DAY_S)], 0.0, None),  # stopped most of the time
+        ([(10, 3 * DAY_S)], 2 * DAY_S, 1.0),
+        ([(10, 3 * DAY_S)], 2 * DAY_S + HOUR_S, None),  # a day is known, but less was asked for
+        ([(10, 3 * DAY_S), (3.5 * DAY_S, 4 * DAY_S)], 3 * DAY_S, 1.0),
+    ],
+)
+def test_an_uptime_needs_a_day(stretches_s: list[tuple[float, float]], since_s: float, uptime: float | None) -> None:
+    """No share is given of less than a day, nor of a day that is not over; how long it was ready is known."""
+    diary = Diary()
+    for began_s, ended_s in stretches_s:
+        diary.start(began_s).ready(began_s).down(ended_s)
+    history = diary.told(stretches_s[-1][1], since_s=BEGAN_S + since_s)
+    assert history.uptime == (None if uptime is None else pytest.approx(uptime))
+    assert history.times[State.READY] > 0
+    assert history.days[-1].uptime is None
+    assert [day.uptime is not None for day in history.days[1:-1]] == [True] * len(history.days[1:-1])
+
+
+@pytest.mark.parametrize("code", [69, 77, 78])
+def test_a_mistake_at_the_terminal_is_no_outage(code: int) -> None:
+    """A start that a person waits for and that fails (a wrong port, a wrong password) is known to that person."""
+    diary = Diary().up(0, 10).down(100)
+    for attended in (True, False):
+        diary.start(200, attended=attended).phase(201, "starting", "starting the gateway", "StartWanted")
+        diary.phase(202, "stopping", "port 80 is not ours", "GatewayCannotStart", at_ibkr=False)
+        diary.phase(203, "stopped", "port 80 is not ours", "GatewayGone", at_ibkr=False)
+        diary.add(203, "end", exit_code=code, text="port 80 is not ours")
+        assert len(diary.told(300).outages) == (0 if attended else 1)
+    assert diary.told(300).state is State.DOWN
+
+
+def test_a_start_at_the_terminal_into_an_ill_ibkr_is_an_outage() -> None:
+    """IBKR's own trouble is no mistake; a session that a person's start had, and lost, is an outage, too."""
+    diary = Diary().up(0, 10).down(100).start(200, attended=True).phase(201, "degraded", "503", **AT_IBKR).ready(300)
+    diary.phase(400, "recovering", "the gateway ended", "GatewayEnded").ready(410)
+    assert [one[:3] for one in outages(diary.told_alive(500))] == [(201, 300, "503"), (400, 410, "the gateway ended")]
 
 
 def test_sleep_is_not_known() -> None:
@@ -257,7 +371,7 @@ def test_a_wrong_clock_ends_by_itself() -> None:
     diary = Diary().up(0, 10).phase(9e8, "degraded", "503").ready(-9e8).phase(200, "degraded", "502").ready(230)
     history = diary.told_alive(300)
     assert outages(history) == [(200, 230, "502", "by itself")]
-    assert seconds(history) == {State.STARTING: 10, State.READY: 260, State.DOWN: 30}
+    assert seconds(history) == {State.READY: 260, State.DOWN: 30}
 
 
 def test_the_sandbox_is_told_apart() -> None:
@@ -308,6 +422,7 @@ _KINDS: list[tuple[str, dict[str, st.SearchStrategy[Any]]]] = [
             "reason": st.sampled_from(["a", "b", None]),
             "event": st.sampled_from(["Checked", "StopWanted", "LoginWanted", None]),
             "after_s": _LENGTHS,
+            "at_ibkr": _ODD,
         },
     ),
     (
@@ -315,6 +430,8 @@ _KINDS: list[tuple[str, dict[str, st.SearchStrategy[Any]]]] = [
         {
             "last_seen": st.one_of(_TIMES.map(lambda at: utc_ms(BEGAN_S + at)), _ODD),
             "last_ready": _ODD,
+            "ever_ready": _ODD,
+            "attended": _ODD,
             "boot": _ODD,
         },
     ),
@@ -379,7 +496,8 @@ def test_time_is_neither_invented_nor_lost(
     ends = [bound for one in whole.outages for bound in (one.began_s, one.began_s + one.length_s)]
     assert ends == sorted(ends)
     assert all(one.ended_s is not None for one in whole.outages[:-1])
-    assert whole.times.uptime is None or 0 <= whole.times.uptime <= 1
+    assert whole.times.share is None or 0 <= whole.times.share <= 1
+    assert whole.uptime in {None, whole.times.share}
 
     late = tell(entries, now_s=now_s, last_sign=last_sign, zone=dt.UTC, since_s=BEGAN_S + since)
     for state in State:

@@ -211,7 +211,7 @@ phases = st.tuples(
     st.sampled_from(["Checked", "TimeOut", "StopWanted", "GatewayEnded", "LoginDone", "GatewayFellOver"]),
 )
 windows = st.booleans()
-starts = st.sampled_from([{}, {"last_ready": False}, {"last_ready": True}])
+starts = st.fixed_dictionaries({}, optional={name: st.booleans() for name in ("last_ready", "ever_ready", "attended")})
 ends = st.sampled_from([None, 0, 1, 69, 77])
 
 
@@ -220,7 +220,10 @@ ends = st.sampled_from([None, 0, 1, 69, 77])
 def test_the_numbers_agree_with_the_history(
     happened: list[tuple[int, tuple[str, str] | bool]], end: int | None, rest_s: int, start: dict[str, bool]
 ) -> None:
-    """A supervisor's outages and their length, and the one that alerts wait for, are those of `gwctl history`."""
+    """A supervisor's outages and their length are those of `gwctl history`, and so is the one that alerts wait for.
+
+    Alerts also wait for a profile's first session.
+    """
     life = Life(**start)
     for after_s, what in happened:
         if isinstance(what, tuple):
@@ -238,4 +241,5 @@ def test_the_numbers_agree_with_the_history(
     assert life.numbers.outages == len(history.outages)
     assert sum(life.numbers.outage_s.values()) == pytest.approx(sum(one.length_s for one in history.outages))
     lasting = [one.began_s for one in history.outages if one.ended_s is None]
-    assert life.desk.to_json()["away_s"] == (lasting[0] if lasting else None)
+    if history.began_s is not None:
+        assert life.desk.to_json()["away_s"] == (lasting[0] if lasting else None)

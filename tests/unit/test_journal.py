@@ -184,18 +184,21 @@ def test_a_begin_after_the_journal_was_put_aside(tmp_path: Path) -> None:
 def test_a_sign_of_life_is_whole_private_and_rare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most two a minute are written; a damaged one counts as missing."""
     paths = paths_of(tmp_path)
-    now = iter([100.0, 120.0, 130.0])
+    now = iter([100.0, 120.0, 130.0, 140.0])
     monkeypatch.setattr("gwctl.history.journal.time.monotonic", lambda: next(now))
     journal = Journal(paths.journal_file)
     assert journal.seen_file == paths.journal_seen_file
     journal.seen(ready=True)
     assert paths.journal_seen_file.stat().st_mode & 0o777 == 0o600
     journal.seen(ready=False)
-    assert Seen.load(paths.journal_seen_file) == Seen(json.loads(paths.journal_seen_file.read_text())["at"], ready=True)
+    assert Seen.load(paths.journal_seen_file) == Seen(
+        json.loads(paths.journal_seen_file.read_text())["at"], ready=True, ever_ready=True
+    )
     journal.seen(ready=False)
     seen = Seen.load(paths.journal_seen_file)
     assert seen is not None
-    assert seen.ready is False
+    assert (seen.ready, seen.ever_ready) == (False, True)
+    assert Journal(paths.journal_file).begin()["ever_ready"] is True
     paths.journal_seen_file.write_text('{"at": 7}')
     assert Seen.load(paths.journal_seen_file) is None
     paths.journal_seen_file.write_text("{")

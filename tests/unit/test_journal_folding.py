@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from supervisor_fakes import Core, started
 
 from gwctl.core.messages import GatewayCannotStart, Process, Timer
 from gwctl.core.tables import phase_of
 from gwctl.history.journal import AGAIN_S, WRITTEN, Folding, Journal
-from gwctl.history.replay import Replay, State
+from gwctl.history.replay import Replay
+from gwctl.history.session_fold import State
 
 HOUR_S = 3600.0
 
