@@ -5,24 +5,29 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, cast
 
+from msgspec import Struct
+
+from gwctl.cli import keyboard
 from gwctl.cli.call import Call
-from gwctl.cli.output import Outcome, envelope, error_object, rows, show_error, write
+from gwctl.cli.columns import PLAIN, folded, width_of
+from gwctl.cli.columns import table as columns
+from gwctl.cli.output import Outcome, envelope, error_object, ready_line, rows, show_error, write
 from gwctl.cli.terminal import Terminal
-from gwctl.errors import Configuration, GwctlError, NeedsPerson, TryAgain, Unavailable, Usage
+from gwctl.errors import Configuration, GatewayUnreachable, GwctlError, NeedsPerson, TryAgain, Unavailable, Usage
 from gwctl.lifecycle.fleet import NO_PROFILES, Look, Result, cores, counted, down_all, look_at, up_all, wait_all
+from gwctl.lifecycle.profile import Profile
 from gwctl.lifecycle.status import CANNOT_TELL, NOT_READY, READY, STOPPED
 from gwctl.plain_text import json_text
 from gwctl.profile_registry import known_names
 from gwctl.session_status import NextStep, Status, account_words
 from gwctl.times import duration, from_utc
 
-WIDTH = 80
 WATCH_EVERY_S = 1.0
 CLEAR_SCREEN = "\x1b[H\x1b[J"
-_NARROWER = ((2, 7), (0, 10), (6, 10))
+_NARROWER = {2: 7, 0: 10, 6: 10}
 """The columns that are cut to fit, the first one first, and what each keeps."""
 
 
@@ -41,7 +46,7 @@ def _gravest(codes: Collection[int]) -> int:
 
 
 def show_all(call: Call, *, watch: bool) -> Outcome:
-    """Show ``status --all``, with ``watch`` repeatedly until Ctrl-C."""
+    """Show ``status --all``, with ``watch`` repeatedly until q or Ctrl-C."""
     if watch:
         return _watch(call)
     names = known_names(call.paths)
@@ -50,16 +55,33 @@ def show_all(call: Call, *, watch: bool) -> Outcome:
     return Outcome(data, rows(table(looks)), _gravest(counted(call.target(), names, looks).values()))
 
 
+def a_running_profile(call: Call) -> Profile:
+    """Return a profile whose supervisor runs, the one that is used without a name if it does; raise TryAgain."""
+    home = call.target()
+    running = [status["profile"] for status, _ in look_at(home, known_names(call.paths)) if status["supervisor"]]
+    if not running:
+        raise GatewayUnreachable("no profile is running", hint="gwctl up --all")
+    return home.with_name(home.name if home.name in running else running[0])
+
+
 def _watch(call: Call) -> Outcome:
     call.streams = True
-    clear = CLEAR_SCREEN if sys.stdout.isatty() else ""
-    while True:
-        looks = look_at(call.target(), known_names(call.paths))
-        data = {"profiles": [status for status, _ in looks]}
-        text = json_text(data) if call.as_json else clear + rows(table(looks))
-        if not write(text, sys.stdout, is_styled=True):
-            return Outcome(raw="")
-        time.sleep(WATCH_EVERY_S)  # until the next drawing; Ctrl-C ends it
+    is_drawn = sys.stdout.isatty() and not call.as_json
+    with keyboard.Keyboard() if is_drawn else nullcontext() as keys:
+        while True:
+            began_s = time.process_time()
+            looks = look_at(call.target(), known_names(call.paths))
+            data = {"profiles": [status for status, _ in looks]}
+            lines = [*table(looks), *(["", keyboard.HELP] if keys is not None and keys.is_there else [])]
+            text = json_text(data) if call.as_json else (CLEAR_SCREEN if is_drawn else "") + rows(lines)
+            if not write(text, sys.stdout, is_styled=True):
+                return Outcome(raw="")
+            # Until the next look; with many profiles, this takes at most a quarter of a core.
+            pause_s = max(WATCH_EVERY_S, 3 * (time.process_time() - began_s))
+            if keys is None:
+                time.sleep(pause_s)  # Ctrl-C ends it
+            elif keys.wants_quit(pause_s):
+                return Outcome(raw="")
 
 
 def wait_for_all(call: Call, wanted: str, timeout_s: float) -> Outcome:
@@ -68,23 +90,18 @@ def wait_for_all(call: Call, wanted: str, timeout_s: float) -> Outcome:
 
 
 def table(looks: Sequence[Look]) -> Iterator[str]:
-    """Yield the table's lines, at most 80 columns; the reason is below each profile that is not ready."""
+    """Yield the table's lines, as wide as the terminal; the reason is below each profile that is not ready."""
     if not looks:
         yield NO_PROFILES
         return
     head = ("  PROFILE", "PHASE", "ACCOUNT", "PORT", "SINCE", "LOGIN", "NEXT")
-    cells = [_cells(status) for status, _ in looks]
-    widths = [max(len(row[column]) for row in (head, *cells)) for column in range(len(head))]
-    too_wide = sum(widths) + 2 * (len(widths) - 1) - WIDTH
-    for column, least in _NARROWER:
-        narrower = max(min(widths[column], least), widths[column] - max(0, too_wide))
-        too_wide -= widths[column] - narrower
-        widths[column] = narrower
-    yield _line(head, widths)
-    for row, (status, _) in zip(cells, looks, strict=True):
-        yield _line(row, widths)
+    width = width_of(sys.stdout) or PLAIN
+    heading, *lines = columns([head, *(_cells(status) for status, _ in looks)], width=width, least=_NARROWER)
+    yield heading
+    for line, (status, _) in zip(lines, looks, strict=True):
+        yield line
         if not status["ready"] and status["reason"] != "not running":
-            yield from _wrap("    ", str(status["reason"]))
+            yield from folded(f"    {status['reason']}", width).split("\n")
     ready = sum(1 for status, _ in looks if status["ready"])
     yield f"{ready} of {len(looks)} ready; LOGIN: refused/allowed in 24 h"
 
@@ -106,17 +123,6 @@ def _cells(status: Status) -> tuple[str, ...]:
 def _next_short(coming: NextStep) -> str:
     what = str(coming["what"]).replace("_", " ")
     return f"{what} {duration(coming['in_s'], compact=True)}" if coming["in_s"] >= 1 else f"{what} now"
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    cut = [cell if len(cell) <= width else cell[: width - 1] + "…" for cell, width in zip(cells, widths, strict=True)]
-    return "  ".join(f"{cell:<{width}}" for cell, width in zip(cut, widths, strict=True)).rstrip()
-
-
-def _wrap(indent: str, text: str) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _age(since: str | None) -> str:
@@ -151,8 +157,7 @@ def bring_down_all(call: Call, *, keep_session: bool) -> Outcome:
     return report.outcome(down_all(call.target(), keep_session=keep_session, on_result=report.show))
 
 
-@dataclass(slots=True)
-class _Report:
+class _Report(Struct):
     """Shows each outcome as it arrives, and all of them at the end."""
 
     call: Call
@@ -175,7 +180,9 @@ class _Report:
         codes = {one.exit_code for one in results.values()} - {0}
         code = next((one for one in GRAVITY if one in codes), max(codes, default=0))
         good = sum(1 for one in results.values() if one.error is None)
-        text = f"{good} of {len(results)} profiles {self.word}" if results else NO_PROFILES
+        paused = sum(1 for one in results.values() if (one.data or {}).get("phase") == "paused")
+        text = f"{good - paused} of {len(results)} profiles {self.word}" if results else NO_PROFILES
+        text += f", {paused} paused" if paused else ""
         if not self.call.as_json:
             return Outcome(None, "" if self.call.quiet else text, code)
         bad = [one for one in results.values() if one.error is not None and one.exit_code == code]
@@ -199,10 +206,11 @@ def _who(bad: Sequence[Result]) -> str:
 def _describe_up(result: Result) -> str:
     data = result.data or {}
     started = data.get("started") is True
-    sandbox = ", sandbox" if data.get("sandbox") else ""
-    took = f", {result.took_s:.1f} s" if started else ""
+    took = f" · {result.took_s:.1f} s" if started else ""
+    if data.get("phase") == "paused":
+        return f"{data['reason']} (profile {result.profile})"
     word = "ready" if started else "already ready"
-    return f"{word}: {data['gateway']['base_url']} (profile {result.profile}){sandbox}{took}"
+    return ready_line(cast("Status", data), word) + took
 
 
 def _describe_down(result: Result) -> str:

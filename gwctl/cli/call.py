@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
+from msgspec import Struct, field
 
+from gwctl.cli.columns import folded, width_of
 from gwctl.cli.output import Outcome, show_outcome, write
 from gwctl.config import Settings, profile_of, require_profile
 from gwctl.environment import DEFAULT_PROFILE, Environment, own_environment
-from gwctl.errors import Configuration, Usage
+from gwctl.errors import Configuration, GwctlError, Usage
+from gwctl.known_words import nearest
 from gwctl.lifecycle.profile import Profile
 from gwctl.paths import Paths
 from gwctl.plain_text import one_line
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 P = ParamSpec("P")
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct):
     """The options that every verb has."""
 
     profile: str | None = None
@@ -61,16 +66,38 @@ class Call:
     def say(self, text: str) -> None:
         """Write a line for a person to stderr, unless quiet or with ``--json``."""
         if not self.quiet and not self.as_json:
-            write(one_line(text), sys.stderr)
+            write(folded(one_line(text), width_of(sys.stderr)), sys.stderr)
 
     def command(self, rest: str) -> str:
         """Return the next command to type for this profile."""
         return self.target().command(rest)
 
+    def notices(self) -> list[str]:
+        """Return a line for each thing that is newer, none without a terminal to read them; raise nothing."""
+        if self.quiet or self.as_json or not sys.stderr.isatty():
+            return []
+        from gwctl.release.newer import notices_of
+
+        with contextlib.suppress(GwctlError, OSError):
+            return [f"{one.text}; to install it: {one.remedy}" for one in notices_of(self.settings(), self.environment)]
+        return []
+
     @property
     def may_ask(self) -> bool:
         """Whether there is a person to ask."""
         return not self.no_input and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def offering(name: str) -> Callable[[click.Context, click.Parameter, str], Any]:
+    """Return the callback by which Tab offers what ``gwctl.cli.completing`` has by this name; it is loaded for Tab."""
+
+    def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from gwctl.cli import completing
+
+        offered: list[CompletionItem] = getattr(completing, name)(context, parameter, incomplete)
+        return offered
+
+    return offer
 
 
 def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
@@ -88,7 +115,12 @@ def _flag(*names: str, attribute: str, text: str) -> Callable[[Callable[..., Any
 
 _GLOBAL_OPTIONS: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
     click.option(
-        "--profile", metavar="NAME", expose_value=False, callback=_remember("profile"), help="Profile to use."
+        "--profile",
+        metavar="NAME",
+        expose_value=False,
+        callback=_remember("profile"),
+        shell_complete=offering("profiles"),
+        help="Profile to use.",
     ),
     _flag("--json", attribute="as_json", text="Print one JSON envelope."),
     _flag("-q", "--quiet", attribute="quiet", text="Print only errors."),
@@ -117,6 +149,8 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., int]:
         _look_for_profile(call, call.verb_name, options)
         outcome = function(call, **options)
         show_outcome(call.verb_name, outcome, as_json=call.as_json)
+        for notice in outcome.notices:
+            call.say(notice)
         return outcome.exit_code
 
     return callback
@@ -131,7 +165,8 @@ def _look_for_profile(call: Call, verb_name: str, options: Mapping[str, Any]) ->
     GWCTL_PROFILE may name one that only variables make. One that is not there is stopped, which is only said.
     """
     makes_one_or_all = options.get("sandbox") or options.get("every")
-    if makes_one_or_all or verb_name.partition(" ")[0] in _WITHOUT_PROFILE:
+    was_looked_for = options.get("handed_over")  # by the call that hands over, with its GWCTL_HOME
+    if makes_one_or_all or was_looked_for or verb_name.partition(" ")[0] in _WITHOUT_PROFILE:
         return
     name = call.profile or (None if call.environment.get("GWCTL_PROFILE") else call.profile_name)
     if name is None or name == DEFAULT_PROFILE:
@@ -176,6 +211,19 @@ class SuggestingGroup(click.Group):
 
     synonyms: Mapping[str, str] = {}
 
+    def help_of(self, ctx: click.Context, name: str) -> str:
+        """Return a verb's help."""
+        command = self.get_command(ctx, name)
+        return (command.help if command else None) or ""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the verbs and options that begin so, without importing the verbs."""
+        from click.shell_completion import CompletionItem
+
+        verbs = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=self.help_of(ctx, name)) for name in verbs]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -185,9 +233,6 @@ class SuggestingGroup(click.Group):
         except click.NoSuchOption:
             raise
         except click.UsageError as error:
-            import difflib
-
-            meant = self.synonyms.get(args[0])
-            near = [meant] if meant else difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            hint = f"{ctx.command_path} {near[0] if near else '--help'}"
+            near = self.synonyms.get(args[0]) or nearest(args[0], self.list_commands(ctx))
+            hint = f"{ctx.command_path} {near or '--help'}"
             raise Usage(f"{ctx.command_path} has no verb {args[0]!r}", hint=hint) from error

@@ -20,17 +20,30 @@ from gwctl.errors import Configuration, GwctlError, Unavailable, Usage
 from gwctl.gateway.responses import refuses_method, words_in
 from gwctl.lifecycle import start
 from gwctl.lifecycle.lease import let_go, ourselves
-from gwctl.lifecycle.reach import ask, variables_of
+from gwctl.lifecycle.reach import ask, docker_options, variables_of
 from gwctl.signals import Terminated
 from gwctl.supervisor.handover import LABEL
 
 
 @click.command("env")
-@click.option("--dotenv", is_flag=True, help="Print NAME=value lines, for $GITHUB_ENV and env files.")
+@click.option(
+    "--dotenv", is_flag=True, help="Print NAME=value lines without quotes, for $GITHUB_ENV and files named .env."
+)
+@click.option(
+    "--docker",
+    is_flag=True,
+    help="Print options instead: `docker run $(gwctl env --docker) IMAGE` reaches the gateway of this machine.",
+)
 @verb
-def env(call: Call, *, dotenv: bool) -> Outcome:
+def env(call: Call, *, dotenv: bool, docker: bool) -> Outcome:
     """Print export lines for a shell: `eval "$(gwctl env)"`."""
+    if dotenv and docker:
+        raise Usage("--dotenv and --docker are two forms", hint="choose one of them")
     variables = variables_of(call.settings(), call.environment)
+    if docker:
+        options = docker_options(variables)
+        # With --json the list needs no shell, and every path will do.
+        return Outcome({"options": options}, "" if call.as_json else _words(call, options), is_verbatim=True)
     if dotenv:
         lines = "\n".join(_plain(name, value) for name, value in variables.items())
     else:
@@ -45,15 +58,25 @@ def _plain(name: str, value: str) -> str:
     return f"{name}={value}"
 
 
+def _words(call: Call, options: list[str]) -> str:
+    # A shell splits what `$(...)` prints into words, and removes no quotes from it.
+    odd = next((one for one in options if shlex.quote(one) != one), None)
+    if odd is not None:
+        hint = f"a list for programs: {call.command('env --docker --json')}"
+        raise Configuration(f"a shell would not take this for one word: {odd}", hint=hint)
+    return " ".join(options)
+
+
 @click.command("exec", context_settings={"allow_interspersed_args": False})
 @click.option("--sandbox", is_flag=True, help="Use the built-in sandbox: no account, no internet.")
+@click.option("--fast", is_flag=True, help="With --sandbox: log in without a browser and without the gateway's delay.")
 @click.option(
     "--timeout", "timeout_s", type=Seconds(1), default=180, show_default=True, metavar="S", help="Seconds to wait."
 )
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD…")
 @global_options
 @click.pass_context
-def exec_(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tuple[str, ...]) -> int:
+def exec_(context: click.Context, *, sandbox: bool, fast: bool, timeout_s: float, argv: tuple[str, ...]) -> int:
     """Bring the session up, run CMD with the variables of `gwctl env`, and bring down what this call brought up.
 
     Exits with CMD's exit code.
@@ -69,7 +92,9 @@ def exec_(context: click.Context, *, sandbox: bool, timeout_s: float, argv: tupl
         signal.signal(signal.SIGHUP, _hang_up)
     holder = ourselves()
     with Terminal(call) as terminal:
-        result = start.up(call.target(), sandbox=sandbox, timeout_s=timeout_s, holder=holder, observer=terminal)
+        result = start.up(
+            call.target(), sandbox=sandbox, fast=fast, timeout_s=timeout_s, holder=holder, observer=terminal
+        )
     # Even after kill -9 of this call: the supervisor notices that its holder ended, and ends.
     try:
         ours = {"GWCTL_PROFILE": call.profile_name, LABEL: holder.label}
@@ -123,13 +148,16 @@ def api(call: Call, *, method: str, path: str, data: str | None) -> Outcome:
 @click.option("--new-token", is_flag=True, help="Replace the token; clients with the old one are refused at once.")
 @verb
 def door(call: Call, *, new_token: bool) -> Outcome:
-    """Print how other machines reach the gateway: address, certificate, token."""
-    from gwctl.lifecycle.doorway import door_of, renew_token
+    """Print how other machines reach the gateway: address, certificate, token.
 
-    target = call.target()
-    if new_token:
-        renew_token(target)
-    found = door_of(target)
+    If the gateway runs, it returns when its door accepts connections.
+    """
+    from gwctl.lifecycle.doorway import door_of
+
+    found = door_of(call.target(), renew=new_token)
+    if not found["open"]:
+        why = found["problem"] or f"it opens with the gateway: {call.command('up')}"
+        call.say(f"the door is closed: {why}")
     lines = [f"address      {found['base_url']}", f"certificate  {found['ca_file']}"]
     if found["token_file"] is None:
         lines.append(f"key          a client certificate of {found['client_ca']}")

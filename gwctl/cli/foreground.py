@@ -9,16 +9,20 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from gwctl.background_writer import LooseThreads
 from gwctl.cli.call import Call
 from gwctl.cli.output import Outcome, show_error, write
 from gwctl.cli.terminal import Terminal
 from gwctl.config import Settings, load
 from gwctl.environment import Environment, take_notification_variables
-from gwctl.errors import FINAL_EXIT_CODES, GwctlError, TryAgain
-from gwctl.history.report import describe
+from gwctl.errors import FINAL_EXIT_CODES, GwctlError, PortBusy, TryAgain
+from gwctl.history.lines import describe
 from gwctl.lifecycle.follow import Ended
-from gwctl.lifecycle.preflight import preflight
+from gwctl.lifecycle.preflight import has_lost_port, preflight, settle_port
+from gwctl.lifecycle.start import check_fast
 from gwctl.supervisor.handover import Handover, LeaseHolder
 from gwctl.supervisor.profile_lock import record_lost_gateway
 
@@ -26,16 +30,26 @@ if TYPE_CHECKING:
     from gwctl.core.messages import Finish
     from gwctl.supervisor.service import Service
 
+FAST_FLAGS = {"auth_delay_ms": 1}
+"""With --fast; with 0 the gateway cannot schedule its hand-shake."""
 LINES_WAITING = 1_000
 """How many lines may wait for a stopped terminal."""
 
 
-def supervise(
-    call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: LeaseHolder | None = None
-) -> Outcome:
+class Ask(Struct, frozen=True):
+    """What a call asks of its supervisor: which IBKR, how to log in there, who started it, and with whom it ends."""
+
+    sandbox: bool = False
+    fast: bool = False
+    handed_over: bool = False
+    holder: LeaseHolder | None = None
+
+
+def supervise(call: Call, flags: Mapping[str, Any], ask: Ask) -> Outcome:
     """Run a supervisor until it ends, and return its outcome; raise Ended with its exit code."""
+    check_fast(sandbox=ask.sandbox, fast=ask.fast)
     with _streams_that_do_not_block():
-        return _supervise(call, flags, sandbox=sandbox, handed_over=handed_over, holder=holder)
+        return _supervise(call, {**flags, **FAST_FLAGS} if ask.fast else flags, ask)
 
 
 @contextlib.contextmanager
@@ -62,25 +76,23 @@ def _streams_that_do_not_block() -> Iterator[None]:
             stream.leave()
 
 
-def _supervise(
-    call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: LeaseHolder | None
-) -> Outcome:
+def _supervise(call: Call, flags: Mapping[str, Any], ask: Ask) -> Outcome:
     from gwctl.background_writer import set_up_log
     from gwctl.supervisor.service import Service
     from gwctl.supervisor.wiring import Order
 
     call.streams = call.as_json
     notification = take_notification_variables()
-    handover = _take_over() if handed_over else Handover()
+    handover = _take_over() if ask.handed_over else Handover()
     environment = Environment({**call.environment.variables, **handover.variables})
 
     def load_settings() -> Settings:
         return load(call.profile_name, flags={**handover.flags, **flags}, environment=environment)
 
-    if handed_over:
+    if ask.handed_over:
         settings, secrets = load_settings(), handover.secrets
     else:
-        checked = preflight(call.target(flags), Terminal(call), sandbox=sandbox)
+        checked = preflight(call.target(flags), Terminal(call), sandbox=ask.sandbox)
         settings, secrets = checked.settings, Handover.make(environment, {}, checked.secrets).secrets
     set_up_log(settings.paths, verbose=call.verbose)
     record_lost_gateway(settings.paths, settings["port"])
@@ -91,20 +103,26 @@ def _supervise(
         elif not call.quiet and (line := describe(entry)) is not None:
             write(line, sys.stderr)
 
-    service = Service(
-        Order(
-            settings,
-            environment,
-            sandbox,
-            secrets,
-            None if handed_over else follow,
-            attended=handover.attended,
-            by_hand=handover.by_hand,
-            holder=handover.holder or holder,
-            load=load_settings,
-        )
+    order = Order(
+        settings,
+        environment,
+        ask.sandbox,
+        ask.fast,
+        secrets,
+        None if ask.handed_over else follow,
+        attended=handover.attended,
+        by_hand=handover.by_hand,
+        holder=handover.holder or ask.holder,
+        load=load_settings,
     )
-    finish = asyncio.run(_run(service, {} if handed_over else notification))
+    told = {} if ask.handed_over else notification
+    service = Service(order)
+    finish = asyncio.run(_run(service, told))
+    # The `up` that started us chooses again itself, and a service manager that was notified of the end starts us again.
+    while finish.code == PortBusy.code and not ask.handed_over and not told and has_lost_port(order.settings):
+        order = replace(order, settings=settle_port(call.target(flags), order.settings, Terminal(call)))
+        service = Service(order)
+        finish = asyncio.run(_run(service, told))
     if service.ended_by is not None:
         return Outcome(raw="", exit_code=128 + service.ended_by)
     if finish.exit_code != 0:
@@ -114,12 +132,10 @@ def _supervise(
     return Outcome(raw="")
 
 
-def supervise_ending_final_with_zero(
-    call: Call, flags: Mapping[str, Any], *, sandbox: bool, handed_over: bool, holder: LeaseHolder | None = None
-) -> Outcome:
+def supervise_ending_final_with_zero(call: Call, flags: Mapping[str, Any], ask: Ask) -> Outcome:
     """Do the same as ``supervise``; if only a person can continue, print why and return an outcome of 0."""
     try:
-        return supervise(call, flags, sandbox=sandbox, handed_over=handed_over, holder=holder)
+        return supervise(call, flags, ask)
     except GwctlError as error:
         if error.exit_code not in FINAL_EXIT_CODES:
             raise

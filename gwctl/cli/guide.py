@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec import Struct, field
 
 from gwctl.cli.call import Call
+from gwctl.cli.columns import folded, width_of
 from gwctl.cli.output import write
 from gwctl.config import Settings
 from gwctl.credentials import Found, Secret, find
@@ -31,8 +33,7 @@ SECOND_FACTORS = {
 }
 
 
-@dataclass(slots=True)
-class Guide:
+class Guide(Struct):
     """The questions of one call; where nobody can be asked, the flags must have the answers."""
 
     call: Call
@@ -44,22 +45,37 @@ class Guide:
     """The settings to be written; None removes one."""
     secrets: dict[str, tuple[Secret | None, Keep]] = field(default_factory=dict)
     """The secrets that were given, and where they are to be kept."""
+    lacking: list[tuple[str, str]] = field(default_factory=list)
+    """What is missing where nobody can be asked, and the option that gives it."""
+
+    def lack(self, what: str, option: str) -> None:
+        """Note what nobody can be asked for."""
+        self.lacking.append((what, option))
+
+    def require_all(self) -> None:
+        """Raise Usage with everything that is missing."""
+        if self.lacking:
+            what, options = (part for part in zip(*self.lacking, strict=True))
+            hint = self.call.command(f"setup {' '.join(options)}")
+            raise Usage(f"{', '.join(what)}, and nobody can be asked", hint=hint)
 
     def say(self, text: str) -> None:
         """Write a line for a person; one that is asked must see what it is about, also where little is to be said."""
         if self.call.may_ask:
-            write(one_line(text), sys.stderr)
+            write(folded(one_line(text), width_of(sys.stderr)), sys.stderr)
         else:
             self.call.say(text)
 
     def ask(self, flag: str, text: str, default: str | None, check: Callable[[str], object]) -> str:
-        """Return the flag's value, or a person's answer that passes ``check``; raise Usage if nobody can be asked."""
+        """Return the flag's value, or a person's answer that passes ``check``.
+
+        Where nobody can be asked, return the default; without one, note that it is missing and return nothing.
+        """
         answer = self.given.get(flag)
         if answer is None and not self.call.may_ask:
             if default is None:
-                raise Usage(
-                    f"{text} is not known, and nobody can be asked", hint=self.call.command(f"setup --{flag} …")
-                )
+                self.lack(f"{text} is not known", f"--{flag} …")
+                return ""
             answer = default
         if answer is not None:
             check(answer)
@@ -75,7 +91,7 @@ class Guide:
 
     def choose(self, flag: str, text: str, words: Mapping[str, str], default: str) -> str:
         """Return one of ``words``, whose meanings a person is shown."""
-        if self.given.get(flag) is None:
+        if self.given.get(flag) is None and self.call.may_ask:
             width = max(map(len, words))
             for word, meaning in words.items():
                 self.say(f"  {word:<{width}}  {meaning}")
@@ -91,9 +107,10 @@ class Guide:
         return click.confirm(text, default=default, err=True) if self.call.may_ask else default
 
     def setting(self, key: str, text: str, default: str | None) -> str:
-        """Ask for a setting, and note it."""
+        """Ask for a setting, and note it; return nothing if it is missing."""
         answer = self.ask(key.replace("_", "-"), text, default, lambda raw: checked(key, raw))
-        self.note(key, answer)
+        if answer:
+            self.note(key, answer)
         return answer
 
     def refuse_variable(self, key: str) -> None:
@@ -115,12 +132,15 @@ class Guide:
 
 
 def ask_for_account(guide: Guide) -> None:
-    """Ask for everything that belongs to the account, and note it in the guide's values."""
+    """Ask for everything that belongs to the account, and note it in the guide's values; raise GwctlError.
+
+    What is missing where nobody can be asked is one error at the end.
+    """
     call, settings = guide.call, guide.settings
     while True:
         username = guide.setting("username", "IBKR username", settings["username"])
         mode = guide.setting("mode", "account kind, paper or live", settings["mode"])
-        doubts = list(doubts_of_username(call.target(), username, mode))
+        doubts = list(doubts_of_username(call.target(), username, mode)) if username else []
         for doubt in doubts:
             guide.say(doubt)
         if not doubts or guide.given.get("username") is not None or not call.may_ask:
@@ -134,6 +154,7 @@ def ask_for_account(guide: Guide) -> None:
         _ask_for_secret(guide, "totp_secret", "TOTP secret", is_same=is_same)
     elif not is_same and known(guide, "totp_secret") is not None:
         guide.secrets["totp_secret"] = None, Keep.ASK  # it is another account's
+    guide.require_all()
 
 
 def _ask_for_second_factor(guide: Guide, mode: str, *, is_same: bool) -> str:
@@ -147,7 +168,7 @@ def _ask_for_second_factor(guide: Guide, mode: str, *, is_same: bool) -> str:
     usual = Method.NONE if by_itself is Method.AUTO else by_itself
     if mode == "live" and settings["username"] is None and by_itself is Method.AUTO:
         usual = Method.PUSH
-    if guide.given.get("second-factor") is None:
+    if guide.given.get("second-factor") is None and guide.call.may_ask:
         guide.say("how a login is confirmed:")
     method = guide.choose("second-factor", "second factor", words, str(usual))
     unsaid = settings["second_factor"] is None and guide.given.get("second-factor") is None
@@ -162,12 +183,15 @@ def _ask_for_secret(guide: Guide, name: str, text: str, *, is_same: bool) -> Non
     One that belongs to another username is not used.
     """
     flag = name.replace("_", "-")
-    hint = guide.call.command(f"setup --{flag}-file FILE")
+    option = f"--{flag}-file FILE"
     file = guide.given.get(f"{flag}-file") or guide.values.get(f"{name}_file")
     if file is not None:
         path = str(checked(f"{name}_file", file))
         if Path(path).exists() and not Path(path).is_file():
-            raise Usage(f"{path} is no regular file, so it is not there at the next login", hint=hint)
+            raise Usage(
+                f"{path} is no regular file, so it is not there at the next login",
+                hint=guide.call.command(f"setup {option}"),
+            )
         guide.note(f"{name}_file", path)
         known(guide, name, {f"{name}_file": path})  # raises if it has none
         return
@@ -178,11 +202,12 @@ def _ask_for_secret(guide: Guide, name: str, text: str, *, is_same: bool) -> Non
     if found is not None and guide.confirm(f"{text} from {found.source}: keep it?", default=True):
         return
     if not guide.call.may_ask and wanted is None and sys.stdin.isatty():
-        raise Usage(f"the {text} is not known, and nobody can be asked", hint=hint)
+        guide.lack(f"the {text} is not known", option)
+        return
     keep = Keep(
         wanted or guide.choose(f"keep-{flag}", f"where to keep the {text}", dict(_keeps(guide, name)), _usual())
     )
-    guide.secrets[name] = (None if keep is Keep.ASK else _read_secret(guide, text, hint)), keep
+    guide.secrets[name] = (None if keep is Keep.ASK else _read_secret(guide, text, option)), keep
 
 
 def short(file: Path) -> str:
@@ -209,15 +234,22 @@ def _keeps(guide: Guide, name: str) -> Iterator[tuple[str, str]]:
         yield Keep.ASK, "nowhere: it asks at each start, and cannot log in by itself"
 
 
-def _read_secret(guide: Guide, text: str, hint: str) -> Secret:
-    """Ask for a secret, or read a line of stdin; raise Usage if that is empty or no text."""
+def _read_secret(guide: Guide, text: str, option: str) -> Secret | None:
+    """Ask for a secret, or read a line of stdin; note if that is empty, and raise Usage if it is no text."""
     if guide.call.may_ask:
         return Secret(str(click.prompt(text, hide_input=True, err=True)))
     try:
-        value = "" if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+        value = sys.stdin.readline().rstrip("\r\n") if _has_a_line(guide) else ""
         value.encode()  # what is no UTF-8 fails here, if not before
     except UnicodeError:
+        hint = guide.call.command(f"setup {option}")
         raise Usage(f"the {text} on stdin is not UTF-8 text", hint=hint) from None
-    if not value:
-        raise Usage(f"no {text} on stdin, and nobody can be asked", hint=hint)
-    return Secret(value)
+    if value:
+        return Secret(value)
+    guide.lack(f"no {text} on stdin", option)
+    return None
+
+
+def _has_a_line(guide: Guide) -> bool:
+    """Return whether to read stdin; if the call fails in any case, it does not wait for an open pipe."""
+    return not sys.stdin.isatty() and (not guide.lacking or bool(select.select([sys.stdin], [], [], 0)[0]))

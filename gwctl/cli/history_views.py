@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import TypeVar
 
+from msgspec import Struct
+
+from gwctl.cli.columns import folded, shown, table
 from gwctl.cli.output import percent, printable
-from gwctl.history.replay import Login, Restart, State, Stretch
+from gwctl.history.replay import Login, Restart, Stretch
 from gwctl.history.report import Day, History, Outage
+from gwctl.history.session_fold import State
 from gwctl.times import duration, readable
 
 T = TypeVar("T")
 SHOWN = 20
 """How many entries of each list to show, the latest ones; ``--json`` has all."""
-CELLS = 24
-_HOURS = "0     6     12    18    "
+CELLS = (48, 24, 12)
+"""How many cells the strip of a day may have: as many as the terminal has room for."""
 # From best to worst: a cell of the strip shows the worst state of its hour. Signs differ without colors.
 SIGNS = {State.STOPPED: ".", State.READY: "#", State.STARTING: "+", State.UNKNOWN: "?", State.DOWN: "x"}
 BLOCKS = {**SIGNS, State.READY: "█", State.STARTING: "▒"}
 COLORS = {State.STOPPED: 2, State.READY: 34, State.STARTING: 33, State.UNKNOWN: 35, State.DOWN: 31}
 WORST = list(SIGNS)
-_ESCAPE = re.compile(r"\x1b\[\d+m")
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """How to show the text: a terminal gets the strip, and colors and blocks if it can show them."""
 
     utc: bool = False
     strip: bool = False
     color: bool = False
     blocks: bool = False
+    width: int | None = None
+    """The terminal's; None if there is none, and lines are as long as they are."""
 
     def sign(self, state: State, count: int = 1) -> str:
         """Return a state's sign, repeated ``count`` times."""
@@ -44,31 +46,54 @@ class Look:
 
 def render(history: History, profile: str, look: Look) -> Iterator[str]:
     """Yield the lines."""
-    uptime = history.times.uptime
-    since = readable(history.began_s or 0.0, in_utc=look.utc)
-    share = "" if uptime is None else f" · {percent(uptime)} ready since {since}"
-    yield f"{profile}: {history.state} - {printable(history.words)}{share}{' UTC' if look.utc else ''}"
-    yield ""
-    strip = [_HOURS] if look.strip else []
-    header = ["day", "uptime", *strip, "down", "unknown", "stopped", "logins", "restarts"]
-    yield from _table([header, *(_day(day, look) for day in history.days)])
-    if look.strip:
+    yield f"{profile}: {history.state} - {printable(history.words)}"
+    since = f" since {readable(history.began_s, in_utc=look.utc)}" if history.began_s is not None else ""
+    yield f"  {share_words(history)}{since}{' UTC' if look.utc and since else ''}"
+    if history.days:
+        yield ""
+        yield from _calendar(history.days, look)
+    if history.days and look.strip:
         yield "  " + "   ".join(f"{look.sign(state)} {state}" for state in reversed(WORST))
     yield from _section("outages", ["began", "length", "recovery", "cause"], history.outages, _outage, look)
     yield from _section("logins", ["at", "took", "outcome"], history.logins, _login, look)
     yield from _section("restarts", ["at", "reason"], history.restarts, _restart, look)
 
 
-def _day(day: Day, look: Look) -> list[str]:
+def share_words(history: History) -> str:
+    """Return the uptime in words: a share, or how long the session was ready if there is not enough for a share."""
+    times = history.times
+    if history.began_s is None:
+        return "no session was ready yet"
+    if times.share is None:
+        return "no session was wanted"
+    if history.uptime is None:
+        return f"not enough data: ready {duration(times[State.READY])} of {duration(times.wanted_s)}"
+    return f"{percent(history.uptime)} ready"
+
+
+def _calendar(days: Sequence[Day], look: Look) -> list[str]:
+    """Return the table of the days; on a terminal, the widest one that fits."""
+    lines: list[str] = []
+    for cells, compact in itertools.product(CELLS if look.strip else (0,), (False, True)):
+        strip = ["".join(f"{hour:<{cells // 4}}" for hour in (0, 6, 12, 18))] if cells else []
+        header = ["day", "uptime", *strip, "down", "unknown", "stopped", "logins", "restarts"]
+        lines = list(_table([header, *(_day(day, look, cells, compact=compact) for day in days)]))
+        if look.width is None or max(map(shown, lines)) <= look.width:
+            break
+    return lines
+
+
+def _day(day: Day, look: Look, cells: int, *, compact: bool) -> list[str]:
     times = day.times
-    strip = [_strip(day, look)] if look.strip else []
-    lengths = [duration(times[state]) if times[state] else "-" for state in (State.DOWN, State.UNKNOWN, State.STOPPED)]
-    share = "-" if times.uptime is None else percent(times.uptime)
+    strip = [_strip(day, look, cells)] if cells else []
+    states = (State.DOWN, State.UNKNOWN, State.STOPPED)
+    lengths = [duration(times[state], compact=compact) if times[state] else "-" for state in states]
+    share = "-" if day.uptime is None else percent(day.uptime)
     return [day.date, share, *strip, *lengths, str(day.logins), str(day.restarts)]
 
 
-def _strip(day: Day, look: Look) -> str:
-    cells = worst_by_cell(day.stretches, day.began_s, day.ended_s, CELLS)
+def _strip(day: Day, look: Look, count: int) -> str:
+    cells = worst_by_cell(day.stretches, day.began_s, day.ended_s, count)
     runs = ((state, len(list(run))) for state, run in itertools.groupby(cells))
     return "".join(" " * count if state is None else look.sign(state, count) for state, count in runs)
 
@@ -111,19 +136,15 @@ def _section(
         return
     yield ""
     yield f"{name}: {len(what)}" + (f", the latest {SHOWN} of them (--json has all)" if len(what) > SHOWN else "")
-    yield from _table([header, *(row(one, look) for one in what[-SHOWN:])])
+    rows = [header, *(row(one, look) for one in what[-SHOWN:])]
+    indent = sum(2 + max(map(shown, column)) for column in [*zip(*rows, strict=True)][:-1])
+    for line in _table(rows):
+        yield folded(line, look.width, indent + 2)
 
 
 def _table(rows: Sequence[list[str]]) -> Iterator[str]:
     """Yield the rows as columns; the first row is the header."""
-    widths = [max(_width(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
-        yield ("  " + "  ".join(cells)).rstrip()
-
-
-def _width(text: str) -> int:
-    return len(_ESCAPE.sub("", text))
+    return (f"  {line}" for line in table(rows))
 
 
 WIDTH_PX, LEFT_PX, RIGHT_PX = 1000, 96, 84
@@ -183,13 +204,12 @@ def _safe(text: str) -> str:
 
 
 def _summary(history: History) -> str:
-    uptime = history.times.uptime
-    if uptime is None:
-        return "no session was wanted"
+    if history.times.share is None:
+        return share_words(history)
     outages = len(history.outages)
     count = "no outage" if not outages else f"{outages} outage{'s' if outages > 1 else ''}"
     days = len(history.days)
-    return f"{percent(uptime)} ready, {count} in {days} day{'s' if days > 1 else ''}"
+    return f"{share_words(history)}, {count} in {days} day{'s' if days > 1 else ''}"
 
 
 def _x_px(day: Day, at_s: float) -> float:
@@ -214,9 +234,8 @@ def _row(day: Day, y_px: int, *, utc: bool) -> Iterator[str]:
     )
     for one in (*plain, *marked):
         yield _bar(day, one, y_px, utc=utc)
-    uptime = day.times.uptime
-    shown = "-" if uptime is None else percent(uptime)
-    yield f'<text x="{WIDTH_PX - 16}" y="{y_px + 13}" text-anchor="end">{shown}</text>'
+    share = "-" if day.uptime is None else percent(day.uptime)
+    yield f'<text x="{WIDTH_PX - 16}" y="{y_px + 13}" text-anchor="end">{share}</text>'
 
 
 def _bar(day: Day, one: Stretch, y_px: int, *, utc: bool) -> str:

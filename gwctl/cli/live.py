@@ -13,14 +13,25 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gwctl.cli.call import Call
-from gwctl.cli.output import Outcome, megabytes, percent, printable, write
+from gwctl.cli.columns import PLAIN, folded, width_of
+from gwctl.cli.output import Outcome, megabytes, printable, write
 from gwctl.environment import secrets_out_of_reach
 from gwctl.errors import GwctlError
-from gwctl.history.replay import State
+from gwctl.history.session_fold import State
 from gwctl.lifecycle.manual_login import has_display
 from gwctl.lifecycle.status import look_always
 from gwctl.plain_text import json_text, one_line
-from gwctl.session_status import NextStep, Status, Tickles, access, account_words, door_line, together
+from gwctl.session_status import (
+    NextStep,
+    Status,
+    Tickles,
+    access,
+    account_words,
+    by_remedy,
+    door_line,
+    plan_rows,
+    together,
+)
 from gwctl.times import duration, utc
 
 if TYPE_CHECKING:
@@ -31,9 +42,7 @@ if TYPE_CHECKING:
 EVERY_S = 1.0
 DAY_EVERY_S = 30.0
 LABEL = 12
-WIDEST = 100
-NARROWEST = 40
-_PHASE_STYLES = {"ready": "bold green", "stopped": "dim", "stopping": "dim", "locked_out": "bold red"}
+_PHASE_STYLES = {"ready": "bold green", "stopped": "dim", "stopping": "dim", "paused": "dim", "locked_out": "bold red"}
 _STATE_STYLES = {
     State.READY: "green",
     State.STARTING: "yellow",
@@ -45,7 +54,7 @@ _SPARKS, _PLAIN_SPARKS = "▁▂▃▄▅▆▇█", "_.-=*#"
 
 
 def watch(call: Call) -> Outcome:
-    """Show the status repeatedly until Ctrl-C or until the reader is gone."""
+    """Show the status repeatedly until q, Ctrl-C or until the reader is gone."""
     call.streams = True
     if call.as_json:
         return _stream(call, json_text)
@@ -85,20 +94,30 @@ def _changes() -> Callable[[Status], str | None]:
 def _live(call: Call) -> Outcome:
     from rich.console import Console, Group
     from rich.live import Live
+    from rich.text import Text
+
+    from gwctl.cli import keyboard
 
     console = Console(no_color=call.no_color or None, highlight=False)
     blocks = (sys.stdout.encoding or "").lower().startswith("utf")
     day, read_at_s = None, 0.0
-    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+    with (
+        keyboard.Keyboard() as keys,
+        Live(console=console, auto_refresh=False, vertical_overflow="crop") as live,
+    ):
         while True:
             status, _ = look_always(call.target())
             now_s = time.monotonic()
             if day is None or now_s - read_at_s > DAY_EVERY_S:
                 day, read_at_s = _look_back(call), now_s
             # Read the size each time: the window may be resized.
-            width = min(WIDEST, max(NARROWEST, shutil.get_terminal_size().columns))
-            live.update(Group(*screen(status, day, width, blocks=blocks)), refresh=True)
-            time.sleep(EVERY_S)  # until the next drawing; Ctrl-C ends it
+            size = shutil.get_terminal_size()
+            lines = screen(status, day, width_of(sys.stdout) or PLAIN, blocks=blocks)
+            if keys.is_there:
+                lines = [*lines[: max(1, size.lines - 2)], Text(), Text(f"  {keyboard.HELP}", "dim")]
+            live.update(Group(*lines), refresh=True)
+            if keys.wants_quit(EVERY_S):
+                return Outcome(raw="")
 
 
 def _look_back(call: Call) -> Lately | None:
@@ -117,14 +136,15 @@ def screen(status: Status, day: Lately | None, width: int, *, blocks: bool) -> l
     """Return the screen's lines, at most ``width`` wide; with ``blocks``, use signs that need UTF-8."""
     from rich.text import Text
 
-    lines = [_headline(status, width, blocks=blocks), Text("  " + printable(status["reason"] or ""))]
+    lines = [_headline(status, width, blocks=blocks)]
+    lines += [Text(line) for line in folded(f"  {printable(status['reason'] or '')}", width).split("\n")]
     if status["question"]:
         lines.append(
             Text(f"  asked: {printable(str(status['question'].get('text', 'a second factor')))}", "bold yellow")
         )
-    for one in status.get("drift", []):
-        lines.append(Text(f"  settings: {printable(one['text'])}", "bold yellow"))
-        lines.append(Text(f"  to apply it: {printable(one['remedy'])}"))
+    for texts, remedy in by_remedy(status.get("drift", [])):
+        lines += [Text(f"  settings: {printable(text)}", "bold yellow") for text in texts]
+        lines.append(Text(f"  {printable(remedy)}"))
     lines.append(Text())
     lines += _day(day, width, blocks=blocks)
     lines += [_row(label, text) for label, text in _facts(status, width, blocks=blocks)]
@@ -168,7 +188,7 @@ def _day(day: Lately | None, width: int, *, blocks: bool) -> list[Text]:
     """Return the timeline of the last day: a bar, its hours, and a summary."""
     from rich.text import Text
 
-    from gwctl.cli.history_views import BLOCKS, SIGNS, worst_by_cell
+    from gwctl.cli.history_views import BLOCKS, SIGNS, share_words, worst_by_cell
 
     if day is None:
         return [_row("last day", "unreadable: run gwctl history")]
@@ -184,12 +204,14 @@ def _day(day: Lately | None, width: int, *, blocks: bool) -> list[Text]:
     )
     axis = first + middle.center(room - len(first) - len("now")) + "now"
     history, found = day.history, dict.fromkeys(cells)
-    uptime = history.times.uptime
-    share = "no session was wanted" if uptime is None else f"{percent(uptime)} ready"
+    share = share_words(history)
     counts = (("outage", history.outages), ("login", history.logins), ("restart", history.restarts))
-    words = [share, *(f"{len(of)} {name}{'' if len(of) == 1 else 's'}" for name, of in counts)]
+    numbers = " · ".join(f"{len(of)} {name}{'' if len(of) == 1 else 's'}" for name, of in counts)
+    words = [f"{share} · {numbers}"]
+    if len(words[0]) > width - LABEL - 2:
+        words = [share, numbers]
     legend = "  ".join(f"{signs[state]} {state}" for state in State if state in found)
-    return [bar, _row("", axis), _row("", " · ".join(words)), *([_row("", legend)] if legend else []), Text()]
+    return [bar, _row("", axis), *(_row("", line) for line in words), *([_row("", legend)] if legend else []), Text()]
 
 
 def _facts(status: Status, width: int, *, blocks: bool) -> list[tuple[str, str]]:
@@ -213,7 +235,7 @@ def _facts(status: Status, width: int, *, blocks: bool) -> list[tuple[str, str]]
         rows.append(("supervisor", " · ".join([*parts, megabytes(supervisor["rss_bytes"]), supervisor["health_url"]])))
     if status["next"]:
         rows.append(("next", _next(status["next"])))
-    return rows
+    return rows + plan_rows(status)
 
 
 def _budget(status: Status) -> list[tuple[str, str]]:

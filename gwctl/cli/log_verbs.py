@@ -18,23 +18,22 @@ from typing import Any, BinaryIO
 import click
 
 from gwctl.cli.call import Call, verb
+from gwctl.cli.columns import width_of
 from gwctl.cli.history_views import Look, render
 from gwctl.cli.output import Outcome, rows, wants_color, write
 from gwctl.errors import DiskTrouble, Usage
 from gwctl.history.journal import Seen, read_entries
-from gwctl.history.replay import State
-from gwctl.history.report import History, LastSign, Times, midnight_s, tell
+from gwctl.history.report import Day, History, LastSign, midnight_s, tell
+from gwctl.history.session_fold import State
 from gwctl.ownership import open_ours, read_ours
 from gwctl.paths import Paths
 from gwctl.plain_text import one_line
 from gwctl.state_file import write_bytes
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
-from gwctl.times import DAY_S, HOUR_S, utc_ms
+from gwctl.times import DAY_S, HOUR_S, age_s, utc_ms
 
 FOLLOW_EVERY_S = 0.2
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)")
-_AGE = re.compile(r"(\d+)\s*(s|m|h|d)")
-_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @click.command("logs")
@@ -66,7 +65,7 @@ def logs(  # noqa: PLR0913 - one argument an option
         if not any(path.exists() for path in files.values()):
             call.say(f"no logs yet; start with {call.command('up')}")
         text = rows(_shown(entry, both=both) for entry in lines)
-        return Outcome({"lines": lines}, text)
+        return Outcome({"lines": lines}, text, is_verbatim=True)
     call.streams = True
     for entry in itertools.chain(lines, _follow(followed)):
         if not _print(call, entry, both=both):
@@ -75,10 +74,10 @@ def logs(  # noqa: PLR0913 - one argument an option
 
 
 def _age_s(text: str) -> float:
-    found = _AGE.fullmatch(text.strip())
-    if found is None:
+    found_s = age_s(text)
+    if found_s is None:
         raise Usage(f"--since {text!r} is not an age such as 90s, 10m, 2h or 1d", hint="gwctl logs --since 10m")
-    return int(found[1]) * _UNIT_S[found[2]]
+    return found_s
 
 
 def _tail(path: Path, count: int, oldest_s: float | None) -> list[str]:
@@ -170,8 +169,8 @@ _SPAN_UNIT_S = {"m": 60, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
 def history(call: Call, *, since: str, utc: bool, svg_file: Path | None) -> Outcome:
     """Show uptime per day, each outage with its cause, recovery and length, logins and restarts.
 
-    Uptime is the share of time in which the session was seen ready. Time that a person stopped the profile does not
-    count; unobserved time counts as not ready.
+    Uptime is the share of time, since the first ready session, in which the session was seen ready. Time that a person
+    stopped the profile does not count; unobserved time counts as not ready. A share of less than a day is not shown.
     """
     paths = call.paths
     entries = read_entries(paths)
@@ -207,6 +206,7 @@ def history(call: Call, *, since: str, utc: bool, svg_file: Path | None) -> Outc
         strip=sys.stdout.isatty(),
         color=wants_color(sys.stdout, no_color=call.no_color),
         blocks=(sys.stdout.encoding or "").lower().startswith("utf"),
+        width=width_of(sys.stdout),
     )
     return Outcome(data, "\n".join(render(history, call.profile_name, look)), is_styled=True)
 
@@ -266,11 +266,11 @@ def _data(history: History, *, utc: bool) -> dict[str, Any]:
         "zone": "UTC" if utc else "local",
         "state": None if history.state is None else str(history.state),
         "reason": history.words or None,
-        **_seconds(history.times),
+        **_seconds(history),
         "days": [
             {
                 "date": day.date,
-                **_seconds(day.times),
+                **_seconds(day),
                 "outages": day.outages,
                 "logins": day.logins,
                 "restarts": day.restarts,
@@ -310,10 +310,11 @@ def _iso(at_s: float | None) -> str | None:
     return None if at_s is None else utc_ms(at_s)
 
 
-def _seconds(times: Times) -> dict[str, Any]:
-    uptime = times.uptime
+def _seconds(of: History | Day) -> dict[str, Any]:
+    uptime, times = of.uptime, of.times
     return {
         "uptime": None if uptime is None else math.floor(uptime * 1e6) / 1e6,
+        "enough_data": of.enough,
         **{f"{state}_s": round(times[state], 3) for state in State},
         "supervised_s": round(times.supervised_s, 3),
     }

@@ -15,6 +15,7 @@ from gwctl.config import Settings
 from gwctl.credentials import Found
 from gwctl.errors import BrowserMissing, GatewayUnreachable, LoginFailed, SecondFactorNeeded, UpstreamUnreachable, Usage
 from gwctl.login.failures import FailureRecorder, latest
+from gwctl.login.start_failures import remedy_of_start
 from gwctl.session_status import together
 from gwctl.supervisor.control import SupervisorClient
 
@@ -133,7 +134,7 @@ def _complain(call: Call, report: LoginReport) -> None:
             # No answer, or none to trust: the browser itself works.
             raise UpstreamUnreachable(f"cannot reach IBKR's login page: {text}{kept}", hint=again)
         case LoginOutcome.BROWSER_FAILED | LoginOutcome.BROWSER_KILLED:
-            raise BrowserMissing(f"the browser failed: {text}", hint="gwctl browser install")
+            raise BrowserMissing(f"the browser failed: {text}", hint=remedy_of_start(text))
         case LoginOutcome.UPSTREAM_ILL:
             raise UpstreamUnreachable(f"IBKR's login is not available: {text}{kept}", hint=again)
         case LoginOutcome.PAGE_UNKNOWN:
@@ -192,6 +193,7 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
     from gwctl.lifecycle.follow import follow_until_ready
     from gwctl.lifecycle.preflight import check_login
     from gwctl.lifecycle.start import wish_login
+    from gwctl.lifecycle.status import paused
     from gwctl.login_ledger.ledger import Ledger
 
     began_s = time.time()
@@ -208,6 +210,9 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
             return Outcome({"reset": True, "logged_in": False}, f"next: {call.command('up')}")
         raise GatewayUnreachable(f"profile {call.profile_name!r} is not running", hint=call.command("up"))
     found: dict[str, Found] = {}
+    status = client.status()
+    if status["phase"] == "paused":
+        raise paused(call.target(), status)
     if sandbox:
         # IBKR refused nothing for want of a second factor, and now a person is present.
         Ledger(call.paths.sandbox_ledger_file).lift_block(code=SecondFactorNeeded.code)

@@ -17,8 +17,10 @@ import click
 from gwctl import core_dumps
 from gwctl.cli.call import Call, SuggestingGroup, command_name, global_options
 from gwctl.cli.output import show_error, write
+from gwctl.config import profile_names
 from gwctl.environment import Environment
 from gwctl.errors import GwctlError, Usage
+from gwctl.known_words import nearest
 from gwctl.signals import Terminated
 from gwctl.version import VERSION
 
@@ -67,6 +69,8 @@ VERBS = {
     "setup": ("setup_verb", "Set up a profile: ask, check, log in once, start at boot."),
     "up": ("session_verbs", "Start the gateway, log in and keep the session alive."),
     "down": ("session_verbs", "Log out and stop the profile."),
+    "pause": ("pause_verbs", "Give the brokerage session to you, for TWS or the mobile app."),
+    "resume": ("pause_verbs", "End a pause and take the session back."),
     "restart": ("session_verbs", "Restart the gateway and restore the session."),
     "status": ("session_verbs", "Show session status."),
     "wait": ("session_verbs", "Wait until the session is ready."),
@@ -103,12 +107,23 @@ class LazyGroup(SuggestingGroup):
         "logout": "down",
         "ps": "status",
         "info": "status",
+        "show": "status",
+        "top": "status --watch",
+        "watch": "status --watch",
         "list": "profile list",
+        "ls": "profile list",
+        "profiles": "profile list",
         "config": "profile show",
+        "settings": "profile show",
+        "set": "profile set",
+        "edit": "profile edit",
         "init": "setup",
         "configure": "setup",
         "log": "logs",
         "check": "doctor",
+        "reset": "restart",
+        "update": "release install",
+        "upgrade": "release install",
         "install": "release install",
         "version": "--version",
     }
@@ -116,6 +131,10 @@ class LazyGroup(SuggestingGroup):
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the verbs in the order in which people need them."""
         return list(VERBS)
+
+    def help_of(self, _ctx: click.Context, name: str) -> str:
+        """Return a verb's help."""
+        return VERBS[name][1]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -180,18 +199,25 @@ def _as_asked(call: Call, plain: Sequence[str]) -> Call:
 
 def run(argv: Sequence[str]) -> int:
     """Run one call and return the exit code."""
+    if (completing := os.environ.get("_GWCTL_COMPLETE")) is not None:
+        return _complete(completing)
     plain = argv[: argv.index("--")] if "--" in argv else argv
     command = next((word for word in plain if word in VERBS), "gwctl")
     try:
         call = Call()
     except GwctlError as error:
         return _fail(command, error, _as_asked(Call(environment=Environment({})), plain))
-    completing = call.environment.get("_GWCTL_COMPLETE")
-    if completing is not None:
-        from click.shell_completion import shell_complete
-
-        return shell_complete(cli, {}, "gwctl", "_GWCTL_COMPLETE", completing)
     return _answer(call, command, argv, plain)
+
+
+def _complete(instruction: str) -> int:
+    """Answer a shell that completes a line; what is wrong with the line is said when it is run."""
+    from gwctl.cli.completing import answer
+
+    try:
+        return answer(cli, instruction)
+    except Exception:  # noqa: BLE001 - nobody who presses Tab expects an error
+        return 1
 
 
 def _answer(call: Call, command: str, argv: Sequence[str], plain: Sequence[str]) -> int:
@@ -245,8 +271,26 @@ def _refuse(error: click.ClickException, call: Call) -> int:
 
 
 def _usage_hint(error: click.ClickException) -> str:
+    if isinstance(error, click.BadParameter) and error.param is not None and isinstance(error.param.type, click.Choice):
+        typed = re.search(r"'([^']*)' is not one of", error.format_message())
+        near = nearest(typed[1], map(str, error.param.type.choices)) if typed else None
+        if near is not None:
+            return f"did you mean {near}?"
     context = getattr(error, "ctx", None)
-    return f"{context.command_path} --help" if context is not None else "gwctl --help"
+    if context is None:
+        return "gwctl --help"
+    extra = re.search(r"unexpected extra argument \((\S+)\)", error.format_message())
+    if extra is not None and _is_profile(extra[1]):
+        verb = context.command_path.removeprefix("gwctl ")
+        return f"gwctl --profile {extra[1]} {verb}"
+    return f"{context.command_path} --help"
+
+
+def _is_profile(name: str) -> bool:
+    try:
+        return name in profile_names()
+    except GwctlError:
+        return False
 
 
 def _fail(command: str, error: GwctlError, call: Call) -> int:

@@ -7,16 +7,15 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
 
+from msgspec import Struct
+
+from gwctl.cli.columns import folded, width_of
 from gwctl.errors import GwctlError
 from gwctl.plain_text import json_text, many_lines, one_line
-from gwctl.session_status import account_words
-
-if TYPE_CHECKING:
-    from gwctl.lifecycle.start import Up
+from gwctl.session_status import Status, account_words
 
 
 def percent(share: float) -> str:
@@ -34,10 +33,10 @@ def printable(text: str) -> str:
     return " ".join(one_line(text).split())
 
 
-def ready_line(result: Up) -> str:
-    """Return the line of a session that is up, for a person: where, and whose account."""
-    status, word = result.status, "ready" if result.started else "already ready"
-    return f"{word}: {status['gateway']['base_url']} (profile {status['profile']}, {account_words(status)})"
+def ready_line(status: Status, word: str = "ready") -> str:
+    """Return the line of a session that is up, for a person: whose account first, as in every view, and where."""
+    parts = (f"● {status['profile']}: {word}", account_words(status), status["gateway"]["base_url"])
+    return " · ".join(filter(None, parts))
 
 
 def rows(lines: Iterable[str]) -> str:
@@ -50,8 +49,7 @@ _OUR_CODES = re.compile(r"(\x1b\[(?:[0-9]{1,2}m|H\x1b\[J))")
 _RED, _DIM, _RESET = "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """A verb's answer: ``data`` for machines, ``text`` for people."""
 
     data: Mapping[str, Any] | None = None
@@ -61,6 +59,8 @@ class Outcome:
     """Written to stdout unchanged, also with ``--json``: streams and scripts."""
     is_styled: bool = False
     """Whether ``text`` has color codes; foreign text in it is ``printable``."""
+    notices: Sequence[str] = ()
+    """Lines for a person after the answer, on stderr."""
     is_verbatim: bool = False
     """Whether ``text`` is for programs, so that it is written unchanged unless stdout is a terminal."""
 
@@ -124,7 +124,8 @@ def show_outcome(command: str, outcome: Outcome, *, as_json: bool) -> None:
     elif as_json:
         write(envelope(command, outcome.exit_code, outcome.data, None), sys.stdout)
     elif outcome.text:
-        write(outcome.text, sys.stdout, is_styled=outcome.is_styled, is_verbatim=outcome.is_verbatim)
+        text = outcome.text if outcome.is_verbatim else folded(outcome.text, width_of(sys.stdout))
+        write(text, sys.stdout, is_styled=outcome.is_styled, is_verbatim=outcome.is_verbatim)
 
 
 def show_error(command: str, error: GwctlError, *, as_json: bool, quiet: bool, no_color: bool) -> None:
@@ -135,10 +136,13 @@ def show_error(command: str, error: GwctlError, *, as_json: bool, quiet: bool, n
     red, dim, reset = (_RED, _DIM, _RESET) if wants_color(sys.stderr, no_color=no_color) else ("", "", "")
     message = printable(error.message)
     hint = printable(error.hint or "")
+    width = width_of(sys.stderr)
     if quiet:
         joined = f"{message.removesuffix('.')}; try: {hint}" if hint else message
         write(f"{red}gwctl: {joined}{reset}", sys.stderr, is_styled=True)
         return
-    write(f"{red}gwctl: {message}{reset}", sys.stderr, is_styled=True)
+    said = folded(f"gwctl: {message}", width, len("gwctl: "))
+    write(f"{red}{said}{reset}", sys.stderr, is_styled=True)
     if hint:
-        write(f"{dim}  try: {hint}{reset}", sys.stderr, is_styled=True)
+        said = folded(f"  try: {hint}", width, len("  try: "))
+        write(f"{dim}{said}{reset}", sys.stderr, is_styled=True)

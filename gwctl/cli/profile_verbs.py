@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from gwctl.cli.call import Call, SuggestingGroup, global_options, verb
+from gwctl.cli.call import Call, SuggestingGroup, global_options, offering, verb
+from gwctl.cli.columns import folded, table, width_of
 from gwctl.cli.output import Outcome, rows
 from gwctl.config import load, profile_names, profile_of, require_profile, usual_profile
 from gwctl.environment import secrets_out_of_reach
 from gwctl.errors import Configuration, ProfileHeld, Usage
 from gwctl.lifecycle.account import forget_secrets
 from gwctl.lifecycle.profile import Profile
-from gwctl.lifecycle.settings_file import checked, editing, pair_of, save
+from gwctl.lifecycle.settings_file import checked, editing, pair_of, save, unknown_profile
 from gwctl.profile_registry import known_names
 from gwctl.session_status import typed
 from gwctl.state_file import make_missing, write_bytes
 from gwctl.supervisor.control import SupervisorClient
+
+PHASE_WIDTH = 24
+"""What the last column of the list keeps on a narrow terminal."""
 
 
 @click.group("profile", cls=SuggestingGroup)
@@ -60,24 +65,30 @@ def list_(call: Call) -> Outcome:
 
 
 def _lines(found: list[dict[str, Any]]) -> Iterator[str]:
-    width = max(len("PROFILE"), *(len(row["profile"]) for row in found))
-    user = max(len("USER"), *(len(str(row["username"] or "-")) for row in found))
-    yield f"  {'PROFILE':<{width}}   PORT  MODE   {'USER':<{user}}  PHASE"
+    width = width_of(sys.stdout)
+    cells = [("  PROFILE", " PORT", "MODE ", "USER")]
+    last = ["PHASE"]
     for row in found:
         sandbox = " (sandbox)" if row["sandbox"] else ""
         shared = f"; port also of {', '.join(row['port_shared_with'])}" if row["port_shared_with"] else ""
         mode = row["mode"].upper() if row["mode"] == "live" else row["mode"]
-        yield (
-            f"{'*' if row['default'] else ' '} {row['profile']:<{width}}  {row['port']:>5}  {mode:<5}  "
-            f"{row['username'] or '-':<{user}}  {row['phase']}{sandbox}{shared}"
-        )
+        name = f"{'*' if row['default'] else ' '} {row['profile']}"
+        cells.append((name, f"{row['port']:>5}", f"{mode:<5}", row["username"] or "-"))
+        last.append(f"{row['phase']}{sandbox}{shared}")
+    narrower = {} if width is None else {3: 12, 0: 24}
+    lines = list(table(cells, width=(width or 0) - PHASE_WIDTH, least=narrower))
+    indent = max(map(len, lines))
+    for line, phase in zip(lines, last, strict=True):
+        yield from folded(f"{line:<{indent}}  {phase}", width, indent + 2).split("\n")
 
 
 @profile.command("show")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=offering("profiles"))
 @verb
 def show(call: Call, *, name: str | None) -> Outcome:
     """Show each setting and its source, and the path of config.toml."""
+    if name is not None:
+        require_profile(name, call.environment)
     settings = load(name or call.profile_name, environment=call.environment)
     width = max(map(len, settings.values))
     lines = [
@@ -97,7 +108,8 @@ def _shown(value: object) -> str:
 
 @profile.command("create")
 @click.argument("name")
-@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Set any setting; repeat for several.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", shell_complete=offering("settings"),
+              help="Set any setting; repeat for several.")  # fmt: skip
 @click.option("--username", help="IBKR username.")
 @click.option("--mode", type=click.Choice(["paper", "live"]), help="Account kind.")
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT",
@@ -119,8 +131,8 @@ def create(  # noqa: PLR0913 - one argument an option
 
 
 @profile.command("set")
-@click.argument("name")
-@click.argument("pairs", nargs=-1, required=True, metavar="KEY=VALUE…")
+@click.argument("name", shell_complete=offering("profiles"))
+@click.argument("pairs", nargs=-1, required=True, metavar="KEY=VALUE…", shell_complete=offering("settings"))
 @verb
 def set_(call: Call, *, name: str, pairs: tuple[str, ...]) -> Outcome:
     """Change settings of profile NAME in config.toml; a running profile uses them from its next start."""
@@ -133,7 +145,7 @@ def set_(call: Call, *, name: str, pairs: tuple[str, ...]) -> Outcome:
 
 
 @profile.command("use")
-@click.argument("name")
+@click.argument("name", shell_complete=offering("profiles"))
 @verb
 def use(call: Call, *, name: str) -> Outcome:
     """Use profile NAME where neither --profile nor GWCTL_PROFILE names one."""
@@ -162,7 +174,7 @@ def edit(call: Call) -> Outcome:
 
 
 @profile.command("delete")
-@click.argument("name")
+@click.argument("name", shell_complete=offering("profiles"))
 @verb
 def delete(call: Call, *, name: str) -> Outcome:
     """Delete profile NAME from config.toml, and its folder; the refused logins of its username stay counted."""
@@ -173,7 +185,7 @@ def delete(call: Call, *, name: str) -> Outcome:
     if SupervisorClient.find(paths) is not None or adopt(paths) is not None:
         raise ProfileHeld(f"profile {name!r} is running", hint=f"gwctl --profile {name} down")
     if name not in profile_names(call.environment):
-        raise Configuration(f"unknown profile {name!r}", hint="gwctl profile list")
+        raise unknown_profile(name, profile_names(call.environment))
     ledger = Ledger.of(load(name, environment=call.environment))
     if ledger.exists:
         ledger.prepare()

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gwctl.cli.call import Call, SuggestingGroup, global_options, verb
+from gwctl.cli.call import Call, SuggestingGroup, global_options, offering, verb
 from gwctl.cli.output import Outcome
-from gwctl.credentials import Secret, check_name, delete_from_keyring, doubt_of, find, store_in_keyring
+from gwctl.credentials import Secret, check_name, doubt_of, find
 from gwctl.errors import Configuration, CredentialsMissing, Unavailable, Usage
+from gwctl.system_keyring import delete_from_keyring, store_in_keyring
 
 if TYPE_CHECKING:
     from gwctl.integrations.notify import Message, Way
@@ -25,7 +26,7 @@ def secret() -> None:
 
 
 @secret.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=offering("secrets"))
 @verb
 def set_secret(call: Call, *, name: str) -> Outcome:
     """Store a secret in the keyring; ask for it, or read it from stdin if that is not a terminal."""
@@ -38,22 +39,22 @@ def set_secret(call: Call, *, name: str) -> Outcome:
         value = sys.stdin.readline().rstrip("\r\n")
     if not value:
         raise Usage(f"{name} is empty", hint=f"gwctl secret set {name} < FILE")
-    store_in_keyring(call.profile_name, name, Secret(value))
+    store_in_keyring(call.paths, name, Secret(value))
     return Outcome({"name": name, "source": "keyring"}, f"stored {name} of {call.profile_name} in the keyring")
 
 
 @secret.command("delete")
-@click.argument("name")
+@click.argument("name", shell_complete=offering("secrets"))
 @verb
 def delete_secret(call: Call, *, name: str) -> Outcome:
     """Remove a secret from the keyring."""
     name = check_name(name)
-    delete_from_keyring(call.profile_name, name)
+    delete_from_keyring(call.paths, name)
     return Outcome({"name": name}, f"removed {name} of {call.profile_name}")
 
 
 @secret.command("check")
-@click.argument("name", default="password")
+@click.argument("name", default="password", shell_complete=offering("secrets"))
 @verb
 def check(call: Call, *, name: str) -> Outcome:
     """Show which source has a secret, without showing the secret."""

@@ -32,6 +32,8 @@ class Place(ABC):
     """A file for one kind of service; ``read`` returns its text, None if there is none."""
 
     kind: str
+    system_name = ""
+    """The only system that has this kind of service; empty if each one may have it."""
 
     def __init__(self, call: Call, file: Path) -> None:
         self.call = call
@@ -64,6 +66,14 @@ class Place(ABC):
         """Return the place as an envelope shows it."""
         return {"profile": self.call.profile_name, "kind": self.kind, "where": self.where}
 
+    @property
+    def is_for_another_system(self) -> bool:
+        """Whether no machine like this one can load the file; it can be copied to one that does."""
+        return self.system_name not in {"", "macOS" if sys.platform == "darwin" else "Linux"}
+
+    def _not_loaded(self) -> list[str]:
+        return [f"it was written for {self.system_name}, and is not loaded here"]
+
     @abstractmethod
     def render(self, options: Options) -> str:
         """Return the text that an install writes."""
@@ -94,6 +104,7 @@ class SystemdPlace(Place):
     """A user unit or a system unit."""
 
     kind = "systemd"
+    system_name = "Linux"
 
     def __init__(self, call: Call, *, system: bool) -> None:
         self.system = system
@@ -150,6 +161,8 @@ class SystemdPlace(Place):
         command = self.systemctl.command
         enable = f"{command} enable --now {self.unit}"
         if not self.systemctl.is_running():
+            if self.is_for_another_system:
+                return False, self._not_loaded()
             reason = "systemd is not running here" if self.system else "your user's systemd does not answer"
             by_hand = f"next: {command} daemon-reload && {enable}"
             return False, [f"{reason}; nothing was started", by_hand, *self._linger()]
@@ -229,6 +242,7 @@ class LaunchdPlace(Place):
     """A launch agent; launchd itself is called by the person only."""
 
     kind = "launchd"
+    system_name = "macOS"
 
     def __init__(self, call: Call) -> None:
         label = service_files.job_label(call.paths.profile)
@@ -242,6 +256,8 @@ class LaunchdPlace(Place):
 
     def load(self, *, changed: bool, start: bool) -> tuple[bool, list[str]]:  # noqa: ARG002 - the person's choice
         """Return what to type."""
+        if self.is_for_another_system:
+            return False, self._not_loaded()
         from gwctl.state_file import make_private_dir
 
         make_private_dir(self.call.paths.logs_dir)
@@ -251,7 +267,7 @@ class LaunchdPlace(Place):
     def remove(self) -> list[str]:
         """Remove the file; return what ends a running job."""
         self.file.unlink(missing_ok=True)
-        return [f"next, if it is running: {self.leave}"]
+        return [] if self.is_for_another_system else [f"next, if it is running: {self.leave}"]
 
 
 def _user_units(call: Call) -> Path:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec import Struct
 
-from gwctl.cli.call import Call, SuggestingGroup, global_options, verb
+from gwctl.cli.call import Call, SuggestingGroup, global_options, offering, verb
 from gwctl.cli.output import Outcome
 from gwctl.cli.service_places import CronPlace, LaunchdPlace, Place, SystemdPlace, installed_places, places
 from gwctl.errors import Configuration, Usage
@@ -37,8 +37,10 @@ _MANAGER = _with(
 )
 _CHOICES = _with(
     click.option("--user", "account", metavar="NAME", help="With --system: account to run as.  [default: gwctl]"),
-    click.option("--password-file", metavar="FILE", help="File with the password; only its path is stored."),
-    click.option("--totp-secret-file", metavar="FILE", help="File with the TOTP secret; only its path is stored."),
+    click.option("--password-file", metavar="FILE", shell_complete=offering("files"),
+                 help="File with the password; only its path is stored."),
+    click.option("--totp-secret-file", metavar="FILE", shell_complete=offering("files"),
+                 help="File with the TOTP secret; only its path is stored."),
     click.option("--sandbox", is_flag=True, help="Use the built-in sandbox: no account, no internet."),
 )  # fmt: skip
 
@@ -88,7 +90,7 @@ def _options(chosen: dict[str, Any], found: str | None) -> Options:
             if not file.is_file():
                 raise Configuration(f"{file} is not a file", hint=f"write the secret to it, then: chmod 600 {file}")
             chosen[name] = str(file)
-    return Options(**{name: chosen[name] for name in Options.__slots__}).over(read_options(found))
+    return Options(**{name: chosen[name] for name in Options.__struct_fields__}).over(read_options(found))
 
 
 def _refuse_edited(place: Place, what: str) -> None:
@@ -115,8 +117,7 @@ def install(call: Call, *, no_start: bool, force: bool, **chosen: Any) -> Outcom
     return Outcome(data, "" if call.quiet else text)
 
 
-@dataclass(frozen=True, slots=True)
-class Install:
+class Install(Struct, frozen=True):
     """How a service is installed."""
 
     start: bool = True
@@ -131,7 +132,7 @@ class Install:
 def install_at(place: Place, chosen: Mapping[str, Any], how: Install) -> tuple[dict[str, Any], str]:
     """Install the service, and return it for machines and for people; raise GwctlError."""
     found = place.read()
-    options = _options({**dict.fromkeys(Options.__slots__), **chosen}, found if how.keeps_options else None)
+    options = _options({**dict.fromkeys(Options.__struct_fields__), **chosen}, found if how.keeps_options else None)
     place.check(options)
     wanted = place.render(options)
     state = compare(found, wanted)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,16 +13,21 @@ from gwctl.cli.call import Call, Seconds, verb
 from gwctl.cli.output import Outcome, megabytes, ready_line, rows
 from gwctl.cli.terminal import Terminal
 from gwctl.errors import CredentialsMissing, GwctlError, TryAgain
-from gwctl.lifecycle.status import CANNOT_TELL, READY, Wanted, look_always, wait_for
-from gwctl.session_status import Status, access, account_words, door_line, together
+from gwctl.lifecycle.status import CANNOT_TELL, READY, Wanted, look_always, paused, wait_for
+from gwctl.session_status import Status, access, account_words, by_remedy, door_line, plan_rows, together
 from gwctl.times import duration
+
+if TYPE_CHECKING:
+    from gwctl.lifecycle.profile import Profile
 
 
 @click.command("up")
 @click.option("--foreground", is_flag=True, help="Supervise in this process, for services and containers.")
 @click.option("--sandbox", is_flag=True, help="Use the built-in sandbox: no account, no internet.")
+@click.option("--fast", is_flag=True, help="With --sandbox: log in without a browser and without the gateway's delay.")
 @click.option("--timeout", "timeout_s", type=Seconds(1), default=180, show_default=True, metavar="S",
               help="Seconds to wait for the session.")  # fmt: skip
+@click.option("--paused", is_flag=True, help="Start without a session, as after `gwctl pause`: a standby.")
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Port of the gateway.")
 @click.option("--all", "every", is_flag=True, help="Bring up every profile in config.toml; --timeout applies to each.")
 @click.option("--at-once", type=click.IntRange(1, 100), metavar="N",
@@ -36,7 +43,9 @@ def up(  # noqa: PLR0913 - one argument an option
     *,
     foreground: bool,
     sandbox: bool,
+    fast: bool,
     timeout_s: float,
+    paused: bool,
     port: int | None,
     every: bool,
     at_once: int | None,
@@ -46,7 +55,8 @@ def up(  # noqa: PLR0913 - one argument an option
 ) -> Outcome:
     """Start the gateway, log in and keep the session alive in the background.
 
-    Returns when the session is ready. If it is already ready, it says so and changes nothing.
+    Returns when the session is ready. If it is already ready, it says so and changes nothing. A paused profile stays
+    paused; the exit code is 0 nevertheless.
 
     With --all, a failing profile does not stop the others; the exit code is the most severe: 77 before 78, 69, 1, 75.
     Ctrl-C stops what the call started.
@@ -57,18 +67,26 @@ def up(  # noqa: PLR0913 - one argument an option
     if every or at_once is not None:
         from gwctl.cli.all_profiles import bring_up_all, check_all
 
-        check_all(call, every=every, foreground=foreground, port=port, tether=tether)
+        check_all(call, every=every, foreground=foreground, fast=fast, port=port, tether=tether, paused=paused)
         return bring_up_all(call, sandbox=sandbox, timeout_s=timeout_s, at_once=at_once)
     flags = {"port": port} if port is not None else {}
+    if paused:
+        from gwctl.lifecycle.pause import pause_if_not
+
+        pause_if_not(call.target(flags))
     if foreground:
-        from gwctl.cli.foreground import supervise, supervise_ending_final_with_zero
+        from gwctl.cli.foreground import Ask, supervise, supervise_ending_final_with_zero
 
         begin = supervise_ending_final_with_zero if zero_when_final else supervise
-        return begin(call, flags, sandbox=sandbox, handed_over=handed_over, holder=holder_of(tether))
+        return begin(call, flags, Ask(sandbox, fast, handed_over, holder_of(tether)))
     try:
         with Terminal(call) as terminal:
-            result = start.up(
-                call.target(flags), sandbox=sandbox, timeout_s=timeout_s, holder=holder_of(tether), observer=terminal
+            target, holder = call.target(flags), holder_of(tether)
+            result = start.or_paused(
+                target,
+                lambda: start.up(
+                    target, sandbox=sandbox, fast=fast, timeout_s=timeout_s, holder=holder, observer=terminal
+                ),
             )
     except CredentialsMissing as missing:
         if flags or tether or not call.may_ask or not click.confirm(f"{missing.message}. Set it up now?", err=True):
@@ -78,9 +96,19 @@ def up(  # noqa: PLR0913 - one argument an option
         return set_up(call, Wishes())
     status = result.status
     if not result.started:
-        for one in status.get("drift", []):
-            call.say(f"{one['text']}; to apply it: {one['remedy']}")
-    return Outcome({**status, "started": result.started}, "" if call.quiet else ready_line(result))
+        for texts, remedy in by_remedy(status.get("drift", [])):
+            call.say("; ".join([*texts, remedy]))
+    if status["phase"] == "paused":
+        from gwctl.cli.pause_verbs import told_pause
+
+        text = told_pause(call, status["reason"], running=True)
+    else:
+        text = ready_line(result.status, "ready" if result.started else "already ready")
+        if result.started and sys.stdout.isatty():
+            at_boot = "" if status["sandbox"] else f"; at boot: {call.command('service install')}"
+            text += f'\nnext: eval "$({call.command("env")})" in your shell{at_boot}'
+    notices = [] if status["sandbox"] else call.notices()
+    return Outcome({**status, "started": result.started}, "" if call.quiet else text, notices=notices)
 
 
 @click.command("down")
@@ -118,19 +146,21 @@ def _let_go(call: Call, pid: int) -> Outcome:
     return Outcome({"profile": call.profile_name, "stopped": stopped}, "" if call.quiet else text)
 
 
-def _not_followed(call: Call) -> list[str]:
-    """Return the variables of this call that the gateway does not follow: its supervisor has others."""
+def _not_followed(call: Call) -> str:
+    """Return which variables of this call the gateway does not follow, because its supervisor has others."""
     from gwctl.supervisor.served import down_then_up, drift_of_gateway
 
     with contextlib.suppress(GwctlError):  # the supervisor reports unusable settings
         settings = call.settings()
-        remedy = down_then_up(settings)
-        return [
-            f"{one.text}; the supervisor still uses the variables from its start; to apply it: {remedy}"
+        found = [
+            one.text
             for one in drift_of_gateway(call.paths, settings)
             if settings.values[one.setting].source.startswith("$")
         ]
-    return []
+        if found:
+            told = f"to apply {'it' if len(found) == 1 else 'them'}: {down_then_up(settings)}"
+            return "; ".join([*found, "the supervisor still uses the variables from its start", told])
+    return ""
 
 
 @click.command("restart")
@@ -147,20 +177,22 @@ def restart(call: Call, *, timeout_s: float) -> Outcome:
     client = require_supervisor(call.target())
     before = client.status()
     if before["gateway"]["pid"] is None:
+        if before["phase"] == "paused":
+            raise paused(call.target(), before)
         raise TryAgain(f"no gateway to restart now: {before['reason']}", hint=call.command("wait"))
     since = int(client.command("restart")["n"])
     with Terminal(call) as terminal:
         status = follow_until_ready(call.target(), client, terminal, timeout_s=timeout_s, since=since, began_s=began_s)
-    for text in _not_followed(call):
+    if text := _not_followed(call):
         call.say(text)
-    return Outcome(status, "" if call.quiet else f"ready: {status['gateway']['base_url']}")
+    return Outcome(status, "" if call.quiet else ready_line(status))
 
 
 @click.command("wait")
 @click.option(
     "--for",
     "wanted",
-    type=click.Choice(["ready", "stopped"]),
+    type=click.Choice(["ready", "portfolio", "stopped"]),
     default="ready",
     show_default=True,
     help="State to wait for.",
@@ -171,7 +203,10 @@ def restart(call: Call, *, timeout_s: float) -> Outcome:
 @click.option("--all", "every", is_flag=True, help="Wait for every profile that `status --all` counts.")
 @verb
 def wait(call: Call, *, wanted: Wanted, timeout_s: float, every: bool) -> Outcome:
-    """Wait until the session is ready or the profile is stopped; changes nothing."""
+    """Wait until the session is ready or the profile is stopped; changes nothing.
+
+    For reading alone, --for portfolio waits until IBKR knows the login, with or without a brokerage session.
+    """
     if every:
         from gwctl.cli.all_profiles import check_all, wait_for_all
 
@@ -185,7 +220,7 @@ def wait(call: Call, *, wanted: Wanted, timeout_s: float, every: bool) -> Outcom
 @click.option(
     "--watch",
     is_flag=True,
-    help="Update the status live until Ctrl-C; without a terminal, print each change.",
+    help="Update the status live until q or Ctrl-C; without a terminal, print each change.",
 )
 @click.option("--web", is_flag=True, help="Open the status page in a browser and print its URL.")
 @click.option("--all", "every", is_flag=True, help="Show a table of all profiles.")
@@ -195,19 +230,19 @@ def status(call: Call, *, healthcheck: bool, watch: bool, web: bool, every: bool
 
     With --all, show every profile in config.toml and every other that has run. The exit code is then the most severe: 4
     if the state of one is unknown, else 150 if one runs and is not ready, else 3 if one in config.toml is stopped, else
-    0.
+    0. With --web and --all, the page shows all profiles.
     """
     if every:
-        from gwctl.cli.all_profiles import check_all, show_all
+        from gwctl.cli.all_profiles import a_running_profile, check_all, show_all
 
-        check_all(call, every=every, healthcheck=healthcheck, web=web)
-        return show_all(call, watch=watch)
+        check_all(call, every=every, healthcheck=healthcheck)
+        return _show_page(call, a_running_profile(call), "profiles") if web else show_all(call, watch=watch)
     if healthcheck:
         status, code = look_always(call.target())
         word = "hung" if code == CANNOT_TELL else status["phase"]
         return Outcome({"phase": word}, word, 0 if code == READY else 1)
     if web:
-        return _show_page(call)
+        return _show_page(call, call.target(), "")
     if watch:
         from gwctl.cli.live import watch as watch_it
 
@@ -216,19 +251,19 @@ def status(call: Call, *, healthcheck: bool, watch: bool, web: bool, every: bool
     return Outcome(status, render(status), code)
 
 
-def _show_page(call: Call) -> Outcome:
+def _show_page(call: Call, profile: Profile, path: str) -> Outcome:
     from gwctl.cli.live import open_page
     from gwctl.isolation.socket_owner import can_tell_owners
     from gwctl.lifecycle.reach import require_supervisor
 
-    client = require_supervisor(call.target())
+    client = require_supervisor(profile)
     supervisor = client.status()["supervisor"]
     if supervisor is None:
         raise TryAgain("the supervisor is just ending", hint=call.command("status"))
     # Where the system cannot tell the supervisor that the browser is ours, the page needs the token. It is no argument
     # of a program there: macOS gets the address through a pipe.
     token = "" if can_tell_owners() else f"#token={client.record.token}"
-    return open_page(call, f"{supervisor['health_url']}/{token}")
+    return open_page(call, f"{supervisor['health_url']}/{path}{token}")
 
 
 def render(status: Status) -> str:
@@ -262,8 +297,10 @@ def render(status: Status) -> str:
     if shared := together(login.get("shared_with", [])):
         lines.append(f"              {shared}")
     # An earlier version's supervisor does not report this.
-    for one in status.get("drift", []):
-        lines += [f"  settings    {one['text']}", f"              to apply it: {one['remedy']}"]
+    for texts, remedy in by_remedy(status.get("drift", [])):
+        lines += [f"  settings    {texts[0]}", *(f"              {text}" for text in [*texts[1:], remedy])]
     if status["next"]:
-        lines.append(f"  next        {status['next']['what']} in {duration(status['next']['in_s'])}")
+        what = status["next"]["what"].replace("_", " ")
+        lines.append(f"  next        {what} in {duration(status['next']['in_s'])}")
+    lines += [f"  {label:<10}  {text}" for label, text in plan_rows(status)]
     return rows(lines)

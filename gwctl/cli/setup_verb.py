@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct, field
 
-from gwctl.cli.call import Call, verb
+from gwctl.cli.call import Call, offering, verb
 from gwctl.cli.guide import SECOND_FACTORS, Guide, ask_for_account, known, short
 from gwctl.cli.output import Outcome, ready_line
 from gwctl.cli.service_places import Place, SystemdPlace, installed_places, places
 from gwctl.cli.service_verbs import Install, install_at
 from gwctl.cli.terminal import Terminal
-from gwctl.errors import BrowserMissing, Configuration, GwctlError, ProfileHeld, Usage
+from gwctl.errors import BrowserMissing, Configuration, GwctlError, JavaMissing, ProfileHeld, Unavailable, Usage
 from gwctl.lifecycle.account import Keep, keep_secret, secret_file
 from gwctl.lifecycle.settings_file import checked, pair_of, save
 from gwctl.login.codes import Method
@@ -33,8 +33,10 @@ NO_SERVICE = "no"
 @click.option("--mode", type=click.Choice(["paper", "live"]), help="Account kind.")
 @click.option("--second-factor", type=click.Choice(list(SECOND_FACTORS)), help="How a login is confirmed.")
 @click.option("--keep-password", type=click.Choice([str(keep) for keep in Keep]), help="Where the password is kept.")
-@click.option("--password-file", metavar="FILE", help="File that has the password already.")
-@click.option("--totp-secret-file", metavar="FILE", help="File that has the TOTP secret already.")
+@click.option("--password-file", metavar="FILE", shell_complete=offering("files"),
+              help="File that has the password already.")  # fmt: skip
+@click.option("--totp-secret-file", metavar="FILE", shell_complete=offering("files"),
+              help="File that has the TOTP secret already.")  # fmt: skip
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Set any other setting; repeat for several.")
 @click.option("--at-boot", type=click.Choice([NO_SERVICE, "systemd", "cron", "launchd"]),
               help="What starts it at boot.  [default: ask, else no]")  # fmt: skip
@@ -53,8 +55,7 @@ def setup(
     return set_up(call, Wishes(answers, pairs, at_boot, login=not no_login, sandbox=sandbox))
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(Struct, frozen=True):
     """What the options of a call say; by default nothing, so that everything is asked."""
 
     answers: Mapping[str, str | None] = field(default_factory=dict)
@@ -85,7 +86,7 @@ def set_up(call: Call, wishes: Wishes) -> Outcome:
     if wishes.login:
         result = _log_in(call, sandbox=wishes.sandbox, changed=changed)
         data |= {"ready": True, "base_url": result.status["gateway"]["base_url"]}
-        text = ready_line(result)
+        text = ready_line(result.status, "ready" if result.started else "already ready")
     if place is None and wishes.at_boot is None:
         place = _offered_place(guide, sandbox=wishes.sandbox)
     data["service"], code = _start_at_boot(guide, place, wishes)
@@ -94,22 +95,35 @@ def set_up(call: Call, wishes: Wishes) -> Outcome:
 
 
 def _look_at_machine(guide: Guide, *, sandbox: bool) -> None:
-    """Show Java and the browser, and install a browser if there is none; raise GwctlError."""
+    """Show Java and the browser, and install a browser if only that is missing; raise one error for all that is."""
     from gwctl.gateway.java import find_java
-    from gwctl.login.browser import find_browser, install_chromium
+    from gwctl.login.browser import find_browser
+    from gwctl.login.browser_install import install_chromium, look_at_driver
+    from gwctl.system_packages import all_missing
 
     call, settings, variables = guide.call, guide.settings, guide.call.environment.variables
+    missing: list[Unavailable] = []
+    browser = None
     if not sandbox:
-        java = find_java(settings["java"], variables)
-        call.say(f"Java {java.version}: {java.executable}")
+        try:
+            java = find_java(settings["java"], variables)
+            call.say(f"Java {java.version}: {java.executable}")
+        except JavaMissing as error:
+            missing.append(error)
+    lacking = look_at_driver(variables)
+    missing += [] if lacking is None else [lacking]
     try:
         browser = find_browser(settings["browser"], variables)
-    except BrowserMissing as missing:
-        if settings["browser"] or not guide.confirm(
-            f"{missing.message}. Install Playwright's Chromium (about 110 MB)?", default=True
+    except BrowserMissing as error:
+        if (
+            missing
+            or settings["browser"]
+            or not guide.confirm(f"{error.message}. Install Playwright's Chromium (about 110 MB)?", default=True)
         ):
-            raise
-        browser = install_chromium(variables)
+            missing.append(error)
+    if missing:
+        raise all_missing(missing)
+    browser = browser or install_chromium(variables)
     call.say(f"browser {browser.kind}: {browser.executable}")
 
 

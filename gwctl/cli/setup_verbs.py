@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gwctl.cli.call import Call, SuggestingGroup, global_options, verb
+from gwctl.cli.call import Call, SuggestingGroup, global_options, offering, verb
+from gwctl.cli.columns import PLAIN, folded, width_of
 from gwctl.cli.output import Outcome, printable, rows, wants_color
 from gwctl.cli.terminal import Terminal
 from gwctl.errors import ReleaseBroken, ReleaseMissing, Usage
@@ -47,7 +47,7 @@ def _release_facts(release: Release, *, current: bool) -> dict[str, Any]:
 
 
 @release.command("install")
-@click.argument("source", required=False, metavar="[URL|FILE]")
+@click.argument("source", required=False, metavar="[URL|FILE]", shell_complete=offering("files"))
 @click.option("--sha256", metavar="HEX", help="Accept only an archive with this checksum.")
 @verb
 def install(call: Call, *, source: str | None, sha256: str | None) -> Outcome:
@@ -82,11 +82,12 @@ def list_(call: Call) -> Outcome:
         for release in releases
     ]
     text = rows(lines) or f"none; try: {call.command('release install')}"
-    return Outcome({"releases": [_release_facts(one, current=one.version == chosen) for one in releases]}, text)
+    data = {"releases": [_release_facts(one, current=one.version == chosen) for one in releases]}
+    return Outcome(data, text, notices=call.notices())
 
 
 @release.command("use")
-@click.argument("version")
+@click.argument("version", shell_complete=offering("releases"))
 @verb
 def use(call: Call, *, version: str) -> Outcome:
     """Use VERSION for gateways started from now on."""
@@ -95,7 +96,7 @@ def use(call: Call, *, version: str) -> Outcome:
 
 
 @release.command("verify")
-@click.argument("version", required=False)
+@click.argument("version", required=False, shell_complete=offering("releases"))
 @verb
 def verify(call: Call, *, version: str | None) -> Outcome:
     """Check every file of a release against its checksum from the installation."""
@@ -147,7 +148,7 @@ def browser() -> None:
 @verb
 def install_browser(call: Call, *, window: bool) -> Outcome:
     """Install Playwright's Chromium with gwctl's interpreter."""
-    from gwctl.login.browser import install_chromium
+    from gwctl.login.browser_install import install_chromium
 
     call.say("installing Playwright's Chromium (about 110 MB)")
     browser = install_chromium(call.environment.variables, window=window)
@@ -193,8 +194,8 @@ def show(call: Call) -> Outcome:
 
 
 @sandbox.command("on")
-@click.argument("scenario")
-@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]…")
+@click.argument("scenario", shell_complete=offering("scenarios"))
+@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]…", shell_complete=offering("parameters"))
 @verb
 def on(call: Call, *, scenario: str, parameters: tuple[str, ...]) -> Outcome:
     """Turn SCENARIO on, for example `gwctl sandbox on http_503`."""
@@ -203,7 +204,7 @@ def on(call: Call, *, scenario: str, parameters: tuple[str, ...]) -> Outcome:
 
 
 @sandbox.command("off")
-@click.argument("scenario")
+@click.argument("scenario", shell_complete=offering("scenarios"))
 @verb
 def off(call: Call, *, scenario: str) -> Outcome:
     """Turn SCENARIO off."""
@@ -212,8 +213,8 @@ def off(call: Call, *, scenario: str) -> Outcome:
 
 
 @sandbox.command("do")
-@click.argument("action")
-@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]…")
+@click.argument("action", shell_complete=offering("actions"))
+@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]…", shell_complete=offering("parameters"))
 @verb
 def do(call: Call, *, action: str, parameters: tuple[str, ...]) -> Outcome:
     """Do ACTION once, for example `gwctl sandbox do drop_session`."""
@@ -228,16 +229,16 @@ def completion(_call: Call, *, shell: str) -> Outcome:
     """Print the completion script: `source <(gwctl completion bash)`."""
     from click.shell_completion import get_completion_class
 
+    from gwctl.cli.completing import VARIABLE, script_of
     from gwctl.cli.main import cli
 
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"no completion for {shell}")
-    script = kind(cli, {}, "gwctl", "_GWCTL_COMPLETE").source()
+    script = script_of(shell, kind(cli, {}, "gwctl", VARIABLE))
     return Outcome({"shell": shell, "script": script}, script)
 
 
-WIDTH = 80
 _WORDS = {"ok": "ok", "warning": "warning", "failed": "failed", "not_checked": "not checked"}
 _COLORS = {"ok": "\x1b[32m", "warning": "\x1b[33m", "failed": "\x1b[31m", "not_checked": "\x1b[2m"}
 _RESET = "\x1b[0m"
@@ -288,7 +289,7 @@ def _check_target(call: Call, file: Path, *, force: bool) -> None:
 
 
 def render(findings: list[Finding], summary: dict[str, Any], *, quiet: bool, colored: bool) -> str:
-    """Return the findings for a person, 80 columns wide; if quiet, only the problems."""
+    """Return the findings for a person, as wide as the terminal; if quiet, only the problems."""
     shown = [one for one in findings if not quiet or one.state in {"warning", "failed"}]
     width = max((len(one.check) for one in findings), default=0)
     rows = [row for one in shown for row in _rows(one, width, colored=colored)]
@@ -312,11 +313,4 @@ def _rows(finding: Finding, width: int, *, colored: bool) -> list[str]:
 
 
 def _wrapped(text: str, first: str, later: str) -> list[str]:
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=later,
-        break_long_words=False,
-        break_on_hyphens=False,
-    ) or [first.rstrip()]
+    return folded((first + text).rstrip(), width_of(sys.stdout) or PLAIN, len(later)).split("\n")

@@ -11,9 +11,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pexpect
 import psutil
 import pytest
 from cli_fakes import PROGRAM, Done, Home, one_line_with_hint
+from terminal import on_terminal
 
 from gwctl.sandbox.settings import build_standin_release
 
@@ -49,6 +51,19 @@ def test_a_mistake_in_config_toml(home: Home, config: str, said: list[str]) -> N
     assert str(home.home / "config.toml") in text
     home.gwctl("down").check(0)
     home.gwctl("status").check(3)
+
+
+def test_the_remedy_of_a_bad_value_is_a_command_that_helps(home: Home, tmp_path: Path) -> None:
+    """The editor opens on the file with the bad value; after it, the file is read."""
+    home.write_config("[defaults]\nmode = 'demo'\n")
+    assert "gwctl profile edit" in refused(home, home.gwctl("up", "--sandbox"), 78)
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nsed -i s/demo/live/ "$1"\n')
+    editor.chmod(0o755)
+    child = on_terminal(home, "profile", "edit", EDITOR=str(editor), VISUAL="")
+    child.expect_exact("config.toml is valid")
+    child.expect(pexpect.EOF)
+    assert "live" in home.gwctl("profile", "show").check(0).stdout
 
 
 @pytest.mark.parametrize("argv", [["up"], ["up", "--foreground"]])
@@ -139,6 +154,19 @@ def test_no_username_and_no_password(home: Home) -> None:
     refused(home, home.gwctl("up", "--foreground"), 78)
 
 
+@pytest.mark.parametrize(("bits", "who"), [(0o644, "every user of this machine"), (0o640, "other users"), (0o600, "")])
+def test_a_password_file_that_others_can_read_is_warned_of(home: Home, bits: int, who: str) -> None:
+    """`up` says who else can read it and what to type, as `doctor` does, and nothing of a file of this user alone."""
+    file = home.folder / "password"
+    file.write_text("canary-bad-input")
+    file.chmod(bits)
+    nowhere = str(home.folder / "no-release.zip")
+    done = home.gwctl("up", GWCTL_USERNAME="reader01", GWCTL_PASSWORD_FILE=str(file), GWCTL_RELEASE=nowhere)
+    warned = f"{who} can read the password's file: chmod 600 {file}"
+    assert (warned in done.check(69).stderr) is bool(who)
+    assert ("chmod" in done.stderr) is bool(who)
+
+
 def test_a_password_file_that_cannot_be_read(home: Home) -> None:
     """A missing or empty password file exits with 78: another source could have the wrong password."""
     empty = home.folder / "empty"
@@ -161,9 +189,9 @@ def test_a_busy_port_says_who_holds_it(home: Home) -> None:
 
 
 def test_no_browser(home: Home) -> None:
-    """A missing browser exits with 69 and names the command that installs one."""
+    """A browser that is not where the setting says exits with 69, names the setting, and the command that finds it."""
     text = refused(home, home.gwctl("up", "--sandbox", GWCTL_BROWSER="/nowhere/chromium"), 69)
-    assert "gwctl browser install" in text
+    assert "the setting browser: `gwctl profile show`" in text
     refused(home, home.gwctl("browser", "show", GWCTL_BROWSER="/nowhere/chromium"), 69)
 
 

@@ -102,6 +102,23 @@ def test_what_the_supervisor_was_started_with_is_shown(wide: Home) -> None:
     }
 
 
+def test_one_command_that_applies_several_settings_is_said_once(home: Home) -> None:
+    """`status` and `up` name each setting, and then what applies all of them."""
+    home.gwctl("up", "--sandbox", "--fast").check(0)
+    home.write_config("[defaults]\ntickle_interval_s = 40\ncheck_interval_s = 7\ncertificate_names = ['new.test']\n")
+    wait_for(lambda: len(home.status()["drift"]) == 3, 10, "the supervisor has seen them")
+    shown = home.gwctl("status").check(0).stdout
+    since, remedy = "was changed since the supervisor started", "gwctl down --keep-session, then gwctl up"
+    keys = [line.split()[-7] for line in shown.splitlines() if line.endswith(since)]
+    assert sorted(keys) == ["check_interval_s", "tickle_interval_s"]
+    assert f"              to apply them: {remedy}\n" in shown
+    assert "              to apply it: gwctl restart\n" in shown
+    assert shown.count(remedy) == 1
+    told = home.gwctl("up", "--sandbox").check(0).stderr
+    assert told.count(since) == 2
+    assert told.count(remedy) == 1
+
+
 def test_a_certificate_is_renewed_at_a_start_and_not_under_a_gateway(home: Home) -> None:
     """In its last 30 days `up` still adopts the running gateway; `restart` then creates a new certificate."""
     home.gwctl("up", "--sandbox").check(0)

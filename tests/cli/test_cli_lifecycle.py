@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cli_fakes import PROGRAM, Home, one_line_with_hint, wait_for
+from processes import words_of
 from rig import delete
 
 
@@ -24,7 +25,10 @@ def ready(sandbox: Home) -> Home:
 def test_restart_gives_a_new_gateway_and_the_same_session(ready: Home) -> None:
     """`restart` returns with a new, ready gateway process and sends no password."""
     before, submits = ready.status(), ready.sandbox_submits()
-    assert ready.gwctl("restart").check(0).stdout == f"ready: https://localhost:{ready.port}/v1/api\n"
+    line = f"● default: ready · SANDBOX · https://localhost:{ready.port}/v1/api\n"
+    done = ready.gwctl("restart").check(0)
+    assert done.stdout == line
+    assert "trying until" not in done.stderr, "what a person asked for is no trouble"
     after = ready.status()
     assert after["ready"]
     assert after["gateway"]["pid"] != before["gateway"]["pid"]
@@ -63,7 +67,7 @@ def test_a_live_profile_plays_a_live_account(ready: Home) -> None:
     ready.gwctl("down", "--keep-session").check(0)
     ready.gwctl("up", "--sandbox", GWCTL_MODE="live").check(0)
     assert '"U1234567"' in ready.gwctl("api", "GET", "/portfolio/accounts").check(0).stdout
-    assert len([one for one in ready.processes() if "gwctl.sandbox.ibkr" in one.cmdline()]) == 1
+    assert len([one for one in ready.processes() if words_of(one).endswith("-m gwctl.sandbox")]) == 1
     ready.gwctl("down").check(0)
     assert ready.left() == []
 
@@ -91,8 +95,8 @@ def test_eight_ups_at_the_same_moment_start_one(ready: Home) -> None:
         for status in [json.loads(stdout)["data"]]
     }
     assert len(seen) == 1
-    supervisors = [one for one in ready.processes() if "--foreground" in one.cmdline()]
-    gateways = [one for one in ready.processes() if "root/conf.yaml" in " ".join(one.cmdline())]
+    supervisors = [one for one in ready.processes() if "--foreground" in words_of(one)]
+    gateways = [one for one in ready.processes() if "root/conf.yaml" in words_of(one)]
     assert len(supervisors) == 1
     assert {one.pid for one in gateways if one.ppid() != 1 and one.name() == "bash"} or gateways
     assert len({os.getpgid(one.pid) for one in gateways}) == 1

@@ -285,7 +285,7 @@ def test_all_that_run_already_are_left_alone(ready: Machine) -> None:
     """A second `up --all` is quick, starts no process and changes nothing; with --quiet it prints nothing."""
     before = ready.look()
     done = ready.gwctl(*SANDBOX).check(0)
-    assert done.stdout.count("already ready: ") == 2
+    assert done.stdout.count("already ready · ") == 2
     assert done.stdout.endswith("2 of 2 profiles ready\n")
     quiet = ready.gwctl(*SANDBOX, "--quiet").check(0)
     assert (quiet.stdout, quiet.stderr) == ("", "")
@@ -348,18 +348,23 @@ def supervisor_of(home: Home, name: str) -> Path:
     return home.home / "state" / "profiles" / name / "supervisor.json"
 
 
+def interrupted(machine: Machine, last: str) -> str:
+    """Interrupt `up --all` once the supervisor of its last profile runs; return what it printed."""
+    call = machine.start(*SANDBOX, "--at-once", "1")
+    wait_for(supervisor_of(machine, last).exists, 60, "the last one's supervisor runs")
+    call.send_signal(signal.SIGINT)
+    stdout, stderr = call.communicate(timeout=80)
+    assert call.returncode == 130
+    assert "stopped what this command had started" in stderr
+    return str(stdout)
+
+
 def test_ctrl_c_stops_what_the_call_started_and_nothing_else(pair: Machine) -> None:
     """INT with one of ours ready and one starting: 130, both gone; a profile that ran before keeps its session."""
     pair.gwctl("--profile", "two", "down").check(0)
     pair.create("later")
     kept = pair.look()["one"]["supervisor"]["pid"]
-    call = pair.start(*SANDBOX, "--at-once", "1")
-    wait_for(supervisor_of(pair, "later").exists, 60, "the last one's supervisor runs")
-    call.send_signal(signal.SIGINT)
-    stdout, stderr = call.communicate(timeout=80)
-    assert call.returncode == 130
-    assert "stopped what this command had started" in stderr
-    assert "(profile two)" in stdout
+    assert "● two: ready" in interrupted(pair, "later")
     try:
         phases = {name: (one["phase"], (one["supervisor"] or {}).get("pid")) for name, one in pair.look().items()}
         assert phases == {"one": ("ready", kept), "two": ("stopped", None), "later": ("stopped", None)}
@@ -367,6 +372,31 @@ def test_ctrl_c_stops_what_the_call_started_and_nothing_else(pair: Machine) -> N
         assert works_in == {"one"}
     finally:
         pair.gwctl("profile", "delete", "later").check(0)
+
+
+def test_ctrl_c_stops_a_paused_profile_that_the_call_started(machine: Machine) -> None:
+    """A paused profile's supervisor was started as well: it stops, and the pause stays for the next start."""
+    machine.create("a", "b")
+    machine.gwctl("--profile", "a", "pause", "--reason", "by hand").check(0)
+    assert "paused: by hand (profile a)" in interrupted(machine, "b")
+    found = machine.look()
+    assert {name: one["phase"] for name, one in found.items() if name in {"a", "b"}} == {"a": "stopped", "b": "stopped"}
+    assert found["a"]["paused"]["reason"] == "by hand"
+    assert machine.left() == []
+
+
+def test_a_paused_profile_is_counted_as_paused(machine: Machine) -> None:
+    """`up --all` says how many are ready and how many paused, exits with 0, and knows what it has started."""
+    machine.create("a", "b")
+    machine.gwctl("--profile", "a", "pause").check(0)
+    told = machine.gwctl(*SANDBOX, "--json").check(0).envelope["data"]["profiles"]
+    assert [(one["profile"], one["data"]["phase"], one["data"]["started"]) for one in told] == [
+        ("a", "paused", True),
+        ("b", "ready", True),
+    ]
+    assert machine.gwctl(*SANDBOX).check(0).stdout.splitlines()[-1] == "1 of 2 profiles ready, 1 paused"
+    told = machine.gwctl(*SANDBOX, "--json").check(0).envelope["data"]["profiles"]
+    assert [one["data"]["started"] for one in told] == [False, False]
 
 
 def test_term_reaches_each_call_under_way(machine: Machine) -> None:

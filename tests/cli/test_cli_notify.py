@@ -14,6 +14,7 @@ import pytest
 from canaries import Canaries, Watch
 from chaos.worlds import plain_release
 from cli_fakes import Home, RealHome, a_real_home, one_line_with_hint, wait_for
+from processes import words_of
 from webhook import Webhook, a_webhook
 
 from gwctl.integrations import notify
@@ -182,7 +183,7 @@ def wait_ready(real: RealHome, entries: int) -> None:
 
 def tellers(real: RealHome) -> list[psutil.Process]:
     """Return the processes that are sending to a webhook now."""
-    return [one for one in real.processes() if "notify_child" in " ".join(one.cmdline())]
+    return [one for one in real.processes() if "notify_child" in words_of(one)]
 
 
 @pytest.mark.browser

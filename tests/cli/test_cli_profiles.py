@@ -99,6 +99,17 @@ def test_a_password_command(home: Home) -> None:
     assert "password_command failed" in one_line_with_hint(home.gwctl("secret", "check").check(78))
 
 
+def test_a_command_is_set_as_config_toml_has_it(home: Home) -> None:
+    """`profile set` takes the list that its own error shows; a single text is not split."""
+    home.gwctl("profile", "create", "default").check(0)
+    home.gwctl("profile", "set", "default", 'password_command=["echo", "canary-command"]').check(0)
+    assert home.gwctl("secret", "check").check(0).stdout == "password: password_command\n"
+    for wrong in ("echo canary", '["echo"', "[]", "5"):
+        said = one_line_with_hint(home.gwctl("profile", "set", "default", f"password_command={wrong}").check(78))
+        assert 'such as ["pass", "show", "ibkr"]' in said
+    assert home.gwctl("secret", "check").check(0).stdout == "password: password_command\n"
+
+
 def test_delete_keeps_what_was_refused(home: Home) -> None:
     """The count of a deleted profile stays its username's: for another profile, and after the last one (law 2)."""
     for name in ("a", "b"):

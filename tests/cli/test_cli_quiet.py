@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from cli_fakes import CALL_TIMEOUT_S, Home, wait_for
+from processes import words_of
 from rig import Done
 
 from gwctl.errors import Configuration
@@ -210,7 +211,7 @@ def ends(calls: list[subprocess.Popen[str]]) -> list[Done]:
 
 def supervisors(home: Home) -> list[int]:
     """Return the home's supervisors."""
-    return [one.pid for one in home.processes() if "--handed-over" in one.cmdline()]
+    return [one.pid for one in home.processes() if "--handed-over" in words_of(one)]
 
 
 @pytest.mark.wide

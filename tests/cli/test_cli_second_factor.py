@@ -71,7 +71,7 @@ def test_a_code_is_asked_for_where_somebody_is(sandbox: Home) -> None:
     ) == 1
 
     child = on_terminal(sandbox, "login")
-    child.expect(f"{ASKED}: ")
+    child.expect(rf"{ASKED} \((180|17\d) s left\): ")
     assert sandbox.status()["phase"] == "awaiting_second_factor"
     child.sendline(CODE)
     assert "logged in" in expect_end(child, 0)
@@ -85,13 +85,13 @@ def test_two_wrong_codes_are_enough(sandbox: Home) -> None:
     demand(sandbox, "app", code=CODE)
     before = sandbox.gwctl("sandbox", "show", "--json").envelope["data"]["login"]["submits"]
     child = on_terminal(sandbox, "login")
-    child.expect(f"{ASKED}: ")
+    child.expect(rf"{ASKED}( \(\d+ s left\))?: ")
     interrupt(child)
     assert sandbox.status()["phase"] == "awaiting_second_factor"
     child = on_terminal(sandbox, "login")
-    child.expect(f"{ASKED}: ")
+    child.expect(rf"{ASKED}( \(\d+ s left\))?: ")
     child.sendline("111111")
-    child.expect(f"{ASKED_AGAIN}: ")
+    child.expect(rf"{ASKED_AGAIN} \(\d+ s left\): ")
     child.sendline("222222")
     shown = expect_end(child, 77)
     assert "IBKR refused the second factor" in shown

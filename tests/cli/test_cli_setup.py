@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from cli_fakes import PROGRAM, Done, Home, RealHome, a_home, a_real_home, one_li
 from service_fakes import OfflineSystemctl, RecordingSystemctl, RefusingSystemctl
 from terminal import on_terminal
 
+from gwctl.cli.call import Call
+from gwctl.cli.service_places import LaunchdPlace, SystemdPlace
 from gwctl.config import Settings, load
 from gwctl.credentials import Sources, find
 from gwctl.environment import Environment
@@ -76,7 +79,7 @@ def test_a_person_answers_each_question(real: RealHome) -> None:
     answer(terminal, "IBKR password", PASSWORD)
     terminal.expect_exact("saved in")
     answer(terminal, "Start it at boot with", "n")
-    terminal.expect_exact("ready: https://localhost:")
+    terminal.expect("ready · .*https://localhost:")
     terminal.expect_exact('eval "$(gwctl env)"')
     terminal.expect(pexpect.EOF)
     terminal.close()
@@ -103,7 +106,7 @@ def _run_again(real: RealHome) -> None:
     ):
         answer(terminal, question, "")
     answer(terminal, "Start it at boot with", "n")
-    terminal.expect_exact("ready: https://localhost:")
+    terminal.expect("ready · .*https://localhost:")
     terminal.expect(pexpect.EOF)
     assert (real.home / "config.toml").read_text() == written
     assert real.status()["gateway"]["pid"] == before
@@ -133,14 +136,21 @@ def test_flags_answer_every_question(real: RealHome, tmp_path: Path) -> None:
 def test_the_sandbox_needs_no_answer(home: Home) -> None:
     """No account, no question, nothing written but the sandbox's own files."""
     done = home.gwctl("setup", "--sandbox").check(0)
-    assert done.stdout.startswith("ready: https://localhost:")
+    assert done.stdout.startswith("● default: ready · ")
     assert not (home.home / "config.toml").exists()
 
 
 @pytest.mark.parametrize(
     ("flags", "fed", "code", "said"),
     [
-        ([], "", 2, "IBKR username is not known, and nobody can be asked\ngwctl setup --username …"),
+        ([], "pw\n", 2, "IBKR username is not known, and nobody can be asked\ngwctl setup --username …"),
+        ([], "", 2, "IBKR username is not known, no IBKR password on stdin, and nobody can be asked"),
+        (
+            ["--second-factor", "totp"],
+            "",
+            2,
+            "no TOTP secret on stdin, and nobody can be asked\ngwctl setup --username … --password-file FILE --totp-",
+        ),
         (["--username", "a\nb"], "", 78, "username = 'a\\nb' (the command line) is not one line of text"),
         (["--username", "wren"], "", 2, "no IBKR password on stdin, and nobody can be asked"),
         (["--username", "wren", "--password-file", "/none"], "", 78, "cannot read the password from /none: No such"),
@@ -369,6 +379,33 @@ def test_the_service_manager_is_found(installed: Home) -> None:
     assert done.envelope["data"]["kind"] == "systemd"
 
 
+def test_a_file_for_another_system_is_not_said_to_run_here(installed: Home) -> None:
+    """It is written, for a machine that has such a manager; no command is named that this one does not have."""
+    kind, system = ("systemd", "Linux") if sys.platform == "darwin" else ("launchd", "macOS")
+    own: dict[str, Any] = {"HOME": str(installed.folder), "XDG_CONFIG_HOME": None}
+    done = installed.gwctl("service", "install", f"--{kind}", "--sandbox", **own).check(0)
+    installed_at, said = done.stdout.splitlines()
+    file = Path(installed_at.removeprefix("installed: "))
+    assert file.exists()
+    assert said == f"it was written for {system}, and is not loaded here"
+    removed = installed.gwctl("service", "uninstall", f"--{kind}", **own).check(0)
+    assert removed.stdout == f"removed: {file}\n"
+    assert not file.exists()
+
+
+def test_a_unit_on_macos_and_an_agent_on_linux_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither names a command of the other system."""
+    call = Call(environment=Environment({"HOME": str(tmp_path), "GWCTL_HOME": str(tmp_path), "PATH": str(tmp_path)}))
+    for here, place, system in (
+        ("darwin", SystemdPlace(call, system=False), "Linux"),
+        ("linux", LaunchdPlace(call), "macOS"),
+    ):
+        with monkeypatch.context() as on:
+            on.setattr(sys, "platform", here)
+            said = place.load(changed=True, start=True)
+        assert said == (False, [f"it was written for {system}, and is not loaded here"])
+
+
 @pytest.mark.browser
 @pytest.mark.timeout(150)
 def test_a_service_that_cannot_be_installed_ends_no_session(home: Home) -> None:
@@ -379,7 +416,7 @@ def test_a_service_that_cannot_be_installed_ends_no_session(home: Home) -> None:
     done = home.gwctl("setup", "--sandbox", "--at-boot", "systemd", PATH=refusing.path(path), **own)
     assert done.exit_code != 0
     assert "not started at boot: " in done.stderr
-    assert done.stdout.startswith("ready: ")
+    assert done.stdout.startswith("● default: ready · ")
     assert home.status()["ready"]
     pid = home.status()["supervisor"]["pid"]
     unit = folder / ".config" / "systemd" / "user" / "gwctl-default.service"
@@ -442,6 +479,26 @@ def test_ctrl_c_changes_nothing(installed: Home) -> None:
         assert not list(installed.home.glob("*.password"))
 
 
+def test_an_open_pipe_is_not_waited_for_in_vain(installed: Home) -> None:
+    """Without a username the call fails in any case, as in an `ssh` without a terminal: at once."""
+    quiet, open_end = os.pipe()
+    try:
+        started = subprocess.run(
+            [*PROGRAM, "setup", "--no-login"],
+            env=installed.environment(),
+            stdin=quiet,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(quiet)
+        os.close(open_end)
+    assert started.returncode == 2
+    assert "IBKR username is not known, no IBKR password on stdin" in started.stderr
+
+
 def test_a_machine_that_lacks_something(installed: Home) -> None:
     """No Java, a browser that is not there, a port that is taken, a settings file that may not be written."""
     for pair, said in (("java=/none/java", "/none/java"), ("browser=/none/chromium", "/none/chromium")):
@@ -449,6 +506,24 @@ def test_a_machine_that_lacks_something(installed: Home) -> None:
     installed.write_config("[profiles.default\n")
     assert "is not valid TOML" in one_line_with_hint(installed.gwctl(*FLAGS, stdin="pw\n").check(78))
     assert (installed.home / "config.toml").read_text() == "[profiles.default\n"
+    assert not list(installed.home.glob("*.password"))
+
+
+def test_a_machine_that_lacks_several_things(installed: Home, tmp_path: Path) -> None:
+    """A browser and a library that Playwright needs are one error, not a second one after the first is solved."""
+    driver = tmp_path / "packages" / "playwright" / "driver"
+    driver.mkdir(parents=True)
+    (driver.parent / "__init__.py").touch()
+    node = driver / "node"
+    node.write_text(
+        '#!/bin/sh\necho "$0: error while loading shared libraries: libatomic.so.1: cannot open it" >&2\nexit 127\n'
+    )
+    node.chmod(0o755)
+    own: dict[str, Any] = {"PYTHONPATH": str(tmp_path / "packages"), "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path / "none")}
+    done = installed.gwctl(*FLAGS, "--set", "browser=playwright", stdin="pw\n", **own).check(69)
+    said = one_line_with_hint_at_end(done)
+    assert "libatomic.so.1" in said
+    assert "the browser 'playwright' was not found" in said
     assert not list(installed.home.glob("*.password"))
 
 

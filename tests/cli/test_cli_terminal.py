@@ -18,7 +18,8 @@ def test_phases_are_shown_as_they_pass(home: Home) -> None:
     child = on_terminal(home, "up", "--sandbox")
     for phase in ("starting the gateway", "gateway answers on port", "logging in", "form filled", "authenticated"):
         child.expect(f"✓.{{0,20}}{phase}")
-    child.expect(rf"ready: https://localhost:{home.port}/v1/api")
+    child.expect(rf"ready · SANDBOX · https://localhost:{home.port}/v1/api")
+    child.expect_exact('next: eval "$(gwctl env)" in your shell')
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
@@ -54,6 +55,25 @@ def test_trouble_has_no_tick_and_an_end(tmp_path: Path, real_release_zip: Path) 
         child.expect(r"1[67]\d s left")
         child.sendintr()
         child.expect(pexpect.EOF)
+
+
+@pytest.mark.real_gateway
+def test_a_name_without_an_address_is_said(tmp_path: Path, real_release_zip: Path) -> None:
+    """Without DNS, the reason names the host."""
+    with a_real_home(tmp_path, real_release_zip) as real:
+        real.variables |= {"GWCTL_PASSWORD": real.account.password, "GWCTL_UPSTREAM": "https://ibkr.invalid"}
+        child = on_terminal(real, "up", "--timeout", "60")
+        child.expect(r"IBKR cannot be reached: ibkr\.invalid has no address; trying until \d\d:\d\d; gwctl\s+doctor")
+        child.sendintr()
+        child.expect(pexpect.EOF)
+
+
+def test_a_sandbox_out_of_reach_is_not_a_name_without_an_address(home: Home) -> None:
+    """A sandbox does not use the upstream's name, which may well have no address."""
+    home.variables["GWCTL_UPSTREAM"] = "https://ibkr.invalid"
+    home.gwctl("up", "--sandbox", "--fast").check(0)
+    home.gwctl("sandbox", "do", "refuse", "for_s=60").check(0)
+    assert "IBKR cannot be reached; trying until" in home.gwctl("restart", "--timeout", "25").check(75).stderr
 
 
 def test_ctrl_c_on_the_keyboard(home: Home) -> None:
@@ -94,7 +114,7 @@ def test_phases_without_colour(home: Home) -> None:
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 69
-    assert "gwctl browser install" in (child.before or "")
+    assert "`gwctl profile show`" in (child.before or "")
     assert COLOUR.search(child.before or "") is None
 
 

@@ -6,6 +6,8 @@ import copy
 import http.client
 import json
 import os
+import re
+import shlex
 import stat
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ import pyte
 import pytest
 from cli_fakes import PROGRAM, Home, wait_for
 
+from gwctl.cli.history_views import worst_by_cell
 from gwctl.cli.live import screen
 from gwctl.history.journal import read_entries
 from gwctl.history.report import LastSign, Lately, look_back
@@ -64,6 +67,10 @@ def test_the_screen_shows_changed_settings(day: Lately) -> None:
     text = "\n".join(_plain({**page_rig.READY, "drift": [drift]}, day))
     assert "settings: allow_ips was changed" in text
     assert "to apply it: gwctl restart" in text
+    another = {"setting": "java_options", "text": "java_options was changed", "remedy": "gwctl restart"}
+    text = "\n".join(_plain({**page_rig.READY, "drift": [drift, another]}, day))
+    assert "settings: java_options was changed" in text
+    assert text.count("gwctl restart") == 1, "one command applies both"
     assert "settings:" not in "\n".join(_plain(page_rig.READY, day))
 
 
@@ -90,11 +97,12 @@ def test_a_stopped_profile_and_an_unreadable_journal_have_a_screen() -> None:
 
 
 def test_the_bar_shows_the_worst_of_each_part(day: Lately) -> None:
-    """An outage of two seconds is visible in a day's bar; the time before the first entry is empty."""
+    """An outage of two seconds is visible in a day's bar, stopped time as such; time before the journal is empty."""
     bar = next(line for line in _plain(page_rig.READY, day) if line.startswith("  last day"))[14:]
-    assert bar.startswith(" ")
+    assert bar.startswith(".")
     assert bar.count("x") == 2
-    assert set(bar.strip()) <= {"█", "x", "▒"}
+    assert set(bar) <= {".", "█", "x", "▒"}
+    assert worst_by_cell(day.history.stretches, day.began_s - 86_400, day.ended_s, 2)[0] is None
 
 
 class Terminal:
@@ -128,6 +136,42 @@ class Terminal:
         return int(self.child.exitstatus if self.child.exitstatus is not None else -1)
 
 
+class Shell:
+    """A person's bash, with job control, in which `gwctl` is the program under test."""
+
+    PROMPT = "next> "
+
+    def __init__(self, home: Home) -> None:
+        environment = {**home.environment(NO_COLOR=None), "TERM": "xterm", "LANG": "C.UTF-8", "PS1": self.PROMPT}
+        self.child: pexpect.spawn[str] = pexpect.spawn(
+            "bash", ["--norc", "--noprofile", "-i"], env=environment, dimensions=(ROWS, COLUMNS), encoding="utf-8"
+        )
+        self.prompt()
+        self.type(f'gwctl() {{ {shlex.join(PROGRAM)} "$@"; }}')
+        self.prompt()
+        self.settings = self.ask("$(stty -g)")
+
+    def prompt(self) -> None:
+        """Wait for the shell's prompt."""
+        self.child.expect_exact(self.PROMPT, timeout=30)
+
+    def type(self, line: str) -> None:
+        """Type a line."""
+        self.child.sendline(line)
+
+    def ask(self, expression: str) -> str:
+        """Return what an expression of the shell's expands to."""
+        self.type(f'echo "<{expression}>"')
+        self.child.expect("[\r\n]<([^<>]*)>\r", timeout=30)
+        answer = self.child.match.group(1) if isinstance(self.child.match, re.Match) else ""
+        self.prompt()
+        return str(answer)
+
+    def is_sound(self) -> bool:
+        """Say whether the terminal's settings are the shell's own."""
+        return self.ask("$(stty -g)") == self.settings
+
+
 @pytest.fixture
 def terminal(sandbox: Home) -> Iterator[Terminal]:
     """Yield a terminal that watches the sandbox."""
@@ -156,6 +200,54 @@ def test_without_colour_it_is_drawn_without_colour(sandbox: Home) -> None:
     assert terminal.close() == 130
     assert b"\x1b[1;32m" not in terminal.raw
     assert b"\x1b[32m" not in terminal.raw
+
+
+@pytest.mark.parametrize("argv", [["--watch"], ["--watch", "--all"]])
+def test_q_leaves_it_and_the_key_is_shown(home: Home, argv: list[str]) -> None:
+    """The last line names the key; q exits with 0 at once, without Enter, and is not echoed."""
+    shell = Shell(home)
+    shell.type(f"gwctl status {' '.join(argv)}")
+    shell.child.expect("q quit", timeout=30)
+    shell.child.send("q")
+    shell.prompt()
+    assert shell.ask("$?") == "0"
+    assert shell.is_sound()
+
+
+def test_every_other_way_out_leaves_the_terminal_as_it_was(home: Home) -> None:
+    """Ctrl-Z and fg, Ctrl-C, SIGTERM and a job in the background neither lose the keys nor spoil the shell."""
+    shell = Shell(home)
+    for end, code in (("\x03", "130"), ("kill -TERM", "143"), ("q", "0")):
+        shell.type("gwctl status --watch")
+        shell.child.expect("q quit", timeout=30)
+        shell.child.send("\x1a")
+        shell.prompt()
+        assert shell.is_sound()
+        if end.startswith("kill"):
+            shell.type("kill -TERM %1; fg")
+        else:
+            shell.type("fg")
+            shell.child.expect("q quit", timeout=30)
+            shell.child.send(end)
+        shell.prompt()
+        assert shell.ask("$?") == code
+        assert shell.is_sound()
+    shell.type("gwctl status --watch &")
+    shell.child.expect("stopped", timeout=30)
+    shell.type("kill %1; wait %1")
+    shell.prompt()
+    assert shell.is_sound()
+
+
+def test_without_a_terminal_as_stdin_no_key_is_read(home: Home) -> None:
+    """What is piped into it is nobody's key; the screen shows none."""
+    shell = Shell(home)
+    shell.type("yes q | gwctl status --watch")
+    shell.child.expect("last day", timeout=30)
+    with pytest.raises(pexpect.TIMEOUT):
+        shell.child.expect([shell.PROMPT, "q quit"], timeout=2.5)
+    shell.child.sendintr()
+    shell.prompt()
 
 
 def test_without_a_terminal_it_is_a_line_a_change(home: Home) -> None:
@@ -236,6 +328,21 @@ def test_web_of_a_stopped_profile_says_what_to_type(home: Home) -> None:
     done = home.gwctl("status", "--web")
     assert done.exit_code == 75
     assert "try: gwctl up" in done.stderr
+    done = home.gwctl("status", "--web", "--all")
+    assert done.exit_code == 75
+    assert "no profile is running" in done.stderr
+    assert "try: gwctl up --all" in done.stderr
+
+
+@pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("", 200)])
+def test_streams_are_for_the_pages_themselves(tmp_path: Path, site: str, status: int) -> None:
+    """Another site's page can neither take up the places of viewers nor start the process that lists all profiles."""
+    with page_rig.a_page(tmp_path) as shown:
+        for path in ("/live", "/profiles/live"):
+            connection = http.client.HTTPConnection(shown.url.removeprefix("http://"), timeout=20)
+            connection.request("GET", path, headers={"Sec-Fetch-Site": site} if site else {})
+            assert connection.getresponse().status == status
+            connection.close()
 
 
 def test_the_page_has_room_for_so_many(tmp_path: Path) -> None:

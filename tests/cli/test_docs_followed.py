@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyotp
 import pytest
 from cli_fakes import Home, RealHome, a_real_home
 from following import BLOCK, DOCS, MARK, USER, editor, follow
@@ -20,7 +21,7 @@ from webhook import a_webhook
 
 from gwctl.sandbox.settings import Account
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(320)]
 
 ELSEWHERE = ("how-to/systemd.md", "unattended.md")
 PASSWORD = "canary-of-a-reader"
@@ -44,13 +45,23 @@ def paper(tmp_path: Path, real_release_zip: Path) -> Iterator[RealHome]:
 
 def test_tutorial(paper: RealHome) -> None:
     """A session on the sandbox, broken and recovered, and one of a paper account on the real gateway."""
-    said = follow("tutorial.md", paper.folder, paper.environment(EDITOR=str(editor(paper.folder, PASSWORD))))
+    said = follow(
+        "tutorial.md", paper.folder, paper.environment(EDITOR=str(editor(paper.folder, {"ibkr-password": PASSWORD})))
+    )
     for one in ("portfolio/accounts", "DU", "● default: ready", "uptime", "stopped"):
         assert one in said, one
     assert PASSWORD not in said
     assert paper.status()["ready"]
     assert paper.status()["sandbox"] is False
     assert [submit.outcome for submit in paper.stand_in.state.desk.submits] == ["success"]
+
+
+def test_pause(home: Home) -> None:
+    """The session is given away, which the status says, and is ready again."""
+    home.gwctl("up", "--sandbox").check(0)
+    said = follow("how-to/pause-and-standby.md", home.folder, home.environment())
+    assert "trading in TWS" in said
+    assert home.status()["ready"]
 
 
 def test_clients(home: Home) -> None:
@@ -75,6 +86,13 @@ def test_ci(home: Home) -> None:
     assert said.count("1 passed") == 2
     assert said.count('"DU') >= 1
     assert not list((home.folder / ".gwctl").glob("state/profiles/*/supervisor.json"))
+
+
+def test_sandbox(home: Home) -> None:
+    """The page's bot buys on a sandbox without a browser, and nothing is left."""
+    said = follow("sandbox.md", home.folder, home.environment(GWCTL_BROWSER="/nonexistent/browser"))
+    assert "2 passed" in said
+    assert home.left() == []
 
 
 def test_several_accounts(home: Home) -> None:
@@ -112,17 +130,50 @@ def test_notifications(home: Home) -> None:
     assert (home.folder / "news").read_text().count("\n") == 1
 
 
-def test_troubleshooting(paper: RealHome) -> None:
+def test_doctor(paper: RealHome) -> None:
     """Doctor finds nothing wrong with a healthy home, and writes its bundle."""
-    said = follow("how-to/troubleshooting.md", paper.folder, paper.environment(GWCTL_USERNAME=USER))
+    said = follow("reference/doctor.md", paper.folder, paper.environment(GWCTL_USERNAME=USER))
     assert "\nfailed " not in said
     assert (paper.folder / "report.zip").stat().st_mode & 0o777 == 0o600
+
+
+def test_problems(home: Home) -> None:
+    """What to ask first says nothing bad of a session that is well; each problem is listed at the top."""
+    home.gwctl("up", "--sandbox").check(0)
+    said = follow("how-to/troubleshooting.md", home.folder, home.environment())
+    assert "● default: ready" in said
+    page = (DOCS / "how-to" / "troubleshooting.md").read_text()
+    listed, _, answers = page.partition("\n## ")
+    assert listed.count("](#") == answers.count("\n### ") > 20
+
+
+def test_live_account(tmp_path: Path, real_release_zip: Path) -> None:
+    """The rehearsals in the sandbox end as the page says; a live account with a TOTP secret is set up and ready."""
+    secret = pyotp.random_base32()
+    account = Account(username="YOUR_LIVE_USER", password=PASSWORD, mode="live", totp_secret=secret)
+    typed = {"ibkr-password": PASSWORD, "ibkr-totp": f"{secret[:4]} {secret[4:]}"}
+    with a_real_home(tmp_path, real_release_zip, account) as home:
+        del home.variables["GWCTL_USERNAME"]
+        said = follow("live-account.md", home.folder, home.environment(EDITOR=str(editor(home.folder, typed))))
+        assert home.status()["ready"]
+        assert [submit.outcome for submit in home.stand_in.state.desk.submits] == ["second_factor_asked", "success"]
+    rehearsed = said.partition("YOUR_LIVE_USER")[0]
+    for one in (
+        "approve it within 180 s",
+        "IBKR refused the second factor",
+        "cleared the refused logins",
+        "● default: ready · LIVE",
+    ):
+        assert one in said, one
+    assert rehearsed.count("\nstopped\n") == 2
+    assert PASSWORD not in said
+    assert secret not in said
 
 
 def test_marked_blocks_are_found() -> None:
     """A mark without a block, or a page that no test follows, would leave commands untested."""
     followed = {
-        "tutorial.md",
+        *("live-account.md", "reference/doctor.md", "sandbox.md", "tutorial.md", "how-to/pause-and-standby.md"),
         *(f"how-to/{name}.md" for name in ("ci", "clients", "monitoring", "notifications", "pytest", "python")),
         *(f"how-to/{name}.md" for name in ("several-accounts", "troubleshooting")),
         *ELSEWHERE,

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -32,6 +33,8 @@ STATUS_KEYS: dict[str, Any] = {
     "mode": str,
     "username": OPTIONAL,
     "show_username": bool,
+    "paused": OPTIONAL,
+    "planned": {"logins_from": OPTIONAL, "relogin_at": OPTIONAL},
     "gateway": {
         "pid": int,
         "port": int,
@@ -52,6 +55,7 @@ STATUS_KEYS: dict[str, Any] = {
         "sso_expires_s": float,
         "server_name": str,
         "last_tickle_age_s": float,
+        "sso": bool,
     },
     "supervisor": {"pid": int, "uptime_s": float, "rss_bytes": int, "health_url": str},
     "login": {
@@ -74,7 +78,7 @@ STATUS_KEYS: dict[str, Any] = {
 }
 PHASES = {
     *("stopped", "starting", "logging_in", "awaiting_second_factor", "ready", "degraded", "recovering", "backoff"),
-    *("locked_out", "stopping"),
+    *("locked_out", "stopping", "paused"),
 }
 
 
@@ -146,7 +150,7 @@ def test_up_again_touches_nothing(sandbox: Home, record_property: Callable[[str,
         began_s = time.perf_counter()
         done = sandbox.run_program("up", "--sandbox").check(0)
         lengths_s.append(time.perf_counter() - began_s)
-        assert done.stdout == f"already ready: https://localhost:{sandbox.port}/v1/api (profile default, SANDBOX)\n"
+        assert done.stdout == f"● default: already ready · SANDBOX · https://localhost:{sandbox.port}/v1/api\n"
         assert done.stderr == ""
     after = sandbox.fingerprint()
     # The supervisor keeps working meanwhile: what it writes itself does not count.
@@ -212,6 +216,66 @@ def test_env_has_exactly_the_variables_of_the_contract(sandbox: Home) -> None:
         text = bundle.read()
         assert text.count("BEGIN CERTIFICATE") > 100
         assert ours.read().strip() in text
+
+
+STAND_IN_DOCKER = """#!/bin/sh
+# Takes the options that `gwctl env --docker` gives, and runs the command with the variables that they set alone.
+[ "$1" = run ] && shift
+while :; do
+  case $1 in
+    --env=*) set -- "$@" "${1#--env=}" && variables=$((variables + 1)) ;;
+    --network=host | --user=* | --volume=*) ;;
+    *) break ;;
+  esac
+  shift
+done
+[ "$1" = IMAGE ] && shift
+exec python3 -c '
+import os, sys
+count = int(sys.argv[1])
+variables = dict(one.split("=", 1) for one in sys.argv[-count:])
+os.execvpe(sys.argv[2], sys.argv[2:-count], {**variables, "PATH": os.environ["PATH"]})
+' "$variables" "$@"
+"""
+
+
+def test_env_for_a_container(sandbox: Home, tmp_path: Path) -> None:
+    """`docker run $(gwctl env --docker) IMAGE` has the files it names, but no key; curl can verify the gateway."""
+    docker = tmp_path / "docker"
+    docker.write_text(STAND_IN_DOCKER)
+    docker.chmod(0o755)
+    options = sandbox.gwctl("env", "--docker").check(0).stdout.split()
+    assert options == check_envelope(sandbox.gwctl("env", "--docker", "--json"), "env", 0)["data"]["options"]
+    variables = sandbox.gwctl("env", "--json").envelope["data"]
+    assert [one.removeprefix("--env=") for one in options if one.startswith("--env=")] == [
+        f"{name}={value}" for name, value in variables.items()
+    ]
+    files = {value for value in variables.values() if value.startswith("/")}
+    assert {one for one in options if one.startswith("--volume=")} == {f"--volume={file}:{file}:ro" for file in files}
+    assert all(Path(file).is_file() and "PRIVATE KEY" not in Path(file).read_text() for file in files)
+    assert {"--network=host", f"--user={os.getuid()}:{os.getgid()}"} <= set(options)
+    typed = """docker run $GIVEN IMAGE sh -c 'curl -fsS "$GWCTL_BASE_URL/portfolio/accounts"'"""
+    done = subprocess.run(
+        ["sh", "-euc", typed],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "GIVEN": " ".join(options)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["accountId"] == "DU1234567"
+
+
+def test_env_for_a_container_is_words_or_nothing(sandbox: Home, tmp_path: Path) -> None:
+    """A path that a shell would split is refused, but not as JSON; one that docker would split is refused in both."""
+    for name, code in (("with space", 0), ("with:colon", 78)):
+        home = str(tmp_path / name)
+        refused = sandbox.gwctl("env", "--docker", GWCTL_HOME=home).check(78)
+        assert refused.stdout == ""
+        one_line_with_hint(refused)
+        sandbox.gwctl("env", "--docker", "--json", GWCTL_HOME=home).check(code)
+    one_line_with_hint(sandbox.gwctl("env", "--docker", "--dotenv").check(2))
 
 
 def test_env_follows_the_port_that_is_used(sandbox: Home) -> None:

@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from corpus.answers import BODIES, INPUTS, answer, chunked
 from fuzzing import about, bounded, damaged, fuzzed, swept, torn
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 from push_fakes import make_leaf, server_context
 
 from gwctl.gateway import responses
@@ -26,7 +26,8 @@ from gwctl.gateway.keystore import Leaf
 from gwctl.gateway.responses import SessionAnswer
 from gwctl.http_requests import RequestFailed, request
 from gwctl.session_status import Verdict
-from gwctl.supervisor.probe import Pace, Probe
+from gwctl.supervisor.probe import Probe
+from gwctl.supervisor.request_pace import Pace
 
 TICKLE = {
     "session": "9fe1", "ssoExpires": 444936, "collission": False, "userId": 132329622, "hmds": {"error": "no bridge"},

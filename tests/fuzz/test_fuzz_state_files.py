@@ -21,7 +21,8 @@ from ledgers import quick_prints
 
 from gwctl import process
 from gwctl.config import Settings, load
-from gwctl.core.tables import Snapshot, recall
+from gwctl.core.kept import recall
+from gwctl.core.tables import Snapshot
 from gwctl.credentials import Secret
 from gwctl.environment import Environment
 from gwctl.errors import GwctlError
@@ -37,6 +38,8 @@ from gwctl.login.failures import CAUSE_FILE, STEPS_FILE, latest
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.paths import Paths
 from gwctl.profile_registry import ports_by_profile
+from gwctl.release.newer import is_due, notices_of
+from gwctl.release.served_file import ServedFile
 from gwctl.release.store import ReleaseStore
 from gwctl.state_file import look_at_json, read_json
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient
@@ -161,6 +164,15 @@ def _read_leaf(paths: Paths) -> None:
     _is_sound(leaf_facts_file(paths), [paths.leaf_file], 7, 365)
 
 
+def _read_check(paths: Paths) -> None:
+    entry = paths.releases_dir / "20230424-a27ed421"
+    (entry / "clientportal.gw").mkdir(parents=True, exist_ok=True)
+    (entry / "release.json").write_bytes(encoded(RELEASE))
+    (entry / "served.json").write_bytes(encoded(SERVED_FILE))
+    is_due(paths.release_check_file)
+    notices_of(_settings(paths), _profile(paths).environment)
+
+
 def _read_releases(paths: Paths) -> None:
     store = ReleaseStore(paths.releases_dir, paths.cache_dir)
     (paths.releases_dir / "20230424-a27ed421" / "clientportal.gw").mkdir(parents=True, exist_ok=True)
@@ -201,6 +213,7 @@ RELEASE = {
     "source_key": "k",
     "files": {"bin/run.sh": {"sha256": "0" * 64, "size_bytes": 5}},
 }
+SERVED_FILE = {"url": "https://x.example/y.zip", "etag": '"1"', "last_modified": "Mon, 24 Apr 2023", "size_bytes": 5}
 SERVED = {
     "sandbox": False,
     "upstream": "https://api.ibkr.com",
@@ -274,6 +287,20 @@ KINDS: dict[str, Kind] = {
     "steps": Kind(lambda paths: paths.evidence_dir / "1" / STEPS_FILE, STEPS, _read_evidence),
     "cause": Kind(lambda paths: paths.evidence_dir / "1" / CAUSE_FILE, {"cause": "c", "text": "t"}, _read_evidence),
     "release": Kind(lambda paths: paths.releases_dir / "20230424-a27ed421" / "release.json", RELEASE, _read_releases),
+    "check": Kind(
+        lambda paths: paths.release_check_file,
+        {
+            "asked_at_s": 1795000000.0,
+            "release": {"version": "20230424-a27ed421", "newer": True, "installed": SERVED_FILE},
+            "gwctl": {"version": "9.1", "page": "https://x.example/releases"},
+        },
+        _read_check,
+    ),
+    "served_file": Kind(
+        lambda paths: paths.releases_dir / "20230424-a27ed421" / "served.json",
+        SERVED_FILE,
+        lambda paths: ServedFile.kept(paths.releases_dir / "20230424-a27ed421"),
+    ),
     "choice": Kind(lambda paths: paths.releases_dir / "current.json", {"version": "20230424"}, _read_releases),
 }
 

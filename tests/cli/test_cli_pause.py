@@ -1,0 +1,337 @@
+"""`pause`, `resume`, `up --paused` and login hours, as a person uses them: the real program on the sandbox."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from cli_fakes import Home, a_home, free_port
+from rig import wait_for
+
+pytestmark = pytest.mark.browser
+
+HOURS = "login_hours"
+STANDBY = Path(__file__).parents[2] / "deploy" / "standby.sh"
+
+ETCD = shutil.which("etcd", path=f"{os.environ['PATH']}:{Path(sys.prefix)}")
+
+
+def closed_hours() -> str:
+    """Return login hours that begin in two hours."""
+    now = dt.datetime.now(dt.UTC)
+    begin, end = (now + dt.timedelta(hours=hours) for hours in (2, 4))
+    return f"{begin:%H:%M}-{end:%H:%M} UTC"
+
+
+def works(pid: int) -> bool:
+    """Return whether a process does anything; one that ended may wait for its parent to notice."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.timeout(180)
+def test_a_pause_gives_the_session_away_and_takes_it_back(home: Home) -> None:
+    """Nothing of ours is logged in meanwhile; every view says so; `up` respects it, `exec` does not run."""
+    home.gwctl("up", "--sandbox").check(0)
+    gateway = home.status()["gateway"]["pid"]
+    assert works(gateway)
+    said = home.gwctl("pause", "--for", "2h", "--reason", "trading by hand").check(0)
+    assert said.stdout.startswith("paused until ")
+    assert said.stdout.strip().endswith(": trading by hand; gwctl resume takes the session back")
+    assert not works(gateway)
+    assert "is paused until" in home.gwctl("api", "GET", "/tickle").check(75).stderr
+    sessions = home.gwctl("sandbox", "show").check(0).stdout
+    assert '"sso": []' in sessions
+
+    status = home.gwctl("status", "--json").check(150).envelope["data"]
+    assert (status["phase"], status["ready"]) == ("paused", False)
+    assert status["paused"]["reason"] == "trading by hand"
+    assert status["next"]["what"] == "pause_end"
+    assert 7000 < status["next"]["in_s"] <= 7200
+    assert "paused until" in home.gwctl("status", "--all").stdout
+    assert home.gwctl("up", "--sandbox").check(0).stdout == said.stdout
+    for verb in (["exec", "--sandbox", "--", "true"], ["wait", "--timeout", "5"], ["restart"], ["login"]):
+        refused = home.gwctl(*verb).check(75)
+        assert "is paused until" in refused.stderr, verb
+        assert refused.stderr.rstrip().endswith("try: gwctl resume"), verb
+
+    assert home.gwctl("resume").check(0).stdout.startswith("● default: ready · SANDBOX · https://")
+    status = home.status()
+    assert (status["phase"], status["paused"]) == ("ready", None)
+    submits = home.gwctl("sandbox", "show").stdout.count('"mode": "paper"')
+    assert submits == 3, "one for the account, one for each of the two logins"
+    assert home.gwctl("history", "--json").envelope["data"]["outages"] == []
+
+
+@pytest.mark.timeout(180)
+def test_a_pause_survives_a_killed_supervisor_and_ends_by_itself(home: Home) -> None:
+    """`up` after `kill -9` stays paused; when the time is over, the session comes back without anybody."""
+    home.gwctl("up", "--sandbox").check(0)
+    until = (dt.datetime.now().astimezone() + dt.timedelta(seconds=25)).isoformat(timespec="seconds")
+    home.gwctl("pause", "--until", until).check(0)
+    os.kill(home.status()["supervisor"]["pid"], signal.SIGKILL)
+    assert home.gwctl("up", "--sandbox").check(0).stdout.startswith("paused until")
+    assert home.status()["gateway"]["pid"] is None
+    wait_for(lambda: home.status()["ready"], 60, "the pause is over and the session ready")
+    assert time.time() >= dt.datetime.fromisoformat(until).timestamp()
+    assert not (home.profile_dir / "pause.json").exists() or home.status()["paused"] is None
+
+
+@pytest.mark.timeout(120)
+def test_a_standby_waits_until_it_is_told(home: Home) -> None:
+    """`up --paused` starts no gateway and logs in nowhere; `resume` makes it the active one; a stop keeps the pause."""
+    said = home.gwctl("up", "--sandbox", "--paused").check(0)
+    assert said.stdout == "paused; gwctl resume takes the session back\n"
+    assert home.status()["gateway"]["pid"] is None
+    home.gwctl("down").check(0)
+    assert home.gwctl("status", "--json").check(3).envelope["data"]["paused"]["until"] is None
+    assert "paused" in home.gwctl("status").stdout
+    assert home.gwctl("up", "--sandbox").check(0).stdout == said.stdout
+    assert home.gwctl("resume").check(0).stdout.startswith("● default: ready · SANDBOX · https://")
+    assert home.status()["ready"]
+
+
+@pytest.mark.timeout(240)
+def test_a_lock_decides_which_machine_is_active(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Under a lock, deploy/standby.sh has one machine ready; where it ends, that one pauses and the other is ready."""
+    with (
+        a_home(tmp_path_factory.mktemp("first")) as first,
+        a_home(tmp_path_factory.mktemp("second")) as second,
+        contextlib.ExitStack() as started,
+    ):
+        lock = first.folder / "lock"
+        scripts = []
+        for home in (first, second):
+            home.gwctl("up", "--sandbox", "--paused").check(0)
+            path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+            argv = ["sh", str(STANDBY), "flock", str(lock)]
+            script = subprocess.Popen(argv, env=home.environment(PATH=path), cwd=home.folder)
+            started.callback(script.kill)
+            scripts.append(script)
+            wait_for(lambda: first.status()["ready"], 60, "the first machine has the lock")
+        assert second.status()["phase"] == "paused"
+        [child] = psutil.Process(scripts[0].pid).children()
+        child.terminate()
+        wait_for(lambda: first.status()["phase"] == "paused", 60, "the first machine gave the session away")
+        wait_for(lambda: second.status()["ready"], 60, "the second machine is active")
+        assert scripts[0].wait(30) == 0
+        [child] = psutil.Process(scripts[1].pid).children()
+        child.terminate()
+        assert scripts[1].wait(60) == 0
+
+
+@contextlib.contextmanager
+def an_etcd(folder: Path) -> Iterator[str]:
+    """Yield the address of an etcd with a store of its own."""
+    url, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    addresses = ["--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls", peer]
+    cluster = ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]
+    with (folder / "etcd.log").open("w") as log:
+        argv = [str(ETCD), "--data-dir", str(folder / "etcd"), *addresses, *cluster]
+        etcd = subprocess.Popen(argv, stdout=log, stderr=log)
+        try:
+            wait_for(lambda: etcdctl(url, "endpoint", "health").returncode == 0, 30, "etcd answers")
+            yield url
+        finally:
+            etcd.kill()
+            etcd.wait()
+
+
+def etcdctl(url: str, *argv: str) -> subprocess.CompletedProcess[str]:
+    """Run one command of etcd's client."""
+    return subprocess.run(["etcdctl", "--endpoints", url, *argv], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.needs("etcd")
+@pytest.mark.needs("etcdctl")
+@pytest.mark.waits
+@pytest.mark.timeout(400)
+def test_etcds_lock_decides_which_machine_is_active(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A lost lease, a killed etcdctl, a killed script and a lost etcd: whoever has no lock pauses, by himself."""
+    with contextlib.ExitStack() as started:
+        homes = [started.enter_context(a_home(tmp_path_factory.mktemp(name))) for name in ("first", "second")]
+        first, second = homes
+        etcd = contextlib.ExitStack()
+        url = etcd.enter_context(an_etcd(first.folder))
+        started.callback(etcd.close)
+
+        def run(home: Home) -> subprocess.Popen[bytes]:
+            """Start a machine's script, as a service manager does."""
+            path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+            environment = home.environment(PATH=path, ETCDCTL_ENDPOINTS=url)
+            argv = ["sh", str(STANDBY), "etcdctl", "lock", "--ttl=20", "gwctl"]
+            script = subprocess.Popen(argv, env=environment, cwd=home.folder)
+            started.callback(end, script, home)
+            return script
+
+        def end(script: subprocess.Popen[bytes], home: Home) -> None:
+            """End a script and what it has started, also what has lost its parent."""
+            for one in psutil.process_iter():
+                with contextlib.suppress(psutil.Error):
+                    if str(STANDBY) in one.cmdline() and Path(one.cwd()) == home.folder:
+                        one.kill()
+            script.wait()
+
+        def waits_for(active: Home, standby: Home, why: str) -> None:
+            wait_for(lambda: active.status()["ready"], 120, f"one machine is active: {why}")
+            wait_for(lambda: standby.status()["phase"] == "paused", 60, f"the other is paused: {why}")
+
+        for home in homes:
+            home.gwctl("up", "--sandbox", "--fast", "--paused").check(0)
+        of_first = run(first)
+        waits_for(first, second, "it has the lock")
+        of_second = run(second)
+        wait_for(lambda: len(etcdctl(url, "get", "gwctl", "--prefix", "--keys-only").stdout.split()) == 2, 30, "waits")
+
+        key = etcdctl(url, "get", "gwctl", "--prefix", "--keys-only", "--sort-by=CREATE").stdout.split()[0]
+        assert etcdctl(url, "lease", "revoke", key.rpartition("/")[2]).returncode == 0
+        wait_for(lambda: first.status()["phase"] == "paused", 60, "its lease has ended")
+        waits_for(second, first, "the first one's lease has ended")
+        assert of_first.wait(60) != 0, "a service manager sees that it was not ended by a person"
+
+        of_second.kill()
+        wait_for(lambda: second.status()["phase"] == "paused", 60, "its etcdctl was killed")
+        run(first)
+        waits_for(first, second, "etcdctl of the second was killed")
+
+        etcd.close()
+        wait_for(lambda: first.status()["phase"] == "paused", 60, "etcd is lost")
+
+
+@pytest.mark.timeout(120)
+def test_a_machine_whose_script_was_killed_pauses_before_it_waits(home: Home) -> None:
+    """After `kill -9` of the script, the service manager starts it again, and that pauses first."""
+    home.gwctl("up", "--sandbox", "--fast").check(0)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    # A lock that is never given: the program that would take it says that it was started, and ends.
+    done = subprocess.run(
+        ["sh", STANDBY, "echo", "waits for the lock"],
+        env=home.environment(PATH=path),
+        cwd=home.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("waits for the lock sh ")
+    assert home.status()["phase"] == "paused"
+
+
+def test_a_pause_without_a_supervisor_holds_for_the_next_one(home: Home) -> None:
+    """It is a file; `resume` removes it, says that nothing runs, and what to type."""
+    assert home.gwctl("pause").check(0).stdout == "paused; gwctl resume ends the pause\n"
+    for was in ("has no pause any more", "is not paused"):
+        said = home.gwctl("resume").check(75).stderr
+        assert f"profile 'default' {was}, and is not running" in said
+        assert said.rstrip().endswith("try: gwctl up")
+    assert home.gwctl("status", "--json").envelope["data"]["paused"] is None
+
+
+@pytest.mark.timeout(120)
+def test_a_pause_ends_the_session_of_a_gateway_without_a_supervisor(home: Home) -> None:
+    """After `down --keep-session` the session lives; `pause` logs out and stops that gateway, too."""
+    home.gwctl("up", "--sandbox", "--fast").check(0)
+    gateway = home.status()["gateway"]["pid"]
+    home.gwctl("down", "--keep-session").check(0)
+    assert works(gateway)
+    home.gwctl("pause").check(0)
+    assert not works(gateway)
+    status = home.gwctl("status", "--json").check(3).envelope["data"]
+    assert status["paused"] is not None
+    assert home.gwctl("up", "--sandbox", "--fast").check(0).stdout.startswith("paused; ")
+
+
+@pytest.mark.timeout(120)
+def test_a_pause_that_cannot_be_kept_does_not_begin(home: Home) -> None:
+    """A disk that takes no file is 69, with and without a supervisor: it must be cured; the session stays."""
+    home.gwctl("up", "--sandbox", "--fast").check(0)
+    file = home.profile_dir / "pause.json"
+    file.mkdir()
+    (file / "in the way").touch()  # a folder with something in it is not replaced by a file, for root either
+    for running in (True, False):
+        refused = home.gwctl("pause", "--json").check(69).envelope["error"]
+        assert refused["code"] == "disk_trouble"
+        assert f"cannot write {file}" in refused["message"]
+        assert refused["hint"].startswith("check the free space and the owner of")
+        assert home.status()["ready"] is running
+        home.gwctl("down").check(0)
+
+
+@pytest.mark.parametrize(
+    ("argv", "why"),
+    [
+        (["--for", "soon"], "--for 'soon' is not a time"),
+        (["--for", "0m"], "is not a time"),
+        (["--for", "2h", "--until", "14:00"], "cannot be combined"),
+        (["--until", "25:00"], "is not a time"),
+        (["--until", "2020-01-01"], "has passed"),
+        (["--until", "9999999"], "is not a time"),
+        (["--until", "9999-12-31"], "is not a time"),
+        (["--for", "2000000d"], "is not a time"),
+    ],
+)
+def test_a_time_that_is_none_is_named(home: Home, argv: list[str], why: str) -> None:
+    """A usage error, and no pause."""
+    refused = home.gwctl("pause", *argv).check(2)
+    assert why in refused.stderr
+    assert not (home.profile_dir / "pause.json").exists()
+
+
+@pytest.mark.timeout(180)
+def test_outside_the_login_hours_nobody_is_asked(home: Home) -> None:
+    """`up` says when it logs in and ends with 75 at once; a person may log in; the session then goes on."""
+    home.write_config(f'[defaults]\n{HOURS} = "{closed_hours()}"\n')
+    began_s = time.monotonic()
+    refused = home.gwctl("up", "--sandbox").check(75)
+    assert "outside the login hours, gwctl logs in at " in refused.stderr
+    assert refused.stderr.rstrip().endswith("try: gwctl login, to log in now")
+    assert time.monotonic() - began_s < 60
+    status = home.status()
+    assert status["phase"] == "backoff"
+    assert status["next"]["what"] == "login"
+    assert status["next"]["in_s"] > 6000
+    assert status["planned"]["logins_from"] is not None
+    assert '"submits": []' in home.gwctl("sandbox", "show").stdout
+    home.gwctl("login").check(0)
+    assert home.status()["ready"]
+    assert "no login by itself before" in home.gwctl("status").stdout
+
+
+@pytest.mark.timeout(120)
+def test_the_portfolio_alone_neither_competes_nor_logs_in(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With `ready_when = "portfolio"`, another client may have the brokerage session: gwctl stays ready and quiet."""
+    with a_home(tmp_path_factory.mktemp("portfolio"), GWCTL_READY_WHEN="portfolio", GWCTL_PUSH="no") as home:
+        home.gwctl("up", "--sandbox").check(0)
+        home.gwctl("sandbox", "do", "drop_brokerage").check(0)
+        home.gwctl("sandbox", "on", "competing").check(0)
+        wait_for(
+            lambda: not home.status()["session"]["authenticated"] or home.status()["session"]["competing"], 30, "it"
+        )
+        status = home.status()
+        assert status["ready"]
+        assert status["session"]["sso"]
+        assert '"listeners": 0' in home.gwctl("sandbox", "show").stdout
+        journal = (home.profile_dir / "journal.jsonl").read_text()
+        assert '"kind":"cure"' not in journal.replace(" ", "")
+        assert journal.count('"outcome"') == 1
+
+
+@pytest.mark.timeout(120)
+def test_wait_for_the_portfolio_needs_no_brokerage_session(home: Home) -> None:
+    """With the default, `wait --for portfolio` returns where `wait` would go on: another client has the session."""
+    home.gwctl("up", "--sandbox").check(0)
+    home.gwctl("sandbox", "on", "competing").check(0)
+    wait_for(lambda: not home.status()["ready"], 30, "another client has it")
+    home.gwctl("wait", "--for", "portfolio", "--timeout", "20").check(0)
+    home.gwctl("wait", "--timeout", "0").check(75)
