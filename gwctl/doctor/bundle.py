@@ -20,7 +20,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gwctl.config import read_file
-from gwctl.credentials import read_keyring
 from gwctl.doctor.case import Case, Finding, summarise
 from gwctl.doctor.installation import browser_version
 from gwctl.doctor.redaction import Redactor, is_public_host
@@ -31,6 +30,7 @@ from gwctl.gateway.log_diagnosis import read_cause
 from gwctl.ownership import open_ours, read_ours
 from gwctl.setting_keys import KEYS, NOTIFY_SECRETS, SECRET_KEYS, variable_of
 from gwctl.state_file import write_bytes
+from gwctl.system_keyring import read_keyring
 from gwctl.version import VERSION
 
 TAIL_BYTES = 256 * 1024
@@ -55,7 +55,7 @@ CONTENTS: dict[str, str] = {
     "start.log": "the last 256 KB of what supervisors printed at startup",
     "journal.jsonl": "the last 256 KB of the journal",
 }
-"""The zip's files; docs/how-to/troubleshooting.md has the same table."""
+"""The zip's files; docs/reference/doctor.md has the same table."""
 
 
 class _Lines(list[Any]):
@@ -194,7 +194,7 @@ def _of_one(case: Case, name: str, file: Path | None, directory: str | None) -> 
     if command:
         with contextlib.suppress(OSError, ValueError, TimedOut):
             yield run_command(case, command)
-    yield read_keyring(case.profile, name) or ""
+    yield read_keyring(case.paths, name) or ""
 
 
 def _versions(case: Case) -> dict[str, Any]:

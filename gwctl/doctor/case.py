@@ -10,14 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from gwctl.config import Settings, check_profile_name, usual_profile
 from gwctl.environment import Environment
 from gwctl.errors import GwctlError
+from gwctl.login.worker_client import StartLimits
 from gwctl.paths import Paths
 from gwctl.session_status import Status, typed
 from gwctl.state_file import look_at_json
@@ -49,8 +52,7 @@ class State(StrEnum):
     """The check could not run: something it needs was missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One result of a check; the runner fills in ``check``, the check's code."""
 
     state: State
@@ -105,8 +107,7 @@ def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(one[4][0]) for one in found))
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(Struct, frozen=True):
     """How a browser's start went: ``text`` is empty if it started."""
 
     text: str = ""
@@ -114,8 +115,7 @@ class Tried:
     has_sandbox: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(Struct, frozen=True):
     """Facts about the machine that tests replace."""
 
     resolve: Callable[[str, int], list[str]] = resolve
@@ -123,11 +123,12 @@ class Ports:
     wall_clock: Callable[[], float] = time.time
     try_browser: Callable[[Case, Browser], Tried] | None = None
     """Used instead of a real start, which takes a second."""
+    browser_limits: StartLimits = field(default_factory=StartLimits)
+    """How long the browser may take to start: as long as for a login."""
     unit_dirs: tuple[Path, ...] = (Path("/etc/systemd/system"),)
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(Struct, frozen=True):
     """An answer from IBKR: its status and, if it had a date, how far IBKR's clock is ahead of this machine's."""
 
     status: int
@@ -135,8 +136,7 @@ class Contact:
     took_s: float
 
 
-@dataclass(slots=True)
-class Case:
+class Case(Struct):
     """One profile. Checks fill in the last fields for the checks that need them."""
 
     profile: str
@@ -234,7 +234,8 @@ class Case:
 
     @property
     def ledger(self) -> Ledger:
-        """The ledger of the session's logins: the account's, or the profile's own in the sandbox."""
+        """The ledger of the logins, for checks that come after ``settings``: the account's, or the sandbox's own."""
+        self._require("settings")
         from gwctl.login_ledger.ledger import Ledger
 
         if self.is_sandbox:
@@ -254,8 +255,7 @@ def nearest(folder: Path) -> Path:
     return next((one for one in (folder, *folder.parents) if one.is_dir()), Path("/"))
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """One check: the first line of its function's docstring says what it does, for the docs.
 
     Scripts know it by ``code``; ``needs`` lists the codes of checks that must pass first, ``after`` of those that must

@@ -195,10 +195,10 @@ def _quoted(paths: list[Path]) -> str:
 def check_state_files(case: Case) -> Iterator[Finding]:
     """Check that every state file can be read; the next program that uses a damaged one sets it aside."""
     paths = case.paths
-    ledgers = (case.ledger.file, *{paths.ledger_file, paths.sandbox_ledger_file} - {case.ledger.file})
+    ledgers = sorted({case.ledger.file, paths.ledger_file, paths.sandbox_ledger_file})
     files = (
         *(paths.supervisor_state_file, paths.gateway_state_file, paths.gateway_served_file, paths.sandbox_state_file),
-        *(*ledgers, paths.budget_file, paths.last_end_file),
+        *(*ledgers, paths.budget_file, paths.pause_file, paths.last_end_file),
         *(paths.journal_seen_file, paths.leaf_file.with_suffix(".json"), paths.ca_dir / "ca.json"),
         *(paths.chosen_port_file, paths.firewall_file),
     )

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gwctl import process
-from gwctl.doctor.case import Case, Finding, Tried, failed, nearest, ok, warning
+from gwctl.doctor.case import Case, Finding, State, Tried, failed, nearest, ok, warning
 from gwctl.errors import ReleaseBroken, ReleaseMissing, TimedOut
+from gwctl.system_packages import apt_install
 
 if TYPE_CHECKING:
     from gwctl.login.browser import Browser
@@ -26,7 +27,6 @@ _SCARCE_BYTES, _TOO_FEW_BYTES = 300_000_000, 20_000_000
 _SCARCE_INODES, _TOO_FEW_INODES = 2_000, 100
 _BROWSER_NEEDS_BYTES = 50_000_000
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only read
-_START_TIMEOUT_S = 13.0
 _SHOWN_CHARS = 300
 _VERSION_TIMEOUT_S = 4.0
 _MISSING_LIBRARY = re.compile(r"error while loading shared libraries: (\S+?):|Library not loaded: (\S+)")
@@ -126,7 +126,8 @@ def check_time_zones(_case: Case) -> Iterator[Finding]:
             Windows.parse([region])
     except BadWindow as error:
         yield failed(
-            f"{error}: gwctl cannot compute the maintenance windows", "sudo apt install tzdata (or: " + _REINSTALL + ")"
+            f"{error}: gwctl cannot compute the maintenance windows",
+            f"{apt_install('tzdata') or 'install tzdata'} (or: {_REINSTALL})",
         )
         return
     yield ok("the time zones of IBKR's maintenance windows are known")
@@ -144,18 +145,19 @@ def check_java(case: Case) -> Iterator[Finding]:
 def check_browser(case: Case) -> Iterator[Finding]:
     """Start the login's browser as a login does, with its worker, flags, folders and environment, then clean up."""
     from gwctl.login.browser import ROOT_NEEDS, find_browser, is_root
+    from gwctl.login.start_failures import MORE_MEMORY, remedy_of_start
 
     browser = find_browser(case.known["browser"], case.environment.variables)
     tried = (case.ports.try_browser or try_out)(case, browser)
     library = _MISSING_LIBRARY.search(tried.text)
     if library is not None:
-        remedy = f"sudo {sys.executable} -m playwright install-deps chromium"
-        yield failed(f"a library is missing: {library[1] or library[2]}", remedy, where=browser.executable)
+        what = f"a library is missing: {library[1] or library[2]}"
+        yield failed(what, remedy_of_start(tried.text), where=browser.executable)
     elif tried.was_killed:
         what = "it was killed while starting, as the system does when memory runs out"
-        yield failed(what, "give the machine or container more memory", where=browser.executable)
+        yield failed(what, MORE_MEMORY, where=browser.executable)
     elif tried.text:
-        yield failed(tried.text[:_SHOWN_CHARS], "gwctl browser install", where=browser.executable)
+        yield failed(tried.text[:_SHOWN_CHARS], remedy_of_start(tried.text), where=browser.executable)
     else:
         own = "" if tried.has_sandbox else ", without its sandbox"
         what = f"{browser.kind}, from {browser.source}: it starts{own}"
@@ -167,29 +169,31 @@ def check_browser(case: Case) -> Iterator[Finding]:
 
 def try_out(case: Case, browser: Browser) -> Tried:
     """Start a browser in a login's worker and stop both; raises GwctlError."""
+    from gwctl.gateway.keystore import leaf_facts_file
     from gwctl.login.browser import NO_SANDBOX
     from gwctl.login.outcome import LoginOutcome
-    from gwctl.login.worker_client import LoginWorker, StartLimits
+    from gwctl.login.worker_client import LoginWorker
 
     steps: list[str] = []
+    limits = case.ports.browser_limits
+    pin = (case.state_of(leaf_facts_file(case.paths)) or {}).get("spki_pin_base64")
 
     async def start(scratch_dir: Path) -> LoginReport | None:
-        worker = LoginWorker.start(
-            browser, None, scratch_dir, environ=case.environment.variables, limits=StartLimits(_START_TIMEOUT_S)
-        )
+        worker = LoginWorker.start(browser, pin, scratch_dir, environ=case.environment.variables, limits=limits)
         async with worker:
             return await worker.await_browser(lambda step: steps.append(step.name))
 
     # A check must not create the folder of a profile that has never logged in.
     login_dir = case.paths.login_scratch_dir
-    with tempfile.TemporaryDirectory(prefix="gwctl-doctor-", dir=case.scratch_dir, ignore_cleanup_errors=True) as made:
+    beside = case.paths.profile_dir if os.access(case.paths.profile_dir, os.W_OK) else case.scratch_dir
+    with tempfile.TemporaryDirectory(prefix="gwctl-doctor-", dir=beside, ignore_cleanup_errors=True) as made:
         report = asyncio.run(start(login_dir if login_dir.is_dir() else Path(made)))
     has_sandbox = NO_SANDBOX not in steps
     if report is None:
         return Tried(has_sandbox=has_sandbox)
     text = report.text
     if "Timeout" in text or report.outcome is LoginOutcome.TIMED_OUT:
-        text = f"it did not start within {_START_TIMEOUT_S:g} s: {text}"
+        text = f"it did not start within {limits.browser_s:g} s: {text}"
     return Tried(text, report.outcome is LoginOutcome.BROWSER_KILLED, has_sandbox)
 
 
@@ -209,7 +213,8 @@ def browser_version(case: Case) -> str | None:
 
 
 def check_release(case: Case) -> Iterator[Finding]:
-    """Check that the profile's release is installed and chosen, and that no file has changed since."""
+    """Check that the profile's release is installed, chosen and unchanged, and whether gwctl knows of a newer one."""
+    from gwctl.release.newer import notices_of
     from gwctl.release.store import ReleaseStore
     from gwctl.supervisor.served import choose_release
 
@@ -241,3 +246,5 @@ def check_release(case: Case) -> Iterator[Finding]:
         return
     pinned = "" if case.known.values["release"].source == "built in" else ", pinned by the profile"
     yield ok(f"{release.version}: {report.checked} files unchanged{pinned}", where=release.path)
+    for notice in [] if case.is_sandbox else notices_of(case.known, case.environment):
+        yield Finding(State.OK, notice.text, notice.remedy)

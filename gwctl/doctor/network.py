@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gwctl import process
-from gwctl.config import BUILT_IN
 from gwctl.doctor.case import Case, Contact, Finding, failed, not_checked, ok, warning, within
 from gwctl.errors import Configuration
 from gwctl.gateway import keystore
@@ -61,11 +60,7 @@ def check_port(case: Case) -> Iterator[Finding]:
         holder = process.find_listener(port)
     if holder is not None and holder.cwd == os.path.realpath(case.paths.gateway_dir):
         yield ok(f"{port} is held by this profile's gateway (pid {holder.pid})")
-    elif (
-        holder is not None
-        and case.known.values["port"].source == BUILT_IN
-        and not case.paths.gateway_served_file.exists()
-    ):
+    elif holder is not None and case.known.may_change_port:
         yield ok(f"{port} is held by {holder.describe()}; the first gwctl up takes the next free port", where=port)
     else:
         busy = port_busy(case.paths, port)

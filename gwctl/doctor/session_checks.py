@@ -6,9 +6,10 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gwctl import process
-from gwctl.credentials import Found, Sources, doubt_of, find, readers_of
+from gwctl.credentials import Found, Sources, doubt_of, doubt_of_username, find, readers_of
 from gwctl.doctor.case import Case, Finding, failed, not_checked, ok, warning
 from gwctl.gateway.log_diagnosis import Cause, read_cause
 from gwctl.process import Identity
@@ -18,8 +19,12 @@ from gwctl.supervisor.attempt import run_secret_command
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
 from gwctl.supervisor.profile_lock import unrecorded_gateway, unrecorded_stand_ins, unrecorded_supervisors
 from gwctl.supervisor.served import drift_of_gateway
-from gwctl.times import duration, readable
+from gwctl.times import duration, readable, utc
 from gwctl.version import VERSION
+
+if TYPE_CHECKING:
+    from gwctl.login.failures import FailureRecorder
+    from gwctl.login_ledger.rules import LoginRecord
 
 _ANSWER_TIMEOUT_S = 2.0
 _COMMAND_TIMEOUT_S = 3.0
@@ -190,6 +195,9 @@ def check_secrets(case: Case) -> Iterator[Finding]:
     sources = Sources(case.environment, lambda argv: run_command(case, argv))
     found = {name: one for name in SECRET_KEYS if (one := find(name, settings, sources)) is not None}
     findings = [fault for name in SECRET_KEYS for fault in _faults_of_file(case, name)]
+    if (doubt := doubt_of_username(settings["username"])) is not None:
+        remedy = f"gwctl profile set {case.profile} username=NAME"
+        findings.append(warning(f"the username: {doubt}", remedy, where=settings.values["username"].source))
     if "password" not in found:
         findings.append(
             warning(
@@ -243,43 +251,54 @@ def _faults_of_file(case: Case, name: str) -> Iterator[Finding]:
 
 def check_login(case: Case) -> Iterator[Finding]:
     """Report how the last login ended, the refusals in 24 hours, and whether a person must unlock the login."""
-    from gwctl.login.failures import latest
     from gwctl.login_ledger.ledger import machine_uptime
-    from gwctl.login_ledger.rules import SUCCESS, Now, describe
+    from gwctl.login_ledger.rules import SUCCESS, LoginRecord, Now, describe
 
     ledger = case.ledger
-    record = ledger.look()
+    looked = ledger.look()
     shared = together(ledger.account.shared_with)
-    if record is None:
-        yield (
-            not_checked(f"a readable {ledger.file.name}")
-            if ledger.exists
-            else ok(", ".join(filter(None, ("none yet", shared))))
-        )
+    if looked is None and ledger.exists:
+        yield not_checked(f"a readable {ledger.file.name}")
         return
+    record = looked or LoginRecord()
     limit = min(int(case.known["rejected_limit"]), ledger.account.limit)
     login = describe(record, limit, Now(case.ports.wall_clock(), machine_uptime()))
     refusals = ", ".join(filter(None, (f"{login['rejected']} of {limit} refusals in 24 h", shared)))
     last = f"last {login['last_outcome']} at {login['last_at']}" if login["last_at"] else "none yet"
+    kept = _since_success(case, record)
     if login["locked"]:
         blocked = record.block.reason if record.block else None
-        why = record.locked_reason or blocked or "IBKR refused the password, or refused too many logins"
+        why = record.locked_reason or blocked or "IBKR refused the username or the password, or too many logins"
         yield failed(
             f"locked: {why} ({refusals})",
             f"fix the cause ({case.command('login --explain')}), then: {case.command('login --reset-lockout')}",
         )
-    elif login["rejected"] or login["last_outcome"] not in {SUCCESS, None}:
-        kept = latest(case.paths.evidence_dir)
-        what = f"{last}; {refusals}" + (f": {kept.what}" if kept is not None else "")
-        yield warning(what, kept.todo if kept is not None and kept.todo else case.command("login --explain"))
-    else:
+    elif kept is not None:
+        todo = kept.todo.replace("gwctl ", case.command(""))
+        yield warning(f"the login at {kept.at} failed: {kept.what}; {refusals}", todo)
+    elif login["last_outcome"] in {SUCCESS, None} or (case.status is not None and case.status["ready"]):
         yield ok(f"{last}; {refusals}")
+    else:
+        yield warning(f"{last}; {refusals}", case.command("login --explain"))
+
+
+def _since_success(case: Case, record: LoginRecord) -> FailureRecorder | None:
+    """Return the evidence of the last failed login; None if a login has succeeded since, or the session is ready."""
+    from gwctl.login.failures import latest
+    from gwctl.login_ledger.rules import SUCCESS
+
+    if case.status is not None and case.status["ready"]:
+        return None
+    kept = latest(case.paths.evidence_dir)
+    succeeded = max((utc(one.at_s) for one in record.submits if one.outcome == SUCCESS), default="")
+    return None if kept is None or kept.at is None or kept.at <= succeeded else kept
 
 
 def check_budget(case: Case) -> Iterator[Finding]:
     """Report whether a recovery action must wait because its budget is spent."""
     from gwctl.core.budget import Budgeted, default_budgets
-    from gwctl.core.tables import Snapshot, recall
+    from gwctl.core.kept import recall
+    from gwctl.core.tables import Snapshot
 
     raw = case.state_of(case.paths.budget_file)
     if raw is None:

@@ -12,21 +12,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from doctor_rig import Machine, a_process, an_ibkr, program
+from msgspec.structs import replace
 
 from gwctl import process
 from gwctl.config import load
 from gwctl.credentials import Secret
-from gwctl.doctor import installation, network
+from gwctl.doctor import network
 from gwctl.environment import Environment
 from gwctl.gateway import keystore
+from gwctl.login.worker_client import StartLimits
 from gwctl.login_ledger.ledger import Ledger
+from gwctl.state_file import make_private_dir
+from gwctl.times import utc
 
 LISTENER = (
     "import socket, sys, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1);"
@@ -103,14 +107,14 @@ def old_java(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
 
 
 def browser(script: str) -> Break:
-    def write(machine: Machine, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(installation, "_START_TIMEOUT_S", 2.0)
-        machine.ports = replace(machine.ports, try_browser=None)
+    def write(machine: Machine, _patch: pytest.MonkeyPatch) -> None:
+        machine.ports = replace(machine.ports, try_browser=None, browser_limits=StartLimits(2.0))
         program(Path(machine.variables["GWCTL_BROWSER"]), script)
 
     return write
 
 
+FATAL = "[7:7:1128/1.1:FATAL:content/browser/"
 DIES_OF_ITS_SOCKET = (
     "echo '[7:7:1128/1.1:FATAL:chrome/browser/process_singleton_posix.cc:315] Socket path too long: /x' >&2; exit 1"
 )
@@ -312,6 +316,24 @@ def logins(outcome: str, *, worked_before: bool) -> Break:
             ledger.end_submit(one)
 
     return log_in
+
+
+def past_logins(machine: Machine, logins: list[tuple[str, float]], evidence: list[tuple[str, float]]) -> None:
+    """Write logins of the past and the evidence of failed ones: an outcome and its time, seconds from now, of each."""
+    now_s = time.time()
+    settings = load(machine.paths.profile, environment=Environment(machine.variables))
+    password = "wrong"
+    for outcome, at_s in logins:
+        password = "right" if outcome == "success" else password
+        ledger = Ledger.of(settings)
+        ledger.wall_clock, ledger.uptime = partial(float, now_s + at_s), lambda: None
+        assert ledger.begin_submit(Secret(password), "paper/none", 3).allowed
+        ledger.end_submit(outcome)
+    for outcome, at_s in evidence:
+        folder = machine.paths.evidence_dir / f"{utc(now_s + at_s)}-{outcome}"
+        make_private_dir(folder)
+        steps = {"outcome": outcome, "at": utc(now_s + at_s), "text": "", "submits": 1, "steps": []}
+        machine.write_state(folder / "steps.json", steps)
 
 
 def pause(machine: Machine, _patch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import doctor_breaks as broken
@@ -15,11 +16,15 @@ import psutil
 import pytest
 from doctor_breaks import Break
 from doctor_rig import Machine, a_sound_machine, program
+from msgspec.structs import replace
 from release_fakes import release_zip
 
 from gwctl.doctor import CHECKS
 from gwctl.doctor.case import State, Tried
+from gwctl.environment import Environment
 from gwctl.gateway import keystore
+from gwctl.login.browser import find_browser
+from gwctl.login.worker_client import LoginWorker
 
 
 @pytest.fixture
@@ -134,6 +139,13 @@ BREAKS: list[tuple[str, str, State, Break, str]] = [
     ("session", "is on its way", State.WARNING, broken.session("logging_in"), "logging_in"),
     ("drift", "was changed", State.WARNING, broken.drift, "java_options was changed"),
     ("last_end", "gave up", State.FAILED, broken.bad_end, "IBKR refused it"),
+    (
+        "secrets",
+        "has a number for a name",
+        State.WARNING,
+        broken.setting("GWCTL_USERNAME", "DU1234567"),
+        "account number",
+    ),
     ("login", "is locked", State.FAILED, broken.logins("refused", worked_before=False), "locked"),
     ("login", "was refused", State.WARNING, broken.logins("refused", worked_before=True), "1 of 3 refusals"),
     ("budget", "waits", State.WARNING, broken.pause, "the next login is in 10 min"),
@@ -178,6 +190,90 @@ def test_what_is_broken_is_said_by_its_check_alone(
 def test_every_check_is_broken_here() -> None:
     """Every check has a test that breaks it; `time_zones` needs a separate process, below."""
     assert {check.code for check in CHECKS} - {code for code, *_ in BREAKS} == {"time_zones"}
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        (f"{broken.FATAL} zygote_host_impl_linux.cc:117] No usable sandbox!", "allow user namespaces"),
+        (f"{broken.FATAL} shared_memory.cc:252] Creating shared memory in /dev/shm/x failed: No space", "chmod 1777"),
+        (f"{broken.FATAL} file.cc:1] write: No space left on device", "free space"),
+        (f"{broken.FATAL} process_singleton_posix.cc:315] Socket path too long: /x", "set TMPDIR to a short path"),
+        (f"{broken.FATAL} thread.cc:9] pthread_create: Resource temporarily unavailable (11)", "raise the limits"),
+        ("chrome: error while loading shared libraries: libnss3.so: cannot open", "playwright install-deps"),
+        ("sh: /opt/chrome: Permission denied", "let this user run it"),
+        ("GPU trouble", "gwctl browser install, or name another one"),
+    ],
+)
+def test_a_browser_that_does_not_start_has_the_remedy_of_its_cause(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, *, said: str, remedy: str
+) -> None:
+    """Only a browser that is missing, or fails without a known reason, is to be installed."""
+    broken.browser(f"echo '{said}' >&2; exit 1")(machine, monkeypatch)
+    found = machine.wrong()["browser"]
+    assert found.state is State.FAILED
+    assert remedy in str(found.remedy)
+
+
+def test_the_browser_starts_as_for_a_login(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor's browser has the arguments and variables of a login's, but for the names of its folders."""
+    program_file = Path(machine.variables["GWCTL_BROWSER"])
+    broken.browser(f"env | sort > {machine.folder}/seen; printf '%s\\n' \"$@\" >> {machine.folder}/seen; exit 1")(
+        machine, monkeypatch
+    )
+
+    def started() -> list[str]:
+        lines = (machine.folder / "seen").read_text().splitlines()
+        names = re.compile(r"[^ =]*/gwctl-login-\w+|playwright_chromiumdev_profile-\w+")
+        return [names.sub("FOLDER", line) for line in lines if not line.startswith(("_=", "PWD=", "OLDPWD="))]
+
+    leaf = keystore.ensure_leaf(machine.paths)
+    machine.wrong()
+    by_doctor = started()
+    environ = Environment(machine.variables).variables
+
+    async def log_in() -> None:
+        browser = find_browser(str(program_file), environ)
+        scratch = machine.paths.login_scratch_dir
+        async with LoginWorker.start(browser, leaf.spki_pin_base64, scratch, environ=environ) as worker:
+            await worker.await_browser(lambda _step: None)
+
+    asyncio.run(log_in())
+    assert by_doctor == started()
+    assert any("spki-list=" in line for line in by_doctor)
+
+
+@pytest.mark.parametrize(
+    ("logins", "evidence", "state", "said"),
+    [
+        ([("refused", -7200), ("success", -3600)], [("refused", -7199)], State.OK, "last success at"),
+        ([("success", -3600)], [("page_never_came", -7200)], State.OK, "0 of 3 refusals"),
+        ([("success", -3600)], [("page_never_came", -60)], State.WARNING, "the login form never appeared"),
+        ([("success", -3600), ("refused", -60)], [("refused", -59)], State.WARNING, "IBKR refused the username or the"),
+        ([("success", -3600), ("refused", -60)], [("timed_out", -90000)], State.WARNING, "last refused at"),
+        (
+            [("success", -9), ("refused", -6)],
+            [("refused", -90000), ("refused", -5)],
+            State.WARNING,
+            "1 of 3 refusals in 24 h",
+        ),
+        ([], [("browser_failed", -60)], State.WARNING, "the browser did not start, or exited"),
+        ([], [], State.OK, "none yet"),
+    ],
+)
+def test_only_a_failure_after_the_last_success_is_one(
+    machine: Machine,
+    *,
+    logins: list[tuple[str, float]],
+    evidence: list[tuple[str, float]],
+    state: State,
+    said: str,
+) -> None:
+    """An old refusal or old evidence before a success is well; the newest evidence is named, refusals are counted."""
+    broken.past_logins(machine, logins, evidence)
+    [found] = [one for one in machine.findings() if one.check == "login"]
+    assert found.state is state
+    assert said in found.what
 
 
 @pytest.mark.parametrize(("uid", "state"), [(0, State.WARNING), (10001, State.OK)])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from processes import children_with
 from rig import wait_for
 
 from gwctl import process
@@ -80,7 +81,7 @@ def test_a_check_that_takes_too_long_is_given_up_with_what_it_started(case: Case
     assert states(findings) == [("slow", "not_checked"), ("later", "not_checked")]
     assert "longer than 0.3 s" in findings[0].what
     assert time.monotonic() - began_s < 30
-    assert not [one for one in psutil.Process().children() if "98765" in " ".join(one.cmdline())]
+    assert not children_with("98765")
 
 
 @pytest.mark.parametrize(
