@@ -64,7 +64,7 @@ def _whose(
         part = ""
         if "--foreground" in words:
             part = "supervisor"
-        elif "gwctl.sandbox.ibkr" in words:
+        elif "gwctl.sandbox" in words:
             part = "fake IBKR"
         elif cwd.name == "gateway":
             part = "gateway"

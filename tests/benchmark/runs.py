@@ -1,0 +1,207 @@
+"""A run of the benchmark: the sides in turn, so that a slow minute of the machine is shared."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from playwright.sync_api import Error as BrowserError
+from rig import Rig, free_port
+
+from benchmark import faults, many
+from benchmark.ending import a_folder_of_its_own
+from benchmark.faults import NEVER, Life
+from benchmark.figures import Figures
+from benchmark.floor import Floor
+from benchmark.plan import Plan
+from benchmark.rows import FLOOR, OURS, PEER, rows_of
+from benchmark.sides import Ours, Peer, Side, peer_python
+from gwctl.errors import GwctlError
+from gwctl.login.browser import find_browser
+from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
+from gwctl.sandbox.settings import Account, PageOptions, StandInConfig
+
+# The same page for all: the peer expects no dialog over the form, and that the form stays when it changes to paper.
+PAGE = PageOptions(form_delay_ms=0, cookie_dialog=False, toggle_clears=False)
+FAILURES = (
+    *(AssertionError, LookupError, OSError, ValueError, RuntimeError, subprocess.SubprocessError),
+    *(psutil.Error, BrowserError, GwctlError),
+)
+"""What a side that fails makes of a measurement; a fault of the benchmark itself, such as a wrong type, ends it."""
+
+
+class NoSession(RuntimeError):
+    """A side did not get as far as the fault that was to be measured."""
+
+    def __init__(self) -> None:
+        super().__init__("no session before the fault")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is done to a side that is up; ``polled`` has gwctl look by itself, without the gateway's WebSocket."""
+
+    name: str
+    sides: tuple[str, ...]
+    act: Callable[[Life], None]
+    polled: bool = False
+
+
+PARTS = (
+    Part("calls", (OURS,), faults.calls),
+    Part("cold", (FLOOR, OURS, PEER), faults.nothing),
+    Part("killed", (OURS, PEER), faults.kill),
+    Part("killed-ten", (OURS, PEER), faults.kill_often),
+    Part("hung", (OURS, PEER), faults.hang),
+    Part("dropped", (OURS, PEER), faults.drop),
+    Part("polled", (OURS,), faults.drop_polled, polled=True),
+    Part("keeper", (OURS, PEER), faults.kill_keeper),
+    Part("idle", (OURS, PEER), faults.idle),
+    Part("traffic", (FLOOR, OURS, PEER), faults.traffic),
+)
+LAST = ("hung",)
+"""In a short run one life has all faults, and this one is the last: its cure is a new gateway."""
+
+
+def lives(plan: Plan) -> list[list[Part]]:
+    """Return the parts by the lives in which they are measured: each its own, in a short run as few as possible."""
+    wanted = [part for part in PARTS if part.name in plan.parts]
+    if not plan.short:
+        return [[part] for part in wanted]
+    wanted.sort(key=lambda part: part.name in LAST)
+    together = ([part for part in wanted if part.polled is polled] for polled in (False, True))
+    return [life for life in together if life]
+
+
+def measure(plan: Plan, figures: Figures, save: Callable[[], None], told: Callable[[str], None]) -> None:
+    """Make the whole run; ``save`` is called after each side of each part."""
+    python = _peer(plan, figures, told)
+    names = [name for name in (FLOOR, OURS, PEER) if name in plan.sides and (name != PEER or python is not None)]
+    for number in range(1, plan.rounds + 1):
+        for parts in lives(plan):
+            for name in names:
+                mine = [part for part in parts if name in part.sides]
+                if not mine:
+                    continue
+                began_s = time.monotonic()
+                _one_life(plan, python, name, mine, figures, told=told)
+                what = ", ".join(part.name for part in mine)
+                told(f"round {number} of {plan.rounds}: {what}: {name}: {time.monotonic() - began_s:.0f} s")
+                save()
+        if "profiles" not in plan.parts or OURS not in names:
+            continue
+        for count in plan.profiles:
+            began_s = time.monotonic()
+            try:
+                many.measure(plan, count, figures)
+            except FAILURES as error:
+                figures.miss("profiles_ready", str(count), _reason(error))
+            told(f"round {number} of {plan.rounds}: {count} profiles: {time.monotonic() - began_s:.0f} s")
+            save()
+
+
+def _peer(plan: Plan, figures: Figures, told: Callable[[str], None]) -> Path | None:
+    """Return the peer's Python, None without the peer; then its rows say why, if nothing was measured before."""
+    if plan.peer_venv is None or PEER not in plan.sides:
+        return None
+    lacks = plan.peer_lacks
+    if not lacks:
+        try:
+            return peer_python(plan.peer_venv)
+        except LookupError as error:
+            lacks = str(error)
+    told(f"without {PEER}: {lacks}")
+    for part in PARTS:
+        if PEER in part.sides and part.name in plan.parts:
+            _miss_the_rest(figures, part, PEER, {}, lacks)
+    return None
+
+
+def _one_life(
+    plan: Plan, python: Path | None, name: str, parts: Sequence[Part], figures: Figures, *, told: Callable[[str], None]
+) -> None:
+    """Start one side, do the parts to it, and stop it; what fails is noted.
+
+    Folder and stand-in are new each time: an earlier fault slows a later recovery on purpose.
+    """
+    before = {row.key: figures.attempts(row.key, name) for part in parts for row in rows_of(part.name)}
+    starts, reason = figures.attempts("cold", name), NEVER
+    account = Account(username="bench", password=secrets.token_hex(8))
+    config = StandInConfig(admin_token=secrets.token_hex(8), account=account, page=PAGE)
+    with serve_in_thread(config) as stand_in, a_folder_of_its_own() as folder:
+        try:
+            side = _side(name, folder, plan, python, stand_in, polled=parts[0].polled)
+            with _stopped_at_the_end(side, told):
+                _start(side, figures)
+                for part in parts:
+                    part.act(Life(side, stand_in, plan, figures))
+                reason = "no value"
+        except FAILURES as error:
+            reason = _reason(error)
+            told(f"{name}: {reason}")
+    if figures.attempts("cold", name) == starts:
+        figures.miss("cold", name, reason)
+    for part in parts:
+        _miss_the_rest(figures, part, name, before, reason)
+
+
+def _start(side: Side, figures: Figures) -> None:
+    cold_s = side.up()
+    if cold_s is None:
+        figures.miss("cold", side.name, NEVER)
+        raise NoSession
+    figures.add("cold", side.name, cold_s)
+    if isinstance(side, Floor):
+        for row, value in side.parts.items():
+            figures.add(row, side.name, value)
+
+
+@contextmanager
+def _stopped_at_the_end(side: Side, told: Callable[[str], None]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        try:
+            side.down()
+        except FAILURES as error:  # what it left is ended with its folder
+            told(f"{side.name} did not stop: {_reason(error)}")
+
+
+def _side(name: str, folder: Path, plan: Plan, python: Path | None, stand_in: RunningStandIn, *, polled: bool) -> Side:
+    account = stand_in.state.config.account
+    if name == FLOOR:
+        browser = str(find_browser(None, os.environ).executable)
+        made = (free_port(), stand_in.port, account.username, account.password, plan.auth_delay_ms)
+        return Floor(folder / "floor", plan.release_zip, *made, browser)
+    if name == PEER and python is not None:
+        (folder / "peer").mkdir()
+        ports = (free_port(), free_port(), stand_in.port)
+        made_of = (account.username, account.password, plan.auth_delay_ms)
+        return Peer(folder / "peer", python, plan.release_zip, *ports, *made_of)
+    rig = Rig(folder, free_port(), account, stand_in)
+    rig.starts_the_program = True
+    rig.settings["GWCTL_AUTH_DELAY_MS"] = str(plan.auth_delay_ms)
+    if polled:
+        rig.settings["GWCTL_PUSH"] = "false"
+    rig.gwctl("release", "install", str(plan.release_zip)).check(0)
+    return Ours(rig)
+
+
+def _miss_the_rest(figures: Figures, part: Part, side: str, before: Mapping[str, int], reason: str) -> None:
+    """Note the reason for each row of a part that got neither a value nor a reason of its own."""
+    for row in rows_of(part.name):
+        if side in row.sides and figures.attempts(row.key, side) == before.get(row.key, 0):
+            figures.miss(row.key, side, reason)
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error in one short line that a table can hold."""
+    text = (" ".join(str(error).split()) or type(error).__name__)[:100].replace("|", "/")
+    return text if isinstance(error, NoSession) else f"failed: {text}"
