@@ -7,7 +7,9 @@ author = "The gwctl authors"
 copyright = "The gwctl authors"  # noqa: A001 - Sphinx's own name
 version = release = VERSION
 
-extensions = ["myst_parser", "sphinxcontrib.mermaid"]
+extensions = ["myst_parser", "sphinx_copybutton", "sphinxcontrib.mermaid"]
+# What a program prints is a block without a language: nobody copies it. ```text is for lines to copy.
+copybutton_selector = "div.highlight:not(div[class*=highlight-default] *, div[class*=highlight-none] *) pre"
 exclude_patterns = ["man"]
 html_theme = "furo"
 html_title = "gwctl"
