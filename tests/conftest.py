@@ -125,9 +125,10 @@ def _nothing_outlives_a_kill(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_of_a_person() -> None:
-    """Keep the settings of whoever runs the tests out of them."""
+    """Keep the settings of whoever runs the tests out of them; no supervisor asks the internet for what is newer."""
     for name in [name for name in os.environ if name.startswith("GWCTL_") and not name.startswith("GWCTL_TEST_")]:
         del os.environ[name]
+    os.environ["GWCTL_CHECK_FOR_UPDATES"] = "no"
 
 
 @pytest.fixture(scope="session")

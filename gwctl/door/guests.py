@@ -7,8 +7,9 @@ import ipaddress
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 MOST_CONNECTIONS = 128
 MOST_OF_ONE_ADDRESS = 32
@@ -27,8 +28,7 @@ class Ends(NamedTuple):
     ours: Address
 
 
-@dataclass(slots=True)
-class Guest:
+class Guest(Struct):
     """One connection; it counts until its socket is closed, whatever protocol has it by then."""
 
     connection: socket.socket

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+from msgspec import Struct
+
 from gwctl.isolation.page_guard import OWN_NAMES, WEBSOCKET, fault_of
 
 API = "/v1/api/"
@@ -53,8 +55,7 @@ READ_MESSAGES = re.compile(r"tic|ech\+hb|[su](?:md|mh|bd|or|tr|pl|sd|ld|ts)\+[^\
 """WebSocket messages that read: they subscribe to data and end subscriptions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """The answer to a request that does not pass."""
 
     status: int

@@ -10,9 +10,12 @@ import re
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from gwctl import process
 from gwctl.config import Settings
@@ -27,8 +30,7 @@ TIMEOUT_S = 30.0
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """One notification, as a webhook receives it; ``at`` is in UTC, ``version`` is gwctl's."""
 
     event: str
@@ -40,8 +42,7 @@ class Message:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """The result of sending one message: ``said`` is one line without a URL or token in it."""
 
     ok: bool

@@ -13,8 +13,9 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from gwctl.httpx_import import httpx
@@ -35,8 +36,7 @@ APPRISE_AGAIN_S = 2.0
 # A webhook.
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """The result of one try."""
 
     ok: bool

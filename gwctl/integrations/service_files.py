@@ -13,9 +13,12 @@ import plistlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from gwctl.errors import FINAL_EXIT_CODES, Configuration
 
@@ -40,8 +43,7 @@ class State(StrEnum):
     EDITED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """The options of ``service install``."""
 
     password_file: str | None = None
@@ -141,8 +143,7 @@ def difference(found: str, wanted: str) -> str:
     return "".join(difflib.unified_diff(before, after, "installed", "install would write"))
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """The account that a system unit runs as."""
 
     name: str

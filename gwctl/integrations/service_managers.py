@@ -9,12 +9,14 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from gwctl import process
 from gwctl.errors import ServiceManagerFailed, TimedOut, Unavailable
+from gwctl.system_packages import apt_install
 
 CALL_TIMEOUT_S = 30.0
 _RUNNING = frozenset({"initializing", "starting", "running", "degraded", "maintenance", "stopping"})
@@ -23,8 +25,7 @@ _CODEC = ("utf-8", "surrogateescape")
 _TO_PASS, _TO_READ = 0o001, 0o005
 
 
-@dataclass(frozen=True, slots=True)
-class Systemctl:
+class Systemctl(Struct, frozen=True):
     """The program systemctl, for the user's manager or the system's."""
 
     environ: Mapping[str, str]
@@ -74,7 +75,7 @@ def _run_crontab(option: str, environ: Mapping[str, str], fed: bytes = b"") -> p
         env = process.environment_of(process.Child.OURS, environ)
         return process.run(["crontab", option], fed=fed, timeout_s=CALL_TIMEOUT_S, env=env)
     except FileNotFoundError:
-        raise Unavailable("no crontab program found", hint="apt-get install cron") from None
+        raise Unavailable("no crontab program found", hint=apt_install("cron") or "install cron") from None
     except OSError as error:
         raise ServiceManagerFailed(f"cannot start crontab: {error.strerror}") from None
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from gwctl.free_ports import port_is_free
 
@@ -22,8 +23,7 @@ _LISTENING = "0A"
 """The state of a listening socket in ``/proc/PID/net/tcp`` (``man 5 proc``)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """One process, distinct from every other process that ever has its pid.
 
     ``created_s`` counts from the machine's boot if that is known (``boot_id`` then names the boot, and changing the
@@ -235,8 +235,7 @@ def reap(identity: Identity) -> None:
         os.waitpid(identity.pid, os.WNOHANG)
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(Struct, frozen=True):
     """The process that holds a TCP port, without its arguments: those may contain a secret."""
 
     pid: int | None

@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from gwctl import core_dumps
 from gwctl.environment import SECRET_PREFIXES, SERVICE_MANAGER_VARIABLES

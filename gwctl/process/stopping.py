@@ -8,8 +8,10 @@ import signal
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gwctl.process.identity import (
     Identity,
@@ -28,16 +30,14 @@ _KILL_WAIT_S = 5.0
 _CHILDREN_GRACE_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class LeftAlone:
+class LeftAlone(Struct, frozen=True):
     """A process that we did not signal, and why."""
 
     pid: int
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class StopReport:
+class StopReport(Struct, frozen=True):
     """The result of a stop: which processes ended when asked, were killed, were left alone, or are still running."""
 
     ended: tuple[Identity, ...] = ()

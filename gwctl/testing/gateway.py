@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from gwctl.config import load, profile_of
 from gwctl.environment import Environment, own_environment
@@ -35,8 +38,7 @@ class Trouble(Exception):
     """One line for a person: what went wrong and the next command to type."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One pytest run and the session it needs."""
 
     account: str
@@ -48,9 +50,13 @@ class Run:
     port: int | None
     pid: int
     """The process with whose end everything ends."""
+    fast: bool = False
+    """Whether a sandbox is started without a browser."""
 
     @classmethod
-    def plan(cls, *, account: str, timeout_s: float | str, folder: Path, pid: int, apart: bool) -> Run:
+    def plan(  # noqa: PLR0913 - one argument an option
+        cls, *, account: str, timeout_s: float | str, folder: Path, pid: int, apart: bool, fast: bool = False
+    ) -> Run:
         """Decide what this run needs; ``apart`` gives each worker its own session. Raise Trouble."""
         environment = own_environment()
         if account == "auto" and environment.get(_EXEC):
@@ -61,7 +67,10 @@ class Run:
         if account not in {"sandbox", "paper"}:
             raise Trouble(f"gwctl: ibkr_account is {account!r}; try: auto, sandbox or paper")
         if account == "sandbox":
-            return cls(account, _seconds(timeout_s), str(folder), _port_for(folder), pid)
+            return cls(account, _seconds(timeout_s), str(folder), _port_for(folder), pid, fast)
+        if fast:
+            text = "ibkr_fast logs in without a browser, which only the sandbox allows; try: --ibkr-sandbox"
+            raise Trouble(f"gwctl: {text}")
         if apart:
             text = "IBKR allows one session per username, so workers must share it; try: ibkr_per_worker = false"
             raise Trouble(f"gwctl: {text}")
@@ -94,7 +103,13 @@ class Run:
                 status = wait_for(profile, timeout_s=self.timeout_s)
             else:
                 holder = holder_of(self.pid)
-                up = start.up(profile, sandbox=self.account == "sandbox", timeout_s=self.timeout_s, holder=holder)
+                up = start.up(
+                    profile,
+                    sandbox=self.account == "sandbox",
+                    fast=self.fast,
+                    timeout_s=self.timeout_s,
+                    holder=holder,
+                )
                 status = up.status
             variables = variables_of(profile.settings(), profile.environment)
         session = Session(profile, status, started=False)

@@ -32,8 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(
             f"--ibkr-{account}", dest="ibkr_account", action="store_const", const=account, help=f"ibkr_gateway: {text}"
         )
+    group.addoption("--ibkr-fast", action="store_true", help="ibkr_gateway: the sandbox without a browser")
     group.addoption("--ibkr-timeout", type=float, metavar="S", help="ibkr_gateway: seconds to wait for the session")
     parser.addini("ibkr_account", "ibkr_gateway: auto, sandbox or paper", default="auto")
+    parser.addini("ibkr_fast", "ibkr_gateway: the sandbox without a browser", type="bool")
     parser.addini("ibkr_timeout", "ibkr_gateway: seconds to wait for the session", default="180")
     parser.addini("ibkr_per_worker", "ibkr_gateway: a sandbox for each worker of pytest-xdist", type="bool")
 
@@ -71,6 +73,7 @@ def ibkr_gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
             folder=(base if per_worker else base.parent) / "gwctl",
             pid=os.getpid() if worker is None or per_worker else worker["gwctl_pid"],
             apart=worker is not None and per_worker,
+            fast=bool(config.getoption("ibkr_fast") or config.getini("ibkr_fast")),
         )
         if not per_worker:
             config.workeroutput["gwctl_run"] = run.to_json()  # type: ignore[attr-defined] # pytest-xdist's

@@ -10,10 +10,9 @@ from chaos.catalogue import BY_NAME, FAULTS
 from chaos.rounds import Result
 
 PAGE_HEAD = """\
-# Faults
+# What can go wrong, and how soon the session is back
 
 What can go wrong with a session, how the supervisor notices, what it does, and how soon the session is ready again.
-Written by `scripts/chaos --markdown docs/faults.md` from `tests/chaos/catalogue.py`; edit that instead of this page.
 
 `scripts/chaos` injects these faults one at a time, two at a time and (`--storms`) in long rows, also during a recovery.
 It does so with the fake gateway and (`--real`) with the real one. After each fault it checks the laws: one gateway, one
@@ -32,6 +31,9 @@ process's arguments or environment.
 
 | fault | cause | how gwctl notices | recovery | bound (aim) | submits | gateway | test |
 |---|---|---|---|---|---|---|---|
+"""
+PAGE_END = """
+*Written by `scripts/chaos --markdown docs/faults.md` from `tests/chaos/catalogue.py`; edit that instead of this page.*
 """
 
 
@@ -52,7 +54,7 @@ def page() -> str:
             f"`{fault.test}`",
         )
         rows.append("| " + " | ".join(cells) + " |")
-    return PAGE_HEAD + "\n".join(rows) + "\n"
+    return PAGE_HEAD + "\n".join(rows) + "\n" + PAGE_END
 
 
 def line(result: Result) -> str:

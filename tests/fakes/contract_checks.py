@@ -11,7 +11,7 @@ from typing import Any
 from cli_fakes import Done, Home
 
 HEAVY = (
-    *("playwright", "cryptography", "yaml", "rich", "starlette", "uvicorn", "httpx", "tomlkit"),
+    *("playwright", "cryptography", "yaml", "rich", "starlette", "uvicorn", "httpx", "tomlkit", "keyring"),
     # With GWCTL_HOME set and no settings file; together they are a sixth of the time that `status` may take.
     *("asyncio", "platformdirs", "tempfile", "tomllib", "difflib"),
 )

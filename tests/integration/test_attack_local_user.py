@@ -118,7 +118,7 @@ def look(port: int, path: str) -> str:
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{{}}"
         connection.sendall(head.encode())
         answer = connection.makefile("rb")
-        if path == "/live":
+        if path.endswith("/live"):
             return path + b"".join(answer.readline() for _ in range(12)).decode()
         return path + answer.read().decode()
 
@@ -128,7 +128,7 @@ def test_the_health_port_tells_strangers_little(tmp_path: Path) -> None:
     with a_home(tmp_path) as home:
         home.gwctl("up", "--sandbox").check(0)
         port = int(home.status()["supervisor"]["health_url"].rpartition(":")[2])
-        paths = ["/status", "/live", "/events?since=0", "/control/stop", "/livez", "/readyz", "/"]
+        paths = ["/status", "/live", "/events?since=0", "/control/stop", "/livez", "/readyz", "/", "/profiles/live"]
         said = as_user(lambda: "".join(look(port, path) for path in paths))
         record = json.loads((home.profile_dir / "supervisor.json").read_text())
         status = home.status()

@@ -48,7 +48,7 @@ def test_a_wrong_password_is_sent_once(real: RealHome) -> None:
     assert (status["login"]["rejected"], status["login"]["last_outcome"]) == (1, "refused")
     file = real.folder / "password"
     file.write_text(real.account.password)
-    assert real.gwctl("up", GWCTL_PASSWORD_FILE=str(file)).check(0).stdout.startswith("ready: ")
+    assert real.gwctl("up", GWCTL_PASSWORD_FILE=str(file)).check(0).stdout.startswith("● default: ready · PAPER · ")
     assert real.submits() == 2
 
 

@@ -180,15 +180,27 @@ def test_the_token_is_nobody_elses(doorway: Doorway) -> None:
 
 
 def test_a_new_token_replaces_the_old_one(doorway: Doorway) -> None:
-    """The old one is refused as soon as the verb has returned and the door is open again."""
-    old, pid = doorway.client, doorway.pid()
-    said = doorway.home.gwctl("door", "--new-token").check(0).stdout
+    """The old one is refused, and the new one accepted, as soon as the verb has returned."""
+    old = doorway.client
+    done = doorway.home.gwctl("door", "--new-token").check(0)
+    said = done.stdout
     assert f"https://localhost:{doorway.port}/v1/api" in said
-    assert old.token not in said
-    doorway.wait_open(other_than=pid)
+    assert (old.token in said, done.stderr) == (False, "")
     assert doorway.client.ask("GET", "/v1/api/tickle")[0] == 200
     assert old.ask("GET", "/v1/api/tickle")[0] == 401
     assert doorway.client.token not in said
+
+
+def test_the_address_is_printed_when_the_door_is_open(tmp_path: Path) -> None:
+    """A client may connect at once; for a door that stays closed, the verb says why and does not wait."""
+    with a_home(tmp_path, GWCTL_DOOR=f"127.0.0.1:{free_port()}") as home:
+        closed = home.gwctl("door", "--json").check(0).envelope["data"]
+        assert (closed["open"], closed["problem"]) == (False, None)
+        assert "the door is closed: it opens with the gateway: gwctl up\n" in home.gwctl("door").check(0).stderr
+        home.gwctl("up", "--sandbox", "--fast").check(0)
+        done = home.gwctl("door").check(0)
+        assert done.stderr == ""
+        assert Doorway(home).client.ask("GET", "/v1/api/tickle")[0] == 200
 
 
 def test_idle_and_slow_clients_keep_nobody_out(doorway: Doorway) -> None:
@@ -289,6 +301,7 @@ def test_a_port_that_is_taken_is_said_and_costs_no_session(tmp_path: Path) -> No
             assert f"door        closed: {said}" in home.gwctl("status").check(0).stdout
             findings = home.gwctl("doctor", "--json").envelope["data"]["findings"]
             assert [one["what"] for one in findings if one["check"] == "door"] == [said]
+            assert f"the door is closed: {said}\n" in home.gwctl("door").check(0).stderr
             taken.close()
             wait_for(lambda: home.status()["door"]["problem"] is None, 3 * BOUND_S, "the door is open")
 

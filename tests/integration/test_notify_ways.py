@@ -12,15 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
-import psutil
 import pytest
 from canaries import Canaries
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec.structs import asdict
+from processes import children_with, words_of
 from webhook import Webhook, a_webhook
 
 from gwctl import process
@@ -73,11 +73,7 @@ def send(way: ChildWay | CommandWay) -> Delivery:
 
 
 def children_left() -> list[str]:
-    return [
-        " ".join(child.cmdline())
-        for child in psutil.Process().children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE and "notify_child" in " ".join(child.cmdline())
-    ]
+    return [words_of(child) for child in children_with("notify_child")]
 
 
 # A webhook.
@@ -321,7 +317,7 @@ def test_a_child_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         async def killed() -> Delivery:
             sending = asyncio.create_task(webhook_way(webhook).send(MESSAGE))
             await asyncio.to_thread(webhook.hanging.acquire, timeout=20)
-            (child,) = [one for one in psutil.Process().children() if "notify_child" in " ".join(one.cmdline())]
+            (child,) = children_with("notify_child")
             child.kill()
             return await sending
 

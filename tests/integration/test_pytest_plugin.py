@@ -140,11 +140,22 @@ def test_a_start_that_fails_is_one_line(inner: pytest.Pytester, monkeypatch: pyt
     done.stdout.no_fnmatch_line("*testing/gateway.py*")
 
 
+@pytest.mark.parametrize("option", [["--ibkr-fast"], ["-o", "ibkr_fast=true"]], ids=["option", "ini"])
+def test_a_fast_run_needs_no_browser(
+    inner: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, option: list[str]
+) -> None:
+    """Where there is no browser, a fast sandbox starts all the same, by option or by pytest.ini."""
+    monkeypatch.setenv("GWCTL_BROWSER", "/nowhere/chromium")
+    inner.makepyfile("def test_one(ibkr_gateway): assert ibkr_gateway.client.get('/iserver/accounts').is_success")
+    inner.runpytest_subprocess(*ALONE, *option).assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize(
     ("variables", "options", "told"),
     [
         ({"GWCTL_USERNAME": "u", "GWCTL_PASSWORD": "p", "GWCTL_MODE": "live"}, [], "not run on a live account"),
         ({}, ["--ibkr-paper"], "no username"),
+        ({}, ["--ibkr-paper", "--ibkr-fast"], "only the sandbox allows"),
         ({}, ["-o", "ibkr_account=life"], "ibkr_account is 'life'"),
         ({}, ["-o", "ibkr_timeout=long"], "ibkr_timeout is 'long'"),
     ],

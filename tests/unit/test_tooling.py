@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -33,6 +34,20 @@ def run(*argv: str | Path) -> None:
     """Run a checker; fail with what it says."""
     done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_clone_in_another_project_adds_no_tests_to_it(tmp_path: Path) -> None:
+    """`pytest` in a project with a clone in its folder, as docs/how-to/ci.md has it, collects the project's tests."""
+    clone = tmp_path / "vendor" / "gwctl"
+    (clone / "tests" / "unit").mkdir(parents=True)
+    for name in ("pyproject.toml", "conftest.py", "tests/conftest.py", "tests/unit/test_times.py"):
+        shutil.copy(ROOT / name, clone / name)
+    (tmp_path / "test_own.py").write_text("def test_own():\n    pass\n")
+    done = subprocess.run(
+        [TOOLS / "pytest", "--collect-only", "-q"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[0] == "test_own.py::test_own", done.stdout
+    assert "1 test collected" in done.stdout
 
 
 def strings(file: Path) -> Any:
@@ -73,6 +88,7 @@ def wanted(*lists: list[str]) -> list[Requirement]:
         ("image", wanted(PROJECT["dependencies"], EXTRAS["metrics"], EXTRAS["notify"])),
         ("dev", wanted(PROJECT["dependencies"], *EXTRAS.values(), *GROUPS.values())),
         ("build", wanted(GROUPS["build"], PYPROJECT["build-system"]["requires"])),
+        ("docs", wanted(GROUPS["docs"])),
     ],
 )
 def test_the_lock_is_of_this_pyproject(name: str, requirements: list[Requirement]) -> None:
@@ -338,7 +354,7 @@ def test_reports_ask_for_the_bundle(name: str) -> None:
 
 def test_the_version_is_in_one_place() -> None:
     """pyproject.toml reads it from gwctl/version.py; only names of images, which have to name one, repeat it."""
-    assert PROJECT["dynamic"] == ["version"]
+    assert "version" in PROJECT["dynamic"]
     assert PYPROJECT["tool"]["hatch"]["version"]["path"] == "gwctl/version.py"
     places = [*(ROOT / one for one in ("gwctl", "scripts", "deploy", ".github", ".ci", "tests"))]
     files = [file for place in places for file in place.rglob("*") if file.is_file() and file.suffix != ".pyc"]
@@ -347,3 +363,11 @@ def test_the_version_is_in_one_place() -> None:
     found = {str(file.relative_to(ROOT)) for file in files if repeats.search(file.read_bytes())}
     images = {"deploy/kubernetes/components/image/kustomization.yaml", "deploy/kubernetes/reset-lockout.yaml"}
     assert found - {"gwctl/version.py"} == images
+
+
+def test_the_docs_need_nothing_but_their_script() -> None:
+    """CI builds the docs from a fresh clone with scripts/docs alone, in an environment that has their group."""
+    job = strings(GITHUB / "workflows" / "ci.yml")["jobs"]["docs"]
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["scripts/docs"]
+    lines = (ROOT / "scripts" / "docs").read_text().splitlines()
+    assert lines.index("scripts/set-up --docs") < next(at for at, line in enumerate(lines) if "-m sphinx" in line)
