@@ -15,7 +15,7 @@ import pexpect
 import pytest
 from cli_fakes import PROGRAM, Done, Home, RealHome, a_home, a_real_home, one_line_with_hint
 from service_fakes import OfflineSystemctl, RecordingSystemctl, RefusingSystemctl
-from terminal import on_terminal
+from terminal import interrupt_question, on_terminal
 
 from gwctl.cli.call import Call
 from gwctl.cli.service_places import LaunchdPlace, SystemdPlace
@@ -471,10 +471,7 @@ def test_ctrl_c_changes_nothing(installed: Home) -> None:
         for question in questions[:-1]:
             answer(terminal, question, "wren" if "username" in question else "")
         terminal.expect_exact(questions[-1], timeout=SPOKEN_S)
-        terminal.sendintr()
-        terminal.expect(pexpect.EOF)
-        terminal.close()
-        assert terminal.exitstatus == 130
+        interrupt_question(terminal)
         assert not (installed.home / "config.toml").exists()
         assert not list(installed.home.glob("*.password"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from cli_fakes import Home, a_real_home
-from terminal import on_terminal
+from terminal import interrupt_question, on_terminal
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9]m|\x1b\[[0-9;]*9[0-9]m")
 
@@ -125,10 +125,7 @@ def test_a_password_is_asked_for_and_not_echoed(home: Home) -> None:
     child.waitnoecho(timeout=30)
     with pytest.raises(pexpect.TIMEOUT):
         child.expect("starting", timeout=0.5)  # nothing is drawn over the question
-    child.sendintr()
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 130
+    interrupt_question(child)
     child = on_terminal(home, "up", "--no-input", GWCTL_USERNAME="reader01")
     child.expect("no source has a password for reader01")
     child.expect(pexpect.EOF)
