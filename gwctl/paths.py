@@ -106,6 +106,11 @@ class Paths(Struct, frozen=True):
         return self.ledgers_dir / f"{account}.json"
 
     @property
+    def class_archives_dir(self) -> Path:
+        """The archives of gateways' classes, which the supervisors make again where they are missing."""
+        return self.cache_dir / "java-classes"
+
+    @property
     def release_check_file(self) -> Path:
         """When gwctl last asked for a newer release and a newer gwctl, and the answers."""
         return self.state_dir / "release-check.json"

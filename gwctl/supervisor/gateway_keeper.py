@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from gwctl import process
 from gwctl.config import Settings
 from gwctl.core.messages import CauseRead
-from gwctl.errors import GatewayFailed, GwctlError, ProfileHeld, ReleaseMissing
+from gwctl.errors import GatewayFailed, GwctlError, ProfileHeld, ReleaseMissing, TimedOut
 from gwctl.gateway import java, keystore, launch
 from gwctl.gateway import work_folder as home
 from gwctl.gateway.client import GatewayClient, PortCheck
@@ -27,6 +27,7 @@ from gwctl.paths import Paths
 from gwctl.release.store import Release, ReleaseStore
 from gwctl.signals import whole
 from gwctl.state_file import make_private_dir
+from gwctl.supervisor.class_archives import ClassArchives
 from gwctl.supervisor.front_keeper import FrontKeeper
 from gwctl.supervisor.hints import Hints
 from gwctl.supervisor.probe import Probe
@@ -74,6 +75,7 @@ class GatewayKeeper:
         self.release: Release | None = None
         self.base_url = f"https://localhost:{settings['port']}"
         self._client: GatewayClient | None = None
+        self.classes = ClassArchives(self.paths, environ)
         self.hints = Hints(on_hint, push=settings["push"])
         self._stand_in: StandInRecord | None = None
         self._is_ours = is_ours
@@ -116,6 +118,7 @@ class GatewayKeeper:
             java_options=self.settings["java_options"],
             python=sys.executable,
             network=isolation.network,
+            class_options=await self.classes.options(release.path, java_found, crashed=bool(prepared.crash_reports)),
         )
         async with served.recorded(self.paths):
             try:
@@ -166,7 +169,9 @@ class GatewayKeeper:
                 raise GatewayFailed(f"the firewall of the gateway's port cannot be loaded: {why}", hint="gwctl doctor")
         try:
             return await launch.launch(self.paths, prepared, runtime, deadline_s=START_DEADLINE_S)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, GatewayFailed | TimedOut):
+                self.classes.distrust()
             await asyncio.shield(asyncio.to_thread(unload_firewall, self.paths))
             raise
 

@@ -377,6 +377,8 @@ class Service:
                     await asyncio.to_thread(self.ledger.keep, self.settings)
                     if await asyncio.to_thread(self.registration.is_lost):
                         await self.registration.write()
+            if self._was_ready:
+                await self.keeper.classes.make()
 
     async def _end(self, finish: Finish) -> None:
         if self._keep_gateway and self.keeper.running is not None:

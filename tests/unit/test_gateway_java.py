@@ -36,6 +36,29 @@ def test_versions_are_read_whoever_printed_them(printed: str, version: str | Non
     assert parse_version(printed) == version
 
 
+HOTSPOT = (
+    "OpenJDK Runtime Environment (build 17.0.15+6)\nOpenJDK 64-Bit Server VM (build 17.0.15+6, mixed mode, sharing)"
+)
+OPENJ9 = "IBM Semeru Runtime Open Edition 21\nEclipse OpenJ9 VM 21 (build openj9-0.46, JRE 21 Linux amd64-64-Bit)"
+
+
+@pytest.mark.parametrize(
+    ("printed", "archives"),
+    [
+        (f'openjdk version "17.0.15" 2025-04-15\n{HOTSPOT}', True),
+        (f'openjdk version "25.0.2" 2026-01-20 LTS\n{HOTSPOT}', True),
+        (f'openjdk version "11.0.2" 2019-01-15\n{HOTSPOT}', False),
+        (f'java version "1.8.0_402"\n{HOTSPOT}', False),
+        (f'openjdk version "21.0.4" 2024-07-16\n{OPENJ9}', False),
+        ('openjdk version "17.0.15" 2025-04-15\nOpenJDK Zero VM (build 17.0.15+6, interpreted mode)', False),
+    ],
+)
+def test_archives_of_classes_are_hotspots(tmp_path: Path, printed: str, *, archives: bool) -> None:
+    """Older versions and other machines do not know the options."""
+    found = find_java(str(_fake_java(tmp_path / "jdk", printed)), {"PATH": os.environ["PATH"]})
+    assert found.archives_classes is archives
+
+
 @pytest.mark.parametrize(
     "version", ["1.8.0_192", "1.8.0_402-b06", "8u192", "9", "11.0.2", "17.0.15", "25.0.2+1", "9-ea"]
 )
