@@ -52,6 +52,7 @@ class Floor:
             "jvm": jvm_s,
             "page": page_s,
             "auth_delay": session_s,
+            "first": jvm_s + page_s + session_s,
             "killed": jvm_s,
             "killed_often": jvm_s,
             "hung": jvm_s,

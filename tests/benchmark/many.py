@@ -18,6 +18,7 @@ from rig import free_port
 from benchmark.ending import a_folder_of_its_own
 from benchmark.figures import Figures
 from benchmark.plan import Plan
+from benchmark.used_home import furnish
 from gwctl.sandbox.ibkr import serve_in_thread
 from gwctl.sandbox.settings import Account, StandInConfig
 
@@ -48,11 +49,11 @@ class Home:
             raise AssertionError(f"gwctl {argv[3]} exits with {done.returncode}: {said}")
 
     @contextlib.contextmanager
-    def created(self, plan: Plan) -> Iterator[None]:
+    def created(self, plan: Plan, used: Path) -> Iterator[None]:
         """Create the profiles and their stand-ins, and stop all at the end."""
         with contextlib.ExitStack() as stack:
             self.home.mkdir(mode=0o700)
-            self.gwctl("release", "install", str(plan.release_zip))
+            furnish(self.home, used)
             tables = ["[defaults]\nmaintenance = []"]
             for name in self.names:
                 account = Account(username=name, password=secrets.token_hex(8))
@@ -105,12 +106,12 @@ def _disk_bytes(folder: Path) -> int:
     return total
 
 
-def measure(plan: Plan, count: int, figures: Figures) -> None:
-    """Start so many profiles, and note what they take."""
+def measure(plan: Plan, count: int, figures: Figures, used: Path) -> None:
+    """Start so many profiles, in a home that was ``used`` once, and note what they take."""
     column = str(count)
     with a_folder_of_its_own() as folder:
         home = Home(folder, count)
-        with home.created(plan):
+        with home.created(plan, used):
             peaks = Peaks(home.home)
             peaks.start()
             began_s = time.monotonic()

@@ -10,7 +10,7 @@ from benchmark.rows import FLOOR, KILL, OURS, PATH, PEER, PROFILE_ROWS, ROWS, SI
 GROUPS = (
     (
         "Until there is a session",
-        ("cold", "jvm", "page", "auth_delay", "killed", "killed_often", "hung", "dropped", "polled", "keeper"),
+        ("cold", "first", "jvm", "page", "auth_delay", "killed", "killed_often", "hung", "dropped", "polled", "keeper"),
     ),
     ("What it needs", ("memory", "memory_keeper", "memory_used", "memory_keeper_used", "cpu", "cpu_share", "requests")),
     ("What a client sees", ("latency", "latency_p99", "a_second", "failed")),

@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from benchmark.floor import Floor
 from benchmark.plan import Plan
 from benchmark.rows import FLOOR, OURS, PEER, rows_of
 from benchmark.sides import Ours, Peer, Side, peer_python
+from benchmark.used_home import a_used_home, furnish
 from gwctl.errors import GwctlError
 from gwctl.login.browser import find_browser
 from gwctl.sandbox.ibkr import RunningStandIn, serve_in_thread
@@ -46,15 +47,25 @@ class NoSession(RuntimeError):
 
 @dataclass(frozen=True)
 class Part:
-    """What is done to a side that is up; ``polled`` has gwctl look by itself, without the gateway's WebSocket."""
+    """What is done to a side that is up.
+
+    ``polled`` has gwctl look by itself, without the gateway's WebSocket; ``new_home`` has it start where it never was.
+    """
 
     name: str
     sides: tuple[str, ...]
     act: Callable[[Life], None]
     polled: bool = False
+    new_home: bool = False
+
+    @property
+    def start_row(self) -> str:
+        """The row of the start itself."""
+        return "first" if self.new_home else "cold"
 
 
 PARTS = (
+    Part("first", (OURS,), faults.nothing, new_home=True),
     Part("calls", (OURS,), faults.calls),
     Part("cold", (FLOOR, OURS, PEER), faults.nothing),
     Part("killed", (OURS, PEER), faults.kill),
@@ -76,14 +87,31 @@ def lives(plan: Plan) -> list[list[Part]]:
     if not plan.short:
         return [[part] for part in wanted]
     wanted.sort(key=lambda part: part.name in LAST)
-    together = ([part for part in wanted if part.polled is polled] for polled in (False, True))
-    return [life for life in together if life]
+    kinds = dict.fromkeys((part.new_home, part.polled) for part in wanted)
+    return [[part for part in wanted if (part.new_home, part.polled) == kind] for kind in kinds]
 
 
 def measure(plan: Plan, figures: Figures, save: Callable[[], None], told: Callable[[str], None]) -> None:
     """Make the whole run; ``save`` is called after each side of each part."""
     python = _peer(plan, figures, told)
     names = [name for name in (FLOOR, OURS, PEER) if name in plan.sides and (name != PEER or python is not None)]
+    with ExitStack() as stack:
+        used = None
+        if OURS in names:
+            used = stack.enter_context(a_used_home(plan.release_zip))
+            told("made a home that was used once")
+        _rounds(plan, figures, save, told, sides=Sides(plan, python, used), names=names)
+
+
+def _rounds(
+    plan: Plan,
+    figures: Figures,
+    save: Callable[[], None],
+    told: Callable[[str], None],
+    *,
+    sides: Sides,
+    names: Sequence[str],
+) -> None:
     for number in range(1, plan.rounds + 1):
         for parts in lives(plan):
             for name in names:
@@ -91,16 +119,16 @@ def measure(plan: Plan, figures: Figures, save: Callable[[], None], told: Callab
                 if not mine:
                     continue
                 began_s = time.monotonic()
-                _one_life(plan, python, name, mine, figures, told=told)
+                _one_life(sides, name, mine, figures, told)
                 what = ", ".join(part.name for part in mine)
                 told(f"round {number} of {plan.rounds}: {what}: {name}: {time.monotonic() - began_s:.0f} s")
                 save()
-        if "profiles" not in plan.parts or OURS not in names:
+        if "profiles" not in plan.parts or sides.used is None:
             continue
         for count in plan.profiles:
             began_s = time.monotonic()
             try:
-                many.measure(plan, count, figures)
+                many.measure(plan, count, figures, sides.used)
             except FAILURES as error:
                 figures.miss("profiles_ready", str(count), _reason(error))
             told(f"round {number} of {plan.rounds}: {count} profiles: {time.monotonic() - began_s:.0f} s")
@@ -124,43 +152,42 @@ def _peer(plan: Plan, figures: Figures, told: Callable[[str], None]) -> Path | N
     return None
 
 
-def _one_life(
-    plan: Plan, python: Path | None, name: str, parts: Sequence[Part], figures: Figures, *, told: Callable[[str], None]
-) -> None:
+def _one_life(sides: Sides, name: str, parts: Sequence[Part], figures: Figures, told: Callable[[str], None]) -> None:
     """Start one side, do the parts to it, and stop it; what fails is noted.
 
     Folder and stand-in are new each time: an earlier fault slows a later recovery on purpose.
     """
     before = {row.key: figures.attempts(row.key, name) for part in parts for row in rows_of(part.name)}
-    starts, reason = figures.attempts("cold", name), NEVER
+    row = parts[0].start_row
+    starts, reason = figures.attempts(row, name), NEVER
     account = Account(username="bench", password=secrets.token_hex(8))
     config = StandInConfig(admin_token=secrets.token_hex(8), account=account, page=PAGE)
     with serve_in_thread(config) as stand_in, a_folder_of_its_own() as folder:
         try:
-            side = _side(name, folder, plan, python, stand_in, polled=parts[0].polled)
+            side = sides.side(name, folder, stand_in, parts[0])
             with _stopped_at_the_end(side, told):
-                _start(side, figures)
+                _start(side, figures, row)
                 for part in parts:
-                    part.act(Life(side, stand_in, plan, figures))
+                    part.act(Life(side, stand_in, sides.plan, figures))
                 reason = "no value"
         except FAILURES as error:
             reason = _reason(error)
             told(f"{name}: {reason}")
-    if figures.attempts("cold", name) == starts:
-        figures.miss("cold", name, reason)
+    if figures.attempts(row, name) == starts:
+        figures.miss(row, name, reason)
     for part in parts:
         _miss_the_rest(figures, part, name, before, reason)
 
 
-def _start(side: Side, figures: Figures) -> None:
-    cold_s = side.up()
-    if cold_s is None:
-        figures.miss("cold", side.name, NEVER)
+def _start(side: Side, figures: Figures, row: str) -> None:
+    took_s = side.up()
+    if took_s is None:
+        figures.miss(row, side.name, NEVER)
         raise NoSession
-    figures.add("cold", side.name, cold_s)
+    figures.add(row, side.name, took_s)
     if isinstance(side, Floor):
-        for row, value in side.parts.items():
-            figures.add(row, side.name, value)
+        for floor_of, value in side.parts.items():
+            figures.add(floor_of, side.name, value)
 
 
 @contextmanager
@@ -174,24 +201,38 @@ def _stopped_at_the_end(side: Side, told: Callable[[str], None]) -> Iterator[Non
             told(f"{side.name} did not stop: {_reason(error)}")
 
 
-def _side(name: str, folder: Path, plan: Plan, python: Path | None, stand_in: RunningStandIn, *, polled: bool) -> Side:
-    account = stand_in.state.config.account
-    if name == FLOOR:
-        browser = str(find_browser(None, os.environ).executable)
-        made = (free_port(), stand_in.port, account.username, account.password, plan.auth_delay_ms)
-        return Floor(folder / "floor", plan.release_zip, *made, browser)
-    if name == PEER and python is not None:
-        (folder / "peer").mkdir()
-        ports = (free_port(), free_port(), stand_in.port)
-        made_of = (account.username, account.password, plan.auth_delay_ms)
-        return Peer(folder / "peer", python, plan.release_zip, *ports, *made_of)
-    rig = Rig(folder, free_port(), account, stand_in)
-    rig.starts_the_program = True
-    rig.settings["GWCTL_AUTH_DELAY_MS"] = str(plan.auth_delay_ms)
-    if polled:
-        rig.settings["GWCTL_PUSH"] = "false"
-    rig.gwctl("release", "install", str(plan.release_zip)).check(0)
-    return Ours(rig)
+@dataclass(frozen=True)
+class Sides:
+    """What every side of a run is made of."""
+
+    plan: Plan
+    python: Path | None
+    """The peer's."""
+    used: Path | None
+    """The home that was used once; None without gwctl's side."""
+
+    def side(self, name: str, folder: Path, stand_in: RunningStandIn, part: Part) -> Side:
+        """Return one side in its own folder, not started."""
+        plan, account = self.plan, stand_in.state.config.account
+        if name == FLOOR:
+            browser = str(find_browser(None, os.environ).executable)
+            made = (free_port(), stand_in.port, account.username, account.password, plan.auth_delay_ms)
+            return Floor(folder / "floor", plan.release_zip, *made, browser)
+        if name == PEER and self.python is not None:
+            (folder / "peer").mkdir()
+            ports = (free_port(), free_port(), stand_in.port)
+            made_of = (account.username, account.password, plan.auth_delay_ms)
+            return Peer(folder / "peer", self.python, plan.release_zip, *ports, *made_of)
+        rig = Rig(folder, free_port(), account, stand_in)
+        rig.starts_the_program = True
+        rig.settings["GWCTL_AUTH_DELAY_MS"] = str(plan.auth_delay_ms)
+        if part.polled:
+            rig.settings["GWCTL_PUSH"] = "false"
+        if part.new_home or self.used is None:
+            rig.gwctl("release", "install", str(plan.release_zip)).check(0)
+        else:
+            furnish(rig.home, self.used)
+        return Ours(rig)
 
 
 def _miss_the_rest(figures: Figures, part: Part, side: str, before: Mapping[str, int], reason: str) -> None:

@@ -128,13 +128,13 @@ def test_numbers_have_three_digits(value: float, text: str) -> None:
 
 
 def test_every_part_of_only_is_done() -> None:
-    """What ``--only`` accepts is what a run does; a short run does it in two lives, and the hang last."""
+    """What ``--only`` accepts is what a run does; a short run does it in three lives, and the hang last."""
     plan = Plan(Path("release.zip"), 1)
     assert {part.name for life in runs.lives(plan) for part in life} | {"profiles"} == set(PARTS)
     assert all(len(life) == 1 for life in runs.lives(plan))
-    first, polled = runs.lives(short(plan))
-    assert {part.name for part in [*first, *polled]} == {part.name for part in runs.PARTS}
-    assert (first[-1].name, [part.name for part in polled]) == ("hung", ["polled"])
+    new, used, polled = runs.lives(short(plan))
+    assert {part.name for part in [*new, *used, *polled]} == {part.name for part in runs.PARTS}
+    assert (used[-1].name, [part.name for part in polled]) == ("hung", ["polled"])
 
 
 class FakeSide:
@@ -165,11 +165,12 @@ def stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """Have sides without processes, of which the peer fails; return which were stopped, in order."""
     stopped: list[str] = []
 
-    def side(name: str, *_: object, **__: object) -> FakeSide:
+    def side(_: object, name: str, *__: object) -> FakeSide:
         fault = LookupError("no | gateway\nis running") if name == PEER else None
         return FakeSide(name, fault, stopped)
 
-    monkeypatch.setattr(runs, "_side", side)
+    monkeypatch.setattr(runs.Sides, "side", side)
+    monkeypatch.setattr(runs, "a_used_home", lambda _zip: nullcontext(tmp_path))
     monkeypatch.setattr(runs, "peer_python", lambda _folder: tmp_path)
     monkeypatch.setattr(runs, "a_folder_of_its_own", lambda: nullcontext(tmp_path))
     monkeypatch.setattr(runs, "serve_in_thread", lambda _config: nullcontext())
