@@ -178,7 +178,7 @@ def _contact(case: Case, upstream: str, host: str, port: int) -> Contact:
         raise _Unreachable(f"{host} accepted the connection but sent no answer: {error.reason}") from None
     ahead_s: float | None = None
     with contextlib.suppress(ValueError, TypeError, OverflowError):
-        ahead_s = parsedate_to_datetime(str(answer.headers.get("Date"))).timestamp() + _HALF_A_SECOND_S - written_s
+        ahead_s = parsedate_to_datetime(str(answer.headers.get("date"))).timestamp() + _HALF_A_SECOND_S - written_s
     return Contact(answer.status, ahead_s, answer.took_s)
 
 

@@ -1,7 +1,7 @@
 """The way to a profile's supervisor for other gwctl processes: its record, its Unix socket, and the client.
 
 Commands may carry secrets, so they go through a socket that only its own user can reach and create: never to a port,
-which anybody may take over when a supervisor was killed. The client uses the standard library's HTTP to start fast.
+which anybody may take over when a supervisor was killed.
 """
 
 from __future__ import annotations

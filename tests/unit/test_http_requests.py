@@ -163,7 +163,7 @@ def test_a_path_is_sent_as_it_was_written_or_refused() -> None:
         assert request("GET", f"http://127.0.0.1:{port}/a%20b?c=d&e", timeout_s=5).status == 204
         thread.join(BOUND_S)
     assert seen[0].startswith(b"GET /a%20b?c=d&e HTTP/1.1\r\n")
-    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(RequestFailed, match="InvalidURL"):
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(RequestFailed, match="InvalidRequest"):
         request("GET", f"http://127.0.0.1:{listener.getsockname()[1]}/a\r\nX: y", timeout_s=5)
 
 
