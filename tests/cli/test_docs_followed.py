@@ -15,7 +15,7 @@ from pathlib import Path
 import pyotp
 import pytest
 from cli_fakes import Home, RealHome, a_real_home
-from following import BLOCK, DOCS, MARK, USER, editor, follow
+from following import BLOCK, DOCS, MARK, USER, blocks, editor, follow
 from rig import built_in_ports
 from webhook import a_webhook
 
@@ -64,12 +64,21 @@ def test_pause(home: Home) -> None:
     assert home.status()["ready"]
 
 
+@pytest.mark.needs("npm")
 def test_clients(home: Home) -> None:
     """Each recipe gets the accounts, or the WebSocket's first message, with the certificate verified."""
+    packages = Path(sys.prefix) / "clients" / "node_modules"
+    assert packages.is_dir(), "there are no packages of Node.js: run scripts/set-up --tests"
+    (home.folder / "node_modules").symlink_to(packages)
     home.gwctl("up", "--sandbox").check(0)
     said = follow("how-to/clients.md", home.folder, home.environment())
-    assert said.count("DU1234567") >= 5
-    assert '"topic"' in said
+    answers = dict(re.findall(r"^\+ (?:python|node) (\S+)\n(.*?)(?=^\+ |\Z)", said, re.DOTALL | re.MULTILINE))
+    assert answers.keys() == {block.name for block in blocks("how-to/clients.md") if block.name}
+    assert '"topic"' in answers.pop("with_websockets.py")
+    for name, answer in answers.items():
+        assert "DU1234567" in answer, name
+    [curl] = re.findall(r"^\+ curl .*\n(.*)", said, re.MULTILINE)
+    assert "DU1234567" in curl
 
 
 def test_pytest(home: Home) -> None:

@@ -129,6 +129,16 @@ def test_the_lock_has_hashes_and_no_index(file: Path) -> None:
     assert all("--hash=sha256:" in block for block in blocks(file.stem))
 
 
+def test_the_lock_of_node_has_hashes_and_no_registry() -> None:
+    """The same for the packages of Node.js that the tests' clients use: exact versions, and a hash for each package."""
+    folder = ROOT / "requirements" / "clients"
+    asked = json.loads((folder / "package.json").read_text())["dependencies"]
+    packages = json.loads((folder / "package-lock.json").read_text())["packages"]
+    assert packages.pop("")["dependencies"] == asked
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in asked} == asked
+    assert all(one["integrity"].startswith("sha512-") and "resolved" not in one for one in packages.values())
+
+
 def test_the_bill_of_materials_is_the_lock(tmp_path: Path) -> None:
     """scripts/sbom names each locked package with version and hashes, in valid CycloneDX, always in the same bytes."""
     once, again = tmp_path / "once", tmp_path / "again"
