@@ -24,7 +24,7 @@ from gwctl.config import (
 )
 from gwctl.environment import with_absolute_path
 from gwctl.errors import Configuration, ProfileHeld, Usage
-from gwctl.known_words import suggestion
+from gwctl.known_words import Choice, suggestion
 from gwctl.lifecycle.profile import Profile
 from gwctl.paths import Paths
 from gwctl.profile_registry import choose_port, ports_by_profile
@@ -70,8 +70,24 @@ def checked(key: str, value: object) -> Any:  # noqa: ANN401 - a setting's own t
     """Return a setting's value as config.toml holds it, a path absolute; raise Configuration."""
     if isinstance(value, str):
         value = _argv(value) if KEYS[key].parse is parse_command else with_absolute_path(key, value, key)
-    parsed = parse_value(key, value, _SOURCE, hint="gwctl profile show")
+    parsed = parse_value(key, value, _SOURCE, hint=_example(key))
     return list(parsed) if isinstance(parsed, tuple) else parsed
+
+
+def _example(key: str) -> str:
+    """Return the hint for a bad value: KEY=VALUE with a good one, as it is typed into a shell."""
+    import shlex
+
+    one = KEYS[key]
+    # Of words, the built-in one: whoever mistypes `paper` must not be led to `live`.
+    example = one.default if isinstance(one.parse, Choice) and one.default else one.example
+    if isinstance(example, Mapping):
+        return "gwctl profile edit"  # no text stands for a table
+    if one.parse is parse_command or isinstance(example, bool):
+        text = json.dumps(example)
+    else:
+        text = str(example[0] if isinstance(example, list) else example)
+    return f"a value such as {key}={shlex.quote(text)}"
 
 
 def _argv(text: str) -> object:

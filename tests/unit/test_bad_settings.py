@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,27 @@ def test_profile_set_refuses_it(home: Path, capsys: pytest.CaptureFixture[str], 
     assert "(the command line)" in refused(capsys, key, run(["profile", "set", "mine", f"{key}={text}"]))
     assert "(the command line)" in refused(capsys, key, run([*create, f"{key}={text}"]))
     assert (home / "config.toml").read_text() == before
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_hint_helps(home: Path, capsys: pytest.CaptureFixture[str], key: str) -> None:
+    """`profile set` hints at a value that it takes, the word that was meant, or what is special about the value."""
+    special = (
+        *("did you mean ", "write it as https://", "set another port", f"set {key} to another port"),
+        *("gwctl release install", "gwctl browser install", "sha256sum "),
+    )
+    for text in BAD[key]:
+        assert run(["profile", "set", "mine", f"{key}={text}"]) == Configuration.exit_code
+        hint = capsys.readouterr().err.splitlines()[-1].removeprefix("  try: ")
+        if not hint.startswith("a value such as "):
+            assert hint.startswith(special) or (key, hint) == ("page", "gwctl profile edit"), (text, hint)
+            continue
+        [pair] = shlex.split(hint.removeprefix("a value such as "))
+        assert pair.startswith(f"{key}=")
+        assert pair != "mode=live"
+        assert run(["profile", "set", "mine", pair]) == 0, capsys.readouterr().err
+        capsys.readouterr()
+        assert key in (home / "config.toml").read_text()
 
 
 @pytest.mark.parametrize(("key", "text"), [(key, text) for key, text in CASES if KEYS[key].variable])
