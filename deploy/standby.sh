@@ -3,7 +3,7 @@
 # that starts it again whenever it ends, this script with the program that takes the lock. docs/how-to/pause-and-standby.md
 # has what happens when one of them is lost.
 #   sh standby.sh etcdctl lock --ttl=60 gwctl-default
-#   sh standby.sh consul lock gwctl/default
+#   sh standby.sh consul lock -shell=false gwctl/default
 #   sh standby.sh flock /shared/gwctl.lock
 # It pauses the session and waits for the lock; has the session active while the lock is held; and pauses again.
 set -u
@@ -11,18 +11,18 @@ set -u
 if [ "$#" -gt 0 ]; then
   # Whatever ended the script before, even kill -9: a machine without the lock is paused. On a full disk, stopped.
   gwctl -q pause --reason "this machine is the standby" || gwctl -q down || exit
+  export STANDBY_HOLDER=$$ # `exec` keeps the number
   exec "$@" sh "$0"
 fi
 
 CHECK_S=5
 UNANSWERED=3 # times in a row that etcd may not answer: 25 s at most, within --ttl=60
 unanswered=0 work= nap=
-# A program that holds the lock can be killed without us. One that we may not signal is a service manager.
-holder=
-kill -0 "$PPID" 2>/dev/null && holder=$PPID
+# The program that holds the lock can be killed without us. It is our parent, or a shell stands between, as Consul's may.
+holder=${STANDBY_HOLDER:?name the program that takes the lock}
 
 is_ours() {
-  [ -z "$holder" ] || kill -0 "$holder" 2>/dev/null || return 1
+  kill -0 "$holder" 2>/dev/null || return 1
   # `etcdctl lock` goes on when its lock is lost, and does not end us.
   [ -n "${ETCD_LOCK_KEY:-}" ] || return 0
   if found=$(etcdctl --command-timeout=3s get --keys-only "$ETCD_LOCK_KEY" 2>/dev/null); then

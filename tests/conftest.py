@@ -32,6 +32,7 @@ LONGEST_FIRST = (
     *("test_cron", "test_login_recognized_pages", "test_login_grammar", "test_login_unknown_pages"),
     *("test_environments", "test_unattended_real", "test_cli_lifecycle", "test_docs_followed", "test_login_canary"),
     *("test_login_by_hand", "test_login_matrix", "test_cli_strangers", "test_up_real", "test_core_machine"),
+    "test_cli_standby",
 )
 """A module that takes minutes and is begun last keeps one worker busy while the others have nothing left to do."""
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import os
-import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
-from cli_fakes import Home, a_home, free_port
+from cli_fakes import Home, a_home
 from rig import wait_for
 
 pytestmark = pytest.mark.browser
 
 HOURS = "login_hours"
-STANDBY = Path(__file__).parents[2] / "deploy" / "standby.sh"
-
-ETCD = shutil.which("etcd", path=f"{os.environ['PATH']}:{Path(sys.prefix)}")
 
 
 def closed_hours() -> str:
@@ -101,131 +92,6 @@ def test_a_standby_waits_until_it_is_told(home: Home) -> None:
     assert home.gwctl("up", "--sandbox").check(0).stdout == said.stdout
     assert home.gwctl("resume").check(0).stdout.startswith("● default: ready · SANDBOX · https://")
     assert home.status()["ready"]
-
-
-@pytest.mark.timeout(240)
-def test_a_lock_decides_which_machine_is_active(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Under a lock, deploy/standby.sh has one machine ready; where it ends, that one pauses and the other is ready."""
-    with (
-        a_home(tmp_path_factory.mktemp("first")) as first,
-        a_home(tmp_path_factory.mktemp("second")) as second,
-        contextlib.ExitStack() as started,
-    ):
-        lock = first.folder / "lock"
-        scripts = []
-        for home in (first, second):
-            home.gwctl("up", "--sandbox", "--paused").check(0)
-            path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-            argv = ["sh", str(STANDBY), "flock", str(lock)]
-            script = subprocess.Popen(argv, env=home.environment(PATH=path), cwd=home.folder)
-            started.callback(script.kill)
-            scripts.append(script)
-            wait_for(lambda: first.status()["ready"], 60, "the first machine has the lock")
-        assert second.status()["phase"] == "paused"
-        [child] = psutil.Process(scripts[0].pid).children()
-        child.terminate()
-        wait_for(lambda: first.status()["phase"] == "paused", 60, "the first machine gave the session away")
-        wait_for(lambda: second.status()["ready"], 60, "the second machine is active")
-        assert scripts[0].wait(30) == 0
-        [child] = psutil.Process(scripts[1].pid).children()
-        child.terminate()
-        assert scripts[1].wait(60) == 0
-
-
-@contextlib.contextmanager
-def an_etcd(folder: Path) -> Iterator[str]:
-    """Yield the address of an etcd with a store of its own."""
-    url, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
-    addresses = ["--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls", peer]
-    cluster = ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]
-    with (folder / "etcd.log").open("w") as log:
-        argv = [str(ETCD), "--data-dir", str(folder / "etcd"), *addresses, *cluster]
-        etcd = subprocess.Popen(argv, stdout=log, stderr=log)
-        try:
-            wait_for(lambda: etcdctl(url, "endpoint", "health").returncode == 0, 30, "etcd answers")
-            yield url
-        finally:
-            etcd.kill()
-            etcd.wait()
-
-
-def etcdctl(url: str, *argv: str) -> subprocess.CompletedProcess[str]:
-    """Run one command of etcd's client."""
-    return subprocess.run(["etcdctl", "--endpoints", url, *argv], capture_output=True, text=True, check=False)
-
-
-@pytest.mark.needs("etcd")
-@pytest.mark.needs("etcdctl")
-@pytest.mark.waits
-@pytest.mark.timeout(400)
-def test_etcds_lock_decides_which_machine_is_active(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A lost lease, a killed etcdctl, a killed script and a lost etcd: whoever has no lock pauses, by himself."""
-    with contextlib.ExitStack() as started:
-        homes = [started.enter_context(a_home(tmp_path_factory.mktemp(name))) for name in ("first", "second")]
-        first, second = homes
-        etcd = contextlib.ExitStack()
-        url = etcd.enter_context(an_etcd(first.folder))
-        started.callback(etcd.close)
-
-        def run(home: Home) -> subprocess.Popen[bytes]:
-            """Start a machine's script, as a service manager does."""
-            path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-            environment = home.environment(PATH=path, ETCDCTL_ENDPOINTS=url)
-            argv = ["sh", str(STANDBY), "etcdctl", "lock", "--ttl=20", "gwctl"]
-            script = subprocess.Popen(argv, env=environment, cwd=home.folder)
-            started.callback(end, script, home)
-            return script
-
-        def end(script: subprocess.Popen[bytes], home: Home) -> None:
-            """End a script and what it has started, also what has lost its parent."""
-            for one in psutil.process_iter():
-                with contextlib.suppress(psutil.Error):
-                    if str(STANDBY) in one.cmdline() and Path(one.cwd()) == home.folder:
-                        one.kill()
-            script.wait()
-
-        def waits_for(active: Home, standby: Home, why: str) -> None:
-            wait_for(lambda: active.status()["ready"], 120, f"one machine is active: {why}")
-            wait_for(lambda: standby.status()["phase"] == "paused", 60, f"the other is paused: {why}")
-
-        for home in homes:
-            home.gwctl("up", "--sandbox", "--fast", "--paused").check(0)
-        of_first = run(first)
-        waits_for(first, second, "it has the lock")
-        of_second = run(second)
-        wait_for(lambda: len(etcdctl(url, "get", "gwctl", "--prefix", "--keys-only").stdout.split()) == 2, 30, "waits")
-
-        key = etcdctl(url, "get", "gwctl", "--prefix", "--keys-only", "--sort-by=CREATE").stdout.split()[0]
-        assert etcdctl(url, "lease", "revoke", key.rpartition("/")[2]).returncode == 0
-        wait_for(lambda: first.status()["phase"] == "paused", 60, "its lease has ended")
-        waits_for(second, first, "the first one's lease has ended")
-        assert of_first.wait(60) != 0, "a service manager sees that it was not ended by a person"
-
-        of_second.kill()
-        wait_for(lambda: second.status()["phase"] == "paused", 60, "its etcdctl was killed")
-        run(first)
-        waits_for(first, second, "etcdctl of the second was killed")
-
-        etcd.close()
-        wait_for(lambda: first.status()["phase"] == "paused", 60, "etcd is lost")
-
-
-@pytest.mark.timeout(120)
-def test_a_machine_whose_script_was_killed_pauses_before_it_waits(home: Home) -> None:
-    """After `kill -9` of the script, the service manager starts it again, and that pauses first."""
-    home.gwctl("up", "--sandbox", "--fast").check(0)
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    # A lock that is never given: the program that would take it says that it was started, and ends.
-    done = subprocess.run(
-        ["sh", STANDBY, "echo", "waits for the lock"],
-        env=home.environment(PATH=path),
-        cwd=home.folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.startswith("waits for the lock sh ")
-    assert home.status()["phase"] == "paused"
 
 
 def test_a_pause_without_a_supervisor_holds_for_the_next_one(home: Home) -> None:
