@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Port of the gateway.")
 @click.option("--all", "every", is_flag=True, help="Bring up every profile in config.toml; --timeout applies to each.")
 @click.option("--at-once", type=click.IntRange(1, 100), metavar="N",
-              help="With --all: how many at a time.  [default: the number of cores]")  # fmt: skip
+              help="With --all: how many start and log in at a time.  [default: the number of cores]")  # fmt: skip
 @click.option("--zero-when-final", is_flag=True,
               help="With --foreground: exit with 0 instead of 77 and 78, where a person must act, for service managers "
               "that restart after every other exit code.")  # fmt: skip

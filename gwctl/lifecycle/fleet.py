@@ -24,24 +24,42 @@ from gwctl.signals import Cancellation, Cancelled, cancelled_by, postponed, undi
 R = TypeVar("R")
 
 
+class Turns:
+    """How many work ``at_once``; a name whose work only waits from now on steps aside, so that another may begin."""
+
+    def __init__(self, at_once: int) -> None:
+        self.changed = threading.Event()
+        self._at_once = at_once
+        self._aside: set[str] = set()
+
+    def step_aside(self, name: str) -> None:
+        """Let another begin, from any thread."""
+        self._aside.add(name)
+        self.changed.set()
+
+    def has_room(self, running: Iterable[str]) -> bool:
+        """Return whether another may begin beside these."""
+        return len({*running} - self._aside) < self._at_once
+
+
 def run_each(
     names: Sequence[str],
     work: Callable[[str], R],
     *,
-    at_once: int,
+    turns: Turns,
     on_result: Callable[[R], None] = lambda _result: None,
 ) -> dict[str, R]:
-    """Return ``work``'s result for each name, running ``at_once`` at a time; call ``on_result`` for each as it arrives.
+    """Return ``work``'s result for each name, in ``turns``; call ``on_result`` for each as it arrives.
 
     On interruption, cancel the running ones and wait for them. An exception of one of them is raised here after all
     have ended.
     """
-    pool = _Pool(work)
+    pool = _Pool(work, turns)
     waiting = list(names)
     try:
         while waiting or pool.running:
             with postponed():
-                while waiting and len(pool.running) < at_once:
+                while waiting and turns.has_room(pool.running):
                     pool.start(waiting.pop(0))
             pool.changed.wait()
             with postponed():
@@ -62,13 +80,13 @@ def run_each(
 class _Pool(Generic[R]):
     """The running threads; each signals its end through ``changed``."""
 
-    def __init__(self, work: Callable[[str], R]) -> None:
+    def __init__(self, work: Callable[[str], R], turns: Turns) -> None:
         self._work = work
         self._ended: list[tuple[str, R | None, BaseException | None]] = []
         self.running: dict[str, Cancellation] = {}
         self.results: dict[str, R] = {}
         self.failed: list[BaseException] = []
-        self.changed = threading.Event()
+        self.changed = turns.changed
 
     def start(self, name: str) -> None:
         """Start one thread; a daemon, so that a hanging one does not keep the program from ending."""
@@ -128,6 +146,17 @@ class Result:
 OnResult = Callable[[Result], None]
 
 
+class _Steps(Observer):
+    """Has a profile step aside for the next one once it is logged in."""
+
+    def __init__(self, name: str, turns: Turns) -> None:
+        self._name = name
+        self._turns = turns
+
+    def logged_in(self) -> None:
+        self._turns.step_aside(self._name)
+
+
 def cores() -> int:
     """Return how many cores we may use."""
     count = getattr(os, "sched_getaffinity", None)
@@ -147,7 +176,7 @@ def look_at(home: Profile, names: Sequence[str]) -> list[Look]:
             unknown["phase"], unknown["reason"], unknown["last_error"] = "degraded", told, told
             return unknown, CANNOT_TELL
 
-    found = run_each(names, look, at_once=max(1, len(names)))
+    found = run_each(names, look, turns=Turns(max(1, len(names))))
     return [found[name] for name in names]
 
 
@@ -188,9 +217,10 @@ def wait_all(home: Profile, wanted: str, timeout_s: float) -> list[Status]:
 def up_all(  # noqa: PLR0913 - how many, how long, and an observer
     home: Profile, *, sandbox: bool, timeout_s: float, at_once: int, observer: Observer, on_result: OnResult
 ) -> dict[str, Result]:
-    """Bring up every profile in config.toml, ``at_once`` at a time, each within ``timeout_s``; return the outcomes.
+    """Bring up every profile in config.toml, each within ``timeout_s``; return the outcomes.
 
-    A failing profile does not stop the others. On interruption, stop what this call started.
+    ``at_once`` start their gateway and log in at a time; after its login, a profile waits for its session beside the
+    next one's start. A failing profile does not stop the others. On interruption, stop what this call started.
     """
     names = configured_names(home.paths)
     if not names:
@@ -207,12 +237,15 @@ def up_all(  # noqa: PLR0913 - how many, how long, and an observer
     if left:
         observer.say(f"bringing up {len(left)} of {len(names)} profiles, {min(at_once, len(left))} at a time")
 
+    turns = Turns(at_once)
+
     def bring_up(profile: Profile) -> dict[str, Any]:
-        up = start.or_paused(profile, lambda: start.up(profile, sandbox=sandbox, timeout_s=timeout_s))
+        steps = _Steps(profile.name, turns)
+        up = start.or_paused(profile, lambda: start.up(profile, sandbox=sandbox, timeout_s=timeout_s, observer=steps))
         return {**up.status, "started": up.started}
 
     try:
-        _run(home, left, bring_up, add, at_once=at_once)
+        _run(home, left, bring_up, add, turns)
     except BaseException:
         with undisturbed():
             ours = [name for name in left if name in results and (results[name].data or {}).get("started")]
@@ -234,7 +267,7 @@ def down_all(home: Profile, *, keep_session: bool, on_result: OnResult) -> dict[
         data: dict[str, Any] = {"profile": profile.name, "was_running": stop(profile, keep_session=keep_session)}
         return data | ({"gateway_runs": gateway_runs(profile)} if keep_session else {})
 
-    _run(home, names, bring_down, add, at_once=2 * cores())
+    _run(home, names, bring_down, add, Turns(2 * cores()))
     return {name: results[name] for name in names}
 
 
@@ -246,7 +279,7 @@ def _undo(home: Profile, names: Sequence[str], observer: Observer) -> None:
         if result.error is not None:
             failed.append(result.profile)
 
-    _run(home, names, lambda profile: {"was_running": stop(profile)}, note, at_once=2 * cores())
+    _run(home, names, lambda profile: {"was_running": stop(profile)}, note, Turns(2 * cores()))
     failures = f"could not stop: {', '.join(failed)}"
     observer.undone = failures if failed else "stopped what this command had started"
 
@@ -256,8 +289,7 @@ def _run(
     names: Iterable[str],
     work: Callable[[Profile], dict[str, Any]],
     on_result: OnResult,
-    *,
-    at_once: int,
+    turns: Turns,
 ) -> None:
     """Run ``work`` for each profile; on interruption, cancel the running ones, wait for them and report them."""
 
@@ -269,7 +301,7 @@ def _run(
             return Result(name, None, translated(error, profile), time.monotonic() - began_s)
         return Result(name, data, None, time.monotonic() - began_s)
 
-    run_each(list(names), one, at_once=at_once, on_result=on_result)
+    run_each(list(names), one, turns=turns, on_result=on_result)
 
 
 def _refuse_shared(home: Profile, *, sandbox: bool) -> None:

@@ -77,6 +77,8 @@ def follow_until_ready(  # noqa: PLR0913 - what to follow, and for how long
                 _ask(client, observer, question, story.until_s)
             if entry["kind"] == "login":
                 code = str(entry.get("code"))
+                if entry.get("outcome") == "success":
+                    observer.logged_in()
             status = _settled(profile, client, entry, from_now=since is not None, deadline_s=deadline_s, code=code)
             if status is not None:
                 return status

@@ -101,6 +101,9 @@ class Observer:
     def show(self, text: str, *, well: bool = True, until_s: float | None = None) -> None:
         """Report the step that begins; ``well`` is whether all is as it should be, ``until_s`` is monotonic seconds."""
 
+    def logged_in(self) -> None:
+        """Note that a login succeeded: from here on, nothing but the gateway's own wait is left."""
+
     def ask_to_do(self, text: str) -> None:
         """Report what a person must do now for anything to continue."""
         self.show(text)

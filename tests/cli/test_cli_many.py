@@ -281,6 +281,23 @@ def test_one_username_is_not_logged_in_twice(machine: Machine) -> None:
 # Started and stopped in an order that saves logins.
 
 
+def test_the_next_one_starts_while_the_gateway_of_the_last_waits(machine: Machine) -> None:
+    """`--at-once 1`: a login is over when IBKR has answered, three seconds before the session is there."""
+    machine.variables["GWCTL_AUTH_DELAY_MS"] = "3000"
+    machine.create("a", "b")
+    machine.gwctl(*SANDBOX, "--at-once", "1").check(0)
+    journals = {
+        name: [
+            json.loads(line)
+            for line in supervisor_of(machine, name).with_name("journal.jsonl").read_text().splitlines()
+        ]
+        for name in ("a", "b")
+    }
+    [logged_in] = [one["at"] for one in journals["a"] if one["kind"] == "login"]
+    ready = next(one["at"] for one in journals["a"] if one.get("phase") == "ready")
+    assert logged_in < journals["b"][0]["at"] < ready
+
+
 def test_all_that_run_already_are_left_alone(ready: Machine) -> None:
     """A second `up --all` is quick, starts no process and changes nothing; with --quiet it prints nothing."""
     before = ready.look()
@@ -348,15 +365,16 @@ def supervisor_of(home: Home, name: str) -> Path:
     return home.home / "state" / "profiles" / name / "supervisor.json"
 
 
-def interrupted(machine: Machine, last: str) -> str:
-    """Interrupt `up --all` once the supervisor of its last profile runs; return what it printed."""
+def interrupted(machine: Machine, first: str, last: str) -> None:
+    """Interrupt `up --all` once it says how its first profile is, and the supervisor of its last one runs."""
     call = machine.start(*SANDBOX, "--at-once", "1")
+    assert call.stdout is not None
+    assert next(line for line in call.stdout if first in line)
     wait_for(supervisor_of(machine, last).exists, 60, "the last one's supervisor runs")
     call.send_signal(signal.SIGINT)
-    stdout, stderr = call.communicate(timeout=80)
+    _, stderr = call.communicate(timeout=80)
     assert call.returncode == 130
     assert "stopped what this command had started" in stderr
-    return str(stdout)
 
 
 def test_ctrl_c_stops_what_the_call_started_and_nothing_else(pair: Machine) -> None:
@@ -364,7 +382,7 @@ def test_ctrl_c_stops_what_the_call_started_and_nothing_else(pair: Machine) -> N
     pair.gwctl("--profile", "two", "down").check(0)
     pair.create("later")
     kept = pair.look()["one"]["supervisor"]["pid"]
-    assert "● two: ready" in interrupted(pair, "later")
+    interrupted(pair, "● two: ready", "later")
     try:
         phases = {name: (one["phase"], (one["supervisor"] or {}).get("pid")) for name, one in pair.look().items()}
         assert phases == {"one": ("ready", kept), "two": ("stopped", None), "later": ("stopped", None)}
@@ -378,7 +396,7 @@ def test_ctrl_c_stops_a_paused_profile_that_the_call_started(machine: Machine) -
     """A paused profile's supervisor was started as well: it stops, and the pause stays for the next start."""
     machine.create("a", "b")
     machine.gwctl("--profile", "a", "pause", "--reason", "by hand").check(0)
-    assert "paused: by hand (profile a)" in interrupted(machine, "b")
+    interrupted(machine, "paused: by hand (profile a)", "b")
     found = machine.look()
     assert {name: one["phase"] for name, one in found.items() if name in {"a", "b"}} == {"a": "stopped", "b": "stopped"}
     assert found["a"]["paused"]["reason"] == "by hand"
