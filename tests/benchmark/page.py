@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from benchmark.figures import NOTHING, Figures, number, ratio, table
-from benchmark.rows import FLOOR, KILL, OURS, PATH, PEER, PROFILE_ROWS, ROWS, SIDES, Row
+from benchmark.rows import FLOOR, KILL, OURS, PATH, PEER, PHASE, PROFILE_ROWS, ROWS, SIDES, Row
 
 GROUPS = (
     (
@@ -51,6 +51,10 @@ Each cell has the median, the least and the most, and the number of values (n). 
 on purpose after repeated faults. A side that looks at the session at intervals finds a fault sooner or later by chance;
 the moments of the faults are spread evenly over the side's own interval (gwctl 5 s, IBeam 60 s).
 """
+PHASES_HEAD = """\
+The call checks what may forbid the start while the supervisor's process loads. The supervisor finds release, Java and
+certificate side by side, and compares the release with its installation. The browser starts while Java does. After the
+login, only the gateway's own `authDelay` is left."""
 PEER_NEEDS = """## How IBeam runs here
 
 In a virtual environment of its own, with its defaults, except:
@@ -93,7 +97,15 @@ def page(figures: Figures) -> str:
     lines += [*_about(figures), "## Figures", READING.rstrip("\n")]
     for title, keys in GROUPS:
         lines += ["", f"### {title}", "", *_table(figures, [row for row in ROWS if row.key in keys])]
-    lines += [*_kills(figures), *_paths(figures), *_profiles(figures), "", "## What the rows mean", ""]
+    lines += [
+        *_phases(figures),
+        *_kills(figures),
+        *_paths(figures),
+        *_profiles(figures),
+        "",
+        "## What the rows mean",
+        "",
+    ]
     lines += [f"- **{row.title}**: {row.meaning}" for row in ROWS if row.meaning]
     return "\n".join([*lines, "", PEER_NEEDS, AGAIN])
 
@@ -112,6 +124,16 @@ def _row(figures: Figures, row: Row) -> list[str]:
     cells = [figures.of(row.key, side).cell(row.unit) if side in row.sides else NOTHING for side in SIDES]
     ours, peer, floor = (figures.of(row.key, side).median for side in SIDES)
     return [row.title, *cells, ratio(ours, peer), ratio(ours, floor)]
+
+
+def _phases(figures: Figures) -> Iterator[str]:
+    """Yield a table of what a cold start has done by when."""
+    rows = figures.rows(PHASE)
+    if not rows:
+        return
+    yield from ["", f"### Where a cold start of {OURS} goes", "", *PHASES_HEAD.splitlines(), ""]
+    cells = [[row.removeprefix(PHASE), figures.of(row, OURS).cell("s")] for row in rows]
+    yield from table(["by the journal of each cold start", "after the call"], cells)
 
 
 def _kills(figures: Figures) -> Iterator[str]:

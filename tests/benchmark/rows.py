@@ -177,6 +177,9 @@ KILL = "kill:"
 PATH = "path:"
 """What begins the row of each path that was asked of IBKR in the idle time."""
 
+PHASE = "phase:"
+"""What begins the row of each step of a cold start: what happens then follows."""
+
 PROFILE_ROWS = (
     Row("profiles_ready", "profiles", "time until all are ready (`up --all`)", "s", ""),
     Row("profiles_memory", "profiles", "memory (PSS) of each, ready", "MB", ""),

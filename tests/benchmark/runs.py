@@ -21,7 +21,7 @@ from benchmark.faults import NEVER, Life
 from benchmark.figures import Figures
 from benchmark.floor import Floor
 from benchmark.plan import Plan
-from benchmark.rows import FLOOR, OURS, PEER, rows_of
+from benchmark.rows import FLOOR, OURS, PEER, PHASE, rows_of
 from benchmark.sides import Ours, Peer, Side, peer_python
 from benchmark.used_home import a_used_home, furnish
 from gwctl.errors import GwctlError
@@ -185,6 +185,9 @@ def _start(side: Side, figures: Figures, row: str) -> None:
         figures.miss(row, side.name, NEVER)
         raise NoSession
     figures.add(row, side.name, took_s)
+    if isinstance(side, Ours) and row == "cold":
+        for phase, after_s in side.phases().items():
+            figures.add(f"{PHASE}{phase}", side.name, after_s)
     if isinstance(side, Floor):
         for floor_of, value in side.parts.items():
             figures.add(floor_of, side.name, value)

@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -69,15 +70,38 @@ class Ours:
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         self.port = rig.port
+        self.began_s = 0.0
+        """When the last ``up`` was called, in seconds since 1970."""
 
     def up(self, *argv: str) -> float | None:
         """Run ``gwctl up``; a client has a session when it returns."""
-        began_s = time.monotonic()
+        self.began_s, began_s = time.time(), time.monotonic()
         self._rig.gwctl("up", *argv).check(0)
         took_s = time.monotonic() - began_s
         if not client.is_ready(self.port):
             raise AssertionError("gwctl up returned, and a client has no session")
         return took_s
+
+    def phases(self) -> dict[str, float]:
+        """Return after how many seconds each step of the last ``up`` was done, by the journal."""
+        done: dict[str, float] = {}
+        for entry in self._rig.journal():
+            at_s = datetime.fromisoformat(entry["at"]).timestamp() - self.began_s
+            match entry:
+                case {"kind": "start"}:
+                    done["the supervisor runs"] = at_s
+                case {"kind": "gateway", "answered_s": float(answered_s)}:
+                    done["Java is started"] = at_s - answered_s
+                    done["the gateway answers"] = at_s
+                case {"kind": "step", "step": "page opened"}:
+                    done["the login page is open"] = at_s
+                case {"kind": "step", "step": "submitted"}:
+                    done["the form is sent"] = at_s
+                case {"kind": "login"}:
+                    done["IBKR has accepted the login"] = at_s
+                case {"kind": "phase", "phase": "ready"}:
+                    done["the session is there"] = at_s
+        return done
 
     def again(self) -> float | None:
         """Run ``gwctl up``, as cron or a service manager does."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from benchmark.figures import Figures
-from benchmark.rows import FLOOR, OURS, PROFILE_ROWS, ROWS
+from benchmark.rows import FLOOR, OURS, PHASE, PROFILE_ROWS, ROWS
 from rig import wait_for
 
 pytestmark = [pytest.mark.real_gateway, pytest.mark.browser]
@@ -51,6 +51,9 @@ def test_a_short_run_has_every_row_and_makes_the_page(tmp_path: Path, real_relea
     sides = [(row.key, side) for row in ROWS for side in row.sides if side in {OURS, FLOOR}]
     sides += [(row.key, "2") for row in PROFILE_ROWS]
     assert {one: figures.of(*one).misses for one in sides if not figures.of(*one).values} == {}, said
+    phases = [figures.of(row, OURS).median or 0.0 for row in figures.rows(PHASE)]
+    assert len(phases) == 7
+    assert phases == sorted(phases)
     assert figures.of("failed", OURS).values == [0.0]
     assert "# Benchmark" in (tmp_path / "benchmark.md").read_text()
     assert (tmp_path / "benchmark.svg").read_text().startswith("<svg ")

@@ -33,6 +33,7 @@ def figures() -> Figures:
     figures.add("hung", OURS, 7.0)
     figures.miss("hung", PEER, "not within 240 s")
     figures.add("kill:1", OURS, 0.8)
+    figures.add("phase:the gateway answers", OURS, 0.9)
     figures.add(f"{PATH}/v1/api/tickle", OURS, 2.0)
     figures.add("profiles_ready", "1", 5.0)
     figures.add("profiles_ready", "10", 12.0)
@@ -58,6 +59,7 @@ def test_a_row_has_medians_spreads_ratios_and_what_is_missing(figures: Figures) 
     assert rows["gateway hangs"] == ["7 s (n = 1)", "not within 240 s", NOT_MEASURED, "", ""]
     assert rows["session dropped"][:3] == [NOT_MEASURED] * 3
     assert rows["page, form and answer"] == ["—", "—", NOT_MEASURED, "", ""]
+    assert rows["the gateway answers"] == ["0.9 s (n = 1)"]
     assert rows["`/v1/api/tickle`"] == ["2", "—"]
     assert rows["profiles"] == ["1", "10"]
     assert rows["time until all are ready (`up --all`)"] == ["5 s (n = 1)", "12 s (n = 1)"]
