@@ -18,6 +18,7 @@ from gwctl.errors import GatewayUnreachable, TimedOut
 from gwctl.gateway import responses as answer
 from gwctl.gateway.http_client import GatewayHttp, NoAnswer
 from gwctl.gateway.responses import AccountsAnswer, SessionAnswer, SsoFacts
+from gwctl.gateway.tls_connection import TlsConnection
 from gwctl.http_requests import RawAnswer, trust_only
 
 _API = "/v1/api"
@@ -25,6 +26,7 @@ _RESUME = "/sso/Dispatcher?forwardTo=22&RL=1&ip2loc=US"
 _SENDABLE_COOKIE = re.compile(r"[\x21-\x3a\x3c-\x7e]*")
 _LEAST_TIMEOUT_S = 1.0
 _BOTH_REFUSED_S = 60.0
+_STATUS_LINE_BYTES = 1024
 
 
 class PortCheck(StrEnum):
@@ -57,16 +59,14 @@ async def knock(port: int, context: ssl.SSLContext, leaf_der: bytes, *, timeout_
 
 
 async def _knock(port: int, context: ssl.SSLContext, leaf_der: bytes) -> PortCheck:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+    line = await TlsConnection.open(port, context, leaf_der)
     try:
-        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        if shown != leaf_der:
-            return PortCheck.STRANGER
-        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        status_line = await reader.readline()
+        await line.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        status_line = b""
+        while b"\n" not in status_line and len(status_line) < _STATUS_LINE_BYTES and (part := await line.receive()):
+            status_line += part
     finally:
-        writer.transport.abort()  # the result is known; do not wait for a close
+        line.close()  # the result is known; do not wait for a close
     if not status_line:
         return PortCheck.SILENT
     return PortCheck.OURS if status_line.startswith(b"HTTP/1.") and b" 302" in status_line[:14] else PortCheck.ODD

@@ -1,4 +1,4 @@
-"""HTTP/1.1 to the gateway over TLS connections that are kept, by h11 on asyncio's streams.
+"""HTTP/1.1 to the gateway over TLS connections that are kept, by h11.
 
 httpx in its place took most of a supervisor's idle processor time, and 6 MB of its memory.
 """
@@ -15,6 +15,7 @@ from typing import Final
 
 import h11
 
+from gwctl.gateway.tls_connection import TlsConnection
 from gwctl.http_requests import USER_AGENT, RawAnswer
 
 AT_ONCE: Final = 4
@@ -24,7 +25,6 @@ KEPT_S: Final = 8.0
 answering on those that it has. For each check, a TLS connection would double its processor time."""
 LONGEST_BYTES: Final = 2_000_000
 """Of an answer; IBKR's are a few KB."""
-_PIECE_BYTES: Final = 65_536
 
 
 class NoAnswer(Exception):
@@ -34,23 +34,23 @@ class NoAnswer(Exception):
 class _Connection:
     """One TLS connection to the gateway, and the state of HTTP on it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
+    def __init__(self, line: TlsConnection) -> None:
+        self._line = line
         self.http = h11.Connection(h11.CLIENT)
         self._opened_s = time.monotonic()
 
     def can_be_used(self) -> bool:
         """Whether it is young, and the gateway has not closed it."""
-        is_open = not self.reader.at_eof() and not self.writer.transport.is_closing()
-        return is_open and time.monotonic() - self._opened_s < KEPT_S
+        try:
+            return time.monotonic() - self._opened_s < KEPT_S and self._line.receive_now() is None
+        except OSError:
+            return False
 
     async def ask(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> RawAnswer:
         """Send a request and return its answer; raise OSError, h11.ProtocolError, NoAnswer, zlib.error, ValueError."""
         sent = self.http.send(h11.Request(method=method, target=target, headers=list(headers.items())))
         sent = b"".join(filter(None, (sent, self.http.send(h11.Data(body)), self.http.send(h11.EndOfMessage()))))
-        self.writer.write(sent)
-        await self.writer.drain()
+        await self._line.send(sent)
         head = await self._next()
         while isinstance(head, h11.InformationalResponse):
             head = await self._next()
@@ -72,7 +72,7 @@ class _Connection:
             event = self.http.next_event()
             if event is not h11.NEED_DATA:
                 return event
-            self.http.receive_data(await self.reader.read(_PIECE_BYTES))
+            self.http.receive_data(await self._line.receive())
 
     def stays_open(self) -> bool:
         """Prepare it for another request; return False if either side closes it."""
@@ -83,7 +83,7 @@ class _Connection:
 
     def abort(self) -> None:
         """Close it without waiting."""
-        self.writer.transport.abort()
+        self._line.close()
 
 
 class GatewayHttp:
@@ -140,13 +140,7 @@ class GatewayHttp:
         return None
 
     async def _open(self) -> _Connection:
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", self._port, ssl=self._context, server_hostname="localhost"
-        )
-        if writer.get_extra_info("ssl_object").getpeercert(binary_form=True) != self._leaf_der:
-            writer.transport.abort()
-            raise ssl.SSLError("a stranger's certificate")
-        return _Connection(reader, writer)
+        return _Connection(await TlsConnection.open(self._port, self._context, self._leaf_der))
 
     def close(self) -> None:
         """End every connection."""
