@@ -1,4 +1,4 @@
-"""A request a second to the gateway itself, on one kept connection: it tells when the gateway stops answering.
+"""A request every 1.3 s to the gateway itself, on one kept connection: it tells when the gateway stops answering.
 
 ``GET /`` never reaches IBKR (gateway-facts.md, HTTP surface). What it tells is a hint: a check decides.
 """
@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from gwctl.gateway.tls_connection import TlsConnection
 from gwctl.http_requests import USER_AGENT, trust_only
 
 log = logging.getLogger("gwctl.gateway")
 
-INTERVAL_S: Final = 1.0
-"""From an answer to the next request."""
+BEAT_S: Final = 1.3
+"""From a request to the look for its answer, with which the next request goes out: an answer wakes nobody."""
 ANSWER_S: Final = 0.3
 """A gateway that is well answers within a few milliseconds."""
 CONNECT_S: Final = 1.0
@@ -30,10 +31,6 @@ RECONNECT_PAUSE_S: Final = 1.0
 _REQUEST: Final = f"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: {USER_AGENT}\r\n\r\n".encode()
 
 
-class _Stranger(Exception):
-    """The server does not have our gateway's certificate."""
-
-
 class Heartbeat:
     """Ask one gateway whether it answers, and call ``on_silent`` when it does not.
 
@@ -43,12 +40,24 @@ class Heartbeat:
     def __init__(self, on_silent: Callable[[], None]) -> None:
         self._on_silent = on_silent
         self._task: asyncio.Task[None] | None = None
-        self._line: _Line | None = None
+        self._line: TlsConnection | None = None
+        self._asked_s: float | None = None
+        """When the request without an answer was sent."""
         self._waiting: asyncio.TimerHandle | None = None
         """Calls ``_late``."""
         self._not_before_s = 0.0
-        self.overdue = False
+        self._doubted = False
+
+    @property
+    def overdue(self) -> bool:
         """Whether the gateway owes an answer, for longer than one that is well takes."""
+        return self.owes_s > ANSWER_S or self._doubted
+
+    @property
+    def owes_s(self) -> float:
+        """For how long the gateway has not answered the last request on an open connection; 0 without one."""
+        self._look()
+        return 0.0 if self._asked_s is None else asyncio.get_running_loop().time() - self._asked_s
 
     def start(self, port: int, ca_file: Path, leaf_der: bytes) -> None:
         """Ask the gateway on 127.0.0.1 with the certificate ``leaf_der`` from now on, in the background.
@@ -69,8 +78,7 @@ class Heartbeat:
         leaving, self._task = self._task, None
         if leaving is not None:
             leaving.cancel()
-        if self._line is not None:
-            self._line.end()
+        self._hang_up()
         self._answered()
         return leaving
 
@@ -80,7 +88,7 @@ class Heartbeat:
         while True:
             try:
                 await self._use_connection(port, trust, leaf_der)
-            except (OSError, _Stranger) as error:  # a timeout and a certificate that is not trusted are OSErrors
+            except OSError as error:  # a timeout and a stranger's certificate are OSErrors
                 log.debug("no heartbeat: %s", type(error).__name__)
             except Exception:  # the supervisor works without hints too
                 log.exception("the heartbeat failed")
@@ -88,29 +96,58 @@ class Heartbeat:
             await asyncio.sleep(RECONNECT_PAUSE_S)
 
     async def _use_connection(self, port: int, trust: ssl.SSLContext, leaf_der: bytes) -> None:
-        """Ask on one connection until it ends; raise OSError, _Stranger. Sends nothing to a stranger."""
-        line = _Line(self._answered, lambda: self._expect(ANSWER_S))
-        if not self.overdue:
+        """Ask on one connection until it ends; raise OSError. Sends nothing to a stranger."""
+        if not self._doubted:
             self._expect(CONNECT_S)
-        connect = asyncio.get_running_loop().create_connection
+        async with asyncio.timeout(GIVE_UP_S):
+            self._line = line = await TlsConnection.open(port, trust, leaf_der)
         try:
-            async with asyncio.timeout(GIVE_UP_S):
-                await connect(lambda: line, "127.0.0.1", port, ssl=trust, server_hostname="localhost")
-            if line.certificate() != leaf_der:
-                raise _Stranger
-            self._line = line
-            line.ask()
-            await line.lost
+            if not self._doubted:
+                self._stop_waiting()
+            while True:
+                self._beat(line)
+                await asyncio.sleep(BEAT_S)
         finally:
-            self._line = None
-            await line.close()
+            self._hang_up()
+
+    def _beat(self, line: TlsConnection) -> None:
+        """Look for the answer to the last request, and send the next one; raise OSError at the connection's end."""
+        self._read(line)
+        now_s = asyncio.get_running_loop().time()
+        if self._asked_s is None:
+            line.send_now(_REQUEST)
+            self._asked_s = now_s
+        elif now_s - self._asked_s >= GIVE_UP_S:
+            raise TimeoutError
+        else:
+            self._late()
+
+    def _read(self, line: TlsConnection) -> None:
+        """Take any part of an answer as the answer: the gateway lives. Raise OSError at the connection's end."""
+        content = line.receive_now()
+        if content == b"":
+            raise ConnectionResetError
+        if content and self._asked_s is not None:
+            self._answered()
+
+    def _look(self) -> None:
+        if self._line is not None and self._asked_s is not None:
+            try:
+                self._read(self._line)
+            except OSError as error:  # the next beat finds it, too
+                log.debug("the heartbeat's connection ended: %s", type(error).__name__)
+
+    def _hang_up(self) -> None:
+        line, self._line, self._asked_s = self._line, None, None
+        if line is not None:
+            line.close()
 
     def _expect(self, within_s: float) -> None:
         self._stop_waiting()
         self._waiting = asyncio.get_running_loop().call_later(within_s, self._late)
 
     def _answered(self) -> None:
-        self.overdue = False
+        self._asked_s, self._doubted = None, False
         self._stop_waiting()
 
     def _stop_waiting(self) -> None:
@@ -119,77 +156,17 @@ class Heartbeat:
             self._waiting = None
 
     def _late(self) -> None:
-        """Hint at once, or as soon as the pause since the last hint is over."""
-        self.overdue = True
+        """Hint at once, or, unless an answer comes, as soon as the pause since the last hint is over."""
+        self._stop_waiting()
+        if self._asked_s is not None and self.owes_s == 0.0:
+            return
+        self._doubted = True
         now_s = asyncio.get_running_loop().time()
         if now_s < self._not_before_s:
             self._expect(self._not_before_s - now_s)
             return
-        self._stop_waiting()
         self._not_before_s = now_s + HINT_PAUSE_S
         try:
             self._on_silent()
         except Exception:  # a listener's error must not end the heartbeat
             log.exception("a silent gateway could not be reported")
-
-
-class _Line(asyncio.Protocol):
-    """One connection, with one request at a time on it."""
-
-    def __init__(self, on_answer: Callable[[], None], on_request: Callable[[], None]) -> None:
-        self._on_answer = on_answer
-        self._on_request = on_request
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._next: asyncio.TimerHandle | None = None
-        """Sends the next request, or ends a connection whose answer does not come."""
-        self._asking = False
-        self.lost: asyncio.Future[None] = self._loop.create_future()
-
-    def certificate(self) -> bytes | None:
-        """Return the server's certificate."""
-        shown = None if self._transport is None else self._transport.get_extra_info("ssl_object")
-        return None if shown is None else shown.getpeercert(binary_form=True)
-
-    def ask(self) -> None:
-        """Send a request."""
-        if self._transport is None or self._transport.is_closing():
-            return
-        self._asking = True
-        self._next = self._loop.call_later(GIVE_UP_S, self.end)
-        self._on_request()
-        self._transport.write(_REQUEST)
-
-    def end(self) -> None:
-        """Close the connection at once."""
-        if self._next is not None:
-            self._next.cancel()
-        if self._transport is not None:
-            self._transport.abort()
-
-    async def close(self) -> None:
-        """Close the connection at once, and return when its socket is released."""
-        self.end()
-        if self._transport is not None:
-            await self.lost
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
-
-    def data_received(self, _data: bytes) -> None:
-        """Take any part of an answer as the answer: the gateway lives."""
-        if not self._asking:
-            return
-        self._asking = False
-        if self._next is not None:
-            self._next.cancel()
-        self._on_answer()
-        self._next = self._loop.call_later(INTERVAL_S, self.ask)
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        """Let the one who waits know."""
-        self.end()
-        if not self.lost.done():
-            self.lost.set_result(None)

@@ -83,7 +83,7 @@ class GatewayKeeper:
         self._was_isolated = False
         self._front = FrontKeeper(self.paths, environ, on_note)
         self.probe.came_back = self._front.came_back
-        self.probe.gateway_is_late = self.hints.gateway_is_late
+        self.probe.gateway_is_late, self.probe.gateway_owes_s = self.hints.gateway_is_late, self.hints.gateway_owes_s
 
     async def start(self, *, adopt: bool) -> None:
         """Launch or adopt the gateway, and point the probe at it; raises GwctlError and then leaves nothing running."""

@@ -24,6 +24,10 @@ class Hints:
         """Return whether the gateway itself owes an answer."""
         return self._heartbeat.overdue
 
+    def gateway_owes_s(self) -> float:
+        """Return for how long the gateway has owed the heartbeat an answer."""
+        return self._heartbeat.owes_s
+
     def start(self, port: int, ca_file: Path, leaf_der: bytes) -> None:
         """Watch the gateway on ``port`` with the certificate ``leaf_der``, and no earlier one."""
         self._gateway = (port, ca_file, leaf_der)

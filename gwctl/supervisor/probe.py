@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from gwctl.core.messages import Checked
 from gwctl.errors import GwctlError
 from gwctl.gateway.client import PortCheck
+from gwctl.gateway.heartbeat import BEAT_S
 from gwctl.gateway.responses import AccountKind, SessionAnswer, SsoFacts
 from gwctl.session_status import UNREACHABLE, Verdict
 from gwctl.supervisor.interfaces import AskGateway, Reopening
@@ -81,6 +82,8 @@ class Probe:
         """Waits while what leads to the gateway is being started again; returns whether it was (FrontKeeper)."""
         self.gateway_is_late: Callable[[], bool] = lambda: False
         """Whether the heartbeat waits for an answer of the gateway itself; it is then probed at once."""
+        self.gateway_owes_s: Callable[[], float] = lambda: 0.0
+        """For how long the heartbeat has waited for the answer to its last request."""
         self.cookies: tuple[tuple[str, str], ...] = ()
         self._refused: tuple[tuple[str, str], ...] | None = None
         self._silent = False
@@ -316,13 +319,18 @@ class Probe:
         """Return whether the gateway itself answers in time.
 
         The time is counted in slices, each as ``SLICE_S`` however long it took: while this process was stopped, or got
-        no processor, the gateway may have answered.
+        no processor, the gateway may have answered. For as long as the heartbeat's request has no answer either, the
+        time since then counts, at most a beat of it.
         """
-        patience_s = SECOND_KNOCK_TIMEOUT_S if self._waited_out else KNOCK_TIMEOUT_S
+        slices = round((SECOND_KNOCK_TIMEOUT_S if self._waited_out else KNOCK_TIMEOUT_S) / SLICE_S)
+        owed_s = 0.0 if self._waited_out else BEAT_S
         self._waited_out = False
         knock = asyncio.ensure_future(client.front_door(timeout_s=LONGEST_KNOCK_S))
         try:
-            for _ in range(round(patience_s / SLICE_S)):
+            for waited in range(slices):
+                owed_s = min(owed_s, self.gateway_owes_s())
+                if waited + int(owed_s / SLICE_S) >= slices:
+                    break
                 await asyncio.wait([knock], timeout=SLICE_S)
                 if knock.done():
                     return knock.result() is PortCheck.OURS

@@ -87,7 +87,7 @@ FAULTS: tuple[Fault, ...] = (
         "gateway hung",
         injected="SIGSTOP to the JVM",
         cleared="never: the gateway must be replaced",
-        seen="a heartbeat each second gets no answer; then a check finds the gateway itself silent, twice in a row",
+        seen="a heartbeat every 1.3 s gets no answer; then a check finds the gateway itself silent, twice in a row",
         recovery=f"kill, {RESUMED}",
         bound_s=18.0,
         aim_s=7.0,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from push_fakes import FakeGateway, Visit, make_leaf, until
+from push_fakes import DEADLINE_S, FakeGateway, Visit, make_leaf, until
 
 from gwctl.gateway import heartbeat
 from gwctl.gateway.heartbeat import Heartbeat
@@ -30,7 +30,7 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "INTERVAL_S", 0.02)
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.1)
     monkeypatch.setattr(heartbeat, "RECONNECT_PAUSE_S", 0.02)
 
 
@@ -107,7 +107,7 @@ def test_the_next_request_waits_for_the_answer_and_the_pause(
     identity: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Requests are as far apart as promised: it may cost little processor time."""
-    monkeypatch.setattr(heartbeat, "INTERVAL_S", 0.2)
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.2)
     times_s: list[float] = []
 
     async def note(visit: Visit) -> None:
@@ -126,8 +126,67 @@ def test_the_next_request_waits_for_the_answer_and_the_pause(
     assert times_s[3] - began_s >= 3 * 0.2
 
 
+def test_an_answer_wakes_nobody(identity: Identity, tmp_path: Path) -> None:
+    """Each wake-up costs an idle machine more than the answer itself: a beat has one, its own."""
+
+    async def run() -> None:
+        async with beating(answer, identity, tmp_path) as (gateway, beats, _):
+            await until(lambda: gateway.visits and asked(gateway.visits[0]) >= 3)
+            assert beats._line is not None
+            assert not asyncio.get_running_loop().remove_reader(beats._line._socket)
+
+    asyncio.run(run())
+
+
+def test_what_the_gateway_owes_is_known_between_two_beats(
+    identity: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe that is under way reads there whether the gateway has answered in the meantime."""
+    monkeypatch.setattr(heartbeat, "BEAT_S", 10 * DEADLINE_S)
+    may_answer = asyncio.Event()
+
+    async def late(visit: Visit) -> None:
+        await _request(visit)
+        await may_answer.wait()
+        visit.send(ANSWER)
+        await be_silent(visit)
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        async with beating(late, identity, tmp_path) as (_, beats, hints):
+            await until(lambda: beats.owes_s)
+            sent_s = loop.time() - beats.owes_s
+            await until(lambda: beats.overdue)
+            assert loop.time() - sent_s > heartbeat.ANSWER_S
+            assert beats.owes_s == pytest.approx(loop.time() - sent_s, abs=0.1)
+            may_answer.set()
+            await until(lambda: not beats.overdue)
+            assert beats.owes_s == 0.0
+            assert hints.at_s == []
+
+    asyncio.run(run())
+
+
+def test_an_answer_in_two_parts_is_one_answer(identity: Identity, tmp_path: Path) -> None:
+    """What is left of one answer must not stand for the next, or a hang would be seen a beat later each time."""
+
+    async def twice_in_parts(visit: Visit) -> None:
+        for _ in range(5):
+            await _request(visit)
+            for part in (ANSWER[:20], ANSWER[20:60], ANSWER[60:]):
+                visit.send(part)
+        await be_silent(visit)
+
+    async def run() -> None:
+        async with beating(twice_in_parts, identity, tmp_path) as (gateway, _, hints):
+            await until(lambda: hints.at_s)
+            assert asked(gateway.visits[0]) == 6
+
+    asyncio.run(run())
+
+
 def test_silence_is_hinted_at_in_time(identity: Identity, tmp_path: Path) -> None:
-    """The hint comes 0.3 s after a request without an answer: the whole sum for a hung gateway has 7 s."""
+    """The hint comes a beat after a request without an answer: the whole sum for a hung gateway has 7 s."""
 
     async def run() -> tuple[float, float]:
         async with beating(answer_once, identity, tmp_path) as (gateway, beats, hints):
@@ -206,7 +265,7 @@ def test_a_hint_that_had_to_wait_comes_if_the_gateway_is_still_silent(
 
 
 def test_after_the_server_closes_it_comes_back(identity: Identity, tmp_path: Path) -> None:
-    """A connection that ends is hinted at once, and the next one beats as the first did."""
+    """A connection that ends is hinted at, and the next one beats as the first did."""
 
     async def close_the_first(visit: Visit) -> None:
         await _request(visit)

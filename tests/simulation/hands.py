@@ -37,6 +37,7 @@ from gwctl.core.messages import (
     Warn,
 )
 from gwctl.core.policy import Policy
+from gwctl.gateway.heartbeat import BEAT_S
 from gwctl.session_status import Verdict
 from gwctl.supervisor.probe import ANSWER_TIMEOUT_S, SECOND_KNOCK_TIMEOUT_S, SILENCE_S, WHO_INTERVAL_S
 from gwctl.supervisor.request_pace import Pace
@@ -247,8 +248,8 @@ class Hands(ABC):
         verdict, latency_s = self.world.see()
         if self.world.gateway_hangs and life.was_silent:
             latency_s = to_tick(SECOND_KNOCK_TIMEOUT_S)
-        elif self.world.gateway_hangs and not life.heart_missed:
-            latency_s += SILENCE_S
+        elif self.world.gateway_hangs:
+            latency_s += -to_tick(BEAT_S) if life.heart_missed else SILENCE_S
         life.heart_missed = False
         life.was_silent = verdict is Verdict.HUNG
         if verdict is Verdict.READY and not life.tickled:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
-from gwctl.gateway.heartbeat import ANSWER_S, INTERVAL_S
+from gwctl.gateway.heartbeat import BEAT_S
 from gwctl.session_status import Verdict
 from gwctl.supervisor.probe import ANSWER_TIMEOUT_S, KNOCK_TIMEOUT_S
 from simulation.calendars import WEEKEND, Region, Window
@@ -286,7 +286,7 @@ class World:
             self.tally.blame("hung", self.timeline.now)
             self.gateway_hangs = True
             if self.told is not None:
-                in_s = to_tick(ANSWER_S + INTERVAL_S * self.rng.random())
+                in_s = to_tick(BEAT_S + BEAT_S * self.rng.random())
                 self.timeline.after(in_s, self.told.heart_missed)
 
     def kill_supervisor(self) -> None:
