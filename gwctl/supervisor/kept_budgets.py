@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from gwctl.background_writer import Work
 from gwctl.core.kept import remember
 from gwctl.core.messages import CountsRecalled
 from gwctl.core.tables import Snapshot
@@ -14,14 +17,15 @@ from gwctl.state_file import read_json, write_json
 
 
 class KeptBudgets:
-    """``budgets.json`` of one profile; the sandbox has none, because attempts there cost nothing."""
+    """``budgets.json`` of one profile, written in the background; the sandbox has none: attempts there cost nothing."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, write_later: Callable[[Work], None]) -> None:
         self._file = file
+        self._write_later = write_later
         self._kept: tuple[object, ...] = ()
 
     def keep(self, snapshot: Snapshot) -> None:
-        """Save the counts if they changed; on a full disk, the limits still hold in memory."""
+        """Save the counts if they changed, which needs no thread to see; on a full disk, they still hold in memory."""
         spent = (
             snapshot.spent.times,
             snapshot.failed_logins,
@@ -35,6 +39,9 @@ class KeptBudgets:
         if spent == self._kept:
             return
         self._kept = spent
+        self._write_later(partial(self._save, snapshot))
+
+    def _save(self, snapshot: Snapshot) -> None:
         with contextlib.suppress(GwctlError):
             now = time.monotonic()
             write_json(self._file, remember(snapshot, time.time() - now, now))
@@ -50,5 +57,8 @@ class KeptBudgets:
 
     def forget(self) -> None:
         """Delete the file: a person who stopped the session may start it again at once."""
+        self._write_later(self._delete)
+
+    def _delete(self) -> None:
         with contextlib.suppress(OSError):
             self._file.unlink(missing_ok=True)

@@ -122,7 +122,8 @@ class Loop:
             due = min(self._calendar.due_at, math.inf if timer is None else timers[timer])
             left_s = min(TURN_S, max(0.0, due - self.clock.now()))
             try:
-                return await asyncio.wait_for(self._events.get(), left_s)
+                async with asyncio.timeout(left_s):  # wait_for needs a task for each event
+                    return await self._events.get()
             except TimeoutError:
                 if timer is not None and timers[timer] <= self.clock.now():
                     return TimeOut(timer=timer)

@@ -167,7 +167,8 @@ log = logging.getLogger("gwctl.supervisor")
 READ_AGAIN = ("certificate_names", "auth_delay_ms", "java_options", "isolation", "allow_users")
 """Settings of the gateway that are read again each time it starts."""
 _NEED_ANOTHER_GATEWAY = frozenset({"username", "mode", "port", "upstream", "release", "release_sha256", "java"})
-_LOOK_EVERY_S = 5.0
+_LOOK_EVERY_S = 10.0
+"""Each look wakes the loop twice, and a thread."""
 _FIRST_LOOK_S = 1.0
 
 
@@ -266,7 +267,8 @@ class DriftWatch:
         """Check until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._poked.wait(), _LOOK_EVERY_S)
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._poked.wait()
             self._poked.clear()
             await self.look(self._gateway_pid())
 

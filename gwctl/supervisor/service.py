@@ -135,7 +135,7 @@ class Service:
         self._keep_gateway = self._gave_up = False
         self.journal.on_entry = self._tell_followers
         self._was_ready = self._forgets = False
-        self.budgets = None if order.sandbox else KeptBudgets(self.paths.budget_file)
+        self.budgets = None if order.sandbox else KeptBudgets(self.paths.budget_file, self.disk.do)
         self.ended_by: signal.Signals | None = None
         self.manual_logins = ManualLogins(self.loop.post)
         self.lease = Lease(order.holder, lambda: self.loop.post(StopWanted()), self._note)
@@ -164,7 +164,7 @@ class Service:
     def _changed(self, snapshot: Snapshot) -> None:
         self._guard_folder()
         if self.budgets is not None:
-            self.disk.do(partial(self.budgets.keep, snapshot))
+            self.budgets.keep(snapshot)
         ready = phase_of(snapshot) is Phase.READY
         if ready and not self._was_ready:
             self._close_idle_browser()
@@ -392,7 +392,7 @@ class Service:
         self._gave_up = finish.exit_code != 0
         if finish.exit_code == 0 and self._forgets and self.budgets is not None:
             # The person may start it again at once: the budgets limit only what gwctl does by itself.
-            self.disk.do(self.budgets.forget)
+            self.budgets.forget()
         self.journal.write("end", **told)
         self.disk.do(partial(write_json, self.paths.last_end_file, {**self._finish, "at_s": time.time()}))
         self._changed(self.loop.snapshot)

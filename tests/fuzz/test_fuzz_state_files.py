@@ -20,6 +20,7 @@ from hypothesis import given
 from ledgers import quick_prints
 
 from gwctl import process
+from gwctl.background_writer import Work
 from gwctl.config import Settings, load
 from gwctl.core.kept import recall
 from gwctl.core.tables import Snapshot
@@ -121,12 +122,17 @@ def _read_ledger(paths: Paths) -> None:
     json.dumps(ledger.summary(3))
 
 
+def do_now(work: Work) -> None:
+    """Do what is for a background thread."""
+    work()
+
+
 def _read_budgets(paths: Paths) -> None:
-    said = KeptBudgets(paths.budget_file).recall()
+    said = KeptBudgets(paths.budget_file, do_now).recall()
     snapshot = recall(Snapshot(), said.kept, said.wall_minus_monotonic_s, time.monotonic())
     assert all(math.isfinite(at) for times in snapshot.spent.times.values() for at in times)
     assert math.isfinite(snapshot.login_not_before)
-    KeptBudgets(paths.budget_file).keep(snapshot)
+    KeptBudgets(paths.budget_file, do_now).keep(snapshot)
     assert isinstance(json.loads(paths.budget_file.read_bytes()), dict)
 
 
