@@ -167,8 +167,7 @@ log = logging.getLogger("gwctl.supervisor")
 READ_AGAIN = ("certificate_names", "auth_delay_ms", "java_options", "isolation", "allow_users")
 """Settings of the gateway that are read again each time it starts."""
 _NEED_ANOTHER_GATEWAY = frozenset({"username", "mode", "port", "upstream", "release", "release_sha256", "java"})
-_LOOK_EVERY_S = 10.0
-"""Each look wakes the loop twice, and a thread."""
+_LOOK_EVERY_S = 5.0
 _FIRST_LOOK_S = 1.0
 
 

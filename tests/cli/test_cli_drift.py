@@ -44,7 +44,7 @@ def wide(home: Home) -> Home:
 
 def test_a_narrowed_list_is_followed_by_restart_and_shown_until_then(wide: Home) -> None:
     """`status` and `doctor` report what the running gateway does, not the settings; `restart` applies them."""
-    assert wait_for(lambda: wide.status()["drift"], 15, "the supervisor has seen it") == [
+    assert wait_for(lambda: wide.status()["drift"], 10, "the supervisor has seen it") == [
         {"setting": "certificate_names", "text": DIFFER, "remedy": "gwctl restart"}
     ]
     assert f"settings    {DIFFER}\n              to apply it: gwctl restart\n" in wide.gwctl("status").check(0).stdout
@@ -53,7 +53,7 @@ def test_a_narrowed_list_is_followed_by_restart_and_shown_until_then(wide: Home)
     submits = wide.sandbox_submits()
     wide.gwctl("restart").check(0)
     assert certified(wide) == ["new.test"]
-    assert wait_for(lambda: wide.status()["drift"] == [], 15, "there is none any more")
+    assert wait_for(lambda: wide.status()["drift"] == [], 10, "there is none any more")
     assert wide.sandbox_submits() == submits
     assert [state for state, _, _ in findings(wide, "drift")] == ["ok"]
 
@@ -74,7 +74,7 @@ def test_an_adopted_gateway_goes_on_and_its_drift_is_said(wide: Home) -> None:
 def test_settings_that_cannot_be_used_end_nothing(wide: Home, text: str) -> None:
     """The gateway starts with its previous settings and reports that: a typo in a file ends no session."""
     wide.write_config(f"{AT_ANY_HOUR}{text}".replace("maintenance = []\n", "", text.count("maintenance")))
-    wait_for(lambda: wide.status()["drift"], 15, "it is shown")
+    wait_for(lambda: wide.status()["drift"], 10, "it is shown")
     wide.gwctl("restart").check(0)
     assert certified(wide) == ["new.test", "old.test"]
     assert [entry for entry in wide.journal() if entry.get("code") == "settings_unusable"]
@@ -84,7 +84,7 @@ def test_settings_that_cannot_be_used_end_nothing(wide: Home, text: str) -> None
 def test_what_the_supervisor_was_started_with_is_shown(wide: Home) -> None:
     """A setting that only a new supervisor can apply is reported; the suggested command keeps the session."""
     wide.write_config(f"{WIDE}tickle_interval_s = 77\njava_options = '-Xmx200m'\n")
-    assert wait_for(lambda: wide.status()["drift"], 15, "it is shown") == [
+    assert wait_for(lambda: wide.status()["drift"], 10, "it is shown") == [
         {
             "setting": "java_options",
             "text": "java_options was changed since the gateway started",
@@ -106,7 +106,7 @@ def test_one_command_that_applies_several_settings_is_said_once(home: Home) -> N
     """`status` and `up` name each setting, and then what applies all of them."""
     home.gwctl("up", "--sandbox", "--fast").check(0)
     home.write_config("[defaults]\ntickle_interval_s = 40\ncheck_interval_s = 7\ncertificate_names = ['new.test']\n")
-    wait_for(lambda: len(home.status()["drift"]) == 3, 15, "the supervisor has seen them")
+    wait_for(lambda: len(home.status()["drift"]) == 3, 10, "the supervisor has seen them")
     shown = home.gwctl("status").check(0).stdout
     since, remedy = "was changed since the supervisor started", "gwctl down --keep-session, then gwctl up"
     keys = [line.split()[-7] for line in shown.splitlines() if line.endswith(since)]
@@ -162,6 +162,6 @@ def test_a_ready_session_is_told_as_ready_though_the_settings_are_broken(home: H
         done = home.gwctl("up", "--sandbox").check(0)
         assert "already ready" in done.stdout
         assert len([line for line in done.stderr.splitlines() if "config.toml" in line]) == 1, done.stderr
-        wait_for(lambda: home.status()["drift"], 15, "the supervisor has seen it, too")
+        wait_for(lambda: home.status()["drift"], 10, "the supervisor has seen it, too")
     home.gwctl("down").check(0)
     home.gwctl("up", "--sandbox").check(78)
