@@ -47,8 +47,9 @@ EMPTY = """
 """
 READING = """
 Each cell has the median, the least and the most, and the number of values (n). A session that does not come back within
-240 s counts as one that does not come. Every measurement has a new folder and a new fake IBKR, because gwctl slows down
-on purpose after repeated faults. A side that looks at the session at intervals finds a fault sooner or later by chance;
+240 s counts as one that does not come. Every measurement of gwctl has a new folder and a new fake IBKR, because gwctl
+slows down on purpose after repeated faults. IBeam does not, and takes minutes to start: its faults follow each other in
+one life, the hang last. A side that looks at the session at intervals finds a fault sooner or later by chance;
 the moments of the faults are spread evenly over the side's own interval (gwctl 5 s, IBeam 60 s).
 """
 PHASES_HEAD = """\

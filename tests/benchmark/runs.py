@@ -77,18 +77,30 @@ PARTS = (
     Part("idle", (OURS, PEER), faults.idle),
     Part("traffic", (FLOOR, OURS, PEER), faults.traffic),
 )
+SHARED = ("cold", "killed", "dropped", "keeper", "traffic", "hung")
+"""In one life of the peer, because each start of it takes minutes and no fault slows a later recovery."""
 LAST = ("hung",)
-"""In a short run one life has all faults, and this one is the last: its cure is a new gateway."""
+"""Of several faults in one life: its cure is a new gateway, or there is none."""
 
 
-def lives(plan: Plan) -> list[list[Part]]:
-    """Return the parts by the lives in which they are measured: each its own, in a short run as few as possible."""
-    wanted = [part for part in PARTS if part.name in plan.parts]
-    if not plan.short:
-        return [[part] for part in wanted]
+def lives(plan: Plan, name: str) -> list[list[Part]]:
+    """Return a side's parts by the lives in which they are measured; in a short run these are as few as possible."""
+    wanted = [part for part in PARTS if part.name in plan.parts and name in part.sides]
     wanted.sort(key=lambda part: part.name in LAST)
-    kinds = dict.fromkeys((part.new_home, part.polled) for part in wanted)
-    return [[part for part in wanted if (part.new_home, part.polled) == kind] for kind in kinds]
+
+    def life_of(part: Part) -> object:
+        if plan.short:
+            return (part.new_home, part.polled)
+        return (name == PEER and part.name in SHARED) or part.name
+
+    kinds = dict.fromkeys(map(life_of, wanted))
+    return [[part for part in wanted if life_of(part) == kind] for kind in kinds]
+
+
+def turns(plan: Plan, names: Sequence[str]) -> list[tuple[str, list[Part]]]:
+    """Return what is done in a round: the sides in turn, so that a slow minute of the machine is shared."""
+    all_lives = {name: lives(plan, name) for name in names}
+    return [(name, life) for part in PARTS for name in names for life in all_lives[name] if life[0] is part]
 
 
 def measure(plan: Plan, figures: Figures, save: Callable[[], None], told: Callable[[str], None]) -> None:
@@ -113,16 +125,12 @@ def _rounds(
     names: Sequence[str],
 ) -> None:
     for number in range(1, plan.rounds + 1):
-        for parts in lives(plan):
-            for name in names:
-                mine = [part for part in parts if name in part.sides]
-                if not mine:
-                    continue
-                began_s = time.monotonic()
-                _one_life(sides, name, mine, figures, told)
-                what = ", ".join(part.name for part in mine)
-                told(f"round {number} of {plan.rounds}: {what}: {name}: {time.monotonic() - began_s:.0f} s")
-                save()
+        for name, life in turns(plan, names):
+            began_s = time.monotonic()
+            _one_life(sides, name, life, figures, told)
+            what = ", ".join(part.name for part in life)
+            told(f"round {number} of {plan.rounds}: {what}: {name}: {time.monotonic() - began_s:.0f} s")
+            save()
         if "profiles" not in plan.parts or sides.used is None:
             continue
         for count in plan.profiles:

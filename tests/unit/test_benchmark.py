@@ -130,11 +130,20 @@ def test_numbers_have_three_digits(value: float, text: str) -> None:
 
 
 def test_every_part_of_only_is_done() -> None:
-    """What ``--only`` accepts is what a run does; a short run does it in three lives, and the hang last."""
+    """What ``--only`` accepts is what a run does; a short run does it in three lives, and the hang last.
+
+    The peer's faults share a life in a long run, too.
+    """
     plan = Plan(Path("release.zip"), 1)
-    assert {part.name for life in runs.lives(plan) for part in life} | {"profiles"} == set(PARTS)
-    assert all(len(life) == 1 for life in runs.lives(plan))
-    new, used, polled = runs.lives(short(plan))
+    done = runs.turns(plan, (FLOOR, OURS, PEER))
+    for side in (FLOOR, OURS, PEER):
+        mine = [part.name for name, life in done for part in life if name == side]
+        assert sorted(mine) == sorted(part.name for part in runs.PARTS if side in part.sides)
+    assert {part.name for _, life in done for part in life} | {"profiles"} == set(PARTS)
+    assert all(len(life) == 1 for name, life in done if name != PEER)
+    shared = max((life for name, life in done if name == PEER), key=len)
+    assert [part.name for part in shared] == ["cold", "killed", "dropped", "keeper", "traffic", "hung"]
+    new, used, polled = runs.lives(short(plan), OURS)
     assert {part.name for part in [*new, *used, *polled]} == {part.name for part in runs.PARTS}
     assert (used[-1].name, [part.name for part in polled]) == ("hung", ["polled"])
 
