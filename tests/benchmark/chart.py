@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from drawing import FAINT, INK, dot, line, picture, place, text
 
 from benchmark.figures import Figure, Figures, number
-from benchmark.rows import FLOOR, OURS, PEER, ROWS, SIDES
+from benchmark.rows import FLOOR, OURS, PEER, ROWS, SIDES, SOAK_ALL, SOAK_KEEPER
 
 SHOWN = ("cold", "killed", "killed_often", "hung", "dropped", "polled", "keeper")
 COLOURS = {OURS: "#1769aa", PEER: "#c2452d", FLOOR: "#7b8794"}
@@ -52,3 +54,30 @@ def chart(figures: Figures) -> str:
     if not rows:
         rows = [text(LEFT, y + 14, "nothing measured", ink=INK)]
     return picture(WIDTH, y + 28, "Seconds until a client has a session: gwctl, IBeam and the floor", [*drawn, *rows])
+
+
+TALL, FOOT = 240, 28
+
+
+def growth(figures: Figures) -> str:
+    """Return docs/benchmark-growth.svg: the memory at each look of the soak."""
+    curves = [(row.partition(":")[2], figures.of(row, OURS).values) for row in (SOAK_ALL, SOAK_KEEPER)]
+    most = max((max(values) for _, values in curves if values), default=0.0)
+    drawn = [text(12, 24, "Memory (MB, PSS) under ten requests a second", size=14)]
+    bottom = TALL - FOOT
+
+    def y(value: float) -> float:
+        return bottom - (bottom - HEAD) * value / most
+
+    for (name, values), ink in zip(curves, (COLOURS[OURS], COLOURS[FLOOR]), strict=True):
+        if len(values) < 2:
+            continue
+        step = (WIDTH - LEFT - RIGHT) / (len(values) - 1)
+        points = [(LEFT + step * look, y(value)) for look, value in enumerate(values)]
+        drawn += [line(*begin, *end, ink=ink, width=2) for begin, end in pairwise(points)]
+        drawn.append(text(LEFT - 12, points[0][1] + 4, f"{name}: {number(values[0])}", "end", ink=ink))
+        drawn.append(text(WIDTH - RIGHT + 8, points[-1][1] + 4, number(values[-1]), ink=ink))
+    drawn.append(line(LEFT, bottom, WIDTH - RIGHT, bottom))
+    drawn.append(text(LEFT, TALL - 8, "begin" if most else "not measured", size=11))
+    drawn.append(text(WIDTH - RIGHT, TALL - 8, "end" if most else "", "end", size=11))
+    return picture(WIDTH, TALL, "Memory of gwctl over an hour of requests", drawn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import psutil
 from benchmark import client, memory
 from benchmark.figures import Figures
 from benchmark.plan import Plan
-from benchmark.rows import FLOOR, KILL, PATH
+from benchmark.rows import FLOOR, KILL, PATH, SOAK_ALL, SOAK_KEEPER
 from benchmark.sides import READY_WITHIN_S, Ours, Side
 from gwctl.sandbox.ibkr import RunningStandIn
 
@@ -166,3 +167,27 @@ def traffic(life: Life) -> None:
     life.note("memory_used", memory.pss_mb(side.processes()))
     if side.name != FLOOR:
         life.note("memory_keeper_used", memory.pss_mb([side.keeper()]))
+
+
+LOOKS, WARM_LOOKS = 60, 10
+PACE = 10.0
+"""A client's requests a second: as many as IBKR allows."""
+
+
+def soak(life: Life) -> None:
+    """Look how memory and CPU grow under a client that asks all the time."""
+    life.quiet()
+    side, name = life.side, life.side.name
+    began_s, before_s, failed = time.monotonic(), memory.cpu_s(side.processes()), 0
+    hours: list[float] = []
+    for number in range(LOOKS):
+        left_s = life.plan.soak_s * (number + 1) / LOOKS - (time.monotonic() - began_s)
+        failed += client.traffic(side.port, max(1, round(left_s * PACE)), a_second=PACE).failed
+        hours.append((time.monotonic() - began_s) / 3600)
+        life.note(SOAK_ALL, memory.pss_mb(side.processes()))
+        life.note(SOAK_KEEPER, memory.pss_mb([side.keeper()]))
+    for row, looks in (("soak_memory", SOAK_ALL), ("soak_keeper", SOAK_KEEPER)):
+        seen = life.figures.of(looks, name).values[-LOOKS:]
+        life.note(row, statistics.linear_regression(hours[WARM_LOOKS:], seen[WARM_LOOKS:]).slope)
+    life.note("soak_cpu", (memory.cpu_s(side.processes()) - before_s) / (time.monotonic() - began_s) * 100)
+    life.note("soak_failed", failed)

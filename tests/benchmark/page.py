@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from benchmark.figures import NOTHING, Figures, number, ratio, table
-from benchmark.rows import FLOOR, KILL, OURS, PATH, PEER, PHASE, PROFILE_ROWS, ROWS, SIDES, Row
+from benchmark.rows import FLOOR, KILL, OURS, PATH, PEER, PHASE, PROFILE_ROWS, ROWS, SIDES, SOAK_ALL, Row
 
 GROUPS = (
     (
@@ -14,6 +14,10 @@ GROUPS = (
     ),
     ("What it needs", ("memory", "memory_keeper", "memory_used", "memory_keeper_used", "cpu", "cpu_share", "requests")),
     ("What a client sees", ("latency", "latency_p99", "a_second", "failed")),
+    (
+        "An hour of a client's ten requests a second",
+        ("soak_memory", "soak_keeper", "soak_cpu", "soak_failed"),
+    ),
     ("Short calls", ("status", "up_again", "help", "version")),
 )
 ABOUT = (
@@ -98,6 +102,8 @@ def page(figures: Figures) -> str:
     lines += [*_about(figures), "## Figures", READING.rstrip("\n")]
     for title, keys in GROUPS:
         lines += ["", f"### {title}", "", *_table(figures, [row for row in ROWS if row.key in keys])]
+    if figures.rows(SOAK_ALL):
+        lines += ["", "![The memory over this hour: all processes, and of these the supervisor](benchmark-growth.svg)"]
     lines += [
         *_phases(figures),
         *_kills(figures),

@@ -32,6 +32,7 @@ class Plan:
     """How often each short call is made in a round."""
     profiles: tuple[int, ...] = (1, 5, 10, 25)
     profiles_idle_s: float = 60.0
+    soak_s: float = 3600.0
 
     def about(self) -> dict[str, str]:
         """Return what of the plan makes figures comparable: only those of the same plan are added up."""
@@ -39,6 +40,7 @@ class Plan:
             "authDelay": f"{self.auth_delay_ms} ms",
             "idle": f"{self.idle_s:g} s; {self.profiles_idle_s:g} s with several profiles",
             "requests": f"{self.requests}",
+            "soak": f"{self.soak_s:g} s",
         }
         return {**told, "short": "yes"} if self.short else told
 
@@ -57,4 +59,5 @@ def short(plan: Plan) -> Plan:
         auth_delay_ms=500,
         profiles=(2,),
         profiles_idle_s=1.0,
+        soak_s=6.0,
     )

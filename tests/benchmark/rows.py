@@ -170,6 +170,17 @@ ROWS = (
     Row("up_again", "calls", "`gwctl up` when all is well", "ms", "What cron calls each minute.", (OURS,)),
     Row("help", "calls", "`gwctl --help`", "ms", "", (OURS, FLOOR)),
     Row("version", "calls", "`gwctl --version`", "ms", "", (OURS, FLOOR)),
+    Row(
+        "soak_memory",
+        "soak",
+        "memory of all processes, growth an hour",
+        "MB",
+        "The slope of a straight line through sixty looks, without the first ten: by then Java has its heap.",
+        (OURS,),
+    ),
+    Row("soak_keeper", "soak", "memory of the supervisor, growth an hour", "MB", "The same looks.", (OURS,)),
+    Row("soak_cpu", "soak", "CPU of all processes, of one core", "%", "Over the whole time.", (OURS,)),
+    Row("soak_failed", "soak", "requests that failed", "", "An answer that is not 200.", (OURS,)),
 )
 PARTS = (*dict.fromkeys(row.part for row in ROWS), "profiles")
 KILL = "kill:"
@@ -177,6 +188,8 @@ KILL = "kill:"
 PATH = "path:"
 """What begins the row of each path that was asked of IBKR in the idle time."""
 
+SOAK_ALL, SOAK_KEEPER = "soak:all processes", "soak:supervisor"
+"""The memory at each look of ``soak``."""
 PHASE = "phase:"
 """What begins the row of each step of a cold start: what happens then follows."""
 

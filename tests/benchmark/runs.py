@@ -76,6 +76,7 @@ PARTS = (
     Part("keeper", (OURS, PEER), faults.kill_keeper),
     Part("idle", (OURS, PEER), faults.idle),
     Part("traffic", (FLOOR, OURS, PEER), faults.traffic),
+    Part("soak", (OURS,), faults.soak),
 )
 SHARED = ("cold", "killed", "dropped", "keeper", "traffic", "hung")
 """In one life of the peer, because each start of it takes minutes and no fault slows a later recovery."""

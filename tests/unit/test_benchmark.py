@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from benchmark import runs
-from benchmark.chart import COLOURS, SHOWN, chart
+from benchmark.chart import COLOURS, SHOWN, chart, growth
 from benchmark.figures import NOT_MEASURED, Differs, Figures, number
 from benchmark.page import GROUPS, page
 from benchmark.plan import Plan, short
-from benchmark.rows import FLOOR, OURS, PARTS, PATH, PEER, ROWS
+from benchmark.rows import FLOOR, OURS, PARTS, PATH, PEER, ROWS, SOAK_ALL, SOAK_KEEPER
 
 ROOT = Path(__file__).resolve().parents[2]
 ABOUT = {"day": "2026-11-30", "machine": "Linux", "gwctl": "1"}
@@ -91,6 +91,19 @@ def test_the_chart_shows_what_was_measured_and_what_never_came(figures: Figures)
 def test_a_chart_of_nothing_says_so() -> None:
     """A run of which no time was measured has a chart, too."""
     assert "nothing measured" in chart(Figures(ABOUT))
+    assert "not measured" in growth(Figures(ABOUT))
+
+
+def test_growth_is_a_line_through_all_looks(figures: Figures) -> None:
+    """From the first look to the last, with both values; the page shows it only if there is one."""
+    assert "benchmark-growth.svg" not in page(figures)
+    for look in range(60):
+        figures.add(SOAK_ALL, OURS, 140.0 + look / 10)
+        figures.add(SOAK_KEEPER, OURS, 32.0)
+    drawn = growth(figures)
+    assert drawn.count('stroke-width="2"') == 2 * 59
+    assert all(said in drawn for said in ("all processes: 140", ">146<", "supervisor: 32"))
+    assert "benchmark-growth.svg" in page(figures)
 
 
 def test_a_later_run_adds_to_the_file(tmp_path: Path, figures: Figures) -> None:
@@ -230,4 +243,5 @@ def test_the_page_in_the_docs_is_that_of_its_figures() -> None:
     assert "short" not in figures.about
     assert (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8") == page(figures)
     assert (ROOT / "docs" / "benchmark.svg").read_text(encoding="utf-8") == chart(figures)
+    assert (ROOT / "docs" / "benchmark-growth.svg").read_text(encoding="utf-8") == growth(figures)
     assert re.search(r"^benchmark$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE)
