@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from gwctl import process
 from gwctl.doctor.case import Case, Contact, Finding, failed, not_checked, ok, warning, within
 from gwctl.errors import Configuration
-from gwctl.gateway import keystore
+from gwctl.gateway import ca_bundle, keystore
 from gwctl.http_requests import NoConnection, RequestFailed, TlsFailed, Untrusted, exchange
 from gwctl.ownership import read_ours
 
@@ -263,7 +263,7 @@ def check_certificate(case: Case) -> Iterator[Finding]:
     else:
         yield ok(f"valid until {_day(leaf)}, the authority until {_day(ca)}")
     bundle = _content(paths.ca_bundle_file)
-    if bundle is not None and bundle != keystore.bundled(ca_pem):
+    if bundle is not None and not ca_bundle.is_bundle(bundle, ca_pem):
         yield warning("the bundle for SSL_CERT_FILE is out of date", case.command("env"), where=paths.ca_bundle_file)
 
 

@@ -143,22 +143,6 @@ def certified_names(paths: Paths) -> tuple[str, ...]:
     return _names_in(leaf_facts_file(paths))
 
 
-def write_bundle(ca_dir: Path, names: Iterable[str] = ()) -> Path:
-    """Write the public roots and ours to ``bundle.pem``, for programs that call other hosts too; return its path."""
-    bundle_file = ca_dir / "bundle.pem"
-    content = bundled(_read(ensure_ca(ca_dir, names).ca_file) or b"")
-    if _read(bundle_file) != content:
-        state_file.write_bytes(bundle_file, content, mode=0o644)
-    return bundle_file
-
-
-def bundled(ca_pem: bytes) -> bytes:
-    """Return the bundle's content: the public roots, then ours."""
-    import certifi
-
-    return Path(certifi.where()).read_bytes().rstrip() + b"\n\n# gwctl, for localhost only\n" + ca_pem
-
-
 def password_file(paths: Paths) -> Path:
     """Return the path of the keystore's password file."""
     return paths.leaf_file.with_name("keystore.password")

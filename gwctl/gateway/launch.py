@@ -373,7 +373,7 @@ def port_busy(paths: Paths, port: int) -> PortBusy:
         return neighbour
     who = "somebody" if holder is None else holder.describe()
     free = process.next_free(port)
-    other = "" if free is None else f", or use another port: `GWCTL_PORT={free} gwctl --profile {paths.profile} up`"
+    other = "" if free is None else f", or use another port: `export GWCTL_PORT={free}`, then the same command"
     return PortBusy(f"port {port} is held by {who}", hint=f"stop it{other}")
 
 

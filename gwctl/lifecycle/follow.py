@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,6 +40,21 @@ class Ended(GwctlError):
         super().__init__(message, hint=hint)
         self.code = code  # type: ignore[misc] # the supervisor's code, known only now
         self.exit_code = exit_code  # type: ignore[misc] # likewise
+
+    @classmethod
+    def as_told(cls, message: str, *, code: str, exit_code: int, hint: str | None) -> Ended:
+        """Return the end as an error that is also of the class of `gwctl.errors` with this code, else exit code."""
+        return _ended_as(code, exit_code)(message, code=code, exit_code=exit_code, hint=hint)
+
+
+@cache
+def _ended_as(code: str, exit_code: int) -> type[Ended]:
+    known: list[type[GwctlError]] = [GwctlError]
+    for one in known:
+        known += [kind for kind in one.__subclasses__() if kind.__module__ == GwctlError.__module__]
+    families = (kind for kind in known if kind.exit_code == exit_code)
+    kind = next((kind for kind in known if kind.code == code), next(families, GwctlError))
+    return type(kind.__name__, (Ended, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})
 
 
 class Vanished(Ended):
@@ -247,7 +263,7 @@ def _person_needed(profile: Profile, reason: str, code: str) -> NeedsPerson:
 
 
 def _ended(entry: dict[str, Any]) -> Ended:
-    return Ended(
+    return Ended.as_told(
         entry["text"] or "the supervisor was stopped",
         code=entry["code"] or "stopped",
         exit_code=int(entry["exit_code"]) or 75,

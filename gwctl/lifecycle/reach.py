@@ -144,24 +144,26 @@ def ask_sandbox(url: str, token: str, route: str, wish: dict[str, Any] | None = 
     return answer
 
 
+_BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_NODES = "NODE_EXTRA_CA_CERTS"
 NO_PROXY = ("NO_PROXY", "no_proxy")
 THIS_MACHINE = ("localhost", "127.0.0.1")
 
 
 def variables_of(settings: Settings, environment: Environment) -> dict[str, str]:
     """Return the variables of the contract; write the bundle if it is missing or old."""
-    from gwctl.gateway.keystore import write_bundle
+    from gwctl.gateway.ca_bundle import write_bundle
 
-    bundle = str(write_bundle(settings.paths.ca_dir, settings["certificate_names"]))
     ca_file = str(settings.paths.ca_file)
+    named = {name: environment.get(name) for name in (*_BUNDLES, _NODES)}
+    trusted = dict.fromkeys(Path(file) for file in named.values() if file not in {None, "", ca_file})
+    bundle = str(write_bundle(settings.paths.ca_dir, settings["certificate_names"], trusted))
     address = f"localhost:{port_of(settings)}"
     return {
         "GWCTL_BASE_URL": f"https://{address}/v1/api",
         "GWCTL_CA_FILE": ca_file,
-        "SSL_CERT_FILE": bundle,
-        "REQUESTS_CA_BUNDLE": bundle,
-        "CURL_CA_BUNDLE": bundle,
-        "NODE_EXTRA_CA_CERTS": ca_file,
+        **dict.fromkeys(_BUNDLES, bundle),
+        _NODES: bundle if named[_NODES] not in {None, "", ca_file} else ca_file,
         "IBIND_REST_URL": f"https://{address}/v1/api/",
         "IBIND_WS_URL": f"wss://{address}/v1/api/ws",
         "IBIND_CACERT": ca_file,

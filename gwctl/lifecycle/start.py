@@ -113,7 +113,7 @@ def _why_ended(profile: Profile, exit_code: int, offset: int, since_s: float) ->
             message = line.removeprefix("gwctl: ")
         elif line.startswith("  try: "):
             hint = line.removeprefix("  try: ")
-    return Ended(message, code="supervisor_failed", exit_code=exit_code if exit_code > 0 else 1, hint=hint)
+    return Ended.as_told(message, code="supervisor_failed", exit_code=exit_code if exit_code > 0 else 1, hint=hint)
 
 
 REPLACEMENTS = 2
@@ -150,9 +150,10 @@ def up(  # noqa: PLR0913 - one argument an option
         if ready is None:
             raise
         return Up(ready, started=False)
-    client = find_supervisor(profile)
-    if client is not None:
-        status = _check_kind(profile, client, sandbox=sandbox).status()
+    client, found = None, SupervisorClient.find_with_status(profile.paths)
+    if found is not None:
+        client, status = found  # in one question: it may be killed before a second one
+        _check_kind(profile, client, sandbox=sandbox)
         _check_port(profile, status)
         if not attach(profile, client, holder, observer):
             client = None

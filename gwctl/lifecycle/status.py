@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from typing import Literal, cast
 
 from gwctl.config import Settings
-from gwctl.errors import GwctlError, Paused, TimedOut, TryAgain
+from gwctl.errors import GwctlError, NeedsPerson, Paused, TimedOut, TryAgain
 from gwctl.lifecycle.profile import Profile
 from gwctl.paths import Paths
 from gwctl.session_status import Drift, LoginStatus, PauseStatus, Status
@@ -164,6 +165,10 @@ def _no_login(limit: int) -> LoginStatus:
 
 
 LOOK_EVERY_S = 0.2
+ALONE_S = 2.0
+"""For how long a person may just have mended what only a person can: the supervisor takes a moment to begin again."""
+ASK_EVERY_S = 1.0
+"""A question to the gateway about its session is one to IBKR."""
 
 Wanted = Literal["ready", "portfolio", "stopped"]
 
@@ -181,19 +186,43 @@ def _is(status: Status, code: int, wanted: Wanted) -> bool:
 
 
 def wait_for(profile: Profile, wanted: Wanted = "ready", *, timeout_s: float = 180.0) -> Status:
-    """Return the status once it is ``wanted``; raise TryAgain if nothing will make it ready, and TimedOut."""
+    """Return the status once it is ``wanted``; raise TryAgain or NeedsPerson if nothing will make it so, and TimedOut.
+
+    A session is ready once the gateway confirms it: IBKR may have dropped it since the supervisor's last check.
+    """
     deadline_s = time.monotonic() + timeout_s
+    alone_until_s = time.monotonic() + ALONE_S
     while True:
         checkpoint()
         status, code = look(profile)
-        if _is(status, code, wanted):
+        looks_ready = _is(status, code, wanted)
+        if looks_ready and (wanted == "stopped" or is_confirmed(profile, status)):
             return status
         if wanted != "stopped" and status["phase"] == "paused":
             raise paused(profile, status)
         if wanted != "stopped" and code == STOPPED:
             text = f"profile {profile.name!r} is stopped, and wait does not start it"
             raise TryAgain(text, hint=profile.command("up"))
+        if wanted == "stopped" or status["phase"] != "locked_out" or status["person_needed"] == "manual_login":
+            alone_until_s = time.monotonic() + ALONE_S
+        elif time.monotonic() > alone_until_s:
+            raise NeedsPerson(f"a person is needed: {status['reason']}", hint=profile.command("login --explain"))
         if time.monotonic() >= deadline_s:
             text = f"not {wanted} after {timeout_s:g} s: {status['phase']}, {status['reason']}"
             raise TimedOut(text, hint=profile.command("status"))
-        time.sleep(min(LOOK_EVERY_S, max(0.0, deadline_s - time.monotonic())))  # until the next look
+        pause_s = ASK_EVERY_S if looks_ready else LOOK_EVERY_S
+        time.sleep(min(pause_s, max(0.0, deadline_s - time.monotonic())))  # until the next look
+
+
+def is_confirmed(profile: Profile, status: Status) -> bool:
+    """Return whether the gateway itself says that the brokerage session is there; True where none is kept."""
+    if not status["session"]["authenticated"]:
+        return True
+    from gwctl.lifecycle.reach import ask
+
+    try:
+        said = ask(profile, "GET", "/iserver/auth/status")
+        facts = json.loads(said.body) if said.status == 200 else None
+    except (GwctlError, ValueError, RecursionError):
+        return False
+    return isinstance(facts, dict) and facts.get("authenticated") is True and facts.get("connected") is True

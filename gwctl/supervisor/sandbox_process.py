@@ -141,6 +141,12 @@ async def _hand_over(spawned: process.Spawned, config: dict[str, Any]) -> int | 
     return int(json.loads(line)["port"]) if line else None
 
 
+def begin_anew(paths: Paths) -> None:
+    """Forget the logins of a fake IBKR that no longer runs: the next one has refused nothing."""
+    if StandInRecord.load(paths) is None:
+        paths.sandbox_ledger_file.unlink(missing_ok=True)
+
+
 async def stop_stand_in(paths: Paths) -> None:
     """Stop the profile's fake IBKR if it runs."""
     record = await asyncio.to_thread(StandInRecord.load, paths)

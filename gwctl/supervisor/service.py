@@ -51,7 +51,7 @@ from gwctl.supervisor.probe import Probe
 from gwctl.supervisor.profile_lock import FolderGuard, ProfileLock
 from gwctl.supervisor.questions import ManualLogins, Questions
 from gwctl.supervisor.registration import Registration
-from gwctl.supervisor.sandbox_process import stop_stand_in
+from gwctl.supervisor.sandbox_process import begin_anew, stop_stand_in
 from gwctl.supervisor.served import DriftWatch, refuse_other_kind
 from gwctl.supervisor.status_object import outline_of, status_of
 from gwctl.supervisor.status_report import Page
@@ -308,14 +308,15 @@ class Service:
 
     async def _run_locked(self) -> Finish:
         await asyncio.to_thread(refuse_other_kind, self.paths, self.settings.profile, sandbox=self.order.sandbox)
+        if self.order.sandbox:
+            await asyncio.to_thread(begin_anew, self.paths)
         aside = await asyncio.to_thread(self.ledger.prepare)
         if aside is not None:
             self.journal.write("warning", code="damaged_state", text=f"the damaged login ledger was moved to {aside}")
         if self.budgets is not None:
             # Before anything saves the snapshot: a note, or a request to stop.
             self.loop.take(await asyncio.to_thread(self.budgets.recall))
-        pause = await asyncio.to_thread(kept_pause.load, self.paths)
-        if pause is not None:
+        if (pause := await asyncio.to_thread(kept_pause.load, self.paths)) is not None:
             self.loop.take(PauseWanted(pause=pause))
         self.port = await open_health(self.health, self.settings)
         told = {"port": self.port, "instance": self.instance, "token": self.health.token}

@@ -26,7 +26,7 @@ from gwctl.config import load
 from gwctl.credentials import Secret
 from gwctl.doctor import network
 from gwctl.environment import Environment
-from gwctl.gateway import keystore
+from gwctl.gateway import ca_bundle, keystore
 from gwctl.login.worker_client import StartLimits
 from gwctl.login_ledger.ledger import Ledger
 from gwctl.state_file import make_private_dir
@@ -163,7 +163,7 @@ def new_certificate(machine: Machine, patch: pytest.MonkeyPatch, name: str, days
     for file in files:
         file.unlink()
     keystore.ensure_leaf(machine.paths)
-    keystore.write_bundle(machine.paths.ca_dir)
+    ca_bundle.write_bundle(machine.paths.ca_dir)
 
 
 def certificate(name: str, days: int) -> Break:

@@ -23,7 +23,7 @@ from rig import Done, free_port, wait_for
 from gwctl.doctor import CHECKS
 from gwctl.doctor.case import Case, Finding, Ports, State, Tried, examine
 from gwctl.environment import Environment
-from gwctl.gateway import keystore
+from gwctl.gateway import ca_bundle, keystore
 from gwctl.login.browser import find_browser
 from gwctl.paths import Paths
 from gwctl.release.store import ReleaseStore
@@ -138,7 +138,7 @@ class Machine:
         self.write_config("[defaults]\nmaintenance = []\n")
         ReleaseStore(self.paths.releases_dir, self.paths.cache_dir).install(str(archive))
         keystore.ensure_leaf(self.paths)
-        keystore.write_bundle(self.paths.ca_dir)
+        ca_bundle.write_bundle(self.paths.ca_dir)
         self.paths.logs_dir.mkdir(mode=0o700)
 
     def write_config(self, text: str) -> None:

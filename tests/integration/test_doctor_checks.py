@@ -22,7 +22,7 @@ from release_fakes import release_zip
 from gwctl.doctor import CHECKS
 from gwctl.doctor.case import State, Tried
 from gwctl.environment import Environment
-from gwctl.gateway import keystore
+from gwctl.gateway import ca_bundle, keystore
 from gwctl.login.browser import find_browser
 from gwctl.login.worker_client import LoginWorker
 
@@ -305,7 +305,7 @@ def test_an_authority_may_sign_for_names_that_were_asked_for(machine: Machine) -
     machine.variables["GWCTL_CERTIFICATE_NAMES"] = "curlew.example,10.9.8.7"
     machine.variables["GWCTL_NOTIFY_URLS"] = "json://a/b\njson://c/d"
     keystore.ensure_leaf(machine.paths, ("curlew.example", "10.9.8.7"))
-    keystore.write_bundle(machine.paths.ca_dir, ("curlew.example", "10.9.8.7"))
+    ca_bundle.write_bundle(machine.paths.ca_dir, ("curlew.example", "10.9.8.7"))
     assert machine.wrong() == {}
 
 

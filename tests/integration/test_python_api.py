@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from rig import AT_ANY_HOUR, free_port, status_of
 
 import gwctl
 from gwctl import errors
+from gwctl.lifecycle.follow import Ended
 
 
 @pytest.fixture
@@ -158,6 +160,58 @@ def test_errors_are_those_of_gwctl(home: Path) -> None:
         gwctl.status("no/such")
     with pytest.raises(errors.TryAgain, match="wait does not start it"):
         gwctl.wait(timeout_s=1)
+
+
+def test_a_wait_is_over_when_the_session_is_there_again(home: Path) -> None:
+    """IBKR dropped it a moment ago, and the supervisor may not know yet: what wait returns, a client has."""
+    with gwctl.session(sandbox=True, fast=True) as session, session.client() as client:
+        for _ in range(4):
+            session.sandbox.do("drop_session")
+            assert session.wait(timeout_s=60)["ready"]
+            assert client.get("/iserver/accounts").status_code == 200
+            session.sandbox.do("drop_session")
+            assert gwctl.wait(timeout_s=60)["ready"]
+            assert client.get("/iserver/accounts").status_code == 200
+
+
+def test_a_wait_for_a_person_is_over_at_once(home: Path) -> None:
+    """Nothing but a person makes it ready, so the wait ends with the class and the command for that."""
+    with gwctl.session(sandbox=True, fast=True) as session:
+        session.sandbox.on("second_factor", kind="app")
+        session.sandbox.do("drop_session")
+        with pytest.raises(errors.NeedsPerson, match="second factor") as needed:
+            session.wait(timeout_s=100)
+        assert needed.value.hint == "gwctl login --explain"
+
+
+def test_a_new_sandbox_remembers_no_refusal(home: Path) -> None:
+    """Its predecessor locked it out or made it wait; this one's IBKR has seen no login."""
+    for scenario, options in (("second_factor", {"kind": "app"}), ("wrong_password", {})):
+        with gwctl.session(sandbox=True, fast=True) as session:
+            session.sandbox.on(scenario, **options)
+            session.sandbox.do("drop_session")
+            wait_for(lambda: session.status()["phase"] in {"locked_out", "backoff"}, 60, "it is refused")
+        with gwctl.session(sandbox=True, fast=True) as session:
+            assert session.status()["login"]["rejected"] == 0
+
+
+def test_an_end_is_of_the_class_that_its_code_names(home: Path) -> None:
+    """A supervisor that gives up tells a code and an exit code; a program catches the class of `gwctl.errors`."""
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(errors.PortBusy) as busy:
+        gwctl.up(sandbox=True, fast=True, port=port)
+    assert (busy.value.code, busy.value.exit_code) == ("port_busy", 69)
+    assert f"{port}" in str(busy.value)
+    assert "export GWCTL_PORT=" in (busy.value.hint or "")
+    for code, exit_code, kind in (
+        ("second_factor_needed", 77, errors.SecondFactorNeeded),
+        ("supervisor_failed", 69, errors.Unavailable),
+        ("not_a_code_of_ours", 75, errors.TryAgain),
+        ("unexpected", 1, errors.GwctlError),
+    ):
+        ended = Ended.as_told("it ended", code=code, exit_code=exit_code, hint="gwctl logs")
+        assert isinstance(ended, kind)
+        assert (ended.code, ended.exit_code, ended.hint) == (code, exit_code, "gwctl logs")
 
 
 def test_importing_costs_little() -> None:

@@ -84,7 +84,7 @@ def without(name: str) -> Callable[[], bytes]:
         (truncated, "cut short"),
         (lambda: b"PK\x03\x04", "cut short"),
         (lambda: b"  <!DOCTYPE html><title>Sign in</title>", "web page"),
-        (lambda: os.urandom(5_000).replace(b"PK", b"--"), "no zip"),
+        (lambda: b"\0" + os.urandom(5_000).replace(b"PK", b"--"), "no zip"),
         (flipped, "damaged"),
         (lying_index, "damaged"),
         (huge_index, "damaged"),

@@ -16,9 +16,10 @@ import pytest
 from rig import free_port
 
 from gwctl import process
+from gwctl.gateway.ca_bundle import write_bundle
 from gwctl.gateway.client import GatewayClient, PortCheck
 from gwctl.gateway.java import find_java
-from gwctl.gateway.keystore import kept_leaf, write_bundle
+from gwctl.gateway.keystore import kept_leaf
 from gwctl.gateway.launch import Runtime, adopt, launch
 from gwctl.gateway.work_folder import GatewaySettings, prepare_home
 from gwctl.paths import Paths

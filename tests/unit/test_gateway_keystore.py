@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from gwctl.gateway.keystore import Leaf, ensure_ca, ensure_leaf, kept_leaf, write_bundle
+from gwctl.gateway.ca_bundle import write_bundle
+from gwctl.gateway.keystore import Leaf, ensure_ca, ensure_leaf, kept_leaf
 from gwctl.paths import Paths
 
 
@@ -205,6 +206,31 @@ def test_the_bundle_holds_the_public_roots_and_ours(paths: Paths) -> None:
     inode = bundle_file.stat().st_ino
     write_bundle(paths.ca_dir)
     assert bundle_file.stat().st_ino == inode
+
+
+def _authority(file: Path) -> bytes:
+    """Write a company's authority to a file; return it in DER."""
+    folder = file.with_suffix("")
+    pem = ensure_ca(folder).ca_file.read_text()
+    file.write_text(pem)
+    return ssl.PEM_cert_to_DER_cert(pem)
+
+
+def test_the_bundle_keeps_what_the_environment_trusts(paths: Paths, tmp_path: Path) -> None:
+    """A company's authority stays trusted, also for a later caller whose environment names the bundle itself."""
+    company = tmp_path / "company.pem"
+    der = _authority(company)
+    useless = tmp_path / "useless.pem"
+    useless.write_text("no certificate")
+    trusted = [company, company, useless, tmp_path / "missing.pem"]
+    bundle_file = write_bundle(paths.ca_dir, trusted=trusted)
+    for later in ([], [bundle_file], [bundle_file, company], trusted):
+        write_bundle(paths.ca_dir, trusted=later)
+        known = ssl.create_default_context(cafile=bundle_file).get_ca_certs(binary_form=True)
+        assert der in known
+        assert ssl.PEM_cert_to_DER_cert(paths.ca_file.read_text()) in known
+        assert len(known) > 50
+    assert bundle_file.read_text().count("BEGIN CERTIFICATE") == len(known)
 
 
 NAMES = ("gwctl.example.internal", "10.1.2.3", "fd00::7")
