@@ -66,7 +66,7 @@ def test_pause(home: Home) -> None:
 
 @pytest.mark.needs("npm")
 def test_clients(home: Home) -> None:
-    """Each recipe gets the accounts, or the WebSocket's first message, with the certificate verified."""
+    """Each recipe gets the accounts, a price or an order's fill, with the certificate verified."""
     packages = Path(sys.prefix) / "clients" / "node_modules"
     assert packages.is_dir(), "there are no packages of Node.js: run scripts/set-up --tests"
     (home.folder / "node_modules").symlink_to(packages)
@@ -74,7 +74,9 @@ def test_clients(home: Home) -> None:
     said = follow("how-to/clients.md", home.folder, home.environment())
     answers = dict(re.findall(r"^\+ (?:python|node) (\S+)\n(.*?)(?=^\+ |\Z)", said, re.DOTALL | re.MULTILINE))
     assert answers.keys() == {block.name for block in blocks("how-to/clients.md") if block.name}
-    assert '"topic"' in answers.pop("with_websockets.py")
+    assert re.search(r"'31': '\d+\.\d+'", answers.pop("with_websockets.py"))
+    for one in (r"'31': '\d+\.\d+'", r"'total': '[\d,.]+ USD'", r"^DU1234567 Filled at \d+\.\d+$"):
+        assert re.search(one, answers["with_orders.py"], re.MULTILINE), one
     for name, answer in answers.items():
         assert "DU1234567" in answer, name
     [curl] = re.findall(r"^\+ curl .*\n(.*)", said, re.MULTILINE)
@@ -98,9 +100,9 @@ def test_ci(home: Home) -> None:
 
 
 def test_sandbox(home: Home) -> None:
-    """The page's bot buys on a sandbox without a browser, and nothing is left."""
+    """The page's bot buys on a sandbox without a browser, with the fixture alone and in exec; nothing is left."""
     said = follow("sandbox.md", home.folder, home.environment(GWCTL_BROWSER="/nonexistent/browser"))
-    assert "2 passed" in said
+    assert said.count("2 passed") == 2
     assert home.left() == []
 
 
