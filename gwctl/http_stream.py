@@ -13,6 +13,8 @@ from gwctl.signals import woken
 
 _LONGEST_BYTES = 16_000_000
 """Of an answer, and of a line of one that has no end. IBKR's are far below 1 MB."""
+_LONGEST_HEAD_BYTES = 102_400
+"""As httpx allows; the library's own limit, 16 kB, is less than the cookies of some servers."""
 _PIECE_BYTES = 65_536
 
 
@@ -34,7 +36,7 @@ class Stream:
         self._deadline_s = deadline_s
         self._left_bytes = _LONGEST_BYTES
         self._connection = connection
-        self._http = h11.Connection(h11.CLIENT)
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LONGEST_HEAD_BYTES)
 
     def go_on(self, within_s: float) -> None:
         """Begin the deadline and the limit anew, for an answer without an end."""

@@ -146,6 +146,54 @@ def test_lines_wait_for_each_line_anew() -> None:
         assert list(answer.lines(idle_s=BOUND_S)) == [b"0\n", b"1\n", b"2\n", b"3\n"]
 
 
+def test_a_long_line_in_many_pieces_takes_no_longer_than_its_bytes() -> None:
+    """Each piece is looked at once, not with all that came before it."""
+    pieces = 140_000
+
+    def serve(connection: socket.socket, _over: threading.Event) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(b"64\r\n%s\r\n" % (b"x" * 100) * pieces + b"1\r\n\n\r\n0\r\n\r\n")
+
+    with serving(serve) as port, exchange("GET", f"http://127.0.0.1:{port}/", timeout_s=BOUND_S) as answer:
+        began_s = time.process_time()
+        assert [len(line) for line in answer.lines(idle_s=60.0)] == [100 * pieces + 1]
+        assert time.process_time() - began_s < BOUND_S / 2
+
+
+def test_a_head_may_be_as_long_as_servers_make_it() -> None:
+    """Also where it comes in pieces; one without an end is no answer."""
+
+    def serve(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nSet-Cookie: %s" % (b"x" * 40_000))
+        over.wait(DRIP_S)
+        connection.sendall(b"\r\nContent-Length: 2\r\n\r\nhi")
+
+    with serving(serve) as port:
+        assert request("GET", f"http://127.0.0.1:{port}/", timeout_s=BOUND_S).body == b"hi"
+    with serving(dripping(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000)) as port, pytest.raises(RequestFailed) as failed:
+        request("GET", f"http://127.0.0.1:{port}/", timeout_s=BOUND_S)
+    assert not failed.value.late
+
+
+@pytest.mark.parametrize(("method", "lengths"), [("POST", 1), ("PUT", 1), ("PATCH", 1), ("GET", 0)])
+def test_an_empty_body_has_a_length_where_servers_expect_one(method: str, lengths: int) -> None:
+    """Some answer 411 without it."""
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                seen.append(connection.recv(10_000))
+                connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        request(method, f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout_s=BOUND_S)
+        thread.join(BOUND_S)
+    assert seen[0].count(b"\r\nContent-Length: 0\r\n") == lengths
+
+
 def test_a_path_is_sent_as_it_was_written_or_refused() -> None:
     """A query stays; a line break, which would begin another header, is refused before anything is sent."""
     seen: list[bytes] = []
