@@ -27,19 +27,28 @@ from msgspec import Struct
 from gwctl import process
 from gwctl.errors import GwctlError
 from gwctl.gateway.java import Java
-from gwctl.ownership import read_ours, require_ours
+from gwctl.gateway.launch import UTF_8_LOCALE
+from gwctl.ownership import read_ours
 from gwctl.state_file import make_private_dir
 
 USED = "classes.jsa"
 """The link to the archive in the gateway's folder: a relative name needs no quoting, whatever the home is called."""
 LISTED = "classes.lst"
 _CLASS_PATH = re.compile(rb'^export RUNTIME_PATH="\$config_path:([\w./:*-]+)"$', re.MULTILINE)
+_NAMED_PLAINLY = re.compile(r"[^\s:'\"]+\.jar")
+"""What is one word to the shell and to Java, which splits its variables at white space."""
+_CONTRADICTING = re.compile(
+    "-Xshare|Archive|SharedClassList|DumpLoadedClass|DynamicDump|:AOT|VMOptionsFile|:Flags="
+    "|CompressedOops|CompressedClassPointers|CompactObjectHeaders|ObjectAlignment|UseZGC"
+)
+"""Options with an archive of their own, or with objects of another layout: with ours, Java ends or shares nothing."""
 _STAGING = ".staging-"
 _KEPT = 3
 """How many archives stay, of about 35 MB each: for profiles with other releases, and a release or Java before."""
 _MAKE_TIMEOUT_S = 60.0
 _FRUGAL = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx128m")
-_IN_FOLDER = 'cd "$0" && exec nice -n 19 "$@"'
+_IN_FOLDER = 'cd "$0" || exit; { echo 1000 >/proc/self/oom_score_adj; } 2>/dev/null; exec nice -n 19 "$@"'
+"""If memory runs out meanwhile, Linux ends this Java, not the gateway."""
 
 
 class ClassArchive(Struct, frozen=True):
@@ -59,19 +68,18 @@ class ClassArchive(Struct, frozen=True):
     def options(self, gateway_dir: Path) -> str:
         """Return the ``_JAVA_OPTIONS`` of a gateway: use the archive, or list the classes that one is made from.
 
-        Nothing if the disk does not take the link. Raises Untrusted if another user could change the archive.
+        Nothing if the disk does not take the link. Java would write through what is in the list's place.
         """
-        link = gateway_dir / USED
-        if self.exists:
-            require_ours([self.file])
         try:
-            link.unlink(missing_ok=True)
+            for name in (USED, LISTED):
+                (gateway_dir / name).unlink(missing_ok=True)
             if not self.exists:
                 return f"-XX:DumpLoadedClassList={LISTED}"
-            link.symlink_to(self.file)
-            os.utime(self.file)
+            (gateway_dir / USED).symlink_to(self.file)
         except OSError:
             return ""
+        with contextlib.suppress(OSError):  # a disk that is only read
+            os.utime(self.file)
         class_path = os.pathsep.join([*self.jars, "root"])
         return f"-XX:SharedArchiveFile={USED} -XX:+VerifySharedSpaces -Djava.class.path={class_path}"
 
@@ -99,7 +107,7 @@ class ClassArchive(Struct, frozen=True):
         try:
             dump = [f"-XX:SharedClassListFile={LISTED}", f"-XX:SharedArchiveFile={USED}", "-Xshare:dump"]
             argv = [str(self.java.executable), *_FRUGAL, *dump, "-cp", os.pathsep.join(self.jars)]
-            env = process.environment_of(process.Child.OURS, environ)
+            env = process.environment_of(process.Child.OURS, environ, {"LC_ALL": UTF_8_LOCALE})
             done = await process.run_async(
                 ["sh", "-c", _IN_FOLDER, str(staging), *argv], timeout_s=_MAKE_TIMEOUT_S, env=env
             )
@@ -144,9 +152,12 @@ class ClassArchive(Struct, frozen=True):
             self.file.unlink(missing_ok=True)
 
 
-def find(folder: Path, release_path: Path, java: Java) -> ClassArchive | None:
-    """Return the archive of this Java and release; None where Java makes none or ``run.sh`` has another class path."""
-    if not java.archives_classes:
+def find(folder: Path, release_path: Path, java: Java, java_options: str = "") -> ClassArchive | None:
+    """Return the archive of this Java and release.
+
+    None where Java makes none, the user's options do not go with one, or ``run.sh`` has another class path.
+    """
+    if not java.archives_classes or _CONTRADICTING.search(java_options):
         return None
     try:
         jars = _jars(release_path)
@@ -169,7 +180,7 @@ def _jars(release_path: Path) -> tuple[str, ...]:
             continue
         folder = release_path / entry.removesuffix("/*")
         jars += sorted(f"{entry.removesuffix('*')}{one.name}" for one in folder.glob("*.jar"))
-    return tuple(jars) if all(jar.endswith(".jar") and ":" not in jar for jar in jars) else ()
+    return tuple(jars) if all(_NAMED_PLAINLY.fullmatch(jar) for jar in jars) else ()
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -118,7 +118,9 @@ class GatewayKeeper:
             java_options=self.settings["java_options"],
             python=sys.executable,
             network=isolation.network,
-            class_options=await self.classes.options(release.path, java_found, crashed=bool(prepared.crash_reports)),
+            class_options=await self.classes.options(
+                release.path, java_found, self.settings["java_options"], crashed=bool(prepared.crash_reports)
+            ),
         )
         async with served.recorded(self.paths):
             try:
