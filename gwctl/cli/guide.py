@@ -207,7 +207,23 @@ def _ask_for_secret(guide: Guide, name: str, text: str, *, is_same: bool) -> Non
     keep = Keep(
         wanted or guide.choose(f"keep-{flag}", f"where to keep the {text}", dict(_keeps(guide, name)), _usual())
     )
-    guide.secrets[name] = (None if keep is Keep.ASK else _read_secret(guide, text, option)), keep
+    secret = None if keep is Keep.ASK else _read_secret(guide, text, option)
+    while secret is not None and name == "totp_secret" and (fault := _fault_of_totp(secret)) is not None:
+        if not guide.call.may_ask:
+            raise Usage(fault, hint=guide.call.command(f"setup {option}"))
+        guide.say(f"{fault}; it is the long text beside IBKR's QR code, not a code of six digits")
+        secret = _read_secret(guide, text, option)
+    guide.secrets[name] = secret, keep
+
+
+def _fault_of_totp(secret: Secret) -> str | None:
+    from gwctl.login.codes import BadSecret, bytes_of
+
+    try:
+        bytes_of(secret.reveal())
+    except BadSecret as error:
+        return str(error)
+    return None
 
 
 def short(file: Path) -> str:

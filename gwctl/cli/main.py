@@ -106,6 +106,8 @@ class LazyGroup(SuggestingGroup):
         "kill": "down",
         "logout": "down",
         "ps": "status",
+        "page": "status --web",
+        "web": "status --web",
         "info": "status",
         "show": "status",
         "top": "status --watch",

@@ -213,7 +213,7 @@ class CronPlace(Place):
 
     def __init__(self, call: Call) -> None:
         super().__init__(call, Path())
-        self.where = f"the crontab of {_user_name()}"
+        self.where = f"gwctl's lines in the crontab of {_user_name()}"
 
     def render(self, options: Options) -> str:
         """Return the block."""

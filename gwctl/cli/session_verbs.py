@@ -73,7 +73,7 @@ def up(  # noqa: PLR0913 - one argument an option
     if paused:
         from gwctl.lifecycle.pause import pause_if_not
 
-        pause_if_not(call.target(flags))
+        pause_if_not(call.target(flags), sandbox=sandbox)
     if foreground:
         from gwctl.cli.foreground import Ask, supervise, supervise_ending_final_with_zero
 

@@ -250,7 +250,8 @@ def _install(call: Call, place: Place, wishes: Wishes) -> None:
         if let_go:
             start.up(call.target(), sandbox=wishes.sandbox, observer=Terminal(call))
         raise
-    call.say(text)
+    for line in text.splitlines():
+        call.say(line)
 
 
 def _can_start_alone(guide: Guide) -> bool:

@@ -8,6 +8,7 @@ from gwctl.errors import GatewayUnreachable, TimedOut, TryAgain
 from gwctl.lifecycle.follow import follow_until_ready
 from gwctl.lifecycle.profile import Observer, Profile, start_locked
 from gwctl.lifecycle.reach import find_supervisor
+from gwctl.lifecycle.start import check_kind
 from gwctl.lifecycle.status import look
 from gwctl.lifecycle.stop import gateway_runs, stop
 from gwctl.session_status import Status
@@ -37,8 +38,11 @@ def pause(profile: Profile, *, until_s: float | None = None, reason: str = "") -
     return _stopped_gateway(profile, client, since)
 
 
-def pause_if_not(profile: Profile) -> None:
-    """Pause the profile, without end, unless it is paused already."""
+def pause_if_not(profile: Profile, *, sandbox: bool) -> None:
+    """Pause the profile, without end, unless it is paused already; raise ProfileHeld if it runs as something else."""
+    client = find_supervisor(profile)
+    if client is not None:
+        check_kind(profile, client, sandbox=sandbox)
     if look(profile)[0].get("paused") is None:
         pause(profile)
 

@@ -153,7 +153,7 @@ def up(  # noqa: PLR0913 - one argument an option
     client, found = None, SupervisorClient.find_with_status(profile.paths)
     if found is not None:
         client, status = found  # in one question: it may be killed before a second one
-        _check_kind(profile, client, sandbox=sandbox)
+        check_kind(profile, client, sandbox=sandbox)
         _check_port(profile, status)
         if not attach(profile, client, holder, observer):
             client = None
@@ -191,7 +191,7 @@ def _ready_all_the_same(
     client = find_supervisor(profile)
     if client is None:
         return None
-    status = _check_kind(profile, client, sandbox=sandbox).status()
+    status = check_kind(profile, client, sandbox=sandbox).status()
     _check_port(profile, status)
     if not status["ready"] or not attach(profile, client, holder, observer):
         return None
@@ -229,12 +229,13 @@ def _check_port(profile: Profile, status: Status) -> None:
         )
 
 
-def _check_kind(profile: Profile, client: SupervisorClient, *, sandbox: bool) -> SupervisorClient:
+def check_kind(profile: Profile, client: SupervisorClient, *, sandbox: bool) -> SupervisorClient:
+    """Return the client of a supervisor that runs as wanted, the sandbox or a session at IBKR; raise ProfileHeld."""
     if client.record.sandbox != sandbox:
         running = "the sandbox" if client.record.sandbox else "a session at IBKR"
         raise ProfileHeld(
             f"profile {profile.name!r} is already running {running}",
-            hint=f"{profile.command('down')}, or use another --profile",
+            hint=f"{profile.command('down')}, or the same command {'without' if sandbox else 'with'} --sandbox",
         )
     return client
 
@@ -327,7 +328,7 @@ class _Start(Struct):
         with start_locked(profile):
             client = find_supervisor(profile)
             if client is not None:
-                if attach(profile, _check_kind(profile, client, sandbox=self.sandbox), self.holder, self.observer):
+                if attach(profile, check_kind(profile, client, sandbox=self.sandbox), self.holder, self.observer):
                     return client, False
                 await_its_end(client)
             return self._spawn(), True

@@ -196,17 +196,18 @@ def wait_for(profile: Profile, wanted: Wanted = "ready", *, timeout_s: float = 1
         checkpoint()
         status, code = look(profile)
         looks_ready = _is(status, code, wanted)
-        if looks_ready and (wanted == "stopped" or is_confirmed(profile, status)):
+        if looks_ready and (wanted != "ready" or is_confirmed(profile)):
             return status
         if wanted != "stopped" and status["phase"] == "paused":
             raise paused(profile, status)
         if wanted != "stopped" and code == STOPPED:
             text = f"profile {profile.name!r} is stopped, and wait does not start it"
             raise TryAgain(text, hint=profile.command("up"))
-        if wanted == "stopped" or status["phase"] != "locked_out" or status["person_needed"] == "manual_login":
+        hopeless = None if wanted == "stopped" else _never_ready(profile, status)
+        if hopeless is None:
             alone_until_s = time.monotonic() + ALONE_S
         elif time.monotonic() > alone_until_s:
-            raise NeedsPerson(f"a person is needed: {status['reason']}", hint=profile.command("login --explain"))
+            raise hopeless
         if time.monotonic() >= deadline_s:
             text = f"not {wanted} after {timeout_s:g} s: {status['phase']}, {status['reason']}"
             raise TimedOut(text, hint=profile.command("status"))
@@ -214,11 +215,22 @@ def wait_for(profile: Profile, wanted: Wanted = "ready", *, timeout_s: float = 1
         time.sleep(min(pause_s, max(0.0, deadline_s - time.monotonic())))  # until the next look
 
 
-def is_confirmed(profile: Profile, status: Status) -> bool:
+def _never_ready(profile: Profile, status: Status) -> GwctlError | None:
+    """Return why the profile gets ready by nobody's doing but a person's; None if it may by itself."""
+    if status["supervisor"] is None:
+        return TryAgain(f"profile {profile.name!r}: {status['reason']}", hint=profile.command("up"))
+    if status["phase"] == "locked_out" and status["person_needed"] != "manual_login":
+        return NeedsPerson(f"a person is needed: {status['reason']}", hint=profile.command("login --explain"))
+    return None
+
+
+def is_confirmed(profile: Profile) -> bool:
     """Return whether the gateway itself says that the brokerage session is there; True where none is kept."""
-    if not status["session"]["authenticated"]:
-        return True
     from gwctl.lifecycle.reach import ask
+
+    with contextlib.suppress(GwctlError):  # settings that broke meanwhile: what runs has others
+        if profile.settings()["ready_when"] == "portfolio":
+            return True
 
     try:
         said = ask(profile, "GET", "/iserver/auth/status")

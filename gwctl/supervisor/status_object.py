@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def status_of(service: Service) -> dict[str, Any]:
     """Return the ``status`` object."""
     snapshot, settings, now = service.loop.snapshot, service.settings, time.monotonic()
-    seen = service.probe.seen
+    # What IBKR last said of a session is over with the gateway that had it.
+    seen = service.probe.seen if snapshot.process is Process.RUNNING else None
     session = describe_session(seen, service.probe.tickled_at, now)
     status = {
         "profile": settings.profile,

@@ -49,6 +49,7 @@ def test_a_pause_gives_the_session_away_and_takes_it_back(home: Home) -> None:
     status = home.gwctl("status", "--json").check(150).envelope["data"]
     assert (status["phase"], status["ready"]) == ("paused", False)
     assert status["paused"]["reason"] == "trading by hand"
+    assert not status["session"]["authenticated"]
     assert status["next"]["what"] == "pause_end"
     assert 7000 < status["next"]["in_s"] <= 7200
     assert "paused until" in home.gwctl("status", "--all").stdout
@@ -172,6 +173,25 @@ def test_outside_the_login_hours_nobody_is_asked(home: Home) -> None:
     home.gwctl("login").check(0)
     assert home.status()["ready"]
     assert "no login by itself before" in home.gwctl("status").stdout
+
+
+def test_paused_at_a_session_of_the_other_kind_changes_nothing(home: Home) -> None:
+    """`up --paused` without --sandbox says what runs, and what to type; the sandbox's session goes on."""
+    home.gwctl("up", "--sandbox").check(0)
+    refused = home.gwctl("up", "--paused").check(75)
+    assert "is already running the sandbox" in refused.stderr
+    assert "or the same command with --sandbox" in refused.stderr
+    assert home.status()["ready"]
+    assert home.status()["paused"] is None
+
+
+def test_a_wait_without_a_supervisor_is_over_at_once(home: Home) -> None:
+    """The gateway runs alone after `kill -9` of its supervisor: nothing but a call starts another."""
+    home.gwctl("up", "--sandbox").check(0)
+    os.kill(home.status()["supervisor"]["pid"], signal.SIGKILL)
+    refused = home.gwctl("wait", "--timeout", "100").check(75)
+    assert "the gateway runs without a supervisor" in refused.stderr
+    home.gwctl("up", "--sandbox").check(0)
 
 
 @pytest.mark.timeout(120)

@@ -155,6 +155,7 @@ def test_the_sandbox_needs_no_answer(home: Home) -> None:
         (["--username", "wren"], "", 2, "no IBKR password on stdin, and nobody can be asked"),
         (["--username", "wren", "--password-file", "/none"], "", 78, "cannot read the password from /none: No such"),
         (["--username", "wren", "--second-factor", "totp"], "pw\n", 2, "no TOTP secret on stdin"),
+        (["--username", "wren", "--second-factor", "totp"], "pw\n123456\n", 2, "the TOTP secret is not base32 text"),
         (
             ["--username", "wren", "--set", "prot=1"],
             "pw\n",
