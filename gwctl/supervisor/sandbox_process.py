@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import sys
@@ -18,7 +19,7 @@ from gwctl.process import Identity
 from gwctl.release.store import Release, ReleaseStore
 from gwctl.sandbox.settings import build_standin_release
 from gwctl.signals import whole
-from gwctl.state_file import make_private_dir, read_json, write_json
+from gwctl.state_file import look_at_json, make_private_dir, read_json, write_json
 
 START_TIMEOUT_S = 20.0
 STOP_GRACE_S = 3.0
@@ -142,9 +143,13 @@ async def _hand_over(spawned: process.Spawned, config: dict[str, Any]) -> int | 
 
 
 def begin_anew(paths: Paths) -> None:
-    """Forget the logins of a fake IBKR that no longer runs: the next one has refused nothing."""
-    if StandInRecord.load(paths) is None:
-        paths.sandbox_ledger_file.unlink(missing_ok=True)
+    """Forget the logins of a fake IBKR that no longer runs: the next one has refused nothing.
+
+    A damaged ledger stays, for the one who sets it aside and says so.
+    """
+    with contextlib.suppress(OSError):  # the ledger's own reader says what is wrong with it
+        if StandInRecord.load(paths) is None and look_at_json(paths.sandbox_ledger_file)[0] is not None:
+            paths.sandbox_ledger_file.unlink(missing_ok=True)
 
 
 async def stop_stand_in(paths: Paths) -> None:
