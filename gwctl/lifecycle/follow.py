@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,20 +40,16 @@ class Ended(GwctlError):
         self.code = code  # type: ignore[misc] # the supervisor's code, known only now
         self.exit_code = exit_code  # type: ignore[misc] # likewise
 
-    @classmethod
-    def as_told(cls, message: str, *, code: str, exit_code: int, hint: str | None) -> Ended:
-        """Return the end as an error that is also of the class of `gwctl.errors` with this code, else exit code."""
-        return _ended_as(code, exit_code)(message, code=code, exit_code=exit_code, hint=hint)
+    def as_error(self) -> GwctlError:
+        """Return it as the class of ``gwctl.errors`` that its code names, else its exit code: what a program catches.
 
-
-@cache
-def _ended_as(code: str, exit_code: int) -> type[Ended]:
-    known: list[type[GwctlError]] = [GwctlError]
-    for one in known:
-        known += [kind for kind in one.__subclasses__() if kind.__module__ == GwctlError.__module__]
-    families = (kind for kind in known if kind.exit_code == exit_code)
-    kind = next((kind for kind in known if kind.code == code), next(families, GwctlError))
-    return type(kind.__name__, (Ended, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})
+        Inside of gwctl, the end of a supervisor is no other error: what raises ``TryAgain`` here has tried something.
+        """
+        known: list[type[GwctlError]] = [GwctlError]
+        for one in known:
+            known += [kind for kind in one.__subclasses__() if kind.__module__ == GwctlError.__module__]
+        family = next((kind for kind in known if kind.exit_code == self.exit_code), GwctlError)
+        return next((kind for kind in known if kind.code == self.code), family)(self.message, hint=self.hint)
 
 
 class Vanished(Ended):
@@ -263,7 +258,7 @@ def _person_needed(profile: Profile, reason: str, code: str) -> NeedsPerson:
 
 
 def _ended(entry: dict[str, Any]) -> Ended:
-    return Ended.as_told(
+    return Ended(
         entry["text"] or "the supervisor was stopped",
         code=entry["code"] or "stopped",
         exit_code=int(entry["exit_code"]) or 75,

@@ -15,6 +15,7 @@ from gwctl.http_requests import trust_only
 from gwctl.lifecycle import start
 from gwctl.lifecycle import status as waiting
 from gwctl.lifecycle import stop as stopping
+from gwctl.lifecycle.follow import Ended
 from gwctl.lifecycle.lease import let_go, ourselves
 from gwctl.lifecycle.profile import Observer, Profile, translated
 from gwctl.lifecycle.status import Wanted, look_always
@@ -58,9 +59,9 @@ def _ours(profile: Profile) -> Iterator[None]:
         yield
     except Exception as error:
         ours = translated(error, profile)
-        if ours is error:
+        if ours is error and not isinstance(error, Ended):
             raise
-        raise ours from error
+        raise (ours.as_error() if isinstance(ours, Ended) else ours) from error
 
 
 class Session:

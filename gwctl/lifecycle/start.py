@@ -113,7 +113,7 @@ def _why_ended(profile: Profile, exit_code: int, offset: int, since_s: float) ->
             message = line.removeprefix("gwctl: ")
         elif line.startswith("  try: "):
             hint = line.removeprefix("  try: ")
-    return Ended.as_told(message, code="supervisor_failed", exit_code=exit_code if exit_code > 0 else 1, hint=hint)
+    return Ended(message, code="supervisor_failed", exit_code=exit_code if exit_code > 0 else 1, hint=hint)
 
 
 REPLACEMENTS = 2

@@ -209,9 +209,9 @@ def test_an_end_is_of_the_class_that_its_code_names(home: Path) -> None:
         ("not_a_code_of_ours", 75, errors.TryAgain),
         ("unexpected", 1, errors.GwctlError),
     ):
-        ended = Ended.as_told("it ended", code=code, exit_code=exit_code, hint="gwctl logs")
-        assert isinstance(ended, kind)
-        assert (ended.code, ended.exit_code, ended.hint) == (code, exit_code, "gwctl logs")
+        error = Ended("it ended", code=code, exit_code=exit_code, hint="gwctl logs").as_error()
+        assert type(error) is kind
+        assert (str(error), error.exit_code, error.hint) == ("it ended", exit_code, "gwctl logs")
 
 
 def test_importing_costs_little() -> None:

@@ -289,7 +289,7 @@ NOT_OURS = {
     "doctor/files.py": "units of systemd",
     "doctor/bundle.py": "a secret's file, to leave its content out",
     "gateway/work_folder.py": "a file that has just been seen to be no link",
-    "gateway/keystore.py": "the public roots",
+    "gateway/ca_bundle.py": "the public roots, and what the environment trusts",
     "isolation/front.py": "the null device",
     "isolation/namespaces.py": "the system's tables of this process",
     "history/journal.py": "the system's boot ID; a folder, to flush it",
