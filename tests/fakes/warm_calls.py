@@ -90,7 +90,7 @@ def _server() -> tuple[socket.socket, subprocess.Popen[bytes]]:
     with theirs:
         # The last word is for who looks for processes of gwctl that a test left.
         argv = [sys.executable, __file__, str(theirs.fileno()), "gwctl"]
-        server = subprocess.Popen(argv, pass_fds=[theirs.fileno()])
+        server = subprocess.Popen(argv, pass_fds=[theirs.fileno()], cwd="/")
     return ours, server
 
 
