@@ -42,8 +42,8 @@ def server_config(app: Any, tls: ssl.SSLContext | None = None) -> uvicorn.Config
         app,
         timeout_graceful_shutdown=0,
         ws_ping_interval=None,
-        # As long as usual servers: with 5 s, it would close a connection just when the next check, 5 s later, uses it.
-        timeout_keep_alive=75,
+        # Longer than anything waits here: a request must not meet the end of a connection that the gateway has kept.
+        timeout_keep_alive=600,
         ssl_context_factory=None if tls is None else (lambda _config, _default: tls),
     )
 
