@@ -207,6 +207,7 @@ class World:
     def serves_users(self) -> bool:
         """Return whether a call through the gateway finds the session authenticated."""
         code, body = self.ask("POST", "/v1/api/iserver/auth/status")
+        self.asked += code == 200  # it reached IBKR, and is a user's
         with contextlib.suppress(ValueError):
             said = json.loads(body)
             return code == 200 and isinstance(said, dict) and said.get("authenticated") is True
