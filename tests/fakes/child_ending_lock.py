@@ -82,7 +82,7 @@ def main(argv: list[str]) -> int:
         while not key.take():
             if asked:
                 return 1
-            time.sleep(0.1)
+            time.sleep(0.1)  # until another process lets go: a lock file tells nobody
         _run([os.environ.get("SHELL", "/bin/sh"), "-c", " ".join(child)] if in_shell else child, key, asked)
         key.release()
     except OSError as error:
@@ -98,7 +98,7 @@ def _run(argv: list[str], key: Key, asked: list[int]) -> None:
             while key.renew() and not asked:
                 if child.poll() is not None:
                     return
-                time.sleep(0.1)
+                time.sleep(0.1)  # as Consul looks: at its lock and its child, in turn
         finally:
             child.terminate()
             try:
