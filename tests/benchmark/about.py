@@ -1,4 +1,4 @@
-"""What a run is measured on: only figures of the same machine, versions and day are added up."""
+"""What a run is measured on: only figures of the same machine, versions and plan are added up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of a run: every value with what did not come, kept as JSON, which a later run on the same day adds to."""
+"""The figures of a run: every value with what did not come, kept as JSON, which a later run adds to."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def number(value: float) -> str:
 
 
 class Differs(Exception):
-    """The figures in a file are of another machine, version or day, and cannot be added to."""
+    """The figures in a file are of another machine, version or plan, and cannot be added to."""
 
 
 class Figures:
@@ -99,17 +99,22 @@ class Figures:
 
     @classmethod
     def to_add_to(cls, file: Path, about: Mapping[str, str]) -> Figures:
-        """Return the figures in a file, to be added to, or none without a file; raise Differs if they do not fit."""
+        """Return the figures in a file, to be added to, or none without a file; raise Differs if they do not fit.
+
+        A run takes hours: one that is added to is of the days from the first to the last.
+        """
         found = cls.load(file) if file.exists() else cls(about)
         if not found.rows(""):
             return cls(about)
         different = [
             f"{name}: {found.about.get(name, 'unknown')}, now {about.get(name, 'unknown')}"
             for name in dict.fromkeys([*found.about, *about])
-            if found.about.get(name) != about.get(name)
+            if name != "day" and found.about.get(name) != about.get(name)
         ]
         if different:
             raise Differs(f"{file} is of another run; move it away, or name another file. {'; '.join(different)}")
+        first, _, _ = found.about["day"].partition(" to ")
+        found.about["day"] = " to ".join(dict.fromkeys((first, about["day"])))
         return found
 
 

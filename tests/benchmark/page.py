@@ -85,7 +85,7 @@ apt-get install chromium-driver   # for IBeam
 ```
 
 It takes hours, most of it IBeam's waits and the idle times. `scripts/bench --only cold,killed --rounds 5` measures a
-part and adds it to the figures of the same day, machine and versions. `scripts/bench --short` takes a minute and shows
+part and adds it to the figures of the same machine and versions. `scripts/bench --short` takes a minute and shows
 that everything works. The figures, with every single value, are in `docs/bench.json`; this page and its chart are
 written from them by `scripts/bench --page-only`.
 """

@@ -14,14 +14,12 @@ from benchmark.ending import a_folder_of_its_own
 from gwctl.sandbox.ibkr import serve_in_thread
 from gwctl.sandbox.settings import Account, StandInConfig
 
-LASTING = ("releases", "ca", "cache")
-"""What a first start leaves for the later ones: all but the profile's own folder."""
 ARCHIVE_WITHIN_S = 120.0
 
 
 @contextmanager
 def a_used_home(release_zip: Path) -> Iterator[Path]:
-    """Yield a home with the release, the certificate authority and the archive of the gateway's classes."""
+    """Yield a home with the release, the certificate authority, the archive of the gateway's classes and a profile."""
     account = Account(username="bench", password=secrets.token_hex(8))
     with a_folder_of_its_own() as folder:
         with serve_in_thread(StandInConfig(secrets.token_hex(8), account)) as stand_in:
@@ -35,6 +33,5 @@ def a_used_home(release_zip: Path) -> Iterator[Path]:
 
 
 def furnish(home: Path, used: Path) -> None:
-    """Copy into ``home`` what lasts; the times of the jars stay, or Java would refuse the archive."""
-    for name in LASTING:
-        shutil.copytree(used / name, home / name, symlinks=True, dirs_exist_ok=True)
+    """Copy all that lasts into ``home``; the times of the jars stay, or Java would refuse the archive."""
+    shutil.copytree(used, home, symlinks=True, dirs_exist_ok=True)
