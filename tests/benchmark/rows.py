@@ -30,8 +30,8 @@ ROWS = (
         "s",
         "From the call, with nothing running, until a client has a session. Every start of the run counts. gwctl "
         "starts in a home in which it has been up once before, with the same profile: the release, its certificate "
-        "authority and the archive of the gateway's classes are there. The floor is the sum of the JVM's, the page's and "
-        "authDelay's rows.",
+        "authority and the archive of the gateway's classes are there. The floor is the sum of the JVM's, the page's "
+        "and authDelay's rows.",
         SIDES,
     ),
     Row(
