@@ -94,6 +94,8 @@ class Replay(Struct):
     logins: list[Login] = field(default_factory=list)
     restarts: list[Restart] = field(default_factory=list)
     windows: list[tuple[float, float]] = field(default_factory=list)
+    became_ready_s: set[float] = field(default_factory=set)
+    """When a session became ready, also one about whose length nothing is known."""
     lost_lines: int = 0
     words: str = BEFORE
     sandbox: bool = False
@@ -158,7 +160,7 @@ class Replay(Struct):
         if self.cursor_s is None:
             return
         if not self._ended and self.state is not State.STOPPED:
-            self._lived_until(max(lived_until_s or 0.0, self._latest_s), ready)
+            self._lived_until(max(lived_until_s or 0.0, self._latest_s), ready, lived_until_s)
             if self.cursor_s < self.now_s:
                 self._fold.state, self.words = State.UNKNOWN, KILLED
         self._draw(self.now_s)
@@ -198,7 +200,7 @@ class Replay(Struct):
         elif was_killed:
             said_s = seconds_at(start, "last_seen")
             lived_s = self._died_s if said_s is None or said_s > now_s else max(said_s, self._died_s)
-            self._lived_until(lived_s, start.get("last_ready"))
+            self._lived_until(lived_s, start.get("last_ready"), said_s)
         else:
             self._draw(now_s)
         self._fold.begin(start, now_s, was_killed=was_killed)
@@ -213,8 +215,10 @@ class Replay(Struct):
         self.sandbox = start.get("sandbox") is True
         self.deeds.append((now_s, Deed.BEGIN))
 
-    def _lived_until(self, lived_s: float, ready: object) -> None:
-        if isinstance(ready, bool) and ready is not (self.state is State.READY):
+    def _lived_until(self, lived_s: float, ready: object, said_s: float | None) -> None:
+        """Draw to the last sign of life; ``ready`` is what was reported at ``said_s``, maybe before the last change."""
+        is_news = said_s is not None and said_s >= self._phase_s
+        if is_news and isinstance(ready, bool) and ready is not (self.state is State.READY):
             self._doubt = True  # the line with this change is missing
         self._draw(min(lived_s, self.now_s))
 
@@ -227,6 +231,8 @@ class Replay(Struct):
         self._phase_s = now_s
         was_down = self.state is State.DOWN
         self._fold.take(entry, now_s)
+        if self.state is State.READY:
+            self.became_ready_s.add(now_s)
         if self.state is not State.DOWN:
             self.words = self.words if phase == "stopped" else reason
         elif phase != "stopped":

@@ -177,9 +177,12 @@ def tell(
 
 
 def _outages(stretches: list[Stretch], replay: Replay) -> Iterator[Outage]:
-    """Yield each run of stretches in which the session was down or its state unknown."""
+    """Yield each run of stretches in which the session was down or its state unknown, and never ready."""
     run: list[Stretch] = []
     for one in stretches:
+        if run and one.began_s in replay.became_ready_s:
+            yield _outage(run, State.READY, replay)
+            run = []
         if one.state.is_outage:
             run.append(one)
         elif run:

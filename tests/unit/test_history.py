@@ -184,6 +184,16 @@ def test_what_a_killed_supervisor_last_said_contradicts_its_journal() -> None:
     assert seconds(diary.told_alive(500)) == {State.UNKNOWN: 390, State.DOWN: 1, State.READY: 99}
 
 
+def test_what_was_said_before_the_last_change_contradicts_nothing() -> None:
+    """Two outages with a short session between them are two: the last sign of life was made during the first."""
+    diary = Diary().up(0, 10).phase(100, "recovering", "no session at IBKR").ready(105)
+    diary.start(120, last_seen=101, last_ready=False).phase(120, "starting", "taking over").add(121, "adopted", pid=7)
+    assert outages(diary.ready(122).told_alive(200)) == [
+        (100, 105, "no session at IBKR", "by itself"),
+        (105, 122, KILLED, "adopted"),
+    ]
+
+
 def test_a_supervisor_that_died_and_nobody_came() -> None:
     """The state is known until its last sign of life, then unknown, and the outage continues."""
     diary = Diary().up(0, 10)
