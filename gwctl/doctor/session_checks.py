@@ -18,7 +18,7 @@ from gwctl.setting_keys import NOTIFY_SECRETS, SECRET_KEYS, variable_of
 from gwctl.supervisor.attempt import run_secret_command
 from gwctl.supervisor.control import NoSupervisor, SupervisorClient, SupervisorHangs, SupervisorRecord
 from gwctl.supervisor.profile_lock import unrecorded_gateway, unrecorded_stand_ins, unrecorded_supervisors
-from gwctl.supervisor.served import drift_of_gateway
+from gwctl.supervisor.served import drift_of_gateway, up_again
 from gwctl.times import duration, readable, utc
 from gwctl.version import VERSION
 
@@ -39,9 +39,10 @@ def check_supervisor(case: Case) -> Iterator[Finding]:
     if record is None or identity is None:
         yield ok(f"not running; {case.command('up')} starts it")
         return
-    again = f"{case.command('down')}, then {case.command('up')}"
+    up = case.command(up_again(case.paths))
+    again = f"{case.command('down')}, then {up}"
     if not process.is_ours(identity):
-        yield warning(f"it was killed (pid {identity.pid}) and left its record behind", case.command("up"))
+        yield warning(f"it was killed (pid {identity.pid}) and left its record behind", up)
         return
     client = SupervisorClient(record)
     try:
@@ -58,7 +59,7 @@ def check_supervisor(case: Case) -> Iterator[Finding]:
         return
     version = _version_of_running(case)
     if version not in {None, VERSION}:
-        keep = f"{case.command('down --keep-session')}, then {case.command('up')}"
+        keep = f"{case.command('down --keep-session')}, then {case.command(up_again(case.paths))}"
         yield warning(f"it has version {version}, but this is {VERSION}", keep)
         return
     yield ok(f"it answers (pid {identity.pid})")
@@ -148,7 +149,7 @@ def check_leftovers(case: Case) -> Iterator[Finding]:
     if found:
         yield failed(f"running without a record: {', '.join(found)}", case.command("down"))
     elif gateway is not None and not is_supervised:
-        adopt = f"{case.command('up')} adopts it, {case.command('down')} stops it"
+        adopt = f"{case.command(up_again(case.paths))} adopts it, {case.command('down')} stops it"
         yield warning(f"the gateway (pid {gateway.java.pid}) runs without a supervisor", adopt)
     else:
         yield ok("no process runs without a record")

@@ -51,7 +51,9 @@ def preflight(profile: Profile, observer: Observer, *, sandbox: bool, by_hand: b
     does need one, the supervisor's own checks refuse it.
     """
     from gwctl.supervisor.door_keeper import check_door
+    from gwctl.supervisor.served import refuse_other_kind
 
+    refuse_other_kind(profile.paths, profile.name, sandbox=sandbox)
     settings = settle_port(profile, profile.settings(), observer)
     try:
         check_door(settings)

@@ -14,7 +14,7 @@ from gwctl.paths import Paths
 from gwctl.session_status import Drift, LoginStatus, PauseStatus, Status
 from gwctl.signals import checkpoint
 from gwctl.state_file import read_json
-from gwctl.supervisor.control import SupervisorClient, SupervisorHangs
+from gwctl.supervisor.control import SupervisorClient, SupervisorHangs, SupervisorRecord
 from gwctl.times import utc
 
 READY, STOPPED, CANNOT_TELL, NOT_READY = 0, 3, 4, 150
@@ -27,7 +27,9 @@ def look_always(profile: Profile) -> tuple[Status, int]:
     except SupervisorHangs as error:
         # Not "stopped": the gateway may still serve. The exit code says that the state is unknown.
         reason = f"{error.message}; {profile.command('down')} stops it"
-        return {**stopped_status(profile), "phase": "degraded", "reason": reason, "last_error": reason}, CANNOT_TELL
+        known: Status = {**stopped_status(profile), "phase": "degraded", "reason": reason, "last_error": reason}
+        record = SupervisorRecord.load(profile.paths)
+        return _of_kind(known, sandbox=record is not None and record.sandbox), CANNOT_TELL
 
 
 def look(profile: Profile) -> tuple[Status, int]:
@@ -38,11 +40,19 @@ def look(profile: Profile) -> tuple[Status, int]:
         return status, READY if status["ready"] else NOT_READY
     status = stopped_status(profile)
     if _gateway_is_alone(profile.paths):
+        from gwctl.supervisor.served import serves_sandbox, up_again
+
+        up = profile.command(up_again(profile.paths))
         status["phase"] = "degraded"
-        status["reason"] = f"the gateway runs without a supervisor; {profile.command('up')} takes it over"
+        status["reason"] = f"the gateway runs without a supervisor; {up} takes it over"
         status["drift"] = _drift_of_gateway(profile)
-        return status, NOT_READY
+        return _of_kind(status, sandbox=serves_sandbox(profile.paths)), NOT_READY
     return status, STOPPED
+
+
+def _of_kind(status: Status, *, sandbox: bool) -> Status:
+    """Return the status of what still runs, which the settings do not know: the sandbox has a user of its own."""
+    return {**status, "sandbox": True, "username": None} if sandbox else status
 
 
 def _gateway_is_alone(paths: Paths) -> bool:

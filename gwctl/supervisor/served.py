@@ -155,11 +155,22 @@ def refuse_other_kind(paths: Paths, profile: str, *, sandbox: bool) -> None:
     served = Served.load(paths)
     if served is None or served.sandbox == sandbox or adopt(paths) is None:
         return
-    left = "the sandbox" if served.sandbox else "a session at IBKR"
+    left, other = ("the sandbox", "with") if served.sandbox else ("a session at IBKR", "without")
     down = typed(profile, "down", usual_profile(paths))
     raise ProfileHeld(
-        f"profile {profile!r} still has a gateway running with {left}", hint=f"{down}, or another --profile"
+        f"profile {profile!r} still has a gateway running with {left}",
+        hint=f"{down}, or the same command {other} --sandbox",
     )
+
+
+def serves_sandbox(paths: Paths) -> bool:
+    """Return whether the last gateway was launched for the sandbox; change no file."""
+    return (look_at_json(paths.gateway_served_file)[0] or {}).get("sandbox") is True
+
+
+def up_again(paths: Paths) -> str:
+    """Return the verb that starts again, or takes over, what the last gateway was launched for."""
+    return "up --sandbox" if serves_sandbox(paths) else "up"
 
 
 log = logging.getLogger("gwctl.supervisor")
@@ -206,10 +217,11 @@ def drift_of_gateway(paths: Paths, configured: Settings) -> list[Drift]:
 def drift_of_supervisor(started_with: Settings, configured: Settings) -> list[Drift]:
     """Return the settings of ``configured`` that the supervisor was not started with and does not reload."""
     found: list[Drift] = []
+    again = up_again(configured.paths)
     for key, setting in configured.values.items():
         if key in READ_AGAIN or started_with[key] == setting.value:
             continue
-        remedy = ", then ".join(command(configured, verb) for verb in applied_by(key))
+        remedy = ", then ".join(command(configured, again if verb == "up" else verb) for verb in applied_by(key))
         found.append(Drift(key, f"{key} was changed since the supervisor started", remedy))
     return found
 
@@ -228,7 +240,7 @@ def command(settings: Settings, rest: str) -> str:
 
 def down_then_up(settings: Settings) -> str:
     """Return the commands that apply all settings and variables of the person who types them."""
-    return f"{command(settings, 'down')}, then {command(settings, 'up')}"
+    return f"{command(settings, 'down')}, then {command(settings, up_again(settings.paths))}"
 
 
 def _differ(key: str, running: Iterable[str], configured: Iterable[str]) -> str:

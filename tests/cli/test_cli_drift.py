@@ -93,12 +93,12 @@ def test_what_the_supervisor_was_started_with_is_shown(wide: Home) -> None:
         {
             "setting": "tickle_interval_s",
             "text": "tickle_interval_s was changed since the supervisor started",
-            "remedy": "gwctl down --keep-session, then gwctl up",
+            "remedy": "gwctl down --keep-session, then gwctl up --sandbox",
         },
     ]
     assert {remedy for _, _, remedy in findings(wide, "drift")} == {
         "gwctl restart",
-        "gwctl down --keep-session, then gwctl up",
+        "gwctl down --keep-session, then gwctl up --sandbox",
     }
 
 
@@ -108,7 +108,7 @@ def test_one_command_that_applies_several_settings_is_said_once(home: Home) -> N
     home.write_config("[defaults]\ntickle_interval_s = 40\ncheck_interval_s = 7\ncertificate_names = ['new.test']\n")
     wait_for(lambda: len(home.status()["drift"]) == 3, 10, "the supervisor has seen them")
     shown = home.gwctl("status").check(0).stdout
-    since, remedy = "was changed since the supervisor started", "gwctl down --keep-session, then gwctl up"
+    since, remedy = "was changed since the supervisor started", "gwctl down --keep-session, then gwctl up --sandbox"
     keys = [line.split()[-7] for line in shown.splitlines() if line.endswith(since)]
     assert sorted(keys) == ["check_interval_s", "tickle_interval_s"]
     assert f"              to apply them: {remedy}\n" in shown
@@ -137,7 +137,7 @@ def test_a_certificate_is_renewed_at_a_start_and_not_under_a_gateway(home: Home)
 
 def test_a_list_from_a_variable_needs_another_supervisor_and_that_is_said(home: Home) -> None:
     """A supervisor keeps its variables: `restart` names the command that narrows the list."""
-    narrow, applied = {"GWCTL_CERTIFICATE_NAMES": "new.test"}, "gwctl down, then gwctl up"
+    narrow, applied = {"GWCTL_CERTIFICATE_NAMES": "new.test"}, "gwctl down, then gwctl up --sandbox"
     home.gwctl("up", "--sandbox", GWCTL_CERTIFICATE_NAMES="new.test,old.test").check(0)
     done = home.gwctl("restart", **narrow).check(0)
     assert f"{DIFFER}; the supervisor still uses the variables from its start; to apply it: {applied}\n" in done.stderr

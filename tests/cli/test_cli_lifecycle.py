@@ -41,7 +41,12 @@ def test_a_kept_session_is_adopted(ready: Home) -> None:
     pid, submits = ready.status()["gateway"]["pid"], ready.sandbox_submits()
     assert ready.gwctl("down", "--keep-session").check(0).stdout == "stopped (the gateway keeps running)\n"
     alone = json.loads(ready.gwctl("status", "--json").check(150).stdout)["data"]
-    assert (alone["phase"], alone["supervisor"]) == ("degraded", None)
+    assert (alone["phase"], alone["supervisor"], alone["sandbox"]) == ("degraded", None, True)
+    assert "gwctl up --sandbox takes it over" in alone["reason"]
+    assert "SANDBOX" in ready.gwctl("status").check(150).stdout
+    refused = one_line_with_hint(ready.gwctl("up").check(75))
+    assert "still has a gateway running with the sandbox" in refused
+    assert "with --sandbox" in refused
     error = one_line_with_hint(ready.gwctl("profile", "delete", "default").check(75))
     assert "is running" in error
     assert "took over the running gateway" in ready.gwctl("up", "--sandbox").check(0).stderr
