@@ -243,7 +243,10 @@ def _settled(  # noqa: PLR0913 - everything that ends the wait
     if coming and coming["what"] in _TRIED and coming["in_s"] > max(PATIENCE_S, deadline_s - time.monotonic()):
         minutes = max(1, round(coming["in_s"] / 60))
         again = _TRIED[coming["what"]]
-        raise TryAgain(f"{status['reason']}; the supervisor {again} in {minutes} min", hint=profile.command("status"))
+        hint = profile.command("status")
+        if status["login"]["last_outcome"] == "refused":
+            hint = f"correct the password, then: {profile.command('login --reset-lockout')}"
+        raise TryAgain(f"{status['reason']}; the supervisor {again} in {minutes} min", hint=hint)
     return None
 
 

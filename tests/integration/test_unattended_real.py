@@ -137,6 +137,7 @@ def test_a_pause_is_not_waited_for(real: RealHome) -> None:
     lose_session(real)
     wait_for(lambda: real.status()["login"]["last_outcome"] == "refused", 60, "the login is refused")
     refused_at_once(real, 75, "logs in again in 15 min")
+    assert "gwctl login --reset-lockout" in call(real).stderr
     kill_supervisor(real)
     refused_at_once(real, 75, "logs in again in 15 min")
 
