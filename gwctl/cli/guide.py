@@ -66,8 +66,10 @@ class Guide(Struct):
         else:
             self.call.say(text)
 
-    def ask(self, flag: str, text: str, default: str | None, check: Callable[[str], object]) -> str:
-        """Return the flag's value, or a person's answer that passes ``check``.
+    def ask(
+        self, flag: str, text: str, default: str | None, check: Callable[[str], object], *, is_word: bool = False
+    ) -> str:
+        """Return the flag's value, or a person's answer that passes ``check``; ``is_word`` takes it in any case.
 
         Where nobody can be asked, return the default; without one, note that it is missing and return nothing.
         """
@@ -81,7 +83,8 @@ class Guide(Struct):
             check(answer)
             return answer
         while True:
-            answer = str(click.prompt(text, default=default, err=True))
+            answer = str(click.prompt(text, default=default, err=True)).strip()
+            answer = answer.lower() if is_word else answer
             try:
                 check(answer)
             except GwctlError as error:
@@ -100,7 +103,7 @@ class Guide(Struct):
             if answer not in words:
                 raise Usage(f"{answer!r} is none of {', '.join(words)}", hint=self.call.command(f"setup --{flag} …"))
 
-        return self.ask(flag, text, default, check)
+        return self.ask(flag, text, default, check, is_word=True)
 
     def confirm(self, text: str, *, default: bool) -> bool:
         """Return a person's yes or no; ``default`` where nobody can be asked."""
@@ -108,7 +111,8 @@ class Guide(Struct):
 
     def setting(self, key: str, text: str, default: str | None) -> str:
         """Ask for a setting, and note it; return nothing if it is missing."""
-        answer = self.ask(key.replace("_", "-"), text, default, lambda raw: checked(key, raw))
+        flag, is_word = key.replace("_", "-"), key == "mode"
+        answer = self.ask(flag, text, default, lambda raw: checked(key, raw), is_word=is_word)
         if answer:
             self.note(key, answer)
         return answer

@@ -286,5 +286,6 @@ def open_page(call: Call, url: str) -> Outcome:
             opened = webbrowser.open(url)
     if not opened:
         port = urlsplit(url).port
-        call.say(f"cannot open a browser here; from another machine: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE")
+        call.say("cannot open a browser here; from another machine, and then there:")
+        call.say(f"ssh -L {port}:127.0.0.1:{port} THIS-MACHINE")
     return Outcome({"url": url, "opened": opened}, url)

@@ -11,13 +11,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from gwctl import process
 from gwctl.cli.call import Call
 from gwctl.environment import SECRET_PREFIXES
 from gwctl.errors import Configuration, GwctlError, ProfileHeld, Unavailable
 from gwctl.integrations import service_files, service_managers
 from gwctl.integrations.service_files import Account, Options, Wanted
+
+if TYPE_CHECKING:
+    from gwctl.config import Settings
 
 _SYSTEM_UNITS = Path("/etc/systemd/system")
 _LINGERING = Path("/var/lib/systemd/linger")  # systemd records there who lingers
@@ -53,14 +57,30 @@ class Place(ABC):
         variables = {name: value for name in names if (value := get(name))}
         return Wanted(self.call.profile_name, service_managers.own_program(), variables, options)
 
-    def check(self, _options: Options) -> None:
-        """Raise GwctlError if the service would end at once; name the variables that it will not have."""
-        self.call.settings()
+    def check(self, options: Options) -> None:
+        """Raise GwctlError if the service would end at once; name what it will not have."""
+        settings = self.call.settings()
+        if not options.sandbox:
+            self._say_what_a_login_lacks(settings, options)
         for name in self.environ:
             if name.startswith("GWCTL_") and not name.startswith(("GWCTL_HOME", "GWCTL_PROFILE", "GWCTL_TEST_")):
                 secret = name.startswith(SECRET_PREFIXES)
                 better = "--password-file" if "PASSWORD" in name else "a file or a command" if secret else "config.toml"
                 self.call.say(f"the service will not have {name}, which is set here; use {better}")
+
+    def _say_what_a_login_lacks(self, settings: Settings, options: Options) -> None:
+        from gwctl.system_keyring import read_keyring
+
+        if settings["username"] is None:
+            self.call.say(f"profile {self.call.profile_name!r} has no username yet; next: {self.call.command('setup')}")
+        elif not (
+            options.password_file
+            or settings["password_file"]
+            or settings["password_command"]
+            or read_keyring(settings.paths, "password")
+        ):
+            store = self.call.command("secret set password")
+            self.call.say(f"the service has no password: give --password-file FILE, or store it: {store}")
 
     def describe(self) -> dict[str, Any]:
         """Return the place as an envelope shows it."""
@@ -229,8 +249,11 @@ class CronPlace(Place):
         service_managers.write_crontab(service_files.with_block(crontab, self.profile, text), self.environ)
 
     def load(self, *, changed: bool, start: bool) -> tuple[bool, list[str]]:  # noqa: ARG002 - cron needs nothing
-        """Return when it runs."""
-        return False, ["cron runs it every five minutes", f"to start now: {self.call.command('up')}"]
+        """Return when it runs, and what it lacks for that."""
+        lines = ["cron runs it every five minutes", f"to start now: {self.call.command('up')}"]
+        if sys.platform == "linux" and not process.any_named("cron", "crond"):
+            lines.insert(1, "no cron daemon is running here: start one, or nothing starts it")
+        return False, lines
 
     def remove(self) -> list[str]:
         """Remove the block; a session that it started goes on."""

@@ -211,7 +211,13 @@ def _place_for(call: Call, at_boot: str | None) -> Place | None:
 
 def _offered_place(guide: Guide, *, sandbox: bool) -> Place | None:
     """Return the place that a person accepts, None if there is none to accept or nobody to ask."""
-    place = next(iter(places(guide.call)), None) if guide.call.may_ask else None
+    if not guide.call.may_ask:
+        return None
+    if (installed := next(installed_places(guide.call), None)) is not None:
+        show = installed.verb("show")
+        guide.say(f"it is started at boot already, by {installed.where}; to see or change that: {show}")
+        return None
+    place = next(places(guide.call), None)
     alone = not sandbox and _can_start_alone(guide)
     if place is None or not guide.confirm(f"Start it at boot with {place.kind}?", default=alone):
         return None

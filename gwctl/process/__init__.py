@@ -8,6 +8,7 @@ from gwctl.free_ports import next_free, port_is_free
 from gwctl.process.identity import (
     Identity,
     Listener,
+    any_named,
     descendants,
     find_listener,
     has_open,
@@ -44,6 +45,7 @@ __all__ = [
     "Listener",
     "Spawned",
     "StopReport",
+    "any_named",
     "descendants",
     "environment_of",
     "find_listener",

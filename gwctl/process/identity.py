@@ -301,6 +301,17 @@ def _process_listens(pid: int, port: int) -> bool:
     return any(one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port for one in sockets)
 
 
+def any_named(*names: str) -> bool:
+    """Return whether a process of one of these names runs on this machine, as far as this user sees."""
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.name() in names:
+                return True
+    return False
+
+
 def listens(identity: Identity, port: int) -> bool:
     """Return whether exactly that process holds the TCP port, in whatever network it is."""
     held = _ports_from_proc(identity.pid) if _HAS_PROC else None

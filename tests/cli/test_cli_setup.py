@@ -18,7 +18,7 @@ from service_fakes import OfflineSystemctl, RecordingSystemctl, RefusingSystemct
 from terminal import interrupt_question, on_terminal
 
 from gwctl.cli.call import Call
-from gwctl.cli.service_places import LaunchdPlace, SystemdPlace
+from gwctl.cli.service_places import CronPlace, LaunchdPlace, SystemdPlace
 from gwctl.config import Settings, load
 from gwctl.credentials import Sources, find
 from gwctl.environment import Environment
@@ -68,14 +68,14 @@ def test_a_person_answers_each_question(real: RealHome) -> None:
     answer(terminal, "IBKR username", "DU1234567")
     answer(terminal, "account kind, paper or live [paper]", "demo")
     terminal.expect_exact("one of paper, live")
-    answer(terminal, "account kind, paper or live [paper]", "")
+    answer(terminal, "account kind, paper or live [paper]", "Paper")
     terminal.expect_exact("looks like an account number")
     answer(terminal, "Is it right all the same?", "n")
     answer(terminal, "IBKR username", USERNAME)
     answer(terminal, "account kind", "")
     answer(terminal, "second factor [none]", "sms")
-    answer(terminal, "second factor [none]", "")
-    answer(terminal, "where to keep the IBKR password", "file")
+    answer(terminal, "second factor [none]", "None")
+    answer(terminal, "where to keep the IBKR password", "FILE ")
     answer(terminal, "IBKR password", PASSWORD)
     terminal.expect_exact("saved in")
     answer(terminal, "Start it at boot with", "n")
@@ -425,6 +425,36 @@ def test_a_service_that_cannot_be_installed_ends_no_session(home: Home) -> None:
     done = home.gwctl("setup", "--sandbox", "--at-boot", "systemd", PATH=refusing.path(path), **own).check(78)
     assert "edited by hand" in done.stderr
     assert home.status()["supervisor"]["pid"] == pid, "the supervisor was not touched"
+
+
+def test_what_starts_at_boot_already_is_shown(installed: Home) -> None:
+    """It is not asked for again, and not changed."""
+    installed.gwctl("service", "install", "--cron", "--sandbox").check(0)
+    before = crontab(installed)
+    terminal = on_terminal(installed, "setup", "--sandbox", "--no-login")
+    terminal.expect_exact("it is started at boot already, by gwctl's lines in the crontab", timeout=SPOKEN_S)
+    terminal.expect(pexpect.EOF, timeout=SPOKEN_S)
+    terminal.close()
+    assert terminal.exitstatus == 0
+    assert crontab(installed) == before
+
+
+def test_a_service_that_could_not_log_in_says_so(installed: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be installed first and set up then: what lacks is named, with the command."""
+    said = installed.gwctl("service", "install", "--cron").check(0).stderr
+    assert "profile 'default' has no username yet; next: gwctl setup\n" in said
+    installed.write_config("[profiles.default]\nusername = 'wren'\n")
+    said = installed.gwctl("service", "install", "--cron").check(0).stderr
+    assert "the service has no password: give --password-file FILE, or store it: gwctl secret set password" in said
+    file = installed.folder / "password"
+    file.write_text("pw\n")
+    said = installed.gwctl("service", "install", "--cron", "--password-file", str(file)).check(0).stderr
+    assert "has no" not in said
+    place = CronPlace(Call(environment=Environment(installed.environment())))
+    lacking = "no cron daemon is running here: start one, or nothing starts it"
+    for runs in (True, False):
+        monkeypatch.setattr("gwctl.process.any_named", lambda *_names, runs=runs: runs)
+        assert (lacking in place.load(changed=True, start=True)[1]) is not runs
 
 
 def test_no_login_starts_no_service_either(installed: Home) -> None:

@@ -351,3 +351,17 @@ def test_watching_loads_no_psutil() -> None:
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert said.stdout.strip() == "False"
+
+
+def test_a_running_program_is_known_by_its_name(tmp_path: Path) -> None:
+    """Only while it runs."""
+    program = tmp_path / "named-daemon"
+    program.write_bytes(Path("/bin/sleep").read_bytes())
+    program.chmod(0o700)
+    assert not process.any_named("other-daemon", "named-daemon")
+    with subprocess.Popen([program, "100"]) as running:
+        try:
+            assert process.any_named("other-daemon", "named-daemon")
+        finally:
+            running.kill()
+    assert not process.any_named("other-daemon", "named-daemon")
