@@ -10,9 +10,10 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from msgspec import Struct
 
 from gwctl.errors import DiskTrouble, TimedOut
 from gwctl.http_requests import Incoming, RequestFailed, exchange
@@ -47,8 +48,7 @@ class SupervisorTrouble(SupervisorHangs):
     """The code of its own error."""
 
 
-@dataclass(frozen=True, slots=True)
-class SupervisorRecord:
+class SupervisorRecord(Struct, frozen=True):
     """The content of ``supervisor.json``; ``instance`` distinguishes a supervisor from the next one at its socket.
 
     ``port`` and ``token`` are those of its health server, for whoever wants to read the whole status there.
@@ -59,9 +59,13 @@ class SupervisorRecord:
     port: int
     instance: str
     sandbox: bool
-    token: str = field(repr=False)
+    token: str
     control: Path | None = None
     """The file of its control socket; None if an earlier version wrote the record."""
+
+    def __repr__(self) -> str:
+        """Leave the token out."""
+        return f"SupervisorRecord(pid={self.pid}, instance={self.instance!r})"
 
     @classmethod
     def load(cls, paths: Paths) -> SupervisorRecord | None:

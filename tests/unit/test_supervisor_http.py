@@ -381,6 +381,13 @@ def in_thread(act: Callable[[SupervisorClient, World], T], **of_record: str) -> 
     return go(story)
 
 
+def test_a_record_in_an_error_shows_no_token() -> None:
+    """Whoever reads a traceback cannot use the health server."""
+    shown = repr(record(None))
+    assert INSTANCE in shown
+    assert TOKEN not in shown
+
+
 def test_client_reads_status_and_gives_commands() -> None:
     """Client and server understand each other."""
 
