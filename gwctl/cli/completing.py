@@ -79,6 +79,12 @@ def secrets(_context: click.Context, _parameter: click.Parameter, incomplete: st
 
 
 @_quietly
+def keys(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> Items:
+    """Offer the key of each setting."""
+    return _items(KEYS, incomplete, {key: brief(one.help) for key, one in KEYS.items()})
+
+
+@_quietly
 def settings(context: click.Context, _parameter: click.Parameter, incomplete: str) -> Items:
     """Offer KEY= of each setting, and after it the values of one that has only some."""
     helps = {f"{key}=": brief(one.help) for key, one in KEYS.items()}

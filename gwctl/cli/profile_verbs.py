@@ -17,7 +17,7 @@ from gwctl.environment import secrets_out_of_reach
 from gwctl.errors import Configuration, ProfileHeld, Usage
 from gwctl.lifecycle.account import forget_secrets
 from gwctl.lifecycle.profile import Profile
-from gwctl.lifecycle.settings_file import checked, editing, pair_of, save, unknown_profile
+from gwctl.lifecycle.settings_file import Saved, checked, editing, known_key, pair_of, save, unknown_profile
 from gwctl.profile_registry import known_names
 from gwctl.session_status import typed
 from gwctl.state_file import make_missing, write_bytes
@@ -137,7 +137,19 @@ def create(  # noqa: PLR0913 - one argument an option
 def set_(call: Call, *, name: str, pairs: tuple[str, ...]) -> Outcome:
     """Change settings of profile NAME in config.toml; a running profile uses them from its next start."""
     values = {key: checked(key, value) for key, value in (pair_of(text) for text in pairs)}
-    saved = save(call.target().with_name(name), values, create=False)
+    return _changed(name, save(call.target().with_name(name), values, create=False))
+
+
+@profile.command("unset")
+@click.argument("name", shell_complete=offering("profiles"))
+@click.argument("keys", nargs=-1, required=True, metavar="KEY…", shell_complete=offering("keys"))
+@verb
+def unset(call: Call, *, name: str, keys: tuple[str, ...]) -> Outcome:
+    """Remove settings of profile NAME from config.toml: `[defaults]` or the built-in value applies again."""
+    return _changed(name, save(call.target().with_name(name), dict.fromkeys(map(known_key, keys)), create=False))
+
+
+def _changed(name: str, saved: Saved) -> Outcome:
     return Outcome(
         {"profile": name, "file": str(saved.file), "settings": saved.settings.to_json()},
         f"changed {name} in {saved.file}{saved.note}",

@@ -59,11 +59,23 @@ def pair_of(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if equals and key in KEYS:
         return key, value
-    if key in SECRET_KEYS:
-        raise Usage(f"{key} must not be in config.toml", hint=f"gwctl secret set {key}, or set {key}_file=FILE")
+    _refuse_secret(key)
     # The value may be a secret in the wrong place: do not repeat it.
     hint = suggestion(key, KEYS, form="{}=…", what="known keys")
     raise Usage(f"{key!r} is not KEY=VALUE with a known key", hint=hint)
+
+
+def known_key(key: str) -> str:
+    """Return the key of a setting; raise Usage for anything else."""
+    _refuse_secret(key)
+    if key not in KEYS:
+        raise Usage(f"{key!r} is no setting", hint=suggestion(key, KEYS, what="known keys"))
+    return key
+
+
+def _refuse_secret(key: str) -> None:
+    if key in SECRET_KEYS:
+        raise Usage(f"{key} must not be in config.toml", hint=f"gwctl secret set {key}, or set {key}_file=FILE")
 
 
 def checked(key: str, value: object) -> Any:  # noqa: ANN401 - a setting's own type
@@ -169,8 +181,8 @@ def save(
         note = _shared_ports(profile.paths, name, written)
         if not is_there and "port" not in written and _needs_port(profile, create=create):
             written["port"] = _free_port(profile.paths, name, written)
-        _check_together(profile, written)
         removed = values.keys() - written.keys()
+        _check_together(profile, written, removed)
         _change(file, document, name, written, removed)
         _require_same(file, tomlkit.dumps(document), document)
         kept = keep()
@@ -184,6 +196,8 @@ def _change(
 ) -> None:
     import tomlkit
 
+    if not written and name not in document.get("profiles", {}):
+        return  # nothing to remove
     try:
         if "profiles" not in document:
             document["profiles"] = tomlkit.table(is_super_table=True)
@@ -226,9 +240,15 @@ def _shared_ports(paths: Paths, name: str, values: Mapping[str, Any]) -> str:
     return f"; {', '.join(sharing)} has that port too, so only one of them can run" if sharing else ""
 
 
-def _check_together(profile: Profile, values: Mapping[str, Any]) -> None:
+def _check_together(profile: Profile, values: Mapping[str, Any], removed: Iterable[str]) -> None:
     """Raise Configuration, before anything is written, if ``values`` do not fit the profile's other settings."""
     settings: Mapping[str, Setting] = {key: Setting(one.default, BUILT_IN) for key, one in KEYS.items()}
     with suppress(Configuration):  # a bad value that is there already can be replaced
         settings = load(profile.name, environment=profile.environment).values
-    check_together({**settings, **{key: Setting(value, _SOURCE) for key, value in values.items()}})
+    defaults = read_file(profile.paths.config_file).get("defaults", {})
+    then = {
+        key: Setting(KEYS[key].parse(defaults[key]) if key in defaults else KEYS[key].default, BUILT_IN)
+        for key in removed
+        if settings[key].source.startswith("[profiles.")
+    }
+    check_together({**settings, **then, **{key: Setting(value, _SOURCE) for key, value in values.items()}})

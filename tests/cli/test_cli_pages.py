@@ -59,6 +59,7 @@ def test_every_option_and_verb_has_help() -> None:
         (["gwctl", "profile", "set", "other", "door_read_only", "=", ""], {"true", "false"}),
         (["gwctl", "profile", "set", "other", "username", "="], set()),
         (["gwctl", "profile", "create", "third", "--set", "isol"], {"isolation="}),
+        (["gwctl", "profile", "unset", "other", "isol"], {"isolation"}),
         (["gwctl", "release", "use", ""], {"20230424-a27ed421"}),
         (["gwctl", "release", "verify", "2"], {"20230424-a27ed421"}),
         (["gwctl", "secret", "set", "p"], {"password"}),

@@ -110,6 +110,35 @@ def test_a_command_is_set_as_config_toml_has_it(home: Home) -> None:
     assert home.gwctl("secret", "check").check(0).stdout == "password: password_command\n"
 
 
+def test_a_setting_is_put_back(home: Home) -> None:
+    """`profile unset` removes a key: what `[defaults]` or gwctl itself has applies again; the rest is unchanged."""
+    home.write_config(CONFIG)
+    home.gwctl("profile", "unset", "one", "browser").check(0)
+    assert (home.home / "config.toml").read_text() == CONFIG
+    home.gwctl("profile", "set", "one", "maintenance=europe", "tickle_interval_s=60").check(0)
+    done = home.gwctl("profile", "unset", "one", "maintenance", "tickle_interval_s", "--json").check(0)
+    shown = done.envelope["data"]["settings"]
+    assert shown["maintenance"] == {"value": ["north-america"], "source": "built in"}
+    assert shown["tickle_interval_s"]["value"] == 45
+    assert (home.home / "config.toml").read_text().rstrip() == CONFIG.rstrip()
+
+
+@pytest.mark.parametrize(
+    ("key", "exit_code", "said"),
+    [
+        ("maintenence", 2, "did you mean maintenance?"),
+        ("password", 2, "gwctl secret set password"),
+        ("port", 78, "5000"),
+    ],
+)
+def test_a_setting_that_cannot_be_put_back(home: Home, key: str, exit_code: int, said: str) -> None:
+    """An unknown key, a secret, and a default that does not fit the other settings are refused; nothing is written."""
+    config = "[profiles.one]\nport = 5101\nhealth_port = 5000\n"
+    home.write_config(config)
+    assert said in one_line_with_hint(home.gwctl("profile", "unset", "one", key, GWCTL_PORT=None).check(exit_code))
+    assert (home.home / "config.toml").read_text() == config
+
+
 def test_delete_keeps_what_was_refused(home: Home) -> None:
     """The count of a deleted profile stays its username's: for another profile, and after the last one (law 2)."""
     for name in ("a", "b"):
