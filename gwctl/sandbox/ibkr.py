@@ -35,6 +35,7 @@ from gwctl.sandbox.listening import LOOPBACK, bound_socket
 from gwctl.sandbox.push_routes import push_routes
 from gwctl.sandbox.serving import RefusingServer, server_config
 from gwctl.sandbox.settings import ACTIONS, SCENARIOS, StandInConfig, fixture
+from gwctl.sandbox.whole_answers import Filled, WholeAnswers
 
 PLACE_OF_FLAGS = '"@@FLAGS@@"'
 PLACE_OF_SCRIPT = '"@@SCRIPT@@";\n'
@@ -295,7 +296,9 @@ def build_app(stand_in: StandIn) -> ASGIApp:
 
 def server_of(stand_in: StandIn, port: int) -> RefusingServer:
     """Return the fake IBKR's server; ``serve`` gets the socket that it listens on first."""
-    return RefusingServer(server_config(build_app(stand_in)), stand_in, (LOOPBACK, port))
+    config = server_config(Filled(build_app(stand_in)))
+    config.http = WholeAnswers
+    return RefusingServer(config, stand_in, (LOOPBACK, port))
 
 
 class RunningStandIn(Struct, frozen=True):

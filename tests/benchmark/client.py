@@ -11,7 +11,8 @@ import time
 from dataclasses import dataclass
 
 STATUS = "/v1/api/iserver/auth/status"
-LOOK_EVERY_S = 0.05
+LOOK_EVERY_S = 0.1
+"""IBKR allows ten requests a second (gateway-facts.md)."""
 ANSWER_WITHIN_S = 1.0
 """A gateway that hangs keeps its connections open and says nothing."""
 
