@@ -1,9 +1,9 @@
 """Send each small answer in one piece that the real gateway also reads in one.
 
-The gateway takes each piece of a body that it reads for the whole body. IBKR's own answers reach it in TLS records, which
-it reads whole, but without TLS it reads as many bytes as the last answers on that connection had: at first 1,024, and
-after shorter ones fewer, down to 64 (Netty 4.1's AdaptiveRecvByteBufAllocator, seen in the release of 2023). After some
-dozen short answers it took ``sso/validate``'s body for two, failed, and opened the session 3 to 20 s later.
+The gateway takes each piece of a body that it reads for the whole body. IBKR's own answers reach it in TLS records,
+which it reads whole, but without TLS it reads as many bytes as the last answers on that connection had: at first 1,024,
+and after shorter ones fewer, down to 64 (Netty 4.1's AdaptiveRecvByteBufAllocator, seen in the release of 2023). After
+some dozen short answers it took ``sso/validate``'s body for two, failed, and opened the session 3 to 20 s later.
 """
 
 from __future__ import annotations
