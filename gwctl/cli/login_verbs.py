@@ -208,7 +208,7 @@ def _log_in(call: Call, *, reset_lockout: bool, timeout_s: float) -> Outcome:
     if client is None:
         if reset_lockout:
             return Outcome({"reset": True, "logged_in": False}, f"next: {call.command('up')}")
-        raise GatewayUnreachable(f"profile {call.profile_name!r} is not running", hint=call.command("up"))
+        raise GatewayUnreachable(f"profile {call.profile_name!r} is not running", hint=call.target().up_again())
     found: dict[str, Found] = {}
     status = client.status()
     if status["phase"] == "paused":

@@ -18,6 +18,7 @@ from gwctl.errors import GwctlError
 from gwctl.integrations.service_managers import read_crontab
 from gwctl.ownership import Untrusted
 from gwctl.state_file import look_at_json
+from gwctl.supervisor.served import up_again
 
 _EXEC_START = re.compile(r"^\s*ExecStart\s*=\s*[-@:+!]*(.+)$", re.MULTILINE)
 _SCHEDULE = re.compile(r"\s*(?:@\w+|(?:\S+\s+){4}\S+)\s+(.+)")
@@ -213,7 +214,7 @@ def check_state_files(case: Case) -> Iterator[Finding]:
     if damaged:
         yield failed(
             f"{_named(damaged)} damaged; gwctl sets it aside and creates a new one",
-            f"{case.command('down')}, then {case.command('up')}",
+            f"{case.command('down')}, then {case.command(up_again(case.paths))}",
             where=damaged[0],
         )
     if aside:

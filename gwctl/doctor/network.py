@@ -22,6 +22,7 @@ from gwctl.errors import Configuration
 from gwctl.gateway import ca_bundle, keystore
 from gwctl.http_requests import NoConnection, RequestFailed, TlsFailed, Untrusted, exchange
 from gwctl.ownership import read_ours
+from gwctl.supervisor.served import up_again
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -235,7 +236,7 @@ def check_localhost(case: Case) -> Iterator[Finding]:
 def check_certificate(case: Case) -> Iterator[Finding]:
     """Check the authority, the gateway's certificate and key, and the bundle of all roots."""
     paths = case.paths
-    remake = f"{case.command('down')}, then {case.command('up')}, which makes new ones"
+    remake = f"{case.command('down')}, then {case.command(up_again(case.paths))}, which makes new ones"
     ca_pem = _content(paths.ca_file)
     leaf_pem = _content(paths.leaf_file)
     if ca_pem is None:

@@ -37,7 +37,7 @@ def check_supervisor(case: Case) -> Iterator[Finding]:
     record = SupervisorRecord.from_json(raw)
     identity = Identity.from_json((raw or {}).get("identity"))
     if record is None or identity is None:
-        yield ok(f"not running; {case.command('up')} starts it")
+        yield ok(f"not running; {case.command(up_again(case.paths))} starts it")
         return
     up = case.command(up_again(case.paths))
     again = f"{case.command('down')}, then {up}"
@@ -90,6 +90,10 @@ def check_session(case: Case) -> Iterator[Finding]:
         yield failed(why, f"{case.command('login --explain')}, then {case.command('login')}")
     elif phase == "awaiting_second_factor":
         yield warning(why, case.command("login"))
+    elif phase == "paused":
+        yield ok(f"{reason}; {case.command('resume')} ends the pause")
+    elif phase == "backoff" and (planned := status.get("planned")) and planned["logins_from"]:
+        yield ok(f"{reason}; {case.command('login')} logs in now")
     else:
         yield warning(why, case.command("wait"))
 

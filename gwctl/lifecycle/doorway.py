@@ -38,7 +38,7 @@ def door_of(profile: Profile, *, renew: bool = False) -> Doorway:
     """
     settings = profile.settings()
     if settings["door"] is None:
-        again = f"{profile.command('down --keep-session')}, then {profile.command('up')}"
+        again = f"{profile.command('down --keep-session')}, then {profile.up_again()}"
         hint = f"gwctl profile set {profile.name} door=0.0.0.0:5443, then {again}"
         raise Configuration(f"profile {profile.name!r} has no door", hint=hint)
     names = settings["certificate_names"]

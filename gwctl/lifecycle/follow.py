@@ -244,8 +244,8 @@ def _settled(  # noqa: PLR0913 - everything that ends the wait
         minutes = max(1, round(coming["in_s"] / 60))
         again = _TRIED[coming["what"]]
         hint = profile.command("status")
-        if status["login"]["last_outcome"] == "refused":
-            hint = f"correct the password, then: {profile.command('login --reset-lockout')}"
+        if coming["what"] == "login" and status["login"]["last_outcome"] == "refused" and not status["sandbox"]:
+            hint = f"fix the cause, then: {profile.command('login --reset-lockout')}"
         raise TryAgain(f"{status['reason']}; the supervisor {again} in {minutes} min", hint=hint)
     return None
 

@@ -75,7 +75,7 @@ def resume(profile: Profile, observer: Observer, *, timeout_s: float = 180.0) ->
                 was = "has no pause any more" if kept_pause.look(profile.paths) else "is not paused"
                 kept_pause.remove(profile.paths)
                 text = f"profile {profile.name!r} {was}, and is not running"
-                raise GatewayUnreachable(text, hint=profile.command("up"))
+                raise GatewayUnreachable(text, hint=profile.up_again())
     was_paused = client.status().get("paused") is not None
     since = int(client.command("resume")["n"]) if was_paused else None
     return follow_until_ready(profile, client, observer, timeout_s=timeout_s, since=since, began_s=began_s)

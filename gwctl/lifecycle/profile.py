@@ -82,6 +82,12 @@ class Profile(Struct, frozen=True):
         """Return the next command to type for this profile."""
         return typed(self.name, rest, usual_profile(Paths.for_profile(DEFAULT_PROFILE, self.environment.home)))
 
+    def up_again(self) -> str:
+        """Return the command that starts it, or takes over what was left running: the sandbox as the sandbox."""
+        from gwctl.supervisor.served import up_again
+
+        return self.command(up_again(self.paths))
+
 
 class Observer:
     """An observer that reports nothing and answers nothing; the command line has its own."""

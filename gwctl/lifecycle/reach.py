@@ -48,7 +48,7 @@ def require_supervisor(profile: Profile) -> SupervisorClient:
     """Return a client for the running supervisor; raise GatewayUnreachable if the profile is stopped."""
     client = find_supervisor(profile)
     if client is None:
-        raise GatewayUnreachable(f"profile {profile.name!r} is not running", hint=profile.command("up"))
+        raise GatewayUnreachable(f"profile {profile.name!r} is not running", hint=profile.up_again())
     return client
 
 

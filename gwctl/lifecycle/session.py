@@ -102,7 +102,7 @@ class Session:
     def client_options(self) -> dict[str, Any]:
         """Return the options for an httpx client of the API."""
         if not self.ca_file.exists():
-            raise GatewayUnreachable(f"{self.ca_file} no longer exists", hint=self._profile.command("up"))
+            raise GatewayUnreachable(f"{self.ca_file} no longer exists", hint=self._profile.up_again())
         trust = trust_only(self.ca_file)
         # A proxy from the environment must not be used for this machine itself.
         return {"base_url": self.base_url, "verify": trust, "timeout": CLIENT_TIMEOUT_S, "trust_env": False}

@@ -235,7 +235,7 @@ def check_kind(profile: Profile, client: SupervisorClient, *, sandbox: bool) -> 
         running = "the sandbox" if client.record.sandbox else "a session at IBKR"
         raise ProfileHeld(
             f"profile {profile.name!r} is already running {running}",
-            hint=f"{profile.command('down')}, or the same command {'without' if sandbox else 'with'} --sandbox",
+            hint=f"{profile.command('down')}, or to go on with it: {profile.up_again()}",
         )
     return client
 

@@ -29,7 +29,7 @@ def look_always(profile: Profile) -> tuple[Status, int]:
         reason = f"{error.message}; {profile.command('down')} stops it"
         known: Status = {**stopped_status(profile), "phase": "degraded", "reason": reason, "last_error": reason}
         record = SupervisorRecord.load(profile.paths)
-        return _of_kind(known, sandbox=record is not None and record.sandbox), CANNOT_TELL
+        return _of_kind(profile.paths, known, sandbox=record is not None and record.sandbox), CANNOT_TELL
 
 
 def look(profile: Profile) -> tuple[Status, int]:
@@ -40,19 +40,23 @@ def look(profile: Profile) -> tuple[Status, int]:
         return status, READY if status["ready"] else NOT_READY
     status = stopped_status(profile)
     if _gateway_is_alone(profile.paths):
-        from gwctl.supervisor.served import serves_sandbox, up_again
+        from gwctl.supervisor.served import serves_sandbox
 
-        up = profile.command(up_again(profile.paths))
         status["phase"] = "degraded"
-        status["reason"] = f"the gateway runs without a supervisor; {up} takes it over"
+        status["reason"] = f"the gateway runs without a supervisor; {profile.up_again()} takes it over"
         status["drift"] = _drift_of_gateway(profile)
-        return _of_kind(status, sandbox=serves_sandbox(profile.paths)), NOT_READY
+        return _of_kind(profile.paths, status, sandbox=serves_sandbox(profile.paths)), NOT_READY
     return status, STOPPED
 
 
-def _of_kind(status: Status, *, sandbox: bool) -> Status:
-    """Return the status of what still runs, which the settings do not know: the sandbox has a user of its own."""
-    return {**status, "sandbox": True, "username": None} if sandbox else status
+def _of_kind(paths: Paths, status: Status, *, sandbox: bool) -> Status:
+    """Return the status of what still runs, which the settings do not know: the sandbox has logins of its own."""
+    if not sandbox:
+        return status
+    from gwctl.login_ledger.ledger import Ledger
+
+    login = Ledger(paths.sandbox_ledger_file).summary(status["login"]["rejected_limit"])
+    return {**status, "sandbox": True, "username": None, "login": login}
 
 
 def _gateway_is_alone(paths: Paths) -> bool:
@@ -212,7 +216,7 @@ def wait_for(profile: Profile, wanted: Wanted = "ready", *, timeout_s: float = 1
             raise paused(profile, status)
         if wanted != "stopped" and code == STOPPED:
             text = f"profile {profile.name!r} is stopped, and wait does not start it"
-            raise TryAgain(text, hint=profile.command("up"))
+            raise TryAgain(text, hint=profile.up_again())
         hopeless = None if wanted == "stopped" else _never_ready(profile, status)
         if hopeless is None:
             alone_until_s = time.monotonic() + ALONE_S
@@ -228,7 +232,7 @@ def wait_for(profile: Profile, wanted: Wanted = "ready", *, timeout_s: float = 1
 def _never_ready(profile: Profile, status: Status) -> GwctlError | None:
     """Return why the profile gets ready by nobody's doing but a person's; None if it may by itself."""
     if status["supervisor"] is None:
-        return TryAgain(f"profile {profile.name!r}: {status['reason']}", hint=profile.command("up"))
+        return TryAgain(f"profile {profile.name!r}: {status['reason']}", hint=profile.up_again())
     if status["phase"] == "locked_out" and status["person_needed"] != "manual_login":
         return NeedsPerson(f"a person is needed: {status['reason']}", hint=profile.command("login --explain"))
     return None

@@ -140,7 +140,8 @@ class SupervisorClient:
         except RequestFailed as error:
             if error.late:
                 raise SupervisorHangs(
-                    f"the supervisor (pid {self.record.pid}) does not answer", hint="gwctl down, then gwctl up"
+                    f"the supervisor (pid {self.record.pid}) does not answer",
+                    hint=f"gwctl down, then {self._up_again()}",
                 ) from None
             raise NoSupervisor from None
 
@@ -152,8 +153,11 @@ class SupervisorClient:
             return NoSupervisor()
         return SupervisorHangs(
             f"the supervisor (pid {self.record.pid}) was started by an earlier version of gwctl",
-            hint="gwctl down --keep-session, then gwctl up",
+            hint=f"gwctl down --keep-session, then {self._up_again()}",
         )
+
+    def _up_again(self) -> str:
+        return "gwctl up --sandbox" if self.record.sandbox else "gwctl up"
 
     def status(self, *, timeout_s: float = ANSWER_TIMEOUT_S) -> Status:
         """Return the ``status`` object."""

@@ -27,6 +27,7 @@ from gwctl.session_status import Drift as DriftStatus
 from gwctl.session_status import typed
 from gwctl.signals import whole
 from gwctl.state_file import look_at_json, read_json, write_json
+from gwctl.supervisor.control import SupervisorRecord
 
 
 def choose_release(settings: Settings, store: ReleaseStore) -> Release | None:
@@ -155,11 +156,10 @@ def refuse_other_kind(paths: Paths, profile: str, *, sandbox: bool) -> None:
     served = Served.load(paths)
     if served is None or served.sandbox == sandbox or adopt(paths) is None:
         return
-    left, other = ("the sandbox", "with") if served.sandbox else ("a session at IBKR", "without")
-    down = typed(profile, "down", usual_profile(paths))
+    left, up = ("the sandbox", "up --sandbox") if served.sandbox else ("a session at IBKR", "up")
+    down, again = (typed(profile, verb, usual_profile(paths)) for verb in ("down", up))
     raise ProfileHeld(
-        f"profile {profile!r} still has a gateway running with {left}",
-        hint=f"{down}, or the same command {other} --sandbox",
+        f"profile {profile!r} still has a gateway running with {left}", hint=f"{down}, or to go on with it: {again}"
     )
 
 
@@ -169,8 +169,10 @@ def serves_sandbox(paths: Paths) -> bool:
 
 
 def up_again(paths: Paths) -> str:
-    """Return the verb that starts again, or takes over, what the last gateway was launched for."""
-    return "up --sandbox" if serves_sandbox(paths) else "up"
+    """Return the verb that starts again, or takes over, what runs or was killed here, of the sandbox or of IBKR."""
+    record = SupervisorRecord.load(paths)
+    sandbox = record.sandbox if record else serves_sandbox(paths) and adopt(paths) is not None
+    return "up --sandbox" if sandbox else "up"
 
 
 log = logging.getLogger("gwctl.supervisor")

@@ -46,7 +46,8 @@ def test_a_kept_session_is_adopted(ready: Home) -> None:
     assert "SANDBOX" in ready.gwctl("status").check(150).stdout
     refused = one_line_with_hint(ready.gwctl("up").check(75))
     assert "still has a gateway running with the sandbox" in refused
-    assert "with --sandbox" in refused
+    assert "to go on with it: gwctl up --sandbox" in refused
+    assert "try: gwctl up --sandbox" in ready.gwctl("wait").check(75).stderr
     error = one_line_with_hint(ready.gwctl("profile", "delete", "default").check(75))
     assert "is running" in error
     assert "took over the running gateway" in ready.gwctl("up", "--sandbox").check(0).stderr

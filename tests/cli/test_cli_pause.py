@@ -54,6 +54,13 @@ def test_a_pause_gives_the_session_away_and_takes_it_back(home: Home) -> None:
     assert 7000 < status["next"]["in_s"] <= 7200
     assert "paused until" in home.gwctl("status", "--all").stdout
     assert home.gwctl("up", "--sandbox").check(0).stdout == said.stdout
+    from_cron = home.gwctl("up", "--sandbox", "--quiet").check(0)
+    assert (from_cron.stdout, from_cron.stderr) == ("", "")
+    [session] = [
+        one for one in home.gwctl("doctor", "--json").envelope["data"]["findings"] if one["check"] == "session"
+    ]
+    assert session["state"] == "ok"
+    assert session["what"].endswith("gwctl resume ends the pause")
     for verb in (["exec", "--sandbox", "--", "true"], ["wait", "--timeout", "5"], ["restart"], ["login"]):
         refused = home.gwctl(*verb).check(75)
         assert "is paused until" in refused.stderr, verb
@@ -180,7 +187,7 @@ def test_paused_at_a_session_of_the_other_kind_changes_nothing(home: Home) -> No
     home.gwctl("up", "--sandbox").check(0)
     refused = home.gwctl("up", "--paused").check(75)
     assert "is already running the sandbox" in refused.stderr
-    assert "or the same command with --sandbox" in refused.stderr
+    assert "or to go on with it: gwctl up --sandbox" in refused.stderr
     assert home.status()["ready"]
     assert home.status()["paused"] is None
 
