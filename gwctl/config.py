@@ -212,7 +212,7 @@ def load(
             continue
         values[name] = Setting(parse_value(name, raw, source, hint=_remedy(source)), source)
     if values["port"].source == BUILT_IN:
-        values["port"] = _chosen_port(paths) or values["port"]
+        values["port"] = chosen_port(paths) or values["port"]
     check_together(values)
     return Settings(profile, paths, values)
 
@@ -224,7 +224,7 @@ def _remedy(source: str) -> str:
     return "correct the option" if source == "flag" else "gwctl profile edit"
 
 
-def _chosen_port(paths: Paths) -> Setting | None:
+def chosen_port(paths: Paths) -> Setting | None:
     """Return the port that the profile's first `up` chose; None if it took the built-in port."""
     chosen: dict[str, Any] | None = None
     with contextlib.suppress(OSError):

@@ -17,6 +17,7 @@ from gwctl.config import (
     Settings,
     check_profile_name,
     check_together,
+    chosen_port,
     load,
     parse_value,
     profile_names,
@@ -28,7 +29,7 @@ from gwctl.known_words import Choice, suggestion
 from gwctl.lifecycle.profile import Profile
 from gwctl.paths import Paths
 from gwctl.profile_registry import choose_port, ports_by_profile
-from gwctl.setting_keys import KEYS, SECRET_KEYS
+from gwctl.setting_keys import KEYS, SECRET_KEYS, variable_of
 from gwctl.setting_values import parse_command
 from gwctl.state_file import make_missing, write_bytes
 
@@ -178,11 +179,13 @@ def save(
         elif create is False and name not in known:
             raise unknown_profile(name, known)
         written = {key: value for key, value in values.items() if value is not None}
-        note = _shared_ports(profile.paths, name, written)
+        removed = values.keys() - written.keys()
+        fallbacks = _fallbacks(profile, removed)
+        shown = {key: one.value for key, one in fallbacks.items()} | written
+        note = _shared_ports(profile.paths, name, shown)
         if not is_there and "port" not in written and _needs_port(profile, create=create):
             written["port"] = _free_port(profile.paths, name, written)
-        removed = values.keys() - written.keys()
-        _check_together(profile, written, removed)
+        _check_together(profile, {**fallbacks, **{key: Setting(value, _SOURCE) for key, value in written.items()}})
         _change(file, document, name, written, removed)
         _require_same(file, tomlkit.dumps(document), document)
         kept = keep()
@@ -240,15 +243,22 @@ def _shared_ports(paths: Paths, name: str, values: Mapping[str, Any]) -> str:
     return f"; {', '.join(sharing)} has that port too, so only one of them can run" if sharing else ""
 
 
-def _check_together(profile: Profile, values: Mapping[str, Any], removed: Iterable[str]) -> None:
+def _fallbacks(profile: Profile, removed: Iterable[str]) -> dict[str, Setting]:
+    """Return what applies when settings of the profile's own table are gone."""
+    content = read_file(profile.paths.config_file)
+    own, defaults = content.get("profiles", {}).get(profile.name, {}), content.get("defaults", {})
+    found: dict[str, Setting] = {}
+    for key in removed:
+        if key in own and profile.environment.get(variable_of(key)) is None:
+            default = Setting(KEYS[key].parse(defaults[key]) if key in defaults else KEYS[key].default, BUILT_IN)
+            chosen = chosen_port(profile.paths) if key == "port" and key not in defaults else None
+            found[key] = chosen or default
+    return found
+
+
+def _check_together(profile: Profile, values: Mapping[str, Setting]) -> None:
     """Raise Configuration, before anything is written, if ``values`` do not fit the profile's other settings."""
     settings: Mapping[str, Setting] = {key: Setting(one.default, BUILT_IN) for key, one in KEYS.items()}
     with suppress(Configuration):  # a bad value that is there already can be replaced
         settings = load(profile.name, environment=profile.environment).values
-    defaults = read_file(profile.paths.config_file).get("defaults", {})
-    then = {
-        key: Setting(KEYS[key].parse(defaults[key]) if key in defaults else KEYS[key].default, BUILT_IN)
-        for key in removed
-        if settings[key].source.startswith("[profiles.")
-    }
-    check_together({**settings, **then, **{key: Setting(value, _SOURCE) for key, value in values.items()}})
+    check_together({**settings, **values})
