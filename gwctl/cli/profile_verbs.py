@@ -52,6 +52,7 @@ def list_(call: Call) -> Outcome:
                 "health_port": settings["health_port"],
                 "mode": settings["mode"],
                 "username": settings["username"],
+                "show_username": settings["show_username"],
                 "phase": status["phase"],
                 "ready": status["ready"],
                 "sandbox": status.get("sandbox", False),
@@ -73,7 +74,7 @@ def _lines(found: list[dict[str, Any]]) -> Iterator[str]:
         shared = f"; port also of {', '.join(row['port_shared_with'])}" if row["port_shared_with"] else ""
         mode = row["mode"].upper() if row["mode"] == "live" else row["mode"]
         name = f"{'*' if row['default'] else ' '} {row['profile']}"
-        cells.append((name, f"{row['port']:>5}", f"{mode:<5}", row["username"] or "-"))
+        cells.append((name, f"{row['port']:>5}", f"{mode:<5}", (row["show_username"] and row["username"]) or "-"))
         last.append(f"{row['phase']}{sandbox}{shared}")
     narrower = {} if width is None else {3: 12, 0: 24}
     lines = list(table(cells, width=(width or 0) - PHASE_WIDTH, least=narrower))

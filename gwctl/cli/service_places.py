@@ -250,9 +250,10 @@ class CronPlace(Place):
 
     def load(self, *, changed: bool, start: bool) -> tuple[bool, list[str]]:  # noqa: ARG002 - cron needs nothing
         """Return when it runs, and what it lacks for that."""
-        lines = ["cron runs it every five minutes", f"to start now: {self.call.command('up')}"]
-        if sys.platform == "linux" and not process.any_named("cron", "crond"):
-            lines.insert(1, "no cron daemon is running here: start one, or nothing starts it")
+        up = "up --sandbox" if service_files.read_options(self.read()).sandbox else "up"
+        lines = ["cron runs it every five minutes", f"to start now: {self.call.command(up)}"]
+        if sys.platform == "linux" and not process.any_named("cron", "crond", "fcron"):
+            lines.insert(1, "no cron daemon is seen here: without one, nothing starts it")
         return False, lines
 
     def remove(self) -> list[str]:

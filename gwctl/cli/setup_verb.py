@@ -33,6 +33,8 @@ NO_SERVICE = "no"
 @click.option("--mode", type=click.Choice(["paper", "live"]), help="Account kind.")
 @click.option("--second-factor", type=click.Choice(list(SECOND_FACTORS)), help="How a login is confirmed.")
 @click.option("--keep-password", type=click.Choice([str(keep) for keep in Keep]), help="Where the password is kept.")
+@click.option("--keep-totp-secret", type=click.Choice([str(Keep.KEYRING), str(Keep.FILE)]),
+              help="Where the TOTP secret is kept.")  # fmt: skip
 @click.option("--password-file", metavar="FILE", shell_complete=offering("files"),
               help="File that has the password already.")  # fmt: skip
 @click.option("--totp-secret-file", metavar="FILE", shell_complete=offering("files"),
@@ -213,15 +215,15 @@ def _offered_place(guide: Guide, *, sandbox: bool) -> Place | None:
     """Return the place that a person accepts, None if there is none to accept or nobody to ask."""
     if not guide.call.may_ask:
         return None
-    if (installed := next(installed_places(guide.call), None)) is not None:
-        show = installed.verb("show")
-        guide.say(f"it is started at boot already, by {installed.where}; to see or change that: {show}")
-        return None
     place = next(places(guide.call), None)
-    alone = not sandbox and _can_start_alone(guide)
-    if place is None or not guide.confirm(f"Start it at boot with {place.kind}?", default=alone):
+    if place is None:
         return None
-    return place
+    question = f"Start it at boot with {place.kind}?"
+    if place.read() is not None:
+        guide.say(f"it is started at boot already, by {place.where}; to see that: {place.verb('show')}")
+        question = "Write that anew, with these answers?"
+    alone = not sandbox and _can_start_alone(guide)
+    return place if guide.confirm(question, default=alone) else None
 
 
 def _start_at_boot(guide: Guide, place: Place | None, wishes: Wishes) -> tuple[str | None, int]:

@@ -34,7 +34,7 @@ class State(StrEnum):
 
     @property
     def is_outage(self) -> bool:
-        """Whether an outage lasts: an unbroken time of down and unknown."""
+        """Whether an outage lasts: an unbroken time of down and unknown in which no session became ready."""
         return self in {State.DOWN, State.UNKNOWN}
 
 

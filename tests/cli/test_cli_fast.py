@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +14,17 @@ import gwctl
 from gwctl.errors import Usage
 
 NO_BROWSER = {"GWCTL_BROWSER": "/nonexistent/browser"}
+SOON_S = 10.0
+"""On a machine where other tests run beside; alone it takes one to two seconds."""
 
 
 @pytest.fixture(scope="module")
 def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """Yield a home whose sandbox was started with --fast, where there is no browser."""
     with a_home(tmp_path_factory.mktemp("fast")) as running:
+        began_s = time.monotonic()
         running.gwctl("up", "--sandbox", "--fast", **NO_BROWSER).check(0)
+        assert time.monotonic() - began_s < SOON_S
         yield running
 
 

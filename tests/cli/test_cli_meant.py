@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from cli_fakes import Home
 
+from gwctl.cli.main import LazyGroup
 from gwctl.known_words import nearest, suggestion
 
 SECRETS = "known: password, totp_secret, notify_webhook, notify_webhook_token, notify_urls"
@@ -37,12 +38,11 @@ MISTYPED: list[tuple[tuple[str, ...], dict[str, str], str]] = [
     (("status", "default"), {}, "try: gwctl --profile default status\n"),
     (("logs", "default"), {}, "try: gwctl --profile default logs\n"),
     (("status", "elsewhere"), {}, "try: gwctl status --help\n"),
-    (("show",), {}, "try: gwctl status\n"),
     (("ls",), {}, "try: gwctl profile list\n"),
-    (("top",), {}, "try: gwctl status --watch\n"),
     (("settings",), {}, "try: gwctl profile show\n"),
     (("reset",), {}, "try: gwctl restart\n"),
     (("update",), {}, "try: gwctl release install\n"),
+    *(((word,), {}, f"try: gwctl {verb}\n") for word, verb in LazyGroup.synonyms.items()),
 ]
 
 

@@ -110,6 +110,14 @@ def test_a_command_is_set_as_config_toml_has_it(home: Home) -> None:
     assert home.gwctl("secret", "check").check(0).stdout == "password: password_command\n"
 
 
+def test_a_hidden_username_is_not_listed(home: Home) -> None:
+    """With `show_username = false`, the list for people has no name; --json has it as a field."""
+    home.gwctl("profile", "create", "two", "--username", "Reader01", "--set", "show_username=false").check(0)
+    assert "Reader01" not in home.gwctl("profile", "list").check(0).stdout
+    shown = home.gwctl("profile", "list", "--json").check(0).envelope["data"]["details"][-1]
+    assert (shown["username"], shown["show_username"]) == ("Reader01", False)
+
+
 def test_a_setting_is_put_back(home: Home) -> None:
     """`profile unset` removes a key: what `[defaults]` or gwctl itself has applies again; the rest is unchanged."""
     home.write_config(CONFIG)
@@ -132,7 +140,7 @@ def test_a_setting_is_put_back(home: Home) -> None:
     ],
 )
 def test_a_setting_that_cannot_be_put_back(home: Home, key: str, exit_code: int, said: str) -> None:
-    """An unknown key, a secret, and a default that does not fit the other settings are refused; nothing is written."""
+    """An unknown key, a secret, and a default that does not fit the others are refused; nothing is written."""
     config = "[profiles.one]\nport = 5101\nhealth_port = 5000\n"
     home.write_config(config)
     assert said in one_line_with_hint(home.gwctl("profile", "unset", "one", key, GWCTL_PORT=None).check(exit_code))

@@ -428,11 +428,12 @@ def test_a_service_that_cannot_be_installed_ends_no_session(home: Home) -> None:
 
 
 def test_what_starts_at_boot_already_is_shown(installed: Home) -> None:
-    """It is not asked for again, and not changed."""
+    """What starts it now is named, and stays as it is unless a person wants it anew."""
     installed.gwctl("service", "install", "--cron", "--sandbox").check(0)
     before = crontab(installed)
     terminal = on_terminal(installed, "setup", "--sandbox", "--no-login")
     terminal.expect_exact("it is started at boot already, by gwctl's lines in the crontab", timeout=SPOKEN_S)
+    answer(terminal, "Write that anew", "n")
     terminal.expect(pexpect.EOF, timeout=SPOKEN_S)
     terminal.close()
     assert terminal.exitstatus == 0
@@ -451,7 +452,7 @@ def test_a_service_that_could_not_log_in_says_so(installed: Home, monkeypatch: p
     said = installed.gwctl("service", "install", "--cron", "--password-file", str(file)).check(0).stderr
     assert "has no" not in said
     place = CronPlace(Call(environment=Environment(installed.environment())))
-    lacking = "no cron daemon is running here: start one, or nothing starts it"
+    lacking = "no cron daemon is seen here: without one, nothing starts it"
     for runs in (True, False):
         monkeypatch.setattr("gwctl.process.any_named", lambda *_names, runs=runs: runs)
         assert (lacking in place.load(changed=True, start=True)[1]) is not runs
@@ -464,6 +465,15 @@ def test_no_login_starts_no_service_either(installed: Home) -> None:
     own["PATH"] = running.path(installed.variables["PATH"])
     installed.gwctl(*FLAGS, "--at-boot", "systemd", stdin="pw\n", **own).check(0)
     assert not [line for line in running.asked_to() if "enable" in line]
+
+
+def test_where_the_totp_secret_is_kept_is_an_option(installed: Home) -> None:
+    """Without a terminal, both secrets come from stdin and each goes where its option says."""
+    fed = "pw\nJBSWY3DPEHPK3PXP\n"
+    installed.gwctl(*FLAGS, "--second-factor", "totp", "--keep-totp-secret", "file", stdin=fed).check(0)
+    file = installed.home / "default.totp_secret"
+    assert file.read_text() == "JBSWY3DPEHPK3PXP\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_another_account_does_not_get_the_first_ones_totp_secret(installed: Home) -> None:

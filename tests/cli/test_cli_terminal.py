@@ -87,6 +87,16 @@ def test_ctrl_c_on_the_keyboard(home: Home) -> None:
     child.close()
     assert child.exitstatus == 130
     assert home.left() == []
+    # What a person stopped is no outage: before the first ready session nothing counts, and after it no Ctrl-C.
+    home.gwctl("up", "--sandbox").check(0)
+    home.gwctl("down").check(0)
+    child = on_terminal(home, "up", "--sandbox")
+    child.expect("gateway answers on port")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130
+    assert home.gwctl("history", "--json").check(0).envelope["data"]["outages"] == []
 
 
 @pytest.mark.parametrize(

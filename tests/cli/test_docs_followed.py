@@ -148,6 +148,16 @@ def test_doctor(paper: RealHome) -> None:
     assert (paper.folder / "report.zip").stat().st_mode & 0o777 == 0o600
 
 
+SYMPTOMS = (
+    "drops when I open TWS",
+    "`Access Denied`",
+    "logs in every night at 1",
+    "2FA on a live account",
+    "works with `curl -k` only",
+    "Port 5000 is taken, or answers `403 Forbidden` on a Mac",
+)
+
+
 def test_problems(home: Home) -> None:
     """What to ask first says nothing bad of a session that is well; each problem is listed at the top."""
     home.gwctl("up", "--sandbox").check(0)
@@ -156,6 +166,9 @@ def test_problems(home: Home) -> None:
     page = (DOCS / "how-to" / "troubleshooting.md").read_text()
     listed, _, answers = page.partition("\n## ")
     assert listed.count("](#") == answers.count("\n### ") > 20
+    for symptom in SYMPTOMS:
+        assert symptom in listed
+        assert symptom in answers
 
 
 def test_live_account(tmp_path: Path, real_release_zip: Path) -> None:
