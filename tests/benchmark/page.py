@@ -76,12 +76,11 @@ IBeam looks at the session once a minute, which is most of what it takes to find
 """
 AGAIN = """## Run it again
 
-In a clone, as root on a Debian-like machine where nothing else runs:
+In a clone, as root on a Debian-like machine where nothing else runs (it sets up what else it needs):
 
 ```sh
-scripts/set-up --tests
 apt-get install chromium-driver   # for IBeam
-.venv/bin/python scripts/bench
+scripts/bench
 ```
 
 It takes hours, most of it IBeam's waits and the idle times. `scripts/bench --only cold,killed --rounds 5` measures a
