@@ -20,7 +20,6 @@ from gwctl.errors import (
     WrongMode,
 )
 from gwctl.lifecycle.profile import Observer, Profile
-from gwctl.supervisor.control import SupervisorRecord
 
 if TYPE_CHECKING:
     from gwctl.paths import Paths
@@ -54,7 +53,7 @@ def preflight(profile: Profile, observer: Observer, *, sandbox: bool, by_hand: b
     from gwctl.supervisor.door_keeper import check_door
     from gwctl.supervisor.served import refuse_other_kind
 
-    if SupervisorRecord.load(profile.paths) is None:  # one that lives is said to be there, when it is met
+    if not profile.paths.supervisor_state_file.exists():  # one that lives is said to be there, when it is met
         refuse_other_kind(profile.paths, profile.name, sandbox=sandbox)
     settings = settle_port(profile, profile.settings(), observer)
     try:

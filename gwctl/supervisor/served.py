@@ -170,7 +170,7 @@ def serves_sandbox(paths: Paths) -> bool:
 
 def up_again(paths: Paths) -> str:
     """Return the verb that starts again, or takes over, what runs or was killed here, of the sandbox or of IBKR."""
-    record = SupervisorRecord.load(paths)
+    record = SupervisorRecord.from_json(look_at_json(paths.supervisor_state_file)[0])
     sandbox = record.sandbox if record else serves_sandbox(paths) and adopt(paths) is not None
     return "up --sandbox" if sandbox else "up"
 
