@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -73,6 +73,7 @@ class _Gathering:
 class WholeAnswers(H11Protocol):
     """uvicorn's protocol, which writes headers and body separately, on a transport that sends them together."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Serve a connection."""
-        super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type] # all that is used of it
+        gathering = _Gathering(cast("asyncio.Transport", transport), self.loop)
+        super().connection_made(cast("asyncio.Transport", gathering))
